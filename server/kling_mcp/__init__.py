@@ -1,0 +1,1 @@
+"""The machine of kling-mcp: settings, providers, HTTP, ledger, pictures, sandbox and transports."""
