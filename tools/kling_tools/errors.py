@@ -1,0 +1,295 @@
+"""One tree of errors; each class says who reads it.
+
+    KlingError               the agent: what is wrong, whether money was spent, what to do next
+    ├── InvalidRequest       the agent: rules broken, all at once; nothing was sent
+    ├── ImageRejected        the agent: pictures that Kling would refuse; nothing was sent
+    ├── SpendCapReached      the agent and the person who set the cap; nothing was sent
+    ├── NotConfigured        the person who runs the server: a key or a setting is missing
+    ├── UnsafePath           the agent: a path outside the folders that it may use
+    ├── UnsafeUrl            the agent: a URL that must not be fetched
+    ├── SaveFailed           the agent: the video exists, the file could not be written
+    ├── TaskFailed           the agent: the job failed, the call did not
+    └── ProviderError        the agent: the provider's answer, translated
+        ├── AuthFailed       the person: the key or the clock is wrong
+        ├── PaymentRequired  the person: the account has to be topped up
+        ├── RateLimited      the agent: later
+        ├── ConcurrencyFull  the agent: when a running task has ended
+        ├── ContentRefused   the agent: another picture or another prompt
+        ├── RequestRefused   the agent: the provider does not accept the request as it is
+        ├── DuplicateTask    the machine: the external_task_id has been used before
+        ├── TaskNotFound     the agent: wrong id, wrong provider, or older than 30 days
+        └── ProviderDown     the agent: unreachable, broken, or silent
+
+The classes know nothing of the SDK: `kling_tools.tool` turns one into an answer with `isError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from kling_tools.faults import Fault, sentences
+
+__all__ = [
+    "AuthFailed",
+    "Charged",
+    "ConcurrencyFull",
+    "ContentRefused",
+    "DuplicateTask",
+    "ImageRejected",
+    "InvalidRequest",
+    "KlingError",
+    "NotConfigured",
+    "PaymentRequired",
+    "ProviderDown",
+    "ProviderError",
+    "RateLimited",
+    "RequestRefused",
+    "SaveFailed",
+    "SpendCapReached",
+    "TaskFailed",
+    "TaskNotFound",
+    "UnsafePath",
+    "UnsafeUrl",
+]
+
+Charged = Literal["no", "yes", "unknown"]
+"""Whether the call spent money: `unknown` when a create was sent and its answer was lost."""
+
+PROVIDER_TEXT_LIMIT = 300
+"""Characters of a provider's own words that may reach an agent."""
+
+_MONEY: dict[Charged, str] = {
+    "no": "Nothing was charged.",
+    "yes": "This was charged.",
+    "unknown": "Whether it was charged is unknown.",
+}
+
+
+def quote_provider(text: str) -> str:
+    """A provider's words made safe to show: control characters out, one line, cut short."""
+    printable = "".join(ch if ch.isprintable() else " " for ch in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= PROVIDER_TEXT_LIMIT else line[: PROVIDER_TEXT_LIMIT - 1] + "…"
+
+
+class KlingError(Exception):
+    """Base of all errors that an agent reads.
+
+    `message` says what is wrong, `charged` whether money was spent, `advice` what to do now.
+    """
+
+    kind: ClassVar[str] = "kling_error"
+
+    def __init__(self, message: str, *, charged: Charged = "no", advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.charged: Charged = charged
+        self.advice = advice
+
+    def __str__(self) -> str:
+        """One short paragraph: what is wrong, the money, what to do next."""
+        return " ".join(part for part in (self.message, _MONEY[self.charged], self.advice) if part)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as `str(self)`, as fields of the structured answer."""
+        facts: dict[str, Any] = {
+            "error": self.kind,
+            "message": self.message,
+            "charged": self.charged,
+        }
+        if self.advice:
+            facts["next"] = self.advice
+        return facts
+
+
+class _Refused(KlingError):
+    """A request refused before anything was sent, with every fault that was found."""
+
+    def __init__(self, faults: Sequence[Fault], *, advice: str = "") -> None:
+        super().__init__(sentences(faults), advice=advice)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        return f"Refused, nothing was sent or charged. {self.message} {self.advice}".rstrip()
+
+    def facts(self) -> dict[str, Any]:
+        facts = super().facts()
+        facts["message"] = "Refused before anything was sent."
+        facts["faults"] = [fault.facts() for fault in self.faults]
+        return facts
+
+
+class InvalidRequest(_Refused):
+    """For the agent: the request breaks rules; `faults` names every one of them."""
+
+    kind = "invalid_request"
+
+
+class ImageRejected(_Refused):
+    """For the agent: pictures that Kling would refuse; `faults` names every one of them."""
+
+    kind = "image_rejected"
+
+
+class SpendCapReached(KlingError):
+    """For the agent and whoever set the cap: the estimate is above it, or unknown."""
+
+    kind = "spend_cap_reached"
+
+
+class NotConfigured(KlingError):
+    """For whoever runs the server: a key or a setting is missing or contradicts another."""
+
+    kind = "not_configured"
+
+
+class UnsafePath(KlingError):
+    """For the agent: the path lies outside the folders that the server may use."""
+
+    kind = "unsafe_path"
+
+
+class UnsafeUrl(KlingError):
+    """For the agent: the URL is of a kind that the server does not fetch."""
+
+    kind = "unsafe_url"
+
+
+class SaveFailed(KlingError):
+    """For the agent: the video exists at the provider; the file could not be written here."""
+
+    kind = "save_failed"
+
+
+class TaskFailed(KlingError):
+    """For the agent: the job itself failed at the provider; the call worked.
+
+    `provider_message` holds the provider's own words, apart from ours.
+    """
+
+    kind = "task_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        provider_message: str = "",
+        charged: Charged = "no",
+        advice: str = "",
+    ) -> None:
+        super().__init__(message, charged=charged, advice=advice)
+        self.task_id = task_id
+        self.provider_message = quote_provider(provider_message)
+
+    def facts(self) -> dict[str, Any]:
+        facts = super().facts() | {"task_id": self.task_id}
+        if self.provider_message:
+            facts["provider_message"] = self.provider_message
+        return facts
+
+
+class ProviderError(KlingError):
+    """For the agent: what the provider answered, translated.
+
+    `code` is the provider's business code (Kling's integers as text, a gateway's words),
+    `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
+    asked to wait, `provider_message` its own words, cut short and kept apart from ours.
+    """
+
+    kind = "provider_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        provider: str = "",
+        provider_message: str = "",
+        charged: Charged = "no",
+        advice: str = "",
+    ) -> None:
+        super().__init__(message, charged=charged, advice=advice)
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.provider = provider
+        self.provider_message = quote_provider(provider_message)
+
+    def __str__(self) -> str:
+        quoted = f' The provider says: "{self.provider_message}".' if self.provider_message else ""
+        tail = " ".join(part for part in (_MONEY[self.charged], self.advice) if part)
+        return f"{self.message}{quoted} {tail}"
+
+    def facts(self) -> dict[str, Any]:
+        extra = {
+            "provider": self.provider,
+            "code": self.code,
+            "http_status": self.http_status,
+            "request_id": self.request_id,
+            "retryable": self.retryable,
+            "retry_after_s": self.retry_after_s,
+            "provider_message": self.provider_message,
+        }
+        return super().facts() | {k: v for k, v in extra.items() if v not in (None, "")}
+
+
+class AuthFailed(ProviderError):
+    """For whoever runs the server: the key, its rights or the clock is wrong."""
+
+    kind = "auth_failed"
+
+
+class PaymentRequired(ProviderError):
+    """For whoever pays: no units are left or the account is in arrears; waiting does not help."""
+
+    kind = "payment_required"
+
+
+class RateLimited(ProviderError):
+    """For the agent: too many requests; the same call works later."""
+
+    kind = "rate_limited"
+
+
+class ConcurrencyFull(ProviderError):
+    """For the agent: as many tasks run as the account allows; one has to end first."""
+
+    kind = "concurrency_full"
+
+
+class ContentRefused(ProviderError):
+    """For the agent: the provider's policy refuses the prompt or the picture."""
+
+    kind = "content_refused"
+
+
+class RequestRefused(ProviderError):
+    """For the agent: the provider does not accept the request; another value may do."""
+
+    kind = "request_refused"
+
+
+class DuplicateTask(ProviderError):
+    """For the machine: a task with this external_task_id exists, so no second one was made."""
+
+    kind = "duplicate_task"
+
+
+class TaskNotFound(ProviderError):
+    """For the agent: no such task at that provider (results are cleared after 30 days)."""
+
+    kind = "task_not_found"
+
+
+class ProviderDown(ProviderError):
+    """For the agent: the provider is unreachable, broken, in maintenance, or did not answer."""
+
+    kind = "provider_down"
