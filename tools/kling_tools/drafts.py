@@ -1,0 +1,144 @@
+"""Raw arguments read leniently: what is right is kept, every fault is named.
+
+A request with one bad field still has to be judged as a whole, so that a caller hears of all
+faults at once. A `Draft` holds the request with the bad fields at their defaults, the names of
+those fields (rules that look at them keep silent), and the faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+from annotated_types import MaxLen
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kling_tools.faults import Fault, Verdict
+
+__all__ = ["Draft", "read_draft"]
+
+ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
+ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
+
+
+@dataclass(slots=True)
+class Draft(Generic[ArgumentsT_co]):
+    """Arguments as far as they could be read; `invalid` names the fields that could not."""
+
+    arguments: ArgumentsT_co
+    invalid: frozenset[str] = frozenset()
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+MESSAGES: dict[str, str] = {
+    "string_too_long": "at most {max_length} characters, this has {length}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text, not {kind}",
+    "string_pattern_mismatch": "{input} is not a number of seconds",
+    "literal_error": "{input} is not one of its values",
+    "bool_parsing": "must be true or false, not {input}",
+    "bool_type": "must be true or false, not {kind}",
+    "float_parsing": "must be a number, not {input}",
+    "float_type": "must be a number, not {kind}",
+    "finite_number": "must be a finite number",
+    "int_parsing": "must be a whole number, not {input}",
+    "int_type": "must be a whole number, not {kind}",
+    "int_from_float": "must be a whole number, not {input}",
+    "int_parsing_size": "is too large a number",
+    "greater_than": "must be more than {gt}, not {input}",
+    "greater_than_equal": "must be at least {ge}, not {input}",
+    "less_than_equal": "must be at most {le}, not {input}",
+    "too_long": "at most {max_length} entries, this has {actual_length}",
+    "too_short": "at least {min_length} entries, this has {actual_length}",
+    "list_type": "must be a list, not {kind}",
+    "missing": "is required",
+    "model_type": "must be an object, not {kind}",
+    "model_attributes_type": "must be an object, not {kind}",
+    "extra_forbidden": "is not an argument of this call",
+}
+"""Pydantic's error types in words for the one who sent the value."""
+
+ADVICE: dict[str, str] = {
+    "string_too_long": "a shorter text",
+    "string_pattern_mismatch": '"5"',
+    "literal_error": "{expected}",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "too_long": "{max_length} entries or fewer",
+    "too_short": "{min_length} entries or more",
+}
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true/false",
+    float: "a decimal number",
+}
+
+
+def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Draft[ArgumentsT]:
+    """Read raw arguments; never raises for what a caller could send.
+
+    Null, like a field left out, means its default: the class must have one for every field (what
+    is required is a rule).
+    """
+    names = set(arguments_class.model_fields)
+    raw = {name: value for name, value in raw.items() if value is not None}
+    try:
+        return Draft(arguments_class.model_validate(raw))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+    bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+    rest = {name: value for name, value in raw.items() if name in names - bad}
+    verdict = Verdict(faults=[_fault(detail, names) for detail in details])
+    verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
+    return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict)
+
+
+def _uncounted(
+    arguments_class: type[BaseModel], raw: Mapping[str, Any], faults: list[Fault]
+) -> Iterator[Fault]:
+    """Lists that are too long, where pydantic stopped at faults of their entries."""
+    told = {fault.field for fault in faults}
+    for name, info in arguments_class.model_fields.items():
+        limits = [limit.max_length for limit in info.metadata if isinstance(limit, MaxLen)]
+        value = raw.get(name)
+        if limits and isinstance(value, list) and len(value) > limits[0] and name not in told:
+            facts = {"max_length": limits[0], "actual_length": len(value)}
+            message = MESSAGES["too_long"].format_map(facts)
+            yield Fault(name, "too_long", f"{message}.", ADVICE["too_long"].format_map(facts))
+
+
+def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
+    kind, value = detail["type"], detail["input"]
+    facts = {
+        **detail.get("ctx", {}),
+        "input": _shown(value),
+        "kind": _KINDS.get(type(value), "a number"),
+        "length": len(value) if isinstance(value, str) else 0,
+    }
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{_name(p)}" for p in detail["loc"])[1:]
+    message = MESSAGES[kind].format_map(facts) if kind in MESSAGES else detail["msg"].lower()
+    use = ADVICE.get(kind, "").format_map(facts)
+    if kind == "extra_forbidden" and len(detail["loc"]) == 1:
+        near = get_close_matches(path, names, n=1, cutoff=0.6)
+        use = near[0] if near else ""
+    return Fault(path, kind, f"{message}.", use)
+
+
+def _name(part: str) -> str:
+    """A caller's own word, which may be an argument that does not exist, made safe to show."""
+    printable = "".join(ch if ch.isprintable() else "?" for ch in part)
+    return printable if len(printable) <= 40 else f"{printable[:39]}…"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

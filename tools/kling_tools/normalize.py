@@ -1,0 +1,141 @@
+"""Friendly forms of arguments turned into Kling's own, before they are validated.
+
+Each function takes whatever a caller sent and returns the normal form where it recognises one,
+or the value unchanged, so that validation refuses it with its own words. Kling's forms stand in
+the parameter table of its image2video page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+__all__ = [
+    "camera",
+    "duration",
+    "element_ids",
+    "from_json_text",
+    "identifier",
+    "one_or_many",
+    "picture_list",
+    "points",
+    "shots",
+    "switch",
+    "voice_ids",
+    "watermark",
+    "word",
+]
+
+_DURATION = re.compile(r"(\d{1,3})(?:\.0+)?\s*(?:s|sec|seconds)?", re.IGNORECASE)
+
+
+def from_json_text(value: Any) -> Any:
+    """A list or object that a client sent as JSON text (Claude Desktop does) becomes one."""
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def one_or_many(value: Any) -> Any:
+    """A single thing where a list is wanted becomes a list of one; an empty text an empty list."""
+    value = from_json_text(value)
+    if value == "":
+        return []
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def duration(value: Any) -> Any:
+    """5, 5.0, "5" and "5s" become "5": Kling takes seconds as text and refuses a number."""
+    if isinstance(value, bool):
+        return value
+    match = (
+        _DURATION.fullmatch(str(value).strip()) if isinstance(value, int | float | str) else None
+    )
+    return str(int(match[1])) if match else value
+
+
+def word(value: Any) -> Any:
+    """A word of an enumeration, in the lower case in which Kling writes all of them."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def identifier(value: Any) -> Any:
+    """Spaces around an id go, and an id that a client sent as a number becomes text again."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+def switch(value: Any) -> Any:
+    """true and false become "on" and "off"."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return {"true": "on", "false": "off"}.get(str(value).lower(), word(value))
+
+
+def element_ids(value: Any) -> Any:
+    """Ids as text, numbers or `{"element_id": …}` become exact integers (they exceed 2^53)."""
+    return [_element_id(item) for item in one_or_many(value)]
+
+
+def _element_id(item: Any) -> Any:
+    if isinstance(item, dict) and set(item) == {"element_id"}:
+        item = item["element_id"]
+    if isinstance(item, str) and item.strip().isdecimal() and len(item.strip()) <= 20:
+        return int(item)
+    return item
+
+
+def voice_ids(value: Any) -> Any:
+    """Voices as text or `{"voice_id": …}` become their ids."""
+    return [_inner(item, "voice_id") for item in one_or_many(value)]
+
+
+def picture_list(value: Any) -> Any:
+    """Pictures as text, `{"image": …}` or `{"image_url": …}` become their references."""
+    if isinstance(value, str) and value.lstrip()[:1] not in ("[", ""):
+        return [value]
+    return [_inner(_inner(item, "image"), "image_url") for item in one_or_many(value)]
+
+
+def _inner(item: Any, key: str) -> Any:
+    return item[key] if isinstance(item, dict) and set(item) == {key} else item
+
+
+def shots(value: Any) -> Any:
+    """Shots without any index are numbered in their order."""
+    items = one_or_many(value)
+    if all(isinstance(item, dict) and item.get("index") is None for item in items):
+        return [{**item, "index": place} for place, item in enumerate(items, start=1)]
+    return items
+
+
+def points(value: Any) -> Any:
+    """Points as `[x, y]` pairs become `{"x": …, "y": …}`."""
+    items = from_json_text(value)
+    if not isinstance(items, list):
+        return items
+    return [
+        {"x": item[0], "y": item[1]} if isinstance(item, list) and len(item) == 2 else item
+        for item in items
+    ]
+
+
+def camera(value: Any) -> Any:
+    """A preset's bare name becomes `{"type": name}`; an empty text means no camera move."""
+    value = from_json_text(value)
+    if value == "":
+        return None
+    return {"type": value} if isinstance(value, str) else value
+
+
+def watermark(value: Any) -> Any:
+    """true and false become `{"enabled": …}`."""
+    value = from_json_text(value)
+    if isinstance(value, bool) or (isinstance(value, str) and word(value) in ("true", "false")):
+        return {"enabled": value}
+    return value or None

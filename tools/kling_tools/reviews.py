@@ -1,0 +1,137 @@
+"""The whole judgement of a request before anything is sent: route, rules, abilities, price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kling_tools.abilities import apply_abilities, wire_mode
+from kling_tools.capabilities import Capabilities, Product
+from kling_tools.checks import apply_checks
+from kling_tools.drafts import Draft
+from kling_tools.estimates import Estimate, estimate
+from kling_tools.faults import Fault, Verdict
+from kling_tools.fields import PROMPT_LIMIT
+from kling_tools.requests import VideoRequest, with_picture_references
+from kling_tools.rules import apply_rules
+from kling_tools.terms import ProviderTerms
+
+__all__ = ["Review", "review"]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A judged request: where it would go, what it would cost, and what was found.
+
+    `mode` is None for models without modes; `verdict.faults` is empty when it may be sent.
+    """
+
+    request: VideoRequest
+    product: Product
+    model_name: str
+    mode: str | None
+    estimate: Estimate
+    verdict: Verdict
+
+
+def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms) -> Review:
+    """Judge a request for one provider; reports every fault and warning, raises nothing."""
+    request = draft.arguments
+    verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
+    product, model_name = _route(draft, capabilities, terms, verdict)
+    verdict.extend(apply_rules(draft))
+    verdict.extend(apply_checks(draft))
+    verdict.extend(apply_abilities(draft, model_name, product, capabilities))
+    verdict.extend(_terms(draft, product, terms))
+    mode = wire_mode(capabilities.product_row(model_name, product), request.mode)
+    price = estimate(
+        capabilities,
+        product,
+        model_name=model_name,
+        mode=request.mode,
+        duration=request.duration,
+        sound=request.sound,
+        voice=request.gives("voice_list"),
+    )
+    return Review(request, product, model_name, mode, price, verdict)
+
+
+def _route(
+    draft: Draft[VideoRequest],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+    verdict: Verdict,
+) -> tuple[Product, str]:
+    """The product that serves the model (Kling has two for several pictures), and the model.
+
+    A provider without any product for the request gets a fault, as does a model that does
+    something else.
+    """
+    request = draft.arguments
+    served = [product for product in request.products if product in terms.products]
+    if not served:
+        product = request.products[0]
+        verdict.faults.append(
+            Fault("provider", "product_of_provider", f"{terms.name} has no {product} route.")
+        )
+        return product, request.model_name
+    if not request.model_name:
+        product = next(iter(p for p in terms.default_models if p in served), served[0])
+        return product, terms.default_models.get(product, "")
+    model = capabilities.models.get(request.model_name)
+    if model is None:
+        return served[-1], request.model_name
+    able = [product for product in served if product in model.products]
+    if not able and "model_name" not in draft.invalid:
+        names = capabilities.models_of(served)
+        verdict.faults.append(
+            Fault(
+                "model_name",
+                "model_of_product",
+                f"{request.model_name} does not make this kind of video at {terms.name}.",
+                " or ".join(names[:3]),
+            )
+        )
+    return (able or served)[0], request.model_name
+
+
+def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -> Verdict:
+    """What this provider would lose or has documented more narrowly than Kling."""
+    verdict = Verdict()
+    request = draft.arguments
+    for field, reason in terms.loses.get(product, {}).items():
+        value = getattr(request, field, None)
+        asked = request.gives(field) or (field == "cfg_scale" and value is not None)
+        if asked and field not in draft.invalid:
+            verdict.faults.append(
+                Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
+            )
+    if product == "omni-video" and "prompt" not in draft.invalid:
+        sent = with_picture_references(request.prompt, len(getattr(request, "image_list", ())))
+        if len(sent) > PROMPT_LIMIT:
+            over = len(sent) - PROMPT_LIMIT
+            message = f"with the references to the pictures it is {over} characters too long."
+            verdict.faults.append(
+                Fault("prompt", "prompt_with_references", message, "a shorter text")
+            )
+    for field, limit in terms.documented_lengths.items():
+        length = len(getattr(request, field, ""))
+        if length > limit:
+            verdict.warnings.append(
+                Fault(
+                    field,
+                    "documented_length",
+                    f"{terms.name} documents {limit} characters, this has {length}; "
+                    "it may be cut or refused.",
+                )
+            )
+    listed = len(getattr(request, "image_list", ()))
+    if 0 < listed < terms.least_images:
+        verdict.faults.append(
+            Fault(
+                "image_list",
+                "least_images",
+                f"{terms.name} needs at least {terms.least_images} pictures.",
+                f"{terms.least_images} pictures or more",
+            )
+        )
+    return verdict
