@@ -1,0 +1,226 @@
+"""What an agent gets: structured answers and the line of text that says the same.
+
+Some hosts show a model only the structured content, others only the text, so each is complete on
+its own. Fields that have nothing to say are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "Answer",
+    "Receipt",
+    "SavedVideo",
+    "TaskPage",
+    "TaskStatus",
+    "TaskView",
+    "VideoView",
+    "WaitResult",
+]
+
+TaskStatus = Literal["queued", "submitted", "processing", "succeed", "failed", "unknown"]
+"""Kling's own words, and two of ours before them: `queued` (kept here until a slot is free) and
+`unknown` (sent, its answer lost, being looked up)."""
+
+ENDED: frozenset[TaskStatus] = frozenset({"succeed", "failed"})
+
+SANDBOX = "sandbox"
+SANDBOX_NOTE = "Sandbox: no key is set, so nothing is charged and the video is a test clip."
+
+
+class Answer(BaseModel):
+    """A structured answer that can also say itself in one line."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    def structured(self) -> dict[str, Any]:
+        """The answer as JSON fields; optional ones that are None or empty are left out."""
+        dumped = self.model_dump(mode="json")
+        required = {name for name, info in type(self).model_fields.items() if info.is_required()}
+        kept = {name: dumped[name] for name in dumped if name in required}
+        fields: dict[str, Any] = kept | _without_nothing(dumped)
+        return fields
+
+    def text(self) -> str:
+        """The answer in one line."""
+        raise NotImplementedError(type(self))
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        cleaned = {name: _without_nothing(item) for name, item in value.items()}
+        return {n: v for n, v in cleaned.items() if v is not None and v != [] and v != ""}
+    if isinstance(value, list):
+        return [_without_nothing(item) for item in value]
+    return value
+
+
+class VideoView(BaseModel):
+    """One finished video: its signed URL (valid up to 30 days) and its length in seconds."""
+
+    url: str
+    duration_s: float | None = None
+    watermark_url: str = ""
+
+
+class TaskView(Answer):
+    """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it
+    cost when the provider says so; `path` where the video was saved."""
+
+    task_id: str
+    status: TaskStatus
+    elapsed_s: int | None = None
+    provider: str | None = None
+    prompt: str | None = None
+    model_name: str | None = None
+    created: str | None = None
+    videos: list[VideoView] = []
+    units: float | None = None
+    path: str | None = None
+    provider_message: str | None = None
+    charged: str | None = None
+    next: str | None = None
+
+    def text(self) -> str:
+        """The task in one line."""
+        head = f"{self.task_id}: {self.status}"
+        if self.elapsed_s is not None:
+            head += f" for {self.elapsed_s} s"
+        if self.provider == SANDBOX:
+            head += " (sandbox)"
+        facts = [f"{v.duration_s or '?'} s video {v.url}" for v in self.videos]
+        if self.units is not None:
+            facts.append(f"cost {self.units:g} units")
+        if self.path:
+            facts.append(f"saved at {self.path}")
+        if self.provider_message:
+            facts.append(f'the provider says: "{self.provider_message}"')
+        if self.model_name:
+            facts.append(self.model_name)
+        if self.created:
+            facts.append(f"made {self.created}")
+        if self.prompt:
+            facts.append(f'"{self.prompt}"')
+        line = ", ".join([head, *facts])
+        return f"{line}. {self.next}" if self.next else f"{line}."
+
+
+class Receipt(Answer):
+    """What a create call did: what was sent, what it will cost, and how to go on.
+
+    `repeated` says that this very request was made before and nothing was sent now; `request`
+    holds the exact call of a dry run.
+    """
+
+    task_id: str | None = None
+    status: TaskStatus | None = None
+    provider: str
+    model_name: str
+    mode: str | None = None
+    duration_s: int
+    take: int
+    estimate_units: float | None = None
+    estimate_usd: float | None = None
+    pictures: list[str] = []
+    sent: list[str] = []
+    not_sent: list[str] = []
+    repeated: bool | None = None
+    faults: list[dict[str, str]] = []
+    warnings: list[str] = []
+    request: dict[str, Any] | None = None
+    note: str | None = None
+    next: str | None = None
+
+    def text(self) -> str:
+        """The receipt in one line."""
+        what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
+        price = (
+            "price unknown"
+            if self.estimate_units is None
+            else f"about {self.estimate_units:g} units ({self.estimate_usd:.2f} USD at list price)"
+        )
+        if self.request is not None:
+            head = f"Dry run, nothing sent: {what}, {price}."
+        elif self.repeated:
+            head = f"Already made, nothing sent or charged: task {self.task_id} is {self.status}."
+        else:
+            head = f"Task {self.task_id} {self.status}: {what}, take {self.take}, {price}."
+        faults = [_fault_text(fault) for fault in self.faults]
+        lines = [
+            head,
+            f"Pictures: {', '.join(self.pictures)}." if self.pictures else "",
+            f"Not sent: {', '.join(self.not_sent)}." if self.not_sent else "",
+            f"It would be refused: {' '.join(faults)}" if faults else "",
+            f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
+            _request_text(self.request) if self.request else "",
+            self.note or "",
+            self.next or "",
+        ]
+        return " ".join(line for line in lines if line)
+
+
+def _fault_text(fault: dict[str, str]) -> str:
+    use = f" Use {fault['use']}." if fault.get("use") else ""
+    return f"{fault['field']}: {fault['message']}{use}"
+
+
+def _request_text(request: dict[str, Any]) -> str:
+    body = json.dumps(request["body"], ensure_ascii=False)
+    return f"{request['method']} {request['path']} {body}"
+
+
+class WaitResult(Answer):
+    """The tasks waited for, as they are now; `done` when none of them runs any more."""
+
+    done: bool
+    tasks: list[TaskView]
+
+    def text(self) -> str:
+        """Every task in one line, and whether to wait again."""
+        lines = [task.text() for task in self.tasks]
+        if not self.done:
+            running = sum(task.status not in ENDED for task in self.tasks)
+            lines.append(f"{running} still running: call kling_wait_for_tasks again.")
+        return "\n".join(lines)
+
+
+class TaskPage(Answer):
+    """One page of tasks, newest first; `source` says whose list it is."""
+
+    tasks: list[TaskView]
+    page: int
+    more: bool
+    source: str
+    note: str | None = None
+
+    def text(self) -> str:
+        """A line for each task."""
+        tail = f"More on page {self.page + 1}." if self.more else ""
+        head = f"{len(self.tasks)} tasks from {self.source}, page {self.page}. {tail}".rstrip()
+        note = [self.note] if self.note else []
+        return "\n".join([head, *note, *(task.text() for task in self.tasks)])
+
+
+class SavedVideo(Answer):
+    """A video on disk: path, size in bytes and pixels, length in seconds, SHA-256 in hex."""
+
+    task_id: str
+    path: str
+    bytes: int
+    duration_s: float
+    width: int
+    height: int
+    sha256: str
+    note: str | None = None
+
+    def text(self) -> str:
+        """Where the file is and what it holds."""
+        note = f" {self.note}" if self.note else ""
+        return (
+            f"Saved {self.path}: {self.width}x{self.height}, {self.duration_s:g} s, "
+            f"{self.bytes / 1e6:.1f} MB.{note}"
+        )

@@ -1,0 +1,45 @@
+"""What the tools need from the machine behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from kling_tools.arguments import (
+    ImageToVideoArguments,
+    ListTasksArguments,
+    MultiImageToVideoArguments,
+)
+from kling_tools.drafts import Draft
+from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+
+__all__ = ["Report", "SubmitArguments", "VideoService"]
+
+SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
+
+Report = Callable[[float, float, str], Awaitable[None]]
+"""Tells the caller of progress: done, total, and a sentence."""
+
+
+class VideoService(Protocol):
+    """The five things an agent can ask for. Every method raises `KlingError` and its kin only."""
+
+    async def submit(self, draft: Draft[SubmitArguments]) -> Receipt:
+        """Send one request (or, with `dry_run`, only judge it); money is spent here alone."""
+        ...
+
+    async def task(self, task_id: str) -> TaskView:
+        """The state of one task now, by its id or external id."""
+        ...
+
+    async def tasks(self, query: ListTasksArguments) -> TaskPage:
+        """A page of tasks, newest first."""
+        ...
+
+    async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
+        """Wait until all tasks have ended, `timeout_s` seconds at most."""
+        ...
+
+    async def save(self, task_id: str, path: str) -> SavedVideo:
+        """Write a finished task's video to disk."""
+        ...

@@ -1,0 +1,111 @@
+"""The SDK's tool, made strict and readable.
+
+The stock tool drops unknown arguments in silence, parses texts that look like JSON, and shows
+raw validation errors. This one reads arguments through `read_draft`, turns every `KlingError` into
+an answer with `isError` and the same facts as fields, and publishes portable schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from inspect import cleandoc
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from kling_tools.drafts import Draft, read_draft
+from kling_tools.errors import KlingError
+from kling_tools.results import Answer
+from kling_tools.schema import answer_schema
+from kling_tools.service import Report, VideoService
+
+__all__ = ["Call", "KlingTool", "error_answer"]
+
+
+class Call:
+    """One call as a handler sees it: the service behind it and a way to report progress."""
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self._context = context
+
+    @property
+    def service(self) -> VideoService:
+        """The service that the server's lifespan made."""
+        service: VideoService = self._context.request_context.lifespan_context
+        return service
+
+    @property
+    def report(self) -> Report:
+        """Sends progress to a caller that asked for it, else does nothing."""
+        return self._context.report_progress
+
+
+Handler = Callable[[Draft[Any], Call], Awaitable[Answer]]
+
+
+class KlingTool(Tool):
+    """A tool of this server: an arguments class, a handler, and an answer class."""
+
+    arguments: type[BaseModel] = Field(exclude=True)
+    handler: Handler = Field(exclude=True)
+
+    @classmethod
+    def of(
+        cls,
+        handler: Handler,
+        *,
+        name: str,
+        title: str,
+        description: str,
+        arguments: type[BaseModel],
+        answer: type[Answer],
+        annotations: ToolAnnotations,
+        input_schema: dict[str, Any],
+        answer_fields: Sequence[str],
+        answer_required: Collection[str],
+    ) -> KlingTool:
+        """Make the tool; `answer_fields` are published, `answer_required` in every answer."""
+        return cls(
+            fn=handler,
+            is_async=True,
+            name=name,
+            title=title,
+            description=" ".join(cleandoc(description).split()),
+            parameters=input_schema,
+            fn_metadata=FuncMetadata(
+                arg_model=ArgModelBase,
+                output_schema=answer_schema(answer, fields=answer_fields, required=answer_required),
+            ),
+            annotations=annotations,
+            arguments=arguments,
+            handler=handler,
+        )
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,
+    ) -> CallToolResult:
+        """Answer one call. Errors that an agent can act on are answers, not exceptions."""
+        try:
+            answer = await self.handler(read_draft(self.arguments, arguments), Call(context))
+        except KlingError as error:
+            return error_answer(error)
+        return CallToolResult(
+            content=[TextContent(type="text", text=answer.text())],
+            structured_content=answer.structured(),
+        )
+
+
+def error_answer(error: KlingError) -> CallToolResult:
+    """An error as an agent reads it: one paragraph, and the same facts as fields."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=str(error))],
+        structured_content=error.facts(),
+        is_error=True,
+    )
