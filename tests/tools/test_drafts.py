@@ -1,0 +1,115 @@
+"""Friendly forms are understood, and nothing that a caller could send breaks the reader."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judging import IMAGE, PICTURE, SEVERAL, judge
+
+from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.drafts import MESSAGES, read_draft
+
+KINDS = (ImageToVideoArguments, MultiImageToVideoArguments)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+field_names = sorted({name for kind in KINDS for name in kind.model_fields})
+
+
+def read(**arguments: Any) -> Any:
+    draft = read_draft(ImageToVideoArguments, arguments)
+    assert draft.verdict.faults == []
+    return draft.arguments
+
+
+@pytest.mark.parametrize("value", [5, "5", "5s", " 5 ", 5.0, "5.0", "5 seconds", "05"])
+def test_a_duration_is_understood_as_number_or_text(value: Any) -> None:
+    assert read(duration=value).duration == "5"
+
+
+@pytest.mark.parametrize("value", [True, "true", "True", 1, "1"])
+def test_a_boolean_is_understood_as_text(value: Any) -> None:
+    assert read(multi_shot=value).multi_shot is True
+
+
+@pytest.mark.parametrize("value", [True, "on", "ON", "true"])
+def test_sound_is_understood_as_switch(value: Any) -> None:
+    assert read(sound=value).sound == "on"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["160", "9007199254740993"],
+        [160, 9007199254740993],
+        [{"element_id": "160"}, {"element_id": 9007199254740993}],
+        '["160", "9007199254740993"]',
+    ],
+)
+def test_element_ids_stay_exact_in_every_form(value: Any) -> None:
+    assert read(element_list=value).element_list == [160, 2**53 + 1]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], [{"voice_id": "a"}, {"voice_id": "b"}]])
+def test_voices_are_understood_as_ids_or_objects(value: Any) -> None:
+    assert read(voice_list=value).voice_list == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[PICTURE], PICTURE, [{"image": PICTURE}], [{"image_url": PICTURE}], f'["{PICTURE}"]'],
+)
+def test_a_list_of_pictures_is_understood_in_every_form(value: Any) -> None:
+    draft = read_draft(MultiImageToVideoArguments, SEVERAL | {"image_list": value})
+
+    assert draft.arguments.image_list == [PICTURE]
+
+
+def test_shots_without_numbers_are_numbered_in_order() -> None:
+    shots = read(multi_prompt=[{"prompt": "a", "duration": 2}, {"prompt": "b", "duration": "3s"}])
+
+    assert [(s.index, s.duration) for s in shots.multi_prompt] == [(1, "2"), (2, "3")]
+
+
+@pytest.mark.parametrize("value", [{"enabled": True}, True, "true", '{"enabled": true}'])
+def test_the_watermark_is_understood_as_switch_or_object(value: Any) -> None:
+    assert read(watermark_info=value).watermark_info.enabled is True
+
+
+def test_points_are_understood_as_pairs_and_one_mask_as_a_list() -> None:
+    mask = {"mask": PICTURE, "trajectories": [[1, 2], {"x": 3, "y": 4}]}
+
+    (group,) = read(dynamic_masks=mask).dynamic_masks
+
+    assert [(p.x, p.y) for p in group.trajectories] == [(1, 2), (3, 4)]
+
+
+def test_null_and_empty_mean_left_out() -> None:
+    nothing = dict.fromkeys(ImageToVideoArguments.model_fields)
+    empty = {"shot_type": "", "multi_prompt": [], "camera_control": "", "external_task_id": ""}
+
+    assert read(**nothing) == read() == read(**empty, watermark_info="", element_list="")
+
+
+@given(st.dictionaries(st.sampled_from(field_names) | st.text(max_size=10), json_values))
+def test_no_arguments_break_the_judgement(arguments: dict[str, Any]) -> None:
+    for kind in KINDS:
+        draft = read_draft(kind, arguments)
+        known = {name for name, value in arguments.items() if value is not None}
+        unknown = known - set(kind.model_fields)
+        told = [f for f in draft.verdict.faults if f.rule == "extra_forbidden"]
+
+        assert len(told) >= len(unknown)
+        assert all(fault.rule in MESSAGES for fault in draft.verdict.faults)
+
+
+@given(st.dictionaries(st.sampled_from(field_names), json_values))
+def test_every_judgement_ends_with_a_route_and_sentences(arguments: dict[str, Any]) -> None:
+    review = judge(IMAGE | arguments)
+
+    assert review.product
+    assert all(str(fault) for fault in review.verdict.faults + review.verdict.warnings)

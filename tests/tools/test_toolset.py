@@ -1,0 +1,171 @@
+"""The tools as clients see them: a contract that changes only in review, and small."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.tool import KlingTool
+from kling_tools.toolset import INSTRUCTIONS, build_toolset
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+NAMES = (
+    "kling_image_to_video",
+    "kling_multi_image_to_video",
+    "kling_get_task",
+    "kling_list_tasks",
+    "kling_wait_for_tasks",
+    "kling_save_video",
+)
+I2V_SEED_FIELDS = {
+    "model_name",
+    "image",
+    "image_tail",
+    "prompt",
+    "negative_prompt",
+    "multi_shot",
+    "shot_type",
+    "multi_prompt",
+    "element_list",
+    "voice_list",
+    "sound",
+    "cfg_scale",
+    "mode",
+    "static_mask",
+    "dynamic_masks",
+    "camera_control",
+    "duration",
+    "watermark_info",
+    "callback_url",
+    "external_task_id",
+}
+MULTI_SEED_FIELDS = {
+    "model_name",
+    "image_list",
+    "prompt",
+    "negative_prompt",
+    "mode",
+    "duration",
+    "aspect_ratio",
+    "cfg_scale",
+    "static_mask",
+    "dynamic_masks",
+    "callback_url",
+    "external_task_id",
+    "watermark_info",
+    "sound",
+}
+
+
+def toolset(*providers: str) -> dict[str, KlingTool]:
+    tools = build_toolset(
+        providers or ("kling",),
+        image_models=["kling-v2-5-turbo", "kling-v2-6", "kling-v3"],
+        multi_image_models=["kling-v3-omni", "kling-video-o1"],
+    )
+    return {tool.name: tool for tool in tools}
+
+
+def published(tool: KlingTool) -> dict[str, Any]:
+    annotations = tool.annotations
+    assert annotations is not None
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": tool.parameters,
+        "outputSchema": tool.output_schema,
+        "annotations": annotations.model_dump(by_alias=True, exclude_none=True),
+    }
+
+
+def nodes(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        yield schema
+        for value in schema.values():
+            yield from nodes(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from nodes(value)
+
+
+def test_there_are_six_tools() -> None:
+    assert tuple(toolset()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tool_is_published_as_in_its_snapshot(name: str, update_snapshots: bool) -> None:
+    path = SNAPSHOTS / f"{name}.json"
+    now = published(toolset()[name])
+    if update_snapshots:
+        path.write_text(json.dumps(now, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    assert json.loads(path.read_text(encoding="utf-8")) == now, "see --update-snapshots"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_has_the_shape_that_every_client_reads(name: str) -> None:
+    tool = toolset()[name]
+    forbidden = {"$ref", "$defs", "title", "const", "oneOf", "allOf", "discriminator"}
+
+    for schema in (tool.parameters, tool.output_schema):
+        assert schema is not None
+        assert schema["type"] == "object"
+        assert "anyOf" not in schema
+        for node in nodes(schema):
+            properties = node.get("properties", {})
+            assert not forbidden & set(node) - set(properties)
+            assert not isinstance(node.get("additionalProperties"), bool)
+            assert "" not in node.get("enum", [])
+
+
+def test_every_parameter_of_the_vendors_pages_can_be_passed() -> None:
+    tools = toolset()
+
+    assert set(tools["kling_image_to_video"].parameters["properties"]) >= I2V_SEED_FIELDS
+    assert set(tools["kling_multi_image_to_video"].parameters["properties"]) >= MULTI_SEED_FIELDS
+
+
+def test_what_is_published_is_what_is_accepted() -> None:
+    for name, kind in (
+        ("kling_image_to_video", ImageToVideoArguments),
+        ("kling_multi_image_to_video", MultiImageToVideoArguments),
+    ):
+        published_names = set(toolset("kling", "sandbox")[name].parameters["properties"])
+
+        assert published_names == set(kind.model_fields)
+
+
+def test_provider_appears_only_where_there_is_a_choice() -> None:
+    one, two = toolset("kling"), toolset("kling", "sandbox")
+    spending = ("kling_image_to_video", "kling_multi_image_to_video", "kling_list_tasks")
+
+    for name in spending:
+        assert "provider" not in one[name].parameters["properties"]
+        assert two[name].parameters["properties"]["provider"]["enum"] == ["kling", "sandbox"]
+
+
+def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
+    hints = {
+        name: (tool.annotations.read_only_hint, tool.annotations.idempotent_hint)
+        for name, tool in toolset().items()
+        if tool.annotations
+    }
+
+    assert hints == {
+        "kling_image_to_video": (False, True),
+        "kling_multi_image_to_video": (False, True),
+        "kling_get_task": (True, None),
+        "kling_list_tasks": (True, None),
+        "kling_wait_for_tasks": (True, None),
+        "kling_save_video": (False, True),
+    }
+
+
+def test_the_instructions_say_how_to_submit_wait_save_and_what_costs() -> None:
+    for name in NAMES[:2] + NAMES[4:]:
+        assert name in INSTRUCTIONS
+    assert "cost money" in INSTRUCTIONS
+    assert len(INSTRUCTIONS) < 1000
