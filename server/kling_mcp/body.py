@@ -1,0 +1,167 @@
+"""The JSON body of a create, sent piece by piece so that pictures never stand in memory whole."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from anyio import to_thread
+
+from kling_tools.errors import ImageRejected
+from kling_tools.faults import Fault
+
+__all__ = ["ByteSource", "JsonBody", "SourceChanged", "StreamedBase64", "size_text"]
+
+CHUNK_BYTES = 144 * 1024
+"""Bytes read at a time: a multiple of 3, which base64 turns into 192 KiB without padding."""
+
+_MB = 1024 * 1024
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people: "812 bytes", "12 KB", "3.4 MB" (1 MB = 1,048,576 bytes)."""
+    if size_bytes < 1024:
+        return f"{size_bytes} bytes"
+    if size_bytes < _MB:
+        return f"{size_bytes / 1024:.0f} KB"
+    return f"{size_bytes / _MB:.1f} MB"
+
+
+class SourceChanged(Exception):
+    """The bytes behind a `StreamedBase64` are no longer those that were checked."""
+
+
+class ByteSource(Protocol):
+    """Bytes of known size that can be read at any place, any number of times."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly the `length` bytes from `offset` on; raises `SourceChanged` when it cannot."""
+
+
+class StreamedBase64:
+    """Base64 text of a source, made in chunks each time it is iterated.
+
+    `label` is what a person may see instead of the text. Iterating yields ASCII bytes,
+    `encoded_length` of them in all, and raises `SourceChanged` when the source was altered.
+    """
+
+    def __init__(self, source: ByteSource, label: str) -> None:
+        self._source = source
+        self.label = label
+        self.encoded_length = (source.size + 2) // 3 * 4
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = self._source.size
+        for offset in range(0, size, CHUNK_BYTES):
+            piece = self._source.read_at(offset, min(CHUNK_BYTES, size - offset))
+            yield binascii.b2a_base64(piece, newline=False)
+
+    def __repr__(self) -> str:
+        return f"<base64 of {self.label}, {size_text(self._source.size)}>"
+
+
+class JsonBody:
+    """An async iterable of the bytes of one JSON object, for httpx's `content=`.
+
+    `fields` may hold a `StreamedBase64` at any depth; it becomes a JSON string. The body can be
+    iterated again, as when a request is repeated with a fresh token. `content_length` is its
+    exact length in bytes: send it as the Content-Length header, or httpx sends chunks without
+    a length. Integers of any size are written exactly.
+
+    Raises `ValueError` for a float that JSON cannot express and `TypeError` for a value that is
+    no JSON. Iterating raises `ImageRejected` when a picture changed after it was checked; the
+    body is then incomplete, so that no server can have taken it for a whole request.
+    """
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+        self._parts = list(_joined(_parts(fields, "")))
+        self.content_length = sum(
+            len(part) if isinstance(part, bytes) else part[1].encoded_length for part in self._parts
+        )
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            field, text = part
+            chunks = iter(text)
+            while chunk := await to_thread.run_sync(_next, chunks, field):
+                yield chunk
+
+    def preview(self) -> dict[str, Any]:
+        """The same fields with every picture shortened to a few words, for a dry run."""
+        shown: dict[str, Any] = _shown(self._fields)
+        return shown
+
+
+def _next(chunks: Iterator[bytes], field: str) -> bytes:
+    try:
+        return next(chunks, b"")
+    except SourceChanged as error:
+        fault = Fault(
+            field, "image_changed", f"{error}.", use="the picture again when it is finished"
+        )
+        raise ImageRejected([fault]) from error
+
+
+_Part = bytes | tuple[str, StreamedBase64]
+
+
+def _parts(value: Any, field: str) -> Iterator[_Part]:
+    """JSON text and streams in order; `field` is the path of `value`, as in `image_list[0]`."""
+    if isinstance(value, StreamedBase64):
+        yield b'"'
+        yield field, value
+        yield b'"'
+    elif isinstance(value, Mapping):
+        yield b"{"
+        for place, (name, inner) in enumerate(value.items()):
+            if not isinstance(name, str):
+                raise TypeError(f"a field's name must be text, not {type(name).__name__}")
+            yield _text(name, b"," if place else b"", b":")
+            yield from _parts(inner, f"{field}.{name}" if field else name)
+        yield b"}"
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        yield b"["
+        for place, inner in enumerate(value):
+            if place:
+                yield b","
+            yield from _parts(inner, f"{field}[{place}]")
+        yield b"]"
+    else:
+        yield _text(value)
+
+
+def _text(value: Any, before: bytes = b"", after: bytes = b"") -> bytes:
+    return before + json.dumps(value, allow_nan=False).encode("ascii") + after
+
+
+def _joined(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The same parts with neighbouring text put together, so that small bodies go out at once."""
+    text = b""
+    for part in parts:
+        if isinstance(part, bytes):
+            text += part
+            continue
+        yield text
+        text = b""
+        yield part
+    yield text
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, StreamedBase64):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {name: _shown(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return [_shown(inner) for inner in value]
+    return value

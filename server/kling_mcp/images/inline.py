@@ -1,0 +1,113 @@
+"""Pictures given as text: base64, bare or in a `data:` URI."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import string
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from urllib.parse import unquote, unquote_to_bytes
+
+from kling_mcp.body import size_text
+from kling_mcp.images.file_type import EMPTY, TEXT, UNKNOWN, detect
+from kling_mcp.images.held import HeldFile
+from kling_mcp.images.refusal import FORMS, SOURCE, Refusal
+
+__all__ = ["decode_base64", "decode_data_uri", "looks_like_base64"]
+
+TEXT_MAX = 100 * 1024 * 1024
+"""Characters of base64 above which nothing is decoded."""
+
+LABEL = "inline picture"
+
+_STEP = 256 * 1024
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+_BLANKS = string.whitespace.encode()
+_ALPHABET = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
+_AFTER_DATA = string.whitespace + "="
+_PEEK = 88
+
+
+def looks_like_base64(text: str) -> bool:
+    """Whether `text` begins as base64 of a picture or another binary file with a signature."""
+    head = text[:_PEEK]
+    if not _ALPHABET.fullmatch(head):
+        return False
+    packed = "".join(head.split()).rstrip("=")
+    start = _decode(packed[: len(packed) // 4 * 4].encode().translate(_URLSAFE))
+    return detect(start) not in (EMPTY, TEXT, UNKNOWN)
+
+
+def decode_data_uri(uri: str) -> HeldFile:
+    """The bytes of a `data:` URI, base64 or percent-encoded, as a temporary file.
+
+    The media type it claims is not believed. Raises `Refusal`.
+    """
+    _refuse_long(uri)
+    head, comma, data = uri[len("data:") :].partition(",")
+    if not comma:
+        raise _unreadable("the data: URI has no comma in front of its data")
+    if head.replace(" ", "").lower().endswith(";base64"):
+        return decode_base64(unquote(data) if "%" in data else data)
+    if not data.isascii():
+        raise _unreadable("the data: URI contains characters that no URI may contain")
+    return _kept([unquote_to_bytes(data)])
+
+
+def decode_base64(text: str) -> HeldFile:
+    """The bytes that base64 `text` stands for, as a temporary file that goes when it is closed.
+
+    Whitespace, the URL-safe alphabet and missing padding are tolerated. Raises `Refusal`.
+    """
+    _refuse_long(text)
+    try:
+        return _kept(_decoded(text))
+    except ValueError:
+        raise _unreadable("this is not readable base64 of a picture") from None
+
+
+def _decoded(text: str) -> Iterator[bytes]:
+    """The decoded bytes piece by piece; raises `ValueError`."""
+    end = len(text)
+    while end and text[end - 1] in _AFTER_DATA:
+        end -= 1
+    packed = b""
+    for start in range(0, end, _STEP):
+        piece = text[start : min(start + _STEP, end)].encode("ascii")
+        packed += piece.translate(_URLSAFE, _BLANKS)
+        whole = len(packed) // 4 * 4
+        yield _decode(packed[:whole])
+        packed = packed[whole:]
+    yield _decode(packed + b"=" * (-len(packed) % 4), padded=True)
+
+
+def _decode(packed: bytes, *, padded: bool = False) -> bytes:
+    if b"=" in packed and not padded:
+        raise ValueError("padding inside the data")
+    return binascii.a2b_base64(packed, strict_mode=True)
+
+
+def _kept(pieces: Iterable[bytes]) -> HeldFile:
+    with ExitStack() as undo:
+        file = undo.enter_context(tempfile.TemporaryFile(buffering=0))
+        for piece in pieces:
+            file.write(piece)
+        undo.pop_all()
+    return HeldFile(file, LABEL)
+
+
+def _refuse_long(text: str) -> None:
+    if len(text) > TEXT_MAX:
+        raise Refusal(
+            "image_bytes",
+            f"the base64 text is {size_text(len(text))} long; nothing above "
+            f"{size_text(TEXT_MAX)} is decoded.",
+            "a picture of at most 10 MB",
+            SOURCE,
+        )
+
+
+def _unreadable(reason: str) -> Refusal:
+    return Refusal("base64_unreadable", f"{reason}.", FORMS)

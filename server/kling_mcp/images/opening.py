@@ -1,0 +1,183 @@
+"""Opening all pictures of a request at once, and telling all that is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from anyio import to_thread
+
+from kling_mcp.body import SourceChanged
+from kling_mcp.images.conversion import Converted, convert
+from kling_mcp.images.file_type import HEAD_BYTES, detect, named_like
+from kling_mcp.images.form import Kind, recognise
+from kling_mcp.images.header import read_header
+from kling_mcp.images.held import HeldFile
+from kling_mcp.images.picture import Picture
+from kling_mcp.images.policy import PicturePolicy
+from kling_mcp.images.refusal import SOURCE, Refusal
+from kling_mcp.images.rules import Facts, judge, role_of
+from kling_mcp.images.url import PictureUrl
+from kling_tools.faults import Fault, Verdict
+
+__all__ = ["open_pictures"]
+
+_OPENER = ""
+"""The name under which the files are held while they are being looked at."""
+
+
+async def open_pictures(
+    wishes: Sequence[tuple[str, str]], policy: PicturePolicy
+) -> tuple[list[Picture | None], Verdict]:
+    """Every wish, a pair of field and value, as an open `Picture`, or None when it has faults.
+
+    Nothing is raised for a bad picture: the verdict holds every fault of every one, and warnings
+    about doubtful names and conversions. A value that is given twice is opened once. The work is
+    done in a thread. Close every picture when it has been sent, also when others have faults.
+    """
+    return await to_thread.run_sync(_open_all, tuple(wishes), policy)
+
+
+def _open_all(
+    wishes: Sequence[tuple[str, str]], policy: PicturePolicy
+) -> tuple[list[Picture | None], Verdict]:
+    verdict = Verdict()
+    pictures: list[Picture | None] = []
+    with ExitStack() as looked_at, ExitStack() as undo:
+        desk = _Desk(policy, looked_at)
+        for field, value in wishes:
+            try:
+                picture, warnings = desk.picture(field, value)
+            except _Refused as refused:
+                verdict.faults.extend(refused.faults)
+                pictures.append(None)
+                continue
+            undo.callback(picture.close)
+            pictures.append(picture)
+            verdict.warnings.extend(warnings)
+        undo.pop_all()
+    return pictures, verdict
+
+
+class _Refused(Exception):
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("picture refused")
+        self.faults = faults
+
+
+@dataclass(slots=True)
+class _Found:
+    kind: Kind
+    held: HeldFile
+    facts: Facts
+    sha256: str = ""
+    whole: bool = True
+
+
+class _Desk:
+    """What has been opened for one request, so that the same value is opened only once."""
+
+    def __init__(self, policy: PicturePolicy, looked_at: ExitStack) -> None:
+        self._policy = policy
+        self._looked_at = looked_at
+        self._found: dict[str, PictureUrl | _Found | Refusal] = {}
+        self._converted: dict[tuple[str, bool], Converted] = {}
+
+    def picture(self, field: str, value: str) -> tuple[Picture, list[Fault]]:
+        """The picture for a field and the warnings about it; raises `_Refused`."""
+        try:
+            found = self._find(value)
+            if isinstance(found, PictureUrl):
+                return _from_url(field, found)
+            return self._from_bytes(field, value, found)
+        except Refusal as refusal:
+            raise _Refused([refusal.fault(field)]) from refusal
+        except SourceChanged as changed:
+            again = "the picture again when it is finished"
+            raise _Refused([Fault(field, "image_changed", f"{changed}.", again)]) from changed
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            message = f"the picture cannot be read or kept on this machine ({reason})."
+            raise _Refused([Fault(field, "image_not_kept", message)]) from error
+
+    def _find(self, value: str) -> PictureUrl | _Found:
+        if value not in self._found:
+            try:
+                self._found[value] = self._look(value)
+            except Refusal as refusal:
+                self._found[value] = refusal
+        found = self._found[value]
+        if isinstance(found, Refusal):
+            raise found
+        return found
+
+    def _look(self, value: str) -> PictureUrl | _Found:
+        given = recognise(value, self._policy)
+        if isinstance(given.content, PictureUrl):
+            return given.content
+        held = self._keep(given.content)
+        file_type = detect(held.head(HEAD_BYTES))
+        facts = Facts(held.label, file_type, held.size, read_header(held, file_type))
+        return _Found(given.kind, held, facts)
+
+    def _keep(self, held: HeldFile) -> HeldFile:
+        self._looked_at.callback(held.let_go, _OPENER)
+        return held.hold(_OPENER)
+
+    def _from_bytes(self, field: str, value: str, found: _Found) -> tuple[Picture, list[Fault]]:
+        role = role_of(field)
+        fix = self._policy.fix
+        faults = judge(field, found.facts, fix=fix)
+        held, facts, told = found.held, found.facts, ""
+        if faults and fix and all(fault.rule in role.fixable for fault in faults):
+            key = (value, role.mask)
+            if key not in self._converted:
+                converted = convert(found.held, found.facts, role)
+                self._keep(converted.held)
+                self._converted[key] = converted
+            converted = self._converted[key]
+            held, facts, told = converted.held, converted.facts, converted.told
+            faults = judge(field, facts, fix=fix)
+        if faults:
+            raise _Refused(faults)
+        if not found.sha256:
+            digest = found.held.digest(found.facts.file_type.end_mark)
+            found.sha256, found.whole = digest.sha256, digest.marked
+        header = facts.header
+        picture = Picture(
+            field,
+            found.kind,
+            facts.label,
+            found.sha256,
+            width=header.width if header else None,
+            height=header.height if header else None,
+            format=facts.file_type.name,
+            size_bytes=facts.size_bytes,
+            converted=told,
+            turned=header.turned if header else False,
+            held=held.hold(field),
+        )
+        return picture, [*_warnings(field, found, told)]
+
+
+def _from_url(field: str, url: PictureUrl) -> tuple[Picture, list[Fault]]:
+    sha256 = hashlib.sha256(url.text.encode()).hexdigest()
+    warnings = [replace(warning, field=field) for warning in url.warnings]
+    return Picture(field, "url", url.label, sha256, url=url.text), warnings
+
+
+def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
+    warnings = []
+    facts = found.facts
+    claimed = named_like(facts.label) if found.kind == "file" else None
+    if told:
+        warnings.append(Fault(field, "image_converted", told))
+    elif claimed not in (None, facts.file_type):
+        message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
+        warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
+    if not found.whole:
+        message = f"{facts.label} has no end mark: it may be cut short, with a part missing."
+        warnings.append(Fault(field, "image_cut_short", message))
+    return warnings

@@ -1,0 +1,135 @@
+"""Local pictures: opened only inside the roots, whatever links and races try."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
+
+from kling_mcp.images.descent import open_below
+from kling_mcp.images.held import HeldFile
+from kling_mcp.images.policy import PicturePolicy, at_home
+from kling_mcp.images.refusal import FORMS, Refusal, short
+
+__all__ = ["open_file_url", "open_path"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TILDE = re.compile(r"~(?:[/\\]|$)")
+
+
+def open_file_url(url: str, policy: PicturePolicy) -> HeldFile:
+    """The file behind a `file:` URL of this machine; raises `Refusal`."""
+    rest = url.partition(":")[2]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost"):
+            raise Refusal(
+                "file_url_host",
+                "a file URL can only name a file of this machine, without a host.",
+                "file:/// followed by the absolute path",
+            )
+        rest = slash + path
+    if os.name == "nt":
+        rest = re.sub(r"^/(?=[A-Za-z]:)", "", rest)
+    return open_path(unquote(rest), policy)
+
+
+def open_path(text: str, policy: PicturePolicy) -> HeldFile:
+    """The file that `text` names, held open.
+
+    `~` is the home folder; a relative path is tried in each root in turn and the first that
+    exists is taken. Raises `Refusal`: for a path outside the roots the same one whether or not
+    there is such a file.
+    """
+    if not policy.allow_local:
+        raise Refusal(
+            "path_not_allowed",
+            "this server takes no local files.",
+            "an https URL, a data: URI or raw base64 of a JPEG or PNG",
+        )
+    if _CONTROL.search(text) or not _encodable(text):
+        raise Refusal(
+            "path_characters", "the path contains characters that no path may contain.", FORMS
+        )
+    path = at_home(Path(text)) if _TILDE.match(text) else Path(text)
+    attempts = [path] if path.is_absolute() else [root / path for root in policy.real_roots()]
+    resolved = [Path(os.path.realpath(attempt)) for attempt in attempts]
+    inside = [(root, real) for real in resolved if (root := policy.root_of(real))]
+    if not inside:
+        raise _outside(path, policy)
+    for root, real in inside:
+        if _exists(real):
+            return _open(root, real, path)
+    raise _missing(path, policy)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _exists(real: Path) -> bool:
+    try:
+        real.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _open(root: Path, real: Path, named: Path) -> HeldFile:
+    label = short(named.name or str(named))
+    try:
+        _refuse_irregular(real.lstat(), label)
+        descriptor = open_below(root, real)
+    except OSError as error:
+        raise Refusal(
+            "path_unreadable",
+            f"{label} cannot be opened ({error.strerror or 'it was moved'}).",
+            "a file that the server's user can read",
+        ) from error
+    try:
+        _refuse_irregular(os.fstat(descriptor), label)
+        file = os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return HeldFile(file, label)
+
+
+def _refuse_irregular(status: os.stat_result, label: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise Refusal("path_is_folder", f"{label} is a folder.", "the path of one picture in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise Refusal(
+            "path_not_a_file",
+            f"{label} is no file but a device, a pipe, a socket or a link to itself.",
+            "the path of a picture file",
+        )
+
+
+def _outside(path: Path, policy: PicturePolicy) -> Refusal:
+    return Refusal(
+        "path_outside_roots",
+        f"{short(path.name or str(path))} is not in a folder that pictures may be read from.",
+        f"a picture inside {policy.roots_text()}, or add its folder to KLING_MCP_IMAGE_ROOTS",
+    )
+
+
+def _missing(path: Path, policy: PicturePolicy) -> Refusal:
+    if os.name != "nt" and PureWindowsPath(path).drive:
+        message = f"{short(str(path))} is a Windows path, and this server does not run on Windows."
+    elif path.is_absolute():
+        message = f"there is no file {short(path.name)} at that path."
+    else:
+        message = (
+            f"there is no file {short(str(path))}; a relative path is looked up in "
+            f"{policy.roots_text()}."
+        )
+    return Refusal("path_missing", message, FORMS)
