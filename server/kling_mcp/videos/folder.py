@@ -1,0 +1,112 @@
+"""The folder that videos are saved in, and the only one."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+from urllib.parse import unquote
+
+from kling_mcp.videos.names import default_name, name_fault
+from kling_tools.errors import UnsafePath
+
+__all__ = ["VideoFolder"]
+
+SETTING = "KLING_MCP_OUTPUT_DIR"
+PATH_LIMIT = 1000
+"""Characters of a path that may be asked for."""
+
+_SHOWN_LIMIT = 80
+_PART_LIMIT_BYTES = 255
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
+_WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
+_SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")
+_REFUSED_CATEGORIES = ("Cc", "Cs")
+
+
+class VideoFolder:
+    """Turns what an agent asks for into a file below `root`, symlinks resolved.
+
+    `root` is what `KLING_MCP_OUTPUT_DIR` says; it need not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    def target(
+        self, path: str | None = None, *, prompt: str = "", task_id: str, index: int = 0
+    ) -> Path:
+        """The file that a video should be saved as; nothing is created.
+
+        Without `path`, or when it names a folder (an existing one, or with a slash at its end),
+        the name is made from the prompt, the task's id and the video's `index` in the task. A
+        relative path is taken from the root; an absolute one, a `~` one and a `file://` URL must
+        lie below it. A missing `.mp4` is added. The file may exist already: whoever writes it
+        claims a free name (`kling_mcp.videos.saving`).
+
+        Raises `UnsafePath` for a path outside the root, one that no file can have, and a suffix
+        other than `.mp4`.
+        """
+        default = default_name(prompt, task_id, index)
+        if path is None or not path.strip():
+            return self.root / default
+        asked = self._read(path)
+        below = self._below_root(asked, path)
+        if path.endswith(("/", os.sep)) or below == Path() or (self.root / below).is_dir():
+            return self.root / self._below_root(self.root / below / default, path)
+        name = self._file_name(below.name, path)
+        return self.root / self._below_root((self.root / below).with_name(name), path)
+
+    def _read(self, path: str) -> Path:
+        """The path that was asked for, absolute but not resolved."""
+        if len(path) > PATH_LIMIT:
+            raise self._refusal(path, f"is longer than {PATH_LIMIT} characters")
+        local = path
+        if _SCHEME.match(path):
+            local, urls = _FILE_URL.subn("", path)
+            if not urls:
+                raise self._refusal(path, "is not the path of a local file")
+            local = unquote(local)
+            if _WINDOWS_DRIVE.match(local):
+                local = local[1:]
+        if any(unicodedata.category(ch) in _REFUSED_CATEGORIES for ch in local):
+            raise self._refusal(path, "has a control character in it")
+        try:
+            asked = self.root / Path(local).expanduser()
+        except RuntimeError:
+            raise self._refusal(path, "begins with a home folder that does not exist") from None
+        if any(len(part.encode()) > _PART_LIMIT_BYTES for part in asked.parts):
+            raise self._refusal(path, f"has a part of more than {_PART_LIMIT_BYTES} bytes")
+        return asked
+
+    def _below_root(self, asked: Path, path: str) -> Path:
+        """Where a path lies from the root on, after symlinks."""
+        try:
+            return asked.resolve().relative_to(self.root.resolve())
+        except ValueError:
+            raise self._refusal(path, "lies outside it") from None
+        except (OSError, RuntimeError):
+            raise self._refusal(path, "cannot be followed") from None
+
+    def _file_name(self, name: str, path: str) -> str:
+        if name.lower().endswith(".mp4"):
+            full = name
+        elif suffix := _SUFFIX.search(name):
+            raise self._refusal(path, f"ends in {suffix[0]}; videos are saved as .mp4")
+        else:
+            full = name + ".mp4"
+        if not full[:-4].strip(" ."):
+            raise self._refusal(path, "has no name before .mp4")
+        if fault := name_fault(full):
+            raise self._refusal(path, fault)
+        return full
+
+    def _refusal(self, path: str, fault: str) -> UnsafePath:
+        shown = path if len(path) <= _SHOWN_LIMIT else path[: _SHOWN_LIMIT - 1] + "…"
+        return UnsafePath(
+            f"Videos are saved below {self.root} only, and the path {shown!r} {fault}.",
+            advice=f"Give a plain name such as clip.mp4, or none; whoever runs the server can "
+            f"choose another folder with {SETTING}.",
+        )

@@ -1,0 +1,163 @@
+"""Videos go below one folder, whatever path is asked for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kling_mcp.videos.folder import VideoFolder
+from kling_tools.errors import UnsafePath
+
+TASK = "829611643369439283"
+DEFAULT = f"slow-zoom-{TASK}.mp4"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "videos"
+    (root / "inner").mkdir(parents=True)
+    return root
+
+
+def target(root: Path, path: str | None) -> Path:
+    return VideoFolder(root).target(path, prompt="Slow zoom", task_id=TASK)
+
+
+@pytest.mark.parametrize("path", [None, "", "  ", ".", "./", "inner/.."])
+def test_without_a_name_the_default_one_is_taken(root: Path, path: str | None) -> None:
+    assert target(root, path) == root / DEFAULT
+
+
+@pytest.mark.parametrize("path", ["inner", "inner/", "./inner/"])
+def test_in_an_existing_folder_the_default_name_is_taken(root: Path, path: str) -> None:
+    assert target(root, path) == root / "inner" / DEFAULT
+
+
+def test_a_slash_at_the_end_names_a_folder_that_need_not_exist(root: Path) -> None:
+    assert target(root, "new/deep/") == root / "new" / "deep" / DEFAULT
+    assert not (root / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("clip.mp4", "clip.mp4"),
+        ("clip", "clip.mp4"),
+        ("clip.MP4", "clip.MP4"),
+        ("version 1.5", "version 1.5.mp4"),
+        ("a/b/../clip", "a/clip.mp4"),
+        ("Grüße 你好.mp4", "Grüße 你好.mp4"),
+    ],
+)
+def test_a_relative_path_is_taken_from_the_folder(root: Path, path: str, below: str) -> None:
+    assert target(root, path) == root / below
+
+
+def test_an_absolute_path_inside_is_taken(root: Path) -> None:
+    assert target(root, str(root / "a" / "clip.mp4")) == root / "a" / "clip.mp4"
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_url_inside_is_taken(root: Path, host: str) -> None:
+    url = root.as_uri().replace("file://", f"file://{host}") + "/a%20clip.mp4"
+
+    assert target(root, url) == root / "a clip.mp4"
+
+
+def test_a_tilde_means_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert target(Path("~/videos"), "~/videos/clip") == tmp_path / "videos" / "clip.mp4"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../clip.mp4",
+        "inner/../../clip.mp4",
+        "/etc/clip.mp4",
+        "/",
+        "~/clip.mp4",
+        "~nobody-of-that-name/clip.mp4",
+        "file:///etc/clip.mp4",
+        "file:///%2e%2e/clip.mp4",
+        "file://elsewhere/clip.mp4",
+        "https://example.com/clip.mp4",
+        "clip.mov",
+        "clip.png",
+        ".mp4",
+        "inner/ .mp4",
+        "clip\0.mp4",
+        "clip%00.mp4\n",
+        "file:///a%00b.mp4",
+        "clip\ud800.mp4",
+        "a\\..\\..\\clip.mp4",
+        "clip:stream.mp4",
+        "nul.mp4",
+        "x" * 300,
+        "x/" * 900,
+        f"{'x' * 300}/clip.mp4",
+    ],
+)
+def test_what_is_refused_names_the_folder_and_the_setting(root: Path, path: str) -> None:
+    with pytest.raises(UnsafePath) as refusal:
+        target(root, path)
+
+    text = str(refusal.value)
+    assert str(root) in text
+    assert "KLING_MCP_OUTPUT_DIR" in text
+    assert "Nothing was charged" in text
+    assert text.isprintable()
+    assert len(text) < 400 + len(str(root))
+
+
+def test_a_folder_beside_with_the_same_beginning_is_outside(root: Path) -> None:
+    with pytest.raises(UnsafePath):
+        target(root, f"{root}-other/clip.mp4")
+
+
+def test_a_link_that_leads_outside_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "door").symlink_to(tmp_path)
+    (root / "file.mp4").symlink_to(tmp_path / "not-there.mp4")
+
+    for path in ("door/clip.mp4", "door/", "door", "file.mp4", "file"):
+        with pytest.raises(UnsafePath):
+            target(root, path)
+
+
+def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
+    (root / "door").symlink_to(root / "inner")
+
+    assert target(root, "door/clip") == root / "inner" / "clip.mp4"
+
+
+def test_a_link_that_turns_in_circles_is_refused(root: Path) -> None:
+    (root / "loop").symlink_to(root / "loop")
+
+    with pytest.raises(UnsafePath):
+        target(root, "loop/clip.mp4")
+
+
+def test_the_folder_may_itself_be_a_link(root: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root)
+
+    assert target(link, str(root / "clip")) == link / "clip.mp4"
+
+
+@settings(deadline=None)
+@given(path=st.text(max_size=60) | st.text(alphabet="./~\\ a:mp4%", max_size=30))
+def test_every_path_ends_below_the_folder_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, path: str
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "below"
+    try:
+        found = target(root, path)
+    except UnsafePath:
+        return
+    assert found.resolve().is_relative_to(root.resolve())
+    assert found.suffix.lower() == ".mp4"
+    assert found.name not in (".mp4", "..mp4")
