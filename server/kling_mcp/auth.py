@@ -1,0 +1,80 @@
+"""What stands behind `Authorization: Bearer …`: an API key, or a short-lived JWT.
+
+The JWT is the one of Kling's authentication page: HS256 over the secret key with `iss` (access
+key), `exp` (now + 1800 s) and `nbf` (now - 5 s).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["ApiKey", "Credentials", "SignedToken"]
+
+LIFETIME_S = 1800
+NOT_BEFORE_S = 5
+RENEW_BEFORE_S = 300
+"""Seconds before its end at which a token is replaced: a long upload must not outlive it."""
+
+
+class Credentials(Protocol):
+    """Gives the bearer token of the next request."""
+
+    def token(self) -> str:
+        """The token to send now."""
+        ...
+
+    def renew(self) -> bool:
+        """Forget a refused token; False when no other one could be made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that is sent as it is."""
+
+    key: str = field(repr=False)
+
+    def token(self) -> str:
+        """The key."""
+        return self.key
+
+    def renew(self) -> bool:
+        """False: there is only the one key."""
+        return False
+
+
+@dataclass(slots=True)
+class SignedToken:
+    """A JWT made from an access key and a secret key, replaced well before it ends.
+
+    `clock` gives the seconds since the epoch.
+    """
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    clock: Callable[[], float] = time.time
+    _token: str = field(default="", repr=False)
+    _ends_at: float = 0.0
+
+    def token(self) -> str:
+        """A token that is valid for another five minutes at least."""
+        now = self.clock()
+        if now > self._ends_at - RENEW_BEFORE_S:
+            import jwt
+
+            claims = {
+                "iss": self.access_key,
+                "exp": int(now) + LIFETIME_S,
+                "nbf": int(now) - NOT_BEFORE_S,
+            }
+            self._token = jwt.encode(claims, self.secret_key, algorithm="HS256")
+            self._ends_at = int(now) + LIFETIME_S
+        return self._token
+
+    def renew(self) -> bool:
+        """True: the next token is a fresh one."""
+        self._ends_at = 0.0
+        return True

@@ -1,0 +1,296 @@
+"""The one module that knows a provider's HTTP: endpoints, retries, deadlines, error mapping.
+
+Reads are repeated (with stamina, honouring Retry-After), a create never is: whether it arrived is
+for the ledger to find out. Only a token that was refused for its age is replaced and the same
+request sent once more: Kling had not looked at it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx
+import stamina
+
+from kling_mcp.body import JsonBody
+from kling_mcp.envelope import Answer, read_data, read_task
+from kling_mcp.error_codes import CODES
+from kling_mcp.providers import ProviderRow
+from kling_mcp.tasks import Task
+from kling_mcp.transport import Connection
+from kling_mcp.videos.stream import VideoStream
+from kling_tools.capabilities import Product
+from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError, UnsafeUrl
+
+__all__ = ["KlingClient"]
+
+READ_DEADLINE_S = 30
+"""Seconds for all attempts of one read together: a tool call has 60 at most."""
+LAST_ATTEMPT_S = 20
+"""Seconds after the first attempt of a read at which no other one is begun."""
+CREATE_DEADLINE_S = 180
+"""Seconds for a create: four pictures of 10 MB are 53 MB of JSON."""
+ANSWER_LIMIT = 16 * 2**20
+"""Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
+REDIRECTS = 3
+
+ResultT = TypeVar("ResultT")
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""Failures before a connection stood: the request cannot have arrived."""
+
+
+class KlingClient:
+    """Talks to one provider over one connection for the life of the process.
+
+    Every method raises `ProviderError` or one of its kin; `charged` is `unknown` when a create
+    was sent and it cannot be told whether it arrived.
+    """
+
+    def __init__(self, row: ProviderRow, connection: Connection) -> None:
+        self.row = row
+        self._connection = connection
+
+    async def create(self, product: Product, body: JsonBody) -> Task:
+        """Send one create, once; the new task as the provider answers it."""
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(body.content_length),
+        }
+        request = self._connection.api.build_request(
+            "POST", self._path(product), content=body, headers=headers
+        )
+        answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
+        try:
+            return read_task(read_data(answer), self.row.name)
+        except ProviderError as error:
+            if answer.http_status >= 500:
+                error.charged = "unknown"
+            raise
+
+    async def task(self, product: Product, task_id: str) -> Task:
+        """One task, by its task_id or (where the provider knows them) external_task_id."""
+        path = f"{self._path(product)}/{_segment(task_id)}"
+        return await self._read(path, {}, self._task_of)
+
+    async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
+        """One page of the provider's list, in its order, without what cannot be read."""
+        params = {"pageNum": page, "pageSize": page_size}
+        return await self._read(self._path(product), params, self._tasks_of)
+
+    def _task_of(self, data: Any) -> Task:
+        return read_task(data, self.row.name)
+
+    def _tasks_of(self, data: Any) -> list[Task]:
+        tasks = []
+        for item in data if isinstance(data, list) else []:
+            try:
+                tasks.append(self._task_of(item))
+            except ProviderError:
+                continue
+        return tasks
+
+    def _path(self, product: Product) -> str:
+        return f"{self.row.prefix}/{product}"
+
+    async def _read(
+        self, path: str, params: dict[str, int], reader: Callable[[Any], ResultT]
+    ) -> ResultT:
+        began = anyio.current_time()
+        async for attempt in stamina.retry_context(
+            on=_patience(began), attempts=4, timeout=LAST_ATTEMPT_S, wait_initial=0.3, wait_max=5
+        ):
+            with attempt:
+                request = self._connection.api.build_request("GET", path, params=params)
+                left_s = began + READ_DEADLINE_S - anyio.current_time()
+                answer = await self._send(request, left_s, "no")
+                try:
+                    return reader(read_data(answer))
+                except ProviderError as error:
+                    error.charged = "no"
+                    raise
+        raise AssertionError("stamina ends with a result or an exception")
+
+    async def _send(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
+        """One request and, when the token was refused for its age, the same once more."""
+        answer = await self._exchange(request, deadline_s, lost)
+        if self._token_was_stale(answer):
+            answer = await self._exchange(request, deadline_s, lost)
+        return answer
+
+    def _token_was_stale(self, answer: Answer) -> bool:
+        try:
+            read_data(answer)
+        except ProviderError as error:
+            row = CODES.get(error.code or "")
+            return row is not None and row.renew and self._connection.credentials.renew()
+        return False
+
+    async def _exchange(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
+        request.headers["Authorization"] = f"Bearer {self._connection.credentials.token()}"
+        name, host = self.row.name, request.url.host
+        try:
+            with anyio.fail_after(deadline_s):
+                response = await self._connection.api.send(request, stream=True)
+                try:
+                    body = await _limited(response)
+                finally:
+                    await response.aclose()
+        except _NOT_SENT as error:
+            raise _unreachable(name, host, error, "no") from error
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+            raise _unreachable(name, host, error, lost) from error
+        retry_after = _seconds(response.headers.get("Retry-After"))
+        return Answer(response.status_code, body, retry_after, name)
+
+    @asynccontextmanager
+    async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
+        """Stream a result from its signed URL, from a byte on; the key is not sent along.
+
+        Raises UnsafeUrl for anything but https (http only from a provider on this machine), and
+        ProviderDown when the stream cannot be opened or breaks.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        async with self._followed(url, headers) as response:
+            if response.status_code not in (200, 206):
+                raise ProviderDown(
+                    f"The video's URL answers HTTP {response.status_code}.",
+                    http_status=response.status_code,
+                    retry_after_s=_seconds(response.headers.get("Retry-After")),
+                    provider=self.row.name,
+                    advice="Call kling_save_video again: the URL may have expired and is asked "
+                    "for anew; after 30 days the provider has deleted the video.",
+                )
+            start, total = _extent(response, offset)
+            yield VideoStream(start, total, _chunks(response, self.row.name))
+
+    @asynccontextmanager
+    async def _followed(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        files = self._connection.files
+        for _ in range(REDIRECTS + 1):
+            request = files.build_request("GET", self._checked(url), headers=headers)
+            try:
+                response = await files.send(request, stream=True)
+            except httpx.HTTPError as error:
+                raise _unreachable(self.row.name, request.url.host, error, "no") from error
+            if not response.is_redirect:
+                break
+            url = str(response.next_request.url) if response.next_request else ""
+            await response.aclose()
+        else:
+            raise ProviderDown("The video's URL redirects in a circle.", provider=self.row.name)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _checked(self, url: str) -> httpx.URL:
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
+        plain = parsed.scheme == "http" and self._connection.loopback
+        if parsed.host and (parsed.scheme == "https" or plain):
+            return parsed
+        kind = parsed.scheme if parsed.host else "broken"
+        raise UnsafeUrl(
+            f"The provider gave a {kind} URL for the video, which is not fetched.",
+            advice="Only https URLs are downloaded.",
+        )
+
+
+def _segment(any_id: str) -> str:
+    """An id as one segment of a path; with its dots, or `..` would climb."""
+    return quote(any_id, safe="", errors="replace").replace(".", "%2E")
+
+
+def _patience(began: float) -> Callable[[Exception], bool | float]:
+    """Whether a read is repeated, and after how many seconds when the provider says so."""
+
+    def decide(error: Exception) -> bool | float:
+        if not isinstance(error, ProviderError) or not error.retryable:
+            return False
+        if error.retry_after_s is None:
+            return True
+        in_time = anyio.current_time() + error.retry_after_s <= began + LAST_ATTEMPT_S
+        return error.retry_after_s if in_time else False
+
+    return decide
+
+
+async def _limited(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > ANSWER_LIMIT:
+            raise httpx.RemoteProtocolError("the answer is larger than any answer should be")
+    return bytes(body)
+
+
+async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except httpx.HTTPError as error:
+        host = response.request.url.host
+        raise _unreachable(provider, host, error, "no") from error
+
+
+def _extent(response: httpx.Response, asked: int) -> tuple[int, int | None]:
+    """Where an answer starts and how long the whole file is, in bytes; a 206 that does not tell
+    starts where it was `asked` to."""
+    length = response.headers.get("Content-Length", "")
+    if response.status_code != 206:
+        return 0, int(length) if length.isdecimal() else None
+    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    start = span.partition("-")[0]
+    return int(start) if start.isdecimal() else asked, int(total) if total.isdecimal() else None
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After, a number or a date, in seconds from now; None unless it asks to wait."""
+    if retry_after is None:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        seconds = _seconds_until(retry_after)
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _unreachable(provider: str, host: str, error: Exception, charged: Charged) -> KlingError:
+    timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
+    why = "did not answer in time" if timed_out else "broke the connection"
+    advice = "Try again later."
+    if isinstance(error, _NOT_SENT):
+        why = "cannot be reached"
+        advice = "Check the network, and the base URL in the settings."
+    return ProviderDown(
+        f"{provider} ({host}) {why}.",
+        retryable=True,
+        provider=provider,
+        charged=charged,
+        advice=advice,
+    )

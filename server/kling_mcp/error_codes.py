@@ -1,0 +1,202 @@
+"""What a provider's error codes mean, as a table after Kling's error code page.
+
+`created` answers the question that costs money: after this answer to a create, can the task exist?
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kling_tools import errors
+from kling_tools.errors import Charged, ProviderError
+
+__all__ = ["BY_HTTP_STATUS", "CODES", "UNREADABLE", "WORDS", "CodeRow", "row_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeRow:
+    """One kind of refusal.
+
+    `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
+    `created`: whether a create that got this answer may have made a task.
+    """
+
+    error: type[ProviderError]
+    message: str
+    advice: str = ""
+    retryable: bool = False
+    renew: bool = False
+    created: Charged = "no"
+
+
+_KEY = "The person who runs the server has to check the key (kling-mcp settings KLING_API_KEY, or "
+_KEY += "KLING_ACCESS_KEY with KLING_SECRET_KEY, and KLING_BASE_URL for the region)."
+_PAY = "Waiting does not help: the account's owner has to top it up at Kling."
+_LATER = "Try again later."
+
+_AUTH = CodeRow(error=errors.AuthFailed, message="Kling does not accept the key.", advice=_KEY)
+_ACCOUNT = CodeRow(
+    error=errors.PaymentRequired,
+    message="The Kling account is in arrears or in an abnormal state.",
+    advice=_PAY,
+)
+_REFUSED = CodeRow(
+    error=errors.RequestRefused,
+    message="Kling refuses the request.",
+    advice="Change what it names and submit again.",
+)
+_POLICY = CodeRow(
+    error=errors.ContentRefused,
+    message="Kling's content policy refuses this prompt or picture.",
+    advice="Use another prompt or picture.",
+)
+_MISSING = CodeRow(
+    error=errors.RequestRefused,
+    message="Kling knows no such method, resource or model.",
+    advice="Check model_name, and the base URL in the settings.",
+)
+
+
+def _down(message: str) -> CodeRow:
+    return CodeRow(
+        error=errors.ProviderDown,
+        message=message,
+        advice=_LATER,
+        retryable=True,
+        created="unknown",
+    )
+
+
+_TOKEN_AGE = CodeRow(
+    error=errors.AuthFailed,
+    message="Kling says that the token is not valid now.",
+    advice="Check this machine's clock; " + _KEY,
+    renew=True,
+)
+
+CODES: dict[str, CodeRow] = {
+    "1000": _AUTH,
+    "1001": _AUTH,
+    "1002": _AUTH,
+    "1003": _TOKEN_AGE,
+    "1004": _TOKEN_AGE,
+    "1100": _ACCOUNT,
+    "1101": _ACCOUNT,
+    "1102": CodeRow(
+        error=errors.PaymentRequired,
+        message="The resource pack is used up or has expired.",
+        advice=_PAY,
+    ),
+    "1103": CodeRow(
+        error=errors.AuthFailed,
+        message="The account has no right to this API or model.",
+        advice="Use another model_name, or have the right added at Kling.",
+    ),
+    "1200": _REFUSED,
+    "1201": _REFUSED,
+    "1202": _MISSING,
+    "1203": _MISSING,
+    "1300": _POLICY,
+    "1301": _POLICY,
+    "1302": CodeRow(
+        error=errors.RateLimited,
+        message="Too many requests to Kling.",
+        advice="Submit again in a minute.",
+        retryable=True,
+    ),
+    "1303": CodeRow(
+        error=errors.ConcurrencyFull,
+        message="As many videos are being made as the account allows.",
+        advice="Submit again when a running task has ended (kling_wait_for_tasks).",
+        retryable=True,
+    ),
+    "1304": CodeRow(
+        error=errors.AuthFailed,
+        message="This machine's IP address is not on the account's whitelist.",
+        advice="The account's owner has to add it at Kling.",
+    ),
+    "5000": _down("Kling has an internal error."),
+    "5001": _down("Kling is in maintenance."),
+    "5002": _down("Kling has a backlog and does not answer in time."),
+}
+"""By Kling's business code."""
+
+WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
+    (
+        re.compile(r"task not found|task_not_exist", re.IGNORECASE),
+        CodeRow(
+            error=errors.TaskNotFound,
+            message="There is no such task at this provider.",
+            advice="Check the id with kling_list_tasks; results are cleared after 30 days.",
+        ),
+    ),
+    (
+        re.compile(r"external_task_id .*already exists", re.IGNORECASE),
+        CodeRow(
+            error=errors.DuplicateTask,
+            message="A task with this external_task_id exists already.",
+            advice="Ask for it with kling_get_task, or leave external_task_id out.",
+        ),
+    ),
+    (
+        re.compile(r"discontinued|no longer available", re.IGNORECASE),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="Kling has retired this model.",
+            advice="Use another model_name, kling-v2-5-turbo for example.",
+        ),
+    ),
+)
+"""Code 1201 stands for several things; these words of the message tell them apart."""
+
+_ELSEWHERE = CodeRow(
+    error=errors.RequestRefused,
+    message="The provider's address sends requests on to another one, which is not followed.",
+    advice="Correct the base URL in the settings.",
+)
+
+BY_HTTP_STATUS: dict[int, CodeRow] = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _ELSEWHERE),
+    401: _AUTH,
+    402: _ACCOUNT,
+    403: CODES["1103"],
+    404: _MISSING,
+    405: _MISSING,
+    408: CodeRow(
+        error=errors.ProviderDown,
+        message="The provider did not get the whole request in time.",
+        advice="Try again, with smaller pictures if the line is slow.",
+        retryable=True,
+    ),
+    413: CodeRow(
+        error=errors.RequestRefused,
+        message="The request is too large for the provider.",
+        advice="Use smaller pictures.",
+    ),
+    429: CODES["1302"],
+}
+"""Where an answer has no code that we know."""
+
+UNREADABLE = _down("The provider's answer cannot be read.")
+
+_REFUSAL = re.compile(r"1\d{3}")
+"""Kling's codes for what it does not take; from 5000 on the fault is its own."""
+
+
+def row_for(code: str, message: str, http_status: int) -> CodeRow:
+    """The row of an answer, by its code and its words, else by its HTTP status.
+
+    An answer that neither succeeds nor says clearly that it refuses is UNREADABLE.
+    """
+    if code in ("1200", "1201") or code not in CODES:
+        for words, row in WORDS:
+            if words.search(message) or words.search(code):
+                return row
+    if code in CODES:
+        return CODES[code]
+    if http_status >= 500:
+        return _down("The provider has an error of its own.")
+    if http_status in BY_HTTP_STATUS:
+        return BY_HTTP_STATUS[http_status]
+    return _REFUSED if http_status >= 400 or _REFUSAL.fullmatch(code) else UNREADABLE

@@ -1,0 +1,112 @@
+"""The HTTP connections of a provider: base URL, credentials, and what carries the bytes.
+
+The sandbox is reached through an ASGI transport, so it runs through exactly the code that calls
+Kling.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from kling_mcp.auth import ApiKey, Credentials, SignedToken
+from kling_mcp.providers import SANDBOX, ProviderRow
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from kling_mcp.settings import Settings
+
+__all__ = ["Connection", "connect", "credentials_for"]
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
+"""Seconds for each step of a request; `kling_mcp.client` bounds the whole."""
+
+HEADERS = {"User-Agent": f"kling-mcp/{__version__}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Two clients: `api` for the provider's routes, `files` for signed URLs, which must not see
+    the key. `loopback` says that the provider itself is reached without TLS on this machine."""
+
+    api: httpx.AsyncClient
+    files: httpx.AsyncClient
+    credentials: Credentials
+    loopback: bool
+
+
+def credentials_for(row: ProviderRow, settings: Settings) -> Credentials:
+    """The credentials of a provider; the settings have been checked to hold them."""
+    if row.name == SANDBOX:
+        from kling_mcp.sandbox import SandboxConfig
+
+        return ApiKey(SandboxConfig(home=settings.home / SANDBOX).api_keys[0])
+    if settings.kling_api_key:
+        return ApiKey(settings.kling_api_key.get_secret_value())
+    assert settings.kling_access_key is not None
+    assert settings.kling_secret_key is not None
+    return SignedToken(
+        settings.kling_access_key.get_secret_value(), settings.kling_secret_key.get_secret_value()
+    )
+
+
+@asynccontextmanager
+async def connect(row: ProviderRow, settings: Settings) -> AsyncIterator[Connection]:
+    """Open the provider's connections and close them at the end."""
+    base_url = settings.kling_base_url if row.name == "kling" else row.base_url
+    transport: httpx.AsyncBaseTransport | None = None
+    if row.name == SANDBOX:
+        transport = _embedded_sandbox(settings, base_url)
+    host = httpx.URL(base_url).host
+    async with (
+        httpx.AsyncClient(
+            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
+        ) as api,
+        httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT, transport=transport) as files,
+    ):
+        loopback = transport is not None or host in ("127.0.0.1", "localhost", "::1")
+        yield Connection(api, files, credentials_for(row, settings), loopback)
+
+
+def _embedded_sandbox(settings: Settings, base_url: str) -> httpx.AsyncBaseTransport:
+    from kling_mcp.sandbox import SandboxConfig, create_app
+    from kling_mcp.sandbox.faults import parse_faults
+
+    config = SandboxConfig(
+        home=settings.home / SANDBOX,
+        queue_s=settings.sandbox_queue_s,
+        render_s=settings.sandbox_render_s,
+        faults=parse_faults(settings.sandbox_faults),
+        public_url=base_url,
+    )
+    return _SandboxTransport(create_app(config))
+
+
+class _SandboxTransport(httpx.AsyncBaseTransport):
+    """The sandbox in this process, failing as one behind a port does: a connection that it drops
+    breaks, and what breaks in it is its HTTP 500."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx.ASGITransport(app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        from kling_mcp.sandbox import ConnectionDropped
+
+        try:
+            return await self._inner.handle_async_request(request)
+        except ConnectionDropped as error:
+            broken = httpx.ReadError if error.answered else httpx.RemoteProtocolError
+            raise broken(str(error), request=request) from error
+        except (KlingError, httpx.HTTPError):
+            raise
+        except Exception:
+            logger.exception("The sandbox broke.")
+            return httpx.Response(500, request=request, text="Internal Server Error")
