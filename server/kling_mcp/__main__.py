@@ -1,0 +1,7 @@
+"""`python -m kling_mcp` is the command `kling-mcp`."""
+
+import sys
+
+from kling_mcp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""The command `kling-mcp`: the server over stdio, and what else a person can start.
+
+`--version` and `--help` answer before the SDK is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from kling_mcp.settings import Settings
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+An MCP server that lets an assistant make Kling AI videos in conversation.
+Without a command it serves MCP over standard input and output, as hosts start it."""
+
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except KlingError as error:
+        print(f"kling-mcp: {error.message} {error.advice}".rstrip(), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    from kling_mcp import demo
+    from kling_mcp.sandbox import command as sandbox
+
+    parser = argparse.ArgumentParser(
+        prog="kling-mcp",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_settings_help(),
+    )
+    parser.add_argument("--version", action="version", version=f"kling-mcp {__version__}")
+    _add_settings(parser)
+    parser.set_defaults(run=_serve_stdio)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    for name, module, text in (
+        ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
+        ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        module.add_arguments(command)
+        command.set_defaults(run=module.run_from)
+    return parser
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith("_key")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    from kling_mcp.settings import Settings
+
+    group = parser.add_argument_group("settings (also from the environment, see below)")
+    for name, field in Settings.model_fields.items():
+        if not _is_secret(name):
+            group.add_argument(
+                _option(name), metavar="VALUE", help=(field.description or "").replace("%", "%%")
+            )
+
+
+def _settings_help() -> str:
+    from kling_mcp.settings import Settings, environment_name
+
+    lines = ["environment, also read from .env in the working folder (keys only there):"]
+    for name, field in Settings.model_fields.items():
+        what = field.description if _is_secret(name) else _option(name)
+        lines.append(f"  {environment_name(name):<30} {what}")
+    return "\n".join(lines)
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings of this process; options that were given win over the environment."""
+    from kling_mcp.settings import Settings, load_settings
+
+    given: dict[str, Any] = {
+        name: value
+        for name in Settings.model_fields
+        if (value := getattr(arguments, name, None)) is not None
+    }
+    return load_settings(**given)
+
+
+def _serve_stdio(arguments: argparse.Namespace) -> int:
+    """Serve until standard input ends. Ctrl-C ends at once: the SDK would wait for more input,
+    and the ledger is written so that nothing is lost."""
+    settings = settings_from(arguments)
+    from kling_mcp.server import build_server
+
+    server = build_server(settings)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    server.run("stdio")
+    return 0

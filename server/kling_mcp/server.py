@@ -1,0 +1,123 @@
+"""The MCP server: the toolset over the service, for any transport."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
+from pydantic import ValidationError
+
+from kling_mcp.providers import PROVIDERS, SANDBOX
+from kling_mcp.service import Service, Sleep, open_service
+from kling_mcp.settings import Settings
+from kling_mcp.version import __version__
+from kling_tools.capabilities import Capabilities, Product, built_in_capabilities
+from kling_tools.errors import NotConfigured, quote_provider
+from kling_tools.tool import KlingTool
+from kling_tools.toolset import INSTRUCTIONS, build_toolset
+
+__all__ = ["build_server", "read_capabilities"]
+
+QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
+"""They write whole URLs, signatures included, or a line for each repeated read."""
+
+SANDBOX_INSTRUCTIONS = """
+No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
+Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
+
+
+def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer[Service]:
+    """The server with its tools; nothing is opened before the first call.
+
+    `sleep` is what waits between two looks at a task; tests give one that does not.
+
+    Raises NotConfigured when a setting or the capability file cannot be used.
+    """
+    capabilities = read_capabilities(settings.capabilities)
+    provider = settings.chosen_provider()
+    tools = _toolset(provider, capabilities)
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
+        async with open_service(settings, capabilities, sleep) as service:
+            yield service
+
+    server = MCPServer[Service](
+        name="kling-mcp",
+        title="Kling videos",
+        version=__version__,
+        instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if provider == SANDBOX else ""),
+        tools=[*tools],
+        lifespan=lifespan,
+        middleware=[_refusing_unknown(frozenset(tool.name for tool in tools))],
+        log_level="WARNING",
+    )
+    logging.getLogger().setLevel(settings.log_level)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return server
+
+
+def _toolset(provider: str, capabilities: Capabilities) -> list[KlingTool]:
+    terms = PROVIDERS[provider].terms
+
+    def models(*products: Product) -> list[str]:
+        served = [product for product in products if product in terms.products]
+        default = next(terms.default_models[p] for p in served if p in terms.default_models)
+        names = capabilities.models_of(served)
+        living = [n for n in names if n != default and not capabilities.models[n].retired]
+        return [default, *living]
+
+    return build_toolset(
+        [provider],
+        image_models=models("image2video"),
+        multi_image_models=models("omni-video", "multi-image2video"),
+    )
+
+
+def read_capabilities(path: Path | None) -> Capabilities:
+    """The table, with the rows of the user's JSON or TOML file; raises NotConfigured."""
+    if path is None:
+        return built_in_capabilities()
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        return built_in_capabilities().overridden(rows)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+        ]
+        reason = "; ".join(faults)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise NotConfigured(
+        f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
+        advice="It has the shape of kling_tools/capabilities.json; name only what differs.",
+    )
+
+
+def _refusing_unknown(names: frozenset[str]) -> ServerMiddleware[Any]:
+    """The protocol wants an error for a tool that does not exist, not an answer with isError."""
+
+    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == "tools/call":
+            name = (ctx.params or {}).get("name")
+            if isinstance(name, str) and name not in names:
+                known = ", ".join(sorted(names))
+                raise MCPError(
+                    code=INVALID_PARAMS,
+                    message=f"Unknown tool: {quote_provider(name)[:64]}. There are {known}.",
+                )
+        return await call_next(ctx)
+
+    return refuse
