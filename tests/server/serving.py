@@ -1,0 +1,40 @@
+"""A server on an embedded sandbox, all of whose files lie in one folder."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio.lowlevel
+from PIL import Image
+
+from kling_mcp.settings import Settings, load_settings
+
+
+async def no_sleep(_seconds: float) -> None:
+    """Lets other tasks run, and no time pass."""
+    await anyio.lowlevel.checkpoint()
+
+
+PICTURE_SIZE = (640, 480)
+
+
+def picture(folder: Path, name: str = "photo.png", size: tuple[int, int] = PICTURE_SIZE) -> str:
+    """A small real picture; its path."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_mandelbrot(size, (-2, -1, 1, 1), 40).convert("RGB").save(path)
+    return str(path)
+
+
+def sandbox_settings(folder: Path, **more: Any) -> Settings:
+    """Settings for tests: tasks end at once, nothing outside the folder is read or written."""
+    return load_settings(
+        **{
+            "provider": "sandbox",
+            "home": folder / "home",
+            "output_dir": folder / "videos",
+            "image_roots": (folder,),
+            "sandbox_queue_s": 0,
+            "sandbox_render_s": 0,
+            **more,
+        }
+    )

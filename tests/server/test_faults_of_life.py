@@ -1,0 +1,198 @@
+"""What an agent is told when things go wrong on the way, and that nothing is paid twice."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stamina
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.sandbox import SandboxStore
+from kling_mcp.server import build_server
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_between_attempts() -> Any:
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield
+
+
+def words(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def submit(
+    folder: Path, faults: str, then: tuple[str, ...] = (), **more: Any
+) -> list[CallToolResult]:
+    """One create with these faults turned on, then other tools for its task."""
+    settings = sandbox_settings(folder, sandbox_faults=faults, **more)
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        wish = {"image": picture(folder), "prompt": "Zoom"}
+        results = [await client.call_tool("kling_image_to_video", wish)]
+        facts = results[0].structured_content or {}
+        for tool in then:
+            wanted: dict[str, Any] = {
+                "kling_image_to_video": wish,
+                "kling_wait_for_tasks": {"task_ids": [facts.get("task_id")]},
+            }.get(tool, {"task_id": facts.get("task_id")})
+            results.append(await client.call_tool(tool, wanted))
+        return results
+
+
+def accepted(folder: Path) -> int:
+    return SandboxStore(folder / "home" / "sandbox").counts().accepted
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("fault", "kind", "code", "advice"),
+    [
+        ("rate-limit@creates", "rate_limited", "1302", "again"),
+        ("concurrency", "concurrency_full", "1303", "running task has ended"),
+        ("no-balance", "payment_required", "1102", "top it up"),
+        ("token-expired", "auth_failed", "1004", "clock"),
+        ("ok-with-error@creates", "request_refused", "1201", "Change what it names"),
+    ],
+)
+async def test_a_refused_create_says_why_and_that_nothing_was_charged(
+    tmp_path: Path, fault: str, kind: str, code: str, advice: str
+) -> None:
+    (result,) = await submit(tmp_path, fault)
+
+    assert result.is_error
+    assert result.structured_content is not None
+    facts = result.structured_content
+    assert (facts["error"], facts["code"], facts["charged"]) == (kind, code, "no")
+    assert advice in facts["next"]
+    assert "Nothing was charged." in words(result)
+    assert accepted(tmp_path) == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["drop-after-accept", "html-502-after-accept"])
+async def test_a_task_whose_answer_was_lost_is_found_again(tmp_path: Path, fault: str) -> None:
+    (result,) = await submit(tmp_path, fault)
+
+    assert not result.is_error, words(result)
+    assert accepted(tmp_path) == 1
+
+
+@pytest.mark.anyio
+async def test_after_a_lost_answer_that_cannot_be_looked_up_the_money_is_said_to_be_unknown(
+    tmp_path: Path,
+) -> None:
+    first, second = await submit(
+        tmp_path, "drop-after-accept:1,html-502@queries:4", ("kling_image_to_video",)
+    )
+
+    assert first.is_error
+    assert first.structured_content is not None
+    assert first.structured_content["charged"] == "unknown"
+    assert "Do not submit again" in first.structured_content["next"]
+    assert not second.is_error, words(second)
+    assert second.structured_content is not None
+    assert second.structured_content["repeated"] is True
+    assert accepted(tmp_path) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fault", ["drop-before-accept:1@creates", "html-502:1@creates", "internal"]
+)
+async def test_a_create_that_never_arrived_is_sent_by_the_same_request_again(
+    tmp_path: Path, fault: str
+) -> None:
+    switch = (
+        "internal@creates:1" if fault == "internal" else fault.replace(":1@creates", "@creates:1")
+    )
+
+    first, second = await submit(tmp_path, switch, ("kling_image_to_video",))
+
+    assert first.is_error
+    assert first.structured_content is not None
+    assert first.structured_content["charged"] == "unknown"
+    assert not second.is_error, words(second)
+    assert accepted(tmp_path) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "drop-before-accept@queries:2",
+        "html-502@queries:2",
+        "rate-limit@queries:2",
+        "rate-limit-retry-after@queries:1",
+        "internal@queries:2",
+        "maintenance@queries:1",
+        "backlog@queries:1",
+    ],
+)
+async def test_a_read_that_fails_for_a_moment_is_repeated_unseen(
+    tmp_path: Path, fault: str
+) -> None:
+    _, waited = await submit(tmp_path, fault, ("kling_wait_for_tasks",))
+
+    assert not waited.is_error, words(waited)
+    assert waited.structured_content is not None
+    assert waited.structured_content["done"] is True
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["video-cut-short:1", "drop-before-accept@downloads:1"])
+async def test_a_broken_download_is_taken_up_again(tmp_path: Path, fault: str) -> None:
+    saved = (await submit(tmp_path, fault, ("kling_save_video",)))[-1]
+
+    assert not saved.is_error, words(saved)
+    assert saved.structured_content is not None
+    assert (
+        Path(saved.structured_content["path"]).stat().st_size == (saved.structured_content["bytes"])
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", ["video-cut-short", "download-404"])
+async def test_a_download_that_never_works_leaves_no_file(tmp_path: Path, fault: str) -> None:
+    saved = (await submit(tmp_path, fault, ("kling_save_video",)))[-1]
+
+    assert saved.is_error
+    assert saved.structured_content is not None
+    assert saved.structured_content["error"] in ("save_failed", "provider_down")
+    assert list((tmp_path / "videos").glob("**/*.mp4*")) == []
+
+
+@pytest.mark.anyio
+async def test_a_server_that_is_not_there_is_told_and_costs_nothing(tmp_path: Path) -> None:
+    (result,) = await submit(
+        tmp_path, "", provider="kling", kling_api_key="k", kling_base_url="http://127.0.0.1:9"
+    )
+
+    assert result.is_error
+    assert words(result) == (
+        "kling (127.0.0.1) cannot be reached. Nothing was charged. Check the network, and the "
+        "base URL in the settings."
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("caps", "setting"),
+    [
+        ({"max_units_per_task": 1}, "KLING_MCP_MAX_UNITS_PER_TASK"),
+        ({"max_units_per_day": 1}, "KLING_MCP_MAX_UNITS_PER_DAY"),
+    ],
+)
+async def test_a_cap_refuses_before_anything_is_sent(
+    tmp_path: Path, caps: dict[str, float], setting: str
+) -> None:
+    (result,) = await submit(tmp_path, "", **caps)
+
+    assert result.is_error
+    assert result.structured_content is not None
+    assert result.structured_content["error"] == "spend_cap_reached"
+    assert setting in words(result)
+    assert not (tmp_path / "home" / "sandbox").exists()
