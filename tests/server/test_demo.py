@@ -1,0 +1,120 @@
+"""The demo is an MCP client of the real server, from a photograph to an MP4 on disk."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kling_mcp.demo import shipped_picture
+from kling_mcp.videos.mp4 import check
+
+QUICK = {"KLING_MCP_SANDBOX_QUEUE_S": "0.1", "KLING_MCP_SANDBOX_RENDER_S": "0.2"}
+SLOW = {"KLING_MCP_SANDBOX_QUEUE_S": "60"}
+OWN_SETTINGS = ("KLING", "COMETAPI", "ANYFAST", "POWERTOKENS", "NEWAPI")
+
+
+def start(folder: Path, *arguments: str, settings: dict[str, str]) -> subprocess.Popen[str]:
+    """The demo as a process of its own, in an empty folder and without the user's settings."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(OWN_SETTINGS)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "kling_mcp", "demo", *arguments],
+        cwd=folder,
+        env=environment | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def labelled(output: str) -> dict[str, str]:
+    """The last line under each label."""
+    lines = [line.split(maxsplit=1) for line in output.splitlines() if line[:1].strip()]
+    return {label: rest[0] if rest else "" for label, *rest in lines}
+
+
+def test_the_shipped_photograph_is_one_that_kling_takes() -> None:
+    with Image.open(shipped_picture()) as picture:
+        assert min(picture.size) >= 300
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    process = start(folder, "--output", "videos", settings=QUICK)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return folder, output
+
+
+def test_the_video_and_its_contact_sheet_stand_where_the_demo_says(
+    finished: tuple[Path, str],
+) -> None:
+    folder, output = finished
+    said = labelled(output)
+
+    video, sheet = Path(said["Video"]), Path(said["Frames"])
+    assert sorted((folder / "videos").iterdir()) == sorted([video, sheet])
+    facts = check(video)
+    assert facts.duration_s == pytest.approx(5, abs=0.1)
+    assert f"{facts.width}x{facts.height}" in output
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+
+
+def test_the_demo_says_what_was_offered_and_what_it_would_cost(
+    finished: tuple[Path, str],
+) -> None:
+    _, output = finished
+
+    for tool in ("kling_image_to_video", "kling_wait_for_tasks", "kling_save_video"):
+        assert tool in output
+    assert "units" in labelled(output)["Price"]
+    assert "100%" in output
+
+
+def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture at all")
+
+    process = start(tmp_path, "notes.png", settings=QUICK)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "image" in errors
+    assert "notes.png" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_server_that_cannot_start_is_told_in_its_own_words(tmp_path: Path) -> None:
+    process = start(tmp_path, "--provider", "nobody", settings=QUICK)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "nobody" in errors or "must be one of" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = start(tmp_path, settings=SLOW)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Wait"):
+            break
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_the_demo_without_a_traceback(waiting: subprocess.Popen[str]) -> None:
+    waiting.send_signal(signal.SIGINT)
+    _, errors = waiting.communicate(timeout=20)
+
+    assert waiting.returncode == 130
+    assert errors.strip() == "Interrupted."
