@@ -1,0 +1,61 @@
+"""Whom the sandbox lets in: an API key, or a JWT signed with the AccessKey/SecretKey pair."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from kling_mcp.sandbox.config import SandboxConfig
+from kling_mcp.sandbox.refusals import refused
+
+__all__ = ["check_authorization"]
+
+
+def check_authorization(header: str | None, config: SandboxConfig) -> None:
+    """Let the request through or raise the `Refusal` 1001 to 1004 (kling-api.md section 2)."""
+    if not header or not header.strip():
+        raise refused("authorization_empty")
+    scheme, _, credential = header.strip().partition(" ")
+    credential = credential.strip()
+    if scheme.lower() != "bearer" or not credential:
+        raise refused("authorization_invalid")
+    if any(hmac.compare_digest(credential.encode(), key.encode()) for key in config.api_keys):
+        return
+    _check_claims(_claims_of(credential, config), config)
+
+
+def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:
+    """The claims of a token whose signature holds; times are judged by the sandbox's clock."""
+    import jwt
+
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            config.secret_key,
+            algorithms=["HS256"],
+            options={
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+            },
+        )
+    except jwt.PyJWTError:
+        raise refused("authorization_invalid") from None
+    return claims
+
+
+def _check_claims(claims: dict[str, Any], config: SandboxConfig) -> None:
+    if claims.get("iss") != config.access_key:
+        raise refused("access_key_unknown")
+    now = config.clock()
+    if _time(claims.get("nbf", 0)) > now:
+        raise refused("authorization_early")
+    if _time(claims.get("exp")) <= now:
+        raise refused("authorization_expired")
+
+
+def _time(claim: object) -> float:
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        raise refused("authorization_invalid")
+    return float(claim)

@@ -1,0 +1,143 @@
+"""What each model takes, and what it costs, as the sandbox judges requests by it.
+
+The sandbox's own table, apart from `kling_tools`, so that each checks the other. Source: copies
+of Kling's official capability map (spring and May 2026), its update log and recorded refusals;
+units from the official billing page of 2026-09-20 and the older resource-pack page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["MODELS", "ModelRow", "Product", "Units"]
+
+Product = Literal["image2video", "multi-image2video", "omni-video"]
+
+EVERY = frozenset({"*"})
+NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Units per second of video: silent, with sound, with sound and a named voice."""
+
+    silent: float
+    sound: float = 0.0
+    voice: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model. `tail`, `end_only`, `brush`, `camera` hold "mode/duration" keys, "*" all of them.
+
+    `sound` and `voices` hold modes, "*" all of them. A model without `modes` refuses the field.
+    """
+
+    products: tuple[Product, ...]
+    durations: tuple[int, ...]
+    units: dict[str, Units]
+    modes: tuple[str, ...] = ("std", "pro")
+    tail: frozenset[str] = NONE
+    tail_with_sound: bool = True
+    end_only: frozenset[str] = NONE
+    brush: frozenset[str] = NONE
+    camera: frozenset[str] = NONE
+    camera_types: frozenset[str] = NONE
+    cfg_scale: bool = False
+    sound: frozenset[str] = NONE
+    voices: frozenset[str] = NONE
+    elements: bool = False
+    multi_shot: bool = False
+    reference_free_durations: tuple[int, ...] = ()
+
+    def allows(self, keys: frozenset[str], mode: str, duration: int) -> bool:
+        """Whether "mode/duration" is among `keys`."""
+        return "*" in keys or f"{mode}/{duration}" in keys
+
+    def price(self, mode: str, duration: int, *, sound: bool, voice: bool) -> float:
+        """Units of one clip; a mode without a row of its own is priced as the only one there is."""
+        row = self.units.get(mode) or next(iter(self.units.values()))
+        rate = row.silent
+        if sound:
+            rate = (row.voice if voice else row.sound) or row.sound or row.silent
+        return round(rate * duration, 4)
+
+
+_SHORT = (5, 10)
+_LONG = tuple(range(3, 16))
+_PRO = frozenset({"pro/5", "pro/10"})
+_MASTER = {"": Units(2.0)}
+_SIMPLE = frozenset({"simple"})
+_PRESETS = frozenset({"down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
+_I2V: tuple[Product, ...] = ("image2video",)
+_OMNI: tuple[Product, ...] = ("omni-video",)
+
+MODELS: dict[str, ModelRow] = {
+    "kling-v1": ModelRow(
+        _I2V,
+        _SHORT,
+        {"std": Units(0.2), "pro": Units(0.7)},
+        tail=frozenset({"std/5", "pro/5"}),
+        brush=frozenset({"std/5", "pro/5"}),
+        camera=frozenset({"std/5"}),
+        camera_types=_SIMPLE | _PRESETS,
+        cfg_scale=True,
+    ),
+    "kling-v1-5": ModelRow(
+        _I2V,
+        _SHORT,
+        {"std": Units(0.4), "pro": Units(0.7)},
+        tail=_PRO,
+        end_only=_PRO,
+        brush=frozenset({"pro/5"}),
+        camera=frozenset({"pro/5"}),
+        camera_types=_SIMPLE,
+        cfg_scale=True,
+    ),
+    "kling-v1-6": ModelRow(
+        ("image2video", "multi-image2video"),
+        _SHORT,
+        {"std": Units(0.4), "pro": Units(0.7)},
+        tail=_PRO,
+        end_only=_PRO,
+        cfg_scale=True,
+    ),
+    "kling-v2-master": ModelRow(_I2V, _SHORT, _MASTER, modes=()),
+    "kling-v2-1": ModelRow(_I2V, _SHORT, {"std": Units(0.4), "pro": Units(0.7)}, tail=_PRO),
+    "kling-v2-1-master": ModelRow(_I2V, _SHORT, _MASTER, modes=()),
+    "kling-v2-5-turbo": ModelRow(_I2V, _SHORT, {"std": Units(0.3), "pro": Units(0.5)}, tail=_PRO),
+    "kling-v2-6": ModelRow(
+        _I2V,
+        _SHORT,
+        {"std": Units(0.3), "pro": Units(0.5, 1.0, 1.2)},
+        tail=_PRO,
+        tail_with_sound=False,
+        sound=frozenset({"pro"}),
+        voices=frozenset({"pro"}),
+    ),
+    "kling-v3": ModelRow(
+        _I2V,
+        _LONG,
+        {"std": Units(0.6, 0.9, 1.1), "pro": Units(0.8, 1.2, 1.4), "4k": Units(3.0, 3.0, 3.0)},
+        modes=("std", "pro", "4k"),
+        tail=EVERY,
+        cfg_scale=True,
+        sound=EVERY,
+        elements=True,
+        multi_shot=True,
+    ),
+    "kling-v3-omni": ModelRow(
+        _OMNI,
+        _LONG,
+        {"std": Units(0.6, 0.8), "pro": Units(0.8, 1.0), "4k": Units(3.0, 3.0)},
+        modes=("std", "pro", "4k"),
+        sound=EVERY,
+    ),
+    "kling-video-o1": ModelRow(
+        _OMNI,
+        tuple(range(3, 11)),
+        {"std": Units(0.6), "pro": Units(0.8)},
+        reference_free_durations=_SHORT,
+    ),
+}

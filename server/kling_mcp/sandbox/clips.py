@@ -1,0 +1,88 @@
+"""The videos of tasks: each made when first asked for, off the event loop, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from kling_mcp.sandbox.order import CameraWish, Order, Picture
+from kling_mcp.sandbox.pictures import PictureShelf
+from kling_mcp.sandbox.task import Task
+
+if TYPE_CHECKING:
+    from kling_mcp.sandbox.film.camera import Move
+    from kling_mcp.sandbox.film.script import Script
+    from kling_mcp.sandbox.film.still import Still
+
+__all__ = ["ClipMaker", "script_of"]
+
+
+class ClipMaker:
+    """The folder of finished clips, and one worker that fills it."""
+
+    def __init__(self, folder: Path, shelf: PictureShelf) -> None:
+        self._folder = folder
+        self._shelf = shelf
+        self._worker: anyio.CapacityLimiter | None = None
+
+    async def clip(self, task: Task) -> Path:
+        """The MP4 of a task that has succeeded; one is made at a time in this process.
+
+        A caller that goes away does not stop the work: the clip will be there for the next one.
+        Raises `OSError` when the disk does not take it.
+        """
+        path = self._folder / f"{task.task_id}.mp4"
+        if not path.exists():
+            if self._worker is None:
+                self._worker = anyio.CapacityLimiter(1)
+            await anyio.to_thread.run_sync(
+                self._make, task.order, path, limiter=self._worker, abandon_on_cancel=True
+            )
+        return path
+
+    def _make(self, order: Order, path: Path) -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        script_of(order, self._shelf).film(path)
+
+
+def script_of(order: Order, shelf: PictureShelf) -> Script:
+    """What the film of an order shows. Loads Pillow and PyAV."""
+    from kling_mcp.sandbox.film.script import Script
+    from kling_mcp.sandbox.film.still import Still
+
+    words = Still(caption="No picture was given, only words:", words=order.prompt)
+    stills = tuple(_still(picture, shelf) for picture in order.pictures)
+    return Script(
+        seconds=order.duration,
+        short_side=order.short_side,
+        stills=stills if stills or order.tail else (words,),
+        ratio=order.aspect_ratio,
+        tail=_still(order.tail, shelf) if order.tail else None,
+        move=_move(order.camera) if order.camera else None,
+        shots=order.shots,
+        sound=order.sound,
+    )
+
+
+def _still(picture: Picture, shelf: PictureShelf) -> Still:
+    from kling_mcp.sandbox.film.still import Still
+
+    if picture.url:
+        return Still(
+            caption="The sandbox fetches nothing.\nThis card stands for the picture at",
+            words=picture.url,
+        )
+    return Still(shelf.path(picture))
+
+
+def _move(camera: CameraWish) -> Move:
+    from kling_mcp.sandbox.film.moves import named_move, simple_move
+
+    if camera.kind == "simple":
+        return simple_move(camera.axis, camera.value)
+    return named_move(camera.kind)

@@ -1,0 +1,45 @@
+"""How one sandbox behaves: where it keeps its state, whom it lets in, how long a task takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kling_mcp.sandbox.faults import Fault
+
+__all__ = ["DISCONTINUED", "SandboxConfig"]
+
+DAY_S = 86_400.0
+
+DISCONTINUED = ("kling-v1",)
+"""Refused as such by the live service on 2026-09-20 (live-observations.json)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Everything that a sandbox is started with.
+
+    `home` is the folder for its state, made when first needed. Any of `api_keys`, or a JWT signed
+    with `access_key` and `secret_key`, is let in. A task is `submitted` for `queue_s` seconds,
+    then `processing` for `render_s` seconds, by `clock` (Unix seconds). Video URLs begin with
+    `public_url` and hold for `url_ttl_s` seconds after the end of the task; Kling says 30 days.
+    More than `slots` unfinished tasks are refused with 1303. `faults` are what goes wrong.
+    `pack_units` is what the resource pack holds at first; `discontinued` names the models that
+    are refused as such (empty: they are served, as a gateway may).
+    """
+
+    home: Path
+    api_keys: tuple[str, ...] = ("sandbox-key",)
+    access_key: str = "sandbox-access"
+    secret_key: str = "sandbox-secret-0123456789abcdef0123456789abcdef"  # noqa: S105
+    queue_s: float = 1.0
+    render_s: float = 3.0
+    url_ttl_s: float = 30 * DAY_S
+    slots: int = 20
+    faults: tuple[Fault, ...] = ()
+    clock: Callable[[], float] = time.time
+    public_url: str = "http://sandbox.kling.invalid"
+    pack_units: float = 10_000.0
+    discontinued: tuple[str, ...] = DISCONTINUED

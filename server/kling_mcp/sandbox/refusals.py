@@ -1,0 +1,124 @@
+"""What Kling answers when it refuses: one class, and the sentences that were seen live.
+
+Codes and HTTP statuses are the table of kling-api.md section 2. Sentences marked [live] stand in
+live-observations.json or were found in public records of answers; the others follow their pattern.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["HTTP_STATUS", "Refusal", "invalid_value", "refused"]
+
+HTTP_STATUS: dict[int, int] = {
+    1000: 401,
+    1001: 401,
+    1002: 401,
+    1003: 401,
+    1004: 401,
+    1100: 429,
+    1101: 429,
+    1102: 429,
+    1103: 403,
+    1200: 400,
+    1201: 400,
+    1202: 404,
+    1203: 404,
+    1300: 400,
+    1301: 400,
+    1302: 429,
+    1303: 429,
+    1304: 429,
+    5000: 500,
+    5001: 503,
+    5002: 504,
+}
+
+_TEXTS: dict[str, tuple[int, str]] = {
+    "authorization_empty": (1001, "Authorization is empty"),
+    "authorization_invalid": (1002, "Authorization is invalid"),
+    "access_key_unknown": (1002, "access key not found"),
+    "authorization_early": (1003, "Authorization is not yet valid"),
+    "authorization_expired": (1004, "Authorization has expired"),
+    "no_balance": (1102, "Account balance not enough"),  # [live]
+    "not_json": (1200, "Request body is not valid JSON"),
+    "no_such_route": (1202, "The requested method or path does not exist"),
+    "rate_limit": (1302, "Too many requests, please try again later"),
+    "concurrency": (1303, "parallel task over resource pack limit"),  # [live]
+    "internal": (5000, "Internal server error"),
+    "maintenance": (5001, "Server is temporarily unavailable due to maintenance"),
+    "backlog": (5002, "Server internal timeout"),
+    "discontinued": (
+        1201,
+        "The model '{model}' has been discontinued and is no longer available.",  # [live]
+    ),
+    "external_id_taken": (1201, "External_task_id {external_id} already exists"),  # [live]
+    "task_unknown": (1201, "Task not found by id/external id: {task_id}"),  # [live]
+    "image_missing": (1201, "image can not be null"),  # [live]
+    "prompt_missing": (1201, "prompt can not be null"),
+    "text_too_long": (1201, "The length of {field} cannot exceed {limit}"),
+    "tail_combination": (
+        1201,
+        "model/mode/duration({model}/{mode}/{duration}) is not supported with image_tail",  # [live]
+    ),
+    "tail_unsupported": (1201, "Image tail is not supported by the current model"),  # [live]
+    "tail_with_sound": (1201, "sound on is not supported with image_tail"),
+    "tail_alone": (1201, "image_tail without image is not supported by the current model"),
+    "brush_unsupported": (1201, "{model} is not supported with motion brush"),  # [live]
+    "camera_unsupported": (
+        1201,
+        "camera_control is only supported in std mode with 5s duration and kling-v1",  # [live]
+    ),
+    "camera_config": (1201, "camera_control config must have exactly one non-zero value"),
+    "one_control": (1201, "image_tail, motion brush and camera_control cannot be combined"),
+    "unsupported": (1201, "{field} is not supported by the current model"),
+    "shots_off": (1201, "{field} is only supported when multi_shot is true"),
+    "shots_sum": (1201, "The sum of multi_prompt durations must be equal to duration"),
+    "shots_order": (1201, "multi_prompt index must start from 1 and be continuous"),
+    "too_many": (1201, "The size of {field} must be between {least} and {most}"),
+    "voice_needs_sound": (1201, "voice_list is only supported when sound is on"),
+    "voice_unnamed": (1201, "voice_list is not referenced in prompt"),
+    "voices_and_elements": (1201, "element_list and voice_list cannot be used together"),
+    "not_base64": (1201, "File is not in a valid base64 format"),  # [live]
+    "picture_format": (1201, "Image format is not supported"),
+    "picture_pixels": (1201, "Image pixel is invalid"),  # [live]
+    "picture_ratio": (
+        1201,
+        "The resolution or aspect ratio of the input image is invalid. "
+        "Please ensure it meets the required specifications.",  # [live], there of a failed task
+    ),
+    "picture_size": (1201, "The size of {field} cannot exceed 10MB"),
+    "o1_duration": (
+        1201,
+        "Duration only supports 5 or 10 seconds when no refer_image is provided",  # [live]
+    ),
+    "reference_unknown": (1201, "{reference} in prompt does not match image_list"),
+    "time_missing": (1201, "start_time and end_time can not be null"),
+}
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """An answer with a code other than 0: for whoever sent the request.
+
+    `code` is Kling's, `message` its text, `http_status` usually follows from the code,
+    `retry_after_s` becomes a Retry-After header.
+    """
+
+    code: int
+    message: str
+    http_status: int
+    retry_after_s: int | None = None
+
+
+def refused(name: str, **words: object) -> Refusal:
+    """The refusal of that name with its words filled in; raises `KeyError` for another name."""
+    code, text = _TEXTS[name]
+    return Refusal(code, text.format(**words), HTTP_STATUS[code])
+
+
+def invalid_value(field: str, value: object) -> Refusal:
+    """Kling's plainest refusal [live]: it never says which values would do."""
+    shown = str(value).encode("utf-8", "replace").decode("utf-8")
+    shown = shown if len(shown) <= 100 else shown[:99] + "…"
+    return Refusal(1201, f"{field} value '{shown}' is invalid", HTTP_STATUS[1201])

@@ -1,0 +1,73 @@
+"""Serving a sandbox over HTTP, with connections that really break when a fault breaks them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from kling_mcp.sandbox.connection import ConnectionDropped
+
+__all__ = ["BreakableProtocol", "bound_socket", "server_of"]
+
+
+class BreakableProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with one more rule: `ConnectionDropped` closes the socket.
+
+    uvicorn itself would answer 500, or log a traceback where the answer has begun. What was sent
+    before reaches the client; where nothing was, the connection is reset.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wrap the app for this connection."""
+        super().connection_made(transport)
+        self.app = _breaking(self.app, transport)
+
+
+def _breaking(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except ConnectionDropped as dropped:
+            if dropped.answered:
+                transport.close()
+            else:
+                transport.abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    return wrapped
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A listening address; port 0 takes a free one. Raises `OSError` when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """A server for the app, quiet unless something breaks that no fault broke.
+
+    `run(sockets=[...])` serves until interrupted, or until its `should_exit` is set.
+    """
+    config = uvicorn.Config(
+        app,
+        http=BreakableProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+    )
+    return uvicorn.Server(config)
