@@ -1,7 +1,7 @@
 """How Kling words its answers: the envelope `{code, message, request_id, data}` and what is in it.
 
 The only module that knows the shape of an answer; a gateway's dialect is another one beside it.
-Shapes are those of live-observations.json and kling-api.md section 2.
+Shapes are those of live answers and Kling's API pages.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ __all__ = ["check_authorization"]
 
 
 def check_authorization(header: str | None, config: SandboxConfig) -> None:
-    """Let the request through or raise the `Refusal` 1001 to 1004 (kling-api.md section 2)."""
+    """Let the request through or raise the `Refusal` 1001 to 1004 (Kling's API pages)."""
     if not header or not header.strip():
         raise refused("authorization_empty")
     scheme, _, credential = header.strip().partition(" ")

@@ -14,7 +14,7 @@ __all__ = ["DISCONTINUED", "SandboxConfig"]
 DAY_S = 86_400.0
 
 DISCONTINUED = ("kling-v1",)
-"""Refused as such by the live service on 2026-09-20 (live-observations.json)."""
+"""Refused as such by the live service on 2026-09-20."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from kling_mcp.sandbox.capability import MODELS, Product
 __all__ = ["CameraWish", "Order", "Picture"]
 
 SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
-"""By mode (kling-api.md section 3); the master models, which have none, make 1080p."""
+"""By mode (Kling's image2video page); the master models, which have none, make 1080p."""
 
 
 @dataclass(frozen=True, slots=True)

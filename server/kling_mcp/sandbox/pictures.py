@@ -36,7 +36,7 @@ class PictureShelf:
         """Judge the value of a picture field and put its file on the shelf.
 
         An address is believed unseen, as Kling does until the task runs. Base64 is judged at
-        once (kling-api.md section 3: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), though
+        once (Kling's image2video page: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), though
         the real service may only fail the task. Raises `Refusal`.
         """
         if isinstance(value, str) and value.startswith(("http://", "https://")):

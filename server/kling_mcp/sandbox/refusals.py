@@ -1,7 +1,7 @@
 """What Kling answers when it refuses: one class, and the sentences that were seen live.
 
-Codes and HTTP statuses are the table of kling-api.md section 2. Sentences marked [live] stand in
-live-observations.json or were found in public records of answers; the others follow their pattern.
+Codes and HTTP statuses are the table of Kling's API pages. Sentences marked [live] stand in
+live answers or were found in public records of answers; the others follow their pattern.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ _PER_UNIT: dict[str, Pose] = {
     "tilt": Pose(pitch=1.2),
     "roll": Pose(roll=1.5),
 }
-"""What one unit of each axis of `camera_control.config` does; signs as kling-api.md section 6."""
+"""What one unit of each axis of `camera_control.config` does; signs as Kling's image2video page."""
 
 _ZOOM_PER_UNIT = 0.95
-"""Positive zoom is a shorter focal length, so a wider view (kling-api.md section 6)."""
+"""Positive zoom is a shorter focal length, so a wider view (Kling's image2video page)."""
 
 _NAMED: dict[str, Pose] = {
     "down_back": Pose(y=-0.12, zoom=0.8),

@@ -33,7 +33,7 @@ _FINE_UP_TO_PX = 3_000_000
 def frame_count(seconds: int) -> int:
     """Frames of a clip asked to be `seconds` long: one more than the seconds hold.
 
-    Kling's clips are that frame longer: 5 s are reported as 5.041 (kling-api.md section 2).
+    Kling's clips are that frame longer: 5 s are reported as 5.041 (Kling's API pages).
     """
     return seconds * FPS + 1
 

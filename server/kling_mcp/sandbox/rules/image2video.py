@@ -1,4 +1,4 @@
-"""One picture becomes a video: the rules of kling-api.md section 3."""
+"""One picture becomes a video: the rules of Kling's image2video page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kling_mcp.sandbox.rules.voices import check_elements, has_voices
 __all__ = ["image2video"]
 
 DEFAULT_MODEL = "kling-v1"
-"""Left out, the model is v1 (kling-api.md section 1), which is discontinued."""
+"""Left out, the model is v1 (Kling's image2video page), which is discontinued."""
 
 _CONTROLS = (("image_tail",), ("static_mask", "dynamic_masks"), ("camera_control",))
 

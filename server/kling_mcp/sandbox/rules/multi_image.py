@@ -1,4 +1,4 @@
-"""Several pictures become a video: `multi-image2video` (kling-api.md section 4)."""
+"""Several pictures become a video: `multi-image2video` (Kling's pages for several pictures)."""
 
 from __future__ import annotations
 

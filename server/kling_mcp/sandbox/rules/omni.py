@@ -1,4 +1,4 @@
-"""Pictures named in the prompt become a video: `omni-video` (kling-api.md section 4)."""
+"""Pictures named in the prompt become a video: `omni-video`, after Kling's page of that name."""
 
 from __future__ import annotations
 
