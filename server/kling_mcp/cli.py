@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kling-mcp {__version__}")
     _add_settings(parser)
     parser.set_defaults(run=_serve_stdio)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, module, text in (
         ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
         ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
@@ -74,15 +74,26 @@ def _is_secret(name: str) -> bool:
     return name.endswith("_key")
 
 
+class _OnlyFromEnvironment(argparse.Action):
+    """Refuses a key as an option, which other users of the machine and logs would see."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from kling_mcp.settings import environment_name
+
+        parser.error(f"a key is no option: set {environment_name(self.dest)} in the environment")
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     from kling_mcp.settings import Settings
 
     group = parser.add_argument_group("settings (also from the environment, see below)")
     for name, field in Settings.model_fields.items():
-        if not _is_secret(name):
-            group.add_argument(
-                _option(name), metavar="VALUE", help=(field.description or "").replace("%", "%%")
-            )
+        if _is_secret(name):
+            group.add_argument(_option(name), action=_OnlyFromEnvironment, help=argparse.SUPPRESS)
+            continue
+        group.add_argument(
+            _option(name), metavar="VALUE", help=(field.description or "").replace("%", "%%")
+        )
 
 
 def _settings_help() -> str:

@@ -7,11 +7,8 @@ request sent once more: Kling had not looked at it.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -22,6 +19,7 @@ import stamina
 from kling_mcp.body import JsonBody
 from kling_mcp.envelope import Answer, read_data, read_task
 from kling_mcp.error_codes import CODES
+from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
 from kling_mcp.tasks import Task
 from kling_mcp.transport import Connection
@@ -33,8 +31,6 @@ __all__ = ["KlingClient"]
 
 READ_DEADLINE_S = 30
 """Seconds for all attempts of one read together: a tool call has 60 at most."""
-LAST_ATTEMPT_S = 20
-"""Seconds after the first attempt of a read at which no other one is begun."""
 CREATE_DEADLINE_S = 180
 """Seconds for a create: four pictures of 10 MB are 53 MB of JSON."""
 ANSWER_LIMIT = 16 * 2**20
@@ -51,6 +47,8 @@ _NOT_SENT = (
     httpx.UnsupportedProtocol,
 )
 """Failures before a connection stood: the request cannot have arrived."""
+_BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
+"""All that httpx raises; InvalidURL for a broken redirect, also for one that is not followed."""
 
 
 class KlingClient:
@@ -66,10 +64,7 @@ class KlingClient:
 
     async def create(self, product: Product, body: JsonBody) -> Task:
         """Send one create, once; the new task as the provider answers it."""
-        headers = {
-            "Content-Type": "application/json",
-            "Content-Length": str(body.content_length),
-        }
+        headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
             "POST", self._path(product), content=body, headers=headers
         )
@@ -84,21 +79,18 @@ class KlingClient:
     async def task(self, product: Product, task_id: str) -> Task:
         """One task, by its task_id or (where the provider knows them) external_task_id."""
         path = f"{self._path(product)}/{_segment(task_id)}"
-        return await self._read(path, {}, self._task_of)
+        return await self._read(path, {}, lambda data: read_task(data, self.row.name))
 
     async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without what cannot be read."""
         params = {"pageNum": page, "pageSize": page_size}
         return await self._read(self._path(product), params, self._tasks_of)
 
-    def _task_of(self, data: Any) -> Task:
-        return read_task(data, self.row.name)
-
     def _tasks_of(self, data: Any) -> list[Task]:
         tasks = []
         for item in data if isinstance(data, list) else []:
             try:
-                tasks.append(self._task_of(item))
+                tasks.append(read_task(item, self.row.name))
             except ProviderError:
                 continue
         return tasks
@@ -111,7 +103,7 @@ class KlingClient:
     ) -> ResultT:
         began = anyio.current_time()
         async for attempt in stamina.retry_context(
-            on=_patience(began), attempts=4, timeout=LAST_ATTEMPT_S, wait_initial=0.3, wait_max=5
+            on=patience(began), attempts=4, timeout=LAST_ATTEMPT_S, wait_initial=0.3, wait_max=5
         ):
             with attempt:
                 request = self._connection.api.build_request("GET", path, params=params)
@@ -151,10 +143,10 @@ class KlingClient:
                     await response.aclose()
         except _NOT_SENT as error:
             raise _unreachable(name, host, error, "no") from error
-        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        except (*_BROKEN, TimeoutError) as error:
             raise _unreachable(name, host, error, lost) from error
-        retry_after = _seconds(response.headers.get("Retry-After"))
-        return Answer(response.status_code, body, retry_after, name)
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
+        return Answer(response.status_code, body, wait_s, name)
 
     @asynccontextmanager
     async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
@@ -171,7 +163,7 @@ class KlingClient:
                 raise ProviderDown(
                     f"The video's URL answers HTTP {response.status_code}.",
                     http_status=response.status_code,
-                    retry_after_s=_seconds(response.headers.get("Retry-After")),
+                    retry_after_s=retry_after_s(response.headers.get("Retry-After")),
                     provider=self.row.name,
                     advice="Call kling_save_video again: the URL may have expired and is asked "
                     "for anew; after 30 days the provider has deleted the video.",
@@ -186,7 +178,7 @@ class KlingClient:
             request = files.build_request("GET", self._checked(url), headers=headers)
             try:
                 response = await files.send(request, stream=True)
-            except httpx.HTTPError as error:
+            except _BROKEN as error:
                 raise _unreachable(self.row.name, request.url.host, error, "no") from error
             if not response.is_redirect:
                 break
@@ -219,20 +211,6 @@ def _segment(any_id: str) -> str:
     return quote(any_id, safe="", errors="replace").replace(".", "%2E")
 
 
-def _patience(began: float) -> Callable[[Exception], bool | float]:
-    """Whether a read is repeated, and after how many seconds when the provider says so."""
-
-    def decide(error: Exception) -> bool | float:
-        if not isinstance(error, ProviderError) or not error.retryable:
-            return False
-        if error.retry_after_s is None:
-            return True
-        in_time = anyio.current_time() + error.retry_after_s <= began + LAST_ATTEMPT_S
-        return error.retry_after_s if in_time else False
-
-    return decide
-
-
 async def _limited(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
@@ -246,7 +224,7 @@ async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[byte
     try:
         async for chunk in response.aiter_raw():
             yield chunk
-    except httpx.HTTPError as error:
+    except _BROKEN as error:
         host = response.request.url.host
         raise _unreachable(provider, host, error, "no") from error
 
@@ -260,24 +238,6 @@ def _extent(response: httpx.Response, asked: int) -> tuple[int, int | None]:
     span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     start = span.partition("-")[0]
     return int(start) if start.isdecimal() else asked, int(total) if total.isdecimal() else None
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Retry-After, a number or a date, in seconds from now; None unless it asks to wait."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        seconds = _seconds_until(retry_after)
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
-def _seconds_until(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return math.nan
 
 
 def _unreachable(provider: str, host: str, error: Exception, charged: Charged) -> KlingError:

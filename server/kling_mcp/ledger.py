@@ -210,8 +210,8 @@ class Ledger:
         except (sqlite3.Error, OSError) as error:
             raise NotConfigured(
                 f"The ledger {self.path} cannot be used: {error}.",
-                advice="Nothing is sent without it. Check the disk and the folder's rights, or "
-                "set KLING_MCP_HOME to another folder.",
+                advice="Check the disk and the folder's rights, or set KLING_MCP_HOME to another "
+                "folder.",
             ) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -221,7 +221,7 @@ class Ledger:
         )
         try:
             db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
+            _use_wal(db)
             db.execute("PRAGMA synchronous = FULL")
             _migrate(db)
         except BaseException:
@@ -337,6 +337,20 @@ def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch the file to WAL; when another process is at it too, SQLite itself does not wait."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+        time.sleep(BUSY_S / 500)
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -1,0 +1,232 @@
+"""The command line: what answers at once, what is refused in one line."""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kling_mcp import cli, demo
+from kling_mcp.sandbox import command as sandbox_command
+from kling_mcp.settings import Settings, environment_name
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError
+
+SECRETS = ("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY")
+
+
+@pytest.fixture(autouse=True)
+def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder of its own, and no setting from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    program = ["-c", code] if code else ["-m", "kling_mcp"]
+    command = [sys.executable, *program, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
+
+
+def test_python_m_tells_its_version() -> None:
+    done = run("--version")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"kling-mcp {__version__}\n", "")
+
+
+LOADED = """
+import json, sys
+from kling_mcp.cli import main
+for option in ("--version", "--help"):
+    try:
+        main([option])
+    except SystemExit as end:
+        assert not end.code
+heavy = ("mcp", "httpx", "starlette", "uvicorn", "sqlite3", "av", "PIL", "jwt", "numpy")
+print(json.dumps([name for name in heavy if name in sys.modules]), file=sys.stderr)
+"""
+
+
+def test_version_and_help_answer_without_the_sdk_and_all_that_is_heavy() -> None:
+    done = run(code=LOADED)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stderr) == []
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for name in Settings.model_fields:
+        assert environment_name(name) in text
+        option = "--" + name.replace("_", "-")
+        assert (option in text) is (environment_name(name) not in SECRETS)
+    for command in ("demo", "sandbox"):
+        assert f"    {command} " in text
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+@pytest.mark.parametrize("form", ["{} a-secret", "{}=a-secret"])
+def test_keys_are_no_options_where_others_could_read_them(
+    variable: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    option = "--" + variable.lower().replace("_", "-")
+    with pytest.raises(SystemExit) as end:
+        cli.main(form.format(option).split())
+
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert f"set {variable} in the environment" in error
+    assert "a-secret" not in error
+
+
+def test_an_option_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--nonsense"])
+
+    assert end.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_a_bad_setting_is_one_line_and_exit_code_1() -> None:
+    done = run("--kling-base-url", "nowhere", "--log-level", "loud")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("kling-mcp: Settings that cannot be used: KLING_BASE_URL: ")
+    assert "KLING_MCP_LOG_LEVEL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--provider", "kling"], {}, "there is no key for it"),
+        ([], {"KLING_ACCESS_KEY": "half"}, "KLING_SECRET_KEY is missing"),
+        (["--capabilities", "rows.json"], {}, "KLING_MCP_CAPABILITIES names rows.json"),
+        (["--sandbox-faults", "meteor"], {}, "no such fault"),
+        ([], {"KLING_API_KEY": "two words"}, "KLING_API_KEY: must be the bare key"),
+    ],
+)
+def test_what_the_server_cannot_start_with_is_told_in_one_line(
+    arguments: list[str],
+    environment: dict[str, str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert cli.main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+    assert "two words" not in err
+
+
+class Served:
+    """Stands where the server would be, and keeps how it was started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings: Settings | None = None
+        self.transport = ""
+        self.on_interrupt: Callable[[int, FrameType | None], Any] | None = None
+        monkeypatch.setattr("kling_mcp.server.build_server", self._build)
+        monkeypatch.setattr(signal, "signal", self._signal)
+
+    def _build(self, settings: Settings) -> "Served":
+        self.settings = settings
+        return self
+
+    def _signal(self, number: int, handler: Callable[[int, FrameType | None], Any]) -> None:
+        assert number == signal.SIGINT
+        self.on_interrupt = handler
+
+    def run(self, transport: str) -> None:
+        self.transport = transport
+
+
+def test_without_a_command_it_serves_stdio_with_the_settings_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(monkeypatch)
+    monkeypatch.setenv("KLING_MCP_HOME", "/environment")
+    monkeypatch.setenv("KLING_MCP_LOG_LEVEL", "info")
+    home = str(tmp_path / "home")
+
+    assert cli.main(["--home", home, "--fix-images", "yes", "--max-units-per-day", "9"]) == 0
+
+    assert served.transport == "stdio"
+    assert served.settings is not None
+    assert served.settings.home == Path(home)
+    assert served.settings.log_level == "INFO"
+    assert served.settings.fix_images is True
+    assert served.settings.max_units_per_day == 9
+
+
+def test_ctrl_c_ends_a_serving_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served(monkeypatch)
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    cli.main([])
+
+    assert served.on_interrupt is not None
+    served.on_interrupt(signal.SIGINT, None)
+
+    assert codes == [130]
+
+
+@pytest.mark.parametrize(("name", "module"), [("demo", demo), ("sandbox", sandbox_command)])
+def test_a_command_s_exit_code_is_the_program_s(
+    name: str, module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "run_from", lambda _: 7)
+
+    assert cli.main([name]) == 7
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KlingError("It broke.", advice="Mend it."), 1, "kling-mcp: It broke. Mend it.\n"),
+        (KlingError("It broke."), 1, "kling-mcp: It broke.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_ends_a_command_early_ends_the_program_without_a_traceback(
+    error: BaseException,
+    code: int,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(demo, "run_from", fail)
+
+    assert cli.main(["demo"]) == code
+    assert capsys.readouterr().err == text
+
+
+def test_a_command_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["make-me-a-film"])
+
+    assert end.value.code == 2
+    assert "make-me-a-film" in capsys.readouterr().err

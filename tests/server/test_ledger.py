@@ -1,0 +1,747 @@
+"""The ledger: one row for one wish, whoever asks and whatever breaks."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kling_mcp import ledger as ledger_module
+from kling_mcp.ledger import MIGRATIONS, Ledger, Record, Wish
+from kling_mcp.tasks import Task, Video
+from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
+from kling_tools.results import TaskStatus
+
+HOUR_S = 3600
+ResultT = TypeVar("ResultT")
+
+
+class Clock:
+    """Seconds since the epoch, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "home", clock)
+    yield opened
+    anyio.run(opened.close)
+
+
+def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: Any) -> Wish:
+    given: dict[str, Any] = {
+        "provider": "kling",
+        "product": "image2video",
+        "model_name": "kling-v2-6",
+        "prompt": "waves",
+        "request": {"prompt": "waves", "image": "photo.png"},
+        **more,
+    }
+    return Wish(digest=digest, take=take, estimate_units=units, **given)
+
+
+def submitted(task_id: str = "t-1") -> Task:
+    return Task(task_id=task_id, status="submitted")
+
+
+def rows_on_disk(ledger: Ledger) -> list[dict[str, Any]]:
+    """What another program sees in the file now."""
+    with closing(sqlite3.connect(ledger.path)) as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute("SELECT * FROM tasks ORDER BY rowid")]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_on_disk_before_the_first_call(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "deep" / "home")
+    await ledger.close()
+
+    assert list(tmp_path.iterdir()) == []
+    assert await ledger.find("t-1") is None
+    assert ledger.path == tmp_path / "deep" / "home" / "ledger.sqlite3"
+    assert ledger.path.is_file()
+    await ledger.close()
+
+
+@pytest.mark.anyio
+async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is_sent(
+    ledger: Ledger, clock: Clock
+) -> None:
+    record, new = await ledger.reserve(wish())
+
+    assert new
+    assert record == Record(
+        id=record.id,
+        provider="kling",
+        product="image2video",
+        digest="d",
+        take=1,
+        attempt=1,
+        external_task_id=f"kmcp-{record.id}",
+        task_id=None,
+        status="unknown",
+        model_name="kling-v2-6",
+        prompt="waves",
+        request={"prompt": "waves", "image": "photo.png"},
+        estimate_units=2.0,
+        units=None,
+        message="",
+        videos=(),
+        path=None,
+        created_at=clock.now,
+        updated_at=clock.now,
+    )
+    assert record.handle == record.external_task_id
+    (row,) = rows_on_disk(ledger)
+    assert (row["external_task_id"], row["status"]) == (record.external_task_id, "unknown")
+
+
+@pytest.mark.anyio
+async def test_the_same_wish_has_one_row(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish())
+    second, new = await ledger.reserve(wish())
+
+    assert (second, new) == (first, False)
+    assert len(rows_on_disk(ledger)) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "other", [wish("e"), wish(take=2), wish(provider="sandbox")], ids=["digest", "take", "provider"]
+)
+async def test_another_request_take_or_provider_has_another_row(
+    other: Wish, ledger: Ledger
+) -> None:
+    first, _ = await ledger.reserve(wish())
+    second, new = await ledger.reserve(other)
+
+    assert new
+    assert first.external_task_id != second.external_task_id
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", ["unknown", "submitted", "processing", "succeed"])
+async def test_a_wish_that_has_not_failed_is_not_made_again(
+    status: TaskStatus, ledger: Ledger
+) -> None:
+    first, _ = await ledger.reserve(wish())
+    recorded = await ledger.record(first.id, Task(task_id="t-1", status=status))
+
+    assert await ledger.reserve(wish()) == (recorded, False)
+
+
+@pytest.mark.anyio
+async def test_after_a_failure_the_same_wish_gets_a_new_attempt_and_external_id(
+    ledger: Ledger,
+) -> None:
+    first, _ = await ledger.reserve(wish())
+    await ledger.record(first.id, Task(task_id="t-1", status="failed", message="risk control"))
+
+    second, new = await ledger.reserve(wish())
+
+    assert new
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert second.external_task_id != first.external_task_id
+    assert await ledger.reserve(wish()) == (second, False)
+
+
+@pytest.mark.anyio
+async def test_what_the_provider_says_is_written_down(ledger: Ledger, clock: Clock) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    clock.now += 60
+    video = Video("https://a/1.mp4", 5.04, "https://a/w.mp4", "v-1")
+    task = Task(task_id="t-1", status="succeed", message="ready", videos=(video,), units=1.5)
+
+    record = await ledger.record(reserved.id, task)
+
+    assert (record.task_id, record.handle, record.status) == ("t-1", "t-1", "succeed")
+    assert (record.videos, record.units, record.message) == ((video,), 1.5, "ready")
+    assert (record.created_at, record.updated_at) == (clock.now - 60, clock.now)
+    assert record.external_task_id == reserved.external_task_id
+
+
+@pytest.mark.anyio
+async def test_the_true_cost_stays_when_a_later_answer_does_not_repeat_it(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.record(reserved.id, Task(task_id="t-1", status="processing", units=1.5))
+
+    assert (await ledger.record(reserved.id, submitted())).units == 1.5
+
+
+@pytest.mark.anyio
+async def test_a_refused_create_failed_at_no_cost(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.refused(reserved.id, "mode value 'std' is invalid")
+
+    record = await ledger.find(reserved.id)
+
+    assert record is not None
+    assert (record.status, record.units, record.task_id) == ("failed", 0.0, None)
+    assert record.message == "mode value 'std' is invalid"
+
+
+@pytest.mark.anyio
+async def test_a_task_that_another_process_got_is_not_called_refused(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.record(reserved.id, submitted())
+
+    await ledger.refused(reserved.id, "External_task_id already exists")
+
+    record = await ledger.find("t-1")
+    assert record is not None
+    assert (record.status, record.message) == ("submitted", "")
+
+
+@pytest.mark.anyio
+async def test_a_task_that_turns_up_after_a_refusal_has_an_open_price(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.refused(reserved.id, "too many requests")
+
+    record = await ledger.record(reserved.id, submitted())
+
+    assert (record.status, record.units) == ("submitted", None)
+
+
+@pytest.mark.anyio
+async def test_where_a_video_lies_is_written_down(ledger: Ledger, tmp_path: Path) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.saved(reserved.id, tmp_path / "waves.mp4")
+
+    record = await ledger.find(reserved.id)
+
+    assert record is not None
+    assert record.path == str(tmp_path / "waves.mp4")
+
+
+@pytest.mark.anyio
+async def test_a_row_is_found_by_each_of_its_ids(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+    record = await ledger.record(reserved.id, submitted("t-1"))
+    await ledger.reserve(wish("other"))
+
+    for any_id in ("t-1", "scene-1", record.id):
+        assert await ledger.find(any_id) == record
+    for nothing in ("", "t-2", "%", "kmcp-"):
+        assert await ledger.find(nothing) is None
+
+
+@pytest.mark.anyio
+async def test_of_several_rows_with_an_external_id_the_newest_is_found(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+    await ledger.refused(first.id, "content policy")
+    second, _ = await ledger.reserve(wish("corrected", external_task_id="scene-1"))
+
+    found = await ledger.find("scene-1")
+
+    assert found is not None
+    assert found.id == second.id
+
+
+@pytest.mark.anyio
+async def test_the_caller_s_own_external_id_is_kept(ledger: Ledger) -> None:
+    record, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+
+    assert record.external_task_id == "scene-1"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", ["unknown", "submitted", "succeed", "failed"])
+async def test_an_external_id_that_a_task_has_is_refused_for_another_request(
+    status: TaskStatus, ledger: Ledger
+) -> None:
+    first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+    await ledger.record(first.id, Task(task_id="t-1", status=status))
+
+    with pytest.raises(KlingError) as raised:
+        await ledger.reserve(wish("other", external_task_id="scene-1"))
+
+    assert "scene-1 belongs to another request" in raised.value.message
+    assert len(rows_on_disk(ledger)) == 1
+
+
+@pytest.mark.anyio
+async def test_an_external_id_is_not_used_for_a_second_attempt_after_the_job_failed(
+    ledger: Ledger,
+) -> None:
+    first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+    await ledger.record(first.id, Task(task_id="t-1", status="failed"))
+
+    with pytest.raises(KlingError) as raised:
+        await ledger.reserve(wish(external_task_id="scene-1"))
+
+    assert "an earlier attempt" in raised.value.message
+
+
+@pytest.mark.anyio
+async def test_the_external_id_of_a_refused_create_is_free_again(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
+    await ledger.refused(first.id, "too many requests")
+
+    again, new = await ledger.reserve(wish(external_task_id="scene-1"))
+
+    assert new
+    assert (again.external_task_id, again.attempt) == ("scene-1", 2)
+
+
+@pytest.mark.anyio
+async def test_the_same_external_id_at_two_providers_is_no_clash(ledger: Ledger) -> None:
+    await ledger.reserve(wish(external_task_id="scene-1"))
+
+    _, new = await ledger.reserve(wish(external_task_id="scene-1", provider="sandbox"))
+
+    assert new
+
+
+@pytest.mark.anyio
+async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
+    await ledger.reserve(wish("a", units=3.0), day_cap=5.0)
+    await ledger.reserve(wish("b", units=2.0), day_cap=5.0)
+
+    with pytest.raises(SpendCapReached) as raised:
+        await ledger.reserve(wish("c", units=0.3), day_cap=5.0)
+
+    assert "cap is 5 units; 5 were spent" in raised.value.message
+    assert "costs 0.3" in raised.value.message
+    assert len(rows_on_disk(ledger)) == 2
+
+
+@pytest.mark.anyio
+async def test_a_video_of_unknown_price_is_refused_under_a_cap_only(ledger: Ledger) -> None:
+    with pytest.raises(SpendCapReached, match="costs unknown"):
+        await ledger.reserve(wish(units=None), day_cap=1000)
+
+    assert (await ledger.reserve(wish(units=None)))[1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("price", "count", "cap"), [(0.1, 3, 0.3), (0.6, 10, 6), (0.7, 3, 2.1)])
+async def test_prices_that_add_up_to_the_cap_are_within_it(
+    price: float, count: int, cap: float, ledger: Ledger
+) -> None:
+    for number in range(count):
+        await ledger.reserve(wish(str(number), units=price), day_cap=cap)
+
+    with pytest.raises(SpendCapReached):
+        await ledger.reserve(wish("more", units=price), day_cap=cap)
+
+
+@pytest.mark.anyio
+async def test_the_cap_counts_24_hours_the_true_cost_and_one_provider(
+    ledger: Ledger, clock: Clock
+) -> None:
+    await ledger.reserve(wish("old", units=9))
+    clock.now += 25 * HOUR_S
+    cheaper, _ = await ledger.reserve(wish("cheaper", units=9))
+    await ledger.record(cheaper.id, Task(task_id="t-1", status="succeed", units=1))
+    refused, _ = await ledger.reserve(wish("refused", units=9))
+    await ledger.refused(refused.id, "no")
+    await ledger.reserve(wish("elsewhere", units=9, provider="sandbox"))
+
+    assert (await ledger.reserve(wish("new", units=9), day_cap=10))[1]
+    with pytest.raises(SpendCapReached):
+        await ledger.reserve(wish("newer", units=0.5), day_cap=10)
+
+
+@pytest.mark.anyio
+async def test_what_was_sent_before_is_found_again_whatever_the_cap(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish(units=9))
+
+    assert await ledger.reserve(wish(units=9), day_cap=0) == (first, False)
+
+
+@pytest.mark.anyio
+async def test_pages_are_newest_first_and_narrowed(ledger: Ledger, clock: Clock) -> None:
+    ids = []
+    for number in range(5):
+        clock.now += number % 2
+        record, _ = await ledger.reserve(
+            wish(
+                str(number),
+                product="omni-video" if number == 3 else "image2video",
+                provider="sandbox" if number == 4 else "kling",
+            )
+        )
+        ids.append(record.id)
+    await ledger.record(ids[1], submitted())
+
+    async def page(limit: int = 10, offset: int = 0, **narrowed: str) -> list[int]:
+        records = await ledger.page(limit=limit, offset=offset, **narrowed)
+        return [ids.index(record.id) for record in records]
+
+    assert await page() == [4, 3, 2, 1, 0]
+    assert await page(limit=2, offset=1) == [3, 2]
+    assert await page(offset=9) == []
+    assert await page(product="omni-video") == [3]
+    assert await page(provider="sandbox") == [4]
+    assert await page(status="submitted") == [1]
+    assert await page(status="unknown", provider="kling", product="image2video") == [2, 0]
+
+
+@pytest.mark.anyio
+async def test_rows_outlive_the_process(ledger: Ledger, clock: Clock) -> None:
+    first, _ = await ledger.reserve(wish())
+    await ledger.close()
+
+    again = Ledger(ledger.path.parent, clock)
+
+    assert await again.find(first.id) == first
+    await again.close()
+
+
+@pytest.mark.anyio
+async def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish())
+    await ledger.close()
+    await ledger.close()
+
+    assert await ledger.find(first.id) == first
+
+
+@pytest.mark.anyio
+async def test_of_two_ledgers_on_one_file_one_reserves(ledger: Ledger, clock: Clock) -> None:
+    other = Ledger(ledger.path.parent, clock)
+
+    first, new = await ledger.reserve(wish())
+
+    assert await other.reserve(wish()) == (first, False)
+    assert new
+    await other.record(first.id, submitted())
+    found = await ledger.find("t-1")
+    assert found is not None
+    assert found.status == "submitted"
+    await other.close()
+
+
+@pytest.mark.anyio
+async def test_many_calls_at_once_reserve_once(ledger: Ledger) -> None:
+    answers = []
+
+    async def reserve() -> None:
+        answers.append(await ledger.reserve(wish()))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(reserve)
+
+    assert [new for _, new in answers].count(True) == 1
+    assert len({record.id for record, _ in answers}) == 1
+
+
+def test_threads_with_a_ledger_each_open_a_new_file_and_reserve_once(tmp_path: Path) -> None:
+    answers: list[tuple[Record, bool]] = []
+    together = threading.Barrier(6)
+
+    async def reserve() -> None:
+        own = Ledger(tmp_path)
+        together.wait()
+        answers.append(await own.reserve(wish(), day_cap=2))
+        await own.close()
+
+    threads = [threading.Thread(target=anyio.run, args=(reserve,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(answers) == 6
+    assert [new for _, new in answers].count(True) == 1
+    assert len({record.id for record, _ in answers}) == 1
+
+
+def test_a_second_process_waits_while_a_row_is_being_reserved(tmp_path: Path) -> None:
+    answers: list[tuple[str, bool]] = []
+
+    async def reserve(name: str, clock: Callable[[], float]) -> None:
+        own = Ledger(tmp_path, clock)
+        answers.append((name, (await own.reserve(wish(), day_cap=2))[1]))
+        await own.close()
+
+    second_is_in = threading.Event()
+
+    def of_the_second() -> float:
+        second_is_in.set()
+        return 0.0
+
+    second = threading.Thread(target=anyio.run, args=(reserve, "second", of_the_second))
+
+    def of_the_first() -> float:
+        if not second.ident:
+            second.start()
+        second_is_in.wait(0.05)
+        return 0.0
+
+    anyio.run(reserve, "first", of_the_first)
+    second.join()
+
+    assert dict(answers) == {"first": True, "second": False}
+
+
+PROCESS = """
+import anyio, json, sys
+from pathlib import Path
+from kling_mcp.ledger import Ledger, Wish
+
+async def main():
+    ledger = Ledger(Path(sys.argv[1]))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    seen = []
+    for number in range(5):
+        wish = Wish(provider="kling", product="image2video", digest=str(number), take=1,
+            model_name="m", prompt="", request={}, estimate_units=1)
+        record, new = await ledger.reserve(wish, day_cap=5)
+        seen.append((record.id, new))
+    print(json.dumps(seen), flush=True)
+
+anyio.run(main)
+"""
+
+
+def test_processes_that_start_together_reserve_each_wish_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROCESS, str(tmp_path / "home")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    outputs = []
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        outputs.append(json.loads(output))
+
+    for answers in zip(*outputs, strict=True):
+        assert [new for _, new in answers].count(True) == 1
+        assert len({record_id for record_id, _ in answers}) == 1
+
+
+@pytest.mark.anyio
+async def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("in the way")
+    ledger = Ledger(tmp_path / "home" / "kling")
+
+    for call in (ledger.reserve(wish()), ledger.find("t"), ledger.page(limit=1, offset=0)):
+        with pytest.raises(NotConfigured) as raised:
+            await call
+
+        assert str(ledger.path) in raised.value.message
+        assert "KLING_MCP_HOME" in raised.value.advice
+        assert raised.value.charged == "no"
+    assert (tmp_path / "home").read_text() == "in the way"
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.path.write_bytes(b"notes of somebody\n" * 100)
+
+    with pytest.raises(NotConfigured, match="not a database"):
+        await ledger.reserve(wish())
+
+    assert ledger.path.read_bytes() == b"notes of somebody\n" * 100
+
+
+@pytest.mark.anyio
+async def test_a_ledger_that_could_not_be_opened_opens_when_the_way_is_free(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("in the way")
+    ledger = Ledger(tmp_path / "home")
+    with pytest.raises(NotConfigured):
+        await ledger.find("t")
+    (tmp_path / "home").unlink()
+
+    assert (await ledger.reserve(wish()))[1]
+    await ledger.close()
+
+
+@pytest.mark.anyio
+async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BUSY_S", 0.01)
+    await ledger.find("t")
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotConfigured, match="locked"):
+            await ledger.reserve(wish())
+        holder.execute("ROLLBACK")
+
+    assert (await ledger.reserve(wish()))[1]
+
+
+@pytest.mark.anyio
+async def test_a_new_file_that_another_process_is_opening_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BUSY_S", 0.01)
+    ledger = Ledger(tmp_path)
+    holder = sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)
+    with closing(holder):
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(NotConfigured, match="locked"):
+            await ledger.find("t")
+
+        monkeypatch.setattr(ledger_module, "BUSY_S", 5)
+        monkeypatch.setattr(sqlite3, "connect", impatient(sqlite3.connect))
+        monkeypatch.setattr(ledger_module.time, "sleep", lambda _: holder.execute("ROLLBACK"))
+
+        assert (await ledger.reserve(wish()))[1]
+    await ledger.close()
+
+
+def impatient(connect: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
+    return lambda *given, timeout, **more: connect(*given, timeout=0, **more)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_breaks_leaves_nothing_half_done(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise ZeroDivisionError
+
+    record, _ = await ledger.reserve(wish())
+    monkeypatch.setattr(json, "dumps", broken)
+    with pytest.raises(ZeroDivisionError):
+        await ledger.record(record.id, submitted())
+    monkeypatch.undo()
+
+    assert await ledger.reserve(wish()) == (record, False)
+
+
+@pytest.mark.anyio
+async def test_migrations_are_recorded_and_applied_once(ledger: Ledger) -> None:
+    await ledger.reserve(wish())
+    await ledger.close()
+    await ledger.reserve(wish())
+
+    with closing(sqlite3.connect(ledger.path)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM migrations")]
+        (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    assert names == [name for name, _ in MIGRATIONS]
+    assert mode == "wal"
+
+
+@pytest.mark.anyio
+async def test_an_old_file_is_run_forward_with_its_rows(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = await ledger.reserve(wish())
+    await ledger.close()
+    step = ("a later step", "ALTER TABLE tasks ADD COLUMN note TEXT DEFAULT 'none'")
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*MIGRATIONS, step))
+
+    assert await ledger.find(record.id) == record
+    assert [row["note"] for row in rows_on_disk(ledger)] == ["none"]
+
+
+@pytest.mark.anyio
+async def test_a_step_that_fails_changes_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = await ledger.reserve(wish())
+    await ledger.close()
+    step = ("a broken step", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME")
+    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*MIGRATIONS, step))
+    with pytest.raises(NotConfigured):
+        await ledger.find(record.id)
+    monkeypatch.undo()
+
+    assert await ledger.find(record.id) == record
+    assert "note" not in rows_on_disk(ledger)[0]
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Wishes, answers and restarts in any order, against a list of what should stand there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        self.ledger = Ledger(Path(self.folder.name), self.clock)
+        self.rows: list[Record] = []
+
+    def run(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        return anyio.run(call)
+
+    def put(self, record: Record | None) -> None:
+        assert record is not None
+        self.rows = [record if row.id == record.id else row for row in self.rows]
+
+    @rule(digest=st.sampled_from("ab"), take=st.integers(1, 2))
+    def reserve(self, digest: str, take: int) -> None:
+        self.clock.now += 1
+        attempts = [row for row in self.rows if (row.digest, row.take) == (digest, take)]
+        record, new = self.run(lambda: self.ledger.reserve(wish(digest, take)))
+        if attempts and attempts[-1].status != "failed":
+            assert (record, new) == (attempts[-1], False)
+        else:
+            assert new
+            assert (record.status, record.attempt) == ("unknown", len(attempts) + 1)
+            self.rows.append(record)
+
+    @precondition(lambda self: self.rows)
+    @rule(place=st.integers(0, 9), status=st.sampled_from(["processing", "succeed", "failed"]))
+    def answer(self, place: int, status: TaskStatus) -> None:
+        row = self.rows[place % len(self.rows)]
+        if row.status not in ("succeed", "failed"):
+            task = Task(task_id=f"task-{row.id}", status=status)
+            self.put(self.run(lambda: self.ledger.record(row.id, task)))
+
+    @precondition(lambda self: self.rows)
+    @rule(place=st.integers(0, 9))
+    def refuse(self, place: int) -> None:
+        row = self.rows[place % len(self.rows)]
+        self.run(lambda: self.ledger.refused(row.id, "no"))
+        after = self.run(lambda: self.ledger.find(row.id))
+        assert after is not None
+        if row.task_id:
+            assert after == row
+        else:
+            assert (after.status, after.units) == ("failed", 0)
+        self.put(after)
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.ledger.close)
+        self.ledger = Ledger(Path(self.folder.name), self.clock)
+
+    @invariant()
+    def all_rows_stand_there_newest_first(self) -> None:
+        records = self.run(lambda: self.ledger.page(limit=99, offset=0))
+        assert records == self.rows[::-1]
+        assert len({row.external_task_id for row in records}) == len(records)
+
+    def teardown(self) -> None:
+        self.run(self.ledger.close)
+        self.folder.cleanup()
+
+
+LedgerMachine.TestCase.settings = hypothesis_settings(
+    max_examples=12, stateful_step_count=10, deadline=None
+)
+test_any_order_of_wishes_answers_and_restarts_keeps_the_book = LedgerMachine.TestCase

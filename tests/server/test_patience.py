@@ -1,0 +1,79 @@
+"""When a read is repeated."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
+from kling_tools.errors import KlingError, ProviderDown, ProviderError, RateLimited
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ProviderDown("down", retryable=True), True),
+        (ProviderDown("down"), False),
+        (RateLimited("often", retryable=True, retry_after_s=7), 7),
+        (RateLimited("often", retryable=False, retry_after_s=7), False),
+        (RateLimited("often", retryable=True, retry_after_s=LAST_ATTEMPT_S + 1), False),
+        (KlingError("ours"), False),
+        (ValueError("a bug"), False),
+    ],
+)
+async def test_only_what_may_pass_is_repeated_and_when_the_provider_says(
+    error: Exception, verdict: bool | float
+) -> None:
+    assert patience(anyio.current_time())(error) == verdict
+
+
+@pytest.mark.anyio
+async def test_a_wait_that_ends_after_the_last_attempt_is_not_begun() -> None:
+    error = RateLimited("often", retryable=True, retry_after_s=5)
+
+    assert patience(anyio.current_time() - LAST_ATTEMPT_S + 6)(error) == 5
+    assert patience(anyio.current_time() - LAST_ATTEMPT_S + 4)(error) is False
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        (" 1.5 ", 1.5),
+        (None, None),
+        ("", None),
+        ("0", None),
+        ("-3", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header) == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=90)
+
+    seconds = retry_after_s(format_datetime(soon, usegmt=True))
+
+    assert seconds == pytest.approx(90, abs=5)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_no_header_breaks_the_reader(header: str) -> None:
+    seconds = retry_after_s(header)
+
+    assert seconds is None or seconds > 0
+
+
+def test_a_provider_error_that_is_not_retryable_is_the_default() -> None:
+    assert patience(0.0)(ProviderError("no")) is False

@@ -1,0 +1,342 @@
+"""Settings: where they come from, which one wins, and what a wrong one gets."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kling_mcp.settings import Settings, environment_name, load_settings
+from kling_tools.errors import NotConfigured
+
+KEY = "api-key-of-a-test"
+PAIR = {"KLING_ACCESS_KEY": "access-of-a-test", "KLING_SECRET_KEY": "secret-of-a-test"}
+
+
+@pytest.fixture(autouse=True)
+def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home and a working folder of its own, and no setting from outside."""
+    for name in os.environ:
+        if "KLING" in name.upper() or name.startswith("XDG_"):
+            monkeypatch.delenv(name)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(work)
+    return work
+
+
+def refusal(**options: Any) -> str:
+    with pytest.raises(NotConfigured) as refused:
+        load_settings(**options)
+    return str(refused.value)
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    return {
+        name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        for name, value in settings
+    }
+
+
+VARIABLES: dict[str, tuple[str, str, Any]] = {
+    "KLING_MCP_PROVIDER": ("provider", " Sandbox ", "sandbox"),
+    "KLING_API_KEY": ("kling_api_key", KEY, KEY),
+    "KLING_ACCESS_KEY": ("kling_access_key", "ak", "ak"),
+    "KLING_SECRET_KEY": ("kling_secret_key", "sk", "sk"),
+    "KLING_BASE_URL": ("kling_base_url", "http://127.0.0.1:8765/", "http://127.0.0.1:8765"),
+    "KLING_MCP_HOME": ("home", "/srv/kling", Path("/srv/kling")),
+    "KLING_MCP_OUTPUT_DIR": ("output_dir", "/srv/videos", Path("/srv/videos")),
+    "KLING_MCP_IMAGE_ROOTS": ("image_roots", "/srv/a", (Path("/srv/a"),)),
+    "KLING_MCP_FIX_IMAGES": ("fix_images", "true", True),
+    "KLING_MCP_CAPABILITIES": ("capabilities", "/srv/rows.json", Path("/srv/rows.json")),
+    "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
+    "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),
+    "KLING_MCP_SANDBOX_QUEUE_S": ("sandbox_queue_s", "0", 0.0),
+    "KLING_MCP_SANDBOX_RENDER_S": ("sandbox_render_s", "0.5", 0.5),
+    "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
+    "KLING_MCP_LOG_LEVEL": ("log_level", "debug", "DEBUG"),
+}
+
+
+def test_every_setting_has_a_variable_and_a_description() -> None:
+    assert {row[0]: name for name, row in VARIABLES.items()} == {
+        name: environment_name(name) for name in Settings.model_fields
+    }
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_setting_is_read_from_its_variable(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, text, value = VARIABLES[variable]
+    monkeypatch.setenv(variable, text)
+
+    assert shown(load_settings())[field] == value
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_setting_is_read_from_dot_env_in_the_working_folder(
+    variable: str, empty_world: Path
+) -> None:
+    field, text, value = VARIABLES[variable]
+    (empty_world / ".env").write_text(f"# mine\n{variable}={text}\nSOMETHING_ELSE=1\n")
+
+    assert shown(load_settings())[field] == value
+
+
+def test_options_win_over_the_environment_which_wins_over_dot_env(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty_world / ".env").write_text("KLING_MCP_HOME=/file\nKLING_MCP_LOG_LEVEL=info\n")
+    assert load_settings().home == Path("/file")
+
+    monkeypatch.setenv("KLING_MCP_HOME", "/environment")
+    assert load_settings().home == Path("/environment")
+    assert load_settings().log_level == "INFO"
+
+    assert load_settings(home="/option").home == Path("/option")
+
+
+def test_what_is_empty_is_as_if_it_were_left_out(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_settings()
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    (empty_world / ".env").write_text("".join(f"{name}=\n" for name in VARIABLES))
+
+    assert load_settings() == before
+
+
+def test_without_any_setting_there_are_these_defaults(tmp_path: Path) -> None:
+    settings = load_settings()
+
+    assert settings.kling_base_url == "https://api-singapore.klingai.com"
+    assert settings.home.name == "kling-mcp"
+    assert settings.home.parent != tmp_path
+    assert settings.home.is_relative_to(tmp_path)
+    assert settings.output_dir.name == "kling-mcp"
+    assert settings.output_dir.is_relative_to(tmp_path)
+    assert settings.image_roots == (tmp_path,)
+    assert settings.fix_images is False
+    assert settings.max_units_per_task is None
+    assert settings.max_units_per_day is None
+    assert settings.log_level == "WARNING"
+    assert settings.has_key() is False
+    assert settings.chosen_provider() == "sandbox"
+
+
+def test_reading_the_settings_makes_no_folder(tmp_path: Path) -> None:
+    load_settings()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+@pytest.mark.parametrize("name", ["HOME", "PROVIDER", "LOG_LEVEL", "CAPABILITIES", "OUTPUT_DIR"])
+def test_variables_of_other_programs_are_not_ours(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_settings()
+    monkeypatch.setenv(name, str(tmp_path))
+
+    assert load_settings() == before
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", "~/ledger")
+    monkeypatch.setenv("KLING_MCP_IMAGE_ROOTS", f"~/pictures{os.pathsep}/srv")
+
+    settings = load_settings(output_dir="~/videos", capabilities="~/rows.toml")
+
+    assert settings.home == tmp_path / "ledger"
+    assert settings.output_dir == tmp_path / "videos"
+    assert settings.capabilities == tmp_path / "rows.toml"
+    assert settings.image_roots == (tmp_path / "pictures", Path("/srv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"),
+    [
+        ("/a", ["/a"]),
+        (f"/a{os.pathsep}/b c", ["/a", "/b c"]),
+        (f" /a {os.pathsep}{os.pathsep} /b{os.pathsep}", ["/a", "/b"]),
+    ],
+)
+def test_image_roots_are_split_like_a_search_path(text: str, roots: list[str]) -> None:
+    assert load_settings(image_roots=text).image_roots == tuple(Path(root) for root in roots)
+
+
+def test_image_roots_may_be_given_as_paths(tmp_path: Path) -> None:
+    assert load_settings(image_roots=(tmp_path,)).image_roots == (tmp_path,)
+
+
+def test_faults_are_separated_by_commas() -> None:
+    settings = load_settings(sandbox_faults=" task-fails, download-404:2 ,")
+
+    assert settings.sandbox_faults == ("task-fails", "download-404:2")
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("global", "https://api-singapore.klingai.com"),
+        ("China", "https://api-beijing.klingai.com"),
+        ("https://gateway.example.com/kling/", "https://gateway.example.com/kling"),
+        ("http://[::1]:8765", "http://[::1]:8765"),
+    ],
+)
+def test_a_base_url_is_a_region_or_an_address(given: str, url: str) -> None:
+    assert load_settings(kling_base_url=given).kling_base_url == url
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "europe",
+        "ftp://example.com",
+        "https://",
+        "https:// example.com",
+        "https://example.com:port",
+        "https://[::1",
+        "https://me:word@example.com",
+        "https://example.com?key=1",
+        "https://example.com#part",
+    ],
+)
+def test_a_base_url_that_cannot_be_put_on_the_wire_is_refused(given: str) -> None:
+    text = refusal(kling_base_url=given)
+
+    assert "KLING_BASE_URL: must be global, china or an http(s) URL" in text
+    assert "word" not in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "provider", "chosen"),
+    [
+        ({}, "", "sandbox"),
+        ({"KLING_API_KEY": KEY}, "", "kling"),
+        (PAIR, "", "kling"),
+        ({"KLING_API_KEY": KEY}, "sandbox", "sandbox"),
+        ({"KLING_ACCESS_KEY": "half"}, "sandbox", "sandbox"),
+        ({"KLING_API_KEY": KEY, "KLING_ACCESS_KEY": "half"}, "kling", "kling"),
+        ({"KLING_API_KEY": "   "}, "", "sandbox"),
+    ],
+)
+def test_the_provider_is_the_one_with_a_key_else_the_sandbox(
+    environment: dict[str, str], provider: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings(provider=provider).chosen_provider() == chosen
+
+
+@pytest.mark.parametrize("given", PAIR)
+@pytest.mark.parametrize("provider", ["", "kling"])
+def test_half_a_key_pair_names_the_half_that_is_missing(
+    given: str, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (missing,) = set(PAIR) - {given}
+    monkeypatch.setenv(given, PAIR[given])
+
+    with pytest.raises(NotConfigured) as refused:
+        load_settings(provider=provider).chosen_provider()
+
+    assert f"{missing} is missing" in refused.value.message
+    assert PAIR[given] not in str(refused.value)
+
+
+def test_a_provider_without_its_key_points_to_the_keyless_way() -> None:
+    with pytest.raises(NotConfigured) as refused:
+        load_settings(provider="kling").chosen_provider()
+
+    assert "KLING_API_KEY" in refused.value.advice
+    assert "sandbox" in refused.value.advice
+
+
+@pytest.mark.parametrize(
+    "key", ["with space", "two\nlines", "Bearer abc", "schlüssel", "abc…", "tab\there", "\x00"]
+)
+@pytest.mark.parametrize("name", ["KLING_API_KEY", *PAIR])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(
+    name: str, key: str, empty_world: Path
+) -> None:
+    (empty_world / ".env").write_text(f'{name}="{key}"\n', encoding="utf-8")
+
+    text = refusal()
+
+    assert f"{name}: must be the bare key" in text
+    assert key not in text
+
+
+def test_spaces_around_a_key_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_API_KEY", f" {KEY}\r\n")
+
+    assert shown(load_settings())["kling_api_key"] == KEY
+
+
+def test_every_fault_is_named_at_once_and_no_secret_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = {
+        "KLING_MCP_PROVIDER": "klng",
+        "KLING_API_KEY": "not one word",
+        "KLING_BASE_URL": "nowhere",
+        "KLING_MCP_HOME": "~nobody-of-that-name/ledger",
+        "KLING_MCP_IMAGE_ROOTS": "~nobody-of-that-name",
+        "KLING_MCP_FIX_IMAGES": "perhaps",
+        "KLING_MCP_MAX_UNITS_PER_TASK": "-1",
+        "KLING_MCP_MAX_UNITS_PER_DAY": "nan",
+        "KLING_MCP_SANDBOX_QUEUE_S": "soon",
+        "KLING_MCP_SANDBOX_RENDER_S": "inf",
+        "KLING_MCP_SANDBOX_FAULTS": "meteor",
+        "KLING_MCP_LOG_LEVEL": "loud",
+    }
+    for name, value in {**PAIR, **wrong}.items():
+        monkeypatch.setenv(name, value)
+
+    text = refusal()
+
+    assert [name for name in wrong if f"{name}: " not in text] == []
+    assert "kling, sandbox" in text
+    assert "DEBUG, INFO, WARNING or ERROR" in text
+    for secret in ("not one word", *PAIR.values()):
+        assert secret not in text
+    assert "pydantic" not in text
+    assert "\n" not in text
+
+
+def test_keys_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**PAIR, "KLING_API_KEY": KEY}.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    for secret in (KEY, *PAIR.values()):
+        assert secret not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_a_dot_env_written_by_notepad_is_read(empty_world: Path) -> None:
+    (empty_world / ".env").write_bytes(f"KLING_API_KEY={KEY}\r\n".encode("utf-8-sig"))
+
+    assert load_settings().has_key()
+
+
+def test_a_dot_env_that_is_no_text_is_refused(empty_world: Path) -> None:
+    (empty_world / ".env").write_bytes(f"KLING_API_KEY={KEY}".encode("utf-16"))
+
+    assert ".env: is not UTF-8 text" in refusal()
+
+
+def test_a_machine_without_a_home_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+
+    assert "home directory" in refusal()
+
+
+def test_an_option_that_does_not_exist_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(KeyError):
+        load_settings(hime="/srv")
