@@ -1,0 +1,48 @@
+"""Every program in examples/ runs to its end against the sandbox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LIMIT_S = 120
+
+
+def run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program without a key; everything that it writes lies below `folder`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("KLING_")}
+    return subprocess.run(
+        [sys.executable, str(program), *arguments],
+        cwd=folder,
+        env={
+            **inherited,
+            "KLING_MCP_HOME": str(folder / "home"),
+            "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
+            "KLING_MCP_SANDBOX_QUEUE_S": "0",
+            "KLING_MCP_SANDBOX_RENDER_S": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_makes_its_video_without_a_key(program: Path, tmp_path: Path) -> None:
+    ran = run(program, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    (video,) = (tmp_path / "videos").glob("*.mp4")
+    assert ran.stdout.splitlines()[-1] == str(video)
+
+
+def test_the_client_says_in_one_line_why_it_made_nothing(tmp_path: Path) -> None:
+    ran = run(EXAMPLES / "animate_photo.py", tmp_path, str(tmp_path / "missing.png"))
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("Refused, nothing was sent or charged.")

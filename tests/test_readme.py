@@ -1,0 +1,104 @@
+"""The README says what is true of this version."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mcp import Client
+
+from kling_mcp.server import build_server
+from kling_mcp.settings import Settings, environment_name, load_settings
+from kling_tools.capabilities import ProductRow, built_in_capabilities
+from kling_tools.estimates import estimate
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (
+    "python -m pip install . && kling-mcp demo",
+    "python -m pip install -e '.[dev]' && python -m pytest",
+)
+PRICED = ("std", "pro", "4k", "std, sound", "pro, sound")
+SECONDS = "5"
+
+
+def section(title: str) -> str:
+    """The text below one heading."""
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the table in one section, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_two_commands_stand_there_word_for_word() -> None:
+    found = [line for line in README.splitlines() if line.startswith("python -m pip install ")]
+    assert tuple(found) == COMMANDS
+
+
+def test_it_explains_every_setting_and_no_other() -> None:
+    explained = re.findall(r"`([A-Z_]+)`", "".join(row[0] for row in rows("Settings")))
+    assert sorted(explained) == sorted(map(environment_name, Settings.model_fields))
+
+
+def test_it_names_no_setting_that_does_not_exist() -> None:
+    known = set(map(environment_name, Settings.model_fields))
+    assert set(re.findall(r"\bKLING_[A-Z_]+\b", README)) <= known
+
+
+@pytest.mark.anyio
+async def test_its_tools_are_those_of_the_server(tmp_path: Path) -> None:
+    async with Client(build_server(load_settings(provider="sandbox", home=tmp_path))) as client:
+        tools = (await client.list_tools()).tools
+    described = {row[0].strip("`"): row[2] == "yes" for row in rows("Tools")}
+    spends = {tool.name: "dry_run" in tool.input_schema["properties"] for tool in tools}
+    assert described == spends
+
+
+def test_its_configuration_is_the_one_among_the_examples() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    example = (ROOT / "examples" / "claude_desktop_config.json").read_text(encoding="utf-8")
+    assert json.loads(block) == json.loads(example)
+
+
+def test_its_prices_are_those_of_the_table_for_every_living_model() -> None:
+    living = [name for name, model in built_in_capabilities().models.items() if not model.retired]
+    written = {row[0].split("`")[1]: row[1:] for row in rows("What a video costs")}
+    assert written == {name: [price(name, column) for column in PRICED] for name in living}
+
+
+def price(model_name: str, column: str) -> str:
+    """Units of five seconds as the table writes them; empty where the model cannot do it."""
+    table = built_in_capabilities()
+    mode, _, sound = column.partition(", ")
+    ((product, row),) = table.models[model_name].products.items()
+    if mode not in row.modes or (sound and not has_sound(row, mode)):
+        return ""
+    cost = estimate(
+        table,
+        product,
+        model_name=model_name,
+        mode=mode,
+        duration=SECONDS,
+        sound="on" if sound else "off",
+        voice=False,
+    )
+    return f"{cost.units:g}"
+
+
+def has_sound(row: ProductRow, mode: str) -> bool:
+    return any(p == "*" or p.startswith(f"{mode}/") for p in row.patterns("sound"))
+
+
+def test_every_file_it_links_to_is_there() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    missing = [t for t in targets if not t.startswith("https://") and not (ROOT / t).is_file()]
+    assert missing == []
+
+
+def test_its_picture_is_small_enough_for_a_page() -> None:
+    assert (ROOT / "examples/pictures/demo-contact-sheet.jpg").stat().st_size <= 200 * 1024
