@@ -1,84 +1,131 @@
-"""Where a request goes and who answers: one row for each provider.
+"""Where a request goes and who answers: one row of `providers.json` for each provider.
 
-What a model can do stands in `kling_tools.capabilities`, what HTTP looks like in
-`kling_mcp.client`; a row holds only what differs from provider to provider.
+What a model can do stands in `kling_tools.capabilities`; a row holds only what differs from
+provider to provider. A user's own file adds rows or changes them: a new gateway of the same family
+is `{"mine": {"like": "newapi", "base_url": "https://…"}}`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kling_mcp.row_files import RowFileFault, read_row_file
+from kling_tools.capabilities import Product
+from kling_tools.errors import NotConfigured
 from kling_tools.terms import ProviderTerms
 
-__all__ = ["BASE_URLS", "PROVIDERS", "SANDBOX", "ProviderRow"]
+__all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
 
 SANDBOX = "sandbox"
+"""The name of the keyless provider, and the base URL that leads any provider to it."""
 
-BASE_URLS: Mapping[str, str] = {
-    "global": "https://api-singapore.klingai.com",
-    "china": "https://api-beijing.klingai.com",
-}
-"""Kling's own base URLs by region (separate accounts), usable as `KLING_BASE_URL`."""
+Shape = Literal["envelope", "wrapper", "openai"]
+"""How an answer reads: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderRow:
+class ProviderRow(BaseModel):
     """One provider.
 
-    `prefix` stands before the product in every path; `lists` whether it can list tasks;
-    `finds_external_ids` whether a task can be asked for by the id that we gave it; `poll_s` seconds
-    between two looks at a running task; `source` where the row was read.
+    `prefix` stands before the product in every path. `shapes` are the forms of its answers, the
+    likeliest first. `lists` says whether it can list tasks. `external_ids`: `unique` when a task
+    can be asked for by the id that we gave it and no second one with that id is made, `unknown`
+    when its pages only say that it can be asked for, `none` when ids are rewritten. `poll_s` is
+    the seconds between two looks at a running task. See `ProviderTerms` for the rest.
     """
 
-    terms: ProviderTerms
-    base_url: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    base_url: str = ""
+    regions: Mapping[str, str] = {}
     prefix: str = "/v1/videos"
-    lists: bool = True
-    finds_external_ids: bool = True
-    poll_s: float = 5.0
-    source: str
+    products: tuple[Product, ...] = Field(min_length=1)
+    default_models: Mapping[Product, str]
+    shapes: tuple[Shape, ...] = Field(default=("envelope",), min_length=1)
+    lists: bool = False
+    external_ids: Literal["unique", "unknown", "none"] = "none"
+    poll_s: float = Field(default=5.0, gt=0)
+    loses: Mapping[Product, Mapping[str, str]] = {}
+    documented_lengths: Mapping[str, int] = {}
+    least_images: int = 1
+    list_price: bool = False
+    source: str = ""
+    date: str = ""
 
     @property
-    def name(self) -> str:
-        """The provider's name in settings, the ledger and answers."""
-        return self.terms.name
+    def terms(self) -> ProviderTerms:
+        """The part of the row that judges requests."""
+        return ProviderTerms(
+            name=self.name,
+            products=self.products,
+            default_models=self.default_models,
+            loses=self.loses,
+            documented_lengths=self.documented_lengths,
+            least_images=self.least_images,
+            list_price=self.list_price,
+        )
+
+    @property
+    def key_setting(self) -> str:
+        """The environment variable that holds its key."""
+        return f"{self.name.upper()}_API_KEY"
+
+    @property
+    def base_url_setting(self) -> str:
+        """The environment variable that leads to another base URL."""
+        return f"{self.name.upper()}_BASE_URL"
 
 
-_NOT_WITH_SEVERAL_PICTURES = dict.fromkeys(
-    ("cfg_scale", "static_mask", "dynamic_masks"),
-    "Kling's own API has no such field for several pictures and would drop it in silence",
-)
-
-
-def _official(name: str) -> ProviderTerms:
-    return ProviderTerms(
-        name=name,
-        products=("image2video", "omni-video", "multi-image2video"),
-        default_models={"image2video": "kling-v2-5-turbo", "omni-video": "kling-v3-omni"},
-        loses={
-            "multi-image2video": {
-                **_NOT_WITH_SEVERAL_PICTURES,
-                "sound": "multi-image2video has no sound",
-            },
-            "omni-video": {
-                **_NOT_WITH_SEVERAL_PICTURES,
-                "negative_prompt": "omni-video has no negative_prompt; say it in the prompt",
-            },
-        },
+def read_providers(path: Path | None) -> Mapping[str, ProviderRow]:
+    """The providers with those of the user's JSON or TOML file; raises NotConfigured."""
+    if path is None:
+        return PROVIDERS
+    try:
+        return _rows(_merged(_built_in(), read_row_file(path)))
+    except RowFileFault as fault:
+        reason = str(fault)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        reason = "; ".join(faults)
+    raise NotConfigured(
+        f"KLING_MCP_PROVIDERS names {path}, which cannot be used: {reason}.",
+        advice='A row is {"name": {"like": "newapi", "base_url": "https://…"}}; fields that it '
+        "does not name are those of the provider that it is like.",
     )
 
 
-PROVIDERS: Mapping[str, ProviderRow] = {
-    "kling": ProviderRow(
-        terms=_official("kling"),
-        base_url=BASE_URLS["global"],
-        source="Kling's API pages, 2026-09-20",
-    ),
-    SANDBOX: ProviderRow(
-        terms=_official(SANDBOX),
-        base_url="http://sandbox.kling.invalid",
-        poll_s=0.5,
-        source="kling_mcp.sandbox",
-    ),
-}
+def _built_in() -> dict[str, Any]:
+    text = files("kling_mcp").joinpath("providers.json").read_text(encoding="utf-8")
+    rows: dict[str, Any] = json.loads(text)
+    return rows
+
+
+def _merged(rows: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(rows)
+    for name, change in changes.items():
+        if not isinstance(change, Mapping):
+            raise RowFileFault(f"{name} is not a table of fields")
+        merged[name] = {**merged.get(name, {}), **change}
+    return merged
+
+
+def _rows(raw: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ProviderRow]:
+    rows: dict[str, ProviderRow] = {}
+    for name, fields in raw.items():
+        like = fields.get("like", "")
+        if like and like not in raw:
+            raise RowFileFault(f"{name} is like {like}, which does not exist")
+        inherited = {k: v for k, v in raw.get(like, {}).items() if k != "like"} if like else {}
+        own = {key: value for key, value in fields.items() if key != "like"}
+        rows[name] = ProviderRow.model_validate({**inherited, **own, "name": name})
+    return rows
+
+
+PROVIDERS: Mapping[str, ProviderRow] = _rows(_built_in())
+"""The providers of this version, by name."""

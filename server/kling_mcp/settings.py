@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from kling_mcp.providers import BASE_URLS, PROVIDERS, SANDBOX
 from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.providers import ProviderRow
 
 __all__ = ["Settings", "environment_name", "load_settings"]
 
@@ -51,7 +53,47 @@ class Settings(BaseSettings):
     kling_base_url: str = Field(
         default="global",
         validation_alias="KLING_BASE_URL",
-        description="global, china, or a base URL (a sandbox over HTTP, for example).",
+        description="global, china, sandbox, or a base URL (a sandbox over HTTP, for example).",
+    )
+    cometapi_api_key: SecretStr | None = Field(
+        default=None, validation_alias="COMETAPI_API_KEY", description="CometAPI key."
+    )
+    cometapi_base_url: str = Field(
+        default="",
+        validation_alias="COMETAPI_BASE_URL",
+        description="Another base URL than CometAPI's own, or sandbox.",
+    )
+    anyfast_api_key: SecretStr | None = Field(
+        default=None, validation_alias="ANYFAST_API_KEY", description="AnyFast key."
+    )
+    anyfast_base_url: str = Field(
+        default="",
+        validation_alias="ANYFAST_BASE_URL",
+        description="Another base URL than AnyFast's own, or sandbox.",
+    )
+    powertokens_api_key: SecretStr | None = Field(
+        default=None, validation_alias="POWERTOKENS_API_KEY", description="PowerTokens key."
+    )
+    powertokens_base_url: str = Field(
+        default="",
+        validation_alias="POWERTOKENS_BASE_URL",
+        description="Another base URL than PowerTokens' own, or sandbox.",
+    )
+    newapi_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="NEWAPI_API_KEY",
+        description="Key of a stock new-api gateway, with its base URL.",
+    )
+    newapi_base_url: str = Field(
+        default="",
+        validation_alias="NEWAPI_BASE_URL",
+        description="Base URL of a stock new-api gateway, or sandbox.",
+    )
+    providers: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_PROVIDERS",
+        description="JSON or TOML file that adds or changes rows of the provider table; a row NAME "
+        "takes its key from NAME_API_KEY.",
     )
     home: Path = Field(
         default_factory=lambda: _platform_folder("user_data_path"),
@@ -132,7 +174,15 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("kling_api_key", "kling_access_key", "kling_secret_key")
+    @field_validator(
+        "kling_api_key",
+        "kling_access_key",
+        "kling_secret_key",
+        "cometapi_api_key",
+        "anyfast_api_key",
+        "powertokens_api_key",
+        "newapi_api_key",
+    )
     @classmethod
     def _one_word(cls, value: SecretStr | None) -> SecretStr | None:
         key = value.get_secret_value().strip() if value else ""
@@ -140,7 +190,7 @@ class Settings(BaseSettings):
             raise ValueError("must be the bare key: one word of ASCII characters")
         return SecretStr(key) if key else None
 
-    @field_validator("home", "output_dir", "capabilities")
+    @field_validator("home", "output_dir", "capabilities", "providers")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return _at_home(value) if value else value
@@ -166,52 +216,34 @@ class Settings(BaseSettings):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
 
-    @field_validator("kling_base_url")
-    @classmethod
-    def _region_or_url(cls, value: str) -> str:
-        url = BASE_URLS.get(value.strip().lower(), value.strip()).rstrip("/")
-        if not _is_base_url(url):
-            raise ValueError(
-                f"must be {', '.join(BASE_URLS)} or an http(s) URL without user, query or fragment"
-            )
-        return url
-
     @field_validator("provider")
     @classmethod
-    def _known_provider(cls, value: str) -> str:
-        name = value.strip().lower()
-        if name and name not in PROVIDERS:
-            raise ValueError(f"must be one of {', '.join(PROVIDERS)}")
-        return name
+    def _lower(cls, value: str) -> str:
+        return value.strip().lower()
 
-    def has_key(self) -> bool:
-        """Whether there is a key for Kling's official API."""
-        return bool(self.kling_api_key or (self.kling_access_key and self.kling_secret_key))
+    def key_of(self, row: ProviderRow) -> str | None:
+        """The API key of a provider; that of a user's own row comes from the environment."""
+        known = getattr(self, row.key_setting.lower(), None)
+        if isinstance(known, SecretStr):
+            return known.get_secret_value()
+        return (
+            None
+            if row.key_setting.lower() in type(self).model_fields
+            else self._own(row.key_setting) or None
+        )
 
-    def chosen_provider(self) -> str:
-        """The provider of this process.
+    def base_url_of(self, row: ProviderRow) -> str:
+        """The base URL that was asked for instead of the provider's own; empty when none was."""
+        name = row.base_url_setting.lower()
+        if name in type(self).model_fields:
+            return str(getattr(self, name)).strip()
+        return self._own(row.base_url_setting)
 
-        Raises NotConfigured when it needs a key that is missing.
-        """
-        if self.provider == SANDBOX:
-            return SANDBOX
-        if (self.kling_access_key is None) is not (self.kling_secret_key is None):
-            missing = "KLING_SECRET_KEY" if self.kling_access_key else "KLING_ACCESS_KEY"
-            if not self.kling_api_key:
-                raise NotConfigured(
-                    f"{missing} is missing: the access key and the secret key work as a pair.",
-                    advice="Set both, or KLING_API_KEY, or KLING_MCP_PROVIDER=sandbox to try "
-                    "everything without a key.",
-                )
-        if self.has_key():
-            return "kling"
-        if self.provider:
-            raise NotConfigured(
-                f"KLING_MCP_PROVIDER is {self.provider}, and there is no key for it.",
-                advice="Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY), or leave "
-                "KLING_MCP_PROVIDER out to try everything in the sandbox.",
-            )
-        return SANDBOX
+    def _own(self, variable: str) -> str:
+        from dotenv import dotenv_values
+
+        found = os.environ.get(variable) or dotenv_values(".env").get(variable)
+        return (found or "").strip()
 
 
 def load_settings(**options: Any) -> Settings:
@@ -220,6 +252,7 @@ def load_settings(**options: Any) -> Settings:
     Raises NotConfigured, naming every setting that cannot be used, never a secret.
     """
     given = {environment_name(name): value for name, value in options.items()}
+    _refuse_led_astray(given)
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -237,6 +270,30 @@ def load_settings(**options: Any) -> Settings:
     )
 
 
+def _refuse_led_astray(given: Mapping[str, Any]) -> None:
+    """A `.env` lies in whatever folder a host starts the server in, so it must not decide where a
+    key goes that is not its own."""
+    from dotenv import dotenv_values
+
+    try:
+        local = {name for name, value in dotenv_values(".env").items() if value}
+    except (OSError, UnicodeDecodeError):
+        return
+    elsewhere = {*os.environ, *given}
+    for name in sorted(local - elsewhere):
+        owner = name.removesuffix("_BASE_URL")
+        keys = {f"{owner}_API_KEY", f"{owner}_ACCESS_KEY"}
+        if name == "KLING_MCP_PROVIDERS":
+            keys = {key for key in elsewhere if key.endswith("_API_KEY")} | {"KLING_ACCESS_KEY"}
+        elif owner == name:
+            continue
+        if keys & elsewhere and not keys & local:
+            raise NotConfigured(
+                f".env in the working folder sets {name} for a key that is not in it.",
+                advice="Set both in the same place: otherwise any folder could send the key away.",
+            )
+
+
 def environment_name(name: str) -> str:
     """The variable that a field of `Settings` is read from; KeyError for any other name."""
     return str(Settings.model_fields[name].validation_alias)
@@ -247,17 +304,6 @@ def _at_home(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise ValueError(f"there is no home folder {path.parts[0]}") from None
-
-
-def _is_base_url(url: str) -> bool:
-    """Whether paths can be added to it and it can be put on the wire."""
-    try:
-        parts = urlsplit(url)
-        plain = not (parts.username or parts.password or parts.query or parts.fragment)
-        known = parts.scheme in ("http", "https") and parts.port != 0
-    except ValueError:
-        return False
-    return known and plain and bool(parts.hostname) and not any(c.isspace() for c in url)
 
 
 def _platform_folder(kind: str) -> Path:
