@@ -7,7 +7,7 @@ request sent once more: Kling had not looked at it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -16,8 +16,9 @@ import anyio
 import httpx
 import stamina
 
+from kling_mcp.answers import Answer, read_document
 from kling_mcp.body import JsonBody
-from kling_mcp.envelope import Answer, read_data, read_task
+from kling_mcp.dialects import read_task, read_tasks
 from kling_mcp.error_codes import CODES
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
@@ -70,7 +71,7 @@ class KlingClient:
         )
         answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
         try:
-            return read_task(read_data(answer), self.row.name)
+            return self._task_of(read_document(answer))
         except ProviderError as error:
             if answer.http_status >= 500:
                 error.charged = "unknown"
@@ -79,27 +80,21 @@ class KlingClient:
     async def task(self, product: Product, task_id: str) -> Task:
         """One task, by its task_id or (where the provider knows them) external_task_id."""
         path = f"{self._path(product)}/{_segment(task_id)}"
-        return await self._read(path, {}, lambda data: read_task(data, self.row.name))
+        return await self._read(path, {}, self._task_of)
 
     async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without what cannot be read."""
         params = {"pageNum": page, "pageSize": page_size}
-        return await self._read(self._path(product), params, self._tasks_of)
+        return await self._read(self._path(product), params, read_tasks)
 
-    def _tasks_of(self, data: Any) -> list[Task]:
-        tasks = []
-        for item in data if isinstance(data, list) else []:
-            try:
-                tasks.append(read_task(item, self.row.name))
-            except ProviderError:
-                continue
-        return tasks
+    def _task_of(self, document: Mapping[str, Any]) -> Task:
+        return read_task(document, self.row.shapes, self.row.name)
 
     def _path(self, product: Product) -> str:
         return f"{self.row.prefix}/{product}"
 
     async def _read(
-        self, path: str, params: dict[str, int], reader: Callable[[Any], ResultT]
+        self, path: str, params: dict[str, int], reader: Callable[[Mapping[str, Any]], ResultT]
     ) -> ResultT:
         began = anyio.current_time()
         async for attempt in stamina.retry_context(
@@ -110,7 +105,7 @@ class KlingClient:
                 left_s = began + READ_DEADLINE_S - anyio.current_time()
                 answer = await self._send(request, left_s, "no")
                 try:
-                    return reader(read_data(answer))
+                    return reader(read_document(answer))
                 except ProviderError as error:
                     error.charged = "no"
                     raise
@@ -125,7 +120,7 @@ class KlingClient:
 
     def _token_was_stale(self, answer: Answer) -> bool:
         try:
-            read_data(answer)
+            read_document(answer)
         except ProviderError as error:
             row = CODES.get(error.code or "")
             return row is not None and row.renew and self._connection.credentials.renew()

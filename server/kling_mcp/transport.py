@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from kling_mcp.auth import ApiKey, Credentials, SignedToken
-from kling_mcp.providers import SANDBOX, ProviderRow
+from kling_mcp.auth import Credentials
+from kling_mcp.configuration import SANDBOX_URL, Configured
+from kling_mcp.providers import SANDBOX
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from kling_mcp.settings import Settings
 
-__all__ = ["Connection", "connect", "credentials_for"]
+__all__ = ["Connection", "connect"]
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
 """Seconds for each step of a request; `kling_mcp.client` bounds the whole."""
+
+FILE_TIMEOUT = httpx.Timeout(connect=10, read=180, write=60, pool=10)
+"""As long as a sandbox may take to make a clip of 15 s in 4k before its first byte."""
 
 HEADERS = {"User-Agent": f"kling-mcp/{__version__}"}
 
@@ -43,40 +47,22 @@ class Connection:
     loopback: bool
 
 
-def credentials_for(row: ProviderRow, settings: Settings) -> Credentials:
-    """The credentials of a provider; the settings have been checked to hold them."""
-    if row.name == SANDBOX:
-        from kling_mcp.sandbox import SandboxConfig
-
-        return ApiKey(SandboxConfig(home=settings.home / SANDBOX).api_keys[0])
-    if settings.kling_api_key:
-        return ApiKey(settings.kling_api_key.get_secret_value())
-    assert settings.kling_access_key is not None
-    assert settings.kling_secret_key is not None
-    return SignedToken(
-        settings.kling_access_key.get_secret_value(), settings.kling_secret_key.get_secret_value()
-    )
-
-
 @asynccontextmanager
-async def connect(row: ProviderRow, settings: Settings) -> AsyncIterator[Connection]:
+async def connect(provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
     """Open the provider's connections and close them at the end."""
-    base_url = settings.kling_base_url if row.name == "kling" else row.base_url
-    transport: httpx.AsyncBaseTransport | None = None
-    if row.name == SANDBOX:
-        transport = _embedded_sandbox(settings, base_url)
-    host = httpx.URL(base_url).host
+    transport = _embedded_sandbox(settings) if provider.embedded else None
+    host = httpx.URL(provider.base_url).host
     async with (
         httpx.AsyncClient(
-            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
+            base_url=provider.base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
         ) as api,
-        httpx.AsyncClient(headers=HEADERS, timeout=TIMEOUT, transport=transport) as files,
+        httpx.AsyncClient(headers=HEADERS, timeout=FILE_TIMEOUT, transport=transport) as files,
     ):
-        loopback = transport is not None or host in ("127.0.0.1", "localhost", "::1")
-        yield Connection(api, files, credentials_for(row, settings), loopback)
+        loopback = provider.embedded or host in ("127.0.0.1", "localhost", "::1")
+        yield Connection(api, files, provider.credentials, loopback)
 
 
-def _embedded_sandbox(settings: Settings, base_url: str) -> httpx.AsyncBaseTransport:
+def _embedded_sandbox(settings: Settings) -> httpx.AsyncBaseTransport:
     from kling_mcp.sandbox import SandboxConfig, create_app
     from kling_mcp.sandbox.faults import parse_faults
 
@@ -85,7 +71,7 @@ def _embedded_sandbox(settings: Settings, base_url: str) -> httpx.AsyncBaseTrans
         queue_s=settings.sandbox_queue_s,
         render_s=settings.sandbox_render_s,
         faults=parse_faults(settings.sandbox_faults),
-        public_url=base_url,
+        public_url=SANDBOX_URL,
     )
     return _SandboxTransport(create_app(config))
 
