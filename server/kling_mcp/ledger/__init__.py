@@ -1,0 +1,10 @@
+"""The ledger: every video that was asked for, written down before money is spent.
+
+One SQLite file in the user's data folder, in WAL mode so that several processes can share it. A
+row exists before its POST, with the `external_task_id` that is sent, and is never deleted.
+"""
+
+from kling_mcp.ledger.records import Record, Wish
+from kling_mcp.ledger.store import Ledger
+
+__all__ = ["Ledger", "Record", "Wish"]

@@ -1,0 +1,42 @@
+"""The steps from an empty file to today's tables."""
+
+from __future__ import annotations
+
+__all__ = ["MIGRATIONS"]
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "2026-11-20 tasks",
+        """
+        CREATE TABLE tasks (
+            id               TEXT PRIMARY KEY,
+            provider         TEXT NOT NULL,
+            base_url         TEXT NOT NULL,
+            product          TEXT NOT NULL,
+            digest           TEXT NOT NULL,
+            take             INTEGER NOT NULL,
+            attempt          INTEGER NOT NULL,
+            external_task_id TEXT NOT NULL,
+            task_id          TEXT,
+            status           TEXT NOT NULL,
+            model_name       TEXT NOT NULL,
+            prompt           TEXT NOT NULL,
+            request          TEXT NOT NULL,
+            estimate_units   REAL,
+            units            REAL,
+            message          TEXT NOT NULL DEFAULT '',
+            videos           TEXT NOT NULL DEFAULT '[]',
+            path             TEXT,
+            created_at       REAL NOT NULL,
+            updated_at       REAL NOT NULL,
+            UNIQUE (provider, base_url, digest, take, attempt)
+        );
+        CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
+            WHERE status <> 'failed' OR task_id IS NOT NULL;
+        CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
+        CREATE INDEX tasks_by_task_id ON tasks (task_id);
+        CREATE INDEX tasks_by_time ON tasks (created_at);
+        """,
+    ),
+)
+"""Steps from an empty file to today's, by name; each is applied once and never changed."""

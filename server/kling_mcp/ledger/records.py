@@ -1,0 +1,83 @@
+"""A wish before it has a row, and the row."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from kling_mcp.tasks import Video
+from kling_tools.capabilities import Product
+from kling_tools.results import TaskStatus
+
+__all__ = ["Record", "Wish", "first_record", "records"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be made, before it has a row. `digest` stands for the whole request; `request`
+    is what it asked, without the pictures' bytes."""
+
+    provider: str
+    base_url: str
+    product: Product
+    digest: str
+    take: int
+    model_name: str
+    prompt: str
+    request: dict[str, Any]
+    estimate_units: float | None
+    external_task_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row. Times are seconds since the epoch, units Kling's."""
+
+    id: str
+    provider: str
+    base_url: str
+    product: Product
+    digest: str
+    take: int
+    attempt: int
+    external_task_id: str
+    task_id: str | None
+    status: TaskStatus
+    model_name: str
+    prompt: str
+    request: dict[str, Any] = field(default_factory=dict)
+    estimate_units: float | None
+    units: float | None
+    message: str
+    videos: tuple[Video, ...]
+    path: str | None
+    created_at: float
+    updated_at: float
+
+    @property
+    def handle(self) -> str:
+        """What an agent asks with: the provider's id, or ours until there is one."""
+        return self.task_id or self.external_task_id
+
+
+COLUMNS = ", ".join(f.name for f in fields(Record))
+
+
+def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Record]:
+    rows = db.execute(f"SELECT {COLUMNS} FROM tasks {rest}", values)  # noqa: S608
+    return [_record_of(row) for row in rows]
+
+
+def first_record(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> Record | None:
+    found = records(db, rest, values)
+    return found[0] if found else None
+
+
+def _record_of(row: sqlite3.Row) -> Record:
+    columns = dict(row)
+    columns["request"] = json.loads(columns["request"])
+    columns["videos"] = tuple(Video(**video) for video in json.loads(columns["videos"]))
+    return Record(**columns)
