@@ -1,0 +1,98 @@
+"""One request on its way: what was asked, how it was judged, for which provider, with pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kling_mcp.clients import Clients
+from kling_mcp.configuration import Configured
+from kling_mcp.images import Picture
+from kling_mcp.ledger import Wish
+from kling_mcp.wire import create_body
+from kling_tools.capabilities import Capabilities
+from kling_tools.drafts import Draft
+from kling_tools.faults import Fault
+from kling_tools.reviews import Review, review
+from kling_tools.service import SubmitArguments
+
+__all__ = ["Case", "judge"]
+
+NOT_PART_OF_THE_WISH = frozenset({"external_task_id", "callback_url"})
+"""Fields that do not change which video is made."""
+
+OF_THE_PROVIDER = frozenset({"lost_at_provider", "product_of_provider", "least_images"})
+"""Rules that another provider may not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A judged request with its opened pictures."""
+
+    arguments: SubmitArguments
+    review: Review
+    provider: Configured
+    capabilities: Capabilities
+    pictures: Sequence[Picture] = ()
+
+    def body(self, pictures: Mapping[str, Any], external_task_id: str = "") -> dict[str, Any]:
+        """The fields of the create; `pictures` maps field paths to what stands for them."""
+        return create_body(self.review, pictures, self.capabilities, external_task_id)
+
+    def wish(self) -> Wish:
+        """What the ledger keeps: its digest covers everything that makes the video what it is."""
+        shown = {picture.field: picture.label for picture in self.pictures}
+        hashes = {picture.field: picture.sha256 for picture in self.pictures}
+        essence = {k: v for k, v in self.body(hashes).items() if k not in NOT_PART_OF_THE_WISH}
+        text = json.dumps([self.review.product, essence], sort_keys=True, ensure_ascii=False)
+        return Wish(
+            provider=self.provider.name,
+            base_url=self.provider.base_url,
+            product=self.review.product,
+            digest=hashlib.sha256(text.encode()).hexdigest(),
+            take=self.arguments.take,
+            model_name=self.review.model_name,
+            prompt=self.arguments.prompt or _first_shot(self.arguments),
+            request=self.body(shown),
+            estimate_units=self.review.estimate.units,
+            external_task_id=self.arguments.external_task_id,
+        )
+
+
+def judge(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabilities) -> Case:
+    """Choose the provider and judge the request for it; raises nothing for a bad request."""
+    asked = draft.arguments.provider or clients.default.name
+    known = asked in clients.names
+    provider = clients.configured(asked) if known else clients.default
+    judged = review(draft, capabilities, provider.row.terms)
+    if not known:
+        use = " or ".join(clients.names)
+        message = f"{asked} is not configured."
+        judged.verdict.faults.append(Fault("provider", "provider_unknown", message, use))
+    others = {
+        name: review(draft, capabilities, clients.configured(name).row.terms)
+        for name in clients.names
+        if name != provider.name and any(f.rule in OF_THE_PROVIDER for f in judged.verdict.faults)
+    }
+    judged.verdict.faults[:] = [_with_others(fault, others) for fault in judged.verdict.faults]
+    return Case(draft.arguments, judged, provider, capabilities)
+
+
+def _with_others(fault: Fault, others: Mapping[str, Review]) -> Fault:
+    """Where this provider would lose a field or has no such route, one that would do is named."""
+    if fault.rule not in OF_THE_PROVIDER:
+        return fault
+    able = [
+        f'provider "{name}"'
+        for name, other in others.items()
+        if (fault.field, fault.rule) not in {(f.field, f.rule) for f in other.verdict.faults}
+    ]
+    return replace(fault, use=" or ".join(part for part in (*able, fault.use) if part))
+
+
+def _first_shot(arguments: SubmitArguments) -> str:
+    shots = getattr(arguments, "multi_prompt", [])
+    return shots[0].prompt if shots else ""

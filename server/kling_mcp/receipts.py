@@ -1,0 +1,79 @@
+"""What a create call answers: a receipt of what was sent, or of what a dry run would send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kling_mcp.body import JsonBody
+from kling_mcp.cases import Case
+from kling_mcp.images import Picture
+from kling_mcp.ledger import Record
+from kling_tools.arguments import SpendingChoices
+from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
+
+__all__ = ["dry_run_receipt", "receipt"]
+
+
+def receipt(case: Case, record: Record, *, repeated: bool) -> Receipt:
+    """The receipt of a task: new, or (`repeated`) one that was made before."""
+    answer = _outline(case)
+    answer.task_id = record.handle
+    answer.status = record.status
+    answer.repeated = repeated or None
+    if repeated:
+        answer.sent = []
+        answer.not_sent = []
+    answer.next = f"kling_wait_for_tasks with task_ids [{record.handle}], then kling_save_video."
+    if repeated and record.status in ENDED:
+        answer.next = (
+            f"kling_get_task with task_id {record.handle}; raise take for another version."
+        )
+    return answer
+
+
+def dry_run_receipt(case: Case) -> Receipt:
+    """What would be sent, pictures shortened, and everything that stands against it."""
+    wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
+    wire |= {picture.field: picture.wire() for picture in case.pictures}
+    external = case.arguments.external_task_id or "<made from the ledger's row>"
+    answer = _outline(case)
+    answer.faults = [fault.facts() for fault in case.review.verdict.faults]
+    answer.request = {
+        "method": "POST",
+        "path": f"{case.provider.row.prefix}/{case.review.product}",
+        "body": JsonBody(case.body(wire, external)).preview(),
+    }
+    answer.next = "Correct the faults, then submit." if answer.faults else "Submit without dry_run."
+    return answer
+
+
+def _outline(case: Case) -> Receipt:
+    review, arguments = case.review, case.arguments
+    sent = [] if review.verdict.faults else list(case.body(_names(case), "external_task_id"))
+    choices = SpendingChoices.model_fields
+    fields = [name for name in type(arguments).model_fields if name not in choices]
+    not_sent = [name for name in fields if arguments.gives(name) and name not in sent]
+    return Receipt(
+        provider=case.provider.name,
+        model_name=review.model_name,
+        mode=review.mode,
+        duration_s=int(arguments.duration),
+        take=arguments.take,
+        estimate_units=review.estimate.units,
+        estimate_usd=review.estimate.usd,
+        pictures=[_picture_text(picture) for picture in case.pictures],
+        sent=sent,
+        not_sent=not_sent if sent else [],
+        warnings=[str(warning) for warning in review.verdict.warnings],
+        note=SANDBOX_NOTE if case.provider.embedded else None,
+    )
+
+
+def _names(case: Case) -> dict[str, str]:
+    return {picture.field: picture.field for picture in case.pictures}
+
+
+def _picture_text(picture: Picture) -> str:
+    size = f" {picture.width}x{picture.height}" if picture.width else ""
+    converted = f" ({picture.converted})" if picture.converted else ""
+    return f"{picture.field}: {picture.label}{size}{converted}"
