@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from pydantic import ValidationError
 
-from kling_mcp.providers import PROVIDERS, SANDBOX
+from kling_mcp.configuration import Configured, configured_providers
+from kling_mcp.providers import SANDBOX
+from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_mcp.service import Service, Sleep, open_service
 from kling_mcp.settings import Settings
 from kling_mcp.version import __version__
@@ -44,19 +44,19 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
     capabilities = read_capabilities(settings.capabilities)
-    provider = settings.chosen_provider()
-    tools = _toolset(provider, capabilities)
+    providers = configured_providers(settings)
+    tools = _toolset(providers, capabilities)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
-        async with open_service(settings, capabilities, sleep) as service:
+        async with open_service(settings, capabilities, providers, sleep) as service:
             yield service
 
     server = MCPServer[Service](
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
-        instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if provider == SANDBOX else ""),
+        instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
         tools=[*tools],
         lifespan=lifespan,
         middleware=[_refusing_unknown(frozenset(tool.name for tool in tools))],
@@ -68,18 +68,21 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
     return server
 
 
-def _toolset(provider: str, capabilities: Capabilities) -> list[KlingTool]:
-    terms = PROVIDERS[provider].terms
+def _toolset(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[KlingTool]:
+    """The tools of these providers; the models named are those of the default one first."""
+    rows = [provider.row for provider in providers.values()]
 
     def models(*products: Product) -> list[str]:
-        served = [product for product in products if product in terms.products]
-        default = next(terms.default_models[p] for p in served if p in terms.default_models)
-        names = capabilities.models_of(served)
-        living = [n for n in names if n != default and not capabilities.models[n].retired]
-        return [default, *living]
+        served = [p for p in products if any(p in row.products for row in rows)]
+        defaults = [
+            row.default_models[p] for row in rows for p in products if p in row.default_models
+        ]
+        names = [*defaults, *capabilities.models_of(served)]
+        living = [n for n in names if n in defaults or not capabilities.models[n].retired]
+        return list(dict.fromkeys(living))
 
     return build_toolset(
-        [provider],
+        list(providers),
         image_models=models("image2video"),
         multi_image_models=models("omni-video", "multi-image2video"),
     )
@@ -90,16 +93,14 @@ def read_capabilities(path: Path | None) -> Capabilities:
     if path is None:
         return built_in_capabilities()
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-        return built_in_capabilities().overridden(rows)
+        return built_in_capabilities().overridden(read_row_file(path))
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
         ]
         reason = "; ".join(faults)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)
+    except RowFileFault as fault:
+        reason = str(fault)
     raise NotConfigured(
         f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
         advice="It has the shape of kling_tools/capabilities.json; name only what differs.",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from kling_mcp.clients import Clients
 from kling_mcp.ledger import Record
-from kling_mcp.providers import SANDBOX
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
 
-__all__ = ["record_view", "task_view"]
+__all__ = ["Viewer"]
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
@@ -20,54 +20,103 @@ AFTER_FAILURE = (
     "Kling says that failed tasks are not charged. Change the prompt or the picture and submit "
     "again."
 )
+NOT_SAVED = "Save it with kling_save_video."
+NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
+LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
+STRANGE = "The provider uses a word for its state that is not known here; look again later."
 
 
-def record_view(record: Record, now: float, *, listed: bool = False) -> TaskView:
-    """A task of the ledger; `listed` adds what tells it apart from others in a list."""
-    view = TaskView(
-        task_id=record.handle,
-        status=record.status,
-        provider=record.provider if record.provider == SANDBOX or listed else None,
-        elapsed_s=None if record.status in ENDED else max(0, round(now - record.created_at)),
-        videos=_videos(record.videos),
-        units=record.units if record.status in ENDED else None,
-        path=record.path,
-    )
-    if record.status == "failed" and record.task_id is None:
-        view.next = f"It was never made: {quote_provider(record.message)}"
-    elif record.status == "failed":
-        view.provider_message = quote_provider(record.message) or None
-        view.next = None if listed else AFTER_FAILURE
-    if record.status == "unknown":
-        view.next = "Sent, answer lost; it is looked up at each call. Do not submit it again."
-    if listed:
-        view.created = datetime.fromtimestamp(record.created_at, UTC).strftime("%Y-%m-%d %H:%MZ")
-        view.model_name = record.model_name
-        view.prompt = _cut(record.prompt) or None
-        view.videos = []
-    return view
+class Viewer:
+    """Shows tasks as of `now`, seconds since the epoch."""
 
+    def __init__(self, clients: Clients, now: float) -> None:
+        self._clients = clients
+        self._now = now
 
-def task_view(task: Task, provider: str, now: float) -> TaskView:
-    """A task that this ledger does not know, as the provider tells of it."""
-    since = task.created_at
-    running = task.status not in ENDED and since is not None
-    return TaskView(
-        task_id=task.task_id,
-        status=task.status,
-        provider=provider if provider == SANDBOX else None,
-        elapsed_s=max(0, round(now - since)) if running and since else None,
-        videos=_videos(task.videos),
-        units=task.units,
-        provider_message=quote_provider(task.message) or None,
-        next=AFTER_FAILURE if task.status == "failed" else None,
-    )
+    def record(self, record: Record) -> TaskView:
+        """A task of the ledger."""
+        view = TaskView(
+            task_id=record.handle,
+            status=record.status,
+            provider=record.provider if self._clients.several else None,
+            sandbox=self._clients.embedded(record.provider) or None,
+            elapsed_s=self._elapsed_s(record.status, record.created_at),
+            videos=_videos(record.videos),
+            units=record.units if record.status in ENDED else None,
+            path=record.path,
+        )
+        if record.status == "failed" and record.task_id is None:
+            view.next = f"It was never made: {quote_provider(record.message)}"
+        elif record.status == "failed":
+            view.provider_message = quote_provider(record.message) or None
+            view.next = AFTER_FAILURE
+        elif record.status == "unknown":
+            view.next = LOST if record.task_id is None else STRANGE
+        elif record.status == "succeed" and record.path is None:
+            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+        return view
+
+    def foreign(self, task: Task, provider: str) -> TaskView:
+        """A task that this ledger does not know, as the provider tells of it."""
+        view = TaskView(
+            task_id=task.task_id,
+            status=task.status,
+            provider=provider if self._clients.several else None,
+            sandbox=self._clients.embedded(provider) or None,
+            elapsed_s=self._elapsed_s(task.status, task.created_at),
+            videos=_videos(task.videos),
+            units=task.units,
+            provider_message=quote_provider(task.message) or None,
+        )
+        if task.status == "failed":
+            view.next = AFTER_FAILURE
+        elif task.status == "succeed":
+            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+        return view
+
+    def listed(self, record: Record) -> TaskView:
+        """A row of a list: what tells it apart from others instead of its URLs and advice."""
+        view = self.record(record)
+        return view.model_copy(
+            update={
+                "source": "ledger",
+                "provider": record.provider,
+                "created": _date(record.created_at),
+                "model_name": record.model_name,
+                "prompt": _cut(record.prompt) or None,
+                "videos": [],
+                "next": view.next if record.status in ("failed", "unknown") else None,
+            }
+        )
+
+    def listed_foreign(self, task: Task, provider: str) -> TaskView:
+        """A row of a list that only the provider knows."""
+        view = self.foreign(task, provider)
+        created = _date(task.created_at) if task.created_at else None
+        return view.model_copy(
+            update={
+                "source": provider,
+                "provider": provider,
+                "created": created,
+                "videos": [],
+                "next": None,
+            }
+        )
+
+    def _elapsed_s(self, status: str, since: float | None) -> int | None:
+        if status in ENDED or since is None:
+            return None
+        return max(0, round(self._now - since))
 
 
 def _videos(videos: Sequence[Video]) -> list[VideoView]:
     return [
         VideoView(url=v.url, duration_s=v.duration_s, watermark_url=v.watermark_url) for v in videos
     ]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def _cut(text: str) -> str:

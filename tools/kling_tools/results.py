@@ -28,8 +28,7 @@ TaskStatus = Literal["queued", "submitted", "processing", "succeed", "failed", "
 
 ENDED: frozenset[TaskStatus] = frozenset({"succeed", "failed"})
 
-SANDBOX = "sandbox"
-SANDBOX_NOTE = "Sandbox: no key is set, so nothing is charged and the video is a test clip."
+SANDBOX_NOTE = "Sandbox, no key used: nothing is charged, the video is a test clip."
 
 
 class Answer(BaseModel):
@@ -75,6 +74,8 @@ class TaskView(Answer):
     status: TaskStatus
     elapsed_s: int | None = None
     provider: str | None = None
+    sandbox: bool | None = None
+    source: str | None = None
     prompt: str | None = None
     model_name: str | None = None
     created: str | None = None
@@ -90,8 +91,9 @@ class TaskView(Answer):
         head = f"{self.task_id}: {self.status}"
         if self.elapsed_s is not None:
             head += f" for {self.elapsed_s} s"
-        if self.provider == SANDBOX:
-            head += " (sandbox)"
+        where = [self.provider or "", "sandbox" if self.sandbox else ""]
+        if any(where):
+            head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
         facts = [f"{v.duration_s or '?'} s video {v.url}" for v in self.videos]
         if self.units is not None:
             facts.append(f"cost {self.units:g} units")
@@ -189,18 +191,19 @@ class WaitResult(Answer):
 
 
 class TaskPage(Answer):
-    """One page of tasks, newest first; `source` says whose list it is."""
+    """One page of tasks, newest first; each says whether this ledger or only its provider knows
+    it (`source`)."""
 
     tasks: list[TaskView]
     page: int
     more: bool
-    source: str
     note: str | None = None
 
     def text(self) -> str:
         """A line for each task."""
         tail = f"More on page {self.page + 1}." if self.more else ""
-        head = f"{len(self.tasks)} tasks from {self.source}, page {self.page}. {tail}".rstrip()
+        count = f"{len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
+        head = f"{count}, page {self.page}. {tail}".rstrip()
         note = [self.note] if self.note else []
         return "\n".join([head, *note, *(task.text() for task in self.tasks)])
 

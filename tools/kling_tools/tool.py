@@ -7,6 +7,7 @@ an answer with `isError` and the same facts as fields, and publishes portable sc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from inspect import cleandoc
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
@@ -22,6 +24,8 @@ from kling_tools.errors import KlingError
 from kling_tools.results import Answer
 from kling_tools.schema import answer_schema
 from kling_tools.service import Report, VideoService
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Call", "KlingTool", "error_answer"]
 
@@ -96,9 +100,23 @@ class KlingTool(Tool):
             answer = await self.handler(read_draft(self.arguments, arguments), Call(context))
         except KlingError as error:
             return error_answer(error)
+        except MCPError:
+            raise
+        except Exception:
+            logger.exception("%s broke", self.name)
+            return error_answer(self._broken())
         return CallToolResult(
             content=[TextContent(type="text", text=answer.text())],
             structured_content=answer.structured(),
+        )
+
+    def _broken(self) -> KlingError:
+        """For what nobody foresaw: the agent hears of the money, the log of the rest."""
+        reads = self.annotations is not None and self.annotations.read_only_hint
+        return KlingError(
+            "The server made a mistake of its own; its log on standard error tells more.",
+            charged="no" if reads else "unknown",
+            advice="Look with kling_list_tasks before anything is submitted again.",
         )
 
 

@@ -1,0 +1,81 @@
+"""Past and running tasks: the ledger's rows, and those that only a provider knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kling_mcp.views import Viewer
+from kling_tools.errors import KlingError
+from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
+
+if TYPE_CHECKING:
+    from kling_mcp.clients import Clients
+    from kling_mcp.ledger import Ledger
+    from kling_tools.arguments import ListTasksArguments
+
+__all__ = ["Listing"]
+
+
+class Listing:
+    """Makes one page from both sources.
+
+    A page holds that page of the ledger and, from the same page of each provider's own list, the
+    tasks that the ledger does not know. So every task is on exactly one page, although providers
+    tell neither order nor total.
+    """
+
+    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+        self._clients = clients
+        self._ledger = ledger
+
+    async def page(self, query: ListTasksArguments, now: float) -> TaskPage:
+        """The page asked for, newest first; what could not be asked is said in its note.
+
+        Raises NotConfigured for a provider without a key.
+        """
+        viewer = Viewer(self._clients, now)
+        rows = await self._ledger.page(
+            limit=query.page_size + 1,
+            offset=(query.page - 1) * query.page_size,
+            product=query.product,
+            status=query.status,
+            provider=query.provider,
+        )
+        own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
+        others, more, notes = await self._elsewhere(query, viewer)
+        if any(self._clients.embedded(name) for name in self._clients.names):
+            notes.append(SANDBOX_NOTE)
+        merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
+        return TaskPage(
+            tasks=[view for _, view in merged],
+            page=query.page,
+            more=more or len(rows) > query.page_size,
+            note=" ".join(notes) or None,
+        )
+
+    async def _elsewhere(
+        self, query: ListTasksArguments, viewer: Viewer
+    ) -> tuple[list[tuple[float, TaskView]], bool, list[str]]:
+        found: list[tuple[float, TaskView]] = []
+        more, notes = False, []
+        names = [query.provider] if query.provider else list(self._clients.names)
+        for name in names:
+            row = self._clients.configured(name).row
+            if not row.lists:
+                notes.append(f"{name} has no list of its own: only tasks made here are shown.")
+                continue
+            client = await self._clients.get(name)
+            for product in (query.product,) if query.product else row.products:
+                try:
+                    tasks = await client.tasks(product, query.page, query.page_size)
+                except KlingError as error:
+                    notes.append(f"{name}'s own list is missing: {error.message}")
+                    break
+                more = more or len(tasks) == query.page_size
+                known = await self._ledger.known(name, [task.task_id for task in tasks])
+                found.extend(
+                    (task.created_at or 0.0, viewer.listed_foreign(task, name))
+                    for task in tasks
+                    if task.task_id not in known and query.status in ("", task.status)
+                )
+        return found, more, notes

@@ -1,0 +1,102 @@
+"""The state of a task, from the ledger and the provider that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+
+from kling_mcp.client import KlingClient
+from kling_mcp.clients import Clients
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.tasks import Task
+from kling_tools.capabilities import Product
+from kling_tools.errors import KlingError, NotConfigured, ProviderDown, TaskNotFound
+
+__all__ = ["Found", "Lookup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task of the ledger (`record`), or one made elsewhere (`task`), and whose it is."""
+
+    provider: str
+    record: Record | None = None
+    task: Task | None = None
+
+
+class Lookup:
+    """Asks the right provider for a task."""
+
+    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+        self._clients = clients
+        self._ledger = ledger
+
+    async def find(self, any_id: str, *, fresh: bool = False) -> Found:
+        """The task with this id or external id, now.
+
+        An ended task is not asked for again unless `fresh` is wanted: its URL may have expired.
+        Raises TaskNotFound when no configured provider knows it, NotConfigured when the provider
+        that made it is not configured any more, and other ProviderErrors.
+        """
+        record = await self._ledger.find(any_id)
+        if record is None:
+            return await self._foreign(any_id)
+        if record.status == "failed" or (record.status == "succeed" and not fresh):
+            return Found(record.provider, record)
+        client = await self._clients.get(record.provider)
+        now_at = self._clients.configured(record.provider).base_url
+        if record.base_url != now_at:
+            raise NotConfigured(
+                f"This task was made at {record.base_url}; {record.provider} is set to {now_at}.",
+                advice=f"Set {record.provider.upper()}_BASE_URL back to ask for it.",
+            )
+        try:
+            task = await self._ask(client, record)
+        except TaskNotFound as error:
+            if record.status == "unknown":
+                error.advice = (
+                    "The create may never have arrived. Send the very same request again: it is "
+                    "looked up first and not paid twice."
+                )
+            raise
+        return Found(record.provider, await self._ledger.record(record.id, task))
+
+    async def _ask(self, client: KlingClient, record: Record) -> Task:
+        if record.task_id is None and client.row.external_ids == "none":
+            raise ProviderDown(
+                f"The answer to this create was lost, and {client.row.name} cannot be asked for it "
+                "by our id.",
+                provider=client.row.name,
+                charged="unknown",
+                advice="Look at the provider's console or bill; raise take to make (and pay) the "
+                "video anew.",
+            )
+        return await client.task(record.product, record.handle)
+
+    async def _foreign(self, task_id: str) -> Found:
+        """A task that was made elsewhere: every provider and route is asked at once."""
+        found: list[Found] = []
+        missing: list[TaskNotFound] = []
+        trouble: list[KlingError] = []
+
+        async def ask(name: str, product: Product) -> None:
+            try:
+                client = await self._clients.get(name)
+                found.append(Found(name, task=await client.task(product, task_id)))
+            except TaskNotFound as error:
+                missing.append(error)
+            except KlingError as error:
+                trouble.append(error)
+
+        async with anyio.create_task_group() as group:
+            for name in self._clients.names:
+                for product in self._clients.configured(name).row.products:
+                    group.start_soon(ask, name, product)
+        if found:
+            return found[0]
+        if trouble:
+            raise trouble[0]
+        if self._clients.several:
+            missing[0].message = f"None of {', '.join(self._clients.names)} knows such a task."
+        raise missing[0]
