@@ -17,6 +17,9 @@ __all__ = ["ByteSource", "JsonBody", "SourceChanged", "StreamedBase64", "size_te
 CHUNK_BYTES = 144 * 1024
 """Bytes read at a time: a multiple of 3, which base64 turns into 192 KiB without padding."""
 
+WRITE_BYTES = 256 * 1024
+"""Bytes that go out in one piece, so that a small picture does not take a write for each part."""
+
 _MB = 1024 * 1024
 
 
@@ -55,6 +58,7 @@ class StreamedBase64:
         self._source = source
         self.label = label
         self.encoded_length = (source.size + 2) // 3 * 4
+        self.chunks = -(-source.size // CHUNK_BYTES)
 
     def __iter__(self) -> Iterator[bytes]:
         size = self._source.size
@@ -87,14 +91,25 @@ class JsonBody:
         )
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        waiting = b""
+        async for piece in self._pieces():
+            if waiting and len(waiting) + len(piece) > WRITE_BYTES:
+                yield waiting
+                waiting = piece
+            else:
+                waiting += piece
+        if waiting:
+            yield waiting
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
                 continue
             field, text = part
             chunks = iter(text)
-            while chunk := await to_thread.run_sync(_next, chunks, field):
-                yield chunk
+            for _ in range(text.chunks):
+                yield await to_thread.run_sync(_next, chunks, field)
 
     def preview(self) -> dict[str, Any]:
         """The same fields with every picture shortened to a few words, for a dry run."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -30,8 +31,8 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parse(words) if words else argparse.Namespace(run=_serve_stdio)
     try:
         code: int = arguments.run(arguments)
     except KlingError as error:
@@ -40,6 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.run is not _serve_stdio:
+        from kling_mcp.settings import environment_name
+
+        for name in _given_settings(arguments):
+            parser.error(
+                f"{_option(name)} is for the server: set {environment_name(name)} instead, or give "
+                "what the command takes after it"
+            )
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+SETTING = "setting_"
+"""Before the names of the server's settings, which a command may have options of its own for."""
+
+
+def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        name.removeprefix(SETTING): value
+        for name, value in vars(arguments).items()
+        if name.startswith(SETTING) and value is not None
+    }
+
+
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -80,7 +107,8 @@ class _OnlyFromEnvironment(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from kling_mcp.settings import environment_name
 
-        parser.error(f"a key is no option: set {environment_name(self.dest)} in the environment")
+        name = self.dest.removeprefix(SETTING)
+        parser.error(f"a key is no option: set {environment_name(name)} in the environment")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -89,10 +117,18 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings (also from the environment, see below)")
     for name, field in Settings.model_fields.items():
         if _is_secret(name):
-            group.add_argument(_option(name), action=_OnlyFromEnvironment, help=argparse.SUPPRESS)
+            group.add_argument(
+                _option(name),
+                dest=SETTING + name,
+                action=_OnlyFromEnvironment,
+                help=argparse.SUPPRESS,
+            )
             continue
         group.add_argument(
-            _option(name), metavar="VALUE", help=(field.description or "").replace("%", "%%")
+            _option(name),
+            dest=SETTING + name,
+            metavar="VALUE",
+            help=(field.description or "").replace("%", "%%"),
         )
 
 
@@ -108,23 +144,25 @@ def _settings_help() -> str:
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings of this process; options that were given win over the environment."""
-    from kling_mcp.settings import Settings, load_settings
+    from kling_mcp.settings import load_settings
 
-    given: dict[str, Any] = {
-        name: value
-        for name in Settings.model_fields
-        if (value := getattr(arguments, name, None)) is not None
-    }
-    return load_settings(**given)
+    return load_settings(**_given_settings(arguments))
 
 
 def _serve_stdio(arguments: argparse.Namespace) -> int:
     """Serve until standard input ends. Ctrl-C ends at once: the SDK would wait for more input,
-    and the ledger is written so that nothing is lost."""
+    and the ledger is written so that nothing is lost.
+
+    What importing makes stays for good: collecting garbage meanwhile would cost a tenth of the
+    start, and looking at it later a little of every collection.
+    """
+    gc.disable()
     settings = settings_from(arguments)
     from kling_mcp.server import build_server
 
     server = build_server(settings)
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     server.run("stdio")
     return 0

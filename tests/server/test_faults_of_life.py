@@ -92,7 +92,7 @@ async def test_after_a_lost_answer_that_cannot_be_looked_up_the_money_is_said_to
     assert first.is_error
     assert first.structured_content is not None
     assert first.structured_content["charged"] == "unknown"
-    assert "Do not submit again" in first.structured_content["next"]
+    assert "Do not submit anew" in first.structured_content["next"]
     assert not second.is_error, words(second)
     assert second.structured_content is not None
     assert second.structured_content["repeated"] is True
