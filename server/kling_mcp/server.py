@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kling_mcp.configuration import Configured, configured_providers
 from kling_mcp.providers import SANDBOX
+from kling_mcp.resources import add_resources
 from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_mcp.service import Service, Sleep, open_service
 from kling_mcp.settings import Settings
@@ -62,6 +63,7 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
         middleware=[_refusing_unknown(frozenset(tool.name for tool in tools))],
         log_level="WARNING",
     )
+    add_resources(server, providers, capabilities)
     logging.getLogger().setLevel(settings.log_level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

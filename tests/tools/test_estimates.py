@@ -62,5 +62,5 @@ def test_several_pictures_cost_what_the_table_says(
 
 def test_dollars_are_list_price_and_an_unknown_price_says_so() -> None:
     assert judge(IMAGE).estimate == Estimate(1.5, 0.21)
-    assert str(Estimate(1.5, 0.21)) == "about 1.5 units (0.21 USD at list price)"
+    assert str(Estimate(1.5, 0.21)) == "about 1.5 units (0.21 USD list price)"
     assert str(Estimate(None, None)) == "price unknown"

@@ -144,6 +144,8 @@ def test_provider_appears_only_where_there_is_a_choice() -> None:
 
     for name in spending:
         assert "provider" not in one[name].parameters["properties"]
+        assert "provider" in two[name].parameters["properties"]
+    for name in spending[:2]:
         assert two[name].parameters["properties"]["provider"]["enum"] == ["kling", "sandbox"]
 
 

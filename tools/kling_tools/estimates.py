@@ -19,7 +19,7 @@ class Estimate:
     def __str__(self) -> str:
         if self.units is None:
             return "price unknown"
-        return f"about {self.units:g} units ({self.usd:.2f} USD at list price)"
+        return f"about {self.units:g} units ({self.usd:.2f} USD list price)"
 
 
 def estimate(

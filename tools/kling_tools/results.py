@@ -143,14 +143,15 @@ class Receipt(Answer):
         price = (
             "price unknown"
             if self.estimate_units is None
-            else f"about {self.estimate_units:g} units ({self.estimate_usd:.2f} USD at list price)"
+            else f"about {self.estimate_units:g} units ({self.estimate_usd:.2f} USD list price)"
         )
         if self.request is not None:
-            head = f"Dry run, nothing sent: {what}, {price}."
+            head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:
             head = f"Already made, nothing sent or charged: task {self.task_id} is {self.status}."
         else:
-            head = f"Task {self.task_id} {self.status}: {what}, take {self.take}, {price}."
+            where = f"at {self.provider}, {what}"
+            head = f"Task {self.task_id} {self.status} {where}, take {self.take}, {price}."
         faults = [_fault_text(fault) for fault in self.faults]
         lines = [
             head,

@@ -100,8 +100,7 @@ def build_toolset(
             name="kling_image_to_video",
             title="Kling: picture to video",
             description="""Animate a picture (costs money). Returns task_id and price at once; the
-                video takes minutes: kling_wait_for_tasks, then kling_save_video. Bad arguments
-                are all named and cost nothing.""",
+                video takes minutes: kling_wait_for_tasks, then kling_save_video.""",
             arguments=ImageToVideoArguments,
             answer=Receipt,
             annotations=SPENDS,
@@ -141,8 +140,7 @@ def build_toolset(
             _get_task,
             name="kling_get_task",
             title="Kling: task status",
-            description="""One task now, by task_id or external_task_id: the video's URL when
-                done, the reason when failed.""",
+            description="One task now, by task_id or external_task_id.",
             arguments=GetTaskArguments,
             answer=TaskView,
             annotations=READS,
@@ -158,7 +156,7 @@ def build_toolset(
             arguments=ListTasksArguments,
             answer=TaskPage,
             annotations=READS,
-            input_schema=arguments_schema(ListTasksArguments, without=without, properties=choice),
+            input_schema=arguments_schema(ListTasksArguments, without=without),
             answer_fields=("tasks", "more"),
             answer_required=("tasks", "more"),
         ),
@@ -166,8 +164,8 @@ def build_toolset(
             _wait_for_tasks,
             name="kling_wait_for_tasks",
             title="Kling: wait for tasks",
-            description="""Wait until all tasks have ended or timeout_s seconds have passed;
-                returns their states. Call again while done is false.""",
+            description="""Wait until all tasks end or timeout_s seconds pass; call again while
+                done is false.""",
             arguments=WaitForTasksArguments,
             answer=WaitResult,
             annotations=READS,
