@@ -3,7 +3,9 @@
 `create_app(SandboxConfig(home=...))` is an ASGI app; through `httpx.ASGITransport` it needs no
 port, `kling-mcp sandbox` serves it over HTTP. It accepts, refuses and answers as recorded from the
 live service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. It calls
-nobody: pictures at addresses are not fetched, a `callback_url` is stored and that is all.
+nobody: pictures at addresses are not fetched, a `callback_url` is stored and that is all. Below
+`/cometapi`, `/anyfast`, `/powertokens`, `/newapi` and `/newapi-old` it plays the gateways of those
+names (`dialects` has the rows).
 
 It takes nothing from the client or the contract of this project: it is a second opinion on them.
 The names below are loaded when first used; the command line reads this package at every start.

@@ -1,8 +1,8 @@
-"""Kling's official HTTP as a Starlette app.
+"""Kling's HTTP, and that of the gateways before it, as one Starlette app.
 
-A create goes: faults, authentication, intake of the body, rules, store, answer. Nothing runs in
-the background and nothing is kept in memory, so an app may be made anew for every call.
-`callback_url` is taken and stored; nothing is ever called.
+A create goes: faults, authentication, intake of the body, what its provider does with it, Kling's
+rules, store, answer. Nothing runs in the background and nothing is kept in memory, so an app may
+be made anew for every call. `callback_url` is taken and stored; nothing is ever called.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from starlette.types import ASGIApp
 
 from kling_mcp.sandbox.config import SandboxConfig
 from kling_mcp.sandbox.desk import Desk
-from kling_mcp.sandbox.rules import PRODUCTS
+from kling_mcp.sandbox.dialects import GATEWAYS
+from kling_mcp.sandbox.kling_desk import KlingDesk
+from kling_mcp.sandbox.premises import Premises
 
 __all__ = ["Sandbox", "create_app"]
-
-QUERY_PRODUCTS = (*PRODUCTS, "text2video")
-"""A task is found under any of them, whichever made it [live]."""
 
 
 def create_app(config: SandboxConfig) -> Starlette:
     """The sandbox as an ASGI app. Its folder is made at the first request, not here."""
-    desk = Desk(config)
-    routes = [
-        Route("/account/costs", desk.guarded("queries", "costs", desk.costs)),
-        Route("/videos/{name:path}", desk.download),
-        Route("/sandbox/stats", desk.stats),
-    ]
-    for product in QUERY_PRODUCTS:
-        path = f"/v1/videos/{product}"
-        query = desk.guarded("queries", "queries", desk.query)
-        routes.append(Route(path, desk.guarded("queries", "lists", desk.page(product))))
-        routes.append(Route(path + "/{any_id}", query))
-    for made in PRODUCTS:
-        create = desk.guarded("creates", "creates", desk.create(made))
-        routes.append(Route(f"/v1/videos/{made}", create, methods=["POST"]))
-    return Sandbox(routes, desk.not_served)
+    premises = Premises(config)
+    kling = KlingDesk(premises)
+    desks = [kling, *(Desk(premises, gateway) for gateway in GATEWAYS)]
+    by_base = {base: desk for desk in desks for base in desk.dialect.bases}
+
+    def not_served(request: Request, error: Exception) -> Response:
+        first, rest = _split(request.url.path)
+        if first in by_base:
+            return by_base[first].not_served(request.method, rest)
+        return kling.not_served(request.method, request.url.path)
+
+    return Sandbox([route for desk in desks for route in desk.routes()], not_served)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The first segment with its slash, and the rest."""
+    _, _, below = path.partition("/")
+    first, slash, rest = below.partition("/")
+    return "/" + first, slash + rest
 
 
 class Sandbox(Starlette):
@@ -60,5 +63,5 @@ class Sandbox(Starlette):
         self._not_served = not_served
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The router, with Kling's words for a path or a method that does not exist."""
+        """The router, with the provider's words for a path or a method that does not exist."""
         return ExceptionMiddleware(self.router, handlers={HTTPException: self._not_served})

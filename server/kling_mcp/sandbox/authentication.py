@@ -8,20 +8,38 @@ from typing import Any
 from kling_mcp.sandbox.config import SandboxConfig
 from kling_mcp.sandbox.refusals import refused
 
-__all__ = ["check_authorization"]
+__all__ = ["check_authorization", "check_key"]
 
 
 def check_authorization(header: str | None, config: SandboxConfig) -> None:
     """Let the request through or raise the `Refusal` 1001 to 1004 (Kling's API pages)."""
+    credential = _credential(header)
+    if not _is_key(credential, config):
+        _check_claims(_claims_of(credential, config), config)
+
+
+def check_key(header: str | None, config: SandboxConfig) -> None:
+    """Let the request through or raise the `Refusal` 1001 or 1002: gateways take no JWT.
+
+    A key may carry the `sk-` that new-api writes before its keys.
+    """
+    credential = _credential(header)
+    if not _is_key(credential, config) and not _is_key(credential.removeprefix("sk-"), config):
+        raise refused("authorization_invalid")
+
+
+def _credential(header: str | None) -> str:
     if not header or not header.strip():
         raise refused("authorization_empty")
     scheme, _, credential = header.strip().partition(" ")
     credential = credential.strip()
     if scheme.lower() != "bearer" or not credential:
         raise refused("authorization_invalid")
-    if any(hmac.compare_digest(credential.encode(), key.encode()) for key in config.api_keys):
-        return
-    _check_claims(_claims_of(credential, config), config)
+    return credential
+
+
+def _is_key(credential: str, config: SandboxConfig) -> bool:
+    return any(hmac.compare_digest(credential.encode(), key.encode()) for key in config.api_keys)
 
 
 def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command `kling-mcp sandbox`: the sandbox over HTTP, for any client of Kling's API."""
+"""The command `kling-mcp sandbox`: the sandbox over HTTP, for clients of Kling or its gateways."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slots",
         type=int,
         default=defaults.slots,
-        help="tasks at once before 1303 (default: %(default)s)",
+        help="tasks at once, at each provider, before 1303 (default: %(default)s)",
     )
     parser.add_argument(
         "--serve-discontinued",
@@ -138,13 +138,23 @@ def _greeting(config: SandboxConfig) -> list[str]:
     lines = [
         f"Kling sandbox at {config.public_url}",
         f"  API key     {config.api_keys[0]}",
-        f"  or a pair   {config.access_key} / {config.secret_key}",
+        f"  or a pair   {config.access_key} / {config.secret_key} (official only)",
+        *_base_urls(config),
         f"  statistics  {config.public_url}/sandbox/stats",
         f"  files       {config.home}",
     ]
     if config.faults:
         lines.append(f"  faults      {' '.join(map(str, config.faults))}")
     return [*lines, "Nothing is paid and nothing leaves this machine. Ctrl+C ends it."]
+
+
+def _base_urls(config: SandboxConfig) -> list[str]:
+    from kling_mcp.sandbox.dialects import GATEWAYS, OFFICIAL
+
+    lines = []
+    for dialect in (OFFICIAL, *GATEWAYS):
+        lines.append(f"  {dialect.name:<11} {config.public_url}{dialect.bases[0]}")
+    return lines
 
 
 def _seconds(text: str) -> float:

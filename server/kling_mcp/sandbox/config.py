@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kling_mcp.sandbox.faults import Fault
+from kling_mcp.sandbox.house import AS_KLING, HouseRules
 
 __all__ = ["DISCONTINUED", "SandboxConfig"]
 
@@ -25,9 +26,10 @@ class SandboxConfig:
     with `access_key` and `secret_key`, is let in. A task is `submitted` for `queue_s` seconds,
     then `processing` for `render_s` seconds, by `clock` (Unix seconds). Video URLs begin with
     `public_url` and hold for `url_ttl_s` seconds after the end of the task; Kling says 30 days.
-    More than `slots` unfinished tasks are refused with 1303. `faults` are what goes wrong.
-    `pack_units` is what the resource pack holds at first; `discontinued` names the models that
-    are refused as such (empty: they are served, as a gateway may).
+    More than `slots` unfinished tasks of a provider are refused with 1303. `faults` are what goes
+    wrong. `pack_units` is what each provider's account holds at first; `discontinued` names the
+    models that are refused as such (empty: they are served, as a gateway may). `house` is filled
+    in by the dialect of a request.
     """
 
     home: Path
@@ -43,3 +45,4 @@ class SandboxConfig:
     public_url: str = "http://sandbox.kling.invalid"
     pack_units: float = 10_000.0
     discontinued: tuple[str, ...] = DISCONTINUED
+    house: HouseRules = AS_KLING

@@ -17,8 +17,9 @@ __all__ = ["FAULTS", "Fault", "FaultRow", "Moment", "Target", "fault_help", "par
 Target = Literal["creates", "queries", "downloads"]
 """Which requests: POSTs that make a task, GETs of tasks, lists and costs, GETs of videos."""
 
-Moment = Literal["arrival", "accepted", "fate", "body"]
-"""When: before anything is done, after the task is stored, in what becomes of it, in the bytes."""
+Moment = Literal["arrival", "accepted", "receipt", "fate", "body"]
+"""When: before anything is done, after the task is stored, in the receipt for it, in what becomes
+of it, in the bytes of its video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ FAULTS: dict[str, FaultRow] = {
     "html-502-after-accept": FaultRow(
         "accepted", _CREATES, "the task is made, the answer is HTTP 502 with a page of HTML"
     ),
+    "html-login": FaultRow(
+        "arrival", _CALLS, "HTTP 200 with a page of HTML to sign in on, nothing is done"
+    ),
+    "empty-body": FaultRow("arrival", _CALLS, "HTTP 200 without a body, nothing is done"),
+    "empty-body-after-accept": FaultRow(
+        "accepted", _CREATES, "the task is made, the answer is HTTP 200 without a body"
+    ),
+    "no-id": FaultRow("receipt", _CREATES, "the task is made, the answer names no id"),
     "rate-limit": FaultRow("arrival", _CALLS, "HTTP 429, code 1302, no Retry-After"),
     "rate-limit-retry-after": FaultRow("arrival", _CALLS, "HTTP 429, code 1302, Retry-After: 1"),
     "concurrency": FaultRow("arrival", _CREATES, "HTTP 429, code 1303, no Retry-After"),
@@ -134,7 +143,8 @@ def fault_help() -> str:
     return "\n".join(
         [
             "Faults, each also as NAME@TARGET (creates, queries or downloads only) and",
-            "NAME:N (the first N matching requests only):",
+            "NAME:N (the first N matching requests only). Codes are Kling's; a gateway answers",
+            "with its own words and statuses for them:",
             *lines,
         ]
     )

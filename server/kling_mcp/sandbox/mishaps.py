@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import anyio
 from starlette.responses import HTMLResponse, Response
 
-from kling_mcp.sandbox.answers import KlingAnswers
+from kling_mcp.sandbox.answers import Answers
 from kling_mcp.sandbox.connection import ConnectionDropped
 from kling_mcp.sandbox.faults import Fault, Moment, Target
+from kling_mcp.sandbox.pages import BAD_GATEWAY, LOGIN
 from kling_mcp.sandbox.refusals import Refusal, refused
 from kling_mcp.sandbox.store import SandboxStore
 
@@ -18,11 +20,12 @@ __all__ = ["RISK_CONTROL", "Mishaps", "xml_error"]
 RISK_CONTROL = "Failure to pass the risk control system"
 """Recorded live as the message of a failed task."""
 
-_BAD_GATEWAY = (
-    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
-    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
-    "</body>\r\n</html>\r\n"
-)
+_PAGES: dict[str, tuple[int, str]] = {
+    "html-502": (502, BAD_GATEWAY),
+    "html-502-after-accept": (502, BAD_GATEWAY),
+    "html-login": (200, LOGIN),
+}
+_SILENT = ("empty-body", "empty-body-after-accept")
 
 _REFUSALS: dict[str, Refusal] = {
     "rate-limit": refused("rate_limit"),
@@ -39,27 +42,24 @@ _REFUSALS: dict[str, Refusal] = {
 
 
 class Mishaps:
-    """The faults of one sandbox, applied to its requests as they come."""
+    """The faults of one sandbox, applied to the requests of one provider as they come."""
 
-    def __init__(
-        self, faults: tuple[Fault, ...], store: SandboxStore, answers: KlingAnswers
-    ) -> None:
+    def __init__(self, faults: tuple[Fault, ...], store: SandboxStore, answers: Answers) -> None:
         self._faults = faults
         self._store = store
         self._answers = answers
 
-    def struck(self, target: Target, moment: Moment) -> list[Fault]:
-        """The faults that strike now; each strike is counted."""
-        return [
-            fault
-            for fault in self._faults
-            if fault.strikes(target, moment) and self._store.claim(fault)
-        ]
+    def struck(self, target: Target, moment: Moment) -> Iterator[Fault]:
+        """The faults that strike now, in their order; each is counted as it is asked for."""
+        for fault in self._faults:
+            if fault.strikes(target, moment) and self._store.claim(fault):
+                yield fault
 
     async def happen(self, target: Target, moment: Moment) -> Response | None:
         """Let what is due happen: the answer that replaces the real one, None to go on.
 
-        Raises `ConnectionDropped`.
+        After the first fault that answers, the others wait for the next request. Raises
+        `ConnectionDropped`.
         """
         for fault in self.struck(target, moment):
             response = await self._happens(fault)
@@ -73,8 +73,11 @@ class Mishaps:
             return None
         if fault.name.startswith("drop-"):
             raise ConnectionDropped(f"the sandbox broke the connection: {fault}")
-        if fault.name.startswith("html-502"):
-            return HTMLResponse(_BAD_GATEWAY, 502)
+        if fault.name in _PAGES:
+            status, page = _PAGES[fault.name]
+            return HTMLResponse(page, status)
+        if fault.name in _SILENT:
+            return Response(media_type="application/json")
         if fault.name == "download-404":
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         return self._answers.refused(_REFUSALS[fault.name])

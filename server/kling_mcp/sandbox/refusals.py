@@ -41,6 +41,8 @@ _TEXTS: dict[str, tuple[int, str]] = {
     "authorization_early": (1003, "Authorization is not yet valid"),
     "authorization_expired": (1004, "Authorization has expired"),
     "no_balance": (1102, "Account balance not enough"),  # [live]
+    "model_missing": (1201, "model name is required"),
+    "model_unserved": (1203, "No available channel for model {model} under group default"),
     "not_json": (1200, "Request body is not valid JSON"),
     "no_such_route": (1202, "The requested method or path does not exist"),
     "rate_limit": (1302, "Too many requests, please try again later"),
@@ -102,23 +104,29 @@ class Refusal(Exception):
     """An answer with a code other than 0: for whoever sent the request.
 
     `code` is Kling's, `message` its text, `http_status` usually follows from the code,
-    `retry_after_s` becomes a Retry-After header.
+    `retry_after_s` becomes a Retry-After header. `name` is what `refused` was asked for, empty for
+    others: by it a gateway knows what it refuses itself.
     """
 
     code: int
     message: str
     http_status: int
     retry_after_s: int | None = None
+    name: str = ""
 
 
 def refused(name: str, **words: object) -> Refusal:
     """The refusal of that name with its words filled in; raises `KeyError` for another name."""
     code, text = _TEXTS[name]
-    return Refusal(code, text.format(**words), HTTP_STATUS[code])
+    shown = {name: _shown(word, 300) for name, word in words.items()}
+    return Refusal(code, text.format(**shown), HTTP_STATUS[code], name=name)
 
 
 def invalid_value(field: str, value: object) -> Refusal:
     """Kling's plainest refusal [live]: it never says which values would do."""
-    shown = str(value).encode("utf-8", "replace").decode("utf-8")
-    shown = shown if len(shown) <= 100 else shown[:99] + "…"
-    return Refusal(1201, f"{field} value '{shown}' is invalid", HTTP_STATUS[1201])
+    return Refusal(1201, f"{field} value '{_shown(value, 100)}' is invalid", HTTP_STATUS[1201])
+
+
+def _shown(value: object, limit: int) -> str:
+    text = str(value).encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= limit else text[: limit - 1] + "…"

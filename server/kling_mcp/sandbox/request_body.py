@@ -55,8 +55,10 @@ def without_bytes(value: Any) -> Any:
     return value
 
 
-def fingerprint(product: str, body: dict[str, Any]) -> str:
-    """The same for bodies that ask for the same video, whatever id or callback they carry."""
+def fingerprint(door: str, body: dict[str, Any]) -> str:
+    """The same for bodies that ask the same `door`, a provider's product, for the same video.
+
+    Their external id and callback may differ."""
     asked = {key: value for key, value in body.items() if key not in _DELIVERY}
-    text = json.dumps([product, without_bytes(asked)], sort_keys=True)
+    text = json.dumps([door, without_bytes(asked)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -16,12 +16,15 @@ Status = Literal["submitted", "processing", "succeed", "failed"]
 class Task:
     """A task as the state file keeps it; nothing runs, the clock alone decides how far it is.
 
+    `task_id` is Kling's id, `public_id` the one that `provider` gave out, often the same.
     Times are Unix seconds: `created_at`, `started_at` when it begins to process, `ended_at` when
     it is done. `failure` is Kling's message of a task that fails, empty for one that succeeds.
     `units` are what it costs when it succeeds.
     """
 
     task_id: str
+    public_id: str
+    provider: str
     order: Order
     created_at: float
     started_at: float

@@ -32,10 +32,18 @@ class Clock:
 class Caller:
     """A client of one sandbox that speaks Kling's HTTP by hand."""
 
-    def __init__(self, http: httpx.AsyncClient, home: Path, image: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, home: Path, image: str, root: str = "/v1/videos"
+    ) -> None:
         self.http = http
+        self.home = home
         self.store = SandboxStore(home)
         self.image = image
+        self.root = root
+
+    def at(self, gateway: str) -> Caller:
+        """The same client at the door of a gateway."""
+        return Caller(self.http, self.home, self.image, f"/{gateway}/kling/v1/videos")
 
     async def create(self, product: str = "image2video", **fields: Any) -> httpx.Response:
         """POST a body that is good unless `fields` make it otherwise; None leaves one out."""
@@ -49,7 +57,11 @@ class Caller:
                 "prompt": "<<<image_1>>> dances",
             }
         body = {name: value for name, value in (body | fields).items() if value is not None}
-        return await self.http.post(f"/v1/videos/{product}", content=json.dumps(body))
+        return await self.http.post(f"{self.root}/{product}", content=json.dumps(body))
+
+    async def query(self, task_id: str, product: str = "image2video") -> httpx.Response:
+        """GET of one task."""
+        return await self.http.get(f"{self.root}/{product}/{task_id}")
 
     async def created(self, product: str = "image2video", **fields: Any) -> dict[str, Any]:
         """The `data` of a create that must be accepted."""
@@ -60,7 +72,7 @@ class Caller:
 
     async def task(self, task_id: str, product: str = "image2video") -> dict[str, Any]:
         """The `data` of a query that must find the task."""
-        answer = await self.http.get(f"/v1/videos/{product}/{task_id}")
+        answer = await self.query(task_id, product)
         assert answer.status_code == 200, answer.text
         data: dict[str, Any] = answer.json()["data"]
         return data

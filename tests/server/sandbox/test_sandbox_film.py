@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
-from kling_mcp.sandbox.answers import video_seconds
+from kling_mcp.sandbox.documents import video_seconds
 from kling_mcp.sandbox.film.camera import HOME, Move, Pose, box_of, homography_of
 from kling_mcp.sandbox.film.canvas import even_size
 from kling_mcp.sandbox.film.mark import Mark

@@ -155,6 +155,8 @@ def test_the_command_says_where_it_serves_and_ends_on_ctrl_c(tmp_path: Path, ima
         while "Ctrl+C" not in said:
             said += process.stderr.readline()
         url = said.split()[3]
+        for base in ("", "/cometapi", "/anyfast", "/powertokens", "/newapi", "/newapi-old"):
+            assert f" {url}{base}\n" in said
         with httpx.Client(base_url=url, headers={"Authorization": "Bearer sandbox-key"}) as client:
             codes = [
                 client.post("/v1/videos/image2video", json=body(image)).status_code

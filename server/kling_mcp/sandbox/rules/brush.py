@@ -8,7 +8,7 @@ from kling_mcp.sandbox.pictures import PictureShelf, same_shape
 from kling_mcp.sandbox.refusals import refused
 from kling_mcp.sandbox.rules.shared import Variant
 
-__all__ = ["brush_flaw"]
+__all__ = ["brush_flaw", "masks_of"]
 
 MAX_MASKS = 6
 MIN_POINTS, MAX_POINTS = 2, 77
@@ -30,6 +30,14 @@ def brush_flaw(fields: Fields, what: Variant, shelf: PictureShelf, image: Pictur
         return ""
     if not what.row.allows(what.row.brush, what.mode, what.duration):
         raise refused("brush_unsupported", model=what.model)
+    masks = masks_of(fields, shelf)
+    sizes = {(mask.width, mask.height) for mask in masks if not mask.url}
+    fits = len(sizes) <= 1 and all(same_shape(mask, image) for mask in masks)
+    return "" if fits else MISFIT
+
+
+def masks_of(fields: Fields, shelf: PictureShelf) -> list[Picture]:
+    """The static and the dynamic masks; raises `Refusal` for counts, points and pictures."""
     masks = []
     if "static_mask" in fields:
         masks.append(shelf.take("static_mask", fields.value("static_mask")))
@@ -43,6 +51,4 @@ def brush_flaw(fields: Fields, what: Variant, shelf: PictureShelf, image: Pictur
             point.whole("x")
             point.whole("y")
         masks.append(shelf.take("mask", group.value("mask")))
-    sizes = {(mask.width, mask.height) for mask in masks if not mask.url}
-    fits = len(sizes) <= 1 and all(same_shape(mask, image) for mask in masks)
-    return "" if fits else MISFIT
+    return masks

@@ -25,7 +25,8 @@ def image2video(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> O
     """The order that the body stands for; raises `Refusal` at its first fault."""
     what = variant(fields, "image2video", DEFAULT_MODEL, config)
     shots = shots_of(fields, what)
-    prompt = prompts(fields, required=not shots.customized)
+    optional = shots.customized or "image2video" in config.house.prompt_optional
+    prompt = prompts(fields, required=not optional)
     _check_cfg_scale(fields, what)
     sound = sound_on(fields, what)
     voice = has_voices(fields, what, prompt, sound=sound)
