@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kling_mcp.auth import ApiKey, Credentials, SignedToken
-from kling_mcp.providers import SANDBOX, ProviderRow, read_providers
+from kling_mcp.providers import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
         base_url = row.regions.get(asked.lower(), asked)
         credentials = _credentials(row, settings)
         if base_url.lower() == SANDBOX:
-            found[name] = _sandbox(row, SANDBOX_URL if name == "kling" else f"{SANDBOX_URL}/{name}")
-        elif credentials is not None and base_url:
-            found[name] = Configured(row, _checked(row, base_url), credentials, embedded=False)
+            found[name] = _sandbox(row, _played(row))
+            continue
+        base_url = _checked(row, base_url) if base_url else ""
+        if credentials is not None and base_url:
+            found[name] = Configured(row, base_url, credentials, embedded=False)
         elif credentials is not None:
             raise NotConfigured(
                 f"{row.key_setting} is set, and the base URL of the gateway is not.",
@@ -90,6 +92,16 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
 
 def _sandbox(row: ProviderRow, base_url: str) -> Configured:
     return Configured(row, base_url, ApiKey(SANDBOX_KEY), embedded=True)
+
+
+def _played(row: ProviderRow) -> str:
+    """Where the sandbox plays the provider that this one is like."""
+    if row.family in PROVIDERS:
+        return SANDBOX_URL if row.family == "kling" else f"{SANDBOX_URL}/{row.family}"
+    raise NotConfigured(
+        f"{row.base_url_setting} is sandbox, which does not know {row.name}.",
+        advice='Give its row "like" with a provider that the sandbox plays.',
+    )
 
 
 def _credentials(row: ProviderRow, settings: Settings) -> Credentials | None:
@@ -115,14 +127,15 @@ def _checked(row: ProviderRow, base_url: str) -> str:
     """The base URL if paths can be added to it and it can be put on the wire."""
     try:
         parts = urlsplit(base_url)
-        plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        plain = not (parts.username or parts.password or {"?", "#"} & set(base_url))
         known = parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname)
     except ValueError:
         plain = known = False
-    if known and plain and not any(character.isspace() for character in base_url):
+    writable = base_url.isprintable() and " " not in base_url
+    if known and plain and writable:
         return base_url.rstrip("/")
-    choices = ", ".join([*row.regions, SANDBOX])
+    choices = ", ".join(["a URL", *row.regions])
     raise NotConfigured(
         f"{row.base_url_setting} is not an http(s) URL without user, query or fragment.",
-        advice=f"It takes a URL or one of {choices}.",
+        advice=f"It takes {choices} or {SANDBOX}.",
     )

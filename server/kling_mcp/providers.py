@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_tools.capabilities import Product
@@ -29,9 +29,13 @@ Shape = Literal["envelope", "wrapper", "openai"]
 """How an answer reads: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
 
 
+TextField = Annotated[str, Field(pattern=r"^(negative_)?prompt$")]
+
+
 class ProviderRow(BaseModel):
     """One provider.
 
+    `family` is the built-in provider that the row is like, and so the sandbox that can play it.
     `prefix` stands before the product in every path. `shapes` are the forms of its answers, the
     likeliest first. `lists` says whether it can list tasks. `external_ids`: `unique` when a task
     can be asked for by the id that we gave it and no second one with that id is made, `unknown`
@@ -42,21 +46,32 @@ class ProviderRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    family: str
     base_url: str = ""
     regions: Mapping[str, str] = {}
-    prefix: str = "/v1/videos"
+    prefix: str = Field(default="/v1/videos", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     products: tuple[Product, ...] = Field(min_length=1)
     default_models: Mapping[Product, str]
     shapes: tuple[Shape, ...] = Field(default=("envelope",), min_length=1)
     lists: bool = False
     external_ids: Literal["unique", "unknown", "none"] = "none"
-    poll_s: float = Field(default=5.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     loses: Mapping[Product, Mapping[str, str]] = {}
-    documented_lengths: Mapping[str, int] = {}
+    documented_lengths: Mapping[TextField, int] = {}
     least_images: int = 1
+    prompt_optional: bool = False
     list_price: bool = False
     source: str = ""
     date: str = ""
+
+    @model_validator(mode="after")
+    def _has_defaults(self) -> Self:
+        """`model_name` is always sent: Kling takes a retired model for one that is left out."""
+        for tool in (("image2video",), ("omni-video", "multi-image2video")):
+            served = [product for product in self.products if product in tool]
+            if served and not any(product in self.default_models for product in served):
+                raise ValueError(f"default_models names no model for {served[0]}")
+        return self
 
     @property
     def terms(self) -> ProviderTerms:
@@ -68,6 +83,7 @@ class ProviderRow(BaseModel):
             loses=self.loses,
             documented_lengths=self.documented_lengths,
             least_images=self.least_images,
+            prompt_optional=self.prompt_optional,
             list_price=self.list_price,
         )
 
@@ -90,9 +106,6 @@ def read_providers(path: Path | None) -> Mapping[str, ProviderRow]:
         return _rows(_merged(_built_in(), read_row_file(path)))
     except RowFileFault as fault:
         reason = str(fault)
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        reason = "; ".join(faults)
     raise NotConfigured(
         f"KLING_MCP_PROVIDERS names {path}, which cannot be used: {reason}.",
         advice='A row is {"name": {"like": "newapi", "base_url": "https://…"}}; fields that it '
@@ -116,15 +129,36 @@ def _merged(rows: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(raw: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ProviderRow]:
-    rows: dict[str, ProviderRow] = {}
-    for name, fields in raw.items():
-        like = fields.get("like", "")
-        if like and like not in raw:
-            raise RowFileFault(f"{name} is like {like}, which does not exist")
-        inherited = {k: v for k, v in raw.get(like, {}).items() if k != "like"} if like else {}
-        own = {key: value for key, value in fields.items() if key != "like"}
-        rows[name] = ProviderRow.model_validate({**inherited, **own, "name": name})
-    return rows
+    return {name: _row(name, raw) for name in raw}
+
+
+def _row(name: str, raw: Mapping[str, Mapping[str, Any]]) -> ProviderRow:
+    fields, family = _inherited(name, raw)
+    try:
+        return ProviderRow.model_validate({**fields, "name": name, "family": family})
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join([name, *map(str, detail['loc'])])}: "
+            f"{detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors(include_url=False)
+        ]
+    raise RowFileFault("; ".join(faults))
+
+
+def _inherited(
+    name: str, raw: Mapping[str, Mapping[str, Any]], below: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], str]:
+    """A row's fields over those of the one that it is like, and the last one of that line."""
+    own = {key: value for key, value in raw[name].items() if key != "like"}
+    like = raw[name].get("like", "")
+    if not like:
+        return own, name
+    if not isinstance(like, str) or like not in raw:
+        raise RowFileFault(f"{name} is like {like}, which does not exist")
+    if like in (name, *below):
+        raise RowFileFault(f"{name} is like itself")
+    fields, family = _inherited(like, raw, (*below, name))
+    return {**fields, **own}, family
 
 
 PROVIDERS: Mapping[str, ProviderRow] = _rows(_built_in())

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from kling_mcp.dotenv_file import ENV_ENCODING, dotenv, refuse_led_astray
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8-sig", extra="ignore", env_ignore_empty=True
+        env_file=".env", env_file_encoding=ENV_ENCODING, extra="ignore", env_ignore_empty=True
     )
 
     provider: str = Field(
@@ -135,6 +135,18 @@ class Settings(BaseSettings):
         validation_alias="KLING_MCP_MAX_UNITS_PER_DAY",
         description="Most units of the last 24 hours.",
     )
+    confirm_above_units: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_CONFIRM_ABOVE_UNITS",
+        description="Ask the person before a video that costs more units than this.",
+    )
+    save: bool = Field(
+        default=True,
+        validation_alias="KLING_MCP_SAVE",
+        description="Save each video by itself when it is seen done; default: true.",
+    )
     sandbox_queue_s: float = Field(
         default=1.0,
         ge=0,
@@ -148,6 +160,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         validation_alias="KLING_MCP_SANDBOX_RENDER_S",
         description="Seconds that a sandbox task is processed.",
+    )
+    sandbox_slots: int = Field(
+        default=20,
+        ge=1,
+        validation_alias="KLING_MCP_SANDBOX_SLOTS",
+        description="Tasks that the embedded sandbox runs at once before it answers 1303.",
     )
     sandbox_faults: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -185,9 +203,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _one_word(cls, value: SecretStr | None) -> SecretStr | None:
-        key = value.get_secret_value().strip() if value else ""
-        if not all("!" <= character <= "~" for character in key):
-            raise ValueError("must be the bare key: one word of ASCII characters")
+        key = _bare_key(value.get_secret_value()) if value else ""
         return SecretStr(key) if key else None
 
     @field_validator("home", "output_dir", "capabilities", "providers")
@@ -222,15 +238,19 @@ class Settings(BaseSettings):
         return value.strip().lower()
 
     def key_of(self, row: ProviderRow) -> str | None:
-        """The API key of a provider; that of a user's own row comes from the environment."""
+        """The API key of a provider; that of a user's own row comes from the environment.
+
+        Raises NotConfigured for one that cannot be sent.
+        """
         known = getattr(self, row.key_setting.lower(), None)
         if isinstance(known, SecretStr):
             return known.get_secret_value()
-        return (
-            None
-            if row.key_setting.lower() in type(self).model_fields
-            else self._own(row.key_setting) or None
-        )
+        if row.key_setting.lower() in type(self).model_fields:
+            return None
+        try:
+            return _bare_key(self._own(row.key_setting)) or None
+        except ValueError as error:
+            raise _unusable(f"{row.key_setting}: {error}") from None
 
     def base_url_of(self, row: ProviderRow) -> str:
         """The base URL that was asked for instead of the provider's own; empty when none was."""
@@ -240,10 +260,7 @@ class Settings(BaseSettings):
         return self._own(row.base_url_setting)
 
     def _own(self, variable: str) -> str:
-        from dotenv import dotenv_values
-
-        found = os.environ.get(variable) or dotenv_values(".env").get(variable)
-        return (found or "").strip()
+        return (os.environ.get(variable) or dotenv().get(variable) or "").strip()
 
 
 def load_settings(**options: Any) -> Settings:
@@ -252,7 +269,7 @@ def load_settings(**options: Any) -> Settings:
     Raises NotConfigured, naming every setting that cannot be used, never a secret.
     """
     given = {environment_name(name): value for name, value in options.items()}
-    _refuse_led_astray(given)
+    refuse_led_astray(given)
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -264,34 +281,21 @@ def load_settings(**options: Any) -> Settings:
         faults = ".env: is not UTF-8 text"
     except (OSError, RuntimeError) as error:
         faults = str(error)
-    raise NotConfigured(
+    raise _unusable(faults)
+
+
+def _unusable(faults: str) -> NotConfigured:
+    return NotConfigured(
         f"Settings that cannot be used: {faults}.",
         advice="kling-mcp --help describes every setting.",
     )
 
 
-def _refuse_led_astray(given: Mapping[str, Any]) -> None:
-    """A `.env` lies in whatever folder a host starts the server in, so it must not decide where a
-    key goes that is not its own."""
-    from dotenv import dotenv_values
-
-    try:
-        local = {name for name, value in dotenv_values(".env").items() if value}
-    except (OSError, UnicodeDecodeError):
-        return
-    elsewhere = {*os.environ, *given}
-    for name in sorted(local - elsewhere):
-        owner = name.removesuffix("_BASE_URL")
-        keys = {f"{owner}_API_KEY", f"{owner}_ACCESS_KEY"}
-        if name == "KLING_MCP_PROVIDERS":
-            keys = {key for key in elsewhere if key.endswith("_API_KEY")} | {"KLING_ACCESS_KEY"}
-        elif owner == name:
-            continue
-        if keys & elsewhere and not keys & local:
-            raise NotConfigured(
-                f".env in the working folder sets {name} for a key that is not in it.",
-                advice="Set both in the same place: otherwise any folder could send the key away.",
-            )
+def _bare_key(text: str) -> str:
+    key = text.strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ValueError("must be the bare key: one word of ASCII characters")
+    return key
 
 
 def environment_name(name: str) -> str:

@@ -18,7 +18,7 @@ from kling_mcp.auth import Credentials
 from kling_mcp.configuration import SANDBOX_URL, Configured
 from kling_mcp.providers import SANDBOX
 from kling_mcp.version import __version__
-from kling_tools.errors import KlingError
+from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
     from kling_mcp.settings import Settings
@@ -49,17 +49,30 @@ class Connection:
 
 @asynccontextmanager
 async def connect(provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
-    """Open the provider's connections and close them at the end."""
+    """Open the provider's connections and close them at the end.
+
+    Raises NotConfigured for a base URL that no host can have.
+    """
     transport = _embedded_sandbox(settings) if provider.embedded else None
-    host = httpx.URL(provider.base_url).host
+    base_url = _base_url(provider)
     async with (
         httpx.AsyncClient(
-            base_url=provider.base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
+            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
         ) as api,
         httpx.AsyncClient(headers=HEADERS, timeout=FILE_TIMEOUT, transport=transport) as files,
     ):
-        loopback = provider.embedded or host in ("127.0.0.1", "localhost", "::1")
+        loopback = provider.embedded or base_url.host in ("127.0.0.1", "localhost", "::1")
         yield Connection(api, files, provider.credentials, loopback)
+
+
+def _base_url(provider: Configured) -> httpx.URL:
+    try:
+        return httpx.URL(provider.base_url)
+    except httpx.InvalidURL as error:
+        raise NotConfigured(
+            f"The base URL of {provider.name} cannot be used: {error}.",
+            advice=f"Set {provider.row.base_url_setting}.",
+        ) from error
 
 
 def _embedded_sandbox(settings: Settings) -> httpx.AsyncBaseTransport:
@@ -70,6 +83,7 @@ def _embedded_sandbox(settings: Settings) -> httpx.AsyncBaseTransport:
         home=settings.home / SANDBOX,
         queue_s=settings.sandbox_queue_s,
         render_s=settings.sandbox_render_s,
+        slots=settings.sandbox_slots,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,
     )
