@@ -1,22 +1,24 @@
 """A provider's HTTP answer, and the refusal that it may stand for, in any of the dialects.
 
 Refusals read `{code, message, request_id}` at Kling, `{code, message, data}` at new-api and
-`{error: {code, message, type}}` at OpenAI-like routes. Code 0 is success whatever the message
-says, and HTTP 200 with another code happens (seen live).
+`{error: {code, message, type}}` at OpenAI-like routes; new-api hands on what Kling refuses as the
+text of its own refusal. Code 0 is success whatever the message says, and HTTP 200 with another code
+happens (seen live).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kling_mcp.error_codes import UNREADABLE, CodeRow, row_for
+from kling_mcp.error_codes import CODES, UNREADABLE, CodeRow, row_for
 from kling_mcp.json_values import mapping, text
+from kling_mcp.tasks import task_status
 from kling_tools.errors import ProviderError
 
-__all__ = ["Answer", "read_document", "unreadable"]
+__all__ = ["SUCCESS_CODES", "Answer", "read_document", "unreadable"]
 
 SUCCESS_CODES = frozenset({"0", "success"})
 
@@ -36,56 +38,82 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
 
     An answer without a code succeeds only as an OpenAI-like object, which has an id.
     """
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        document = None
+    document = _json(answer.body)
     if not isinstance(document, Mapping):
         row = row_for("", "", answer.http_status) if answer.http_status >= 300 else UNREADABLE
-        raise _error(answer, row, f"{row.message} (HTTP {answer.http_status}, not JSON)")
-    code, message = _refusal(document)
-    if answer.http_status < 400 and code in SUCCESS_CODES:
+        page = answer.http_status < 300 and answer.body.lstrip()[:1] == b"<"
+        raise _error(answer, _PAGE if page else row, f" (HTTP {answer.http_status}, not JSON)")
+    refusal = _refusal(document)
+    if refusal is None and answer.http_status < 400:
         return document
+    said = refusal or (text(document.get("code")), text(document.get("message")))
+    code, message = _unwrapped(*said)
     row = row_for(code, message, answer.http_status)
-    raise _error(answer, row, row.message, code, message, text(document.get("request_id")))
+    raise _error(answer, row, "", code, message, text(document.get("request_id")))
+
+
+_PAGE = replace(
+    UNREADABLE,
+    advice="It is a web page: check the base URL ({base_url}), or whether a proxy wants somebody "
+    "to sign in.",
+)
 
 
 def unreadable(provider: str, why: str) -> ProviderError:
     """The error for an answer that says success and does not hold what success means."""
     row = UNREADABLE
+    message, advice = row.texts(provider)
     return row.error(
-        f"{row.message[:-1]}: {why}.",
+        f"{message[:-1]}: {why}.",
         retryable=row.retryable,
         provider=provider,
         charged=row.created,
-        advice=row.advice,
+        advice=advice,
     )
 
 
-def _refusal(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Code and message; the code of a success is one of SUCCESS_CODES."""
+def _json(body: bytes | str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Code and message of what it refuses; None for a success, such as the news that a task
+    failed."""
+    named = text(document.get("id")) or text(document.get("task_id"))
     error = document.get("error")
-    if isinstance(error, str) and error:
-        return "error", text(error)
-    if details := mapping(error):
+    if error and not (named and task_status(document.get("status")) == "failed"):
+        details = mapping(error)
         code = text(details.get("code")) or text(details.get("type")) or "error"
-        return code, text(details.get("message"))
+        return code, text(details.get("message")) or text(error)
     code = text(document.get("code"))
-    if not code and (text(document.get("id")) or text(document.get("task_id"))):
-        return "0", ""
-    return code.lower() if code.lower() in SUCCESS_CODES else code, text(document.get("message"))
+    if code.lower() in SUCCESS_CODES or (named and not code):
+        return None
+    return code, text(document.get("message"))
+
+
+def _unwrapped(code: str, message: str) -> tuple[str, str]:
+    """Kling's own refusal, where a gateway hands it on as the text of its own."""
+    if code in CODES or not message.startswith("{"):
+        return code, message
+    inner = _refusal(mapping(_json(message)))
+    return inner if inner and inner[0] in CODES else (code, message)
 
 
 def _error(
     answer: Answer,
     row: CodeRow,
-    message: str,
+    aside: str,
     code: str = "",
     provider_message: str = "",
     request_id: str = "",
 ) -> ProviderError:
+    message, advice = row.texts(answer.provider)
+    broken = answer.http_status >= 500 and not row.at_the_door
     return row.error(
-        message,
+        f"{message[:-1]}{aside}.",
         code=code or None,
         http_status=answer.http_status,
         request_id=request_id or None,
@@ -93,6 +121,6 @@ def _error(
         retry_after_s=answer.retry_after_s,
         provider=answer.provider,
         provider_message=provider_message,
-        charged=row.created,
-        advice=row.advice,
+        charged="unknown" if broken else row.created,
+        advice=advice,
     )

@@ -16,27 +16,33 @@ import anyio
 import httpx
 import stamina
 
-from kling_mcp.answers import Answer, read_document
-from kling_mcp.body import JsonBody
+from kling_mcp.answers import Answer, read_document, unreadable
 from kling_mcp.dialects import read_task, read_tasks
 from kling_mcp.error_codes import CODES
+from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
+from kling_mcp.public_urls import checked_url
+from kling_mcp.spool import Body
 from kling_mcp.tasks import Task
 from kling_mcp.transport import Connection
-from kling_mcp.videos.stream import VideoStream
+from kling_mcp.videos.stream import VideoStream, extent
 from kling_tools.capabilities import Product
-from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError, UnsafeUrl
+from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 
 __all__ = ["KlingClient"]
 
 READ_DEADLINE_S = 30
 """Seconds for all attempts of one read together: a tool call has 60 at most."""
+CREATE_TIMEOUT = httpx.Timeout(connect=10, read=30, write=60, pool=10)
+"""Seconds for the steps of a create: what has not answered by then is looked for."""
 CREATE_DEADLINE_S = 180
 """Seconds for a create: four pictures of 10 MB are 53 MB of JSON."""
 ANSWER_LIMIT = 16 * 2**20
 """Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
 REDIRECTS = 3
+TOKEN_LEAST = 8
+"""Characters from which on a credential is one; shorter ones stand in words."""
 
 ResultT = TypeVar("ResultT")
 
@@ -63,19 +69,14 @@ class KlingClient:
         self.row = row
         self._connection = connection
 
-    async def create(self, product: Product, body: JsonBody) -> Task:
+    async def create(self, product: Product, body: Body) -> Task:
         """Send one create, once; the new task as the provider answers it."""
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
-            "POST", self._path(product), content=body, headers=headers
+            "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
         )
         answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
-        try:
-            return self._task_of(read_document(answer))
-        except ProviderError as error:
-            if answer.http_status >= 500:
-                error.charged = "unknown"
-            raise
+        return self._task_of(read_document(answer))
 
     async def task(self, product: Product, task_id: str) -> Task:
         """One task, by its task_id or (where the provider knows them) external_task_id."""
@@ -127,7 +128,8 @@ class KlingClient:
         return False
 
     async def _exchange(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
-        request.headers["Authorization"] = f"Bearer {self._connection.credentials.token()}"
+        token = self._connection.credentials.token()
+        request.headers.update({"Authorization": f"Bearer {token}", "Accept-Encoding": ENCODINGS})
         name, host = self.row.name, request.url.host
         try:
             with anyio.fail_after(deadline_s):
@@ -138,10 +140,14 @@ class KlingClient:
                     await response.aclose()
         except _NOT_SENT as error:
             raise _unreachable(name, host, error, "no") from error
+        except UnreadableBody as error:
+            strange = unreadable(name, str(error))
+            strange.charged = lost
+            raise strange from error
         except (*_BROKEN, TimeoutError) as error:
             raise _unreachable(name, host, error, lost) from error
         wait_s = retry_after_s(response.headers.get("Retry-After"))
-        return Answer(response.status_code, body, wait_s, name)
+        return Answer(response.status_code, _without(token, body), wait_s, name)
 
     @asynccontextmanager
     async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
@@ -163,14 +169,15 @@ class KlingClient:
                     advice="Call kling_save_video again: the URL may have expired and is asked "
                     "for anew; after 30 days the provider has deleted the video.",
                 )
-            start, total = _extent(response, offset)
+            start, total = extent(response.status_code, response.headers, offset)
             yield VideoStream(start, total, _chunks(response, self.row.name))
 
     @asynccontextmanager
     async def _followed(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         files = self._connection.files
         for _ in range(REDIRECTS + 1):
-            request = files.build_request("GET", self._checked(url), headers=headers)
+            checked, extensions = self._checked(url)
+            request = files.build_request("GET", checked, headers=headers, extensions=extensions)
             try:
                 response = await files.send(request, stream=True)
             except _BROKEN as error:
@@ -186,19 +193,16 @@ class KlingClient:
         finally:
             await response.aclose()
 
-    def _checked(self, url: str) -> httpx.URL:
+    def _checked(self, url: str) -> tuple[httpx.URL, dict[str, Any]]:
+        """A URL that may be fetched, and the extensions of the request for it."""
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL:
-            parsed = httpx.URL()
-        plain = parsed.scheme == "http" and self._connection.loopback
-        if parsed.host and (parsed.scheme == "https" or plain):
-            return parsed
-        kind = parsed.scheme if parsed.host else "broken"
-        raise UnsafeUrl(
-            f"The provider gave a {kind} URL for the video, which is not fetched.",
-            advice="Only https URLs are downloaded.",
-        )
+            host = parsed.raw_host.decode("ascii")
+        except (httpx.InvalidURL, UnicodeError):
+            parsed, host = httpx.URL(), ""
+        base, local = self._connection.api.base_url, self._connection.loopback
+        own = (parsed.scheme, host, parsed.port) == (base.scheme, base.host, base.port)
+        return parsed, checked_url(parsed.scheme, host, local=local, own=own)
 
 
 def _segment(any_id: str) -> str:
@@ -207,12 +211,15 @@ def _segment(any_id: str) -> str:
 
 
 async def _limited(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > ANSWER_LIMIT:
-            raise httpx.RemoteProtocolError("the answer is larger than any answer should be")
-    return bytes(body)
+    """The body, read past httpx, which would inflate all of what it gets."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    encoding = response.headers.get("Content-Encoding", "")
+    return await read_body(response.stream, encoding, ANSWER_LIMIT)
+
+
+def _without(token: str, body: bytes) -> bytes:
+    """The body without the credential, which some gateways repeat in a refusal."""
+    return body.replace(token.encode(), b"...") if len(token) >= TOKEN_LEAST else body
 
 
 async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[bytes]:
@@ -224,24 +231,13 @@ async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[byte
         raise _unreachable(provider, host, error, "no") from error
 
 
-def _extent(response: httpx.Response, asked: int) -> tuple[int, int | None]:
-    """Where an answer starts and how long the whole file is, in bytes; a 206 that does not tell
-    starts where it was `asked` to."""
-    length = response.headers.get("Content-Length", "")
-    if response.status_code != 206:
-        return 0, int(length) if length.isdecimal() else None
-    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    start = span.partition("-")[0]
-    return int(start) if start.isdecimal() else asked, int(total) if total.isdecimal() else None
-
-
 def _unreachable(provider: str, host: str, error: Exception, charged: Charged) -> KlingError:
     timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
     why = "did not answer in time" if timed_out else "broke the connection"
     advice = "Try again later."
     if isinstance(error, _NOT_SENT):
         why = "cannot be reached"
-        advice = "Check the network, and the base URL in the settings."
+        advice = f"Check the network, and the base URL (setting {provider.upper()}_BASE_URL)."
     return ProviderDown(
         f"{provider} ({host}) {why}.",
         retryable=True,

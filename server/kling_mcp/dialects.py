@@ -7,24 +7,34 @@
             creates
 
 A shape is recognised by its status field, so a gateway that changes from one to another between
-versions is still understood. Success without a video's URL is never success.
+versions is still understood. Success without a video's URL is never success. Ids and URLs stand in
+answers as they are, so only what can be one is taken for one; a reason is cut short.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kling_mcp.answers import unreadable
+from kling_mcp.answers import SUCCESS_CODES, unreadable
 from kling_mcp.json_values import mapping, number, seconds, text
 from kling_mcp.providers import Shape
 from kling_mcp.tasks import Task, Video, task_status
-from kling_tools.results import TaskStatus
 
 __all__ = ["read_task", "read_tasks"]
 
 DEPTH = 4
 """How deep a wrapper may hold the upstream's own answer."""
+
+REASON_LIMIT = 1000
+"""Characters of a failed task's reason that are kept."""
+
+_ID = re.compile(r"[!-~]{1,128}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~\u00a1-\U0010ffff]{1,4000}")
+
+NO_WORD = ("", "unknown")
+"""What a wrapper says for its status while only the upstream's own answer tells one."""
 
 
 def read_task(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -> Task:
@@ -72,9 +82,9 @@ def _envelope(document: Mapping[str, Any]) -> Task:
 def _kling_task(data: Mapping[str, Any]) -> Task:
     info = mapping(data.get("task_info"))
     return Task(
-        task_id=text(data.get("task_id")),
+        task_id=_id(data, "task_id"),
         status=task_status(data.get("task_status")),
-        message=text(data.get("task_status_msg")),
+        message=text(data.get("task_status_msg"))[:REASON_LIMIT],
         external_task_id=text(info.get("external_task_id")),
         videos=_videos(mapping(data.get("task_result")).get("videos")),
         units=number(data.get("final_unit_deduction")),
@@ -85,63 +95,81 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
 
 def _wrapper(document: Mapping[str, Any]) -> Task:
     data = mapping(document.get("data"))
-    inner = _upstream(data.get("data"))
-    status = task_status(data.get("status"))
-    if status == "unknown":
-        status = inner.status if inner else status
-    reason = text(data.get("fail_reason"))
+    levels = _levels(data)
+    inner = next((_kling_task(level) for level in levels if "task_status" in level), None)
+    word = text(data.get("status")).strip().lower()
+    status = inner.status if inner and word in NO_WORD else task_status(word)
     return Task(
-        task_id=text(data.get("task_id")) or text(data.get("id")),
+        task_id=_id(data, "task_id", "id"),
         status=status,
-        message=_reason(status, reason, inner),
-        videos=_wrapped_videos(status, data, reason, inner),
+        message=_reason(data, inner, levels)[:REASON_LIMIT] if status == "failed" else "",
+        videos=_wrapped_videos(data, inner) if status == "succeed" else (),
         units=inner.units if inner else None,
         created_at=seconds(data.get("submit_time")) or seconds(data.get("created_at")),
         updated_at=seconds(data.get("finish_time")) or seconds(data.get("updated_at")),
     )
 
 
-def _upstream(value: Any) -> Task | None:
-    """The upstream's own task, however many envelopes are around it."""
-    for _ in range(DEPTH):
-        value = mapping(value)
-        if "task_status" in value:
-            return _kling_task(value)
-        value = value.get("data")
-    return None
+def _levels(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The wrapper's data and what lies in it: however many envelopes, and then the upstream's
+    task."""
+    levels = [data]
+    while len(levels) <= DEPTH and (below := mapping(levels[-1].get("data"))):
+        levels.append(below)
+    return levels
 
 
-def _reason(status: TaskStatus, reason: str, inner: Task | None) -> str:
-    if status != "failed":
-        return ""
-    return reason or (inner.message if inner else "")
+def _reason(
+    data: Mapping[str, Any], inner: Task | None, levels: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why a task failed, from wherever the gateway has put it; an address is no reason."""
+    told = [text(data.get("fail_reason")), inner.message if inner else ""]
+    for level in levels:
+        told.append(_error_message(level))
+        if text(level.get("code")).lower() not in SUCCESS_CODES:
+            told.append(text(level.get("message")))
+    told.append(text(data.get("result_url")))
+    return next((words for words in told if words and not _is_address(words)), "")
 
 
-def _wrapped_videos(
-    status: TaskStatus, data: Mapping[str, Any], reason: str, inner: Task | None
-) -> tuple[Video, ...]:
+def _error_message(document: Mapping[str, Any]) -> str:
+    error = document.get("error")
+    return text(mapping(error).get("message")) or text(error)
+
+
+def _wrapped_videos(data: Mapping[str, Any], inner: Task | None) -> tuple[Video, ...]:
     """Newer gateways name the URL `result_url`, older ones put it where the reason stands."""
-    if status != "succeed":
-        return ()
     if inner and inner.videos:
         return inner.videos
-    for url in (text(data.get("result_url")), text(data.get("url")), reason):
-        if url.startswith(("https://", "http://")):
-            return (Video(url),)
-    return ()
+    told = (_url(data, name) for name in ("result_url", "url", "fail_reason"))
+    return next(((Video(url),) for url in told if _is_address(url)), ())
+
+
+def _is_address(words: str) -> bool:
+    return words.lower().startswith(("https://", "http://"))
 
 
 def _openai(document: Mapping[str, Any]) -> Task:
     status = task_status(document.get("status")) if document.get("status") else "submitted"
-    url = text(document.get("url")) or text(mapping(document.get("metadata")).get("url"))
+    url = _url(document, "url") or _url(mapping(document.get("metadata")), "url")
+    reason = _error_message(document) or text(document.get("fail_reason"))
     return Task(
-        task_id=text(document.get("task_id")) or text(document.get("id")),
+        task_id=_id(document, "task_id", "id"),
         status=status,
-        message=text(mapping(document.get("error")).get("message")),
+        message=reason[:REASON_LIMIT] if status == "failed" else "",
         videos=(Video(url),) if status == "succeed" and url else (),
         created_at=seconds(document.get("created_at")),
         updated_at=seconds(document.get("completed_at")),
     )
+
+
+def _id(data: Mapping[str, Any], *names: str) -> str:
+    return next((found for n in names if _ID.fullmatch(found := text(data.get(n)))), "")
+
+
+def _url(data: Mapping[str, Any], name: str) -> str:
+    found = text(data.get(name)).strip()
+    return found if _URL.fullmatch(found) and found.isprintable() else ""
 
 
 Reader = Callable[[Mapping[str, Any]], Task]
@@ -158,11 +186,11 @@ def _videos(value: Any) -> tuple[Video, ...]:
     items = value if isinstance(value, list) else []
     return tuple(
         Video(
-            url=text(item.get("url")),
+            url=_url(item, "url"),
             duration_s=number(item.get("duration")),
-            watermark_url=text(item.get("watermark_url")),
+            watermark_url=_url(item, "watermark_url"),
             id=text(item.get("id")),
         )
         for item in items
-        if isinstance(item, Mapping) and text(item.get("url"))
+        if isinstance(item, Mapping) and _url(item, "url")
     )

@@ -18,8 +18,10 @@ __all__ = ["BY_HTTP_STATUS", "CODES", "UNREADABLE", "WORDS", "CodeRow", "row_for
 class CodeRow:
     """One kind of refusal.
 
+    `{name}`, `{settings}` and `{base_url}` in the texts stand for the provider, see `texts`.
     `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
-    `created`: whether a create that got this answer may have made a task.
+    `created`: whether a create that got this answer may have made a task; `at_the_door`: it is
+    refused before it is handed on to Kling, so that even an HTTP 5xx made none.
     """
 
     error: type[ProviderError]
@@ -28,33 +30,46 @@ class CodeRow:
     retryable: bool = False
     renew: bool = False
     created: Charged = "no"
+    at_the_door: bool = False
+
+    def texts(self, provider: str) -> tuple[str, str]:
+        """Message and advice with the provider's name and the settings that lead to it."""
+        official = provider in ("", "kling", "sandbox")
+        prefix = provider.upper()
+        words = {
+            "name": "Kling" if official else provider,
+            "settings": _OFFICIAL if official else f"{prefix}_API_KEY and {prefix}_BASE_URL",
+            "base_url": "setting KLING_BASE_URL" if official else f"setting {prefix}_BASE_URL",
+        }
+        return self.message.format(**words), self.advice.format(**words)
 
 
-_KEY = "The person who runs the server has to check the key (kling-mcp settings KLING_API_KEY, or "
-_KEY += "KLING_ACCESS_KEY with KLING_SECRET_KEY, and KLING_BASE_URL for the region)."
-_PAY = "Waiting does not help: the account's owner has to top it up at Kling."
+_OFFICIAL = "KLING_API_KEY, or KLING_ACCESS_KEY with KLING_SECRET_KEY, and KLING_BASE_URL for the "
+_OFFICIAL += "region"
+_KEY = "The person who runs the server has to check the key (settings {settings})."
+_PAY = "Waiting does not help: the account's owner has to top it up at {name}."
 _LATER = "Try again later."
 
-_AUTH = CodeRow(error=errors.AuthFailed, message="Kling does not accept the key.", advice=_KEY)
+_AUTH = CodeRow(error=errors.AuthFailed, message="{name} does not accept the key.", advice=_KEY)
 _ACCOUNT = CodeRow(
     error=errors.PaymentRequired,
-    message="The Kling account is in arrears or in an abnormal state.",
+    message="The {name} account is in arrears or in an abnormal state.",
     advice=_PAY,
 )
 _REFUSED = CodeRow(
     error=errors.RequestRefused,
-    message="Kling refuses the request.",
-    advice="Change what it names and submit again.",
+    message="{name} refuses the request.",
+    advice="Change what it names, then call again.",
 )
 _POLICY = CodeRow(
     error=errors.ContentRefused,
-    message="Kling's content policy refuses this prompt or picture.",
+    message="{name}'s content policy refuses this prompt or picture.",
     advice="Use another prompt or picture.",
 )
 _MISSING = CodeRow(
     error=errors.RequestRefused,
-    message="Kling knows no such method, resource or model.",
-    advice="Check model_name, and the base URL in the settings.",
+    message="{name} knows no such method, resource or model.",
+    advice="Check model_name, and the base URL ({base_url}).",
 )
 
 
@@ -70,8 +85,8 @@ def _down(message: str) -> CodeRow:
 
 _TOKEN_AGE = CodeRow(
     error=errors.AuthFailed,
-    message="Kling says that the token is not valid now.",
-    advice="Check this machine's clock; " + _KEY,
+    message="{name} says that the token is not valid now.",
+    advice="Check this machine's clock. " + _KEY,
     renew=True,
 )
 
@@ -85,13 +100,13 @@ CODES: dict[str, CodeRow] = {
     "1101": _ACCOUNT,
     "1102": CodeRow(
         error=errors.PaymentRequired,
-        message="The resource pack is used up or has expired.",
+        message="The {name} account has no units left, or its resource pack has expired.",
         advice=_PAY,
     ),
     "1103": CodeRow(
         error=errors.AuthFailed,
-        message="The account has no right to this API or model.",
-        advice="Use another model_name, or have the right added at Kling.",
+        message="The {name} account has no right to this API or model.",
+        advice="Use another model_name, or have the right added at {name}.",
     ),
     "1200": _REFUSED,
     "1201": _REFUSED,
@@ -101,24 +116,24 @@ CODES: dict[str, CodeRow] = {
     "1301": _POLICY,
     "1302": CodeRow(
         error=errors.RateLimited,
-        message="Too many requests to Kling.",
-        advice="Submit again in a minute.",
+        message="Too many requests to {name}.",
+        advice="Call again in a minute.",
         retryable=True,
     ),
     "1303": CodeRow(
         error=errors.ConcurrencyFull,
-        message="As many videos are being made as the account allows.",
-        advice="Submit again when a running task has ended (kling_wait_for_tasks).",
+        message="As many videos are being made as the {name} account allows.",
+        advice="Call again when a running task has ended (kling_wait_for_tasks).",
         retryable=True,
     ),
     "1304": CodeRow(
         error=errors.AuthFailed,
-        message="This machine's IP address is not on the account's whitelist.",
-        advice="The account's owner has to add it at Kling.",
+        message="This machine's IP address is not on the {name} account's whitelist.",
+        advice="The account's owner has to add it at {name}.",
     ),
-    "5000": _down("Kling has an internal error."),
-    "5001": _down("Kling is in maintenance."),
-    "5002": _down("Kling has a backlog and does not answer in time."),
+    "5000": _down("{name} has an internal error."),
+    "5001": _down("{name} is in maintenance."),
+    "5002": _down("{name} has a backlog and does not answer in time."),
 }
 """By Kling's business code."""
 
@@ -127,7 +142,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         re.compile(r"task not found|task_not_exist", re.IGNORECASE),
         CodeRow(
             error=errors.TaskNotFound,
-            message="There is no such task at this provider.",
+            message="{name} knows no such task.",
             advice="Check the id with kling_list_tasks; results are cleared after 30 days.",
         ),
     ),
@@ -143,17 +158,35 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         re.compile(r"discontinued|no longer available", re.IGNORECASE),
         CodeRow(
             error=errors.RequestRefused,
-            message="Kling has retired this model.",
+            message="This model has been retired.",
             advice="Use another model_name, kling-v2-5-turbo for example.",
         ),
     ),
+    (
+        re.compile(r"insufficient_user_quota|quota_not_enough|quota is not enough", re.IGNORECASE),
+        CodeRow(
+            error=errors.PaymentRequired,
+            message="The {name} account has too little left for this.",
+            advice=_PAY,
+            at_the_door=True,
+        ),
+    ),
+    (
+        re.compile(r"model_not_found|no available channel for model", re.IGNORECASE),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="{name} does not serve this model now.",
+            advice="Use another model_name, or another provider.",
+            at_the_door=True,
+        ),
+    ),
 )
-"""Code 1201 stands for several things; these words of the message tell them apart."""
+"""What codes of several meanings, and gateways with words for codes, are told apart by."""
 
 _ELSEWHERE = CodeRow(
     error=errors.RequestRefused,
-    message="The provider's address sends requests on to another one, which is not followed.",
-    advice="Correct the base URL in the settings.",
+    message="{name}'s address sends requests on to another one, which is not followed.",
+    advice="Correct the base URL ({base_url}).",
 )
 
 BY_HTTP_STATUS: dict[int, CodeRow] = {
@@ -165,20 +198,20 @@ BY_HTTP_STATUS: dict[int, CodeRow] = {
     405: _MISSING,
     408: CodeRow(
         error=errors.ProviderDown,
-        message="The provider did not get the whole request in time.",
+        message="{name} did not get the whole request in time.",
         advice="Try again, with smaller pictures if the line is slow.",
         retryable=True,
     ),
     413: CodeRow(
         error=errors.RequestRefused,
-        message="The request is too large for the provider.",
+        message="The request is too large for {name}.",
         advice="Use smaller pictures.",
     ),
     429: CODES["1302"],
 }
 """Where an answer has no code that we know."""
 
-UNREADABLE = _down("The provider's answer cannot be read.")
+UNREADABLE = _down("{name}'s answer cannot be read.")
 
 _REFUSAL = re.compile(r"1\d{3}")
 """Kling's codes for what it does not take; from 5000 on the fault is its own."""
@@ -196,7 +229,7 @@ def row_for(code: str, message: str, http_status: int) -> CodeRow:
     if code in CODES:
         return CODES[code]
     if http_status >= 500:
-        return _down("The provider has an error of its own.")
+        return _down("{name} has an error of its own.")
     if http_status in BY_HTTP_STATUS:
         return BY_HTTP_STATUS[http_status]
     return _REFUSED if http_status >= 400 or _REFUSAL.fullmatch(code) else UNREADABLE

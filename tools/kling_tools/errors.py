@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from kling_tools.faults import Fault, sentences
+from kling_tools.quoting import quote_provider, token
 
 __all__ = [
     "AuthFailed",
@@ -51,13 +52,11 @@ __all__ = [
     "TaskNotFound",
     "UnsafePath",
     "UnsafeUrl",
+    "quote_provider",
 ]
 
 Charged = Literal["no", "yes", "unknown"]
 """Whether the call spent money: `unknown` when a create was sent and its answer was lost."""
-
-PROVIDER_TEXT_LIMIT = 300
-"""Characters of a provider's own words that may reach an agent."""
 
 _MONEY: dict[Charged, str] = {
     "no": "Nothing was charged.",
@@ -66,11 +65,8 @@ _MONEY: dict[Charged, str] = {
 }
 
 
-def quote_provider(text: str) -> str:
-    """A provider's words made safe to show: control characters out, one line, cut short."""
-    printable = "".join(ch if ch.isprintable() else " " for ch in text)
-    line = " ".join(printable.split())
-    return line if len(line) <= PROVIDER_TEXT_LIMIT else line[: PROVIDER_TEXT_LIMIT - 1] + "…"
+def _quote(provider_message: str) -> str:
+    return f'The provider says: "{provider_message}".' if provider_message else ""
 
 
 class KlingError(Exception):
@@ -89,7 +85,12 @@ class KlingError(Exception):
 
     def __str__(self) -> str:
         """One short paragraph: what is wrong, the money, what to do next."""
-        return " ".join(part for part in (self.message, _MONEY[self.charged], self.advice) if part)
+        parts = (self.message, self._quoted(), _MONEY[self.charged], self.advice)
+        return " ".join(part for part in parts if part)
+
+    def _quoted(self) -> str:
+        """The provider's own words, if it said any."""
+        return ""
 
     def facts(self) -> dict[str, Any]:
         """The same as `str(self)`, as fields of the structured answer."""
@@ -183,6 +184,9 @@ class TaskFailed(KlingError):
         self.task_id = task_id
         self.provider_message = quote_provider(provider_message)
 
+    def _quoted(self) -> str:
+        return _quote(self.provider_message)
+
     def facts(self) -> dict[str, Any]:
         facts = super().facts() | {"task_id": self.task_id}
         if self.provider_message:
@@ -195,7 +199,7 @@ class ProviderError(KlingError):
 
     `code` is the provider's business code (Kling's integers as text, a gateway's words),
     `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
-    asked to wait, `provider_message` its own words, cut short and kept apart from ours.
+    asked to wait, `provider_message` its own words, made safe by `kling_tools.quoting`.
     """
 
     kind = "provider_error"
@@ -215,18 +219,16 @@ class ProviderError(KlingError):
         advice: str = "",
     ) -> None:
         super().__init__(message, charged=charged, advice=advice)
-        self.code = code
+        self.code = token(code) if code else None
         self.http_status = http_status
-        self.request_id = request_id
+        self.request_id = token(request_id) if request_id else None
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.provider = provider
         self.provider_message = quote_provider(provider_message)
 
-    def __str__(self) -> str:
-        quoted = f' The provider says: "{self.provider_message}".' if self.provider_message else ""
-        tail = " ".join(part for part in (_MONEY[self.charged], self.advice) if part)
-        return f"{self.message}{quoted} {tail}"
+    def _quoted(self) -> str:
+        return _quote(self.provider_message)
 
     def facts(self) -> dict[str, Any]:
         extra = {

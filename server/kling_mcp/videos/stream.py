@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-__all__ = ["Download", "VideoStream"]
+__all__ = ["Download", "VideoStream", "extent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,14 @@ class VideoStream:
 
 Download = Callable[[int], AbstractAsyncContextManager[VideoStream]]
 """Opens the video from a byte offset on; leaving the context closes the connection."""
+
+
+def extent(http_status: int, headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
+    """Where an answer starts and how long the whole file is, in bytes; a 206 that does not tell
+    starts where it was `asked` to."""
+    length = headers.get("Content-Length", "")
+    if http_status != 206:
+        return 0, int(length) if length.isdecimal() else None
+    span, _, total = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    start = span.partition("-")[0]
+    return int(start) if start.isdecimal() else asked, int(total) if total.isdecimal() else None
