@@ -1,33 +1,74 @@
 """A wish is sent once: the row first, then the POST, and after a lost answer a look-up.
 
 A create is never repeated blindly. Where a provider refuses a second task with the same
-`external_task_id`, the same id is sent again; elsewhere the row stays `unknown` and says so.
+`external_task_id`, the same id is sent again; elsewhere the row stays `unknown` and says so. While
+one process works on a row it holds the row's lease; a lease that is not renewed is a dead process,
+and whoever comes next takes the row up where it lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from time import time
 from weakref import WeakValueDictionary
 
 import anyio
 
-from kling_mcp.body import JsonBody
 from kling_mcp.client import KlingClient
 from kling_mcp.ledger import Ledger, Record, Wish
-from kling_tools.errors import DuplicateTask, KlingError, ProviderDown, ProviderError, TaskNotFound
+from kling_mcp.spool import Body, Spool
+from kling_mcp.tasks import Task
+from kling_tools.errors import (
+    ConcurrencyFull,
+    DuplicateTask,
+    KlingError,
+    ProviderDown,
+    ProviderError,
+    RateLimited,
+    TaskNotFound,
+)
 from kling_tools.results import ENDED
 
-__all__ = ["Sender"]
+__all__ = ["MakeBody", "Sender"]
 
-MakeBody = Callable[[str], JsonBody]
+MakeBody = Callable[[str], Body]
 """The body of a create with the external_task_id that it is given."""
+
+APPEARS_WITHIN_S = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each look for a task whose answer was lost: it may take a moment to appear."""
+
+LOOK_S = 12.0
+"""Seconds for all these looks: the call has to end before its host gives up."""
+
+CLOCKS_DIFFER_S = 120.0
+"""Seconds by which the provider's clock may be behind this machine's."""
+
+OTHERS_S = 45.0
+"""Seconds to wait for another process that sends the same wish right now."""
+
+FIRST_QUEUE_S = 1.0
+LONGEST_QUEUE_S = 30.0
+"""Seconds between two tries of a queued row: 1303 wants at least one."""
+MOST_STEPS = 10
+"""Tries after which they do not get rarer any more."""
 
 
 class Sender:
-    """Sends wishes, one at a time for equal ones."""
+    """Sends wishes and takes up rows that were left open."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        clock: Callable[[], float] = time,
+    ) -> None:
         self._ledger = ledger
+        self._spool = spool
+        self._sleep = sleep
+        self._clock = clock
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
@@ -35,45 +76,119 @@ class Sender:
     ) -> tuple[Record, bool]:
         """The row of the wish, and whether it was sent just now.
 
-        Raises SpendCapReached, NotConfigured (the ledger), and ProviderError: with `charged`
-        `unknown` when the task may exist and could not be found.
+        A full house makes the row `queued`. Raises SpendCapReached, NotConfigured (the ledger),
+        and ProviderError: with `charged` `unknown` when the task may exist and was not found.
         """
         lock = self._locks.setdefault(f"{wish.provider}/{wish.digest}/{wish.take}", anyio.Lock())
         async with lock:
-            record, new = await self._ledger.reserve(wish, day_cap=day_cap)
-            if record.status in ENDED or record.task_id:
-                return await self._refreshed(record, client), False
-            if not new:
-                found = await self._looked_up_again(record, client)
-                if found:
-                    return found, False
-                if client.row.external_ids != "unique":
-                    raise _blind(record, client.row.name)
+            owner = uuid.uuid4().hex
             with anyio.CancelScope(shield=True):
-                record = await self._create(record, client, make_body(record.external_task_id))
-            return record, True
+                record, new = await self._ledger.reserve(wish, day_cap=day_cap, owner=owner)
+                if new:
+                    async with self._leased(record, owner):
+                        body = make_body(record.external_task_id)
+                        record = await self._create(record, client, body)
+            if new:
+                return record, True
+            record = await self._leased_to(owner, record)
+            if record.lease_owner != owner:
+                return await self._refreshed(record, client), False
+            return await self._sent_again(record, client, make_body, owner)
 
-    async def _create(self, record: Record, client: KlingClient, body: JsonBody) -> Record:
-        """The POST; shielded by the caller, because an answer that nobody waits for is lost."""
+    async def _sent_again(
+        self, record: Record, client: KlingClient, make_body: MakeBody, owner: str
+    ) -> tuple[Record, bool]:
+        """An open row of a dead process or of an earlier call: looked for first."""
+        with anyio.CancelScope(shield=True):
+            async with self._leased(record, owner):
+                found = await self._taken_up(record, client) if _is_open(record) else record
+                if found is None:
+                    body = make_body(record.external_task_id)
+                    record = await self._create(record, client, body, sent_before=True)
+                await self._let_go(record, owner)
+        return found or record, found is None
+
+    async def take_up(self, record: Record, client: KlingClient) -> Record:
+        """Do what an open row still needs, if nobody does: send it, or look for its task.
+
+        Returns the row as it is now. Raises ProviderError like `send`.
+        """
+        owner = uuid.uuid4().hex
+        if record.status == "queued" and record.due_at > self._clock():
+            return record
+        with anyio.CancelScope(shield=True):
+            if not await self._ledger.claim(record.id, owner):
+                return await self._ledger.find(record.id) or record
+            async with self._leased(record, owner):
+                record = await self._ledger.find(record.id) or record
+                if _is_open(record):
+                    record = await self._found_or_sent(record, client)
+                elif record.task_id is None and record.status == "queued":
+                    record = await self._send_queued(record, client)
+                await self._let_go(record, owner)
+        return record
+
+    async def tidy(self) -> None:
+        """Remove bodies that dead processes left of rows that nobody will send any more."""
+        kept = await self._spool.kept()
+        if kept:
+            now = self._clock()
+            needed = {
+                row.id
+                for row in await self._ledger.open_rows()
+                if row.status == "queued" or row.tries or row.lease_until > now
+            }
+            await self._spool.sweep(kept - needed)
+
+    async def _found_or_sent(self, record: Record, client: KlingClient) -> Record:
+        """A row whose answer was lost: its task, or, if the row comes from the queue and its body
+        still lies in the spool, sent again; where neither is there it stays as it is."""
+        if found := await self._taken_up(record, client):
+            return found
+        body = await self._spool.body(record.id) if record.tries else None
+        if body is None:
+            return record
+        return await self._create(record, client, body, sent_before=True)
+
+    async def _send_queued(self, record: Record, client: KlingClient) -> Record:
+        body = await self._spool.body(record.id)
+        if body is None:
+            message = "its pictures are not in the spool any more; submit it again"
+            await self._ledger.refused(record.id, message, record.lease_owner)
+            return await self._ledger.find(record.id) or record
+        record = await self._ledger.reopen(record.id)
+        return await self._create(record, client, body)
+
+    async def _create(
+        self, record: Record, client: KlingClient, body: Body, *, sent_before: bool = False
+    ) -> Record:
+        """The POST, and what follows from its answer; the caller holds lease and shield.
+
+        When it was `sent_before` and that answer was lost, a refusal now says nothing of then: the
+        row stays `unknown`.
+        """
         try:
             task = await client.create(record.product, body)
         except DuplicateTask as error:
-            ours = record.external_task_id.endswith(record.id)
-            found = await self._look_up(record, client) if ours else None
-            if found is None:
-                await self._ledger.refused(record.id, error.provider_message)
-                raise
-            return found
+            return await self._duplicate(record, client, error, sent_before=sent_before)
         except ProviderError as error:
-            if error.charged == "no":
-                await self._ledger.refused(record.id, error.provider_message or error.message)
-                raise
-            return await self._after_lost_answer(record, client, error)
-        except KlingError as error:
-            await self._ledger.refused(record.id, error.message)
+            if error.charged != "no":
+                return await self._after_lost_answer(record, client, body, error)
+            full = isinstance(error, ConcurrencyFull | RateLimited)
+            if full and (record.tries or not sent_before):
+                return await self._queued(record, body, error)
+            if sent_before:
+                raise _doubtful(error, record, client) from None
+            await self._refused(record, error.provider_message or error.message)
             raise
+        except KlingError as error:
+            await self._refused(record, error.message)
+            raise
+        return await self._made(record, task)
+
+    async def _made(self, record: Record, task: Task) -> Record:
         try:
-            return await self._ledger.record(record.id, task)
+            made = await self._ledger.record(record.id, task)
         except KlingError as error:
             raise KlingError(
                 f"Task {task.task_id} was made, and could not be written down: {error.message}",
@@ -81,47 +196,202 @@ class Sender:
                 advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
                 f"take it. {error.advice}",
             ) from error
+        if record.tries:
+            await self._spool.drop(record.id)
+        return made
 
-    async def _after_lost_answer(
-        self, record: Record, client: KlingClient, error: ProviderError
+    async def _refused(self, record: Record, message: str) -> None:
+        await self._ledger.refused(record.id, message, record.lease_owner)
+        if record.tries:
+            await self._spool.drop(record.id)
+
+    async def _queued(self, record: Record, body: Body, error: ProviderError) -> Record:
+        try:
+            kept = await self._spool.keep(record.id, body)
+        except KlingError as unusable:
+            await self._refused(record, unusable.message)
+            raise
+        if not kept:
+            await self._refused(record, error.provider_message or error.message)
+            error.advice = (
+                "Too many requests wait on this computer already: submit it again when some have "
+                "been sent (kling_wait_for_tasks)."
+            )
+            raise error
+        patience_s = min(FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS), LONGEST_QUEUE_S)
+        due_at = self._clock() + max(error.retry_after_s or 0.0, patience_s)
+        return await self._ledger.queue(record.id, error.message, due_at, record.lease_owner)
+
+    async def _duplicate(
+        self, record: Record, client: KlingClient, error: DuplicateTask, *, sent_before: bool
     ) -> Record:
-        """The create may have arrived: the task is looked up by the id that was sent."""
+        """The id is taken: by this very row's first try, or by somebody else's task.
+
+        An id of ours can only be taken by this row, so that the task exists even while it cannot
+        be seen. One of the caller's own is somebody else's unless the row was sent before.
+        """
+        ours = _is_ours(record.external_task_id, record)
+        if not (ours or sent_before or record.tries):
+            await self._refused(record, error.provider_message)
+            raise error
         try:
             found = await self._look_up(record, client)
         except ProviderError:
             found = None
+        if found is None:
+            if not ours:
+                raise _doubtful(error, record, client)
+            error.charged = "yes"
+            error.message = "The task exists, and cannot be seen at the moment."
+            error.advice = _how_to_go_on(record, client)
+            raise error
+        return found
+
+    async def _after_lost_answer(
+        self, record: Record, client: KlingClient, body: Body, error: ProviderError
+    ) -> Record:
+        """Look for the task for some seconds; then, where that is safe, send it once more.
+
+        Whatever the second answer refuses, it says nothing of the first: the row stays `unknown`.
+        """
+        found, not_there = await self._appeared(record, client)
         if found:
             return found
-        error.advice = _how_to_go_on(record, client)
-        raise error
+        if not_there and client.row.external_ids == "unique":
+            try:
+                return await self._made(record, await client.create(record.product, body))
+            except DuplicateTask as duplicate:
+                return await self._duplicate(record, client, duplicate, sent_before=True)
+            except ProviderError as second:
+                error = second
+        raise _doubtful(error, record, client)
 
-    async def _looked_up_again(self, record: Record, client: KlingClient) -> Record | None:
+    async def _appeared(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
+        """The row of a task that appears within some seconds, and, when none does, whether the
+        provider says that there is none."""
+        found, not_there = None, False
+        if client.row.external_ids == "none":
+            return found, not_there
+        with anyio.move_on_after(LOOK_S):
+            for pause_s in APPEARS_WITHIN_S:
+                await self._sleep(pause_s)
+                try:
+                    found = await self._look_up(record, client)
+                except ProviderError:
+                    not_there = False
+                    continue
+                if found:
+                    break
+                not_there = True
+        return found, not_there
+
+    async def _taken_up(self, record: Record, client: KlingClient) -> Record | None:
+        """The task of a row whose answer was lost earlier; None when it may be sent again.
+
+        Raises ProviderError, `charged` unknown, when that cannot be known.
+        """
         try:
-            return await self._look_up(record, client)
+            found = await self._look_up(record, client)
         except ProviderError as error:
-            error.charged = "unknown"
-            error.advice = _how_to_go_on(record, client)
-            raise
+            raise _doubtful(error, record, client) from None
+        if found is None and client.row.external_ids != "unique":
+            if record.tries:
+                await self._spool.drop(record.id)
+            raise _blind(client.row.name)
+        return found
 
     async def _look_up(self, record: Record, client: KlingClient) -> Record | None:
-        """The row of a task whose answer was lost, if the provider has the task and tells."""
+        """The row of a task whose answer was lost, if the provider has the task and tells.
+
+        An id of the caller's own may belong to an older task, which is not this one.
+        """
         if client.row.external_ids == "none":
             return None
         try:
             task = await client.task(record.product, record.external_task_id)
         except TaskNotFound:
             return None
-        return await self._ledger.record(record.id, task)
+        ours = _is_ours(record.external_task_id, record)
+        if not ours and (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S:
+            return None
+        return await self._made(record, task)
 
     async def _refreshed(self, record: Record, client: KlingClient) -> Record:
         """A row found again, with the task's state of now where the provider tells it."""
-        if record.status in ENDED:
+        if record.status in ENDED or record.task_id is None:
             return record
         try:
-            task = await client.task(record.product, record.handle)
+            task = await client.task(record.product, record.task_id)
         except ProviderError:
             return record
         return await self._ledger.record(record.id, task)
+
+    async def _leased_to(self, owner: str, record: Record) -> Record:
+        """The row when no other process sends it any more: leased to the owner if it is open.
+
+        Raises ProviderDown when another process still holds it after some seconds.
+        """
+        until = self._clock() + OTHERS_S
+        while _is_open(record):
+            with anyio.CancelScope(shield=True):
+                free = record.lease_until <= self._clock()
+                if free and await self._ledger.claim(record.id, owner):
+                    return await self._ledger.find(record.id) or record
+            if self._clock() >= until:
+                raise ProviderDown(
+                    "Another process is sending this very request at the moment.",
+                    charged="unknown",
+                    advice="Call again in a moment: it answers with the same task.",
+                )
+            await self._sleep(0.2)
+            record = await self._ledger.find(record.id) or record
+        return record
+
+    @asynccontextmanager
+    async def _leased(self, record: Record, owner: str) -> AsyncIterator[None]:
+        """Keep the row's lease, renewed for as long as the work takes. The ledger itself takes it
+        back when it writes down what became of the row."""
+        raised: BaseException | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._renew, record.id, owner)
+            try:
+                yield
+            except BaseException as error:  # the group would wrap it
+                raised = error
+            group.cancel_scope.cancel()
+        if raised is not None:
+            with anyio.CancelScope(shield=True):
+                await self._let_go(record, owner)
+            raise raised
+
+    async def _let_go(self, record: Record, owner: str) -> None:
+        """Give the lease back; if the ledger cannot be written now, it ends by itself."""
+        with suppress(KlingError):
+            await self._ledger.release(record.id, owner)
+
+    async def _renew(self, record_id: str, owner: str) -> None:
+        """Goes on when the ledger cannot be written for a moment: the create must not end here."""
+        while True:
+            await anyio.sleep(self._ledger.lease_s / 3)
+            with suppress(KlingError):
+                await self._ledger.claim(record_id, owner)
+
+
+def _is_open(record: Record) -> bool:
+    """Whether the row was sent, or was to be, and nothing more is known of it."""
+    return record.task_id is None and record.status == "unknown"
+
+
+def _is_ours(external_task_id: str, record: Record) -> bool:
+    """Whether the id was made from the row, so that nobody else can have used it."""
+    return external_task_id.endswith(record.id)
+
+
+def _doubtful(error: ProviderError, record: Record, client: KlingClient) -> ProviderError:
+    """The same error for a row whose first create may have been made."""
+    error.charged = "unknown"
+    error.advice = f"{error.advice} {_how_to_go_on(record, client)}".strip()
+    return error
 
 
 def _how_to_go_on(record: Record, client: KlingClient) -> str:
@@ -139,7 +409,7 @@ _NO_LOOK_UP = (
 )
 
 
-def _blind(record: Record, provider: str) -> ProviderError:
+def _blind(provider: str) -> ProviderError:
     return ProviderDown(
         f"This request was sent to {provider} before and its answer was lost, so it may exist.",
         provider=provider,

@@ -38,5 +38,18 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX tasks_by_time ON tasks (created_at);
         """,
     ),
+    (
+        "2026-11-21 leases, queue and files",
+        """
+        ALTER TABLE tasks ADD COLUMN lease_owner TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN due_at REAL NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN ended_at REAL;
+        ALTER TABLE tasks ADD COLUMN bytes INTEGER;
+        ALTER TABLE tasks ADD COLUMN sha256 TEXT;
+        CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
+        """,
+    ),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

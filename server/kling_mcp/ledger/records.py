@@ -34,7 +34,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row. Times are seconds since the epoch, units Kling's."""
+    """One row. Times are seconds since the epoch, units Kling's.
+
+    While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
+    may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended.
+    """
 
     id: str
     provider: str
@@ -56,6 +60,13 @@ class Record:
     path: str | None
     created_at: float
     updated_at: float
+    lease_owner: str
+    lease_until: float
+    due_at: float
+    tries: int
+    ended_at: float | None
+    bytes: int | None
+    sha256: str | None
 
     @property
     def handle(self) -> str:

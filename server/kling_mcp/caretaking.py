@@ -1,0 +1,87 @@
+"""Open rows are taken up by whichever process is alive: queued ones sent, lost ones looked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import time
+
+import anyio
+
+from kling_mcp.clients import Clients
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.sending import Sender
+from kling_tools.errors import KlingError
+
+__all__ = ["Caretaker"]
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+"""Seconds between two looks at the open rows while there are any."""
+
+LOST_TRIES = 5
+"""Times that a row without an answer is looked for in the background; each call looks again."""
+
+
+class Caretaker:
+    """Works through the open rows in the background, and ends when there are none."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        ledger: Ledger,
+        sender: Sender,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self._sender = sender
+        self._sleep = sleep
+        self._clock = clock
+        self._looked_for: dict[str, int] = {}
+        self._running = False
+
+    async def run(self) -> None:
+        """Take up open rows until none is left that this process can do something about.
+
+        A second call while the first one runs returns at once.
+        """
+        if self._running:
+            return
+        self._running = True
+        try:
+            await self._sender.tidy()
+            await self._work()
+        except KlingError as error:
+            logger.warning("Open rows cannot be taken up: %s", error)
+        finally:
+            self._running = False
+
+    async def _work(self) -> None:
+        while rows := [row for row in await self._ledger.open_rows() if self._is_ours(row)]:
+            for row in rows:
+                await self._take_up(row)
+            await self._sleep(EVERY_S)
+
+    def _is_ours(self, row: Record) -> bool:
+        return (
+            row.provider in self._clients.names
+            and self._clients.configured(row.provider).base_url == row.base_url
+            and self._looked_for.get(row.id, 0) < LOST_TRIES
+        )
+
+    async def _take_up(self, row: Record) -> None:
+        """Work on one row; one that another process holds is left to it for as long as it lives."""
+        if row.lease_until > self._clock():
+            return
+        if row.status == "unknown":
+            self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
+        try:
+            await self._sender.take_up(row, await self._clients.get(row.provider))
+        except KlingError as error:
+            logger.info("An open row could not be taken up: %s", error)
+        except Exception:
+            self._looked_for[row.id] = LOST_TRIES
+            logger.exception("Row %s is left alone until the server starts again.", row.id)
