@@ -15,7 +15,7 @@ from kling_mcp.ledger import Wish
 from kling_mcp.wire import create_body
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.faults import Fault
+from kling_tools.faults import Fault, Verdict
 from kling_tools.reviews import Review, review
 from kling_tools.service import SubmitArguments
 
@@ -24,7 +24,15 @@ __all__ = ["Case", "judge"]
 NOT_PART_OF_THE_WISH = frozenset({"external_task_id", "callback_url"})
 """Fields that do not change which video is made."""
 
-OF_THE_PROVIDER = frozenset({"lost_at_provider", "product_of_provider", "least_images"})
+OF_THE_PROVIDER = frozenset(
+    {
+        "lost_at_provider",
+        "product_of_provider",
+        "model_of_product",
+        "least_images",
+        "documented_length",
+    }
+)
 """Rules that another provider may not have."""
 
 
@@ -72,25 +80,30 @@ def judge(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabil
         use = " or ".join(clients.names)
         message = f"{asked} is not configured."
         judged.verdict.faults.append(Fault("provider", "provider_unknown", message, use))
-    others = {
-        name: review(draft, capabilities, clients.configured(name).row.terms)
-        for name in clients.names
-        if name != provider.name and any(f.rule in OF_THE_PROVIDER for f in judged.verdict.faults)
-    }
-    judged.verdict.faults[:] = [_with_others(fault, others) for fault in judged.verdict.faults]
+    found = judged.verdict
+    if any(fault.rule in OF_THE_PROVIDER for fault in (*found.faults, *found.warnings)):
+        others = {
+            name: review(draft, capabilities, clients.configured(name).row.terms).verdict
+            for name in clients.names
+            if name != provider.name
+        }
+        found.faults[:] = [_with_others(fault, others) for fault in found.faults]
+        found.warnings[:] = [_with_others(warning, others) for warning in found.warnings]
     return Case(draft.arguments, judged, provider, capabilities)
 
 
-def _with_others(fault: Fault, others: Mapping[str, Review]) -> Fault:
-    """Where this provider would lose a field or has no such route, one that would do is named."""
+def _with_others(fault: Fault, others: Mapping[str, Verdict]) -> Fault:
+    """Where this provider would lose a field or has no such route, those that would do are
+    named."""
     if fault.rule not in OF_THE_PROVIDER:
         return fault
-    able = [
-        f'provider "{name}"'
-        for name, other in others.items()
-        if (fault.field, fault.rule) not in {(f.field, f.rule) for f in other.verdict.faults}
-    ]
+    able = [f'provider "{name}"' for name, other in others.items() if _is_able(other, fault)]
     return replace(fault, use=" or ".join(part for part in (*able, fault.use) if part))
+
+
+def _is_able(other: Verdict, fault: Fault) -> bool:
+    same = any((w.field, w.rule) == (fault.field, fault.rule) for w in other.warnings)
+    return not same and not any(f.rule in OF_THE_PROVIDER for f in other.faults)
 
 
 def _first_shot(arguments: SubmitArguments) -> str:

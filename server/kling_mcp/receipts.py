@@ -14,7 +14,7 @@ from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 __all__ = ["dry_run_receipt", "receipt"]
 
 
-def receipt(case: Case, record: Record, *, repeated: bool) -> Receipt:
+def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Receipt:
     """The receipt of a task: new, or (`repeated`) one that was made before."""
     answer = _outline(case)
     answer.task_id = record.handle
@@ -23,16 +23,27 @@ def receipt(case: Case, record: Record, *, repeated: bool) -> Receipt:
     if repeated:
         answer.sent = []
         answer.not_sent = []
-    answer.next = f"kling_wait_for_tasks with task_ids [{record.handle}], then kling_save_video."
+    then = "the video is saved when it is done" if saves else "then kling_save_video"
+    answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
+    if record.status == "queued":
+        answer.next = f"{QUEUED} {answer.next}"
     if repeated and record.status in ENDED:
         answer.next = (
-            f"kling_get_task with task_id {record.handle}; raise take for another version."
+            f'kling_get_task with task_id "{record.handle}"; raise take for another version.'
         )
     return answer
 
 
-def dry_run_receipt(case: Case) -> Receipt:
-    """What would be sent, pictures shortened, and everything that stands against it."""
+QUEUED = (
+    "No slot was free: it is kept on this computer and sent when one is, as long as a server runs."
+)
+
+
+def dry_run_receipt(case: Case, made: Record | None) -> Receipt:
+    """What would be sent, pictures shortened, and everything that stands against it.
+
+    `made` is the row of the very same request, when it was sent before.
+    """
     wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
     wire |= {picture.field: picture.wire() for picture in case.pictures}
     external = case.arguments.external_task_id or "<made from the ledger's row>"
@@ -44,6 +55,11 @@ def dry_run_receipt(case: Case) -> Receipt:
         "body": JsonBody(case.body(wire, external)).preview(),
     }
     answer.next = "Correct the faults, then submit." if answer.faults else "Submit without dry_run."
+    if made is not None and not answer.faults:
+        answer.next = (
+            f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
+            "returns that one and costs nothing; raise take for another version."
+        )
     return answer
 
 
@@ -52,7 +68,10 @@ def _outline(case: Case) -> Receipt:
     sent = [] if review.verdict.faults else list(case.body(_names(case), "external_task_id"))
     choices = SpendingChoices.model_fields
     fields = [name for name in type(arguments).model_fields if name not in choices]
-    not_sent = [name for name in fields if arguments.gives(name) and name not in sent]
+    given = arguments.model_fields_set
+    not_sent = [
+        name for name in fields if name in given and arguments.gives(name) and name not in sent
+    ]
     return Receipt(
         provider=case.provider.name,
         model_name=review.model_name,

@@ -10,24 +10,27 @@ from kling_mcp.body import JsonBody
 from kling_mcp.cases import Case, judge
 from kling_mcp.clients import Clients
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
-from kling_mcp.ledger import Ledger
+from kling_mcp.ledger import Ledger, Wish
 from kling_mcp.receipts import dry_run_receipt, receipt
 from kling_mcp.sending import Sender
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.errors import ImageRejected, InvalidRequest, ProviderError, SpendCapReached
+from kling_tools.errors import ImageRejected, InvalidRequest, RequestRefused, SpendCapReached
+from kling_tools.faults import Fault
 from kling_tools.results import Receipt
-from kling_tools.service import SubmitArguments
+from kling_tools.service import Confirm, SubmitArguments
 
 __all__ = ["Caps", "Submission"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The most units that one video and the videos of 24 hours may cost; None means no cap."""
+    """The most units that one video and the videos of 24 hours may cost, and above how many the
+    person is asked; None means no cap."""
 
     per_task: float | None = None
     per_day: float | None = None
+    confirm_above: float | None = None
 
 
 class Submission:
@@ -37,17 +40,22 @@ class Submission:
         self,
         clients: Clients,
         ledger: Ledger,
+        sender: Sender,
         capabilities: Capabilities,
         pictures: PicturePolicy,
         caps: Caps,
+        *,
+        saves: bool,
     ) -> None:
         self._clients = clients
         self._capabilities = capabilities
         self._policy = pictures
         self._caps = caps
-        self._sender = Sender(ledger)
+        self._ledger = ledger
+        self._sender = sender
+        self._saves = saves
 
-    async def submit(self, draft: Draft[SubmitArguments]) -> Receipt:
+    async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send a request, or find that it was sent before, or (dry run) only judge it.
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
@@ -57,22 +65,25 @@ class Submission:
         async with self._with_pictures(judged) as case:
             faults = case.review.verdict.faults
             if case.arguments.dry_run:
-                return dry_run_receipt(case)
+                return await self._dry_run(case)
             if faults:
                 raise InvalidRequest(faults) if rules_broken else ImageRejected(faults)
-            self._check_price(case)
+            wish = case.wish()
+            if self._has_a_say_in_price(case) and not await self._is_made(wish):
+                self._check_price(case)
+                await self._ask_the_person(case, confirm)
             wire = {picture.field: picture.wire() for picture in case.pictures}
             try:
                 record, new = await self._sender.send(
-                    case.wish(),
+                    wish,
                     await self._clients.get(case.provider.name),
                     lambda external_id: JsonBody(case.body(wire, external_id)),
                     self._caps.per_day,
                 )
-            except ProviderError as error:
+            except RequestRefused as error:
                 error.advice = " ".join([error.advice, *map(str, case.review.verdict.warnings)])
                 raise
-            return receipt(case, record, repeated=not new)
+            return receipt(case, record, repeated=not new, saves=self._saves)
 
     @asynccontextmanager
     async def _with_pictures(self, case: Case) -> AsyncIterator[Case]:
@@ -94,6 +105,54 @@ class Submission:
             for picture in pictures:
                 picture.close()
 
+    async def _dry_run(self, case: Case) -> Receipt:
+        """What a submit would do, caps and what was made before included; nothing is written."""
+        made = None
+        if not case.review.verdict.faults and self._ledger.path.exists():
+            made = await self._ledger.peek(case.wish())
+        if made is None or made.status == "failed":
+            made = None
+            try:
+                self._check_price(case)
+                if not case.review.verdict.faults:
+                    await self._ledger.check_day(case.wish(), self._caps.per_day)
+            except SpendCapReached as cap:
+                fault = Fault("max_units", "spend_cap", cap.message, cap.advice.rstrip("."))
+                case.review.verdict.faults.append(fault)
+        return dry_run_receipt(case, made)
+
+    def _has_a_say_in_price(self, case: Case) -> bool:
+        limits = (case.arguments.max_units, self._caps.per_task, self._caps.confirm_above)
+        return any(limit is not None for limit in limits)
+
+    async def _is_made(self, wish: Wish) -> bool:
+        """Whether the request is only found again, which costs nothing."""
+        made = await self._ledger.peek(wish)
+        return made is not None and made.status != "failed"
+
+    async def _ask_the_person(self, case: Case, confirm: Confirm) -> None:
+        above, price = self._caps.confirm_above, case.review.estimate
+        if above is None or (price.units is not None and price.units <= above):
+            return
+        what = " ".join(
+            part
+            for part in (
+                case.review.model_name,
+                case.review.mode or "",
+                f"{case.arguments.duration} s",
+                f"take {case.arguments.take}",
+            )
+            if part
+        )
+        question = f"Make this video at {case.provider.name} for {price}? ({what})"
+        setting = f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
+        agreed = await confirm(question, setting)
+        if not agreed:
+            raise SpendCapReached(
+                f"The person did not agree to {price}, which {setting} asks for.",
+                advice="Ask what they would like instead; dry_run shows prices.",
+            )
+
     def _check_price(self, case: Case) -> None:
         price = case.review.estimate
         caps = (
@@ -108,6 +167,6 @@ class Submission:
             if cap is None or (price.units is not None and price.units <= cap):
                 continue
             raise SpendCapReached(
-                f"This video costs {price}, {name} is {cap:g}.",
+                f"This video would cost {price}; {name} is {cap:g}.",
                 advice=f"Choose a shorter video, mode std or another model, or {way}.",
             )

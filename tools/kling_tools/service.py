@@ -13,9 +13,12 @@ from kling_tools.arguments import (
 from kling_tools.drafts import Draft
 from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
 
-__all__ = ["Report", "SubmitArguments", "VideoService"]
+__all__ = ["Confirm", "Report", "SubmitArguments", "VideoService"]
 
 SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
+
+Confirm = Callable[[str, str], Awaitable[bool]]
+"""Asks the person a question that the named setting makes necessary; whether they agree."""
 
 Report = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller of progress: done, total, and a sentence."""
@@ -24,7 +27,7 @@ Report = Callable[[float, float, str], Awaitable[None]]
 class VideoService(Protocol):
     """The five things an agent can ask for. Every method raises `KlingError` and its kin only."""
 
-    async def submit(self, draft: Draft[SubmitArguments]) -> Receipt:
+    async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request (or, with `dry_run`, only judge it); money is spent here alone."""
         ...
 

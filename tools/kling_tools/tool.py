@@ -16,9 +16,10 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
+from kling_tools.confirmation import AskFirst, confirm
 from kling_tools.drafts import Draft, read_draft
 from kling_tools.errors import KlingError
 from kling_tools.results import Answer
@@ -46,6 +47,10 @@ class Call:
     def report(self) -> Report:
         """Sends progress to a caller that asked for it, else does nothing."""
         return self._context.report_progress
+
+    async def confirm(self, question: str, setting: str) -> bool:
+        """Whether the person agrees; see `kling_tools.confirmation`."""
+        return await confirm(self._context, question, setting)
 
 
 Handler = Callable[[Draft[Any], Call], Awaitable[Answer]]
@@ -94,12 +99,14 @@ class KlingTool(Tool):
         arguments: dict[str, Any],
         context: Context[Any, Any],
         convert_result: bool = False,
-    ) -> CallToolResult:
+    ) -> CallToolResult | InputRequiredResult:
         """Answer one call. Errors that an agent can act on are answers, not exceptions."""
         try:
             answer = await self.handler(read_draft(self.arguments, arguments), Call(context))
         except KlingError as error:
             return error_answer(error)
+        except AskFirst as question:
+            return question.result
         except MCPError:
             raise
         except Exception:
