@@ -58,7 +58,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from kling_mcp import demo
+    from kling_mcp import demo, tasks_command
     from kling_mcp.sandbox import command as sandbox
 
     parser = argparse.ArgumentParser(
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, module, text in (
         ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
+        ("tasks", tasks_command, "show what was made, when, what it cost and where it is"),
         ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -235,7 +235,7 @@ async def _call(
 def _price(task: dict[str, Any]) -> str:
     if "estimate_units" not in task:
         return "unknown"
-    usd = f" ({task['estimate_usd']:.2f} USD at list price)" if "estimate_usd" in task else ""
+    usd = f" ({task['estimate_usd']:.2f} USD list price)" if "estimate_usd" in task else ""
     paid = "; the sandbox charges nothing" if task["provider"] == SANDBOX else ""
     return f"{task['estimate_units']:g} units{usd}{paid}"
 

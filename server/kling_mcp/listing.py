@@ -19,9 +19,9 @@ __all__ = ["Listing"]
 class Listing:
     """Makes one page from both sources.
 
-    A page holds that page of the ledger and, from the same page of each provider's own list, the
-    tasks that the ledger does not know. So every task is on exactly one page, although providers
-    tell neither order nor total.
+    A page holds that page of the ledger, brought up to date from each provider's own list, and
+    from the same page of that list the tasks that the ledger does not know. So every task is on
+    exactly one page, although providers tell neither order nor total.
     """
 
     def __init__(self, clients: Clients, ledger: Ledger) -> None:
@@ -34,6 +34,7 @@ class Listing:
         Raises NotConfigured for a provider without a key.
         """
         viewer = Viewer(self._clients, now)
+        others, more, notes = await self._elsewhere(query, viewer)
         rows = await self._ledger.page(
             limit=query.page_size + 1,
             offset=(query.page - 1) * query.page_size,
@@ -42,7 +43,6 @@ class Listing:
             provider=query.provider,
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
-        others, more, notes = await self._elsewhere(query, viewer)
         if any(self._clients.embedded(name) for name in self._clients.names):
             notes.append(SANDBOX_NOTE)
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
@@ -57,12 +57,14 @@ class Listing:
         self, query: ListTasksArguments, viewer: Viewer
     ) -> tuple[list[tuple[float, TaskView]], bool, list[str]]:
         found: list[tuple[float, TaskView]] = []
-        more, notes = False, []
+        more = False
+        notes: list[str] = []
+        silent: list[str] = []
         names = [query.provider] if query.provider else list(self._clients.names)
         for name in names:
             row = self._clients.configured(name).row
             if not row.lists:
-                notes.append(f"{name} has no list of its own: only tasks made here are shown.")
+                silent.append(name)
                 continue
             client = await self._clients.get(name)
             for product in (query.product,) if query.product else row.products:
@@ -73,9 +75,18 @@ class Listing:
                     break
                 more = more or len(tasks) == query.page_size
                 known = await self._ledger.known(name, [task.task_id for task in tasks])
+                for task in tasks:
+                    if row_id := known.get(task.task_id):
+                        await self._ledger.record(row_id, task)
                 found.extend(
                     (task.created_at or 0.0, viewer.listed_foreign(task, name))
                     for task in tasks
                     if task.task_id not in known and query.status in ("", task.status)
                 )
+        if silent:
+            has, its = ("has", "its") if len(silent) == 1 else ("have", "their")
+            notes.append(
+                f"{', '.join(silent)} {has} no list of {its} own: only tasks made here are shown, "
+                "in the state last seen."
+            )
         return found, more, notes

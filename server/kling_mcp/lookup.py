@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from kling_mcp.client import KlingClient
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.tasks import Task
 from kling_tools.capabilities import Product
-from kling_tools.errors import KlingError, NotConfigured, ProviderDown, TaskNotFound
+from kling_tools.errors import KlingError, NotConfigured, TaskNotFound
 
 __all__ = ["Found", "Lookup"]
 
@@ -35,7 +34,8 @@ class Lookup:
     async def find(self, any_id: str, *, fresh: bool = False) -> Found:
         """The task with this id or external id, now.
 
-        An ended task is not asked for again unless `fresh` is wanted: its URL may have expired.
+        An ended task is not asked for again unless `fresh` is wanted (its URL may have expired),
+        and one that has no id at the provider yet cannot be.
         Raises TaskNotFound when no configured provider knows it, NotConfigured when the provider
         that made it is not configured any more, and other ProviderErrors.
         """
@@ -51,28 +51,10 @@ class Lookup:
                 f"This task was made at {record.base_url}; {record.provider} is set to {now_at}.",
                 advice=f"Set {record.provider.upper()}_BASE_URL back to ask for it.",
             )
-        try:
-            task = await self._ask(client, record)
-        except TaskNotFound as error:
-            if record.status == "unknown":
-                error.advice = (
-                    "The create may never have arrived. Send the very same request again: it is "
-                    "looked up first and not paid twice."
-                )
-            raise
+        if record.task_id is None:
+            return Found(record.provider, record)
+        task = await client.task(record.product, record.task_id)
         return Found(record.provider, await self._ledger.record(record.id, task))
-
-    async def _ask(self, client: KlingClient, record: Record) -> Task:
-        if record.task_id is None and client.row.external_ids == "none":
-            raise ProviderDown(
-                f"The answer to this create was lost, and {client.row.name} cannot be asked for it "
-                "by our id.",
-                provider=client.row.name,
-                charged="unknown",
-                advice="Look at the provider's console or bill; raise take to make (and pay) the "
-                "video anew.",
-            )
-        return await client.task(record.product, record.handle)
 
     async def _foreign(self, task_id: str) -> Found:
         """A task that was made elsewhere: every provider and route is asked at once."""

@@ -46,7 +46,7 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
     """
     capabilities = read_capabilities(settings.capabilities)
     providers = configured_providers(settings)
-    tools = _toolset(providers, capabilities)
+    tools = _toolset(providers, capabilities, saves=settings.save)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
@@ -70,7 +70,9 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
     return server
 
 
-def _toolset(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[KlingTool]:
+def _toolset(
+    providers: Mapping[str, Configured], capabilities: Capabilities, *, saves: bool
+) -> list[KlingTool]:
     """The tools of these providers; the models named are those of the default one first."""
     rows = [provider.row for provider in providers.values()]
 
@@ -87,6 +89,7 @@ def _toolset(providers: Mapping[str, Configured], capabilities: Capabilities) ->
         list(providers),
         image_models=models("image2video"),
         multi_image_models=models("omni-video", "multi-image2video"),
+        saves=saves,
     )
 
 

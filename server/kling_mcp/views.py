@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Record
@@ -11,18 +12,26 @@ from kling_mcp.tasks import Task, Video
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
 
-__all__ = ["Viewer"]
+__all__ = ["AFTER_FAILURE", "Viewer"]
+
+KEPT_S = 30 * 86_400
+"""Seconds that Kling keeps a result."""
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
 
 AFTER_FAILURE = (
-    "Kling says that failed tasks are not charged. Change the prompt or the picture and submit "
-    "again."
+    "Failed tasks are said not to be charged. Change the prompt or the picture and submit again."
 )
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
 LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
+LOST_FOR_GOOD = (
+    "Sent, answer lost, and this provider cannot be asked for it: look at its console or bill. "
+    "Raise take to make (and pay) it anew."
+)
+WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
+NEVER_MADE = "It was never made and cost nothing. Mend what it names and submit again."
 STRANGE = "The provider uses a word for its state that is not known here; look again later."
 
 
@@ -46,15 +55,40 @@ class Viewer:
             path=record.path,
         )
         if record.status == "failed" and record.task_id is None:
-            view.next = f"It was never made: {quote_provider(record.message)}"
+            view.provider_message = quote_provider(record.message) or None
+            view.next = NEVER_MADE
         elif record.status == "failed":
             view.provider_message = quote_provider(record.message) or None
             view.next = AFTER_FAILURE
         elif record.status == "unknown":
-            view.next = LOST if record.task_id is None else STRANGE
-        elif record.status == "succeed" and record.path is None:
-            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+            view.next = STRANGE if record.task_id else self._about_the_lost(record)
+        elif record.status == "queued":
+            view.next = WAITING
+        elif record.status == "succeed":
+            view.next = self._about_the_file(record)
         return view
+
+    def _about_the_lost(self, record: Record) -> str:
+        known = record.provider in self._clients.names
+        asks = known and self._clients.configured(record.provider).row.external_ids != "none"
+        return LOST if asks else LOST_FOR_GOOD
+
+    def _about_the_file(self, record: Record) -> str | None:
+        """Where a finished video still is, when that is not plain."""
+        here = record.path is not None and Path(record.path).exists()
+        if here:
+            return None
+        expired = self._now - record.updated_at > KEPT_S
+        if expired:
+            lost = f" and its file {record.path} is not there any more" if record.path else ""
+            return f"The provider has deleted it after 30 days{lost}."
+        if self._clients.embedded(record.provider):
+            return NOT_SAVED_IN_SANDBOX
+        return (
+            f"Its file {record.path} was moved or deleted. {NOT_SAVED}"
+            if record.path
+            else NOT_SAVED
+        )
 
     def foreign(self, task: Task, provider: str) -> TaskView:
         """A task that this ledger does not know, as the provider tells of it."""

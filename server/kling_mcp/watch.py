@@ -31,13 +31,16 @@ class Watch:
         self._views[task_id] = view
 
     def missing(self, task_id: str, error: KlingError) -> None:
-        """The provider does not know the task: no further look."""
+        """No further look mends it: the provider does not know the task, or cannot be asked."""
         self._missing.add(task_id)
-        self._views[task_id] = TaskView(task_id=task_id, status="unknown", next=str(error))
+        before = self._views.get(task_id) or TaskView(task_id=task_id, status="unknown")
+        self._views[task_id] = before.model_copy(update={"error": error.kind, "next": str(error)})
 
-    def delayed(self, task_id: str, error: KlingError) -> None:
-        """The provider could not be asked: the last state stands, with the reason."""
-        view = self._views.get(task_id) or TaskView(task_id=task_id, status="unknown")
+    def delayed(self, task_id: str, known: TaskView | None, error: KlingError) -> None:
+        """The provider could not be asked: the last state stands, with the reason. `known` is
+        that of the ledger, if it has the task."""
+        seen = self._views.get(task_id) or known
+        view = seen or TaskView(task_id=task_id, status="unknown")
         self._views[task_id] = view.model_copy(update={"next": str(error)})
 
     def sentence(self) -> str:
@@ -45,6 +48,11 @@ class Watch:
         over = len(self._ids) - len(self.open)
         words = [f"{i} {self._views[i].status}" for i in self.open[:NAMED] if i in self._views]
         return f"{over} of {len(self._ids)} done" + (f", {', '.join(words)}" if words else "")
+
+    @property
+    def nothing_else(self) -> bool:
+        """Whether there is no task at all that can be told of."""
+        return self._missing == set(self._ids)
 
     def result(self) -> WaitResult:
         """Every task as last seen."""

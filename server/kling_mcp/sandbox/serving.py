@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -15,7 +16,8 @@ __all__ = ["BreakableProtocol", "bound_socket", "server_of"]
 
 
 class BreakableProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with one more rule: `ConnectionDropped` closes the socket.
+    """uvicorn's HTTP/1.1 with two more rules: `ConnectionDropped` closes the socket, and a client
+    that goes away in the middle of its request is no error.
 
     uvicorn itself would answer 500, or log a traceback where the answer has begun. What was sent
     before reaches the client; where nothing was, the connection is reset.
@@ -31,6 +33,8 @@ def _breaking(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
+        except ClientDisconnect:
+            return
         except ConnectionDropped as dropped:
             if dropped.answered:
                 transport.close()
