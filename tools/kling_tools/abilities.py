@@ -61,6 +61,8 @@ WITHOUT: dict[Feature, str] = {
     "camera_control": "no camera_control: describe the camera move in the prompt",
     "cfg_scale": "no cfg_scale",
     "multi_shot_tail": "either multi_shot or image_tail",
+    "image_tail_alone": "image, the first frame, as well",
+    "sound": '"off"',
 }
 """What to do instead where no living model has the feature."""
 
@@ -188,7 +190,7 @@ def _instead(
             ways.append(_in_words(sure, row))
         elif not capabilities.models[name].retired:
             ways.append(f'model_name "{name}" {_in_words(sure, row)}'.rstrip())
-    return "; or ".join(ways) or WITHOUT.get(feature, "")
+    return "; or ".join(ways) or WITHOUT.get(feature, f"a request without {feature}")
 
 
 def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from annotated_types import MaxLen
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_tools.faults import Fault, Verdict
+from kling_tools.not_arguments import EXAMPLES, instead_of
 
 __all__ = ["Draft", "read_draft"]
 
@@ -37,7 +37,7 @@ MESSAGES: dict[str, str] = {
     "string_too_long": "at most {max_length} characters, this has {length}",
     "string_too_short": "must not be empty",
     "string_type": "must be text, not {kind}",
-    "string_pattern_mismatch": "{input} is not a number of seconds",
+    "string_pattern_mismatch": "{input} is not a whole number of seconds",
     "literal_error": "{input} is not one of its values",
     "bool_parsing": "must be true or false, not {input}",
     "bool_type": "must be true or false, not {kind}",
@@ -126,11 +126,19 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     }
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{_name(p)}" for p in detail["loc"])[1:]
     message = MESSAGES[kind].format_map(facts) if kind in MESSAGES else detail["msg"].lower()
+    if kind == "literal_error":
+        facts["expected"] = str(facts["expected"]).removeprefix("'', ")
     use = ADVICE.get(kind, "").format_map(facts)
-    if kind == "extra_forbidden" and len(detail["loc"]) == 1:
-        near = get_close_matches(path, names, n=1, cutoff=0.6)
-        use = near[0] if near else ""
+    if kind == "extra_forbidden":
+        use = instead_of(path, names)
+    elif kind in ("missing", "model_type", "int_type"):
+        use = EXAMPLES.get(_last(path), use)
     return Fault(path, kind, f"{message}.", use)
+
+
+def _last(path: str) -> str:
+    """The last name in a path: `multi_prompt[0]` and `multi_prompt` are both `multi_prompt`."""
+    return path.rpartition(".")[2].partition("[")[0]
 
 
 def _name(part: str) -> str:

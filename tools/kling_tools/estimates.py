@@ -6,20 +6,31 @@ from dataclasses import dataclass
 
 from kling_tools.capabilities import Capabilities, PriceRow, Product
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "price_text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cost in units and in US dollars at list price; both None when the price is not known."""
+    """Cost in units and in US dollars at Kling's list price.
+
+    Units are None when the price is not known, dollars also where a reseller sets its own.
+    """
 
     units: float | None
     usd: float | None
 
     def __str__(self) -> str:
-        if self.units is None:
-            return "price unknown"
-        return f"about {self.units:g} units ({self.usd:.2f} USD list price)"
+        return price_text(self.units, self.usd)
+
+
+def price_text(units: float | None, usd: float | None) -> str:
+    """A price in words: `about 1.5 units (0.21 USD list price)`."""
+    if units is None:
+        return "an unknown price"
+    amount = f"about {units:g} unit{'' if units == 1 else 's'}"
+    if usd is None:
+        return f"{amount} by Kling's own rates (this reseller bills differently)"
+    return f"{amount} ({usd:.2f} USD list price)"
 
 
 def estimate(

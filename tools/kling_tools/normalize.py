@@ -52,6 +52,8 @@ def duration(value: Any) -> Any:
     """5, 5.0, "5" and "5s" become "5": Kling takes seconds as text and refuses a number."""
     if isinstance(value, bool):
         return value
+    if isinstance(value, float) and not value.is_integer():
+        return str(value)
     match = (
         _DURATION.fullmatch(str(value).strip()) if isinstance(value, int | float | str) else None
     )

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from kling_tools.estimates import price_text
+
 __all__ = [
     "Answer",
     "Receipt",
@@ -83,7 +85,7 @@ class TaskView(Answer):
     units: float | None = None
     path: str | None = None
     provider_message: str | None = None
-    charged: str | None = None
+    error: str | None = None
     next: str | None = None
 
     def text(self) -> str:
@@ -94,9 +96,13 @@ class TaskView(Answer):
         where = [self.provider or "", "sandbox" if self.sandbox else ""]
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
-        facts = [f"{v.duration_s or '?'} s video {v.url}" for v in self.videos]
+        facts = [
+            f"{v.duration_s or '?'} s video" + ("" if self.path else f" {v.url}")
+            for v in self.videos
+        ]
         if self.units is not None:
-            facts.append(f"cost {self.units:g} units")
+            verb = "would have cost" if self.sandbox else "cost"
+            facts.append(f"{verb} {self.units:g} unit{'' if self.units == 1 else 's'}")
         if self.path:
             facts.append(f"saved at {self.path}")
         if self.provider_message:
@@ -140,11 +146,7 @@ class Receipt(Answer):
     def text(self) -> str:
         """The receipt in one line."""
         what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
-        price = (
-            "price unknown"
-            if self.estimate_units is None
-            else f"about {self.estimate_units:g} units ({self.estimate_usd:.2f} USD list price)"
-        )
+        price = price_text(self.estimate_units, self.estimate_usd)
         if self.request is not None:
             head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:

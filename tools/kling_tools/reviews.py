@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_tools.abilities import apply_abilities, wire_mode
 from kling_tools.capabilities import Capabilities, Product
@@ -16,6 +16,13 @@ from kling_tools.rules import apply_rules
 from kling_tools.terms import ProviderTerms
 
 __all__ = ["Review", "review"]
+
+
+NO_ROUTE = {
+    "image2video": "makes no video of one picture",
+    "omni-video": "makes no video of several pictures",
+    "multi-image2video": "makes no video of several pictures",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,10 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     request = draft.arguments
     verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
     product, model_name = _route(draft, capabilities, terms, verdict)
-    verdict.extend(apply_rules(draft))
+    rules = apply_rules(draft)
+    if terms.prompt_optional:
+        rules = _without_prompt(rules)
+    verdict.extend(rules)
     verdict.extend(apply_checks(draft))
     verdict.extend(apply_abilities(draft, model_name, product, capabilities))
     verdict.extend(_terms(draft, product, terms))
@@ -52,7 +62,19 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
         sound=request.sound,
         voice=request.gives("voice_list"),
     )
+    if not terms.list_price:
+        price = replace(price, usd=None)
     return Review(request, product, model_name, mode, price, verdict)
+
+
+def _without_prompt(rules: Verdict) -> Verdict:
+    """The verdict where a picture alone is taken: a missing prompt is only worth a word."""
+    missing = [fault for fault in rules.faults if fault.rule == "prompt_required"]
+    kept = [fault for fault in rules.faults if fault.rule != "prompt_required"]
+    told = [
+        replace(fault, message="none is given: the model decides what moves.") for fault in missing
+    ]
+    return Verdict(kept, [*rules.warnings, *told])
 
 
 def _route(
@@ -71,7 +93,7 @@ def _route(
     if not served:
         product = request.products[0]
         verdict.faults.append(
-            Fault("provider", "product_of_provider", f"{terms.name} has no {product} route.")
+            Fault("provider", "product_of_provider", f"{terms.name} {NO_ROUTE[product]}.")
         )
         return product, request.model_name
     if not request.model_name:
@@ -79,7 +101,7 @@ def _route(
         return product, terms.default_models.get(product, "")
     model = capabilities.models.get(request.model_name)
     if model is None:
-        return served[-1], request.model_name
+        return served[0], request.model_name
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
         names = capabilities.models_of(served)

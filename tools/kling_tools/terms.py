@@ -18,7 +18,8 @@ class ProviderTerms:
     product in the order of preference; `loses` maps fields that it would drop in silence to the
     reason; `documented_lengths` maps text fields to the characters that its own pages name (above
     is a warning: Kling itself takes 2,500); `least_images` the fewest pictures of a list;
-    `list_price` whether Kling's list prices apply.
+    `prompt_optional` when its pages show a picture alone; `list_price` whether Kling's prices in
+    dollars apply.
     """
 
     name: str
@@ -27,4 +28,5 @@ class ProviderTerms:
     loses: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
     documented_lengths: Mapping[str, int] = field(default_factory=dict)
     least_images: int = 1
+    prompt_optional: bool = False
     list_price: bool = True

@@ -30,14 +30,16 @@ Makes videos with Kling AI from pictures. Only kling_image_to_video and kling_mu
 cost money; each answer names the price, and dry_run shows it without sending.
 1. Submit: kling_image_to_video with image and prompt. It returns a task_id at once.
 2. Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until done.
-3. Save: kling_save_video writes the MP4. Links expire after 30 days.
+3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
+kling_save_video writes it to a place of your choice. Links expire after 30 days.
 Repeating a request returns the same video and is not paid again; raise take for another version.
-A task that runs at Kling cannot be cancelled."""
+queued means kept here until a slot is free. A task that runs at Kling cannot be cancelled."""
 
 SPENDS = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
 READS = ToolAnnotations(read_only_hint=True)
+SAVES_WHAT_IT_SEES = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 WRITES_A_FILE = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
@@ -57,7 +59,7 @@ def _read(draft: Draft[ReadingT], *missing: str) -> ReadingT:
 
 
 async def _submit(draft: Draft[Any], call: Call) -> Receipt:
-    return await call.service.submit(draft)
+    return await call.service.submit(draft, call.confirm)
 
 
 async def _get_task(draft: Draft[GetTaskArguments], call: Call) -> TaskView:
@@ -87,11 +89,14 @@ def build_toolset(
     *,
     image_models: Sequence[str],
     multi_image_models: Sequence[str],
+    saves: bool = False,
 ) -> list[KlingTool]:
     """The tools for these providers; the first of each list of models is the default.
 
-    `provider` is published only when there is a choice.
+    `provider` is published only when there is a choice. `saves` says that a look at a finished
+    task also writes its video to disk, so that looking is not only reading.
     """
+    looks = SAVES_WHAT_IT_SEES if saves else READS
     without = () if len(providers) > 1 else ("provider",)
     choice = {"provider": {"enum": list(providers)}}
     return [
@@ -99,8 +104,8 @@ def build_toolset(
             _submit,
             name="kling_image_to_video",
             title="Kling: picture to video",
-            description="""Animate a picture (costs money). Returns task_id and price at once; the
-                video takes minutes: kling_wait_for_tasks, then kling_save_video.""",
+            description="""Animate a picture (costs money); its ratio is the video's. Returns
+                task_id and price at once; a video takes minutes: kling_wait_for_tasks.""",
             arguments=ImageToVideoArguments,
             answer=Receipt,
             annotations=SPENDS,
@@ -143,7 +148,7 @@ def build_toolset(
             description="One task now, by task_id or external_task_id.",
             arguments=GetTaskArguments,
             answer=TaskView,
-            annotations=READS,
+            annotations=looks,
             input_schema=arguments_schema(GetTaskArguments),
             answer_fields=("task_id", "status", "videos", "units", "path", "provider_message"),
             answer_required=("task_id", "status"),
@@ -168,7 +173,7 @@ def build_toolset(
                 done is false.""",
             arguments=WaitForTasksArguments,
             answer=WaitResult,
-            annotations=READS,
+            annotations=looks,
             input_schema=arguments_schema(WaitForTasksArguments, required=("task_ids",)),
             answer_fields=("done", "tasks"),
             answer_required=("done", "tasks"),
@@ -205,5 +210,8 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 
 
 def _models(names: Sequence[str]) -> dict[str, str]:
+    """What is said of the models: nothing where no configured provider makes such a video."""
+    if not names:
+        return {}
     default, *others = names
-    return {"description": f"Default {default}; {', '.join(others)}, or any other."}
+    return {"description": f"Default {default}; {', '.join([*others, 'or any other'])}."}
