@@ -35,6 +35,7 @@ def sandbox_settings(folder: Path, **more: Any) -> Settings:
             "image_roots": (folder,),
             "sandbox_queue_s": 0,
             "sandbox_render_s": 0,
+            "save": False,
             **more,
         }
     )

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.body import CHUNK_BYTES, JsonBody, SourceChanged, StreamedBase64, size_text
+from kling_mcp.body import (
+    CHUNK_BYTES,
+    WRITE_BYTES,
+    JsonBody,
+    SourceChanged,
+    StreamedBase64,
+    size_text,
+)
 from kling_tools.errors import ImageRejected
 
 
@@ -29,10 +36,10 @@ class Bytes:
 
 
 class Changing(Bytes):
-    """A source that is found changed from its second chunk on."""
+    """A source that is found changed from its third chunk on."""
 
     def read_at(self, offset, length):
-        if offset:
+        if offset > CHUNK_BYTES:
             raise SourceChanged("photo.png was changed while it was being read")
         return super().read_at(offset, length)
 
@@ -94,15 +101,33 @@ async def test_pictures_of_any_length_become_whole_base64(size):
 
 
 @pytest.mark.anyio
-async def test_no_piece_is_larger_than_192_kib_and_files_are_read_off_the_loop():
+async def test_no_piece_is_larger_than_256_kib_and_files_are_read_off_the_loop():
     source = Bytes(bytes(1_000_000))
     body = JsonBody({"image": StreamedBase64(source, "photo.png")})
 
     pieces = [len(piece) async for piece in body]
 
-    assert max(pieces) == 192 * 1024
+    assert 192 * 1024 <= max(pieces) <= WRITE_BYTES == 256 * 1024
     assert max(source.lengths) == CHUNK_BYTES
     assert threading.get_ident() not in source.threads
+
+
+@pytest.mark.anyio
+async def test_small_pictures_and_the_text_between_them_go_out_in_one_piece():
+    pictures = [{"image": streamed(bytes([number]) * 40_000)} for number in range(4)]
+    body = JsonBody({"model_name": "kling-v1-6", "image_list": pictures, "prompt": "waves"})
+
+    pieces = [piece async for piece in body]
+
+    assert [len(piece) for piece in pieces] == [body.content_length]
+    assert [len(item["image"]) for item in json.loads(pieces[0])["image_list"]] == [53_336] * 4
+
+
+@pytest.mark.anyio
+async def test_a_body_of_a_long_text_goes_out_though_it_is_more_than_a_piece():
+    body = JsonBody({"prompt": "x" * WRITE_BYTES, "image": streamed(b"abc")})
+
+    assert len(await joined(body)) == body.content_length
 
 
 @pytest.mark.anyio

@@ -18,7 +18,10 @@ from kling_mcp.settings import Settings, environment_name
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
-SECRETS = ("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY")
+SECRETS = (
+    *("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "COMETAPI_API_KEY"),
+    *("ANYFAST_API_KEY", "POWERTOKENS_API_KEY", "NEWAPI_API_KEY"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,23 @@ def test_keys_are_no_options_where_others_could_read_them(
     assert "a-secret" not in error
 
 
+@pytest.mark.parametrize("command", ["demo", "sandbox"])
+@pytest.mark.parametrize("option", ["--home", "--provider", "--sandbox-faults"])
+def test_an_option_that_a_command_would_ignore_is_refused_before_it(
+    command: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[argparse.Namespace] = []
+    for module in (demo, sandbox_command):
+        monkeypatch.setattr(module, "run_from", started.append)
+
+    with pytest.raises(SystemExit) as end:
+        cli.main([option, "x", command])
+
+    assert end.value.code == 2
+    assert f"{option} is for the server: set KLING_MCP_" in capsys.readouterr().err
+    assert started == []
+
+
 def test_an_option_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(["--nonsense"])
@@ -101,20 +121,25 @@ def test_an_option_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixtur
 
 
 def test_a_bad_setting_is_one_line_and_exit_code_1() -> None:
-    done = run("--kling-base-url", "nowhere", "--log-level", "loud")
+    done = run("--sandbox-queue-s", "soon", "--log-level", "loud")
 
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("kling-mcp: Settings that cannot be used: KLING_BASE_URL: ")
-    assert "KLING_MCP_LOG_LEVEL" in done.stderr
+    assert done.stderr.startswith("kling-mcp: Settings that cannot be used: KLING_MCP_")
+    assert "KLING_MCP_SANDBOX_QUEUE_S: " in done.stderr
+    assert "KLING_MCP_LOG_LEVEL: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["--provider", "kling"], {}, "there is no key for it"),
+        (["--provider", "kling"], {}, "KLING_MCP_PROVIDER is kling, and KLING_API_KEY is not set"),
+        (["--provider", "klng"], {}, "KLING_MCP_PROVIDER is klng, which is not a provider"),
+        (["--kling-base-url", "nowhere"], {}, "KLING_BASE_URL is not an http(s) URL"),
+        ([], {"NEWAPI_API_KEY": "k"}, "the base URL of the gateway is not"),
+        (["--providers", "rows.json"], {}, "KLING_MCP_PROVIDERS names rows.json"),
         ([], {"KLING_ACCESS_KEY": "half"}, "KLING_SECRET_KEY is missing"),
         (["--capabilities", "rows.json"], {}, "KLING_MCP_CAPABILITIES names rows.json"),
         (["--sandbox-faults", "meteor"], {}, "no such fault"),

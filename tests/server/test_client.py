@@ -15,7 +15,7 @@ from kling_mcp import client as client_module
 from kling_mcp.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.body import JsonBody, SourceChanged, StreamedBase64
 from kling_mcp.client import KlingClient
-from kling_mcp.providers import PROVIDERS
+from kling_mcp.providers import PROVIDERS, SANDBOX
 from kling_mcp.transport import Connection
 from kling_mcp.videos.stream import VideoStream
 from kling_tools.errors import (
@@ -33,6 +33,7 @@ from kling_tools.errors import (
 
 pytestmark = pytest.mark.anyio
 
+GATEWAYS = tuple(name for name in PROVIDERS if name not in ("kling", SANDBOX))
 BASE = "https://kling.example"
 KEY = "key-of-a-test"
 SUBMITTED = {"code": 0, "data": {"task_id": "t-1", "task_status": "submitted"}}
@@ -87,13 +88,14 @@ async def client_of(
     *,
     credentials: Credentials | None = None,
     loopback: bool = False,
+    provider: str = "kling",
 ) -> AsyncIterator[KlingClient]:
     async with (
         httpx.AsyncClient(base_url=BASE, transport=transport) as api,
         httpx.AsyncClient(transport=transport) as files,
     ):
         connection = Connection(api, files, credentials or ApiKey(KEY), loopback)
-        yield KlingClient(PROVIDERS["kling"], connection)
+        yield KlingClient(PROVIDERS[provider], connection)
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +117,66 @@ async def test_a_create_is_one_post_of_its_json_with_its_length() -> None:
     assert "Transfer-Encoding" not in request.headers
     assert json.loads(wire.bodies[0]) == {"model_name": "kling-v2-6", "duration": "5"}
     assert (task.task_id, task.status) == ("t-1", "submitted")
+
+
+@pytest.mark.parametrize("provider", GATEWAYS)
+async def test_a_gateway_is_asked_below_its_own_prefix_and_read_in_its_shape(
+    provider: str,
+) -> None:
+    receipt = {"id": "task_aBc", "object": "video", "status": "queued", "progress": 0}
+    wrapper = {"task_id": "task_aBc", "status": "IN_PROGRESS", "progress": "30%"}
+    wire = Wire(answer(**receipt), answer(code="success", data=wrapper))
+    async with client_of(wire, provider=provider) as client:
+        made = await client.create("image2video", BODY)
+        seen = await client.task("image2video", made.task_id)
+
+    assert (made.task_id, made.status) == ("task_aBc", "submitted")
+    assert (seen.task_id, seen.status) == ("task_aBc", "processing")
+    assert [str(request.url) for request in wire.requests] == [
+        f"{BASE}/kling/v1/videos/image2video",
+        f"{BASE}/kling/v1/videos/image2video/task_aBc",
+    ]
+    assert {request.headers["Authorization"] for request in wire.requests} == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("provider", GATEWAYS)
+@pytest.mark.parametrize(
+    ("failure", "error", "charged"),
+    [
+        (
+            lambda _: httpx.Response(200, html="<h1>Sign in at 10.0.0.7</h1>"),
+            ProviderDown,
+            "unknown",
+        ),
+        (lambda _: httpx.Response(200), ProviderDown, "unknown"),
+        (lambda _: httpx.Response(200, json={"error": {"message": "no"}}), ProviderDown, "unknown"),
+        (lambda _: httpx.Response(200, json={"code": "success"}), ProviderDown, "unknown"),
+        (lambda _: httpx.Response(200, json={"object": "video"}), ProviderDown, "unknown"),
+        (lambda _: httpx.Response(401, json={"error": {"message": "no"}}), AuthFailed, "no"),
+        (
+            lambda _: httpx.Response(503, json={"error": {"code": "model_not_found"}}),
+            RequestRefused,
+            "no",
+        ),
+        (
+            lambda _: httpx.Response(403, json={"code": "quota_not_enough", "data": None}),
+            PaymentRequired,
+            "no",
+        ),
+    ],
+)
+async def test_whatever_a_gateway_answers_a_create_it_is_one_error_with_what_is_known_of_the_money(
+    failure: Answering, error: type[ProviderError], charged: str, provider: str
+) -> None:
+    wire = Wire(failure)
+    async with client_of(wire, provider=provider) as client:
+        with pytest.raises(ProviderError) as raised:
+            await client.create("image2video", BODY)
+
+    assert type(raised.value) is error
+    assert (raised.value.charged, raised.value.provider) == (charged, provider)
+    assert "10.0.0.7" not in str(raised.value)
+    assert len(wire.requests) == 1
 
 
 async def test_a_task_is_asked_for_below_its_product() -> None:

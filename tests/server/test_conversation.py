@@ -368,3 +368,52 @@ async def test_a_video_is_not_saved_before_it_is_made(tmp_path: Path) -> None:
 async def test_the_instructions_say_that_it_is_the_sandbox(tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path)), mode="legacy") as client:
         assert "sandbox" in (client.instructions or "")
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_says_what_a_cap_would_refuse(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, max_units_per_day=1)
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "dry_run": True}
+    async with Client(build_server(settings)) as client:
+        daily = await ok(client, "kling_image_to_video", **wish)
+        own = await ok(client, "kling_image_to_video", **wish, max_units=0.5)
+
+    assert ["day's cap is 1" in fault["message"] for fault in daily["faults"]] == [True]
+    assert ["max_units is 0.5" in fault["message"] for fault in own["faults"]] == [True]
+    assert daily["next"] == "Correct the faults, then submit."
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_of_what_is_made_says_that_it_costs_nothing(
+    client: Client, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    made = await ok(client, "kling_image_to_video", **wish)
+
+    again = await ok(client, "kling_image_to_video", **wish, dry_run=True)
+
+    assert made["task_id"] in again["next"]
+    assert "costs nothing" in again["next"]
+
+
+@pytest.mark.anyio
+async def test_a_list_is_brought_up_to_date(client: Client, tmp_path: Path) -> None:
+    receipt = await ok(client, "kling_image_to_video", image=picture(tmp_path), prompt="Zoom")
+
+    done = await ok(client, "kling_list_tasks", status="succeed")
+
+    assert [task["task_id"] for task in done["tasks"]] == [receipt["task_id"]]
+
+
+@pytest.mark.anyio
+async def test_one_task_that_cannot_be_found_does_not_spoil_the_others(
+    client: Client, tmp_path: Path
+) -> None:
+    receipt = await ok(client, "kling_image_to_video", image=picture(tmp_path), prompt="Zoom")
+
+    waited = await ok(client, "kling_wait_for_tasks", task_ids=["nobody", receipt["task_id"]])
+
+    assert waited["done"] is True
+    lost, found = waited["tasks"]
+    assert lost["error"] == "task_not_found"
+    assert found["status"] == "succeed"

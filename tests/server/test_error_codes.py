@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kling_mcp.envelope import Answer, read_data
+from kling_mcp.answers import Answer, read_document
 from kling_mcp.error_codes import BY_HTTP_STATUS, CODES, UNREADABLE, WORDS, CodeRow, row_for
 from kling_tools.errors import (
     AuthFailed,
@@ -90,7 +90,7 @@ LIVE: tuple[tuple[int, int, str, type[ProviderError]], ...] = (
 def refusal(http_status: int, **envelope: object) -> ProviderError:
     body = json.dumps(envelope).encode()
     with pytest.raises(ProviderError) as raised:
-        read_data(Answer(http_status, body, provider="kling"))
+        read_document(Answer(http_status, body, provider="kling"))
     return raised.value
 
 
@@ -159,6 +159,9 @@ def test_words_do_not_overrule_a_code_that_says_enough() -> None:
     ("code", "http_status", "error", "charged"),
     [
         ("task_not_exist", 400, TaskNotFound, "no"),
+        ("insufficient_user_quota", 403, PaymentRequired, "no"),
+        ("quota_not_enough", 403, PaymentRequired, "no"),
+        ("model_not_found", 503, RequestRefused, "no"),
         ("invalid_request", 400, RequestRefused, "no"),
         ("1999", 200, RequestRefused, "no"),
         ("1999", 429, RateLimited, "no"),
@@ -203,7 +206,29 @@ def every_row() -> list[CodeRow]:
 
 
 @pytest.mark.parametrize("row", every_row(), ids=lambda row: row.message)
-def test_every_row_says_in_sentences_what_is_wrong_and_what_to_do(row: CodeRow) -> None:
-    assert row.message.endswith(".")
-    assert row.advice.endswith(".")
-    assert len(row.message) + len(row.advice) < 300
+@pytest.mark.parametrize("provider", ["kling", "powertokens"])
+def test_every_row_says_in_sentences_what_is_wrong_and_what_to_do(
+    provider: str, row: CodeRow
+) -> None:
+    message, advice = row.texts(provider)
+
+    assert message.endswith(".")
+    assert advice.endswith(".")
+    assert "{" not in message + advice
+    assert len(message) + len(advice) < 300
+
+
+@pytest.mark.parametrize("row", every_row(), ids=lambda row: row.message)
+def test_a_row_speaks_of_the_provider_that_answered(row: CodeRow) -> None:
+    for official in ("", "kling", "sandbox"):
+        assert row.texts(official) == row.texts("kling")
+    for text in row.texts("mygate"):
+        assert "Kling " not in text or "retired" in text
+        assert "KLING_" not in text
+    assert ("MYGATE_API_KEY" in row.texts("mygate")[1]) is ("KLING_API_KEY" in row.texts("")[1])
+
+
+def test_only_a_gateway_refuses_before_it_hands_on() -> None:
+    assert not any(row.at_the_door for row in CODES.values())
+    for row in every_row():
+        assert row.created == "no" or not row.at_the_door

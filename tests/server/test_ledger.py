@@ -17,8 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kling_mcp import ledger as ledger_module
-from kling_mcp.ledger import MIGRATIONS, Ledger, Record, Wish
+from kling_mcp.configuration import SANDBOX_URL
+from kling_mcp.ledger import Ledger, Record, Wish, database
+from kling_mcp.ledger.migrations import MIGRATIONS
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
@@ -52,6 +53,7 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
 def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: Any) -> Wish:
     given: dict[str, Any] = {
         "provider": "kling",
+        "base_url": "https://kling.example",
         "product": "image2video",
         "model_name": "kling-v2-6",
         "prompt": "waves",
@@ -94,6 +96,7 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
     assert record == Record(
         id=record.id,
         provider="kling",
+        base_url="https://kling.example",
         product="image2video",
         digest="d",
         take=1,
@@ -111,6 +114,13 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
         path=None,
         created_at=clock.now,
         updated_at=clock.now,
+        lease_owner="",
+        lease_until=0,
+        due_at=0,
+        tries=0,
+        ended_at=None,
+        bytes=None,
+        sha256=None,
     )
     assert record.handle == record.external_task_id
     (row,) = rows_on_disk(ledger)
@@ -128,9 +138,11 @@ async def test_the_same_wish_has_one_row(ledger: Ledger) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "other", [wish("e"), wish(take=2), wish(provider="sandbox")], ids=["digest", "take", "provider"]
+    "other",
+    [wish("e"), wish(take=2), wish(provider="sandbox"), wish(base_url="https://other.example")],
+    ids=["digest", "take", "provider", "base_url"],
 )
-async def test_another_request_take_or_provider_has_another_row(
+async def test_another_request_take_provider_or_base_url_has_another_row(
     other: Wish, ledger: Ledger
 ) -> None:
     first, _ = await ledger.reserve(wish())
@@ -226,12 +238,14 @@ async def test_a_task_that_turns_up_after_a_refusal_has_an_open_price(ledger: Le
 @pytest.mark.anyio
 async def test_where_a_video_lies_is_written_down(ledger: Ledger, tmp_path: Path) -> None:
     reserved, _ = await ledger.reserve(wish())
-    await ledger.saved(reserved.id, tmp_path / "waves.mp4")
+    written = await ledger.saved(reserved.id, tmp_path / "waves.mp4", 2048, "ab12")
 
     record = await ledger.find(reserved.id)
 
     assert record is not None
+    assert record == written
     assert record.path == str(tmp_path / "waves.mp4")
+    assert (record.bytes, record.sha256) == (2048, "ab12")
 
 
 @pytest.mark.anyio
@@ -305,12 +319,36 @@ async def test_the_external_id_of_a_refused_create_is_free_again(ledger: Ledger)
 
 
 @pytest.mark.anyio
-async def test_the_same_external_id_at_two_providers_is_no_clash(ledger: Ledger) -> None:
+@pytest.mark.parametrize("other", [{"provider": "sandbox"}, {"base_url": "https://other.example"}])
+async def test_the_same_external_id_at_two_providers_is_no_clash(
+    other: dict[str, str], ledger: Ledger
+) -> None:
     await ledger.reserve(wish(external_task_id="scene-1"))
 
-    _, new = await ledger.reserve(wish(external_task_id="scene-1", provider="sandbox"))
+    _, new = await ledger.reserve(wish(external_task_id="scene-1", **other))
 
     assert new
+
+
+@pytest.mark.anyio
+async def test_a_row_keeps_the_first_task_id_that_it_was_told(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    await ledger.record(reserved.id, submitted("t-1"))
+
+    record = await ledger.record(reserved.id, Task(task_id="upstream-9", status="processing"))
+
+    assert (record.task_id, record.status) == ("t-1", "processing")
+
+
+@pytest.mark.anyio
+async def test_those_of_a_provider_s_tasks_that_have_a_row_are_known(ledger: Ledger) -> None:
+    for digest, provider in (("a", "kling"), ("b", "kling"), ("c", "sandbox")):
+        reserved, _ = await ledger.reserve(wish(digest, provider=provider))
+        await ledger.record(reserved.id, submitted(f"t-{digest}"))
+
+    assert set(await ledger.known("kling", ["t-a", "t-c", "t-d"])) == {"t-a"}
+    assert set(await ledger.known("sandbox", ["t-a", "t-c"])) == {"t-c"}
+    assert await ledger.known("kling", []) == {}
 
 
 @pytest.mark.anyio
@@ -322,13 +360,13 @@ async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
         await ledger.reserve(wish("c", units=0.3), day_cap=5.0)
 
     assert "cap is 5 units; 5 were spent" in raised.value.message
-    assert "costs 0.3" in raised.value.message
+    assert "would cost 0.3" in raised.value.message
     assert len(rows_on_disk(ledger)) == 2
 
 
 @pytest.mark.anyio
 async def test_a_video_of_unknown_price_is_refused_under_a_cap_only(ledger: Ledger) -> None:
-    with pytest.raises(SpendCapReached, match="costs unknown"):
+    with pytest.raises(SpendCapReached, match="would cost an unknown number"):
         await ledger.reserve(wish(units=None), day_cap=1000)
 
     assert (await ledger.reserve(wish(units=None)))[1]
@@ -347,7 +385,7 @@ async def test_prices_that_add_up_to_the_cap_are_within_it(
 
 
 @pytest.mark.anyio
-async def test_the_cap_counts_24_hours_the_true_cost_and_one_provider(
+async def test_the_cap_counts_24_hours_the_true_cost_and_no_play_money(
     ledger: Ledger, clock: Clock
 ) -> None:
     await ledger.reserve(wish("old", units=9))
@@ -356,11 +394,25 @@ async def test_the_cap_counts_24_hours_the_true_cost_and_one_provider(
     await ledger.record(cheaper.id, Task(task_id="t-1", status="succeed", units=1))
     refused, _ = await ledger.reserve(wish("refused", units=9))
     await ledger.refused(refused.id, "no")
-    await ledger.reserve(wish("elsewhere", units=9, provider="sandbox"))
+    await ledger.reserve(wish("sandbox", units=9, provider="sandbox", base_url=SANDBOX_URL))
+    await ledger.reserve(wish("played", units=9, base_url=f"{SANDBOX_URL}/cometapi"))
 
     assert (await ledger.reserve(wish("new", units=9), day_cap=10))[1]
     with pytest.raises(SpendCapReached):
         await ledger.reserve(wish("newer", units=0.5), day_cap=10)
+
+
+@pytest.mark.anyio
+async def test_the_cap_is_one_for_all_providers_and_another_for_the_sandbox(ledger: Ledger) -> None:
+    await ledger.reserve(wish("a", units=4), day_cap=10)
+    await ledger.reserve(wish("b", units=4, provider="newapi", base_url="https://b"), day_cap=10)
+    played = {"provider": "sandbox", "base_url": SANDBOX_URL}
+
+    with pytest.raises(SpendCapReached):
+        await ledger.reserve(wish("c", units=4, provider="cometapi"), day_cap=10)
+    assert (await ledger.reserve(wish("d", units=9, **played), day_cap=10))[1]
+    with pytest.raises(SpendCapReached):
+        await ledger.reserve(wish("e", units=9, **played), day_cap=10)
 
 
 @pytest.mark.anyio
@@ -508,7 +560,8 @@ async def main():
     sys.stdin.readline()
     seen = []
     for number in range(5):
-        wish = Wish(provider="kling", product="image2video", digest=str(number), take=1,
+        wish = Wish(provider="kling", base_url="https://kling.example",
+            product="image2video", digest=str(number), take=1,
             model_name="m", prompt="", request={}, estimate_units=1)
         record, new = await ledger.reserve(wish, day_cap=5)
         seen.append((record.id, new))
@@ -582,7 +635,7 @@ async def test_a_ledger_that_could_not_be_opened_opens_when_the_way_is_free(tmp_
 async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BUSY_S", 0.01)
+    monkeypatch.setattr(database, "BUSY_S", 0.01)
     await ledger.find("t")
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
@@ -597,7 +650,7 @@ async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
 async def test_a_new_file_that_another_process_is_opening_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BUSY_S", 0.01)
+    monkeypatch.setattr(database, "BUSY_S", 0.01)
     ledger = Ledger(tmp_path)
     holder = sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)
     with closing(holder):
@@ -605,9 +658,9 @@ async def test_a_new_file_that_another_process_is_opening_is_waited_for(
         with pytest.raises(NotConfigured, match="locked"):
             await ledger.find("t")
 
-        monkeypatch.setattr(ledger_module, "BUSY_S", 5)
+        monkeypatch.setattr(database, "BUSY_S", 5)
         monkeypatch.setattr(sqlite3, "connect", impatient(sqlite3.connect))
-        monkeypatch.setattr(ledger_module.time, "sleep", lambda _: holder.execute("ROLLBACK"))
+        monkeypatch.setattr(database.time, "sleep", lambda _: holder.execute("ROLLBACK"))
 
         assert (await ledger.reserve(wish()))[1]
     await ledger.close()
@@ -653,7 +706,7 @@ async def test_an_old_file_is_run_forward_with_its_rows(
     record, _ = await ledger.reserve(wish())
     await ledger.close()
     step = ("a later step", "ALTER TABLE tasks ADD COLUMN note TEXT DEFAULT 'none'")
-    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*MIGRATIONS, step))
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
 
     assert await ledger.find(record.id) == record
     assert [row["note"] for row in rows_on_disk(ledger)] == ["none"]
@@ -666,7 +719,7 @@ async def test_a_step_that_fails_changes_nothing(
     record, _ = await ledger.reserve(wish())
     await ledger.close()
     step = ("a broken step", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME")
-    monkeypatch.setattr(ledger_module, "MIGRATIONS", (*MIGRATIONS, step))
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
     with pytest.raises(NotConfigured):
         await ledger.find(record.id)
     monkeypatch.undo()

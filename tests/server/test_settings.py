@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
+from kling_mcp.providers import PROVIDERS
 from kling_mcp.settings import Settings, environment_name, load_settings
 from kling_tools.errors import NotConfigured
 
 KEY = "api-key-of-a-test"
+SECRETS = (
+    *("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "COMETAPI_API_KEY"),
+    *("ANYFAST_API_KEY", "POWERTOKENS_API_KEY", "NEWAPI_API_KEY"),
+)
 PAIR = {"KLING_ACCESS_KEY": "access-of-a-test", "KLING_SECRET_KEY": "secret-of-a-test"}
 
 
@@ -17,7 +22,8 @@ PAIR = {"KLING_ACCESS_KEY": "access-of-a-test", "KLING_SECRET_KEY": "secret-of-a
 def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home and a working folder of its own, and no setting from outside."""
     for name in os.environ:
-        if "KLING" in name.upper() or name.startswith("XDG_"):
+        ours = "KLING" in name.upper() or name.endswith(("_API_KEY", "_BASE_URL"))
+        if ours or name.startswith("XDG_"):
             monkeypatch.delenv(name)
     work = tmp_path / "work"
     work.mkdir()
@@ -45,7 +51,16 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_API_KEY": ("kling_api_key", KEY, KEY),
     "KLING_ACCESS_KEY": ("kling_access_key", "ak", "ak"),
     "KLING_SECRET_KEY": ("kling_secret_key", "sk", "sk"),
-    "KLING_BASE_URL": ("kling_base_url", "http://127.0.0.1:8765/", "http://127.0.0.1:8765"),
+    "KLING_BASE_URL": ("kling_base_url", "http://127.0.0.1:8765", "http://127.0.0.1:8765"),
+    "COMETAPI_API_KEY": ("cometapi_api_key", KEY, KEY),
+    "COMETAPI_BASE_URL": ("cometapi_base_url", "sandbox", "sandbox"),
+    "ANYFAST_API_KEY": ("anyfast_api_key", KEY, KEY),
+    "ANYFAST_BASE_URL": ("anyfast_base_url", "https://a.example", "https://a.example"),
+    "POWERTOKENS_API_KEY": ("powertokens_api_key", KEY, KEY),
+    "POWERTOKENS_BASE_URL": ("powertokens_base_url", "https://p.example", "https://p.example"),
+    "NEWAPI_API_KEY": ("newapi_api_key", f"sk-{KEY}", f"sk-{KEY}"),
+    "NEWAPI_BASE_URL": ("newapi_base_url", "https://n.example", "https://n.example"),
+    "KLING_MCP_PROVIDERS": ("providers", "/srv/rows.toml", Path("/srv/rows.toml")),
     "KLING_MCP_HOME": ("home", "/srv/kling", Path("/srv/kling")),
     "KLING_MCP_OUTPUT_DIR": ("output_dir", "/srv/videos", Path("/srv/videos")),
     "KLING_MCP_IMAGE_ROOTS": ("image_roots", "/srv/a", (Path("/srv/a"),)),
@@ -53,8 +68,11 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_CAPABILITIES": ("capabilities", "/srv/rows.json", Path("/srv/rows.json")),
     "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
     "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),
+    "KLING_MCP_CONFIRM_ABOVE_UNITS": ("confirm_above_units", "2.5", 2.5),
+    "KLING_MCP_SAVE": ("save", "no", False),
     "KLING_MCP_SANDBOX_QUEUE_S": ("sandbox_queue_s", "0", 0.0),
     "KLING_MCP_SANDBOX_RENDER_S": ("sandbox_render_s", "0.5", 0.5),
+    "KLING_MCP_SANDBOX_SLOTS": ("sandbox_slots", "3", 3),
     "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
     "KLING_MCP_LOG_LEVEL": ("log_level", "debug", "DEBUG"),
 }
@@ -114,7 +132,8 @@ def test_what_is_empty_is_as_if_it_were_left_out(
 def test_without_any_setting_there_are_these_defaults(tmp_path: Path) -> None:
     settings = load_settings()
 
-    assert settings.kling_base_url == "https://api-singapore.klingai.com"
+    assert settings.kling_base_url == "global"
+    assert settings.providers is None
     assert settings.home.name == "kling-mcp"
     assert settings.home.parent != tmp_path
     assert settings.home.is_relative_to(tmp_path)
@@ -124,9 +143,16 @@ def test_without_any_setting_there_are_these_defaults(tmp_path: Path) -> None:
     assert settings.fix_images is False
     assert settings.max_units_per_task is None
     assert settings.max_units_per_day is None
+    assert settings.confirm_above_units is None
+    assert settings.save is True
     assert settings.log_level == "WARNING"
-    assert settings.has_key() is False
-    assert settings.chosen_provider() == "sandbox"
+    assert settings.provider == ""
+    assert [
+        name for name, value in shown(settings).items() if name.endswith("_key") and value
+    ] == []
+    assert [name for name in shown(settings) if name.endswith("_base_url")] == [
+        f"{name}_base_url" for name in PROVIDERS if name != "sandbox"
+    ]
 
 
 def test_reading_the_settings_makes_no_folder(tmp_path: Path) -> None:
@@ -149,11 +175,14 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("KLING_MCP_HOME", "~/ledger")
     monkeypatch.setenv("KLING_MCP_IMAGE_ROOTS", f"~/pictures{os.pathsep}/srv")
 
-    settings = load_settings(output_dir="~/videos", capabilities="~/rows.toml")
+    settings = load_settings(
+        output_dir="~/videos", capabilities="~/rows.toml", providers="~/gateways.toml"
+    )
 
     assert settings.home == tmp_path / "ledger"
     assert settings.output_dir == tmp_path / "videos"
     assert settings.capabilities == tmp_path / "rows.toml"
+    assert settings.providers == tmp_path / "gateways.toml"
     assert settings.image_roots == (tmp_path / "pictures", Path("/srv"))
 
 
@@ -180,87 +209,9 @@ def test_faults_are_separated_by_commas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ("global", "https://api-singapore.klingai.com"),
-        ("China", "https://api-beijing.klingai.com"),
-        ("https://gateway.example.com/kling/", "https://gateway.example.com/kling"),
-        ("http://[::1]:8765", "http://[::1]:8765"),
-    ],
-)
-def test_a_base_url_is_a_region_or_an_address(given: str, url: str) -> None:
-    assert load_settings(kling_base_url=given).kling_base_url == url
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "europe",
-        "ftp://example.com",
-        "https://",
-        "https:// example.com",
-        "https://example.com:port",
-        "https://[::1",
-        "https://me:word@example.com",
-        "https://example.com?key=1",
-        "https://example.com#part",
-    ],
-)
-def test_a_base_url_that_cannot_be_put_on_the_wire_is_refused(given: str) -> None:
-    text = refusal(kling_base_url=given)
-
-    assert "KLING_BASE_URL: must be global, china or an http(s) URL" in text
-    assert "word" not in text
-
-
-@pytest.mark.parametrize(
-    ("environment", "provider", "chosen"),
-    [
-        ({}, "", "sandbox"),
-        ({"KLING_API_KEY": KEY}, "", "kling"),
-        (PAIR, "", "kling"),
-        ({"KLING_API_KEY": KEY}, "sandbox", "sandbox"),
-        ({"KLING_ACCESS_KEY": "half"}, "sandbox", "sandbox"),
-        ({"KLING_API_KEY": KEY, "KLING_ACCESS_KEY": "half"}, "kling", "kling"),
-        ({"KLING_API_KEY": "   "}, "", "sandbox"),
-    ],
-)
-def test_the_provider_is_the_one_with_a_key_else_the_sandbox(
-    environment: dict[str, str], provider: str, chosen: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-
-    assert load_settings(provider=provider).chosen_provider() == chosen
-
-
-@pytest.mark.parametrize("given", PAIR)
-@pytest.mark.parametrize("provider", ["", "kling"])
-def test_half_a_key_pair_names_the_half_that_is_missing(
-    given: str, provider: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (missing,) = set(PAIR) - {given}
-    monkeypatch.setenv(given, PAIR[given])
-
-    with pytest.raises(NotConfigured) as refused:
-        load_settings(provider=provider).chosen_provider()
-
-    assert f"{missing} is missing" in refused.value.message
-    assert PAIR[given] not in str(refused.value)
-
-
-def test_a_provider_without_its_key_points_to_the_keyless_way() -> None:
-    with pytest.raises(NotConfigured) as refused:
-        load_settings(provider="kling").chosen_provider()
-
-    assert "KLING_API_KEY" in refused.value.advice
-    assert "sandbox" in refused.value.advice
-
-
-@pytest.mark.parametrize(
     "key", ["with space", "two\nlines", "Bearer abc", "schlüssel", "abc…", "tab\there", "\x00"]
 )
-@pytest.mark.parametrize("name", ["KLING_API_KEY", *PAIR])
+@pytest.mark.parametrize("name", SECRETS)
 def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(
     name: str, key: str, empty_world: Path
 ) -> None:
@@ -272,24 +223,27 @@ def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(
     assert key not in text
 
 
-def test_spaces_around_a_key_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KLING_API_KEY", f" {KEY}\r\n")
+@pytest.mark.parametrize("name", SECRETS)
+def test_spaces_around_a_key_are_not_part_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f" {KEY}\r\n")
 
-    assert shown(load_settings())["kling_api_key"] == KEY
+    assert shown(load_settings())[name.lower()] == KEY
 
 
 def test_every_fault_is_named_at_once_and_no_secret_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = {
-        "KLING_MCP_PROVIDER": "klng",
         "KLING_API_KEY": "not one word",
-        "KLING_BASE_URL": "nowhere",
+        "NEWAPI_API_KEY": "not one word",
         "KLING_MCP_HOME": "~nobody-of-that-name/ledger",
         "KLING_MCP_IMAGE_ROOTS": "~nobody-of-that-name",
         "KLING_MCP_FIX_IMAGES": "perhaps",
         "KLING_MCP_MAX_UNITS_PER_TASK": "-1",
         "KLING_MCP_MAX_UNITS_PER_DAY": "nan",
+        "KLING_MCP_CONFIRM_ABOVE_UNITS": "-0.1",
+        "KLING_MCP_SAVE": "sometimes",
+        "KLING_MCP_SANDBOX_SLOTS": "0",
         "KLING_MCP_SANDBOX_QUEUE_S": "soon",
         "KLING_MCP_SANDBOX_RENDER_S": "inf",
         "KLING_MCP_SANDBOX_FAULTS": "meteor",
@@ -301,7 +255,6 @@ def test_every_fault_is_named_at_once_and_no_secret_with_it(
     text = refusal()
 
     assert [name for name in wrong if f"{name}: " not in text] == []
-    assert "kling, sandbox" in text
     assert "DEBUG, INFO, WARNING or ERROR" in text
     for secret in ("not one word", *PAIR.values()):
         assert secret not in text
@@ -310,19 +263,19 @@ def test_every_fault_is_named_at_once_and_no_secret_with_it(
 
 
 def test_keys_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**PAIR, "KLING_API_KEY": KEY}.items():
-        monkeypatch.setenv(name, value)
+    for name in SECRETS:
+        monkeypatch.setenv(name, f"{name}-of-a-test")
 
     settings = load_settings()
 
-    for secret in (KEY, *PAIR.values()):
-        assert secret not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    for secret in SECRETS:
+        assert f"{secret}-of-a-test" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
 def test_a_dot_env_written_by_notepad_is_read(empty_world: Path) -> None:
     (empty_world / ".env").write_bytes(f"KLING_API_KEY={KEY}\r\n".encode("utf-8-sig"))
 
-    assert load_settings().has_key()
+    assert shown(load_settings())["kling_api_key"] == KEY
 
 
 def test_a_dot_env_that_is_no_text_is_refused(empty_world: Path) -> None:
@@ -335,6 +288,63 @@ def test_a_machine_without_a_home_folder_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
 
     assert "home directory" in refusal()
+
+
+LED_ASTRAY = (
+    ("KLING_BASE_URL", "KLING_API_KEY"),
+    ("kling_base_url", "KLING_API_KEY"),
+    ("Kling_Base_Url", "kling_api_key"),
+    ("KLING_BASE_URL", "KLING_ACCESS_KEY"),
+    ("KLING_BASE_URL", "KLING_SECRET_KEY"),
+    ("NEWAPI_BASE_URL", "NEWAPI_API_KEY"),
+    ("MINE_BASE_URL", "MINE_API_KEY"),
+    ("KLING_MCP_PROVIDERS", "KLING_API_KEY"),
+    ("KLING_MCP_PROVIDERS", "KLING_SECRET_KEY"),
+    ("KLING_MCP_PROVIDERS", "OF_ANOTHER_PROGRAM_API_KEY"),
+)
+"""What a `.env` may not set for a key that comes from elsewhere."""
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "notepad"])
+@pytest.mark.parametrize(
+    "own", ["", "KLING_API_KEY=fake\nNEWAPI_API_KEY=fake\nMINE_API_KEY=fake\n"]
+)
+@pytest.mark.parametrize(("name", "key"), LED_ASTRAY)
+def test_a_dot_env_leads_no_key_astray_that_comes_from_elsewhere(
+    name: str, key: str, own: str, mark: str, empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(key, KEY)
+    (empty_world / ".env").write_text(f"{mark}{name}=https://evil.example\n{own}", encoding="utf-8")
+
+    text = refusal()
+
+    assert f".env in the working folder sets {name.upper()}, and {key.upper()}" in text
+    assert KEY not in text
+    assert "evil" not in text
+
+
+def test_a_dot_env_may_say_where_its_own_key_goes(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEWAPI_API_KEY", KEY)
+    monkeypatch.setenv("KLING_API_KEY", "")
+    text = "KLING_BASE_URL=https://mine.example\nKLING_API_KEY=mine\nNEWAPI_BASE_URL=\n"
+    (empty_world / ".env").write_text(text)
+
+    assert load_settings().kling_base_url == "https://mine.example"
+
+
+@pytest.mark.parametrize("given", ["environment", "option"])
+def test_what_is_set_elsewhere_too_is_not_the_dot_env_s(
+    given: str, empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_API_KEY", KEY)
+    (empty_world / ".env").write_text("KLING_BASE_URL=https://evil.example\n")
+    if given == "environment":
+        monkeypatch.setenv("KLING_BASE_URL", "china")
+    options = {"kling_base_url": "china"} if given == "option" else {}
+
+    assert load_settings(**options).kling_base_url == "china"
 
 
 def test_an_option_that_does_not_exist_is_a_mistake_of_the_program() -> None:

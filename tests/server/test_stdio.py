@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, StdioServerParameters
 from serving import picture
 
@@ -66,7 +68,10 @@ async def test_a_process_for_each_call_loses_nothing(tmp_path: Path) -> None:
     assert task["status"] == "succeed"
 
 
-def test_a_server_that_is_only_asked_for_its_tools_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.anyio
+async def test_a_server_that_is_only_asked_for_its_tools_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
     messages: list[dict[str, Any]] = [
         {
             "id": 1,
@@ -81,20 +86,24 @@ def test_a_server_that_is_only_asked_for_its_tools_leaves_nothing_behind(tmp_pat
         {"id": 2, "method": "tools/list"},
     ]
     lines = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+    command = [sys.executable, "-m", "kling_mcp"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "kling_mcp"],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        check=True,
-    )
+    with anyio.fail_after(20):
+        async with await anyio.open_process(
+            command, env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE
+        ) as server:
+            assert server.stdin
+            assert server.stdout
+            assert server.stderr
+            await server.stdin.send(lines.encode())
+            answers = BufferedByteReceiveStream(server.stdout)
+            await answers.receive_until(b"\n", 100_000)
+            listed = await answers.receive_until(b"\n", 100_000)
+            await server.stdin.aclose()
+            complaints = b"".join([piece async for piece in server.stderr])
+            assert await server.wait() == 0
 
-    *_, listed = done.stdout.splitlines()
     assert len(json.loads(listed)["result"]["tools"]) == 6
     assert len(listed) <= 9000
-    assert done.stderr == ""
+    assert complaints == b""
     assert list(tmp_path.iterdir()) == []

@@ -113,3 +113,32 @@ def test_every_judgement_ends_with_a_route_and_sentences(arguments: dict[str, An
 
     assert review.product
     assert all(str(fault) for fault in review.verdict.faults + review.verdict.warnings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "use"),
+    [
+        ({"aspect_ratio": "9:16"}, "a picture cropped to that ratio"),
+        ({"seed": 7}, "no seed, Kling has none; take: 2, 3"),
+        ({"model": "kling-v3"}, "model_name"),
+        ({"end_image": PICTURE}, "image_tail"),
+        ({"resolution": "1080p"}, "mode: std=720p"),
+        ({"multi_prompt": [{"promt": "a", "prompt": "a", "duration": "5"}]}, "prompt"),
+        ({"camera_control": {"type": "simple", "zoom": 5}}, 'config: {"zoom": …}'),
+        ({"camera_control": {"config": {"zoom": 5}}}, "simple, down_back"),
+        ({"multi_prompt": ["a"]}, '{"prompt": "what happens", "duration": "5"}'),
+        ({"element_list": ["hero"]}, '["160"]'),
+    ],
+)
+def test_a_caller_is_told_what_to_write_instead(arguments: dict[str, Any], use: str) -> None:
+    (fault,) = read_draft(ImageToVideoArguments, arguments).verdict.faults
+
+    assert fault.use.startswith(use)
+
+
+def test_a_duration_that_is_no_whole_number_is_told_so() -> None:
+    shot = {"prompt": "a", "duration": 2.5}
+
+    (fault,) = read_draft(ImageToVideoArguments, {"multi_prompt": [shot]}).verdict.faults
+
+    assert fault.message == "'2.5' is not a whole number of seconds."

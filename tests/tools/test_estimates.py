@@ -1,9 +1,10 @@
 """The price is known before anything is sent, after Kling's unit tables."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging import IMAGE, SEVERAL, judge
+from judging import IMAGE, KLING, SEVERAL, judge
 
 from kling_tools.estimates import Estimate
 
@@ -63,4 +64,13 @@ def test_several_pictures_cost_what_the_table_says(
 def test_dollars_are_list_price_and_an_unknown_price_says_so() -> None:
     assert judge(IMAGE).estimate == Estimate(1.5, 0.21)
     assert str(Estimate(1.5, 0.21)) == "about 1.5 units (0.21 USD list price)"
-    assert str(Estimate(None, None)) == "price unknown"
+    assert str(Estimate(None, None)) == "an unknown price"
+
+
+def test_a_reseller_s_price_is_given_in_units_only() -> None:
+    reseller = replace(KLING, list_price=False)
+
+    price = judge(IMAGE, terms=reseller).estimate
+
+    assert price == Estimate(1.5, None)
+    assert "bills differently" in str(price)

@@ -1,9 +1,10 @@
 """Every rule of Kling's parameter tables refuses what breaks it, and nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging import IMAGE, PICTURE, SEVERAL, faults, judge, warnings
+from judging import IMAGE, KLING, PICTURE, SEVERAL, faults, judge, warnings
 
 V3 = IMAGE | {"model_name": "kling-v3"}
 SHOTS = [{"prompt": "a", "duration": "2"}, {"prompt": "b", "duration": "3"}]
@@ -320,3 +321,10 @@ def test_a_misspelt_argument_is_told_the_right_name() -> None:
     (fault,) = judge(IMAGE | {"negativ_prompt": "x"}).verdict.faults
 
     assert fault.use == "negative_prompt"
+
+
+def test_where_a_picture_alone_is_taken_a_missing_prompt_is_only_told() -> None:
+    terms = replace(KLING, prompt_optional=True)
+
+    assert faults({"image": PICTURE}, terms=terms) == {}
+    assert warnings({"image": PICTURE}, terms=terms) == {"prompt": "prompt_required"}

@@ -171,3 +171,12 @@ def test_the_instructions_say_how_to_submit_wait_save_and_what_costs() -> None:
         assert name in INSTRUCTIONS
     assert "cost money" in INSTRUCTIONS
     assert len(INSTRUCTIONS) < 1000
+
+
+def test_a_look_that_also_saves_is_not_called_reading() -> None:
+    saving = build_toolset(["kling"], image_models=["kling-v3"], multi_image_models=[], saves=True)
+    hints = {tool.name: tool.annotations.read_only_hint for tool in saving if tool.annotations}
+
+    assert hints["kling_get_task"] is False
+    assert hints["kling_wait_for_tasks"] is False
+    assert hints["kling_list_tasks"] is True

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, sent, warned
 
 from kling_mcp.images import PicturePolicy, inline
+from kling_mcp.images.inline import decode_base64, decode_data_uri
+from kling_mcp.images.refusal import Refusal
 
 NOWHERE = PicturePolicy(roots=())
 PNG = picture_bytes()
@@ -184,3 +186,25 @@ def test_no_text_makes_it_raise(value):
     picture, verdict = looked_at(value, PicturePolicy(()))
 
     assert (picture is None) == bool(verdict.faults)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 5), st.sampled_from(["%{:02x}", "%{:02X}"]), st.booleans())
+def test_an_escape_is_whole_wherever_a_long_uri_is_read_in_pieces(offset, escape, base64_coded):
+    content = b"\x89PNG\r\n\x1a\n" + b"x" * offset + bytes(range(256)) * 100
+    coded = base64.b64encode(content) if base64_coded else content
+    kind = ";base64" if base64_coded else ""
+    text = "".join(
+        chr(byte) if base64_coded and byte % 3 == 0 else escape.format(byte) for byte in coded
+    )
+
+    held = decode_data_uri(f"data:image/png{kind},{text}")
+
+    assert held.read_at(0, held.size) == content
+    held.let_go("image")
+
+
+@pytest.mark.parametrize("text", ["AAAA=AAA", "AA==AAAA", "A" * 300_000 + "=" + "A" * 300_000])
+def test_padding_inside_of_base64_is_refused(text):
+    with pytest.raises(Refusal):
+        decode_base64(text)

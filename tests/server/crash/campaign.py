@@ -1,0 +1,301 @@
+"""Kill server processes at random moments, then let one live and say what it found.
+
+    python campaign.py FOLDER --kills 200 --seed 1 --provider kling
+
+One process imports everything once; the sandbox and every server are forked from it. Three servers
+live at a time and share a ledger, with a new ledger after every forty kills. The seed settles what
+is asked for, which faults strike and when a kill is due; what the machine does in that time it
+does not settle. The report is one JSON object on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import json
+import os
+import random
+import selectors
+import signal
+import ssl
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from lives import LOOKING, STEPS, Ground, Life, Wish, ask, hasty, in_haste, live
+from mcp import Client
+from PIL import Image
+from storm import CALM, serve
+
+from kling_mcp.sandbox.serving import bound_socket
+from kling_mcp.server import build_server
+from kling_mcp.settings import load_settings
+
+ALIVE = 3
+"""Servers at a time: more than the two that race, on machines of two cores."""
+
+KILLS_PER_LEDGER = 40
+WISHES_AT_HAND = 6
+"""Every process asks for some of the last few wishes, so that most are asked for several times."""
+
+UNHURRIED_S = 0.12
+"""The mean of the seconds after which a process is killed that is not killed at a step."""
+
+LONGEST_S = 2.0
+TAKEN_UP_WITHIN_S = 3
+SETTLED_WITHIN_S = 60
+
+
+@dataclass
+class Living:
+    """A process that runs now: its pipe, its last step, when it is killed and on which step."""
+
+    pid: int
+    pipe: int
+    deadline: float
+    aim: int | None = None
+    delay_s: float = 0.0
+    step: int = 0
+
+
+@dataclass
+class Report:
+    """What a campaign did."""
+
+    provider: str
+    seed: int
+    kills: int = 0
+    ended_by_themselves: int = 0
+    broken: int = 0
+    steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
+    grounds: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Campaign:
+    """Kills as many processes as asked for, ledger after ledger."""
+
+    def __init__(self, folder: Path, url: str, provider: str, seed: int) -> None:
+        self._folder = folder
+        self._url = url
+        self._provider = provider
+        self._dice = random.Random(seed)
+        self._living: dict[int, Living] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wishes: list[Wish] = []
+        self.log = folder / "broken.log"
+        self.report = Report(provider, seed)
+        if provider != "kling":
+            del self.report.steps[LOOKING]
+
+    def run(self, kills: int) -> None:
+        """Kill that many processes, and some more if one of the steps was not hit by then."""
+        began = time.monotonic()
+        picture = self._folder / "pictures" / "photo.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (320, 320), (200, 90, 30)).save(picture)
+        while self.report.kills < kills or (self._rarest() == 0 and self.report.kills < 2 * kills):
+            ledger = self._folder / f"ledger-{len(self.report.grounds)}"
+            ground = Ground(ledger, self._url, self._provider, picture)
+            self._wishes = []
+            upto = self.report.kills + KILLS_PER_LEDGER
+            while self.report.kills < upto:
+                while len(self._living) < ALIVE:
+                    self._start(ground)
+                self._watch()
+            while self._living:
+                self._watch()
+            wishes = [asdict(wish) for wish in self._wishes]
+            self.report.grounds.append({"folder": str(ledger), "wishes": wishes})
+        self.report.seconds = round(time.monotonic() - began, 1)
+
+    def _start(self, ground: Ground) -> None:
+        life, aim, delay_s = self._plan()
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            live(life, ground, writing, self.log)
+        os.close(writing)
+        due_s = min(self._dice.expovariate(1 / UNHURRIED_S), LONGEST_S)
+        if aim is not None or life.last_step:
+            due_s = LONGEST_S
+        living = Living(pid, reading, time.monotonic() + due_s, aim, delay_s)
+        self._living[pid] = living
+        self._selector.register(reading, selectors.EVENT_READ, living)
+
+    def _plan(self) -> tuple[Life, int | None, float]:
+        """A third dies at any time, a third soon after a step, a third exactly at one."""
+        dice = self._dice
+        while len(self._wishes) < 2 or dice.random() < 0.5:
+            self._wishes.append(self._new_wish())
+        at_hand = self._wishes[-WISHES_AT_HAND:]
+        wishes = dice.sample(at_hand, dice.randint(1, min(3, len(at_hand))))
+        way, step = dice.randrange(3), self._aim()
+        life = Life(wishes, step if way == 0 else None, lists=dice.random() < 0.2)
+        return life, STEPS.index(step) if way == 1 else None, dice.uniform(0, 0.02)
+
+    def _aim(self) -> str:
+        """Any step that a process can be at, and those that were hit least more often."""
+        steps = list(self.report.steps)
+        rarest = min(steps, key=lambda step: self.report.steps[step])
+        return rarest if self._dice.random() < 0.4 else self._dice.choice(steps)
+
+    def _rarest(self) -> int:
+        return min(self.report.steps.values())
+
+    def _new_wish(self) -> Wish:
+        dice, number = self._dice, len(self._wishes)
+        if number and dice.random() < 0.2:
+            earlier = dice.choice(self._wishes)
+            takes = [wish.take for wish in self._wishes if wish.prompt == earlier.prompt]
+            return Wish(earlier.prompt, max(takes) + 1, "")
+        prompt = f"wish {number} of ledger {len(self.report.grounds)}"
+        own = f"own-{len(self.report.grounds)}-{number}" if dice.random() < 0.2 else ""
+        return Wish(prompt, 1, own)
+
+    def _watch(self) -> None:
+        """Hear what the living say, and kill those whose time has come."""
+        now = time.monotonic()
+        next_s = max(0.0, min(one.deadline for one in self._living.values()) - now)
+        for key, _ in self._selector.select(next_s):
+            self._hear(key.data)
+        now = time.monotonic()
+        for one in self._living.values():
+            if one.deadline <= now:
+                os.kill(one.pid, signal.SIGKILL)
+                one.deadline = now + LONGEST_S
+
+    def _hear(self, one: Living) -> None:
+        said = os.read(one.pipe, 4096)
+        if said:
+            one.step = said[-1]
+            if one.aim is not None and one.aim in said:
+                one.deadline, one.aim = time.monotonic() + one.delay_s, None
+            return
+        self._selector.unregister(one.pipe)
+        os.close(one.pipe)
+        del self._living[one.pid]
+        _, status = os.waitpid(one.pid, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            self.report.kills += 1
+            self.report.steps[STEPS[one.step]] += 1
+        elif status == 0:
+            self.report.ended_by_themselves += 1
+        else:
+            self.report.broken += 1
+
+
+async def settle(ground: Ground, wishes: Sequence[Wish], log: Path) -> dict[str, Any]:
+    """A server that nobody kills: what it takes up by itself, then every wish asked once more."""
+    async with Client(build_server(ground.settings(), sleep=hasty)) as client:
+        ids = [task["task_id"] for task in await _all_tasks(client)]
+        await _wait(client, ids, TAKEN_UP_WITHIN_S)
+        taken_up = Counter(task["status"] for task in await _all_tasks(client))
+        receipts = [await ask(client, wish, ground, log) for wish in wishes]
+        known = [receipt["task_id"] for receipt in receipts if receipt]
+        await _wait(client, known, SETTLED_WITHIN_S)
+        return {"taken_up": dict(taken_up), "answered": len(known)}
+
+
+async def _all_tasks(client: Client) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = []
+    page, more = 1, True
+    while more:
+        result = await client.call_tool("kling_list_tasks", {"page": page, "page_size": 100})
+        facts = result.structured_content or {}
+        tasks += [task for task in facts["tasks"] if task["source"] == "ledger"]
+        page, more = page + 1, facts["more"]
+    return tasks
+
+
+async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    done = not ids
+    while not done and time.monotonic() < until:
+        result = await client.call_tool(
+            "kling_wait_for_tasks", {"task_ids": list(ids), "timeout_s": 2}
+        )
+        done = bool((result.structured_content or {}).get("done"))
+
+
+def rehearse() -> None:
+    """Do once what every process does, so that those forked from this one need not import."""
+
+    async def once(folder: Path) -> None:
+        picture = folder / "photo.png"
+        Image.new("RGB", (320, 320)).save(picture)
+        settings = load_settings(
+            provider="sandbox",
+            home=folder / "home",
+            output_dir=folder / "videos",
+            image_roots=(folder,),
+            sandbox_queue_s=0,
+            sandbox_render_s=0,
+        )
+        async with Client(build_server(settings, sleep=hasty)) as client, httpx.AsyncClient():
+            ground = Ground(folder, "", "", picture)
+            receipt = await ask(client, Wish("rehearsal", 1, ""), ground, folder / "log")
+            assert receipt is not None
+            await client.call_tool("kling_list_tasks", {})
+            await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(once, Path(folder))
+
+
+def main() -> None:
+    """Run a campaign as the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--provider", required=True)
+    asked = parser.parse_args()
+    # One TLS context for all: nothing here speaks TLS, and making one takes longer than a life.
+    ssl.create_default_context = functools.cache(ssl.create_default_context)
+    in_haste()
+    rehearse()
+    gc.collect()
+    gc.freeze()
+    with bound_socket("127.0.0.1", 0) as listener:
+        listener.listen(128)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        sandbox = os.fork()
+        if sandbox == 0:
+            serve(listener, asked.folder / "sandbox", asked.seed)
+            os._exit(0)
+    try:
+        base = "" if asked.provider == "kling" else f"/{asked.provider}"
+        campaign = Campaign(asked.folder, url + base, asked.provider, asked.seed)
+        campaign.run(asked.kills)
+        httpx.get(url + CALM).raise_for_status()
+        picture = asked.folder / "pictures" / "photo.png"
+
+        async def settle_all() -> None:
+            async with anyio.create_task_group() as group:
+                for ground in campaign.report.grounds:
+                    group.start_soon(settled, ground)
+
+        async def settled(ground: dict[str, Any]) -> None:
+            place = Ground(Path(ground["folder"]), url + base, asked.provider, picture)
+            wishes = [Wish(**wish) for wish in ground["wishes"]]
+            ground |= await settle(place, wishes, campaign.log)
+
+        anyio.run(settle_all)
+        json.dump(asdict(campaign.report), sys.stdout)
+    finally:
+        os.kill(sandbox, signal.SIGKILL)
+        os.waitpid(sandbox, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""One life of a server process: what it is asked for, and the steps that it reports."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import stamina
+from mcp import Client
+from mcp_types import CallToolResult
+
+from kling_mcp import parts
+from kling_mcp.client import KlingClient
+from kling_mcp.ledger import Ledger
+from kling_mcp.server import build_server
+from kling_mcp.settings import Settings, load_settings
+from kling_mcp.spool import Spool
+from kling_mcp.videos.part import Part
+
+__all__ = ["LOOKING", "STEPS", "Ground", "Life", "Wish", "ask", "live"]
+
+LOOKING = "looking for a lost task"
+"""A step that there is only where a provider can be asked by our id."""
+
+STEPS = (
+    "before the reserve",
+    "reserved",
+    "in the POST",
+    "answered, not written down",
+    LOOKING,
+    "spooling",
+    "queued",
+    "waiting",
+    "downloading",
+    "naming the file",
+    "named, not written down",
+    "saved",
+)
+"""What a process may be at when it is killed."""
+
+LEASE_S = 0.4
+HASTE = 100
+"""How many times faster than in life a process waits between two looks."""
+
+BROKEN = "mistake of its own"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where the lives of one campaign take place."""
+
+    folder: Path
+    url: str
+    provider: str
+    picture: Path
+
+    def settings(self) -> Settings:
+        """The settings of each process: all share one ledger and one folder of videos."""
+        return load_settings(
+            **{
+                "provider": self.provider,
+                f"{self.provider}_api_key": "sandbox-key",
+                f"{self.provider}_base_url": self.url,
+                "home": self.folder / "home",
+                "output_dir": self.folder / "videos",
+                "image_roots": (self.picture.parent,),
+                "save": True,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One video that somebody wants; equal ones are the same wish."""
+
+    prompt: str
+    take: int
+    external_task_id: str
+
+    def arguments(self, picture: Path) -> dict[str, Any]:
+        """What the tool is called with."""
+        given = {"image": str(picture), "prompt": self.prompt, "take": self.take}
+        return given | (
+            {"external_task_id": self.external_task_id} if self.external_task_id else {}
+        )
+
+
+@dataclass(frozen=True)
+class Life:
+    """What one process is asked for; with `last_step` it kills itself on reaching that step."""
+
+    wishes: Sequence[Wish]
+    last_step: str | None = None
+    lists: bool = False
+
+
+def live(life: Life, ground: Ground, pipe: int, log: Path) -> None:
+    """Live in a process of its own, to the end if nobody kills it; never returns.
+
+    Each step is a byte on the pipe. What no fault explains goes to the log.
+    """
+    code = 1
+    try:
+        _report_steps(pipe, life.last_step)
+        anyio.run(_served, life, ground, log)
+        code = 0
+    except BaseException:
+        _note(log, traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+async def _served(life: Life, ground: Ground, log: Path) -> None:
+    async with Client(build_server(ground.settings(), sleep=hasty)) as client:
+        if life.lists:
+            _look_for_breakage(await client.call_tool("kling_list_tasks", {}), log)
+        async with anyio.create_task_group() as group:
+            for wish in life.wishes:
+                group.start_soon(_wanted, client, wish, ground, log)
+
+
+async def _wanted(client: Client, wish: Wish, ground: Ground, log: Path) -> None:
+    """Submit, wait, and have it saved, as an agent does that tries a second time."""
+    for _ in range(2):
+        receipt = await ask(client, wish, ground, log)
+        if receipt is None:
+            continue
+        waited = await client.call_tool(
+            "kling_wait_for_tasks", {"task_ids": [receipt["task_id"]], "timeout_s": 2}
+        )
+        _look_for_breakage(waited, log)
+
+
+async def ask(client: Client, wish: Wish, ground: Ground, log: Path) -> dict[str, Any] | None:
+    """The receipt of a submit, or None when it was answered with an error."""
+    result = await client.call_tool("kling_image_to_video", wish.arguments(ground.picture))
+    _look_for_breakage(result, log)
+    return None if result.is_error else result.structured_content
+
+
+async def hasty(seconds: float) -> None:
+    """Wait a hundredth of that."""
+    await anyio.sleep(seconds / HASTE)
+
+
+def in_haste() -> None:
+    """Make this process and those forked from it wait less than they would."""
+    stamina.set_testing(True, attempts=4, cap=True)
+    parts.Ledger = functools.partial(Ledger, lease_s=LEASE_S)  # type: ignore[misc]
+
+
+def _look_for_breakage(result: CallToolResult, log: Path) -> None:
+    if result.is_error and BROKEN in json.dumps(result.structured_content):
+        _note(log, json.dumps(result.structured_content))
+
+
+def _note(log: Path, text: str) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+
+
+def _report_steps(pipe: int, last_step: str | None) -> None:
+    """Have the product's own calls say where they are."""
+    now = STEPS[0]
+
+    def at(step: str) -> None:
+        nonlocal now
+        now = step
+        os.write(pipe, bytes([STEPS.index(step)]))
+        if step == last_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def looking() -> None:
+        if now in ("answered, not written down", LOOKING):
+            at(LOOKING)
+
+    def say(step: str) -> Callable[[], None]:
+        return functools.partial(at, step)
+
+    _around(Ledger, "reserve", after=say("reserved"))
+    _around(KlingClient, "create", say("in the POST"), say("answered, not written down"))
+    _around(KlingClient, "task", looking)
+    _around(Ledger, "record", after=say("waiting"))
+    _around(Spool, "keep", say("spooling"))
+    _around(Ledger, "queue", after=say("queued"))
+    _around(Ledger, "saved", after=say("saved"))
+    plain = KlingClient.open_video
+    KlingClient.open_video = _told(plain, say("downloading"))  # type: ignore[method-assign]
+    claim = Part.claim
+    Part.claim = _told(  # type: ignore[method-assign]
+        claim, say("naming the file"), say("named, not written down")
+    )
+
+
+def _around(
+    owner: type,
+    name: str,
+    before: Callable[[], None] | None = None,
+    after: Callable[[], None] | None = None,
+) -> None:
+    """Replace an async method by itself with a word before and after."""
+    plain = getattr(owner, name)
+
+    async def told(*given: Any, **more: Any) -> Any:
+        if before:
+            before()
+        try:
+            return await plain(*given, **more)
+        finally:
+            if after:
+                after()
+
+    setattr(owner, name, told)
+
+
+def _told(
+    plain: Callable[..., Any],
+    before: Callable[[], None],
+    after: Callable[[], None] | None = None,
+) -> Callable[..., Any]:
+    def told(*given: Any, **more: Any) -> Any:
+        before()
+        result = plain(*given, **more)
+        if after:
+            after()
+        return result
+
+    return told

@@ -1,0 +1,122 @@
+"""What a campaign left behind, held against what is promised: each breach in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from kling_mcp.ledger import Ledger
+from kling_mcp.sandbox import SandboxStore
+from kling_mcp.sending import Sender
+from kling_mcp.spool import Spool
+from kling_mcp.videos.mp4 import NotWholeMp4, check
+
+__all__ = ["breaches"]
+
+Row = Mapping[str, Any]
+
+
+def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
+    """Every breach in the ledgers and videos of a campaign in that folder; empty when all holds."""
+    asked: Counter[str] = Counter()
+    rows: list[Row] = []
+    found: list[str] = []
+    for ground in report["grounds"]:
+        place = Path(ground["folder"])
+        with closing(_opened(place / "home" / "ledger.sqlite3")) as db:
+            (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
+            own = [dict(row) for row in db.execute("SELECT * FROM tasks")]
+        if verdict != "ok":
+            found.append(f"{place.name} is damaged: {verdict}")
+        found += _of_wishes(own, ground["wishes"], asks_by_id=report["provider"] == "kling")
+        found += _of_videos(own, place / "videos")
+        found += _of_spool(place / "home")
+        asked.update(wish["prompt"] for wish in ground["wishes"])
+        rows += own
+    return found + list(_of_money(folder / "sandbox", rows, asked))
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _of_wishes(
+    rows: Sequence[Row], wishes: Sequence[Mapping[str, Any]], *, asks_by_id: bool
+) -> Iterator[str]:
+    """One row that counts for each wish: made, or lost at a provider that cannot be asked."""
+    by_wish = defaultdict(list)
+    for row in rows:
+        if row["status"] != "failed" or row["task_id"]:
+            by_wish[row["prompt"], row["take"]].append(row)
+    for wish in wishes:
+        counting = by_wish.pop((wish["prompt"], wish["take"]), [])
+        states = [row["status"] for row in counting]
+        if states != ["succeed"] and (asks_by_id or states != ["unknown"]):
+            found = [(row["status"], row["message"]) for row in counting]
+            yield f"{wish['prompt']}, take {wish['take']}: {found}"
+    yield from (f"nobody asked for {prompt}, take {take}" for prompt, take in by_wish)
+
+
+def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
+    """Whole files only, and every finished row has its own."""
+    for path in videos.glob("**/*.mp4"):
+        try:
+            check(path)
+        except NotWholeMp4 as error:
+            yield f"half a file under its final name, {path.name}: {error.reason}"
+    for row in rows:
+        if row["status"] != "succeed":
+            continue
+        path = Path(row["path"] or videos / "nowhere")
+        if not path.is_file():
+            yield f"{row['prompt']}, take {row['take']}: its file {row['path']} is not there"
+        elif (row["bytes"], row["sha256"]) != _facts(path):
+            yield f"{path.name} is not what the ledger says"
+
+
+def _of_spool(home: Path) -> Iterator[str]:
+    """What dead processes left there is gone once a server has been started again."""
+    sender = Sender(Ledger(home), Spool(home / "spool"))
+    anyio.run(sender.tidy)
+    yield from (f"left in the spool: {path}" for path in (home / "spool").glob("*"))
+
+
+def _facts(path: Path) -> tuple[int, str]:
+    content = path.read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> Iterator[str]:
+    """Nothing paid twice, nothing paid and forgotten, and every unit in the books."""
+    with closing(_opened(sandbox / "sandbox.sqlite3")) as db:
+        tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
+    made = Counter(json.loads(task["body_json"])["prompt"] for task in tasks)
+    counts = SandboxStore(sandbox).counts()
+    if sorted(counts.accepted_per_request.values()) != sorted(made.values()):
+        yield "equal requests are not told apart by their prompts"
+    for prompt, times in made.items():
+        if times > asked[prompt]:
+            yield f"{prompt} was asked for {asked[prompt]} times and paid {times} times"
+    written = {row["task_id"] for row in rows}
+    lost = Counter(row["prompt"] for row in rows if row["status"] == "unknown")
+    forgotten = Counter(
+        json.loads(task["body_json"])["prompt"]
+        for task in tasks
+        if task["public_id"] not in written
+    )
+    for prompt, times in (forgotten - lost).items():
+        yield f"{prompt} was paid and {times} of its tasks are in no ledger"
+    units = sum(row["units"] or 0 for row in rows)
+    spent = sum(task["units"] for task in tasks if task["public_id"] in written)
+    if abs(units - spent) > 1e-6:
+        yield f"the ledgers say {units} units, the provider {spent}"

@@ -1,0 +1,95 @@
+"""A server whose one provider, at https://kling.example, answers what a test tells it to."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.configuration import Configured
+from kling_mcp.server import build_server
+from kling_mcp.settings import Settings
+from kling_mcp.transport import Connection
+
+KEY = "a-key-that-nobody-may-see"
+BASE = "https://kling.example"
+CREATE = "kling_image_to_video"
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Scripted:
+    """`api` answers the provider's routes, `files` everything else; `asked` are the URLs of
+    files."""
+
+    def __init__(self, api: Answer, files: Answer | None = None, *, loopback: bool = False) -> None:
+        self.asked: list[str] = []
+        self._api = api
+        self._files = files
+        self._loopback = loopback
+
+    @asynccontextmanager
+    async def connect(self, provider: Configured, _: Settings) -> AsyncIterator[Connection]:
+        """In place of `kling_mcp.transport.connect`."""
+        async with (
+            httpx.AsyncClient(base_url=BASE, transport=httpx.MockTransport(self._api)) as api,
+            httpx.AsyncClient(transport=httpx.MockTransport(self._file)) as files,
+        ):
+            yield Connection(api, files, provider.credentials, self._loopback)
+
+    def _file(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(str(request.url))
+        assert self._files is not None
+        return self._files(request)
+
+
+def task(**fields: Any) -> httpx.Response:
+    """Kling's answer with a task in it."""
+    shown = {"task_id": "t-1", "task_status": "submitted"} | fields
+    return httpx.Response(200, json={"code": 0, "message": "SUCCEED", "data": shown})
+
+
+def ends(**fields: Any) -> Answer:
+    """A provider that takes each create, and whose task then looks like this."""
+    return lambda request: task() if request.method == "POST" else task(**fields)
+
+
+def ends_with_video(url: str) -> Answer:
+    """A provider whose task has this video."""
+    return ends(task_status="succeed", task_result={"videos": [{"url": url, "duration": "5.0"}]})
+
+
+@asynccontextmanager
+async def talking_to(
+    provider: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> AsyncIterator[Client]:
+    """A client of a server with that provider."""
+    monkeypatch.setattr("kling_mcp.transport.connect", provider.connect)
+    settings = sandbox_settings(
+        folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE, **more
+    )
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        yield client
+
+
+async def make(client: Client, folder: Path) -> CallToolResult:
+    """The answer to a create."""
+    return await client.call_tool(CREATE, {"image": picture(folder), "prompt": "Zoom"})
+
+
+def words(result: CallToolResult) -> str:
+    """The one text of an answer."""
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    """The structured answer."""
+    assert result.structured_content is not None
+    return result.structured_content

@@ -1,0 +1,434 @@
+"""A process that stalls, is cut off, or dies while it sends, and whoever takes the row over."""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from contextlib import nullcontext as nothing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kling_mcp.body import JsonBody
+from kling_mcp.caretaking import Caretaker
+from kling_mcp.ledger import Ledger, Record, Wish
+from kling_mcp.providers import PROVIDERS, ProviderRow
+from kling_mcp.sending import Sender
+from kling_mcp.spool import Body, Spool
+from kling_mcp.tasks import Task
+from kling_tools.errors import (
+    ConcurrencyFull,
+    DuplicateTask,
+    NotConfigured,
+    PaymentRequired,
+    ProviderDown,
+    ProviderError,
+    TaskNotFound,
+)
+
+pytestmark = pytest.mark.anyio
+
+WISH = Wish(
+    provider="kling",
+    base_url="https://kling.example",
+    product="image2video",
+    digest="d",
+    take=1,
+    model_name="kling-v2-6",
+    prompt="waves",
+    request={},
+    estimate_units=2.0,
+)
+
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+class Clock:
+    """Seconds since the epoch, moved by hand or by whoever waits."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait no longer than others need to run."""
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+class Kling:
+    """Stands where a client is. It makes a task for every new external id unless `refusal` says
+    otherwise; `meanwhile` happens before a create is answered, and `loses` loses its answer."""
+
+    def __init__(self, name: str = "kling") -> None:
+        self.row: ProviderRow = PROVIDERS[name]
+        self.tasks: dict[str, Task] = {}
+        self.refusal: ProviderError | None = None
+        self.silent = False
+        self.loses = False
+        self.meanwhile: Meanwhile = anyio.lowlevel.checkpoint
+
+    async def create(self, product: str, body: Body) -> Task:
+        sent = json.loads(b"".join([piece async for piece in body]))["external_task_id"]
+        refusal, loses = self.refusal, self.loses
+        await self.meanwhile()
+        if refusal:
+            raise refusal
+        if sent in self.tasks:
+            raise DuplicateTask("exists", provider="kling")
+        self.tasks[sent] = Task(f"t-{len(self.tasks)}", "submitted")
+        if loses:
+            raise ProviderDown("lost", charged="unknown")
+        return self.tasks[sent]
+
+    async def task(self, product: str, any_id: str) -> Task:
+        await anyio.lowlevel.checkpoint()
+        if self.silent:
+            raise ProviderDown("silence", charged="no")
+        if any_id not in self.tasks:
+            raise TaskNotFound("no such task")
+        return self.tasks[any_id]
+
+
+class Server:
+    """A process: a sender over its own opening of the one ledger."""
+
+    def __init__(self, folder: Path, clock: Clock, **more: Any) -> None:
+        self.ledger = Ledger(folder, clock, **more)
+        self.spool = Spool(folder / "spool")
+        self.sender = Sender(self.ledger, self.spool, clock.sleep, clock)
+
+    async def send(self, kling: Kling, **changes: Any) -> Record:
+        client: Any = kling
+        wish = replace(WISH, provider=kling.row.name, **changes)
+        record, _ = await self.sender.send(
+            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), None
+        )
+        return record
+
+    async def take_up(self, record: Record, kling: Kling) -> Record:
+        client: Any = kling
+        return await self.sender.take_up(record, client)
+
+    async def row(self) -> Record:
+        (record,) = await self.ledger.page(limit=9, offset=0)
+        return record
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def servers(
+    tmp_path: Path, clock: Clock, anyio_backend: str
+) -> AsyncIterator[tuple[Server, Server]]:
+    pair = Server(tmp_path, clock), Server(tmp_path, clock)
+    yield pair
+    for server in pair:
+        await server.ledger.close()
+
+
+def full() -> ConcurrencyFull:
+    return ConcurrencyFull("full", provider="kling")
+
+
+async def reserved_by_the_dead(server: Server, **changes: Any) -> Record:
+    record, _ = await server.ledger.reserve(replace(WISH, **changes), owner="dead")
+    return record
+
+
+@pytest.mark.parametrize("refusal", [PaymentRequired("no units left"), full()])
+async def test_the_refusal_of_a_server_that_slept_says_nothing_of_what_another_one_sends(
+    servers: tuple[Server, Server], clock: Clock, refusal: ProviderError
+) -> None:
+    sleeper, other = servers
+    kling = Kling()
+    kling.refusal = refusal
+
+    async def falls_asleep() -> None:
+        clock.now += 3600
+        row = await sleeper.row()
+        assert await other.ledger.claim(row.id, "other")
+
+    kling.meanwhile = falls_asleep
+    with pytest.raises(PaymentRequired) if isinstance(refusal, PaymentRequired) else nothing():
+        await sleeper.send(kling)
+
+    row = await other.row()
+    assert (row.status, row.lease_owner) == ("unknown", "other")
+    await other.ledger.record(row.id, Task("t-1", "submitted"))
+    assert (await other.row()).task_id == "t-1"
+
+
+async def test_a_create_goes_on_when_the_ledger_is_locked_for_a_while(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path, clock, lease_s=0.003)
+    kling, renewed = Kling(), anyio.Event()
+
+    async def locked(*_: object) -> bool:
+        renewed.set()
+        raise NotConfigured("The ledger is locked.")
+
+    monkeypatch.setattr(server.ledger, "claim", locked)
+    kling.meanwhile = renewed.wait
+
+    record = await server.send(kling)
+
+    assert record.task_id == "t-0"
+    await server.ledger.close()
+
+
+async def test_what_the_provider_said_is_told_although_the_lease_cannot_be_given_back(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.loses = kling.silent = True
+
+    async def locked(*_: object) -> None:
+        raise NotConfigured("The ledger is locked.")
+
+    monkeypatch.setattr(server.ledger, "release", locked)
+
+    with pytest.raises(ProviderDown) as raised:
+        await server.send(kling)
+
+    assert raised.value.charged == "unknown"
+
+
+@pytest.mark.parametrize("name", ["kling", "newapi"])
+async def test_a_call_that_is_cancelled_while_its_row_is_written_is_sent_all_the_same(
+    name: str, servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = servers
+    kling, reserve = Kling(name), server.ledger.reserve
+
+    async def cancelled(*given: Any, **more: Any) -> Any:
+        written = await reserve(*given, **more)
+        group.cancel_scope.cancel()
+        await anyio.lowlevel.checkpoint()
+        return written
+
+    monkeypatch.setattr(server.ledger, "reserve", cancelled)
+    async with anyio.create_task_group() as group:
+        await server.send(kling)
+
+    row = await server.row()
+    assert (row.status, row.task_id) == ("submitted", "t-0")
+
+
+async def test_two_servers_that_find_the_same_orphan_send_it_once(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    kling = Kling()
+    await reserved_by_the_dead(servers[0])
+    found: list[Record] = []
+
+    async def send(server: Server) -> None:
+        found.append(await server.send(kling))
+
+    async with anyio.create_task_group() as group:
+        for server in servers:
+            group.start_soon(send, server)
+
+    assert {record.task_id for record in found} == {"t-0"}
+    assert len(kling.tasks) == 1
+
+
+async def test_a_queued_request_whose_sender_died_before_the_create_is_sent_by_the_next_one(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    dead, heir = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await dead.send(kling)
+    await dead.ledger.claim(queued.id, "dead")
+    await dead.ledger.reopen(queued.id)
+    kling.refusal = None
+    clock.now += 60
+
+    taken_up = await heir.take_up(await heir.row(), kling)
+
+    assert taken_up.task_id == "t-0"
+    assert await heir.spool.body(queued.id) is None
+
+
+async def test_a_house_that_is_full_again_keeps_such_a_request_queued(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    dead, heir = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await dead.send(kling)
+    await dead.ledger.claim(queued.id, "dead")
+    await dead.ledger.reopen(queued.id)
+    clock.now += 60
+
+    taken_up = await heir.take_up(await heir.row(), kling)
+
+    assert (taken_up.status, taken_up.tries) == ("queued", 2)
+    assert await heir.spool.body(queued.id) is not None
+
+
+async def test_a_queued_request_with_the_caller_s_own_id_is_found_when_its_sender_died(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    dead, heir = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await dead.send(kling, external_task_id="mine")
+    kling.tasks["mine"] = Task("t-9", "submitted", created_at=clock.now)
+    kling.refusal = None
+    clock.now += 60
+
+    taken_up = await heir.take_up(queued, kling)
+
+    assert taken_up.task_id == "t-9"
+
+
+async def test_a_duplicate_that_cannot_be_told_apart_is_never_called_failed(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await server.send(kling, external_task_id="mine")
+    kling.tasks["mine"] = Task("t-9", "submitted")
+    kling.refusal, kling.silent = None, True
+    clock.now += 60
+
+    with pytest.raises(DuplicateTask) as raised:
+        await server.take_up(queued, kling)
+
+    assert raised.value.charged == "unknown"
+    assert (await server.row()).status == "unknown"
+
+
+async def test_a_request_may_wait_in_the_queue_for_days(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    await server.send(kling)
+    with closing(sqlite3.connect(server.ledger.path)) as db, db:
+        db.execute("UPDATE tasks SET tries = 9000, due_at = 0")
+
+    waiting = await server.take_up(await server.row(), kling)
+
+    assert (waiting.status, waiting.due_at) == ("queued", clock.now + 30)
+
+
+class OneProvider:
+    """What a caretaker uses of the clients."""
+
+    names = ("kling",)
+
+    def __init__(self, kling: Kling) -> None:
+        self.kling = kling
+        self.base_url = WISH.base_url
+
+    def configured(self, name: str) -> "OneProvider":
+        return self
+
+    async def get(self, name: str) -> Kling:
+        return self.kling
+
+
+def caretaker_of(server: Server, kling: Kling, clock: Clock) -> Caretaker:
+    clients: Any = OneProvider(kling)
+    return Caretaker(clients, server.ledger, server.sender, clock.sleep, clock)
+
+
+async def test_a_server_that_starts_at_once_waits_for_the_lease_of_the_dead_one(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    row = await reserved_by_the_dead(server)
+    kling.tasks[row.external_task_id] = Task("t-0", "submitted")
+
+    await caretaker_of(server, kling, clock).run()
+
+    assert (await server.row()).task_id == "t-0"
+
+
+async def test_a_row_that_breaks_the_caretaker_does_not_keep_others_waiting(
+    servers: tuple[Server, Server], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    for digest in ("first", "second"):
+        row = await reserved_by_the_dead(server, digest=digest)
+    kling.tasks[row.external_task_id] = Task("t-0", "submitted")
+    asked = kling.task
+
+    async def task(product: str, any_id: str) -> Task:
+        if any_id != row.external_task_id:
+            raise ZeroDivisionError
+        return await asked(product, any_id)
+
+    kling.task = task  # type: ignore[method-assign]
+    await caretaker_of(server, kling, clock).run()
+
+    assert {record.task_id for record in await server.ledger.page(limit=9, offset=0)} == {
+        None,
+        "t-0",
+    }
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_bodies_that_dead_servers_left_are_removed_and_needed_ones_kept(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    waiting = await server.send(kling)
+    sent = await server.ledger.reserve(replace(WISH, take=2), owner="dead")
+    folder = server.ledger.path.parent / "spool"
+    (folder / f"{sent[0].id}.json").write_text("{}")
+    (folder / "0123.part").write_text("{")
+    clock.now += 60
+
+    await server.sender.tidy()
+
+    assert [path.name for path in folder.iterdir()] == [f"{waiting.id}.json"]
+
+
+async def test_a_body_that_cannot_be_removed_does_not_hide_that_the_task_was_made(
+    servers: tuple[Server, Server], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await server.send(kling)
+    kling.refusal = None
+    clock.now += 60
+
+    def stuck(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", stuck)
+
+    assert (await server.take_up(queued, kling)).task_id == "t-0"
+
+
+async def test_an_answer_that_was_overtaken_does_not_undo_the_end_of_a_task(
+    servers: tuple[Server, Server],
+) -> None:
+    server, _ = servers
+    record = await server.send(Kling())
+    await server.ledger.record(record.id, Task("t-0", "failed", message="risk control"))
+
+    late = await server.ledger.record(record.id, Task("t-0", "processing"))
+
+    assert (late.status, late.message) == ("failed", "risk control")

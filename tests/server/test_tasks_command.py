@@ -1,0 +1,74 @@
+"""`kling-mcp tasks` shows the owner what the ledger holds, and changes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+from mcp import Client
+from serving import picture, sandbox_settings
+
+from kling_mcp.cli import main
+from kling_mcp.server import build_server
+
+
+async def fill(folder: Path) -> list[str]:
+    async with Client(build_server(sandbox_settings(folder, sandbox_faults="no-balance:1"))) as c:
+        image = picture(folder)
+        await c.call_tool("kling_image_to_video", {"image": image, "prompt": "refused"})
+        made = await c.call_tool("kling_image_to_video", {"image": image, "prompt": "a fine one"})
+        assert made.structured_content is not None
+        task_id = made.structured_content["task_id"]
+        saved = await c.call_tool("kling_save_video", {"task_id": task_id})
+        assert saved.structured_content is not None
+        return [task_id, saved.structured_content["path"]]
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str) -> list[str]:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return await fill(tmp_path)
+
+
+@pytest.mark.anyio
+async def test_the_table_says_what_it_cost_and_where_it_is(
+    ledger: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await to_thread.run_sync(main, ["tasks"]) == 0
+
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["made", "status", "model", "units", "prompt"]
+    assert "succeed" in shown[1]
+    assert "1.5" in shown[1]
+    assert shown[1].endswith("a fine one")
+    assert shown[2].strip() == ledger[1]
+    assert "failed" in shown[3]
+    assert "balance" in shown[4]
+    assert shown[-1] == "2 shown; 1.5 units in the last 24 hours among them."
+
+
+@pytest.mark.anyio
+async def test_json_has_a_line_for_each_task(
+    ledger: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await to_thread.run_sync(main, ["tasks", "--json", "--status", "succeed"])
+
+    (line,) = capsys.readouterr().out.splitlines()
+    facts = json.loads(line)
+    assert (facts["task_id"], facts["path"]) == tuple(ledger)
+    assert facts["units"] == 1.5
+    assert facts["request"]["image"] == "photo.png"
+    assert len(facts["sha256"]) == 64
+
+
+def test_an_empty_house_says_so_and_stays_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["tasks"]) == 0
+
+    assert "No video was asked for yet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
