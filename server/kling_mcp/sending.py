@@ -184,11 +184,12 @@ class Sender:
         except KlingError as error:
             await self._refused(record, error.message)
             raise
-        return await self._made(record, task)
+        return await self._made(record, task, client)
 
-    async def _made(self, record: Record, task: Task) -> Record:
+    async def _made(self, record: Record, task: Task, client: KlingClient) -> Record:
         try:
-            made = await self._ledger.record(record.id, task)
+            can_be_asked = client.row.external_ids == "unique"
+            made = await self._ledger.record(record.id, task, again=can_be_asked)
         except KlingError as error:
             raise KlingError(
                 f"Task {task.task_id} was made, and could not be written down: {error.message}",
@@ -259,7 +260,7 @@ class Sender:
             return found
         if not_there and client.row.external_ids == "unique":
             try:
-                return await self._made(record, await client.create(record.product, body))
+                return await self._made(record, await client.create(record.product, body), client)
             except DuplicateTask as duplicate:
                 return await self._duplicate(record, client, duplicate, sent_before=True)
             except ProviderError as second:
@@ -314,7 +315,7 @@ class Sender:
         ours = _is_ours(record.external_task_id, record)
         if not ours and (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S:
             return None
-        return await self._made(record, task)
+        return await self._made(record, task, client)
 
     async def _refreshed(self, record: Record, client: KlingClient) -> Record:
         """A row found again, with the task's state of now where the provider tells it."""

@@ -396,7 +396,7 @@ async def test_a_task_that_exists_and_cannot_be_seen_is_charged(desk: Desk) -> N
 async def test_a_task_that_was_made_and_could_not_be_written_down_is_told_with_its_id(
     name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(*_: object) -> Record:
+    async def full(*_: object, **__: object) -> Record:
         raise NotConfigured("The disk is full.", advice="Make room.")
 
     monkeypatch.setattr(desk.ledger, "record", full)

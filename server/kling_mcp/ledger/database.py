@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kling_mcp.ledger.migrations import MIGRATIONS
 
-__all__ = ["open_database", "transaction"]
+__all__ = ["open_database", "relaxed", "transaction"]
 
 BUSY_S = 5.0
 """Seconds that a write waits for another process."""
@@ -44,6 +44,17 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A transaction that survives a killed process, and may be lost with a machine's power."""
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        with transaction(db):
+            yield db
+    finally:
+        db.execute("PRAGMA synchronous = FULL")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.database import open_database, transaction
+from kling_mcp.ledger.database import open_database, relaxed, transaction
 from kling_mcp.ledger.records import Record, Wish, first_record, records
 from kling_mcp.ledger.trouble import unusable
 from kling_mcp.tasks import Task
@@ -36,6 +36,7 @@ OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
 """Rows that still need something of us: to be sent, or to be looked for."""
 
 ResultT = TypeVar("ResultT")
+Around = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]
 
 
 class Ledger:
@@ -54,6 +55,14 @@ class Ledger:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._lock = anyio.Lock()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file yet; one that may not be looked at counts, as a call will say."""
+        try:
+            return self.path.exists()
+        except OSError:
+            return True
 
     async def reserve(
         self, wish: Wish, *, day_cap: float | None = None, owner: str = ""
@@ -74,7 +83,7 @@ class Ledger:
         """Raises SpendCapReached when the wish would pass the day's cap; nothing is written."""
         if day_cap is None:
             return
-        if self.path.exists():
+        if self.exists:
             await self._read(lambda db: self._check_day(db, wish, day_cap))
         elif wish.estimate_units is None or wish.estimate_units > day_cap + ROUNDING:
             raise _over_the_day(wish, day_cap, 0.0)
@@ -139,11 +148,16 @@ class Ledger:
             )
         )
 
-    async def record(self, record_id: str, task: Task) -> Record:
+    async def record(self, record_id: str, task: Task, *, again: bool = False) -> Record:
         """Write down what the provider said of a task; one that has ended frees a slot, so that
         queued rows are due at once. What was seen to have ended does not run again: such an answer
-        is older than the row."""
-        return await self._run(lambda db: self._record(db, record_id, task))
+        is older than the row.
+
+        `again` says that the provider can be asked for all of it by our own id: it may then be
+        lost with the machine's power, which spares a wait for the disk.
+        """
+        around = relaxed if again else transaction
+        return await self._run(lambda db: self._record(db, record_id, task), around)
 
     async def refused(self, record_id: str, message: str, owner: str | None = None) -> None:
         """Mark a row as failed: the provider did not create the task.
@@ -214,9 +228,11 @@ class Ledger:
             connection, self._connection = self._connection, None
             await to_thread.run_sync(connection.close)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
+    async def _run(
+        self, work: Callable[[sqlite3.Connection], ResultT], around: Around = transaction
+    ) -> ResultT:
         async with self._lock:
-            return await to_thread.run_sync(self._in_thread, work)
+            return await to_thread.run_sync(self._in_thread, work, around)
 
     async def _read(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         """One statement that only reads: it needs no transaction and waits for no writer."""
@@ -226,9 +242,7 @@ class Ledger:
     def _in_thread(
         self,
         work: Callable[[sqlite3.Connection], ResultT],
-        around: Callable[
-            [sqlite3.Connection], AbstractContextManager[sqlite3.Connection]
-        ] = transaction,
+        around: Around,
     ) -> ResultT:
         try:
             if self._connection is None:
