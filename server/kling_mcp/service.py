@@ -218,7 +218,7 @@ class Service:
                 self._settings, self._capabilities, self._clients, self._clock, self._sleep
             )
             self._stack.push_async_callback(self._parts.ledger.close)
-            if self._parts.ledger.path.exists():
+            if self._parts.ledger.exists:
                 self._background.start_soon(self._parts.caretaker.run)
         return self._parts
 

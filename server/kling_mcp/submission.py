@@ -108,7 +108,7 @@ class Submission:
     async def _dry_run(self, case: Case) -> Receipt:
         """What a submit would do, caps and what was made before included; nothing is written."""
         made = None
-        if not case.review.verdict.faults and self._ledger.path.exists():
+        if not case.review.verdict.faults and self._ledger.exists:
             made = await self._ledger.peek(case.wish())
         if made is None or made.status == "failed":
             made = None

@@ -49,7 +49,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     from kling_mcp.settings import load_settings
 
     ledger = Ledger(load_settings().home)
-    if not ledger.path.exists():
+    if not ledger.exists:
         print(f"No video was asked for yet ({ledger.path} does not exist).", file=sys.stderr)
         return 0
     try:

@@ -51,5 +51,12 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
         """,
     ),
+    (
+        "2026-11-21 times of earlier ends",
+        """
+        UPDATE tasks SET ended_at = updated_at
+            WHERE ended_at IS NULL AND task_id IS NOT NULL AND status IN ('succeed', 'failed');
+        """,
+    ),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

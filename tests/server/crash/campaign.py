@@ -21,6 +21,7 @@ import signal
 import ssl
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from typing import Any
 
 import anyio
 import httpx
-from lives import LOOKING, STEPS, Ground, Life, Wish, ask, hasty, in_haste, live
+from lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, ask, hasty, in_haste, live
 from mcp import Client
 from PIL import Image
 from storm import CALM, serve
@@ -49,6 +50,9 @@ WISHES_AT_HAND = 6
 UNHURRIED_S = 0.12
 """The mean of the seconds after which a process is killed that is not killed at a step."""
 
+NAPPING = 0.15
+"""How many processes are stopped for a while first, as by a laptop that is closed."""
+
 LONGEST_S = 2.0
 TAKEN_UP_WITHIN_S = 3
 SETTLED_WITHIN_S = 60
@@ -56,13 +60,18 @@ SETTLED_WITHIN_S = 60
 
 @dataclass
 class Living:
-    """A process that runs now: its pipe, its last step, when it is killed and on which step."""
+    """A process that runs now: its pipe, its last step, when it is killed and on which step.
+
+    One that `naps` is only stopped at first, for longer than its leases last, and goes on then.
+    """
 
     pid: int
     pipe: int
     deadline: float
     aim: int | None = None
     delay_s: float = 0.0
+    naps: bool = False
+    asleep: bool = False
     step: int = 0
 
 
@@ -74,6 +83,7 @@ class Report:
     seed: int
     kills: int = 0
     ended_by_themselves: int = 0
+    naps: int = 0
     broken: int = 0
     steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
     grounds: list[dict[str, Any]] = field(default_factory=list)
@@ -102,7 +112,7 @@ class Campaign:
         picture = self._folder / "pictures" / "photo.png"
         picture.parent.mkdir(parents=True)
         Image.new("RGB", (320, 320), (200, 90, 30)).save(picture)
-        while self.report.kills < kills or (self._rarest() == 0 and self.report.kills < 2 * kills):
+        while self.report.kills < kills or (self._rarest() == 0 and self.report.kills < 5 * kills):
             ledger = self._folder / f"ledger-{len(self.report.grounds)}"
             ground = Ground(ledger, self._url, self._provider, picture)
             self._wishes = []
@@ -128,7 +138,8 @@ class Campaign:
         due_s = min(self._dice.expovariate(1 / UNHURRIED_S), LONGEST_S)
         if aim is not None or life.last_step:
             due_s = LONGEST_S
-        living = Living(pid, reading, time.monotonic() + due_s, aim, delay_s)
+        naps = self._dice.random() < NAPPING
+        living = Living(pid, reading, time.monotonic() + due_s, aim, delay_s, naps)
         self._living[pid] = living
         self._selector.register(reading, selectors.EVENT_READ, living)
 
@@ -171,8 +182,21 @@ class Campaign:
         now = time.monotonic()
         for one in self._living.values():
             if one.deadline <= now:
-                os.kill(one.pid, signal.SIGKILL)
-                one.deadline = now + LONGEST_S
+                one.deadline = now + self._strike(one)
+
+    def _strike(self, one: Living) -> float:
+        """Kill a process, or stop it or wake it; the seconds until its time comes again."""
+        if one.asleep:
+            os.kill(one.pid, signal.SIGCONT)
+            one.asleep = False
+            return self._dice.expovariate(1 / UNHURRIED_S)
+        if one.naps:
+            os.kill(one.pid, signal.SIGSTOP)
+            one.naps, one.asleep = False, True
+            self.report.naps += 1
+            return LEASE_S * 1.5
+        os.kill(one.pid, signal.SIGKILL)
+        return LONGEST_S
 
     def _hear(self, one: Living) -> None:
         said = os.read(one.pipe, 4096)
@@ -187,7 +211,8 @@ class Campaign:
         _, status = os.waitpid(one.pid, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             self.report.kills += 1
-            self.report.steps[STEPS[one.step]] += 1
+            step = STEPS[one.step]
+            self.report.steps[step] = self.report.steps.get(step, 0) + 1
         elif status == 0:
             self.report.ended_by_themselves += 1
         else:
@@ -250,6 +275,9 @@ def rehearse() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         anyio.run(once, Path(folder))
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(LONGEST_S)
 
 
 def main() -> None:

@@ -37,6 +37,12 @@ FULL = ("concurrency", "rate-limit")
 REFUSED = ("no-balance", "ok-with-error", "token-expired", *FULL, *FULL)
 """The task is not made, and the client is told so."""
 
+NOT_YET = "not-yet"
+"""A task is not found by our id although it exists: a new one may take a moment to appear."""
+
+SILENCES = (NOT_YET, "drop-before-accept", "html-502", "internal")
+"""What an outage of queries may be like."""
+
 STRIKES: dict[Kind, tuple[str, ...]] = {
     "creates": (
         *LOST,
@@ -51,7 +57,7 @@ STRIKES: dict[Kind, tuple[str, ...]] = {
         "internal",
         "backlog",
     ),
-    "queries": ("drop-before-accept", "html-502", "internal", "ok-with-error", "slow:0.05"),
+    "queries": (NOT_YET, "drop-before-accept", "html-502", "ok-with-error", "slow:0.05"),
     "downloads": ("drop-before-accept", "video-cut-short", "download-404", "slow:0.05"),
 }
 """All but `task-fails`, after which a request may be made, and paid, anew."""
@@ -92,7 +98,10 @@ class Storm:
             self._calm = True
             await Response(status_code=204)(scope, receive, send)
             return
-        await self._app(self._fault(_kind(scope)))(scope, receive, send)
+        fault = self._fault(_kind(scope))
+        if fault == NOT_YET:
+            fault, scope = "", _unseen(scope)
+        await self._app(fault)(scope, receive, send)
 
     def _app(self, fault: str) -> ASGIApp:
         """The sandbox with one fault turned on, or with none: all have one state on disk."""
@@ -109,16 +118,24 @@ class Storm:
         self._spell.requests -= 1
         if self._dice.random() >= self._spell.struck[kind]:
             return ""
-        name, colon, seconds = self._dice.choice(self._spell.strikes[kind]).partition(":")
-        return f"{name}@{kind}{colon}{seconds}"
+        fault = self._dice.choice(self._spell.strikes[kind])
+        name, colon, seconds = fault.partition(":")
+        return fault if fault == NOT_YET else f"{name}@{kind}{colon}{seconds}"
 
     def _next_spell(self) -> Spell:
         length = self._dice.randint(1, LONGEST_SPELL)
         if self._dice.random() >= OUTAGE:
             return Spell(length, STRIKES, STRUCK)
-        silence = (self._dice.choice(("drop-before-accept", "html-502", "internal")),)
+        silence = (self._dice.choice(SILENCES),)
         struck = {**STRUCK, "creates": 0.9, "queries": 1.0}
         return Spell(length, {**STRIKES, "creates": LOST + REFUSED, "queries": silence}, struck)
+
+
+def _unseen(scope: Scope) -> Scope:
+    """The same request, if it asks by our id, for a task that does not exist."""
+    folder, _, any_id = scope["path"].rpartition("/")
+    ours = any_id.startswith(("kmcp-", "own-"))
+    return {**scope, "path": f"{folder}/not-yet"} if ours else scope
 
 
 def _kind(scope: Scope) -> Kind:

@@ -1,0 +1,44 @@
+"""A sandbox over HTTP on this machine, for tests whose servers are processes of their own."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
+from kling_mcp.sandbox.serving import bound_socket, server_of
+
+__all__ = ["served_sandbox", "settings_of"]
+
+
+@contextmanager
+def served_sandbox(home: Path, *faults: str) -> Iterator[str]:
+    """Serve a sandbox with these faults in a thread; its URL."""
+    listener = bound_socket("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = SandboxConfig(
+        home=home, faults=parse_faults(faults), public_url=url, queue_s=0, render_s=0
+    )
+    server = server_of(create_app(config))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+
+
+def settings_of(folder: Path, url: str, provider: str = "kling") -> dict[str, Any]:
+    """The settings, as JSON holds them, of a server that uses it and writes below the folder."""
+    base_url = url if provider == "kling" else f"{url}/{provider}"
+    return {
+        "provider": provider,
+        f"{provider}_api_key": "sandbox-key",
+        f"{provider}_base_url": base_url,
+        "home": str(folder / "home"),
+        "output_dir": str(folder / "videos"),
+        "image_roots": [str(folder)],
+    }
