@@ -20,25 +20,20 @@ import selectors
 import signal
 import ssl
 import sys
-import tempfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import anyio
 import httpx
-from lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, ask, hasty, in_haste, live
-from mcp import Client
+from lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, in_haste, live
 from PIL import Image
+from settling import rehearse, settle
 from storm import CALM, serve
 
 from kling_mcp.sandbox.serving import bound_socket
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
 
 ALIVE = 3
 """Servers at a time: more than the two that race, on machines of two cores."""
@@ -54,8 +49,6 @@ NAPPING = 0.15
 """How many processes are stopped for a while first, as by a laptop that is closed."""
 
 LONGEST_S = 2.0
-TAKEN_UP_WITHIN_S = 3
-SETTLED_WITHIN_S = 60
 
 
 @dataclass
@@ -219,67 +212,6 @@ class Campaign:
             self.report.broken += 1
 
 
-async def settle(ground: Ground, wishes: Sequence[Wish], log: Path) -> dict[str, Any]:
-    """A server that nobody kills: what it takes up by itself, then every wish asked once more."""
-    async with Client(build_server(ground.settings(), sleep=hasty)) as client:
-        ids = [task["task_id"] for task in await _all_tasks(client)]
-        await _wait(client, ids, TAKEN_UP_WITHIN_S)
-        taken_up = Counter(task["status"] for task in await _all_tasks(client))
-        receipts = [await ask(client, wish, ground, log) for wish in wishes]
-        known = [receipt["task_id"] for receipt in receipts if receipt]
-        await _wait(client, known, SETTLED_WITHIN_S)
-        return {"taken_up": dict(taken_up), "answered": len(known)}
-
-
-async def _all_tasks(client: Client) -> list[dict[str, Any]]:
-    tasks: list[dict[str, Any]] = []
-    page, more = 1, True
-    while more:
-        result = await client.call_tool("kling_list_tasks", {"page": page, "page_size": 100})
-        facts = result.structured_content or {}
-        tasks += [task for task in facts["tasks"] if task["source"] == "ledger"]
-        page, more = page + 1, facts["more"]
-    return tasks
-
-
-async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    done = not ids
-    while not done and time.monotonic() < until:
-        result = await client.call_tool(
-            "kling_wait_for_tasks", {"task_ids": list(ids), "timeout_s": 2}
-        )
-        done = bool((result.structured_content or {}).get("done"))
-
-
-def rehearse() -> None:
-    """Do once what every process does, so that those forked from this one need not import."""
-
-    async def once(folder: Path) -> None:
-        picture = folder / "photo.png"
-        Image.new("RGB", (320, 320)).save(picture)
-        settings = load_settings(
-            provider="sandbox",
-            home=folder / "home",
-            output_dir=folder / "videos",
-            image_roots=(folder,),
-            sandbox_queue_s=0,
-            sandbox_render_s=0,
-        )
-        async with Client(build_server(settings, sleep=hasty)) as client, httpx.AsyncClient():
-            ground = Ground(folder, "", "", picture)
-            receipt = await ask(client, Wish("rehearsal", 1, ""), ground, folder / "log")
-            assert receipt is not None
-            await client.call_tool("kling_list_tasks", {})
-            await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
-
-    with tempfile.TemporaryDirectory() as folder:
-        anyio.run(once, Path(folder))
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            thread.join(LONGEST_S)
-
-
 def main() -> None:
     """Run a campaign as the command line says."""
     parser = argparse.ArgumentParser()
@@ -289,7 +221,8 @@ def main() -> None:
     parser.add_argument("--provider", required=True)
     asked = parser.parse_args()
     # One TLS context for all: nothing here speaks TLS, and making one takes longer than a life.
-    ssl.create_default_context = functools.cache(ssl.create_default_context)
+    cached = functools.cache(ssl.create_default_context)
+    mock.patch.object(ssl, "create_default_context", cached).start()
     in_haste()
     rehearse()
     gc.collect()

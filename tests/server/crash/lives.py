@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import anyio
 import stamina
@@ -154,7 +155,7 @@ async def hasty(seconds: float) -> None:
 def in_haste() -> None:
     """Make this process and those forked from it wait less than they would."""
     stamina.set_testing(True, attempts=4, cap=True)
-    parts.Ledger = functools.partial(Ledger, lease_s=LEASE_S)  # type: ignore[misc]
+    mock.patch.object(parts, "Ledger", functools.partial(Ledger, lease_s=LEASE_S)).start()
 
 
 def _look_for_breakage(result: CallToolResult, log: Path) -> None:

@@ -1,0 +1,87 @@
+"""What a server does that nobody kills: once before all the others, and once after them."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from lives import Ground, Wish, ask, hasty
+from mcp import Client
+from PIL import Image
+
+from kling_mcp.server import build_server
+from kling_mcp.settings import load_settings
+
+__all__ = ["rehearse", "settle"]
+
+TAKEN_UP_WITHIN_S = 3
+SETTLED_WITHIN_S = 60
+THREADS_END_WITHIN_S = 5
+
+
+def rehearse() -> None:
+    """Do once what every process does, so that those forked from this one need not import."""
+
+    async def once(folder: Path) -> None:
+        picture = folder / "photo.png"
+        Image.new("RGB", (320, 320)).save(picture)
+        settings = load_settings(
+            provider="sandbox",
+            home=folder / "home",
+            output_dir=folder / "videos",
+            image_roots=(folder,),
+            sandbox_queue_s=0,
+            sandbox_render_s=0,
+        )
+        async with Client(build_server(settings, sleep=hasty)) as client, httpx.AsyncClient():
+            ground = Ground(folder, "", "", picture)
+            receipt = await ask(client, Wish("rehearsal", 1, ""), ground, folder / "log")
+            assert receipt is not None
+            await client.call_tool("kling_list_tasks", {})
+            await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(once, Path(folder))
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(THREADS_END_WITHIN_S)
+
+
+async def settle(ground: Ground, wishes: Sequence[Wish], log: Path) -> dict[str, Any]:
+    """A server that nobody kills: what it takes up by itself, then every wish asked once more."""
+    async with Client(build_server(ground.settings(), sleep=hasty)) as client:
+        ids = [task["task_id"] for task in await _all_tasks(client)]
+        await _wait(client, ids, TAKEN_UP_WITHIN_S)
+        taken_up = Counter(task["status"] for task in await _all_tasks(client))
+        receipts = [await ask(client, wish, ground, log) for wish in wishes]
+        known = [receipt["task_id"] for receipt in receipts if receipt]
+        await _wait(client, known, SETTLED_WITHIN_S)
+        return {"taken_up": dict(taken_up), "answered": len(known)}
+
+
+async def _all_tasks(client: Client) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = []
+    page, more = 1, True
+    while more:
+        result = await client.call_tool("kling_list_tasks", {"page": page, "page_size": 100})
+        facts = result.structured_content or {}
+        tasks += [task for task in facts["tasks"] if task["source"] == "ledger"]
+        page, more = page + 1, facts["more"]
+    return tasks
+
+
+async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    done = not ids
+    while not done and time.monotonic() < until:
+        result = await client.call_tool(
+            "kling_wait_for_tasks", {"task_ids": list(ids), "timeout_s": 2}
+        )
+        done = bool((result.structured_content or {}).get("done"))
