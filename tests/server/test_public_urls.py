@@ -3,10 +3,13 @@
 import socket
 import threading
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from kling_mcp.auth import ApiKey
 from kling_mcp.client import KlingClient
@@ -208,3 +211,18 @@ async def test_a_video_below_the_provider_s_own_base_url_may_be_private() -> Non
                     raise AssertionError
 
     assert asked == ["https://10.0.0.5:8443/videos/a.mp4"]
+
+
+@given(host=st.one_of(st.text(max_size=40), st.ip_addresses().map(str)))
+@example(host="9" * 5_000)
+@example(host="0x" + "f" * 5_000)
+def test_no_host_breaks_the_judgement(host: str) -> None:
+    assert is_private_host(host) in (True, False)
+    assert not (is_private_host(host) and is_public_peer(host)) or host.startswith("198.1")
+
+
+@given(address=st.ip_addresses(v=4, network="10.0.0.0/8"), form=st.sampled_from(["d", "#x", "#o"]))
+def test_a_private_address_is_one_as_a_number_too(address: IPv4Address, form: str) -> None:
+    number = format(int(address), form).replace("0o", "0")
+
+    assert is_private_host(number)

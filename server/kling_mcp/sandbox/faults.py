@@ -76,7 +76,7 @@ FAULTS: dict[str, FaultRow] = {
     "download-404": FaultRow("arrival", _DOWNLOADS, "the video is not there: HTTP 404, XML"),
 }
 
-_FORM = re.compile(r"(?P<name>[a-z0-9-]+)(?:@(?P<target>[a-z]+))?(?P<numbers>(?::[0-9.]+)*)")
+_FORM = re.compile(r"(?P<name>[a-z0-9-]+)(?:@(?P<target>[a-z]+))?(?P<numbers>(?::[0-9.]{1,6})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class Fault:
     def __str__(self) -> str:
         """The switch, as `parse` reads it; also the name under which its strikes are counted."""
         target = f"@{self.target}" if self.target else ""
-        seconds = f":{self.seconds:g}" if FAULTS[self.name].takes_seconds else ""
+        number = f"{self.seconds:f}".rstrip("0").rstrip(".")
+        seconds = f":{number}" if FAULTS[self.name].takes_seconds else ""
         times = "" if self.times is None else f":{self.times}"
         return f"{self.name}{target}{seconds}{times}"
 

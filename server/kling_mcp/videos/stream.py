@@ -31,9 +31,16 @@ Download = Callable[[int], AbstractAsyncContextManager[VideoStream]]
 def extent(http_status: int, headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
     """Where an answer starts and how long the whole file is, in bytes; a 206 that does not tell
     starts where it was `asked` to."""
-    length = headers.get("Content-Length", "")
     if http_status != 206:
-        return 0, int(length) if length.isdecimal() else None
+        return 0, _number(headers.get("Content-Length", ""))
     span, _, total = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    start = span.partition("-")[0]
-    return int(start) if start.isdecimal() else asked, int(total) if total.isdecimal() else None
+    start = _number(span.partition("-")[0])
+    return asked if start is None else start, _number(total)
+
+
+LONGEST_NUMBER = 18
+"""Digits of a byte count that is believed; Python itself refuses to read thousands of them."""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from kling_mcp.sandbox import ConnectionDropped, Fault, SandboxStore, fault_help, parse_faults
 from kling_mcp.sandbox.faults import FAULTS
@@ -27,6 +30,25 @@ pytestmark = pytest.mark.anyio
 def test_a_switch_says_which_requests_how_late_and_how_often(text: str, fault: Fault) -> None:
     assert Fault.parse(text) == fault
     assert Fault.parse(str(fault)) == fault
+
+
+@given(
+    name=st.sampled_from([*FAULTS, "", "none"]),
+    target=st.sampled_from(["", "@creates", "@queries", "@downloads", "@", "@all"]),
+    numbers=st.one_of(st.text(":.0123456789", max_size=8), st.text(max_size=8)),
+)
+@example(name="slow", target="", numbers=":1.2.3")
+@example(name="slow", target="", numbers=":.")
+@example(name="slow", target="", numbers=":" + "9" * 400)
+@example(name="html-502", target="", numbers=":" + "9" * 5_000)
+def test_any_switch_is_a_fault_that_reads_the_same_again_or_is_refused(
+    name: str, target: str, numbers: str
+) -> None:
+    fault = None
+    with suppress(ValueError):
+        fault = Fault.parse(name + target + numbers)
+
+    assert fault is None or Fault.parse(str(fault)) == fault
 
 
 @pytest.mark.parametrize(
