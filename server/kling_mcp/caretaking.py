@@ -73,13 +73,16 @@ class Caretaker:
         )
 
     async def _take_up(self, row: Record) -> None:
-        """Work on one row; one that another process holds is left to it for as long as it lives."""
-        if row.lease_until > self._clock():
+        """Work on one row; one that another process holds is left to it for as long as it lives,
+        and one that is not due yet to its time."""
+        if max(row.lease_until, row.due_at) > self._clock():
             return
         if row.status == "unknown":
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
         try:
-            await self._sender.take_up(row, await self._clients.get(row.provider))
+            row = await self._sender.take_up(row, await self._clients.get(row.provider))
+            if row.due_at > self._clock():
+                self._looked_for.pop(row.id, None)
         except KlingError as error:
             logger.info("An open row could not be taken up: %s", error)
         except Exception:

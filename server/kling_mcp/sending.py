@@ -114,7 +114,7 @@ class Sender:
         Returns the row as it is now. Raises ProviderError like `send`.
         """
         owner = uuid.uuid4().hex
-        if record.status == "queued" and record.due_at > self._clock():
+        if record.due_at > self._clock():
             return record
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
@@ -176,7 +176,7 @@ class Sender:
                 return await self._after_lost_answer(record, client, body, error)
             full = isinstance(error, ConcurrencyFull | RateLimited)
             if full and (record.tries or not sent_before):
-                return await self._queued(record, body, error)
+                return await self._queued(record, client, body, error, in_doubt=sent_before)
             if sent_before:
                 raise _doubtful(error, record, client) from None
             await self._refused(record, error.provider_message or error.message)
@@ -206,12 +206,25 @@ class Sender:
         if record.tries:
             await self._spool.drop(record.id)
 
-    async def _queued(self, record: Record, body: Body, error: ProviderError) -> Record:
+    async def _queued(
+        self,
+        record: Record,
+        client: KlingClient,
+        body: Body,
+        error: ProviderError,
+        *,
+        in_doubt: bool,
+    ) -> Record:
+        """The row with a time to send it (again) at. One `in_doubt` stays `unknown`: when it was
+        sent before and that answer was lost, no later refusal means that it was not made."""
         try:
             kept = await self._spool.keep(record.id, body)
         except KlingError as unusable:
-            await self._refused(record, unusable.message)
+            if not in_doubt:
+                await self._refused(record, unusable.message)
             raise
+        if not kept and in_doubt:
+            raise _doubtful(error, record, client)
         if not kept:
             await self._refused(record, error.provider_message or error.message)
             error.advice = (
@@ -221,7 +234,9 @@ class Sender:
             raise error
         patience_s = min(FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS), LONGEST_QUEUE_S)
         due_at = self._clock() + max(error.retry_after_s or 0.0, patience_s)
-        return await self._ledger.queue(record.id, error.message, due_at, record.lease_owner)
+        return await self._ledger.queue(
+            record.id, error.message, due_at, record.lease_owner, in_doubt=in_doubt
+        )
 
     async def _duplicate(
         self, record: Record, client: KlingClient, error: DuplicateTask, *, sent_before: bool

@@ -180,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert record == self.book[row]
         if record.status in ENDED:
             for other in self.book.values():
-                if other.status == "queued":
+                if self.is_open(other.id):
                     self.changed(other.id, due_at=0.0)
 
     @rule(hand=hands, place=places)
@@ -191,15 +191,18 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.holds(process, row):
             self.freed(row, status="failed", message="no", units=0.0)
 
-    @rule(hand=hands, place=places, wait_s=st.integers(1, 30))
-    def queue(self, hand: int | None, place: int, wait_s: int) -> None:
+    @rule(hand=hands, place=places, wait_s=st.integers(1, 30), in_doubt=st.booleans())
+    def queue(self, hand: int | None, place: int, wait_s: int, in_doubt: bool) -> None:
         row = self.row(place)
         process = self.hand(hand, row)
         due_at = self.now + wait_s
-        record = self.run(self.ledgers[process].queue(row, "full", due_at, f"p{process}"))
+        name = f"p{process}"
+        call = self.ledgers[process].queue(row, "full", due_at, name, in_doubt=in_doubt)
+        record = self.run(call)
         if self.holds(process, row):
             tries = self.book[row].tries + 1
-            self.freed(row, status="queued", message="full", due_at=due_at, tries=tries)
+            status = "unknown" if in_doubt else "queued"
+            self.freed(row, status=status, message="full", due_at=due_at, tries=tries)
         assert record == self.book[row]
 
     @rule(hand=hands, place=places)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from contextlib import nullcontext as nothing
 from dataclasses import replace
 from pathlib import Path
@@ -63,13 +63,15 @@ class Clock:
 
 class Kling:
     """Stands where a client is. It makes a task for every new external id unless `refusal` says
-    otherwise; `meanwhile` happens before a create is answered, and `loses` loses its answer."""
+    otherwise; `meanwhile` happens before a create is answered, `loses` loses its answer, and while
+    it `hides` them no task can be found."""
 
     def __init__(self, name: str = "kling") -> None:
         self.row: ProviderRow = PROVIDERS[name]
         self.tasks: dict[str, Task] = {}
         self.refusal: ProviderError | None = None
         self.silent = False
+        self.hides = False
         self.loses = False
         self.meanwhile: Meanwhile = anyio.lowlevel.checkpoint
 
@@ -90,7 +92,7 @@ class Kling:
         await anyio.lowlevel.checkpoint()
         if self.silent:
             raise ProviderDown("silence", charged="no")
-        if any_id not in self.tasks:
+        if self.hides or any_id not in self.tasks:
             raise TaskNotFound("no such task")
         return self.tasks[any_id]
 
@@ -261,7 +263,7 @@ async def test_a_queued_request_whose_sender_died_before_the_create_is_sent_by_t
     assert await heir.spool.body(queued.id) is None
 
 
-async def test_a_house_that_is_full_again_keeps_such_a_request_queued(
+async def test_a_house_that_is_full_again_keeps_such_a_request_in_doubt_and_to_be_sent(
     servers: tuple[Server, Server], clock: Clock
 ) -> None:
     dead, heir = servers
@@ -274,8 +276,56 @@ async def test_a_house_that_is_full_again_keeps_such_a_request_queued(
 
     taken_up = await heir.take_up(await heir.row(), kling)
 
-    assert (taken_up.status, taken_up.tries) == ("queued", 2)
+    assert (taken_up.status, taken_up.tries) == ("unknown", 2)
+    assert taken_up.due_at > clock.now
     assert await heir.spool.body(queued.id) is not None
+
+
+async def test_no_later_refusal_makes_a_queued_request_failed_whose_answer_was_lost(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    await server.send(kling)
+    kling.refusal, kling.loses, kling.hides = None, True, True
+    clock.now += 60
+    with pytest.raises(ProviderError):
+        await server.take_up(await server.row(), kling)
+    for refusal in (full(), PaymentRequired("no units left")):
+        kling.refusal = refusal
+        clock.now += 60
+        with suppress(ProviderError):
+            await server.take_up(await server.row(), kling)
+    in_doubt = await server.row()
+    kling.hides = False
+    clock.now += 60
+
+    found = await server.take_up(in_doubt, kling)
+
+    assert in_doubt.status == "unknown"
+    assert found.task_id == "t-0"
+    assert len(kling.tasks) == 1
+    assert await server.spool.body(found.id) is None
+
+
+async def test_a_request_in_doubt_is_left_alone_until_it_is_due(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    dead, heir = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await dead.send(kling)
+    await dead.ledger.claim(queued.id, "dead")
+    await dead.ledger.reopen(queued.id)
+    clock.now += 60
+    waiting = await heir.take_up(await heir.row(), kling)
+    kling.refusal = None
+
+    too_early = await heir.take_up(waiting, kling)
+
+    assert too_early == waiting
+    assert kling.tasks == {}
 
 
 async def test_a_queued_request_with_the_caller_s_own_id_is_found_when_its_sender_died(

@@ -113,19 +113,27 @@ class Ledger:
         )
 
     async def queue(
-        self, record_id: str, message: str, due_at: float, owner: str | None = None
+        self,
+        record_id: str,
+        message: str,
+        due_at: float,
+        owner: str | None = None,
+        *,
+        in_doubt: bool = False,
     ) -> Record:
         """Keep a row until a slot is free; it may be sent again from `due_at` on.
 
+        One `in_doubt` may have been made by an earlier create and is `unknown` for that long.
         Like `refused`, it changes nothing when another process knows better.
         """
+        status = "unknown" if in_doubt else "queued"
         return await self._run(
             lambda db: _not_made(
                 db,
                 record_id,
-                "lease_owner = '', lease_until = 0, status = 'queued', message = ?, due_at = ?, "
+                "lease_owner = '', lease_until = 0, status = ?, message = ?, due_at = ?, "
                 "tries = tries + 1, updated_at = ?",
-                (message, due_at, self._clock()),
+                (status, message, due_at, self._clock()),
                 owner,
             )
         )
@@ -347,7 +355,7 @@ class Ledger:
         record = _row(db, record_id)
         if record.status in ENDED:
             db.execute(
-                "UPDATE tasks SET due_at = 0 WHERE status = 'queued' AND provider = ?",
+                f"UPDATE tasks SET due_at = 0 WHERE {OPEN} AND provider = ?",  # noqa: S608
                 (record.provider,),
             )
         return record

@@ -78,10 +78,16 @@ async def _all_tasks(client: Client) -> list[dict[str, Any]]:
 
 
 async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
+    """Until all have ended and are saved: a wait tells of the end of those that are still being
+    saved when its time is over."""
     until = time.monotonic() + seconds
-    done = not ids
-    while not done and time.monotonic() < until:
-        result = await client.call_tool(
-            "kling_wait_for_tasks", {"task_ids": list(ids), "timeout_s": 2}
-        )
-        done = bool((result.structured_content or {}).get("done"))
+    left = list(ids)
+    while left and time.monotonic() < until:
+        result = await client.call_tool("kling_wait_for_tasks", {"task_ids": left, "timeout_s": 2})
+        if not result.is_error:
+            tasks = (result.structured_content or {})["tasks"]
+            left = [task["task_id"] for task in tasks if not _is_over(task)]
+
+
+def _is_over(task: dict[str, Any]) -> bool:
+    return task["status"] == "failed" or "path" in task
