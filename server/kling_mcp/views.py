@@ -14,9 +14,6 @@ from kling_tools.results import ENDED, TaskView, VideoView
 
 __all__ = ["AFTER_FAILURE", "Viewer"]
 
-KEPT_S = 30 * 86_400
-"""Seconds that Kling keeps a result."""
-
 PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
 
@@ -32,6 +29,7 @@ LOST_FOR_GOOD = (
 )
 WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
 NEVER_MADE = "It was never made and cost nothing. Mend what it names and submit again."
+TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
 STRANGE = "The provider uses a word for its state that is not known here; look again later."
 
 
@@ -54,32 +52,37 @@ class Viewer:
             units=record.units if record.status in ENDED else None,
             path=record.path,
         )
-        if record.status == "failed" and record.task_id is None:
+        if record.withdrawn:
+            view.next = TAKEN_BACK
+        elif record.status == "failed" and record.task_id is None:
             view.provider_message = quote_provider(record.message) or None
             view.next = NEVER_MADE
         elif record.status == "failed":
             view.provider_message = quote_provider(record.message) or None
             view.next = AFTER_FAILURE
         elif record.status == "unknown":
-            view.next = STRANGE if record.task_id else self._about_the_lost(record)
+            view.next = STRANGE if record.task_id else LOST
+            if self.lost_for_good(record):
+                view.next = LOST_FOR_GOOD
         elif record.status == "queued":
             view.next = WAITING
         elif record.status == "succeed":
             view.next = self._about_the_file(record)
         return view
 
-    def _about_the_lost(self, record: Record) -> str:
+    def lost_for_good(self, record: Record) -> bool:
+        """Whether it was sent, its answer lost, and its provider cannot be asked for it."""
+        if record.status != "unknown" or record.task_id is not None:
+            return False
         known = record.provider in self._clients.names
-        asks = known and self._clients.configured(record.provider).row.external_ids != "none"
-        return LOST if asks else LOST_FOR_GOOD
+        return not known or self._clients.configured(record.provider).row.external_ids == "none"
 
     def _about_the_file(self, record: Record) -> str | None:
         """Where a finished video still is, when that is not plain."""
         here = record.path is not None and Path(record.path).exists()
         if here:
             return None
-        expired = self._now - record.updated_at > KEPT_S
-        if expired:
+        if record.expires_at is not None and self._now > record.expires_at:
             lost = f" and its file {record.path} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
         if self._clients.embedded(record.provider):

@@ -121,6 +121,7 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
         ended_at=None,
         bytes=None,
         sha256=None,
+        expires_at=None,
     )
     assert record.handle == record.external_task_id
     (row,) = rows_on_disk(ledger)
@@ -292,6 +293,44 @@ async def test_an_external_id_that_a_task_has_is_refused_for_another_request(
 
     assert "scene-1 belongs to another request" in raised.value.message
     assert len(rows_on_disk(ledger)) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("digest", "change", "told"),
+    [
+        ("e", {"request": {"prompt": "wind"}}, 'prompt was "waves", is "wind"; image was '),
+        ("e", {"request": {"prompt": "w" * 90}}, "www…; image"),
+        ("e", {}, "What differs: the content of a picture."),
+        ("d", {"take": 2}, "take was 1, is 2."),
+        ("e", {"product": "omni-video"}, 'route was "image2video", is "omni-video"'),
+        ("e", {"request": dict.fromkeys("abcdef", 1)}, "a was not given, is 1;"),
+        ("e", {"request": dict.fromkeys("abcdef", 1)}, " and 4 more."),
+    ],
+)
+async def test_an_external_id_of_another_request_shows_what_differs(
+    ledger: Ledger, digest: str, change: dict[str, Any], told: str
+) -> None:
+    await ledger.reserve(wish(external_task_id="scene-1"))
+
+    with pytest.raises(KlingError) as raised:
+        await ledger.reserve(wish(digest, external_task_id="scene-1", **change))
+
+    assert told in raised.value.message
+    assert len(raised.value.message) < 400
+
+
+@pytest.mark.anyio
+async def test_a_video_expires_thirty_days_after_it_was_made(ledger: Ledger, clock: Clock) -> None:
+    record, _ = await ledger.reserve(wish())
+    running = await ledger.record(record.id, submitted())
+    made_at = clock.now - 60
+    done = await ledger.record(record.id, Task("t-1", "succeed", updated_at=made_at))
+    clock.now += HOUR_S
+    again = await ledger.record(record.id, Task("t-1", "succeed", updated_at=clock.now))
+
+    assert running.expires_at is None
+    assert done.expires_at == again.expires_at == made_at + 30 * 24 * HOUR_S
 
 
 @pytest.mark.anyio

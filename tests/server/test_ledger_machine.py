@@ -20,6 +20,7 @@ from kling_tools.results import ENDED, TaskStatus
 PROCESSES = 3
 LEASE_S = 15.0
 DAY_S = 86_400.0
+KEPT_S = 30 * DAY_S
 DAY_CAP = 5.0
 
 ResultT = TypeVar("ResultT")
@@ -176,6 +177,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 message="",
                 units=before.units if units is None else units,
                 ended_at=before.ended_at or (self.now if status in ENDED else None),
+                expires_at=before.expires_at or (self.now + KEPT_S if videos else None),
             )
         assert record == self.book[row]
         if record.status in ENDED:

@@ -120,6 +120,8 @@ async def test_every_row_of_the_first_file_is_read_by_todays_code(ledger: Ledger
         assert (row.bytes, row.sha256) == (None, None)
         ended = row.task_id is not None and row.status in ("succeed", "failed")
         assert row.ended_at == (row.updated_at if ended else None)
+        kept = row.status == "succeed"
+        assert row.expires_at == (row.updated_at + 30 * 86_400 if kept else None)
 
 
 @pytest.mark.anyio

@@ -58,5 +58,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             WHERE ended_at IS NULL AND task_id IS NOT NULL AND status IN ('succeed', 'failed');
         """,
     ),
+    (
+        "2026-11-21 when videos expire",
+        """
+        ALTER TABLE tasks ADD COLUMN expires_at REAL;
+        UPDATE tasks SET expires_at = ended_at + 2592000
+            WHERE ended_at IS NOT NULL AND status = 'succeed';
+        """,
+    ),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

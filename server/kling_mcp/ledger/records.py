@@ -12,7 +12,10 @@ from kling_mcp.tasks import Video
 from kling_tools.capabilities import Product
 from kling_tools.results import TaskStatus
 
-__all__ = ["Record", "Wish", "first_record", "records"]
+__all__ = ["WITHDRAWN", "Record", "Wish", "first_record", "records"]
+
+WITHDRAWN = "withdrawn before it was sent"
+"""The message of a row that its owner took back while it was queued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,8 @@ class Record:
     """One row. Times are seconds since the epoch, units Kling's.
 
     While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
-    may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended.
+    may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
+    `expires_at` when the provider deletes the video.
     """
 
     id: str
@@ -67,11 +71,17 @@ class Record:
     ended_at: float | None
     bytes: int | None
     sha256: str | None
+    expires_at: float | None
 
     @property
     def handle(self) -> str:
         """What an agent asks with: the provider's id, or ours until there is one."""
         return self.task_id or self.external_task_id
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether its owner took it back before it was sent."""
+        return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
 
 
 COLUMNS = ", ".join(f.name for f in fields(Record))

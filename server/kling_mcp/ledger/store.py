@@ -15,7 +15,8 @@ import anyio
 from anyio import to_thread
 
 from kling_mcp.ledger.database import open_database, relaxed, transaction
-from kling_mcp.ledger.records import Record, Wish, first_record, records
+from kling_mcp.ledger.differences import differences
+from kling_mcp.ledger.records import WITHDRAWN, Record, Wish, first_record, records
 from kling_mcp.ledger.trouble import unusable
 from kling_mcp.tasks import Task
 from kling_tools.errors import KlingError, SpendCapReached
@@ -31,6 +32,9 @@ ROUNDING = 1e-6
 
 SANDBOXED = "http://sandbox.kling.invalid%"
 """Base URLs whose units are play money: they do not count against a cap of real ones."""
+
+KEPT_S = 30 * 86_400
+"""Seconds that Kling keeps a result (its API pages, on task queries)."""
 
 OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
 """Rows that still need something of us: to be sent, or to be looked for."""
@@ -185,6 +189,22 @@ class Ledger:
             )
         )
 
+    async def withdraw(self, record_id: str) -> bool:
+        """Take a queued row back: it becomes `failed` and is never sent. False, and nothing is
+        changed, when it is not queued or when somebody holds its lease, who may be sending it."""
+        now = self._clock()
+        changed = await self._run(
+            lambda db: (
+                db.execute(
+                    "UPDATE tasks SET lease_owner = '', lease_until = 0, status = 'failed', "
+                    "message = ?, units = 0, updated_at = ? "
+                    "WHERE id = ? AND status = 'queued' AND task_id IS NULL AND lease_until <= ?",
+                    (WITHDRAWN, now, record_id, now),
+                ).rowcount
+            )
+        )
+        return changed == 1
+
     async def saved(self, record_id: str, path: Path, size_bytes: int, sha256: str) -> Record:
         """Write down where a video lies, and what it is."""
         return await self._run(
@@ -305,9 +325,10 @@ class Ledger:
         if used:
             same = (used.digest, used.take) == (wish.digest, wish.take)
             owner = "an earlier attempt" if same else "another request"
+            apart = "" if same else f" What differs: {differences(used, wish)}."
             raise KlingError(
                 f"The external_task_id {wish.external_task_id} belongs to {owner} "
-                f"({used.model_name}, take {used.take}, {used.status}).",
+                f"({used.model_name}, take {used.take}, {used.status}).{apart}",
                 advice="Ask for that task with kling_get_task, or leave external_task_id out.",
             )
 
@@ -323,6 +344,7 @@ class Ledger:
             raise _over_the_day(wish, day_cap, spent)
 
     def _record(self, db: sqlite3.Connection, record_id: str, task: Task) -> Record:
+        now = self._clock()
         videos = [
             {
                 "url": video.url,
@@ -337,7 +359,8 @@ class Ledger:
             "task_id = coalesce(task_id, ?), status = ?, message = ?, "
             "units = coalesce(?, CASE WHEN task_id IS NULL THEN NULL ELSE units END), "
             "videos = ?, updated_at = ?, "
-            "ended_at = coalesce(ended_at, CASE WHEN ? THEN ? END) "
+            "ended_at = coalesce(ended_at, CASE WHEN ? THEN ? END), "
+            "expires_at = coalesce(expires_at, CASE WHEN ? THEN ? END) "
             "WHERE id = ? AND (? OR task_id IS NULL OR ended_at IS NULL)",
             (
                 task.task_id,
@@ -345,9 +368,11 @@ class Ledger:
                 task.message,
                 task.units,
                 json.dumps(videos),
-                self._clock(),
+                now,
                 task.status in ENDED,
-                self._clock(),
+                now,
+                task.status == "succeed",
+                min(task.updated_at or now, now) + KEPT_S,
                 record_id,
                 task.status in ENDED,
             ),
