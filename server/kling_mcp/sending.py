@@ -9,14 +9,15 @@ and whoever comes next takes the row up where it lies.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from time import time
 from weakref import WeakValueDictionary
 
 import anyio
 
 from kling_mcp.client import KlingClient
+from kling_mcp.doubts import blind, doubtful, how_to_go_on, is_open, is_ours
+from kling_mcp.leases import Leases
 from kling_mcp.ledger import Ledger, Record, Wish
 from kling_mcp.spool import Body, Spool
 from kling_mcp.tasks import Task
@@ -45,7 +46,7 @@ LOOK_S = 12.0
 CLOCKS_DIFFER_S = 120.0
 """Seconds by which the provider's clock may be behind this machine's."""
 
-OTHERS_S = 45.0
+OTHERS_S = 40.0
 """Seconds to wait for another process that sends the same wish right now."""
 
 FIRST_QUEUE_S = 1.0
@@ -69,6 +70,7 @@ class Sender:
         self._spool = spool
         self._sleep = sleep
         self._clock = clock
+        self._leases = Leases(ledger)
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
@@ -85,7 +87,7 @@ class Sender:
             with anyio.CancelScope(shield=True):
                 record, new = await self._ledger.reserve(wish, day_cap=day_cap, owner=owner)
                 if new:
-                    async with self._leased(record, owner):
+                    async with self._leases.held(record, owner):
                         body = make_body(record.external_task_id)
                         record = await self._create(record, client, body)
             if new:
@@ -100,12 +102,12 @@ class Sender:
     ) -> tuple[Record, bool]:
         """An open row of a dead process or of an earlier call: looked for first."""
         with anyio.CancelScope(shield=True):
-            async with self._leased(record, owner):
-                found = await self._taken_up(record, client) if _is_open(record) else record
+            async with self._leases.held(record, owner):
+                found = await self._taken_up(record, client) if is_open(record) else record
                 if found is None:
                     body = make_body(record.external_task_id)
                     record = await self._create(record, client, body, sent_before=True)
-                await self._let_go(record, owner)
+                await self._leases.let_go(record, owner)
         return found or record, found is None
 
     async def take_up(self, record: Record, client: KlingClient) -> Record:
@@ -119,13 +121,13 @@ class Sender:
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
                 return await self._ledger.find(record.id) or record
-            async with self._leased(record, owner):
+            async with self._leases.held(record, owner):
                 record = await self._ledger.find(record.id) or record
-                if _is_open(record):
+                if is_open(record):
                     record = await self._found_or_sent(record, client)
                 elif record.task_id is None and record.status == "queued":
                     record = await self._send_queued(record, client)
-                await self._let_go(record, owner)
+                await self._leases.let_go(record, owner)
         return record
 
     async def tidy(self) -> None:
@@ -178,7 +180,7 @@ class Sender:
             if full and (record.tries or not sent_before):
                 return await self._queued(record, client, body, error, in_doubt=sent_before)
             if sent_before:
-                raise _doubtful(error, record, client) from None
+                raise doubtful(error, record, client.row) from None
             await self._refused(record, error.provider_message or error.message)
             raise
         except KlingError as error:
@@ -224,7 +226,7 @@ class Sender:
                 await self._refused(record, unusable.message)
             raise
         if not kept and in_doubt:
-            raise _doubtful(error, record, client)
+            raise doubtful(error, record, client.row)
         if not kept:
             await self._refused(record, error.provider_message or error.message)
             error.advice = (
@@ -246,7 +248,7 @@ class Sender:
         An id of ours can only be taken by this row, so that the task exists even while it cannot
         be seen. One of the caller's own is somebody else's unless the row was sent before.
         """
-        ours = _is_ours(record.external_task_id, record)
+        ours = is_ours(record.external_task_id, record)
         if not (ours or sent_before or record.tries):
             await self._refused(record, error.provider_message)
             raise error
@@ -256,10 +258,10 @@ class Sender:
             found = None
         if found is None:
             if not ours:
-                raise _doubtful(error, record, client)
+                raise doubtful(error, record, client.row)
             error.charged = "yes"
             error.message = "The task exists, and cannot be seen at the moment."
-            error.advice = _how_to_go_on(record, client)
+            error.advice = how_to_go_on(record, client.row)
             raise error
         return found
 
@@ -280,7 +282,7 @@ class Sender:
                 return await self._duplicate(record, client, duplicate, sent_before=True)
             except ProviderError as second:
                 error = second
-        raise _doubtful(error, record, client)
+        raise doubtful(error, record, client.row)
 
     async def _appeared(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
         """The row of a task that appears within some seconds, and, when none does, whether the
@@ -309,11 +311,11 @@ class Sender:
         try:
             found = await self._look_up(record, client)
         except ProviderError as error:
-            raise _doubtful(error, record, client) from None
+            raise doubtful(error, record, client.row) from None
         if found is None and client.row.external_ids != "unique":
             if record.tries:
                 await self._spool.drop(record.id)
-            raise _blind(client.row.name)
+            raise blind(client.row)
         return found
 
     async def _look_up(self, record: Record, client: KlingClient) -> Record | None:
@@ -327,7 +329,7 @@ class Sender:
             task = await client.task(record.product, record.external_task_id)
         except TaskNotFound:
             return None
-        ours = _is_ours(record.external_task_id, record)
+        ours = is_ours(record.external_task_id, record)
         if not ours and (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S:
             return None
         return await self._made(record, task, client)
@@ -348,7 +350,7 @@ class Sender:
         Raises ProviderDown when another process still holds it after some seconds.
         """
         until = self._clock() + OTHERS_S
-        while _is_open(record):
+        while is_open(record):
             with anyio.CancelScope(shield=True):
                 free = record.lease_until <= self._clock()
                 if free and await self._ledger.claim(record.id, owner):
@@ -362,73 +364,3 @@ class Sender:
             await self._sleep(0.2)
             record = await self._ledger.find(record.id) or record
         return record
-
-    @asynccontextmanager
-    async def _leased(self, record: Record, owner: str) -> AsyncIterator[None]:
-        """Keep the row's lease, renewed for as long as the work takes. The ledger itself takes it
-        back when it writes down what became of the row."""
-        raised: BaseException | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._renew, record.id, owner)
-            try:
-                yield
-            except BaseException as error:  # the group would wrap it
-                raised = error
-            group.cancel_scope.cancel()
-        if raised is not None:
-            with anyio.CancelScope(shield=True):
-                await self._let_go(record, owner)
-            raise raised
-
-    async def _let_go(self, record: Record, owner: str) -> None:
-        """Give the lease back; if the ledger cannot be written now, it ends by itself."""
-        with suppress(KlingError):
-            await self._ledger.release(record.id, owner)
-
-    async def _renew(self, record_id: str, owner: str) -> None:
-        """Goes on when the ledger cannot be written for a moment: the create must not end here."""
-        while True:
-            await anyio.sleep(self._ledger.lease_s / 3)
-            with suppress(KlingError):
-                await self._ledger.claim(record_id, owner)
-
-
-def _is_open(record: Record) -> bool:
-    """Whether the row was sent, or was to be, and nothing more is known of it."""
-    return record.task_id is None and record.status == "unknown"
-
-
-def _is_ours(external_task_id: str, record: Record) -> bool:
-    """Whether the id was made from the row, so that nobody else can have used it."""
-    return external_task_id.endswith(record.id)
-
-
-def _doubtful(error: ProviderError, record: Record, client: KlingClient) -> ProviderError:
-    """The same error for a row whose first create may have been made."""
-    error.charged = "unknown"
-    error.advice = f"{error.advice} {_how_to_go_on(record, client)}".strip()
-    return error
-
-
-def _how_to_go_on(record: Record, client: KlingClient) -> str:
-    if client.row.external_ids == "unique":
-        return (
-            f"Do not submit anew. Ask kling_get_task for {record.external_task_id}, or send the "
-            "very same request again: it is then looked up first and not paid twice."
-        )
-    return _NO_LOOK_UP
-
-
-_NO_LOOK_UP = (
-    "This provider cannot be asked for it by our id: look at its console or its bill. The same "
-    "request is not sent again by itself; raise take to make (and pay) the video anew."
-)
-
-
-def _blind(provider: str) -> ProviderError:
-    return ProviderDown(
-        f"This request was sent to {provider} before and its answer was lost, so it may exist.",
-        provider=provider,
-        charged="unknown",
-        advice=_NO_LOOK_UP,
-    )

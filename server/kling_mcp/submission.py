@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kling_mcp.body import JsonBody
 from kling_mcp.cases import Case, judge
 from kling_mcp.clients import Clients
+from kling_mcp.errands import Errands
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.ledger import Ledger, Wish
 from kling_mcp.receipts import dry_run_receipt, receipt
 from kling_mcp.sending import Sender
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.errors import ImageRejected, InvalidRequest, RequestRefused, SpendCapReached
+from kling_tools.errors import (
+    ImageRejected,
+    InvalidRequest,
+    ProviderDown,
+    RequestRefused,
+    SpendCapReached,
+)
 from kling_tools.faults import Fault
 from kling_tools.results import Receipt
 from kling_tools.service import Confirm, SubmitArguments
 
 __all__ = ["Caps", "Submission"]
+
+ANSWER_WITHIN_S = 45.0
+"""Seconds after which a call is answered that still sends or looks: hosts cut it off after 60."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class Submission:
         capabilities: Capabilities,
         pictures: PicturePolicy,
         caps: Caps,
+        errands: Errands,
         *,
         saves: bool,
     ) -> None:
@@ -53,6 +65,7 @@ class Submission:
         self._caps = caps
         self._ledger = ledger
         self._sender = sender
+        self._errands = errands
         self._saves = saves
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
@@ -62,7 +75,8 @@ class Submission:
         """
         judged = judge(draft, self._clients, self._capabilities)
         rules_broken = bool(judged.review.verdict.faults)
-        async with self._with_pictures(judged) as case:
+        async with AsyncExitStack() as pictures:
+            case = await pictures.enter_async_context(self._with_pictures(judged))
             faults = case.review.verdict.faults
             if case.arguments.dry_run:
                 return await self._dry_run(case)
@@ -72,6 +86,14 @@ class Submission:
             if self._has_a_say_in_price(case) and not await self._is_made(wish):
                 self._check_price(case)
                 await self._ask_the_person(case, confirm)
+            sending = partial(self._send, case, wish, pictures.pop_all())
+        try:
+            return await self._errands.run(sending, ANSWER_WITHIN_S)
+        except TimeoutError:
+            raise await self._on_its_way(wish) from None
+
+    async def _send(self, case: Case, wish: Wish, pictures: AsyncExitStack) -> Receipt:
+        async with pictures:
             wire = {picture.field: picture.wire() for picture in case.pictures}
             try:
                 record, new = await self._sender.send(
@@ -83,7 +105,19 @@ class Submission:
             except RequestRefused as error:
                 error.advice = " ".join([error.advice, *map(str, case.review.verdict.warnings)])
                 raise
-            return receipt(case, record, repeated=not new, saves=self._saves)
+        return receipt(case, record, repeated=not new, saves=self._saves)
+
+    async def _on_its_way(self, wish: Wish) -> ProviderDown:
+        """What is told of a request that goes on when its call has to be answered."""
+        made = await self._ledger.peek(wish)
+        ask = f"kling_get_task with task_id {made.handle}" if made else "kling_list_tasks"
+        return ProviderDown(
+            f"{wish.provider} has not answered yet; the request goes on here.",
+            provider=wish.provider,
+            charged="unknown",
+            advice=f"Do not submit anything else in its place. Ask {ask} in a moment, or send the "
+            "very same request again: it joins this one and is not paid twice.",
+        )
 
     @asynccontextmanager
     async def _with_pictures(self, case: Case) -> AsyncIterator[Case]:

@@ -1,0 +1,49 @@
+"""Leases on rows: while one call works on a row, no other one of any process does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+from kling_mcp.ledger import Ledger, Record
+from kling_tools.errors import KlingError
+
+__all__ = ["Leases"]
+
+
+class Leases:
+    """Keeps and gives back the leases that a ledger has given."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @asynccontextmanager
+    async def held(self, record: Record, owner: str) -> AsyncIterator[None]:
+        """Keep the row's lease, renewed for as long as the work takes. The ledger itself takes it
+        back when it writes down what became of the row."""
+        raised: BaseException | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._renew, record.id, owner)
+            try:
+                yield
+            except BaseException as error:  # the group would wrap it
+                raised = error
+            group.cancel_scope.cancel()
+        if raised is not None:
+            with anyio.CancelScope(shield=True):
+                await self.let_go(record, owner)
+            raise raised
+
+    async def let_go(self, record: Record, owner: str) -> None:
+        """Give the lease back; if the ledger cannot be written now, it ends by itself."""
+        with suppress(KlingError):
+            await self._ledger.release(record.id, owner)
+
+    async def _renew(self, record_id: str, owner: str) -> None:
+        """Goes on when the ledger cannot be written for a moment: the create must not end here."""
+        while True:
+            await anyio.sleep(self._ledger.lease_s / 3)
+            with suppress(KlingError):
+                await self._ledger.claim(record_id, owner)
