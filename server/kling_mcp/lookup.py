@@ -17,11 +17,13 @@ __all__ = ["Found", "Lookup"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A task of the ledger (`record`), or one made elsewhere (`task`), and whose it is."""
+    """A task of the ledger (`record`), or one made elsewhere (`task`), and whose it is; `product`
+    is where one made elsewhere was found."""
 
     provider: str
     record: Record | None = None
     task: Task | None = None
+    product: Product | None = None
 
 
 class Lookup:
@@ -65,7 +67,8 @@ class Lookup:
         async def ask(name: str, product: Product) -> None:
             try:
                 client = await self._clients.get(name)
-                found.append(Found(name, task=await client.task(product, task_id)))
+                task = await client.task(product, task_id)
+                found.append(Found(name, task=task, product=product))
             except TaskNotFound as error:
                 missing.append(error)
             except KlingError as error:

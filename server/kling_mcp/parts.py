@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from anyio.abc import TaskGroup
+
+from kling_mcp.attending import Attendance
 from kling_mcp.caretaking import Caretaker
+from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
+from kling_mcp.errands import Errands
 from kling_mcp.images import PicturePolicy
 from kling_mcp.keeping import Keeper
 from kling_mcp.ledger import Ledger
 from kling_mcp.lookup import Lookup
+from kling_mcp.noticing import NoticingLedger
+from kling_mcp.rows import Rows
 from kling_mcp.sending import Sender
 from kling_mcp.settings import Settings
 from kling_mcp.spool import Spool
 from kling_mcp.submission import Caps, Submission
+from kling_mcp.watching.autosave import AutoSave
+from kling_mcp.watching.looking import Looker
+from kling_mcp.watching.pace import Pace
+from kling_mcp.watching.scheduler import Scheduler
 from kling_tools.capabilities import Capabilities
 
 __all__ = ["Parts", "make_parts"]
@@ -30,29 +41,58 @@ class Parts:
     lookup: Lookup
     keeper: Keeper
     caretaker: Caretaker
+    looker: Looker
+    autosave: AutoSave
+    pace: Pace
+    scheduler: Scheduler
+    rows: Rows
+    attendance: Attendance
 
 
 def make_parts(
     settings: Settings,
     capabilities: Capabilities,
     clients: Clients,
+    changes: Changes,
+    background: TaskGroup,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
-    ledger = Ledger(settings.home, clock)
+    ledger = NoticingLedger(settings.home, changes, clock)
     sender = Sender(ledger, Spool(settings.home / "spool"), sleep, clock)
     caps = Caps(
         settings.max_units_per_task, settings.max_units_per_day, settings.confirm_above_units
     )
     pictures = PicturePolicy(roots=settings.image_roots, fix=settings.fix_images)
+    lookup = Lookup(clients, ledger)
+    keeper = Keeper(clients, ledger, settings.output_dir, sleep)
+    looker = Looker(clients, ledger, lookup, sender)
+    autosave = AutoSave(keeper, background, wanted=settings.save)
+    pace = Pace(clients, settings.sandbox_queue_s + settings.sandbox_render_s)
+    scheduler = Scheduler(
+        ledger, clients, looker, pace, autosave, changes, background, clock, sleep
+    )
     return Parts(
         ledger=ledger,
         sender=sender,
         submission=Submission(
-            clients, ledger, sender, capabilities, pictures, caps, saves=settings.save
+            clients,
+            ledger,
+            sender,
+            capabilities,
+            pictures,
+            caps,
+            Errands(background),
+            saves=settings.save,
         ),
-        lookup=Lookup(clients, ledger),
-        keeper=Keeper(clients, ledger, settings.output_dir, sleep),
+        lookup=lookup,
+        keeper=keeper,
         caretaker=Caretaker(clients, ledger, sender, sleep, clock),
+        looker=looker,
+        autosave=autosave,
+        pace=pace,
+        scheduler=scheduler,
+        rows=Rows(ledger, clients, sender, changes, pace, clock),
+        attendance=Attendance(scheduler, background),
     )

@@ -7,38 +7,47 @@ of tools costs nothing and leaves nothing behind.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
-from kling_mcp.watch import Watch
 from kling_tools.arguments import ListTasksArguments
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.errors import KlingError, ProviderError, TaskNotFound
-from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.errors import KlingError
+from kling_tools.results import ENDED, Receipt, SavedVideo, TaskPage, TaskView, WaitResult
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from kling_mcp.attending import Attendance
     from kling_mcp.configuration import Configured
     from kling_mcp.ledger import Record
     from kling_mcp.lookup import Found
     from kling_mcp.parts import Parts
+    from kling_mcp.rows import Rows
     from kling_mcp.settings import Settings
 
 __all__ = ["Service", "Sleep", "open_service"]
 
-AT_ONCE = 4
-"""Queries of one wait that run side by side."""
+SHORT_S = 10.0
+"""Seconds below which a wait is a question how things are: each task is then asked for at once."""
+
+REPORT_S = 5.0
+"""Seconds between two reports of progress while nothing happens."""
 
 LEAST_LOOK_S = 5
 """Seconds that the first look may take, also when the caller does not want to wait."""
+
+WITHDRAWALS = 10
+BETWEEN_WITHDRAWALS_S = 0.5
+"""How often, and at what distance, a queued row is tried that somebody else has in hand."""
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits some seconds; tests give one that does not."""
@@ -65,6 +74,12 @@ class Service:
         self._clients = Clients(providers, settings, stack)
         self._background = background
         self._parts: Parts | None = None
+        self._changes = Changes()
+
+    @property
+    def changes(self) -> Changes:
+        """Where the handles of tasks are said that change, whoever sees it in this process."""
+        return self._changes
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request once, or judge it only (`dry_run`)."""
@@ -79,10 +94,50 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
-        found = await self._current(task_id)
-        if found.record and self._is_to_be_kept(found.record):
-            return await self._kept(found.record)
-        return self._view(found)
+        parts = self._open()
+        found = await parts.looker.current(task_id)
+        record = found.record
+        if record is None or not parts.autosave.is_due(record):
+            return self._view(found)
+        outcome = await parts.autosave.kept(record)
+        if not isinstance(outcome, KlingError):
+            return self._view(replace(found, record=outcome))
+        unsaved = f"It could not be saved: {outcome}"
+        return self._view(found).model_copy(update={"next": unsaved})
+
+    @property
+    def rows(self) -> Rows:
+        """The ledger's rows, for those who only read them."""
+        return self._open().rows
+
+    @property
+    def attendance(self) -> Attendance:
+        """The tasks that somebody asks for now and then."""
+        return self._open().attendance
+
+    async def look(self, record: Record) -> TaskView:
+        """The state of a row's task, which its provider is asked for unless that was just done.
+
+        Raises like `task`.
+        """
+        current = self.rows.just_seen(record) and record.status not in ENDED
+        return self.rows.view(record) if current else await self.task(record.id)
+
+    async def withdraw(self, record: Record) -> bool:
+        """Take a queued row back for good. False when it is not queued any more; one that is being
+        sent at this moment is waited for."""
+        for _ in range(WITHDRAWALS):
+            if await self.rows.withdraw(record):
+                return True
+            now = await self.rows.row(record.id)
+            if now is None or now.status != "queued":
+                return False
+            await self._sleep(BETWEEN_WITHDRAWALS_S)
+        return False
+
+    def start_soon(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Run something for as long as the server lives, or until it ends by itself."""
+        self._background.start_soon(work, *args)
 
     async def tasks(self, query: ListTasksArguments) -> TaskPage:
         """A page of the ledger and of the providers' own lists, newest first."""
@@ -97,17 +152,35 @@ class Service:
         is down the last known state is kept. Raises what no waiting mends (a refused key, for
         example) only when it concerns every task.
         """
-        watch = Watch(list(dict.fromkeys(task_ids)))
+        parts = self._open()
         began = self._clock()
-        with anyio.move_on_after(max(timeout_s, LEAST_LOOK_S)):
+        told, told_at = "", 0.0
+        async with parts.scheduler.watch(task_ids, at_once=timeout_s < SHORT_S) as watch:
             while True:
-                await self._look_at(watch)
                 waited = self._clock() - began
-                await report(waited, max(timeout_s, waited), watch.sentence())
-                if not watch.open or waited >= timeout_s:
-                    break
-                await self._sleep(self._clients.poll_s)
-        return watch.result()
+                most_s = max(timeout_s, LEAST_LOOK_S) if watch.unseen else timeout_s
+                if failure := watch.failure:
+                    raise failure
+                sentence = watch.sentence(self._view, parts.pace.usual_s)
+                if not watch.unseen and (sentence != told or waited >= told_at + REPORT_S):
+                    told, told_at = sentence, waited
+                    await report(waited, max(timeout_s, waited), sentence)
+                if watch.done or waited >= most_s:
+                    return watch.result(self._view)
+                await watch.news(self._sleep, min(REPORT_S, most_s - waited))
+
+    @asynccontextmanager
+    async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
+        """Keep looking at these tasks for as long as the context is held, so that what changes
+        is said in `changes`, and finished videos are saved where that is wanted."""
+        async with self._open().scheduler.watch(task_ids):
+            yield
+
+    async def account(self) -> dict[str, Any]:
+        """What is left at each provider, see `balances`."""
+        from kling_mcp.balances import balances
+
+        return await balances(self._clients, self._clock())
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder.
@@ -130,35 +203,6 @@ class Service:
             note=" ".join(notes) or None,
         )
 
-    async def _look_at(self, watch: Watch) -> None:
-        from kling_mcp.lookup import Found
-
-        limiter = anyio.CapacityLimiter(AT_ONCE)
-        failures: list[KlingError] = []
-
-        async def look(task_id: str) -> None:
-            async with limiter:
-                try:
-                    found = await self._current(task_id)
-                    watch.seen(task_id, self._view(found))
-                    if found.record and self._is_to_be_kept(found.record):
-                        watch.seen(task_id, await self._kept(found.record))
-                except KlingError as error:
-                    if isinstance(error, ProviderError) and error.retryable:
-                        record = await self._open().ledger.find(task_id)
-                        known = self._view(Found(record.provider, record)) if record else None
-                        watch.delayed(task_id, known, error)
-                        return
-                    watch.missing(task_id, error)
-                    failures.append(error)
-
-        async with anyio.create_task_group() as group:
-            for task_id in watch.open:
-                group.start_soon(look, task_id)
-        mendable = all(isinstance(error, TaskNotFound) for error in failures)
-        if watch.nothing_else and not mendable:
-            raise failures[0]
-
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer
 
@@ -168,54 +212,19 @@ class Service:
         assert found.task is not None
         return viewer.foreign(found.task, found.provider)
 
-    async def _current(self, task_id: str) -> Found:
-        """The task as it is now; an open row is taken up first."""
-        parts = self._open()
-        found = await parts.lookup.find(task_id)
-        record = found.record
-        if record and record.task_id is None and record.status in ("queued", "unknown"):
-            client = await self._clients.get(record.provider)
-            found = replace(found, record=await parts.sender.take_up(record, client))
-        return found
-
-    def _is_to_be_kept(self, record: Record) -> bool:
-        return self._settings.save and record.status == "succeed" and record.path is None
-
-    async def _kept(self, record: Record) -> TaskView:
-        """The view of a finished task with its file, or with the reason why it has none.
-
-        A file that takes longer than the call may is written on in the background.
-        """
-        from kling_mcp.keeping import IN_THE_CALL_S
-        from kling_mcp.lookup import Found
-
-        outcome: list[Record | KlingError] = []
-        done = anyio.Event()
-
-        async def keep() -> None:
-            try:
-                outcome.append(await self._open().keeper.keep(record))
-            except KlingError as error:
-                outcome.append(error)
-            finally:
-                done.set()
-
-        self._background.start_soon(keep)
-        with anyio.move_on_after(IN_THE_CALL_S):
-            await done.wait()
-        result = outcome[0] if outcome else record
-        if not isinstance(result, KlingError):
-            return self._view(Found(record.provider, result))
-        view = self._view(Found(record.provider, record))
-        return view.model_copy(update={"next": f"It could not be saved: {result}"})
-
     def _open(self) -> Parts:
         """What a call needs, made when the first one comes; open rows are then taken up."""
         from kling_mcp.parts import make_parts
 
         if self._parts is None:
             self._parts = make_parts(
-                self._settings, self._capabilities, self._clients, self._clock, self._sleep
+                self._settings,
+                self._capabilities,
+                self._clients,
+                self._changes,
+                self._background,
+                self._clock,
+                self._sleep,
             )
             self._stack.push_async_callback(self._parts.ledger.close)
             if self._parts.ledger.exists:
@@ -229,8 +238,9 @@ async def open_service(
     capabilities: Capabilities,
     providers: Mapping[str, Configured],
     sleep: Sleep = anyio.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as background:
-        yield Service(settings, capabilities, providers, stack, background, sleep=sleep)
+        yield Service(settings, capabilities, providers, stack, background, clock, sleep)
         background.cancel_scope.cancel()

@@ -1,68 +1,128 @@
-"""The tasks of one wait: what was last seen of each, and which still run."""
+"""The tasks of one wait: how they are, and what there is to say of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from kling_tools.errors import KlingError
+import anyio
+
+from kling_tools.errors import KlingError, TaskNotFound
 from kling_tools.results import ENDED, TaskView, WaitResult
+
+if TYPE_CHECKING:
+    from kling_mcp.ledger import Record
+    from kling_mcp.lookup import Found
+    from kling_mcp.watching.watched import Watched
 
 __all__ = ["Watch"]
 
 NAMED = 3
 """Tasks that a progress sentence names."""
 
+TOO_LONG = 1.5
+"""Multiple of the usual time from which on a task takes longer than usual."""
+
+NOT_ANSWERED = "Not answered in time; wait again."
+
+View = Callable[["Found"], TaskView]
+
 
 class Watch:
-    """`open` holds the ids that are still to be looked at, in the caller's order."""
+    """What one caller waits for, in the caller's order and under the caller's ids."""
 
-    def __init__(self, task_ids: Sequence[str]) -> None:
-        self._ids = task_ids
-        self._views: dict[str, TaskView] = {}
-        self._missing: set[str] = set()
+    def __init__(self) -> None:
+        self._tasks: dict[str, Watched] = {}
+        self._expected: list[Watched] = []
+        self._pausing: anyio.CancelScope | None = None
+        self._woken = False
+
+    def add(self, task_id: str, watched: Watched) -> None:
+        """Wait for one more task."""
+        self._tasks[task_id] = watched
+        watched.watches.add(self)
+        if watched.urgent:
+            self._expected.append(watched)
+
+    def wake(self) -> None:
+        """Something was seen of one of the tasks."""
+        self._woken = True
+        if self._pausing is not None:
+            self._pausing.cancel()
+
+    async def news(self, sleep: Callable[[float], Awaitable[None]], most_s: float) -> None:
+        """Returns when something was seen of a task, or after some seconds."""
+        if not self._woken:
+            with anyio.CancelScope() as self._pausing:
+                await sleep(most_s)
+            self._pausing = None
+        self._woken = False
 
     @property
-    def open(self) -> list[str]:
-        """Tasks that have not ended as far as is known."""
-        return [task_id for task_id in self._ids if not self._is_over(task_id)]
+    def done(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return all(watched.over for watched in self._tasks.values())
 
-    def seen(self, task_id: str, view: TaskView) -> None:
-        """Keep what was seen of a task."""
-        self._views[task_id] = view
+    @property
+    def unseen(self) -> bool:
+        """Whether a look is still to come that was asked for at once."""
+        return any(watched.urgent for watched in self._expected)
 
-    def missing(self, task_id: str, error: KlingError) -> None:
-        """No further look mends it: the provider does not know the task, or cannot be asked."""
-        self._missing.add(task_id)
-        before = self._views.get(task_id) or TaskView(task_id=task_id, status="unknown")
-        self._views[task_id] = before.model_copy(update={"error": error.kind, "next": str(error)})
+    @property
+    def trouble(self) -> KlingError | None:
+        """What stood in the way of the last look at one of the tasks."""
+        return next((watched.error for watched in self._tasks.values() if watched.error), None)
 
-    def delayed(self, task_id: str, known: TaskView | None, error: KlingError) -> None:
-        """The provider could not be asked: the last state stands, with the reason. `known` is
-        that of the ledger, if it has the task."""
-        seen = self._views.get(task_id) or known
-        view = seen or TaskView(task_id=task_id, status="unknown")
-        self._views[task_id] = view.model_copy(update={"next": str(error)})
+    @property
+    def failure(self) -> KlingError | None:
+        """What no waiting mends, if it concerns every task and is not just an unknown id."""
+        tasks = self._tasks.values()
+        errors = [watched.error for watched in tasks if watched.missing and watched.error]
+        if len(errors) < len(tasks):
+            return None
+        mendable = all(isinstance(error, TaskNotFound) for error in errors)
+        return None if mendable else errors[0]
 
-    def sentence(self) -> str:
+    def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
         """Where things stand, for a progress bar."""
-        over = len(self._ids) - len(self.open)
-        words = [f"{i} {self._views[i].status}" for i in self.open[:NAMED] if i in self._views]
-        return f"{over} of {len(self._ids)} done" + (f", {', '.join(words)}" if words else "")
+        over = sum(watched.over for watched in self._tasks.values())
+        words = [f"{over} of {len(self._tasks)} done"]
+        running = [watched for watched in self._tasks.values() if not watched.over]
+        for watched in running[:NAMED]:
+            if watched.found is not None:
+                record = watched.found.record
+                usual = usual_s(record) if record and record.task_id else 0.0
+                words.append(_progress(view(watched.found), usual))
+        return ", ".join(words)
 
-    @property
-    def nothing_else(self) -> bool:
-        """Whether there is no task at all that can be told of."""
-        return self._missing == set(self._ids)
-
-    def result(self) -> WaitResult:
+    def result(self, view: View) -> WaitResult:
         """Every task as last seen."""
-        unseen = TaskView(task_id="", status="unknown", next="Not answered in time; wait again.")
-        tasks = [
-            self._views.get(task_id) or unseen.model_copy(update={"task_id": task_id})
-            for task_id in self._ids
-        ]
-        return WaitResult(done=not self.open, tasks=tasks)
+        tasks = [self._view(task_id, watched, view) for task_id, watched in self._tasks.items()]
+        return WaitResult(done=self.done, tasks=tasks)
 
-    def _is_over(self, task_id: str) -> bool:
-        view = self._views.get(task_id)
-        return task_id in self._missing or (view is not None and view.status in ENDED)
+    def _view(self, task_id: str, watched: Watched, view: View) -> TaskView:
+        seen = view(watched.found) if watched.found else TaskView(task_id=task_id, status="unknown")
+        if watched.missing and watched.error:
+            return seen.model_copy(update={"error": watched.error.kind, "next": str(watched.error)})
+        if watched.unsaved:
+            return seen.model_copy(update={"next": f"It could not be saved: {watched.unsaved}"})
+        if watched.error and not watched.over:
+            return seen.model_copy(update={"next": str(watched.error)})
+        if watched.urgent or not watched.found:
+            return seen.model_copy(update={"next": NOT_ANSWERED})
+        return seen
+
+
+def _progress(view: TaskView, usual_s: float) -> str:
+    """A running task: its state, for how long, and how long is usual."""
+    words = f"{view.task_id} {view.status}"
+    if view.status in ENDED:
+        return f"{words}, being saved"
+    if view.elapsed_s is None:
+        return words
+    words += f" for {view.elapsed_s} s"
+    if usual_s < 1:
+        return words
+    rounded = round(usual_s, -1 if usual_s >= 20 else 0)
+    longer = view.elapsed_s > TOO_LONG * usual_s
+    return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"

@@ -1,0 +1,194 @@
+"""`python -m benchmarks.waiting`: what it costs to wait, in virtual time.
+
+A host waits for tasks of three minutes as hosts do, with calls of 50 s, through the server and the
+real client. The figures are counts and virtual seconds: they are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sqlite3
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from unittest.mock import patch
+
+import anyio
+from mcp import Client
+
+from benchmarks.played_provider import PlayedProvider
+from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
+from kling_mcp.server import build_server
+from kling_mcp.settings import load_settings
+
+__all__ = ["Cancelled", "Waited", "cancelled", "handed_over", "waited"]
+
+COUNTS = (1, 10, 100, 500)
+SAMPLES = 20
+"""Tasks from which a median is taken at least: few tasks are waited for several times."""
+
+PROVIDERS = ("kling", "newapi")
+TASK_S = 180.0
+CALL_S = 50
+NAIVE_S = 5.0
+"""Seconds between two queries of a client that asks for each task by itself."""
+
+LATE_S = 3.0
+"""Seconds within which a finished task is to be noticed in the median."""
+QUIET_S = 300.0
+"""Seconds for which nothing may be asked after a cancel."""
+
+WISH = {"image": "https://pictures.example/1.png", "prompt": "Zoom", "mode": "pro"}
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What it cost to wait for `tasks`: requests, those of asking for each every 5 s, and the
+    seconds from the end of a task to when it was seen."""
+
+    provider: str
+    tasks: int
+    requests: float
+    naive: float
+    median_s: float
+    p95_s: float
+    most_at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What was asked for after a wait was cancelled, and what was under way then."""
+
+    provider: str
+    tasks: int
+    requests: int
+    under_way: int
+
+
+@asynccontextmanager
+async def handed_over(
+    played: PlayedProvider, count: int, folder: Path
+) -> AsyncIterator[tuple[Client, list[str]]]:
+    """A client of a server that has submitted so many tasks, and their ids."""
+    provider = "kling" if played.lists else "newapi"
+    settings = load_settings(
+        provider=provider,
+        home=folder / "home",
+        output_dir=folder / "videos",
+        save=False,
+        **{f"{provider}_api_key": "a-key", f"{provider}_base_url": "https://provider.example"},
+    )
+    with patch("kling_mcp.transport.connect", played.connect):
+        async with Client(build_server(settings, clock=virtual_clock())) as client:
+            ids = []
+            for take in range(1, count + 1):
+                made = await client.call_tool("kling_image_to_video", {**WISH, "take": take})
+                assert not made.is_error, made.content
+                assert made.structured_content is not None
+                ids.append(made.structured_content["task_id"])
+            yield client, ids
+
+
+async def wait(client: Client, ids: list[str]) -> None:
+    """Call again and again until all have ended, as a host does."""
+    done = False
+    while not done:
+        arguments = {"task_ids": ids, "timeout_s": CALL_S}
+        answer = await client.call_tool("kling_wait_for_tasks", arguments)
+        assert answer.structured_content is not None
+        done = answer.structured_content["done"]
+
+
+def waited(
+    provider: str, count: int, folder: Path, task_s: float = TASK_S, runs: int = 1
+) -> Waited:
+    """Wait for so many tasks until all have ended; requests are those of one run, on average."""
+    late_s: list[float] = []
+    requests = naive = most_at_once = 0
+    for number in range(runs):
+        played = PlayedProvider(provider == "kling", task_s, first=number * count)
+        home = folder / str(number)
+        _in_virtual_time(partial(_wait_for_all, played, count, home))
+        late_s += _late_s(played, home)
+        requests += len(played.reads)
+        naive += sum(math.ceil(task.lasts_s / NAIVE_S) for task in played.tasks.values())
+        most_at_once = max(most_at_once, played.most_at_once)
+    p95_s = quantiles(late_s, n=20, method="inclusive")[-1]
+    return Waited(
+        provider, count, requests / runs, naive / runs, median(late_s), p95_s, most_at_once
+    )
+
+
+async def _wait_for_all(played: PlayedProvider, count: int, folder: Path) -> None:
+    async with handed_over(played, count, folder) as (client, ids):
+        await wait(client, ids)
+
+
+def cancelled(provider: str, count: int, folder: Path) -> Cancelled:
+    """Cancel a wait while a request is under way, and see what is asked for after that."""
+    played = PlayedProvider(provider == "kling", TASK_S)
+    under_way = asked = 0
+
+    async def run() -> None:
+        nonlocal under_way, asked
+        async with handed_over(played, count, folder) as (client, ids):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait, client, ids)
+                await played.asked.wait()
+                under_way, before = played.under_way, len(played.reads)
+                group.cancel_scope.cancel()
+            await anyio.sleep(QUIET_S)
+            asked = len(played.reads) - before
+
+    _in_virtual_time(run)
+    return Cancelled(provider, count, asked, under_way)
+
+
+def _in_virtual_time(run: Callable[[], Awaitable[None]]) -> None:
+    anyio.run(run, backend_options={"loop_factory": VirtualTimeLoop})
+
+
+def _late_s(played: PlayedProvider, folder: Path) -> list[float]:
+    """Seconds from the end of each task to when the ledger first knew of it."""
+    with closing(sqlite3.connect(folder / "home" / "ledger.sqlite3")) as db:
+        rows = db.execute("SELECT task_id, ended_at FROM tasks").fetchall()
+    return [ended_at - played.tasks[task_id].ends_at for task_id, ended_at in rows]
+
+
+def main() -> int:
+    """Print both tables; with `--check`, the exit code is 1 when a promise is not kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 1 when a promise is not kept")
+    parser.add_argument("--most", type=int, default=COUNTS[-1], help="most tasks (default: 500)")
+    parser.add_argument("--task-s", type=float, default=TASK_S, help="length of a task (180 s)")
+    arguments = parser.parse_args()
+    kept = True
+    print("provider  tasks  requests  every 5 s each  share  noticed: median    p95  side by side")
+    for provider in PROVIDERS:
+        for count in (count for count in COUNTS if count <= arguments.most):
+            with tempfile.TemporaryDirectory(prefix="kling-mcp-waiting-") as folder:
+                runs = math.ceil(SAMPLES / count)
+                row = waited(provider, count, Path(folder), arguments.task_s, runs)
+            kept = kept and row.median_s <= LATE_S and row.requests < row.naive
+            print(
+                f"{row.provider:8}  {row.tasks:5}  {row.requests:8.1f}  {row.naive:14.0f}  "
+                f"{row.requests / row.naive:5.1%}  {row.median_s:13.1f} s  {row.p95_s:3.1f} s  "
+                f"{row.most_at_once:12}"
+            )
+    print("\nprovider  tasks  under way when cancelled  requests in the 300 s after it")
+    for provider in PROVIDERS:
+        with tempfile.TemporaryDirectory(prefix="kling-mcp-waiting-") as folder:
+            gone = cancelled(provider, min(100, arguments.most), Path(folder))
+        kept = kept and gone.requests == 0
+        print(f"{gone.provider:8}  {gone.tasks:5}  {gone.under_way:24}  {gone.requests:30}")
+    return int(arguments.check and not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

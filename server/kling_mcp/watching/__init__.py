@@ -1,0 +1,1 @@
+"""Waiting: one scheduler looks at all tasks that somebody waits for."""

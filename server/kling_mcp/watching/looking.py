@@ -1,0 +1,106 @@
+"""The looks themselves: at one task, or at all tasks of a line with one list request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kling_tools.capabilities import Product
+
+if TYPE_CHECKING:
+    from kling_mcp.clients import Clients
+    from kling_mcp.ledger import Ledger, Record
+    from kling_mcp.lookup import Found, Lookup
+    from kling_mcp.sending import Sender
+    from kling_mcp.tasks import Task
+
+__all__ = ["Looker"]
+
+SIZES = (30, 100, 500)
+"""Page sizes that are asked for; Kling takes 1 to 500."""
+ROOM = 2
+"""Places on a page for each task that is looked for: others may have made newer ones."""
+PAGES = 3
+"""Full pages that are read before single queries are the cheaper way."""
+FULL = [(page, SIZES[-1]) for page in range(1, PAGES + 1)]
+CLOCKS_DIFFER_S = 120.0
+"""Seconds by which the provider's clock may differ from this machine's."""
+
+
+class Looker:
+    """Asks the providers, and writes down what they say; raises `KlingError` and its kin."""
+
+    def __init__(self, clients: Clients, ledger: Ledger, lookup: Lookup, sender: Sender) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self._lookup = lookup
+        self._sender = sender
+        self._crowded: set[tuple[str, Product]] = set()
+
+    async def current(self, any_id: str) -> Found:
+        """The task as it is now; an open row is taken up first."""
+        found = await self._lookup.find(any_id)
+        record = found.record
+        if record and record.task_id is None and record.status in ("queued", "unknown"):
+            client = await self._clients.get(record.provider)
+            found = replace(found, record=await self._sender.take_up(record, client))
+        return found
+
+    async def again(self, found: Found) -> Found:
+        """A task that was made elsewhere, asked for where it was found before."""
+        assert found.task is not None
+        assert found.product is not None
+        client = await self._clients.get(found.provider)
+        return replace(found, task=await client.task(found.product, found.task.task_id))
+
+    async def listed(
+        self, provider: str, product: Product, wanted: Mapping[str, float | None]
+    ) -> dict[str, Task]:
+        """Those of the tasks that the provider's list shows, by id; `wanted` says when each was
+        made, in seconds since the epoch.
+
+        Further pages are read only while one of the tasks is missing and may be there; a list that
+        was too long for a small page is asked for full ones from then on.
+        """
+        client = await self._clients.get(provider)
+        found: dict[str, Task] = {}
+        line = (provider, product)
+        for page, size in FULL if line in self._crowded else _pages(len(wanted)):
+            tasks = await client.tasks(product, page, size)
+            found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
+            missing = [made_at for task_id, made_at in wanted.items() if task_id not in found]
+            if not missing or len(tasks) < size or _is_past(tasks, missing):
+                break
+            self._crowded.add(line)
+        return found
+
+    async def told(self, found: Found, task: Task) -> Found:
+        """What the provider's list told of a task, written down if it is anything new."""
+        record = found.record
+        if record is None:
+            return replace(found, task=task)
+        if _says(record, task):
+            return found
+        return replace(found, record=await self._ledger.record(record.id, task))
+
+
+def _pages(count: int) -> list[tuple[int, int]]:
+    """Pages and their sizes in the order of asking: a small one first where that may do."""
+    fitting = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
+    return FULL if fitting == SIZES[-1] else [(1, fitting), *FULL]
+
+
+def _is_past(tasks: list[Task], missing: list[float | None]) -> bool:
+    """Whether a list that gives the newest first has passed all that is missing."""
+    oldest = min((task.created_at or 0.0 for task in tasks), default=0.0)
+    return oldest > 0 and all(
+        made_at is not None and made_at > oldest + CLOCKS_DIFFER_S for made_at in missing
+    )
+
+
+def _says(record: Record, task: Task) -> bool:
+    """Whether the row says already what the provider tells."""
+    told = (task.status, task.message, task.videos)
+    same = told == (record.status, record.message, record.videos)
+    return same and task.units in (None, record.units)

@@ -1,0 +1,128 @@
+"""How often each task and each provider is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kling_mcp.watching.rhythm import RAREST_S, Rhythm
+from kling_mcp.watching.usual import usual_s
+from kling_tools.errors import KlingError, ProviderError
+
+if TYPE_CHECKING:
+    from kling_mcp.clients import Clients
+    from kling_mcp.ledger import Record
+    from kling_mcp.lookup import Found
+    from kling_mcp.watching.watched import Watched
+
+__all__ = ["Pace"]
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+DOWN = 3
+"""Failures in a row after which a provider counts as down, and is asked rarely for all its tasks
+together."""
+
+QUEUED_S = 1.0
+"""Seconds between two looks at a row that is kept here; nobody is asked for it before it is due."""
+
+MOST_DOUBLINGS = 8
+
+
+class Pace:
+    """Decides from the provider's row, the usual durations and what went wrong.
+
+    `sandbox_s` is the seconds that a task of the embedded sandbox takes.
+    """
+
+    def __init__(self, clients: Clients, sandbox_s: float) -> None:
+        self._clients = clients
+        self._sandbox_s = sandbox_s
+        self._failures: dict[str, int] = {}
+        self._quiet: dict[str, tuple[float, KlingError]] = {}
+
+    def usual_s(self, record: Record) -> float:
+        """Seconds that this task usually takes from its submit to its end."""
+        if self._clients.embedded(record.provider):
+            return self._sandbox_s
+        return usual_s(record.model_name, record.request)
+
+    def poll_s(self, provider: str) -> float:
+        """Seconds between two looks near the end of a task."""
+        if provider not in self._clients.names:
+            return self._clients.poll_s
+        return self._clients.configured(provider).row.poll_s
+
+    def first_at(self, watched: Watched, now: float) -> float:
+        """When a task is looked at that somebody begins to wait for now."""
+        if watched.looked_at is not None:
+            return max(now, self.next_at(watched, watched.looked_at))
+        found = watched.found
+        if found is None or (found.record is not None and found.record.task_id is None):
+            return now
+        rhythm, age_s = self._rhythm(found), _age_s(watched, now)
+        if age_s >= rhythm.first_s:
+            return now
+        return now + rhythm.wait_s(age_s) + watched.phase * rhythm.poll_s
+
+    def next_at(self, watched: Watched, now: float) -> float:
+        """When the task is looked at again after a look `now`, in seconds since the epoch."""
+        found = watched.found
+        poll_s = self.poll_s(found.provider if found else "")
+        if watched.failures:
+            asked_s = getattr(watched.error, "retry_after_s", None) or 0.0
+            return now + max(asked_s, _backoff_s(poll_s, watched.failures))
+        if found is None:
+            return now + poll_s
+        if found.record is not None and found.record.task_id is None:
+            queued = found.record.status == "queued"
+            return now + (QUEUED_S if queued else _backoff_s(poll_s, watched.fruitless))
+        return now + self._rhythm(found).wait_s(_age_s(watched, now))
+
+    def quiet(self, provider: str) -> tuple[float, KlingError] | None:
+        """Until when (seconds since the epoch) this provider is left alone, and why."""
+        return self._quiet.get(provider)
+
+    def is_doubtful(self, provider: str) -> bool:
+        """Whether it failed time after time: one request then finds out for all its tasks."""
+        return self._failures.get(provider, 0) >= DOWN
+
+    def answered(self, provider: str) -> None:
+        """The provider works; the time for which it wants to be left alone is kept all the same."""
+        self._failures.pop(provider, None)
+
+    def failed(self, provider: str, error: KlingError, now: float) -> None:
+        """The provider could not be asked. It is left alone for as long as it says, and also when
+        that happens time after time."""
+        if not (isinstance(error, ProviderError) and error.retryable):
+            return
+        count = self._failures[provider] = self._failures.get(provider, 0) + 1
+        quiet_s = error.retry_after_s or 0.0
+        if count >= DOWN:
+            quiet_s = max(quiet_s, _backoff_s(self.poll_s(provider), count - DOWN))
+        if quiet_s:
+            self._quiet[provider] = (now + quiet_s, error)
+
+    def _rhythm(self, found: Found) -> Rhythm:
+        usual = self.usual_s(found.record) if found.record else usual_s("", {})
+        configured = self._clients.configured(found.provider)
+        host = urlsplit(configured.base_url).hostname
+        local = configured.embedded or host in LOOPBACK
+        return Rhythm(usual, configured.row.poll_s, local=local)
+
+
+def _backoff_s(poll_s: float, times: int) -> float:
+    return float(min(poll_s * 2 ** min(times, MOST_DOUBLINGS), RAREST_S))
+
+
+def _age_s(watched: Watched, now: float) -> float:
+    """Seconds since the provider got the task. A row that was queued here got there later than it
+    was made: what was written down last is nearer."""
+    found = watched.found
+    assert found is not None
+    if found.record is not None:
+        began = found.record.updated_at if found.record.tries else found.record.created_at
+    else:
+        assert found.task is not None
+        began = found.task.created_at or now
+    return max(0.0, now - began)

@@ -1,0 +1,306 @@
+"""What waiting costs, and how soon an end is seen: counts in virtual time, the same everywhere."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from benchmarks.played_provider import PlayedProvider
+from benchmarks.virtual_time import VirtualTimeLoop
+from benchmarks.waiting import cancelled, handed_over, wait, waited
+from mcp import Client
+from mcp_types import CallToolResult
+
+from kling_mcp.ledger import Ledger
+from kling_mcp.tasks import Task
+
+POLL_S = 5.0
+TASK_S = 180.0
+
+
+def in_virtual_time(play: Callable[[], Awaitable[None]]) -> None:
+    anyio.run(play, backend_options={"loop_factory": VirtualTimeLoop})
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    assert not result.is_error, result.content
+    found: dict[str, Any] | None = result.structured_content
+    assert found is not None
+    return found
+
+
+async def wait_once(client: Client, ids: list[str], timeout_s: int = 50) -> dict[str, Any]:
+    arguments = {"task_ids": ids, "timeout_s": timeout_s}
+    return facts(await client.call_tool("kling_wait_for_tasks", arguments))
+
+
+def test_five_hundred_tasks_cost_one_list_request_a_sweep(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=True, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, 500, tmp_path) as (client, ids):
+            await wait(client, ids)
+
+    in_virtual_time(play)
+
+    gaps = [after - before for before, after in zip(played.reads, played.reads[1:], strict=False)]
+    assert played.pages == len(played.reads)
+    assert min(gaps) >= POLL_S - 0.001
+    assert len(played.reads) <= 20
+
+
+@pytest.mark.parametrize("provider", ["kling", "newapi"])
+def test_an_end_is_seen_within_three_seconds_in_the_median(provider: str, tmp_path: Path) -> None:
+    figures = waited(provider, 40, tmp_path)
+
+    assert figures.median_s <= 3
+    assert figures.p95_s <= POLL_S + 1
+    assert figures.requests < figures.naive * (0.05 if provider == "kling" else 0.45)
+
+
+def test_single_queries_are_spread_over_time(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, 60, tmp_path) as (client, ids):
+            await wait(client, ids)
+
+    in_virtual_time(play)
+
+    assert played.pages == 0
+    in_each_second: dict[int, int] = {}
+    for at in played.reads:
+        in_each_second[int(at)] = in_each_second.get(int(at), 0) + 1
+    assert max(in_each_second.values()) <= 2 * 60 / POLL_S
+    assert played.most_at_once <= 16
+
+
+@pytest.mark.parametrize("provider", ["kling", "newapi"])
+def test_nothing_is_asked_for_after_a_cancel(provider: str, tmp_path: Path) -> None:
+    gone = cancelled(provider, 20, tmp_path)
+
+    assert gone.under_way > 0
+    assert gone.requests == 0
+
+
+def test_a_query_whose_only_waiter_went_away_is_not_waited_for(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with (
+            handed_over(played, 1, tmp_path) as (client, ids),
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(wait, client, ids)
+            await played.asked.wait()
+            assert played.under_way == 1
+            group.cancel_scope.cancel()
+        assert played.under_way == 0
+
+    in_virtual_time(play)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_ten_waiters_cost_what_one_costs(lists: bool, tmp_path: Path) -> None:
+    async def play(played: PlayedProvider, waiters: int, folder: Path) -> None:
+        async with (
+            handed_over(played, 3, folder) as (client, ids),
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(waiters):
+                group.start_soon(wait, client, ids)
+
+    one, ten = PlayedProvider(lists, TASK_S), PlayedProvider(lists, TASK_S)
+    in_virtual_time(partial(play, one, 1, tmp_path / "one"))
+    in_virtual_time(partial(play, ten, 10, tmp_path / "ten"))
+
+    assert len(ten.reads) == len(one.reads)
+
+
+def test_who_still_waits_is_answered_when_another_one_goes(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, 1, tmp_path) as (client, ids):
+            async with anyio.create_task_group() as group:
+
+                async def goes() -> None:
+                    with anyio.CancelScope() as scope:
+                        leaving.append(scope)
+                        await wait(client, ids)
+
+                leaving: list[anyio.CancelScope] = []
+                group.start_soon(goes)
+                group.start_soon(wait, client, ids)
+                await played.asked.wait()
+                leaving[0].cancel()
+            assert (await wait_once(client, ids, 0))["done"] is True
+
+    in_virtual_time(play)
+
+
+def test_what_another_process_saw_done_costs_no_request(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=True, usual_s=TASK_S)
+
+    async def play() -> None:
+        other = Ledger(tmp_path / "home")
+        async with (
+            handed_over(played, 2, tmp_path) as (client, ids),
+            anyio.create_task_group() as group,
+        ):
+
+            async def see_them_done() -> None:
+                await anyio.sleep(20)
+                for task_id in ids:
+                    record = await other.find(task_id)
+                    assert record is not None
+                    await other.record(record.id, Task(task_id, "failed"))
+
+            group.start_soon(see_them_done)
+            began = anyio.current_time()
+            answer = await wait_once(client, ids)
+            assert answer["done"] is True
+            assert anyio.current_time() - began <= 26
+        await other.close()
+
+    in_virtual_time(play)
+
+    assert played.reads == []
+
+
+class Forgetful(PlayedProvider):
+    """Its list does not show the oldest task."""
+
+    def _page(self, asked: httpx.QueryParams) -> list[dict[str, Any]]:
+        return super()._page(asked)[:-1]
+
+
+def test_a_task_that_the_list_does_not_show_is_asked_for_by_itself(tmp_path: Path) -> None:
+    played = Forgetful(lists=True, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, 3, tmp_path) as (client, ids):
+            await wait(client, ids)
+
+    in_virtual_time(play)
+
+    assert played.pages > 0
+    assert len(played.reads) - played.pages > 0
+
+
+def test_tasks_behind_newer_ones_are_found_on_a_larger_page(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=True, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, 40, tmp_path) as (client, ids):
+            await wait(client, ids[:3])
+
+    in_virtual_time(play)
+
+    assert played.pages >= len(played.reads) - 1, "the last one may be asked for by itself"
+    assert len(played.reads) <= 20
+
+
+class Troubled(PlayedProvider):
+    """Answers reads with an error at first."""
+
+    trouble: Callable[[], httpx.Response]
+    until = 0
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        troubled = request.method == "GET" and len(self.reads) < self.until
+        answer = await super()._answer(request)
+        return self.trouble() if troubled else answer
+
+
+def refusing(status: int, code: int, headers: dict[str, str]) -> Callable[[], httpx.Response]:
+    body = {"code": code, "message": "no"}
+    return lambda: httpx.Response(status, json=body, headers=headers)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_nobody_is_asked_before_the_time_that_the_provider_names(
+    lists: bool, tmp_path: Path
+) -> None:
+    played = Troubled(lists=lists, usual_s=TASK_S)
+    played.trouble, played.until = refusing(429, 1302, {"Retry-After": "45"}), 1
+    answers: list[dict[str, Any]] = []
+
+    async def play() -> None:
+        async with handed_over(played, 2, tmp_path) as (client, ids):
+            answers.append(await wait_once(client, ids, 0))
+            answers.append(await wait_once(client, ids, 0))
+            await wait(client, ids)
+
+    in_virtual_time(play)
+
+    refused_at, next_at = played.reads[0], played.reads[1 if lists else 2]
+    assert next_at - refused_at >= 45
+    for answer in answers:
+        assert [task["status"] for task in answer["tasks"]] == ["processing"] * 2
+        assert any("next" in task for task in answer["tasks"])
+        assert not any("error" in task for task in answer["tasks"])
+
+
+def test_a_provider_that_is_down_is_asked_ever_more_rarely_and_the_last_state_stands(
+    tmp_path: Path,
+) -> None:
+    played = Troubled(lists=False, usual_s=TASK_S)
+    played.trouble, played.until = refusing(503, 5000, {}), 10_000
+
+    async def play() -> None:
+        async with handed_over(played, 20, tmp_path) as (client, ids):
+            for _ in range(12):
+                answer = await wait_once(client, ids)
+                assert answer["done"] is False
+                assert {task["status"] for task in answer["tasks"]} <= {"submitted", "processing"}
+
+    in_virtual_time(play)
+
+    last = [at for at in played.reads if at > played.reads[-1] - 300]
+    assert len(last) < 300 / POLL_S * 20 / 4
+
+
+def test_progress_tells_the_state_how_long_it_lasts_and_how_long_is_usual(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=True, usual_s=100)
+    heard: list[str] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    async def play() -> None:
+        async with handed_over(played, 3, tmp_path) as (client, ids):
+            for _ in range(3):
+                await client.call_tool(
+                    "kling_wait_for_tasks",
+                    {"task_ids": ids, "timeout_s": 45},
+                    progress_callback=hear,
+                )
+
+    in_virtual_time(play)
+
+    first = "900000000000000000"
+    assert heard[0].startswith(f"0 of 3 done, {first} processing for 0 s, usually about 160 s, ")
+    assert any(f"{first} processing for 80 s, usually about 160 s" in words for words in heard)
+    assert heard[-1] == "3 of 3 done"
+
+
+def test_a_refused_key_is_told_at_once_with_one_request(tmp_path: Path) -> None:
+    played = Troubled(lists=True, usual_s=TASK_S)
+    played.trouble, played.until = refusing(401, 1000, {}), 10_000
+
+    async def play() -> None:
+        async with handed_over(played, 30, tmp_path) as (client, ids):
+            answer = await client.call_tool(
+                "kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 0}
+            )
+            assert answer.is_error
+            assert answer.structured_content is not None
+            assert answer.structured_content["error"] == "auth_failed"
+
+    in_virtual_time(play)
+
+    assert len(played.reads) <= 2
