@@ -1,0 +1,107 @@
+"""The ledger's rows for those who only read them: nobody is asked, no file is made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kling_mcp.changes import Changes
+from kling_mcp.clients import Clients
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.views import Viewer
+from kling_tools.results import TaskPage, TaskStatus, TaskView
+
+if TYPE_CHECKING:
+    from kling_mcp.sending import Sender
+    from kling_mcp.watching.pace import Pace
+
+__all__ = ["Rows"]
+
+RECENT = 50
+"""Rows that the list of recent tasks holds, newest first."""
+
+RUNNING: tuple[TaskStatus, ...] = ("queued", "unknown", "submitted", "processing")
+FOLLOWED = 500
+"""Rows of one status that are followed at most."""
+
+
+class Rows:
+    """Reads rows, shows them, and takes back what was not sent yet."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clients: Clients,
+        sender: Sender,
+        changes: Changes,
+        pace: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._clients = clients
+        self._sender = sender
+        self._changes = changes
+        self._pace = pace
+        self._clock = clock
+
+    async def find(self, any_id: str) -> Record | None:
+        """The row with this task_id, external_task_id or id."""
+        return await self._ledger.find(any_id) if self._ledger.exists else None
+
+    async def row(self, row_id: str) -> Record | None:
+        """The row with exactly this id of its own, which nobody can guess; other ids, which the
+        provider or the caller chose, do not count."""
+        record = await self.find(row_id)
+        return record if record and record.id == row_id else None
+
+    async def running(self) -> list[Record]:
+        """The rows that have not ended as far as is known here."""
+        if not self._ledger.exists:
+            return []
+        return [
+            record
+            for status in RUNNING
+            for record in await self._ledger.page(limit=FOLLOWED, offset=0, status=status)
+        ]
+
+    async def recent(self) -> TaskPage:
+        """The newest rows in the state last seen."""
+        viewer = Viewer(self._clients, self._clock())
+        rows = await self._ledger.page(limit=RECENT + 1, offset=0) if self._ledger.exists else []
+        return TaskPage(
+            tasks=[viewer.listed(row) for row in rows[:RECENT]], page=1, more=len(rows) > RECENT
+        )
+
+    def view(self, record: Record) -> TaskView:
+        """A row in the state last seen."""
+        return Viewer(self._clients, self._clock()).record(record)
+
+    def progress(self, record: Record) -> str:
+        """A running task in a sentence: its state, for how long, and how long is usual."""
+        words = self.view(record).text()
+        usual_s = self._pace.usual_s(record) if record.task_id else 0.0
+        return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
+
+    def lost_for_good(self, record: Record) -> bool:
+        """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
+        somebody works on it, nor when this process merely has no key for that provider."""
+        ours = record.provider in self._clients.names and record.lease_until <= self._clock()
+        return ours and Viewer(self._clients, self._clock()).lost_for_good(record)
+
+    def poll_s(self, record: Record) -> float:
+        """Seconds to wait between two looks at this task."""
+        return self._pace.poll_s(record.provider)
+
+    def just_seen(self, record: Record) -> bool:
+        """Whether its provider told of it so shortly ago that asking again would be too soon."""
+        age_s = self._clock() - record.updated_at
+        return record.task_id is not None and 0 <= age_s < self.poll_s(record) / 2
+
+    async def withdraw(self, record: Record) -> bool:
+        """Take back a queued row for good, and its pictures in the spool; False when it is not
+        queued any more or is being sent at this moment."""
+        if not await self._ledger.withdraw(record.id):
+            return False
+        await self._sender.tidy()
+        self._changes.publish(record.handle)
+        return True

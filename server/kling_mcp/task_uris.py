@@ -1,0 +1,19 @@
+"""The addresses of tasks among the resources."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["TASKS_URI", "TASK_URI", "VIDEO_URI", "task_of"]
+
+TASKS_URI = "kling://tasks"
+TASK_URI = "kling://tasks/{task_id}"
+VIDEO_URI = "kling://tasks/{task_id}/video"
+
+_TASK = re.compile(r"kling://tasks/([^/?#]+)(?:/video)?")
+
+
+def task_of(uri: str) -> str | None:
+    """The id in the address of a task or of its video; None for any other address."""
+    match = _TASK.fullmatch(uri)
+    return match.group(1) if match else None
