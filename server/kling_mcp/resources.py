@@ -1,13 +1,12 @@
-"""What a client can read besides calling tools: the table of models, and completions for it."""
+"""What a client can read besides calling tools: the table of models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
-from mcp_types import Completion, ResourceTemplateReference
 
 from kling_mcp.configuration import Configured
 from kling_tools.capabilities import Capabilities
@@ -16,14 +15,12 @@ __all__ = ["add_resources"]
 
 MODELS_URI = "kling://models"
 MODEL_URI = "kling://models/{model_name}"
-COMPLETIONS = 100
-"""The protocol's limit for one answer."""
 
 
 def add_resources(
     server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
 ) -> None:
-    """Give the server its resources, and completions for their arguments."""
+    """Give the server the resources of its models."""
 
     @server.resource(
         MODELS_URI,
@@ -51,18 +48,3 @@ def add_resources(
         if sheet is None:
             raise ResourceNotFoundError(f"There is no model {model_name} in the table.")
         return sheet
-
-    async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
-        if not isinstance(ref, ResourceTemplateReference) or argument.name != "model_name":
-            return None
-        from kling_mcp.models_table import model_names
-
-        names = [
-            name
-            for name in model_names(providers, capabilities)
-            if argument.value.strip().lower() in name
-        ]
-        return Completion(values=names[:COMPLETIONS], total=len(names))
-
-    register: Callable[[Any], Any] = cast(Any, server).completion()
-    register(complete)
