@@ -158,8 +158,10 @@ class Sender:
             message = "its pictures are not in the spool any more; submit it again"
             await self._ledger.refused(record.id, message, record.lease_owner)
             return await self._ledger.find(record.id) or record
-        record = await self._ledger.reopen(record.id)
-        return await self._create(record, client, body)
+        reopened = await self._ledger.reopen(record.id, record.lease_owner)
+        if not is_open(reopened) or reopened.lease_owner != record.lease_owner:
+            return reopened
+        return await self._create(reopened, client, body)
 
     async def _create(
         self, record: Record, client: KlingClient, body: Body, *, sent_before: bool = False
@@ -184,7 +186,8 @@ class Sender:
             await self._refused(record, error.provider_message or error.message)
             raise
         except KlingError as error:
-            await self._refused(record, error.message)
+            if not sent_before:
+                await self._refused(record, error.message)
             raise
         return await self._made(record, task, client)
 

@@ -30,14 +30,18 @@ class Body(Protocol):
 
 
 class SpooledBody:
-    """A body that lies on disk."""
+    """A body that lies on disk. Reading it raises NotConfigured when it is gone by then."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.content_length = path.stat().st_size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._path.open("rb") as file:
+        try:
+            opened = self._path.open("rb")
+        except OSError as error:
+            raise _unusable(self._path.parent, error) from error
+        with opened as file:
             while chunk := await to_thread.run_sync(file.read, CHUNK_BYTES):
                 yield chunk
 

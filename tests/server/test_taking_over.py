@@ -69,6 +69,7 @@ class Kling:
     def __init__(self, name: str = "kling") -> None:
         self.row: ProviderRow = PROVIDERS[name]
         self.tasks: dict[str, Task] = {}
+        self.asked = 0
         self.refusal: ProviderError | None = None
         self.silent = False
         self.hides = False
@@ -78,6 +79,7 @@ class Kling:
     async def create(self, product: str, body: Body) -> Task:
         sent = json.loads(b"".join([piece async for piece in body]))["external_task_id"]
         refusal, loses = self.refusal, self.loses
+        self.asked += 1
         await self.meanwhile()
         if refusal:
             raise refusal
@@ -167,6 +169,62 @@ async def test_the_refusal_of_a_server_that_slept_says_nothing_of_what_another_o
     assert (row.status, row.lease_owner) == ("unknown", "other")
     await other.ledger.record(row.id, Task("t-1", "submitted"))
     assert (await other.row()).task_id == "t-1"
+
+
+@pytest.mark.parametrize("provider", ["kling", "newapi"])
+async def test_a_server_that_slept_sends_nothing_of_a_queued_row_that_another_one_took_over(
+    servers: tuple[Server, Server],
+    clock: Clock,
+    provider: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeper, other = servers
+    kling = Kling(provider)
+    kling.refusal = full()
+    await sleeper.send(kling)
+    clock.now += 60
+    plain = sleeper.ledger.reopen
+
+    async def falls_asleep_first(*given: Any, **more: Any) -> Record:
+        clock.now += 3600
+        await other.take_up(await other.row(), kling)
+        clock.now += 60
+        return await plain(*given, **more)
+
+    monkeypatch.setattr(sleeper.ledger, "reopen", falls_asleep_first)
+    taken_up = await sleeper.take_up(await sleeper.row(), kling)
+
+    assert kling.asked == 2
+    assert taken_up.status == "queued"
+
+
+async def test_a_body_that_is_gone_when_it_is_read_makes_nothing_and_is_told(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    kling.refusal = full()
+    queued = await server.send(kling)
+    body = await server.spool.body(queued.id)
+    await server.spool.drop(queued.id)
+
+    with pytest.raises(NotConfigured, match="for waiting requests cannot be used"):
+        [piece async for piece in body or ()]
+
+
+async def test_a_repeat_that_cannot_be_sent_leaves_the_first_create_in_doubt(
+    servers: tuple[Server, Server],
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    await reserved_by_the_dead(server)
+    unreadable: Any = NotConfigured("The picture changed meanwhile.")
+    kling.refusal = unreadable
+
+    with pytest.raises(NotConfigured):
+        await server.send(kling)
+
+    assert (await server.row()).status == "unknown"
 
 
 async def test_a_create_goes_on_when_the_ledger_is_locked_for_a_while(
