@@ -16,7 +16,9 @@ import anyio
 import httpx
 import stamina
 
+from kling_mcp.account import ResourcePack, read_packs
 from kling_mcp.answers import Answer, read_document, unreadable
+from kling_mcp.connection_faults import connection_fault
 from kling_mcp.dialects import read_task, read_tasks
 from kling_mcp.error_codes import CODES
 from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
@@ -41,6 +43,7 @@ CREATE_DEADLINE_S = 180
 ANSWER_LIMIT = 16 * 2**20
 """Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
 REDIRECTS = 3
+YEAR_MS = 365 * 86_400_000
 TOKEN_LEAST = 8
 """Characters from which on a credential is one; shorter ones stand in words."""
 
@@ -61,13 +64,14 @@ _BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
 class KlingClient:
     """Talks to one provider over one connection for the life of the process.
 
-    Every method raises `ProviderError` or one of its kin; `charged` is `unknown` when a create
-    was sent and it cannot be told whether it arrived.
+    A read is tried `attempts` times. Every method raises `ProviderError` or one of its kin;
+    `charged` is `unknown` when a create was sent and it cannot be told whether it arrived.
     """
 
-    def __init__(self, row: ProviderRow, connection: Connection) -> None:
+    def __init__(self, row: ProviderRow, connection: Connection, *, attempts: int = 4) -> None:
         self.row = row
         self._connection = connection
+        self._attempts = attempts
 
     async def create(self, product: Product, body: Body) -> Task:
         """Send one create, once; the new task as the provider answers it."""
@@ -88,6 +92,13 @@ class KlingClient:
         params = {"pageNum": page, "pageSize": page_size}
         return await self._read(self._path(product), params, read_tasks)
 
+    async def account(self, now: float) -> list[ResourcePack]:
+        """The account's resource packs at a time (seconds since the epoch); free, up to 12 hours
+        late, at most once a second (Kling's account page). Only where the row `tells_units`."""
+        until = int(now * 1000)
+        params = {"start_time": until - YEAR_MS, "end_time": until}
+        return await self._read("/account/costs", params, read_packs)
+
     def _task_of(self, document: Mapping[str, Any]) -> Task:
         return read_task(document, self.row.shapes, self.row.name)
 
@@ -99,7 +110,11 @@ class KlingClient:
     ) -> ResultT:
         began = anyio.current_time()
         async for attempt in stamina.retry_context(
-            on=patience(began), attempts=4, timeout=LAST_ATTEMPT_S, wait_initial=0.3, wait_max=5
+            on=patience(began),
+            attempts=self._attempts,
+            timeout=LAST_ATTEMPT_S,
+            wait_initial=0.3,
+            wait_max=5,
         ):
             with attempt:
                 request = self._connection.api.build_request("GET", path, params=params)
@@ -237,7 +252,13 @@ def _unreachable(provider: str, host: str, error: Exception, charged: Charged) -
     advice = "Try again later."
     if isinstance(error, _NOT_SENT):
         why = "cannot be reached"
-        advice = f"Check the network, and the base URL (setting {provider.upper()}_BASE_URL)."
+        advice = "Check the network, and the base URL (setting {base_url})."
+    if isinstance(error, httpx.ProxyError):
+        why = "cannot be reached: the proxy refuses"
+        advice = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+    elif fault := connection_fault(error):
+        why, advice = fault
+    advice = advice.replace("{base_url}", f"{provider.upper()}_BASE_URL")
     return ProviderDown(
         f"{provider} ({host}) {why}.",
         retryable=True,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from kling_mcp.auth import Credentials
+from kling_mcp.certificates import tls_context
 from kling_mcp.configuration import SANDBOX_URL, Configured
 from kling_mcp.providers import SANDBOX
 from kling_mcp.version import __version__
@@ -51,16 +52,26 @@ class Connection:
 async def connect(provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
     """Open the provider's connections and close them at the end.
 
-    Raises NotConfigured for a base URL that no host can have.
+    Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
+    that cannot be used.
     """
     transport = _embedded_sandbox(settings) if provider.embedded else None
     base_url = _base_url(provider)
-    async with (
-        httpx.AsyncClient(
-            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport
-        ) as api,
-        httpx.AsyncClient(headers=HEADERS, timeout=FILE_TIMEOUT, transport=transport) as files,
-    ):
+    verify = transport is not None or tls_context()
+    try:
+        api = httpx.AsyncClient(
+            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport, verify=verify
+        )
+        files = httpx.AsyncClient(
+            headers=HEADERS, timeout=FILE_TIMEOUT, transport=transport, verify=verify
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise NotConfigured(
+            "The proxy that this machine's environment names cannot be used: it has to be "
+            "http:// or https:// (socks5:// needs the package socksio).",
+            advice="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+        ) from error
+    async with api, files:
         loopback = provider.embedded or base_url.host in ("127.0.0.1", "localhost", "::1")
         yield Connection(api, files, provider.credentials, loopback)
 

@@ -1,0 +1,85 @@
+"""All checks, in the order in which a person reads them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kling_mcp.configuration import Configured, configured_providers
+from kling_mcp.doctor.asking import ask
+from kling_mcp.doctor.findings import Finding
+from kling_mcp.doctor.keys import key_findings, key_origins
+from kling_mcp.doctor.storage import ledger_finding, output_findings, root_findings
+from kling_mcp.doctor.versions import version_findings
+from kling_mcp.settings import load_settings
+from kling_tools.errors import KlingError, NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.settings import Settings
+
+__all__ = ["examine"]
+
+
+async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> list[Finding]:
+    """What is right and what is wrong with this installation; `options` are settings that were
+    given. Providers are asked side by side; nothing is spent and no secret is told."""
+    try:
+        settings = load_settings(**options)
+    except NotConfigured as error:
+        return [_trouble(error), *version_findings()]
+    found: list[Finding] = []
+    try:
+        providers = configured_providers(settings)
+    except NotConfigured as error:
+        providers = {}
+        found.append(_trouble(error))
+    found += [
+        _configured(provider, first=not place) for place, provider in enumerate(providers.values())
+    ]
+    found += key_findings(providers)
+    found += await _ask_all(providers, settings, clock)
+    found.append(ledger_finding(settings.home))
+    found += output_findings(settings.output_dir)
+    found += root_findings(settings.image_roots)
+    return found + version_findings()
+
+
+async def _ask_all(
+    providers: Mapping[str, Configured], settings: Settings, clock: Callable[[], float]
+) -> list[Finding]:
+    answers: dict[str, list[Finding]] = {}
+
+    async def one(provider: Configured) -> None:
+        answers[provider.name] = await ask(provider, settings, clock)
+
+    async with anyio.create_task_group() as group:
+        for provider in providers.values():
+            group.start_soon(one, provider)
+    return [finding for name in providers for finding in answers[name]]
+
+
+def _configured(provider: Configured, *, first: bool) -> Finding:
+    name, used = provider.name, "is used" if first else "can be asked for"
+    origins = key_origins(provider)
+    facts = {"provider": name, "default": first, "settings": origins}
+    if not provider.embedded:
+        named = " and ".join(origins)
+        where = " and ".join(sorted(set(filter(None, origins.values())))) or "an option"
+        return Finding("settings", "good", f"{name} {used}: {named} from {where}.", "", facts)
+    if name == "sandbox":
+        return Finding(
+            "settings",
+            "note",
+            "No provider's key is used: the sandbox makes test clips, free of charge.",
+            "Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real videos.",
+            facts,
+        )
+    text = f"{name} {used}, played by the sandbox ({provider.row.base_url_setting} says so)."
+    return Finding("settings", "note", text, "", facts)
+
+
+def _trouble(error: KlingError) -> Finding:
+    return Finding("settings", "wrong", error.message, error.advice)

@@ -1,0 +1,65 @@
+"""The findings as a page for a person, or as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+
+from kling_mcp.doctor.findings import Finding, Level
+
+__all__ = ["as_json", "as_text", "is_well", "without"]
+
+MARKS: dict[Level, tuple[str, str, str]] = {
+    "good": ("✓", "ok", "32"),
+    "note": ("·", "--", "36"),
+    "warning": ("!", "!!", "33"),
+    "wrong": ("✗", "XX", "31"),
+}
+"""The sign of each level, the same in ASCII, and its colour (ECMA-48)."""
+
+SECRET_LEAST = 8
+"""Characters from which on a secret is one; shorter ones stand in words."""
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    """Whether nothing is wrong; warnings and notes do not count."""
+    return all(finding.level != "wrong" for finding in findings)
+
+
+def as_text(findings: Sequence[Finding], *, colours: bool, unicode: bool) -> str:
+    """A line for each finding, its advice below it, and what it comes to."""
+    width = max((len(finding.area) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        sign, ascii_sign, colour = MARKS[finding.level]
+        mark = sign if unicode else ascii_sign
+        shown = f"\x1b[{colour}m{mark}\x1b[0m" if colours else mark
+        lines.append(f"{shown} {finding.area:<{width}}  {finding.text}")
+        if finding.advice:
+            lines.append(f"{' ' * (len(mark) + 1 + width)}  {finding.advice}")
+    return "\n".join([*lines, "", _sum(findings)])
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """`ok` and the `findings`, each with area, level, text, advice and facts."""
+    document = {"ok": is_well(findings), "findings": [asdict(finding) for finding in findings]}
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def without(text: str, secrets: Collection[str]) -> str:
+    """The text without these words, should one of them have come into it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SECRET_LEAST:
+            text = text.replace(secret, "...")
+    return text
+
+
+def _sum(findings: Sequence[Finding]) -> str:
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    warned = sum(finding.level == "warning" for finding in findings)
+    if wrong:
+        return f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
+    if warned:
+        return f"It works, with {warned} {'warning' if warned == 1 else 'warnings'}."
+    return "All is well."

@@ -1,0 +1,53 @@
+"""`kling-mcp doctor`: what is right and what is wrong with this installation."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+__all__ = ["add_arguments", "run_from"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--json", action="store_true", help="the findings as JSON, for programs")
+
+
+def run_from(arguments: argparse.Namespace) -> int:
+    """Print the findings; 0 when nothing is wrong, else 1. Nothing is spent."""
+    import logging
+
+    import anyio
+
+    from kling_mcp.doctor.examination import examine
+    from kling_mcp.doctor.report import as_json, as_text, is_well, without
+    from kling_mcp.terminal import shows_colours, shows_unicode
+
+    for name in ("httpx", "httpcore", "stamina"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    findings = anyio.run(examine)
+    if arguments.json:
+        text = as_json(findings)
+    else:
+        text = as_text(
+            findings, colours=shows_colours(sys.stdout), unicode=shows_unicode(sys.stdout)
+        )
+    print(without(text, _secrets()))
+    return 0 if is_well(findings) else 1
+
+
+def _secrets() -> set[str]:
+    """Every value that may be a key, as it was written and without spaces and quotes around it."""
+    from kling_mcp.dotenv_file import dotenv
+
+    try:
+        local = dict(dotenv())
+    except (OSError, UnicodeDecodeError):
+        local = {}
+    values = [
+        value
+        for name, value in (*os.environ.items(), *local.items())
+        if value and name.upper().endswith(("_API_KEY", "_ACCESS_KEY", "_SECRET_KEY"))
+    ]
+    return {form for value in values for form in (value, value.strip(), value.strip(" \"'"))}

@@ -1,0 +1,5 @@
+"""Writing this server into the configuration of MCP clients, and taking it out again.
+
+`clients` is the table of what is known about each; `edits` says what changes, one module a format
+makes the change in the text so that all else in it stays byte for byte; `change` writes the file.
+"""

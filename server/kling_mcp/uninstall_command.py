@@ -1,0 +1,36 @@
+"""`kling-mcp uninstall CLIENT`: takes this server out of a client's configuration again."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_arguments", "run_from"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    from kling_mcp.installing import dialogue
+
+    dialogue.add_arguments(parser)
+
+
+def run_from(arguments: argparse.Namespace) -> int:
+    """Show the change, ask, and make it; 0 when the entry is gone, 1 when that was not wanted.
+
+    Raises KlingError when the client is unknown or its file cannot be changed.
+    """
+    from kling_mcp.installing.change import plan_uninstall
+    from kling_mcp.installing.dialogue import agreed, file_of, known_client
+    from kling_mcp.installing.entries import keys_in, own_edits
+    from kling_mcp.installing.machine import this_machine
+
+    client = known_client(arguments.client)
+    path = file_of(client, this_machine(), arguments.config)
+    change, entry = plan_uninstall(path, client.format, own_edits(client), keys_in)
+    if change.before == change.after:
+        print(f"{client.title} does not know this server ({path}).")
+        return 0
+    if not agreed(change, keys_in(entry), yes=arguments.yes):
+        return 1
+    print(f"{client.title} does not know this server any more ({path}).")
+    return 0
