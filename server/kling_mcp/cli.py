@@ -30,23 +30,37 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+
+    A failure is told in one line; `--debug` lets it through, with where it happened.
+    """
     words = sys.argv[1:] if argv is None else argv
     arguments = _parse(words) if words else argparse.Namespace(run=_serve_stdio)
     try:
         code: int = arguments.run(arguments)
-    except KlingError as error:
-        print(f"kling-mcp: {error.message} {error.advice}".rstrip(), file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        if getattr(arguments, "debug", False):
+            raise
+        print(f"kling-mcp: {_in_words(error)}", file=sys.stderr)
+        return 1
     return code
+
+
+def _in_words(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, KlingError):
+        return f"{error.message} {error.advice}".rstrip()
+    said = " ".join(str(error).split()) or "no reason given"
+    return f"{type(error).__name__}: {said} (--debug shows where)"
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     arguments = parser.parse_args(words)
-    if arguments.run is not _serve_stdio:
+    if arguments.run not in (_serve_stdio, _serve_http):
         from kling_mcp.settings import environment_name
 
         for name in _given_settings(arguments):
@@ -58,7 +72,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from kling_mcp import demo, tasks_command
+    from kling_mcp import (
+        demo,
+        doctor_command,
+        install_command,
+        serve_command,
+        tasks_command,
+        uninstall_command,
+    )
     from kling_mcp.sandbox import command as sandbox
 
     parser = argparse.ArgumentParser(
@@ -68,15 +89,31 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_settings_help(),
     )
     parser.add_argument("--version", action="version", version=f"kling-mcp {__version__}")
+    debug: dict[str, Any] = {
+        "action": "store_true",
+        "help": "show where in the program a failure happened",
+    }
+    parser.add_argument("--debug", **debug)
     _add_settings(parser)
     parser.set_defaults(run=_serve_stdio)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    serving = commands.add_parser(
+        "serve",
+        help="serve MCP over HTTP on this machine",
+        description="Serve MCP over HTTP on this machine; settings come before the command.",
+    )
+    serve_command.add_arguments(serving)
+    serving.set_defaults(run=_serve_http)
     for name, module, text in (
         ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
+        ("doctor", doctor_command, "find out what is wrong: key, network, clock, folders"),
+        ("install", install_command, "put this server into the configuration of an MCP client"),
+        ("uninstall", uninstall_command, "take it out of a client's configuration again"),
         ("tasks", tasks_command, "show what was made, when, what it cost and where it is"),
         ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
         module.add_arguments(command)
         command.set_defaults(run=module.run_from)
     return parser
@@ -148,6 +185,12 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     from kling_mcp.settings import load_settings
 
     return load_settings(**_given_settings(arguments))
+
+
+def _serve_http(arguments: argparse.Namespace) -> int:
+    from kling_mcp.serve_command import serve
+
+    return serve(settings_from(arguments), arguments.host, arguments.port)
 
 
 def _serve_stdio(arguments: argparse.Namespace) -> int:

@@ -145,7 +145,8 @@ class Settings(BaseSettings):
     save: bool = Field(
         default=True,
         validation_alias="KLING_MCP_SAVE",
-        description="Save each video by itself when it is seen done; default: true.",
+        description="Save each video by itself when it is seen done; default: true, and false "
+        "for serve --http.",
     )
     sandbox_queue_s: float = Field(
         default=1.0,

@@ -6,7 +6,7 @@ Their tasks live in memory and follow the clock; everything on the wire is the p
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -177,14 +177,16 @@ class FixtureTasks(VideoTasks):
         return await super().cancel(task_id, ctx)
 
 
-def fixture_server(folder: Path) -> MCPServer[Any]:
-    """The product's server over a sandbox in this folder, with the fixtures beside its tools."""
+def fixture_server(folder: Path, others: Sequence[Tool] = ()) -> MCPServer[Any]:
+    """The product's server over a sandbox in this folder, with the fixtures, and other tools,
+    beside its own."""
     product_toolset = kling_mcp.server._toolset
     product_desk = kling_mcp.server.VideoTasks
     try:
         kling_mcp.server._toolset = lambda *args, **more: [  # type: ignore[assignment,list-item]
             *product_toolset(*args, **more),
             *(Tool.from_function(fixture) for fixture in FIXTURES),
+            *others,
         ]
         kling_mcp.server.VideoTasks = FixtureTasks  # type: ignore[misc]
         return kling_mcp.server.build_server(sandbox_settings(folder))

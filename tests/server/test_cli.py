@@ -231,6 +231,8 @@ def test_a_command_s_exit_code_is_the_program_s(
         (KlingError("It broke.", advice="Mend it."), 1, "kling-mcp: It broke. Mend it.\n"),
         (KlingError("It broke."), 1, "kling-mcp: It broke.\n"),
         (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space\nleft"), 1, "kling-mcp: OSError: [Errno 28] No space left (--debug"),
+        (ExceptionGroup("two", [KlingError("It broke.")]), 1, "kling-mcp: It broke.\n"),
     ],
 )
 def test_what_ends_a_command_early_ends_the_program_without_a_traceback(
@@ -246,7 +248,22 @@ def test_what_ends_a_command_early_ends_the_program_without_a_traceback(
     monkeypatch.setattr(demo, "run_from", fail)
 
     assert cli.main(["demo"]) == code
-    assert capsys.readouterr().err == text
+    err = capsys.readouterr().err
+    assert err.startswith(text)
+    assert err.count("\n") == (code == 1)
+
+
+@pytest.mark.parametrize("words", [["--debug", "demo"], ["demo", "--debug"]])
+def test_debug_shows_where_a_failure_happened(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise KlingError("It broke.")
+
+    monkeypatch.setattr(demo, "run_from", fail)
+
+    with pytest.raises(KlingError):
+        cli.main(words)
 
 
 def test_a_command_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

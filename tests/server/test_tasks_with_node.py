@@ -1,12 +1,6 @@
-"""The extension as others judge it: the official conformance scenarios and TypeScript client.
-
-`KLING_MCP_NODE_MODULES` names a node_modules folder with @modelcontextprotocol/client,
-@modelcontextprotocol/ext-tasks and @modelcontextprotocol/conformance, `KLING_MCP_NODE` a Node of
-at least version 22 if the one on the path is older.
-"""
+"""The extension as others judge it: the official conformance scenarios and TypeScript client."""
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -16,17 +10,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from outside_suites import node, node_modules
 from serving import picture
 from task_fixtures import fixture_server
 
 from kling_mcp.sandbox.serving import bound_socket
-
-MODULES = os.environ.get("KLING_MCP_NODE_MODULES", "")
-NODE = os.environ.get("KLING_MCP_NODE") or shutil.which("node") or ""
-
-pytestmark = pytest.mark.skipif(
-    not (MODULES and NODE), reason="KLING_MCP_NODE_MODULES is not set, or there is no node"
-)
 
 CLIENT = Path(__file__).parents[1] / "clients" / "tasks_extension.mjs"
 SUITE = "@modelcontextprotocol/conformance/dist/index.js"
@@ -46,10 +34,10 @@ def url(tmp_path: Path) -> Iterator[str]:
     listener.close()
 
 
-def node(*arguments: str, cwd: Path) -> str:
+def run_node(*arguments: str, cwd: Path) -> str:
     """What the program writes; raises with all of it when the program fails."""
     done = subprocess.run(
-        [NODE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=90, check=False
+        [node(), *arguments], cwd=cwd, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -72,8 +60,8 @@ def node(*arguments: str, cwd: Path) -> str:
 def test_the_official_scenario_has_nothing_to_object_to(
     url: str, tmp_path: Path, scenario: str
 ) -> None:
-    said = node(
-        str(Path(MODULES) / SUITE), "server", "--url", url, "--scenario", scenario, cwd=tmp_path
+    said = run_node(
+        str(node_modules() / SUITE), "server", "--url", url, "--scenario", scenario, cwd=tmp_path
     )
     assert " 0 failed" in said
     assert "Passed: 0/0" not in said
@@ -81,8 +69,8 @@ def test_the_official_scenario_has_nothing_to_object_to(
 
 def test_the_typescript_client_gets_its_video(url: str, tmp_path: Path) -> None:
     program = Path(shutil.copy(CLIENT, tmp_path))
-    (tmp_path / "node_modules").symlink_to(Path(MODULES).resolve(), target_is_directory=True)
-    got: dict[str, Any] = json.loads(node(str(program), url, picture(tmp_path), cwd=tmp_path))
+    (tmp_path / "node_modules").symlink_to(node_modules().resolve(), target_is_directory=True)
+    got: dict[str, Any] = json.loads(run_node(str(program), url, picture(tmp_path), cwd=tmp_path))
     assert got["statuses"][0] == "working"
     assert got["statuses"][-1] == "completed"
     for result in (got["video"], got["repeated"]):

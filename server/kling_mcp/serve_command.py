@@ -1,0 +1,61 @@
+"""`kling-mcp serve --http`: the server for clients that speak MCP over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.settings import Settings
+
+__all__ = ["add_arguments", "serve"]
+
+HOST = "127.0.0.1"
+PORT = 8000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument(
+        "--http", action="store_true", required=True, help="streamable HTTP, at the path /mcp"
+    )
+    parser.add_argument("--host", default=HOST, help="a loopback address (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=PORT, help="0 takes a free one (default: %(default)s)"
+    )
+
+
+def serve(settings: Settings, host: str, port: int) -> int:
+    """Serve until interrupted or told to stop, and finish what is being sent; the exit code.
+
+    Videos are not saved by themselves unless KLING_MCP_SAVE says so.
+    Raises NotConfigured for an address that is not this machine's, or that is taken.
+    """
+    from kling_mcp.http_app import http_app, refuse_other_than_loopback, server_of
+    from kling_mcp.sandbox.serving import bound_socket
+    from kling_mcp.server import build_server
+
+    refuse_other_than_loopback(host)
+    if "save" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"save": False})
+    server = build_server(settings)
+    try:
+        listener = bound_socket(host, port)
+    except OSError as error:
+        raise NotConfigured(
+            f"{host}:{port} cannot be used: {error.strerror}.",
+            advice="Choose another --port; 0 takes a free one.",
+        ) from error
+    with listener, suppress(KeyboardInterrupt):
+        server_of(http_app(server, host)).run(sockets=[listener])
+    return 0
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError("a port from 0 to 65535")
+    return value

@@ -1,0 +1,55 @@
+"""The official conformance suite, in both eras, against our own server."""
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from everything import conformance_server
+from outside_suites import node, node_modules
+
+from kling_mcp.http_app import http_app
+from kling_mcp.sandbox.serving import bound_socket
+
+SUITE = "@modelcontextprotocol/conformance/dist/index.js"
+NOT_APPLICABLE = json.loads(Path(__file__).with_name("not_applicable.json").read_text())
+LINE = re.compile(r"^([✓✗]) ([a-z0-9-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
+LEAST_CHECKS = {"2025-11-25": 70, "2026-07-28": 175}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """Our server over HTTP, as `serve --http` makes it, with the suite's fixtures."""
+    listener = bound_socket("127.0.0.1", 0)
+    app = http_app(conformance_server(tmp_path), "127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    server.should_exit = True
+    thread.join(timeout=10)
+    listener.close()
+
+
+@pytest.mark.filterwarnings("ignore:The sampling capability is deprecated")
+@pytest.mark.filterwarnings("ignore:.*deprecated as of 2026-07-28")
+@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+def test_the_suite_objects_to_nothing_but_what_does_not_apply(
+    era: str, url: str, tmp_path: Path
+) -> None:
+    suite = str(node_modules() / SUITE)
+    done = subprocess.run(
+        [node(), suite, "server", "--url", url, "--requirements", era, "-o", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    scenarios = {name: (mark, int(ok)) for mark, name, ok, _ in LINE.findall(done.stdout)}
+    failed = {name for name, (mark, _) in scenarios.items() if mark == "✗"}
+
+    assert failed == set(NOT_APPLICABLE[era]), done.stdout[-3000:]
+    assert sum(passed for _, passed in scenarios.values()) >= LEAST_CHECKS[era]

@@ -1,0 +1,29 @@
+"""Where the programs of others are that CI installs; tests that need them are skipped without.
+
+`KLING_MCP_NODE_MODULES` names a node_modules folder made from `tests/outside/package.json`,
+`KLING_MCP_NODE` a Node of at least version 22 if the one on the path is older.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+__all__ = ["node", "node_modules"]
+
+
+def node_modules() -> Path:
+    """The folder of npm packages."""
+    folder = os.environ.get("KLING_MCP_NODE_MODULES")
+    if not folder:
+        pytest.skip("KLING_MCP_NODE_MODULES is not set")
+    return Path(folder)
+
+
+def node() -> str:
+    """The Node to run them with."""
+    found = os.environ.get("KLING_MCP_NODE") or shutil.which("node")
+    if not found:
+        pytest.skip("there is no Node")
+    return found
