@@ -51,17 +51,17 @@ def _described(
     return {part: value for part, value in merged.items() if value != ""}
 
 
-def answer_schema(
-    answer: type[BaseModel], *, fields: Sequence[str], required: Collection[str] = ()
-) -> dict[str, Any]:
+def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str, Any]:
     """What comes back, by the fields that a program would go on with.
 
     Answers hold further fields (the schema is open), and leave out those without a value, so
-    null is never published. Objects in a list are named by their kind only.
+    null is never published. Objects in a list are named by their kind only. Nothing is required:
+    some clients hold an answer with `isError` to this schema too, and show their objection in
+    place of our words.
     """
     raw = answer.model_json_schema(mode="serialization")["properties"]
     published = {name: _without_null(raw[name]) for name in fields}
-    return {"type": "object", "properties": published, "required": list(required)}
+    return {"type": "object", "properties": published}
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
