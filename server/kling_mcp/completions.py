@@ -19,7 +19,7 @@ from mcp_types import (
 
 from kling_mcp.configuration import Configured
 from kling_mcp.task_resources import asked
-from kling_mcp.task_uris import VIDEO_URI
+from kling_mcp.task_uris import FRAME_URI, SHEET_URI, VIDEO_URI
 from kling_tools.capabilities import Capabilities, ProductRow
 from kling_tools.errors import KlingError
 from kling_tools.plans import MOST_SHOTS
@@ -28,6 +28,9 @@ __all__ = ["add_completions"]
 
 COMPLETIONS = 100
 """The protocol's limit for one answer."""
+
+OF_VIDEOS = (VIDEO_URI, FRAME_URI, SHEET_URI)
+"""The addresses that only finished tasks have."""
 
 Reference = PromptReference | ResourceTemplateReference
 Chosen = Mapping[str, str]
@@ -48,6 +51,7 @@ def add_completions(
         "duration": offers.durations,
         "shots": offers.shots,
         "task_id": offers.task_ids,
+        "which": offers.frames,
     }
 
     async def complete(
@@ -112,9 +116,13 @@ class _Offers:
     async def task_ids(self, ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
         """Ids of the newest tasks of the ledger; of finished ones, where a video is wanted."""
         page = await asked.get().rows.recent()
-        finished = isinstance(ref, ResourceTemplateReference) and ref.uri == VIDEO_URI
+        finished = isinstance(ref, ResourceTemplateReference) and ref.uri in OF_VIDEOS
         ids = [t.task_id for t in page.tasks if t.status == "succeed" or not finished]
         return ids, page.more
+
+    async def frames(self, _ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
+        """The frames that have a name; any number of seconds is one as well."""
+        return ["first", "last"], True
 
     def _row(self, name: str) -> ProductRow | None:
         return self._capabilities.product_row(name, "image2video")

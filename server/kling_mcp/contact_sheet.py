@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kling_mcp.videos.boxes import NotWholeMp4
+from kling_mcp.videos.frames import opened
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from PIL.Image import Image
 
-__all__ = ["make_contact_sheet"]
+__all__ = ["contact_sheet_jpeg", "make_contact_sheet"]
 
 _LONGER_SIDE = 320
 _GAP = 6
@@ -24,18 +29,31 @@ def make_contact_sheet(
 ) -> tuple[int, int]:
     """Write a PNG of evenly spaced frames, row by row, and return its width and height in px.
 
-    The first frame and the last are among them; the label on each is its own time in seconds. A
-    video with fewer frames than places shows each frame once. Blocks for as long as decoding
-    the whole video takes.
+    The first frame and the last are among them; the label on each is its own time in seconds,
+    rounded up, so that it is never a time at which the frame before is shown. A video with fewer
+    frames than places shows each frame once. Blocks for as long as decoding the whole video takes.
 
-    Raises `ValueError` for a video without frames, `OSError` when a file cannot be read or
-    written, `av.FFmpegError` for what FFmpeg cannot decode.
+    Raises `NotWholeMp4` (a ValueError) for a video without frames and for what FFmpeg cannot
+    decode, `OSError` when a file cannot be read or written.
     """
+    sheet = _contact_sheet(video, columns, rows)
+    sheet.save(picture, "PNG")
+    return sheet.size
+
+
+def contact_sheet_jpeg(video: Path, *, columns: int = 4, rows: int = 2) -> bytes:
+    """The same sheet as a JPEG; raises the same."""
+    file = io.BytesIO()
+    _contact_sheet(video, columns, rows).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _contact_sheet(video: Path, columns: int, rows: int) -> Image:
     from PIL import Image
 
     tiles = [_labelled(tile, seconds) for seconds, tile in _chosen_frames(video, columns * rows)]
     if not tiles:
-        raise ValueError(f"{video} has no frames")
+        raise NotWholeMp4("The video has no frames.")
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = tiles[0].size
@@ -44,18 +62,14 @@ def make_contact_sheet(
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         sheet.paste(tile, (_GAP + column * (width + _GAP), _GAP + row * (height + _GAP)))
-    sheet.save(picture, "PNG")
-    return size
+    return sheet
 
 
 def _chosen_frames(video: Path, wanted: int) -> Iterator[tuple[float, Image]]:
     """Seconds and picture of at most `wanted` frames, chosen by their place among all frames."""
-    import av
-
-    with video.open("rb") as file, av.open(file, "r", format="mp4") as container:
-        if not container.streams.video:
+    with opened(video) as (container, stream):
+        if stream is None:
             return
-        stream = container.streams.video[0]
         times = sorted(
             packet.pts
             for packet in container.demux(stream)
@@ -66,11 +80,11 @@ def _chosen_frames(video: Path, wanted: int) -> Iterator[tuple[float, Image]]:
         if not times:
             return
         container.seek(times[0], stream=stream)
-        stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             if frame.pts in chosen and frame.time_base is not None:
                 picture = frame.to_image(**_tile_size(frame))  # type: ignore[no-untyped-call]
-                yield float((frame.pts - times[0]) * frame.time_base), picture
+                seconds = (frame.pts - times[0]) * frame.time_base
+                yield math.ceil(seconds * 100) / 100, picture
 
 
 def _tile_size(frame: VideoFrame) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.lookup import Found, Lookup
 from kling_mcp.videos import SavedVideo, VideoFolder, save_video
+from kling_mcp.videos.remarks import remark
 from kling_mcp.views import AFTER_FAILURE
 from kling_tools.errors import KlingError, TaskFailed
 
@@ -72,7 +74,11 @@ class Keeper:
             lambda offset: client.open_video(url, offset), target, pause=self._sleep
         )
         if found.record:
-            await self._ledger.saved(found.record.id, saved.path, saved.bytes, saved.sha256)
+            note = remark(saved.facts, found.record.request)
+            record = await self._ledger.saved(
+                found.record.id, saved.path, saved.bytes, saved.sha256, note
+            )
+            found = replace(found, record=record)
         return saved, found
 
     async def keep(self, record: Record) -> Record:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kling_mcp.changes import Changes
 from kling_mcp.ledger import Ledger, Record, Wish
 from kling_mcp.ledger.records import records
+from kling_mcp.ledger.store import LEASE_S
 from kling_mcp.tasks import Task
 from kling_tools.results import TaskStatus
 
@@ -33,9 +34,14 @@ class NoticingLedger(Ledger):
     """
 
     def __init__(
-        self, folder: Path, changes: Changes, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        changes: Changes,
+        clock: Callable[[], float] = time.time,
+        *,
+        lease_s: float = LEASE_S,
     ) -> None:
-        super().__init__(folder, clock)
+        super().__init__(folder, clock, lease_s=lease_s)
         self._changes = changes
         self._last: dict[str, _State] = {}
 
@@ -72,9 +78,11 @@ class NoticingLedger(Ledger):
         await super().refused(record_id, message, owner)
         await self.find(record_id)
 
-    async def saved(self, record_id: str, path: Path, size_bytes: int, sha256: str) -> Record:
+    async def saved(
+        self, record_id: str, path: Path, size_bytes: int, sha256: str, note: str = ""
+    ) -> Record:
         """See `Ledger.saved`."""
-        record = await super().saved(record_id, path, size_bytes, sha256)
+        record = await super().saved(record_id, path, size_bytes, sha256, note)
         return self._noticed(record, written=True)
 
     async def find(self, any_id: str) -> Record | None:

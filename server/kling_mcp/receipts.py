@@ -23,6 +23,7 @@ def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Recei
     if repeated:
         answer.sent = []
         answer.not_sent = []
+        answer.note = " ".join(filter(None, ("Nothing was sent or charged now.", answer.note)))
     then = "the video is saved when it is done" if saves else "then kling_save_video"
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
     if record.status == "queued":
@@ -33,6 +34,8 @@ def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Recei
         )
     return answer
 
+
+TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 
 QUEUED = (
     "No slot was free: it is kept on this computer and sent when one is, as long as a server runs."
@@ -54,7 +57,7 @@ def dry_run_receipt(case: Case, made: Record | None) -> Receipt:
         "path": f"{case.provider.row.prefix}/{case.review.product}",
         "body": JsonBody(case.body(wire, external)).preview(),
     }
-    answer.next = "Correct the faults, then submit." if answer.faults else "Submit without dry_run."
+    answer.next = "Correct the faults, then submit." if answer.faults else TELL_THE_PRICE
     if made is not None and not answer.faults:
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.service import Service
 
-__all__ = ["INLINE_BYTES", "add_task_resources"]
+__all__ = ["INLINE_BYTES", "add_task_resources", "told"]
 
 INLINE_BYTES = 8 * 1024 * 1024
 """Bytes of the largest video that is handed over whole; as base64 in JSON it is a third more."""
@@ -52,7 +52,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         mime_type=JSON,
     )
     async def tasks() -> str:
-        with _told():
+        with told():
             page = await asked.get().rows.recent()
         return json.dumps(page.structured(), ensure_ascii=False)
 
@@ -65,7 +65,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     )
     async def task(task_id: str, ctx: Context[Any, Any]) -> str:
         service = _service(ctx)
-        with _told():
+        with told():
             record = await service.rows.find(task_id)
             view = await service.look(record) if record else await service.task(task_id)
         return json.dumps(view.structured(), ensure_ascii=False)
@@ -78,7 +78,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         mime_type="video/mp4",
     )
     async def video(task_id: str, ctx: Context[Any, Any]) -> bytes:
-        with _told():
+        with told():
             record = await _service(ctx).rows.find(task_id)
         if record is None:
             raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
@@ -86,7 +86,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turns our errors into those whose text the SDK passes on."""
     try:
         yield

@@ -20,6 +20,7 @@ PROMPT_SHOWN = 60
 AFTER_FAILURE = (
     "Failed tasks are said not to be charged. Change the prompt or the picture and submit again."
 )
+FAILED_FREE = "It cost nothing. Change the prompt or the picture and submit again."
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
 LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
@@ -59,7 +60,7 @@ class Viewer:
             view.next = NEVER_MADE
         elif record.status == "failed":
             view.provider_message = quote_provider(record.message) or None
-            view.next = AFTER_FAILURE
+            view.next = FAILED_FREE if record.units == 0 else AFTER_FAILURE
         elif record.status == "unknown":
             view.next = STRANGE if record.task_id else LOST
             if self.lost_for_good(record):
@@ -78,10 +79,10 @@ class Viewer:
         return not known or self._clients.configured(record.provider).row.external_ids == "none"
 
     def _about_the_file(self, record: Record) -> str | None:
-        """Where a finished video still is, when that is not plain."""
+        """Where a finished video still is when that is not plain, and what is odd about it."""
         here = record.path is not None and Path(record.path).exists()
         if here:
-            return None
+            return record.file_note or None
         if record.expires_at is not None and self._now > record.expires_at:
             lost = f" and its file {record.path} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
@@ -106,7 +107,7 @@ class Viewer:
             provider_message=quote_provider(task.message) or None,
         )
         if task.status == "failed":
-            view.next = AFTER_FAILURE
+            view.next = FAILED_FREE if task.units == 0 else AFTER_FAILURE
         elif task.status == "succeed":
             view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
         return view

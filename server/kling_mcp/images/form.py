@@ -16,7 +16,7 @@ from kling_mcp.images.url import PictureUrl, read_url
 
 __all__ = ["Given", "Kind", "recognise"]
 
-Kind = Literal["url", "file", "data", "base64"]
+Kind = Literal["url", "file", "data", "base64", "task"]
 
 PATH_CHARS = 4096
 """Characters above which a text is no path (Linux's PATH_MAX)."""
@@ -24,10 +24,12 @@ PATH_CHARS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A picture as it was given: its form, and either the URL or the bytes."""
+    """A picture as it was given: its form, either the URL or the bytes, and their SHA-256 in hex
+    where it is known without reading them."""
 
     kind: Kind
     content: PictureUrl | HeldFile
+    sha256: str = ""
 
 
 def recognise(value: str, policy: PicturePolicy) -> Given:
@@ -59,14 +61,6 @@ def _path_or_base64(text: str, policy: PicturePolicy) -> Given:
     return Given("base64", decode_base64(text))
 
 
-def _task_frame(text: str, policy: PicturePolicy) -> Given:
-    raise Refusal(
-        "task_frame_unsupported",
-        "continuing a clip from a frame of a task is not available in this version.",
-        "kling_save_video to save the clip, then give one frame of it as a JPEG or PNG file",
-    )
-
-
 def _other_scheme(text: str, policy: PicturePolicy) -> Given:
     scheme = text.partition(":")[0]
     raise Refusal("url_scheme", f"Kling fetches no {scheme[:20]}: address.", FORMS)
@@ -78,7 +72,6 @@ _SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], .
         (r"https?://", lambda text, policy: Given("url", read_url(text))),
         (r"data:", lambda text, policy: Given("data", decode_data_uri(text))),
         (r"file:", lambda text, policy: Given("file", open_file_url(text, policy))),
-        (r"kling://", _task_frame),
         (r"[a-z][a-z0-9+.-]{1,30}://", _other_scheme),
     )
 )

@@ -15,7 +15,7 @@ from kling_mcp.images.file_type import EMPTY, TEXT, UNKNOWN, detect
 from kling_mcp.images.held import HeldFile
 from kling_mcp.images.refusal import FORMS, SOURCE, Refusal
 
-__all__ = ["decode_base64", "decode_data_uri", "looks_like_base64"]
+__all__ = ["decode_base64", "decode_data_uri", "keep", "looks_like_base64"]
 
 TEXT_MAX = 100 * 1024 * 1024
 """Characters of base64 above which nothing is decoded."""
@@ -60,7 +60,7 @@ def decode_data_uri(uri: str) -> HeldFile:
         return _kept_base64(map(unquote, pieces) if escaped else pieces)
     if not uri.isascii():
         raise _unreadable("the data: URI contains characters that no URI may contain")
-    return _kept(map(unquote_to_bytes, pieces))
+    return keep(map(unquote_to_bytes, pieces))
 
 
 def decode_base64(text: str) -> HeldFile:
@@ -74,7 +74,7 @@ def decode_base64(text: str) -> HeldFile:
 
 def _kept_base64(pieces: Iterable[str]) -> HeldFile:
     try:
-        return _kept(_decoded(pieces))
+        return keep(_decoded(pieces))
     except ValueError:
         raise _unreadable("this is not readable base64 of a picture") from None
 
@@ -112,13 +112,14 @@ def _decode(packed: bytes, *, padded: bool = False) -> bytes:
     return binascii.a2b_base64(packed, strict_mode=True)
 
 
-def _kept(pieces: Iterable[bytes]) -> HeldFile:
+def keep(pieces: Iterable[bytes], label: str = LABEL) -> HeldFile:
+    """Bytes as a temporary file that goes when it is closed; raises `OSError`."""
     with ExitStack() as undo:
         file = undo.enter_context(tempfile.TemporaryFile(buffering=0))
         for piece in pieces:
             file.write(piece)
         undo.pop_all()
-    return HeldFile(file, LABEL)
+    return HeldFile(file, label)
 
 
 def _refuse_long(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -12,13 +12,15 @@ from anyio import to_thread
 from kling_mcp.body import SourceChanged
 from kling_mcp.images.conversion import Converted, convert
 from kling_mcp.images.file_type import HEAD_BYTES, detect, named_like
-from kling_mcp.images.form import Kind, recognise
+from kling_mcp.images.form import Given, Kind, recognise
 from kling_mcp.images.header import read_header
 from kling_mcp.images.held import HeldFile
+from kling_mcp.images.inline import keep
 from kling_mcp.images.picture import Picture
 from kling_mcp.images.policy import PicturePolicy
 from kling_mcp.images.refusal import SOURCE, Refusal
 from kling_mcp.images.rules import Facts, judge, role_of
+from kling_mcp.images.task_picture import TaskPicture, take_pictures
 from kling_mcp.images.url import PictureUrl
 from kling_tools.faults import Fault, Verdict
 
@@ -37,16 +39,19 @@ async def open_pictures(
     about doubtful names and conversions. A value that is given twice is opened once. The work is
     done in a thread. Close every picture when it has been sent, also when others have faults.
     """
-    return await to_thread.run_sync(_open_all, tuple(wishes), policy)
+    taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
+    return await to_thread.run_sync(_open_all, tuple(wishes), policy, taken)
 
 
 def _open_all(
-    wishes: Sequence[tuple[str, str]], policy: PicturePolicy
+    wishes: Sequence[tuple[str, str]],
+    policy: PicturePolicy,
+    taken: Mapping[str, TaskPicture | Refusal],
 ) -> tuple[list[Picture | None], Verdict]:
     verdict = Verdict()
     pictures: list[Picture | None] = []
     with ExitStack() as looked_at, ExitStack() as undo:
-        desk = _Desk(policy, looked_at)
+        desk = _Desk(policy, taken, looked_at)
         for field, value in wishes:
             try:
                 picture, warnings = desk.picture(field, value)
@@ -79,8 +84,14 @@ class _Found:
 class _Desk:
     """What has been opened for one request, so that the same value is opened only once."""
 
-    def __init__(self, policy: PicturePolicy, looked_at: ExitStack) -> None:
+    def __init__(
+        self,
+        policy: PicturePolicy,
+        taken: Mapping[str, TaskPicture | Refusal],
+        looked_at: ExitStack,
+    ) -> None:
         self._policy = policy
+        self._taken = taken
         self._looked_at = looked_at
         self._found: dict[str, PictureUrl | _Found | Refusal] = {}
         self._converted: dict[tuple[str, bool], Converted] = {}
@@ -114,13 +125,21 @@ class _Desk:
         return found
 
     def _look(self, value: str) -> PictureUrl | _Found:
-        given = recognise(value, self._policy)
+        given = self._from_task(value) or recognise(value, self._policy)
         if isinstance(given.content, PictureUrl):
             return given.content
         held = self._keep(given.content)
         file_type = detect(held.head(HEAD_BYTES))
         facts = Facts(held.label, file_type, held.size, read_header(held, file_type))
-        return _Found(given.kind, held, facts)
+        return _Found(given.kind, held, facts, given.sha256)
+
+    def _from_task(self, value: str) -> Given | None:
+        taken = self._taken.get(value)
+        if isinstance(taken, Refusal):
+            raise taken
+        if taken is None:
+            return None
+        return Given("task", keep([taken.data], taken.label), taken.sha256)
 
     def _keep(self, held: HeldFile) -> HeldFile:
         self._looked_at.callback(held.let_go, _OPENER)
@@ -128,7 +147,7 @@ class _Desk:
 
     def _from_bytes(self, field: str, value: str, found: _Found) -> tuple[Picture, list[Fault]]:
         role = role_of(field)
-        fix = self._policy.fix
+        fix = self._policy.fix or found.kind == "task"  # nobody else could convert a frame
         faults = judge(field, found.facts, fix=fix)
         held, facts, told = found.held, found.facts, ""
         if faults and fix and all(fault.rule in role.fixable for fault in faults):

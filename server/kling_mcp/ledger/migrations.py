@@ -66,5 +66,9 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             WHERE ended_at IS NOT NULL AND status = 'succeed';
         """,
     ),
+    (
+        "2026-11-21 words about saved files",
+        "ALTER TABLE tasks ADD COLUMN file_note TEXT NOT NULL DEFAULT '';",
+    ),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

@@ -41,7 +41,7 @@ class Record:
 
     While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
     may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
-    `expires_at` when the provider deletes the video.
+    `expires_at` when the provider deletes the video; `file_note` what is odd about the saved file.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Record:
     bytes: int | None
     sha256: str | None
     expires_at: float | None
+    file_note: str = ""
 
     @property
     def handle(self) -> str:

@@ -205,13 +205,13 @@ class Ledger:
         )
         return changed == 1
 
-    async def saved(self, record_id: str, path: Path, size_bytes: int, sha256: str) -> Record:
-        """Write down where a video lies, and what it is."""
-        return await self._run(
-            lambda db: _changed(
-                db, record_id, "path = ?, bytes = ?, sha256 = ?", (str(path), size_bytes, sha256)
-            )
-        )
+    async def saved(
+        self, record_id: str, path: Path, size_bytes: int, sha256: str, note: str = ""
+    ) -> Record:
+        """Write down where a video lies, what it is, and what is odd about it."""
+        columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
+        values = (str(path), size_bytes, sha256, note)
+        return await self._run(lambda db: _changed(db, record_id, columns, values))
 
     async def find(self, any_id: str) -> Record | None:
         """The row with this task_id, external_task_id or id; the newest if there are several."""

@@ -103,7 +103,7 @@ def test_the_label_of_a_url_has_no_query():
         ("https://me@host/x.png", "url_credentials"),
         ("ftp://host/x.png", "url_scheme"),
         ("s3://bucket/x.png", "url_scheme"),
-        ("kling://tasks/123/frames/last", "task_frame_unsupported"),
+        ("kling://tasks/123/frames/last", "task_picture"),
         ("file://server/share/x.png", "file_url_host"),
         ("data:image/png;base64", "base64_unreadable"),
         ("data:image/png;base64,iVBO*w0KGgo", "base64_unreadable"),

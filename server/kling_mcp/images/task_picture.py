@@ -1,0 +1,53 @@
+"""Pictures out of finished tasks: frames of their videos, given by their addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from kling_mcp.images.refusal import Refusal
+from kling_tools.errors import KlingError
+
+__all__ = ["TaskPicture", "TaskPictures", "is_address", "take_pictures"]
+
+_ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPicture:
+    """A picture made from a task's video: PNG or JPEG bytes, what to call it, and `sha256`, which
+    is the same whenever it is the same picture of the same video."""
+
+    label: str
+    data: bytes
+    sha256: str
+
+
+TaskPictures = Callable[[str], Awaitable[TaskPicture]]
+"""Makes the picture that an address such as kling://tasks/ID/frames/last names; raises KlingError
+and its kin when there is none."""
+
+
+def is_address(value: str) -> bool:
+    """Whether a value given as a picture is the address of something of ours."""
+    return _ADDRESS.match(value) is not None
+
+
+async def take_pictures(
+    values: Iterable[str], make: TaskPictures | None
+) -> Mapping[str, TaskPicture | Refusal]:
+    """Every picture that is given by an address, or why there is none; each is made once."""
+    taken: dict[str, TaskPicture | Refusal] = {}
+    for value in dict.fromkeys(filter(is_address, values)):
+        taken[value] = await _taken(value.strip(), make)
+    return taken
+
+
+async def _taken(address: str, make: TaskPictures | None) -> TaskPicture | Refusal:
+    if make is None:
+        return Refusal("task_picture", "there are no tasks here to take a frame from.")
+    try:
+        return await make(address)
+    except KlingError as error:
+        return Refusal("task_picture", f"{error.message} {error.advice}".strip())
