@@ -12,6 +12,7 @@ from kling_mcp.caretaking import Caretaker
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.errands import Errands
+from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy
 from kling_mcp.keeping import Keeper
 from kling_mcp.ledger import Ledger
@@ -46,6 +47,7 @@ class Parts:
     pace: Pace
     scheduler: Scheduler
     rows: Rows
+    frames: Frames
     attendance: Attendance
 
 
@@ -64,7 +66,6 @@ def make_parts(
     caps = Caps(
         settings.max_units_per_task, settings.max_units_per_day, settings.confirm_above_units
     )
-    pictures = PicturePolicy(roots=settings.image_roots, fix=settings.fix_images)
     lookup = Lookup(clients, ledger)
     keeper = Keeper(clients, ledger, settings.output_dir, sleep)
     looker = Looker(clients, ledger, lookup, sender)
@@ -72,6 +73,11 @@ def make_parts(
     pace = Pace(clients, settings.sandbox_queue_s + settings.sandbox_render_s)
     scheduler = Scheduler(
         ledger, clients, looker, pace, autosave, changes, background, clock, sleep
+    )
+    rows = Rows(ledger, clients, sender, changes, pace, clock)
+    frames = Frames(rows, keeper, autosave)
+    pictures = PicturePolicy(
+        roots=settings.image_roots, fix=settings.fix_images, of_tasks=frames.picture
     )
     return Parts(
         ledger=ledger,
@@ -93,6 +99,7 @@ def make_parts(
         autosave=autosave,
         pace=pace,
         scheduler=scheduler,
-        rows=Rows(ledger, clients, sender, changes, pace, clock),
+        rows=rows,
+        frames=frames,
         attendance=Attendance(scheduler, background),
     )

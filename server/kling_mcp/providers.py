@@ -37,10 +37,12 @@ class ProviderRow(BaseModel):
 
     `family` is the built-in provider that the row is like, and so the sandbox that can play it.
     `prefix` stands before the product in every path. `shapes` are the forms of its answers, the
-    likeliest first. `lists` says whether it can list tasks. `external_ids`: `unique` when a task
+    likeliest first. `lists` says whether it can list tasks, `tells_units` whether it can be
+    asked for what is left of the account. `external_ids`: `unique` when a task
     can be asked for by the id that we gave it and no second one with that id is made, `unknown`
     when its pages only say that it can be asked for, `none` when ids are rewritten. `poll_s` is
-    the seconds between two looks at a running task. See `ProviderTerms` for the rest.
+    the seconds between two looks at a running task. `video_hosts` are the origins that its videos
+    are loaded from, as a Content-Security-Policy names them. See `ProviderTerms` for the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +56,7 @@ class ProviderRow(BaseModel):
     default_models: Mapping[Product, str]
     shapes: tuple[Shape, ...] = Field(default=("envelope",), min_length=1)
     lists: bool = False
+    tells_units: bool = False
     external_ids: Literal["unique", "unknown", "none"] = "none"
     poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     loses: Mapping[Product, Mapping[str, str]] = {}
@@ -61,6 +64,7 @@ class ProviderRow(BaseModel):
     least_images: int = 1
     prompt_optional: bool = False
     list_price: bool = False
+    video_hosts: tuple[str, ...] = ()
     source: str = ""
     date: str = ""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,28 @@ from typing import Any
 import anyio
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from pydantic import ValidationError
 
+from kling_mcp.account_resource import add_account_resource
+from kling_mcp.completions import add_completions
 from kling_mcp.configuration import Configured, configured_providers
+from kling_mcp.frame_resources import add_frame_resources
+from kling_mcp.freshness import CACHE_HINTS, keeping_tables
+from kling_mcp.player import player_extension
+from kling_mcp.prompts import add_prompts
+from kling_mcp.protocol_tasks import TasksExtension, VideoTasks
 from kling_mcp.providers import SANDBOX
 from kling_mcp.resources import add_resources
 from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_mcp.service import Service, Sleep, open_service
 from kling_mcp.settings import Settings
+from kling_mcp.subscriptions import add_subscriptions
+from kling_mcp.task_resources import add_task_resources
 from kling_mcp.version import __version__
+from kling_mcp.video_parts import add_video_parts
 from kling_tools.capabilities import Capabilities, Product, built_in_capabilities
 from kling_tools.errors import NotConfigured, quote_provider
 from kling_tools.tool import KlingTool
@@ -37,10 +49,16 @@ No key is set: the sandbox answers in Kling's place, nothing is charged, the vid
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
 
 
-def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer[Service]:
+def build_server(
+    settings: Settings,
+    *,
+    sleep: Sleep = anyio.sleep,
+    clock: Callable[[], float] = time.time,
+) -> MCPServer[Service]:
     """The server with its tools; nothing is opened before the first call.
 
-    `sleep` is what waits between two looks at a task; tests give one that does not.
+    `sleep` is what waits between two looks at a task, `clock` tells the seconds since the epoch;
+    tests give others.
 
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
@@ -50,9 +68,11 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
-        async with open_service(settings, capabilities, providers, sleep) as service:
+        async with open_service(settings, capabilities, providers, sleep, clock) as service:
             yield service
 
+    bus = InMemorySubscriptionBus()
+    desk = VideoTasks()
     server = MCPServer[Service](
         name="kling-mcp",
         title="Kling videos",
@@ -60,10 +80,23 @@ def build_server(settings: Settings, *, sleep: Sleep = anyio.sleep) -> MCPServer
         instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
         tools=[*tools],
         lifespan=lifespan,
-        middleware=[_refusing_unknown(frozenset(tool.name for tool in tools))],
+        middleware=[_refusing_unknown(frozenset(tool.name for tool in tools)), keeping_tables],
+        extensions=[
+            TasksExtension(desk),
+            player_extension(provider.row for provider in providers.values()),
+        ],
+        subscriptions=bus,
+        cache_hints=CACHE_HINTS,
         log_level="WARNING",
     )
     add_resources(server, providers, capabilities)
+    add_task_resources(server)
+    add_account_resource(server)
+    add_completions(server, providers, capabilities)
+    add_prompts(server, providers, capabilities)
+    add_video_parts(server)
+    add_frame_resources(server)
+    add_subscriptions(server, bus, desk)
     logging.getLogger().setLevel(settings.log_level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
     from kling_mcp.attending import Attendance
     from kling_mcp.configuration import Configured
+    from kling_mcp.frames import Frames
     from kling_mcp.ledger import Record
     from kling_mcp.lookup import Found
     from kling_mcp.parts import Parts
     from kling_mcp.rows import Rows
     from kling_mcp.settings import Settings
+    from kling_tools.posters import Poster
 
 __all__ = ["Service", "Sleep", "open_service"]
 
@@ -109,6 +111,11 @@ class Service:
     def rows(self) -> Rows:
         """The ledger's rows, for those who only read them."""
         return self._open().rows
+
+    @property
+    def frames(self) -> Frames:
+        """Frames of finished tasks, whose videos are saved when need be."""
+        return self._open().frames
 
     @property
     def attendance(self) -> Attendance:
@@ -190,6 +197,8 @@ class Service:
         """
         saved, found = await self._open().keeper.save(task_id, path)
         notes = ["It was there already."] if saved.already_there else []
+        if found.record and found.record.file_note:
+            notes.append(found.record.file_note)
         if self._clients.embedded(found.provider):
             notes.append("A sandbox test clip.")
         return SavedVideo(
@@ -199,9 +208,24 @@ class Service:
             duration_s=round(saved.facts.duration_s, 3),
             width=saved.facts.width,
             height=saved.facts.height,
+            fps=saved.facts.fps,
+            codec=saved.facts.video_codec,
+            audio=saved.facts.has_audio,
             sha256=saved.sha256,
             note=" ".join(notes) or None,
         )
+
+    async def thumbnail(self, arguments: SubmitArguments) -> str:
+        """The first picture of a request, small, as a `data:` URI; empty when there is none."""
+        return await self._open().submission.thumbnail(arguments)
+
+    async def posters(self, task_ids: Sequence[str]) -> Sequence[Poster]:
+        """Small pictures of these tasks' saved videos, where the setting wants them."""
+        if not self._settings.poster or not task_ids:
+            return ()
+        from kling_mcp.posters import make_posters
+
+        return await make_posters(self.frames, task_ids)
 
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer

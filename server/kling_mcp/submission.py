@@ -92,6 +92,12 @@ class Submission:
         except TimeoutError:
             raise await self._on_its_way(wish) from None
 
+    async def thumbnail(self, arguments: SubmitArguments) -> str:
+        """See `kling_mcp.thumbnails`."""
+        from kling_mcp.thumbnails import thumbnail
+
+        return await thumbnail(arguments.pictures(), self._policy)
+
     async def _send(self, case: Case, wish: Wish, pictures: AsyncExitStack) -> Receipt:
         async with pictures:
             wire = {picture.field: picture.wire() for picture in case.pictures}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.estimates import price_text
 
@@ -49,6 +49,14 @@ class Answer(BaseModel):
     def text(self) -> str:
         """The answer in one line."""
         raise NotImplementedError(type(self))
+
+    def for_apps(self) -> dict[str, Any] | None:
+        """What only an app of the host gets; the model does not see it."""
+        return None
+
+    def finished(self) -> list[str]:
+        """Ids of the tasks whose videos the answer presents as finished."""
+        return []
 
 
 def _without_nothing(value: Any) -> Any:
@@ -102,7 +110,8 @@ class TaskView(Answer):
         ]
         if self.units is not None:
             verb = "would have cost" if self.sandbox else "cost"
-            facts.append(f"{verb} {self.units:g} unit{'' if self.units == 1 else 's'}")
+            amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
+            facts.append(f"{verb} {amount if self.units else 'nothing'}")
         if self.path:
             facts.append(f"saved at {self.path}")
         if self.provider_message:
@@ -115,6 +124,10 @@ class TaskView(Answer):
             facts.append(f'"{self.prompt}"')
         line = ", ".join([head, *facts])
         return f"{line}. {self.next}" if self.next else f"{line}."
+
+    def finished(self) -> list[str]:
+        """This task, once it has its video."""
+        return [self.task_id] if self.status == "succeed" else []
 
 
 class Receipt(Answer):
@@ -142,6 +155,15 @@ class Receipt(Answer):
     request: dict[str, Any] | None = None
     note: str | None = None
     next: str | None = None
+    _thumbnail: str = PrivateAttr("")
+
+    def show_in_player(self, thumbnail: str) -> None:
+        """Give the player a small likeness of the picture, as a `data:` URI."""
+        self._thumbnail = thumbnail
+
+    def for_apps(self) -> dict[str, Any] | None:
+        """The likeness, under a name of ours."""
+        return {"kling-mcp/thumbnail": self._thumbnail} if self._thumbnail else None
 
     def text(self) -> str:
         """The receipt in one line."""
@@ -150,7 +172,7 @@ class Receipt(Answer):
         if self.request is not None:
             head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:
-            head = f"Already made, nothing sent or charged: task {self.task_id} is {self.status}."
+            head = f"Already made: task {self.task_id}, {self.status}."
         else:
             where = f"at {self.provider}, {what}"
             head = f"Task {self.task_id} {self.status} {where}, take {self.take}, {price}."
@@ -158,6 +180,7 @@ class Receipt(Answer):
         lines = [
             head,
             f"Pictures: {', '.join(self.pictures)}." if self.pictures else "",
+            f"Sent: {', '.join(self.sent)}." if self.sent else "",
             f"Not sent: {', '.join(self.not_sent)}." if self.not_sent else "",
             f"It would be refused: {' '.join(faults)}" if faults else "",
             f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
@@ -192,6 +215,10 @@ class WaitResult(Answer):
             lines.append(f"{running} still running: call kling_wait_for_tasks again.")
         return "\n".join(lines)
 
+    def finished(self) -> list[str]:
+        """Those of the tasks that have their videos."""
+        return [task_id for task in self.tasks for task_id in task.finished()]
+
 
 class TaskPage(Answer):
     """One page of tasks, newest first; each says whether this ledger or only its provider knows
@@ -212,7 +239,8 @@ class TaskPage(Answer):
 
 
 class SavedVideo(Answer):
-    """A video on disk: path, size in bytes and pixels, length in seconds, SHA-256 in hex."""
+    """A video on disk: path, size in bytes and pixels, length in seconds, frames per second,
+    FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex."""
 
     task_id: str
     path: str
@@ -220,6 +248,9 @@ class SavedVideo(Answer):
     duration_s: float
     width: int
     height: int
+    fps: float
+    codec: str
+    audio: bool
     sha256: str
     note: str | None = None
 
@@ -228,5 +259,10 @@ class SavedVideo(Answer):
         note = f" {self.note}" if self.note else ""
         return (
             f"Saved {self.path}: {self.width}x{self.height}, {self.duration_s:g} s, "
+            f"{self.fps:g} fps, {self.codec}, {'with' if self.audio else 'no'} sound, "
             f"{self.bytes / 1e6:.1f} MB.{note}"
         )
+
+    def finished(self) -> list[str]:
+        """The task whose video it is."""
+        return [self.task_id]

@@ -11,6 +11,7 @@ from kling_tools.arguments import (
     MultiImageToVideoArguments,
 )
 from kling_tools.drafts import Draft
+from kling_tools.posters import Poster
 from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
 
 __all__ = ["Confirm", "Report", "SubmitArguments", "VideoService"]
@@ -25,7 +26,10 @@ Report = Callable[[float, float, str], Awaitable[None]]
 
 
 class VideoService(Protocol):
-    """The five things an agent can ask for. Every method raises `KlingError` and its kin only."""
+    """The five things an agent can ask for, and pictures of what came of it.
+
+    Every method raises `KlingError` and its kin only.
+    """
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request (or, with `dry_run`, only judge it); money is spent here alone."""
@@ -45,4 +49,14 @@ class VideoService(Protocol):
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video to disk."""
+        ...
+
+    async def thumbnail(self, arguments: SubmitArguments) -> str:
+        """The first picture of a request, small, as a `data:` URI; empty when there is none to
+        show. Raises nothing."""
+        ...
+
+    async def posters(self, task_ids: Sequence[str]) -> Sequence[Poster]:
+        """Small pictures of these finished tasks, where hosts are to be shown any; raises
+        nothing for a video that has none."""
         ...

@@ -8,7 +8,7 @@ an answer with `isError` and the same facts as fields, and publishes portable sc
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import cleandoc
 from typing import Any
 
@@ -48,6 +48,13 @@ class Call:
         """Sends progress to a caller that asked for it, else does nothing."""
         return self._context.report_progress
 
+    @property
+    def shows_player(self) -> bool:
+        """Whether the host shows apps, and so the player."""
+        from mcp.server.apps import client_supports_apps
+
+        return client_supports_apps(self._context)
+
     async def confirm(self, question: str, setting: str) -> bool:
         """Whether the person agrees; see `kling_tools.confirmation`."""
         return await confirm(self._context, question, setting)
@@ -75,9 +82,9 @@ class KlingTool(Tool):
         annotations: ToolAnnotations,
         input_schema: dict[str, Any],
         answer_fields: Sequence[str],
-        answer_required: Collection[str],
+        meta: dict[str, Any] | None = None,
     ) -> KlingTool:
-        """Make the tool; `answer_fields` are published, `answer_required` in every answer."""
+        """Make the tool; `answer_fields` are published."""
         return cls(
             fn=handler,
             is_async=True,
@@ -87,9 +94,10 @@ class KlingTool(Tool):
             parameters=input_schema,
             fn_metadata=FuncMetadata(
                 arg_model=ArgModelBase,
-                output_schema=answer_schema(answer, fields=answer_fields, required=answer_required),
+                output_schema=answer_schema(answer, fields=answer_fields),
             ),
             annotations=annotations,
+            meta=meta,
             arguments=arguments,
             handler=handler,
         )
@@ -102,7 +110,10 @@ class KlingTool(Tool):
     ) -> CallToolResult | InputRequiredResult:
         """Answer one call. Errors that an agent can act on are answers, not exceptions."""
         try:
-            answer = await self.handler(read_draft(self.arguments, arguments), Call(context))
+            call = Call(context)
+            answer = await self.handler(read_draft(self.arguments, arguments), call)
+            posters = await call.service.posters(answer.finished())
+            pictures = [part for poster in posters for part in poster.content()]
         except KlingError as error:
             return error_answer(error)
         except AskFirst as question:
@@ -113,8 +124,9 @@ class KlingTool(Tool):
             logger.exception("%s broke", self.name)
             return error_answer(self._broken())
         return CallToolResult(
-            content=[TextContent(type="text", text=answer.text())],
+            content=[TextContent(type="text", text=answer.text()), *pictures],
             structured_content=answer.structured(),
+            _meta=answer.for_apps(),
         )
 
     def _broken(self) -> KlingError:

@@ -23,7 +23,7 @@ from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitRes
 from kling_tools.schema import arguments_schema
 from kling_tools.tool import Call, KlingTool
 
-__all__ = ["INSTRUCTIONS", "build_toolset"]
+__all__ = ["INSTRUCTIONS", "PLAYER_URI", "build_toolset"]
 
 INSTRUCTIONS = """\
 Makes videos with Kling AI from pictures. Only kling_image_to_video and kling_multi_image_to_video
@@ -32,8 +32,14 @@ cost money; each answer names the price, and dry_run shows it without sending.
 2. Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until done.
 3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
 kling_save_video writes it to a place of your choice. Links expire after 30 days.
+4. Continue a clip: give kling://tasks/ID/frames/last as image (also first, or seconds such as 2.5).
 Repeating a request returns the same video and is not paid again; raise take for another version.
 queued means kept here until a slot is free. A task that runs at Kling cannot be cancelled."""
+
+PLAYER_URI = "ui://kling/player.html"
+"""The app that a host may show for a create call (MCP Apps, 2026-01-26)."""
+
+SHOWN_IN_PLAYER = {"ui": {"resourceUri": PLAYER_URI}}
 
 SPENDS = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
@@ -59,7 +65,10 @@ def _read(draft: Draft[ReadingT], *missing: str) -> ReadingT:
 
 
 async def _submit(draft: Draft[Any], call: Call) -> Receipt:
-    return await call.service.submit(draft, call.confirm)
+    receipt = await call.service.submit(draft, call.confirm)
+    if call.shows_player:
+        receipt.show_in_player(await call.service.thumbnail(draft.arguments))
+    return receipt
 
 
 async def _get_task(draft: Draft[GetTaskArguments], call: Call) -> TaskView:
@@ -103,12 +112,13 @@ def build_toolset(
         KlingTool.of(
             _submit,
             name="kling_image_to_video",
-            title="Kling: picture to video",
+            title="Picture to video",
             description="""Animate a picture (costs money); its ratio is the video's. Returns
-                task_id and price at once; a video takes minutes: kling_wait_for_tasks.""",
+                task_id and price at once; then kling_wait_for_tasks (minutes).""",
             arguments=ImageToVideoArguments,
             answer=Receipt,
             annotations=SPENDS,
+            meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 ImageToVideoArguments,
                 first=("image", "prompt", "image_tail"),
@@ -116,17 +126,17 @@ def build_toolset(
                 properties={**choice, "model_name": _models(image_models)},
             ),
             answer_fields=RECEIPT_FIELDS,
-            answer_required=("model_name",),
         ),
         KlingTool.of(
             _submit,
             name="kling_multi_image_to_video",
-            title="Kling: several pictures to one video",
+            title="Pictures to one video",
             description="""Combine pictures (people, things, places) in one new scene (costs
                 money). For one picture, or a first and a last frame, kling_image_to_video.""",
             arguments=MultiImageToVideoArguments,
             answer=Receipt,
             annotations=SPENDS,
+            meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 MultiImageToVideoArguments,
                 first=("image_list", "prompt"),
@@ -139,36 +149,33 @@ def build_toolset(
                 },
             ),
             answer_fields=RECEIPT_FIELDS,
-            answer_required=("model_name",),
         ),
         KlingTool.of(
             _get_task,
             name="kling_get_task",
-            title="Kling: task status",
+            title="Task status",
             description="One task now, by task_id or external_task_id.",
             arguments=GetTaskArguments,
             answer=TaskView,
             annotations=looks,
             input_schema=arguments_schema(GetTaskArguments),
             answer_fields=("task_id", "status", "videos", "units", "path", "provider_message"),
-            answer_required=("task_id", "status"),
         ),
         KlingTool.of(
             _list_tasks,
             name="kling_list_tasks",
-            title="Kling: list tasks",
-            description="Past and running tasks, newest first.",
+            title="List tasks",
+            description="Tasks made so far, newest first.",
             arguments=ListTasksArguments,
             answer=TaskPage,
             annotations=READS,
             input_schema=arguments_schema(ListTasksArguments, without=without),
             answer_fields=("tasks", "more"),
-            answer_required=("tasks", "more"),
         ),
         KlingTool.of(
             _wait_for_tasks,
             name="kling_wait_for_tasks",
-            title="Kling: wait for tasks",
+            title="Wait for tasks",
             description="""Wait until all tasks end or timeout_s seconds pass; call again while
                 done is false.""",
             arguments=WaitForTasksArguments,
@@ -176,19 +183,17 @@ def build_toolset(
             annotations=looks,
             input_schema=arguments_schema(WaitForTasksArguments, required=("task_ids",)),
             answer_fields=("done", "tasks"),
-            answer_required=("done", "tasks"),
         ),
         KlingTool.of(
             _save_video,
             name="kling_save_video",
-            title="Kling: save video",
-            description="Write a finished task's MP4 to disk; never overwrites a file.",
+            title="Save video",
+            description="Write a finished task's MP4 to disk; never overwrites.",
             arguments=SaveVideoArguments,
             answer=SavedVideo,
             annotations=WRITES_A_FILE,
             input_schema=arguments_schema(SaveVideoArguments, required=("task_id",)),
             answer_fields=("task_id", "path", "bytes", "duration_s"),
-            answer_required=("task_id", "path"),
         ),
     ]
 

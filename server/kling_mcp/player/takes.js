@@ -1,0 +1,140 @@
+// The takes of one wish, kept up to date by asking the server, not the model.
+const ENDED = ["succeed", "failed"];
+const ASK_FOR_S = 15;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+const PART_BYTES = 2 * 1024 * 1024;
+const SHOWN_BYTES = 48 * 1024 * 1024;
+
+class Take {
+  constructor(tool, given, receipt) {
+    this.tool = tool;
+    this.given = given;
+    this.receipt = receipt;
+    this.id = receipt.task_id;
+    this.number = receipt.take;
+    this.began = Date.now();
+    this.view = { task_id: this.id, status: receipt.status };
+  }
+
+  get open() {
+    return this.id !== undefined && !ENDED.includes(this.view.status);
+  }
+
+  get elapsed() {
+    return Math.round((Date.now() - this.began) / 1000);
+  }
+
+  see(view) {
+    this.view = view;
+    if (view.elapsed_s !== undefined) this.began = Date.now() - view.elapsed_s * 1000;
+  }
+}
+
+class Takes {
+  #all = [];
+  #asking = false;
+  #stopped = false;
+
+  constructor(host, changed) {
+    this.host = host;
+    this.changed = changed;
+    this.lost = "";
+  }
+
+  get all() {
+    return this.#all;
+  }
+
+  add(tool, given, receipt) {
+    const same = this.#all.find((take) => receipt.task_id && take.id === receipt.task_id);
+    if (same) return same;
+    const take = new Take(tool, given, receipt);
+    this.#all.push(take);
+    this.changed();
+    void this.#follow();
+    return take;
+  }
+
+  stop() {
+    this.#stopped = true;
+  }
+
+  // The price of the same wish once more, or of another one; nothing is sent.
+  async price(tool, given) {
+    return this.host.tool(tool, { ...given, dry_run: true });
+  }
+
+  async make(tool, given) {
+    const take = this.add(tool, given, await this.host.tool(tool, given));
+    const content = [{ type: "text", text: `The person made take ${take.number} in the player: `
+      + `task ${take.id}. It is waited for there.` }];
+    if (this.host.capabilities.updateModelContext)
+      this.host.request("ui/update-model-context", { content }).catch(() => {});
+    return take;
+  }
+
+  nextTake(take) {
+    const numbers = this.#all.filter((other) => other.given.prompt === take.given.prompt)
+      .map((other) => other.number);
+    return { ...take.given, take: Math.max(...numbers) + 1, dry_run: false };
+  }
+
+  continuation(take, prompt) {
+    const { model_name, mode } = take.receipt;
+    const given = { image: `kling://tasks/${take.id}/frames/last`, prompt };
+    for (const name of ["provider", "duration", "sound", "max_units"])
+      if (take.given[name] !== undefined) given[name] = take.given[name];
+    if (take.tool === "kling_image_to_video") Object.assign(given, { model_name, mode });
+    return given;
+  }
+
+  async save(take) {
+    const saved = await this.host.tool("kling_save_video", { task_id: take.id });
+    take.see({ ...take.view, path: saved.path });
+    this.changed();
+  }
+
+  // The whole saved file as a data: URL, read in parts.
+  async bytes(take) {
+    const parts = [];
+    let first = 0;
+    for (;;) {
+      const last = first + PART_BYTES - 1;
+      const part = await this.host.read(`kling://tasks/${take.id}/video/${first}-${last}`);
+      const size = (part.blob.length / 4) * 3 - (part.blob.match(/=*$/)[0].length);
+      parts.push(part.blob);
+      first += size;
+      if (size < PART_BYTES) return `data:video/mp4;base64,${parts.join("")}`;
+      if (first >= SHOWN_BYTES) throw new ToolError("The video is too large to be shown here.");
+    }
+  }
+
+  async #follow() {
+    if (this.#asking) return;
+    this.#asking = true;
+    let pause = FIRST_PAUSE_MS;
+    while (!this.#stopped && this.#all.some((take) => take.open)) {
+      try {
+        await this.#ask();
+        this.lost = "";
+        pause = FIRST_PAUSE_MS;
+      } catch (error) {
+        this.lost = error instanceof ToolError ? error.message
+          : "The connection to the server is lost; trying again. The video goes on without it.";
+        pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+      }
+      this.changed();
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    this.#asking = false;
+  }
+
+  async #ask() {
+    const open = this.#all.filter((take) => take.open);
+    const task_ids = open.map((take) => take.id);
+    const { tasks } = await this.host.tool("kling_wait_for_tasks",
+      { task_ids, timeout_s: ASK_FOR_S });
+    open.forEach((take, index) => take.see(tasks[index]));
+  }
+}

@@ -1,0 +1,262 @@
+// What a person sees of the takes.
+const WORDS = {
+  queued: "waiting for a free slot",
+  submitted: "accepted, not begun yet",
+  processing: "being made",
+  unknown: "being looked up",
+  succeed: "done",
+  failed: "failed",
+};
+const el = (id) => document.getElementById(id);
+const price = ({ estimate_units: units, estimate_usd: usd }) => {
+  if (units === undefined) return "Price unknown";
+  const dollars = usd === undefined ? "" : ` ($${usd.toFixed(2)})`;
+  return `${units} unit${units === 1 ? "" : "s"}${dollars}`;
+};
+const outline = (take) => {
+  const { model_name, mode, duration_s, provider } = take.receipt;
+  const what = [model_name, mode, `${duration_s} s`, provider].filter(Boolean).join(", ");
+  return `${what}. ${price(take.receipt)}.${take.open ? ` Begun ${take.elapsed} s ago.` : ""}`;
+};
+
+class View {
+  #cards = new Map();
+
+  constructor(host) {
+    this.host = host;
+    this.takes = new Takes(host, () => this.draw());
+    setInterval(() => this.#tick(), 1_000);
+    new ResizeObserver(() => this.#tellSize()).observe(document.documentElement);
+  }
+
+  context({ theme, styles, availableDisplayModes, displayMode }) {
+    const root = document.documentElement;
+    if (theme) root.dataset.theme = theme;
+    for (const [name, value] of Object.entries(styles?.variables ?? {}))
+      if (value) root.style.setProperty(name, value);
+    if (availableDisplayModes) el("size").hidden = !availableDisplayModes.includes("fullscreen");
+    if (displayMode) {
+      root.dataset.size = displayMode;
+      el("size").textContent = displayMode === "fullscreen" ? "Small size" : "Full size";
+    }
+  }
+
+  wish(given) {
+    this.given = given;
+    el("prompt").textContent = given.prompt ?? "";
+    const picture = given.image ?? given.image_list?.[0] ?? "";
+    const source = typeof picture === "string" ? picture : picture.image ?? "";
+    const shown = /^(data:image|https:)/.test(source);
+    el("picture").hidden = !shown;
+    el("picture").onerror = () => { el("picture").hidden = true; };
+    if (shown) el("picture").src = source;
+    el("caption").textContent = source.startsWith("data:") ? "" : source;
+    el("source").hidden = !source;
+  }
+
+  answer(tool, result) {
+    const receipt = result.structuredContent ?? {};
+    if (result.isError || !receipt.model_name) {
+      el("connection").textContent = wordsOf(result);
+      return;
+    }
+    const thumbnail = result._meta?.["kling-mcp/thumbnail"];
+    if (thumbnail) {
+      el("picture").src = thumbnail;
+      el("picture").hidden = el("source").hidden = false;
+    }
+    if (receipt.pictures) el("caption").textContent = receipt.pictures.join(", ");
+    this.takes.add(tool, this.given ?? {}, receipt);
+  }
+
+  draw() {
+    el("connection").textContent = this.takes.lost;
+    for (const take of this.takes.all) {
+      if (!this.#cards.has(take)) this.#cards.set(take, this.#card(take));
+      this.#fill(this.#cards.get(take), take);
+    }
+  }
+
+  #card(take) {
+    const card = el("take").content.firstElementChild.cloneNode(true);
+    card.querySelector("h2").textContent = take.id ? `Take ${take.number}` : "Not sent yet";
+    card.querySelector(".no").onclick = () => this.#close(card);
+    el("takes").append(card);
+    return card;
+  }
+
+  #fill(card, take) {
+    const { status, units, path, provider_message, next } = take.view;
+    const state = take.id ? status : "dry";
+    card.classList.toggle("failed", status === "failed");
+    card.querySelector(".price").textContent = outline(take);
+    card.querySelector(".status").textContent = this.#status(take);
+    card.querySelector(".advice").textContent = [
+      provider_message ? `The provider says: "${provider_message}"` : "",
+      status === "failed" || status === "unknown" ? next : "",
+      path ? `Saved at ${path}` : "",
+      units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
+      ...(take.receipt.warnings ?? []),
+    ].filter(Boolean).join(". ");
+    if (card.dataset.state === state + (path ?? "")) return;
+    card.dataset.state = state + (path ?? "");
+    const screen = card.querySelector(".screen");
+    if (take.open && !screen.firstChild) screen.append(bar(take));
+    else if (status === "succeed" && !screen.querySelector("video")) void this.#play(screen, take);
+    else if (status === "failed") screen.replaceChildren();
+    this.#actions(card, take);
+  }
+
+  #status(take) {
+    if (!take.id) return "A dry run: nothing was sent.";
+    const words = WORDS[take.view.status] ?? take.view.status;
+    return take.open ? `Take ${take.number}: ${words}` : `Take ${take.number} ${words}`;
+  }
+
+  #tick() {
+    for (const [take, card] of this.#cards)
+      if (take.open) card.querySelector(".price").textContent = outline(take);
+  }
+
+  async #play(screen, take) {
+    const video = document.createElement("video");
+    video.controls = video.playsInline = true;
+    video.setAttribute("aria-label", `Take ${take.number}: ${take.given.prompt ?? "the video"}`);
+    const { url } = take.view.videos?.[0] ?? {};
+    const sources = [take.view.sandbox ? undefined : () => url, () => this.takes.bytes(take)];
+    let why = "";
+    for (const source of sources.filter(Boolean)) {
+      try {
+        await loaded(video, await source());
+        screen.replaceChildren(video);
+        return;
+      } catch (error) {
+        why = error.message;
+      }
+    }
+    const note = document.createElement("p");
+    note.textContent = `The video cannot be shown here: ${why}`;
+    const again = document.createElement("button");
+    again.type = "button";
+    again.textContent = "Show the video";
+    again.onclick = () => this.#play(screen, take);
+    screen.replaceChildren(note, again);
+  }
+
+  #actions(card, take) {
+    const { status, path, videos } = take.view;
+    const url = videos?.[0]?.url;
+    const buttons = [];
+    const add = (text, run) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.setAttribute("aria-label", take.id ? `${text}, take ${take.number}` : text);
+      button.onclick = () => this.#run(card, button, run);
+      buttons.push(button);
+    };
+    if (!take.id)
+      add("Make it", () => this.#offer(card, take.tool, { ...take.given, dry_run: false }));
+    if (status === "succeed" && !path) add("Save", () => this.takes.save(take));
+    if (ENDED.includes(status))
+      add("Another take", () => this.#offer(card, take.tool, this.takes.nextTake(take)));
+    if (status === "succeed") add("Continue", () => this.#continue(card, take));
+    if (url) add("Copy link", () => copy(url));
+    card.querySelector(".actions").replaceChildren(...buttons);
+  }
+
+  async #run(card, button, run) {
+    const question = card.querySelector(".question");
+    const label = button.textContent;
+    button.disabled = true;
+    question.textContent = "";
+    try {
+      const said = await run();
+      if (said) button.textContent = said;
+    } catch (error) {
+      card.querySelector(".ask").hidden = false;
+      card.querySelector("label").hidden = true;
+      card.querySelector(".main").hidden = true;
+      question.textContent = error.message;
+    } finally {
+      button.disabled = false;
+      setTimeout(() => { button.textContent = label; }, 2_000);
+    }
+  }
+
+  // Nothing is spent before the price stands there and a second button is pressed.
+  async #offer(card, tool, given) {
+    const receipt = await this.takes.price(tool, given);
+    const faults = (receipt.faults ?? []).map((fault) => `${fault.field}: ${fault.message}`);
+    const free = receipt.provider === "sandbox" ? " Nothing is charged in the sandbox." : "";
+    this.#ask(card, faults.length ? faults.join(" ") : `This costs ${price(receipt)}.${free}`,
+      faults.length ? "" : "Make it", async () => {
+        await this.takes.make(tool, given);
+        this.#close(card);
+      });
+  }
+
+  #continue(card, take) {
+    this.#ask(card, "", "Ask for the price", async (prompt) =>
+      this.#offer(card, "kling_image_to_video", this.takes.continuation(take, prompt)), true);
+  }
+
+  #ask(card, question, yes, run, prompts = false) {
+    const form = card.querySelector(".ask");
+    const text = form.querySelector("textarea");
+    const main = form.querySelector(".main");
+    form.hidden = false;
+    form.querySelector("label").hidden = !prompts;
+    text.required = prompts;
+    text.disabled = !prompts;
+    form.querySelector(".question").textContent = question;
+    main.hidden = !yes;
+    main.textContent = yes;
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      void this.#run(card, main, () => run(text.value.trim()));
+    };
+    (prompts ? text : yes ? main : form.querySelector(".no")).focus();
+  }
+
+  #close(card) {
+    card.querySelector(".ask").hidden = true;
+    card.querySelector(".actions button")?.focus();
+  }
+
+  #tellSize() {
+    const { width, height } = document.documentElement.getBoundingClientRect();
+    this.host.tell("ui/notifications/size-changed",
+      { width: Math.ceil(width), height: Math.ceil(height) });
+  }
+}
+
+function bar(take) {
+  const element = document.createElement("progress");
+  element.setAttribute("aria-label", `Take ${take.number} is being made`);
+  return element;
+}
+
+function loaded(video, source) {
+  return new Promise((resolve, reject) => {
+    video.onloadedmetadata = resolve;
+    video.onerror = () => reject(new Error("this host does not load it, or it is gone."));
+    if (source) video.src = source;
+    else reject(new Error("there is no link to it."));
+  });
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const copied = document.execCommand("copy");
+    field.remove();
+    if (!copied) throw new Error(`This host does not let the player copy. The link: ${text}`);
+  }
+  return "Copied";
+}

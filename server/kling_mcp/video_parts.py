@@ -1,0 +1,60 @@
+"""A saved video in parts, for an app that plays it where the host does not load its link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+
+if TYPE_CHECKING:
+    from kling_mcp.service import Service
+
+__all__ = ["PART_BYTES", "PART_URI", "add_video_parts"]
+
+PART_URI = "kling://tasks/{task_id}/video/{span}"
+"""`span` is FIRST-LAST, in bytes as HTTP counts them: both ends are part of it."""
+
+PART_BYTES = 4 * 1024 * 1024
+"""Bytes that one read hands over at most."""
+
+
+def add_video_parts(server: MCPServer[Any]) -> None:
+    """Give the server the parts of saved videos; one behind the end of the file is empty."""
+
+    @server.resource(
+        PART_URI,
+        name="video-part",
+        title="Part of a Kling video",
+        description="Bytes FIRST-LAST of a saved MP4, for players.",
+        mime_type="video/mp4",
+    )
+    async def part(task_id: str, span: str, ctx: Context[Any, Any]) -> bytes:
+        first, last = _bounds(span)
+        service: Service = ctx.request_context.lifespan_context
+        record = await service.rows.find(task_id)
+        if record is None:
+            raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
+        if record.path is None:
+            raise ResourceError(f"The video of {record.handle} is not saved yet.")
+        try:
+            return await to_thread.run_sync(_read, Path(record.path), first, last - first + 1)
+        except OSError as error:
+            raise ResourceError(f"{record.path} cannot be read: {error.strerror}.") from error
+
+
+def _bounds(span: str) -> tuple[int, int]:
+    first, _, last = span.partition("-")
+    numbers = [int(text) for text in (first, last) if text.isdecimal() and len(text) <= 15]
+    if len(numbers) != 2 or numbers[1] < numbers[0]:
+        raise ResourceError(f"{span[:40]!r} is no span of bytes like 0-{PART_BYTES - 1}.")
+    return numbers[0], min(numbers[1], numbers[0] + PART_BYTES - 1)
+
+
+def _read(path: Path, first: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(first)
+        return file.read(length)

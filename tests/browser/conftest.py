@@ -1,0 +1,97 @@
+"""Chromium around the official host library around the player, on a server with the sandbox."""
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from outside_suites import chromium, node_modules
+from player_stage import Stage
+from serving import sandbox_settings
+from starlette.responses import FileResponse, HTMLResponse
+from starlette.routing import Route
+
+from kling_mcp.sandbox.serving import bound_socket
+from kling_mcp.server import build_server
+
+HERE = Path(__file__).parent
+LONGEST_MS = 20_000
+
+
+@pytest.fixture(scope="session")
+def host_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host page's script with the official libraries inside."""
+    script = tmp_path_factory.mktemp("host") / "host.js"
+    modules = node_modules()
+    esbuild = modules / ".bin" / "esbuild"
+    command = [str(esbuild), str(HERE / "host.mjs"), "--bundle", "--format=iife"]
+    done = subprocess.run(
+        [*command, f"--outfile={script}", "--log-level=error"],
+        env={**os.environ, "NODE_PATH": str(modules)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return script
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    executable = chromium()
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=LONGEST_MS)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes a stage with settings of the server and options of the browser's context."""
+    with ExitStack() as stack:
+
+        def make(context: dict[str, Any] | None = None, **more: Any) -> Stage:
+            url = stack.enter_context(_served(tmp_path, host_script, **more))
+            page = stack.enter_context(
+                browser.new_context(viewport={"width": 760, "height": 900}, **(context or {}))
+            ).new_page()
+            page.set_default_timeout(LONGEST_MS)
+            broken: list[str] = []
+            page.on("pageerror", lambda error: broken.append(str(error)))
+            page.goto(url)
+            return Stage(page, tmp_path, broken)
+
+        yield make
+
+
+@contextmanager
+def _served(folder: Path, script: Path, **more: Any) -> Iterator[str]:
+    app = build_server(sandbox_settings(folder, save=True, **more)).streamable_http_app()
+    page = (HERE / "host.html").read_text()
+    app.router.routes[:0] = [
+        Route("/", lambda _: HTMLResponse(page)),
+        Route("/host.js", lambda _: FileResponse(script)),
+    ]
+    listener = bound_socket("127.0.0.1", 0)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()

@@ -1,0 +1,43 @@
+"""A page that shows the player, and where its pictures are kept for whoever wants to look."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving import picture
+
+__all__ = ["Stage", "expect"]
+
+SCREENSHOTS = os.environ.get("KLING_MCP_SCREENSHOTS", "")
+
+
+def expect(locator: Any) -> Any:
+    """Playwright's expectation of an element; imported when a browser is there."""
+    from playwright.sync_api import expect as of
+
+    return of(locator)
+
+
+@dataclass
+class Stage:
+    """A host page that shows the player, and the folder of the server behind it."""
+
+    page: Any
+    folder: Path
+    failed_requests: list[str]
+
+    def open(self, prompt: str = "A slow zoom", **shown: Any) -> Any:
+        """Submit a picture as a model would, and show the player for it; its frame."""
+        given = {"image": picture(self.folder), "prompt": prompt, **shown.pop("given", {})}
+        self.page.evaluate(
+            "async (wish) => { const { result } = await host.open(wish); return result; }",
+            {"tool": "kling_image_to_video", "given": given, **shown},
+        )
+        return self.page.frames[-1]
+
+    def shoot(self, name: str) -> None:
+        """Take a screenshot, where somebody wants to look at them."""
+        if SCREENSHOTS:
+            Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")

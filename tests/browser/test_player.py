@@ -1,0 +1,165 @@
+"""The player as a person meets it: one take, several, a failure, a lost line, keys only."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from outside_suites import node_modules
+from player_stage import Stage, expect
+
+MakeStage = Callable[..., Stage]
+
+
+def button(frame: Any, name: str) -> Any:
+    return frame.get_by_role("button", name=name)
+
+
+def video(frame: Any, take: int = 1) -> Any:
+    return frame.get_by_label(f"Take {take}: A slow zoom", exact=True)
+
+
+def assert_accessible(frame: Any) -> None:
+    axe = node_modules() / "axe-core" / "axe.min.js"
+    frame.evaluate(axe.read_text())
+    found = frame.evaluate("async () => (await axe.run()).violations")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def cut_off_waiting(route: Any) -> None:
+    waits = "kling_wait_for_tasks" in (route.request.post_data or "")
+    route.abort() if waits else route.continue_()
+
+
+def cut_off_reading(route: Any) -> None:
+    reads = "/video/0-" in (route.request.post_data or "")
+    route.abort() if reads else route.continue_()
+
+
+def test_a_take_is_followed_from_its_price_to_the_video(stage: MakeStage) -> None:
+    at = stage(sandbox_render_s=2)
+    frame = at.open()
+
+    expect(frame.get_by_role("progressbar")).to_be_visible()
+    expect(frame.get_by_text("1.5 units ($0.21)")).to_be_visible()
+    expect(frame.get_by_text("photo.png 640x480")).to_be_visible()
+    expect(frame.get_by_alt_text("The picture that is animated")).to_be_visible()
+    at.shoot("being-made")
+    assert_accessible(frame)
+    expect(video(frame)).to_be_visible()
+    assert round(video(frame).evaluate("video => video.duration")) == 5
+    expect(frame.get_by_text("Take 1 done")).to_be_visible()
+    expect(frame.get_by_text("Saved at")).to_be_visible()
+    at.shoot("done")
+    assert_accessible(frame)
+    assert at.failed_requests == []
+
+
+def test_another_take_is_made_after_its_price_was_agreed_to_and_stands_beside_the_first(
+    stage: MakeStage,
+) -> None:
+    at = stage()
+    frame = at.open()
+    button(frame, "Another take").click()
+
+    expect(frame.get_by_text("This costs 1.5 units ($0.21)")).to_be_visible()
+    assert frame.get_by_role("listitem").count() == 1
+    button(frame, "Make it").click()
+    expect(video(frame, take=2)).to_be_visible()
+    first, second = video(frame).bounding_box(), video(frame, take=2).bounding_box()
+    assert first["y"] == second["y"]
+    assert first["x"] + first["width"] < second["x"]
+    at.shoot("two-takes")
+    told = at.page.evaluate("host.said.context")
+    assert "take 2" in told[0]["content"][0]["text"]
+
+
+def test_a_price_that_is_not_agreed_to_is_not_spent(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open()
+    button(frame, "Another take").click()
+    button(frame, "Not now").click()
+
+    expect(frame.get_by_text("This costs")).to_be_hidden()
+    assert frame.get_by_role("listitem").count() == 1
+    assert len(list((at.folder / "videos").iterdir())) == 1
+
+
+def test_the_next_clip_goes_on_from_the_last_frame(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open()
+    button(frame, "Continue").click()
+    frame.get_by_label("What happens next?").fill("It turns to the left")
+    button(frame, "Ask for the price").click()
+    button(frame, "Make it").click()
+
+    expect(frame.get_by_label("Take 1: It turns to the left")).to_be_visible()
+    assert frame.get_by_role("listitem").count() == 2
+
+
+def test_a_failed_task_says_why_and_what_to_do(stage: MakeStage) -> None:
+    at = stage(sandbox_faults="task-fails")
+    frame = at.open()
+
+    expect(frame.get_by_text("Take 1 failed")).to_be_visible()
+    expect(frame.get_by_text("The provider says:")).to_be_visible()
+    expect(frame.get_by_role("progressbar")).to_be_hidden()
+    at.shoot("failed")
+    assert_accessible(frame)
+
+
+def test_a_lost_connection_is_told_and_mended(stage: MakeStage) -> None:
+    at = stage()
+    at.page.route("**/mcp", cut_off_waiting)
+    frame = at.open()
+
+    expect(frame.get_by_text("The connection to the server is lost")).to_be_visible()
+    at.shoot("lost")
+    at.page.unroute("**/mcp", cut_off_waiting)
+    expect(video(frame)).to_be_visible()
+    expect(frame.get_by_text("The connection to the server is lost")).to_be_hidden()
+
+
+def test_a_video_that_cannot_be_shown_says_why_and_can_be_tried_again(stage: MakeStage) -> None:
+    at = stage()
+    at.page.route("**/mcp", cut_off_reading)
+    frame = at.open()
+
+    expect(frame.get_by_text("The video cannot be shown here")).to_be_visible()
+    assert_accessible(frame)
+    at.page.unroute("**/mcp", cut_off_reading)
+    button(frame, "Show the video").click()
+    expect(video(frame)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [700, 300])
+def test_it_is_legible_in_the_dark_and_in_a_narrow_place(stage: MakeStage, width: int) -> None:
+    at = stage({"color_scheme": "dark", "reduced_motion": "reduce"})
+    frame = at.open(theme="dark", width=width)
+    expect(video(frame)).to_be_visible()
+
+    assert frame.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(28, 28, 26)"
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    at.shoot(f"dark-{width}")
+    assert_accessible(frame)
+
+
+def test_everything_can_be_done_with_the_keyboard(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open()
+    expect(video(frame)).to_be_visible()
+    button(frame, "Another take").focus()
+    at.page.keyboard.press("Enter")
+    expect(button(frame, "Make it")).to_be_focused()
+    at.shoot("keyboard")
+    at.page.keyboard.press("Enter")
+
+    expect(video(frame, take=2)).to_be_visible()
+
+
+def test_the_full_size_is_asked_of_the_host(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open(width=400)
+    button(frame, "Full size").click()
+
+    expect(button(frame, "Small size")).to_be_visible()
+    assert frame.evaluate("innerWidth") > 700
