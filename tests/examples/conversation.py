@@ -1,0 +1,141 @@
+"""The conversation of `examples/conversation.md`: what is said here is ours, the answers are the
+server's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stage import Stage, later
+
+__all__ = ["INTRODUCTION", "play"]
+
+ONE = "kling_image_to_video"
+SEVERAL = "kling_multi_image_to_video"
+WAIT = "kling_wait_for_tasks"
+
+SLOW_S, QUICK_S = 60, 30
+"""What a task takes: longer than one wait lasts, or less."""
+
+INTRODUCTION = """\
+# A conversation, as an assistant sees it
+
+The lines of the person and of the assistant are written by us. Every call was made by an MCP
+client, and every answer came from the server on its sandbox. Each answer stands here twice, as text
+and as structured content: hosts show a model one or the other, or both. Stand-ins take the place of
+what differs from run to run: ids (`TASK-1`), hashes, sizes in bytes and links.
+
+The tests play it anew and compare; `python -m pytest tests/examples --update-snapshots` writes this
+file.
+"""
+
+
+async def play(stage: Stage) -> None:
+    """Tuesday: a vague wish and two takes. Thursday: a refusal, a failed task, and several pictures
+    in one video. Monday: where is last Tuesday's video?"""
+    async with stage.session("Tuesday: a vague wish", render_s=SLOW_S):
+        await _two_takes(stage)
+    await later(days=2)
+    async with stage.session("Thursday: what goes wrong", "task-fails:1", render_s=QUICK_S):
+        await _what_goes_wrong(stage)
+        stage.lines += ["## Several pictures in one video", ""]
+        await _several_pictures(stage)
+    await later(days=4)
+    async with stage.session("Monday: where is last Tuesday's video?", render_s=QUICK_S):
+        await _last_tuesday(stage)
+
+
+async def _two_takes(stage: Stage) -> None:
+    stage.you("I have a photo of our cat, ~/Pictures/cat.jpg. Can you make it come alive somehow?")
+    stage.assistant(
+        "I can make a short video of it. My idea: she blinks, turns her head to the window, and "
+        "the camera comes a little closer. First I look up what that costs; this sends nothing."
+    )
+    wish = {
+        "image": "~/Pictures/cat.jpg",
+        "prompt": "The cat blinks, then slowly turns her head towards the window. The camera moves "
+        "slowly closer.",
+    }
+    await stage.call(ONE, **wish, dry_run=True)
+    stage.assistant(
+        "Five seconds cost about 1.5 units, 0.21 USD at list price. No key is set here, so this is "
+        "the sandbox: nothing is charged, and the video is only a test clip. Shall I?"
+    )
+    stage.you("Yes. Make two, I want to choose.")
+    first = await stage.call(ONE, **wish, max_units=1.5)
+    second = await stage.call(ONE, **wish, max_units=1.5, take=2)
+    both = [first["task_id"], second["task_id"]]
+    stage.assistant("Both are on their way. I wait for them.")
+    await _wait_to_the_end(stage, both)
+    stage.assistant(
+        "Both are done and saved in ~/Videos/kling-mcp. With a key they would have cost 3 units "
+        "together, 1.5 each. Which one do you like?"
+    )
+    stage.you("The first one. Can you make it again, to be safe?")
+    await stage.call(ONE, **wish, max_units=1.5)
+    stage.assistant(
+        "It is there already, so nothing was sent or paid again. A third version would cost anew."
+    )
+
+
+async def _what_goes_wrong(stage: Stage) -> None:
+    stage.you("Now the rocket, ~/Pictures/rocket.jpg: lift-off, eight seconds, with sound!")
+    wish = {
+        "image": "~/Pictures/rocket.jpg",
+        "prompt": "The engines ignite, smoke rolls over the pad and the rocket lifts off.",
+        "sound": "on",
+        "duration": 8,
+    }
+    await stage.call(ONE, **wish)
+    stage.assistant(
+        "The default model makes neither eight seconds nor sound. kling-v3 makes both. I look up "
+        "its price."
+    )
+    wish["model_name"] = "kling-v3"
+    await stage.call(ONE, **wish, dry_run=True)
+    stage.assistant("That would be about 7.2 units, 1.01 USD at list price. Go ahead?")
+    stage.you("Fine.")
+    task = await stage.call(ONE, **wish, max_units=7.2)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant(
+        "Kling took the job and then failed it: its risk control did not let it pass. It cost "
+        "nothing. Perhaps it is the fire. I would leave out the ignition and only let it rise; the "
+        "price is the same. Shall I try that?"
+    )
+    stage.you("Yes, try.")
+    wish["prompt"] = "The rocket rises calmly from the pad into the evening sky."
+    again = await stage.call(ONE, **wish, max_units=7.2)
+    await _wait_to_the_end(stage, [again["task_id"]])
+    stage.assistant("This one worked, and it is saved.")
+
+
+async def _several_pictures(stage: Stage) -> None:
+    stage.you(
+        "And now one video with both: the cat next to my coffee, ~/Pictures/coffee.jpg. Up to 3 "
+        "units are fine."
+    )
+    wish = {
+        "image_list": ["~/Pictures/cat.jpg", "~/Pictures/coffee.jpg"],
+        "prompt": "The cat of <<<image_1>>> sits on a kitchen table and sniffs at the cup of "
+        "<<<image_2>>>, morning light.",
+        "max_units": 3,
+    }
+    task = await stage.call(SEVERAL, **wish)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant("Done and saved: the cat and the coffee in one video, 3 units.")
+
+
+async def _last_tuesday(stage: Stage) -> None:
+    stage.you("Where is last Tuesday's video? The first one of the cat. I need it as anna/cat.mp4.")
+    page = await stage.call("kling_list_tasks", status="succeed")
+    first = page["tasks"][-1]
+    await stage.call("kling_save_video", task_id=first["task_id"], path="anna/cat.mp4")
+    stage.assistant(
+        "It was in ~/Videos/kling-mcp all along. A copy is now at ~/Videos/kling-mcp/anna/cat.mp4."
+    )
+
+
+async def _wait_to_the_end(stage: Stage, task_ids: list[str]) -> None:
+    done = False
+    while not done:
+        waited: dict[str, Any] = await stage.call(WAIT, task_ids=task_ids)
+        done = waited["done"]

@@ -1,0 +1,157 @@
+"""A stage for a conversation: a server on the sandbox, a real client, and all that it writes down.
+
+Time is virtual, and what differs from run to run gets a stand-in, so that the same conversation
+always gives the same document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from anyio import to_thread
+from mcp import Client
+from mcp_types import TextContent
+
+from kling_mcp.configuration import SANDBOX_URL, Configured
+from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
+from kling_mcp.server import build_server
+from kling_mcp.settings import Settings, load_settings
+from kling_mcp.transport import Connection
+
+SIZE_BYTES = 1_000_000
+TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b")
+SIGNED_URL = re.compile(rf"{re.escape(SANDBOX_URL)}/[^\s\"?]*\?[^\s\",]*[^\s\",.]")
+HASH = re.compile(r"\b[0-9a-f]{64}\b")
+STRUCTURED_BYTES = re.compile(r'"bytes": \d+')
+SAID_BYTES = re.compile(r"\b\d+\.\d MB\b")
+
+
+class _Timeless(httpx.ASGITransport):
+    """The sandbox in this process. Virtual time stands still while it works, which the loop knows
+    by a token of the threads' limiter."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        limiter = to_thread.current_default_thread_limiter()
+        await limiter.acquire_on_behalf_of(request)
+        try:
+            return await super().handle_async_request(request)
+        finally:
+            limiter.release_on_behalf_of(request)
+
+
+class Stage:
+    """One person's computer with the home folder `home`. `lines` is the document so far."""
+
+    def __init__(self, home: Path, clock: Callable[[], float]) -> None:
+        self.lines: list[str] = []
+        self._home = home
+        self._clock = clock
+        self._tasks: dict[str, str] = {}
+        self._client: Client | None = None
+
+    @asynccontextmanager
+    async def connect(self, provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
+        """In place of `kling_mcp.transport.connect`: the sandbox by this stage's clock."""
+        config = SandboxConfig(
+            home=settings.home / "sandbox",
+            queue_s=settings.sandbox_queue_s,
+            render_s=settings.sandbox_render_s,
+            faults=parse_faults(settings.sandbox_faults),
+            clock=self._clock,
+            public_url=SANDBOX_URL,
+        )
+        transport = _Timeless(create_app(config))
+        async with (
+            httpx.AsyncClient(base_url=provider.base_url, transport=transport) as api,
+            httpx.AsyncClient(transport=transport) as files,
+        ):
+            yield Connection(api, files, provider.credentials, True)
+
+    @asynccontextmanager
+    async def session(self, title: str, *faults: str, render_s: float) -> AsyncIterator[None]:
+        """A new start of the server by its host; `faults` are the sandbox's, whose tasks take
+        `render_s` seconds."""
+        self.lines += [f"## {title}", ""]
+        settings = load_settings(
+            provider="sandbox",
+            home=self._home / ".local" / "share" / "kling-mcp",
+            output_dir=self._home / "Videos" / "kling-mcp",
+            image_roots=(self._home,),
+            sandbox_queue_s=0,
+            sandbox_render_s=render_s,
+            sandbox_faults=faults,
+        )
+        server = build_server(settings, clock=self._clock)
+        async with Client(server) as self._client:
+            yield
+
+    def you(self, text: str) -> None:
+        """The person says something."""
+        self.lines += [f"> **You:** {text}", ""]
+
+    def assistant(self, text: str) -> None:
+        """The assistant says something."""
+        self.lines += [f"> **Assistant:** {self._stable(text)}", ""]
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The assistant calls a tool: its structured answer. Both are written down."""
+        assert self._client is not None
+        answer = await self._client.call_tool(tool, arguments)
+        (content,) = answer.content
+        assert isinstance(content, TextContent)
+        fields = answer.structured_content
+        assert fields is not None
+        self.lines += [
+            f"`{tool}`",
+            "",
+            *_block("json", self._stable(_json(arguments))),
+            "The answer is an error:" if answer.is_error else "The answer:",
+            "",
+            *_block("text", self._stable(content.text)),
+            *_block("json", self._stable(_json(fields))),
+        ]
+        return fields
+
+    def _stable(self, text: str) -> str:
+        """The text with a stand-in for each thing that differs from run to run."""
+        text = text.replace(str(self._home), "~")
+        text = TASK_ID.sub(lambda match: self._stand_in(match[0]), text)
+        text = SIGNED_URL.sub(f"{SANDBOX_URL}/VIDEO.mp4?SIGNATURE", text)
+        text = HASH.sub("SHA-256", text)
+        text = STRUCTURED_BYTES.sub(f'"bytes": {SIZE_BYTES}', text)
+        return SAID_BYTES.sub(f"{SIZE_BYTES / 1e6:.1f} MB", text)
+
+    def _stand_in(self, task_id: str) -> str:
+        return self._tasks.setdefault(task_id, f"TASK-{len(self._tasks) + 1}")
+
+
+async def later(days: float) -> None:
+    """Lets virtual time pass."""
+    await anyio.sleep(days * 86_400)
+
+
+def _block(language: str, text: str) -> list[str]:
+    return [f"```{language}", text, "```", ""]
+
+
+def _json(value: Any, indent: int = 0, width: int = 100) -> str:
+    """JSON with each object that fits on one line there."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + indent <= width or not isinstance(value, dict | list) or not value:
+        return flat
+    pad = " " * (indent + 2)
+    if isinstance(value, dict):
+        rows = [
+            f"{pad}{json.dumps(name)}: {_json(item, indent + 2, width)}"
+            for name, item in value.items()
+        ]
+        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+    rows = [f"{pad}{_json(item, indent + 2, width)}" for item in value]
+    return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
