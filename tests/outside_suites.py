@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["node", "node_modules"]
+__all__ = ["chromium", "node", "node_modules"]
 
 
 def node_modules() -> Path:
@@ -26,4 +26,13 @@ def node() -> str:
     found = os.environ.get("KLING_MCP_NODE") or shutil.which("node")
     if not found:
         pytest.skip("there is no Node")
+    return found
+
+
+def chromium() -> str:
+    """Debian's Chromium, with Playwright to drive it."""
+    pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium")
+    if not found:
+        pytest.skip("there is no chromium")
     return found

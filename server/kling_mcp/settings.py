@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         description="Save each video by itself when it is seen done; default: true, and false "
         "for serve --http.",
     )
+    poster: bool = Field(
+        default=False,
+        validation_alias="KLING_MCP_POSTER",
+        description="Answers about a saved video carry a small picture of it (60 kB) and a link.",
+    )
     sandbox_queue_s: float = Field(
         default=1.0,
         ge=0,

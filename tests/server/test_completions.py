@@ -15,6 +15,7 @@ ERAS = ("legacy", "2026-07-28")
 MODEL = ResourceTemplateReference(uri="kling://models/{model_name}")
 TASK = ResourceTemplateReference(uri="kling://tasks/{task_id}")
 VIDEO = ResourceTemplateReference(uri="kling://tasks/{task_id}/video")
+FRAME = ResourceTemplateReference(uri="kling://tasks/{task_id}/frames/{which}")
 LIVING = ["kling-v2-5-turbo", "kling-v2-6", "kling-v3"]
 
 
@@ -100,6 +101,8 @@ async def test_task_ids_come_newest_first_and_videos_only_of_finished_ones(
     assert await values(client, TASK, "task_id") == [second, first]
     assert await values(client, TASK, "task_id", first[-6:]) == [first]
     assert await values(client, VIDEO, "task_id") == [first]
+    assert await values(client, FRAME, "task_id") == [first]
+    assert await values(client, FRAME, "which") == ["first", "last"]
 
 
 @pytest.mark.anyio

@@ -169,7 +169,7 @@ async def test_the_same_request_again_gets_the_same_handle(tmp_path: Path) -> No
         await finished(client, first["taskId"])
         again = await create(client, tmp_path)
         assert again["taskId"] == first["taskId"]
-        assert "nothing sent or charged" in again["statusMessage"]
+        assert "Nothing was sent or charged" in again["statusMessage"]
         assert again["status"] == "completed"
 
 
