@@ -41,9 +41,9 @@ def host_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return script
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
+    """Debian's Chromium; Playwright keeps an event loop running for as long as it is there."""
     executable = chromium()
     from playwright.sync_api import expect, sync_playwright
 
