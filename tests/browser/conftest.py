@@ -77,7 +77,8 @@ def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[
 
 @contextmanager
 def _served(folder: Path, script: Path, **more: Any) -> Iterator[str]:
-    app = build_server(sandbox_settings(folder, save=True, **more)).streamable_http_app()
+    settings = sandbox_settings(folder, **{"save": True, **more})
+    app = build_server(settings).streamable_http_app()
     page = (HERE / "host.html").read_text()
     app.router.routes[:0] = [
         Route("/", lambda _: HTMLResponse(page)),

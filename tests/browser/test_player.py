@@ -96,6 +96,28 @@ def test_the_next_clip_goes_on_from_the_last_frame(stage: MakeStage) -> None:
     assert frame.get_by_role("listitem").count() == 2
 
 
+def test_a_video_that_is_not_saved_by_itself_is_saved_by_a_button_and_then_shown(
+    stage: MakeStage,
+) -> None:
+    at = stage(save=False)
+    frame = at.open()
+    expect(frame.get_by_text("is not saved yet")).to_be_visible()
+    button(frame, "Save").click()
+
+    expect(frame.get_by_text("Saved at")).to_be_visible()
+    expect(video(frame)).to_be_visible()
+    expect(button(frame, "Save")).to_be_hidden()
+    assert len(list((at.folder / "videos").iterdir())) == 1
+
+
+def test_the_link_of_a_video_can_be_copied(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open()
+    button(frame, "Copy link").click()
+
+    expect(frame.get_by_text("Copied")).to_be_visible()
+
+
 def test_a_failed_task_says_why_and_what_to_do(stage: MakeStage) -> None:
     at = stage(sandbox_faults="task-fails")
     frame = at.open()

@@ -50,6 +50,9 @@ NAPPING = 0.15
 
 LONGEST_S = 2.0
 
+SETTLED_AT_ONCE = 8
+"""Ledgers whose last videos are made at the same time: one sandbox makes them all."""
+
 
 @dataclass
 class Living:
@@ -242,14 +245,16 @@ def main() -> None:
         picture = asked.folder / "pictures" / "photo.png"
 
         async def settle_all() -> None:
+            limiter = anyio.CapacityLimiter(SETTLED_AT_ONCE)
             async with anyio.create_task_group() as group:
                 for ground in campaign.report.grounds:
-                    group.start_soon(settled, ground)
+                    group.start_soon(settled, ground, limiter)
 
-        async def settled(ground: dict[str, Any]) -> None:
+        async def settled(ground: dict[str, Any], limiter: anyio.CapacityLimiter) -> None:
             place = Ground(Path(ground["folder"]), url + base, asked.provider, picture)
             wishes = [Wish(**wish) for wish in ground["wishes"]]
-            ground |= await settle(place, wishes, campaign.log)
+            async with limiter:
+                ground |= await settle(place, wishes, campaign.log)
 
         anyio.run(settle_all)
         json.dump(asdict(campaign.report), sys.stdout)
