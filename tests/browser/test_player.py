@@ -1,9 +1,11 @@
 """The player as a person meets it: one take, several, a failure, a lost line, keys only."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import served_sandbox
 from outside_suites import node_modules
 from player_stage import Stage, expect
 
@@ -108,6 +110,17 @@ def test_a_video_that_is_not_saved_by_itself_is_saved_by_a_button_and_then_shown
     expect(video(frame)).to_be_visible()
     expect(button(frame, "Save")).to_be_hidden()
     assert len(list((at.folder / "videos").iterdir())) == 1
+
+
+def test_a_link_that_the_host_does_not_load_is_replaced_by_the_saved_bytes(
+    stage: MakeStage, tmp_path: Path
+) -> None:
+    with served_sandbox(tmp_path / "kling") as url:
+        at = stage(provider="kling", kling_api_key="sandbox-key", kling_base_url=url)
+        frame = at.open()
+
+        expect(video(frame)).to_be_visible()
+        assert video(frame).evaluate("video => video.src.slice(0, 15)") == "data:video/mp4;"
 
 
 def test_the_link_of_a_video_can_be_copied(stage: MakeStage) -> None:
