@@ -16,16 +16,6 @@ def accepted(folder: Path) -> int:
     return SandboxStore(folder / "home" / "sandbox").counts().accepted
 
 
-async def waited_for(client: Client, task_id: str) -> dict[str, Any]:
-    """Wait as hosts do: again while it is not done, a few times."""
-    waited: dict[str, Any] = {"done": False}
-    for _ in range(6):
-        if not waited["done"]:
-            wish = {"task_ids": [task_id], "timeout_s": 10}
-            waited = await facts(client, "kling_wait_for_tasks", wish)
-    return waited
-
-
 async def short_sleep(_seconds: float) -> None:
     """A pause that leaves the processor to others: the row is due by the real clock."""
     await anyio.sleep(0.01)
@@ -47,7 +37,9 @@ async def test_a_request_that_finds_no_slot_is_queued_and_sent_later(
     async with Client(build_server(settings, sleep=short_sleep)) as client:
         wish = {"image": picture(tmp_path), "prompt": "Zoom"}
         receipt = await facts(client, "kling_image_to_video", wish)
-        waited = await waited_for(client, receipt["task_id"])
+        waited = await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [receipt["task_id"]], "timeout_s": 20}
+        )
 
     assert receipt["status"] == "queued"
     assert waited["done"] is True
@@ -89,7 +81,9 @@ async def test_a_queued_request_is_sent_by_the_next_process(tmp_path: Path) -> N
         receipt = await facts(client, "kling_image_to_video", wish)
 
     async with Client(build_server(sandbox_settings(tmp_path), sleep=short_sleep)) as client:
-        waited = await waited_for(client, receipt["task_id"])
+        waited = await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [receipt["task_id"]], "timeout_s": 20}
+        )
         again = await facts(client, "kling_image_to_video", wish)
 
     assert waited["tasks"][0]["status"] == "succeed"

@@ -43,7 +43,7 @@ class Alarm:
             return
         now = self.now()
         with anyio.CancelScope() as self._sleeping:
-            if math.isinf(when):
+            if when == math.inf:
                 await anyio.sleep_forever()
             await self._sleep(max(when - now, 0.0))
             self._reached = max(when, now)

@@ -175,8 +175,8 @@ class Scheduler:
 
     async def _look(self, group: TaskGroup) -> None:
         while self._watched:
-            await self._read_again()
             self._alarm.hush()
+            await self._read_again()
             for due in self._plan.due(self._watched.values(), self._alarm.now()):
                 self._send(group, due)
             await self._alarm.until(self._next_at())

@@ -1,6 +1,7 @@
 """What waiting costs, and how soon an end is seen: counts in virtual time, the same everywhere."""
 
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 from benchmarks.played_provider import PlayedProvider
 from benchmarks.virtual_time import VirtualTimeLoop
 from benchmarks.waiting import cancelled, handed_over, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
 
-from kling_mcp.ledger import Ledger
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.noticing import NoticingLedger
 from kling_mcp.tasks import Task
 
 POLL_S = 5.0
@@ -118,6 +121,34 @@ def test_ten_waiters_cost_what_one_costs(lists: bool, tmp_path: Path) -> None:
     in_virtual_time(partial(play, ten, 10, tmp_path / "ten"))
 
     assert len(ten.reads) == len(one.reads)
+
+
+def test_news_that_come_while_the_ledger_is_read_do_not_end_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call of this process may look at the row just then."""
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+    read = NoticingLedger.several
+    every_other_time = itertools.cycle([True, False])
+
+    async def read_while_it_changes(
+        ledger: NoticingLedger, any_ids: Collection[str]
+    ) -> dict[str, Record]:
+        rows = await read(ledger, any_ids)
+        for row in rows.values() if next(every_other_time) else ():
+            ledger._changes.publish(row.handle)
+        for _ in range(10):
+            await checkpoint()
+        return rows
+
+    monkeypatch.setattr(NoticingLedger, "several", read_while_it_changes)
+
+    async def play() -> None:
+        async with handed_over(played, 1, tmp_path) as (client, ids):
+            await anyio.sleep(TASK_S - 25)
+            assert (await wait_once(client, ids, 50))["done"] is True
+
+    in_virtual_time(play)
 
 
 def test_who_still_waits_is_answered_when_another_one_goes(tmp_path: Path) -> None:
