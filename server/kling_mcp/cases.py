@@ -12,6 +12,7 @@ from kling_mcp.clients import Clients
 from kling_mcp.configuration import Configured
 from kling_mcp.images import Picture
 from kling_mcp.ledger import Wish
+from kling_mcp.principal import Principal
 from kling_mcp.wire import create_body
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
@@ -44,6 +45,7 @@ class Case:
     review: Review
     provider: Configured
     capabilities: Capabilities
+    principal: Principal
     pictures: Sequence[Picture] = ()
 
     def body(self, pictures: Mapping[str, Any], external_task_id: str = "") -> dict[str, Any]:
@@ -51,11 +53,15 @@ class Case:
         return create_body(self.review, pictures, self.capabilities, external_task_id)
 
     def wish(self) -> Wish:
-        """What the ledger keeps: its digest covers everything that makes the video what it is."""
+        """What the ledger keeps: its digest covers everything that makes the video what it is, and
+        whose it is."""
         shown = {picture.field: picture.label for picture in self.pictures}
         hashes = {picture.field: picture.sha256 for picture in self.pictures}
         essence = {k: v for k, v in self.body(hashes).items() if k not in NOT_PART_OF_THE_WISH}
-        text = json.dumps([self.review.product, essence], sort_keys=True, ensure_ascii=False)
+        whose = [self.principal.name] if self.principal.name else []
+        text = json.dumps(
+            [self.review.product, essence, *whose], sort_keys=True, ensure_ascii=False
+        )
         return Wish(
             provider=self.provider.name,
             base_url=self.provider.base_url,
@@ -67,10 +73,16 @@ class Case:
             request=self.body(shown),
             estimate_units=self.review.estimate.units,
             external_task_id=self.arguments.external_task_id,
+            principal=self.principal.name,
         )
 
 
-def judge(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabilities) -> Case:
+def judge(
+    draft: Draft[SubmitArguments],
+    clients: Clients,
+    capabilities: Capabilities,
+    principal: Principal,
+) -> Case:
     """Choose the provider and judge the request for it; raises nothing for a bad request."""
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
@@ -89,7 +101,7 @@ def judge(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabil
         }
         found.faults[:] = [_with_others(fault, others) for fault in found.faults]
         found.warnings[:] = [_with_others(warning, others) for warning in found.warnings]
-    return Case(draft.arguments, judged, provider, capabilities)
+    return Case(draft.arguments, judged, provider, capabilities, principal)
 
 
 def _with_others(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

@@ -14,6 +14,7 @@ import anyio
 from anyio import to_thread
 
 from kling_mcp.images.task_picture import TaskPicture
+from kling_mcp.lookup import not_found
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from kling_mcp.keeping import Keeper
     from kling_mcp.ledger import Record
+    from kling_mcp.principal import Principal
     from kling_mcp.rows import Rows
     from kling_mcp.watching.autosave import AutoSave
 
@@ -45,6 +47,11 @@ class Frames:
         self._rows = rows
         self._keeper = keeper
         self._autosave = autosave
+
+    def of(self, principal: Principal) -> Frames:
+        """Frames of this principal's tasks alone."""
+        rows = self._rows.of(principal)
+        return self if rows is self._rows else Frames(rows, self._keeper, self._autosave)
 
     async def picture(self, address: str) -> TaskPicture:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
@@ -93,6 +100,8 @@ class Frames:
     async def _file(self, task_id: str) -> tuple[Path, str]:
         """The saved file of a task and its SHA-256; it is saved now if it is not there."""
         record = await self._rows.find(task_id)
+        if record is None and not self._rows.all:
+            raise not_found(task_id)
         if record is None:
             saved, _ = await self._keeper.save(task_id, "")
             return saved.path, saved.sha256

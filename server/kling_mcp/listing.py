@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kling_mcp.principal import LOCAL, Principal
 from kling_mcp.views import Viewer
 from kling_tools.errors import KlingError
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from kling_tools.arguments import ListTasksArguments
 
 __all__ = ["Listing"]
+
+
+LAST_SEEN = "The tasks that you made here, in the state last seen."
 
 
 class Listing:
@@ -28,19 +32,26 @@ class Listing:
         self._clients = clients
         self._ledger = ledger
 
-    async def page(self, query: ListTasksArguments, now: float) -> TaskPage:
-        """The page asked for, newest first; what could not be asked is said in its note.
+    async def page(
+        self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
+    ) -> TaskPage:
+        """The page asked for, newest first; what could not be asked is said in its note. Who has
+        logged in sees their own tasks alone: a provider's list shows everybody's.
 
         Raises NotConfigured for a provider without a key.
         """
         viewer = Viewer(self._clients, now)
-        others, more, notes = await self._elsewhere(query, viewer)
+        others: list[tuple[float, TaskView]] = []
+        more, notes = False, [LAST_SEEN]
+        if principal.only is None:
+            others, more, notes = await self._elsewhere(query, viewer)
         rows = await self._ledger.page(
             limit=query.page_size + 1,
             offset=(query.page - 1) * query.page_size,
             product=query.product,
             status=query.status,
             provider=query.provider,
+            principal=principal.only,
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
         if any(self._clients.embedded(name) for name in self._clients.names):

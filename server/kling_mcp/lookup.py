@@ -10,9 +10,17 @@ from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.tasks import Task
 from kling_tools.capabilities import Product
-from kling_tools.errors import KlingError, NotConfigured, TaskNotFound
+from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 
-__all__ = ["Found", "Lookup"]
+__all__ = ["Found", "Lookup", "not_found"]
+
+
+def not_found(task_id: str) -> TaskNotFound:
+    """What is said of a task that is not the caller's: nothing that tells whether there is one."""
+    return TaskNotFound(
+        f"You have no task {quote_provider(task_id)[:64]}.",
+        advice="kling_list_tasks shows your tasks; wait for one with the task_id of its receipt.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

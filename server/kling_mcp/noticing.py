@@ -85,9 +85,9 @@ class NoticingLedger(Ledger):
         record = await super().saved(record_id, path, size_bytes, sha256, note)
         return self._noticed(record, written=True)
 
-    async def find(self, any_id: str) -> Record | None:
+    async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
         """See `Ledger.find`."""
-        record = await super().find(any_id)
+        record = await super().find(any_id, principal=principal)
         return record and self._noticed(record)
 
     async def several(self, any_ids: Collection[str]) -> dict[str, Record]:

@@ -76,9 +76,7 @@ def make_parts(
     )
     rows = Rows(ledger, clients, sender, changes, pace, clock)
     frames = Frames(rows, keeper, autosave)
-    pictures = PicturePolicy(
-        roots=settings.image_roots, fix=settings.fix_images, of_tasks=frames.picture
-    )
+    pictures = PicturePolicy(roots=settings.image_roots, fix=settings.fix_images)
     return Parts(
         ledger=ledger,
         sender=sender,
@@ -88,6 +86,7 @@ def make_parts(
             sender,
             capabilities,
             pictures,
+            frames,
             caps,
             Errands(background),
             saves=settings.save,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
+from kling_mcp.principal import Principal
 from kling_mcp.views import Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
@@ -26,7 +27,8 @@ FOLLOWED = 500
 
 
 class Rows:
-    """Reads rows, shows them, and takes back what was not sent yet."""
+    """Reads rows, shows them, and takes back what was not sent yet; `only` those of one principal,
+    whoever else's id is asked for."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Rows:
         changes: Changes,
         pace: Pace,
         clock: Callable[[], float],
+        only: str | None = None,
     ) -> None:
         self._ledger = ledger
         self._clients = clients
@@ -43,10 +46,32 @@ class Rows:
         self._changes = changes
         self._pace = pace
         self._clock = clock
+        self._only = only
+
+    def of(self, principal: Principal) -> Rows:
+        """The rows of this principal alone, or all where nobody logs in."""
+        if principal.only == self._only:
+            return self
+        return Rows(
+            self._ledger,
+            self._clients,
+            self._sender,
+            self._changes,
+            self._pace,
+            self._clock,
+            principal.only,
+        )
+
+    @property
+    def all(self) -> bool:
+        """Whether these are all rows of the ledger."""
+        return self._only is None
 
     async def find(self, any_id: str) -> Record | None:
         """The row with this task_id, external_task_id or id."""
-        return await self._ledger.find(any_id) if self._ledger.exists else None
+        if not self._ledger.exists:
+            return None
+        return await self._ledger.find(any_id, principal=self._only)
 
     async def row(self, row_id: str) -> Record | None:
         """The row with exactly this id of its own, which nobody can guess; other ids, which the
@@ -61,13 +86,17 @@ class Rows:
         return [
             record
             for status in RUNNING
-            for record in await self._ledger.page(limit=FOLLOWED, offset=0, status=status)
+            for record in await self._ledger.page(
+                limit=FOLLOWED, offset=0, status=status, principal=self._only
+            )
         ]
 
     async def recent(self) -> TaskPage:
         """The newest rows in the state last seen."""
         viewer = Viewer(self._clients, self._clock())
-        rows = await self._ledger.page(limit=RECENT + 1, offset=0) if self._ledger.exists else []
+        rows: list[Record] = []
+        if self._ledger.exists:
+            rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self._only)
         return TaskPage(
             tasks=[viewer.listed(row) for row in rows[:RECENT]], page=1, more=len(rows) > RECENT
         )

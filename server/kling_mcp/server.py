@@ -23,6 +23,7 @@ from kling_mcp.configuration import Configured, configured_providers
 from kling_mcp.frame_resources import add_frame_resources
 from kling_mcp.freshness import CACHE_HINTS, keeping_tables
 from kling_mcp.player import player_extension
+from kling_mcp.principal import serving_its_own
 from kling_mcp.prompts import add_prompts
 from kling_mcp.protocol_tasks import TasksExtension, VideoTasks
 from kling_mcp.providers import SANDBOX
@@ -80,7 +81,11 @@ def build_server(
         instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
         tools=[*tools],
         lifespan=lifespan,
-        middleware=[_refusing_unknown(frozenset(tool.name for tool in tools)), keeping_tables],
+        middleware=[
+            serving_its_own(login=False),
+            _refusing_unknown(frozenset(tool.name for tool in tools)),
+            keeping_tables,
+        ],
         extensions=[
             TasksExtension(desk),
             player_extension(provider.row for provider in providers.values()),

@@ -1,13 +1,9 @@
-"""What the tools call: the configured providers, one ledger, one folder of videos.
-
-Nothing is opened before the first call needs it, so that a server which is only asked for its list
-of tools costs nothing and leaves nothing behind.
-"""
+"""What the tools call, for one caller: every id is looked up among the caller's own tasks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,23 +11,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kling_mcp.changes import Changes
-from kling_mcp.clients import Clients
+from kling_mcp.principal import LOCAL, SPEND, Principal
+from kling_mcp.works import Sleep, Works
 from kling_tools.arguments import ListTasksArguments
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.errors import KlingError
+from kling_tools.errors import KlingError, NotAllowed, TaskNotFound
 from kling_tools.results import ENDED, Receipt, SavedVideo, TaskPage, TaskView, WaitResult
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from kling_mcp.attending import Attendance
     from kling_mcp.configuration import Configured
     from kling_mcp.frames import Frames
     from kling_mcp.ledger import Record
     from kling_mcp.lookup import Found
-    from kling_mcp.parts import Parts
     from kling_mcp.rows import Rows
     from kling_mcp.settings import Settings
     from kling_tools.posters import Poster
@@ -51,44 +45,40 @@ WITHDRAWALS = 10
 BETWEEN_WITHDRAWALS_S = 0.5
 """How often, and at what distance, a queued row is tried that somebody else has in hand."""
 
-Sleep = Callable[[float], Awaitable[None]]
-"""Waits some seconds; tests give one that does not."""
-
 
 class Service:
     """The machine behind the tools; see `kling_tools.service.VideoService`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        capabilities: Capabilities,
-        providers: Mapping[str, Configured],
-        stack: AsyncExitStack,
-        background: TaskGroup,
-        clock: Callable[[], float] = time.time,
-        sleep: Sleep = anyio.sleep,
-    ) -> None:
-        self._settings = settings
-        self._capabilities = capabilities
-        self._stack = stack
-        self._clock = clock
-        self._sleep = sleep
-        self._clients = Clients(providers, settings, stack)
-        self._background = background
-        self._parts: Parts | None = None
-        self._changes = Changes()
+    def __init__(self, works: Works, principal: Principal = LOCAL) -> None:
+        self._works = works
+        self._principal = principal
+
+    def of(self, principal: Principal) -> Service:
+        """The same service for somebody else."""
+        return self if principal == self._principal else Service(self._works, principal)
 
     @property
     def changes(self) -> Changes:
-        """Where the handles of tasks are said that change, whoever sees it in this process."""
-        return self._changes
+        """Where the handles of tasks are said that change, whoever sees it in this process. Whose
+        they are is not said: look a handle up in `rows`."""
+        return self._works.changes
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether tasks count as the caller's that are in no ledger, or in no caller's name."""
+        return self._principal.only is None
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request once, or judge it only (`dry_run`)."""
-        parts = self._open()
-        receipt = await parts.submission.submit(draft, confirm)
+        if SPEND not in self._principal.scopes and not draft.arguments.dry_run:
+            raise NotAllowed(
+                f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
+                advice="Ask whoever runs the server for it; dry_run shows the price meanwhile.",
+            )
+        parts = self._works.open()
+        receipt = await parts.submission.submit(draft, confirm, self._principal)
         if receipt.status == "queued":
-            self._background.start_soon(parts.caretaker.run)
+            self._works.background.start_soon(parts.caretaker.run)
         return receipt
 
     async def task(self, task_id: str) -> TaskView:
@@ -96,8 +86,8 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
-        parts = self._open()
-        found = await parts.looker.current(task_id)
+        parts = self._works.open()
+        found = await parts.looker.current(await self._own(task_id))
         record = found.record
         if record is None or not parts.autosave.is_due(record):
             return self._view(found)
@@ -109,18 +99,18 @@ class Service:
 
     @property
     def rows(self) -> Rows:
-        """The ledger's rows, for those who only read them."""
-        return self._open().rows
+        """The caller's rows, for those who only read them."""
+        return self._works.open().rows.of(self._principal)
 
     @property
     def frames(self) -> Frames:
-        """Frames of finished tasks, whose videos are saved when need be."""
-        return self._open().frames
+        """Frames of the caller's finished tasks, whose videos are saved when need be."""
+        return self._works.open().frames.of(self._principal)
 
     @property
     def attendance(self) -> Attendance:
         """The tasks that somebody asks for now and then."""
-        return self._open().attendance
+        return self._works.open().attendance
 
     async def look(self, record: Record) -> TaskView:
         """The state of a row's task, which its provider is asked for unless that was just done.
@@ -139,18 +129,20 @@ class Service:
             now = await self.rows.row(record.id)
             if now is None or now.status != "queued":
                 return False
-            await self._sleep(BETWEEN_WITHDRAWALS_S)
+            await self._works.sleep(BETWEEN_WITHDRAWALS_S)
         return False
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run something for as long as the server lives, or until it ends by itself."""
-        self._background.start_soon(work, *args)
+        self._works.background.start_soon(work, *args)
 
     async def tasks(self, query: ListTasksArguments) -> TaskPage:
         """A page of the ledger and of the providers' own lists, newest first."""
         from kling_mcp.listing import Listing
 
-        return await Listing(self._clients, self._open().ledger).page(query, self._clock())
+        return await Listing(self._works.clients, self._works.open().ledger).page(
+            query, self._works.clock(), self._principal
+        )
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Look at the tasks until all have ended or the time is over.
@@ -159,12 +151,15 @@ class Service:
         is down the last known state is kept. Raises what no waiting mends (a refused key, for
         example) only when it concerns every task.
         """
-        parts = self._open()
-        began = self._clock()
+        parts = self._works.open()
+        began = self._works.clock()
         told, told_at = "", 0.0
-        async with parts.scheduler.watch(task_ids, at_once=timeout_s < SHORT_S) as watch:
+        own, strange = await self._sorted(task_ids)
+        if not own:
+            return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
+        async with parts.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
             while True:
-                waited = self._clock() - began
+                waited = self._works.clock() - began
                 most_s = max(timeout_s, LEAST_LOOK_S) if watch.unseen else timeout_s
                 if failure := watch.failure:
                     raise failure
@@ -173,21 +168,22 @@ class Service:
                     told, told_at = sentence, waited
                     await report(waited, max(timeout_s, waited), sentence)
                 if watch.done or waited >= most_s:
-                    return watch.result(self._view)
-                await watch.news(self._sleep, min(REPORT_S, most_s - waited))
+                    return _in_order(watch.result(self._view), task_ids, own, strange)
+                await watch.news(self._works.sleep, min(REPORT_S, most_s - waited))
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
         """Keep looking at these tasks for as long as the context is held, so that what changes
         is said in `changes`, and finished videos are saved where that is wanted."""
-        async with self._open().scheduler.watch(task_ids):
+        own, _ = await self._sorted(task_ids)
+        async with self._works.open().scheduler.watch(list(own)):
             yield
 
     async def account(self) -> dict[str, Any]:
         """What is left at each provider, see `balances`."""
         from kling_mcp.balances import balances
 
-        return await balances(self._clients, self._clock())
+        return await balances(self._works.clients, self._works.clock())
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder.
@@ -195,11 +191,11 @@ class Service:
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        saved, found = await self._open().keeper.save(task_id, path)
+        saved, found = await self._works.open().keeper.save(await self._own(task_id), path)
         notes = ["It was there already."] if saved.already_there else []
         if found.record and found.record.file_note:
             notes.append(found.record.file_note)
-        if self._clients.embedded(found.provider):
+        if self._works.clients.embedded(found.provider):
             notes.append("A sandbox test clip.")
         return SavedVideo(
             task_id=found.record.handle if found.record else task_id,
@@ -217,11 +213,11 @@ class Service:
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
         """The first picture of a request, small, as a `data:` URI; empty when there is none."""
-        return await self._open().submission.thumbnail(arguments)
+        return await self._works.open().submission.thumbnail(arguments, self._principal)
 
     async def posters(self, task_ids: Sequence[str]) -> Sequence[Poster]:
         """Small pictures of these tasks' saved videos, where the setting wants them."""
-        if not self._settings.poster or not task_ids:
+        if not self._works.settings.poster or not task_ids:
             return ()
         from kling_mcp.posters import make_posters
 
@@ -230,30 +226,51 @@ class Service:
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer
 
-        viewer = Viewer(self._clients, self._clock())
+        viewer = Viewer(self._works.clients, self._works.clock())
         if found.record is not None:
             return viewer.record(found.record)
         assert found.task is not None
         return viewer.foreign(found.task, found.provider)
 
-    def _open(self) -> Parts:
-        """What a call needs, made when the first one comes; open rows are then taken up."""
-        from kling_mcp.parts import make_parts
+    async def _own(self, task_id: str) -> str:
+        """What the task is known by in here. Raises TaskNotFound for one that is not the
+        caller's, as for one that there is not."""
+        if self.sees_all:
+            return task_id
+        record = await self.rows.find(task_id)
+        if record is None:
+            from kling_mcp.lookup import not_found
 
-        if self._parts is None:
-            self._parts = make_parts(
-                self._settings,
-                self._capabilities,
-                self._clients,
-                self._changes,
-                self._background,
-                self._clock,
-                self._sleep,
-            )
-            self._stack.push_async_callback(self._parts.ledger.close)
-            if self._parts.ledger.exists:
-                self._background.start_soon(self._parts.caretaker.run)
-        return self._parts
+            raise not_found(task_id)
+        return record.id
+
+    async def _sorted(self, task_ids: Sequence[str]) -> tuple[dict[str, str], dict[str, TaskView]]:
+        """The caller's tasks, by what they are known by in here, with the ids that the caller
+        gave; and what is said of the others, by those."""
+        own: dict[str, str] = {}
+        strange: dict[str, TaskView] = {}
+        for task_id in dict.fromkeys(task_ids):
+            try:
+                own.setdefault(await self._own(task_id), task_id)
+            except TaskNotFound as error:
+                strange[task_id] = TaskView(
+                    task_id=task_id, status="unknown", error=error.kind, next=str(error)
+                )
+        return own, strange
+
+
+def _in_order(
+    result: WaitResult,
+    task_ids: Sequence[str],
+    own: Mapping[str, str],
+    strange: Mapping[str, TaskView],
+) -> WaitResult:
+    """The result with the views of strange ids where the caller named them."""
+    if not strange:
+        return result
+    seen = {**dict(zip(own.values(), result.tasks, strict=True)), **strange}
+    tasks = [seen[task_id] for task_id in dict.fromkeys(task_ids) if task_id in seen]
+    return result.model_copy(update={"tasks": tasks})
 
 
 @asynccontextmanager
@@ -266,5 +283,6 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as background:
-        yield Service(settings, capabilities, providers, stack, background, clock, sleep)
+        works = Works(settings, capabilities, providers, stack, background, clock, sleep)
+        yield Service(works)
         background.cancel_scope.cancel()

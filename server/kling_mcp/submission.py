@@ -11,8 +11,10 @@ from kling_mcp.body import JsonBody
 from kling_mcp.cases import Case, judge
 from kling_mcp.clients import Clients
 from kling_mcp.errands import Errands
+from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.principal import Principal
 from kling_mcp.receipts import dry_run_receipt, receipt
 from kling_mcp.sending import Sender
 from kling_tools.capabilities import Capabilities
@@ -54,6 +56,7 @@ class Submission:
         sender: Sender,
         capabilities: Capabilities,
         pictures: PicturePolicy,
+        frames: Frames,
         caps: Caps,
         errands: Errands,
         *,
@@ -62,18 +65,21 @@ class Submission:
         self._clients = clients
         self._capabilities = capabilities
         self._policy = pictures
+        self._frames = frames
         self._caps = caps
         self._ledger = ledger
         self._sender = sender
         self._errands = errands
         self._saves = saves
 
-    async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
+    async def submit(
+        self, draft: Draft[SubmitArguments], confirm: Confirm, principal: Principal
+    ) -> Receipt:
         """Send a request, or find that it was sent before, or (dry run) only judge it.
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
-        judged = judge(draft, self._clients, self._capabilities)
+        judged = judge(draft, self._clients, self._capabilities, principal)
         rules_broken = bool(judged.review.verdict.faults)
         async with AsyncExitStack() as pictures:
             case = await pictures.enter_async_context(self._with_pictures(judged))
@@ -92,11 +98,15 @@ class Submission:
         except TimeoutError:
             raise await self._on_its_way(wish) from None
 
-    async def thumbnail(self, arguments: SubmitArguments) -> str:
+    async def thumbnail(self, arguments: SubmitArguments, principal: Principal) -> str:
         """See `kling_mcp.thumbnails`."""
         from kling_mcp.thumbnails import thumbnail
 
-        return await thumbnail(arguments.pictures(), self._policy)
+        return await thumbnail(arguments.pictures(), self._policy_of(principal))
+
+    def _policy_of(self, principal: Principal) -> PicturePolicy:
+        """What this principal may name as a picture: frames of their own tasks alone."""
+        return replace(self._policy, of_tasks=self._frames.of(principal).picture)
 
     async def _send(self, case: Case, wish: Wish, pictures: AsyncExitStack) -> Receipt:
         async with pictures:
@@ -129,7 +139,7 @@ class Submission:
     async def _with_pictures(self, case: Case) -> AsyncIterator[Case]:
         """The case with its pictures open; what is wrong with them is added to the verdict."""
         wishes = case.arguments.pictures()
-        opened, verdict = await open_pictures(wishes, self._policy)
+        opened, verdict = await open_pictures(wishes, self._policy_of(case.principal))
         pictures = [picture for picture in opened if picture]
         try:
             by_field = dict(zip((field for field, _ in wishes), opened, strict=True))

@@ -64,6 +64,8 @@ async def _watch_and_tell(
             await watch(await service.rows.running())
         async for handle in changes:
             record = await service.rows.find(handle)
+            if record is None and not service.sees_all:
+                continue
             if TASKS_URI in uris:
                 await watch([record] if record else [])
                 tell(TASKS_URI)

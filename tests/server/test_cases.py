@@ -11,6 +11,7 @@ import pytest
 from kling_mcp.cases import Case, judge
 from kling_mcp.clients import Clients
 from kling_mcp.configuration import configured_providers
+from kling_mcp.principal import LOCAL
 from kling_mcp.settings import load_settings
 from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.capabilities import built_in_capabilities
@@ -44,7 +45,7 @@ def judged(names: tuple[str, ...], **arguments: Any) -> Case:
     settings = load_settings(provider=names[0], **options)
     clients = Clients(configured_providers(settings), settings, AsyncExitStack())
     kind = MultiImageToVideoArguments if "image_list" in arguments else ImageToVideoArguments
-    return judge(read_draft(kind, arguments), clients, built_in_capabilities())
+    return judge(read_draft(kind, arguments), clients, built_in_capabilities(), LOCAL)
 
 
 def faults(case: Case) -> dict[tuple[str, str], str]:

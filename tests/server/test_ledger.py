@@ -732,7 +732,7 @@ async def test_migrations_are_recorded_and_applied_once(ledger: Ledger) -> None:
     await ledger.reserve(wish())
 
     with closing(sqlite3.connect(ledger.path)) as db:
-        names = [name for (name,) in db.execute("SELECT name FROM migrations")]
+        names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY rowid")]
         (mode,) = db.execute("PRAGMA journal_mode").fetchone()
     assert names == [name for name, _ in MIGRATIONS]
     assert mode == "wal"

@@ -4,6 +4,7 @@
     ├── InvalidRequest       the agent: rules broken, all at once; nothing was sent
     ├── ImageRejected        the agent: pictures that Kling would refuse; nothing was sent
     ├── SpendCapReached      the agent and the person who set the cap; nothing was sent
+    ├── NotAllowed           the person: their login lacks a right
     ├── NotConfigured        the person who runs the server: a key or a setting is missing
     ├── UnsafePath           the agent: a path outside the folders that it may use
     ├── UnsafeUrl            the agent: a URL that must not be fetched
@@ -40,6 +41,7 @@ __all__ = [
     "ImageRejected",
     "InvalidRequest",
     "KlingError",
+    "NotAllowed",
     "NotConfigured",
     "PaymentRequired",
     "ProviderDown",
@@ -137,6 +139,12 @@ class SpendCapReached(KlingError):
     """For the agent and whoever set the cap: the estimate is above it, or unknown."""
 
     kind = "spend_cap_reached"
+
+
+class NotAllowed(KlingError):
+    """For the person: their login may not do this; nothing was sent."""
+
+    kind = "not_allowed"
 
 
 class NotConfigured(KlingError):

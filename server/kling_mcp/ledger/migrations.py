@@ -70,5 +70,16 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         "2026-11-21 words about saved files",
         "ALTER TABLE tasks ADD COLUMN file_note TEXT NOT NULL DEFAULT '';",
     ),
+    (
+        "2026-11-21 principals, callbacks and watches",
+        """
+        ALTER TABLE tasks ADD COLUMN principal TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN callback_key TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN watch_owner TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN watch_until REAL NOT NULL DEFAULT 0;
+        CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
+        CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+        """,
+    ),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

@@ -33,6 +33,7 @@ class Wish:
     request: dict[str, Any]
     estimate_units: float | None
     external_task_id: str = ""
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class Record:
     sha256: str | None
     expires_at: float | None
     file_note: str = ""
+    principal: str = ""
+    callback_key: str = field(default="", compare=False, repr=False)
 
     @property
     def handle(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import time
 import uuid
@@ -213,14 +214,16 @@ class Ledger:
         values = (str(path), size_bytes, sha256, note)
         return await self._run(lambda db: _changed(db, record_id, columns, values))
 
-    async def find(self, any_id: str) -> Record | None:
-        """The row with this task_id, external_task_id or id; the newest if there are several."""
+    async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
+        """The row with this task_id, external_task_id or id; the newest if there are several.
+        Where a principal is named, of those alone that are theirs."""
         return await self._read(
             lambda db: first_record(
                 db,
-                "WHERE task_id = ? OR external_task_id = ? OR id = ? "
+                "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "
+                "AND principal = coalesce(?, principal) "
                 "ORDER BY created_at DESC, rowid DESC LIMIT 1",
-                (any_id, any_id, any_id),
+                (any_id, any_id, any_id, principal),
             )
         )
 
@@ -236,10 +239,22 @@ class Ledger:
         return {row["task_id"]: row["id"] for row in found}
 
     async def page(
-        self, *, limit: int, offset: int, product: str = "", status: str = "", provider: str = ""
+        self,
+        *,
+        limit: int,
+        offset: int,
+        product: str = "",
+        status: str = "",
+        provider: str = "",
+        principal: str | None = None,
     ) -> list[Record]:
         """Rows, newest first, narrowed by what is not empty."""
-        wanted = {"product": product, "status": status, "provider": provider}
+        wanted = {
+            "product": product,
+            "status": status,
+            "provider": provider,
+            "principal": principal,
+        }
         given = {name: value for name, value in wanted.items() if value}
         where = " AND ".join(f"{name} = ?" for name in given) or "1"
         return await self._read(
@@ -292,8 +307,8 @@ class Ledger:
         db.execute(
             "INSERT INTO tasks (id, provider, base_url, product, digest, take, attempt, "
             "external_task_id, status, model_name, prompt, request, estimate_units, created_at, "
-            "updated_at, lease_owner, lease_until) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'unknown', ?, ?, ?, ?, ?, ?, ?, ?)",
+            "updated_at, lease_owner, lease_until, principal, callback_key) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'unknown', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record_id,
                 wish.provider,
@@ -311,6 +326,8 @@ class Ledger:
                 now,
                 owner,
                 now + self.lease_s if owner else 0,
+                wish.principal,
+                secrets.token_urlsafe(24),
             ),
         )
         return _row(db, record_id), True

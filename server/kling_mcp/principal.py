@@ -1,0 +1,60 @@
+"""Who asks: the person or program that a request's login stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_REQUEST
+
+if TYPE_CHECKING:
+    from kling_mcp.service import Service
+
+__all__ = ["LOCAL", "READ", "SPEND", "Principal", "serving_its_own"]
+
+READ = "kling:read"
+SPEND = "kling:spend"
+"""The scopes of a login: to look at one's tasks, and to make new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """`name` stands for one login, the same on every replica; empty on a machine of one's own,
+    where there is none and everything is one's own."""
+
+    name: str
+    scopes: frozenset[str]
+
+    @property
+    def only(self) -> str | None:
+        """The principal whose rows are seen; None where all rows are."""
+        return self.name or None
+
+
+LOCAL = Principal("", frozenset({READ, SPEND}))
+
+
+def serving_its_own(*, login: bool) -> ServerMiddleware[Any]:
+    """What gives each request the service of its own principal: no handler sees another one.
+
+    With `login` a request that carries none is refused, whatever let it through before.
+    """
+
+    async def serve(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        service: Service = ctx.lifespan_context
+        principal = _principal_of(ctx) if login else LOCAL
+        return await call_next(replace(ctx, lifespan_context=service.of(principal)))
+
+    return serve
+
+
+def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
+    """Whoever this very request comes from: a session may be older than its login."""
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+
+    user = ctx.request.scope.get("user") if ctx.request is not None else None
+    if isinstance(user, AuthenticatedUser) and user.access_token.subject:
+        return Principal(user.access_token.subject, frozenset(user.access_token.scopes))
+    raise MCPError(code=INVALID_REQUEST, message="This server wants a login.")

@@ -1,0 +1,70 @@
+"""What all callers of a server share: the providers' clients, one ledger, the work behind calls.
+
+Nothing is opened before the first call needs it, so that a server which is only asked for its list
+of tools costs nothing and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from kling_mcp.changes import Changes
+from kling_mcp.clients import Clients
+from kling_tools.capabilities import Capabilities
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from kling_mcp.configuration import Configured
+    from kling_mcp.parts import Parts
+    from kling_mcp.settings import Settings
+
+__all__ = ["Sleep", "Works"]
+
+Sleep = Callable[[float], Awaitable[None]]
+"""Waits some seconds; tests give one that does not."""
+
+
+class Works:
+    """Made once for the life of a server. `clock` tells the seconds since the epoch."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        capabilities: Capabilities,
+        providers: Mapping[str, Configured],
+        stack: AsyncExitStack,
+        background: TaskGroup,
+        clock: Callable[[], float],
+        sleep: Sleep,
+    ) -> None:
+        self.settings = settings
+        self.clients = Clients(providers, settings, stack)
+        self.changes = Changes()
+        self.background = background
+        self.clock = clock
+        self.sleep = sleep
+        self._capabilities = capabilities
+        self._stack = stack
+        self._parts: Parts | None = None
+
+    def open(self) -> Parts:
+        """What a call needs, made when the first one comes; open rows are then taken up."""
+        from kling_mcp.parts import make_parts
+
+        if self._parts is None:
+            self._parts = make_parts(
+                self.settings,
+                self._capabilities,
+                self.clients,
+                self.changes,
+                self.background,
+                self.clock,
+                self.sleep,
+            )
+            self._stack.push_async_callback(self._parts.ledger.close)
+            if self._parts.ledger.exists:
+                self.background.start_soon(self._parts.caretaker.run)
+        return self._parts
