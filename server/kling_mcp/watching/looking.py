@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio
+
 from kling_tools.capabilities import Product
+from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
+    from kling_mcp.client import KlingClient
     from kling_mcp.clients import Clients
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.lookup import Found, Lookup
@@ -22,8 +26,10 @@ SIZES = (30, 100, 500)
 ROOM = 2
 """Places on a page for each task that is looked for: others may have made newer ones."""
 PAGES = 3
-"""Full pages that are read before single queries are the cheaper way."""
-FULL = [(page, SIZES[-1]) for page in range(1, PAGES + 1)]
+"""Full pages that are read, beyond those that the tasks would fill by themselves, before single
+queries are the cheaper way."""
+PAGES_AT_ONCE = 4
+"""Pages of one list that are read side by side."""
 CLOCKS_DIFFER_S = 120.0
 """Seconds by which the provider's clock may differ from this machine's."""
 
@@ -60,17 +66,22 @@ class Looker:
         """Those of the tasks that the provider's list shows, by id; `wanted` says when each was
         made, in seconds since the epoch.
 
-        Further pages are read only while one of the tasks is missing and may be there; a list that
-        was too long for a small page is asked for full ones from then on.
+        Pages that the tasks fill by themselves are read side by side. Further ones are read only
+        while one of the tasks is missing and may be there; a list that was too long for a small
+        page is asked for full ones from then on.
         """
         client = await self._clients.get(provider)
         found: dict[str, Task] = {}
         line = (provider, product)
-        for page, size in FULL if line in self._crowded else _pages(len(wanted)):
-            tasks = await client.tasks(product, page, size)
+        pages = _pages(len(wanted), crowded=line in self._crowded)
+        certain = len(wanted) // SIZES[-1]
+        together = [pages[:certain]] if certain else []
+        for shown in [*together, *([page] for page in pages[certain:])]:
+            tasks = await _read(client, product, shown)
             found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
             missing = [made_at for task_id, made_at in wanted.items() if task_id not in found]
-            if not missing or len(tasks) < size or _is_past(tasks, missing):
+            full = len(tasks) == sum(size for _, size in shown)
+            if not missing or not full or _is_past(tasks, missing):
                 break
             self._crowded.add(line)
         return found
@@ -85,10 +96,37 @@ class Looker:
         return replace(found, record=await self._ledger.record(record.id, task))
 
 
-def _pages(count: int) -> list[tuple[int, int]]:
+def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
     """Pages and their sizes in the order of asking: a small one first where that may do."""
-    fitting = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
-    return FULL if fitting == SIZES[-1] else [(1, fitting), *FULL]
+    largest = SIZES[-1]
+    full = [(page, largest) for page in range(1, PAGES + count // largest + 1)]
+    fitting = next((size for size in SIZES if size >= ROOM * count), largest)
+    return full if crowded or fitting == largest else [(1, fitting), *full]
+
+
+async def _read(
+    client: KlingClient, product: Product, pages: Sequence[tuple[int, int]]
+) -> list[Task]:
+    """All tasks of these pages. Raises ProviderError like the client, for the first that fails."""
+    if len(pages) == 1:
+        return await client.tasks(product, *pages[0])
+    tasks: list[Task] = []
+    failed: list[KlingError] = []
+    at_once = anyio.CapacityLimiter(PAGES_AT_ONCE)
+
+    async def read(page: int, size: int) -> None:
+        try:
+            async with at_once:
+                tasks.extend([] if failed else await client.tasks(product, page, size))
+        except KlingError as error:
+            failed.append(error)
+
+    async with anyio.create_task_group() as group:
+        for page, size in pages:
+            group.start_soon(read, page, size)
+    if failed:
+        raise failed[0]
+    return tasks
 
 
 def _is_past(tasks: list[Task], missing: list[float | None]) -> bool:
