@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from time import time
 
 import anyio
 
@@ -33,13 +32,11 @@ class Caretaker:
         ledger: Ledger,
         sender: Sender,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        clock: Callable[[], float] = time,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
         self._sender = sender
         self._sleep = sleep
-        self._clock = clock
         self._looked_for: dict[str, int] = {}
         self._running = False
 
@@ -75,13 +72,13 @@ class Caretaker:
     async def _take_up(self, row: Record) -> None:
         """Work on one row; one that another process holds is left to it for as long as it lives,
         and one that is not due yet to its time."""
-        if max(row.lease_until, row.due_at) > self._clock():
+        if max(row.lease_until, row.due_at) > self._ledger.now():
             return
         if row.status == "unknown":
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
         try:
             row = await self._sender.take_up(row, await self._clients.get(row.provider))
-            if row.due_at > self._clock():
+            if row.due_at > self._ledger.now():
                 self._looked_for.pop(row.id, None)
         except KlingError as error:
             logger.info("An open row could not be taken up: %s", error)

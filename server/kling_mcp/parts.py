@@ -15,9 +15,9 @@ from kling_mcp.errands import Errands
 from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy
 from kling_mcp.keeping import Keeper
-from kling_mcp.ledger import Ledger
+from kling_mcp.ledger import DayCaps, Ledger
 from kling_mcp.lookup import Lookup
-from kling_mcp.noticing import NoticingLedger
+from kling_mcp.noticing import Noticing
 from kling_mcp.rows import Rows
 from kling_mcp.sending import Sender
 from kling_mcp.settings import Settings
@@ -61,10 +61,12 @@ def make_parts(
     sleep: Callable[[float], Awaitable[None]],
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
-    ledger = NoticingLedger(settings.home, changes, clock)
-    sender = Sender(ledger, Spool(settings.home / "spool"), sleep, clock)
+    ledger = Ledger(settings.home, clock, seen=Noticing(changes))
+    sender = Sender(ledger, Spool(settings.home / "spool"), sleep)
     caps = Caps(
-        settings.max_units_per_task, settings.max_units_per_day, settings.confirm_above_units
+        settings.max_units_per_task,
+        DayCaps(settings.max_units_per_day),
+        settings.confirm_above_units,
     )
     lookup = Lookup(clients, ledger)
     keeper = Keeper(clients, ledger, settings.output_dir, sleep)
@@ -74,7 +76,7 @@ def make_parts(
     scheduler = Scheduler(
         ledger, clients, looker, pace, autosave, changes, background, clock, sleep
     )
-    rows = Rows(ledger, clients, sender, changes, pace, clock)
+    rows = Rows(ledger, clients, sender, changes, pace)
     frames = Frames(rows, keeper, autosave)
     pictures = PicturePolicy(roots=settings.image_roots, fix=settings.fix_images)
     return Parts(
@@ -93,7 +95,7 @@ def make_parts(
         ),
         lookup=lookup,
         keeper=keeper,
-        caretaker=Caretaker(clients, ledger, sender, sleep, clock),
+        caretaker=Caretaker(clients, ledger, sender, sleep),
         looker=looker,
         autosave=autosave,
         pace=pace,

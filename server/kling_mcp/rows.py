@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kling_mcp.changes import Changes
@@ -37,7 +36,6 @@ class Rows:
         sender: Sender,
         changes: Changes,
         pace: Pace,
-        clock: Callable[[], float],
         only: str | None = None,
     ) -> None:
         self._ledger = ledger
@@ -45,7 +43,6 @@ class Rows:
         self._sender = sender
         self._changes = changes
         self._pace = pace
-        self._clock = clock
         self._only = only
 
     def of(self, principal: Principal) -> Rows:
@@ -58,7 +55,6 @@ class Rows:
             self._sender,
             self._changes,
             self._pace,
-            self._clock,
             principal.only,
         )
 
@@ -93,7 +89,7 @@ class Rows:
 
     async def recent(self) -> TaskPage:
         """The newest rows in the state last seen."""
-        viewer = Viewer(self._clients, self._clock())
+        viewer = Viewer(self._clients, self._ledger.now())
         rows: list[Record] = []
         if self._ledger.exists:
             rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self._only)
@@ -103,7 +99,7 @@ class Rows:
 
     def view(self, record: Record) -> TaskView:
         """A row in the state last seen."""
-        return Viewer(self._clients, self._clock()).record(record)
+        return Viewer(self._clients, self._ledger.now()).record(record)
 
     def progress(self, record: Record) -> str:
         """A running task in a sentence: its state, for how long, and how long is usual."""
@@ -114,8 +110,8 @@ class Rows:
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
         somebody works on it, nor when this process merely has no key for that provider."""
-        ours = record.provider in self._clients.names and record.lease_until <= self._clock()
-        return ours and Viewer(self._clients, self._clock()).lost_for_good(record)
+        ours = record.provider in self._clients.names and record.lease_until <= self._ledger.now()
+        return ours and Viewer(self._clients, self._ledger.now()).lost_for_good(record)
 
     def poll_s(self, record: Record) -> float:
         """Seconds to wait between two looks at this task."""
@@ -123,7 +119,7 @@ class Rows:
 
     def just_seen(self, record: Record) -> bool:
         """Whether its provider told of it so shortly ago that asking again would be too soon."""
-        age_s = self._clock() - record.updated_at
+        age_s = self._ledger.now() - record.updated_at
         return record.task_id is not None and 0 <= age_s < self.poll_s(record) / 2
 
     async def withdraw(self, record: Record) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
-from time import time
 from weakref import WeakValueDictionary
 
 import anyio
@@ -18,7 +17,7 @@ import anyio
 from kling_mcp.client import KlingClient
 from kling_mcp.doubts import blind, doubtful, how_to_go_on, is_open, is_ours
 from kling_mcp.leases import Leases
-from kling_mcp.ledger import Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.spool import Body, Spool
 from kling_mcp.tasks import Task
 from kling_tools.errors import (
@@ -64,17 +63,15 @@ class Sender:
         ledger: Ledger,
         spool: Spool,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        clock: Callable[[], float] = time,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._sleep = sleep
-        self._clock = clock
         self._leases = Leases(ledger)
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
-        self, wish: Wish, client: KlingClient, make_body: MakeBody, day_cap: float | None
+        self, wish: Wish, client: KlingClient, make_body: MakeBody, caps: DayCaps
     ) -> tuple[Record, bool]:
         """The row of the wish, and whether it was sent just now.
 
@@ -85,7 +82,7 @@ class Sender:
         async with lock:
             owner = uuid.uuid4().hex
             with anyio.CancelScope(shield=True):
-                record, new = await self._ledger.reserve(wish, day_cap=day_cap, owner=owner)
+                record, new = await self._ledger.reserve(wish, caps=caps, owner=owner)
                 if new:
                     async with self._leases.held(record, owner):
                         body = make_body(record.external_task_id)
@@ -116,7 +113,7 @@ class Sender:
         Returns the row as it is now. Raises ProviderError like `send`.
         """
         owner = uuid.uuid4().hex
-        if record.due_at > self._clock():
+        if record.due_at > self._ledger.now():
             return record
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
@@ -134,7 +131,7 @@ class Sender:
         """Remove bodies that dead processes left of rows that nobody will send any more."""
         kept = await self._spool.kept()
         if kept:
-            now = self._clock()
+            now = self._ledger.now()
             needed = {
                 row.id
                 for row in await self._ledger.open_rows()
@@ -238,7 +235,7 @@ class Sender:
             )
             raise error
         patience_s = min(FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS), LONGEST_QUEUE_S)
-        due_at = self._clock() + max(error.retry_after_s or 0.0, patience_s)
+        due_at = self._ledger.now() + max(error.retry_after_s or 0.0, patience_s)
         return await self._ledger.queue(
             record.id, error.message, due_at, record.lease_owner, in_doubt=in_doubt
         )
@@ -352,13 +349,13 @@ class Sender:
 
         Raises ProviderDown when another process still holds it after some seconds.
         """
-        until = self._clock() + OTHERS_S
+        until = self._ledger.now() + OTHERS_S
         while is_open(record):
             with anyio.CancelScope(shield=True):
-                free = record.lease_until <= self._clock()
+                free = record.lease_until <= self._ledger.now()
                 if free and await self._ledger.claim(record.id, owner):
                     return await self._ledger.find(record.id) or record
-            if self._clock() >= until:
+            if self._ledger.now() >= until:
                 raise ProviderDown(
                     "Another process is sending this very request at the moment.",
                     charged="unknown",

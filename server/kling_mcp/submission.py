@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kling_mcp.body import JsonBody
@@ -13,7 +13,7 @@ from kling_mcp.clients import Clients
 from kling_mcp.errands import Errands
 from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
-from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Wish
 from kling_mcp.principal import Principal
 from kling_mcp.receipts import dry_run_receipt, receipt
 from kling_mcp.sending import Sender
@@ -42,7 +42,7 @@ class Caps:
     person is asked; None means no cap."""
 
     per_task: float | None = None
-    per_day: float | None = None
+    per_day: DayCaps = field(default_factory=DayCaps)
     confirm_above: float | None = None
 
 

@@ -50,7 +50,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
     ledger = Ledger(load_settings().home)
     if not ledger.exists:
-        print(f"No video was asked for yet ({ledger.path} does not exist).", file=sys.stderr)
+        print(f"No video was asked for yet ({ledger.place} does not exist).", file=sys.stderr)
         return 0
     try:
         while True:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kling_mcp.configuration import SANDBOX_URL
-from kling_mcp.ledger import Ledger, Record, Wish, database
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, database
 from kling_mcp.ledger.migrations import MIGRATIONS
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
@@ -69,7 +69,7 @@ def submitted(task_id: str = "t-1") -> Task:
 
 def rows_on_disk(ledger: Ledger) -> list[dict[str, Any]]:
     """What another program sees in the file now."""
-    with closing(sqlite3.connect(ledger.path)) as db:
+    with closing(sqlite3.connect(Path(ledger.place))) as db:
         db.row_factory = sqlite3.Row
         return [dict(row) for row in db.execute("SELECT * FROM tasks ORDER BY rowid")]
 
@@ -81,8 +81,8 @@ async def test_nothing_is_on_disk_before_the_first_call(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == []
     assert await ledger.find("t-1") is None
-    assert ledger.path == tmp_path / "deep" / "home" / "ledger.sqlite3"
-    assert ledger.path.is_file()
+    assert Path(ledger.place) == tmp_path / "deep" / "home" / "ledger.sqlite3"
+    assert Path(ledger.place).is_file()
     await ledger.close()
 
 
@@ -392,11 +392,11 @@ async def test_those_of_a_provider_s_tasks_that_have_a_row_are_known(ledger: Led
 
 @pytest.mark.anyio
 async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
-    await ledger.reserve(wish("a", units=3.0), day_cap=5.0)
-    await ledger.reserve(wish("b", units=2.0), day_cap=5.0)
+    await ledger.reserve(wish("a", units=3.0), caps=DayCaps(5.0))
+    await ledger.reserve(wish("b", units=2.0), caps=DayCaps(5.0))
 
     with pytest.raises(SpendCapReached) as raised:
-        await ledger.reserve(wish("c", units=0.3), day_cap=5.0)
+        await ledger.reserve(wish("c", units=0.3), caps=DayCaps(5.0))
 
     assert "cap is 5 units; 5 were spent" in raised.value.message
     assert "would cost 0.3" in raised.value.message
@@ -406,7 +406,7 @@ async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
 @pytest.mark.anyio
 async def test_a_video_of_unknown_price_is_refused_under_a_cap_only(ledger: Ledger) -> None:
     with pytest.raises(SpendCapReached, match="would cost an unknown number"):
-        await ledger.reserve(wish(units=None), day_cap=1000)
+        await ledger.reserve(wish(units=None), caps=DayCaps(1000))
 
     assert (await ledger.reserve(wish(units=None)))[1]
 
@@ -417,10 +417,10 @@ async def test_prices_that_add_up_to_the_cap_are_within_it(
     price: float, count: int, cap: float, ledger: Ledger
 ) -> None:
     for number in range(count):
-        await ledger.reserve(wish(str(number), units=price), day_cap=cap)
+        await ledger.reserve(wish(str(number), units=price), caps=DayCaps(cap))
 
     with pytest.raises(SpendCapReached):
-        await ledger.reserve(wish("more", units=price), day_cap=cap)
+        await ledger.reserve(wish("more", units=price), caps=DayCaps(cap))
 
 
 @pytest.mark.anyio
@@ -436,29 +436,31 @@ async def test_the_cap_counts_24_hours_the_true_cost_and_no_play_money(
     await ledger.reserve(wish("sandbox", units=9, provider="sandbox", base_url=SANDBOX_URL))
     await ledger.reserve(wish("played", units=9, base_url=f"{SANDBOX_URL}/cometapi"))
 
-    assert (await ledger.reserve(wish("new", units=9), day_cap=10))[1]
+    assert (await ledger.reserve(wish("new", units=9), caps=DayCaps(10)))[1]
     with pytest.raises(SpendCapReached):
-        await ledger.reserve(wish("newer", units=0.5), day_cap=10)
+        await ledger.reserve(wish("newer", units=0.5), caps=DayCaps(10))
 
 
 @pytest.mark.anyio
 async def test_the_cap_is_one_for_all_providers_and_another_for_the_sandbox(ledger: Ledger) -> None:
-    await ledger.reserve(wish("a", units=4), day_cap=10)
-    await ledger.reserve(wish("b", units=4, provider="newapi", base_url="https://b"), day_cap=10)
+    await ledger.reserve(wish("a", units=4), caps=DayCaps(10))
+    await ledger.reserve(
+        wish("b", units=4, provider="newapi", base_url="https://b"), caps=DayCaps(10)
+    )
     played = {"provider": "sandbox", "base_url": SANDBOX_URL}
 
     with pytest.raises(SpendCapReached):
-        await ledger.reserve(wish("c", units=4, provider="cometapi"), day_cap=10)
-    assert (await ledger.reserve(wish("d", units=9, **played), day_cap=10))[1]
+        await ledger.reserve(wish("c", units=4, provider="cometapi"), caps=DayCaps(10))
+    assert (await ledger.reserve(wish("d", units=9, **played), caps=DayCaps(10)))[1]
     with pytest.raises(SpendCapReached):
-        await ledger.reserve(wish("e", units=9, **played), day_cap=10)
+        await ledger.reserve(wish("e", units=9, **played), caps=DayCaps(10))
 
 
 @pytest.mark.anyio
 async def test_what_was_sent_before_is_found_again_whatever_the_cap(ledger: Ledger) -> None:
     first, _ = await ledger.reserve(wish(units=9))
 
-    assert await ledger.reserve(wish(units=9), day_cap=0) == (first, False)
+    assert await ledger.reserve(wish(units=9), caps=DayCaps(0)) == (first, False)
 
 
 @pytest.mark.anyio
@@ -494,7 +496,7 @@ async def test_rows_outlive_the_process(ledger: Ledger, clock: Clock) -> None:
     first, _ = await ledger.reserve(wish())
     await ledger.close()
 
-    again = Ledger(ledger.path.parent, clock)
+    again = Ledger(Path(ledger.place).parent, clock)
 
     assert await again.find(first.id) == first
     await again.close()
@@ -511,7 +513,7 @@ async def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
 
 @pytest.mark.anyio
 async def test_of_two_ledgers_on_one_file_one_reserves(ledger: Ledger, clock: Clock) -> None:
-    other = Ledger(ledger.path.parent, clock)
+    other = Ledger(Path(ledger.place).parent, clock)
 
     first, new = await ledger.reserve(wish())
 
@@ -546,7 +548,7 @@ def test_threads_with_a_ledger_each_open_a_new_file_and_reserve_once(tmp_path: P
     async def reserve() -> None:
         own = Ledger(tmp_path)
         together.wait()
-        answers.append(await own.reserve(wish(), day_cap=2))
+        answers.append(await own.reserve(wish(), caps=DayCaps(2)))
         await own.close()
 
     threads = [threading.Thread(target=anyio.run, args=(reserve,)) for _ in range(6)]
@@ -565,7 +567,7 @@ def test_a_second_process_waits_while_a_row_is_being_reserved(tmp_path: Path) ->
 
     async def reserve(name: str, clock: Callable[[], float]) -> None:
         own = Ledger(tmp_path, clock)
-        answers.append((name, (await own.reserve(wish(), day_cap=2))[1]))
+        answers.append((name, (await own.reserve(wish(), caps=DayCaps(2)))[1]))
         await own.close()
 
     second_is_in = threading.Event()
@@ -591,7 +593,7 @@ def test_a_second_process_waits_while_a_row_is_being_reserved(tmp_path: Path) ->
 PROCESS = """
 import anyio, json, sys
 from pathlib import Path
-from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Wish
 
 async def main():
     ledger = Ledger(Path(sys.argv[1]))
@@ -602,7 +604,7 @@ async def main():
         wish = Wish(provider="kling", base_url="https://kling.example",
             product="image2video", digest=str(number), take=1,
             model_name="m", prompt="", request={}, estimate_units=1)
-        record, new = await ledger.reserve(wish, day_cap=5)
+        record, new = await ledger.reserve(wish, caps=DayCaps(5))
         seen.append((record.id, new))
     print(json.dumps(seen), flush=True)
 
@@ -641,7 +643,7 @@ async def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None
         with pytest.raises(NotConfigured) as raised:
             await call
 
-        assert str(ledger.path) in raised.value.message
+        assert str(Path(ledger.place)) in raised.value.message
         assert "KLING_MCP_HOME" in raised.value.advice
         assert raised.value.charged == "no"
     assert (tmp_path / "home").read_text() == "in the way"
@@ -650,12 +652,12 @@ async def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None
 @pytest.mark.anyio
 async def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.path.write_bytes(b"notes of somebody\n" * 100)
+    Path(ledger.place).write_bytes(b"notes of somebody\n" * 100)
 
     with pytest.raises(NotConfigured, match="not a database"):
         await ledger.reserve(wish())
 
-    assert ledger.path.read_bytes() == b"notes of somebody\n" * 100
+    assert Path(ledger.place).read_bytes() == b"notes of somebody\n" * 100
 
 
 @pytest.mark.anyio
@@ -676,7 +678,7 @@ async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
 ) -> None:
     monkeypatch.setattr(database, "BUSY_S", 0.01)
     await ledger.find("t")
-    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as holder:
+    with closing(sqlite3.connect(Path(ledger.place), isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(NotConfigured, match="locked"):
             await ledger.reserve(wish())
@@ -691,7 +693,7 @@ async def test_a_new_file_that_another_process_is_opening_is_waited_for(
 ) -> None:
     monkeypatch.setattr(database, "BUSY_S", 0.01)
     ledger = Ledger(tmp_path)
-    holder = sqlite3.connect(ledger.path, isolation_level=None, check_same_thread=False)
+    holder = sqlite3.connect(Path(ledger.place), isolation_level=None, check_same_thread=False)
     with closing(holder):
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(NotConfigured, match="locked"):
@@ -731,7 +733,7 @@ async def test_migrations_are_recorded_and_applied_once(ledger: Ledger) -> None:
     await ledger.close()
     await ledger.reserve(wish())
 
-    with closing(sqlite3.connect(ledger.path)) as db:
+    with closing(sqlite3.connect(Path(ledger.place))) as db:
         names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY rowid")]
         (mode,) = db.execute("PRAGMA journal_mode").fetchone()
     assert names == [name for name, _ in MIGRATIONS]

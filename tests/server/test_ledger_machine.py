@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kling_mcp.ledger import Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import SpendCapReached
 from kling_tools.results import ENDED, TaskStatus
@@ -104,7 +104,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def reserve(self, process: int, digest: str, take: int) -> None:
         attempts = [r for r in self.book.values() if (r.digest, r.take) == (digest, take)]
         call = self.ledgers[process].reserve(
-            wish_of(digest, take), day_cap=DAY_CAP, owner=f"p{process}"
+            wish_of(digest, take), caps=DayCaps(DAY_CAP), owner=f"p{process}"
         )
         if attempts and attempts[-1].status != "failed":
             assert self.run(call) == (attempts[-1], False)

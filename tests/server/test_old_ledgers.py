@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Wish
 from kling_mcp.ledger.migrations import MIGRATIONS
 from kling_mcp.tasks import Task, Video
 
@@ -151,7 +151,7 @@ async def test_work_goes_on_where_the_first_version_left_it(ledger: Ledger) -> N
         request={},
         estimate_units=1.5,
     )
-    retry, new = await ledger.reserve(again, day_cap=20, owner="heir")
+    retry, new = await ledger.reserve(again, caps=DayCaps(20), owner="heir")
 
     assert (found.status, found.ended_at) == ("succeed", NOON + 3600)
     assert (new, retry.attempt) == (True, 2)

@@ -12,7 +12,7 @@ from serving import no_sleep
 
 from kling_mcp.body import JsonBody
 from kling_mcp.client import KlingClient
-from kling_mcp.ledger import Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.providers import PROVIDERS, ProviderRow
 from kling_mcp.sending import Sender
 from kling_mcp.spool import Body, Spool
@@ -115,7 +115,7 @@ class Desk:
         )
         client: Any = provider
         return await self.sender.send(
-            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), None
+            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), DayCaps()
         )
 
     async def refused(self, provider: Provider, **more: Any) -> ProviderError:

@@ -18,7 +18,7 @@ from mcp import Client
 from mcp_types import TextContent
 from serving import picture
 
-from kling_mcp.ledger import database, store
+from kling_mcp.ledger import database, sqlite
 from kling_mcp.sandbox import SandboxStore
 from kling_mcp.server import build_server
 from kling_mcp.settings import load_settings
@@ -103,7 +103,7 @@ def without_room(connect: Callable[[Path], sqlite3.Connection], path: Path) -> s
 async def test_on_a_full_disk_nothing_is_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.submit("what was made when there was room")
     full = functools.partial(without_room, database.open_database)
-    monkeypatch.setattr(store, "open_database", full)
+    monkeypatch.setattr(sqlite, "open_database", full)
     for number in range(99):
         facts, _ = await desk.submit(f"what fills the last pages, {number}")
         if "error" in facts:

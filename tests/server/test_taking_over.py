@@ -14,7 +14,7 @@ import pytest
 
 from kling_mcp.body import JsonBody
 from kling_mcp.caretaking import Caretaker
-from kling_mcp.ledger import Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.providers import PROVIDERS, ProviderRow
 from kling_mcp.sending import Sender
 from kling_mcp.spool import Body, Spool
@@ -105,13 +105,13 @@ class Server:
     def __init__(self, folder: Path, clock: Clock, **more: Any) -> None:
         self.ledger = Ledger(folder, clock, **more)
         self.spool = Spool(folder / "spool")
-        self.sender = Sender(self.ledger, self.spool, clock.sleep, clock)
+        self.sender = Sender(self.ledger, self.spool, clock.sleep)
 
     async def send(self, kling: Kling, **changes: Any) -> Record:
         client: Any = kling
         wish = replace(WISH, provider=kling.row.name, **changes)
         record, _ = await self.sender.send(
-            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), None
+            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), DayCaps()
         )
         return record
 
@@ -427,7 +427,7 @@ async def test_a_request_may_wait_in_the_queue_for_days(
     kling = Kling()
     kling.refusal = full()
     await server.send(kling)
-    with closing(sqlite3.connect(server.ledger.path)) as db, db:
+    with closing(sqlite3.connect(Path(server.ledger.place))) as db, db:
         db.execute("UPDATE tasks SET tries = 9000, due_at = 0")
 
     waiting = await server.take_up(await server.row(), kling)
@@ -453,7 +453,7 @@ class OneProvider:
 
 def caretaker_of(server: Server, kling: Kling, clock: Clock) -> Caretaker:
     clients: Any = OneProvider(kling)
-    return Caretaker(clients, server.ledger, server.sender, clock.sleep, clock)
+    return Caretaker(clients, server.ledger, server.sender, clock.sleep)
 
 
 async def test_a_server_that_starts_at_once_waits_for_the_lease_of_the_dead_one(
@@ -502,7 +502,7 @@ async def test_bodies_that_dead_servers_left_are_removed_and_needed_ones_kept(
     kling.refusal = full()
     waiting = await server.send(kling)
     sent = await server.ledger.reserve(replace(WISH, take=2), owner="dead")
-    folder = server.ledger.path.parent / "spool"
+    folder = Path(server.ledger.place).parent / "spool"
     (folder / f"{sent[0].id}.json").write_text("{}")
     (folder / "0123.part").write_text("{")
     clock.now += 60

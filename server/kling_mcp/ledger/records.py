@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kling_mcp.ledger.engine import Database
 from kling_mcp.tasks import Video
 from kling_tools.capabilities import Product
 from kling_tools.results import TaskStatus
 
-__all__ = ["WITHDRAWN", "Record", "Wish", "first_record", "records"]
+__all__ = [
+    "OPEN",
+    "WITHDRAWN",
+    "DayCaps",
+    "Record",
+    "Wish",
+    "first_record",
+    "record_of",
+    "records",
+]
+
+OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
+"""Rows that still need something of us: to be sent, or to be looked for."""
 
 WITHDRAWN = "withdrawn before it was sent"
 """The message of a row that its owner took back while it was queued."""
@@ -34,6 +46,20 @@ class Wish:
     estimate_units: float | None
     external_task_id: str = ""
     principal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DayCaps:
+    """The most units of 24 hours: of everybody's videos, and of one principal's; None means no
+    cap."""
+
+    team: float | None = None
+    principal: float | None = None
+
+    @property
+    def least(self) -> float | None:
+        """The stricter one."""
+        return min((cap for cap in (self.team, self.principal) if cap is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +117,26 @@ class Record:
 COLUMNS = ", ".join(f.name for f in fields(Record))
 
 
-def records(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> list[Record]:
-    rows = db.execute(f"SELECT {COLUMNS} FROM tasks {rest}", values)  # noqa: S608
-    return [_record_of(row) for row in rows]
+def records(db: Database, rest: str, values: Sequence[Any]) -> list[Record]:
+    """The rows that the rest of a SELECT finds."""
+    rows = db.execute(f"SELECT {COLUMNS} FROM tasks {rest}", values).fetchall()  # noqa: S608
+    return [_from_columns(row) for row in rows]
 
 
-def first_record(db: sqlite3.Connection, rest: str, values: Sequence[Any]) -> Record | None:
+def first_record(db: Database, rest: str, values: Sequence[Any]) -> Record | None:
+    """The first of these rows."""
     found = records(db, rest, values)
     return found[0] if found else None
 
 
-def _record_of(row: sqlite3.Row) -> Record:
+def record_of(db: Database, record_id: str) -> Record:
+    """The row with this id of its own, which there is: rows are never deleted."""
+    record = first_record(db, "WHERE id = ?", (record_id,))
+    assert record is not None
+    return record
+
+
+def _from_columns(row: Mapping[str, Any]) -> Record:
     columns = dict(row)
     columns["request"] = json.loads(columns["request"])
     columns["videos"] = tuple(Video(**video) for video in json.loads(columns["videos"]))

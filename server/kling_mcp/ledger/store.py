@@ -2,101 +2,108 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-import sqlite3
 import time
-import uuid
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import anyio
-from anyio import to_thread
-
-from kling_mcp.ledger.database import open_database, relaxed, transaction
-from kling_mcp.ledger.differences import differences
-from kling_mcp.ledger.records import WITHDRAWN, Record, Wish, first_record, records
-from kling_mcp.ledger.trouble import unusable
+from kling_mcp.ledger.engine import Database, Engine
+from kling_mcp.ledger.records import OPEN, WITHDRAWN, DayCaps, Record, Wish, first_record, records
+from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
+from kling_mcp.ledger.sqlite import SqliteEngine
+from kling_mcp.ledger.writing import change, not_made, write_task
 from kling_mcp.tasks import Task
-from kling_tools.errors import KlingError, SpendCapReached
-from kling_tools.results import ENDED
 
 __all__ = ["LEASE_S", "Ledger"]
 
-DAY_S = 86_400
+FILE_NAME = "ledger.sqlite3"
+
 LEASE_S = 15.0
 """Seconds after which a process that does not renew its lease is taken for dead."""
-ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may be off."""
 
-SANDBOXED = "http://sandbox.kling.invalid%"
-"""Base URLs whose units are play money: they do not count against a cap of real ones."""
+IN_ONE_READ = 500
+"""Ids that one statement asks for; SQLite takes 32,766 values at most."""
 
-KEPT_S = 30 * 86_400
-"""Seconds that Kling keeps a result (its API pages, on task queries)."""
+NO_CAPS = DayCaps()
 
-OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
-"""Rows that still need something of us: to be sent, or to be looked for."""
-
-ResultT = TypeVar("ResultT")
-Around = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]
+Seen = Callable[[Record, bool], None]
 
 
 class Ledger:
-    """The store of one user. Methods run off the event loop, one at a time.
+    """The store of one user, or of a team. Methods run off the event loop, and raise NotConfigured
+    when the database cannot be used, saying what stands in the way.
 
-    Nothing is opened or created before the first call. `lease_s` is the seconds after which a
-    lease that was not renewed is over. Every method raises NotConfigured when the file cannot be
-    used, saying what stands in the way.
+    `place` is a folder, for one SQLite file, or an engine. Nothing is opened or created before the
+    first call. `lease_s` is the seconds after which a lease that was not renewed is over. `seen` is
+    told of every row that passes, and whether it was just written.
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], float] = time.time, *, lease_s: float = LEASE_S
+        self,
+        place: Path | Engine,
+        clock: Callable[[], float] = time.time,
+        *,
+        lease_s: float = LEASE_S,
+        seen: Seen = lambda record, written: None,
     ) -> None:
-        self.path = folder / "ledger.sqlite3"
+        self._engine = SqliteEngine(place / FILE_NAME) if isinstance(place, Path) else place
         self.lease_s = lease_s
-        self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._lock = anyio.Lock()
+        self._own_clock = clock
+        self._seen = seen
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that all who share this ledger go by."""
+        return self._own_clock() + self._engine.ahead_s
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return self._engine.place
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file yet; one that may not be looked at counts, as a call will say."""
-        try:
-            return self.path.exists()
-        except OSError:
-            return True
+        """Whether there may be rows in it."""
+        return self._engine.exists
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers on several machines may use it at once."""
+        return self._engine.is_shared
 
     async def reserve(
-        self, wish: Wish, *, day_cap: float | None = None, owner: str = ""
+        self, wish: Wish, *, caps: DayCaps = NO_CAPS, owner: str = ""
     ) -> tuple[Record, bool]:
         """The row of a wish, and whether it is new (`unknown` until its answer is known).
 
         The same request with the same take has one row until it fails; then a new attempt. A new
         row is leased to `owner`, who is about to send it.
-        Raises SpendCapReached when the units of the last 24 hours would pass `day_cap`.
+        Raises SpendCapReached when the units of the last 24 hours would pass a cap.
         """
-        return await self._run(lambda db: self._reserve(db, wish, day_cap, owner))
+        record, new = await self._engine.alone(
+            lambda db: reserve(db, wish, caps, owner, self.now, self.lease_s)
+        )
+        self._seen(record, new)
+        return record, new
 
     async def peek(self, wish: Wish) -> Record | None:
         """The row that `reserve` would find; nothing is written."""
-        return await self._read(lambda db: _latest(db, wish))
+        return await self._engine.read(lambda db: latest(db, wish))
 
-    async def check_day(self, wish: Wish, day_cap: float | None) -> None:
-        """Raises SpendCapReached when the wish would pass the day's cap; nothing is written."""
-        if day_cap is None:
+    async def check_day(self, wish: Wish, caps: DayCaps) -> None:
+        """Raises SpendCapReached when the wish would pass a cap; nothing is written."""
+        if caps.least is None:
             return
         if self.exists:
-            await self._read(lambda db: self._check_day(db, wish, day_cap))
-        elif wish.estimate_units is None or wish.estimate_units > day_cap + ROUNDING:
-            raise _over_the_day(wish, day_cap, 0.0)
+            now = self.now()
+            await self._engine.read(lambda db: check_day(db, wish, caps, now))
+        elif wish.estimate_units is None or wish.estimate_units > caps.least:
+            raise over_the_day(wish, caps.least, 0.0, caps.least != caps.team)
 
     async def claim(self, record_id: str, owner: str) -> bool:
         """Take or renew the lease of an open row; False while somebody else holds it."""
-        now = self._clock()
-        changed = await self._run(
+        now = self.now()
+        changed = await self._engine.write(
             lambda db: (
                 db.execute(
                     "UPDATE tasks SET lease_owner = ?, lease_until = ? "  # noqa: S608
@@ -109,7 +116,7 @@ class Ledger:
 
     async def release(self, record_id: str, owner: str) -> None:
         """Give a lease back."""
-        await self._run(
+        await self._engine.write(
             lambda db: db.execute(
                 "UPDATE tasks SET lease_owner = '', lease_until = 0 "
                 "WHERE id = ? AND lease_owner = ?",
@@ -132,28 +139,28 @@ class Ledger:
         Like `refused`, it changes nothing when another process knows better.
         """
         status = "unknown" if in_doubt else "queued"
-        return await self._run(
-            lambda db: _not_made(
+        return await self._written(
+            lambda db: not_made(
                 db,
                 record_id,
                 "lease_owner = '', lease_until = 0, status = ?, message = ?, due_at = ?, "
                 "tries = tries + 1, updated_at = ?",
-                (status, message, due_at, self._clock()),
+                (status, message, due_at, self.now()),
                 owner,
             )
         )
 
     async def reopen(self, record_id: str, owner: str | None = None) -> Record:
         """A queued row is about to be sent: from now on its answer may be lost."""
-        return await self._run(
-            lambda db: _not_made(
-                db, record_id, "status = 'unknown', updated_at = ?", (self._clock(),), owner
+        return await self._written(
+            lambda db: not_made(
+                db, record_id, "status = 'unknown', updated_at = ?", (self.now(),), owner
             )
         )
 
     async def open_rows(self) -> list[Record]:
         """Rows that still need something of us: queued, or sent without an answer; oldest first."""
-        return await self._read(
+        return await self._engine.read(
             lambda db: records(
                 db,
                 f"WHERE {OPEN} ORDER BY created_at",
@@ -169,8 +176,8 @@ class Ledger:
         `again` says that the provider can be asked for all of it by our own id: it may then be
         lost with the machine's power, which spares a wait for the disk.
         """
-        around = relaxed if again else transaction
-        return await self._run(lambda db: self._record(db, record_id, task), around)
+        now = self.now()
+        return await self._written(lambda db: write_task(db, record_id, task, now), relaxed=again)
 
     async def refused(self, record_id: str, message: str, owner: str | None = None) -> None:
         """Mark a row as failed: the provider did not create the task.
@@ -179,13 +186,13 @@ class Ledger:
         process has sent the same request with success. So does one whose lease is not `owner`'s
         any more: another process, which took this one for dead, may be sending it.
         """
-        await self._run(
-            lambda db: _not_made(
+        await self._written(
+            lambda db: not_made(
                 db,
                 record_id,
                 "lease_owner = '', lease_until = 0, status = 'failed', message = ?, units = 0, "
                 "updated_at = ?",
-                (message, self._clock()),
+                (message, self.now()),
                 owner,
             )
         )
@@ -193,8 +200,8 @@ class Ledger:
     async def withdraw(self, record_id: str) -> bool:
         """Take a queued row back: it becomes `failed` and is never sent. False, and nothing is
         changed, when it is not queued or when somebody holds its lease, who may be sending it."""
-        now = self._clock()
-        changed = await self._run(
+        now = self.now()
+        changed = await self._engine.write(
             lambda db: (
                 db.execute(
                     "UPDATE tasks SET lease_owner = '', lease_until = 0, status = 'failed', "
@@ -212,12 +219,12 @@ class Ledger:
         """Write down where a video lies, what it is, and what is odd about it."""
         columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
         values = (str(path), size_bytes, sha256, note)
-        return await self._run(lambda db: _changed(db, record_id, columns, values))
+        return await self._written(lambda db: change(db, record_id, columns, values))
 
     async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
         """The row with this task_id, external_task_id or id; the newest if there are several.
         Where a principal is named, of those alone that are theirs."""
-        return await self._read(
+        record = await self._engine.read(
             lambda db: first_record(
                 db,
                 "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "
@@ -226,11 +233,14 @@ class Ledger:
                 (any_id, any_id, any_id, principal),
             )
         )
+        if record is not None:
+            self._seen(record, False)
+        return record
 
     async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, str]:
         """Those of the provider's task ids that have a row, with the row's id."""
         marks = ", ".join("?" * len(task_ids))
-        found = await self._read(
+        found = await self._engine.read(
             lambda db: db.execute(
                 f"SELECT task_id, id FROM tasks WHERE provider = ? AND task_id IN ({marks})",  # noqa: S608
                 (provider, *task_ids),
@@ -256,8 +266,8 @@ class Ledger:
             "principal": principal,
         }
         given = {name: value for name, value in wanted.items() if value}
-        where = " AND ".join(f"{name} = ?" for name in given) or "1"
-        return await self._read(
+        where = " AND ".join(f"{name} = ?" for name in given) or "TRUE"
+        return await self._engine.read(
             lambda db: records(
                 db,
                 f"WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",
@@ -265,186 +275,90 @@ class Ledger:
             )
         )
 
-    async def close(self) -> None:
-        """Close the file, if it was opened."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await to_thread.run_sync(connection.close)
-
-    async def _run(
-        self, work: Callable[[sqlite3.Connection], ResultT], around: Around = transaction
-    ) -> ResultT:
-        async with self._lock:
-            return await to_thread.run_sync(self._in_thread, work, around)
-
-    async def _read(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
-        """One statement that only reads: it needs no transaction and waits for no writer."""
-        async with self._lock:
-            return await to_thread.run_sync(self._in_thread, work, nullcontext)
-
-    def _in_thread(
-        self,
-        work: Callable[[sqlite3.Connection], ResultT],
-        around: Around,
-    ) -> ResultT:
-        try:
-            if self._connection is None:
-                self._connection = open_database(self.path)
-            with around(self._connection) as db:
-                return work(db)
-        except (sqlite3.Error, OSError) as error:
-            raise unusable(self.path, error) from error
-
-    def _reserve(
-        self, db: sqlite3.Connection, wish: Wish, day_cap: float | None, owner: str
-    ) -> tuple[Record, bool]:
-        before = _latest(db, wish)
-        if before and before.status != "failed":
-            return before, False
-        self._check_external_id(db, wish)
-        self._check_day(db, wish, day_cap)
-        now, record_id = self._clock(), uuid.uuid4().hex
-        db.execute(
-            "INSERT INTO tasks (id, provider, base_url, product, digest, take, attempt, "
-            "external_task_id, status, model_name, prompt, request, estimate_units, created_at, "
-            "updated_at, lease_owner, lease_until, principal, callback_key) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'unknown', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record_id,
-                wish.provider,
-                wish.base_url,
-                wish.product,
-                wish.digest,
-                wish.take,
-                before.attempt + 1 if before else 1,
-                wish.external_task_id or f"kmcp-{record_id}",
-                wish.model_name,
-                wish.prompt,
-                json.dumps(wish.request, ensure_ascii=False),
-                wish.estimate_units,
-                now,
-                now,
-                owner,
-                now + self.lease_s if owner else 0,
-                wish.principal,
-                secrets.token_urlsafe(24),
-            ),
-        )
-        return _row(db, record_id), True
-
-    def _check_external_id(self, db: sqlite3.Connection, wish: Wish) -> None:
-        used = wish.external_task_id and first_record(
-            db,
-            "WHERE provider = ? AND base_url = ? AND external_task_id = ? "
-            "AND (status <> 'failed' OR task_id IS NOT NULL)",
-            (wish.provider, wish.base_url, wish.external_task_id),
-        )
-        if used:
-            same = (used.digest, used.take) == (wish.digest, wish.take)
-            owner = "an earlier attempt" if same else "another request"
-            apart = "" if same else f" What differs: {differences(used, wish)}."
-            raise KlingError(
-                f"The external_task_id {wish.external_task_id} belongs to {owner} "
-                f"({used.model_name}, take {used.take}, {used.status}).{apart}",
-                advice="Ask for that task with kling_get_task, or leave external_task_id out.",
+    async def several(
+        self, any_ids: Collection[str], *, changed: bool = False
+    ) -> dict[str, Record]:
+        """The rows that `find` would find for each of these ids, in few reads; `changed` when it is
+        known that somebody wrote them just now."""
+        wanted = list(dict.fromkeys(any_ids))
+        rows: list[Record] = []
+        for place in range(0, len(wanted), IN_ONE_READ):
+            some = wanted[place : place + IN_ONE_READ]
+            marks = ", ".join("?" * len(some))
+            rest = (
+                f"WHERE task_id IN ({marks}) OR external_task_id IN ({marks}) OR id IN ({marks}) "
+                "ORDER BY created_at, rowid"
             )
+            rows += await self._engine.read(partial(records, rest=rest, values=some * 3))
+        rows.sort(key=lambda row: row.created_at)
+        for row in rows:
+            self._seen(row, changed)
+        by_id = {
+            any_id: row for row in rows for any_id in (row.external_task_id, row.task_id, row.id)
+        }
+        return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
 
-    def _check_day(self, db: sqlite3.Connection, wish: Wish, day_cap: float | None) -> None:
-        if day_cap is None:
-            return
-        (spent,) = db.execute(
-            "SELECT coalesce(sum(coalesce(units, estimate_units, 0)), 0) FROM tasks "
-            "WHERE (base_url LIKE ?) = (? LIKE ?) AND created_at > ?",
-            (SANDBOXED, wish.base_url, SANDBOXED, self._clock() - DAY_S),
-        ).fetchone()
-        if wish.estimate_units is None or spent + wish.estimate_units > day_cap + ROUNDING:
-            raise _over_the_day(wish, day_cap, spent)
-
-    def _record(self, db: sqlite3.Connection, record_id: str, task: Task) -> Record:
-        now = self._clock()
-        videos = [
-            {
-                "url": video.url,
-                "duration_s": video.duration_s,
-                "watermark_url": video.watermark_url,
-                "id": video.id,
-            }
-            for video in task.videos
-        ]
-        db.execute(
-            "UPDATE tasks SET lease_owner = '', lease_until = 0, "
-            "task_id = coalesce(task_id, ?), status = ?, message = ?, "
-            "units = coalesce(?, CASE WHEN task_id IS NULL THEN NULL ELSE units END), "
-            "videos = ?, updated_at = ?, "
-            "ended_at = coalesce(ended_at, CASE WHEN ? THEN ? END), "
-            "expires_at = coalesce(expires_at, CASE WHEN ? THEN ? END) "
-            "WHERE id = ? AND (? OR task_id IS NULL OR ended_at IS NULL)",
-            (
-                task.task_id,
-                task.status,
-                task.message,
-                task.units,
-                json.dumps(videos),
-                now,
-                task.status in ENDED,
-                now,
-                task.status == "succeed",
-                min(task.updated_at or now, now) + KEPT_S,
-                record_id,
-                task.status in ENDED,
-            ),
+    async def by_callback_key(self, key: str) -> Record | None:
+        """The row whose callbacks come to this address."""
+        if not key:
+            return None
+        return await self._engine.read(
+            lambda db: first_record(db, "WHERE callback_key = ?", (key,))
         )
-        record = _row(db, record_id)
-        if record.status in ENDED:
-            db.execute(
-                f"UPDATE tasks SET due_at = 0 WHERE {OPEN} AND provider = ?",  # noqa: S608
-                (record.provider,),
+
+    async def watch(self, record_ids: Collection[str], owner: str, lasts_s: float) -> set[str]:
+        """Take or renew, for so many seconds, the right to ask the providers for these rows; those
+        of them that nobody else has now."""
+        ids, now = list(record_ids), self.now()
+        marks = ", ".join("?" * len(ids))
+        mine = await self._engine.write(
+            lambda db: db.execute(
+                "UPDATE tasks SET watch_owner = ?, watch_until = ? "  # noqa: S608
+                f"WHERE id IN ({marks}) AND (watch_owner IN ('', ?) OR watch_until <= ?) "
+                "RETURNING id",
+                (owner, now + lasts_s, *ids, owner, now),
+            ).fetchall(),
+            relaxed=True,
+        )
+        return {row["id"] for row in mine}
+
+    async def unwatch(self, record_ids: Collection[str], owner: str) -> None:
+        """Give that right back."""
+        ids = list(record_ids)
+        marks = ", ".join("?" * len(ids))
+        await self._engine.write(
+            lambda db: db.execute(
+                "UPDATE tasks SET watch_owner = '', watch_until = 0 "  # noqa: S608
+                f"WHERE id IN ({marks}) AND watch_owner = ?",
+                (*ids, owner),
+            ),
+            relaxed=True,
+        )
+
+    async def counts(self) -> list[Mapping[str, Any]]:
+        """For each provider and status: `provider`, `status`, how many `tasks`, and the `units`
+        that they cost or are estimated to cost."""
+        return list(
+            await self._engine.read(
+                lambda db: db.execute(
+                    "SELECT provider, status, count(*) AS tasks, "
+                    "coalesce(sum(coalesce(units, estimate_units, 0)), 0) AS units "
+                    "FROM tasks GROUP BY provider, status ORDER BY provider, status"
+                ).fetchall()
             )
+        )
+
+    async def _written(
+        self, work: Callable[[Database], Record], *, relaxed: bool = False
+    ) -> Record:
+        record = await self._engine.write(work, relaxed=relaxed)
+        self._seen(record, True)
         return record
 
+    def told(self) -> AsyncIterator[list[str]]:
+        """Ids of rows that anybody changed, see `Engine.told`."""
+        return self._engine.told()
 
-def _over_the_day(wish: Wish, day_cap: float, spent: float) -> SpendCapReached:
-    price = "an unknown number" if wish.estimate_units is None else f"{wish.estimate_units:g}"
-    return SpendCapReached(
-        f"The day's cap is {day_cap:g} units; {spent:g} were spent in the last 24 hours and this "
-        f"video would cost {price}.",
-        advice="Wait, make a cheaper video, or have KLING_MCP_MAX_UNITS_PER_DAY raised.",
-    )
-
-
-def _latest(db: sqlite3.Connection, wish: Wish) -> Record | None:
-    return first_record(
-        db,
-        "WHERE provider = ? AND base_url = ? AND digest = ? AND take = ? "
-        "ORDER BY attempt DESC LIMIT 1",
-        (wish.provider, wish.base_url, wish.digest, wish.take),
-    )
-
-
-def _changed(
-    db: sqlite3.Connection, record_id: str, changes: str, values: Sequence[object]
-) -> Record:
-    db.execute(f"UPDATE tasks SET {changes} WHERE id = ?", (*values, record_id))  # noqa: S608
-    return _row(db, record_id)
-
-
-def _not_made(
-    db: sqlite3.Connection,
-    record_id: str,
-    changes: str,
-    values: Sequence[object],
-    owner: str | None,
-) -> Record:
-    """The row, changed if it is open and, where an owner is named, if the lease is theirs."""
-    db.execute(
-        f"UPDATE tasks SET {changes} WHERE id = ? AND {OPEN} "  # noqa: S608
-        "AND lease_owner = coalesce(?, lease_owner)",
-        (*values, record_id, owner),
-    )
-    return _row(db, record_id)
-
-
-def _row(db: sqlite3.Connection, record_id: str) -> Record:
-    record = first_record(db, "WHERE id = ?", (record_id,))
-    assert record is not None
-    return record
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._engine.close()

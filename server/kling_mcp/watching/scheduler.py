@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from kling_mcp.changes import Changes
     from kling_mcp.clients import Clients
-    from kling_mcp.ledger import Record
-    from kling_mcp.noticing import NoticingLedger
+    from kling_mcp.ledger import Ledger, Record
     from kling_mcp.watching.autosave import AutoSave
     from kling_mcp.watching.looking import Looker
     from kling_mcp.watching.pace import Pace
@@ -66,7 +65,7 @@ class Scheduler:
 
     def __init__(
         self,
-        ledger: NoticingLedger,
+        ledger: Ledger,
         clients: Clients,
         looker: Looker,
         pace: Pace,

@@ -13,7 +13,7 @@ from kling_mcp.watching.watched import Line, Watched
 from kling_tools.errors import AuthFailed, KlingError, NotConfigured, PaymentRequired, ProviderError
 
 if TYPE_CHECKING:
-    from kling_mcp.noticing import NoticingLedger
+    from kling_mcp.ledger import Ledger
     from kling_mcp.watching.looking import Looker
     from kling_mcp.watching.pace import Pace
 
@@ -34,7 +34,7 @@ class Sweep:
     def __init__(
         self,
         looker: Looker,
-        ledger: NoticingLedger,
+        ledger: Ledger,
         pace: Pace,
         told: Callable[[Watched], None],
         now: Callable[[], float],

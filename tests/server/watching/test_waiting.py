@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -16,8 +16,8 @@ from benchmarks.waiting import cancelled, handed_over, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
 
+from kling_mcp.changes import Changes
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.noticing import NoticingLedger
 from kling_mcp.tasks import Task
 
 POLL_S = 5.0
@@ -128,20 +128,19 @@ def test_news_that_come_while_the_ledger_is_read_do_not_end_the_looking(
 ) -> None:
     """Another call of this process may look at the row just then."""
     played = PlayedProvider(lists=False, usual_s=TASK_S)
-    read = NoticingLedger.several
+    read = Ledger.several
     every_other_time = itertools.cycle([True, False])
 
-    async def read_while_it_changes(
-        ledger: NoticingLedger, any_ids: Collection[str]
-    ) -> dict[str, Record]:
+    async def read_while_it_changes(ledger: Ledger, any_ids: Collection[str]) -> dict[str, Record]:
         rows = await read(ledger, any_ids)
+        changes: Changes = cast(Any, ledger)._seen._changes
         for row in rows.values() if next(every_other_time) else ():
-            ledger._changes.publish(row.handle)
+            changes.publish(row.handle)
         for _ in range(10):
             await checkpoint()
         return rows
 
-    monkeypatch.setattr(NoticingLedger, "several", read_while_it_changes)
+    monkeypatch.setattr(Ledger, "several", read_while_it_changes)
 
     async def play() -> None:
         async with handed_over(played, 1, tmp_path) as (client, ids):

@@ -1,0 +1,87 @@
+"""What the ledger needs of a database: SQLite on one machine, PostgreSQL for several."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Cursor", "Database", "Engine", "ResultT"]
+
+ResultT = TypeVar("ResultT")
+
+
+class Cursor(Protocol):
+    """What a statement gives. Rows are read by the names of their columns."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the statement changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def fetchall(self) -> Sequence[Mapping[str, Any]]:
+        """All rows that are left."""
+        ...
+
+
+class Database(Protocol):
+    """A connection, within a transaction or outside of one."""
+
+    def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Cursor:
+        """Run one statement; `?` stands for each value."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs work off the event loop. Every method raises NotConfigured when the database cannot be
+    used, saying what stands in the way; nothing is opened before the first one is called."""
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people; never a password."""
+        ...
+
+    @property
+    def exists(self) -> bool:
+        """Whether there may be rows; False only if it is known that nothing was ever written."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether servers on several machines may use it at once."""
+        ...
+
+    @property
+    def ahead_s(self) -> float:
+        """Seconds by which the database's clock is ahead of this machine's: leases of several
+        machines are judged by one clock."""
+        ...
+
+    async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """Work that only reads: it waits for no writer."""
+        ...
+
+    async def write(
+        self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
+    ) -> ResultT:
+        """Work in a transaction, which is on the disk when this returns. One that is `relaxed`
+        survives a killed process, and may be lost with a machine's power. Work that may be done
+        `again` is, once, when the connection was lost on the way."""
+        ...
+
+    async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """Like `write`, while no other work of this kind runs anywhere: for what depends on
+        several rows at once. It is never done again."""
+        ...
+
+    def told(self) -> AsyncIterator[list[str]]:
+        """Ids of rows that anybody changed, as they change; ends at once where nobody says so.
+        An empty list means that something may have been missed."""
+        ...
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        ...

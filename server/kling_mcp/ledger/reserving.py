@@ -1,0 +1,131 @@
+"""A row for a wish: found, or made within the caps, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import uuid
+from collections.abc import Callable
+
+from kling_mcp.ledger.differences import differences
+from kling_mcp.ledger.engine import Database
+from kling_mcp.ledger.records import DayCaps, Record, Wish, first_record, record_of
+from kling_tools.errors import KlingError, SpendCapReached
+
+__all__ = ["check_day", "latest", "over_the_day", "reserve"]
+
+DAY_S = 86_400
+ROUNDING = 1e-6
+"""Units by which a sum of prices such as 0.3 may be off."""
+
+SANDBOXED = "http://sandbox.kling.invalid%"
+"""Base URLs whose units are play money: they do not count against a cap of real ones."""
+
+
+def reserve(
+    db: Database,
+    wish: Wish,
+    caps: DayCaps,
+    owner: str,
+    clock: Callable[[], float],
+    lease_s: float,
+) -> tuple[Record, bool]:
+    """The row of a wish, and whether it is new; see `Ledger.reserve`."""
+    before = latest(db, wish)
+    if before and before.status != "failed":
+        return before, False
+    _check_external_id(db, wish)
+    now = clock()
+    check_day(db, wish, caps, now)
+    record_id = uuid.uuid4().hex
+    columns = {
+        "id": record_id,
+        "provider": wish.provider,
+        "base_url": wish.base_url,
+        "product": wish.product,
+        "digest": wish.digest,
+        "take": wish.take,
+        "attempt": before.attempt + 1 if before else 1,
+        "external_task_id": wish.external_task_id or f"kmcp-{record_id}",
+        "status": "unknown",
+        "model_name": wish.model_name,
+        "prompt": wish.prompt,
+        "request": json.dumps(wish.request, ensure_ascii=False),
+        "estimate_units": wish.estimate_units,
+        "created_at": now,
+        "updated_at": now,
+        "lease_owner": owner,
+        "lease_until": now + lease_s if owner else 0.0,
+        "principal": wish.principal,
+        "callback_key": secrets.token_urlsafe(24),
+    }
+    marks = ", ".join("?" * len(columns))
+    db.execute(
+        f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608
+        tuple(columns.values()),
+    )
+    return record_of(db, record_id), True
+
+
+def latest(db: Database, wish: Wish) -> Record | None:
+    """The last attempt at a wish."""
+    return first_record(
+        db,
+        "WHERE provider = ? AND base_url = ? AND digest = ? AND take = ? "
+        "ORDER BY attempt DESC LIMIT 1",
+        (wish.provider, wish.base_url, wish.digest, wish.take),
+    )
+
+
+def check_day(db: Database, wish: Wish, caps: DayCaps, now: float) -> None:
+    """Raises SpendCapReached when the units of the last 24 hours would pass a cap."""
+    for cap, whose in ((caps.team, None), (caps.principal, wish.principal)):
+        if cap is None:
+            continue
+        spent = db.execute(
+            "SELECT coalesce(sum(coalesce(units, estimate_units, 0)), 0) AS spent FROM tasks "
+            "WHERE (base_url LIKE ?) = (? LIKE ?) AND created_at > ? "
+            "AND principal = coalesce(?, principal)",
+            (SANDBOXED, wish.base_url, SANDBOXED, now - DAY_S, whose),
+        ).fetchone()["spent"]
+        if wish.estimate_units is None or spent + wish.estimate_units > cap + ROUNDING:
+            raise over_the_day(wish, cap, spent, whose is not None)
+
+
+def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
+    """What is told of a wish that would pass a cap of which `spent` units are used up."""
+    price = "an unknown number" if wish.estimate_units is None else f"{wish.estimate_units:g}"
+    whose, setting = (
+        ("Your cap for a day", "KLING_MCP_MAX_UNITS_PER_DAY_USER")
+        if of_principal
+        else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
+    )
+    return SpendCapReached(
+        f"{whose} is {cap:g} units; {spent:g} were spent in the last 24 hours and this "
+        f"video would cost {price}.",
+        advice=f"Wait, make a cheaper video, or have {setting} raised.",
+    )
+
+
+def _check_external_id(db: Database, wish: Wish) -> None:
+    used = wish.external_task_id and first_record(
+        db,
+        "WHERE provider = ? AND base_url = ? AND external_task_id = ? "
+        "AND (status <> 'failed' OR task_id IS NOT NULL)",
+        (wish.provider, wish.base_url, wish.external_task_id),
+    )
+    if not used:
+        return
+    if used.principal != wish.principal:
+        raise KlingError(
+            f"The external_task_id {wish.external_task_id} is taken.",
+            advice="Choose another one, or leave external_task_id out.",
+        )
+    same = (used.digest, used.take) == (wish.digest, wish.take)
+    owner = "an earlier attempt" if same else "another request"
+    apart = "" if same else f" What differs: {differences(used, wish)}."
+    raise KlingError(
+        f"The external_task_id {wish.external_task_id} belongs to {owner} "
+        f"({used.model_name}, take {used.take}, {used.status}).{apart}",
+        advice="Ask for that task with kling_get_task, or leave external_task_id out.",
+    )
