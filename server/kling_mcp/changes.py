@@ -20,6 +20,11 @@ class Changes:
     def __init__(self) -> None:
         self._listeners: list[_Listener] = []
 
+    @property
+    def are_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
     def publish(self, handle: str) -> None:
         """Say that the task with this handle changed; never blocks."""
         for listener in self._listeners:

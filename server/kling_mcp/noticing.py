@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kling_mcp.changes import Changes
-from kling_mcp.ledger import Record
-from kling_tools.results import TaskStatus
+from kling_tools.results import ENDED, TaskStatus
+
+if TYPE_CHECKING:
+    from kling_mcp.ledger import Record
 
 __all__ = ["Noticing"]
 
@@ -25,6 +29,11 @@ class Noticing:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._last: dict[str, _State] = {}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The ids of the rows that had not ended when they were last seen here."""
+        return [row_id for row_id, state in self._last.items() if state[1] not in ENDED]
 
     def __call__(self, record: Record, written: bool) -> None:
         """A row passes; one that is seen for the first time changed only if it was `written` just

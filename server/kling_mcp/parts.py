@@ -15,7 +15,7 @@ from kling_mcp.errands import Errands
 from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy
 from kling_mcp.keeping import Keeper
-from kling_mcp.ledger import DayCaps, Ledger
+from kling_mcp.ledger import DayCaps, Ledger, open_ledger
 from kling_mcp.lookup import Lookup
 from kling_mcp.noticing import Noticing
 from kling_mcp.rows import Rows
@@ -56,12 +56,13 @@ def make_parts(
     capabilities: Capabilities,
     clients: Clients,
     changes: Changes,
+    noticing: Noticing,
     background: TaskGroup,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
-    ledger = Ledger(settings.home, clock, seen=Noticing(changes))
+    ledger = open_ledger(settings, clock, noticing)
     sender = Sender(ledger, Spool(settings.home / "spool"), sleep)
     caps = Caps(
         settings.max_units_per_task,

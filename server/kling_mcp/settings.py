@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         validation_alias="KLING_MCP_HOME",
         description="Folder of the ledger and the sandbox; default: the user's data folder.",
     )
+    database: SecretStr | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_DATABASE",
+        description="Ledger in PostgreSQL instead, for several servers: "
+        "postgresql://user:password@host/name.",
+    )
     output_dir: Path = Field(
         default_factory=lambda: _platform_folder("user_videos_path"),
         validation_alias="KLING_MCP_OUTPUT_DIR",

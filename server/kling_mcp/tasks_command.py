@@ -45,10 +45,10 @@ def run_from(arguments: argparse.Namespace) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     import anyio
 
-    from kling_mcp.ledger import Ledger
+    from kling_mcp.ledger import open_ledger
     from kling_mcp.settings import load_settings
 
-    ledger = Ledger(load_settings().home)
+    ledger = open_ledger(load_settings())
     if not ledger.exists:
         print(f"No video was asked for yet ({ledger.place} does not exist).", file=sys.stderr)
         return 0

@@ -7,17 +7,20 @@ of tools costs nothing and leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
+from kling_mcp.noticing import Noticing
 from kling_tools.capabilities import Capabilities
+from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from kling_mcp.configuration import Configured
+    from kling_mcp.ledger import Ledger
     from kling_mcp.parts import Parts
     from kling_mcp.settings import Settings
 
@@ -48,6 +51,7 @@ class Works:
         self.sleep = sleep
         self._capabilities = capabilities
         self._stack = stack
+        self._noticing = Noticing(self.changes)
         self._parts: Parts | None = None
 
     def open(self) -> Parts:
@@ -60,6 +64,7 @@ class Works:
                 self._capabilities,
                 self.clients,
                 self.changes,
+                self._noticing,
                 self.background,
                 self.clock,
                 self.sleep,
@@ -67,4 +72,13 @@ class Works:
             self._stack.push_async_callback(self._parts.ledger.close)
             if self._parts.ledger.exists:
                 self.background.start_soon(self._parts.caretaker.run)
+            if self._parts.ledger.is_shared:
+                self.background.start_soon(self._hear, self._parts.ledger)
         return self._parts
+
+    async def _hear(self, ledger: Ledger) -> None:
+        """What other servers write is news here too."""
+        async for ids in ledger.told():
+            if self.changes.are_heard:
+                with suppress(KlingError):
+                    await ledger.several(ids or self._noticing.unfinished, changed=bool(ids))

@@ -6,26 +6,33 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from postgres import Postgres
+from psycopg.rows import dict_row
 
 from kling_mcp.configuration import SANDBOX_URL
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, database
 from kling_mcp.ledger.migrations import MIGRATIONS
+from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
 
 HOUR_S = 3600
 ResultT = TypeVar("ResultT")
+Place = Path | str
+"""A folder, or the address of a PostgreSQL database."""
 
 
 class Clock:
@@ -43,11 +50,31 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty ledger on either engine."""
+    if request.param == "sqlite":
+        return tmp_path / "home"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.new_schema()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    opened = Ledger(tmp_path / "home", clock)
-    yield opened
-    anyio.run(opened.close)
+def ledger(place: Place, clock: Clock) -> Iterator[Ledger]:
+    ledger = opened(place, clock)
+    yield ledger
+    anyio.run(ledger.close)
+
+
+@pytest.fixture
+def file_ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    ledger = opened(tmp_path / "home", clock)
+    yield ledger
+    anyio.run(ledger.close)
+
+
+def opened(place: Place, clock: Callable[[], float] = time.time) -> Ledger:
+    return Ledger(place if isinstance(place, Path) else PostgresEngine(place), clock)
 
 
 def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: Any) -> Wish:
@@ -67,9 +94,12 @@ def submitted(task_id: str = "t-1") -> Task:
     return Task(task_id=task_id, status="submitted")
 
 
-def rows_on_disk(ledger: Ledger) -> list[dict[str, Any]]:
-    """What another program sees in the file now."""
-    with closing(sqlite3.connect(Path(ledger.place))) as db:
+def rows_on_disk(place: Place) -> list[dict[str, Any]]:
+    """What another program sees now."""
+    if isinstance(place, str):
+        with psycopg.connect(place, row_factory=dict_row) as connection:
+            return connection.execute("SELECT * FROM tasks ORDER BY rowid").fetchall()
+    with closing(sqlite3.connect(place / "ledger.sqlite3")) as db:
         db.row_factory = sqlite3.Row
         return [dict(row) for row in db.execute("SELECT * FROM tasks ORDER BY rowid")]
 
@@ -88,7 +118,7 @@ async def test_nothing_is_on_disk_before_the_first_call(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is_sent(
-    ledger: Ledger, clock: Clock
+    ledger: Ledger, place: Place, clock: Clock
 ) -> None:
     record, new = await ledger.reserve(wish())
 
@@ -124,17 +154,17 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
         expires_at=None,
     )
     assert record.handle == record.external_task_id
-    (row,) = rows_on_disk(ledger)
+    (row,) = rows_on_disk(place)
     assert (row["external_task_id"], row["status"]) == (record.external_task_id, "unknown")
 
 
 @pytest.mark.anyio
-async def test_the_same_wish_has_one_row(ledger: Ledger) -> None:
+async def test_the_same_wish_has_one_row(ledger: Ledger, place: Place) -> None:
     first, _ = await ledger.reserve(wish())
     second, new = await ledger.reserve(wish())
 
     assert (second, new) == (first, False)
-    assert len(rows_on_disk(ledger)) == 1
+    assert len(rows_on_disk(place)) == 1
 
 
 @pytest.mark.anyio
@@ -283,7 +313,7 @@ async def test_the_caller_s_own_external_id_is_kept(ledger: Ledger) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", ["unknown", "submitted", "succeed", "failed"])
 async def test_an_external_id_that_a_task_has_is_refused_for_another_request(
-    status: TaskStatus, ledger: Ledger
+    status: TaskStatus, ledger: Ledger, place: Place
 ) -> None:
     first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
     await ledger.record(first.id, Task(task_id="t-1", status=status))
@@ -292,7 +322,7 @@ async def test_an_external_id_that_a_task_has_is_refused_for_another_request(
         await ledger.reserve(wish("other", external_task_id="scene-1"))
 
     assert "scene-1 belongs to another request" in raised.value.message
-    assert len(rows_on_disk(ledger)) == 1
+    assert len(rows_on_disk(place)) == 1
 
 
 @pytest.mark.anyio
@@ -391,7 +421,7 @@ async def test_those_of_a_provider_s_tasks_that_have_a_row_are_known(ledger: Led
 
 
 @pytest.mark.anyio
-async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
+async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger, place: Place) -> None:
     await ledger.reserve(wish("a", units=3.0), caps=DayCaps(5.0))
     await ledger.reserve(wish("b", units=2.0), caps=DayCaps(5.0))
 
@@ -400,7 +430,7 @@ async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger) -> None:
 
     assert "cap is 5 units; 5 were spent" in raised.value.message
     assert "would cost 0.3" in raised.value.message
-    assert len(rows_on_disk(ledger)) == 2
+    assert len(rows_on_disk(place)) == 2
 
 
 @pytest.mark.anyio
@@ -492,11 +522,11 @@ async def test_pages_are_newest_first_and_narrowed(ledger: Ledger, clock: Clock)
 
 
 @pytest.mark.anyio
-async def test_rows_outlive_the_process(ledger: Ledger, clock: Clock) -> None:
+async def test_rows_outlive_the_process(ledger: Ledger, place: Place, clock: Clock) -> None:
     first, _ = await ledger.reserve(wish())
     await ledger.close()
 
-    again = Ledger(Path(ledger.place).parent, clock)
+    again = opened(place, clock)
 
     assert await again.find(first.id) == first
     await again.close()
@@ -512,8 +542,10 @@ async def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
 
 
 @pytest.mark.anyio
-async def test_of_two_ledgers_on_one_file_one_reserves(ledger: Ledger, clock: Clock) -> None:
-    other = Ledger(Path(ledger.place).parent, clock)
+async def test_of_two_ledgers_on_one_database_one_reserves(
+    ledger: Ledger, place: Place, clock: Clock
+) -> None:
+    other = opened(place, clock)
 
     first, new = await ledger.reserve(wish())
 
@@ -674,17 +706,17 @@ async def test_a_ledger_that_could_not_be_opened_opens_when_the_way_is_free(tmp_
 
 @pytest.mark.anyio
 async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_S", 0.01)
-    await ledger.find("t")
-    with closing(sqlite3.connect(Path(ledger.place), isolation_level=None)) as holder:
+    await file_ledger.find("t")
+    with closing(sqlite3.connect(Path(file_ledger.place), isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(NotConfigured, match="locked"):
-            await ledger.reserve(wish())
+            await file_ledger.reserve(wish())
         holder.execute("ROLLBACK")
 
-    assert (await ledger.reserve(wish()))[1]
+    assert (await file_ledger.reserve(wish()))[1]
 
 
 @pytest.mark.anyio
@@ -728,12 +760,12 @@ async def test_a_call_that_breaks_leaves_nothing_half_done(
 
 
 @pytest.mark.anyio
-async def test_migrations_are_recorded_and_applied_once(ledger: Ledger) -> None:
-    await ledger.reserve(wish())
-    await ledger.close()
-    await ledger.reserve(wish())
+async def test_migrations_are_recorded_and_applied_once(file_ledger: Ledger) -> None:
+    await file_ledger.reserve(wish())
+    await file_ledger.close()
+    await file_ledger.reserve(wish())
 
-    with closing(sqlite3.connect(Path(ledger.place))) as db:
+    with closing(sqlite3.connect(Path(file_ledger.place))) as db:
         names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY rowid")]
         (mode,) = db.execute("PRAGMA journal_mode").fetchone()
     assert names == [name for name, _ in MIGRATIONS]
@@ -742,31 +774,31 @@ async def test_migrations_are_recorded_and_applied_once(ledger: Ledger) -> None:
 
 @pytest.mark.anyio
 async def test_an_old_file_is_run_forward_with_its_rows(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, _ = await ledger.reserve(wish())
-    await ledger.close()
+    record, _ = await file_ledger.reserve(wish())
+    await file_ledger.close()
     step = ("a later step", "ALTER TABLE tasks ADD COLUMN note TEXT DEFAULT 'none'")
     monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
 
-    assert await ledger.find(record.id) == record
-    assert [row["note"] for row in rows_on_disk(ledger)] == ["none"]
+    assert await file_ledger.find(record.id) == record
+    assert [row["note"] for row in rows_on_disk(Path(file_ledger.place).parent)] == ["none"]
 
 
 @pytest.mark.anyio
 async def test_a_step_that_fails_changes_nothing(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, _ = await ledger.reserve(wish())
-    await ledger.close()
+    record, _ = await file_ledger.reserve(wish())
+    await file_ledger.close()
     step = ("a broken step", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME")
     monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
     with pytest.raises(NotConfigured):
-        await ledger.find(record.id)
+        await file_ledger.find(record.id)
     monkeypatch.undo()
 
-    assert await ledger.find(record.id) == record
-    assert "note" not in rows_on_disk(ledger)[0]
+    assert await file_ledger.find(record.id) == record
+    assert "note" not in rows_on_disk(Path(file_ledger.place).parent)[0]
 
 
 class LedgerMachine(RuleBasedStateMachine):

@@ -4,7 +4,8 @@ One SQLite file in the user's data folder, in WAL mode so that several processes
 row exists before its POST, with the `external_task_id` that is sent, and is never deleted.
 """
 
+from kling_mcp.ledger.opening import open_ledger
 from kling_mcp.ledger.records import DayCaps, Record, Wish
 from kling_mcp.ledger.store import Ledger
 
-__all__ = ["DayCaps", "Ledger", "Record", "Wish"]
+__all__ = ["DayCaps", "Ledger", "Record", "Wish", "open_ledger"]

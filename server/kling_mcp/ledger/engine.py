@@ -79,7 +79,7 @@ class Engine(Protocol):
 
     def told(self) -> AsyncIterator[list[str]]:
         """Ids of rows that anybody changed, as they change; ends at once where nobody says so.
-        An empty list means that something may have been missed."""
+        An empty list says that from now on nothing is missed; before, something may have been."""
         ...
 
     async def close(self) -> None:

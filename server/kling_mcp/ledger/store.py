@@ -15,7 +15,7 @@ from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.ledger.writing import change, not_made, write_task
 from kling_mcp.tasks import Task
 
-__all__ = ["LEASE_S", "Ledger"]
+__all__ = ["LEASE_S", "Ledger", "Seen", "ignored"]
 
 FILE_NAME = "ledger.sqlite3"
 
@@ -28,6 +28,11 @@ IN_ONE_READ = 500
 NO_CAPS = DayCaps()
 
 Seen = Callable[[Record, bool], None]
+"""Is told of a row that passes, and whether it was just written."""
+
+
+def ignored(record: Record, written: bool) -> None:
+    """Nobody is told."""
 
 
 class Ledger:
@@ -45,7 +50,7 @@ class Ledger:
         clock: Callable[[], float] = time.time,
         *,
         lease_s: float = LEASE_S,
-        seen: Seen = lambda record, written: None,
+        seen: Seen = ignored,
     ) -> None:
         self._engine = SqliteEngine(place / FILE_NAME) if isinstance(place, Path) else place
         self.lease_s = lease_s
@@ -209,7 +214,8 @@ class Ledger:
                     "WHERE id = ? AND status = 'queued' AND task_id IS NULL AND lease_until <= ?",
                     (WITHDRAWN, now, record_id, now),
                 ).rowcount
-            )
+            ),
+            again=False,
         )
         return changed == 1
 
@@ -239,6 +245,8 @@ class Ledger:
 
     async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, str]:
         """Those of the provider's task ids that have a row, with the row's id."""
+        if not task_ids:
+            return {}
         marks = ", ".join("?" * len(task_ids))
         found = await self._engine.read(
             lambda db: db.execute(
@@ -310,6 +318,8 @@ class Ledger:
         """Take or renew, for so many seconds, the right to ask the providers for these rows; those
         of them that nobody else has now."""
         ids, now = list(record_ids), self.now()
+        if not ids:
+            return set()
         marks = ", ".join("?" * len(ids))
         mine = await self._engine.write(
             lambda db: db.execute(
@@ -325,6 +335,8 @@ class Ledger:
     async def unwatch(self, record_ids: Collection[str], owner: str) -> None:
         """Give that right back."""
         ids = list(record_ids)
+        if not ids:
+            return
         marks = ", ".join("?" * len(ids))
         await self._engine.write(
             lambda db: db.execute(

@@ -20,6 +20,7 @@ from kling_mcp.lookup import Found
 from kling_mcp.watch import Watch
 from kling_mcp.watching.alarm import Alarm
 from kling_mcp.watching.plan import Due, Plan
+from kling_mcp.watching.rights import Rights
 from kling_mcp.watching.sweep import Sweep
 from kling_mcp.watching.watched import Watched
 from kling_tools.errors import KlingError
@@ -82,6 +83,7 @@ class Scheduler:
         self._background = background
         self._alarm = Alarm(clock, sleep)
         self._plan = Plan(clients, pace)
+        self._rights = Rights(ledger)
         self._sweep = Sweep(looker, ledger, pace, self._told, self._alarm.now)
         self._watched: dict[str, Watched] = {}
         self._resting: dict[str, Watched] = {}
@@ -145,12 +147,16 @@ class Scheduler:
         return watched
 
     def _leave(self, watch: Watch) -> None:
+        left = []
         for key in [key for key, watched in self._watched.items() if watch in watched.watches]:
             watched = self._watched[key]
             watched.watches.discard(watch)
             if not watched.watches:
                 del self._watched[key]
                 self._resting[key] = watched.rested()
+                left.append(watched)
+        if left:
+            self._background.start_soon(self._rights.let_go, left)
         while len(self._resting) > REMEMBERED:
             del self._resting[next(iter(self._resting))]
         for errand in self._errands:
@@ -206,10 +212,13 @@ class Scheduler:
         async def ask() -> None:
             try:
                 with errand.scope:
-                    if line is None:
-                        await self._sweep.ask_one(members[0])
+                    mine = await self._rights.of(members, self._alarm.now())
+                    await self._leave_to_others([w for w in members if w not in mine])
+                    if line is None or len(mine) < 2:
+                        for watched in mine:
+                            await self._sweep.ask_one(watched)
                     else:
-                        await self._sweep.ask_line(line, members)
+                        await self._sweep.ask_line(line, mine)
             finally:
                 self._errands.discard(errand)
                 for watched in members:
@@ -217,6 +226,16 @@ class Scheduler:
                 self._alarm.ring()
 
         group.start_soon(ask)
+
+    async def _leave_to_others(self, tasks: Sequence[Watched]) -> None:
+        """Another server asks for these: what it wrote down is the answer."""
+        if tasks:
+            await self._sweep.read(tasks)
+        for watched in tasks:
+            now = self._alarm.now()
+            watched.urgent, watched.looked_at = False, now
+            watched.due_at = now + self._pace.poll_s(watched.provider)
+            watched.wake()
 
     def _told(self, watched: Watched) -> None:
         """A task was answered for, or changed in the ledger."""

@@ -18,9 +18,8 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult
 
-from kling_mcp import parts
 from kling_mcp.client import KlingClient
-from kling_mcp.ledger import Ledger
+from kling_mcp.ledger import Ledger, opening
 from kling_mcp.server import build_server
 from kling_mcp.settings import Settings, load_settings
 from kling_mcp.spool import Spool
@@ -156,7 +155,7 @@ def in_haste() -> None:
     """Make this process and those forked from it wait less than they would."""
     stamina.set_testing(True, attempts=4, cap=True)
     hasty_ledger = functools.partial(Ledger, lease_s=LEASE_S)
-    mock.patch.object(parts, "Ledger", hasty_ledger).start()
+    mock.patch.object(opening, "Ledger", hasty_ledger).start()
 
 
 def _look_for_breakage(result: CallToolResult, log: Path) -> None:
