@@ -21,6 +21,7 @@ from kling_mcp.noticing import Noticing
 from kling_mcp.rows import Rows
 from kling_mcp.sending import Sender
 from kling_mcp.settings import Settings
+from kling_mcp.shared_spool import SharedSpool
 from kling_mcp.spool import Spool
 from kling_mcp.submission import Caps, Submission
 from kling_mcp.watching.autosave import AutoSave
@@ -63,7 +64,8 @@ def make_parts(
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
     ledger = open_ledger(settings, clock, noticing)
-    sender = Sender(ledger, Spool(settings.home / "spool"), sleep)
+    spool = SharedSpool(ledger.engine) if ledger.is_shared else Spool(settings.home / "spool")
+    sender = Sender(ledger, spool, sleep)
     caps = Caps(
         settings.max_units_per_task,
         DayCaps(settings.max_units_per_day),

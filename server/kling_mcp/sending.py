@@ -18,7 +18,7 @@ from kling_mcp.client import KlingClient
 from kling_mcp.doubts import blind, doubtful, how_to_go_on, is_open, is_ours
 from kling_mcp.leases import Leases
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
-from kling_mcp.spool import Body, Spool
+from kling_mcp.spool import Body, KeptBodies
 from kling_mcp.tasks import Task
 from kling_tools.errors import (
     ConcurrencyFull,
@@ -61,7 +61,7 @@ class Sender:
     def __init__(
         self,
         ledger: Ledger,
-        spool: Spool,
+        spool: KeptBodies,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._ledger = ledger

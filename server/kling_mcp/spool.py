@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["Body", "Spool", "SpooledBody"]
+__all__ = ["Body", "KeptBodies", "Spool", "SpooledBody"]
 
 CHUNK_BYTES = 256 * 1024
 LIMIT_BYTES = 2 * 2**30
@@ -27,6 +27,30 @@ class Body(Protocol):
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class KeptBodies(Protocol):
+    """Bodies that wait, by the ids of their ledger rows: in a folder, or in a database."""
+
+    async def keep(self, record_id: str, body: Body) -> bool:
+        """Write a body down whole; False when there is no room left for it below the limit."""
+        ...
+
+    async def body(self, record_id: str) -> Body | None:
+        """The body of a row; None when it is not here any more."""
+        ...
+
+    async def drop(self, record_id: str) -> None:
+        """Forget a body that was sent or refused."""
+        ...
+
+    async def kept(self) -> frozenset[str]:
+        """The ids of all rows that something lies here for."""
+        ...
+
+    async def sweep(self, record_ids: Collection[str]) -> None:
+        """Remove whatever lies here for these rows."""
+        ...
 
 
 class SpooledBody:

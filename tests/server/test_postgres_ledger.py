@@ -65,7 +65,7 @@ async def test_a_server_that_is_away_is_told_and_asked_again(
     await ledger.close()
     postgres.stop()
     try:
-        with pytest.raises(NotConfigured, match=r"postgres at 127\.0\.0\.1 cannot be used") as raised:
+        with pytest.raises(NotConfigured, match="cannot be used") as raised:
             await ledger.find(record.id)
     finally:
         postgres.start()

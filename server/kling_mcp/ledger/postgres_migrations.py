@@ -76,5 +76,17 @@ POSTGRES_MIGRATIONS: tuple[tuple[str, str], ...] = (
             EXECUTE FUNCTION tasks_tell();
         """,
     ),
+    (
+        "2026-11-21 bodies that wait",
+        """
+        CREATE TABLE bodies (
+            record_id TEXT NOT NULL,
+            part      INTEGER NOT NULL,
+            data      BYTEA NOT NULL,
+            PRIMARY KEY (record_id, part)
+        );
+        CREATE TABLE whole_bodies (record_id TEXT PRIMARY KEY, bytes BIGINT NOT NULL);
+        """,
+    ),
 )
 """Steps by name; each is applied once, in a transaction of its own, and never changed."""

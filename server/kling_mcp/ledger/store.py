@@ -67,6 +67,11 @@ class Ledger:
         return self._engine.place
 
     @property
+    def engine(self) -> Engine:
+        """The database behind it."""
+        return self._engine
+
+    @property
     def exists(self) -> bool:
         """Whether there may be rows in it."""
         return self._engine.exists

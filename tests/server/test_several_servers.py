@@ -1,0 +1,183 @@
+"""Servers with homes of their own that share one PostgreSQL database, as on several machines."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from mcp import Client
+from PIL import Image
+from postgres import Postgres
+from scripted import BASE, CREATE, KEY, Scripted
+from serving import picture, sandbox_settings
+
+from kling_mcp.ledger import Ledger
+from kling_mcp.ledger.postgres import PostgresEngine
+from kling_mcp.server import build_server
+
+
+class Kling:
+    """A provider that counts, and whose tasks end when it is told to; `full` refuses so many."""
+
+    def __init__(self, full: int = 0) -> None:
+        self.full = full
+        self.bodies: list[bytes] = []
+        self.asked_at: list[float] = []
+        self.asked = anyio.Event()
+        self.ended = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            if self.full:
+                self.full -= 1
+                return httpx.Response(429, json={"code": 1303, "message": "parallel task over"})
+            self.bodies.append(request.read())
+            return self.task(f"t-{len(self.bodies)}")
+        self.asked_at.append(anyio.current_time())
+        self.asked.set()
+        last = request.url.path.rpartition("/")[2]
+        if last.startswith("t-"):
+            return self.task(last)
+        return httpx.Response(404, json={"code": 1201, "message": "task not found"})
+
+    def task(self, task_id: str) -> httpx.Response:
+        shown: dict[str, Any] = {"task_id": task_id, "task_status": "processing"}
+        if self.ended:
+            shown["task_status"] = "succeed"
+            videos = [{"url": "https://videos.example/1.mp4", "duration": "5.1"}]
+            shown["task_result"] = {"videos": videos}
+        return httpx.Response(200, json={"code": 0, "message": "SUCCEED", "data": shown})
+
+
+@asynccontextmanager
+async def servers(
+    kling: Kling, folder: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Client]]:
+    """Clients of two servers with nothing in common but the database."""
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(client_of(folder, name, url)) for name in ("one", "two")
+        ]
+
+
+def client_of(folder: Path, name: str, url: str) -> Client:
+    settings = sandbox_settings(
+        folder,
+        home=folder / name,
+        provider="kling",
+        kling_api_key=KEY,
+        kling_base_url=BASE,
+        database=url,
+    )
+    return Client(build_server(settings))
+
+
+async def facts(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+@pytest.mark.anyio
+async def test_the_same_wish_at_two_servers_at_once_is_paid_once(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    made: list[dict[str, Any]] = []
+    async with servers(kling, tmp_path, postgres, monkeypatch) as clients:
+
+        async def ask(client: Client) -> None:
+            made.append(await facts(client, CREATE, **wish))
+
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(ask, clients[number % 2])
+
+    assert {receipt["task_id"] for receipt in made} == {"t-1"}
+    assert len(kling.bodies) == 1
+
+
+@pytest.mark.anyio
+async def test_one_of_two_servers_asks_and_both_of_their_callers_are_told(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    told: list[float] = []
+    async with servers(kling, tmp_path, postgres, monkeypatch) as clients:
+        made = await facts(clients[0], CREATE, image=picture(tmp_path), prompt="Zoom")
+
+        async def wait(client: Client) -> None:
+            waited = await facts(
+                client, "kling_wait_for_tasks", task_ids=[made["task_id"]], timeout_s=40
+            )
+            assert waited["done"] is True
+            told.append(anyio.current_time())
+
+        monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 1.0)
+        async with anyio.create_task_group() as group:
+            for client in clients:
+                group.start_soon(wait, client)
+            await kling.asked.wait()
+            await anyio.wait_all_tasks_blocked()
+            kling.ended = True
+
+    assert abs(told[0] - told[1]) < 1
+    assert len(kling.asked_at) == 2
+
+
+@pytest.mark.anyio
+async def test_a_task_that_a_dead_server_asked_for_is_asked_for_by_another_one(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 1.0)
+    url = postgres.new_schema()
+    async with client_of(tmp_path, "two", url) as client:
+        made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
+        ledger = Ledger(PostgresEngine(url))
+        record = await ledger.find(made["task_id"])
+        assert record is not None
+        await ledger.watch([record.id], "a dead server", 3)
+        await ledger.close()
+        kling.ended = True
+        began = anyio.current_time()
+
+        waited = await facts(
+            client, "kling_wait_for_tasks", task_ids=[made["task_id"]], timeout_s=30
+        )
+
+    assert waited["done"] is True
+    assert kling.asked_at[0] - began > 2
+
+
+@pytest.mark.anyio
+async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_its_own_is_gone(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(full=1)
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema()
+    large = tmp_path / "large.png"
+    Image.frombytes("RGB", (1000, 800), random.Random(1).randbytes(2_400_000)).save(large)
+    async with client_of(tmp_path, "one", url) as client:
+        receipt = await facts(client, CREATE, image=str(large), prompt="Zoom")
+    assert receipt["status"] == "queued"
+
+    async with client_of(tmp_path, "two", url) as client:
+        kling.ended = True
+        waited = await facts(
+            client, "kling_wait_for_tasks", task_ids=[receipt["task_id"]], timeout_s=20
+        )
+
+    assert waited["tasks"][0]["status"] == "succeed"
+    assert len(kling.bodies) == 1
+    assert len(kling.bodies[0]) > large.stat().st_size > 1024 * 1024
