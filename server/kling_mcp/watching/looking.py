@@ -26,8 +26,10 @@ SIZES = (30, 100, 500)
 ROOM = 2
 """Places on a page for each task that is looked for: others may have made newer ones."""
 PAGES = 3
-"""Full pages that are read, beyond those that the tasks would fill by themselves, before single
-queries are the cheaper way."""
+"""Full pages that are read in any case, beyond those that the tasks would fill by themselves."""
+WORTH = 2
+"""Tasks on a page for which the next one is read too: fewer are asked for one by one."""
+MOST_PAGES = 60
 PAGES_AT_ONCE = 4
 """Pages of one list that are read side by side."""
 CLOCKS_DIFFER_S = 120.0
@@ -79,9 +81,12 @@ class Looker:
         for shown in [*together, *([page] for page in pages[certain:])]:
             tasks = await _read(client, product, shown)
             found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
+            shows = sum(task.task_id in wanted for task in tasks)
             missing = [made_at for task_id, made_at in wanted.items() if task_id not in found]
             full = len(tasks) == sum(size for _, size in shown)
             if not missing or not full or _is_past(tasks, missing):
+                break
+            if shown[-1][0] >= certain + PAGES and shows < WORTH:
                 break
             self._crowded.add(line)
         return found
@@ -99,7 +104,7 @@ class Looker:
 def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
     """Pages and their sizes in the order of asking: a small one first where that may do."""
     largest = SIZES[-1]
-    full = [(page, largest) for page in range(1, PAGES + count // largest + 1)]
+    full = [(page, largest) for page in range(1, MOST_PAGES + 1)]
     fitting = next((size for size in SIZES if size >= ROOM * count), largest)
     return full if crowded or fitting == largest else [(1, fitting), *full]
 
