@@ -26,9 +26,9 @@ SIZES = (30, 100, 500)
 ROOM = 2
 """Places on a page for each task that is looked for: others may have made newer ones."""
 PAGES = 3
-"""Full pages that are read in any case, beyond those that the tasks would fill by themselves."""
-WORTH = 2
-"""Tasks on a page for which the next one is read too: fewer are asked for one by one."""
+WORTH = 10
+"""Pages in a row that show nothing of what is looked for, before single queries are the cheaper
+way: so many, or one for so many tasks that are missing."""
 MOST_PAGES = 60
 PAGES_AT_ONCE = 4
 """Pages of one list that are read side by side."""
@@ -77,16 +77,17 @@ class Looker:
         line = (provider, product)
         pages = _pages(len(wanted), crowded=line in self._crowded)
         certain = len(wanted) // SIZES[-1]
+        vain = 0
         together = [pages[:certain]] if certain else []
         for shown in [*together, *([page] for page in pages[certain:])]:
             tasks = await _read(client, product, shown)
             found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
-            shows = sum(task.task_id in wanted for task in tasks)
+            vain = 0 if any(task.task_id in wanted for task in tasks) else vain + 1
             missing = [made_at for task_id, made_at in wanted.items() if task_id not in found]
             full = len(tasks) == sum(size for _, size in shown)
             if not missing or not full or _is_past(tasks, missing):
                 break
-            if shown[-1][0] >= certain + PAGES and shows < WORTH:
+            if vain >= max(PAGES, len(missing) // WORTH):
                 break
             self._crowded.add(line)
         return found

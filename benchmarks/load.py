@@ -1,0 +1,233 @@
+"""`python -m benchmarks.load`: calls over HTTP, beside the floor, and what many open tasks cost.
+
+One program in the SDK's own way (a server with one tool) and kling-mcp answer the same request from
+the same number of worker processes, one after the other, asked by the same load. What is compared
+are ratios: the machine makes the load, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+import anyio
+import httpx
+
+from benchmarks.answering_server import answering_server
+from benchmarks.process_memory import ProcessMemory
+from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.tasks import Task, Video
+
+__all__ = ["Load", "load_of"]
+
+WORKERS = (1, 2, 4)
+CONNECTIONS = 16
+SECONDS = 5.0
+WARM_UP_S = 1.0
+ERA = "2026-07-28"
+OPEN_TASKS = 10_000
+IN_ONE_CALL = 500
+MB = 1024 * 1024
+
+META = {
+    "io.modelcontextprotocol/protocolVersion": ERA,
+    "io.modelcontextprotocol/clientInfo": {"name": "load", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What so many workers answered: calls a second, and ms of a call (median, 95th of 100)."""
+
+    server: str
+    workers: int
+    calls_s: float
+    median_ms: float
+    p95_ms: float
+
+
+@contextmanager
+def _served(command: Sequence[str], environment: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """A server in a process of its own: its pid and URL, which it says on standard error."""
+    process = subprocess.Popen(
+        command, env={"PATH": os.environ["PATH"], **environment}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    try:
+        if "http://" not in line:
+            raise RuntimeError(f"{command} did not start: {line}{process.stderr.read()}")
+        yield process.pid, line.split()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def _kling(folder: Path, provider: str = "http://127.0.0.1:9") -> tuple[list[str], dict[str, str]]:
+    command = [sys.executable, "-m", "kling_mcp", "serve", "--http", "--port", "0"]
+    return command, {
+        "HOME": str(folder),
+        "KLING_MCP_HOME": str(folder),
+        "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
+        "KLING_API_KEY": "x",
+        "KLING_BASE_URL": provider,
+        "KLING_MCP_RATE_PER_MINUTE": "0",
+    }
+
+
+def _floor() -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "benchmarks.floor_http"], {}
+
+
+def _request(task_id: str) -> tuple[dict[str, str], bytes]:
+    message = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "kling_get_task", "arguments": {"task_id": task_id}, "_meta": META},
+    }
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+        "mcp-protocol-version": ERA,
+        "mcp-method": "tools/call",
+        "mcp-name": "kling_get_task",
+    }
+    return headers, json.dumps(message).encode()
+
+
+async def _calls(urls: Sequence[str], task_ids: Sequence[str], seconds: float) -> list[float]:
+    """Seconds of each call that some connections make one after the other."""
+    lasted: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def ask(number: int) -> None:
+        async with httpx.AsyncClient() as client:
+            place = number
+            while time.perf_counter() < until:
+                headers, body = _request(task_ids[place % len(task_ids)])
+                began = time.perf_counter()
+                answer = await client.post(
+                    urls[number % len(urls)], headers=headers, content=body, timeout=30
+                )
+                lasted.append(time.perf_counter() - began)
+                if answer.status_code != 200 or b'"isError":true' in answer.content:
+                    raise RuntimeError(f"{answer.status_code}: {answer.text[:300]}")
+                place += CONNECTIONS
+
+    async with anyio.create_task_group() as group:
+        for number in range(CONNECTIONS):
+            group.start_soon(ask, number)
+    return lasted
+
+
+def load_of(
+    server: str,
+    workers: int,
+    command: Sequence[str],
+    environment: dict[str, str],
+    task_ids: Sequence[str],
+    seconds: float = SECONDS,
+) -> Load:
+    """What so many processes of a server answer."""
+    with ExitStack() as stack:
+        urls = [stack.enter_context(_served(command, environment))[1] for _ in range(workers)]
+        asyncio.run(_calls(urls, task_ids, WARM_UP_S))
+        lasted = asyncio.run(_calls(urls, task_ids, seconds))
+    p95 = quantiles(lasted, n=20)[-1]
+    return Load(server, workers, len(lasted) / seconds, median(lasted) * 1000, p95 * 1000)
+
+
+async def _fill(ledger: Ledger, count: int, *, ended: bool) -> list[str]:
+    """So many rows; their task ids."""
+    ids = []
+    for number in range(count):
+        record, _ = await ledger.reserve(
+            Wish(
+                provider="kling",
+                base_url=os.environ.get("LOAD_BASE_URL", ""),
+                product="image2video",
+                digest=str(number),
+                take=1,
+                model_name="kling-v2-6",
+                prompt="Slow zoom",
+                request={"image": "photo.png", "prompt": "Slow zoom", "duration": "5"},
+                estimate_units=1.5,
+            )
+        )
+        videos = (Video(url="https://videos.example/1.mp4", duration_s=5.1),) if ended else ()
+        status = "succeed" if ended else "processing"
+        task_id = f"{10**17 + number}"
+        await ledger.record(record.id, Task(task_id, status, videos=videos), again=True)
+        ids.append(task_id)
+    await ledger.close()
+    return ids
+
+
+async def _wait_for_all(url: str, ids: Sequence[str], pid: int) -> int:
+    """Bytes of the server while all of these tasks are waited for."""
+    memory = ProcessMemory(pid)
+
+    async def wait(some: Sequence[str]) -> None:
+        headers, _ = _request("")
+        headers["mcp-name"] = "kling_wait_for_tasks"
+        arguments = {"task_ids": list(some), "timeout_s": 20}
+        params = {"name": "kling_wait_for_tasks", "arguments": arguments, "_meta": META}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(url, headers=headers, json=message, timeout=60)
+            assert answer.status_code == 200, answer.text[:300]
+
+    async with anyio.create_task_group() as group:
+        for place in range(0, len(ids), IN_ONE_CALL):
+            group.start_soon(wait, ids[place : place + IN_ONE_CALL])
+    return memory.peak
+
+
+def main() -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load (5)")
+    parser.add_argument("--open", type=int, default=OPEN_TASKS, help="open tasks (10000)")
+    arguments = parser.parse_args()
+    print("server     workers  calls/s  median      p95   calls/s of the floor")
+    with tempfile.TemporaryDirectory(prefix="kling-mcp-load-") as name:
+        folder = Path(name)
+        ids = anyio.run(lambda: _fill(Ledger(folder), 200, ended=True))
+        for workers in WORKERS:
+            floor = load_of("floor", workers, *_floor(), ids, arguments.seconds)
+            ours = load_of("kling-mcp", workers, *_kling(folder), ids, arguments.seconds)
+            for row in (floor, ours):
+                print(
+                    f"{row.server:9}  {row.workers:7}  {row.calls_s:7.0f}  {row.median_ms:4.1f} ms"
+                    f"  {row.p95_ms:4.1f} ms   {row.calls_s / floor.calls_s:.2f}x",
+                    flush=True,
+                )
+    with tempfile.TemporaryDirectory(prefix="kling-mcp-load-") as name, answering_server() as url:
+        folder = Path(name)
+        os.environ["LOAD_BASE_URL"] = url
+        ids = anyio.run(lambda: _fill(Ledger(folder), arguments.open, ended=False))
+        with _served(*_kling(folder, url)) as (pid, mcp):
+            idle = ProcessMemory(pid).resident
+            full = anyio.run(_wait_for_all, mcp, ids, pid)
+    print(
+        f"\n{arguments.open} open tasks waited for: {idle / MB:.0f} MB before, "
+        f"{full / MB:.0f} MB at most, {(full - idle) / arguments.open / 1024:.1f} kB a task"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
