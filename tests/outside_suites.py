@@ -1,7 +1,8 @@
 """Where the programs of others are that CI installs; tests that need them are skipped without.
 
 `KLING_MCP_NODE_MODULES` names a node_modules folder made from `tests/outside/package.json`,
-`KLING_MCP_NODE` a Node of at least version 22 if the one on the path is older.
+`KLING_MCP_NODE` a Node of at least version 22 if the one on the path is older,
+`KLING_MCP_OUTSIDE_PYTHON` the Python of an environment made from `tests/outside/requirements.txt`.
 """
 
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["chromium", "node", "node_modules"]
+__all__ = ["chromium", "node", "node_modules", "outside_python"]
 
 
 def node_modules() -> Path:
@@ -26,6 +27,14 @@ def node() -> str:
     found = os.environ.get("KLING_MCP_NODE") or shutil.which("node")
     if not found:
         pytest.skip("there is no Node")
+    return found
+
+
+def outside_python() -> str:
+    """The Python that has uv and skillsaw as modules."""
+    found = os.environ.get("KLING_MCP_OUTSIDE_PYTHON")
+    if not found:
+        pytest.skip("KLING_MCP_OUTSIDE_PYTHON is not set")
     return found
 
 

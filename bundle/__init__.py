@@ -1,0 +1,1 @@
+"""The bundle for Claude Desktop: `python -m bundle` builds the folder that `mcpb pack` packs."""

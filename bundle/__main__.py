@@ -1,0 +1,24 @@
+"""`python -m bundle [FOLDER]`: a folder ready for `npx @anthropic-ai/mcpb pack FOLDER`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from bundle.folder import built_wheel, make_folder
+
+__all__ = ["main"]
+
+USUAL = Path("dist/mcpb")
+
+
+def main() -> None:
+    """Build the wheel of this tree and lay the bundle out around it."""
+    parser = argparse.ArgumentParser(prog="python -m bundle", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=USUAL, help="%(default)s")
+    folder = parser.parse_args().folder
+    with tempfile.TemporaryDirectory() as built:
+        make_folder(folder, built_wheel(Path(built)))
+    print(f"npx @anthropic-ai/mcpb pack {folder} dist/kling-mcp.mcpb")
+
+
+main()

@@ -1,0 +1,7 @@
+"""Where the host starts the bundle: the command `kling-mcp`, from the wheel beside this file."""
+
+import sys
+
+from kling_mcp.cli import main
+
+sys.exit(main())
