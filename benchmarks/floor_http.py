@@ -20,6 +20,7 @@ async def kling_get_task(task_id: str) -> str:
 
 if __name__ == "__main__":
     listener = bound_socket("127.0.0.1", 0)
+    listener.listen()
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listener])

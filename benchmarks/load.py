@@ -1,25 +1,22 @@
 """`python -m benchmarks.load`: calls over HTTP, beside the floor, and what many open tasks cost.
 
 One program in the SDK's own way (a server with one tool) and kling-mcp answer the same request from
-the same number of worker processes, one after the other, asked by the same load. What is compared
-are ratios: the machine makes the load, too.
+the same number of worker processes, one after the other, asked by the same load (wrk, which has
+to be installed). What is compared are ratios: the machine makes the load, too.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
 
 import anyio
 import httpx
@@ -33,8 +30,8 @@ __all__ = ["Load", "load_of"]
 
 WORKERS = (1, 2, 4)
 CONNECTIONS = 16
-SECONDS = 5.0
-WARM_UP_S = 1.0
+SECONDS = 5
+WARM_UP_S = 1
 ERA = "2026-07-28"
 OPEN_TASKS = 10_000
 IN_ONE_CALL = 500
@@ -108,29 +105,53 @@ def _request(task_id: str) -> tuple[dict[str, str], bytes]:
     return headers, json.dumps(message).encode()
 
 
-async def _calls(urls: Sequence[str], task_ids: Sequence[str], seconds: float) -> list[float]:
-    """Seconds of each call that some connections make one after the other."""
-    lasted: list[float] = []
-    until = time.perf_counter() + seconds
+SCRIPT = """
+wrk.method = "POST"
+{headers}
+local bodies = {{ {bodies} }}
+local place = 0
+request = function()
+    place = place % #bodies + 1
+    return wrk.format(nil, nil, nil, bodies[place])
+end
+response = function(status, headers, body)
+    if status ~= 200 or body:find('"isError":true', 1, true) then
+        print("FAILED", status, body:sub(1, 300))
+        wrk.thread:stop()
+    end
+end
+done = function(summary, latency, requests)
+    print("FIGURES", summary.requests, summary.duration, latency:percentile(50),
+        latency:percentile(95))
+end
+"""
+"""For wrk, a load maker in C: one in Python would be what is measured."""
 
-    async def ask(number: int) -> None:
-        async with httpx.AsyncClient() as client:
-            place = number
-            while time.perf_counter() < until:
-                headers, body = _request(task_ids[place % len(task_ids)])
-                began = time.perf_counter()
-                answer = await client.post(
-                    urls[number % len(urls)], headers=headers, content=body, timeout=30
-                )
-                lasted.append(time.perf_counter() - began)
-                if answer.status_code != 200 or b'"isError":true' in answer.content:
-                    raise RuntimeError(f"{answer.status_code}: {answer.text[:300]}")
-                place += CONNECTIONS
 
-    async with anyio.create_task_group() as group:
-        for number in range(CONNECTIONS):
-            group.start_soon(ask, number)
-    return lasted
+def _calls(urls: Sequence[str], task_ids: Sequence[str], seconds: int) -> tuple[float, ...]:
+    """Calls a second, and ms of a call (median, 95th of 100), by some connections that ask one
+    thing after the other. Raises RuntimeError for an answer that is no success."""
+    headers, _ = _request("")
+    script = SCRIPT.format(
+        headers="\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()),
+        bodies=", ".join(f"[==[{_request(task_id)[1].decode()}]==]" for task_id in task_ids),
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        each = max(1, CONNECTIONS // len(urls))
+        command = ["wrk", "-t1", f"-c{each}", f"-d{seconds}s", "-s", file.name]
+        makers = [
+            subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) for url in urls
+        ]
+        told = [maker.communicate()[0] for maker in makers]
+    figures = []
+    for text in told:
+        if "FAILED" in text or "FIGURES" not in text:
+            raise RuntimeError(text)
+        figures.append([float(word) for word in text.split("FIGURES", 1)[1].split()[:4]])
+    rate = sum(count / (micros / 1e6) for count, micros, _, _ in figures)
+    return rate, *(sum(row[place] for row in figures) / len(figures) / 1000 for place in (2, 3))
 
 
 def load_of(
@@ -139,15 +160,13 @@ def load_of(
     command: Sequence[str],
     environment: dict[str, str],
     task_ids: Sequence[str],
-    seconds: float = SECONDS,
+    seconds: int = SECONDS,
 ) -> Load:
     """What so many processes of a server answer."""
     with ExitStack() as stack:
         urls = [stack.enter_context(_served(command, environment))[1] for _ in range(workers)]
-        asyncio.run(_calls(urls, task_ids, WARM_UP_S))
-        lasted = asyncio.run(_calls(urls, task_ids, seconds))
-    p95 = quantiles(lasted, n=20)[-1]
-    return Load(server, workers, len(lasted) / seconds, median(lasted) * 1000, p95 * 1000)
+        _calls(urls, task_ids, WARM_UP_S)
+        return Load(server, workers, *_calls(urls, task_ids, seconds))
 
 
 async def _fill(ledger: Ledger, count: int, *, ended: bool) -> list[str]:
@@ -168,9 +187,12 @@ async def _fill(ledger: Ledger, count: int, *, ended: bool) -> list[str]:
             )
         )
         videos = (Video(url="https://videos.example/1.mp4", duration_s=5.1),) if ended else ()
-        status = "succeed" if ended else "processing"
         task_id = f"{10**17 + number}"
-        await ledger.record(record.id, Task(task_id, status, videos=videos), again=True)
+        await ledger.record(
+            record.id,
+            Task(task_id, "succeed" if ended else "processing", videos=videos),
+            again=True,
+        )
         ids.append(task_id)
     await ledger.close()
     return ids
@@ -199,7 +221,7 @@ async def _wait_for_all(url: str, ids: Sequence[str], pid: int) -> int:
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load (5)")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of each load (5)")
     parser.add_argument("--open", type=int, default=OPEN_TASKS, help="open tasks (10000)")
     arguments = parser.parse_args()
     print("server     workers  calls/s  median      p95   calls/s of the floor")

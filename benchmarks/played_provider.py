@@ -82,7 +82,9 @@ class PlayedProvider:
     asked: anyio.Event = field(default_factory=anyio.Event)
 
     @asynccontextmanager
-    async def connect(self, provider: Configured, _: Settings) -> AsyncIterator[Connection]:
+    async def connect(
+        self, provider: Configured, _: Settings, __: object = None
+    ) -> AsyncIterator[Connection]:
         """In place of `kling_mcp.transport.connect`."""
         transport = httpx.MockTransport(self._answer)
         async with (

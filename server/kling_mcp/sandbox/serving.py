@@ -47,9 +47,12 @@ def _breaking(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A listening address; port 0 takes a free one. Raises `OSError` when it is taken."""
+    """A listening address; port 0 takes a free one. Raises `OSError` when it is taken.
+
+    The protocol is named because asyncio sends small answers at once only where it is.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
