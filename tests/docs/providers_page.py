@@ -1,0 +1,79 @@
+"""docs/providers.md: the table of providers, made from providers.json."""
+
+import inspect
+import json
+from collections.abc import Mapping
+
+from pages import table
+from pydantic.fields import FieldInfo
+
+from kling_mcp.providers import PROVIDERS, ProviderRow
+from kling_tools.terms import ProviderTerms
+
+__all__ = ["losses", "overview", "row_fields"]
+
+LOOKED_UP = {
+    "unique": "looked up by our id, sent again if there is none",
+    "unknown": "looked up by our id, never sent again",
+    "none": "told, never sent again",
+}
+OWN = ("name", "family", "source", "date")
+"""Fields that say where a row comes from, not what it does."""
+PRODUCTS = {
+    "image2video": "one picture",
+    "omni-video": "several (v3-omni, o1)",
+    "multi-image2video": "several (v1-6)",
+}
+
+
+def overview() -> str:
+    """One row a provider: where it is, what it makes, and what happens to a lost answer."""
+    rows = [_row(row) for row in PROVIDERS.values()]
+    head = ("provider", "key", "address", "pictures", "list", "after a lost answer", "from")
+    return "\n" + table(head, rows) + "\n"
+
+
+def _row(row: ProviderRow) -> tuple[str, ...]:
+    keyless = row.name == "sandbox"
+    return (
+        f"`{row.name}`",
+        "none" if keyless else f"`{row.key_setting}`",
+        "this machine" if keyless else _address(row),
+        ", ".join(PRODUCTS[product] for product in row.products),
+        "yes" if row.lists else "no",
+        LOOKED_UP[row.external_ids],
+        f"{row.source} ({row.date})",
+    )
+
+
+def _address(row: ProviderRow) -> str:
+    where = f"`{row.base_url}{row.prefix}`" if row.base_url else f"yours, then `{row.prefix}`"
+    regions: Mapping[str, str] = row.regions
+    others = [f"`{url}` ({name})" for name, url in regions.items() if url != row.base_url]
+    return ", ".join([where, *others])
+
+
+def losses() -> str:
+    """What providers would lose in silence, and is refused for that reason."""
+    rows = [
+        (f"`{row.name}`", product, f"`{field}`", why)
+        for row in PROVIDERS.values()
+        for product, fields in row.loses.items()
+        for field, why in fields.items()
+    ]
+    return "\n" + table(("provider", "product", "field", "why"), rows) + "\n"
+
+
+def row_fields() -> str:
+    """What a row can hold, and the default of each field."""
+    fields = ProviderRow.model_fields.items()
+    rows = [(f"`{name}`", _default(field)) for name, field in fields if name not in OWN]
+    told = inspect.cleandoc(ProviderRow.__doc__ or "").split("\n\n", 1)[1]
+    terms = inspect.cleandoc(ProviderTerms.__doc__ or "").split("\n\n", 1)[1]
+    return f"\n{table(('field', 'default'), rows)}\n{told}\n\n{terms}\n\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "none: a provider of its own needs it"
+    return f"`{json.dumps(field.default)}`"

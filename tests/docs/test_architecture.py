@@ -1,0 +1,32 @@
+"""docs/architecture.md names every folder that there is, and none that there is not."""
+
+import re
+from pathlib import Path
+
+from pages import DOCS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
+SOURCES = ("server/kling_mcp", "tools/kling_tools")
+
+
+def test_the_map_names_every_package_and_no_other_folder() -> None:
+    named = re.findall(r"^\| `([\w/]+)/` \|", PAGE, re.M)
+    packages = {
+        str(file.parent.relative_to(ROOT))
+        for source in SOURCES
+        for file in [*(ROOT / source).glob("__init__.py"), *(ROOT / source).glob("*/__init__.py")]
+    }
+
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+    assert {name for name in named if name.startswith(SOURCES)} == packages
+
+
+def test_every_module_that_it_names_is_there() -> None:
+    for name in re.findall(r"`(\w+\.(?:py|json))`", PAGE):
+        assert any((ROOT / source / name).is_file() for source in SOURCES), name
+
+
+def test_it_fits_on_one_page_and_has_one_drawing() -> None:
+    assert len(PAGE.splitlines()) <= 80
+    assert PAGE.count("```mermaid") == 1

@@ -1,0 +1,43 @@
+"""The parts of docs/*.md that are made from the program are as the program is."""
+
+import re
+from collections.abc import Callable
+
+import providers_page
+import pytest
+import settings_page
+import tools_page
+from pages import DOCS, made_part, with_part
+
+PARTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("tools.md", "tools"): tools_page.reference,
+    ("tools.md", "answers"): tools_page.answers,
+    ("tools.md", "errors"): tools_page.every_error,
+    ("settings.md", "settings"): settings_page.reference,
+    ("settings.md", "host settings"): settings_page.host_reference,
+    ("providers.md", "providers"): providers_page.overview,
+    ("providers.md", "losses"): providers_page.losses,
+    ("providers.md", "row"): providers_page.row_fields,
+}
+
+
+@pytest.mark.parametrize(("page", "part"), PARTS, ids=lambda value: value.replace(" ", "-"))
+def test_a_made_part_is_what_the_program_says(
+    page: str, part: str, request: pytest.FixtureRequest
+) -> None:
+    now = PARTS[page, part]()
+    if request.config.getoption("--update-snapshots"):
+        (DOCS / page).write_text(with_part(DOCS / page, part, now), encoding="utf-8")
+
+    assert made_part(DOCS / page, part) == now, "see --update-snapshots"
+
+
+def test_no_part_is_left_uncompared() -> None:
+    marked = {
+        (page.name, part)
+        for page in DOCS.glob("*.md")
+        for part in re.findall(r"<!-- made: (.+) -->", page.read_text(encoding="utf-8"))
+        if part != "end"
+    }
+
+    assert marked == set(PARTS)

@@ -1,0 +1,166 @@
+"""Everything in the README and in docs/*.md that can run does run; for the rest it is said why."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blocks import BARE, PAGES, ROOT, Block, blocks, lines
+
+from kling_mcp import cli
+from kling_mcp.providers import read_providers
+
+SHELL = ("sh", "bash", "console")
+NOT_RUN = {
+    "python -m pip install ": "set-up: .ci/run does it, word for word",
+    "sqlite3 ": "tests/server/test_ledger_document.py runs it on a ledger",
+}
+"""The beginnings of commands that are not run here, and why."""
+
+ELSEWHERE = {
+    "sql": "tests/server/test_ledger_document.py runs it on a ledger",
+    "mermaid": "a drawing",
+}
+"""Languages whose blocks are not run here, and why."""
+
+SERVES = ("kling-mcp sandbox", "kling-mcp serve")
+"""Commands that run until they are told to stop; they are run until they say that they serve."""
+
+FIXED_PORT = re.compile(r"--port \d+")
+STARTED = re.compile(r"https?://127\.0\.0\.1:\d+")
+FILES = {
+    "providers.json": ("providers.md", "json"),
+    "providers.toml": ("providers.md", "toml"),
+}
+"""Files that commands on the page name, and the block that shows them."""
+
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:uvx --from \S+ )?kling-mcp(?: [^`\n]+)?)`")
+PLACEHOLDERS = {"CLIENT": "cursor", "NAME": "ada", "[PHOTO]": "photo.png"}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with the files that the pages speak of."""
+    for name, (page, language) in FILES.items():
+        (shown,) = [block for block in blocks(language) if block.page == page]
+        (tmp_path / name).write_text(shown.text, encoding="utf-8")
+    shutil.copy(ROOT / "examples/pictures/astronaut.png", tmp_path / "photo.png")
+    return tmp_path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What a person without a key sees, with `kling-mcp` on the path."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "KLING_MCP_HOME": str(folder / "home"),
+        "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
+        "KLING_MCP_SANDBOX_QUEUE_S": "0",
+        "KLING_MCP_SANDBOX_RENDER_S": "0",
+    }
+
+
+def why_not(command: str) -> str:
+    return next((why for start, why in NOT_RUN.items() if command.startswith(start)), "")
+
+
+@pytest.mark.parametrize("block", blocks(*SHELL), ids=str)
+def test_a_shell_block_runs_or_it_is_said_why_not(block: Block, desk: Path) -> None:
+    commands = [command for command in lines(block) if not why_not(command)]
+    if not commands:
+        return
+    if any(command.startswith(SERVES) for command in commands):
+        (command,) = commands
+        assert STARTED.search(first_line(command, desk))
+        return
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=desk,
+        env=environment(desk),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def first_line(command: str, folder: Path) -> str:
+    """What a server says when it is ready; it is stopped then."""
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {FIXED_PORT.sub('--port 0', command)}"],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        return next((line for line in process.stdout if STARTED.search(line)), "")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_a_json_block_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_a_toml_block_is_toml(block: Block) -> None:
+    tomllib.loads(block.text)
+
+
+def test_every_block_says_its_language_and_every_language_is_known() -> None:
+    known = {*SHELL, "json", "toml", *ELSEWHERE}
+
+    assert {block.language for block in blocks()} <= known
+    for page in PAGES:
+        assert len(BARE.findall(page.read_text(encoding="utf-8"))) == sum(
+            block.page == page.name for block in blocks()
+        )
+
+
+def test_nothing_stands_among_the_exceptions_that_is_on_no_page() -> None:
+    shown = [command for block in blocks(*SHELL) for command in lines(block)]
+
+    for start in NOT_RUN:
+        assert any(command.startswith(start) for command in shown), start
+
+
+def inline() -> list[str]:
+    """Commands within the text."""
+    found = [INLINE.findall(page.read_text(encoding="utf-8")) for page in PAGES]
+    return sorted({command for commands in found for command in commands})
+
+
+def words_of(command: str) -> Iterator[str]:
+    _, _, given = command.partition("kling-mcp")
+    for word in given.replace("…", "").split():
+        yield PLACEHOLDERS.get(word, word)
+
+
+@pytest.mark.parametrize("command", inline())
+def test_a_command_within_the_text_is_one_that_the_program_takes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words_of(command), "--help"])
+
+    assert ended.value.code == 0, capsys.readouterr().err
+
+
+def test_the_rows_of_the_providers_page_are_the_same_in_both_languages(desk: Path) -> None:
+    rows = [read_providers(desk / name)["mine"] for name in FILES]
+
+    assert rows[0] == rows[1]
+    assert rows[0].base_url == "https://gateway.example"

@@ -1,0 +1,142 @@
+"""docs/tools.md: what every tool takes and answers, and what can go wrong."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from pages import table
+from pydantic import BaseModel
+from schema_words import argument_rows
+
+from kling_mcp.providers import PROVIDERS
+from kling_tools import errors
+from kling_tools.capabilities import built_in_capabilities
+from kling_tools.errors import KlingError
+from kling_tools.results import (
+    Receipt,
+    SavedVideo,
+    TaskPage,
+    TaskView,
+    UploadAddress,
+    VideoView,
+    WaitResult,
+)
+from kling_tools.tool import KlingTool
+from kling_tools.toolset import build_toolset
+
+__all__ = ["answers", "every_error", "reference"]
+
+MATRIX = Path(__file__).parents[1] / "server" / "fault_matrix.json"
+ANSWERS: dict[str, type[BaseModel]] = {
+    "kling_image_to_video": Receipt,
+    "kling_multi_image_to_video": Receipt,
+    "kling_get_task": TaskView,
+    "kling_list_tasks": TaskPage,
+    "kling_wait_for_tasks": WaitResult,
+    "kling_save_video": SavedVideo,
+    "kling_upload_picture": UploadAddress,
+}
+WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+KIND = re.compile(r"\b([a-z]+_[a-z_]+), (?:no|yes|unknown)\b")
+
+
+def reference() -> str:
+    """A section for each tool, made from its schema, its answer and the fault matrix."""
+    struck = json.loads(MATRIX.read_text(encoding="utf-8"))
+    hosted = {tool.name: tool for tool in _tools(hosted=True)}
+    tools = {**hosted, **{tool.name: tool for tool in _tools(hosted=False)}}
+    parts = [_section(tool, struck.get(name, {})) for name, tool in _in_order(tools)]
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:
+    return ((name, tools[name]) for name in ANSWERS)
+
+
+def _tools(*, hosted: bool) -> list[KlingTool]:
+    models = built_in_capabilities().models
+    living = [name for name, row in models.items() if not row.retired]
+    single = [name for name in living if "image2video" in models[name].products]
+    return build_toolset(
+        list(PROVIDERS),
+        image_models=single,
+        multi_image_models=[name for name in living if name not in single],
+        hosted=hosted,
+    )
+
+
+def _section(tool: KlingTool, struck: dict[str, Any]) -> str:
+    arguments = list(argument_rows(tool.parameters))
+    taken = table(("argument", "kind", "default", "what it is"), arguments)
+    answer = ANSWERS[tool.name]
+    kinds = sorted(set(KIND.findall(json.dumps(struck))))
+    troubles = ", ".join(f"[`{kind}`](#{kind})" for kind in kinds)
+    return "\n".join(
+        [
+            f"## {tool.name}\n",
+            f"{tool.description}\n",
+            f"{_hints(tool)}\n",
+            taken if arguments else "It takes no arguments.\n",
+            f"Answer: [{answer.__name__}](#{answer.__name__.lower()}).\n",
+            *([f"Seen when a provider misbehaves: {troubles}.\n"] if troubles else []),
+        ]
+    )
+
+
+def _hints(tool: KlingTool) -> str:
+    hints = tool.annotations
+    assert hints is not None
+    if "dry_run" in tool.parameters["properties"]:
+        return "Costs money, unless `dry_run` is set."
+    if hints.read_only_hint:
+        return "Only reads; while finished videos are saved by themselves, looking writes the file."
+    return "Writes a file; costs nothing."
+
+
+def answers() -> str:
+    """A section for each kind of answer."""
+    kinds = list(dict.fromkeys([*ANSWERS.values(), VideoView]))
+    return "\n" + "\n".join(_answer(kind) for kind in kinds) + "\n"
+
+
+def _answer(kind: type[BaseModel]) -> str:
+    rows = [
+        (f"`{name}`", _type(field.annotation), "always" if field.is_required() else "")
+        for name, field in kind.model_fields.items()
+    ]
+    told = inspect.cleandoc(kind.__doc__ or "")
+    return f"### {kind.__name__}\n\n{told}\n\n{table(('field', 'kind', ''), rows)}"
+
+
+def _type(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return "object"
+    meant = [one for one in inner if one is not type(None)]
+    if type(None) in inner or origin is Union:
+        return _type(meant[0])
+    if inner:
+        return ", ".join(f"`{choice}`" for choice in inner)
+    return WORDS.get(annotation) or f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+
+
+def every_error() -> str:
+    """A section for each kind of error, made from the tree of errors."""
+    return "\n" + "\n".join(_error(kind) for kind in _kinds(KlingError)) + "\n"
+
+
+def _kinds(error: type[KlingError]) -> Iterator[type[KlingError]]:
+    if not error.__name__.startswith("_"):
+        yield error
+    for below in error.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from _kinds(below)
+
+
+def _error(error: type[KlingError]) -> str:
+    return f"### {error.kind}\n\n{inspect.cleandoc(error.__doc__ or '')}\n"
