@@ -20,6 +20,8 @@ from kling_mcp.providers import read_providers
 SHELL = ("sh", "bash", "console")
 NOT_RUN = {
     "python -m pip install ": "set-up: .ci/run does it, word for word",
+    "docker compose ": "wants Docker and its images; tests/server/replicas runs the same without",
+    "KLING_MCP_TOKENS=tokens ": "tests/examples/test_team_client.py does it, on this machine",
     "sqlite3 ": "tests/server/test_ledger_document.py runs it on a ledger",
 }
 """The beginnings of commands that are not run here, and why."""
