@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from inspector import Inspector
-from outside_suites import node, node_modules
+from outside_suites import client_python, node, node_modules
 from serving import picture
 from test_http import served
 
@@ -59,11 +59,7 @@ CASES = [
 
 def interpreter(client: str) -> str:
     """The Python whose environment holds the client; skips where there is none."""
-    kind = "LANGCHAIN" if client == "langchain_agent.py" else "AGENTS"
-    name = f"KLING_MCP_{kind}_PYTHON"
-    if name not in os.environ:
-        pytest.skip(f"{name} is not set")
-    return os.environ[name]
+    return client_python("langchain" if client == "langchain_agent.py" else "agents")
 
 
 def run(*command: str, folder: Path) -> dict[str, Any]:

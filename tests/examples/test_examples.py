@@ -43,8 +43,30 @@ def test_an_example_makes_and_names_its_videos_without_a_key(program: Path, tmp_
     assert made <= {*lines, last}
 
 
-def test_the_client_says_in_one_line_why_it_made_nothing(tmp_path: Path) -> None:
-    ran = run(EXAMPLES / "animate_photo.py", tmp_path, str(tmp_path / "missing.png"))
+@pytest.mark.parametrize("name", ["animate_photo.py", "continue_story.py"])
+def test_the_client_says_in_one_line_why_it_made_nothing(name: str, tmp_path: Path) -> None:
+    ran = run(EXAMPLES / name, tmp_path, str(tmp_path / "missing.png"))
     assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()
     assert line.startswith("Refused, nothing was sent or charged.")
+
+
+def test_the_batch_spends_no_more_than_it_may_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+    batch, pictures = EXAMPLES / "batch_within_budget.py", EXAMPLES / "pictures"
+    ran = run(batch, tmp_path, str(pictures), "3.2")
+    assert "for 3 of 3.2 units" in ran.stdout, ran.stderr
+    first = set((tmp_path / "videos").glob("*.mp4"))
+    assert len(first) == 2
+
+    again = run(batch, tmp_path, str(pictures), "4.5")
+    assert again.stdout.count("made before, not paid again") == 2
+    assert len(set((tmp_path / "videos").glob("*.mp4")) - first) == 1
+
+
+def test_the_storyboard_tells_the_price_and_every_fault_before_it_is_shot(tmp_path: Path) -> None:
+    photo = str(EXAMPLES / "pictures" / "astronaut.png")
+    ran = run(EXAMPLES / "storyboard.py", tmp_path, photo, "9:She waits", "9:She waits on")
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("duration: ")
+    assert not (tmp_path / "videos").exists()
