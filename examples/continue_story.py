@@ -27,17 +27,21 @@ ALIKE = 12
 """Mean difference of two pictures' pixels, of 255, below which they show the same."""
 
 
+class Refused(Exception):
+    """A tool answered with an error; the text says why, and whether money was spent."""
+
+
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    """The structured answer of a tool. Ends the program with the text of a refusal."""
+    """The structured answer of a tool; raises Refused."""
     answer = await client.call_tool(tool, arguments)
     if answer.is_error:
-        raise SystemExit(" ".join(part.text for part in answer.content if part.type == "text"))
+        raise Refused(" ".join(part.text for part in answer.content if part.type == "text"))
     fields: dict[str, Any] = answer.structured_content
     return fields
 
 
 async def make_clip(client: Client, image: str, sentence: str) -> str:
-    """Submit and wait: the task's id."""
+    """Submit and wait: the task's id. Raises Refused."""
     task = await call(client, "kling_image_to_video", image=image, prompt=sentence)
     print(f"{task['task_id']}, about {task.get('estimate_units', '?')} units: {sentence}")
     done = False
@@ -46,7 +50,7 @@ async def make_clip(client: Client, image: str, sentence: str) -> str:
         done = waited["done"]
     status = waited["tasks"][0]["status"]
     if status != "succeed":
-        raise SystemExit(f"{task['task_id']} ended as {status}")
+        raise Refused(f"{task['task_id']} ended as {status}")
     return str(task["task_id"])
 
 
@@ -63,22 +67,31 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     return ImageStat.Stat(pixels).mean[0]
 
 
+async def make_clips(client: Client, photo: str, story: list[str]) -> Path:
+    """Make the clips one after the other; where the last was saved. Raises Refused."""
+    image = photo
+    for sentence in story:
+        task_id = await make_clip(client, image, sentence)
+        if image != photo:
+            ended = await frame(client, image)
+            begins = await frame(client, f"kling://tasks/{task_id}/frames/first")
+            assert difference(ended, begins) < ALIKE, f"{task_id} begins elsewhere"
+        image = f"kling://tasks/{task_id}/frames/last"
+        saved = await call(client, "kling_save_video", task_id=task_id)
+        print(saved["path"])
+    return Path(saved["path"])
+
+
 async def tell(photo: Path, story: list[str]) -> Path:
-    """Make the clips one after the other; where the last was saved."""
+    """Where the last clip was saved. Ends the program when one cannot be made."""
     env = {**os.environ, "KLING_MCP_IMAGE_ROOTS": str(photo.parent)}
     server = StdioServerParameters(command=sys.executable, args=["-m", "kling_mcp"], env=env)
     async with Client(stdio_client(server)) as client:
-        image = str(photo)
-        for sentence in story:
-            task_id = await make_clip(client, image, sentence)
-            if image != str(photo):
-                ended = await frame(client, image)
-                begins = await frame(client, f"kling://tasks/{task_id}/frames/first")
-                assert difference(ended, begins) < ALIKE, f"{task_id} begins elsewhere"
-            image = f"kling://tasks/{task_id}/frames/last"
-            saved = await call(client, "kling_save_video", task_id=task_id)
-            print(saved["path"])
-    return Path(saved["path"])
+        try:
+            return await make_clips(client, str(photo), story)
+        except Refused as refused:
+            reason = str(refused)
+    raise SystemExit(reason)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["chromium", "node", "node_modules", "outside_python"]
+__all__ = ["chromium", "client_python", "node", "node_modules", "outside_python"]
 
 
 def node_modules() -> Path:
@@ -35,6 +35,15 @@ def outside_python() -> str:
     found = os.environ.get("KLING_MCP_OUTSIDE_PYTHON")
     if not found:
         pytest.skip("KLING_MCP_OUTSIDE_PYTHON is not set")
+    return found
+
+
+def client_python(kind: str) -> str:
+    """The Python of an environment made from tests/clients: `agents` or `langchain`."""
+    name = f"KLING_MCP_{kind.upper()}_PYTHON"
+    found = os.environ.get(name)
+    if not found:
+        pytest.skip(f"{name} is not set")
     return found
 
 

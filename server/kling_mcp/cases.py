@@ -39,18 +39,27 @@ OF_THE_PROVIDER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A judged request with its opened pictures."""
+    """A judged request with its opened pictures. A row's callback key behind `callback_base` is
+    where its provider may say that it changed; empty where nobody listens."""
 
     arguments: SubmitArguments
     review: Review
     provider: Configured
     capabilities: Capabilities
     principal: Principal
+    callback_base: str = ""
     pictures: Sequence[Picture] = ()
 
-    def body(self, pictures: Mapping[str, Any], external_task_id: str = "") -> dict[str, Any]:
-        """The fields of the create; `pictures` maps field paths to what stands for them."""
-        return create_body(self.review, pictures, self.capabilities, external_task_id)
+    def body(
+        self, pictures: Mapping[str, Any], external_task_id: str = "", callback_key: str = ""
+    ) -> dict[str, Any]:
+        """The fields of the create; `pictures` maps field paths to what stands for them. A
+        callback_url of the caller's own stands; else ours is filled in where there is a key and
+        the provider calls back."""
+        body = create_body(self.review, pictures, self.capabilities, external_task_id)
+        if callback_key and self.callback_base and self.provider.row.callbacks:
+            body.setdefault("callback_url", f"{self.callback_base}/{callback_key}")
+        return body
 
     def wish(self) -> Wish:
         """What the ledger keeps: its digest covers everything that makes the video what it is, and
@@ -82,6 +91,7 @@ def judge(
     clients: Clients,
     capabilities: Capabilities,
     principal: Principal,
+    callback_base: str = "",
 ) -> Case:
     """Choose the provider and judge the request for it; raises nothing for a bad request."""
     asked = draft.arguments.provider or clients.default.name
@@ -101,7 +111,7 @@ def judge(
         }
         found.faults[:] = [_with_others(fault, others) for fault in found.faults]
         found.warnings[:] = [_with_others(warning, others) for warning in found.warnings]
-    return Case(draft.arguments, judged, provider, capabilities, principal)
+    return Case(draft.arguments, judged, provider, capabilities, principal, callback_base)
 
 
 def _with_others(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

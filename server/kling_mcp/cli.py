@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         install_command,
         serve_command,
         tasks_command,
+        tokens_command,
         uninstall_command,
     )
     from kling_mcp.sandbox import command as sandbox
@@ -99,8 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     serving = commands.add_parser(
         "serve",
-        help="serve MCP over HTTP on this machine",
-        description="Serve MCP over HTTP on this machine; settings come before the command.",
+        help="serve MCP over HTTP, on this machine or to a team",
+        description="Serve MCP over HTTP; settings come before the command. Any other address than "
+        "this machine's wants a login (docs/deploy.md).",
     )
     serve_command.add_arguments(serving)
     serving.set_defaults(run=_serve_http)
@@ -110,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         ("install", install_command, "put this server into the configuration of an MCP client"),
         ("uninstall", uninstall_command, "take it out of a client's configuration again"),
         ("tasks", tasks_command, "show what was made, when, what it cost and where it is"),
+        ("tokens", tokens_command, "give out logins for a server that a team shares"),
         ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -136,7 +139,7 @@ def _option(name: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith("_key")
+    return name.endswith("_key") or name == "database"
 
 
 class _OnlyFromEnvironment(argparse.Action):

@@ -32,7 +32,7 @@ from kling_mcp.videos.stream import VideoStream, extent
 from kling_tools.capabilities import Product
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 
-__all__ = ["KlingClient"]
+__all__ = ["KlingClient", "Observe"]
 
 READ_DEADLINE_S = 30
 """Seconds for all attempts of one read together: a tool call has 60 at most."""
@@ -48,6 +48,9 @@ TOKEN_LEAST = 8
 """Characters from which on a credential is one; shorter ones stand in words."""
 
 ResultT = TypeVar("ResultT")
+
+Observe = Callable[[str, str, str, float], None]
+"""Hears of each request: provider, method, outcome (HTTP status, or `broken`), seconds."""
 
 _NOT_SENT = (
     httpx.ConnectError,
@@ -68,9 +71,17 @@ class KlingClient:
     `charged` is `unknown` when a create was sent and it cannot be told whether it arrived.
     """
 
-    def __init__(self, row: ProviderRow, connection: Connection, *, attempts: int = 4) -> None:
+    def __init__(
+        self,
+        row: ProviderRow,
+        connection: Connection,
+        observe: Observe | None = None,
+        *,
+        attempts: int = 4,
+    ) -> None:
         self.row = row
         self._connection = connection
+        self._observe = observe
         self._attempts = attempts
 
     async def create(self, product: Product, body: Body) -> Task:
@@ -146,9 +157,11 @@ class KlingClient:
         token = self._connection.credentials.token()
         request.headers.update({"Authorization": f"Bearer {token}", "Accept-Encoding": ENCODINGS})
         name, host = self.row.name, request.url.host
+        began, outcome = anyio.current_time(), "broken"
         try:
             with anyio.fail_after(deadline_s):
                 response = await self._connection.api.send(request, stream=True)
+                outcome = str(response.status_code)
                 try:
                     body = await _limited(response)
                 finally:
@@ -161,6 +174,9 @@ class KlingClient:
             raise strange from error
         except (*_BROKEN, TimeoutError) as error:
             raise _unreachable(name, host, error, lost) from error
+        finally:
+            if self._observe:
+                self._observe(name, request.method, outcome, anyio.current_time() - began)
         wait_s = retry_after_s(response.headers.get("Retry-After"))
         return Answer(response.status_code, _without(token, body), wait_s, name)
 

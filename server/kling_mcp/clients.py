@@ -12,22 +12,30 @@ from kling_mcp.configuration import Configured
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.client import KlingClient
+    from kling_mcp.client import KlingClient, Observe
+    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.settings import Settings
 
 __all__ = ["Clients"]
 
 
 class Clients:
-    """Providers by name, the default first; connections live as long as `stack`."""
+    """Providers by name, the default first; connections live as long as `stack`. The embedded
+    sandbox calls back at the `exchange` of a hosted server that it is part of."""
 
     def __init__(
-        self, configured: Mapping[str, Configured], settings: Settings, stack: AsyncExitStack
+        self,
+        configured: Mapping[str, Configured],
+        settings: Settings,
+        stack: AsyncExitStack,
+        exchange: Exchange | None = None,
     ) -> None:
         self._configured = configured
         self._settings = settings
         self._stack = stack
+        self._exchange = exchange
         self._open: dict[str, KlingClient] = {}
+        self.observe: Observe | None = None
         self._opening = anyio.Lock()
 
     @property
@@ -74,7 +82,7 @@ class Clients:
         async with self._opening:
             if name not in self._open:
                 connection = await self._stack.enter_async_context(
-                    connect(configured, self._settings)
+                    connect(configured, self._settings, self._exchange)
                 )
-                self._open[name] = KlingClient(configured.row, connection)
+                self._open[name] = KlingClient(configured.row, connection, self.observe)
             return self._open[name]

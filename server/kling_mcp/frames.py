@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-import anyio
 from anyio import to_thread
 
 from kling_mcp.images.task_picture import TaskPicture
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from kling_mcp.keeping import Keeper
-    from kling_mcp.ledger import Record
     from kling_mcp.principal import Principal
     from kling_mcp.rows import Rows
     from kling_mcp.watching.autosave import AutoSave
@@ -91,9 +89,9 @@ class Frames:
         from kling_mcp.videos.frames import moment_of, read_frame
 
         record = await self._rows.find(task_id)
-        if record is None or not await _is_there(record):
+        path = await self._keeper.shelf.file(record) if record else None
+        if record is None or path is None:
             return None
-        path = Path(record.path or "")
         frame = await _read(lambda: read_frame(path, moment_of("first")))
         return frame.picture, record.bytes or 0
 
@@ -105,18 +103,20 @@ class Frames:
         if record is None:
             saved, _ = await self._keeper.save(task_id, "")
             return saved.path, saved.sha256
-        if not await _is_there(record):
+        path = await self._keeper.shelf.file(record)
+        if path is None:
             kept = await self._autosave.kept(replace(record, path=None))
             if isinstance(kept, KlingError):
                 raise kept
             record = kept
-        if record.path is None or record.sha256 is None:
+            path = await self._keeper.shelf.file(record)
+        if path is None or record.sha256 is None:
             raise KlingError(
                 f"The video of {record.handle} is still being saved.",
                 charged="no",
                 advice="Ask again in a moment.",
             )
-        return Path(record.path), record.sha256
+        return path, record.sha256
 
 
 async def _read(read: Callable[[], T]) -> T:
@@ -130,16 +130,6 @@ async def _read(read: Callable[[], T]) -> T:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
-
-
-async def _is_there(record: Record) -> bool:
-    """Whether the file that was saved for a row still lies where it was written."""
-    if record.path is None:
-        return False
-    try:
-        return (await anyio.Path(record.path).stat()).st_size == record.bytes
-    except OSError:
-        return False
 
 
 def _digest(video_sha256: str, picture: str) -> str:

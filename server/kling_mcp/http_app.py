@@ -1,14 +1,18 @@
-"""The server over HTTP: one endpoint for both eras of the protocol, on this machine only."""
+"""The server over HTTP: one endpoint for both eras of the protocol."""
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.routing import Route
 
 from kling_tools.errors import NotConfigured
 
@@ -16,7 +20,11 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from starlette.applications import Starlette
 
-__all__ = ["MAX_BODY_BYTES", "http_app", "refuse_other_than_loopback", "server_of"]
+    from kling_mcp.hosting.house import Hosting
+
+__all__ = ["MAX_BODY_BYTES", "http_app", "refuse_to_be_open", "server_of", "url_of"]
+
+logger = logging.getLogger(__name__)
 
 PATH = "/mcp"
 
@@ -28,54 +36,121 @@ GRACE_S = 5
 that is being sent to a provider is finished in any case."""
 
 
-def http_app(server: MCPServer[Any], host: str) -> Starlette:
-    """The ASGI application. Requests whose Host or Origin names another machine are refused, as
-    are bodies above MAX_BODY_BYTES (413)."""
-    return server.streamable_http_app(
-        streamable_http_path=PATH, host=host, max_request_body_size=MAX_BODY_BYTES
+def http_app(server: MCPServer[Any], host: str, hosting: Hosting | None = None) -> Starlette:
+    """The ASGI application at the address `host`. Requests whose Host or Origin names another
+    machine are refused, as are bodies above MAX_BODY_BYTES (413).
+
+    Servers that share a database keep no sessions, so that each request may go to any of them.
+    """
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        max_request_body_size=MAX_BODY_BYTES,
+        transport_security=_security(host, hosting),
+        stateless_http=hosting is not None and hosting.stateless,
+    )
+    if hosting and hosting.logins and hosting.settings.rate_per_minute:
+        from kling_mcp.hosting.rate_limits import RateLimited
+
+        for route in app.routes:
+            if isinstance(route, Route) and route.path == PATH:
+                route.app = RateLimited(route.app, hosting.settings.rate_per_minute)
+    if hosting:
+        from kling_mcp.hosting.login import metadata_routes
+        from kling_mcp.hosting.routes import routes
+
+        app.routes[:0] = metadata_routes(hosting.settings)
+        app.routes.extend(routes(hosting))
+    return app
+
+
+def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
+    """The names that the server goes by; the SDK itself knows three spellings of this machine."""
+    names = ["127.0.0.1", "localhost", "[::1]"]
+    bound = f"[{host}]" if ":" in host else host
+    if bound not in (*names, "0.0.0.0", "[::]"):  # noqa: S104
+        names.append(bound)
+    hosts = [*names, *(f"{name}:*" for name in names)]
+    origins = [f"http://{name}{port}" for name in names for port in ("", ":*")]
+    if hosting:
+        public = urlsplit(hosting.settings.public_url)
+        hosts += [public.netloc] if public.netloc else []
+        hosts += hosting.settings.allowed_hosts
+        origins += [hosting.settings.public_url] if public.netloc else []
+        origins += hosting.settings.allowed_origins
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins
     )
 
 
-def refuse_other_than_loopback(host: str) -> None:
-    """Raises NotConfigured for an address that other machines reach: whoever reaches the server
-    can spend its owner's money."""
+def refuse_to_be_open(host: str, hosting: Hosting) -> None:
+    """Raises NotConfigured for an address that other machines reach where nobody has to log in:
+    whoever reaches the server can spend its owner's money. And for a login without a public URL:
+    a server that keeps people apart must not read and write this machine's files for them."""
+    if hosting.logins and not hosting.settings.public_url:
+        raise NotConfigured(
+            "Where people log in, the server has to know by which name it is reached.",
+            advice="Set KLING_MCP_PUBLIC_URL, such as https://videos.example.",
+        )
     try:
         local = ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
-    if not local:
+    if local:
+        return
+    if hosting.logins is None:
         raise NotConfigured(
-            f"kling-mcp serves on this machine only, not on {host}: there is no login yet, and "
-            "whoever reaches it can spend your units.",
-            advice="Use --host 127.0.0.1, and a tunnel with a login of its own for other machines.",
+            f"On {host} other machines reach the server, and there is no login: whoever comes can "
+            "spend your units.",
+            advice="Set KLING_MCP_TOKENS or KLING_MCP_AUTH_ISSUER (docs/deploy.md), or use "
+            "--host 127.0.0.1.",
         )
 
 
 class _Announcing(uvicorn.Server):
     """Says on standard error where it is, once it is ready."""
 
+    def __init__(self, config: uvicorn.Config, hosting: Hosting | None) -> None:
+        super().__init__(config)
+        self._hosting = hosting
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._hosting:
+            self._hosting.opened.ends = True
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             for bound in sockets or ():
-                print(f"kling-mcp serves MCP at {_url(bound)}", file=sys.stderr, flush=True)
+                self._say(f"kling-mcp serves MCP at {url_of(bound)}{PATH}")
+
+    def _say(self, line: str) -> None:
+        if self._hosting and self._hosting.settings.log_format == "json":
+            logger.info(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
 
-def server_of(app: Starlette) -> uvicorn.Server:
-    """What serves the app until it is told to stop: `run(sockets=[...])`."""
+def server_of(app: Starlette, hosting: Hosting | None = None) -> uvicorn.Server:
+    """What serves the app until it is told to stop: `run(sockets=[...])`. Where a request comes
+    from is taken from the headers of trusted proxies alone."""
+    proxies = hosting.settings.trusted_proxies if hosting else ()
     config = uvicorn.Config(
         app,
         ws="none",
+        log_config=None,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    return _Announcing(config)
+    return _Announcing(config, hosting)
 
 
-def _url(bound: socket.socket) -> str:
+def url_of(bound: socket.socket) -> str:
+    """Where a listening socket is reached on this machine."""
     address: Sequence[Any] = bound.getsockname()
     host, port = str(address[0]), int(address[1])
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

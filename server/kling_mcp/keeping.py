@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.lookup import Found, Lookup
-from kling_mcp.videos import SavedVideo, VideoFolder, save_video
+from kling_mcp.shelf import Shelf
+from kling_mcp.videos import SavedVideo, save_video
 from kling_mcp.videos.remarks import remark
 from kling_mcp.views import AFTER_FAILURE
-from kling_tools.errors import KlingError, TaskFailed
+from kling_tools.errors import KlingError, SaveFailed, TaskFailed
 
 __all__ = ["Keeper"]
 
@@ -23,18 +23,18 @@ IN_THE_CALL_S = 20.0
 
 
 class Keeper:
-    """Writes videos below one folder."""
+    """Writes videos to where the shelf wants them."""
 
     def __init__(
         self,
         clients: Clients,
         ledger: Ledger,
-        folder: Path,
+        shelf: Shelf,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
-        self._folder = VideoFolder(folder)
+        self.shelf = shelf
         self._lookup = Lookup(clients, ledger)
         self._sleep = sleep
         self._being_kept: dict[str, anyio.Event] = {}
@@ -66,17 +66,22 @@ class Keeper:
                 charged="unknown" if lost else "no",
                 advice="kling_get_task says more." if lost else wait,
             )
-        prompt = found.record.prompt if found.record else ""
-        target = self._folder.target(path or None, prompt=prompt, task_id=handle)
+        target = self.shelf.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
         url = state.videos[0].url
-        saved = await save_video(
-            lambda offset: client.open_video(url, offset), target, pause=self._sleep
-        )
+        try:
+            saved = await save_video(
+                lambda offset: client.open_video(url, offset), target, pause=self._sleep
+            )
+        except SaveFailed as error:
+            if self.shelf.private:
+                error.message = error.message.replace(str(target), "the server's disk")
+            raise
         if found.record:
             note = remark(saved.facts, found.record.request)
+            place = await self.shelf.keep(saved, found.record)
             record = await self._ledger.saved(
-                found.record.id, saved.path, saved.bytes, saved.sha256, note
+                found.record.id, place, saved.bytes, saved.sha256, note
             )
             found = replace(found, record=record)
         return saved, found

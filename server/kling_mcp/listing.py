@@ -11,6 +11,7 @@ from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
 
 if TYPE_CHECKING:
     from kling_mcp.clients import Clients
+    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.ledger import Ledger
     from kling_tools.arguments import ListTasksArguments
 
@@ -28,9 +29,10 @@ class Listing:
     exactly one page, although providers tell neither order nor total.
     """
 
-    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+    def __init__(self, clients: Clients, ledger: Ledger, exchange: Exchange | None = None) -> None:
         self._clients = clients
         self._ledger = ledger
+        self._exchange = exchange
 
     async def page(
         self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
@@ -40,7 +42,7 @@ class Listing:
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer = Viewer(self._clients, now)
+        viewer = Viewer(self._clients, now, self._exchange)
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
         if principal.only is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from anyio.abc import TaskGroup
 
@@ -22,6 +23,7 @@ from kling_mcp.rows import Rows
 from kling_mcp.sending import Sender
 from kling_mcp.settings import Settings
 from kling_mcp.shared_spool import SharedSpool
+from kling_mcp.shelf import FolderShelf
 from kling_mcp.spool import Spool
 from kling_mcp.submission import Caps, Submission
 from kling_mcp.watching.autosave import AutoSave
@@ -29,6 +31,9 @@ from kling_mcp.watching.looking import Looker
 from kling_mcp.watching.pace import Pace
 from kling_mcp.watching.scheduler import Scheduler
 from kling_tools.capabilities import Capabilities
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.house import Hosting
 
 __all__ = ["Parts", "make_parts"]
 
@@ -61,6 +66,7 @@ def make_parts(
     background: TaskGroup,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
+    hosting: Hosting | None = None,
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
     ledger = open_ledger(settings, clock, noticing)
@@ -68,20 +74,27 @@ def make_parts(
     sender = Sender(ledger, spool, sleep)
     caps = Caps(
         settings.max_units_per_task,
-        DayCaps(settings.max_units_per_day),
+        DayCaps(
+            settings.max_units_per_day,
+            hosting.settings.max_units_per_day_user if hosting else None,
+        ),
         settings.confirm_above_units,
     )
     lookup = Lookup(clients, ledger)
-    keeper = Keeper(clients, ledger, settings.output_dir, sleep)
+    exchange = hosting.exchange if hosting else None
+    shelf = exchange.shelf if exchange else FolderShelf(settings.output_dir)
+    keeper = Keeper(clients, ledger, shelf, sleep)
     looker = Looker(clients, ledger, lookup, sender)
     autosave = AutoSave(keeper, background, wanted=settings.save)
     pace = Pace(clients, settings.sandbox_queue_s + settings.sandbox_render_s)
     scheduler = Scheduler(
         ledger, clients, looker, pace, autosave, changes, background, clock, sleep
     )
-    rows = Rows(ledger, clients, sender, changes, pace)
+    rows = Rows(ledger, clients, sender, changes, pace, exchange=exchange)
     frames = Frames(rows, keeper, autosave)
-    pictures = PicturePolicy(roots=settings.image_roots, fix=settings.fix_images)
+    pictures = PicturePolicy(
+        roots=settings.image_roots, allow_local=exchange is None, fix=settings.fix_images
+    )
     return Parts(
         ledger=ledger,
         sender=sender,
@@ -95,6 +108,7 @@ def make_parts(
             caps,
             Errands(background),
             saves=settings.save,
+            exchange=exchange,
         ),
         lookup=lookup,
         keeper=keeper,

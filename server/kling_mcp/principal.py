@@ -12,11 +12,12 @@ from mcp_types import INVALID_REQUEST
 if TYPE_CHECKING:
     from kling_mcp.service import Service
 
-__all__ = ["LOCAL", "READ", "SPEND", "Principal", "serving_its_own"]
+__all__ = ["LOCAL", "METRICS", "READ", "SPEND", "Principal", "serving_its_own"]
 
 READ = "kling:read"
 SPEND = "kling:spend"
-"""The scopes of a login: to look at one's tasks, and to make new ones."""
+METRICS = "kling:metrics"
+"""The scopes of a login: to look at one's tasks, to make new ones, and to read what is counted."""
 
 
 @dataclass(frozen=True, slots=True)

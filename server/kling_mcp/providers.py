@@ -42,7 +42,8 @@ class ProviderRow(BaseModel):
     can be asked for by the id that we gave it and no second one with that id is made, `unknown`
     when its pages only say that it can be asked for, `none` when ids are rewritten. `poll_s` is
     the seconds between two looks at a running task. `video_hosts` are the origins that its videos
-    are loaded from, as a Content-Security-Policy names them. See `ProviderTerms` for the rest.
+    are loaded from, as a Content-Security-Policy names them. `callbacks` says that it calls a
+    `callback_url` when a task changes. See `ProviderTerms` for the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,7 @@ class ProviderRow(BaseModel):
     prompt_optional: bool = False
     list_price: bool = False
     video_hosts: tuple[str, ...] = ()
+    callbacks: bool = False
     source: str = ""
     date: str = ""
 

@@ -55,7 +55,7 @@ def dry_run_receipt(case: Case, made: Record | None) -> Receipt:
     answer.request = {
         "method": "POST",
         "path": f"{case.provider.row.prefix}/{case.review.product}",
-        "body": JsonBody(case.body(wire, external)).preview(),
+        "body": JsonBody(case.body(wire, external, "<made from the ledger's row>")).preview(),
     }
     answer.next = "Correct the faults, then submit." if answer.faults else TELL_THE_PRICE
     if made is not None and not answer.faults:
@@ -68,7 +68,8 @@ def dry_run_receipt(case: Case, made: Record | None) -> Receipt:
 
 def _outline(case: Case) -> Receipt:
     review, arguments = case.review, case.arguments
-    sent = [] if review.verdict.faults else list(case.body(_names(case), "external_task_id"))
+    body = case.body(_names(case), "external_task_id", "callback_key")
+    sent = [] if review.verdict.faults else list(body)
     choices = SpendingChoices.model_fields
     fields = [name for name in type(arguments).model_fields if name not in choices]
     given = arguments.model_fields_set

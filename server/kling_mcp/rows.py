@@ -12,6 +12,7 @@ from kling_mcp.views import Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
 if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.sending import Sender
     from kling_mcp.watching.pace import Pace
 
@@ -37,6 +38,7 @@ class Rows:
         changes: Changes,
         pace: Pace,
         only: str | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self._ledger = ledger
         self._clients = clients
@@ -44,6 +46,7 @@ class Rows:
         self._changes = changes
         self._pace = pace
         self._only = only
+        self._exchange = exchange
 
     def of(self, principal: Principal) -> Rows:
         """The rows of this principal alone, or all where nobody logs in."""
@@ -56,6 +59,7 @@ class Rows:
             self._changes,
             self._pace,
             principal.only,
+            self._exchange,
         )
 
     @property
@@ -89,7 +93,7 @@ class Rows:
 
     async def recent(self) -> TaskPage:
         """The newest rows in the state last seen."""
-        viewer = Viewer(self._clients, self._ledger.now())
+        viewer = self._viewer()
         rows: list[Record] = []
         if self._ledger.exists:
             rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self._only)
@@ -99,7 +103,7 @@ class Rows:
 
     def view(self, record: Record) -> TaskView:
         """A row in the state last seen."""
-        return Viewer(self._clients, self._ledger.now()).record(record)
+        return self._viewer().record(record)
 
     def progress(self, record: Record) -> str:
         """A running task in a sentence: its state, for how long, and how long is usual."""
@@ -111,7 +115,7 @@ class Rows:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
         somebody works on it, nor when this process merely has no key for that provider."""
         ours = record.provider in self._clients.names and record.lease_until <= self._ledger.now()
-        return ours and Viewer(self._clients, self._ledger.now()).lost_for_good(record)
+        return ours and self._viewer().lost_for_good(record)
 
     def poll_s(self, record: Record) -> float:
         """Seconds to wait between two looks at this task."""
@@ -130,3 +134,6 @@ class Rows:
         await self._sender.tidy()
         self._changes.publish(record.handle)
         return True
+
+    def _viewer(self) -> Viewer:
+        return Viewer(self._clients, self._ledger.now(), self._exchange)

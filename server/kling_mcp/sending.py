@@ -33,8 +33,8 @@ from kling_tools.results import ENDED
 
 __all__ = ["MakeBody", "Sender"]
 
-MakeBody = Callable[[str], Body]
-"""The body of a create with the external_task_id that it is given."""
+MakeBody = Callable[[Record], Body]
+"""The body of a row's create."""
 
 APPEARS_WITHIN_S = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a task whose answer was lost: it may take a moment to appear."""
@@ -85,7 +85,7 @@ class Sender:
                 record, new = await self._ledger.reserve(wish, caps=caps, owner=owner)
                 if new:
                     async with self._leases.held(record, owner):
-                        body = make_body(record.external_task_id)
+                        body = make_body(record)
                         record = await self._create(record, client, body)
             if new:
                 return record, True
@@ -102,7 +102,7 @@ class Sender:
             async with self._leases.held(record, owner):
                 found = await self._taken_up(record, client) if is_open(record) else record
                 if found is None:
-                    body = make_body(record.external_task_id)
+                    body = make_body(record)
                     record = await self._create(record, client, body, sent_before=True)
                 await self._leases.let_go(record, owner)
         return found or record, found is None

@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http", action="store_true", required=True, help="streamable HTTP, at the path /mcp"
     )
-    parser.add_argument("--host", default=HOST, help="a loopback address (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        default=HOST,
+        help="address to listen on; any but this machine's wants a login (default: %(default)s)",
+    )
     parser.add_argument(
         "--port", type=_port, default=PORT, help="0 takes a free one (default: %(default)s)"
     )
@@ -32,16 +36,24 @@ def serve(settings: Settings, host: str, port: int) -> int:
     """Serve until interrupted or told to stop, and finish what is being sent; the exit code.
 
     Videos are not saved by themselves unless KLING_MCP_SAVE says so.
-    Raises NotConfigured for an address that is not this machine's, or that is taken.
+    Raises NotConfigured for settings that cannot be used, for an address that other machines reach
+    without a login, and for one that is taken.
     """
-    from kling_mcp.http_app import http_app, refuse_other_than_loopback, server_of
+    from kling_mcp.hosting.house import Hosting
+    from kling_mcp.hosting.settings import load_host_settings
+    from kling_mcp.http_app import http_app, refuse_to_be_open, server_of
     from kling_mcp.sandbox.serving import bound_socket
     from kling_mcp.server import build_server
 
-    refuse_other_than_loopback(host)
+    hosting = Hosting.of(settings, load_host_settings())
+    refuse_to_be_open(host, hosting)
     if "save" not in settings.model_fields_set:
         settings = settings.model_copy(update={"save": False})
-    server = build_server(settings)
+    server = build_server(settings, hosting=hosting)
+    if hosting.settings.log_format == "json":
+        from kling_mcp.hosting.logs import log_as_json
+
+        log_as_json()
     try:
         listener = bound_socket(host, port)
     except OSError as error:
@@ -50,7 +62,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
             advice="Choose another --port; 0 takes a free one.",
         ) from error
     with listener, suppress(KeyboardInterrupt):
-        server_of(http_app(server, host)).run(sockets=[listener])
+        server_of(http_app(server, host, hosting), hosting).run(sockets=[listener])
     return 0
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server import MCPServer
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
@@ -38,7 +39,10 @@ from kling_mcp.video_parts import add_video_parts
 from kling_tools.capabilities import Capabilities, Product, built_in_capabilities
 from kling_tools.errors import NotConfigured, quote_provider
 from kling_tools.tool import KlingTool
-from kling_tools.toolset import INSTRUCTIONS, build_toolset
+from kling_tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.house import Hosting
 
 __all__ = ["build_server", "read_capabilities"]
 
@@ -55,6 +59,7 @@ def build_server(
     *,
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
+    hosting: Hosting | None = None,
 ) -> MCPServer[Service]:
     """The server with its tools; nothing is opened before the first call.
 
@@ -65,11 +70,14 @@ def build_server(
     """
     capabilities = read_capabilities(settings.capabilities)
     providers = configured_providers(settings)
-    tools = _toolset(providers, capabilities, saves=settings.save)
+    hosted = hosting is not None and hosting.exchange is not None
+    tools = _toolset(providers, capabilities, saves=settings.save, hosted=hosted)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
-        async with open_service(settings, capabilities, providers, sleep, clock) as service:
+        async with open_service(
+            settings, capabilities, providers, sleep, clock, hosting
+        ) as service:
             yield service
 
     bus = InMemorySubscriptionBus()
@@ -78,11 +86,13 @@ def build_server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
-        instructions=INSTRUCTIONS + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
+        instructions=(HOSTED_INSTRUCTIONS if hosted else INSTRUCTIONS)
+        + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
         tools=[*tools],
         lifespan=lifespan,
         middleware=[
-            serving_its_own(login=False),
+            serving_its_own(login=hosting is not None and hosting.logins is not None),
+            *_telling(hosting, settings),
             _refusing_unknown(frozenset(tool.name for tool in tools)),
             keeping_tables,
         ],
@@ -93,6 +103,9 @@ def build_server(
         subscriptions=bus,
         cache_hints=CACHE_HINTS,
         log_level="WARNING",
+        token_verifier=hosting.logins if hosting else None,
+        auth=hosting.auth if hosting else None,
+        request_state_security=RequestStateSecurity(keys=[hosting.secret]) if hosting else None,
     )
     add_resources(server, providers, capabilities)
     add_task_resources(server)
@@ -108,8 +121,24 @@ def build_server(
     return server
 
 
+def _telling(hosting: Hosting | None, settings: Settings) -> list[ServerMiddleware[Any]]:
+    """What tells those who run the server of its calls, and what keeps from callers where things
+    lie on it."""
+    if hosting is None:
+        return []
+    from kling_mcp.hosting.hidden_places import hiding_places
+    from kling_mcp.hosting.logs import log_calls
+
+    hiding = [hiding_places(settings)] if hosting.exchange else []
+    return [*hiding, log_calls, *([hosting.metrics.count] if hosting.metrics else [])]
+
+
 def _toolset(
-    providers: Mapping[str, Configured], capabilities: Capabilities, *, saves: bool
+    providers: Mapping[str, Configured],
+    capabilities: Capabilities,
+    *,
+    saves: bool,
+    hosted: bool,
 ) -> list[KlingTool]:
     """The tools of these providers; the models named are those of the default one first."""
     rows = [provider.row for provider in providers.values()]
@@ -128,6 +157,7 @@ def _toolset(
         image_models=models("image2video"),
         multi_image_models=models("omni-video", "multi-image2video"),
         saves=saves,
+        hosted=hosted,
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,13 +18,22 @@ from kling_tools.arguments import ListTasksArguments
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
 from kling_tools.errors import KlingError, NotAllowed, TaskNotFound
-from kling_tools.results import ENDED, Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.results import (
+    ENDED,
+    Receipt,
+    SavedVideo,
+    TaskPage,
+    TaskView,
+    UploadAddress,
+    WaitResult,
+)
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
     from kling_mcp.attending import Attendance
     from kling_mcp.configuration import Configured
     from kling_mcp.frames import Frames
+    from kling_mcp.hosting.house import Hosting
     from kling_mcp.ledger import Record
     from kling_mcp.lookup import Found
     from kling_mcp.rows import Rows
@@ -56,6 +66,11 @@ class Service:
     def of(self, principal: Principal) -> Service:
         """The same service for somebody else."""
         return self if principal == self._principal else Service(self._works, principal)
+
+    @property
+    def principal(self) -> Principal:
+        """Whose it is."""
+        return self._principal
 
     @property
     def changes(self) -> Changes:
@@ -140,8 +155,9 @@ class Service:
         """A page of the ledger and of the providers' own lists, newest first."""
         from kling_mcp.listing import Listing
 
-        return await Listing(self._works.clients, self._works.open().ledger).page(
-            query, self._works.clock(), self._principal
+        works = self._works
+        return await Listing(works.clients, works.open().ledger, works.exchange).page(
+            query, works.clock(), self._principal
         )
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
@@ -186,7 +202,8 @@ class Service:
         return await balances(self._works.clients, self._works.clock())
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
-        """Write a finished task's video below the output folder.
+        """Write a finished task's video below the output folder, or to where a hosted server keeps
+        it, which answers with a link.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
@@ -197,9 +214,13 @@ class Service:
             notes.append(found.record.file_note)
         if self._works.clients.embedded(found.provider):
             notes.append("A sandbox test clip.")
+        exchange = self._works.exchange
+        link = exchange.links.link(found.record) if exchange and found.record else None
         return SavedVideo(
             task_id=found.record.handle if found.record else task_id,
-            path=str(saved.path),
+            path=str(saved.path) if exchange is None else None,
+            url=link.url if link else None,
+            expires_at=link.expires_at if link else None,
             bytes=saved.bytes,
             duration_s=round(saved.facts.duration_s, 3),
             width=saved.facts.width,
@@ -210,6 +231,24 @@ class Service:
             sha256=saved.sha256,
             note=" ".join(notes) or None,
         )
+
+    async def file(self, record: Record) -> Path | None:
+        """A file of this machine with the row's saved video; None when it is not there any more.
+        Raises KlingError."""
+        return await self._works.open().keeper.shelf.file(record)
+
+    async def upload(self) -> UploadAddress:
+        """An address that takes one picture of the caller's. Raises NotAllowed, and KlingError on a
+        server that reads the caller's own disk."""
+        exchange = self._works.exchange
+        if exchange is None:
+            raise KlingError("This server reads local pictures itself: give the path.")
+        if SPEND not in self._principal.scopes:
+            raise NotAllowed(
+                f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
+                advice="Ask whoever runs the server for it.",
+            )
+        return await exchange.uploads.address(self._principal.name)
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
         """The first picture of a request, small, as a `data:` URI; empty when there is none."""
@@ -226,7 +265,7 @@ class Service:
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer
 
-        viewer = Viewer(self._works.clients, self._works.clock())
+        viewer = Viewer(self._works.clients, self._works.clock(), self._works.exchange)
         if found.record is not None:
             return viewer.record(found.record)
         assert found.task is not None
@@ -280,9 +319,12 @@ async def open_service(
     providers: Mapping[str, Configured],
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
+    hosting: Hosting | None = None,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as background:
-        works = Works(settings, capabilities, providers, stack, background, clock, sleep)
+        works = Works(settings, capabilities, providers, stack, background, clock, sleep, hosting)
+        if hosting:
+            stack.enter_context(hosting.running(works))
         yield Service(works)
         background.cancel_scope.cancel()

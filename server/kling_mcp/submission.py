@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from kling_mcp.body import JsonBody
 from kling_mcp.cases import Case, judge
@@ -13,6 +14,7 @@ from kling_mcp.clients import Clients
 from kling_mcp.errands import Errands
 from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
+from kling_mcp.images.task_picture import TaskPicture
 from kling_mcp.ledger import DayCaps, Ledger, Wish
 from kling_mcp.principal import Principal
 from kling_mcp.receipts import dry_run_receipt, receipt
@@ -29,6 +31,9 @@ from kling_tools.errors import (
 from kling_tools.faults import Fault
 from kling_tools.results import Receipt
 from kling_tools.service import Confirm, SubmitArguments
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
 
 __all__ = ["Caps", "Submission"]
 
@@ -61,6 +66,7 @@ class Submission:
         errands: Errands,
         *,
         saves: bool,
+        exchange: Exchange | None = None,
     ) -> None:
         self._clients = clients
         self._capabilities = capabilities
@@ -71,6 +77,7 @@ class Submission:
         self._sender = sender
         self._errands = errands
         self._saves = saves
+        self._exchange = exchange
 
     async def submit(
         self, draft: Draft[SubmitArguments], confirm: Confirm, principal: Principal
@@ -79,7 +86,8 @@ class Submission:
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
-        judged = judge(draft, self._clients, self._capabilities, principal)
+        base = self._exchange.callback_base if self._exchange else ""
+        judged = judge(draft, self._clients, self._capabilities, principal, base)
         rules_broken = bool(judged.review.verdict.faults)
         async with AsyncExitStack() as pictures:
             case = await pictures.enter_async_context(self._with_pictures(judged))
@@ -105,8 +113,19 @@ class Submission:
         return await thumbnail(arguments.pictures(), self._policy_of(principal))
 
     def _policy_of(self, principal: Principal) -> PicturePolicy:
-        """What this principal may name as a picture: frames of their own tasks alone."""
-        return replace(self._policy, of_tasks=self._frames.of(principal).picture)
+        """What this principal may name as a picture: frames of their own tasks and what they have
+        uploaded themselves."""
+        frames = self._frames.of(principal)
+        if self._exchange is None:
+            return replace(self._policy, of_tasks=frames.picture)
+        uploads = self._exchange.uploads
+
+        async def picture(address: str) -> TaskPicture:
+            if uploads.holds(address):
+                return await uploads.picture(address, principal.name)
+            return await frames.picture(address)
+
+        return replace(self._policy, of_tasks=picture)
 
     async def _send(self, case: Case, wish: Wish, pictures: AsyncExitStack) -> Receipt:
         async with pictures:
@@ -115,7 +134,9 @@ class Submission:
                 record, new = await self._sender.send(
                     wish,
                     await self._clients.get(case.provider.name),
-                    lambda external_id: JsonBody(case.body(wire, external_id)),
+                    lambda record: JsonBody(
+                        case.body(wire, record.external_task_id, record.callback_key)
+                    ),
                     self._caps.per_day,
                 )
             except RequestRefused as error:

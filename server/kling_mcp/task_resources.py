@@ -21,6 +21,7 @@ from kling_tools.errors import KlingError, TaskNotFound
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.service import Service
+    from kling_tools.results import TaskView
 
 __all__ = ["INLINE_BYTES", "add_task_resources", "told"]
 
@@ -79,10 +80,12 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     )
     async def video(task_id: str, ctx: Context[Any, Any]) -> bytes:
         with told():
-            record = await _service(ctx).rows.find(task_id)
-        if record is None:
-            raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
-        return await _saved_bytes(record)
+            service = _service(ctx)
+            record = await service.rows.find(task_id)
+            if record is None:
+                raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
+            file = await service.file(record)
+        return await _saved_bytes(record, file, service.rows.view(record))
 
 
 @contextmanager
@@ -96,7 +99,7 @@ def told() -> Iterator[None]:
         raise ResourceError(str(error)) from error
 
 
-async def _saved_bytes(record: Record) -> bytes:
+async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> bytes:
     """The bytes of the saved file. Raises ResourceError, which says where the video is instead."""
     if record.status != "succeed":
         raise ResourceError(f"Task {record.handle} is {record.status}, there is no video.")
@@ -105,23 +108,23 @@ async def _saved_bytes(record: Record) -> bytes:
         raise ResourceError(
             f"Task {record.handle} is not saved: save it with kling_save_video, or fetch {link}"
         )
-    path = anyio.Path(record.path)
+    named = view.path or "The saved video"
+    if file is None:
+        raise ResourceError(
+            f"{named} cannot be read: it is gone, or not the file any more that was saved for "
+            f"{record.handle}. Save it anew with kling_save_video."
+        )
+    if record.bytes is not None and record.bytes > INLINE_BYTES:
+        where = f"{view.path} ({Path(view.path).as_uri()})" if view.path else view.url
+        raise ResourceError(
+            f"The video has {record.bytes} bytes, more than the {INLINE_BYTES} that are handed "
+            f"over whole. It lies at {where}."
+        )
     try:
-        size = (await path.stat()).st_size
-        if size != record.bytes:
-            raise ResourceError(
-                f"{record.path} is not the file any more that was saved for {record.handle}: it "
-                f"has {size} bytes, not {record.bytes}. Save it anew with kling_save_video."
-            )
-        if size > INLINE_BYTES:
-            raise ResourceError(
-                f"The video has {size} bytes, more than the {INLINE_BYTES} that are handed over "
-                f"whole. It lies at {record.path} ({Path(record.path).as_uri()})."
-            )
-        return await path.read_bytes()
+        return await anyio.Path(file).read_bytes()
     except OSError as error:
         raise ResourceError(
-            f"{record.path} cannot be read ({error.strerror}); save it anew with kling_save_video."
+            f"{named} cannot be read ({error.strerror}); save it anew with kling_save_video."
         ) from error
 
 

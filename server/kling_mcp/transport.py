@@ -22,6 +22,7 @@ from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.settings import Settings
 
 __all__ = ["Connection", "connect"]
@@ -49,13 +50,16 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
-    """Open the provider's connections and close them at the end.
+async def connect(
+    provider: Configured, settings: Settings, exchange: Exchange | None = None
+) -> AsyncIterator[Connection]:
+    """Open the provider's connections and close them at the end. A sandbox in this process calls
+    back at the `exchange` alone.
 
     Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
     that cannot be used.
     """
-    transport = _embedded_sandbox(settings) if provider.embedded else None
+    transport = _embedded_sandbox(settings, exchange) if provider.embedded else None
     base_url = _base_url(provider)
     verify = transport is not None or tls_context()
     try:
@@ -86,8 +90,9 @@ def _base_url(provider: Configured) -> httpx.URL:
         ) from error
 
 
-def _embedded_sandbox(settings: Settings) -> httpx.AsyncBaseTransport:
+def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.AsyncBaseTransport:
     from kling_mcp.sandbox import SandboxConfig, create_app
+    from kling_mcp.sandbox.callbacks import below, nobody
     from kling_mcp.sandbox.faults import parse_faults
 
     config = SandboxConfig(
@@ -97,6 +102,8 @@ def _embedded_sandbox(settings: Settings) -> httpx.AsyncBaseTransport:
         slots=settings.sandbox_slots,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,
+        may_call=below(exchange.callback_base) if exchange and exchange.callback_base else nobody,
+        callback_secret=exchange.callback_secret if exchange else "",
     )
     return _SandboxTransport(create_app(config))
 

@@ -10,6 +10,8 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
+from kling_mcp.task_resources import told
+
 if TYPE_CHECKING:
     from kling_mcp.service import Service
 
@@ -40,10 +42,14 @@ def add_video_parts(server: MCPServer[Any]) -> None:
             raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
         if record.path is None:
             raise ResourceError(f"The video of {record.handle} is not saved yet.")
+        with told():
+            file = await service.file(record)
+        if file is None:
+            raise ResourceError(f"The file of {record.handle} is not there any more: save it anew.")
         try:
-            return await to_thread.run_sync(_read, Path(record.path), first, last - first + 1)
+            return await to_thread.run_sync(_read, file, first, last - first + 1)
         except OSError as error:
-            raise ResourceError(f"{record.path} cannot be read: {error.strerror}.") from error
+            raise ResourceError(f"It cannot be read: {error.strerror}.") from error
 
 
 def _bounds(span: str) -> tuple[int, int]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Record
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
 
 __all__ = ["AFTER_FAILURE", "Viewer"]
 
@@ -35,11 +39,13 @@ STRANGE = "The provider uses a word for its state that is not known here; look a
 
 
 class Viewer:
-    """Shows tasks as of `now`, seconds since the epoch."""
+    """Shows tasks as of `now`, seconds since the epoch; those of a hosted server, which has an
+    `exchange`, with links to the saved videos in place of its own paths."""
 
-    def __init__(self, clients: Clients, now: float) -> None:
+    def __init__(self, clients: Clients, now: float, exchange: Exchange | None = None) -> None:
         self._clients = clients
         self._now = now
+        self._exchange = exchange
 
     def record(self, record: Record) -> TaskView:
         """A task of the ledger."""
@@ -51,7 +57,8 @@ class Viewer:
             elapsed_s=self._elapsed_s(record.status, record.created_at),
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
-            path=record.path,
+            path=record.path if self._exchange is None else None,
+            url=self._link(record),
         )
         if record.withdrawn:
             view.next = TAKEN_BACK
@@ -78,21 +85,27 @@ class Viewer:
         known = record.provider in self._clients.names
         return not known or self._clients.configured(record.provider).row.external_ids == "none"
 
+    def _link(self, record: Record) -> str | None:
+        """A link to the saved video, from a server that hands out links."""
+        if self._exchange is None or not self._exchange.shelf.seems_there(record):
+            return None
+        return self._exchange.links.link(record).url
+
     def _about_the_file(self, record: Record) -> str | None:
         """Where a finished video still is when that is not plain, and what is odd about it."""
+        private = self._exchange is not None
         here = record.path is not None and Path(record.path).exists()
+        if self._exchange is not None:
+            here = self._exchange.shelf.seems_there(record)
         if here:
             return record.file_note or None
+        its_file = "its file" if private else f"its file {record.path}"
         if record.expires_at is not None and self._now > record.expires_at:
-            lost = f" and its file {record.path} is not there any more" if record.path else ""
+            lost = f" and {its_file} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
         if self._clients.embedded(record.provider):
             return NOT_SAVED_IN_SANDBOX
-        return (
-            f"Its file {record.path} was moved or deleted. {NOT_SAVED}"
-            if record.path
-            else NOT_SAVED
-        )
+        return f"I{its_file[1:]} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
 
     def foreign(self, task: Task, provider: str) -> TaskView:
         """A task that this ledger does not know, as the provider tells of it."""
@@ -123,6 +136,7 @@ class Viewer:
                 "model_name": record.model_name,
                 "prompt": _cut(record.prompt) or None,
                 "videos": [],
+                "url": None,
                 "next": view.next if record.status in ("failed", "unknown") else None,
             }
         )

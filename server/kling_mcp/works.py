@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from kling_mcp.configuration import Configured
+    from kling_mcp.hosting.house import Hosting
     from kling_mcp.ledger import Ledger
     from kling_mcp.parts import Parts
     from kling_mcp.settings import Settings
@@ -42,9 +43,14 @@ class Works:
         background: TaskGroup,
         clock: Callable[[], float],
         sleep: Sleep,
+        hosting: Hosting | None = None,
     ) -> None:
+        self.hosting = hosting
+        self.exchange = hosting.exchange if hosting else None
         self.settings = settings
-        self.clients = Clients(providers, settings, stack)
+        self.clients = Clients(providers, settings, stack, self.exchange)
+        if hosting and hosting.metrics:
+            self.clients.observe = hosting.metrics.asked
         self.changes = Changes()
         self.background = background
         self.clock = clock
@@ -68,6 +74,7 @@ class Works:
                 self.background,
                 self.clock,
                 self.sleep,
+                self.hosting,
             )
             self._stack.push_async_callback(self._parts.ledger.close)
             if self._parts.ledger.exists:

@@ -6,10 +6,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 from everything import conformance_server
+from nginx import behind_nginx
 from outside_suites import node, node_modules
 
 from kling_mcp.http_app import http_app
@@ -35,12 +37,21 @@ def url(tmp_path: Path) -> Iterator[str]:
     listener.close()
 
 
+@pytest.fixture
+def url_at_nginx(url: str, tmp_path: Path) -> Iterator[str]:
+    """The same behind nginx."""
+    with behind_nginx([urlsplit(url).port or 0], tmp_path / "nginx") as proxied:
+        yield f"{proxied}/mcp"
+
+
 @pytest.mark.filterwarnings("ignore:The sampling capability is deprecated")
 @pytest.mark.filterwarnings("ignore:.*deprecated as of 2026-07-28")
 @pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize("way", ["url", "url_at_nginx"])
 def test_the_suite_objects_to_nothing_but_what_does_not_apply(
-    era: str, url: str, tmp_path: Path
+    era: str, way: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    url: str = request.getfixturevalue(way)
     suite = str(node_modules() / SUITE)
     done = subprocess.run(
         [node(), suite, "server", "--url", url, "--requirements", era, "-o", str(tmp_path / "out")],

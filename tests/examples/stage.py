@@ -57,7 +57,9 @@ class Stage:
         self._client: Client | None = None
 
     @asynccontextmanager
-    async def connect(self, provider: Configured, settings: Settings) -> AsyncIterator[Connection]:
+    async def connect(
+        self, provider: Configured, settings: Settings, _: object = None
+    ) -> AsyncIterator[Connection]:
         """In place of `kling_mcp.transport.connect`: the sandbox by this stage's clock."""
         config = SandboxConfig(
             home=settings.home / "sandbox",

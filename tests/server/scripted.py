@@ -34,7 +34,9 @@ class Scripted:
         self._loopback = loopback
 
     @asynccontextmanager
-    async def connect(self, provider: Configured, _: Settings) -> AsyncIterator[Connection]:
+    async def connect(
+        self, provider: Configured, _: Settings, __: object = None
+    ) -> AsyncIterator[Connection]:
         """In place of `kling_mcp.transport.connect`."""
         async with (
             httpx.AsyncClient(base_url=BASE, transport=httpx.MockTransport(self._api)) as api,

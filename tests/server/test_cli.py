@@ -20,7 +20,7 @@ from kling_tools.errors import KlingError
 
 SECRETS = (
     *("KLING_API_KEY", "KLING_ACCESS_KEY", "KLING_SECRET_KEY", "COMETAPI_API_KEY"),
-    *("ANYFAST_API_KEY", "POWERTOKENS_API_KEY", "NEWAPI_API_KEY"),
+    *("ANYFAST_API_KEY", "POWERTOKENS_API_KEY", "NEWAPI_API_KEY", "KLING_MCP_DATABASE"),
 )
 
 
@@ -76,7 +76,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         assert environment_name(name) in text
         option = "--" + name.replace("_", "-")
         assert (option in text) is (environment_name(name) not in SECRETS)
-    for command in ("demo", "sandbox"):
+    for command in ("demo", "sandbox", "tokens"):
         assert f"    {command} " in text
 
 
@@ -85,7 +85,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 def test_keys_are_no_options_where_others_could_read_them(
     variable: str, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    option = "--" + variable.lower().replace("_", "-")
+    option = "--" + variable.removeprefix("KLING_MCP_").lower().replace("_", "-")
     with pytest.raises(SystemExit) as end:
         cli.main(form.format(option).split())
 

@@ -115,7 +115,10 @@ class Desk:
         )
         client: Any = provider
         return await self.sender.send(
-            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), DayCaps()
+            wish,
+            client,
+            lambda row: JsonBody({"external_task_id": row.external_task_id}),
+            DayCaps(),
         )
 
     async def refused(self, provider: Provider, **more: Any) -> ProviderError:

@@ -62,6 +62,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "NEWAPI_BASE_URL": ("newapi_base_url", "https://n.example", "https://n.example"),
     "KLING_MCP_PROVIDERS": ("providers", "/srv/rows.toml", Path("/srv/rows.toml")),
     "KLING_MCP_HOME": ("home", "/srv/kling", Path("/srv/kling")),
+    "KLING_MCP_DATABASE": ("database", "postgresql://h/kling", "postgresql://h/kling"),
     "KLING_MCP_OUTPUT_DIR": ("output_dir", "/srv/videos", Path("/srv/videos")),
     "KLING_MCP_IMAGE_ROOTS": ("image_roots", "/srv/a", (Path("/srv/a"),)),
     "KLING_MCP_FIX_IMAGES": ("fix_images", "true", True),

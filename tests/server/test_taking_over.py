@@ -111,7 +111,10 @@ class Server:
         client: Any = kling
         wish = replace(WISH, provider=kling.row.name, **changes)
         record, _ = await self.sender.send(
-            wish, client, lambda our_id: JsonBody({"external_task_id": our_id}), DayCaps()
+            wish,
+            client,
+            lambda row: JsonBody({"external_task_id": row.external_task_id}),
+            DayCaps(),
         )
         return record
 

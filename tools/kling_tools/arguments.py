@@ -16,6 +16,7 @@ __all__ = [
     "MultiImageToVideoArguments",
     "SaveVideoArguments",
     "SpendingChoices",
+    "UploadPictureArguments",
     "WaitForTasksArguments",
 ]
 
@@ -115,3 +116,7 @@ class SaveVideoArguments(_Reading):
         _TEXT,
         Field(description="File or folder below the output folder; default: from the prompt."),
     ] = ""
+
+
+class UploadPictureArguments(_Reading):
+    """`kling_upload_picture`: nothing."""

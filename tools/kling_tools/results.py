@@ -20,6 +20,7 @@ __all__ = [
     "TaskPage",
     "TaskStatus",
     "TaskView",
+    "UploadAddress",
     "VideoView",
     "WaitResult",
 ]
@@ -78,7 +79,8 @@ class VideoView(BaseModel):
 
 class TaskView(Answer):
     """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it
-    cost when the provider says so; `path` where the video was saved."""
+    cost when the provider says so; `path` where the video was saved, or `url` a link to it that
+    soon expires, from a server that keeps it."""
 
     task_id: str
     status: TaskStatus
@@ -92,6 +94,7 @@ class TaskView(Answer):
     videos: list[VideoView] = []
     units: float | None = None
     path: str | None = None
+    url: str | None = None
     provider_message: str | None = None
     error: str | None = None
     next: str | None = None
@@ -105,7 +108,7 @@ class TaskView(Answer):
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
         facts = [
-            f"{v.duration_s or '?'} s video" + ("" if self.path else f" {v.url}")
+            f"{v.duration_s or '?'} s video" + ("" if self.path or self.url else f" {v.url}")
             for v in self.videos
         ]
         if self.units is not None:
@@ -114,6 +117,8 @@ class TaskView(Answer):
             facts.append(f"{verb} {amount if self.units else 'nothing'}")
         if self.path:
             facts.append(f"saved at {self.path}")
+        if self.url:
+            facts.append(f"saved: {self.url}")
         if self.provider_message:
             facts.append(f'the provider says: "{self.provider_message}"')
         if self.model_name:
@@ -240,10 +245,16 @@ class TaskPage(Answer):
 
 class SavedVideo(Answer):
     """A video on disk: path, size in bytes and pixels, length in seconds, frames per second,
-    FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex."""
+    FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex.
+
+    One that a server keeps has instead of a path a `url`, which whoever has it may open until
+    `expires_at` (UTC).
+    """
 
     task_id: str
-    path: str
+    path: str | None = None
+    url: str | None = None
+    expires_at: str | None = None
     bytes: int
     duration_s: float
     width: int
@@ -254,11 +265,20 @@ class SavedVideo(Answer):
     sha256: str
     note: str | None = None
 
+    def structured(self) -> dict[str, Any]:
+        """The same, where it is first."""
+        facts = super().structured()
+        first = ("task_id", "path", "url", "expires_at")
+        return {name: facts[name] for name in first if name in facts} | facts
+
     def text(self) -> str:
         """Where the file is and what it holds."""
         note = f" {self.note}" if self.note else ""
+        if self.url:
+            note += f" Link until {self.expires_at}, for whoever has it: {self.url}"
+        where = self.path or "on the server"
         return (
-            f"Saved {self.path}: {self.width}x{self.height}, {self.duration_s:g} s, "
+            f"Saved {where}: {self.width}x{self.height}, {self.duration_s:g} s, "
             f"{self.fps:g} fps, {self.codec}, {'with' if self.audio else 'no'} sound, "
             f"{self.bytes / 1e6:.1f} MB.{note}"
         )
@@ -266,3 +286,19 @@ class SavedVideo(Answer):
     def finished(self) -> list[str]:
         """The task whose video it is."""
         return [self.task_id]
+
+
+class UploadAddress(Answer):
+    """Where a picture may be sent once until `expires_at` (UTC), and what then stands for it."""
+
+    upload_url: str
+    image: str
+    expires_at: str
+
+    def text(self) -> str:
+        """How to send it and how to use it."""
+        return (
+            f"Send the picture's bytes with PUT to {self.upload_url} (curl -T photo.png 'URL'), or "
+            f"have the person open it in a browser, before {self.expires_at}. "
+            f"Then give {self.image} as image."
+        )

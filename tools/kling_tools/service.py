@@ -12,7 +12,14 @@ from kling_tools.arguments import (
 )
 from kling_tools.drafts import Draft
 from kling_tools.posters import Poster
-from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.results import (
+    Receipt,
+    SavedVideo,
+    TaskPage,
+    TaskView,
+    UploadAddress,
+    WaitResult,
+)
 
 __all__ = ["Confirm", "Report", "SubmitArguments", "VideoService"]
 
@@ -26,7 +33,7 @@ Report = Callable[[float, float, str], Awaitable[None]]
 
 
 class VideoService(Protocol):
-    """The five things an agent can ask for, and pictures of what came of it.
+    """What an agent can ask for, and pictures of what came of it.
 
     Every method raises `KlingError` and its kin only.
     """
@@ -49,6 +56,10 @@ class VideoService(Protocol):
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video to disk."""
+        ...
+
+    async def upload(self) -> UploadAddress:
+        """An address that takes one picture, where the service cannot read the caller's disk."""
         ...
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:

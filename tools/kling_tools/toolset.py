@@ -1,4 +1,5 @@
-"""The six tools: what an assistant reads about each, and what each does."""
+"""The six tools, and a seventh of hosted servers: what an assistant reads about each, and what
+each does."""
 
 from __future__ import annotations
 
@@ -22,19 +23,32 @@ from kling_tools.faults import Fault
 from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
 from kling_tools.schema import arguments_schema
 from kling_tools.tool import Call, KlingTool
+from kling_tools.upload_tool import upload_tool
 
-__all__ = ["INSTRUCTIONS", "PLAYER_URI", "build_toolset"]
+__all__ = ["HOSTED_INSTRUCTIONS", "INSTRUCTIONS", "PLAYER_URI", "build_toolset"]
 
-INSTRUCTIONS = """\
+_INSTRUCTIONS = """\
 Makes videos with Kling AI from pictures. Only kling_image_to_video and kling_multi_image_to_video
 cost money; each answer names the price, and dry_run shows it without sending.
 1. Submit: kling_image_to_video with image and prompt. It returns a task_id at once.
 2. Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until done.
-3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
-kling_save_video writes it to a place of your choice. Links expire after 30 days.
+{file}
 4. Continue a clip: give kling://tasks/ID/frames/last as image (also first, or seconds such as 2.5).
 Repeating a request returns the same video and is not paid again; raise take for another version.
 queued means kept here until a slot is free. A task that runs at Kling cannot be cancelled."""
+
+INSTRUCTIONS = _INSTRUCTIONS.format(
+    file="""\
+3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
+kling_save_video writes it to a place of your choice. Links expire after 30 days."""
+)
+
+HOSTED_INSTRUCTIONS = _INSTRUCTIONS.format(
+    file="""\
+3. The file: kling_save_video keeps it on the server and answers with a link that soon expires; ask
+again for a new one. This server reads no local files: give pictures as https URL, data: URI or by
+kling_upload_picture."""
+)
 
 PLAYER_URI = "ui://kling/player.html"
 """The app that a host may show for a create call (MCP Apps, 2026-01-26)."""
@@ -99,16 +113,19 @@ def build_toolset(
     image_models: Sequence[str],
     multi_image_models: Sequence[str],
     saves: bool = False,
+    hosted: bool = False,
 ) -> list[KlingTool]:
     """The tools for these providers; the first of each list of models is the default.
 
     `provider` is published only when there is a choice. `saves` says that a look at a finished
-    task also writes its video to disk, so that looking is not only reading.
+    task also writes its video to disk, so that looking is not only reading. `hosted` says that
+    the server runs elsewhere: it keeps videos itself, hands out links, and takes pictures.
     """
+    place = "url" if hosted else "path"
     looks = SAVES_WHAT_IT_SEES if saves else READS
     without = () if len(providers) > 1 else ("provider",)
     choice = {"provider": {"enum": list(providers)}}
-    return [
+    tools = [
         KlingTool.of(
             _submit,
             name="kling_image_to_video",
@@ -159,7 +176,7 @@ def build_toolset(
             answer=TaskView,
             annotations=looks,
             input_schema=arguments_schema(GetTaskArguments),
-            answer_fields=("task_id", "status", "videos", "units", "path", "provider_message"),
+            answer_fields=("task_id", "status", "videos", "units", place, "provider_message"),
         ),
         KlingTool.of(
             _list_tasks,
@@ -188,14 +205,19 @@ def build_toolset(
             _save_video,
             name="kling_save_video",
             title="Save video",
-            description="Write a finished task's MP4 to disk; never overwrites.",
+            description="Keep a finished task's MP4; answers with a link."
+            if hosted
+            else "Write a finished task's MP4 to disk; never overwrites.",
             arguments=SaveVideoArguments,
             answer=SavedVideo,
             annotations=WRITES_A_FILE,
-            input_schema=arguments_schema(SaveVideoArguments, required=("task_id",)),
-            answer_fields=("task_id", "path", "bytes", "duration_s"),
+            input_schema=arguments_schema(
+                SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
+            ),
+            answer_fields=("url",) if hosted else ("task_id", "path", "bytes", "duration_s"),
         ),
     ]
+    return [*tools, upload_tool()] if hosted else tools
 
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {

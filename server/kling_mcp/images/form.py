@@ -16,7 +16,7 @@ from kling_mcp.images.url import PictureUrl, read_url
 
 __all__ = ["Given", "Kind", "recognise"]
 
-Kind = Literal["url", "file", "data", "base64", "task"]
+Kind = Literal["url", "file", "data", "base64", "task", "upload"]
 
 PATH_CHARS = 4096
 """Characters above which a text is no path (Linux's PATH_MAX)."""

@@ -15,7 +15,6 @@ from kling_mcp.images.file_type import HEAD_BYTES, detect, named_like
 from kling_mcp.images.form import Given, Kind, recognise
 from kling_mcp.images.header import read_header
 from kling_mcp.images.held import HeldFile
-from kling_mcp.images.inline import keep
 from kling_mcp.images.picture import Picture
 from kling_mcp.images.policy import PicturePolicy
 from kling_mcp.images.refusal import SOURCE, Refusal
@@ -139,7 +138,7 @@ class _Desk:
             raise taken
         if taken is None:
             return None
-        return Given("task", keep([taken.data], taken.label), taken.sha256)
+        return Given(taken.kind, taken.held(), taken.sha256)
 
     def _keep(self, held: HeldFile) -> HeldFile:
         self._looked_at.callback(held.let_go, _OPENER)

@@ -47,7 +47,7 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
         raise Refusal(
             "path_not_allowed",
             "this server takes no local files.",
-            "an https URL, a data: URI or raw base64 of a JPEG or PNG",
+            "an https URL, a data: URI or raw base64 of a JPEG or PNG, or kling_upload_picture",
         )
     if _CONTROL.search(text) or not _encodable(text):
         raise Refusal(

@@ -1,11 +1,14 @@
-"""Pictures out of finished tasks: frames of their videos, given by their addresses."""
+"""Pictures given by addresses of ours: frames of finished tasks' videos, and uploads."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from kling_mcp.images.held import HeldFile
+from kling_mcp.images.inline import keep
 from kling_mcp.images.refusal import Refusal
 from kling_tools.errors import KlingError
 
@@ -17,11 +20,24 @@ _ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class TaskPicture:
     """A picture made from a task's video: PNG or JPEG bytes, what to call it, and `sha256`, which
-    is the same whenever it is the same picture of the same video."""
+    is the same whenever it is the same picture of the same video.
+
+    One that somebody uploaded is an open `file` as it came, whose SHA-256 is still to be read.
+    """
 
     label: str
-    data: bytes
-    sha256: str
+    data: bytes = b""
+    sha256: str = ""
+    file: HeldFile | None = None
+
+    @property
+    def kind(self) -> Literal["task", "upload"]:
+        """Where it comes from."""
+        return "task" if self.file is None else "upload"
+
+    def held(self) -> HeldFile:
+        """The picture as an open file."""
+        return self.file or keep([self.data], self.label)
 
 
 TaskPictures = Callable[[str], Awaitable[TaskPicture]]

@@ -225,7 +225,7 @@ class Ledger:
         return changed == 1
 
     async def saved(
-        self, record_id: str, path: Path, size_bytes: int, sha256: str, note: str = ""
+        self, record_id: str, path: Path | str, size_bytes: int, sha256: str, note: str = ""
     ) -> Record:
         """Write down where a video lies, what it is, and what is odd about it."""
         columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"

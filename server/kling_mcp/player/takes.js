@@ -91,7 +91,7 @@ class Takes {
 
   async save(take) {
     const saved = await this.host.tool("kling_save_video", { task_id: take.id });
-    take.see({ ...take.view, path: saved.path });
+    take.see({ ...take.view, path: saved.path, url: saved.url });
     this.changed();
   }
 

@@ -86,7 +86,8 @@ class View {
   }
 
   #fill(card, take) {
-    const { status, units, path, provider_message, next } = take.view;
+    const { status, units, path, url, provider_message, next } = take.view;
+    const saved = path ?? url;
     const state = take.id ? status : "dry";
     card.classList.toggle("failed", status === "failed");
     card.querySelector(".price").textContent = outline(take);
@@ -94,12 +95,12 @@ class View {
     card.querySelector(".advice").textContent = [
       provider_message ? `The provider says: "${provider_message}"` : "",
       status === "failed" || status === "unknown" ? next : "",
-      path ? `Saved at ${path}` : "",
+      path ? `Saved at ${path}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
       ...(take.receipt.warnings ?? []),
     ].filter(Boolean).join(". ");
-    if (card.dataset.state === state + (path ?? "")) return;
-    card.dataset.state = state + (path ?? "");
+    if (card.dataset.state === state + (saved ?? "")) return;
+    card.dataset.state = state + (saved ?? "");
     const screen = card.querySelector(".screen");
     if (take.open && !screen.firstChild) screen.append(bar(take));
     else if (status === "succeed" && !screen.querySelector("video")) void this.#play(screen, take);
@@ -145,7 +146,8 @@ class View {
 
   #actions(card, take) {
     const { status, path, videos } = take.view;
-    const url = videos?.[0]?.url;
+    const saved = path ?? take.view.url;
+    const url = (take.view.sandbox && take.view.url) || videos?.[0]?.url;
     const buttons = [];
     const add = (text, run) => {
       const button = document.createElement("button");
@@ -157,7 +159,7 @@ class View {
     };
     if (!take.id)
       add("Make it", () => this.#offer(card, take.tool, { ...take.given, dry_run: false }));
-    if (status === "succeed" && !path) add("Save", () => this.takes.save(take));
+    if (status === "succeed" && !saved) add("Save", () => this.takes.save(take));
     if (ENDED.includes(status))
       add("Another take", () => this.#offer(card, take.tool, this.takes.nextTake(take)));
     if (status === "succeed") add("Continue", () => this.#continue(card, take));

@@ -2,8 +2,9 @@
 
 `create_app(SandboxConfig(home=...))` is an ASGI app; through `httpx.ASGITransport` it needs no
 port, `kling-mcp sandbox` serves it over HTTP. It accepts, refuses and answers as recorded from the
-live service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. It calls
-nobody: pictures at addresses are not fetched, a `callback_url` is stored and that is all. Below
+live service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. Pictures
+at addresses are not fetched, and a `callback_url` is called only where the config lets it be: by
+the command on this machine, by the embedded one at the hosted server that it is part of. Below
 `/cometapi`, `/anyfast`, `/powertokens`, `/newapi` and `/newapi-old` it plays the gateways of those
 names (`dialects` has the rows).
 

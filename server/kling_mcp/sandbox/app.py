@@ -1,8 +1,8 @@
 """Kling's HTTP, and that of the gateways before it, as one Starlette app.
 
 A create goes: faults, authentication, intake of the body, what its provider does with it, Kling's
-rules, store, answer. Nothing runs in the background and nothing is kept in memory, so an app may
-be made anew for every call. `callback_url` is taken and stored; nothing is ever called.
+rules, store, answer. Nothing is kept in memory, so an app may be made anew for every call; only
+where its config lets a `callback_url` be called, a thread does so when its time comes.
 """
 
 from __future__ import annotations

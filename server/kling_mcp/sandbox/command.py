@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take models that Kling has discontinued, as a gateway may",
     )
     parser.add_argument(
+        "--callback-secret",
+        default="",
+        metavar="whsec_…",
+        help="sign the calls to a callback_url, which are made on this machine only",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
@@ -81,6 +87,7 @@ def run_from(args: argparse.Namespace) -> int:
             args.render,
             args.slots,
             serve_discontinued=args.serve_discontinued,
+            callback_secret=args.callback_secret,
         )
     except (ValueError, OSError) as error:
         print(f"kling-mcp sandbox: {error}", file=sys.stderr)
@@ -98,6 +105,7 @@ def run(
     slots: int,
     *,
     serve_discontinued: bool = False,
+    callback_secret: str = "",
 ) -> None:
     """Serve the sandbox until interrupted; where it is and its key go to stderr.
 
@@ -105,6 +113,7 @@ def run(
     and `OSError` when the port is taken.
     """
     from kling_mcp.sandbox.app import create_app
+    from kling_mcp.sandbox.callbacks import this_machine
     from kling_mcp.sandbox.serving import bound_socket, server_of
     from kling_mcp.sandbox.store import SandboxStore
 
@@ -120,6 +129,8 @@ def run(
             faults=chosen,
             public_url=url,
             discontinued=() if serve_discontinued else DISCONTINUED,
+            may_call=this_machine,
+            callback_secret=callback_secret,
         )
         SandboxStore(home).forget_strikes()
         for line in _greeting(config):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kling_mcp.sandbox.callbacks import MayCall, nobody
 from kling_mcp.sandbox.faults import Fault
 from kling_mcp.sandbox.house import AS_KLING, HouseRules
 
@@ -28,8 +29,9 @@ class SandboxConfig:
     `public_url` and hold for `url_ttl_s` seconds after the end of the task; Kling says 30 days.
     More than `slots` unfinished tasks of a provider are refused with 1303. `faults` are what goes
     wrong. `pack_units` is what each provider's account holds at first; `discontinued` names the
-    models that are refused as such (empty: they are served, as a gateway may). `house` is filled
-    in by the dialect of a request.
+    models that are refused as such (empty: they are served, as a gateway may). `may_call` says
+    which `callback_url` is called; with a `callback_secret` (`whsec_…`) the calls are signed.
+    `house` is filled in by the dialect of a request.
     """
 
     home: Path
@@ -45,4 +47,6 @@ class SandboxConfig:
     public_url: str = "http://sandbox.kling.invalid"
     pack_units: float = 10_000.0
     discontinued: tuple[str, ...] = DISCONTINUED
+    may_call: MayCall = nobody
+    callback_secret: str = ""
     house: HouseRules = AS_KLING

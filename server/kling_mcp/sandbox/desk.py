@@ -97,6 +97,7 @@ class Desk:
                 )
             if isinstance(task, str):
                 raise refused(task, external_id=order.external_task_id)
+            self._premises.caller.follow(task)
             mishap = await self._mishaps.happen("creates", "accepted")
             if mishap is not None:
                 return mishap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,6 +29,12 @@ QUEUED_S = 1.0
 
 MOST_DOUBLINGS = 8
 
+SAFETY_NET = 6
+"""Multiple of the time between two looks where the provider tells of itself when a task ends."""
+
+TRUSTED_S = 3_600.0
+"""Seconds for which a callback that told the truth lets looks be rarer."""
+
 
 class Pace:
     """Decides from the provider's row, the usual durations and what went wrong.
@@ -40,6 +47,7 @@ class Pace:
         self._sandbox_s = sandbox_s
         self._failures: dict[str, int] = {}
         self._quiet: dict[str, tuple[float, KlingError]] = {}
+        self._called_back: dict[str, float] = {}
 
     def usual_s(self, record: Record) -> float:
         """Seconds that this task usually takes from its submit to its end."""
@@ -60,7 +68,7 @@ class Pace:
         found = watched.found
         if found is None or (found.record is not None and found.record.task_id is None):
             return now
-        rhythm, age_s = self._rhythm(found), _age_s(watched, now)
+        rhythm, age_s = self._rhythm(found, now), _age_s(watched, now)
         if age_s >= rhythm.first_s:
             return now
         return now + rhythm.wait_s(age_s) + watched.phase * rhythm.poll_s
@@ -77,7 +85,7 @@ class Pace:
         if found.record is not None and found.record.task_id is None:
             queued = found.record.status == "queued"
             return now + (QUEUED_S if queued else _backoff_s(poll_s, watched.fruitless))
-        return now + self._rhythm(found).wait_s(_age_s(watched, now))
+        return now + self._rhythm(found, now).wait_s(_age_s(watched, now))
 
     def quiet(self, provider: str) -> tuple[float, KlingError] | None:
         """Until when (seconds since the epoch) this provider is left alone, and why."""
@@ -91,6 +99,11 @@ class Pace:
         """The provider works; the time for which it wants to be left alone is kept all the same."""
         self._failures.pop(provider, None)
 
+    def called_back(self, provider: str, now: float) -> None:
+        """The provider told of itself that a task had ended, and it had: for a while its tasks are
+        looked at more rarely, in case that a callback is lost."""
+        self._called_back[provider] = now
+
     def failed(self, provider: str, error: KlingError, now: float) -> None:
         """The provider could not be asked. It is left alone for as long as it says, and also when
         that happens time after time."""
@@ -103,12 +116,15 @@ class Pace:
         if quiet_s:
             self._quiet[provider] = (now + quiet_s, error)
 
-    def _rhythm(self, found: Found) -> Rhythm:
+    def _rhythm(self, found: Found, now: float) -> Rhythm:
         usual = self.usual_s(found.record) if found.record else usual_s("", {})
         configured = self._clients.configured(found.provider)
         host = urlsplit(configured.base_url).hostname
         local = configured.embedded or host in LOOPBACK
-        return Rhythm(usual, configured.row.poll_s, local=local)
+        poll_s = configured.row.poll_s
+        if self._called_back.get(found.provider, -math.inf) > now - TRUSTED_S:
+            poll_s *= SAFETY_NET
+        return Rhythm(usual, poll_s, local=local)
 
 
 def _backoff_s(poll_s: float, times: int) -> float:

@@ -1,0 +1,90 @@
+"""What goes in and out of a hosted server besides the protocol: pictures, videos and callbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kling_mcp.hosting.bucket import Bucket
+from kling_mcp.hosting.links import VideoLinks
+from kling_mcp.hosting.signing import Signer
+from kling_mcp.hosting.storage import BucketShelf, TeamFolder
+from kling_mcp.hosting.trays import BucketTray, FolderTray, Tray
+from kling_mcp.hosting.uploads import Uploads
+from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.settings import HostSettings
+    from kling_mcp.settings import Settings
+    from kling_mcp.works import Works
+
+__all__ = ["Exchange", "make_exchange"]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Callers get `links` to the videos on the `shelf` and hand over pictures by `uploads`.
+
+    `callback_base` is what a row's callback key is put behind, empty where nobody is asked to call
+    back; `callback_secret` what callbacks have to be signed with, empty for nothing. `works` is
+    the machine behind the tools while the server runs.
+    """
+
+    links: VideoLinks
+    uploads: Uploads
+    shelf: TeamFolder | BucketShelf
+    callback_base: str = ""
+    callback_secret: str = field(default="", repr=False)
+    works: Works | None = None
+
+
+def make_exchange(
+    settings: Settings,
+    host: HostSettings,
+    secret: str,
+    clock: Callable[[], float] = time.time,
+) -> Exchange:
+    """What these settings say; nothing is opened or written yet. `secret` signs addresses.
+
+    Raises NotConfigured for a callback secret that is none.
+    """
+    signer = Signer(secret, clock)
+    shelf: TeamFolder | BucketShelf
+    tray: Tray
+    if host.storage:
+        bucket = Bucket(host.storage)
+        shelf = BucketShelf(bucket, settings.home / "cache")
+        tray = BucketTray(bucket)
+    else:
+        shelf = TeamFolder(settings.output_dir)
+        tray = FolderTray(settings.home / "uploads")
+    callback_secret = host.callback_secret.get_secret_value() if host.callback_secret else ""
+    if callback_secret:
+        _check(callback_secret)
+    return Exchange(
+        links=VideoLinks(host.public_url, signer, host.link_s),
+        uploads=Uploads(host.public_url, signer, tray, clock, fix=settings.fix_images),
+        shelf=shelf,
+        callback_base=f"{host.public_url}/callbacks" if host.public_url else "",
+        callback_secret=callback_secret,
+    )
+
+
+def _check(callback_secret: str) -> None:
+    """A secret that cannot be used is told of at the start, not by refused callbacks."""
+    try:
+        from standardwebhooks import Webhook
+    except ImportError as error:
+        raise NotConfigured(
+            "KLING_MCP_CALLBACK_SECRET needs standardwebhooks, which is not installed.",
+            advice="Install kling-mcp[serve].",
+        ) from error
+    try:
+        Webhook(callback_secret)
+    except Exception as error:  # the library has a class of its own for an empty one
+        raise NotConfigured(
+            "KLING_MCP_CALLBACK_SECRET is no secret of the form whsec_ and base64.",
+            advice="Copy it whole from where it was set up at Kling.",
+        ) from error

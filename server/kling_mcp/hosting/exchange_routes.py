@@ -1,0 +1,158 @@
+"""The addresses of a hosted server besides the protocol's: callbacks, uploads, videos.
+
+None of them asks for a login: the first is known to one provider, the others are signed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
+from starlette.routing import Route
+
+from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
+from kling_mcp.hosting.links import video_name
+from kling_mcp.hosting.storage import BucketShelf
+from kling_mcp.hosting.upload_page import PAGE, PAGE_HEADERS
+from kling_mcp.hosting.uploads import NotTaken
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.ledger import Record
+
+__all__ = ["exchange_routes"]
+
+LINK_HEADERS = {
+    "Cache-Control": "private, no-transform",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+STARTING = PlainTextResponse("The server starts or stops: try again.\n", 503)
+
+
+def exchange_routes(exchange: Exchange | None) -> list[Route]:
+    """The routes; none for a server that has no such exchange."""
+    if exchange is None:
+        return []
+    doors = _Doors(exchange)
+    return [
+        Route("/callbacks/{key}", doors.callback, methods=["POST"]),
+        Route("/uploads/{name}", doors.upload_page, methods=["GET"]),
+        Route("/uploads/{name}", doors.upload, methods=["PUT", "POST"]),
+        Route("/videos/{row}/{name}", doors.video, methods=["GET", "HEAD"]),
+    ]
+
+
+class _Doors:
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._callbacks = Callbacks()
+
+    async def callback(self, request: Request) -> Response:
+        """204 for a row's callback, whatever it says; 404 for any other key."""
+        try:
+            body = await _body(request, BODY_BYTES)
+        except NotTaken as error:
+            return PlainTextResponse(f"{error}\n", error.status)
+        secret = self._exchange.callback_secret
+        if secret and not is_signed(secret, request.headers, body):
+            return PlainTextResponse("The signature is missing or wrong.\n", 401)
+        if (works := self._exchange.works) is None:
+            return STARTING
+        try:
+            known = await self._callbacks.hint(works, request.path_params["key"])
+        except KlingError:
+            return PlainTextResponse("Not now: call again.\n", 503)
+        return Response(status_code=204 if known else 404)
+
+    async def upload_page(self, request: Request) -> Response:
+        """A page with which a person sends the picture."""
+        try:
+            self._exchange.uploads.check(*_signed(request))
+        except NotTaken as error:
+            return PlainTextResponse(f"{error}\n", error.status)
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
+    async def upload(self, request: Request) -> Response:
+        """201 with what to give to the tools, or why the picture is not taken."""
+        name, owner, expires, signature = _signed(request)
+        uploads = self._exchange.uploads
+        try:
+            uploads.check(name, owner, expires, signature)
+            kept = await uploads.receive(name, owner, request.stream())
+        except NotTaken as error:
+            return JSONResponse({"error": str(error)}, error.status)
+        except (OSError, KlingError):
+            return JSONResponse({"error": "It cannot be kept now: try again later."}, 503)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return JSONResponse(kept, 201)
+
+    async def video(self, request: Request) -> Response:
+        """The video of a signed link, or the way to where it lies."""
+        row_id = request.path_params["row"]
+        asked = request.query_params
+        left_s = self._exchange.links.left_s(
+            row_id, asked.get("expires", ""), asked.get("signature", "")
+        )
+        if not left_s:
+            text = "This link is not valid or has expired: ask for a new one.\n"
+            return PlainTextResponse(text, 403)
+        if (works := self._exchange.works) is None:
+            return STARTING
+        try:
+            record = await works.open().ledger.find(row_id)
+            if record is None or record.id != row_id or record.path is None:
+                return PlainTextResponse("There is no such video any more.\n", 404)
+            return await self._handed_out(record, max(1, int(left_s)), request.method == "HEAD")
+        except KlingError:
+            return PlainTextResponse("The video cannot be handed out now: try again later.\n", 503)
+
+    async def _handed_out(self, record: Record, left_s: int, head: bool) -> Response:
+        shelf = self._exchange.shelf
+        if isinstance(shelf, BucketShelf):
+            url = await to_thread.run_sync(shelf.link, record, left_s, head)
+            if url is not None:
+                headers = {**LINK_HEADERS, "Cache-Control": "no-store"}
+                return RedirectResponse(url, 307, headers)
+        elif path := await shelf.file(record):
+            return FileResponse(
+                path,
+                media_type="video/mp4",
+                filename=video_name(record),
+                content_disposition_type="inline",
+                headers=LINK_HEADERS,
+            )
+        return PlainTextResponse("There is no such video any more.\n", 404)
+
+
+def _signed(request: Request) -> tuple[str, str, str, str]:
+    """Name, owner, expiry and signature of an upload address."""
+    asked = request.query_params
+    parts = (asked.get(part, "") for part in ("owner", "expires", "signature"))
+    owner, expires, signature = parts
+    return request.path_params["name"], owner, expires, signature
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, if it is not longer than `most` bytes; raises NotTaken."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise NotTaken(413, f"More than {most} bytes are not read.")
+    except ClientDisconnect:
+        raise NotTaken(400, "The body is not whole.") from None
+    return bytes(body)

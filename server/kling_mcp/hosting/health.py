@@ -1,0 +1,77 @@
+"""Whether the server lives, whether it is of use, and what it counts: for those who run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from kling_mcp.principal import METRICS
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from mcp.server.auth.provider import TokenVerifier
+    from starlette.requests import Request
+
+    from kling_mcp.hosting.house import Hosting
+
+__all__ = ["health_routes"]
+
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""Headers of a proxy: behind one, everybody comes from its address."""
+
+
+def health_routes(hosting: Hosting) -> list[Route]:
+    """`/healthz`, `/readyz` and `/metrics`; nothing in them names a person or a task."""
+    metrics = hosting.metrics
+
+    async def counts() -> Sequence[Mapping[str, Any]]:
+        works = hosting.opened.works
+        return await works.open().ledger.counts() if works else ()
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        if hosting.opened.ends or hosting.opened.works is None:
+            return PlainTextResponse("stopping\n", 503)
+        try:
+            await counts()
+        except KlingError:
+            return PlainTextResponse("the ledger cannot be read\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def numbers(request: Request) -> Response:
+        if not (_is_near(request) or await _may(request, hosting.logins)):
+            return PlainTextResponse(f"A token with the scope {METRICS} is needed.\n", 403)
+        if metrics is None:
+            return PlainTextResponse('pip install "kling-mcp[serve]" for metrics\n', 501)
+        try:
+            rows = await counts()
+        except KlingError:
+            rows = ()
+        page, kind = metrics.page(rows)
+        return Response(page, media_type=kind)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", numbers)]
+
+
+def _is_near(request: Request) -> bool:
+    """Whether a program on this machine asks, and no proxy for somebody else."""
+    if request.client is None or any(name in request.headers for name in FORWARDED):
+        return False
+    try:
+        return ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _may(request: Request, verifier: TokenVerifier | None) -> bool:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if verifier is None or scheme.lower() != "bearer":
+        return False
+    found = await verifier.verify_token(token.strip())
+    return found is not None and METRICS in found.scopes

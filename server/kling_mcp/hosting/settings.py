@@ -1,0 +1,214 @@
+"""The settings of a server for a team; `serve --http` reads them besides the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kling_tools.errors import NotConfigured
+
+__all__ = ["HostSettings", "is_private_way", "load_host_settings"]
+
+SECRET_LENGTH = 32
+
+USUAL_PORTS = {"https": 443, "http": 80}
+
+
+class HostSettings(BaseSettings):
+    """All of them have a default: without any, the server is for this machine alone. They come from
+    the environment only, never from a file that lies in the working folder."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    public_url: str = Field(
+        default="",
+        validation_alias="KLING_MCP_PUBLIC_URL",
+        description="Where others reach the server, such as https://videos.example; needed for "
+        "any address but this machine's, for callbacks and for links.",
+    )
+    auth_issuer: str = Field(
+        default="",
+        validation_alias="KLING_MCP_AUTH_ISSUER",
+        description="The login service (OAuth or OIDC issuer) whose tokens are taken.",
+    )
+    auth_audience: str = Field(
+        default="",
+        validation_alias="KLING_MCP_AUTH_AUDIENCE",
+        description="The audience that tokens must be for; default: KLING_MCP_PUBLIC_URL/mcp.",
+    )
+    auth_jwks_url: str = Field(
+        default="",
+        validation_alias="KLING_MCP_AUTH_JWKS_URL",
+        description="Where the issuer's keys are; default: what the issuer's metadata say.",
+    )
+    tokens: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_TOKENS",
+        description="File of the tokens that `kling-mcp tokens` gives out, for small teams.",
+    )
+    rate_per_minute: int = Field(
+        default=120,
+        ge=0,
+        validation_alias="KLING_MCP_RATE_PER_MINUTE",
+        description="Requests of one login a minute; 0 for any number.",
+    )
+    max_units_per_day_user: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_UNITS_PER_DAY_USER",
+        description="Most units of one login in 24 hours.",
+    )
+    callback_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_CALLBACK_SECRET",
+        description="Secret (whsec_…) that callbacks must be signed with (Standard Webhooks).",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_SECRET",
+        description=f"At least {SECRET_LENGTH} characters that sign links and questions, the same "
+        "for all servers of a team; default: other ones with every start.",
+    )
+    storage: str = Field(
+        default="",
+        validation_alias="KLING_MCP_STORAGE",
+        description="s3://bucket/prefix for videos; default: the output folder.",
+    )
+    link_s: int = Field(
+        default=3600,
+        ge=60,
+        validation_alias="KLING_MCP_LINK_S",
+        description="Seconds that a link to a video is good for.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="KLING_MCP_ALLOWED_HOSTS",
+        description="Further names that the server is reached by, separated by commas.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="KLING_MCP_ALLOWED_ORIGINS",
+        description="Web pages that may use the server, such as https://chat.example.",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("127.0.0.1", "::1"),
+        validation_alias="KLING_MCP_TRUSTED_PROXIES",
+        description="Addresses whose word on where a request comes from is taken; default: this "
+        "machine's.",
+    )
+    log_format: str = Field(
+        default="text",
+        pattern="^(text|json)$",
+        validation_alias="KLING_MCP_LOG_FORMAT",
+        description="text, or json with a line for each call.",
+    )
+
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("tokens")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        try:
+            return value.expanduser() if value else value
+        except RuntimeError:
+            raise ValueError("there is no such home folder") from None
+
+    @field_validator("public_url", "auth_issuer", "auth_jwks_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value:
+            return value
+        if not is_private_way(value):
+            raise ValueError("must be an https URL (http only on this machine)")
+        parts = urlsplit(value)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must have no user, query or fragment")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _as_clients_write_it(cls, value: str) -> str:
+        """Host and Origin headers are in small letters, without the usual port."""
+        parts = urlsplit(value)
+        if parts.path.strip("/"):
+            raise ValueError("must have no path")
+        netloc = parts.netloc.lower().removesuffix(f":{USUAL_PORTS.get(parts.scheme)}")
+        return f"{parts.scheme}://{netloc}" if value else value
+
+    @field_validator("secret")
+    @classmethod
+    def _long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value()) < SECRET_LENGTH:
+            raise ValueError(f"must have at least {SECRET_LENGTH} characters")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _bucket(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme != "s3" or not urlsplit(value).netloc):
+            raise ValueError("must be s3://bucket or s3://bucket/prefix")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> HostSettings:
+        if self.login and not self.public_url:
+            raise ValueError(
+                "KLING_MCP_TOKENS and KLING_MCP_AUTH_ISSUER need KLING_MCP_PUBLIC_URL, the name by "
+                "which the server is reached"
+            )
+        return self
+
+    @property
+    def login(self) -> bool:
+        """Whether whoever asks has to log in."""
+        return bool(self.auth_issuer or self.tokens)
+
+    @property
+    def resource(self) -> str:
+        """The URL that others reach the protocol at."""
+        return f"{self.public_url}/mcp"
+
+    @property
+    def audience(self) -> str:
+        """What a token must be for."""
+        return self.auth_audience or self.resource
+
+
+def is_private_way(url: str) -> bool:
+    """Whether nobody on the way can read or change what is sent: https, or within this machine.
+
+    Raises ValueError for what is no URL."""
+    parts = urlsplit(url)
+    near = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    usable = bool(parts.hostname) and parts.port != 0
+    return usable and (parts.scheme == "https" or (parts.scheme == "http" and near))
+
+
+def load_host_settings(**options: Any) -> HostSettings:
+    """The settings; `options`, by the names of the fields, win over all else.
+
+    Raises NotConfigured, naming every setting that cannot be used, never a secret.
+    """
+    fields = HostSettings.model_fields
+    given = {str(fields[name].validation_alias): value for name, value in options.items()}
+    try:
+        return HostSettings(**given)
+    except ValidationError as error:
+        faults = "; ".join(
+            ": ".join([*map(str, detail["loc"][:1]), detail["msg"].removeprefix("Value error, ")])
+            for detail in error.errors(include_input=False, include_url=False)
+        )
+    raise NotConfigured(
+        f"Settings that cannot be used: {faults}.",
+        advice="docs/settings.md describes every setting.",
+    )

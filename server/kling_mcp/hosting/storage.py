@@ -1,0 +1,149 @@
+"""Where a hosted server keeps videos: in folders of its own, or in a bucket that replicas share.
+
+Callers never hear of these places; they get links.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from kling_mcp.hosting.links import video_name
+from kling_mcp.hosting.signing import owner_of
+from kling_mcp.shelf import FolderShelf
+from kling_tools.errors import KlingError, SaveFailed
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.bucket import Bucket
+    from kling_mcp.ledger import Record
+    from kling_mcp.videos import SavedVideo
+
+__all__ = ["BucketShelf", "TeamFolder"]
+
+CACHE_BYTES = 2 * 1024**3
+"""Bytes of videos that are kept on this machine besides the bucket."""
+
+
+class TeamFolder(FolderShelf):
+    """One folder for each principal and day below the output folder."""
+
+    private = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._root = folder
+
+    def target(self, path: str, handle: str, record: Record | None) -> Path:
+        """A place that the server chooses; raises KlingError when the caller wants another one, and
+        for a task that was not made here."""
+        own = _kept_here(path, handle, record)
+        return self._root / _place_of(own) / video_name(own)
+
+
+class BucketShelf:
+    """Videos in a bucket, and a copy of those that were lately used in `cache`."""
+
+    private = True
+
+    def __init__(self, bucket: Bucket, cache: Path) -> None:
+        self.bucket = bucket
+        self._cache = cache
+
+    def target(self, path: str, handle: str, record: Record | None) -> Path:
+        """Where the download grows: a place in the cache; raises the same."""
+        return self._cache / _kept_here(path, handle, record).id / "video.mp4"
+
+    async def keep(self, saved: SavedVideo, record: Record) -> str:
+        """Upload the file; its address. Raises SaveFailed when the bucket does not take it."""
+        key = f"videos/{_place_of(record)}/{record.id}.mp4"
+        metadata = {"sha256": saved.sha256, "task": record.id}
+        try:
+            await to_thread.run_sync(self.bucket.put, key, saved.path, "video/mp4", metadata)
+        except KlingError as error:
+            raise SaveFailed(error.message, advice="Save it again later.") from error
+        await to_thread.run_sync(self._make_room, saved.path)
+        return self.bucket.address(key)
+
+    async def file(self, record: Record) -> Path | None:
+        """The copy in the cache, fetched if need be; None when the bucket has it no more.
+
+        Raises KlingError when the bucket cannot be asked.
+        """
+        key = self.bucket.key_of(record.path or "")
+        if key is None:
+            return None
+        return await to_thread.run_sync(self._fetched, key, record)
+
+    def link(self, record: Record, lasts_s: int, head: bool) -> str | None:
+        """The bucket's own address of the video, for a GET or for a HEAD; None when it lies
+        elsewhere. Blocks."""
+        key = self.bucket.key_of(record.path or "")
+        if key is None:
+            return None
+        return self.bucket.link(key, video_name(record), lasts_s, head=head)
+
+    def seems_there(self, record: Record) -> bool:
+        """Whether it was put into this bucket; nobody is asked."""
+        return self.bucket.key_of(record.path or "") is not None
+
+    def _fetched(self, key: str, record: Record) -> Path | None:
+        path = self._cache / record.id / "video.mp4"
+        if _size(path) != record.bytes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.bucket.fetch(key, path):
+                return None
+            if _size(path) != record.bytes:
+                path.unlink(missing_ok=True)
+                return None
+        os.utime(path)
+        self._make_room(path)
+        return path
+
+    def _make_room(self, kept: Path) -> None:
+        """Remove what was not used for longest while the cache holds too much."""
+        found = []
+        for path in self._cache.glob("*/*.mp4"):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((status.st_mtime, status.st_size, path))
+        left = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if left <= CACHE_BYTES:
+                return
+            if path != kept:
+                path.unlink(missing_ok=True)
+                left -= size
+
+
+def _kept_here(path: str, handle: str, record: Record | None) -> Record:
+    if record is None:
+        raise KlingError(
+            f"Task {handle} was not made by this server, which keeps no video of it.",
+            charged="no",
+            advice="kling_get_task has its URL.",
+        )
+    if path:
+        raise KlingError(
+            "This server keeps videos itself and hands out links: it writes to no path.",
+            charged="no",
+            advice="Leave path out; the answer has a link.",
+        )
+    return record
+
+
+def _place_of(record: Record) -> str:
+    day = datetime.fromtimestamp(record.created_at, UTC).strftime("%Y-%m-%d")
+    return f"{owner_of(record.principal)}/{day}"
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

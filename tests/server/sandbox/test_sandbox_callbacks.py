@@ -1,0 +1,118 @@
+"""The sandbox calls a `callback_url`, where it may, as Kling does."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from kling_mcp.sandbox import SandboxConfig, create_app
+from kling_mcp.sandbox.callbacks import below, nobody, this_machine
+
+SECRET = "whsec_c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
+
+Said = tuple[str, dict[str, str], bytes]
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, "Queue[Said]"]]:
+    """Somebody who is called back; the URL and what was said."""
+    said: Queue[Said] = Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            said.put((self.path, dict(self.headers), body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", said
+    finally:
+        server.shutdown()
+        thread.join(timeout=10)
+        server.server_close()
+
+
+async def created(folder: Path, image: str, url: str, **config: Any) -> dict[str, Any]:
+    """A task of a sandbox that is done at once, made with this callback_url."""
+    app = create_app(SandboxConfig(home=folder, queue_s=0, render_s=0, **config))
+    body = {"model_name": "kling-v3", "image": image, "prompt": "wind", "callback_url": url}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        answer = await http.post(
+            "http://sandbox/v1/videos/image2video",
+            json=body,
+            headers={"Authorization": "Bearer sandbox-key"},
+        )
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+@pytest.mark.anyio
+async def test_start_and_end_are_told_with_the_bare_task_and_a_signature(
+    tmp_path: Path, image: str
+) -> None:
+    with listening() as (url, said):
+        task = await created(
+            tmp_path, image, f"{url}/hook?a=b", may_call=this_machine, callback_secret=SECRET
+        )
+        told = [said.get(timeout=10) for _ in range(2)]
+
+    for path, headers, body in told:
+        assert path == "/hook?a=b"
+        Webhook(SECRET).verify(body, headers)
+    last = json.loads(told[-1][2])
+    assert (last["task_id"], last["task_status"]) == (task["task_id"], "succeed")
+    assert last["task_result"]["videos"][0]["url"]
+
+
+@pytest.mark.anyio
+async def test_whoever_it_may_not_call_hears_nothing(tmp_path: Path, image: str) -> None:
+    with listening() as (url, said):
+        await created(tmp_path, image, f"{url}/hook")
+        await created(tmp_path, image, f"{url}/other/hook", may_call=below(f"{url}/mine"))
+        await created(tmp_path, image, f"{url}/mine/hook", may_call=below(f"{url}/mine"))
+        heard = {said.get(timeout=10)[0] for _ in range(2)}
+
+    assert heard == {"/mine/hook"}
+    assert said.empty()
+
+
+@pytest.mark.parametrize(
+    ("rule", "url", "may"),
+    [
+        (nobody, "http://127.0.0.1:1/x", False),
+        (this_machine, "http://127.0.0.1:1/x", True),
+        (this_machine, "http://[::1]/x", True),
+        (this_machine, "http://127.0.0.1.evil.example/x", False),
+        (this_machine, "http://127.0.0.1@evil.example/x", False),
+        (this_machine, "http://[bad", False),
+        (below("https://v.example/callbacks"), "https://v.example/callbacks/key", True),
+        (below("https://v.example/callbacks"), "https://v.example/callbacksuffix", False),
+        (below("https://v.example/callbacks"), "https://v.example.evil/callbacks/key", False),
+    ],
+)
+def test_an_address_is_judged_by_its_host(rule: Callable[[str], bool], url: str, may: bool) -> None:
+    assert rule(url) is may
+
+
+@pytest.mark.anyio
+async def test_who_does_not_answer_is_no_trouble(tmp_path: Path, image: str) -> None:
+    await created(tmp_path, image, "http://127.0.0.1:9/x", may_call=this_machine)
+    with listening() as (url, said):
+        await created(tmp_path, image, f"{url}/x", may_call=this_machine)
+
+        assert said.get(timeout=10)
