@@ -73,6 +73,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     from kling_mcp import (
+        completion_command,
         demo,
         doctor_command,
         install_command,
@@ -119,7 +120,22 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
         module.add_arguments(command)
         command.set_defaults(run=module.run_from)
+    completing = commands.add_parser(
+        "completion",
+        help="print what lets a shell complete these words",
+        description="Print what lets a shell complete these words; for bash: "
+        'eval "$(kling-mcp completion bash)"',
+    )
+    completion_command.add_arguments(completing)
+    completing.set_defaults(run=lambda given: _complete(parser, given.shell))
     return parser
+
+
+def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
+    from kling_mcp.completion_command import script
+
+    print(script(parser, shell))
+    return 0
 
 
 SETTING = "setting_"
@@ -149,7 +165,7 @@ class _OnlyFromEnvironment(argparse.Action):
         from kling_mcp.settings import environment_name
 
         name = self.dest.removeprefix(SETTING)
-        parser.error(f"a key is no option: set {environment_name(name)} in the environment")
+        parser.error(f"a secret is no option: set {environment_name(name)} in the environment")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,12 @@ def refuse_led_astray(given: Mapping[str, Any]) -> None:
     except (OSError, UnicodeDecodeError):
         return
     elsewhere = _set({**os.environ, **given})
+    if "KLING_MCP_DATABASE" in local - elsewhere:
+        raise NotConfigured(
+            ".env in the working folder sets KLING_MCP_DATABASE.",
+            advice="Set it in the environment: otherwise any folder could send all that is asked "
+            "for away.",
+        )
     keys = {name for name in elsewhere if name.endswith("_API_KEY") or name in PAIR}
     for name in sorted(local - elsewhere):
         if name.endswith("_BASE_URL"):

@@ -127,6 +127,10 @@ class Service:
         """The tasks that somebody asks for now and then."""
         return self._works.open().attendance
 
+    async def hears(self) -> None:
+        """Returns when `changes` tells of what other servers write, too."""
+        await self._works.hears()
+
     async def look(self, record: Record) -> TaskView:
         """The state of a row's task, which its provider is asked for unless that was just done.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from anyio.abc import TaskStatus
@@ -29,7 +29,8 @@ async def follow(
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    """Keep the tasks behind these URIs watched, and tell of each that changes, until cancelled.
+    """Keep the tasks behind these URIs watched, and tell of each that changes, until cancelled. It
+    has started when no change is missed any more.
 
     Without a ledger that can be read there is nothing to tell; calls say why.
     """
@@ -37,6 +38,8 @@ async def follow(
         await _watch_and_tell(service, uris, tell, task_status)
     except KlingError as error:
         logger.warning("A subscription goes without news: %s", error)
+        with suppress(RuntimeError):  # it may have started before
+            task_status.started()
 
 
 async def _watch_and_tell(
@@ -50,7 +53,7 @@ async def _watch_and_tell(
         task_status.started()
         return
     async with service.changes.subscribe() as changes, AsyncExitStack() as stack:
-        task_status.started()
+        await service.hears()
         await stack.enter_async_context(service.watch(list(named.values())))
         watched: set[str] = set()
 
@@ -62,6 +65,7 @@ async def _watch_and_tell(
 
         if TASKS_URI in uris:
             await watch(await service.rows.running())
+        task_status.started()
         async for handle in changes:
             record = await service.rows.find(handle)
             if record is None and not service.sees_all:

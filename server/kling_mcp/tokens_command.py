@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -38,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_from(arguments: argparse.Namespace) -> int:
     """Do it; 0, or 1 when there is no such name. Raises NotConfigured for a file that cannot be
     used, and when none is named."""
-    from kling_mcp.hosting.settings import load_host_settings
     from kling_mcp.hosting.tokens import TokenFile
 
-    path = arguments.file or load_host_settings().tokens
+    path = arguments.file or _file_of_the_server()
     if path is None:
         raise NotConfigured(
             "Which file the tokens lie in is not said.",
@@ -62,6 +62,12 @@ def run_from(arguments: argparse.Namespace) -> int:
         return 1
     file.write(kept)
     return 0
+
+
+def _file_of_the_server() -> Path | None:
+    """What the server's own setting names; its other settings need not be there yet."""
+    named = os.environ.get("KLING_MCP_TOKENS")
+    return Path(named).expanduser() if named else None
 
 
 def _add(file: TokenFile, arguments: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.noticing import Noticing
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from kling_mcp.settings import Settings
 
 __all__ = ["Sleep", "Works"]
+
+HEARS_WITHIN_S = 5.0
+"""Seconds that the first listener waits for the database; then what is missed is seen later."""
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits some seconds; tests give one that does not."""
@@ -58,6 +63,7 @@ class Works:
         self._capabilities = capabilities
         self._stack = stack
         self._noticing = Noticing(self.changes)
+        self._hears = anyio.Event()
         self._parts: Parts | None = None
 
     def open(self) -> Parts:
@@ -83,9 +89,16 @@ class Works:
                 self.background.start_soon(self._hear, self._parts.ledger)
         return self._parts
 
+    async def hears(self) -> None:
+        """Returns when nothing is missed any more that other servers write from now on."""
+        if self.open().ledger.is_shared:
+            with anyio.move_on_after(HEARS_WITHIN_S):
+                await self._hears.wait()
+
     async def _hear(self, ledger: Ledger) -> None:
         """What other servers write is news here too."""
         async for ids in ledger.told():
+            self._hears.set()
             if self.changes.are_heard:
                 with suppress(KlingError):
                     await ledger.several(ids or self._noticing.unfinished, changed=bool(ids))

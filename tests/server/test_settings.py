@@ -97,7 +97,7 @@ def test_a_setting_is_read_from_its_variable(
     assert shown(load_settings())[field] == value
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", [name for name in VARIABLES if name != "KLING_MCP_DATABASE"])
 def test_a_setting_is_read_from_dot_env_in_the_working_folder(
     variable: str, empty_world: Path
 ) -> None:
@@ -105,6 +105,15 @@ def test_a_setting_is_read_from_dot_env_in_the_working_folder(
     (empty_world / ".env").write_text(f"# mine\n{variable}={text}\nSOMETHING_ELSE=1\n")
 
     assert shown(load_settings())[field] == value
+
+
+def test_no_folder_decides_where_the_ledger_of_a_team_lies(empty_world: Path) -> None:
+    (empty_world / ".env").write_text("KLING_MCP_DATABASE=postgresql://elsewhere.example/all\n")
+
+    with pytest.raises(NotConfigured, match="KLING_MCP_DATABASE") as refused:
+        load_settings()
+
+    assert "elsewhere" not in str(refused.value)
 
 
 def test_options_win_over_the_environment_which_wins_over_dot_env(

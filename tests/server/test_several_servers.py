@@ -10,10 +10,13 @@ import anyio
 import httpx
 import pytest
 from mcp import Client
+from mcp.server import MCPServer
 from PIL import Image
 from postgres import Postgres
+from raw_client import handshaken, modern
 from scripted import BASE, CREATE, KEY, Scripted
 from serving import picture, sandbox_settings
+from test_subscriptions import subscribe
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.postgres import PostgresEngine
@@ -67,6 +70,10 @@ async def servers(
 
 
 def client_of(folder: Path, name: str, url: str) -> Client:
+    return Client(server_of(folder, name, url))
+
+
+def server_of(folder: Path, name: str, url: str) -> MCPServer[Any]:
     settings = sandbox_settings(
         folder,
         home=folder / name,
@@ -75,7 +82,7 @@ def client_of(folder: Path, name: str, url: str) -> Client:
         kling_base_url=BASE,
         database=url,
     )
-    return Client(build_server(settings))
+    return build_server(settings)
 
 
 async def facts(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -157,6 +164,32 @@ async def test_a_task_that_a_dead_server_asked_for_is_asked_for_by_another_one(
 
     assert waited["done"] is True
     assert kling.asked_at[0] - began > 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("connect", [handshaken, modern], ids=["2025", "2026"])
+async def test_who_subscribes_at_one_server_hears_what_another_one_sees(
+    connect: Any, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema()
+    async with client_of(tmp_path, "one", url) as seeing:
+        made = await facts(seeing, CREATE, image=picture(tmp_path), prompt="Zoom")
+        uri = f"kling://tasks/{made['task_id']}"
+        ledger = Ledger(PostgresEngine(url))
+        record = await ledger.find(made["task_id"])
+        assert record is not None
+        await ledger.watch([record.id], "a third server", 1_000)
+        await ledger.close()
+        async with connect(server_of(tmp_path, "two", url)) as hearing:
+            await subscribe(hearing, uri)
+            kling.ended = True
+            await facts(seeing, "kling_get_task", task_id=made["task_id"])
+            (told,) = await hearing.hear("notifications/resources/updated")
+
+    assert told["uri"] == uri
+    assert len(kling.asked_at) == 1
 
 
 @pytest.mark.anyio

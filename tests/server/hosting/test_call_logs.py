@@ -75,7 +75,7 @@ def test_a_task_s_handle_is_told_where_the_answer_is_a_task_of_the_protocol(
 ) -> None:
     token = give_token(team.folder / "tokens", "ann")
     wish = {"image": picture_data(team.folder), "prompt": PROMPT}
-    extensions = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    extensions: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     answer = post(
         team.url,
         token,

@@ -48,6 +48,7 @@ def test_a_setting_is_taken_from_the_environment(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, name, value = GOOD[variable]
+    monkeypatch.setenv("KLING_MCP_PUBLIC_URL", PUBLIC)
     monkeypatch.setenv(variable, text)
     found = getattr(load_host_settings(), name)
 
@@ -89,13 +90,21 @@ def test_a_setting_that_cannot_be_used_is_named_and_not_shown(
     assert "a-secret" not in f"{told.value} {told.value.__context__!r}"
 
 
-def test_a_login_service_needs_to_know_what_its_tokens_are_for() -> None:
-    with pytest.raises(NotConfigured, match="KLING_MCP_AUTH_ISSUER needs KLING_MCP_PUBLIC_URL"):
-        load_host_settings(auth_issuer="https://login.example")
+@pytest.mark.parametrize(
+    "way", [{"tokens": "tokens"}, {"auth_issuer": "https://login.example", "auth_audience": "us"}]
+)
+def test_where_people_log_in_the_server_has_to_know_its_name(way: dict[str, str]) -> None:
+    with pytest.raises(NotConfigured, match="need KLING_MCP_PUBLIC_URL"):
+        load_host_settings(**way)
 
-    assert load_host_settings(auth_issuer="https://l.example", public_url=PUBLIC).audience == (
-        f"{PUBLIC}/mcp"
-    )
+    assert load_host_settings(**way, public_url=PUBLIC).login is True
+
+
+def test_a_token_is_for_the_address_of_the_protocol_unless_something_else_is_said() -> None:
+    login = {"auth_issuer": "https://login.example", "public_url": PUBLIC}
+
+    assert load_host_settings(**login).audience == f"{PUBLIC}/mcp"
+    assert load_host_settings(**login, auth_audience="us").audience == "us"
 
 
 @given(st.sampled_from(VARIABLES), st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
@@ -132,18 +141,11 @@ def test_this_machine_needs_no_login(host: str, tmp_path: Path) -> None:
     refuse_to_be_open(host, Hosting.of(sandbox_settings(tmp_path), load_host_settings()))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
-def test_where_people_log_in_the_server_has_to_know_its_name(host: str, tmp_path: Path) -> None:
+def test_with_a_login_others_may_reach_it(tmp_path: Path) -> None:
     give_token(tmp_path / "tokens", "ann")
-    named = load_host_settings(tokens=tmp_path / "tokens", public_url=PUBLIC)
-    nameless = load_host_settings(tokens=tmp_path / "tokens")
-    settings = sandbox_settings(tmp_path)
+    host = load_host_settings(tokens=tmp_path / "tokens", public_url=PUBLIC)
 
-    refuse_to_be_open(host, Hosting.of(settings, named))
-    with pytest.raises(NotConfigured, match="by which name it is reached") as told:
-        refuse_to_be_open(host, Hosting.of(settings, nameless))
-
-    assert "KLING_MCP_PUBLIC_URL" in told.value.advice
+    refuse_to_be_open("0.0.0.0", Hosting.of(sandbox_settings(tmp_path), host))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from team import (
     served_team,
 )
 
-from kling_mcp.hosting.login import KEYS_S, NEW_KEYS_S, JwtVerifier
+from kling_mcp.hosting.jwts import KEYS_S, NEW_KEYS_S, JwtVerifier
 from kling_mcp.principal import READ, SPEND
 
 AUDIENCE = "https://videos.example/mcp"

@@ -74,7 +74,7 @@ def test_a_team_without_a_login_service_publishes_none(team: Team) -> None:
     ["Bearer kmcp_" + "x" * 43, "Bearer x", "Bearer", "Basic YW5uOmFubg==", "Bearer kmcp_\xff"],
 )
 def test_what_was_not_given_out_here_is_refused(header: str, team: Team) -> None:
-    headers = {"authorization": header.encode("latin-1")}
+    headers = {b"authorization": header.encode("latin-1")}
 
     assert httpx.post(team.url, json={}, headers=headers).status_code == 401
 

@@ -1,0 +1,191 @@
+"""Tokens of a login service: JSON Web Tokens, judged by the keys that it publishes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+from mcp.server.auth.provider import AccessToken
+
+from kling_mcp.hosting.settings import is_private_way
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+__all__ = ["JwtVerifier"]
+
+logger = logging.getLogger(__name__)
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+"""Signatures with a private key; with a shared secret, anybody who checks could sign."""
+
+LEEWAY_S = 30
+"""Seconds by which the issuer's clock may differ."""
+
+FETCH_S = 10.0
+FETCH_BYTES = 1_000_000
+
+KEYS_S = 600.0
+"""Seconds after which the issuer's keys are asked for again."""
+
+NEW_KEYS_S = 10.0
+"""Seconds between two looks for a key that was not there: tokens with made-up keys cost nothing."""
+
+
+class JwtVerifier:
+    """Checks JSON Web Tokens (RFC 9068) against the keys that the issuer publishes."""
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        jwks_url: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._jwks_url = jwks_url
+        self._clock = clock
+        self._keys: dict[str, PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._fetching = anyio.Lock()
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """What a good token says, None for any other; the log tells why, never the token."""
+        import jwt
+
+        try:
+            header = jwt.get_unverified_header(token)
+            key = await self._key(str(header.get("kid") or ""))
+            if key is None:
+                raise jwt.InvalidKeyError("its key is not the issuer's")
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+            if not claims["sub"]:
+                raise jwt.InvalidTokenError("it names nobody")
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            logger.warning("A token is refused: %s", " ".join(str(error).split())[:200])
+            return None
+        return AccessToken(
+            token=token,
+            client_id=str(claims.get("azp") or claims.get("client_id") or claims["sub"]),
+            scopes=_scopes(claims),
+            expires_at=int(claims["exp"]) + LEEWAY_S,
+            resource=self._audience,
+            subject=_principal(self._issuer, str(claims["sub"])),
+            claims={"iss": self._issuer},
+        )
+
+    async def _key(self, kid: str) -> PyJWK | None:
+        """The issuer's key of this name; an only key needs none."""
+        known = self._known(kid)
+        if known and self._fetching.locked():
+            return known
+        if self._clock() - self._fetched_at > (KEYS_S if known else NEW_KEYS_S):
+            async with self._fetching:
+                if self._clock() - self._fetched_at > NEW_KEYS_S:
+                    await self._fetch()
+        return self._known(kid)
+
+    def _known(self, kid: str) -> PyJWK | None:
+        if not kid and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    async def _fetch(self) -> None:
+        from jwt import PyJWTError
+
+        try:
+            self._keys = await to_thread.run_sync(self._published)
+        except (PyJWTError, KlingError, OSError, ValueError, KeyError) as error:
+            logger.warning("The keys of %s cannot be read: %s", self._issuer, error)
+        finally:
+            self._fetched_at = self._clock()
+
+    def _published(self) -> dict[str, PyJWK]:
+        import jwt
+
+        url = self._jwks_url or str(_metadata(self._issuer)["jwks_uri"])
+        found = jwt.PyJWKSet.from_dict(_json(url))
+        return {
+            key.key_id or "": key
+            for key in found.keys
+            if key.algorithm_name in ALGORITHMS and key.public_key_use != "enc"
+        }
+
+
+def _principal(issuer: str, subject: str) -> str:
+    """The name of a login in the ledger: the same on every server, and no one's e-mail address."""
+    return "jwt:" + hashlib.sha256(f"{issuer}|{subject}".encode()).hexdigest()[:32]
+
+
+def _scopes(claims: dict[str, Any]) -> list[str]:
+    given = claims.get("scope") or claims.get("scp") or ""
+    if not isinstance(given, (str, list)):
+        return []
+    return given.split() if isinstance(given, str) else [str(scope) for scope in given]
+
+
+def _metadata(issuer: str) -> dict[str, Any]:
+    """What the issuer says of itself (OpenID Connect Discovery, else RFC 8414)."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(issuer)
+    path = parts.path.rstrip("/")
+    places = (
+        f"{issuer.rstrip('/')}/.well-known/openid-configuration",
+        f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{path}",
+    )
+    fault: Exception = ValueError("no metadata")
+    for place in places:
+        try:
+            found = _json(place)
+        except ValueError as error:
+            fault = error
+            continue
+        if found.get("issuer") != issuer:
+            raise ValueError(f"{place} speaks of another issuer")
+        return found
+    raise fault
+
+
+def _json(url: str) -> dict[str, Any]:
+    """A JSON object, over https (http within this machine). Raises ValueError for anything else,
+    a redirect included: it could lead where anybody can answer."""
+    import httpx
+
+    from kling_mcp.certificates import tls_context
+
+    if not is_private_way(url):
+        raise ValueError(f"{url} is no https URL")
+    body = bytearray()
+    try:
+        with (
+            httpx.Client(verify=tls_context(), timeout=FETCH_S) as client,
+            client.stream("GET", url) as answer,
+        ):
+            answer.raise_for_status()
+            for chunk in answer.iter_bytes():
+                body += chunk
+                if len(body) > FETCH_BYTES:
+                    raise ValueError(f"{url} holds more than {FETCH_BYTES:,} bytes")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ValueError(f"{url}: {' '.join(str(error).split())}") from error
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError(f"{url} holds no JSON object")
+    return found
