@@ -17,13 +17,16 @@ import trustme
 from loopback import served_sandbox
 from mcp import Client
 from mcp_types import TextResourceContents
+from postgres import Postgres
 from serving import sandbox_settings
 
 from kling_mcp import cli
 from kling_mcp.doctor.asking import DEADLINE_S
 from kling_mcp.doctor.examination import examine
 from kling_mcp.doctor.findings import Finding
+from kling_mcp.ledger import Ledger, Wish
 from kling_mcp.ledger.database import open_database
+from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.sandbox import SandboxConfig, SandboxStore, create_app
 from kling_mcp.sandbox.serving import bound_socket, server_of
 from kling_mcp.server import build_server
@@ -438,6 +441,46 @@ def test_a_folder_that_cannot_be_written_to_is_told(
     assert "KLING_MCP_OUTPUT_DIR" in one(found, "videos", "wrong").advice
     assert "KLING_MCP_HOME" in one(found, "ledger", "wrong").advice
     assert "KLING_MCP_IMAGE_ROOTS" in one(found, "pictures", "warning").advice
+
+
+def test_a_database_is_looked_at_and_not_changed(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = postgres.new_schema()
+    empty = one(findings(monkeypatch, KLING_MCP_DATABASE=address), "ledger", "good")
+    wish = Wish(
+        provider="kling",
+        base_url="https://kling.example",
+        product="image2video",
+        digest="d",
+        take=1,
+        model_name="kling-v2-6",
+        prompt="waves",
+        request={},
+        estimate_units=1.5,
+    )
+
+    async def reserve() -> None:
+        ledger = Ledger(PostgresEngine(address))
+        await ledger.reserve(wish)
+        await ledger.close()
+
+    anyio.run(reserve)
+    used = one(findings(monkeypatch, KLING_MCP_DATABASE=address), "ledger", "good")
+
+    assert "is empty" in empty.text
+    assert "1 tasks, 1 of them waiting" in used.text
+    assert "secret" not in empty.text + used.text
+
+
+def test_a_database_that_lets_nobody_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "postgresql://ada:secret@127.0.0.1:9/ledger"
+
+    found = one(findings(monkeypatch, KLING_MCP_DATABASE=address), "ledger", "wrong")
+
+    assert "ledger at 127.0.0.1" in found.text
+    assert "KLING_MCP_DATABASE" in found.advice
+    assert "secret" not in found.text
 
 
 @pytest.mark.parametrize(

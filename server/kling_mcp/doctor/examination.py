@@ -12,6 +12,7 @@ from kling_mcp.configuration import Configured, configured_providers
 from kling_mcp.doctor.asking import ask
 from kling_mcp.doctor.findings import Finding
 from kling_mcp.doctor.keys import key_findings, key_origins
+from kling_mcp.doctor.shared_ledger import shared_ledger_finding
 from kling_mcp.doctor.storage import ledger_finding, output_findings, root_findings
 from kling_mcp.doctor.versions import version_findings
 from kling_mcp.settings import load_settings
@@ -41,7 +42,10 @@ async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> 
     ]
     found += key_findings(providers)
     found += await _ask_all(providers, settings, clock)
-    found.append(ledger_finding(settings.home))
+    if settings.database is None:
+        found.append(ledger_finding(settings.home))
+    else:
+        found.append(await shared_ledger_finding(settings.database.get_secret_value()))
     found += output_findings(settings.output_dir)
     found += root_findings(settings.image_roots)
     return found + version_findings()

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from kling_mcp.ledger.engine import Cursor, Database, ResultT
 from kling_mcp.ledger.postgres_migrations import POSTGRES_MIGRATIONS
+from kling_mcp.ledger.records import OPEN
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -89,6 +90,21 @@ class PostgresEngine:
                 logger.warning("Not told of changes at the moment: %s", _plain(error))
             await anyio.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
             failures += 1
+
+    def looked_at(self) -> tuple[list[str], int, int]:
+        """The steps that were taken, how many rows there are, and how many of them are open;
+        nothing is changed. Raises NotConfigured; to be called off the event loop."""
+        try:
+            with _psycopg().connect(self._url, connect_timeout=int(BUSY_S)) as connection:
+                connection.read_only = True
+                if connection.execute("SELECT to_regclass('migrations')").fetchone()[0] is None:
+                    return [], 0, 0
+                steps = connection.execute("SELECT name FROM migrations ORDER BY applied_at, name")
+                counts = f"SELECT count(*), count(*) FILTER (WHERE {OPEN}) FROM tasks"  # noqa: S608
+                rows, open_rows = connection.execute(counts).fetchone()
+                return [name for (name,) in steps.fetchall()], rows, open_rows
+        except self._errors() as error:
+            raise self._unusable(error) from error
 
     async def close(self) -> None:
         """See `Engine`."""

@@ -1,0 +1,83 @@
+"""Ctrl-C ends every command at once: what serves until then with 0, all else with 130."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "kling_mcp"]
+LIMIT_S = 10
+INTERRUPTED = 130
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+
+
+def started(folder: Path, *words: str, **streams: Any) -> subprocess.Popen[str]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "KLING_MCP_HOME": str(folder / "home"),
+    }
+    return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=environment, text=True, **streams)
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code after Ctrl-C, and what is then on standard error."""
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=LIMIT_S)
+    return process.returncode, said or ""
+
+
+def test_the_server_over_stdio_ends_though_its_input_stays_open(tmp_path: Path) -> None:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = started(tmp_path, **pipes)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(HELLO) + "\n")
+    process.stdin.flush()
+    assert "serverInfo" in process.stdout.readline()
+
+    assert interrupted(process) == (INTERRUPTED, "")
+
+
+@pytest.mark.parametrize("words", [("serve", "--http"), ("sandbox",)], ids=lambda words: words[0])
+def test_what_serves_http_ends_as_it_was_told_to(words: tuple[str, ...], tmp_path: Path) -> None:
+    process = started(tmp_path, *words, "--port", "0", stderr=subprocess.PIPE)
+    assert process.stderr
+    for line in process.stderr:
+        if "http://127.0.0.1" in line:
+            break
+
+    code, said = interrupted(process)
+    assert code == 0
+    assert "Traceback" not in said
+
+
+def test_a_question_that_is_not_answered_changes_nothing(tmp_path: Path) -> None:
+    person, terminal = os.openpty()
+    process = started(
+        tmp_path, "install", "cursor", stdin=terminal, stdout=terminal, stderr=subprocess.PIPE
+    )
+    os.close(terminal)
+    shown = b""
+    while b"?" not in shown:
+        shown += os.read(person, 1024)
+
+    assert interrupted(process) == (INTERRUPTED, "")
+    os.close(person)
+    assert not (tmp_path / ".cursor").exists()
