@@ -1,0 +1,136 @@
+"""The local provider: an HTTP server on loopback that makes tasks, breaks as told, and counts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+from benchmarks.peers.dialects import DIALECTS, Dialect, Reply
+
+__all__ = ["Desk", "Fault", "local_provider"]
+
+Fault = Literal["", "lost", "html", "limited", "silent", "empty"]
+"""What happens to creates: the answer is lost after the task was made; HTTP 502 with a page; too
+many requests; the task is made and nothing is answered; no balance."""
+
+PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+
+@dataclass(slots=True)
+class Desk:
+    """One provider's state. `strikes` is how many creates the fault still hits; `made` are the
+    prompts of the tasks that exist, each of which was paid; `asked` the times of all requests."""
+
+    dialect: Dialect
+    fault: Fault = ""
+    strikes: int = 0
+    made: dict[str, str] = field(default_factory=dict)
+    asked: list[float] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def strike(self, fault: Fault, times: int) -> None:
+        """From now on the next creates fail like this."""
+        self.fault, self.strikes = fault, times
+
+    def struck(self) -> Fault:
+        """What happens to the create that has just come."""
+        if self.strikes <= 0:
+            return ""
+        self.strikes -= 1
+        return self.fault
+
+
+def _own_id(made: str, path: str) -> bool:
+    """Whether the path ends on the id that whoever made the task gave it."""
+    given = json.loads(made).get("external_task_id")
+    return bool(given) and path.endswith(f"/{given}")
+
+
+_numbers = itertools.count(941_000_000_000_000_000)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    """An answer leaves whole and at once: in two pieces it waits 40 ms for the other side."""
+
+    desks: dict[str, Desk]
+
+    def do_GET(self) -> None:
+        self._serve({})
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self._serve(json.loads(self.rfile.read(length) or b"{}"))
+
+    def _serve(self, body: dict[str, Any]) -> None:
+        path = self.path.partition("?")[0]
+        desk = self.desks[path.split("/")[1]]
+        desk.asked.append(time.perf_counter())
+        if path.endswith(desk.dialect.creates):
+            if self.command == "POST":
+                self._create(desk, body)
+            else:
+                self._answer(desk.dialect.running(list(desk.made)))
+            return
+        words = f"{self.path} {json.dumps(body)}"
+        known = [n for n, made in desk.made.items() if n in words or _own_id(made, path)]
+        self._answer(desk.dialect.running(known) if known else desk.dialect.unknown)
+
+    def _create(self, desk: Desk, body: dict[str, Any]) -> None:
+        fault = desk.struck()
+        if fault == "html":
+            self._send(502, "text/html", PAGE)
+            return
+        if fault in ("limited", "empty"):
+            self._answer(desk.dialect.limited if fault == "limited" else desk.dialect.empty)
+            return
+        number = str(next(_numbers))
+        desk.made[number] = json.dumps(body, sort_keys=True)
+        if fault == "silent":
+            desk.released.wait()
+        if fault in ("lost", "silent"):
+            self.close_connection = True
+            return
+        self._answer(desk.dialect.created(number))
+
+    def _answer(self, reply: Reply) -> None:
+        status, body = reply
+        self._send(status, "application/json", json.dumps(body).encode())
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Nothing is logged."""
+
+
+@contextmanager
+def local_provider() -> Iterator[tuple[str, dict[str, Desk]]]:
+    """The base URL, below which each dialect has a path of its name, and the desks by name."""
+    desks = {name: Desk(dialect) for name, dialect in DIALECTS.items()}
+    handler = type("Handler", (_Handler,), {"desks": desks})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", desks
+    finally:
+        for desk in desks.values():
+            desk.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
