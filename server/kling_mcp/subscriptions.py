@@ -88,7 +88,9 @@ class Subscriptions:
         uri = str(params.uri)
         if uri not in held and (uri == TASKS_URI or task_of(uri)):
             held[uri] = scope = anyio.CancelScope()
-            _service(ctx).start_soon(self._tell, ctx, uri, scope)
+            follows = anyio.Event()
+            _service(ctx).start_soon(self._tell, ctx, uri, scope, follows)
+            await follows.wait()
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -167,19 +169,25 @@ class Subscriptions:
             connection.exit_stack.callback(_let_go, held)
         return self._held[connection]
 
-    async def _tell(self, ctx: Context, uri: str, scope: anyio.CancelScope) -> None:
+    async def _tell(
+        self, ctx: Context, uri: str, scope: anyio.CancelScope, follows: anyio.Event
+    ) -> None:
         send, receive = anyio.create_memory_object_stream[str](1)
 
         def changed(uri: str) -> None:
             if not send.statistics().current_buffer_used:
                 send.send_nowait(uri)
 
-        with scope, send, receive:
-            async with anyio.create_task_group() as group:
-                await group.start(follow, _service(ctx), [uri], changed)
-                async for uri in receive:
-                    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                        await ctx.session.send_resource_updated(uri)
+        try:
+            with scope, send, receive:
+                async with anyio.create_task_group() as group:
+                    await group.start(follow, _service(ctx), [uri], changed)
+                    follows.set()
+                    async for uri in receive:
+                        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                            await ctx.session.send_resource_updated(uri)
+        finally:
+            follows.set()
 
 
 def _let_go(held: dict[str, anyio.CancelScope]) -> None:

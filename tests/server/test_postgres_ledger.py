@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from postgres import Postgres
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, postgres_migrations
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, postgres_migrations, postgres_setup
 from kling_mcp.ledger import postgres as engine
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.tasks import Task
@@ -111,7 +111,7 @@ async def test_a_clock_that_is_wrong_here_is_not_gone_by(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = time.time
-    monkeypatch.setattr(engine.time, "time", lambda: right() - 100)
+    monkeypatch.setattr(postgres_setup.time, "time", lambda: right() - 100)
     late = Ledger(PostgresEngine(url), lambda: right() - 100)
     record, _ = await late.reserve(wish(), owner="late")
     await late.close()
@@ -251,7 +251,7 @@ async def test_a_server_of_yesterday_works_on_beside_one_that_took_a_step(
     first, _ = await older.reserve(wish("first"))
     step = ("a later step", "ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'")
     steps = (*postgres_migrations.POSTGRES_MIGRATIONS, step)
-    monkeypatch.setattr(engine, "POSTGRES_MIGRATIONS", steps)
+    monkeypatch.setattr(postgres_setup, "POSTGRES_MIGRATIONS", steps)
     newer = Ledger(PostgresEngine(url))
     assert await newer.find(first.id) == first
 
@@ -292,7 +292,7 @@ async def test_a_step_that_fails_leaves_the_database_as_it_was(
     await ledger.close()
     step = ("broken", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME TO all")
     steps = (*postgres_migrations.POSTGRES_MIGRATIONS, step)
-    monkeypatch.setattr(engine, "POSTGRES_MIGRATIONS", steps)
+    monkeypatch.setattr(postgres_setup, "POSTGRES_MIGRATIONS", steps)
     with pytest.raises(NotConfigured):
         await ledger.find(record.id)
     monkeypatch.undo()

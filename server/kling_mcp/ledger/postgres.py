@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from anyio import to_thread
 
 from kling_mcp.ledger.engine import Cursor, Database, ResultT
-from kling_mcp.ledger.postgres_migrations import POSTGRES_MIGRATIONS
+from kling_mcp.ledger.postgres_library import (
+    database_errors,
+    passes,
+    place_of,
+    plain,
+    pool_class,
+    psycopg,
+)
+from kling_mcp.ledger.postgres_news import listening, news
+from kling_mcp.ledger.postgres_setup import ahead_s, migrate
 from kling_mcp.ledger.records import OPEN
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection, Connection
+    from psycopg import Connection
     from psycopg_pool import ConnectionPool
 
 __all__ = ["PostgresEngine"]
@@ -30,17 +37,10 @@ CONNECTIONS = 4
 BUSY_S = 5.0
 """Seconds that work waits for a connection, or for a lock that others hold."""
 
-TOGETHER = 500
-"""News that are handed over together at most."""
-
-SILENT_S = 30.0
-"""Seconds after which a listener that hears nothing makes sure that it is still connected."""
-
 PAUSES_S = (0.2, 1.0, 5.0)
 """Seconds between tries to listen again."""
 
 TASKS_LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.tasks'))"
-MIGRATIONS_LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.migrations'))"
 
 
 class PostgresEngine:
@@ -52,7 +52,7 @@ class PostgresEngine:
     exists = True
 
     def __init__(self, url: str) -> None:
-        self.place = _place(url)
+        self.place = place_of(url)
         self._url = url
         self._pool: ConnectionPool[Connection[Mapping[str, Any]]] | None = None
         self._limiter: anyio.CapacityLimiter | None = None
@@ -61,7 +61,7 @@ class PostgresEngine:
 
     async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
         """See `Engine`."""
-        return await self._run(work, (), again=True)
+        return await self._run(work, None, again=True)
 
     async def write(
         self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
@@ -79,15 +79,15 @@ class PostgresEngine:
         failures = 0
         while True:
             try:
-                async with await self._listening() as connection:
+                async with await listening(self._url, BUSY_S) as connection:
                     failures = 0
                     yield []
-                    async for ids in _news(connection):
+                    async for ids in news(connection):
                         yield ids
             except (NotConfigured, OSError) as error:
                 logger.warning("Not told of changes at the moment: %s", error)
-            except self._errors() as error:
-                logger.warning("Not told of changes at the moment: %s", _plain(error))
+            except database_errors() as error:
+                logger.warning("Not told of changes at the moment: %s", plain(error))
             await anyio.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
             failures += 1
 
@@ -95,7 +95,7 @@ class PostgresEngine:
         """The steps that were taken, how many rows there are, and how many of them are open;
         nothing is changed. Raises NotConfigured; to be called off the event loop."""
         try:
-            with _psycopg().connect(self._url, connect_timeout=int(BUSY_S)) as connection:
+            with psycopg().connect(self._url, connect_timeout=int(BUSY_S)) as connection:
                 connection.read_only = True
                 if connection.execute("SELECT to_regclass('migrations')").fetchone()[0] is None:
                     return [], 0, 0
@@ -103,7 +103,7 @@ class PostgresEngine:
                 counts = f"SELECT count(*), count(*) FILTER (WHERE {OPEN}) FROM tasks"  # noqa: S608
                 rows, open_rows = connection.execute(counts).fetchone()
                 return [name for (name,) in steps.fetchall()], rows, open_rows
-        except self._errors() as error:
+        except database_errors() as error:
             raise self._unusable(error) from error
 
     async def close(self) -> None:
@@ -113,7 +113,7 @@ class PostgresEngine:
             await to_thread.run_sync(pool.close)
 
     async def _run(
-        self, work: Callable[[Database], ResultT], first: Sequence[str], *, again: bool
+        self, work: Callable[[Database], ResultT], first: Sequence[str] | None, *, again: bool
     ) -> ResultT:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(CONNECTIONS)
@@ -129,16 +129,19 @@ class PostgresEngine:
         self,
         pool: ConnectionPool[Connection[Mapping[str, Any]]],
         work: Callable[[Database], ResultT],
-        first: Sequence[str],
+        first: Sequence[str] | None,
         again: bool,
     ) -> ResultT:
         try:
-            with pool.connection() as connection, connection.transaction():
-                for statement in first:
-                    connection.execute(statement.encode())
-                return work(_Marked(connection))
-        except self._errors() as error:
-            if again and _passes(error):
+            with pool.connection() as connection:
+                if first is None:
+                    return work(_Marked(connection))
+                with connection.transaction():
+                    for statement in first:
+                        connection.execute(statement.encode())
+                    return work(_Marked(connection))
+        except database_errors() as error:
+            if again and passes(error):
                 return self._in_thread(pool, work, first, False)
             raise self._unusable(error) from error
 
@@ -146,55 +149,40 @@ class PostgresEngine:
         """The pool, with today's tables behind it."""
         from psycopg.rows import dict_row
 
-        pool_of = _pool_class()
+        pool_of = pool_class()
         pool: ConnectionPool[Connection[Mapping[str, Any]]] = pool_of(
             self._url,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=BUSY_S,
-            kwargs={"row_factory": dict_row, "connect_timeout": int(BUSY_S)},
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": int(BUSY_S),
+                "autocommit": True,
+            },
             configure=self._configure,
             check=pool_of.check_connection,
             open=False,
         )
         try:
-            _psycopg().connect(self._url, connect_timeout=int(BUSY_S)).close()
+            psycopg().connect(self._url, connect_timeout=int(BUSY_S)).close()
             pool.open(wait=True, timeout=BUSY_S)
             with pool.connection() as connection:
-                _migrate(connection)
-        except self._errors() as error:
+                migrate(connection)
+        except database_errors() as error:
             pool.close()
             raise self._unusable(error) from error
         return pool
 
     def _configure(self, connection: Connection[Any]) -> None:
         """Every new connection; a pool replaces its connections now and then."""
-        with connection.transaction():
-            connection.execute(f"SET lock_timeout = '{BUSY_S:.0f}s'".encode())
-            self.ahead_s = _ahead_s(connection)
+        connection.execute(f"SET lock_timeout = '{BUSY_S:.0f}s'".encode())
+        self.ahead_s = ahead_s(connection)
         connection.prepare_threshold = 2
-
-    async def _listening(self) -> AsyncConnection[Any]:
-        from psycopg import AsyncConnection
-
-        connection = await AsyncConnection.connect(
-            self._url, autocommit=True, connect_timeout=int(BUSY_S)
-        )
-        found = await connection.execute("SELECT quote_ident(current_schema() || '.tasks')")
-        row = await found.fetchone()
-        assert row is not None
-        await connection.execute(f"LISTEN {row[0]}".encode())
-        return connection
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        psycopg = _psycopg()
-        from psycopg_pool import PoolTimeout
-
-        return (psycopg.Error, PoolTimeout)
 
     def _unusable(self, error: Exception) -> NotConfigured:
         return NotConfigured(
-            f"The ledger {self.place} cannot be used: {_plain(error)}.",
+            f"The ledger {self.place} cannot be used: {plain(error)}.",
             advice="Check KLING_MCP_DATABASE, and that PostgreSQL runs and lets this user in.",
         )
 
@@ -214,101 +202,3 @@ class _Marked:
 def _storable(value: Any) -> Any:
     """PostgreSQL's texts hold every character but one."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
-
-
-async def _news(connection: AsyncConnection[Any]) -> AsyncIterator[list[str]]:
-    """Ids as they come; those that have come meanwhile are handed over together."""
-    while True:
-        ids: dict[str, None] = {}
-        async for notice in connection.notifies(timeout=SILENT_S, stop_after=1):
-            ids[notice.payload] = None
-        async for notice in connection.notifies(timeout=0, stop_after=TOGETHER):
-            ids[notice.payload] = None
-        if ids:
-            yield list(ids)
-        else:
-            await connection.execute("SELECT 1")
-
-
-def _migrate(connection: Connection[Any]) -> None:
-    with connection.transaction():
-        connection.execute(MIGRATIONS_LOCK.encode())
-        connection.execute(
-            b"CREATE TABLE IF NOT EXISTS migrations "
-            b"(name TEXT PRIMARY KEY, applied_at DOUBLE PRECISION)"
-        )
-    for name, script in POSTGRES_MIGRATIONS:
-        with connection.transaction():
-            connection.execute(MIGRATIONS_LOCK.encode())
-            given = connection.execute("SELECT 1 FROM migrations WHERE name = %s", (name,))
-            if given.fetchone() is None:
-                connection.execute(script.encode())
-                connection.execute("INSERT INTO migrations VALUES (%s, %s)", (name, time.time()))
-
-
-def _ahead_s(connection: Connection[Any]) -> float:
-    """Half of the way there and back is taken for the way there."""
-    before = time.time()
-    row = connection.execute("SELECT extract(epoch FROM clock_timestamp()) AS now").fetchone()
-    after = time.time()
-    assert row is not None
-    ahead = float(row["now"]) - (before + after) / 2
-    return ahead if abs(ahead) > after - before else 0.0
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise NotConfigured(
-            "PostgreSQL needs a library that is not installed.",
-            advice='Install it: pip install "kling-mcp[postgres]".',
-        ) from error
-
-
-def _psycopg() -> Any:
-    with _extra():
-        import psycopg
-    return psycopg
-
-
-def _pool_class() -> Any:
-    with _extra():
-        import psycopg_pool
-    return psycopg_pool.ConnectionPool
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the same work may do the next time: the connection was lost, or another transaction
-    stood in the way of this one. A pool has waited long enough."""
-    from psycopg_pool import PoolTimeout
-
-    state = getattr(error, "sqlstate", None)
-    if state is None:
-        lost = isinstance(error, _psycopg().OperationalError)
-        return lost and not isinstance(error, PoolTimeout)
-    return str(state).startswith(("08", "57P", "40P01", "40001"))
-
-
-def _plain(error: Exception) -> str:
-    """The database's words in one line; libpq names host and user, never the password."""
-    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
-
-
-def _place(url: str) -> str:
-    """What may be shown of an address. A password with an @ or a / in it would be taken apart,
-    and part of it for a host."""
-    with _extra():
-        from psycopg.conninfo import conninfo_to_dict
-    authority, _, path = url.partition("?")[0].partition("://")[2].partition("/")
-    try:
-        given = conninfo_to_dict(url)
-    except _psycopg().ProgrammingError:
-        given = {}
-    if not given or authority.count("@") > 1 or "@" in path:
-        raise NotConfigured(
-            "KLING_MCP_DATABASE is not an address such as postgresql://user:password@host/name.",
-            advice="Write an @ in a password as %40, a / as %2F, a % as %25.",
-        )
-    return f"{given.get('dbname') or 'postgres'} at {given.get('host') or 'localhost'}"
