@@ -50,6 +50,13 @@ def test_the_token_is_valid_now_and_only_with_its_secret() -> None:
         jwt.decode(token, SECRET[::-1], algorithms=["HS256"])
 
 
+def test_a_secret_that_was_cut_short_is_signed_with_and_warns_nobody_on_standard_error() -> None:
+    # The provider refuses it, and that is told; a warning of a library tells nobody anything.
+    token = SignedToken(ACCESS, "short").token()
+
+    assert jwt.get_unverified_header(token)["alg"] == "HS256"
+
+
 @pytest.mark.parametrize(
     ("later_s", "fresh"), [(0, False), (1499, False), (1500, False), (1501, True), (90_000, True)]
 )
