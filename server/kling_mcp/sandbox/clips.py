@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClipMaker", "script_of"]
 
+NUMBER_DIGITS = 4
+"""Last digits of the task's id that stand in the picture."""
+
 
 class ClipMaker:
     """The folder of finished clips, and one worker that fills it."""
@@ -39,19 +42,19 @@ class ClipMaker:
             if self._worker is None:
                 self._worker = anyio.CapacityLimiter(1)
             await anyio.to_thread.run_sync(
-                self._make, task.order, path, limiter=self._worker, abandon_on_cancel=True
+                self._make, task, path, limiter=self._worker, abandon_on_cancel=True
             )
         return path
 
-    def _make(self, order: Order, path: Path) -> None:
+    def _make(self, task: Task, path: Path) -> None:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        script_of(order, self._shelf).film(path)
+        script_of(task.order, self._shelf, task.task_id[-NUMBER_DIGITS:]).film(path)
 
 
-def script_of(order: Order, shelf: PictureShelf) -> Script:
-    """What the film of an order shows. Loads Pillow and PyAV."""
+def script_of(order: Order, shelf: PictureShelf, number: str = "") -> Script:
+    """What the film of an order shows, with that number in its mark. Loads Pillow and PyAV."""
     from kling_mcp.sandbox.film.script import Script
     from kling_mcp.sandbox.film.still import Still
 
@@ -66,6 +69,7 @@ def script_of(order: Order, shelf: PictureShelf) -> Script:
         move=_move(order.camera) if order.camera else None,
         shots=order.shots,
         sound=order.sound,
+        number=number,
     )
 
 

@@ -133,6 +133,7 @@ def run(
             callback_secret=callback_secret,
         )
         SandboxStore(home).forget_strikes()
+        listener.listen()
         for line in _greeting(config):
             print(line, file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import uvicorn
 from starlette.requests import ClientDisconnect
@@ -14,10 +15,14 @@ from kling_mcp.sandbox.connection import ConnectionDropped
 
 __all__ = ["BreakableProtocol", "bound_socket", "server_of"]
 
+GRACE_S = 1
+"""Seconds that answers have to end when the sandbox is told to stop: a fault may hold one back for
+much longer."""
+
 
 class BreakableProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with two more rules: `ConnectionDropped` closes the socket, and a client
-    that goes away in the middle of its request is no error.
+    """uvicorn's HTTP/1.1 with three more rules: `ConnectionDropped` closes the socket, as does the
+    end of the server, and a client that goes away in the middle of its request is no error.
 
     uvicorn itself would answer 500, or log a traceback where the answer has begun. What was sent
     before reaches the client; where nothing was, the connection is reset.
@@ -40,10 +45,19 @@ def _breaking(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
                 transport.close()
             else:
                 transport.abort()
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await _end(receive)
+        except asyncio.CancelledError:
+            transport.abort()
+            with suppress(asyncio.CancelledError):
+                await _end(receive)
 
     return wrapped
+
+
+async def _end(receive: Receive) -> None:
+    """Returns when uvicorn knows that the connection is gone, and so expects no answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -76,5 +90,6 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
     )
     return uvicorn.Server(config)

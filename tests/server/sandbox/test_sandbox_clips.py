@@ -67,6 +67,14 @@ async def test_a_clip_is_made_when_first_asked_for_and_kept(
 
 
 @pytest.mark.usefixtures("small")
+async def test_two_videos_of_the_same_wish_can_be_told_apart(open_sandbox: Any, clock: Any) -> None:
+    caller = await open_sandbox()
+    takes = [await finished(caller, clock), await finished(caller, clock)]
+    files = [(await caller.http.get(take["url"])).content for take in takes]
+    assert files[0] != files[1]
+
+
+@pytest.mark.usefixtures("small")
 async def test_many_who_ask_at_once_get_one_film_and_the_loop_goes_on(
     open_sandbox: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

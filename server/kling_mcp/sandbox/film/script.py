@@ -31,6 +31,7 @@ class Script:
     With no `ratio` the frame has the shape of the first still. One still is seen under `move`, or
     cut into `shots` (seconds each) with a move of its own for each; several follow each other.
     The film ends on `tail` where there is one. `sound` adds a tone.
+    `number` stands in the mark.
     """
 
     seconds: int
@@ -41,6 +42,7 @@ class Script:
     move: Move | None = None
     shots: tuple[int, ...] = ()
     sound: bool = False
+    number: str = ""
 
     def film(self, path: Path) -> None:
         """Make the MP4 and put it at `path` in one step, so that no reader sees half of it.
@@ -54,7 +56,7 @@ class Script:
         tail = self.tail.load(self.short_side) if self.tail else None
         shown = [*pictures, tail] if tail is not None else pictures
         size = even_size(self.short_side, self.ratio or shown[0].width / shown[0].height)
-        mark = Mark(size)
+        mark = Mark(size, self.number)
         frames = (
             mark.put_on(frame) for frame in frames_of(list(self.scenes(pictures, tail)), size)
         )
