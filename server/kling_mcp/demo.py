@@ -112,6 +112,7 @@ def _run(args: argparse.Namespace) -> int:
     _say("Video", str(video), f"{saved['duration_s']:g} s, {size}")
     _say("Frames", str(sheet))
     _say("Done", f"in {time.monotonic() - started:.0f} s")
+    _say("Next", "kling-mcp install CLIENT puts it into Claude Desktop, Cursor, VS Code and others")
     return 0
 
 

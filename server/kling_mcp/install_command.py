@@ -53,13 +53,12 @@ def run_from(arguments: argparse.Namespace) -> int:
     change = plan_install(path, client.format, edits)
     if change.before == change.after:
         print(f"{client.title} has this entry already ({path}).")
+        _print_all(_about_the_key(client, wanted, path))
         return 0
     if not agreed(change, wanted.keys.values(), yes=arguments.yes):
         return 1
     print(f"{client.title} now knows this server ({path}).")
-    for line in _about_the_key(client, wanted, path):
-        print(line)
-    print(client.then)
+    _print_all([*_about_the_key(client, wanted, path), client.then])
     return 0
 
 
@@ -76,6 +75,11 @@ def _wanted(machine: Machine, *, with_key: bool) -> Wanted:
         )
     keys = {name: environment[name].strip() for name in variables} if with_key else {}
     return Wanted(this_launch(), variables, plain_settings(environment), keys)
+
+
+def _print_all(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _about_the_key(client: ClientRow, wanted: Wanted, path: Path) -> list[str]:

@@ -75,6 +75,7 @@ def test_the_demo_says_what_was_offered_and_what_it_would_cost(
     for tool in ("kling_image_to_video", "kling_wait_for_tasks", "kling_save_video"):
         assert tool in output
     assert "units" in labelled(output)["Price"]
+    assert "kling-mcp install" in labelled(output)["Next"]
     assert "100%" in output
 
 

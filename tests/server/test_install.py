@@ -117,6 +117,14 @@ def test_a_missing_file_is_made_and_goes_again(
     assert [p for p in home.rglob("*") if p.is_file()] == []
 
 
+def test_who_installs_twice_is_told_again_where_the_key_is(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert cli.main(["install", "claude-desktop", "--yes"]) == 0
+        assert "--with-key" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("client", ALL)
 def test_comments_and_other_entries_stay_and_uninstall_gives_the_same_bytes(
     client: str, home: Path
