@@ -50,6 +50,8 @@ class Lookup:
         that made it is not configured any more, and other ProviderErrors.
         """
         record = await self._ledger.find(any_id)
+        if record is None and "/" in any_id:
+            raise not_found(any_id)
         if record is None:
             return await self._foreign(any_id)
         if record.status == "failed" or (record.status == "succeed" and not fresh):

@@ -19,6 +19,11 @@ FEATURES = {
     "camera_control": "camera",
     "cfg_scale": "cfg_scale",
 }
+TOGETHER = {
+    "image_tail_alone": "end frame without a first frame",
+    "multi_shot_tail": "end frame with multi-shot",
+}
+"""Features of the sheet that the table has no room for."""
 
 
 def model_names(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[str]:
@@ -71,7 +76,7 @@ def model_sheet(
             f"Modes {', '.join(row.modes) or 'none'}; seconds {_durations(row)}; "
             f"pictures up to {row.images}.",
             *(
-                f"- {FEATURES.get(feature, feature)}: {', '.join(patterns)}"
+                f"- {(FEATURES | TOGETHER)[feature]}: {', '.join(map(_where, patterns))}"
                 for feature, patterns in row.allows.items()
             ),
             f"Units: {_prices(row)}.",
@@ -115,6 +120,17 @@ def _features(row: ProductRow) -> str:
     if row.images > 1:
         found.append(f"up to {row.images} pictures")
     return ", ".join(found) or "-"
+
+
+def _where(pattern: str) -> str:
+    """`pro/5 type=simple` as `pro 5 s with type simple`, `*` as `always`."""
+    place, _, condition = pattern.removesuffix("?").strip().partition(" ")
+    mode, _, seconds = place.partition("/")
+    words = ["always" if mode == "*" else mode]
+    words += [f"{seconds} s"] if seconds not in ("", "*") else []
+    words += [f"with {condition.replace('=', ' ')}"] if condition else []
+    words += ["(sources disagree)"] if pattern.endswith("?") else []
+    return " ".join(words)
 
 
 def _prices(row: ProductRow) -> str:

@@ -36,28 +36,38 @@ def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Recei
 
 
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
+NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
 
 QUEUED = (
     "No slot was free: it is kept on this computer and sent when one is, as long as a server runs."
 )
 
 
-def dry_run_receipt(case: Case, made: Record | None) -> Receipt:
+def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Receipt:
     """What would be sent, pictures shortened, and everything that stands against it.
 
-    `made` is the row of the very same request, when it was sent before.
+    `made` is the row of the very same request, when it was sent before; `asked_by` the setting
+    that wants the person asked for this price.
     """
     wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
     wire |= {picture.field: picture.wire() for picture in case.pictures}
     external = case.arguments.external_task_id or "<made from the ledger's row>"
     answer = _outline(case)
+    answer.dry_run = True
+    answer.sent = []
     answer.faults = [fault.facts() for fault in case.review.verdict.faults]
     answer.request = {
         "method": "POST",
         "path": f"{case.provider.row.prefix}/{case.review.product}",
         "body": JsonBody(case.body(wire, external, "<made from the ledger's row>")).preview(),
     }
-    answer.next = "Correct the faults, then submit." if answer.faults else TELL_THE_PRICE
+    answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE
+    if asked_by:
+        answer.next += (
+            f" They are then asked to agree ({asked_by}); a host that cannot ask them is refused."
+        )
+    if answer.faults:
+        answer.next = "Correct the faults, then submit."
     if made is not None and not answer.faults:
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '

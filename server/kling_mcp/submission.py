@@ -27,6 +27,7 @@ from kling_tools.errors import (
     ProviderDown,
     RequestRefused,
     SpendCapReached,
+    quote_provider,
 )
 from kling_tools.faults import Fault
 from kling_tools.results import Receipt
@@ -99,7 +100,7 @@ class Submission:
             wish = case.wish()
             if self._has_a_say_in_price(case) and not await self._is_made(wish):
                 self._check_price(case)
-                await self._ask_the_person(case, confirm)
+                await self._ask_the_person(case, wish, confirm)
             sending = partial(self._send, case, wish, pictures.pop_all())
         try:
             return await self._errands.run(sending, ANSWER_WITHIN_S)
@@ -188,9 +189,9 @@ class Submission:
                 if not case.review.verdict.faults:
                     await self._ledger.check_day(case.wish(), self._caps.per_day)
             except SpendCapReached as cap:
-                fault = Fault("max_units", "spend_cap", cap.message, cap.advice.rstrip("."))
+                fault = Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}")
                 case.review.verdict.faults.append(fault)
-        return dry_run_receipt(case, made)
+        return dry_run_receipt(case, made, self._asked_by(case))
 
     def _has_a_say_in_price(self, case: Case) -> bool:
         limits = (case.arguments.max_units, self._caps.per_task, self._caps.confirm_above)
@@ -201,9 +202,9 @@ class Submission:
         made = await self._ledger.peek(wish)
         return made is not None and made.status != "failed"
 
-    async def _ask_the_person(self, case: Case, confirm: Confirm) -> None:
-        above, price = self._caps.confirm_above, case.review.estimate
-        if above is None or (price.units is not None and price.units <= above):
+    async def _ask_the_person(self, case: Case, wish: Wish, confirm: Confirm) -> None:
+        setting = self._asked_by(case)
+        if not setting:
             return
         what = " ".join(
             part
@@ -215,14 +216,24 @@ class Submission:
             )
             if part
         )
-        question = f"Make this video at {case.provider.name} for {price}? ({what})"
-        setting = f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
+        price = case.review.estimate
+        question = (
+            f"Make this video at {case.provider.name} for {price}? ({what}: "
+            f'"{quote_provider(wish.prompt)}")'
+        )
         agreed = await confirm(question, setting)
         if not agreed:
             raise SpendCapReached(
                 f"The person did not agree to {price}, which {setting} asks for.",
                 advice="Ask what they would like instead; dry_run shows prices.",
             )
+
+    def _asked_by(self, case: Case) -> str:
+        """The setting that wants the person asked for this price; empty when none does."""
+        above, units = self._caps.confirm_above, case.review.estimate.units
+        if above is None or (units is not None and units <= above):
+            return ""
+        return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
 
     def _check_price(self, case: Case) -> None:
         price = case.review.estimate
@@ -237,7 +248,11 @@ class Submission:
         for cap, name, way in caps:
             if cap is None or (price.units is not None and price.units <= cap):
                 continue
+            cheaper = "a shorter video, mode std or another model"
+            if price.units is None:
+                known = self._capabilities.models_of([case.review.product])[:3]
+                cheaper = f"a model whose price is known ({', '.join(known)})"
             raise SpendCapReached(
                 f"This video would cost {price}; {name} is {cap:g}.",
-                advice=f"Choose a shorter video, mode std or another model, or {way}.",
+                advice=f"Choose {cheaper}, or {way}.",
             )

@@ -33,7 +33,7 @@ LOST_FOR_GOOD = (
     "Raise take to make (and pay) it anew."
 )
 WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
-NEVER_MADE = "It was never made and cost nothing. Mend what it names and submit again."
+NEVER_MADE = "It was never made and cost nothing"
 TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
 STRANGE = "The provider uses a word for its state that is not known here; look again later."
 
@@ -63,8 +63,7 @@ class Viewer:
         if record.withdrawn:
             view.next = TAKEN_BACK
         elif record.status == "failed" and record.task_id is None:
-            view.provider_message = quote_provider(record.message) or None
-            view.next = NEVER_MADE
+            view.next = _never_made(record.message)
         elif record.status == "failed":
             view.provider_message = quote_provider(record.message) or None
             view.next = FAILED_FREE if record.units == 0 else AFTER_FAILURE
@@ -159,6 +158,14 @@ class Viewer:
         if status in ENDED or since is None:
             return None
         return max(0, round(self._now - since))
+
+
+def _never_made(reason: str) -> str:
+    """The reason may be the provider's words or ours: whose is not said."""
+    said = quote_provider(reason)
+    if not said:
+        return f"{NEVER_MADE}. Submit again to make it."
+    return f'{NEVER_MADE}: "{said}" Mend what that names and submit again.'
 
 
 def _videos(videos: Sequence[Video]) -> list[VideoView]:

@@ -33,7 +33,7 @@ TEXT_LIMIT = 500
 """Characters of an error's text."""
 
 MONEY = {
-    "no": "Nothing was charged.",
+    "no": "This call cost nothing.",
     "yes": "This was charged.",
     "unknown": "Whether it was charged is unknown.",
 }

@@ -47,6 +47,7 @@ async def test_a_person_who_agrees_gets_the_video(era: str, tmp_path: Path) -> N
     assert not result.is_error, result.content
     assert len(person.asked) == 1
     assert "1.5 units" in person.asked[0]
+    assert '"Zoom"' in person.asked[0]
     assert accepted(tmp_path) == 1
 
 
@@ -75,6 +76,19 @@ async def test_a_host_that_cannot_ask_is_told_the_setting(era: str, tmp_path: Pa
     assert "KLING_MCP_CONFIRM_ABOVE_UNITS" in result.structured_content["message"]
     assert "cannot ask" in result.structured_content["message"]
     assert not (tmp_path / "home" / "sandbox").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_dry_run_asks_nobody_and_tells_that_the_submit_will(
+    era: str, tmp_path: Path
+) -> None:
+    person = Person("accept", {"agree": True})
+
+    dry = await submit(tmp_path, era, person, dry_run=True)
+
+    assert person.asked == []
+    assert "asked to agree (KLING_MCP_CONFIRM_ABOVE_UNITS (1))" in dry.structured_content["next"]
 
 
 @pytest.mark.anyio

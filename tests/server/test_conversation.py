@@ -148,6 +148,9 @@ async def test_a_dry_run_shows_the_body_and_the_price_and_sends_nothing(
     assert call["body"]["image"].startswith("<base64 of photo.png")
     assert result.structured_content["estimate_units"] == 3
     assert json.dumps(call["body"], ensure_ascii=False) in words(result)
+    assert result.structured_content["dry_run"] is True
+    assert "sent" not in result.structured_content
+    assert "Sent:" not in words(result)
     assert not (tmp_path / "home" / "ledger.sqlite3").exists()
     assert not (tmp_path / "home" / "sandbox").exists()
 
@@ -371,6 +374,52 @@ async def test_a_video_is_not_saved_before_it_is_made(tmp_path: Path) -> None:
 async def test_the_instructions_say_that_it_is_the_sandbox(tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path)), mode="legacy") as client:
         assert "sandbox" in (client.instructions or "")
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_of_an_unknown_model_says_that_the_price_is_not_known(
+    client: Client, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v9"}
+    dry = await ok(client, "kling_image_to_video", **wish, dry_run=True)
+
+    assert dry["next"].startswith("Tell the person that the price is not known")
+
+
+@pytest.mark.anyio
+async def test_a_watermarked_copy_is_told_in_words_too(client: Client, tmp_path: Path) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "watermark_info": True}
+    receipt = await ok(client, "kling_image_to_video", **wish)
+    result = await client.call_tool("kling_get_task", {"task_id": receipt["task_id"]})
+
+    assert result.structured_content is not None
+    (video,) = result.structured_content["videos"]
+    assert f"watermarked copy {video['watermark_url']}" in words(result)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("task_id", ["../../x", "1/frames/last", "kling://tasks/1"])
+async def test_what_cannot_be_an_id_is_a_task_that_is_not_there(
+    client: Client, task_id: str
+) -> None:
+    told = await refused(client, "kling_get_task", task_id=task_id)
+
+    assert told["error"] == "task_not_found"
+    assert "model_name" not in told["next"]
+
+
+@pytest.mark.anyio
+async def test_null_among_ids_is_not_called_a_number(client: Client) -> None:
+    told = await refused(client, "kling_wait_for_tasks", task_ids=[None])
+
+    assert told["faults"][0]["message"] == "must be text, not null."
+
+
+@pytest.mark.anyio
+async def test_a_text_that_is_too_long_is_counted_in_characters(client: Client) -> None:
+    told = await refused(client, "kling_get_task", task_id="x" * 300)
+
+    assert told["faults"][0]["message"] == "at most 128 characters, this has 300."
 
 
 @pytest.mark.anyio

@@ -12,7 +12,7 @@ from kling_tools.errors import ProviderError
 
 TEXT_LIMIT = 500
 LONG = "word " * 1000
-MONEY = ("Nothing was charged.", "This was charged.", "Whether it was charged is unknown.")
+MONEY = ("This call cost nothing.", "This was charged.", "Whether it was charged is unknown.")
 SETTING = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 
 

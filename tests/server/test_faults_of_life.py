@@ -26,12 +26,17 @@ def words(result: CallToolResult) -> str:
 
 
 async def submit(
-    folder: Path, faults: str, then: tuple[str, ...] = (), **more: Any
+    folder: Path,
+    faults: str,
+    then: tuple[str, ...] = (),
+    also: dict[str, Any] | None = None,
+    **more: Any,
 ) -> list[CallToolResult]:
-    """One create with these faults turned on, then other tools for its task."""
+    """One create with these faults turned on, `also` among its arguments; then other tools for its
+    task."""
     settings = sandbox_settings(folder, sandbox_faults=faults, **more)
     async with Client(build_server(settings, sleep=no_sleep)) as client:
-        wish = {"image": picture(folder), "prompt": "Zoom"}
+        wish = {"image": picture(folder), "prompt": "Zoom", **(also or {})}
         results = [await client.call_tool("kling_image_to_video", wish)]
         facts = results[0].structured_content or {}
         for tool in then:
@@ -66,7 +71,7 @@ async def test_a_refused_create_says_why_and_that_nothing_was_charged(
     facts = result.structured_content
     assert (facts["error"], facts["code"], facts["charged"]) == (kind, code, "no")
     assert advice in facts["next"]
-    assert "Nothing was charged." in words(result)
+    assert "This call cost nothing." in words(result)
     assert accepted(tmp_path) == 0
 
 
@@ -169,6 +174,15 @@ async def test_a_download_that_never_works_leaves_no_file(tmp_path: Path, fault:
 
 
 @pytest.mark.anyio
+async def test_a_paid_video_that_could_not_be_saved_is_not_called_free(tmp_path: Path) -> None:
+    waited = (await submit(tmp_path, "download-404", ("kling_wait_for_tasks",), save=True))[-1]
+
+    assert "would have cost 1.5 units. It could not be saved" in words(waited)
+    assert "Nothing was charged" not in words(waited)
+    assert "This call cost nothing." in words(waited)
+
+
+@pytest.mark.anyio
 async def test_a_server_that_is_not_there_is_told_and_costs_nothing(tmp_path: Path) -> None:
     (result,) = await submit(
         tmp_path, "", provider="kling", kling_api_key="k", kling_base_url="http://127.0.0.1:9"
@@ -176,9 +190,25 @@ async def test_a_server_that_is_not_there_is_told_and_costs_nothing(tmp_path: Pa
 
     assert result.is_error
     assert words(result) == (
-        "kling (127.0.0.1) cannot be reached. Nothing was charged. Check the network, and the "
+        "kling (127.0.0.1) cannot be reached. This call cost nothing. Check the network, and the "
         "base URL (setting KLING_BASE_URL)."
     )
+
+
+@pytest.mark.anyio
+async def test_our_own_reason_is_not_put_into_the_provider_s_mouth(tmp_path: Path) -> None:
+    settings = sandbox_settings(
+        tmp_path, provider="kling", kling_api_key="k", kling_base_url="http://127.0.0.1:9"
+    )
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        await client.call_tool("kling_image_to_video", wish)
+        listed = await client.call_tool("kling_list_tasks", {})
+
+    assert listed.structured_content is not None
+    (task,) = listed.structured_content["tasks"]
+    assert "provider_message" not in task
+    assert 'never made and cost nothing: "kling (127.0.0.1) cannot be reached."' in task["next"]
 
 
 @pytest.mark.anyio
@@ -199,3 +229,25 @@ async def test_a_cap_refuses_before_anything_is_sent(
     assert result.structured_content["error"] == "spend_cap_reached"
     assert setting in words(result)
     assert not (tmp_path / "home" / "sandbox").exists()
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_tells_of_a_cap_in_the_words_of_the_refusal(tmp_path: Path) -> None:
+    (told,) = await submit(tmp_path / "a", "", max_units_per_day=1)
+    (dry,) = await submit(tmp_path / "b", "", also={"dry_run": True}, max_units_per_day=1)
+
+    assert told.structured_content is not None
+    said = f"{told.structured_content['message']} {told.structured_content['next']}"
+    assert f"It would be refused: max_units: {said} POST" in words(dry)
+
+
+@pytest.mark.anyio
+async def test_a_cap_and_an_unknown_price_are_told_with_models_that_have_one(
+    tmp_path: Path,
+) -> None:
+    asked = {"model_name": "kling-v9"}
+    (result,) = await submit(tmp_path, "", also=asked, max_units_per_task=2)
+
+    assert "an unknown price" in words(result)
+    assert "a model whose price is known (kling-v2-5-turbo, kling-v2-6, kling-v3)" in words(result)
+    assert "shorter" not in words(result)

@@ -63,7 +63,7 @@ async def test_a_result_url_that_is_not_public_https_is_not_fetched(
     assert result.is_error
     assert facts(result)["error"] == "unsafe_url", words(result)
     assert provider.asked == []
-    assert "Nothing was charged." in words(result)
+    assert "This call cost nothing." in words(result)
 
 
 @pytest.mark.parametrize("url", NOT_FETCHED)

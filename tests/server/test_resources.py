@@ -72,6 +72,21 @@ async def test_the_list_asks_no_provider(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.anyio
+async def test_the_sheet_of_a_model_says_in_words_when_it_can_do_what(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        sheets = [
+            (await client.read_resource(f"kling://models/{name}")).contents[0]
+            for name in ("kling-v1-5", "kling-v3")
+        ]
+
+    old, new = (sheet.text for sheet in sheets if isinstance(sheet, TextResourceContents))
+    assert "- camera: pro 5 s with type simple\n" in old
+    assert "- end frame without a first frame: pro 5 s, pro 10 s\n" in old
+    assert "- end frame with multi-shot: always\n" in new
+    assert "- cfg_scale: always (sources disagree)\n" in new
+
+
+@pytest.mark.anyio
 async def test_an_unknown_task_is_not_found(tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path))) as client:
         with pytest.raises(MCPError) as raised:

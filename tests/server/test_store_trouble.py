@@ -64,7 +64,7 @@ class Desk:
         assert str(self.ledger) in facts["message"]
         assert why in facts["message"]
         assert advice in facts["next"]
-        assert "Nothing was charged." in text
+        assert "This call cost nothing." in text
         assert self.creates() == before
 
 

@@ -101,6 +101,13 @@ def test_a_refusal_says_which_mode_or_model_would_do() -> None:
     assert sound.use == 'model_name "kling-v2-6" mode pro; or model_name "kling-v3"'
 
 
+def test_what_a_model_does_in_one_length_only_is_said_with_that_length() -> None:
+    asked = IMAGE | {"model_name": V15, "mode": "pro", "camera_control": {"type": "down_back"}}
+    (fault,) = judge(asked).verdict.faults
+
+    assert fault.use == "mode pro duration 5 with type simple"
+
+
 def test_a_bad_duration_does_not_also_count_as_a_missing_feature() -> None:
     found = faults(IMAGE | TAIL | {"mode": "pro", "duration": "4"})
 
@@ -146,7 +153,18 @@ def test_a_model_of_the_other_tool_is_refused_with_one_that_would_do() -> None:
     (fault,) = judge(SEVERAL | {"model_name": V26}).verdict.faults[:1]
 
     assert (fault.field, fault.rule) == ("model_name", "model_of_product")
-    assert fault.use == "kling-v3-omni or kling-video-o1 or kling-v1-6"
+    assert fault.use == (
+        "kling-v3-omni or kling-video-o1 or kling-v1-6 or kling_image_to_video, "
+        "which has this model"
+    )
+
+
+def test_a_model_of_the_other_tool_is_not_called_unknown() -> None:
+    found = judge(IMAGE | {"model_name": "kling-v3-omni"}).verdict
+
+    assert [fault.rule for fault in found.faults] == ["model_of_product"]
+    assert found.faults[0].use.endswith("kling_multi_image_to_video, which has this model")
+    assert found.warnings == []
 
 
 def test_a_retired_model_names_its_successor() -> None:

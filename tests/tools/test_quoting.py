@@ -78,5 +78,5 @@ def test_a_code_that_is_a_sentence_becomes_a_word() -> None:
     ],
 )
 def test_the_text_quotes_what_the_fields_hold(error: ProviderError | TaskFailed) -> None:
-    assert str(error).endswith('. The provider says: "no". Nothing was charged. Stop.')
+    assert str(error).endswith('. The provider says: "no". This call cost nothing. Stop.')
     assert error.facts()["provider_message"] == "no"

@@ -79,14 +79,15 @@ def apply_abilities(
     row = capabilities.product_row(model_name, product)
     verdict = Verdict(warnings=list(_retirement(model_name, row, capabilities)))
     if row is None:
-        verdict.warnings.append(
-            Fault(
-                "model_name",
-                "model_unknown",
-                f"{model_name} is not in the capability table; sent as it is, unchecked.",
-                f"a known model: {', '.join(capabilities.models_of([product]))}",
+        if model_name not in capabilities.models:
+            verdict.warnings.append(
+                Fault(
+                    "model_name",
+                    "model_unknown",
+                    f"{model_name} is not in the capability table; sent as it is, unchecked.",
+                    f"a known model: {', '.join(capabilities.models_of([product]))}",
+                )
             )
-        )
         if not 3 <= int(draft.arguments.duration) <= 15:
             verdict.faults.append(
                 Fault("duration", "duration_range", "Kling makes 3 to 15 s.", '"5"', "S2")
@@ -203,7 +204,9 @@ def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:
     everywhere = all(
         {f"{mode}/{d}" for d in row.durations} <= what or f"{mode}/*" in what for mode in modes
     )
-    text = f"mode {' or '.join(modes)}" if everywhere else " or ".join(sorted(what))
+    text = f"mode {' or '.join(modes)}"
+    if not everywhere:
+        text = " or ".join(f"mode {w.replace('/', ' duration ')}" for w in sorted(what))
     (condition,) = conditions if len(conditions) == 1 else ("",)
     return f"{text} with {condition}" if condition else text
 

@@ -80,6 +80,7 @@ _KINDS = {
     str: "text",
     bool: "true/false",
     float: "a decimal number",
+    type(None): "null",
 }
 
 
@@ -118,6 +119,8 @@ def _uncounted(
 
 def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     kind, value = detail["type"], detail["input"]
+    if kind == "too_long" and isinstance(value, str):
+        kind = "string_too_long"
     facts = {
         **detail.get("ctx", {}),
         "input": _shown(value),

@@ -61,7 +61,7 @@ Charged = Literal["no", "yes", "unknown"]
 """Whether the call spent money: `unknown` when a create was sent and its answer was lost."""
 
 _MONEY: dict[Charged, str] = {
-    "no": "Nothing was charged.",
+    "no": "This call cost nothing.",
     "yes": "This was charged.",
     "unknown": "Whether it was charged is unknown.",
 }

@@ -111,6 +111,7 @@ class TaskView(Answer):
             f"{v.duration_s or '?'} s video" + ("" if self.path or self.url else f" {v.url}")
             for v in self.videos
         ]
+        facts += [f"watermarked copy {v.watermark_url}" for v in self.videos if v.watermark_url]
         if self.units is not None:
             verb = "would have cost" if self.sandbox else "cost"
             amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
@@ -138,12 +139,13 @@ class TaskView(Answer):
 class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on.
 
-    `repeated` says that this very request was made before and nothing was sent now; `request`
-    holds the exact call of a dry run.
+    `repeated` says that this very request was made before and nothing was sent now; `dry_run`
+    that nothing was sent at all, and `request` then holds the exact call.
     """
 
     task_id: str | None = None
     status: TaskStatus | None = None
+    dry_run: bool | None = None
     provider: str
     model_name: str
     mode: str | None = None
@@ -174,7 +176,7 @@ class Receipt(Answer):
         """The receipt in one line."""
         what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
         price = price_text(self.estimate_units, self.estimate_usd)
-        if self.request is not None:
+        if self.dry_run:
             head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:
             head = f"Already made: task {self.task_id}, {self.status}."

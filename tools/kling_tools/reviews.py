@@ -24,6 +24,13 @@ NO_ROUTE = {
     "multi-image2video": "makes no video of several pictures",
 }
 
+OTHER_TOOL = {
+    "image2video": "kling_multi_image_to_video",
+    "omni-video": "kling_image_to_video",
+    "multi-image2video": "kling_image_to_video",
+}
+"""By what a tool makes: the tool that makes the other kind of video."""
+
 
 @dataclass(frozen=True, slots=True)
 class Review:
@@ -104,13 +111,15 @@ def _route(
         return served[0], request.model_name
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
-        names = capabilities.models_of(served)
+        names = capabilities.models_of(served)[:3]
+        if set(model.products) & set(terms.products):
+            names.append(f"{OTHER_TOOL[request.products[0]]}, which has this model")
         verdict.faults.append(
             Fault(
                 "model_name",
                 "model_of_product",
                 f"{request.model_name} does not make this kind of video at {terms.name}.",
-                " or ".join(names[:3]),
+                " or ".join(names),
             )
         )
     return (able or served)[0], request.model_name

@@ -109,7 +109,7 @@ def test_what_is_refused_names_the_folder_and_the_setting(root: Path, path: str)
     text = str(refusal.value)
     assert str(root) in text
     assert "KLING_MCP_OUTPUT_DIR" in text
-    assert "Nothing was charged" in text
+    assert "This call cost nothing." in text
     assert text.isprintable()
     assert len(text) < 400 + len(str(root))
 
