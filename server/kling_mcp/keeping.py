@@ -54,7 +54,7 @@ class Keeper:
             raise TaskFailed(
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
                 task_id=handle,
-                provider_message=state.message,
+                provider_message="" if never else state.message,
                 charged="no" if never or state.units == 0 else "unknown",
                 advice="kling_get_task says more." if never else AFTER_FAILURE,
             )
@@ -98,7 +98,7 @@ class Keeper:
         else:
             self._being_kept[record.id] = anyio.Event()
             try:
-                await self.save(record.handle, "")
+                await self.save(record.id, "")
             finally:
                 self._being_kept.pop(record.id).set()
         return await self._ledger.find(record.id) or record

@@ -69,7 +69,8 @@ def make_parts(
     hosting: Hosting | None = None,
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
-    ledger = open_ledger(settings, clock, noticing)
+    exchange = hosting.exchange if hosting else None
+    ledger = open_ledger(settings, clock, noticing, discreet=exchange is not None)
     spool = SharedSpool(ledger.engine) if ledger.is_shared else Spool(settings.home / "spool")
     sender = Sender(ledger, spool, sleep)
     caps = Caps(
@@ -81,14 +82,13 @@ def make_parts(
         settings.confirm_above_units,
     )
     lookup = Lookup(clients, ledger)
-    exchange = hosting.exchange if hosting else None
     shelf = exchange.shelf if exchange else FolderShelf(settings.output_dir)
     keeper = Keeper(clients, ledger, shelf, sleep)
     looker = Looker(clients, ledger, lookup, sender)
     autosave = AutoSave(keeper, background, wanted=settings.save)
     pace = Pace(clients, settings.sandbox_queue_s + settings.sandbox_render_s)
     scheduler = Scheduler(
-        ledger, clients, looker, pace, autosave, changes, background, clock, sleep
+        ledger, clients, looker, pace, autosave, changes, background, ledger.now, sleep
     )
     rows = Rows(ledger, clients, sender, changes, pace, exchange=exchange)
     frames = Frames(rows, keeper, autosave)

@@ -48,6 +48,10 @@ CLOCKS_DIFFER_S = 120.0
 OTHERS_S = 40.0
 """Seconds to wait for another process that sends the same wish right now."""
 
+WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
+"""Seconds after each try to write down a task that was made: a database that is started anew, or
+moved to another machine, is away for so long; and its caller is to hear of it in time."""
+
 FIRST_QUEUE_S = 1.0
 LONGEST_QUEUE_S = 30.0
 """Seconds between two tries of a queued row: 1303 wants at least one."""
@@ -120,9 +124,10 @@ class Sender:
                 return await self._ledger.find(record.id) or record
             async with self._leases.held(record, owner):
                 record = await self._ledger.find(record.id) or record
-                if is_open(record):
+                due = record.due_at <= self._ledger.now()  # or it was tried since it was read
+                if due and is_open(record):
                     record = await self._found_or_sent(record, client)
-                elif record.task_id is None and record.status == "queued":
+                elif due and record.task_id is None and record.status == "queued":
                     record = await self._send_queued(record, client)
                 await self._leases.let_go(record, owner)
         return record
@@ -190,8 +195,7 @@ class Sender:
 
     async def _made(self, record: Record, task: Task, client: KlingClient) -> Record:
         try:
-            can_be_asked = client.row.external_ids == "unique"
-            made = await self._ledger.record(record.id, task, again=can_be_asked)
+            made = await self._written_down(record, task, client)
         except KlingError as error:
             raise KlingError(
                 f"Task {task.task_id} was made, and could not be written down: {error.message}",
@@ -202,6 +206,16 @@ class Sender:
         if record.tries:
             await self._spool.drop(record.id)
         return made
+
+    async def _written_down(self, record: Record, task: Task, client: KlingClient) -> Record:
+        """A task that was made is paid: a ledger that is away for a moment is waited for."""
+        can_be_asked = client.row.external_ids == "unique"
+        for pause_s in WRITTEN_AFTER_S:
+            try:
+                return await self._ledger.record(record.id, task, again=can_be_asked)
+            except KlingError:
+                await self._sleep(pause_s)
+        return await self._ledger.record(record.id, task, again=can_be_asked)
 
     async def _refused(self, record: Record, message: str) -> None:
         await self._ledger.refused(record.id, message, record.lease_owner)
@@ -321,7 +335,8 @@ class Sender:
     async def _look_up(self, record: Record, client: KlingClient) -> Record | None:
         """The row of a task whose answer was lost, if the provider has the task and tells.
 
-        An id of the caller's own may belong to an older task, which is not this one.
+        An id of the caller's own may belong to an older task, or be the provider's id of another
+        one, which are not this one.
         """
         if client.row.external_ids == "none":
             return None
@@ -329,8 +344,9 @@ class Sender:
             task = await client.task(record.product, record.external_task_id)
         except TaskNotFound:
             return None
-        ours = is_ours(record.external_task_id, record)
-        if not ours and (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S:
+        older = (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S
+        anothers = older or task.task_id == record.external_task_id
+        if anothers and not is_ours(record.external_task_id, record):
             return None
         return await self._made(record, task, client)
 

@@ -68,7 +68,8 @@ async def _watch_and_tell(
         task_status.started()
         async for handle in changes:
             record = await service.rows.find(handle)
-            if record is None and not service.sees_all:
+            own = record is not None and record.handle == handle  # else it may be another's task_id
+            if not own and not service.sees_all:
                 continue
             if TASKS_URI in uris:
                 await watch([record] if record else [])

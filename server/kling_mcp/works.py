@@ -32,6 +32,9 @@ __all__ = ["Sleep", "Works"]
 HEARS_WITHIN_S = 5.0
 """Seconds that the first listener waits for the database; then what is missed is seen later."""
 
+LEFT_BEHIND_S = 15.0
+"""Seconds between two looks for rows that other servers have left behind."""
+
 Sleep = Callable[[float], Awaitable[None]]
 """Waits some seconds; tests give one that does not."""
 
@@ -83,11 +86,17 @@ class Works:
                 self.hosting,
             )
             self._stack.push_async_callback(self._parts.ledger.close)
-            if self._parts.ledger.exists:
-                self.background.start_soon(self._parts.caretaker.run)
+            self.background.start_soon(self._take_care, self._parts)
             if self._parts.ledger.is_shared:
                 self.background.start_soon(self._hear, self._parts.ledger)
         return self._parts
+
+    async def _take_care(self, parts: Parts) -> None:
+        """Open rows are taken up, and later on those that servers leave which end."""
+        while True:
+            if parts.ledger.exists:
+                await parts.caretaker.run()
+            await anyio.sleep(LEFT_BEHIND_S)
 
     async def hears(self) -> None:
         """Returns when nothing is missed any more that other servers write from now on."""

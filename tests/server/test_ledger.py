@@ -292,6 +292,18 @@ async def test_a_row_is_found_by_each_of_its_ids(ledger: Ledger) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_row_s_own_id_means_the_row_whoever_takes_it_for_another(
+    ledger: Ledger, clock: Clock
+) -> None:
+    row, _ = await ledger.reserve(wish("a"))
+    clock.now += 60
+    await ledger.reserve(wish("b", external_task_id=row.id))
+
+    assert await ledger.find(row.id) == row
+    assert await ledger.several([row.id]) == {row.id: row}
+
+
+@pytest.mark.anyio
 async def test_of_several_rows_with_an_external_id_the_newest_is_found(ledger: Ledger) -> None:
     first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
     await ledger.refused(first.id, "content policy")

@@ -1,13 +1,17 @@
 """Servers with homes of their own that share one PostgreSQL database, as on several machines."""
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import httpx
+import psycopg
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
@@ -31,6 +35,7 @@ class Kling:
         self.bodies: list[bytes] = []
         self.asked_at: list[float] = []
         self.asked = anyio.Event()
+        self.made = anyio.Event()
         self.ended = False
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -39,6 +44,7 @@ class Kling:
                 self.full -= 1
                 return httpx.Response(429, json={"code": 1303, "message": "parallel task over"})
             self.bodies.append(request.read())
+            self.made.set()
             return self.task(f"t-{len(self.bodies)}")
         self.asked_at.append(anyio.current_time())
         self.asked.set()
@@ -69,11 +75,11 @@ async def servers(
         ]
 
 
-def client_of(folder: Path, name: str, url: str) -> Client:
-    return Client(server_of(folder, name, url))
+def client_of(folder: Path, name: str, url: str, **more: Any) -> Client:
+    return Client(server_of(folder, name, url, **more))
 
 
-def server_of(folder: Path, name: str, url: str) -> MCPServer[Any]:
+def server_of(folder: Path, name: str, url: str, **more: Any) -> MCPServer[Any]:
     settings = sandbox_settings(
         folder,
         home=folder / name,
@@ -82,7 +88,7 @@ def server_of(folder: Path, name: str, url: str) -> MCPServer[Any]:
         kling_base_url=BASE,
         database=url,
     )
-    return build_server(settings)
+    return build_server(settings, **more)
 
 
 async def facts(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -214,3 +220,93 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
     assert waited["tasks"][0]["status"] == "succeed"
     assert len(kling.bodies) == 1
     assert len(kling.bodies[0]) > large.stat().st_size > 1024 * 1024
+
+
+@pytest.mark.anyio
+async def test_what_a_server_leaves_behind_is_sent_by_one_that_runs_although_nobody_asks(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(full=1)
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.works.LEFT_BEHIND_S", 0.2)
+    url = postgres.new_schema()
+    async with client_of(tmp_path, "two", url) as two:
+        await facts(two, "kling_list_tasks")
+        async with client_of(tmp_path, "one", url) as one:
+            receipt = await facts(one, CREATE, image=picture(tmp_path), prompt="Zoom")
+        assert (receipt["status"], kling.bodies) == ("queued", [])
+
+        with anyio.fail_after(15):
+            await kling.made.wait()
+
+
+@pytest.mark.anyio
+async def test_a_server_whose_clock_is_late_looks_at_tasks_in_time(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    right = time.time
+    late = SimpleNamespace(time=lambda: right() - 100)
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 60.0)
+    monkeypatch.setattr("kling_mcp.ledger.postgres_setup.time", late)
+    url = postgres.new_schema()
+    async with client_of(tmp_path, "late", url, clock=late.time) as client:
+        made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE tasks SET created_at = created_at - 50")
+        wish = {"task_ids": [made["task_id"]], "timeout_s": 20}
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(facts, client, "kling_wait_for_tasks", **wish))
+            with anyio.fail_after(5):
+                await kling.asked.wait()
+            group.cancel_scope.cancel()
+
+    assert len(kling.asked_at) == 1
+
+
+@pytest.mark.anyio
+async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at_once(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the wait ends just while the right to ask is being taken."""
+    kling = Kling()
+    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema()
+    taking, left, taken, given_back = (anyio.Event() for _ in range(4))
+    watch, unwatch = Ledger.watch, Ledger.unwatch
+
+    async def slow(self: Ledger, *given: Any) -> set[str]:
+        taking.set()
+        with anyio.CancelScope(shield=True):
+            await left.wait()
+            mine = await watch(self, *given)
+        taken.set()
+        return mine
+
+    async def noted(self: Ledger, *given: Any) -> None:
+        await unwatch(self, *given)
+        given_back.set()
+
+    async with client_of(tmp_path, "one", url) as client:
+        made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
+        monkeypatch.setattr(Ledger, "watch", slow)
+        monkeypatch.setattr(Ledger, "unwatch", noted)
+        wish = {"task_ids": [made["task_id"]], "timeout_s": 5}
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(facts, client, "kling_wait_for_tasks", **wish))
+            await taking.wait()
+            group.cancel_scope.cancel()
+        await facts(client, "kling_list_tasks")
+        left.set()
+        with anyio.fail_after(5):
+            await taken.wait()
+            await given_back.wait()
+        monkeypatch.setattr(Ledger, "watch", watch)
+        ledger = Ledger(PostgresEngine(url))
+        record = await ledger.find(made["task_id"])
+        assert record is not None
+        mine = await ledger.watch([record.id], "another server", 15)
+        await ledger.close()
+
+    assert mine == {record.id}

@@ -389,6 +389,24 @@ async def test_a_request_in_doubt_is_left_alone_until_it_is_due(
     assert kling.tasks == {}
 
 
+async def test_what_another_server_has_just_tried_is_left_alone_until_it_is_due(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    first, second = servers
+    kling = Kling()
+    kling.refusal = full()
+    await first.send(kling)
+    clock.now += 60
+    read_before = await second.row()
+    await first.take_up(read_before, kling)
+
+    left = await second.take_up(read_before, kling)
+
+    assert kling.asked == 2
+    assert left.due_at > clock.now
+    assert (await first.row()).lease_owner == ""
+
+
 async def test_a_queued_request_with_the_caller_s_own_id_is_found_when_its_sender_died(
     servers: tuple[Server, Server], clock: Clock
 ) -> None:

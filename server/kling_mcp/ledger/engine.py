@@ -74,7 +74,7 @@ class Engine(Protocol):
 
     async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
         """Like `write`, while no other work of this kind runs anywhere: for what depends on
-        several rows at once. It is never done again."""
+        several rows at once, and may be done again."""
         ...
 
     def told(self) -> AsyncIterator[list[str]]:

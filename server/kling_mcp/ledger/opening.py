@@ -15,12 +15,23 @@ __all__ = ["open_ledger"]
 
 
 def open_ledger(
-    settings: Settings, clock: Callable[[], float] = time.time, seen: Seen = ignored
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    seen: Seen = ignored,
+    *,
+    discreet: bool = False,
 ) -> Ledger:
     """The ledger in PostgreSQL where the settings name a database, else the file in the home
-    folder; nothing is opened yet. Raises NotConfigured for an address that is none."""
-    if settings.database is None:
-        return Ledger(settings.home, clock, seen=seen)
-    from kling_mcp.ledger.postgres import PostgresEngine
+    folder; nothing is opened yet. A `discreet` one tells its callers neither where it is nor what
+    stands in its way. Raises NotConfigured for an address that is none."""
+    ledger = Ledger(settings.home, clock, seen=seen)
+    if settings.database is not None:
+        from kling_mcp.ledger.postgres import PostgresEngine
 
-    return Ledger(PostgresEngine(settings.database.get_secret_value()), clock, seen=seen)
+        engine = PostgresEngine(settings.database.get_secret_value())
+        ledger = Ledger(engine, clock, seen=seen)
+    if discreet:
+        from kling_mcp.ledger.discreet import DiscreetEngine
+
+        ledger = Ledger(DiscreetEngine(ledger.engine), clock, seen=seen)
+    return ledger

@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from kling_mcp.ledger.engine import Cursor, Database, ResultT
 from kling_mcp.ledger.postgres_library import (
+    alive,
     database_errors,
     passes,
     place_of,
@@ -72,7 +73,7 @@ class PostgresEngine:
 
     async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
         """See `Engine`."""
-        return await self._run(work, (TASKS_LOCK,), again=False)
+        return await self._run(work, (TASKS_LOCK,), again=True)
 
     async def told(self) -> AsyncIterator[list[str]]:
         """See `Engine`; listens again for as long as it takes when the connection is lost."""
@@ -155,13 +156,15 @@ class PostgresEngine:
             min_size=1,
             max_size=CONNECTIONS,
             timeout=BUSY_S,
+            reconnect_timeout=BUSY_S,  # tries get rarer for so long, then the next call begins anew
             kwargs={
+                **alive(self._url),
                 "row_factory": dict_row,
                 "connect_timeout": int(BUSY_S),
                 "autocommit": True,
             },
             configure=self._configure,
-            check=pool_of.check_connection,
+            check=self._check,
             open=False,
         )
         try:
@@ -177,8 +180,19 @@ class PostgresEngine:
     def _configure(self, connection: Connection[Any]) -> None:
         """Every new connection; a pool replaces its connections now and then."""
         connection.execute(f"SET lock_timeout = '{BUSY_S:.0f}s'".encode())
+        connection.isolation_level = psycopg().IsolationLevel.READ_COMMITTED
         self.ahead_s = ahead_s(connection)
         connection.prepare_threshold = 2
+
+    def _check(self, connection: Connection[Any]) -> None:
+        """A connection about to be used. Where one is lost most others are as well: a pool that
+        finds them one after the other waits ever longer in between."""
+        try:
+            pool_class().check_connection(connection)
+        except database_errors():
+            if self._pool is not None:
+                self._pool.check()
+            raise
 
     def _unusable(self, error: Exception) -> NotConfigured:
         return NotConfigured(

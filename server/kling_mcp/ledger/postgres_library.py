@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["database_errors", "passes", "place_of", "plain", "pool_class", "psycopg"]
+__all__ = ["alive", "database_errors", "passes", "place_of", "plain", "pool_class", "psycopg"]
+
+ALIVE: Mapping[str, int] = {
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""How libpq notices within some seconds (the first in ms) that the machine at the other end is
+gone without a word; by itself it waits for a quarter of an hour. Work that hangs holds all else
+up."""
 
 
 @contextmanager
@@ -58,6 +68,15 @@ def passes(error: Exception) -> bool:
 def plain(error: Exception) -> str:
     """The database's words in one line; libpq names host and user, never the password."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+
+
+def alive(url: str) -> dict[str, Any]:
+    """What connections are opened with so that none outlives the other end, unless the address
+    says otherwise."""
+    with _extra():
+        from psycopg.conninfo import conninfo_to_dict
+    given = conninfo_to_dict(url)
+    return {name: value for name, value in ALIVE.items() if name not in given}
 
 
 def place_of(url: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from kling_mcp.ledger.postgres_library import alive
+
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
@@ -21,7 +23,9 @@ async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
     """A connection that hears of every row. Raises what the library raises."""
     from psycopg import AsyncConnection
 
-    connection = await AsyncConnection.connect(url, autocommit=True, connect_timeout=int(connect_s))
+    connection = await AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=int(connect_s), **alive(url)
+    )
     found = await connection.execute("SELECT quote_ident(current_schema() || '.tasks')")
     row = await found.fetchone()
     assert row is not None

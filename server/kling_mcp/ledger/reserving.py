@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import uuid
 from collections.abc import Callable
 
 from kling_mcp.ledger.differences import differences
@@ -27,17 +26,18 @@ def reserve(
     wish: Wish,
     caps: DayCaps,
     owner: str,
+    record_id: str,
     clock: Callable[[], float],
     lease_s: float,
 ) -> tuple[Record, bool]:
-    """The row of a wish, and whether it is new; see `Ledger.reserve`."""
+    """The row of a wish, and whether it is new; see `Ledger.reserve`. A new one gets this id, by
+    which it is known as new when it is only the commit's answer that was lost."""
     before = latest(db, wish)
     if before and before.status != "failed":
-        return before, False
+        return before, before.id == record_id
     _check_external_id(db, wish)
     now = clock()
     check_day(db, wish, caps, now)
-    record_id = uuid.uuid4().hex
     columns = {
         "id": record_id,
         "provider": wish.provider,

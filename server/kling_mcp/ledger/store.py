@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -90,8 +91,9 @@ class Ledger:
         row is leased to `owner`, who is about to send it.
         Raises SpendCapReached when the units of the last 24 hours would pass a cap.
         """
+        record_id = uuid.uuid4().hex
         record, new = await self._engine.alone(
-            lambda db: reserve(db, wish, caps, owner, self.now, self.lease_s)
+            lambda db: reserve(db, wish, caps, owner, record_id, self.now, self.lease_s)
         )
         self._seen(record, new)
         return record, new
@@ -233,15 +235,16 @@ class Ledger:
         return await self._written(lambda db: change(db, record_id, columns, values))
 
     async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
-        """The row with this task_id, external_task_id or id; the newest if there are several.
-        Where a principal is named, of those alone that are theirs."""
+        """The row with this id of its own, which no other row can take, else with this task_id or
+        external_task_id; the newest if there are several. Where a principal is named, of those
+        alone that are theirs."""
         record = await self._engine.read(
             lambda db: first_record(
                 db,
                 "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "
                 "AND principal = coalesce(?, principal) "
-                "ORDER BY created_at DESC, rowid DESC LIMIT 1",
-                (any_id, any_id, any_id, principal),
+                "ORDER BY (id = ?) DESC, created_at DESC, rowid DESC LIMIT 1",
+                (any_id, any_id, any_id, principal, any_id),
             )
         )
         if record is not None:
@@ -306,9 +309,8 @@ class Ledger:
         rows.sort(key=lambda row: row.created_at)
         for row in rows:
             self._seen(row, changed)
-        by_id = {
-            any_id: row for row in rows for any_id in (row.external_task_id, row.task_id, row.id)
-        }
+        by_id = {any_id: row for row in rows for any_id in (row.external_task_id, row.task_id)}
+        by_id |= {row.id: row for row in rows}
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
 
     async def by_callback_key(self, key: str) -> Record | None:

@@ -155,14 +155,19 @@ class Scheduler:
                 del self._watched[key]
                 self._resting[key] = watched.rested()
                 left.append(watched)
-        if left:
-            self._background.start_soon(self._rights.let_go, left)
+        self._let_go([watched for watched in left if not watched.busy])
         while len(self._resting) > REMEMBERED:
             del self._resting[next(iter(self._resting))]
         for errand in self._errands:
             if not any(watched.watches for watched in errand.members):
                 errand.scope.cancel()
         self._alarm.ring()
+
+    def _let_go(self, left: Sequence[Watched]) -> None:
+        """Others may ask for what nobody waits for here any more; what is asked for at this moment
+        is let go after that."""
+        if left:
+            self._background.start_soon(self._rights.let_go, left)
 
     async def _run(self) -> None:
         """Goes on for as long as somebody waits, also after a mistake of its own."""
@@ -223,6 +228,7 @@ class Scheduler:
                 self._errands.discard(errand)
                 for watched in members:
                     watched.busy = False
+                self._let_go([w for w in members if w.asked_as not in self._watched])
                 self._alarm.ring()
 
         group.start_soon(ask)
