@@ -6,7 +6,6 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -84,19 +83,20 @@ def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
 
 def refuse_to_be_open(host: str, hosting: Hosting) -> None:
     """Raises NotConfigured for an address that other machines reach where nobody has to log in:
-    whoever reaches the server can spend its owner's money."""
-    try:
-        local = ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local:
+    whoever reaches the server can spend its owner's money. A public name is such an address: what
+    is asked under it comes through a proxy or a tunnel, wherever the server itself listens."""
+    from kling_mcp.hosting.settings import is_this_machine
+
+    if hosting.logins is not None:
         return
-    if hosting.logins is None:
+    public_url = hosting.settings.public_url
+    named = bool(public_url) and not is_this_machine(urlsplit(public_url).hostname or "")
+    if named or not is_this_machine(host):
+        way = "leave KLING_MCP_PUBLIC_URL out" if named else "use --host 127.0.0.1"
         raise NotConfigured(
-            f"On {host} other machines reach the server, and there is no login: whoever comes can "
-            "spend your units.",
-            advice="Set KLING_MCP_TOKENS or KLING_MCP_AUTH_ISSUER (docs/deploy.md), or use "
-            "--host 127.0.0.1.",
+            f"On {public_url if named else host} other machines reach the server, and there is no "
+            "login: whoever comes can spend your units.",
+            advice=f"Set KLING_MCP_TOKENS or KLING_MCP_AUTH_ISSUER (docs/deploy.md), or {way}.",
         )
 
 

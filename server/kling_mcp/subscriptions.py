@@ -46,7 +46,7 @@ BUFFERED = 1024
 """Notifications that wait for a client that does not read; then its stream ends."""
 
 FOLLOWED = 500
-"""Tasks that one stream may name."""
+"""Tasks, and addresses of resources, that one stream may name: each is looked up."""
 
 Context = ServerRequestContext[Any, Any]
 
@@ -105,6 +105,9 @@ class Subscriptions:
         """Serve one stream: an acknowledgement first, then what was asked for, until it ends."""
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         wanted = params.notifications
+        if len(wanted.resource_subscriptions or ()) > FOLLOWED:
+            message = f"At most {FOLLOWED} resourceSubscriptions a stream."
+            raise MCPError(code=INVALID_PARAMS, message=message)
         task_ids = await self._task_ids(ctx, wanted)
         honored = _honored(wanted, task_ids)
         uris = frozenset(honored.resource_subscriptions or ())

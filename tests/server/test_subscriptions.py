@@ -186,6 +186,20 @@ async def test_taskids_that_are_no_list_of_texts_are_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.anyio
+async def test_a_stream_names_so_many_resources_and_no_more(tmp_path: Path) -> None:
+    """Each of them is looked up: one request must not keep the ledger busy for minutes."""
+    uris = [f"kling://tasks/{number}" for number in range(501)]
+    async with listening(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        refused = await client.ask(
+            "subscriptions/listen", notifications={"resourceSubscriptions": uris}
+        )
+        await subscribe(client, *uris[:500])
+
+    assert refused["error"]["code"] == -32602
+    assert "At most 500" in refused["error"]["message"]
+
+
+@pytest.mark.anyio
 async def test_what_others_publish_still_reaches_the_stream(tmp_path: Path) -> None:
     server = build_server(sandbox_settings(tmp_path))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from kling_mcp.hosting.settings import is_this_machine
 from kling_mcp.principal import METRICS
 from kling_tools.errors import KlingError
 
@@ -36,10 +36,11 @@ def health_routes(hosting: Hosting) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        if hosting.opened.ends or hosting.opened.works is None:
+        works = hosting.opened.works
+        if hosting.opened.ends or works is None:
             return PlainTextResponse("stopping\n", 503)
         try:
-            await counts()
+            await works.open().ledger.page(limit=1, offset=0)
         except KlingError:
             return PlainTextResponse("the ledger cannot be read\n", 503)
         return PlainTextResponse("ready\n")
@@ -60,13 +61,15 @@ def health_routes(hosting: Hosting) -> list[Route]:
 
 
 def _is_near(request: Request) -> bool:
-    """Whether a program on this machine asks, and no proxy for somebody else."""
+    """Whether a program on this machine asks, and no proxy for somebody else, nor a page that calls
+    this machine by a name of its own."""
     if request.client is None or any(name in request.headers for name in FORWARDED):
         return False
     try:
-        return ip_address(request.client.host).is_loopback
+        name = request.url.hostname or ""
     except ValueError:
         return False
+    return is_this_machine(request.client.host) and is_this_machine(name)
 
 
 async def _may(request: Request, verifier: TokenVerifier | None) -> bool:

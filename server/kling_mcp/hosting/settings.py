@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["HostSettings", "is_private_way", "load_host_settings"]
+__all__ = ["HostSettings", "is_private_way", "is_this_machine", "load_host_settings"]
 
 SECRET_LENGTH = 32
 
@@ -192,6 +193,14 @@ def is_private_way(url: str) -> bool:
     near = parts.hostname in ("localhost", "127.0.0.1", "::1")
     usable = bool(parts.hostname) and parts.port != 0
     return usable and (parts.scheme == "https" or (parts.scheme == "http" and near))
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address means the machine itself, whoever looks it up."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_host_settings(**options: Any) -> HostSettings:

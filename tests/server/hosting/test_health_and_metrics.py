@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from team import ERAS, Team, give_token, picture_data, post, served_team
 
+from kling_mcp.ledger import Ledger
 from kling_mcp.principal import METRICS, READ
 from kling_mcp.version import __version__
 
@@ -61,6 +62,19 @@ def test_without_its_ledger_a_server_lives_and_is_not_ready(team: Team) -> None:
     assert status(team, "/healthz") == 200
     assert (answer.status_code, answer.text) == (503, "the ledger cannot be read\n")
     assert status(team, "/metrics") == 200
+
+
+def test_whoever_asks_whether_a_server_is_ready_does_not_have_every_task_counted(
+    shared: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, as often as they like."""
+
+    async def counted(ledger: Ledger) -> None:
+        raise AssertionError(ledger)
+
+    monkeypatch.setattr(Ledger, "counts", counted)
+
+    assert status(shared, "/readyz") == 200
 
 
 def test_a_server_that_stops_wants_no_more_requests(team: Team) -> None:
@@ -153,6 +167,19 @@ def test_who_comes_through_a_proxy_needs_a_token_for_the_numbers(
     assert status(shared, "/metrics", **header, Authorization="Bearer x") == 403
     assert status(shared, "/metrics", **header, Authorization=f"Bearer {monitor}") == 200
     assert shared.status(monitor) == 403
+
+
+@pytest.mark.parametrize("name", ["videos.example", "evil.example:8000", "127.0.0.1.evil.example"])
+def test_the_numbers_are_not_told_under_another_name_than_this_machine_s(
+    name: str, shared: Team
+) -> None:
+    """A proxy may say no word of whom it asks for, and a page may call this machine what it likes
+    (DNS rebinding)."""
+    monitor = give_token(shared.folder / "tokens", "monitor", METRICS)
+
+    assert status(shared, "/metrics", host=name) == 403
+    assert status(shared, "/metrics", host=name, Authorization=f"Bearer {monitor}") == 200
+    assert status(shared, "/metrics", host="localhost:9") == 200
 
 
 def test_without_the_library_for_numbers_all_else_works(

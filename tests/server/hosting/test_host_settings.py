@@ -136,6 +136,22 @@ def test_without_a_login_only_this_machine_reaches_the_server(host: str, tmp_pat
         refuse_to_be_open(host, hosting)
 
 
+@pytest.mark.parametrize("url", [PUBLIC, "https://192.0.2.5:8443"])
+def test_a_public_name_needs_a_login_wherever_the_server_listens(url: str, tmp_path: Path) -> None:
+    """Who asks under that name comes through a proxy or a tunnel on this machine."""
+    hosting = Hosting.of(sandbox_settings(tmp_path), load_host_settings(public_url=url))
+
+    with pytest.raises(NotConfigured, match="there is no login"):
+        refuse_to_be_open("127.0.0.1", hosting)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]"])
+def test_this_machine_s_own_name_needs_no_login(url: str, tmp_path: Path) -> None:
+    host = load_host_settings(public_url=url)
+
+    refuse_to_be_open("127.0.0.1", Hosting.of(sandbox_settings(tmp_path), host))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0:0:0:0:0:0:0:1"])
 def test_this_machine_needs_no_login(host: str, tmp_path: Path) -> None:
     refuse_to_be_open(host, Hosting.of(sandbox_settings(tmp_path), load_host_settings()))

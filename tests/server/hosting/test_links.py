@@ -2,6 +2,8 @@
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from exchanging import PUBLIC, Hosted, hosted, said
 from mcp.shared.exceptions import MCPError
 from serving import picture
-from team import ERAS, give_token, served_team
+from team import ERAS, give_token, picture_data, served_team
 
 from kling_mcp.hosting.links import PURPOSE
 from kling_mcp.hosting.signing import Signer
@@ -216,9 +218,56 @@ async def test_a_ledger_that_breaks_does_not_tell_where_it_lies(tmp_path: Path) 
         told.append((await server.http.get(saved["url"])).text)
         callback = await server.http.post("/callbacks/" + "A" * 32)
 
-    assert any("The ledger …" in text for text in told)
+    assert any("cannot be used now" in text for text in told)
     assert [text for text in told if "very-own-place" in text] == []
     assert callback.status_code == 503
+
+
+@pytest.mark.anyio
+async def test_what_became_of_one_of_several_tasks_does_not_tell_where_the_ledger_lies(
+    tmp_path: Path,
+) -> None:
+    """Such an answer is no error, and names one."""
+    home = tmp_path / "very-own-place"
+    home.mkdir()
+    async with hosted(home) as server:
+        ended = (await finished(server, home))["task_id"]
+        wish = {"image": picture_data(home), "prompt": "Another"}
+        runs = (await server.call("kling_image_to_video", **wish))["task_id"]
+        with closing(sqlite3.connect(home / "home" / "ledger.sqlite3")) as db:
+            db.execute(
+                "CREATE TRIGGER full BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+            db.commit()
+        waited = await server.call("kling_wait_for_tasks", task_ids=[ended, runs], timeout_s=1)
+
+    assert waited["tasks"][1]["error"] == "not_configured"
+    assert "very-own-place" not in json.dumps(waited)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "inner.invalid"])
+@pytest.mark.anyio
+async def test_a_database_that_is_not_there_is_not_described_to_callers(
+    host: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = {"database": f"postgresql://ledger-user:word@{host}:1/ledger-name"}
+    told: list[str] = []
+    async with hosted(tmp_path, provider=database) as server:
+        for tool, given in (
+            ("kling_get_task", {"task_id": "x"}),
+            ("kling_list_tasks", {}),
+            ("kling_image_to_video", {"image": "https://a.example/b.png", "prompt": "x"}),
+        ):
+            answer = await server.client.call_tool(tool, given)
+            assert answer.is_error
+            told.append(answer.model_dump_json())
+        with pytest.raises(MCPError) as raised:
+            await server.client.read_resource("kling://tasks")
+        told.append(str(raised.value))
+
+    assert all("cannot be used now" in text for text in told)
+    assert not [word for word in (host, "ledger-user", "ledger-name") if word in " ".join(told)]
+    assert f"ledger-name at {host}" in caplog.text
 
 
 @pytest.mark.anyio
