@@ -143,9 +143,6 @@ def test_without_a_login_a_client_is_told_where_to_get_one(team: Team, issuer: I
         {"sub": ""},
         {"exp": None},
         {"exp": "soon"},
-        {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + HOUR_S},
-        {"iat": int(time.time()) + HOUR_S},
     ],
     ids=str,
 )
@@ -153,6 +150,14 @@ def test_a_token_that_says_something_else_is_refused(
     claims: dict[str, Any], team: Team, issuer: Issuer
 ) -> None:
     assert team.status(issuer.token(team.url, **claims)) == 401
+
+
+@pytest.mark.parametrize(("claim", "from_now_s"), [("exp", -60), ("nbf", HOUR_S), ("iat", HOUR_S)])
+def test_a_token_of_another_time_is_refused(
+    claim: str, from_now_s: int, team: Team, issuer: Issuer
+) -> None:
+    token = issuer.token(team.url, **{claim: int(time.time()) + from_now_s})
+    assert team.status(token) == 401
 
 
 def test_clocks_may_differ_by_half_a_minute(team: Team, issuer: Issuer) -> None:
