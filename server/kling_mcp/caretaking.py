@@ -58,8 +58,12 @@ class Caretaker:
 
     async def _work(self) -> None:
         while rows := [row for row in await self._ledger.open_rows() if self._is_ours(row)]:
+            lines_that_wait = set()
             for row in rows:
-                await self._take_up(row)
+                if row.status != "queued":
+                    await self._take_up(row)
+                elif row.line not in lines_that_wait and await self._take_up(row):
+                    lines_that_wait.add(row.line)
             await self._sleep(EVERY_S)
 
     def _is_ours(self, row: Record) -> bool:
@@ -69,11 +73,11 @@ class Caretaker:
             and self._looked_for.get(row.id, 0) < LOST_TRIES
         )
 
-    async def _take_up(self, row: Record) -> None:
-        """Work on one row; one that another process holds is left to it for as long as it lives,
-        and one that is not due yet to its time."""
+    async def _take_up(self, row: Record) -> bool:
+        """Work on one row, and whether it is queued after that; one that another process holds is
+        left to it for as long as it lives, and one that is not due yet to its time."""
         if max(row.lease_until, row.due_at) > self._ledger.now():
-            return
+            return row.status == "queued"
         if row.status == "unknown":
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
         try:
@@ -85,3 +89,4 @@ class Caretaker:
         except Exception:
             self._looked_for[row.id] = LOST_TRIES
             logger.exception("Row %s is left alone until the server starts again.", row.id)
+        return row.status == "queued"

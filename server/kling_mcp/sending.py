@@ -72,6 +72,7 @@ class Sender:
         self._spool = spool
         self._sleep = sleep
         self._leases = Leases(ledger)
+        self._stuck: set[str] = set()
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
@@ -114,11 +115,23 @@ class Sender:
     async def take_up(self, record: Record, client: KlingClient) -> Record:
         """Do what an open row still needs, if nobody does: send it, or look for its task.
 
-        Returns the row as it is now. Raises ProviderError like `send`.
+        A queued one is left alone until those before it have been sent: where they find no slot,
+        neither would it. Returns the row as it is now. Raises ProviderError like `send`.
         """
-        owner = uuid.uuid4().hex
         if record.due_at > self._ledger.now():
             return record
+        if record.status == "queued" and not await self._ledger.is_first_in_line(
+            record, besides=self._stuck
+        ):
+            return record
+        try:
+            return await self._worked_on(record, client)
+        except Exception:
+            self._stuck.add(record.id)
+            raise
+
+    async def _worked_on(self, record: Record, client: KlingClient) -> Record:
+        owner = uuid.uuid4().hex
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
                 return await self._ledger.find(record.id) or record

@@ -304,6 +304,27 @@ async def test_a_row_s_own_id_means_the_row_whoever_takes_it_for_another(
 
 
 @pytest.mark.anyio
+async def test_a_line_begins_with_the_oldest_that_waits_or_is_being_sent(
+    ledger: Ledger, clock: Clock
+) -> None:
+    rows = [(await ledger.reserve(wish(name)))[0] for name in "abc"]
+    first, second, third = [await ledger.queue(row.id, "full", 0.0) for row in rows]
+    other, _ = await ledger.reserve(wish("d", product="omni-video"))
+
+    async def beginning(*besides: str) -> list[Record]:
+        rows = (first, second, third, other)
+        return [row for row in rows if await ledger.is_first_in_line(row, besides)]
+
+    assert await beginning() == [first, other]
+    assert await beginning(first.id) == [first, second, other]
+    await ledger.claim(first.id, "sender")
+    await ledger.reopen(first.id, "sender")
+    assert await beginning() == [first, other]
+    await ledger.record(first.id, Task("t-1", "submitted"))
+    assert await beginning() == [first, second, other]
+
+
+@pytest.mark.anyio
 async def test_of_several_rows_with_an_external_id_the_newest_is_found(ledger: Ledger) -> None:
     first, _ = await ledger.reserve(wish(external_task_id="scene-1"))
     await ledger.refused(first.id, "content policy")

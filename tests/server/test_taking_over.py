@@ -515,6 +515,74 @@ async def test_a_row_that_breaks_the_caretaker_does_not_keep_others_waiting(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def two_that_wait(server: Server, kling: Kling, clock: Clock) -> tuple[Record, Record]:
+    """Two queued rows in the order in which they wait, both due."""
+    kling.refusal = full()
+    rows = await server.send(kling, digest="first"), await server.send(kling, digest="second")
+    kling.refusal = None
+    clock.now += 60
+    return rows
+
+
+@pytest.mark.parametrize("of", [0, 1])
+async def test_a_queued_request_waits_until_those_before_it_are_sent(
+    of: int, servers: tuple[Server, Server], clock: Clock
+) -> None:
+    kling = Kling()
+    first, second = await two_that_wait(servers[0], kling, clock)
+
+    assert (await servers[of].take_up(second, kling)).status == "queued"
+    assert (await servers[of].take_up(first, kling)).task_id == "t-0"
+    assert (await servers[of].take_up(second, kling)).task_id == "t-1"
+
+
+@pytest.mark.parametrize("changes", [{"product": "omni-video"}, {"principal": "bob"}])
+async def test_lines_of_other_people_and_products_do_not_wait_for_each_other(
+    changes: dict[str, Any], servers: tuple[Server, Server], clock: Clock
+) -> None:
+    kling = Kling()
+    await two_that_wait(servers[0], kling, clock)
+    kling.refusal = full()
+    other = await servers[0].send(kling, digest="other", **changes)
+    kling.refusal = None
+    clock.now += 60
+
+    assert (await servers[1].take_up(other, kling)).task_id == "t-0"
+
+
+async def test_who_is_being_sent_is_waited_for_and_who_was_taken_for_dead_is_not(
+    servers: tuple[Server, Server], clock: Clock
+) -> None:
+    kling = Kling()
+    first, second = await two_that_wait(servers[0], kling, clock)
+    await servers[0].ledger.claim(first.id, "dead")
+    await servers[0].ledger.reopen(first.id)
+
+    assert (await servers[1].take_up(second, kling)).status == "queued"
+    clock.now += 60
+    assert (await servers[1].take_up(second, kling)).task_id == "t-0"
+
+
+async def test_a_request_that_cannot_be_worked_on_does_not_hold_its_line_up(
+    servers: tuple[Server, Server], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, _ = servers
+    kling = Kling()
+    first, second = await two_that_wait(server, kling, clock)
+    body = server.spool.body
+
+    async def unreadable(record_id: str) -> Any:
+        if record_id == first.id:
+            raise NotConfigured("The body cannot be read.")
+        return await body(record_id)
+
+    monkeypatch.setattr(server.spool, "body", unreadable)
+    with pytest.raises(NotConfigured):
+        await server.take_up(first, kling)
+
+    assert (await server.take_up(second, kling)).task_id == "t-0"
+
+
 async def test_bodies_that_dead_servers_left_are_removed_and_needed_ones_kept(
     servers: tuple[Server, Server], clock: Clock
 ) -> None:

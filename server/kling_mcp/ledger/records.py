@@ -104,6 +104,11 @@ class Record:
     callback_key: str = field(default="", compare=False, repr=False)
 
     @property
+    def line(self) -> tuple[str, str, Product, str]:
+        """The queue that it would wait in: what one user wants of one provider for one product."""
+        return self.provider, self.base_url, self.product, self.principal
+
+    @property
     def handle(self) -> str:
         """What an agent asks with: the provider's id, or ours until there is one."""
         return self.task_id or self.external_task_id

@@ -175,10 +175,27 @@ class Ledger:
         return await self._engine.read(
             lambda db: records(
                 db,
-                f"WHERE {OPEN} ORDER BY created_at",
+                f"WHERE {OPEN} ORDER BY created_at, rowid",
                 (),
             )
         )
+
+    async def is_first_in_line(self, record: Record, besides: Collection[str] = ()) -> bool:
+        """Whether no older request waits in the same line, or is being sent from it; `besides` are
+        ids of those that nobody need wait for."""
+        left_out = [*besides] or [""]
+        marks = ", ".join("?" * len(left_out))
+        older = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT 1 FROM tasks WHERE provider = ? AND base_url = ? AND product = ? "  # noqa: S608
+                f"AND principal = ? AND {OPEN} AND tries > 0 AND (status = 'queued' OR "
+                "lease_until > ?) AND (created_at, rowid) < "
+                f"(SELECT created_at, rowid FROM tasks WHERE id = ?) AND NOT (id IN ({marks})) "
+                "LIMIT 1",
+                (*record.line, self.now(), record.id, *left_out),
+            ).fetchone()
+        )
+        return older is None
 
     async def record(self, record_id: str, task: Task, *, again: bool = False) -> Record:
         """Write down what the provider said of a task; one that has ended frees a slot, so that
