@@ -72,7 +72,17 @@ def _served(command: Sequence[str], environment: dict[str, str]) -> Iterator[tup
         process.communicate(timeout=20)
 
 
-def _kling(folder: Path, provider: str = "http://127.0.0.1:9") -> tuple[list[str], dict[str, str]]:
+def _ledger(folder: Path, database: str) -> Ledger:
+    if not database:
+        return Ledger(folder)
+    from kling_mcp.ledger.postgres import PostgresEngine
+
+    return Ledger(PostgresEngine(database))
+
+
+def _kling(
+    folder: Path, database: str, provider: str = "http://127.0.0.1:9"
+) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "kling_mcp", "serve", "--http", "--port", "0"]
     return command, {
         "HOME": str(folder),
@@ -81,6 +91,7 @@ def _kling(folder: Path, provider: str = "http://127.0.0.1:9") -> tuple[list[str
         "KLING_API_KEY": "x",
         "KLING_BASE_URL": provider,
         "KLING_MCP_RATE_PER_MINUTE": "0",
+        **({"KLING_MCP_DATABASE": database} if database else {}),
     }
 
 
@@ -223,14 +234,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of each load (5)")
     parser.add_argument("--open", type=int, default=OPEN_TASKS, help="open tasks (10000)")
+    parser.add_argument("--database", default="", help="an empty PostgreSQL; else SQLite files")
     arguments = parser.parse_args()
     print("server     workers  calls/s  median      p95   calls/s of the floor")
     with tempfile.TemporaryDirectory(prefix="kling-mcp-load-") as name:
         folder = Path(name)
-        ids = anyio.run(lambda: _fill(Ledger(folder), 200, ended=True))
+        ids = anyio.run(lambda: _fill(_ledger(folder, arguments.database), 200, ended=True))
         for workers in WORKERS:
             floor = load_of("floor", workers, *_floor(), ids, arguments.seconds)
-            ours = load_of("kling-mcp", workers, *_kling(folder), ids, arguments.seconds)
+            ours = load_of(
+                "kling-mcp", workers, *_kling(folder, arguments.database), ids, arguments.seconds
+            )
             for row in (floor, ours):
                 print(
                     f"{row.server:9}  {row.workers:7}  {row.calls_s:7.0f}  {row.median_ms:4.1f} ms"
@@ -240,8 +254,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kling-mcp-load-") as name, answering_server() as url:
         folder = Path(name)
         os.environ["LOAD_BASE_URL"] = url
-        ids = anyio.run(lambda: _fill(Ledger(folder), arguments.open, ended=False))
-        with _served(*_kling(folder, url)) as (pid, mcp):
+        ids = anyio.run(
+            lambda: _fill(_ledger(folder, arguments.database), arguments.open, ended=False)
+        )
+        with _served(*_kling(folder, arguments.database, url)) as (pid, mcp):
             idle = ProcessMemory(pid).resident
             full = anyio.run(_wait_for_all, mcp, ids, pid)
     print(

@@ -102,7 +102,7 @@ def test_the_tests_in_the_sdist_run(sdist: Path, tmp_path: Path) -> None:
     ran = subprocess.run(
         command,
         cwd=source,
-        env={**os.environ, "PYTHONPATH": own},
+        env={**os.environ, "PYTHONPATH": own, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
