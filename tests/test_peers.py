@@ -20,7 +20,7 @@ def test_this_server_is_measured_as_the_others_are(fault: Fault, paid: int, tmp_
         outcome = under_fault(US, fault, Place(tmp_path, ""), url, desks[US.dialect], tmp_path)
 
     assert (outcome.paid, outcome.paid_again) == (paid, 1)
-    assert outcome.marked is (fault == "empty")
+    assert (outcome.marked, outcome.tells_money) == ((fault == "empty"),) * 2
 
 
 def test_the_page_names_the_versions_that_the_script_installs() -> None:

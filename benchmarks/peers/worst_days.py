@@ -30,7 +30,9 @@ LATER_S = 35.0
 """Seconds in which a request that was refused for now may still be sent by the server itself."""
 
 AFTER_CANCEL_S = 30.0
-MONEY = re.compile(r"charged|paid|billed|not sent|nothing was (?:sent|made)", re.IGNORECASE)
+MONEY = re.compile(
+    r"charged|paid|billed|costs?\b|not sent|nothing was (?:sent|made)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)

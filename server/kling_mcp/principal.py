@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
@@ -23,10 +24,12 @@ METRICS = "kling:metrics"
 @dataclass(frozen=True, slots=True)
 class Principal:
     """`name` stands for one login, the same on every replica; empty on a machine of one's own,
-    where there is none and everything is one's own."""
+    where there is none and everything is one's own. `expires_at` is when this login ends, in
+    seconds since the epoch."""
 
     name: str
     scopes: frozenset[str]
+    expires_at: float = field(default=math.inf, compare=False)
 
     @property
     def only(self) -> str | None:
@@ -56,6 +59,7 @@ def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
     user = ctx.request.scope.get("user") if ctx.request is not None else None
-    if isinstance(user, AuthenticatedUser) and user.access_token.subject:
-        return Principal(user.access_token.subject, frozenset(user.access_token.scopes))
+    if isinstance(user, AuthenticatedUser) and (token := user.access_token).subject:
+        ends = math.inf if token.expires_at is None else token.expires_at
+        return Principal(token.subject, frozenset(token.scopes), ends)
     raise MCPError(code=INVALID_REQUEST, message="This server wants a login.")

@@ -6,6 +6,7 @@ task. The watching ends with the subscription, the stream or the connection, whi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -102,7 +103,8 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Serve one stream: an acknowledgement first, then what was asked for, until it ends."""
+        """Serve one stream: an acknowledgement first, then what was asked for, until it ends: at
+        the latest with the login that opened it."""
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         wanted = params.notifications
         if len(wanted.resource_subscriptions or ()) > FOLLOWED:
@@ -132,6 +134,8 @@ class Subscriptions:
         stop = self._bus.subscribe(hear)
         try:
             async with anyio.create_task_group() as group:
+                left_s = _service(ctx).principal.expires_at - time.time()
+                group.cancel_scope.deadline = anyio.current_time() + left_s
                 changed = partial(follow, _service(ctx), sorted(uris))
                 await group.start(changed, lambda uri: hear(ResourceUpdated(uri=uri)))
                 for task_id in task_ids:

@@ -30,7 +30,7 @@ from team import (
     served_team,
 )
 
-from kling_mcp.hosting.jwts import KEYS_S, NEW_KEYS_S, JwtVerifier
+from kling_mcp.hosting.jwts import KEYS_S, LEEWAY_S, NEW_KEYS_S, JwtVerifier
 from kling_mcp.principal import READ, SPEND
 
 AUDIENCE = "https://videos.example/mcp"
@@ -150,6 +150,18 @@ def test_a_token_that_says_something_else_is_refused(
     claims: dict[str, Any], team: Team, issuer: Issuer
 ) -> None:
     assert team.status(issuer.token(team.url, **claims)) == 401
+
+
+def test_a_stream_ends_with_the_login_that_it_was_opened_with(team: Team, issuer: Issuer) -> None:
+    almost_over = issuer.token(team.url, exp=int(time.time()) - LEEWAY_S + 2)
+    filters = {"resourceSubscriptions": ["kling://tasks"]}
+
+    answer = post(team.url, almost_over, "subscriptions/listen", notifications=filters)
+
+    assert answer.status_code == 200
+    assert "notifications/subscriptions/acknowledged" in answer.text
+    assert '"result"' in answer.text.splitlines()[-2]
+    assert team.status(almost_over) == 401
 
 
 @pytest.mark.parametrize(("claim", "from_now_s"), [("exp", -60), ("nbf", HOUR_S), ("iat", HOUR_S)])
