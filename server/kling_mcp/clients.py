@@ -21,7 +21,8 @@ __all__ = ["Clients"]
 
 class Clients:
     """Providers by name, the default first; connections live as long as `stack`. The embedded
-    sandbox calls back at the `exchange` of a hosted server that it is part of."""
+    sandbox calls back at the `exchange` of a hosted server that it is part of. `observe` hears of
+    each request to a provider."""
 
     def __init__(
         self,
@@ -29,13 +30,14 @@ class Clients:
         settings: Settings,
         stack: AsyncExitStack,
         exchange: Exchange | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._configured = configured
         self._settings = settings
         self._stack = stack
         self._exchange = exchange
+        self._observe = observe
         self._open: dict[str, KlingClient] = {}
-        self.observe: Observe | None = None
         self._opening = anyio.Lock()
 
     @property
@@ -84,5 +86,5 @@ class Clients:
                 connection = await self._stack.enter_async_context(
                     connect(configured, self._settings, self._exchange)
                 )
-                self._open[name] = KlingClient(configured.row, connection, self.observe)
+                self._open[name] = KlingClient(configured.row, connection, self._observe)
             return self._open[name]

@@ -85,10 +85,9 @@ class Service:
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request once, or judge it only (`dry_run`)."""
-        if SPEND not in self._principal.scopes and not draft.arguments.dry_run:
-            raise NotAllowed(
-                f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
-                advice="Ask whoever runs the server for it; dry_run shows the price meanwhile.",
+        if not draft.arguments.dry_run:
+            self._refuse_lookers(
+                "Ask whoever runs the server for it; dry_run shows the price meanwhile."
             )
         parts = self._works.open()
         receipt = await parts.submission.submit(draft, confirm, self._principal)
@@ -247,11 +246,7 @@ class Service:
         exchange = self._works.exchange
         if exchange is None:
             raise KlingError("This server reads local pictures itself: give the path.")
-        if SPEND not in self._principal.scopes:
-            raise NotAllowed(
-                f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
-                advice="Ask whoever runs the server for it.",
-            )
+        self._refuse_lookers("Ask whoever runs the server for it.")
         return await exchange.uploads.address(self._principal.name)
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
@@ -265,6 +260,14 @@ class Service:
         from kling_mcp.posters import make_posters
 
         return await make_posters(self.frames, task_ids)
+
+    def _refuse_lookers(self, advice: str) -> None:
+        """Raises NotAllowed for a login that may spend nothing."""
+        if SPEND not in self._principal.scopes:
+            raise NotAllowed(
+                f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
+                advice=advice,
+            )
 
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer

@@ -92,19 +92,20 @@ class Viewer:
 
     def _about_the_file(self, record: Record) -> str | None:
         """Where a finished video still is when that is not plain, and what is odd about it."""
-        private = self._exchange is not None
-        here = record.path is not None and Path(record.path).exists()
-        if self._exchange is not None:
-            here = self._exchange.shelf.seems_there(record)
+        exchange, file = self._exchange, "file"
+        if exchange is None:
+            here = record.path is not None and Path(record.path).exists()
+            file = f"file {record.path}"
+        else:
+            here = exchange.shelf.seems_there(record)
         if here:
             return record.file_note or None
-        its_file = "its file" if private else f"its file {record.path}"
         if record.expires_at is not None and self._now > record.expires_at:
-            lost = f" and {its_file} is not there any more" if record.path else ""
+            lost = f" and its {file} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
         if self._clients.embedded(record.provider):
             return NOT_SAVED_IN_SANDBOX
-        return f"I{its_file[1:]} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
+        return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
 
     def foreign(self, task: Task, provider: str) -> TaskView:
         """A task that this ledger does not know, as the provider tells of it."""

@@ -56,9 +56,8 @@ class Works:
         self.hosting = hosting
         self.exchange = hosting.exchange if hosting else None
         self.settings = settings
-        self.clients = Clients(providers, settings, stack, self.exchange)
-        if hosting and hosting.metrics:
-            self.clients.observe = hosting.metrics.asked
+        observe = hosting.metrics.asked if hosting and hosting.metrics else None
+        self.clients = Clients(providers, settings, stack, self.exchange, observe)
         self.changes = Changes()
         self.background = background
         self.clock = clock

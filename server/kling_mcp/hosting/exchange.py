@@ -18,7 +18,6 @@ from kling_tools.errors import NotConfigured
 if TYPE_CHECKING:
     from kling_mcp.hosting.settings import HostSettings
     from kling_mcp.settings import Settings
-    from kling_mcp.works import Works
 
 __all__ = ["Exchange", "make_exchange"]
 
@@ -28,8 +27,7 @@ class Exchange:
     """Callers get `links` to the videos on the `shelf` and hand over pictures by `uploads`.
 
     `callback_base` is what a row's callback key is put behind, empty where nobody is asked to call
-    back; `callback_secret` what callbacks have to be signed with, empty for nothing. `works` is
-    the machine behind the tools while the server runs.
+    back; `callback_secret` what callbacks have to be signed with, empty for nothing.
     """
 
     links: VideoLinks
@@ -37,7 +35,6 @@ class Exchange:
     shelf: TeamFolder | BucketShelf
     callback_base: str = ""
     callback_secret: str = field(default="", repr=False)
-    works: Works | None = None
 
 
 def make_exchange(

@@ -28,6 +28,7 @@ from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.hosting.house import Hosting, Opened
     from kling_mcp.ledger import Record
 
 __all__ = ["exchange_routes"]
@@ -41,11 +42,11 @@ LINK_HEADERS = {
 STARTING = PlainTextResponse("The server starts or stops: try again.\n", 503)
 
 
-def exchange_routes(exchange: Exchange | None) -> list[Route]:
+def exchange_routes(hosting: Hosting) -> list[Route]:
     """The routes; none for a server that has no such exchange."""
-    if exchange is None:
+    if hosting.exchange is None:
         return []
-    doors = _Doors(exchange)
+    doors = _Doors(hosting.exchange, hosting.opened)
     return [
         Route("/callbacks/{key}", doors.callback, methods=["POST"]),
         Route("/uploads/{name}", doors.upload_page, methods=["GET"]),
@@ -55,8 +56,9 @@ def exchange_routes(exchange: Exchange | None) -> list[Route]:
 
 
 class _Doors:
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, opened: Opened) -> None:
         self._exchange = exchange
+        self._opened = opened
         self._callbacks = Callbacks()
 
     async def callback(self, request: Request) -> Response:
@@ -68,7 +70,7 @@ class _Doors:
         secret = self._exchange.callback_secret
         if secret and not is_signed(secret, request.headers, body):
             return PlainTextResponse("The signature is missing or wrong.\n", 401)
-        if (works := self._exchange.works) is None:
+        if (works := self._opened.works) is None:
             return STARTING
         try:
             known = await self._callbacks.hint(works, request.path_params["key"])
@@ -109,7 +111,7 @@ class _Doors:
         if not left_s:
             text = "This link is not valid or has expired: ask for a new one.\n"
             return PlainTextResponse(text, 403)
-        if (works := self._exchange.works) is None:
+        if (works := self._opened.works) is None:
             return STARTING
         try:
             record = await works.open().ledger.find(row_id)

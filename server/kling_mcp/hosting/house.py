@@ -66,14 +66,10 @@ class Hosting:
     def running(self, works: Works) -> Iterator[None]:
         """While the context is held, this is the machine behind every address."""
         self.opened.works = works
-        if self.exchange:
-            self.exchange.works = works
         try:
             yield
         finally:
             self.opened.works = None
-            if self.exchange:
-                self.exchange.works = None
 
     @property
     def stateless(self) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.shared.exceptions import MCPError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from kling_mcp.hosting.logs import outcome_of, tool_named
+from kling_mcp.hosting.endings import answered, tool_named
 from kling_mcp.version import __version__
 
 if TYPE_CHECKING:
@@ -69,19 +68,9 @@ class Metrics:
                 return await call_next(ctx)
             tool = tool_named(ctx.params)
             with self._lasted.labels(tool).time():
-                outcome = "cancelled"
-                try:
-                    result = await call_next(ctx)
-                    outcome = outcome_of(result)
-                    return result
-                except MCPError as error:
-                    outcome = f"code {error.error.code}"
-                    raise
-                except Exception:
-                    outcome = "broken"
-                    raise
-                finally:
-                    self._calls.labels(tool, outcome).inc()
+                return await answered(
+                    ctx, call_next, lambda ending: self._calls.labels(tool, ending.outcome).inc()
+                )
 
     def asked(self, provider: str, method: str, outcome: str, seconds: float) -> None:
         """A provider answered, or did not."""

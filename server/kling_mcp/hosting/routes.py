@@ -17,4 +17,4 @@ __all__ = ["routes"]
 
 def routes(hosting: Hosting) -> list[Route]:
     """All of them."""
-    return [*health_routes(hosting), *exchange_routes(hosting.exchange)]
+    return [*health_routes(hosting), *exchange_routes(hosting)]

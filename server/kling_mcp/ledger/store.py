@@ -16,7 +16,7 @@ from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.ledger.writing import change, not_made, write_task
 from kling_mcp.tasks import Task
 
-__all__ = ["LEASE_S", "Ledger", "Seen", "ignored"]
+__all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
 
 FILE_NAME = "ledger.sqlite3"
 

@@ -66,7 +66,7 @@ async def hosted(
     settings = sandbox_settings(folder, **provider)
     host = load_host_settings(**{"public_url": PUBLIC, **options})
     hosting = Hosting.of(settings, host)
-    app = Starlette(routes=exchange_routes(hosting.exchange))
+    app = Starlette(routes=exchange_routes(hosting))
     transport = httpx.ASGITransport(app)
     async with (
         Client(build_server(settings, sleep=sleep, hosting=hosting)) as client,

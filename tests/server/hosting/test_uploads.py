@@ -149,7 +149,7 @@ async def test_addresses_and_pictures_expire(
     hosting = Hosting.of(settings, load_host_settings(public_url=PUBLIC, secret=KEY), clock)
     assert hosting.exchange is not None
     uploads = hosting.exchange.uploads
-    transport = httpx.ASGITransport(Starlette(routes=exchange_routes(hosting.exchange)))
+    transport = httpx.ASGITransport(Starlette(routes=exchange_routes(hosting)))
     data = bytes_of(tmp_path)
     async with httpx.AsyncClient(transport=transport) as http:
         first, second = [await uploads.address("ann") for _ in range(2)]
