@@ -29,6 +29,12 @@ Shape = Literal["envelope", "wrapper", "openai"]
 """How an answer reads: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
 
 
+KLING_MEDIA = tuple(
+    f"https://*.{domain}"
+    for domain in ("inkwai.com", "kechuangai.com", "kling.ai", "klingai.com", "kwimgs.com")
+)
+"""Where Kling's results have been seen to lie, in every region; gateways hand the same on."""
+
 TextField = Annotated[str, Field(pattern=r"^(negative_)?prompt$")]
 
 
@@ -65,7 +71,7 @@ class ProviderRow(BaseModel):
     least_images: int = 1
     prompt_optional: bool = False
     list_price: bool = False
-    video_hosts: tuple[str, ...] = ()
+    video_hosts: tuple[str, ...] = KLING_MEDIA
     callbacks: bool = False
     source: str = ""
     date: str = ""

@@ -13,6 +13,13 @@ from kling_mcp.server import build_server
 
 URI = "ui://kling/player.html"
 MOST_BYTES = 40_000
+HOSTS = [
+    "https://*.inkwai.com",
+    "https://*.kechuangai.com",
+    "https://*.kling.ai",
+    "https://*.klingai.com",
+    "https://*.kwimgs.com",
+]
 CREATES = {"kling_image_to_video", "kling_multi_image_to_video"}
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +38,7 @@ async def test_the_create_tools_name_a_page_that_is_whole_and_small(tmp_path: Pa
     assert not re.search(r"https?://|@import|src=|href=|/\*s(tyle|cript)\*/", page.text)
     assert page.meta == {
         "ui": {
-            "csp": {"resourceDomains": ["https://*.klingai.com"]},
+            "csp": {"resourceDomains": HOSTS},
             "permissions": {"clipboardWrite": {}},
             "prefersBorder": True,
         }
