@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fault",
         action="append",
         default=[],
-        metavar="NAME[:N]",
+        metavar="NAME[:N][@TARGET]",
         help="let something go wrong; may be repeated; `--fault help` lists all",
     )
 

@@ -1,8 +1,9 @@
 """What can be made to go wrong: the switches by name, and how one is written.
 
-A switch is `NAME[@TARGET][:SECONDS][:N]`: `html-502:2` strikes the first two matching requests,
-`html-502@queries` queries only, `slow:2.5` every request, `slow:2.5:1` the first. Strikes are
-counted in the sandbox's state file, so several processes count together.
+A switch is `NAME[@TARGET][:SECONDS][:N]`, or with `@TARGET` at its end: `html-502:2` strikes the
+first two matching requests, `html-502@queries` queries only, `html-502:2@queries` the first two
+queries, `slow:2.5` every request, `slow:2.5:1` the first. Strikes are counted in the sandbox's
+state file, so several processes count together.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ FAULTS: dict[str, FaultRow] = {
     "download-404": FaultRow("arrival", _DOWNLOADS, "the video is not there: HTTP 404, XML"),
 }
 
-_FORM = re.compile(r"(?P<name>[a-z0-9-]+)(?:@(?P<target>[a-z]+))?(?P<numbers>(?::[0-9.]{1,6})*)")
+_FORM = re.compile(
+    r"(?P<name>[a-z0-9-]+)(?:@(?P<early>[a-z]+))?(?P<numbers>(?::[0-9.]{1,6})*)(?:@(?P<late>[a-z]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,11 @@ class Fault:
         if form is None or form["name"] not in FAULTS:
             raise ValueError(f"no such fault: {text!r}; `--fault help` lists them")
         row = FAULTS[form["name"]]
-        target = next((name for name in get_args(Target) if name == form["target"]), None)
-        if form["target"] and target not in row.targets:
+        if form["early"] and form["late"]:
+            raise ValueError(f"{text!r} names two targets; name one")
+        named = form["early"] or form["late"]
+        target = next((name for name in get_args(Target) if name == named), None)
+        if named and target not in row.targets:
             raise ValueError(f"{form['name']} strikes only {', '.join(row.targets)}")
         numbers = form["numbers"].split(":")[1:]
         seconds = numbers.pop(0) if row.takes_seconds and numbers else ""
@@ -143,9 +149,9 @@ def fault_help() -> str:
         lines.append(f"  {form:<{width}}  {', '.join(row.targets)}: {row.text}")
     return "\n".join(
         [
-            "Faults, each also as NAME@TARGET (creates, queries or downloads only) and",
-            "NAME:N (the first N matching requests only). Codes are Kling's; a gateway answers",
-            "with its own words and statuses for them:",
+            "Faults, each also as NAME:N (the first N matching requests only), NAME@TARGET",
+            "(creates, queries or downloads only) and NAME:N@TARGET. Codes are Kling's; a gateway",
+            "answers with its own words and statuses for them:",
             *lines,
         ]
     )

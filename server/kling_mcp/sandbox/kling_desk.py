@@ -33,7 +33,7 @@ class KlingDesk(Desk):
         for base in self.dialect.bases:
             costs = self.guarded("queries", "costs", self.costs)
             routes.append(Route(f"{base}/account/costs", costs))
-            for product in self.dialect.queries:
+            for product in self.dialect.creates:
                 page = self.guarded("queries", "lists", self.page(product))
                 routes.append(Route(f"{base}{self.dialect.prefix}/{product}", page))
         return routes + super().routes()

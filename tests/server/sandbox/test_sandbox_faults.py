@@ -23,6 +23,8 @@ pytestmark = pytest.mark.anyio
         ("html-502", Fault("html-502")),
         ("html-502:2", Fault("html-502", times=2)),
         ("html-502@queries:3", Fault("html-502", "queries", 3)),
+        ("html-502:3@queries", Fault("html-502", "queries", 3)),
+        ("slow:0.1:1@downloads", Fault("slow", "downloads", 1, 0.1)),
         ("slow:2.5", Fault("slow", seconds=2.5)),
         (" slow@downloads:0.1:1 ", Fault("slow", "downloads", 1, 0.1)),
     ],
@@ -36,17 +38,18 @@ def test_a_switch_says_which_requests_how_late_and_how_often(text: str, fault: F
     name=st.sampled_from([*FAULTS, "", "none"]),
     target=st.sampled_from(["", "@creates", "@queries", "@downloads", "@", "@all"]),
     numbers=st.one_of(st.text(":.0123456789", max_size=8), st.text(max_size=8)),
+    late=st.sampled_from(["", "@creates", "@downloads", "@"]),
 )
-@example(name="slow", target="", numbers=":1.2.3")
-@example(name="slow", target="", numbers=":.")
-@example(name="slow", target="", numbers=":" + "9" * 400)
-@example(name="html-502", target="", numbers=":" + "9" * 5_000)
+@example(name="slow", target="", numbers=":1.2.3", late="")
+@example(name="slow", target="", numbers=":.", late="")
+@example(name="slow", target="", numbers=":" + "9" * 400, late="")
+@example(name="html-502", target="", numbers=":" + "9" * 5_000, late="")
 def test_any_switch_is_a_fault_that_reads_the_same_again_or_is_refused(
-    name: str, target: str, numbers: str
+    name: str, target: str, numbers: str, late: str
 ) -> None:
     fault = None
     with suppress(ValueError):
-        fault = Fault.parse(name + target + numbers)
+        fault = Fault.parse(name + target + numbers + late)
 
     assert fault is None or Fault.parse(str(fault)) == fault
 
@@ -58,6 +61,8 @@ def test_any_switch_is_a_fault_that_reads_the_same_again_or_is_refused(
         ("", "no such fault"),
         ("html-502@downloads", "strikes only creates, queries"),
         ("html-502@everything", "strikes only creates, queries"),
+        ("html-502:2@downloads", "strikes only creates, queries"),
+        ("html-502@queries:2@queries", "names two targets"),
         ("html-502:1:2", "how often must be one whole number"),
         ("html-502:1.5", "how often must be one whole number"),
         ("slow", "needs seconds"),

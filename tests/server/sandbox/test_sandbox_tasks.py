@@ -177,6 +177,7 @@ async def test_costs_need_a_span_of_time(open_sandbox: Any) -> None:
     [
         ("GET", "/"),
         ("POST", "/v1/videos/text2video"),
+        ("GET", "/v1/videos/text2video"),
         ("POST", "/v1/videos/image2video/"),
         ("DELETE", "/v1/videos/image2video/1"),
         ("POST", "/account/costs"),
