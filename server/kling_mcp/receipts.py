@@ -9,6 +9,7 @@ from kling_mcp.cases import Case
 from kling_mcp.images import Picture
 from kling_mcp.ledger import Record
 from kling_tools.arguments import SpendingChoices
+from kling_tools.faults import told
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 
 __all__ = ["dry_run_receipt", "receipt"]
@@ -55,7 +56,7 @@ def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Rece
     answer = _outline(case)
     answer.dry_run = True
     answer.sent = []
-    answer.faults = [fault.facts() for fault in case.review.verdict.faults]
+    answer.faults = [fault.facts() for fault in told(case.review.verdict.faults)]
     answer.request = {
         "method": "POST",
         "path": f"{case.provider.row.prefix}/{case.review.product}",
@@ -97,7 +98,7 @@ def _outline(case: Case) -> Receipt:
         pictures=[_picture_text(picture) for picture in case.pictures],
         sent=sent,
         not_sent=not_sent if sent else [],
-        warnings=[str(warning) for warning in review.verdict.warnings],
+        warnings=[str(warning) for warning in told(review.verdict.warnings)],
         note=SANDBOX_NOTE if case.provider.embedded else None,
     )
 

@@ -49,6 +49,9 @@ __all__ = ["build_server", "read_capabilities"]
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """They write whole URLs, signatures included, or a line for each repeated read."""
 
+ADDRESS_LIMIT = 2048
+"""Characters of a resource's address; an error repeats it."""
+
 SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
@@ -94,6 +97,7 @@ def build_server(
             serving_its_own(login=hosting is not None and hosting.logins is not None),
             *_telling(hosting, settings),
             _refusing_unknown(frozenset(tool.name for tool in tools)),
+            _refuse_long_addresses,
             keeping_tables,
         ],
         extensions=[
@@ -195,3 +199,16 @@ def _refusing_unknown(names: frozenset[str]) -> ServerMiddleware[Any]:
         return await call_next(ctx)
 
     return refuse
+
+
+async def _refuse_long_addresses(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    uri = (ctx.params or {}).get("uri")
+    if isinstance(uri, str) and len(uri) > ADDRESS_LIMIT:
+        raise MCPError(
+            code=INVALID_PARAMS,
+            message=f"The uri has {len(uri):,} characters, a resource here {ADDRESS_LIMIT:,} at "
+            "most. resources/list and resources/templates/list name them.",
+        )
+    return await call_next(ctx)

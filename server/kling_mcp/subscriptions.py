@@ -47,7 +47,7 @@ BUFFERED = 1024
 """Notifications that wait for a client that does not read; then its stream ends."""
 
 FOLLOWED = 500
-"""Tasks, and addresses of resources, that one stream may name: each is looked up."""
+"""Tasks, and addresses of resources, that one stream or connection may name: each is looked up."""
 
 Context = ServerRequestContext[Any, Any]
 
@@ -88,6 +88,9 @@ class Subscriptions:
         held = self._scopes(ctx)
         uri = str(params.uri)
         if uri not in held and (uri == TASKS_URI or task_of(uri)):
+            if len(held) >= FOLLOWED:
+                message = f"At most {FOLLOWED} subscriptions a connection: unsubscribe from some."
+                raise MCPError(code=INVALID_PARAMS, message=message)
             held[uri] = scope = anyio.CancelScope()
             follows = anyio.Event()
             _service(ctx).start_soon(self._tell, ctx, uri, scope, follows)

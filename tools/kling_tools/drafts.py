@@ -7,7 +7,9 @@ those fields (rules that look at them keep silent), and the faults.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,10 +17,19 @@ from annotated_types import MaxLen
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kling_tools.faults import Fault, Verdict
+from kling_tools.faults import MOST_TOLD, Fault, Verdict
 from kling_tools.not_arguments import EXAMPLES, instead_of
 
 __all__ = ["Draft", "read_draft"]
+
+MOST_VALUES = 3000
+"""Values in all lists and objects of one call. Six masks with paths of 77 points, the largest that
+Kling takes, are half of it."""
+
+_JSON_TEXT = re.compile(r"\s*[\[{]")
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60
 
 ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
 ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
@@ -92,26 +103,64 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     """
     names = set(arguments_class.model_fields)
     raw = {name: value for name, value in raw.items() if value is not None}
+    if crowd := _crowd(raw, names):
+        faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
+        return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
     try:
         return Draft(arguments_class.model_validate(raw))
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
     rest = {name: value for name, value in raw.items() if name in names - bad}
-    verdict = Verdict(faults=[_fault(detail, names) for detail in details])
+    told, more = details[:MOST_TOLD], details[MOST_TOLD:]
+    verdict = Verdict(faults=[_fault(detail, names) for detail in told])
+    verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict)
 
 
+def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:
+    """For a call of so many values that judging each would keep others waiting."""
+    unknown = [name for name in raw if name not in names]
+    left = MOST_VALUES - len(unknown)
+    if left < 0:
+        message = f"{len(unknown):,} of them are not arguments of this call."
+        return Fault("arguments", "extra_forbidden", message, "those of the tool's schema")
+    for name in names & set(raw):
+        left -= _values_in(raw[name], left)
+        if left < 0:
+            message = f"with it the call has more than {MOST_VALUES:,} values."
+            return Fault(name, "too_many_values", message, "shorter lists")
+    return None
+
+
+def _values_in(value: Any, most: int) -> int:
+    """How many values there are, those in lists, objects and JSON text included; a number above
+    `most` where there are more."""
+    count, waiting = 0, [value]
+    while waiting and count <= most:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, str) and _JSON_TEXT.match(value):
+            count += sum(map(value.count, "[{,"))
+    return count
+
+
 def _uncounted(
-    arguments_class: type[BaseModel], raw: Mapping[str, Any], faults: list[Fault]
+    arguments_class: type[BaseModel], raw: Mapping[str, Any], faults: Sequence[Fault]
 ) -> Iterator[Fault]:
     """Lists that are too long, where pydantic stopped at faults of their entries."""
     told = {fault.field for fault in faults}
     for name, info in arguments_class.model_fields.items():
         limits = [limit.max_length for limit in info.metadata if isinstance(limit, MaxLen)]
         value = raw.get(name)
-        if limits and isinstance(value, list) and len(value) > limits[0] and name not in told:
+        if not limits or not isinstance(value, list) or not isinstance(info.default, list):
+            continue
+        if len(value) > limits[0] and name not in told:
             facts = {"max_length": limits[0], "actual_length": len(value)}
             message = MESSAGES["too_long"].format_map(facts)
             yield Fault(name, "too_long", f"{message}.", ADVICE["too_long"].format_map(facts))
@@ -151,5 +200,5 @@ def _name(part: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _repr.repr(value)
     return text if len(text) <= 40 else f"{text[:39]}…"

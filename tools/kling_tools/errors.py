@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from kling_tools.faults import Fault, sentences
+from kling_tools.faults import Fault, sentences, told
 from kling_tools.quoting import quote_provider, token
 
 __all__ = [
@@ -119,7 +119,7 @@ class _Refused(KlingError):
     def facts(self) -> dict[str, Any]:
         facts = super().facts()
         facts["message"] = "Refused before anything was sent."
-        facts["faults"] = [fault.facts() for fault in self.faults]
+        facts["faults"] = [fault.facts() for fault in told(self.faults)]
         return facts
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Fault", "Verdict", "sentences"]
+__all__ = ["Fault", "Verdict", "sentences", "told"]
+
+MOST_TOLD = 20
+"""Faults that one answer names; it counts the rest."""
+
+TEXT_LIMIT = 600
+"""Characters of one sentence: a caller's own numbers may have thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,11 @@ class Fault:
     message: str
     use: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("message", "use"):
+            if len(text := getattr(self, name)) > TEXT_LIMIT:
+                object.__setattr__(self, name, f"{text[: TEXT_LIMIT - 1]}…")
 
     def __str__(self) -> str:
         advice = f" Use {self.use}." if self.use else ""
@@ -46,6 +57,15 @@ class Verdict:
         self.warnings.extend(other.warnings)
 
 
-def sentences(faults: Iterable[Fault]) -> str:
-    """The faults as one line of text, each a sentence that names its field."""
-    return " ".join(str(fault) for fault in faults)
+def told(faults: Sequence[Fault]) -> Sequence[Fault]:
+    """The faults as an answer names them: MOST_TOLD, and one that counts the rest."""
+    more = len(faults) - MOST_TOLD
+    if more <= 0:
+        return faults
+    message = f"and {more:,} more, which are named when these are corrected."
+    return [*faults[:MOST_TOLD], Fault("faults", "more_faults", message)]
+
+
+def sentences(faults: Sequence[Fault]) -> str:
+    """The faults as one line of text, each a sentence that names its field; MOST_TOLD at most."""
+    return " ".join(str(fault) for fault in told(faults))

@@ -58,7 +58,7 @@ class _Part(BaseModel):
 Text = WithJsonSchema({"type": "string"})
 """Publishes a text without its length, where no model would come near it."""
 
-Whole = Annotated[int, WithJsonSchema({"type": "integer"})]
+Whole = Annotated[int, Field(le=INT64), WithJsonSchema({"type": "integer"})]
 Seconds = Annotated[
     str,
     BeforeValidator(normalize.duration),
@@ -215,7 +215,7 @@ ElementList = Annotated[
     Field(max_length=3, description="Element ids; v3 only, not with voice_list."),
 ]
 VoiceList = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
+    list[Annotated[str, Field(max_length=128), Text, Field(min_length=1)]],
     BeforeValidator(normalize.voice_ids),
     Field(max_length=2, description="Voice ids, <=2; v2-6 pro, needs sound on."),
 ]

@@ -76,7 +76,8 @@ def switch(value: Any) -> Any:
     """true and false become "on" and "off"."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return {"true": "on", "false": "off"}.get(str(value).lower(), word(value))
+    value = word(value)
+    return {"true": "on", "false": "off"}.get(value, value) if isinstance(value, str) else value
 
 
 def element_ids(value: Any) -> Any:

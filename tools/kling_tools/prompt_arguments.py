@@ -24,6 +24,10 @@ __all__ = [
 
 DEFAULT_STORY_S = "10"
 
+STORY_LIMIT = 20_000
+PICTURE_LIMIT = 4096
+"""Characters: a story, and an address; the prompt's text repeats both."""
+
 PICTURE = "an https URL or a path on this computer"
 
 Wish = Annotated[
@@ -40,7 +44,10 @@ class PictureArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
-    image: Annotated[str, Field(description=f"The picture to begin with: {PICTURE}.")] = ""
+    image: Annotated[
+        str,
+        Field(max_length=PICTURE_LIMIT, description=f"The picture to begin with: {PICTURE}."),
+    ] = ""
     duration: Annotated[
         str,
         BeforeValidator(normalize.duration),
@@ -67,7 +74,10 @@ class AnimateArguments(PictureArguments):
 class FramesArguments(PictureArguments):
     """`first_to_last_frame`."""
 
-    image_tail: Annotated[str, Field(description=f"The picture to end with: {PICTURE}.")] = ""
+    image_tail: Annotated[
+        str,
+        Field(max_length=PICTURE_LIMIT, description=f"The picture to end with: {PICTURE}."),
+    ] = ""
     wish: Wish = ""
 
 
@@ -80,7 +90,9 @@ class StoryboardArguments(PictureArguments):
         Field(pattern=r"^[1-9]\d?$", description="Length of all shots together in seconds (10)."),
     ] = DEFAULT_STORY_S
 
-    story: Annotated[str, Field(description="The story, in your own words.")] = ""
+    story: Annotated[
+        str, Field(max_length=STORY_LIMIT, description="The story, in your own words.")
+    ] = ""
     shots: Annotated[
         int | None,
         Field(ge=1, le=MOST_SHOTS, description=f"How many shots, 1 to {MOST_SHOTS}."),
