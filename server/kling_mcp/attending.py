@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
+    from kling_mcp.background import Background
     from kling_mcp.watch import Watch
     from kling_mcp.watching.scheduler import Scheduler
     from kling_tools.errors import KlingError
@@ -24,7 +23,7 @@ class Attendance:
     """Keeps the tasks watched that were asked for lately, all of them by the one scheduler, so that
     each client's poll is answered from the ledger and causes no request of its own."""
 
-    def __init__(self, scheduler: Scheduler, background: TaskGroup) -> None:
+    def __init__(self, scheduler: Scheduler, background: Background) -> None:
         self._scheduler = scheduler
         self._background = background
         self._attended: dict[str, anyio.CancelScope] = {}

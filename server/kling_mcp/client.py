@@ -7,6 +7,7 @@ request sent once more: Kling had not looked at it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from kling_mcp.error_codes import CODES
 from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
-from kling_mcp.public_urls import checked_url
+from kling_mcp.public_urls import checked_url, parsed_url
 from kling_mcp.spool import Body
 from kling_mcp.tasks import Task
 from kling_mcp.transport import Connection
@@ -33,6 +34,8 @@ from kling_tools.capabilities import Product
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 
 __all__ = ["KlingClient", "Observe"]
+
+logger = logging.getLogger(__name__)
 
 READ_DEADLINE_S = 30
 """Seconds for all attempts of one read together: a tool call has 60 at most."""
@@ -174,6 +177,11 @@ class KlingClient:
             raise strange from error
         except (*_BROKEN, TimeoutError) as error:
             raise _unreachable(name, host, error, lost) from error
+        except KlingError:
+            raise
+        except Exception as error:
+            logger.exception("A request to %s broke in an unknown way.", name)
+            raise _unreachable(name, host, error, lost) from error
         finally:
             if self._observe:
                 self._observe(name, request.method, outcome, anyio.current_time() - began)
@@ -211,7 +219,9 @@ class KlingClient:
             request = files.build_request("GET", checked, headers=headers, extensions=extensions)
             try:
                 response = await files.send(request, stream=True)
-            except _BROKEN as error:
+            except KlingError:
+                raise
+            except Exception as error:  # a client breaks at a strange URL in many ways
                 raise _unreachable(self.row.name, request.url.host, error, "no") from error
             if not response.is_redirect:
                 break
@@ -226,11 +236,8 @@ class KlingClient:
 
     def _checked(self, url: str) -> tuple[httpx.URL, dict[str, Any]]:
         """A URL that may be fetched, and the extensions of the request for it."""
-        try:
-            parsed = httpx.URL(url)
-            host = parsed.raw_host.decode("ascii")
-        except (httpx.InvalidURL, UnicodeError):
-            parsed, host = httpx.URL(), ""
+        parsed = parsed_url(url) or httpx.URL()
+        host = parsed.raw_host.decode("ascii")
         base, local = self._connection.api.base_url, self._connection.loopback
         own = (parsed.scheme, host, parsed.port) == (base.scheme, base.host, base.port)
         return parsed, checked_url(parsed.scheme, host, local=local, own=own)

@@ -11,8 +11,7 @@ import anyio
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
+    from kling_mcp.background import Background
 __all__ = ["Errands"]
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ ResultT = TypeVar("ResultT")
 class Errands:
     """Runs work in the background of the process, and waits for it for a while."""
 
-    def __init__(self, background: TaskGroup) -> None:
+    def __init__(self, background: Background) -> None:
         self._background = background
 
     async def run(self, work: Callable[[], Awaitable[ResultT]], within_s: float) -> ResultT:

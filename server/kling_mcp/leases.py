@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,6 +12,9 @@ from kling_mcp.ledger import Ledger, Record
 from kling_tools.errors import KlingError
 
 __all__ = ["Leases"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Leases:
@@ -45,5 +49,9 @@ class Leases:
         """Goes on when the ledger cannot be written for a moment: the create must not end here."""
         while True:
             await anyio.sleep(self._ledger.lease_s / 3)
-            with suppress(KlingError):
+            try:
                 await self._ledger.claim(record_id, owner)
+            except KlingError:
+                continue
+            except Exception:
+                logger.exception("The lease of row %s could not be renewed.", record_id)

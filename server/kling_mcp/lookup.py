@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import anyio
@@ -13,6 +14,9 @@ from kling_tools.capabilities import Product
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 
 __all__ = ["Found", "Lookup", "not_found"]
+
+
+logger = logging.getLogger(__name__)
 
 
 def not_found(task_id: str) -> TaskNotFound:
@@ -83,6 +87,9 @@ class Lookup:
                 missing.append(error)
             except KlingError as error:
                 trouble.append(error)
+            except Exception:
+                logger.exception("%s could not be asked for a task.", name)
+                trouble.append(KlingError(f"{name} could not be asked: the log says more."))
 
         async with anyio.create_task_group() as group:
             for name in self._clients.names:

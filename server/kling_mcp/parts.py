@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anyio.abc import TaskGroup
-
 from kling_mcp.attending import Attendance
+from kling_mcp.background import Background
 from kling_mcp.caretaking import Caretaker
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
@@ -63,7 +62,7 @@ def make_parts(
     clients: Clients,
     changes: Changes,
     noticing: Noticing,
-    background: TaskGroup,
+    background: Background,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
     hosting: Hosting | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kling_mcp.background import Background
 from kling_mcp.changes import Changes
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.works import Sleep, Works
@@ -329,9 +330,10 @@ async def open_service(
     hosting: Hosting | None = None,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
-    async with AsyncExitStack() as stack, anyio.create_task_group() as background:
+    async with AsyncExitStack() as stack, anyio.create_task_group() as group:
+        background = Background(group)
         works = Works(settings, capabilities, providers, stack, background, clock, sleep, hosting)
         if hosting:
             stack.enter_context(hosting.running(works))
         yield Service(works)
-        background.cancel_scope.cancel()
+        group.cancel_scope.cancel()

@@ -36,8 +36,9 @@ async def follow(
     """
     try:
         await _watch_and_tell(service, uris, tell, task_status)
-    except KlingError as error:
-        logger.warning("A subscription goes without news: %s", error)
+    except Exception as error:
+        expected = isinstance(error, KlingError)
+        logger.warning("A subscription goes without news: %s", error, exc_info=not expected)
         with suppress(RuntimeError):  # it may have started before
             task_status.started()
 

@@ -18,6 +18,7 @@ from kling_mcp.auth import Credentials
 from kling_mcp.certificates import tls_context
 from kling_mcp.configuration import SANDBOX_URL, Configured
 from kling_mcp.providers import SANDBOX
+from kling_mcp.public_urls import parsed_url
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
 
@@ -81,13 +82,14 @@ async def connect(
 
 
 def _base_url(provider: Configured) -> httpx.URL:
-    try:
-        return httpx.URL(provider.base_url)
-    except httpx.InvalidURL as error:
+    url = parsed_url(provider.base_url)
+    if url is None:
         raise NotConfigured(
-            f"The base URL of {provider.name} cannot be used: {error}.",
-            advice=f"Set {provider.row.base_url_setting}.",
-        ) from error
+            f"The base URL of {provider.name} cannot be used: no connection can be made to it.",
+            advice=f"Set {provider.row.base_url_setting} to the address of a host, with a port "
+            "below 65536 if it needs one.",
+        )
+    return url
 
 
 def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.AsyncBaseTransport:

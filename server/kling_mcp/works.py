@@ -19,8 +19,7 @@ from kling_tools.capabilities import Capabilities
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
+    from kling_mcp.background import Background
     from kling_mcp.configuration import Configured
     from kling_mcp.hosting.house import Hosting
     from kling_mcp.ledger import Ledger
@@ -48,7 +47,7 @@ class Works:
         capabilities: Capabilities,
         providers: Mapping[str, Configured],
         stack: AsyncExitStack,
-        background: TaskGroup,
+        background: Background,
         clock: Callable[[], float],
         sleep: Sleep,
         hosting: Hosting | None = None,
@@ -85,9 +84,9 @@ class Works:
                 self.hosting,
             )
             self._stack.push_async_callback(self._parts.ledger.close)
-            self.background.start_soon(self._take_care, self._parts)
+            self.background.keep_up(self._take_care, self._parts)
             if self._parts.ledger.is_shared:
-                self.background.start_soon(self._hear, self._parts.ledger)
+                self.background.keep_up(self._hear, self._parts.ledger)
         return self._parts
 
     async def _take_care(self, parts: Parts) -> None:

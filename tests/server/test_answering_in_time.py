@@ -11,6 +11,7 @@ from mcp_types import CallToolResult
 from scripted import CREATE, Scripted, facts, make, talking_to, task, words
 from serving import picture
 
+from kling_mcp.background import Background
 from kling_mcp.errands import Errands
 
 pytestmark = pytest.mark.anyio
@@ -110,7 +111,7 @@ async def test_work_that_is_not_waited_for_any_more_says_what_became_of_it(
 
     async with anyio.create_task_group() as group:
         with pytest.raises(TimeoutError):
-            await Errands(group).run(break_late, 0.01)
+            await Errands(Background(group)).run(break_late, 0.01)
         late.set()
 
     assert "broke" in caplog.text

@@ -33,6 +33,8 @@ def health_routes(hosting: Hosting) -> list[Route]:
         return await works.open().ledger.counts() if works else ()
 
     async def healthz(_: Request) -> Response:
+        if hosting.opened.works is None and not hosting.opened.ends:
+            return PlainTextResponse("what answers calls has ended\n", 503)
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:

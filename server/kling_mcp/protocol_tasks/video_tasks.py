@@ -132,8 +132,9 @@ class VideoTasks:
                             return
                         while await changed.receive() not in (record.handle, task_id):
                             pass
-        except KlingError as error:
-            logger.warning("Task %s cannot be followed: %s", task_id, error)
+        except Exception as error:
+            expected = isinstance(error, KlingError)
+            logger.warning("Task %s cannot be followed: %s", task_id, error, exc_info=not expected)
         finally:
             self._following[task_id].discard(scope)
             if not self._following[task_id]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
@@ -9,12 +10,13 @@ import anyio
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
+    from kling_mcp.background import Background
     from kling_mcp.keeping import Keeper
     from kling_mcp.ledger import Record
 
 __all__ = ["AutoSave"]
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Videos that are written side by side."""
@@ -23,7 +25,7 @@ AT_ONCE = 4
 class AutoSave:
     """Has the keeper write videos in the background, where a cancelled call does not stop it."""
 
-    def __init__(self, keeper: Keeper, background: TaskGroup, *, wanted: bool) -> None:
+    def __init__(self, keeper: Keeper, background: Background, *, wanted: bool) -> None:
         self._keeper = keeper
         self._background = background
         self._wanted = wanted
@@ -50,6 +52,9 @@ class AutoSave:
                     outcome.append(await self._keeper.keep(record))
             except KlingError as error:
                 outcome.append(error)
+            except Exception as error:
+                logger.exception("The video of %s could not be saved.", record.handle)
+                outcome.append(_mistake(error))
             finally:
                 done.set()
 
@@ -62,3 +67,11 @@ class AutoSave:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(AT_ONCE)
         return self._limiter
+
+
+def _mistake(error: Exception) -> KlingError:
+    return KlingError(
+        f"This server made a mistake of its own ({type(error).__name__}).",
+        charged="no",
+        advice="Its log says more. The video still exists at the provider.",
+    )

@@ -21,13 +21,14 @@ from kling_mcp.watch import Watch
 from kling_mcp.watching.alarm import Alarm
 from kling_mcp.watching.plan import Due, Plan
 from kling_mcp.watching.rights import Rights
-from kling_mcp.watching.sweep import Sweep
+from kling_mcp.watching.sweep import NOT_LOOKED_AT, Sweep
 from kling_mcp.watching.watched import Watched
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from kling_mcp.background import Background
     from kling_mcp.changes import Changes
     from kling_mcp.clients import Clients
     from kling_mcp.ledger import Ledger, Record
@@ -72,7 +73,7 @@ class Scheduler:
         pace: Pace,
         autosave: AutoSave,
         changes: Changes,
-        background: TaskGroup,
+        background: Background,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -171,17 +172,22 @@ class Scheduler:
 
     async def _run(self) -> None:
         """Goes on for as long as somebody waits, also after a mistake of its own."""
-        while self._watched:
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._hear)
-                    await self._look(group)
-                    group.cancel_scope.cancel()
-            except Exception:
-                logger.exception("The tasks that are waited for cannot be looked at.")
-                self._alarm.hush()
-                await self._alarm.until(self._alarm.now() + REREAD_S)
-        self._running = False
+        try:
+            while self._watched:
+                await self._looked_at()
+        finally:
+            self._running = False
+
+    async def _looked_at(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._hear)
+                await self._look(group)
+                group.cancel_scope.cancel()
+        except Exception:
+            logger.exception("The tasks that are waited for cannot be looked at.")
+            self._alarm.hush()
+            await self._alarm.until(self._alarm.now() + REREAD_S)
 
     async def _look(self, group: TaskGroup) -> None:
         while self._watched:
@@ -224,6 +230,11 @@ class Scheduler:
                             await self._sweep.ask_one(watched)
                     else:
                         await self._sweep.ask_line(line, mine)
+            except Exception:
+                logger.exception("Tasks of %s could not be looked at.", members[0].provider)
+                for watched in members:
+                    watched.failed(KlingError(NOT_LOOKED_AT), self._alarm.now())
+                    watched.wake()
             finally:
                 self._errands.discard(errand)
                 for watched in members:
@@ -261,8 +272,10 @@ class Scheduler:
             self._background.start_soon(self._save, watched, record)
 
     async def _save(self, watched: Watched, record: Record) -> None:
-        outcome = await self._autosave.kept(record)
-        watched.saving = False
+        try:
+            outcome = await self._autosave.kept(record)
+        finally:
+            watched.saving = False
         if isinstance(outcome, KlingError):
             watched.unsaved = outcome
         elif watched.found is not None:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from kling_mcp.watching.looking import Looker
     from kling_mcp.watching.pace import Pace
 
-__all__ = ["Sweep"]
+__all__ = ["NOT_LOOKED_AT", "Sweep"]
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 16
 """Requests to one provider that run side by side."""
+
+NOT_LOOKED_AT = "It could not be looked at, by a mistake of this server: its log says more."
 
 OF_THE_ACCOUNT = (AuthFailed, PaymentRequired, NotConfigured)
 """What a list refuses for this reason, each of its tasks is refused for too."""
@@ -97,7 +99,7 @@ class Sweep:
             watched.failed(error, self._now())
         except Exception:
             logger.exception("Task %s could not be looked at.", watched.asked_as)
-            watched.failed(KlingError("It could not be looked at: see the log."), self._now())
+            watched.failed(KlingError(NOT_LOOKED_AT), self._now())
         self._told(watched)
 
     async def read(self, tasks: Sequence[Watched]) -> None:

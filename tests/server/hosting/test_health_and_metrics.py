@@ -54,6 +54,13 @@ def test_a_fresh_server_lives_and_is_ready(shared: Team) -> None:
     assert status(shared, "/readyz") == 200
 
 
+def test_a_server_whose_service_has_ended_does_not_say_that_it_lives(team: Team) -> None:
+    team.hosting.opened.works = None
+
+    assert status(team, "/healthz") == 503
+    assert status(team, "/readyz") == 503
+
+
 def test_without_its_ledger_a_server_lives_and_is_not_ready(team: Team) -> None:
     (team.folder / "home").mkdir()
     (team.folder / "home" / "ledger.sqlite3").write_text("no database at all, but long enough")
