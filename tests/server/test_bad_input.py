@@ -144,6 +144,27 @@ async def test_bad_input_is_named_and_nothing_is_sent(case: str, tmp_path: Path)
 
 
 @pytest.mark.anyio
+async def test_a_call_in_which_a_host_has_filled_in_every_optional_is_the_plain_one(
+    tmp_path: Path,
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "steam"}
+    blank = {"camera_control": {}, "multi_prompt": [], "take": 0, "cfg_scale": 0, "max_units": 0}
+    false = {"watermark_info": False, "multi_shot": False, "action": "sendMessage"}
+    texts = ("image_tail", "mode", "duration", "sound", "static_mask", "shot_type", "model_name")
+    filled = asked | dict.fromkeys(texts, "") | blank | false
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        plain = await client.call_tool("kling_image_to_video", asked)
+        same = await client.call_tool("kling_image_to_video", filled)
+        listed = await client.call_tool("kling_list_tasks", {"sessionId": "s", "page": 0})
+
+    assert plain.structured_content
+    assert same.structured_content
+    assert listed.structured_content
+    assert plain.structured_content["task_id"] == same.structured_content["task_id"]
+    assert len(listed.structured_content["tasks"]) == 1
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("prompt", ['{"a": 1}', "null", "[1]", "5"])
 async def test_a_prompt_that_looks_like_json_is_sent_as_it_is(prompt: str, tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path))) as client:
@@ -176,7 +197,7 @@ async def test_faults_of_pictures_and_of_rules_come_together(tmp_path: Path) -> 
         ("kling_wait_for_tasks", {"task_ids": []}, "task_ids"),
         ("kling_wait_for_tasks", {"task_ids": ["1"], "timeout_s": 51}, "timeout_s"),
         ("kling_list_tasks", {"status": "done"}, "status"),
-        ("kling_list_tasks", {"page_size": 0}, "page_size"),
+        ("kling_list_tasks", {"page_size": 101}, "page_size"),
         ("kling_save_video", {"path": "x"}, "task_id"),
     ],
 )

@@ -38,12 +38,7 @@ ABILITIES: tuple[_Ability, ...] = (
     _Ability("motion_brush", ("static_mask",), _all("static_mask"), "the motion brush"),
     _Ability("motion_brush", ("dynamic_masks",), _all("dynamic_masks"), "the motion brush"),
     _Ability("camera_control", ("camera_control",), _all("camera_control"), "camera_control"),
-    _Ability(
-        "cfg_scale",
-        ("cfg_scale",),
-        lambda request: request.cfg_scale is not None,
-        "cfg_scale",
-    ),
+    _Ability("cfg_scale", ("cfg_scale",), _all("cfg_scale"), "cfg_scale"),
     _Ability("sound", ("sound",), _all("sound"), "sound"),
     _Ability("voice_list", ("voice_list",), _all("voice_list"), "voices"),
     _Ability("element_list", ("element_list",), _all("element_list"), "elements"),

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_TOLD, Fault, Verdict
+from kling_tools.host_habits import given
 from kling_tools.not_arguments import EXAMPLES, instead_of
 
 __all__ = ["Draft", "read_draft"]
@@ -85,6 +86,14 @@ ADVICE: dict[str, str] = {
     "too_short": "{min_length} entries or more",
 }
 
+NO_LIMIT = Fault(
+    "max_units",
+    "zero_is_no_limit",
+    "0 is read as left out: no limit for this call.",
+    "dry_run, which sends nothing, or a number above 0",
+)
+"""Hosts fill in 0 for what was left out; who meant `spend nothing` has to hear of it."""
+
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -98,22 +107,23 @@ _KINDS = {
 def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Draft[ArgumentsT]:
     """Read raw arguments; never raises for what a caller could send.
 
-    Null, like a field left out, means its default: the class must have one for every field (what
-    is required is a rule).
+    A blank value (see `host_habits`), like a field left out, means its default: the class must
+    have one for every field (what is required is a rule).
     """
     names = set(arguments_class.model_fields)
-    raw = {name: value for name, value in raw.items() if value is not None}
     if crowd := _crowd(raw, names):
         faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
         return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
+    warnings = [NO_LIMIT] if "max_units" in names and raw.get("max_units") == 0 else []
+    raw = given(raw, names)
     try:
-        return Draft(arguments_class.model_validate(raw))
+        return Draft(arguments_class.model_validate(raw), verdict=Verdict(warnings=warnings))
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
     rest = {name: value for name, value in raw.items() if name in names - bad}
     told, more = details[:MOST_TOLD], details[MOST_TOLD:]
-    verdict = Verdict(faults=[_fault(detail, names) for detail in told])
+    verdict = Verdict([_fault(detail, names) for detail in told], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict)

@@ -199,7 +199,7 @@ Sound = Annotated[
 MultiShot = Annotated[bool, Field(description="Storyboard of several shots; v3 only.")]
 ShotType = Annotated[
     Literal["customize", "intelligence"] | None,
-    BeforeValidator(lambda value: normalize.word(value) or None),
+    BeforeValidator(normalize.word),
     Field(
         description="With multi_shot: customize follows multi_prompt, intelligence cuts the prompt."
     ),

@@ -41,10 +41,8 @@ def from_json_text(value: Any) -> Any:
 
 
 def one_or_many(value: Any) -> Any:
-    """A single thing where a list is wanted becomes a list of one; an empty text an empty list."""
+    """A single thing where a list is wanted becomes a list of one."""
     value = from_json_text(value)
-    if value == "":
-        return []
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -129,11 +127,9 @@ def points(value: Any) -> Any:
 
 
 def camera(value: Any) -> Any:
-    """A preset's bare name becomes `{"type": name}`; an empty text means no camera move."""
+    """A preset's bare name becomes `{"type": name}`."""
     value = from_json_text(value)
-    if value == "":
-        return None
-    return {"type": value} if isinstance(value, str) else value
+    return {"type": value} if isinstance(value, str) else value or None
 
 
 def watermark(value: Any) -> Any:

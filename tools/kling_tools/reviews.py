@@ -71,7 +71,19 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     )
     if not terms.list_price:
         price = replace(price, usd=None)
+    if request.cfg_scale == 0 and not _takes_cfg_scale(model_name, product, capabilities, terms):
+        request = request.model_copy(update={"cfg_scale": None})
     return Review(request, product, model_name, mode, price, verdict)
+
+
+def _takes_cfg_scale(
+    model_name: str, product: Product, capabilities: Capabilities, terms: ProviderTerms
+) -> bool:
+    """Whether cfg_scale 0 is the weakest hold on the prompt (Kling's range is 0 to 1), as models
+    from v1 on had it, or what a host fills in for all others."""
+    row = capabilities.product_row(model_name, product)
+    lost = "cfg_scale" in terms.loses.get(product, {})
+    return row is not None and bool(row.patterns("cfg_scale")) and not lost
 
 
 def _without_prompt(rules: Verdict) -> Verdict:
@@ -130,9 +142,7 @@ def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -
     verdict = Verdict()
     request = draft.arguments
     for field, reason in terms.loses.get(product, {}).items():
-        value = getattr(request, field, None)
-        asked = request.gives(field) or (field == "cfg_scale" and value is not None)
-        if asked and field not in draft.invalid:
+        if request.gives(field) and field not in draft.invalid:
             verdict.faults.append(
                 Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
             )

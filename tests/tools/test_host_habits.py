@@ -1,0 +1,123 @@
+"""What hosts fill in says nothing, what they send along is passed over, slips are still told."""
+
+from typing import Any
+
+import pytest
+from judging import IMAGE, SEVERAL, faults, judge
+from pydantic import BaseModel
+
+from kling_tools.drafts import read_draft
+from kling_tools.faults import sentences
+from kling_tools.host_habits import ADDED_BY_HOSTS, REQUIRED_LISTS
+from kling_tools.toolset import build_toolset
+
+TOOLS = {
+    tool.name: tool.arguments
+    for tool in build_toolset(["kling"], image_models=[], multi_image_models=[], hosted=True)
+}
+FIELDS = [(name, kind, field) for name, kind in TOOLS.items() for field in kind.model_fields]
+BLANKS: list[Any] = [None, "", 0, 0.0, False, {}, [], [""], [{}], {"type": "", "x": [None]}]
+MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0}
+"""Where a blank is a value, as 0 is within the limits of the field."""
+CAMERA = {"model_name": "kling-v1-5", "mode": "pro"} | IMAGE
+
+
+@pytest.mark.parametrize(("tool", "kind", "field"), FIELDS, ids=[f"{t}-{f}" for t, _, f in FIELDS])
+def test_a_blank_in_any_field_of_any_tool_means_that_it_was_left_out(
+    tool: str, kind: type[BaseModel], field: str
+) -> None:
+    for blank in BLANKS:
+        if field in REQUIRED_LISTS and isinstance(blank, list):
+            continue
+        draft = read_draft(kind, {field: blank})
+        number = isinstance(blank, int | float) and not isinstance(blank, bool)
+        meant = MEANT.get((field, blank)) if number else None
+        default = kind.model_fields[field].default
+
+        assert draft.verdict.faults == []
+        assert getattr(draft.arguments, field) == (default if meant is None else meant), blank
+
+
+@pytest.mark.parametrize("kind", TOOLS.values(), ids=TOOLS)
+def test_what_hosts_send_along_is_passed_over_in_every_tool(kind: type[BaseModel]) -> None:
+    added = dict.fromkeys(ADDED_BY_HOSTS, "x")
+    nested = {name: {"deep": [1]} for name in ADDED_BY_HOSTS}
+
+    assert not ADDED_BY_HOSTS & set(kind.model_fields)
+    assert read_draft(kind, added).verdict.faults == []
+    assert read_draft(kind, nested).arguments == read_draft(kind, {}).arguments
+
+
+@pytest.mark.parametrize("kind", TOOLS.values(), ids=TOOLS)
+@pytest.mark.parametrize("name", ["tool_call_id", "session", "actions", "pormpt", "taskid", "0"])
+def test_what_nobody_knows_is_still_refused(kind: type[BaseModel], name: str) -> None:
+    (fault,) = read_draft(kind, {name: "x"}).verdict.faults
+
+    assert (fault.field, fault.rule) == (name, "extra_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"camera_control": {"type": "", "config": {"zoom": 0, "pan": 0}}}, {}),
+        ({"camera_control": "{}"}, {}),
+        (
+            {"camera_control": {"type": "down_back", "config": None}},
+            {"camera_control": "down_back"},
+        ),
+        (
+            {"camera_control": {"type": "simple", "config": {"zoom": 5, "pan": "", "tilt": None}}},
+            {"camera_control": {"type": "simple", "config": {"zoom": 5}}},
+        ),
+        ({"dynamic_masks": [{"mask": "", "trajectories": []}]}, {}),
+        ({"element_list": [{"element_id": ""}], "voice_list": [None]}, {}),
+        ({"multi_prompt": [{"index": 0, "prompt": "", "duration": ""}]}, {}),
+        (
+            {"multi_shot": True, "multi_prompt": [{"index": "", "prompt": "a", "duration": 5}]},
+            {"multi_shot": True, "multi_prompt": [{"prompt": "a", "duration": 5}]},
+        ),
+        ({"watermark_info": {"enabled": None}}, {}),
+    ],
+)
+def test_blanks_within_objects_say_nothing_either(
+    given: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    filled, plain = judge(CAMERA | given), judge(CAMERA | meant)
+
+    assert filled.request == plain.request
+    assert filled.verdict == plain.verdict
+
+
+def test_what_is_zero_within_an_object_is_a_place() -> None:
+    mask = {"mask": "https://x.example/m.png", "trajectories": [[0, 0], {"x": 0, "y": 9}]}
+
+    (group,) = judge(CAMERA | {"dynamic_masks": [mask]}).request.dynamic_masks
+
+    assert [(point.x, point.y) for point in group.trajectories] == [(0, 0), (0, 9)]
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [("kling-v1-6", 0), ("kling-v2-5-turbo", None), ("", None), ("kling-v9", None)],
+)
+def test_cfg_scale_0_is_a_value_where_the_model_takes_one(model: str, sent: float | None) -> None:
+    review = judge(IMAGE | {"model_name": model, "cfg_scale": 0})
+
+    assert review.verdict.faults == []
+    assert review.request.cfg_scale == sent
+
+
+def test_cfg_scale_0_asks_for_nothing_where_the_provider_loses_it() -> None:
+    review = judge(SEVERAL | {"model_name": "kling-v3-omni", "cfg_scale": 0})
+
+    assert review.verdict.faults == []
+    assert review.request.cfg_scale is None
+    assert "cfg_scale" in faults(SEVERAL | {"model_name": "kling-v3-omni", "cfg_scale": 0.5})
+
+
+def test_who_means_to_spend_nothing_hears_that_0_is_no_limit() -> None:
+    told = judge(IMAGE | {"max_units": 0}).verdict
+
+    assert told.faults == []
+    assert sentences(told.warnings).startswith("max_units: 0 is read as left out: no limit")
+    assert judge(IMAGE | {"max_units": ""}).verdict.warnings == []
