@@ -1,1 +1,25 @@
-"""The machine of kling-mcp: settings, providers, HTTP, ledger, pictures, sandbox and transports."""
+"""An MCP server that makes Kling videos: settings, providers, ledger, sandbox and transports.
+
+Public is what `__all__` names: `build_server(load_settings())` is the server, for any transport of
+the SDK. All else may change with any release. Importing this package loads nothing of it.
+Its tests are in `tests/server`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kling_mcp.server import build_server
+    from kling_mcp.settings import load_settings
+
+__all__ = ["build_server", "load_settings"]
+
+_MODULES = {"build_server": "kling_mcp.server", "load_settings": "kling_mcp.settings"}
+
+if not TYPE_CHECKING:  # A type checker that saw it would believe in every name.
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)
