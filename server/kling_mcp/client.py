@@ -25,10 +25,10 @@ from kling_mcp.error_codes import CODES
 from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
-from kling_mcp.public_urls import checked_url, parsed_url
+from kling_mcp.public_urls import checked_url
 from kling_mcp.spool import Body
 from kling_mcp.tasks import Task
-from kling_mcp.transport import Connection
+from kling_mcp.transport import Connection, parsed_url
 from kling_mcp.videos.stream import VideoStream, extent
 from kling_tools.capabilities import Product
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError

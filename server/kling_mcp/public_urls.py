@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-import httpx
-
 from kling_tools.errors import UnsafeUrl
 
-__all__ = ["PeerCheck", "checked_url", "is_private_host", "is_public_peer", "parsed_url"]
+__all__ = ["PeerCheck", "checked_url", "is_private_host", "is_public_peer"]
 
 HOST_SHOWN = 80
 SCHEME_SHOWN = 20
@@ -32,20 +30,6 @@ _TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"), ip_netw
 """IPv6 addresses with an IPv4 one in their last 32 bits (RFC 6052, 8215, 4291)."""
 
 Address = IPv4Address | IPv6Address
-
-
-MOST_PORT = 65_535
-
-
-def parsed_url(text: str) -> httpx.URL | None:
-    """A URL that a connection can be tried to; None for one that httpx or a socket would break at,
-    such as one with a port above 65535 or a host `xn--.invalid`, which is no name."""
-    try:
-        url = httpx.URL(text)
-        possible = url.host.isprintable() and url.raw_host.isascii()
-    except (httpx.InvalidURL, UnicodeError):
-        return None
-    return url if possible and (url.port is None or 0 < url.port <= MOST_PORT) else None
 
 
 def checked_url(scheme: str, host: str, *, local: bool, own: bool) -> dict[str, Any]:

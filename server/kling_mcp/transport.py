@@ -18,7 +18,6 @@ from kling_mcp.auth import Credentials
 from kling_mcp.certificates import tls_context
 from kling_mcp.configuration import SANDBOX_URL, Configured
 from kling_mcp.providers import SANDBOX
-from kling_mcp.public_urls import parsed_url
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.settings import Settings
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "parsed_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +34,8 @@ TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
 
 FILE_TIMEOUT = httpx.Timeout(connect=10, read=180, write=60, pool=10)
 """As long as a sandbox may take to make a clip of 15 s in 4k before its first byte."""
+
+MOST_PORT = 65_535
 
 HEADERS = {"User-Agent": f"kling-mcp/{__version__}"}
 
@@ -79,6 +80,17 @@ async def connect(
     async with api, files:
         loopback = provider.embedded or base_url.host in ("127.0.0.1", "localhost", "::1")
         yield Connection(api, files, provider.credentials, loopback)
+
+
+def parsed_url(text: str) -> httpx.URL | None:
+    """A URL that a connection can be tried to; None for one that httpx or a socket would break at,
+    such as one with a port above 65535 or a host `xn--.invalid`, which is no name."""
+    try:
+        url = httpx.URL(text)
+        possible = url.host.isprintable() and url.raw_host.isascii()
+    except (httpx.InvalidURL, UnicodeError):
+        return None
+    return url if possible and (url.port is None or 0 < url.port <= MOST_PORT) else None
 
 
 def _base_url(provider: Configured) -> httpx.URL:
