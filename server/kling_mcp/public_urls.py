@@ -26,8 +26,18 @@ _LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
 _STAND_INS = ip_network("198.18.0.0/15")
 """Meant for benchmarks; VPN clients give every name an address in it and connect elsewhere."""
 
-_TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"), ip_network("::/96"))
-"""IPv6 addresses with an IPv4 one in their last 32 bits (RFC 6052, 8215, 4291)."""
+_TRANSLATED = ip_network("64:ff9b::/96")
+"""IPv6 addresses of hosts that have an IPv4 one only, which are the last 32 bits (RFC 6052)."""
+
+_UNICAST = ip_network("2000::/3")
+"""All that is given out of IPv6 (RFC 4291). What lies outside is of a site or a link, or an IPv4
+address in a form of old (fec0::/10, ::ffff:0:0:0/96, 64:ff9b:1::/48, ::/96)."""
+
+_NEVER = (ip_network("192.88.99.0/24"), ip_network("3fff::/20"))
+"""Relays of old and documentation (RFC 7526, 9637), which not every Python knows."""
+
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""What stands before an IPv4 address in the last 64 bits of a tunnel's end (RFC 5214)."""
 
 Address = IPv4Address | IPv6Address
 
@@ -115,7 +125,13 @@ def _literal(host: str) -> Address | None:
 
 
 def _is_public(address: Address) -> bool:
-    return all(found.is_global and not found.is_multicast for found in _meant(address))
+    return all(
+        found.is_global
+        and not found.is_multicast
+        and not any(found in network for network in _NEVER)
+        and (found.version == 4 or found in _UNICAST)
+        for found in _meant(address)
+    )
 
 
 def _meant(address: Address) -> Iterator[Address]:
@@ -123,11 +139,12 @@ def _meant(address: Address) -> Iterator[Address]:
     if isinstance(address, IPv4Address):
         yield address
         return
-    if address.ipv4_mapped is not None:
-        yield address.ipv4_mapped
+    last = IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address.ipv4_mapped is not None or address in _TRANSLATED:
+        yield last
         return
     yield address
-    if any(address in network for network in _TRANSLATED):
-        yield IPv4Address(int(address) & 0xFFFF_FFFF)
     if address.sixtofour is not None:
         yield address.sixtofour
+    if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        yield last

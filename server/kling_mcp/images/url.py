@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from kling_mcp.images.file_type import named_like
 from kling_mcp.images.refusal import SOURCE, Refusal, short
+from kling_mcp.public_urls import is_private_host
 from kling_tools.faults import Fault
 
 __all__ = ["PictureUrl", "read_url"]
@@ -45,7 +45,7 @@ def read_url(text: str) -> PictureUrl:
 
 
 def _doubts(host: str, path: str) -> Iterator[Fault]:
-    if _is_private(host):
+    if is_private_host(host):
         message = f"Kling cannot reach {short(host)}: it is not on the internet."
         yield Fault("", "url_private", message, "a public URL or a local copy")
     claimed = named_like(path)
@@ -61,11 +61,3 @@ def _split(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if has_host else None
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        name = host.rstrip(".").lower()
-        return name == "localhost" or name.endswith((".localhost", ".local", ".internal"))
