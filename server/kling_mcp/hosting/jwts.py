@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 """Signatures with a private key; with a shared secret, anybody who checks could sign."""
 
+RSA_BITS = 2048
+
 LEEWAY_S = 30
 """Seconds by which the issuer's clock may differ."""
 
@@ -124,8 +126,22 @@ class JwtVerifier:
         return {
             key.key_id or "": key
             for key in found.keys
-            if key.algorithm_name in ALGORITHMS and key.public_key_use != "enc"
+            if key.algorithm_name in ALGORITHMS
+            and key.public_key_use != "enc"
+            and not self._is_short(key)
         }
+
+    def _is_short(self, key: PyJWK) -> bool:
+        """Whether it is an RSA key that others may have computed (NIST SP 800-131A)."""
+        bits = key.key.key_size if key.key_type == "RSA" else RSA_BITS
+        if bits < RSA_BITS:
+            logger.warning(
+                "A key of %s has %d bits and is not taken: RSA needs %d.",
+                self._issuer,
+                bits,
+                RSA_BITS,
+            )
+        return bool(bits < RSA_BITS)
 
 
 def _principal(issuer: str, subject: str) -> str:

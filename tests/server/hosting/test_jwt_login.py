@@ -15,6 +15,7 @@ import jwt
 import pytest
 from anyio import to_thread
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from team import (
@@ -484,6 +485,24 @@ async def test_keys_that_sign_nothing_are_not_taken(own_issuer: Issuer) -> None:
     assert await verifier.verify_token(shared) is None
     assert await verifier.verify_token(own_issuer.token(AUDIENCE)) is None
     assert await verifier.verify_token(own_issuer.token(AUDIENCE, kid="two"))
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+async def test_a_short_rsa_key_is_not_taken(
+    own_issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    public = jwt.algorithms.RSAAlgorithm.to_jwk(short.public_key(), as_dict=True)
+    keys = [{**public, "kid": "short", "use": "sig", "alg": "RS256"}, public_jwk("one")]
+    own_issuer.answers["/keys"] = json.dumps({"keys": keys}).encode()
+    verifier = JwtVerifier(own_issuer.url, AUDIENCE)
+    claims = jwt.decode(own_issuer.token(AUDIENCE), options={"verify_signature": False})
+    forged = jwt.encode(claims, short, algorithm="RS256", headers={"kid": "short"})
+
+    assert await verifier.verify_token(forged) is None
+    assert await verifier.verify_token(own_issuer.token(AUDIENCE))
+    assert "has 1024 bits and is not taken" in caplog.text
 
 
 @pytest.mark.anyio
