@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -17,9 +18,15 @@ from kling_mcp.hosting.rate_limits import RateLimited
 class Gate:
     """An application behind the limit, asked at times that the test chooses."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, most_open: int = 64) -> None:
         self.now = 0.0
-        self._app = RateLimited(PlainTextResponse("in"), per_minute, lambda: self.now)
+        self.may_end = anyio.Event()
+        self.may_end.set()
+        self._app = RateLimited(self._answer, per_minute, lambda: self.now, most_open)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.may_end.wait()
+        await PlainTextResponse("in")(scope, receive, send)
 
     async def ask(self, login: str = "", address: str = "10.0.0.1") -> tuple[int, str | None]:
         """Status and Retry-After."""
@@ -48,6 +55,23 @@ async def test_as_many_requests_as_a_minute_has_pass_and_the_next_says_when_to_c
 
     assert passed == [200] * 6
     assert await gate.ask("ann") == (429, "10")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("per_minute", [0, 600])
+async def test_a_stream_counts_for_as_long_as_it_is_open(per_minute: int) -> None:
+    gate = Gate(per_minute, most_open=2)
+    gate.may_end = anyio.Event()
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(gate.ask, "ann")
+        await anyio.wait_all_tasks_blocked()
+        third = await gate.ask("ann")
+        group.start_soon(gate.ask, "bob")
+        gate.may_end.set()
+
+    assert third == (429, "5")
+    assert await gate.ask("ann") == (200, None)
 
 
 @pytest.mark.anyio
