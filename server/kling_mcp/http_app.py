@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,10 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from kling_mcp.request_limits import Limits, RequestLimits, connection_class
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -35,9 +38,19 @@ GRACE_S = 5
 that is being sent to a provider is finished in any case."""
 
 
-def http_app(server: MCPServer[Any], host: str, hosting: Hosting | None = None) -> Starlette:
+READABLE = ("Mcp-Session-Id", "Mcp-Protocol-Version", "WWW-Authenticate", "Retry-After")
+"""Headers of answers that a web page needs besides those that it may always read."""
+
+
+def http_app(
+    server: MCPServer[Any],
+    host: str,
+    hosting: Hosting | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Starlette:
     """The ASGI application at the address `host`. Requests whose Host or Origin names another
-    machine are refused, as are bodies above MAX_BODY_BYTES (413).
+    machine are refused, as are bodies above MAX_BODY_BYTES, or above what the tool takes (413).
+    Web pages of the configured origins may call it (CORS).
 
     Servers that share a database keep no sessions, so that each request may go to any of them.
     """
@@ -47,7 +60,7 @@ def http_app(server: MCPServer[Any], host: str, hosting: Hosting | None = None) 
         transport_security=_security(host, hosting),
         stateless_http=hosting is not None and hosting.stateless,
     )
-    if hosting and hosting.logins and hosting.settings.rate_per_minute:
+    if hosting and hosting.logins:
         from kling_mcp.hosting.rate_limits import RateLimited
 
         for route in app.routes:
@@ -59,7 +72,22 @@ def http_app(server: MCPServer[Any], host: str, hosting: Hosting | None = None) 
 
         app.routes[:0] = metadata_routes(hosting.settings)
         app.routes.extend(routes(hosting))
+    app.add_middleware(RequestLimits, path=PATH, limits=limits)
+    if hosting and hosting.settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origin_regex="|".join(map(_as_regex, hosting.settings.allowed_origins)),
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=READABLE,
+        )
     return app
+
+
+def _as_regex(origin: str) -> str:
+    """An origin as it is configured; `:*` at its end is any port."""
+    name, anywhere, _ = origin.partition(":*")
+    return re.escape(name) + (r":\d+" if anywhere else "")
 
 
 def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
@@ -125,12 +153,17 @@ class _Announcing(uvicorn.Server):
             print(line, file=sys.stderr, flush=True)
 
 
-def server_of(app: Starlette, hosting: Hosting | None = None) -> uvicorn.Server:
+def server_of(
+    app: Starlette,
+    hosting: Hosting | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> uvicorn.Server:
     """What serves the app until it is told to stop: `run(sockets=[...])`. Where a request comes
     from is taken from the headers of trusted proxies alone."""
     proxies = hosting.settings.trusted_proxies if hosting else ()
     config = uvicorn.Config(
         app,
+        http=connection_class(limits.head_s),
         ws="none",
         log_config=None,
         log_level="warning",

@@ -116,6 +116,11 @@ class HostSettings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _as_browsers_write_it(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin.lower().rstrip("/") for origin in value)
+
     @field_validator("tokens")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:

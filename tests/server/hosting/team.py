@@ -27,6 +27,7 @@ from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.tokens import TokenFile, new_token
 from kling_mcp.http_app import http_app, server_of
 from kling_mcp.principal import READ, SPEND
+from kling_mcp.request_limits import Limits
 from kling_mcp.sandbox.serving import bound_socket
 from kling_mcp.server import build_server
 from kling_mcp.service import Service
@@ -119,6 +120,7 @@ def served_team(
     *,
     host: str = "127.0.0.1",
     provider: Mapping[str, Any] = {},
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     **options: Any,
 ) -> Iterator[Team]:
     """Serve with these settings of the host; `provider` are those of the server itself."""
@@ -128,7 +130,7 @@ def served_team(
     settings = sandbox_settings(folder, **provider)
     hosting = Hosting.of(settings, load_host_settings(**options))
     server = build_server(settings, sleep=no_sleep, hosting=hosting)
-    running = server_of(http_app(server, host, hosting), hosting)
+    running = server_of(http_app(server, host, hosting, limits), hosting, limits)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

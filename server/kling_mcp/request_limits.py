@@ -1,0 +1,195 @@
+"""What a request over HTTP may carry and how long it may take to come, with or without a proxy.
+
+uvicorn closes a connection that is idle between two requests; what is idle before the first one, or
+in the middle of one, is closed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import h11
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Limits", "RequestLimits", "connection_class"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`small_bytes` is the largest body of a call that takes no picture; a larger one may have
+    `marks` brackets, braces and commas, which bounds the values that have to be read. The head of a
+    request has to come within `head_s` seconds, its body within `body_s` and the time that it
+    takes at `least_rate` bytes a second."""
+
+    small_bytes: int = 256 * 1024
+    marks: int = 20_000
+    head_s: float = 15.0
+    body_s: float = 30.0
+    least_rate: int = 32 * 1024
+
+
+TAKES_PICTURES = frozenset({"kling_image_to_video", "kling_multi_image_to_video"})
+_IN_THEIR_NAMES = b"image_to_video"
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}|null")
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+class RequestLimits:
+    """An ASGI application whose requests are refused when they are not plain (400, 421, 403), come
+    too slowly (408), or are too large for the tool that they call at `path` (413)."""
+
+    def __init__(self, app: ASGIApp, *, path: str, limits: Limits) -> None:
+        self._app = app
+        self._path = path
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        started = False
+
+        async def sent(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            _refuse_crooked(headers)
+            body = _Body(receive, self._limits, headers, of_calls=scope["path"] == self._path)
+            await self._app(scope, body.receive, sent)
+        except _Refusal as refusal:
+            if not started:
+                ends = {"Connection": "close"} if refusal.status in (400, 408) else {}
+                answer = PlainTextResponse(f"{refusal.text}\n", refusal.status, headers=ends)
+                await answer(scope, receive, send)
+
+
+def _refuse_crooked(headers: Headers) -> None:
+    """Two lengths of one body, of which a proxy may believe the other one, and names that begin
+    like ours and go on as somebody else's (`127.0.0.1:1@evil.example`)."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise _Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
+    if (host := headers.get("host")) and not _HOST.fullmatch(host):
+        raise _Refusal(421, "The Host header is not a host and a port.")
+    if (origin := headers.get("origin")) and not _ORIGIN.fullmatch(origin):
+        raise _Refusal(403, "The Origin header is not an origin.")
+
+
+class _Body:
+    """Passes a body on while it keeps within the limits; what comes after it passes as it is."""
+
+    def __init__(self, receive: Receive, limits: Limits, headers: Headers, *, of_calls: bool):
+        self._receive = receive
+        self._limits = limits
+        self._of_calls = of_calls
+        self._names_itself = "mcp-method" in headers
+        self._takes_pictures = headers.get("mcp-name") in TAKES_PICTURES
+        self._declared = _number(headers.get("content-length"))
+        self._began: float | None = None
+        self._whole = False
+        self._bytes = self._marks = 0
+        self._end = b""
+
+    async def receive(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        self._refuse_large(max(self._bytes, self._declared))
+        if self._began is None:
+            self._began = anyio.current_time()
+        most_s = self._limits.body_s + self._bytes / self._limits.least_rate
+        try:
+            with anyio.fail_after(self._began + most_s - anyio.current_time()):
+                message = await self._receive()
+        except TimeoutError:
+            raise _Refusal(408, "The request came too slowly.") from None
+        self._whole = message["type"] != "http.request" or not message.get("more_body", False)
+        piece = message.get("body", b"")
+        self._bytes += len(piece)
+        if self._of_calls:
+            self._read(piece)
+        return message
+
+    def _read(self, piece: bytes) -> None:
+        self._marks += sum(map(piece.count, (b"[", b"{", b",")))
+        if not self._names_itself and not self._takes_pictures:
+            self._takes_pictures = _IN_THEIR_NAMES in self._end + piece
+            self._end = (self._end + piece)[-len(_IN_THEIR_NAMES) :]
+        self._refuse_large(self._bytes)
+
+    def _refuse_large(self, size: int) -> None:
+        """A call says which tool it is for in its headers, or, in the older protocol, anywhere in
+        its body."""
+        if not self._of_calls or size <= self._limits.small_bytes:
+            return
+        if not self._takes_pictures and (self._names_itself or self._whole):
+            raise _Refusal(
+                413,
+                f"Only calls with pictures may have more than {self._limits.small_bytes:,} bytes.",
+            )
+        if self._marks > self._limits.marks:
+            raise _Refusal(413, f"More than {self._limits.marks:,} values are not read.")
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 20 else 0
+
+
+class _Connection(H11Protocol):
+    """uvicorn's, closed when it waits too long for the head of a request, or for the rest of one
+    that has been answered already."""
+
+    head_s: float
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        begun = self.conn.their_state is not h11.IDLE
+        if begun and not (self.cycle and self.cycle.response_complete):
+            self._forget()
+        elif self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self.head_s, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def connection_class(head_s: float) -> type[H11Protocol]:
+    """How uvicorn is to serve a connection: the head of a request has `head_s` seconds."""
+    return type("Connection", (_Connection,), {"head_s": head_s})
