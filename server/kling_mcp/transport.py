@@ -7,6 +7,7 @@ Kling.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kling_mcp.auth import Credentials
 from kling_mcp.certificates import tls_context
 from kling_mcp.configuration import SANDBOX_URL, Configured
 from kling_mcp.providers import SANDBOX
+from kling_mcp.proxies import known_proxies, proxy_of
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
 
@@ -61,25 +63,55 @@ async def connect(
     Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
     that cannot be used.
     """
-    transport = _embedded_sandbox(settings, exchange) if provider.embedded else None
     base_url = _base_url(provider)
-    verify = transport is not None or tls_context()
     try:
-        api = httpx.AsyncClient(
-            base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=transport, verify=verify
-        )
-        files = httpx.AsyncClient(
-            headers=HEADERS, timeout=FILE_TIMEOUT, transport=transport, verify=verify
-        )
+        if provider.embedded:
+            carriers = [_embedded_sandbox(settings, exchange)] * 2
+        else:
+            carriers = [_by_environment(tls_context()) for _ in range(2)]
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise NotConfigured(
             "The proxy that this machine's environment names cannot be used: it has to be "
             "http:// or https:// (socks5:// needs the package socksio).",
             advice="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
         ) from error
+    api = httpx.AsyncClient(
+        base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=carriers[0], trust_env=False
+    )
+    files = httpx.AsyncClient(
+        headers=HEADERS, timeout=FILE_TIMEOUT, transport=carriers[1], trust_env=False
+    )
     async with api, files:
         loopback = provider.embedded or base_url.host in ("127.0.0.1", "localhost", "::1")
         yield Connection(api, files, provider.credentials, loopback)
+
+
+def _by_environment(verify: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+    """What carries requests, each through its proxy or directly. Raises ValueError, ImportError or
+    httpx.InvalidURL for a proxy that cannot be used."""
+    direct = httpx.AsyncHTTPTransport(verify=verify)
+    through = {
+        proxy: httpx.AsyncHTTPTransport(verify=verify, proxy=httpx.Proxy(proxy))
+        for proxy in set(known_proxies().values())
+    }
+    return _ByEnvironment(direct, through) if through else direct
+
+
+class _ByEnvironment(httpx.AsyncBaseTransport):
+    def __init__(
+        self, direct: httpx.AsyncBaseTransport, through: dict[str, httpx.AsyncHTTPTransport]
+    ) -> None:
+        self._direct = direct
+        self._through = through
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = proxy_of(str(request.url))
+        carrier = self._through.get(proxy, self._direct) if proxy else self._direct
+        return await carrier.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for carrier in (self._direct, *self._through.values()):
+            await carrier.aclose()
 
 
 def parsed_url(text: str) -> httpx.URL | None:

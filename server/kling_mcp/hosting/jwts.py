@@ -185,13 +185,16 @@ def _json(url: str) -> dict[str, Any]:
     import httpx
 
     from kling_mcp.certificates import tls_context
+    from kling_mcp.proxies import proxy_of
 
     if not is_private_way(url):
         raise ValueError(f"{url} is no https URL")
     body = bytearray()
     try:
         with (
-            httpx.Client(verify=tls_context(), timeout=FETCH_S) as client,
+            httpx.Client(
+                verify=tls_context(), timeout=FETCH_S, proxy=proxy_of(url), trust_env=False
+            ) as client,
             client.stream("GET", url) as answer,
         ):
             answer.raise_for_status()
