@@ -192,7 +192,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _settings_help() -> str:
     from kling_mcp.settings import Settings, environment_name
 
-    lines = ["environment, also read from .env in the working folder (keys only there):"]
+    lines = ["environment, or a file that KLING_MCP_ENV_FILE names (keys only there):"]
     for name, field in Settings.model_fields.items():
         what = field.description if _is_secret(name) else _option(name)
         lines.append(f"  {environment_name(name):<30} {what}")

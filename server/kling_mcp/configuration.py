@@ -61,7 +61,8 @@ def configured_providers(settings: Settings) -> Mapping[str, Configured]:
         )
         raise NotConfigured(
             f"KLING_MCP_PROVIDER is {wanted}, and {needs} not set.",
-            advice="Set it, or leave KLING_MCP_PROVIDER out to try everything in the sandbox.",
+            advice=_because(settings, row)
+            + "Set it, or leave KLING_MCP_PROVIDER out to try everything in the sandbox.",
         )
     if not found:
         found = {SANDBOX: _sandbox(rows[SANDBOX], SANDBOX_URL)}
@@ -85,9 +86,15 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
         elif credentials is not None:
             raise NotConfigured(
                 f"{row.key_setting} is set, and the base URL of the gateway is not.",
-                advice=f"Set {row.base_url_setting}.",
+                advice=f"{_because(settings, row)}Set {row.base_url_setting}.",
             )
     return found
+
+
+def _because(settings: Settings, row: ProviderRow) -> str:
+    """Why a key or a base URL that stands somewhere does not count."""
+    remarks = settings.remarks_on(row.key_setting, row.base_url_setting)
+    return "".join(f"{remark.text} " for remark in remarks if not remark.harmless)
 
 
 def _sandbox(row: ProviderRow, base_url: str) -> Configured:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+from kling_tools.errors import NotConfigured
 
 __all__ = ["add_arguments", "run_from"]
 
@@ -38,16 +42,15 @@ def run_from(arguments: argparse.Namespace) -> int:
 
 
 def _secrets() -> set[str]:
-    """Every value that may be a key, as it was written and without spaces and quotes around it."""
-    from kling_mcp.dotenv_file import dotenv
+    """Every value that may be a key, as it was written and as it counts."""
+    from kling_mcp.environment import read_environment
 
-    try:
-        local = dict(dotenv())
-    except (OSError, UnicodeDecodeError):
-        local = {}
+    counted: Mapping[str, str] = {}
+    with suppress(NotConfigured):
+        counted = read_environment().values
     values = [
         value
-        for name, value in (*os.environ.items(), *local.items())
+        for name, value in (*os.environ.items(), *counted.items())
         if value and name.upper().endswith(("_API_KEY", "_ACCESS_KEY", "_SECRET_KEY"))
     ]
     return {form for value in values for form in (value, value.strip(), value.strip(" \"'"))}

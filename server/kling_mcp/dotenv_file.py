@@ -1,57 +1,54 @@
-"""The `.env` of the working folder, and what it must not decide."""
+"""Files of settings: one that somebody named, and the `.env` that lies in the working folder.
+
+Only a regular file is read, and only its first megabyte: a named pipe would wait for its writer.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from kling_tools.errors import NotConfigured
+__all__ = ["LOCAL", "EnvFileFault", "read_env_file"]
 
-__all__ = ["ENV_ENCODING", "dotenv", "refuse_led_astray"]
+LOCAL = Path(".env")
+"""In whatever folder a host starts the server, perhaps another program's or a stranger's."""
 
-ENV_ENCODING = "utf-8-sig"
+LIMIT_BYTES = 1_000_000
+
+ENCODING = "utf-8-sig"
 """UTF-8, with or without the mark that Notepad writes first."""
 
 
-def dotenv() -> Mapping[str, str | None]:
-    """What the file sets; nothing when there is none. Raises OSError and UnicodeDecodeError."""
+class EnvFileFault(Exception):
+    """Why a file cannot be read, as the rest of "the file …"."""
+
+
+def read_env_file(path: Path) -> Mapping[str, str]:
+    """What the file sets; raises EnvFileFault, and FileNotFoundError when there is none."""
     from dotenv import dotenv_values
 
-    return dotenv_values(".env", encoding=ENV_ENCODING)
-
-
-def refuse_led_astray(given: Mapping[str, Any]) -> None:
-    """A `.env` lies in whatever folder a host starts the server in, so it must not decide where a
-    key goes that is not its own: also where it sets that key too, since the environment wins."""
     try:
-        local = _set(dotenv())
-    except (OSError, UnicodeDecodeError):
-        return
-    elsewhere = _set({**os.environ, **given})
-    if "KLING_MCP_DATABASE" in local - elsewhere:
-        raise NotConfigured(
-            ".env in the working folder sets KLING_MCP_DATABASE.",
-            advice="Set it in the environment: otherwise any folder could send all that is asked "
-            "for away.",
-        )
-    keys = {name for name in elsewhere if name.endswith("_API_KEY") or name in PAIR}
-    for name in sorted(local - elsewhere):
-        if name.endswith("_BASE_URL"):
-            owner = name.removesuffix("BASE_URL")
-            astray = [key for key in keys if key.startswith(owner)]
-        else:
-            astray = [*keys] if name == "KLING_MCP_PROVIDERS" else []
-        if astray:
-            raise NotConfigured(
-                f".env in the working folder sets {name}, and {min(astray)} does not come from it.",
-                advice="Set both in the same place: otherwise any folder could send the key away.",
-            )
+        text = _bytes_of(path).decode(ENCODING)
+    except UnicodeDecodeError:
+        raise EnvFileFault("is not UTF-8 text") from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EnvFileFault(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
-PAIR = ("KLING_ACCESS_KEY", "KLING_SECRET_KEY")
-
-
-def _set(variables: Mapping[str, Any]) -> set[str]:
-    """The names of those that are not empty; settings are read in any case of letters."""
-    return {name.upper() for name, value in variables.items() if value not in (None, "")}
+def _bytes_of(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EnvFileFault("is not a regular file")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise EnvFileFault("is not a regular file")
+        data = file.read(LIMIT_BYTES + 1)
+    if len(data) > LIMIT_BYTES:
+        raise EnvFileFault("has more than a megabyte")
+    return data

@@ -45,7 +45,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     from kling_mcp.sandbox.serving import bound_socket
     from kling_mcp.server import build_server
 
-    hosting = Hosting.of(settings, load_host_settings())
+    hosting = Hosting.of(settings, load_host_settings(settings.env_file))
     refuse_to_be_open(host, hosting)
     if "save" not in settings.model_fields_set:
         settings = settings.model_copy(update={"save": False})

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_server", "read_capabilities"]
 
+logger = logging.getLogger(__name__)
+
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """They write whole URLs, signatures included, or a line for each repeated read."""
 
@@ -122,6 +124,8 @@ def build_server(
     logging.getLogger().setLevel(settings.log_level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for remark in settings.remarks:
+        logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server
 
 

@@ -1,4 +1,4 @@
-"""The settings: environment, then `.env` in the working folder, then the command line.
+"""The settings: the command line, the environment, a file that is named, and little of a `.env`.
 
 `kling-mcp --help` shows them all, from the descriptions below.
 """
@@ -6,33 +6,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
-from kling_mcp.dotenv_file import ENV_ENCODING, dotenv, refuse_led_astray
+from kling_mcp.environment import ENV_FILE, Environment, Remark, cleaned, read_environment
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
     from kling_mcp.providers import ProviderRow
 
-__all__ = ["Settings", "environment_name", "load_settings"]
+__all__ = ["Settings", "environment_name", "load_settings", "validated"]
 
 APP = "kling-mcp"
 
+Some = TypeVar("Some", bound=BaseModel)
 
-class Settings(BaseSettings):
+HELP = "kling-mcp --help describes every setting."
+
+LEVELS = {level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR")} | {
+    "TRACE": "DEBUG",
+    "WARN": "WARNING",
+    "FATAL": "ERROR",
+    "CRITICAL": "ERROR",
+}
+"""The words for how much is logged, those of other programs too."""
+
+
+class Settings(BaseModel):
     """All settings; `load_settings` makes them.
 
     Keys are secrets: they do not show in `repr` and cannot be given as options. A field is filled
     by its alias only: by their own names `home` would be the shell's HOME, and so on.
     """
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding=ENV_ENCODING, extra="ignore", env_ignore_empty=True
-    )
+    _environment: Environment = PrivateAttr(default_factory=Environment)
 
     provider: str = Field(
         default="",
@@ -111,7 +121,7 @@ class Settings(BaseSettings):
         validation_alias="KLING_MCP_OUTPUT_DIR",
         description="Folder that videos are saved in; default: kling-mcp in the user's videos.",
     )
-    image_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+    image_roots: tuple[Path, ...] = Field(
         default_factory=lambda: (Path.home(),),
         validation_alias="KLING_MCP_IMAGE_ROOTS",
         description=f"Folders that pictures may come from, separated by {os.pathsep!r}; "
@@ -179,10 +189,16 @@ class Settings(BaseSettings):
         validation_alias="KLING_MCP_SANDBOX_SLOTS",
         description="Tasks that the embedded sandbox runs at once before it answers 1303.",
     )
-    sandbox_faults: Annotated[tuple[str, ...], NoDecode] = Field(
+    sandbox_faults: tuple[str, ...] = Field(
         default=(),
         validation_alias="KLING_MCP_SANDBOX_FAULTS",
         description="Faults of the embedded sandbox, separated by commas (see sandbox --help).",
+    )
+    env_file: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_ENV_FILE",
+        description="File of settings to trust, NAME=value a line; default: .env in the working "
+        "folder, which decides little (docs/settings.md).",
     )
     log_level: str = Field(
         default="WARNING",
@@ -240,9 +256,10 @@ class Settings(BaseSettings):
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
-        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        level = LEVELS.get(value.strip().upper())
+        if level is None:
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-        return value.upper()
+        return level
 
     @field_validator("provider")
     @classmethod
@@ -260,7 +277,7 @@ class Settings(BaseSettings):
         if row.key_setting.lower() in type(self).model_fields:
             return None
         try:
-            return _bare_key(self._own(row.key_setting)) or None
+            return _bare_key(self.variable(row.key_setting)) or None
         except ValueError as error:
             raise _unusable(f"{row.key_setting}: {error}") from None
 
@@ -269,10 +286,29 @@ class Settings(BaseSettings):
         name = row.base_url_setting.lower()
         if name in type(self).model_fields:
             return str(getattr(self, name)).strip()
-        return self._own(row.base_url_setting)
+        return self.variable(row.base_url_setting)
 
-    def _own(self, variable: str) -> str:
-        return (os.environ.get(variable) or dotenv().get(variable) or "").strip()
+    def variable(self, variable: str) -> str:
+        """A variable of the environment or the file as it counts; empty when it is not set."""
+        return self._environment.values.get(variable, "")
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What was left out of the variables, and why; those of other programs are not told."""
+        return tuple(
+            remark
+            for remark in self._environment.remarks
+            if remark.variable.lower() in ("", *type(self).model_fields)
+            or remark.variable.startswith("KLING_")
+        )
+
+    def remarks_on(self, *variables: str) -> tuple[Remark, ...]:
+        """What was left out of these variables, also where a provider of one's own has them."""
+        return tuple(r for r in self._environment.remarks if r.variable in variables)
+
+    def origin_of(self, variable: str) -> str:
+        """Where the variable comes from: "the environment", the path of a file, or ""."""
+        return self._environment.origins.get(variable, "")
 
 
 def load_settings(**options: Any) -> Settings:
@@ -281,26 +317,36 @@ def load_settings(**options: Any) -> Settings:
     Raises NotConfigured, naming every setting that cannot be used, never a secret.
     """
     given = {environment_name(name): value for name, value in options.items()}
-    refuse_led_astray(given)
+    for name, value in [*given.items()]:
+        if isinstance(value, str):
+            given[name] = cleaned(name, value)[0]
+            if not given[name]:
+                del given[name]
+    environment = read_environment(given.get(ENV_FILE) or "")
+    known = {environment_name(name) for name in Settings.model_fields}
+    own = {name: value for name, value in environment.values.items() if name in known}
+    settings = validated(Settings, own | given)
+    settings._environment = environment
+    return settings
+
+
+def validated(model: type[Some], values: Mapping[str, Any], advice: str = HELP) -> Some:
+    """The model of these values; raises NotConfigured with the name of each that cannot be used
+    and the reason, never the value, also not in what the error comes from."""
     try:
-        return Settings(**given)
+        return model.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
-            f"{detail['loc'][0]}: {detail['msg'].removeprefix('Value error, ')}"
+            ": ".join([*map(str, detail["loc"][:1]), detail["msg"].removeprefix("Value error, ")])
             for detail in error.errors(include_input=False, include_url=False)
         )
-    except UnicodeDecodeError:
-        faults = ".env: is not UTF-8 text"
     except (OSError, RuntimeError) as error:
         faults = str(error)
-    raise _unusable(faults)
+    raise _unusable(faults, advice)
 
 
-def _unusable(faults: str) -> NotConfigured:
-    return NotConfigured(
-        f"Settings that cannot be used: {faults}.",
-        advice="kling-mcp --help describes every setting.",
-    )
+def _unusable(faults: str, advice: str = HELP) -> NotConfigured:
+    return NotConfigured(f"Settings that cannot be used: {faults}.", advice=advice)
 
 
 def _bare_key(text: str) -> str:

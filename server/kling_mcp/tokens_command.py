@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -66,7 +65,9 @@ def run_from(arguments: argparse.Namespace) -> int:
 
 def _file_of_the_server() -> Path | None:
     """What the server's own setting names; its other settings need not be there yet."""
-    named = os.environ.get("KLING_MCP_TOKENS")
+    from kling_mcp.environment import read_environment
+
+    named = read_environment().values.get("KLING_MCP_TOKENS")
     return Path(named).expanduser() if named else None
 
 

@@ -153,15 +153,28 @@ def test_every_provider_is_asked_and_named_with_its_setting(
 def test_a_key_of_the_env_file_is_told_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ".env").write_text("KLING_API_KEY=sandbox-key-sandbox\nKLING_BASE_URL=sandbox\n")
+    named = tmp_path / "kling.env"
+    named.write_text("KLING_API_KEY=sandbox-key-sandbox\nKLING_BASE_URL=sandbox\n")
 
-    found = findings(monkeypatch)
+    found = findings(monkeypatch, KLING_MCP_ENV_FILE=str(named))
 
     assert one(found, "settings").text == (
         "kling is used, played by the sandbox (KLING_BASE_URL says so)."
     )
-    (tmp_path / ".env").write_text("KLING_API_KEY=sandbox-key\nKLING_BASE_URL=http://127.0.0.1:9\n")
-    assert str(tmp_path / ".env") in one(findings(monkeypatch), "settings").text
+    named.write_text("KLING_API_KEY=sandbox-key\nKLING_BASE_URL=http://127.0.0.1:9\n")
+    assert str(named) in one(findings(monkeypatch), "settings").text
+
+
+def test_what_a_stray_env_file_may_not_decide_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"KLING_API_KEY={SECRET}\nKLING_MCP_IMAGE_ROOTS=/\n")
+
+    found = findings(monkeypatch)
+
+    assert "sets KLING_API_KEY, which it may not" in one(found, "key", "warning").text
+    assert [f.text for f in of(found, "settings", "warning")] == []
+    assert SECRET not in str(found)
 
 
 SLIPS = [

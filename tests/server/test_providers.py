@@ -271,7 +271,7 @@ def only(settings: Settings) -> Configured:
     return found
 
 
-@pytest.mark.parametrize("place", ["environment", "dotenv"])
+@pytest.mark.parametrize("place", ["environment", "file"])
 def test_the_key_and_the_base_url_of_an_own_row_come_from_their_variables(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,9 +280,10 @@ def test_the_key_and_the_base_url_of_an_own_row_come_from_their_variables(
     for name, value in given.items():
         if place == "environment":
             monkeypatch.setenv(name, value)
-    if place == "dotenv":
+    if place == "file":
         lines = "".join(f"{name}={value}\n" for name, value in given.items())
-        (tmp_path / ".env").write_text(f"\ufeff{lines}", encoding="utf-8")
+        (tmp_path / "mine.env").write_text(f"\ufeff{lines}", encoding="utf-8")
+        monkeypatch.setenv("KLING_MCP_ENV_FILE", str(tmp_path / "mine.env"))
 
     mine = only(settings_with(file))
 

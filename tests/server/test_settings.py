@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kling_mcp.environment import cleaned
 from kling_mcp.providers import PROVIDERS
 from kling_mcp.settings import Settings, environment_name, load_settings
 from kling_tools.errors import NotConfigured
@@ -27,6 +30,7 @@ def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     work = tmp_path / "work"
     work.mkdir()
+    (work / "trusted.env").touch()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.chdir(work)
@@ -76,8 +80,15 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_SANDBOX_RENDER_S": ("sandbox_render_s", "0.5", 0.5),
     "KLING_MCP_SANDBOX_SLOTS": ("sandbox_slots", "3", 3),
     "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
+    "KLING_MCP_ENV_FILE": ("env_file", "trusted.env", Path("trusted.env")),
     "KLING_MCP_LOG_LEVEL": ("log_level", "debug", "DEBUG"),
 }
+LOCAL = {name for name in VARIABLES if "_MAX_" in name or "SANDBOX" in name} | {
+    *("KLING_MCP_CONFIRM_ABOVE_UNITS", "KLING_MCP_FIX_IMAGES", "KLING_MCP_LOG_LEVEL"),
+    *("KLING_MCP_POSTER", "KLING_MCP_SAVE"),
+    "KLING_MCP_PROVIDER",  # sandbox alone
+}
+"""What a `.env` that nobody named may decide."""
 
 
 def test_every_setting_has_a_variable_and_a_description() -> None:
@@ -97,29 +108,86 @@ def test_a_setting_is_read_from_its_variable(
     assert shown(load_settings())[field] == value
 
 
-@pytest.mark.parametrize("variable", [name for name in VARIABLES if name != "KLING_MCP_DATABASE"])
-def test_a_setting_is_read_from_dot_env_in_the_working_folder(
+@pytest.mark.parametrize("variable", [name for name in VARIABLES if name != "KLING_MCP_ENV_FILE"])
+@pytest.mark.parametrize("given", ["environment", "option"])
+def test_a_file_that_is_named_may_set_everything(
+    variable: str, given: str, empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, text, value = VARIABLES[variable]
+    named = empty_world / "trusted.env"
+    named.write_text(f"# mine\n{variable}={text}\nSOMETHING_ELSE=1\n")
+    (empty_world / ".env").write_text(f"{variable}=\nKLING_MCP_LOG_LEVEL=ERROR\n")
+    if given == "environment":
+        monkeypatch.setenv("KLING_MCP_ENV_FILE", f" '{named}' ")
+
+    settings = load_settings(**({"env_file": named} if given == "option" else {}))
+
+    assert shown(settings)[field] == value
+    assert settings.log_level != "ERROR"
+
+
+@pytest.mark.parametrize("variable", sorted(LOCAL))
+def test_a_dot_env_of_the_working_folder_sets_what_harms_nobody(
     variable: str, empty_world: Path
 ) -> None:
     field, text, value = VARIABLES[variable]
     (empty_world / ".env").write_text(f"# mine\n{variable}={text}\nSOMETHING_ELSE=1\n")
 
-    assert shown(load_settings())[field] == value
+    settings = load_settings()
+
+    assert shown(settings)[field] == value
+    assert settings.remarks == ()
 
 
-def test_no_folder_decides_where_the_ledger_of_a_team_lies(empty_world: Path) -> None:
-    (empty_world / ".env").write_text("KLING_MCP_DATABASE=postgresql://elsewhere.example/all\n")
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "notepad"])
+@pytest.mark.parametrize("variable", sorted(VARIABLES.keys() - LOCAL))
+def test_a_dot_env_decides_neither_who_is_asked_nor_where_things_go_nor_what_is_read(
+    variable: str, mark: str, empty_world: Path
+) -> None:
+    before = shown(load_settings())
+    text = VARIABLES[variable][1]
+    (empty_world / ".env").write_text(f"{mark}{variable.lower()}={text}\n", encoding="utf-8")
 
-    with pytest.raises(NotConfigured, match="KLING_MCP_DATABASE") as refused:
-        load_settings()
+    settings = load_settings()
 
-    assert "elsewhere" not in str(refused.value)
+    assert shown(settings) == before
+    assert [remark.variable for remark in settings.remarks] == [variable]
+    told = settings.remarks[0].text
+    assert f".env in the working folder sets {variable}, which it may not" in told
+    assert "KLING_MCP_ENV_FILE" in told
+    assert text not in told
 
 
-def test_options_win_over_the_environment_which_wins_over_dot_env(
+def test_a_dot_env_makes_a_cap_never_wider(
     empty_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (empty_world / ".env").write_text("KLING_MCP_HOME=/file\nKLING_MCP_LOG_LEVEL=info\n")
+    monkeypatch.setenv("KLING_MCP_MAX_UNITS_PER_DAY", "5")
+    (empty_world / ".env").write_text(
+        "KLING_MCP_MAX_UNITS_PER_DAY=1000\nKLING_MCP_MAX_UNITS_PER_TASK=2\n"
+    )
+
+    settings = load_settings()
+
+    assert (settings.max_units_per_day, settings.max_units_per_task) == (5, 2)
+
+
+def test_a_dot_env_names_no_provider_but_the_sandbox(empty_world: Path) -> None:
+    (empty_world / ".env").write_text("KLING_MCP_PROVIDER=cometapi\n")
+
+    assert load_settings().provider == ""
+
+
+def test_a_dot_env_of_another_program_is_no_news(empty_world: Path) -> None:
+    (empty_world / ".env").write_text("OPENAI_API_KEY=sk-1\nDB_PASSWORD=null\nX_BASE_URL=u\n")
+
+    assert load_settings().remarks == ()
+
+
+def test_options_win_over_the_environment_which_wins_over_a_file(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (empty_world / "trusted.env").write_text("KLING_MCP_HOME=/file\nKLING_MCP_LOG_LEVEL=info\n")
+    monkeypatch.setenv("KLING_MCP_ENV_FILE", "trusted.env")
     assert load_settings().home == Path("/file")
 
     monkeypatch.setenv("KLING_MCP_HOME", "/environment")
@@ -226,9 +294,10 @@ def test_faults_are_separated_by_commas() -> None:
 def test_a_key_that_cannot_be_sent_is_refused_without_being_shown(
     name: str, key: str, empty_world: Path
 ) -> None:
-    (empty_world / ".env").write_text(f'{name}="{key}"\n', encoding="utf-8")
+    named = empty_world / "trusted.env"
+    named.write_text(f'{name}="{key}"\n', encoding="utf-8")
 
-    text = refusal()
+    text = refusal(env_file=named)
 
     assert f"{name}: must be the bare key" in text
     assert key not in text
@@ -284,16 +353,52 @@ def test_keys_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{secret}-of-a-test" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
-def test_a_dot_env_written_by_notepad_is_read(empty_world: Path) -> None:
-    (empty_world / ".env").write_bytes(f"KLING_API_KEY={KEY}\r\n".encode("utf-8-sig"))
+def test_a_file_written_by_notepad_is_read(empty_world: Path) -> None:
+    (empty_world / "trusted.env").write_bytes(f"KLING_API_KEY={KEY}\r\n".encode("utf-8-sig"))
 
-    assert shown(load_settings())["kling_api_key"] == KEY
+    assert shown(load_settings(env_file="trusted.env"))["kling_api_key"] == KEY
 
 
-def test_a_dot_env_that_is_no_text_is_refused(empty_world: Path) -> None:
-    (empty_world / ".env").write_bytes(f"KLING_API_KEY={KEY}".encode("utf-16"))
+def make_huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10**12)
 
-    assert ".env: is not UTF-8 text" in refusal()
+
+UNREADABLE = {
+    "latin-1": ("is not UTF-8 text", lambda path: path.write_bytes(b"APP_NAME=caf\xe9\n")),
+    "utf-16": ("is not UTF-8 text", lambda path: path.write_text("A=b", encoding="utf-16")),
+    "a pipe": ("is not a regular file", os.mkfifo),
+    "a folder": ("is not a regular file", Path.mkdir),
+    "a device": ("is not a regular file", lambda path: path.symlink_to("/dev/zero")),
+    "a link to itself": ("cannot be read", lambda path: path.symlink_to(path)),
+    "huge": ("has more than a megabyte", make_huge),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_dot_env_that_cannot_be_read_is_told_and_stops_nothing(
+    kind: str, empty_world: Path
+) -> None:
+    reason, make = UNREADABLE[kind]
+    make(empty_world / ".env")
+
+    settings = load_settings()
+
+    (remark,) = settings.remarks
+    assert remark.text.startswith(f".env in the working folder {reason}")
+    assert settings.model_copy() == load_settings()
+
+
+@pytest.mark.parametrize("kind", [*UNREADABLE, "missing", "of nobody"])
+def test_a_file_that_is_named_and_cannot_be_read_is_refused(kind: str, empty_world: Path) -> None:
+    path = Path("~nobody-of-that-name/x") if kind == "of nobody" else empty_world / "named.env"
+    reason, make = UNREADABLE.get(kind, ("which ", lambda _: None))
+    make(path)
+
+    text = refusal(env_file=path)
+
+    assert f"KLING_MCP_ENV_FILE names {path}, which " in text
+    assert reason in text
 
 
 def test_a_machine_without_a_home_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,61 +407,118 @@ def test_a_machine_without_a_home_folder_is_told(monkeypatch: pytest.MonkeyPatch
     assert "home directory" in refusal()
 
 
-LED_ASTRAY = (
-    ("KLING_BASE_URL", "KLING_API_KEY"),
-    ("kling_base_url", "KLING_API_KEY"),
-    ("Kling_Base_Url", "kling_api_key"),
-    ("KLING_BASE_URL", "KLING_ACCESS_KEY"),
-    ("KLING_BASE_URL", "KLING_SECRET_KEY"),
-    ("NEWAPI_BASE_URL", "NEWAPI_API_KEY"),
-    ("MINE_BASE_URL", "MINE_API_KEY"),
-    ("KLING_MCP_PROVIDERS", "KLING_API_KEY"),
-    ("KLING_MCP_PROVIDERS", "KLING_SECRET_KEY"),
-    ("KLING_MCP_PROVIDERS", "OF_ANOTHER_PROGRAM_API_KEY"),
+PLACEHOLDERS = (
+    *("null", "NULL", "None", "undefined", '"null"', " null\r\n", "''", '" "'),
+    *(
+        "${user_config.kling_api_key}",
+        "${env:KLING_API_KEY}",
+        "${KLING_API_KEY:-}",
+        "$KLING_API_KEY",
+    ),
+    *("${input:kling-key}", "%KLING_API_KEY%", "{{kling_api_key}}", "<your key>", "<API_KEY>"),
+    *("your-api-key-here", "your key", "YOUR_KLING_API_KEY", "your_api_key", "sk-your-key-here"),
+    *(
+        "[your key]",
+        "xxxxxxxx",
+        "sk-xxxx",
+        "********",
+        "...",
+        "changeme",
+        "change-me",
+        "REPLACE_ME",
+    ),
+    *("KLING_API_KEY_HERE", "insert key here", "your-gateway.example", "TODO"),
 )
-"""What a `.env` may not set for a key that comes from elsewhere."""
 
 
-@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "notepad"])
-@pytest.mark.parametrize(
-    "own", ["", "KLING_API_KEY=fake\nNEWAPI_API_KEY=fake\nMINE_API_KEY=fake\n"]
-)
-@pytest.mark.parametrize(("name", "key"), LED_ASTRAY)
-def test_a_dot_env_leads_no_key_astray_that_comes_from_elsewhere(
-    name: str, key: str, own: str, mark: str, empty_world: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("word", PLACEHOLDERS)
+def test_a_placeholder_means_not_set_for_every_setting(
+    word: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(key, KEY)
-    (empty_world / ".env").write_text(f"{mark}{name}=https://evil.example\n{own}", encoding="utf-8")
+    before = shown(load_settings())
+    monkeypatch.setenv(variable, word)
 
-    text = refusal()
+    settings = load_settings()
 
-    assert f".env in the working folder sets {name.upper()}, and {key.upper()}" in text
-    assert KEY not in text
-    assert "evil" not in text
+    assert shown(settings) == before
+    told = [(remark.variable, remark.harmless) for remark in settings.remarks]
+    assert told == ([(variable, False)] if word.strip(" \"'") else [])
 
 
-def test_a_dot_env_may_say_where_its_own_key_goes(
+@pytest.mark.parametrize("word", ["null", "${user_config.folder}"])
+def test_a_placeholder_as_an_option_means_not_given(word: str) -> None:
+    settings = load_settings(output_dir=word, provider=word, log_level=word)
+
+    assert shown(settings) == shown(load_settings())
+
+
+def test_a_placeholder_in_the_environment_lets_a_file_speak(
     empty_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NEWAPI_API_KEY", KEY)
-    monkeypatch.setenv("KLING_API_KEY", "")
-    text = "KLING_BASE_URL=https://mine.example\nKLING_API_KEY=mine\nNEWAPI_BASE_URL=\n"
-    (empty_world / ".env").write_text(text)
+    monkeypatch.setenv("KLING_API_KEY", "${env:KLING_API_KEY}")
+    (empty_world / "trusted.env").write_text(f"KLING_API_KEY={KEY}\n")
 
-    assert load_settings().kling_base_url == "https://mine.example"
+    assert shown(load_settings(env_file="trusted.env"))["kling_api_key"] == KEY
 
 
-@pytest.mark.parametrize("given", ["environment", "option"])
-def test_what_is_set_elsewhere_too_is_not_the_dot_env_s(
-    given: str, empty_world: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "0123456789abcdef0123",
+            "nullable-0123",
+            "sk-None0123456789",
+            "A$B1234567890",
+            "yourself9",
+        ),
+        *("50%KLING%", "sk-xX12xx", "here", "todo9", "key_0here1"),
+    ],
+)
+def test_a_key_that_only_resembles_a_placeholder_is_a_key(
+    key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KLING_API_KEY", KEY)
-    (empty_world / ".env").write_text("KLING_BASE_URL=https://evil.example\n")
-    if given == "environment":
-        monkeypatch.setenv("KLING_BASE_URL", "china")
-    options = {"kling_base_url": "china"} if given == "option" else {}
+    monkeypatch.setenv("KLING_API_KEY", key)
 
-    assert load_settings(**options).kling_base_url == "china"
+    assert shown(load_settings())["kling_api_key"] == key
+
+
+def test_the_other_folders_of_a_list_stay_beside_a_placeholder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    roots = os.pathsep.join(["${env:PICTURES}", "/srv/a", "null", "/srv/b"])
+    monkeypatch.setenv("KLING_MCP_IMAGE_ROOTS", roots)
+
+    settings = load_settings()
+
+    assert settings.image_roots == (Path("/srv/a"), Path("/srv/b"))
+    assert "the rest of it counts" in settings.remarks[0].text
+
+
+@pytest.mark.parametrize("around", [' " {} " ', "'{}'", "\t{}\r\n", "\ufeff{}", "\u00a0{}\u200b"])
+@pytest.mark.parametrize("variable", [v for v in VARIABLES if v != "KLING_MCP_SANDBOX_FAULTS"])
+def test_spaces_line_ends_and_quotes_around_a_value_are_not_part_of_it(
+    variable: str, around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, text, value = VARIABLES[variable]
+    monkeypatch.setenv(variable, around.format(text))
+
+    assert shown(load_settings())[field] == value
+
+
+@pytest.mark.parametrize(
+    ("word", "level"), [("warn", "WARNING"), ("Critical", "ERROR"), ("trace", "DEBUG")]
+)
+def test_other_programs_words_for_a_log_level_are_understood(word: str, level: str) -> None:
+    assert load_settings(log_level=word).log_level == level
+
+
+@given(st.text(st.sampled_from("{}$%<>[]_-. aeyourkh\"'"), max_size=300))
+def test_no_text_takes_long_to_be_cleaned(text: str) -> None:
+    value, _ = cleaned("KLING_API_KEY", text)
+
+    assert value in text
+    assert cleaned("KLING_API_KEY", value)[0] == value
 
 
 def test_an_option_that_does_not_exist_is_a_mistake_of_the_program() -> None:

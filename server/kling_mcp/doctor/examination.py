@@ -19,6 +19,7 @@ from kling_mcp.settings import load_settings
 from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
+    from kling_mcp.environment import Remark
     from kling_mcp.settings import Settings
 
 __all__ = ["examine"]
@@ -38,9 +39,11 @@ async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> 
         providers = {}
         found.append(_trouble(error))
     found += [
-        _configured(provider, first=not place) for place, provider in enumerate(providers.values())
+        _configured(provider, settings, first=not place)
+        for place, provider in enumerate(providers.values())
     ]
-    found += key_findings(providers)
+    found += [_left_out(remark) for remark in settings.remarks]
+    found += key_findings(providers, settings)
     found += await _ask_all(providers, settings, clock)
     if settings.database is None:
         found.append(ledger_finding(settings.home))
@@ -65,9 +68,9 @@ async def _ask_all(
     return [finding for name in providers for finding in answers[name]]
 
 
-def _configured(provider: Configured, *, first: bool) -> Finding:
+def _configured(provider: Configured, settings: Settings, *, first: bool) -> Finding:
     name, used = provider.name, "is used" if first else "can be asked for"
-    origins = key_origins(provider)
+    origins = key_origins(provider, settings)
     facts = {"provider": name, "default": first, "settings": origins}
     if not provider.embedded:
         named = " and ".join(origins)
@@ -83,6 +86,11 @@ def _configured(provider: Configured, *, first: bool) -> Finding:
         )
     text = f"{name} {used}, played by the sandbox ({provider.row.base_url_setting} says so)."
     return Finding("settings", "note", text, "", facts)
+
+
+def _left_out(remark: Remark) -> Finding:
+    area = "key" if remark.variable.endswith("_KEY") else "settings"
+    return Finding(area, "note" if remark.harmless else "warning", remark.text)
 
 
 def _trouble(error: KlingError) -> Finding:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kling_mcp.doctor.findings import Finding
-from kling_mcp.doctor.origins import raw_value, setting_origin
 
 if TYPE_CHECKING:
     from kling_mcp.configuration import Configured
+    from kling_mcp.settings import Settings
 
 __all__ = ["key_findings", "key_origins"]
 
@@ -28,11 +28,6 @@ class Slip:
 
 
 SLIPS: tuple[Slip, ...] = (
-    Slip(
-        lambda key, _: bool(re.search(r"\$\{?[A-Za-z_]", key)) or key.startswith("${"),
-        "is the name of a variable, not a key: whoever started this did not fill it in",
-        "Set the variable where the client is started, or write the key itself.",
-    ),
     Slip(
         lambda key, _: key[:1] in "\"'" or key[-1:] in "\"'",
         "has quotation marks around it, which are sent along",
@@ -74,27 +69,24 @@ def _settings(provider: Configured) -> tuple[str, ...]:
     return (provider.row.key_setting,)
 
 
-def key_findings(providers: Mapping[str, Configured]) -> list[Finding]:
+def key_findings(providers: Mapping[str, Configured], settings: Settings) -> list[Finding]:
     """What the form of each key in use says."""
     found: list[Finding] = []
     for provider in providers.values():
         for variable in _settings(provider):
-            found.extend(_of(variable, raw_value(variable), provider.row.family))
-    found.extend(_doubles())
+            found.extend(_of(variable, settings.variable(variable), provider.row.family))
+    found.extend(_doubles(settings))
     return found
 
 
-def _of(variable: str, written: str, family: str) -> Iterator[Finding]:
-    key = written.strip()
+def _of(variable: str, key: str, family: str) -> Iterator[Finding]:
     slip = next((slip for slip in SLIPS if key and slip.applies(key, family)), None)
     if slip is not None:
         yield Finding("key", "warning", f"{variable} {slip.text}.", slip.advice)
-    elif written != key:
-        yield Finding("key", "note", f"{variable} has spaces around it, which are left out.")
 
 
-def _doubles() -> Iterator[Finding]:
-    api_key, (access, secret) = raw_value("KLING_API_KEY"), map(raw_value, PAIR)
+def _doubles(settings: Settings) -> Iterator[Finding]:
+    api_key, access, secret = map(settings.variable, ("KLING_API_KEY", *PAIR))
     if api_key and access and secret:
         yield Finding(
             "key", "note", "KLING_API_KEY is used; KLING_ACCESS_KEY and KLING_SECRET_KEY are not."
@@ -115,6 +107,6 @@ def _doubles() -> Iterator[Finding]:
         )
 
 
-def key_origins(provider: Configured) -> dict[str, str]:
+def key_origins(provider: Configured, settings: Settings) -> dict[str, str]:
     """Where each of the provider's key settings comes from."""
-    return {name: setting_origin(name) for name in _settings(provider)}
+    return {name: settings.origin_of(name) for name in _settings(provider)}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from kling_tools.errors import NotConfigured
+from kling_mcp.environment import read_environment
+from kling_mcp.settings import validated
 
 __all__ = ["HostSettings", "is_private_way", "is_this_machine", "load_host_settings"]
 
@@ -19,11 +19,9 @@ SECRET_LENGTH = 32
 USUAL_PORTS = {"https": 443, "http": 80}
 
 
-class HostSettings(BaseSettings):
+class HostSettings(BaseModel):
     """All of them have a default: without any, the server is for this machine alone. They come from
-    the environment only, never from a file that lies in the working folder."""
-
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+    the environment or a file that is named, never from one that lies in the working folder."""
 
     public_url: str = Field(
         default="",
@@ -86,17 +84,17 @@ class HostSettings(BaseSettings):
         validation_alias="KLING_MCP_LINK_S",
         description="Seconds that a link to a video is good for.",
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_hosts: tuple[str, ...] = Field(
         default=(),
         validation_alias="KLING_MCP_ALLOWED_HOSTS",
         description="Further names that the server is reached by, separated by commas.",
     )
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_origins: tuple[str, ...] = Field(
         default=(),
         validation_alias="KLING_MCP_ALLOWED_ORIGINS",
         description="Web pages that may use the server, such as https://chat.example.",
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1"),
         validation_alias="KLING_MCP_TRUSTED_PROXIES",
         description="Addresses whose word on where a request comes from is taken; default: this "
@@ -208,21 +206,14 @@ def is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def load_host_settings(**options: Any) -> HostSettings:
+def load_host_settings(env_file: Path | None = None, **options: Any) -> HostSettings:
     """The settings; `options`, by the names of the fields, win over all else.
 
     Raises NotConfigured, naming every setting that cannot be used, never a secret.
     """
     fields = HostSettings.model_fields
+    known = {str(field.validation_alias) for field in fields.values()}
+    values = read_environment(env_file or "").values
+    own: dict[str, Any] = {name: value for name, value in values.items() if name in known}
     given = {str(fields[name].validation_alias): value for name, value in options.items()}
-    try:
-        return HostSettings(**given)
-    except ValidationError as error:
-        faults = "; ".join(
-            ": ".join([*map(str, detail["loc"][:1]), detail["msg"].removeprefix("Value error, ")])
-            for detail in error.errors(include_input=False, include_url=False)
-        )
-    raise NotConfigured(
-        f"Settings that cannot be used: {faults}.",
-        advice="docs/settings.md describes every setting.",
-    )
+    return validated(HostSettings, own | given, "docs/settings.md describes every setting.")

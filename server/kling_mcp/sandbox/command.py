@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -143,7 +142,9 @@ def run(
 def default_home() -> Path:
     """The folder of a sandbox that was given none: below KLING_MCP_HOME, else in the user's data
     folder, where the embedded one has its own."""
-    if home := os.environ.get("KLING_MCP_HOME"):
+    from kling_mcp.environment import read_environment
+
+    if home := read_environment().values.get("KLING_MCP_HOME"):
         return Path(home).expanduser() / "sandbox"
     from platformdirs import user_data_path
 
