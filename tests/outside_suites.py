@@ -31,7 +31,7 @@ def node() -> str:
 
 
 def outside_python() -> str:
-    """The Python that has uv and skillsaw as modules."""
+    """The Python of the environment that has what `tests/outside/requirements.txt` names."""
     found = os.environ.get("KLING_MCP_OUTSIDE_PYTHON")
     if not found:
         pytest.skip("KLING_MCP_OUTSIDE_PYTHON is not set")
