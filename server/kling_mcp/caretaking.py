@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from kling_mcp.clients import Clients
+from kling_mcp.doubts import beyond_use
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.sending import Sender
 from kling_tools.errors import KlingError
@@ -38,6 +39,7 @@ class Caretaker:
         self._sender = sender
         self._sleep = sleep
         self._looked_for: dict[str, int] = {}
+        self._told: set[str] = set()
         self._running = False
 
     async def run(self) -> None:
@@ -67,6 +69,11 @@ class Caretaker:
             await self._sleep(EVERY_S)
 
     def _is_ours(self, row: Record) -> bool:
+        if row.is_beyond_use:
+            if row.id not in self._told:
+                self._told.add(row.id)
+                logger.error("%s", beyond_use(row))
+            return False
         return (
             row.provider in self._clients.names
             and self._clients.configured(row.provider).base_url == row.base_url
@@ -76,7 +83,7 @@ class Caretaker:
     async def _take_up(self, row: Record) -> bool:
         """Work on one row, and whether it is queued after that; one that another process holds is
         left to it for as long as it lives, and one that is not due yet to its time."""
-        if max(row.lease_until, row.due_at) > self._ledger.now():
+        if row.is_leased(self._ledger.now()) or row.due_at > self._ledger.now():
             return row.status == "queued"
         if row.status == "unknown":
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 
 from kling_mcp.clients import Clients
+from kling_mcp.doubts import beyond_use
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.tasks import Task
 from kling_tools.capabilities import Product
@@ -58,6 +59,8 @@ class Lookup:
             raise not_found(any_id)
         if record is None:
             return await self._foreign(any_id)
+        if record.is_beyond_use:
+            raise beyond_use(record)
         if record.status == "failed" or (record.status == "succeed" and not fresh):
             return Found(record.provider, record)
         client = await self._clients.get(record.provider)

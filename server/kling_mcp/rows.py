@@ -114,8 +114,12 @@ class Rows:
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
         somebody works on it, nor when this process merely has no key for that provider."""
-        ours = record.provider in self._clients.names and record.lease_until <= self._ledger.now()
-        return ours and self._viewer().lost_for_good(record)
+        known = record.provider in self._clients.names
+        return (
+            known
+            and not record.is_leased(self._ledger.now())
+            and self._viewer().lost_for_good(record)
+        )
 
     def poll_s(self, record: Record) -> float:
         """Seconds to wait between two looks at this task."""

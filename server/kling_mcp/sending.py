@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import anyio
 
 from kling_mcp.client import KlingClient
-from kling_mcp.doubts import blind, doubtful, how_to_go_on, is_open, is_ours
+from kling_mcp.doubts import beyond_use, blind, doubtful, how_to_go_on, is_open, is_ours
 from kling_mcp.leases import Leases
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.spool import Body, KeptBodies
@@ -88,6 +88,8 @@ class Sender:
             owner = uuid.uuid4().hex
             with anyio.CancelScope(shield=True):
                 record, new = await self._ledger.reserve(wish, caps=caps, owner=owner)
+                if record.is_beyond_use:
+                    raise beyond_use(record)
                 if new:
                     async with self._leases.held(record, owner):
                         body = make_body(record)
@@ -118,6 +120,8 @@ class Sender:
         A queued one is left alone until those before it have been sent: where they find no slot,
         neither would it. Returns the row as it is now. Raises ProviderError like `send`.
         """
+        if record.is_beyond_use:
+            raise beyond_use(record)
         if record.due_at > self._ledger.now():
             return record
         if record.status == "queued" and not await self._ledger.is_first_in_line(
@@ -153,7 +157,7 @@ class Sender:
             needed = {
                 row.id
                 for row in await self._ledger.open_rows()
-                if row.status == "queued" or row.tries or row.lease_until > now
+                if row.status == "queued" or row.tries or row.is_leased(now) or row.damaged
             }
             await self._spool.sweep(kept - needed)
 
@@ -381,7 +385,7 @@ class Sender:
         until = self._ledger.now() + OTHERS_S
         while is_open(record):
             with anyio.CancelScope(shield=True):
-                free = record.lease_until <= self._ledger.now()
+                free = not record.is_leased(self._ledger.now())
                 if free and await self._ledger.claim(record.id, owner):
                     return await self._ledger.find(record.id) or record
             if self._ledger.now() >= until:

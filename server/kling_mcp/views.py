@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kling_mcp.clients import Clients
+from kling_mcp.doubts import beyond_use
 from kling_mcp.ledger import Record
 from kling_mcp.tasks import Task, Video
 from kling_tools.errors import quote_provider
@@ -35,6 +36,8 @@ LOST_FOR_GOOD = (
 WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
 NEVER_MADE = "It was never made and cost nothing"
 TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
+TOLD = ("failed", "unknown")
+"""States of which a list says more."""
 STRANGE = "The provider uses a word for its state that is not known here; look again later."
 
 
@@ -75,6 +78,11 @@ class Viewer:
             view.next = WAITING
         elif record.status == "succeed":
             view.next = self._about_the_file(record)
+        if record.is_beyond_use:
+            view.next = str(beyond_use(record))
+        elif record.damaged:
+            damage = f"Its row in the ledger is damaged in {', '.join(record.damaged)}."
+            view.next = f"{view.next or ''} {damage}".strip()
         return view
 
     def lost_for_good(self, record: Record) -> bool:
@@ -137,7 +145,7 @@ class Viewer:
                 "prompt": _cut(record.prompt) or None,
                 "videos": [],
                 "url": None,
-                "next": view.next if record.status in ("failed", "unknown") else None,
+                "next": view.next if record.status in TOLD or record.damaged else None,
             }
         )
 

@@ -7,7 +7,7 @@ of tools costs nothing and leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -104,8 +104,9 @@ class Works:
 
     async def _hear(self, ledger: Ledger) -> None:
         """What other servers write is news here too."""
-        async for ids in ledger.told():
-            self._hears.set()
-            if self.changes.are_heard:
-                with suppress(KlingError):
-                    await ledger.several(ids or self._noticing.unfinished, changed=bool(ids))
+        async with aclosing(ledger.told()) as told:
+            async for ids in told:
+                self._hears.set()
+                if self.changes.are_heard:
+                    with suppress(KlingError):
+                        await ledger.several(ids or self._noticing.unfinished, changed=bool(ids))

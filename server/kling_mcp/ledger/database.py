@@ -25,6 +25,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
+        db.text_factory = _text
         _use_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         _migrate(db)
@@ -55,6 +56,11 @@ def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             yield db
     finally:
         db.execute("PRAGMA synchronous = FULL")
+
+
+def _text(data: bytes) -> str:
+    """A text of the file; one bad byte must not hide all rows of a read."""
+    return data.decode(errors="replace")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
 from kling_mcp.ledger.engine import Database, Engine, ResultT
@@ -50,7 +50,7 @@ class DiscreetEngine:
         with _quietly():
             return await self._engine.alone(work)
 
-    def told(self) -> AsyncIterator[list[str]]:
+    def told(self) -> AsyncGenerator[list[str], None]:
         """See `Engine`."""
         return self._engine.told()
 

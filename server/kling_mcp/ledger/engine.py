@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Cursor", "Database", "Engine", "ResultT"]
@@ -77,7 +77,7 @@ class Engine(Protocol):
         several rows at once, and may be done again."""
         ...
 
-    def told(self) -> AsyncIterator[list[str]]:
+    def told(self) -> AsyncGenerator[list[str], None]:
         """Ids of rows that anybody changed, as they change; ends at once where nobody says so.
         An empty list says that from now on nothing is missed; before, something may have been."""
         ...

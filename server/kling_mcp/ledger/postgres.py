@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -75,7 +75,7 @@ class PostgresEngine:
         """See `Engine`."""
         return await self._run(work, (TASKS_LOCK,), again=True)
 
-    async def told(self) -> AsyncIterator[list[str]]:
+    async def told(self) -> AsyncGenerator[list[str], None]:
         """See `Engine`; listens again for as long as it takes when the connection is lost."""
         failures = 0
         while True:

@@ -26,10 +26,14 @@ async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
     connection = await AsyncConnection.connect(
         url, autocommit=True, connect_timeout=int(connect_s), **alive(url)
     )
-    found = await connection.execute("SELECT quote_ident(current_schema() || '.tasks')")
-    row = await found.fetchone()
-    assert row is not None
-    await connection.execute(f"LISTEN {row[0]}".encode())
+    try:
+        found = await connection.execute("SELECT quote_ident(current_schema() || '.tasks')")
+        row = await found.fetchone()
+        assert row is not None
+        await connection.execute(f"LISTEN {row[0]}".encode())
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from kling_mcp.ledger.engine import Database
 from kling_mcp.tasks import Video
@@ -28,6 +32,18 @@ OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
 
 WITHDRAWN = "withdrawn before it was sent"
 """The message of a row that its owner took back while it was queued."""
+
+
+LONGEST_LEASE_S = 30.0
+"""Seconds that a lease may lie ahead, those by which clocks differ included. One that ends later
+was written before the clock was set back, and is none."""
+
+END_OF_TIME = 253_402_300_799
+"""The last second of the year 9999: no calendar goes on after it."""
+
+Seconds = Annotated[float, Field(ge=0, le=END_OF_TIME)]
+Units = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +78,10 @@ class DayCaps:
         return min((cap for cap in (self.team, self.principal) if cap is not None), default=None)
 
 
+NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}
+"""Columns by which a task is asked for; what its provider answers mends some of the others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One row. Times are seconds since the epoch, units Kling's.
@@ -69,6 +89,7 @@ class Record:
     While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
     may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
     `expires_at` when the provider deletes the video; `file_note` what is odd about the saved file.
+    `damaged` names the columns whose values no version writes; they are read as empty here.
     """
 
     id: str
@@ -76,42 +97,54 @@ class Record:
     base_url: str
     product: Product
     digest: str
-    take: int
-    attempt: int
+    take: Count
+    attempt: Count
     external_task_id: str
     task_id: str | None
     status: TaskStatus
     model_name: str
     prompt: str
     request: dict[str, Any] = field(default_factory=dict)
-    estimate_units: float | None
-    units: float | None
+    estimate_units: Units | None
+    units: Units | None
     message: str
     videos: tuple[Video, ...]
     path: str | None
-    created_at: float
-    updated_at: float
+    created_at: Seconds
+    updated_at: Seconds
     lease_owner: str
-    lease_until: float
-    due_at: float
-    tries: int
-    ended_at: float | None
-    bytes: int | None
+    lease_until: Seconds
+    due_at: Seconds
+    tries: Count
+    ended_at: Seconds | None
+    bytes: Count | None
     sha256: str | None
-    expires_at: float | None
+    expires_at: Seconds | None
     file_note: str = ""
     principal: str = ""
     callback_key: str = field(default="", compare=False, repr=False)
+    damaged: tuple[str, ...] = ()
 
     @property
     def line(self) -> tuple[str, str, Product, str]:
         """The queue that it would wait in: what one user wants of one provider for one product."""
         return self.provider, self.base_url, self.product, self.principal
 
+    def is_leased(self, now: float) -> bool:
+        """Whether somebody works on it."""
+        return now < self.lease_until <= now + LONGEST_LEASE_S
+
+    @property
+    def is_beyond_use(self) -> bool:
+        """Whether it can neither be sent nor asked for, as the columns for that are damaged."""
+        needed = NEEDED_TO_ASK if self.task_id else {*self.damaged}
+        free = self.status == "failed" and "attempt" not in self.damaged
+        return not free and not needed.isdisjoint(self.damaged)
+
     @property
     def handle(self) -> str:
         """What an agent asks with: the provider's id, or ours until there is one."""
-        return self.task_id or self.external_task_id
+        return self.task_id or self.external_task_id or self.id
 
     @property
     def withdrawn(self) -> bool:
@@ -119,7 +152,22 @@ class Record:
         return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
 
 
-COLUMNS = ", ".join(f.name for f in fields(Record))
+COLUMNS = ", ".join(f.name for f in fields(Record) if f.name != "damaged")
+
+EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("id", "provider", "base_url", "digest", "external_task_id", "model_name"), ""),
+    **dict.fromkeys(("prompt", "message", "lease_owner", "file_note", "principal"), ""),
+    **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
+    **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
+    **dict.fromkeys(("sha256", "expires_at"), None),
+    **dict.fromkeys(("take", "attempt", "tries"), 0),
+    "product": "image2video",
+    "status": "unknown",
+    "request": {},
+    "videos": (),
+    "callback_key": "",
+}
+"""What a damaged column is read as."""
 
 
 def records(db: Database, rest: str, values: Sequence[Any]) -> list[Record]:
@@ -141,8 +189,39 @@ def record_of(db: Database, record_id: str) -> Record:
     return record
 
 
+_NOTHING = object()
+"""Stands for bytes in a column of texts or numbers, which no SQL finds by their value."""
+
+
+@cache
+def _reader() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
 def _from_columns(row: Mapping[str, Any]) -> Record:
-    columns = dict(row)
-    columns["request"] = json.loads(columns["request"])
-    columns["videos"] = tuple(Video(**video) for video in json.loads(columns["videos"]))
-    return Record(**columns)
+    """The row, whatever stands in it. A column with what no version writes is read as empty and
+    named as damaged; what a newer version adds to a video is passed over."""
+    columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
+    columns |= {"request": _json(row["request"]), "videos": _json(row["videos"])}
+    try:
+        return _reader().validate_python(columns)
+    except ValidationError as error:
+        damaged = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
+    empty = {name: EMPTY[name] for name in damaged}
+    return _reader().validate_python({**columns, **empty, "damaged": tuple(damaged)})
+
+
+def _json(text: Any) -> Any:
+    """What a column's JSON says, or the column as it is when it is none."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (TypeError, ValueError, RecursionError):
+        return text
+
+
+def _finite(text: str) -> float:
+    """A number. Raises ValueError for infinity, NaN and what is too large."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

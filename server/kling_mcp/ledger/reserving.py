@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable
 
@@ -88,20 +89,22 @@ def check_day(db: Database, wish: Wish, caps: DayCaps, now: float) -> None:
             "AND principal = coalesce(?, principal)",
             (SANDBOXED, wish.base_url, SANDBOXED, now - DAY_S, whose),
         ).fetchone()["spent"]
-        if wish.estimate_units is None or spent + wish.estimate_units > cap + ROUNDING:
+        after = math.inf if wish.estimate_units is None else spent + wish.estimate_units
+        if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
             raise over_the_day(wish, cap, spent, whose is not None)
 
 
 def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
     """What is told of a wish that would pass a cap of which `spent` units are used up."""
     price = "an unknown number" if wish.estimate_units is None else f"{wish.estimate_units:g}"
+    used = "an unknown number" if math.isnan(spent) else f"{spent:g}"
     whose, setting = (
         ("Your cap for a day", "KLING_MCP_MAX_UNITS_PER_DAY_USER")
         if of_principal
         else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
     )
     return SpendCapReached(
-        f"{whose} is {cap:g} units; {spent:g} were spent in the last 24 hours and this "
+        f"{whose} is {cap:g} units; {used} were spent in the last 24 hours and this "
         f"video would cost {price}.",
         advice=f"Wait, make a cheaper video, or have {setting} raised.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class SqliteEngine:
         """See `Engine`; every transaction of SQLite that writes is alone."""
         return await self._run(work, transaction)
 
-    async def told(self) -> AsyncIterator[list[str]]:
+    async def told(self) -> AsyncGenerator[list[str], None]:
         """See `Engine`; SQLite tells nothing."""
         nothing: tuple[list[str], ...] = ()
         for ids in nothing:

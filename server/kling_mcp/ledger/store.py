@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kling_mcp.ledger.engine import Database, Engine
-from kling_mcp.ledger.records import OPEN, WITHDRAWN, DayCaps, Record, Wish, first_record, records
+from kling_mcp.ledger.records import (
+    LONGEST_LEASE_S,
+    OPEN,
+    WITHDRAWN,
+    DayCaps,
+    Record,
+    Wish,
+    first_record,
+    records,
+)
 from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.ledger.writing import change, not_made, write_task
@@ -22,6 +31,9 @@ FILE_NAME = "ledger.sqlite3"
 
 LEASE_S = 15.0
 """Seconds after which a process that does not renew its lease is taken for dead."""
+
+LONGEST_WATCH_S = 300.0
+"""Seconds that a right to ask may lie ahead; see LONGEST_LEASE_S."""
 
 IN_ONE_READ = 500
 """Ids that one statement asks for; SQLite takes 32,766 values at most."""
@@ -119,8 +131,12 @@ class Ledger:
             lambda db: (
                 db.execute(
                     "UPDATE tasks SET lease_owner = ?, lease_until = ? "  # noqa: S608
-                    f"WHERE id = ? AND {OPEN} AND (lease_owner IN ('', ?) OR lease_until <= ?)",
-                    (owner, now + self.lease_s, record_id, owner, now),
+                    f"WHERE id = ? AND {OPEN} "
+                    "AND (lease_owner IN ('', ?) OR lease_until <= ? OR lease_until > ?)",
+                    (
+                        *(owner, now + self.lease_s, record_id),
+                        *(owner, now, now + LONGEST_LEASE_S),
+                    ),
                 ).rowcount
             )
         )
@@ -185,17 +201,20 @@ class Ledger:
         ids of those that nobody need wait for."""
         left_out = [*besides] or [""]
         marks = ", ".join("?" * len(left_out))
+        now = self.now()
         older = await self._engine.read(
-            lambda db: db.execute(
-                "SELECT 1 FROM tasks WHERE provider = ? AND base_url = ? AND product = ? "  # noqa: S608
-                f"AND principal = ? AND {OPEN} AND tries > 0 AND (status = 'queued' OR "
-                "lease_until > ?) AND (created_at, rowid) < "
-                f"(SELECT created_at, rowid FROM tasks WHERE id = ?) AND NOT (id IN ({marks})) "
-                "LIMIT 1",
-                (*record.line, self.now(), record.id, *left_out),
-            ).fetchone()
+            lambda db: records(
+                db,
+                "WHERE provider = ? AND base_url = ? AND product = ? AND principal = ? "  # noqa: S608
+                f"AND {OPEN} "
+                "AND tries > 0 AND (status = 'queued' OR lease_until > ?) AND (created_at, rowid) "
+                f"< (SELECT created_at, rowid FROM tasks WHERE id = ?) AND NOT (id IN ({marks}))",
+                (*record.line, now, record.id, *left_out),
+            )
         )
-        return older is None
+        return all(
+            row.is_beyond_use or not (row.status == "queued" or row.is_leased(now)) for row in older
+        )
 
     async def record(self, record_id: str, task: Task, *, again: bool = False) -> Record:
         """Write down what the provider said of a task; one that has ended frees a slot, so that
@@ -235,8 +254,9 @@ class Ledger:
                 db.execute(
                     "UPDATE tasks SET lease_owner = '', lease_until = 0, status = 'failed', "
                     "message = ?, units = 0, updated_at = ? "
-                    "WHERE id = ? AND status = 'queued' AND task_id IS NULL AND lease_until <= ?",
-                    (WITHDRAWN, now, record_id, now),
+                    "WHERE id = ? AND status = 'queued' AND task_id IS NULL "
+                    "AND (lease_until <= ? OR lease_until > ?)",
+                    (WITHDRAWN, now, record_id, now, now + LONGEST_LEASE_S),
                 ).rowcount
             ),
             again=False,
@@ -348,9 +368,9 @@ class Ledger:
         mine = await self._engine.write(
             lambda db: db.execute(
                 "UPDATE tasks SET watch_owner = ?, watch_until = ? "  # noqa: S608
-                f"WHERE id IN ({marks}) AND (watch_owner IN ('', ?) OR watch_until <= ?) "
-                "RETURNING id",
-                (owner, now + lasts_s, *ids, owner, now),
+                f"WHERE id IN ({marks}) AND (watch_owner IN ('', ?) OR watch_until <= ? "
+                "OR watch_until > ?) RETURNING id",
+                (owner, now + lasts_s, *ids, owner, now, now + LONGEST_WATCH_S),
             ).fetchall(),
             relaxed=True,
         )
@@ -391,7 +411,7 @@ class Ledger:
         self._seen(record, True)
         return record
 
-    def told(self) -> AsyncIterator[list[str]]:
+    def told(self) -> AsyncGenerator[list[str], None]:
         """Ids of rows that anybody changed, see `Engine.told`."""
         return self._engine.told()
 

@@ -118,10 +118,12 @@ class Pace:
 
     def _rhythm(self, found: Found, now: float) -> Rhythm:
         usual = self.usual_s(found.record) if found.record else usual_s("", {})
+        poll_s = self.poll_s(found.provider)
+        if found.provider not in self._clients.names:  # whoever asks it is told
+            return Rhythm(usual, poll_s, local=False)
         configured = self._clients.configured(found.provider)
         host = urlsplit(configured.base_url).hostname
         local = configured.embedded or host in LOOPBACK
-        poll_s = configured.row.poll_s
         if self._called_back.get(found.provider, -math.inf) > now - TRUSTED_S:
             poll_s *= SAFETY_NET
         return Rhythm(usual, poll_s, local=local)
