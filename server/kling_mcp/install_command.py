@@ -36,45 +36,53 @@ def run_from(arguments: argparse.Namespace) -> int:
 
     Raises KlingError when the client is unknown or its file cannot be changed.
     """
-    from kling_mcp.installing.change import made_anew, plan_install
+    from kling_mcp.installing.change import entry_in, plan_install
     from kling_mcp.installing.dialogue import agreed, file_of, known_client
-    from kling_mcp.installing.entries import edits_for
+    from kling_mcp.installing.entries import edits_for, entry_to_paste, place_of
     from kling_mcp.installing.machine import this_machine
+    from kling_mcp.installing.secrets import holds_secrets
 
     machine = this_machine()
     client = known_client(arguments.client)
     wanted = _wanted(machine, with_key=arguments.with_key)
-    edits = edits_for(client, wanted)
     path = file_of(client, machine, arguments.config)
-    if arguments.print:
+    if arguments.print or client.format != "json":
         print(f"{client.title}, in {path}:", file=sys.stderr)
-        print(made_anew(client.format, edits), end="")
-        return 0
-    change = plan_install(path, client.format, edits)
+        print(entry_to_paste(client, wanted))
+        if wanted.keys:
+            print(f"Put {', '.join(wanted.keys)} in place of the asterisks.", file=sys.stderr)
+        if arguments.print:
+            return 0
+        told = "Nothing was written: add this to the file, beside what is there."
+        print(f"{told} {client.then}", file=sys.stderr)
+        return 1
+    there = entry_in(path, place_of(client))
+    change = plan_install(path, edits_for(client, wanted, there), again=there is not None)
     if change.before == change.after:
         print(f"{client.title} has this entry already ({path}).")
-        _print_all(_about_the_key(client, wanted, path))
-        return 0
-    if not agreed(change, wanted.keys.values(), yes=arguments.yes):
+    elif agreed(change, yes=arguments.yes):
+        print(f"{client.title} now knows this server ({path}).")
+    else:
         return 1
-    print(f"{client.title} now knows this server ({path}).")
-    _print_all([*_about_the_key(client, wanted, path), client.then])
+    has_key = holds_secrets(entry_in(path, place_of(client)))
+    _print_all(_about_the_key(client, wanted, path, has_key=has_key))
+    if change.before != change.after:
+        print(client.then)
     return 0
 
 
 def _wanted(machine: Machine, *, with_key: bool) -> Wanted:
-    from kling_mcp.installing.entries import Wanted, key_variables, plain_settings
+    from kling_mcp.installing.entries import Wanted, keys_of, plain_settings
     from kling_mcp.installing.launching import this_launch
 
-    environment = machine.environment
-    variables = key_variables(environment)
-    if with_key and not variables:
+    keys = keys_of(machine.environment)
+    if with_key and not keys:
         raise KlingError(
             "--with-key needs a key in the environment, and none is set.",
             advice="Set KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY.",
         )
-    keys = {name: environment[name].strip() for name in variables} if with_key else {}
-    return Wanted(this_launch(), variables, plain_settings(environment), keys)
+    settings = plain_settings(machine.environment)
+    return Wanted(this_launch(), tuple(keys), settings, keys if with_key else {})
 
 
 def _print_all(lines: list[str]) -> None:
@@ -82,11 +90,11 @@ def _print_all(lines: list[str]) -> None:
         print(line)
 
 
-def _about_the_key(client: ClientRow, wanted: Wanted, path: Path) -> list[str]:
+def _about_the_key(client: ClientRow, wanted: Wanted, path: Path, *, has_key: bool) -> list[str]:
     """Where the key is now, and what to do if it is nowhere."""
     named = ", ".join(wanted.variables)
-    if wanted.keys:
-        return [f"The key stands in {path.name}: whoever reads that file can spend ({named})."]
+    if has_key:
+        return [f"The key stands in {path.name}: whoever reads that file can spend."]
     if client.keys == "none":
         return [
             f"{client.title} keeps keys nowhere but in that file, which holds none: the free "

@@ -21,16 +21,20 @@ def run_from(arguments: argparse.Namespace) -> int:
     """
     from kling_mcp.installing.change import plan_uninstall
     from kling_mcp.installing.dialogue import agreed, file_of, known_client
-    from kling_mcp.installing.entries import keys_in, own_edits
+    from kling_mcp.installing.entries import own_edits, place_of
     from kling_mcp.installing.machine import this_machine
+    from kling_mcp.installing.secrets import holds_secrets
 
     client = known_client(arguments.client)
     path = file_of(client, this_machine(), arguments.config)
-    change, entry = plan_uninstall(path, client.format, own_edits(client), keys_in)
+    if client.format != "json":
+        print(f"Take {'.'.join(place_of(client))} out of {path}, which only you change.")
+        return 1
+    change = plan_uninstall(path, own_edits(client), holds_secrets)
     if change.before == change.after:
         print(f"{client.title} does not know this server ({path}).")
         return 0
-    if not agreed(change, keys_in(entry), yes=arguments.yes):
+    if not agreed(change, yes=arguments.yes):
         return 1
     print(f"{client.title} does not know this server any more ({path}).")
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from kling_mcp import cli
 from kling_mcp.installing.clients import CLIENTS, find_client
@@ -18,7 +17,8 @@ from kling_mcp.installing.launching import this_launch
 from kling_mcp.installing.machine import Machine
 
 KEY = "a-key-that-nobody-may-see-0123456789"
-ALL = sorted(CLIENTS)
+ALL = sorted(name for name, row in CLIENTS.items() if row.format == "json")
+BY_HAND = sorted(set(CLIENTS) - set(ALL))
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +41,19 @@ def path_of(client: str, home: Path) -> Path:
     return file_of(CLIENTS[client], Machine("linux", home, {}))
 
 
-def read(client: str, path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    match CLIENTS[client].format:
-        case "toml":
-            return tomllib.loads(text)
-        case "yaml":
-            return YAML(typ="safe", pure=True).load(text)
-    return JSONC.read(text)
+def read(path: Path) -> Any:
+    return JSONC.read(path.read_text(encoding="utf-8"))
 
 
 def entry(client: str, path: Path) -> dict[str, Any]:
-    found = read(client, path)
+    found = read(path)
     for key in CLIENTS[client].servers:
         found = found[key]
     kling: dict[str, Any] = found["kling"]
     return kling
 
 
-FILES = {
-    "json": """\
+FILE = """\
 {
   // servers of mine
   "%s": {
@@ -68,25 +61,7 @@ FILES = {
   },
   "theme": "dark" /* and me */
 }
-""",
-    "toml": """\
-# mine
-model = "o5" # keep me
-
-[%s.other]
-command = "other"
-""",
-    "yaml": """\
-# mine
-GOOSE_MODEL: "x"   # keep me
-%s:
-    # the first
-    other:
-        type: builtin
-        args: [a,   b]
-last: 1
-""",
-}
+"""
 
 
 def written(client: str, home: Path) -> tuple[Path, bytes]:
@@ -94,7 +69,7 @@ def written(client: str, home: Path) -> tuple[Path, bytes]:
     row = CLIENTS[client]
     path = path_of(client, home)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = FILES[row.format] % row.servers[0]
+    text = FILE % row.servers[0]
     path.write_bytes(text.encode())
     return path, text.encode()
 
@@ -107,7 +82,7 @@ def test_a_missing_file_is_made_and_goes_again(
 
     assert cli.main(["install", client, "--yes"]) == 0
     command = entry(client, path)
-    assert Path(command.get("command") or command["cmd"]).is_absolute()
+    assert Path(command["command"]).is_absolute()
     assert KEY not in path.read_text()
     assert cli.main(["install", client, "--yes"]) == 0
     assert "has this entry already" in capsys.readouterr().out
@@ -148,7 +123,7 @@ def test_comments_and_other_entries_stay_and_uninstall_gives_the_same_bytes(
 def test_what_was_changed_meanwhile_stays_when_the_entry_goes(client: str, home: Path) -> None:
     path, before = written(client, home)
     cli.main(["install", client, "--yes"])
-    lead = {"json": "// new\n", "toml": "# new\n", "yaml": "# new\n"}[CLIENTS[client].format]
+    lead = "// new\n"
     path.write_text(lead + path.read_text())
 
     assert cli.main(["uninstall", client, "--yes"]) == 0
@@ -166,7 +141,7 @@ def test_an_entry_is_brought_up_to_date_and_the_oldest_file_is_kept(
 
     assert cli.main(["install", client, "--yes"]) == 0
     now = entry(client, path)
-    assert (now.get("env") or now["envs"])["KLING_MCP_MAX_UNITS_PER_DAY"] == "9"
+    assert now["env"]["KLING_MCP_MAX_UNITS_PER_DAY"] == "9"
     assert cli.main(["uninstall", client, "--yes"]) == 0
 
     assert path.read_bytes() == before
@@ -177,8 +152,6 @@ def test_an_entry_is_brought_up_to_date_and_the_oldest_file_is_kept(
 def test_an_empty_file_gets_the_entry_and_is_empty_again(
     client: str, empty: str, home: Path
 ) -> None:
-    if CLIENTS[client].format != "json" and "{" in empty:
-        empty = "# nothing here\r\n"
     path = path_of(client, home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(empty.encode())
@@ -197,13 +170,6 @@ BROKEN = [
     ("cursor", '{"a": 1} 2\n', "line 1"),
     ("cursor", '{\n"mcpServers": []}\n', "line 2"),
     ("vscode", '{\n"inputs": {}}\n', "line 2"),
-    ("codex", "a = \n", "line 1"),
-    ("codex", "mcp_servers = 3\n", "mcp_servers is not a table"),
-    ("codex", "mcp_servers = {}\n", "left as it is"),
-    ("goose", "a: [1\nb: 2\n", "line 2"),
-    ("goose", "- a\n", "line 1"),
-    ("goose", "extensions:\n  - a\n", "line 2"),
-    ("goose", "{a: 1}\n", "line 1"),
 ]
 
 
@@ -271,8 +237,6 @@ def test_a_new_file_is_only_for_its_owner(home: Path) -> None:
         ("windsurf", "env", {"KLING_API_KEY": "${env:KLING_API_KEY}"}),
         ("gemini", "env", {"KLING_API_KEY": "${KLING_API_KEY}"}),
         ("vscode", "env", {"KLING_API_KEY": "${input:kling-mcp-kling-api-key}"}),
-        ("codex", "env_vars", ["KLING_API_KEY"]),
-        ("goose", "env_keys", ["KLING_API_KEY"]),
         ("zed", "env", None),
         ("lm-studio", "env", None),
         ("claude-desktop", "env", None),
@@ -298,7 +262,7 @@ def test_vs_code_asks_for_each_key_as_a_password(
 
     cli.main(["install", "vscode", "--yes"])
 
-    inputs = read("vscode", path)["inputs"]
+    inputs = read(path)["inputs"]
     assert [one["id"] for one in inputs] == [
         "mine",
         "kling-mcp-kling-access-key",
@@ -399,6 +363,179 @@ def test_the_change_is_shown_and_nothing_is_written_without_a_yes(
         monkeypatch.setattr("builtins.input", lambda _, said=answer: said)
         assert cli.main(["install", "cursor"]) == code
     assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("client", BY_HAND)
+@pytest.mark.parametrize("option", [[], ["--print"], ["--yes", "--with-key"]])
+def test_a_client_whose_file_is_not_json_gets_the_entry_to_paste(
+    client: str,
+    option: list[str],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KLING_MCP_MAX_UNITS_PER_DAY", "9")
+
+    assert cli.main(["install", client, *option]) == (0 if "--print" in option else 1)
+
+    out, err = capsys.readouterr()
+    assert str(path_of(client, home)) in err
+    assert ("Nothing was written" in err) is ("--print" not in option)
+    assert "KLING_MCP_MAX_UNITS_PER_DAY" in out
+    assert "KLING_API_KEY" in out
+    assert KEY not in out + err
+    assert list(home.iterdir()) == []
+    assert cli.main(["uninstall", client]) == 1
+    assert "kling out of" in capsys.readouterr().out
+
+
+def test_codex_s_entry_is_toml(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["install", "codex", "--print"])
+
+    found = tomllib.loads(capsys.readouterr().out)["mcp_servers"]["kling"]
+    assert Path(found["command"]).is_absolute()
+    assert found["env_vars"] == ["KLING_API_KEY"]
+
+
+def test_goose_s_entry_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["install", "goose", "--print"])
+
+    above, name, *fields = capsys.readouterr().out.splitlines()
+    assert (above, name) == ("extensions:", "  kling:")
+    found = {key: json.loads(value) for key, value in (f.strip().split(": ", 1) for f in fields)}
+    assert Path(found["cmd"]).is_absolute()
+    assert found["env_keys"] == ["KLING_API_KEY"]
+    assert found["enabled"] is True
+
+
+OLD_KEY = "an-old-key-that-nobody-may-see-98765"
+
+
+def with_old_entry(client: str, home: Path, **entry: Any) -> Path:
+    """A file that has an entry of ours already, as a person wrote it."""
+    path = path_of(client, home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = {
+        "command": "/old/kling-mcp",
+        "env": {
+            "KLING_API_KEY": OLD_KEY,
+            "KLING_MCP_MAX_UNITS_PER_DAY": "20",
+            "KLING_MCP_OUTPUT_DIR": "/data/v",
+            "OTHER_TOKEN": "another-secret",
+        },
+        "disabled": False,
+    }
+    other = {"command": "x", "args": ["--api-key", "secret-of-x"], "env": {"X_TOKEN": "secret-y"}}
+    servers = {"kling": old | entry, "other": other}
+    path.write_text(json.dumps({CLIENTS[client].servers[0]: servers}, indent=2))
+    return path
+
+
+@pytest.mark.parametrize("with_key", [[], ["--with-key"]])
+@pytest.mark.parametrize("client", ALL)
+def test_an_entry_that_is_there_keeps_what_is_not_the_installer_s(
+    client: str, with_key: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = with_old_entry(client, home)
+
+    assert cli.main(["install", client, "--yes", *with_key]) == 0
+
+    now = entry(client, path)
+    assert now["command"] == this_launch().command
+    assert now["disabled"] is False
+    assert now["env"] == {
+        "KLING_API_KEY": KEY if with_key else OLD_KEY,
+        "KLING_MCP_MAX_UNITS_PER_DAY": "20",
+        "KLING_MCP_OUTPUT_DIR": "/data/v",
+        "OTHER_TOKEN": "another-secret",
+    }
+    out, err = capsys.readouterr()
+    assert "whoever reads that file can spend" in out
+    assert cli.main(["install", client, "--yes"]) == 0
+    assert "has this entry already" in capsys.readouterr().out
+    assert cli.main(["uninstall", client, "--yes"]) == 0
+    gone = capsys.readouterr()
+    for secret in (OLD_KEY, KEY, "another-secret", "secret-of-x", "secret-y"):
+        assert secret not in out + err + gone.out + gone.err
+    assert [*read(path)[CLIENTS[client].servers[0]]] == ["other"]
+    assert [p for p in home.rglob("*") if p.is_file() and OLD_KEY in p.read_text()] == []
+
+
+@pytest.mark.parametrize("client", ALL)
+def test_comments_in_an_entry_that_is_there_stay(client: str, home: Path) -> None:
+    path = with_old_entry(client, home)
+    text = path.read_text().replace('"/old/kling-mcp",', '"/old/kling-mcp", // mine')
+    path.write_text(text)
+
+    assert cli.main(["install", client, "--yes"]) == 0
+
+    assert "// mine" in path.read_text()
+
+
+def test_a_placeholder_in_an_entry_gives_way_to_a_reference(home: Path) -> None:
+    path = with_old_entry("cursor", home, env={"KLING_API_KEY": "your key", "KEPT": "1"})
+
+    assert cli.main(["install", "cursor", "--yes"]) == 0
+
+    assert entry("cursor", path)["env"] == {"KLING_API_KEY": "${env:KLING_API_KEY}", "KEPT": "1"}
+
+
+def test_a_reference_of_the_person_s_own_stays(home: Path) -> None:
+    path = with_old_entry("vscode", home, env={"KLING_API_KEY": "${input:mine}"})
+
+    assert cli.main(["install", "vscode", "--yes"]) == 0
+
+    assert entry("vscode", path)["env"] == {"KLING_API_KEY": "${input:mine}"}
+    assert "inputs" not in read(path)
+
+
+def test_variables_that_zed_kept_with_the_command_are_taken_along(home: Path) -> None:
+    old = {"path": "/old/kling-mcp", "args": [], "env": {"KLING_API_KEY": OLD_KEY}}
+    path = with_old_entry("zed", home, command=old, env=None, source="custom")
+
+    assert cli.main(["install", "zed", "--yes"]) == 0
+
+    now = entry("zed", path)
+    assert now["env"] == {"KLING_API_KEY": OLD_KEY}
+    assert now["source"] == "custom"
+
+
+def test_an_entry_of_a_server_behind_a_url_is_left_alone(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = with_old_entry("cursor", home, url="https://videos.example/mcp")
+    before = path.read_bytes()
+
+    assert cli.main(["install", "cursor", "--yes"]) == 1
+
+    assert "reached by a URL" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_file_on_one_line_is_shown_without_its_secrets(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = path_of("cursor", home)
+    path.parent.mkdir()
+    servers = {
+        "a": {"url": "https://me:word-1@a.example/?key=word-2", "headers": {"X": "word-3"}},
+        "b": {"args": ["--token=word-4", "-p", "x"], "env": {"A": "word-5"}},
+    }
+    path.write_text(json.dumps({"mcpServers": servers, "apiKey": "word-6"}) + " // word-7")
+
+    assert cli.main(["install", "cursor"]) == 1
+
+    shown = capsys.readouterr().out
+    assert "mcpServers" in shown
+    assert "word-" not in shown
+
+
+def test_print_with_key_shows_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+    for client in CLIENTS:
+        assert cli.main(["install", client, "--print", "--with-key"]) == 0
+        out, err = capsys.readouterr()
+        assert KEY not in out + err
+        assert "KLING_API_KEY" in out
 
 
 def test_an_unknown_client_is_answered_with_the_known_ones(

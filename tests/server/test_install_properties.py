@@ -2,19 +2,17 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
-from kling_mcp.installing.change import FORMATS, plan_install, plan_uninstall, write
+from kling_mcp.installing.change import plan_install, write
 from kling_mcp.installing.edits import Edit, ListItem, NotEditable, Put
 from kling_mcp.installing.jsonc import JSONC
+from kling_mcp.installing.secrets import MASK, without_secrets
 from kling_tools.errors import KlingError
 
 ENTRY = {"command": "/bin/kling-mcp", "args": [], "env": {"KLING_API_KEY": "${KLING_API_KEY}"}}
@@ -124,6 +122,20 @@ def test_strict_json_stays_strict(value: Any, indent: Any) -> None:
 
 
 @settings(deadline=None)
+@given(file=jsonc_files())
+def test_a_text_without_secrets_reads_as_one_with_the_same_names(file: tuple[Any, str]) -> None:
+    value, text = file
+    hidden = {**value, "env": {"A": "hide-1", "KLING_MCP_SAVE": "no"}, "api_key": "hide-2"}
+
+    shown = JSONC.read(without_secrets(json.dumps(hidden)))
+
+    assert [*shown] == [*hidden]
+    assert shown["env"] == {"A": MASK, "KLING_MCP_SAVE": "no"}
+    assert shown["api_key"] == MASK
+    assert isinstance(without_secrets(text), str)
+
+
+@settings(deadline=None)
 @given(text=st.text(st.sampled_from('{}[]":,/*\n ab1\\-tn'), max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -136,112 +148,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert not isinstance(value.get("servers", {}), dict)
 
 
-PLAIN = st.text("abc xyz-_#:'\"{}", max_size=6)
-toml_values = st.recursive(
-    st.one_of(st.booleans(), st.integers(-9, 9), PLAIN),
-    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(PLAIN, inner, max_size=2)),
-    max_leaves=4,
-)
-tables = st.dictionaries(
-    st.one_of(st.just("servers"), PLAIN),
-    st.dictionaries(PLAIN, toml_values, max_size=3),
-    max_size=3,
-)
-
-
-@settings(deadline=None)
-@given(value=tables, inline=st.booleans(), newline=st.sampled_from(["\n", "\r\n"]))
-def test_toml_keeps_all_else_or_is_left_alone(
-    value: dict[str, Any], inline: bool, newline: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    shown = tomlkit.document()
-    for key, inner in value.items():
-        table = tomlkit.inline_table() if inline else tomlkit.table()
-        table.update(inner)
-        table.comment("c")
-        shown.append(key, table)
-    text = shown.as_string().replace("\n", newline)
-    path = tmp_path_factory.mktemp("toml") / "config.toml"
-    path.write_bytes(text.encode())
-
-    try:
-        write(plan_install(path, "toml", [EDIT]))
-    except KlingError:
-        assert inline
-        assert path.read_bytes() == text.encode()
-        return
-
-    assert tomllib.loads(path.read_text()) == with_entry(value, EDIT)
-    assert path.read_bytes().startswith(text.encode()) or "kling" in value.get("servers", {})
-    change, _ = plan_uninstall(path, "toml", [EDIT], lambda _: [])
-    write(change)
-    assert path.read_bytes() == text.encode()
-
-
-yaml_names = st.text("abc xyz-_#'\"{}", max_size=6)
-"""Without colons: ruamel.yaml writes some of them so that it cannot read them again."""
-
-yaml_values = st.recursive(
-    st.one_of(st.booleans(), st.integers(-9, 9), yaml_names),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=2), st.dictionaries(yaml_names, inner, max_size=2)
-    ),
-    max_leaves=4,
-)
-yaml_documents = st.dictionaries(
-    st.one_of(st.just("servers"), yaml_names),
-    st.dictionaries(yaml_names, yaml_values, max_size=3),
-    max_size=3,
-)
-
-
-@settings(deadline=None)
-@given(
-    value=yaml_documents,
-    flow=st.booleans(),
-    step=st.integers(1, 4),
-    head=st.sampled_from(["", "# mine\n", "---\n"]),
-    newline=st.sampled_from(["\n", "\r\n"]),
-)
-def test_yaml_keeps_all_else_or_is_left_alone(
-    value: dict[str, Any],
-    flow: bool,
-    step: int,
-    head: str,
-    newline: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None if flow else False
-    yaml.indent = step
-    path = tmp_path_factory.mktemp("yaml") / "config.yaml"
-    with path.open("w", newline="") as file:
-        yaml.dump(value, file)
-    text = (head + path.read_text()).replace("\n", newline)
-    path.write_bytes(text.encode())
-    assert (FORMATS["yaml"].read(text) or {}) == value
-
-    try:
-        write(plan_install(path, "yaml", [EDIT]))
-    except KlingError:
-        assert text.lstrip("-# mine\r\n").startswith("{")
-        assert path.read_bytes() == text.encode()
-        return
-
-    assert FORMATS["yaml"].read(path.read_bytes().decode()) == with_entry(value, EDIT)
-    gone = FORMATS["yaml"].take(path.read_bytes().decode(), EDIT)
-    assert {k: v for k, v in FORMATS["yaml"].read(gone).items() if v} == {
-        k: v for k, v in value.items() if v
-    }
-    change, _ = plan_uninstall(path, "yaml", [EDIT], lambda _: [])
-    write(change)
-    assert path.read_bytes() == text.encode()
-
-
 def test_a_file_that_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("{}")
-    change = plan_install(path, "json", [EDIT])
+    change = plan_install(path, [EDIT])
     path.write_text('{"other": 1}')
 
     with pytest.raises(KlingError, match="changed meanwhile"):

@@ -10,21 +10,17 @@ import difflib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kling_mcp.installing.edits import Edit, Format, ListItem, NotEditable, Put
+from kling_mcp.installing.edits import Edit, ListItem, NotEditable, Put
 from kling_mcp.installing.jsonc import JSONC
-from kling_mcp.installing.toml_text import TOML
-from kling_mcp.installing.yaml_text import YAML_TEXT
+from kling_mcp.installing.secrets import without_secrets
 from kling_tools.errors import KlingError
 
-__all__ = ["FORMATS", "Change", "made_anew", "plan_install", "plan_uninstall", "shown", "write"]
-
-FORMATS: dict[str, Format] = {"json": JSONC, "toml": TOML, "yaml": YAML_TEXT}
+__all__ = ["Change", "entry_in", "plan_install", "plan_uninstall", "shown", "write"]
 
 MARK = "\ufeff"
 LINE_SHOWN = 160
@@ -49,66 +45,74 @@ class Change:
         return real.with_name(real.name + ".before-kling-mcp")
 
 
-def plan_install(path: Path, format_name: str, edits: Sequence[Edit]) -> Change:
-    """The change that puts the edits into the file; raises KlingError when it cannot be made."""
-    form, before = FORMATS[format_name], _read(path)
+def entry_in(path: Path, place: tuple[str, ...]) -> object:
+    """What stands at a place of the file; None when nothing does. Raises KlingError when the file
+    cannot be read."""
     try:
-        after = _put_all(form, before or "", edits)
-        _check(form, before or "", after, edits, gone=False)
-        known = _found(form, before or "", edits[-1]) is not None
+        return _found(_read(path) or "", Put(place, {}))
     except NotEditable as error:
         raise _refused(path, error) from error
-    older_is_kept = known and Change(path, before, after).backup.exists()
+
+
+def plan_install(path: Path, edits: Sequence[Edit], *, again: bool = False) -> Change:
+    """The change that puts the edits into the file, `again` where an entry is there already; raises
+    KlingError when it cannot be made."""
+    before = _read(path)
+    try:
+        after = _put_all(before or "", edits)
+        _check(before or "", after, edits, gone=False)
+    except NotEditable as error:
+        raise _refused(path, error) from error
+    older_is_kept = again and Change(path, before, after).backup.exists()
     return Change(path, before, after, keeps_backup=older_is_kept)
 
 
 def plan_uninstall(
-    path: Path,
-    format_name: str,
-    own: Sequence[Edit],
-    secrets: Callable[[Mapping[str, Any]], Collection[str]],
-) -> tuple[Change, Mapping[str, Any]]:
-    """The change that takes them out, and the entry that goes; `own` are edits whose paths and ids
-    count, not the values. A file with secrets of the entry in it is not copied to a backup.
+    path: Path, own: Sequence[Edit], holds_secrets: Callable[[object], bool]
+) -> Change:
+    """The change that takes them out; `own` are edits whose paths and ids count, not the values,
+    the entry last. No copy of an entry that holds secrets stays beside the file.
 
     Raises KlingError when the file cannot be read.
     """
     before = _read(path)
     if before is None:
-        return Change(path, None, None), {}
-    form = FORMATS[format_name]
+        return Change(path, None, None)
     try:
-        now = [edit for edit in own if _found(form, before, edit) is not None]
-        now = [_as_it_is(form, before, edit) for edit in now]
-        entry = now[-1].value if now else {}
+        now = [edit for edit in own if _found(before, edit) is not None]
+        now = [_as_it_is(before, edit) for edit in now]
         older = _read(Change(path, before, before).backup)
-        if now and _same_again(form, older or "", now, before):
-            return Change(path, before, older, keeps_backup=True, backup_goes=True), entry
+        in_older = _found(older or "", own[-1]) if _is_readable(older) else None
+        if now and in_older is None and _same_again(older or "", now, before):
+            return Change(path, before, older, keeps_backup=True, backup_goes=True)
         mark = MARK if before.startswith(MARK) else ""
         after = before.removeprefix(MARK)
         for edit in now:
-            after = form.take(after, edit)
-        _check(form, before, after, now, gone=True)
+            after = JSONC.take(after, edit)
+        _check(before, after, now, gone=True)
     except NotEditable as error:
         raise _refused(path, error) from error
-    return Change(path, before, mark + after, keeps_backup=bool(secrets(entry))), entry
+    secret = any(holds_secrets(edit.value) for edit in now)
+    return Change(
+        path,
+        before,
+        mark + after,
+        keeps_backup=secret,
+        backup_goes=bool(now) and holds_secrets(in_older),
+    )
 
 
-def made_anew(format_name: str, edits: Sequence[Edit]) -> str:
-    """The text of a file that holds nothing else."""
-    return _put_all(FORMATS[format_name], "", edits)
-
-
-def shown(change: Change, secrets: Collection[str] = ()) -> str:
-    """The change as a unified diff, without these secrets; empty when nothing changes."""
+def shown(change: Change) -> str:
+    """The lines that change as a unified diff, without secrets; empty when nothing changes."""
     lines = difflib.unified_diff(
-        (change.before or "").splitlines(),
-        (change.after or "").splitlines(),
+        without_secrets(change.before or "").splitlines(),
+        without_secrets(change.after or "", change.before or "").splitlines(),
         str(change.path) if change.before is not None else "(no file)",
         str(change.path) if change.after is not None else "(no file)",
         lineterm="",
+        n=0,
     )
-    return "\n".join(_short(line, secrets) for line in lines)
+    return "\n".join(map(_short, lines))
 
 
 def write(change: Change) -> Path | None:
@@ -167,35 +171,42 @@ def _read(path: Path) -> str | None:
         raise KlingError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _same_again(form: Format, older: str, now: Sequence[Edit], text: str) -> bool:
-    """Whether putting the edits into the older text gives this one."""
+def _is_readable(text: str | None) -> bool:
     try:
-        return _put_all(form, older, now) == text
+        return bool(JSONC.read((text or "").removeprefix(MARK)))
     except NotEditable:
         return False
 
 
-def _put_all(form: Format, text: str, edits: Sequence[Edit]) -> str:
+def _same_again(older: str, now: Sequence[Edit], text: str) -> bool:
+    """Whether putting the edits into the older text gives this one."""
+    try:
+        return _put_all(older, now) == text
+    except NotEditable:
+        return False
+
+
+def _put_all(text: str, edits: Sequence[Edit]) -> str:
     mark = MARK if text.startswith(MARK) else ""
     text = text.removeprefix(MARK)
     for edit in edits:
-        text = form.put(text, edit)
+        text = JSONC.put(text, edit)
     return mark + text
 
 
-def _check(form: Format, before: str, after: str, edits: Sequence[Edit], *, gone: bool) -> None:
+def _check(before: str, after: str, edits: Sequence[Edit], *, gone: bool) -> None:
     """Read both texts, and refuse when anything differs but what was to change."""
     for edit in edits:
-        found = _found(form, after, edit)
+        found = _found(after, edit)
         if (found is not None) if gone else (found != edit.value):
             raise NotEditable("the entry would not read as it was meant")
-    if _others(form, before, edits) != _others(form, after, edits):
+    if _others(before, edits) != _others(after, edits):
         raise NotEditable("something else would change with it")
 
 
-def _others(form: Format, text: str, edits: Sequence[Edit]) -> object:
+def _others(text: str, edits: Sequence[Edit]) -> object:
     """What a text says without our entries, and without what holds nothing else."""
-    said = dict(form.read(text.removeprefix(MARK)))
+    said = dict(JSONC.read(text.removeprefix(MARK)))
     for edit in edits:
         said = _bare(said, edit.path, edit)
     return said
@@ -218,9 +229,9 @@ def _is(item: object, edit: ListItem) -> bool:
     return isinstance(item, dict) and item.get("id") == edit.value["id"]
 
 
-def _found(form: Format, text: str, edit: Edit) -> object:
+def _found(text: str, edit: Edit) -> object:
     """The value that stands where an edit puts it; None when there is none."""
-    node: object = form.read(text.removeprefix(MARK))
+    node: object = JSONC.read(text.removeprefix(MARK))
     for key in edit.path:
         if not isinstance(node, dict) or key not in node:
             return None
@@ -231,17 +242,15 @@ def _found(form: Format, text: str, edit: Edit) -> object:
     return next((item for item in items if _is(item, edit)), None)
 
 
-def _as_it_is(form: Format, text: str, edit: Edit) -> Edit:
+def _as_it_is(text: str, edit: Edit) -> Edit:
     """The edit with the value that stands in the text."""
-    value = _found(form, text, edit)
+    value = _found(text, edit)
     if not isinstance(value, dict):
         raise NotEditable(f"{'.'.join(edit.path)} is not what was put there")
     return type(edit)(edit.path, value)
 
 
-def _short(line: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        line = line.replace(secret, "********")
+def _short(line: str) -> str:
     return line if len(line) <= LINE_SHOWN else line[: LINE_SHOWN - 1] + "…"
 
 

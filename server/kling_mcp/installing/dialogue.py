@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +48,11 @@ def file_of(client: ClientRow, machine: Machine, config: Path | None = None) -> 
     return machine.place(client.files[machine.system])
 
 
-def agreed(change: Change, secrets: Collection[str], *, yes: bool) -> bool:
+def agreed(change: Change, *, yes: bool) -> bool:
     """Show the change, ask, and make it; False when the person does not want it."""
     from kling_mcp.installing.change import shown, write
 
-    print(shown(change, secrets))
+    print(shown(change))
     if not yes:
         if not sys.stdin.isatty():
             print("Nothing was written: give --yes where nobody can be asked.", file=sys.stderr)

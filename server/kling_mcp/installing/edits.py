@@ -1,4 +1,4 @@
-"""What is to change in a configuration, whatever its format."""
+"""What is to change in a configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Put:
     """The value at a path of keys; whatever was there is replaced."""
 
     path: tuple[str, ...]
-    value: Mapping[str, Any]
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class NotEditable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one format is changed.
+    """How a text is changed.
 
     `put` and `take` give the text with an edit made or undone (an edit that is not there leaves
     the text as it is), `read` what a text says; all raise NotEditable.
