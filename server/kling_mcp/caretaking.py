@@ -83,13 +83,14 @@ class Caretaker:
     async def _take_up(self, row: Record) -> bool:
         """Work on one row, and whether it is queued after that; one that another process holds is
         left to it for as long as it lives, and one that is not due yet to its time."""
-        if row.is_leased(self._ledger.now()) or row.due_at > self._ledger.now():
+        now = self._ledger.now()
+        if row.is_leased(now) or not row.is_due(now):
             return row.status == "queued"
         if row.status == "unknown":
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
         try:
             row = await self._sender.take_up(row, await self._clients.get(row.provider))
-            if row.due_at > self._ledger.now():
+            if not row.is_due(self._ledger.now()):
                 self._looked_for.pop(row.id, None)
         except KlingError as error:
             logger.info("An open row could not be taken up: %s", error)

@@ -1,20 +1,68 @@
-"""Whether a read is worth repeating, and when: the provider's wish and the caller's patience."""
+"""How long anything may take that a stranger could draw out, and whether a read is repeated."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 import anyio
 
 from kling_tools.errors import ProviderError
 
-__all__ = ["LAST_ATTEMPT_S", "patience", "retry_after_s"]
+__all__ = [
+    "DOWNLOAD_LIMITS",
+    "LAST_ATTEMPT_S",
+    "LONGEST_WAIT_S",
+    "TIME_LIMITS",
+    "DownloadLimits",
+    "TimeLimits",
+    "patience",
+    "retry_after_s",
+]
 
 LAST_ATTEMPT_S = 20
 """Seconds after the first attempt of a read at which no other one is begun."""
+
+LONGEST_WAIT_S = 300.0
+"""Seconds that a Retry-After may ask for at most: whoever names a year is asked again sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadLimits:
+    """How slow a download may be: an attempt is given up when the answer has not begun within
+    `opening_s` seconds, or when less than `least_bytes` come in `least_in_s` seconds; the download
+    when its attempts and the pauses between them take `within_s` seconds. Waiting for a turn does
+    not count.
+
+    The sandbox makes a clip of 15 s in 4k before its first byte. A video of 10 MB may take the
+    whole time on a line of 90 kbit/s.
+    """
+
+    opening_s: float = 180.0
+    least_bytes: int = 64 * 1024
+    least_in_s: float = 30.0
+    within_s: float = 900.0
+
+
+DOWNLOAD_LIMITS = DownloadLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds after which a call of a tool is answered, whatever still goes on: hosts cut it off
+    after 60. Of these, what a look at a task, a list or an account may take, and what is then
+    waited for a video's file; and how slow its download may be."""
+
+    answer_s: float = 45.0
+    look_s: float = 30.0
+    file_s: float = 20.0
+    download: DownloadLimits = DOWNLOAD_LIMITS
+
+
+TIME_LIMITS = TimeLimits()
 
 
 def patience(began: float) -> Callable[[Exception], bool | float]:
@@ -33,7 +81,8 @@ def patience(began: float) -> Callable[[Exception], bool | float]:
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """The Retry-After header, a number or a date (RFC 9110), in seconds from now.
+    """The Retry-After header, a number or a date (RFC 9110), in seconds from now, at most
+    `LONGEST_WAIT_S`.
 
     None when it is missing, cannot be read, or does not ask to wait.
     """
@@ -43,7 +92,7 @@ def retry_after_s(header: str | None) -> float | None:
         seconds = float(header)
     except ValueError:
         seconds = _seconds_until(header)
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
+    return min(seconds, LONGEST_WAIT_S) if math.isfinite(seconds) and seconds > 0 else None
 
 
 def _seconds_until(date: str) -> float:

@@ -18,6 +18,7 @@ from kling_mcp.client import KlingClient
 from kling_mcp.doubts import beyond_use, blind, doubtful, how_to_go_on, is_open, is_ours
 from kling_mcp.leases import Leases
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger.records import LONGEST_QUEUE_S
 from kling_mcp.spool import Body, KeptBodies
 from kling_mcp.tasks import Task
 from kling_tools.errors import (
@@ -53,8 +54,7 @@ WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
 moved to another machine, is away for so long; and its caller is to hear of it in time."""
 
 FIRST_QUEUE_S = 1.0
-LONGEST_QUEUE_S = 30.0
-"""Seconds between two tries of a queued row: 1303 wants at least one."""
+"""Seconds before the second try of a queued row: 1303 wants at least one."""
 MOST_STEPS = 10
 """Tries after which they do not get rarer any more."""
 
@@ -122,7 +122,7 @@ class Sender:
         """
         if record.is_beyond_use:
             raise beyond_use(record)
-        if record.due_at > self._ledger.now():
+        if not record.is_due(self._ledger.now()):
             return record
         if record.status == "queued" and not await self._ledger.is_first_in_line(
             record, besides=self._stuck
@@ -141,7 +141,7 @@ class Sender:
                 return await self._ledger.find(record.id) or record
             async with self._leases.held(record, owner):
                 record = await self._ledger.find(record.id) or record
-                due = record.due_at <= self._ledger.now()  # or it was tried since it was read
+                due = record.is_due(self._ledger.now())  # or it was tried since it was read
                 if due and is_open(record):
                     record = await self._found_or_sent(record, client)
                 elif due and record.task_id is None and record.status == "queued":
@@ -265,8 +265,9 @@ class Sender:
                 "been sent (kling_wait_for_tasks)."
             )
             raise error
-        patience_s = min(FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS), LONGEST_QUEUE_S)
-        due_at = self._ledger.now() + max(error.retry_after_s or 0.0, patience_s)
+        patience_s = FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS)
+        wait_s = min(max(error.retry_after_s or 0.0, patience_s), LONGEST_QUEUE_S)
+        due_at = self._ledger.now() + wait_s
         return await self._ledger.queue(
             record.id, error.message, due_at, record.lease_owner, in_doubt=in_doubt
         )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
+from kling_mcp.patience import LAST_ATTEMPT_S, LONGEST_WAIT_S, patience, retry_after_s
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, RateLimited
 
 
@@ -44,6 +44,9 @@ async def test_a_wait_that_ends_after_the_last_attempt_is_not_begun() -> None:
     [
         ("7", 7.0),
         (" 1.5 ", 1.5),
+        ("1000000", LONGEST_WAIT_S),
+        ("9" * 300, LONGEST_WAIT_S),
+        ("Wed, 21 Oct 9015 07:28:00 GMT", LONGEST_WAIT_S),
         (None, None),
         ("", None),
         ("0", None),
@@ -72,7 +75,7 @@ def test_retry_after_may_be_a_date() -> None:
 def test_no_header_breaks_the_reader(header: str) -> None:
     seconds = retry_after_s(header)
 
-    assert seconds is None or seconds > 0
+    assert seconds is None or 0 < seconds <= LONGEST_WAIT_S
 
 
 def test_a_provider_error_that_is_not_retryable_is_the_default() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +430,18 @@ async def test_a_full_house_keeps_the_request_with_its_body(
     again, repeated = await desk.send(provider)
     assert (again.id, again.status, repeated) == (record.id, "queued", False)
     assert len(provider.sent) == 1
+
+
+async def test_no_request_waits_longer_than_half_a_minute_for_its_next_try(
+    desk: Desk, tmp_path: Path
+) -> None:
+    provider = Provider([ConcurrencyFull("full", retry_after_s=300), made("t-1")])
+
+    record, _ = await desk.send(provider)
+
+    assert not record.is_due(record.created_at + 20)
+    assert record.is_due(record.created_at + 31)
+    assert replace(record, due_at=record.due_at + 86_400).is_due(record.created_at + 1)
 
 
 async def test_a_cancelled_call_does_not_lose_the_answer(desk: Desk) -> None:

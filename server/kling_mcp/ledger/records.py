@@ -81,6 +81,9 @@ class DayCaps:
 NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}
 """Columns by which a task is asked for; what its provider answers mends some of the others."""
 
+LONGEST_QUEUE_S = 30.0
+"""Seconds between two tries of a queued row at most, whatever the provider asks for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -140,6 +143,11 @@ class Record:
         needed = NEEDED_TO_ASK if self.task_id else {*self.damaged}
         free = self.status == "failed" and "attempt" not in self.damaged
         return not free and not needed.isdisjoint(self.damaged)
+
+    def is_due(self, now: float) -> bool:
+        """Whether a queued row may be sent (again): also one that is to wait longer than any row
+        waits, by a clock that was set back or by an older version."""
+        return not now < self.due_at <= now + LONGEST_QUEUE_S
 
     @property
     def handle(self) -> str:
