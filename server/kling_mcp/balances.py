@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from kling_mcp.account import units_left
 from kling_tools.errors import KlingError
 
@@ -13,16 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = ["balances"]
 
+NOT_IN_TIME = "It has not answered in time. Ask again in a moment."
 SILENT = "This provider does not tell what is left: see its web page."
 
 
-async def balances(clients: Clients, now: float) -> dict[str, Any]:
+async def balances(clients: Clients, now: float, within_s: float) -> dict[str, Any]:
     """`providers`: by name `units_left` and `packs`, or a `note` why they are not known.
 
-    `now` is in seconds since the epoch, as are the ends of packs. A provider that fails is told
-    in its note. Raises nothing.
+    `now` is in seconds since the epoch, as are the ends of packs. A provider that fails, or does
+    not answer within those seconds, is told in its note. Raises nothing.
     """
-    return {"providers": {name: await _balance(clients, name, now) for name in clients.names}}
+    found = {name: {"units_left": None, "note": NOT_IN_TIME} for name in clients.names}
+
+    async def ask(name: str) -> None:
+        found[name] = await _balance(clients, name, now)
+
+    with anyio.move_on_after(within_s):
+        async with anyio.create_task_group() as group:
+            for name in clients.names:
+                group.start_soon(ask, name)
+    return {"providers": found}
 
 
 async def _balance(clients: Clients, name: str, now: float) -> dict[str, Any]:

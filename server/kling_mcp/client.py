@@ -143,9 +143,10 @@ class KlingClient:
 
     async def _send(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
         """One request and, when the token was refused for its age, the same once more."""
+        until = anyio.current_time() + deadline_s
         answer = await self._exchange(request, deadline_s, lost)
         if self._token_was_stale(answer):
-            answer = await self._exchange(request, deadline_s, lost)
+            answer = await self._exchange(request, until - anyio.current_time(), lost)
         return answer
 
     def _token_was_stale(self, answer: Answer) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
@@ -12,6 +12,7 @@ from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background
+
 __all__ = ["Errands"]
 
 logger = logging.getLogger(__name__)
@@ -24,27 +25,59 @@ class Errands:
 
     def __init__(self, background: Background) -> None:
         self._background = background
+        self._joined: dict[Hashable, _Errand[Any]] = {}
 
-    async def run(self, work: Callable[[], Awaitable[ResultT]], within_s: float) -> ResultT:
-        """What the work returns or raises.
+    async def run(
+        self,
+        work: Callable[[], Awaitable[ResultT]],
+        within_s: float,
+        *,
+        key: Hashable | None = None,
+        stays: bool = False,
+    ) -> ResultT:
+        """What the work returns or raises; with a `key`, what the work under way of that key does.
 
         Raises TimeoutError when it is not done within that many seconds; it goes on then. When
-        the caller is cancelled the work is too, up to what it shields.
+        all callers are cancelled before, the work is too, up to what it shields, unless it `stays`.
         """
-        errand = _Errand(work)
-        self._background.start_soon(errand.go)
+        errand: _Errand[ResultT] | None = self._joined.get(key)
+        if errand is None:
+            errand = _Errand(work)
+            self._background.start_soon(self._go, errand, key)
+            if key is not None:
+                self._joined[key] = errand
+        errand.waiting += 1
+        errand.stays |= stays
         try:
             with anyio.fail_after(within_s):
                 await errand.done.wait()
         except TimeoutError:
-            errand.alone = True
+            errand.alone = errand.stays = True
             raise
         except BaseException:
-            errand.scope.cancel()
+            if errand.waiting == 1 and not errand.stays:
+                errand.scope.cancel()
+                self._forget(errand, key)
             raise
+        finally:
+            errand.waiting -= 1
         if errand.raised is not None:
             raise errand.raised
         return errand.results[0]
+
+    def has(self, key: Hashable) -> bool:
+        """Whether work of that key is under way."""
+        return key in self._joined
+
+    async def _go(self, errand: _Errand[Any], key: Hashable | None) -> None:
+        try:
+            await errand.go()
+        finally:
+            self._forget(errand, key)
+
+    def _forget(self, errand: _Errand[Any], key: Hashable | None) -> None:
+        if self._joined.get(key) is errand:
+            del self._joined[key]
 
 
 class _Errand(Generic[ResultT]):
@@ -55,6 +88,8 @@ class _Errand(Generic[ResultT]):
         self.results: list[ResultT] = []
         self.raised: Exception | None = None
         self.alone = False
+        self.stays = False
+        self.waiting = 0
 
     async def go(self) -> None:
         try:

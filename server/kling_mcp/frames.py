@@ -105,7 +105,7 @@ class Frames:
             return saved.path, saved.sha256
         path = await self._keeper.shelf.file(record)
         if path is None:
-            kept = await self._autosave.kept(replace(record, path=None))
+            kept = await self._autosave.kept(replace(record, path=None), self._keeper.limits.file_s)
             if isinstance(kept, KlingError):
                 raise kept
             record = kept

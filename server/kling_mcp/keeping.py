@@ -2,52 +2,174 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
 from kling_mcp.clients import Clients
+from kling_mcp.errands import Errands
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.lookup import Found, Lookup
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.shelf import Shelf
 from kling_mcp.videos import SavedVideo, save_video
+from kling_mcp.videos.part import sweep_parts
 from kling_mcp.videos.remarks import remark
 from kling_mcp.views import AFTER_FAILURE
 from kling_tools.errors import KlingError, SaveFailed, TaskFailed
 
+if TYPE_CHECKING:
+    from kling_mcp.tasks import Task
+
 __all__ = ["Keeper"]
 
-IN_THE_CALL_S = 20.0
-"""Seconds that a call waits for its video's file; after that it is written in the background."""
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Videos of one provider that are fetched side by side; its slow hosts keep no other waiting."""
+
+FIRST_REST_S, LONGEST_REST_S = 60.0, 900.0
+"""Seconds after a failure in which a video is not fetched by itself again; twice as many after each
+further one."""
+
+REMEMBERED = 2_000
+"""Failures of which it is remembered why."""
+
+
+@dataclass(slots=True)
+class _Download:
+    """One that is under way: bytes on disk, of how many if that is known, and why its last attempt
+    failed."""
+
+    came: int = 0
+    total: int | None = None
+    trouble: str = ""
+
+    async def progress(self, came: int, total: int | None) -> None:
+        self.came, self.total = came, total
+
+    def broke(self, reason: str) -> None:
+        self.trouble = reason.rstrip(".")
+
+    def __str__(self) -> str:
+        total = f" of {self.total / 1e6:.1f}" if self.total is not None else ""
+        came = f"{self.came / 1e6:.1f}{total} MB came"
+        return f"{came}; the last attempt failed: {self.trouble}" if self.trouble else came
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: KlingError
+    times: int
+    rests_until: float
 
 
 class Keeper:
-    """Writes videos to where the shelf wants them."""
+    """Writes videos to where the shelf wants them, each once however many ask for it."""
 
     def __init__(
         self,
         clients: Clients,
         ledger: Ledger,
         shelf: Shelf,
+        errands: Errands,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        limits: TimeLimits = TIME_LIMITS,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
         self.shelf = shelf
+        self._errands = errands
         self._lookup = Lookup(clients, ledger)
         self._sleep = sleep
-        self._being_kept: dict[str, anyio.Event] = {}
+        self.limits = limits
+        self._turns: dict[str, anyio.CapacityLimiter] = {}
+        self._downloads: dict[str, _Download] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._swept = False
 
-    async def save(self, task_id: str, path: str) -> tuple[SavedVideo, Found]:
+    async def save(
+        self, task_id: str, path: str, within_s: float | None = None
+    ) -> tuple[SavedVideo, Found]:
         """Write a finished task's video; its URL is asked for anew, as it may have expired.
 
-        Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
-        UnsafeUrl, SaveFailed and ProviderError.
+        Raises TaskFailed for a failed task, KlingError for one that still runs and for a download
+        that takes longer than `within_s` (`file_s` of the limits): it goes on, and the next call
+        joins it. Raises UnsafePath, UnsafeUrl, SaveFailed and ProviderError.
         """
+        record = await self._ledger.find(task_id)
+        known_by = record.id if record else task_id
+        work = partial(self._save, task_id, path, record)
+        seconds = self.limits.file_s if within_s is None else within_s
+        try:
+            return await self._errands.run(work, seconds, key=(known_by, path))
+        except TimeoutError:
+            download = self._downloads.get(known_by)
+            raise KlingError(
+                f"The video of {record.handle if record else task_id} is not saved yet: "
+                f"{download or 'its provider has not answered yet'}. This goes on here.",
+                charged="no",
+                advice="Call kling_save_video again in a moment: it joins what is under way.",
+            ) from None
+
+    async def keep(self, record: Record, within_s: float) -> Record:
+        """The row of a finished task once its file is there, which is written if need be, whether
+        or not the caller is cancelled; the row as it is when that takes longer.
+
+        Raises KlingError and its kin when it cannot be written.
+        """
+        if record.path is not None:
+            return record
+        work = partial(self._save, record.id, "", record)
+        try:
+            _, found = await self._errands.run(work, within_s, key=(record.id, ""), stays=True)
+        except TimeoutError:
+            return record
+        return found.record or record
+
+    def rests(self, record: Record) -> bool:
+        """Whether the row's video could not be saved just now: it is not tried by itself again."""
+        failure = self._failures.get(record.id)
+        return failure is not None and anyio.current_time() < failure.rests_until
+
+    def unsaved(self, record: Record) -> str:
+        """What stands between a finished video and its file, and what to do; empty when nothing is
+        known to."""
+        if download := self._downloads.get(record.id):
+            until = _until(record) if download.trouble else ""
+            return f"It is being saved: {download}.{until} kling_save_video waits for it."
+        if failure := self._failures.get(record.id):
+            return f"It could not be saved: {failure.error}"
+        return ""
+
+    async def _save(
+        self, task_id: str, path: str, record: Record | None
+    ) -> tuple[SavedVideo, Found]:
+        """Like `save`, for as long as it takes; remembers why there is no file."""
+        try:
+            found = await self._found(task_id)
+            record = found.record
+            saved = await self._fetched(found, record.handle if record else task_id, path)
+            return saved, await self._written_down(saved, found)
+        except KlingError as error:
+            self._remember(error, record, path)
+            raise
+        except Exception as error:
+            logger.exception("The video of %s could not be saved.", task_id)
+            mistake = _mistake(error)
+            self._remember(mistake, record, path)
+            raise mistake from error
+
+    async def _found(self, task_id: str) -> Found:
+        """The task, which has a video."""
         found = await self._lookup.find(task_id, fresh=True)
-        state = found.record or found.task
-        assert state is not None
+        state = _state(found)
         handle = found.record.handle if found.record else task_id
         if state.status == "failed":
             never = found.record is not None and found.record.task_id is None
@@ -66,39 +188,84 @@ class Keeper:
                 charged="unknown" if lost else "no",
                 advice="kling_get_task says more." if lost else wait,
             )
+        return found
+
+    async def _fetched(self, found: Found, handle: str, path: str) -> SavedVideo:
         target = self.shelf.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
-        url = state.videos[0].url
+        url = _state(found).videos[0].url
+        known_by = found.record.id if found.record else handle
+        download = self._downloads[known_by] = _Download()
         try:
-            saved = await save_video(
-                lambda offset: client.open_video(url, offset), target, pause=self._sleep
+            await self._sweep()
+            return await save_video(
+                lambda offset: client.open_video(url, offset),
+                target,
+                pause=self._sleep,
+                progress=download.progress,
+                broke=download.broke,
+                limits=self.limits.download,
+                turn=self._turn(found.provider),
             )
         except SaveFailed as error:
             if self.shelf.private:
                 error.message = error.message.replace(str(target), "the server's disk")
+            if found.record:
+                error.advice += _until(found.record)
             raise
-        if found.record:
-            note = remark(saved.facts, found.record.request)
-            place = await self.shelf.keep(saved, found.record)
-            record = await self._ledger.saved(
-                found.record.id, place, saved.bytes, saved.sha256, note
-            )
-            found = replace(found, record=record)
-        return saved, found
+        finally:
+            if self._downloads.get(known_by) is download:
+                del self._downloads[known_by]
 
-    async def keep(self, record: Record) -> Record:
-        """The row of a finished task once its file is there, which is written if need be.
+    async def _written_down(self, saved: SavedVideo, found: Found) -> Found:
+        if found.record is None:
+            return found
+        note = remark(saved.facts, found.record.request)
+        place = await self.shelf.keep(saved, found.record)
+        record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
+        self._failures.pop(record.id, None)
+        return replace(found, record=record)
 
-        Raises KlingError and its kin when it cannot be written.
-        """
-        if record.path is not None:
-            return record
-        if event := self._being_kept.get(record.id):
-            await event.wait()
-        else:
-            self._being_kept[record.id] = anyio.Event()
-            try:
-                await self.save(record.id, "")
-            finally:
-                self._being_kept.pop(record.id).set()
-        return await self._ledger.find(record.id) or record
+    async def _sweep(self) -> None:
+        """Remove what downloads of killed processes left, once in the life of this one."""
+        if not self._swept:
+            self._swept = True
+            await to_thread.run_sync(sweep_parts, self.shelf.root)
+
+    def _turn(self, provider: str) -> anyio.CapacityLimiter:
+        if provider not in self._turns:
+            self._turns[provider] = anyio.CapacityLimiter(AT_ONCE)
+        return self._turns[provider]
+
+    def _remember(self, error: KlingError, record: Record | None, path: str) -> None:
+        """Why a finished video has no file; a path that somebody asked for is their own matter."""
+        if record is None or record.status != "succeed" or path:
+            return
+        before = self._failures.pop(record.id, None)
+        times = before.times + 1 if before else 1
+        rest_s = min(FIRST_REST_S * 2.0 ** min(times - 1, 10), LONGEST_REST_S)
+        until = anyio.current_time() + rest_s
+        self._failures[record.id] = _Failure(error, times, until)
+        while len(self._failures) > REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+
+
+def _state(found: Found) -> Record | Task:
+    state = found.record or found.task
+    assert state is not None
+    return state
+
+
+def _until(record: Record) -> str:
+    if record.expires_at is None:
+        return ""
+    date = datetime.fromtimestamp(record.expires_at, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return f" Its URL (kling_get_task) is valid until {date}."
+
+
+def _mistake(error: Exception) -> KlingError:
+    return KlingError(
+        f"This server made a mistake of its own ({type(error).__name__}).",
+        charged="no",
+        advice="Its log says more. The video still exists at the provider.",
+    )

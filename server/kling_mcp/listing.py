@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+import anyio
 
 from kling_mcp.principal import LOCAL, Principal
 from kling_mcp.views import Viewer
@@ -12,12 +15,14 @@ from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
 if TYPE_CHECKING:
     from kling_mcp.clients import Clients
     from kling_mcp.hosting.exchange import Exchange
-    from kling_mcp.ledger import Ledger
+    from kling_mcp.ledger import Ledger, Record
+    from kling_mcp.tasks import Task
     from kling_tools.arguments import ListTasksArguments
 
 __all__ = ["Listing"]
 
 
+NOT_IN_TIME = "it has not answered in time."
 LAST_SEEN = "The tasks that you made here, in the state last seen."
 
 
@@ -26,12 +31,22 @@ class Listing:
 
     A page holds that page of the ledger, brought up to date from each provider's own list, and
     from the same page of that list the tasks that the ledger does not know. So every task is on
-    exactly one page, although providers tell neither order nor total.
+    exactly one page, although providers tell neither order nor total. They are asked side by side,
+    and given `within_s` seconds to answer.
     """
 
-    def __init__(self, clients: Clients, ledger: Ledger, exchange: Exchange | None = None) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        ledger: Ledger,
+        unsaved: Callable[[Record], str],
+        within_s: float,
+        exchange: Exchange | None = None,
+    ) -> None:
         self._clients = clients
         self._ledger = ledger
+        self._unsaved = unsaved
+        self._within_s = within_s
         self._exchange = exchange
 
     async def page(
@@ -42,7 +57,7 @@ class Listing:
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer = Viewer(self._clients, now, self._exchange)
+        viewer = Viewer(self._clients, now, self._exchange, unsaved=self._unsaved)
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
         if principal.only is None:
@@ -72,20 +87,13 @@ class Listing:
         found: list[tuple[float, TaskView]] = []
         more = False
         notes: list[str] = []
-        silent: list[str] = []
         names = [query.provider] if query.provider else list(self._clients.names)
-        for name in names:
-            row = self._clients.configured(name).row
-            if not row.lists:
-                silent.append(name)
-                continue
-            client = await self._clients.get(name)
-            for product in (query.product,) if query.product else row.products:
-                try:
-                    tasks = await client.tasks(product, query.page, query.page_size)
-                except KlingError as error:
-                    notes.append(f"{name}'s own list is missing: {error.message}")
-                    break
+        silent = [name for name in names if not self._clients.configured(name).row.lists]
+        lists = await self._lists([name for name in names if name not in silent], query)
+        for name, (pages, missing) in lists.items():
+            if missing:
+                notes.append(f"{name}'s own list is missing: {missing}")
+            for tasks in pages:
                 more = more or len(tasks) == query.page_size
                 known = await self._ledger.known(name, [task.task_id for task in tasks])
                 for task in tasks:
@@ -103,3 +111,31 @@ class Listing:
                 "in the state last seen."
             )
         return found, more, notes
+
+    async def _lists(
+        self, names: Sequence[str], query: ListTasksArguments
+    ) -> dict[str, tuple[list[Sequence[Task]], str]]:
+        """By provider, the page of each of its lists, and why further ones are missing. Raises
+        NotConfigured for a provider without a key."""
+        clients = {name: await self._clients.get(name) for name in names}
+        found: dict[str, tuple[list[Sequence[Task]], str]] = {
+            name: ([], NOT_IN_TIME) for name in names
+        }
+
+        async def ask(name: str) -> None:
+            pages, _ = found[name]
+            row = self._clients.configured(name).row
+            missing = ""
+            for product in (query.product,) if query.product else row.products:
+                try:
+                    pages.append(await clients[name].tasks(product, query.page, query.page_size))
+                except KlingError as error:
+                    missing = error.message
+                    break
+            found[name] = pages, missing
+
+        with anyio.move_on_after(self._within_s):
+            async with anyio.create_task_group() as group:
+                for name in names:
+                    group.start_soon(ask, name)
+        return found

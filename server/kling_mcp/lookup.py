@@ -86,6 +86,7 @@ class Lookup:
                 client = await self._clients.get(name)
                 task = await client.task(product, task_id)
                 found.append(Found(name, task=task, product=product))
+                group.cancel_scope.cancel()
             except TaskNotFound as error:
                 missing.append(error)
             except KlingError as error:

@@ -18,6 +18,7 @@ from kling_mcp.keeping import Keeper
 from kling_mcp.ledger import DayCaps, Ledger, open_ledger
 from kling_mcp.lookup import Lookup
 from kling_mcp.noticing import Noticing
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.rows import Rows
 from kling_mcp.sending import Sender
 from kling_mcp.settings import Settings
@@ -42,6 +43,7 @@ class Parts:
     """Made once for the life of a process, when the first call comes."""
 
     ledger: Ledger
+    errands: Errands
     sender: Sender
     submission: Submission
     lookup: Lookup
@@ -66,6 +68,7 @@ def make_parts(
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
     hosting: Hosting | None = None,
+    limits: TimeLimits = TIME_LIMITS,
 ) -> Parts:
     """The parts for these settings; nothing is opened or written yet."""
     exchange = hosting.exchange if hosting else None
@@ -82,20 +85,22 @@ def make_parts(
     )
     lookup = Lookup(clients, ledger)
     shelf = exchange.shelf if exchange else FolderShelf(settings.output_dir)
-    keeper = Keeper(clients, ledger, shelf, sleep)
+    errands = Errands(background)
+    keeper = Keeper(clients, ledger, shelf, errands, sleep, limits)
     looker = Looker(clients, ledger, lookup, sender)
-    autosave = AutoSave(keeper, background, wanted=settings.save)
+    autosave = AutoSave(keeper, wanted=settings.save)
     pace = Pace(clients, settings.sandbox_queue_s + settings.sandbox_render_s)
     scheduler = Scheduler(
         ledger, clients, looker, pace, autosave, changes, background, ledger.now, sleep
     )
-    rows = Rows(ledger, clients, sender, changes, pace, exchange=exchange)
+    rows = Rows(ledger, clients, sender, changes, pace, keeper.unsaved, exchange=exchange)
     frames = Frames(rows, keeper, autosave)
     pictures = PicturePolicy(
         roots=settings.image_roots, allow_local=exchange is None, fix=settings.fix_images
     )
     return Parts(
         ledger=ledger,
+        errands=errands,
         sender=sender,
         submission=Submission(
             clients,
@@ -105,7 +110,8 @@ def make_parts(
             pictures,
             frames,
             caps,
-            Errands(background),
+            errands,
+            limits,
             saves=settings.save,
             exchange=exchange,
         ),

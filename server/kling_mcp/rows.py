@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kling_mcp.changes import Changes
@@ -37,6 +38,7 @@ class Rows:
         sender: Sender,
         changes: Changes,
         pace: Pace,
+        unsaved: Callable[[Record], str],
         only: str | None = None,
         exchange: Exchange | None = None,
     ) -> None:
@@ -45,6 +47,7 @@ class Rows:
         self._sender = sender
         self._changes = changes
         self._pace = pace
+        self._unsaved = unsaved
         self._only = only
         self._exchange = exchange
 
@@ -58,6 +61,7 @@ class Rows:
             self._sender,
             self._changes,
             self._pace,
+            self._unsaved,
             principal.only,
             self._exchange,
         )
@@ -140,4 +144,4 @@ class Rows:
         return True
 
     def _viewer(self) -> Viewer:
-        return Viewer(self._clients, self._ledger.now(), self._exchange)
+        return Viewer(self._clients, self._ledger.now(), self._exchange, unsaved=self._unsaved)

@@ -23,6 +23,7 @@ from kling_mcp.completions import add_completions
 from kling_mcp.configuration import Configured, configured_providers
 from kling_mcp.frame_resources import add_frame_resources
 from kling_mcp.freshness import CACHE_HINTS, keeping_tables
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.player import player_extension
 from kling_mcp.principal import serving_its_own
 from kling_mcp.prompts import add_prompts
@@ -65,11 +66,12 @@ def build_server(
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
     hosting: Hosting | None = None,
+    limits: TimeLimits = TIME_LIMITS,
 ) -> MCPServer[Service]:
     """The server with its tools; nothing is opened before the first call.
 
-    `sleep` is what waits between two looks at a task, `clock` tells the seconds since the epoch;
-    tests give others.
+    `sleep` is what waits between two looks at a task, `clock` tells the seconds since the epoch,
+    `limits` how long calls and downloads may take; tests give others.
 
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
@@ -81,7 +83,7 @@ def build_server(
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
         async with open_service(
-            settings, capabilities, providers, sleep, clock, hosting
+            settings, capabilities, providers, sleep, clock, hosting, limits
         ) as service:
             yield service
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,19 @@ import anyio
 
 from kling_mcp.background import Background
 from kling_mcp.changes import Changes
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.works import Sleep, Works
 from kling_tools.arguments import ListTasksArguments
 from kling_tools.capabilities import Capabilities
 from kling_tools.drafts import Draft
-from kling_tools.errors import KlingError, NotAllowed, TaskNotFound
+from kling_tools.errors import (
+    KlingError,
+    NotAllowed,
+    ProviderDown,
+    TaskNotFound,
+    quote_provider,
+)
 from kling_tools.results import (
     ENDED,
     Receipt,
@@ -42,6 +50,10 @@ if TYPE_CHECKING:
     from kling_tools.posters import Poster
 
 __all__ = ["Service", "Sleep", "open_service"]
+
+NOT_ANSWERED_YET = (
+    "Its provider has not answered yet; this is the state last seen. Ask again in a moment."
+)
 
 SHORT_S = 10.0
 """Seconds below which a wait is a question how things are: each task is then asked for at once."""
@@ -101,16 +113,32 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
-        parts = self._works.open()
-        found = await parts.looker.current(await self._own(task_id))
+        parts, limits, began = self._works.open(), self._works.limits, anyio.current_time()
+        own = await self._own(task_id)
+        look = partial(parts.looker.current, own)
+        try:
+            found = await parts.errands.run(look, limits.look_s, key=("look", own))
+        except TimeoutError:
+            return await self._as_last_seen(own)
         record = found.record
-        if record is None or not parts.autosave.is_due(record):
-            return self._view(found)
-        outcome = await parts.autosave.kept(record)
-        if not isinstance(outcome, KlingError):
-            return self._view(replace(found, record=outcome))
-        unsaved = f"It could not be saved: {outcome}"
-        return self._view(found).model_copy(update={"next": unsaved})
+        if record is not None and parts.autosave.is_due(record):
+            left_s = limits.answer_s - (anyio.current_time() - began)
+            outcome = await parts.autosave.kept(record, min(limits.file_s, left_s))
+            if not isinstance(outcome, KlingError):
+                found = replace(found, record=outcome)
+        return self._view(found)
+
+    async def _as_last_seen(self, own: str) -> TaskView:
+        """A task whose provider has not answered yet. Raises ProviderDown when no row tells of
+        it."""
+        record = await self.rows.find(own)
+        if record is None:
+            raise ProviderDown(
+                f"No provider has answered yet whether it has task {quote_provider(own)[:64]}.",
+                retryable=True,
+                advice="Ask again in a moment.",
+            )
+        return self.rows.view(record).model_copy(update={"next": NOT_ANSWERED_YET})
 
     @property
     def rows(self) -> Rows:
@@ -160,9 +188,11 @@ class Service:
         from kling_mcp.listing import Listing
 
         works = self._works
-        return await Listing(works.clients, works.open().ledger, works.exchange).page(
-            query, works.clock(), self._principal
+        parts = works.open()
+        listing = Listing(
+            works.clients, parts.ledger, parts.keeper.unsaved, works.limits.look_s, works.exchange
         )
+        return await listing.page(query, works.clock(), self._principal)
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Look at the tasks until all have ended or the time is over.
@@ -180,14 +210,15 @@ class Service:
         async with parts.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
             while True:
                 waited = self._works.clock() - began
-                most_s = max(timeout_s, LEAST_LOOK_S) if watch.unseen else timeout_s
+                least_s = LEAST_LOOK_S if watch.unseen or (watch.done and watch.saving) else 0
+                most_s = max(timeout_s, least_s)
                 if failure := watch.failure:
                     raise failure
                 sentence = watch.sentence(self._view, parts.pace.usual_s)
                 if not watch.unseen and (sentence != told or waited >= told_at + REPORT_S):
                     told, told_at = sentence, waited
                     await report(waited, max(timeout_s, waited), sentence)
-                if watch.done or waited >= most_s:
+                if (watch.done and not watch.saving) or waited >= most_s:
                     return _in_order(watch.result(self._view), task_ids, own, strange)
                 await watch.news(self._works.sleep, min(REPORT_S, most_s - waited))
 
@@ -203,7 +234,8 @@ class Service:
         """What is left at each provider, see `balances`."""
         from kling_mcp.balances import balances
 
-        return await balances(self._works.clients, self._works.clock())
+        works = self._works
+        return await balances(works.clients, works.clock(), works.limits.look_s)
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder, or to where a hosted server keeps
@@ -212,7 +244,9 @@ class Service:
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        saved, found = await self._works.open().keeper.save(await self._own(task_id), path)
+        saved, found = await self._works.open().keeper.save(
+            await self._own(task_id), path, self._works.limits.answer_s
+        )
         notes = ["It was there already."] if saved.already_there else []
         if found.record and found.record.file_note:
             notes.append(found.record.file_note)
@@ -273,7 +307,12 @@ class Service:
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.views import Viewer
 
-        viewer = Viewer(self._works.clients, self._works.clock(), self._works.exchange)
+        viewer = Viewer(
+            self._works.clients,
+            self._works.clock(),
+            self._works.exchange,
+            unsaved=self._works.open().keeper.unsaved,
+        )
         if found.record is not None:
             return viewer.record(found.record)
         assert found.task is not None
@@ -328,11 +367,14 @@ async def open_service(
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
     hosting: Hosting | None = None,
+    limits: TimeLimits = TIME_LIMITS,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
         background = Background(group)
-        works = Works(settings, capabilities, providers, stack, background, clock, sleep, hosting)
+        works = Works(
+            settings, capabilities, providers, stack, background, clock, sleep, hosting, limits
+        )
         if hosting:
             stack.enter_context(hosting.running(works))
         yield Service(works)

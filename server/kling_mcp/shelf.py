@@ -19,9 +19,11 @@ class Shelf(Protocol):
     """What writes down where a video lies, in the row's `path`, and finds it again.
 
     `private` says that no caller is to hear of paths: they are those of somebody else's machine.
+    Downloads grow below `root`.
     """
 
     private: bool
+    root: Path
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """The file that a task's video is to be written to. `path` is what the caller asked for,
@@ -49,6 +51,7 @@ class FolderShelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = VideoFolder(folder)
+        self.root = self._folder.root
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A path below the folder; see `VideoFolder.target`."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
+
 from kling_mcp.body import JsonBody
 from kling_mcp.cases import Case, judge
 from kling_mcp.clients import Clients
@@ -16,6 +18,7 @@ from kling_mcp.frames import Frames
 from kling_mcp.images import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.images.task_picture import TaskPicture
 from kling_mcp.ledger import DayCaps, Ledger, Wish
+from kling_mcp.patience import TimeLimits
 from kling_mcp.principal import Principal
 from kling_mcp.receipts import dry_run_receipt, receipt
 from kling_mcp.sending import Sender
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
     from kling_mcp.hosting.exchange import Exchange
 
 __all__ = ["Caps", "Submission"]
-
-ANSWER_WITHIN_S = 45.0
-"""Seconds after which a call is answered that still sends or looks: hosts cut it off after 60."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class Submission:
         frames: Frames,
         caps: Caps,
         errands: Errands,
+        limits: TimeLimits,
         *,
         saves: bool,
         exchange: Exchange | None = None,
@@ -77,6 +78,7 @@ class Submission:
         self._ledger = ledger
         self._sender = sender
         self._errands = errands
+        self._limits = limits
         self._saves = saves
         self._exchange = exchange
 
@@ -90,6 +92,7 @@ class Submission:
         base = self._exchange.callback_base if self._exchange else ""
         judged = judge(draft, self._clients, self._capabilities, principal, base)
         rules_broken = bool(judged.review.verdict.faults)
+        began = anyio.current_time()
         async with AsyncExitStack() as pictures:
             case = await pictures.enter_async_context(self._with_pictures(judged))
             faults = case.review.verdict.faults
@@ -97,13 +100,14 @@ class Submission:
                 return await self._dry_run(case)
             if faults:
                 raise InvalidRequest(faults) if rules_broken else ImageRejected(faults)
+            left_s = self._limits.answer_s - (anyio.current_time() - began)
             wish = case.wish()
             if self._has_a_say_in_price(case) and not await self._is_made(wish):
                 self._check_price(case)
                 await self._ask_the_person(case, wish, confirm)
             sending = partial(self._send, case, wish, pictures.pop_all())
         try:
-            return await self._errands.run(sending, ANSWER_WITHIN_S)
+            return await self._errands.run(sending, left_s)
         except TimeoutError:
             raise await self._on_its_way(wish) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +43,19 @@ STRANGE = "The provider uses a word for its state that is not known here; look a
 
 class Viewer:
     """Shows tasks as of `now`, seconds since the epoch; those of a hosted server, which has an
-    `exchange`, with links to the saved videos in place of its own paths."""
+    `exchange`, with links to the saved videos in place of its own paths. `unsaved` says what
+    stands between a finished video and its file, empty for nothing."""
 
-    def __init__(self, clients: Clients, now: float, exchange: Exchange | None = None) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        now: float,
+        exchange: Exchange | None = None,
+        *,
+        unsaved: Callable[[Record], str],
+    ) -> None:
         self._clients = clients
+        self._unsaved = unsaved
         self._now = now
         self._exchange = exchange
 
@@ -111,6 +120,8 @@ class Viewer:
         if record.expires_at is not None and self._now > record.expires_at:
             lost = f" and its {file} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
+        if reason := self._unsaved(record):
+            return reason
         if self._clients.embedded(record.provider):
             return NOT_SAVED_IN_SANDBOX
         return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
@@ -136,6 +147,7 @@ class Viewer:
     def listed(self, record: Record) -> TaskView:
         """A row of a list: what tells it apart from others instead of its URLs and advice."""
         view = self.record(record)
+        told = record.status in TOLD or record.damaged or self._unsaved(record)
         return view.model_copy(
             update={
                 "source": "ledger",
@@ -145,7 +157,7 @@ class Viewer:
                 "prompt": _cut(record.prompt) or None,
                 "videos": [],
                 "url": None,
-                "next": view.next if record.status in TOLD or record.damaged else None,
+                "next": view.next if told else None,
             }
         )
 

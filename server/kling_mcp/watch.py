@@ -60,8 +60,13 @@ class Watch:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether there is nothing more to wait for but files."""
         return all(watched.over for watched in self._tasks.values())
+
+    @property
+    def saving(self) -> bool:
+        """Whether videos of these tasks are being saved."""
+        return any(watched.saving for watched in self._tasks.values())
 
     @property
     def unseen(self) -> bool:
@@ -85,9 +90,9 @@ class Watch:
 
     def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
         """Where things stand, for a progress bar."""
-        over = sum(watched.over for watched in self._tasks.values())
-        words = [f"{over} of {len(self._tasks)} done"]
-        running = [watched for watched in self._tasks.values() if not watched.over]
+        tasks = self._tasks.values()
+        running = [watched for watched in tasks if watched.saving or not watched.over]
+        words = [f"{len(tasks) - len(running)} of {len(tasks)} done"]
         for watched in running[:NAMED]:
             if watched.found is not None:
                 record = watched.found.record
@@ -104,8 +109,6 @@ class Watch:
         seen = view(watched.found) if watched.found else TaskView(task_id=task_id, status="unknown")
         if watched.missing and watched.error:
             return seen.model_copy(update={"error": watched.error.kind, "next": str(watched.error)})
-        if watched.unsaved:
-            return seen.model_copy(update={"next": f"It could not be saved: {watched.unsaved}"})
         if watched.error and not watched.over:
             return seen.model_copy(update={"next": str(watched.error)})
         if watched.urgent or not watched.found:

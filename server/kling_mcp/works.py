@@ -15,6 +15,7 @@ import anyio
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.noticing import Noticing
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_tools.capabilities import Capabilities
 from kling_tools.errors import KlingError
 
@@ -51,8 +52,10 @@ class Works:
         clock: Callable[[], float],
         sleep: Sleep,
         hosting: Hosting | None = None,
+        limits: TimeLimits = TIME_LIMITS,
     ) -> None:
         self.hosting = hosting
+        self.limits = limits
         self.exchange = hosting.exchange if hosting else None
         self.settings = settings
         observe = hosting.metrics.asked if hosting and hosting.metrics else None
@@ -82,6 +85,7 @@ class Works:
                 self.clock,
                 self.sleep,
                 self.hosting,
+                self.limits,
             )
             self._stack.push_async_callback(self._parts.ledger.close)
             self.background.keep_up(self._take_care, self._parts)

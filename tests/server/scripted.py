@@ -12,7 +12,9 @@ from mcp_types import CallToolResult, TextContent
 from serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.configuration import Configured
+from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.server import build_server
+from kling_mcp.service import Sleep
 from kling_mcp.settings import Settings
 from kling_mcp.transport import Connection
 
@@ -68,14 +70,19 @@ def ends_with_video(url: str) -> Answer:
 
 @asynccontextmanager
 async def talking_to(
-    provider: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+    provider: Scripted,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: TimeLimits = TIME_LIMITS,
+    sleep: Sleep = no_sleep,
+    **more: Any,
 ) -> AsyncIterator[Client]:
     """A client of a server with that provider."""
     monkeypatch.setattr("kling_mcp.transport.connect", provider.connect)
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE, **more
     )
-    async with Client(build_server(settings, sleep=no_sleep)) as client:
+    async with Client(build_server(settings, sleep=sleep, limits=limits)) as client:
         yield client
 
 

@@ -13,8 +13,11 @@ from serving import picture
 
 from kling_mcp.background import Background
 from kling_mcp.errands import Errands
+from kling_mcp.patience import TimeLimits
 
 pytestmark = pytest.mark.anyio
+
+SOON = TimeLimits(answer_s=0.2)
 
 
 class Hanging:
@@ -37,15 +40,14 @@ class Hanging:
 
 
 @pytest.fixture
-def kling(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> Hanging:
-    monkeypatch.setattr("kling_mcp.submission.ANSWER_WITHIN_S", 0.2)
+def kling(anyio_backend: str) -> Hanging:
     return Hanging()
 
 
 async def test_the_call_is_answered_in_time_and_says_how_to_go_on(
     kling: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:  # type: ignore[arg-type]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch, SOON) as client:  # type: ignore[arg-type]
         answer = await make(client, tmp_path)
         rows = facts(await client.call_tool("kling_list_tasks", {}))["tasks"]
         kling.answers.set()
@@ -60,7 +62,7 @@ async def test_the_call_is_answered_in_time_and_says_how_to_go_on(
 async def test_the_same_request_joins_the_one_on_its_way_and_is_paid_once(
     kling: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:  # type: ignore[arg-type]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch, SOON) as client:  # type: ignore[arg-type]
         await make(client, tmp_path)
         kling.answers.set()
         again = await make(client, tmp_path)
@@ -73,11 +75,11 @@ async def test_the_same_request_joins_the_one_on_its_way_and_is_paid_once(
 async def test_what_is_under_way_when_the_server_ends_is_written_down_first(
     kling: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:  # type: ignore[arg-type]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch, SOON) as client:  # type: ignore[arg-type]
         await make(client, tmp_path)
         async with anyio.create_task_group() as group:
             group.start_soon(_answer_soon, kling)
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:  # type: ignore[arg-type]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch, SOON) as client:  # type: ignore[arg-type]
         (row,) = facts(await client.call_tool("kling_list_tasks", {}))["tasks"]
 
     assert row["task_id"] == "t-1"
@@ -87,7 +89,6 @@ async def test_what_is_under_way_when_the_server_ends_is_written_down_first(
 async def test_a_cancelled_call_leaves_what_it_sent_to_be_found(
     kling: Hanging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kling_mcp.submission.ANSWER_WITHIN_S", 45)
     async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:  # type: ignore[arg-type]
         async with anyio.create_task_group() as group:
             group.start_soon(_create, client, tmp_path)
@@ -115,6 +116,39 @@ async def test_work_that_is_not_waited_for_any_more_says_what_became_of_it(
         late.set()
 
     assert "broke" in caplog.text
+
+
+async def test_work_of_one_key_is_done_once_and_ends_with_the_last_who_waits(
+    anyio_backend: str,
+) -> None:
+    began: list[int] = []
+    ended: list[str] = []
+
+    async def work() -> str:
+        began.append(1)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cut off")
+        raise AssertionError
+
+    async with anyio.create_task_group() as group:
+        errands = Errands(Background(group))
+        scopes = [anyio.CancelScope(), anyio.CancelScope()]
+
+        async def ask(scope: anyio.CancelScope) -> None:
+            with scope:
+                await errands.run(work, 60, key="one")
+
+        for scope in scopes:
+            group.start_soon(ask, scope)
+        await anyio.wait_all_tasks_blocked()
+        scopes[0].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert (len(began), ended) == (1, [])
+        scopes[1].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert ended == ["cut off"]
 
 
 async def _answer_soon(kling: Hanging) -> None:

@@ -103,7 +103,7 @@ class Callbacks:
         if record.status in ENDED:
             parts.pace.called_back(provider, parts.ledger.now())
         if parts.autosave.is_due(record):
-            await parts.autosave.kept(record)
+            await parts.autosave.kept(record, works.limits.file_s)
         return record
 
     def _slot(self) -> anyio.CapacityLimiter:

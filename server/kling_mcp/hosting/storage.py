@@ -33,15 +33,11 @@ class TeamFolder(FolderShelf):
 
     private = True
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._root = folder
-
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A place that the server chooses; raises KlingError when the caller wants another one, and
         for a task that was not made here."""
         own = _kept_here(path, handle, record)
-        return self._root / _place_of(own) / video_name(own)
+        return self.root / _place_of(own) / video_name(own)
 
 
 class BucketShelf:
@@ -51,7 +47,7 @@ class BucketShelf:
 
     def __init__(self, bucket: Bucket, cache: Path) -> None:
         self.bucket = bucket
-        self._cache = cache
+        self._cache = self.root = cache
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """Where the download grows: a place in the cache; raises the same."""

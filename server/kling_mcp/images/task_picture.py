@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import anyio
+
 from kling_mcp.images.held import HeldFile
 from kling_mcp.images.inline import keep
 from kling_mcp.images.refusal import Refusal
@@ -53,11 +55,18 @@ def is_address(value: str) -> bool:
 async def take_pictures(
     values: Iterable[str], make: TaskPictures | None
 ) -> Mapping[str, TaskPicture | Refusal]:
-    """Every picture that is given by an address, or why there is none; each is made once."""
+    """Every picture that is given by an address, or why there is none; each is made once. They are
+    made side by side: each may have to wait for its video."""
+    addresses = dict.fromkeys(filter(is_address, values))
     taken: dict[str, TaskPicture | Refusal] = {}
-    for value in dict.fromkeys(filter(is_address, values)):
+
+    async def take(value: str) -> None:
         taken[value] = await _taken(value.strip(), make)
-    return taken
+
+    async with anyio.create_task_group() as group:
+        for value in addresses:
+            group.start_soon(take, value)
+    return {value: taken[value] for value in addresses}
 
 
 async def _taken(address: str, make: TaskPictures | None) -> TaskPicture | Refusal:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +16,18 @@ from typing import BinaryIO
 from kling_mcp.videos.names import numbered
 from kling_tools.errors import SaveFailed
 
-__all__ = ["STILL_THERE", "Part", "disk_errors"]
+__all__ = ["STILL_THERE", "Part", "disk_errors", "sweep_parts"]
 
 STILL_THERE = "The finished video still exists at the provider and is not paid again;"
+
+LEFT_BEHIND_S = 3_600.0
+"""Seconds without a new byte after which nobody writes a part any more: downloads are given up
+sooner."""
+
+MOST_ENTRIES = 50_000
+"""Files and folders that are looked at for parts: a folder may be somebody's whole home."""
+
+_PART_NAME = re.compile(r"\..+\.mp4\.[0-9a-f]{8}\.part")
 
 _DISK_FAULTS = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -147,3 +158,18 @@ def _move_without_links(part: Path, name: Path) -> bool:
         name.unlink(missing_ok=True)
         raise
     return True
+
+
+def sweep_parts(root: Path, now: float | None = None) -> None:
+    """Remove the parts that killed processes left below a folder. Blocks; raises nothing."""
+    before = (time.time() if now is None else now) - LEFT_BEHIND_S
+    looked_at = 0
+    for folder, folders, names in os.walk(root):
+        looked_at += len(folders) + len(names)
+        for name in filter(_PART_NAME.fullmatch, names):
+            path = Path(folder, name)
+            with suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+        if looked_at > MOST_ENTRIES:
+            return

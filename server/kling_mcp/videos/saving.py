@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import anyio
 from anyio import to_thread
 
+from kling_mcp.patience import DOWNLOAD_LIMITS, DownloadLimits
 from kling_mcp.videos.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.videos.part import STILL_THERE, Part, disk_errors
 from kling_mcp.videos.stream import Download, VideoStream
@@ -27,6 +30,10 @@ _LONGEST_PAUSE_S = 10.0
 
 Pause = Callable[[float], Awaitable[None]]
 Progress = Callable[[int, int | None], Awaitable[None]]
+Broke = Callable[[str], None]
+
+Turn = AbstractAsyncContextManager[object]
+"""What an attempt waits for before it begins, and holds until it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +58,17 @@ async def save_video(
     size_limit_bytes: int = SIZE_LIMIT_BYTES,
     pause: Pause | None = None,
     progress: Progress | None = None,
+    broke: Broke | None = None,
+    limits: DownloadLimits = DOWNLOAD_LIMITS,
+    turn: Turn | None = None,
 ) -> SavedVideo:
     """Save a video under `target`, or under `-2`, `-3` … beside it when that name is taken.
 
     `download(offset)` opens the video from a byte on. After a break it is opened again where
     the last one ended, at most `attempts` times in all, with `await pause(seconds)` in between
-    when a pause is given. `progress` is told the bytes on disk and the length, if it is known.
+    when a pause is given. `progress` is told the bytes on disk and the length, if it is known,
+    `broke` why an attempt failed that another one follows. Each attempt holds the `turn`, which no
+    pause does; it can be entered again and again.
     The file has its name only when it is whole, and no trace is left otherwise, also after a
     cancellation.
 
@@ -67,7 +79,8 @@ async def save_video(
     with disk_errors(target):
         part = Part(target)
     try:
-        return await _Saving(download, part, size_limit_bytes, progress).run(attempts, pause)
+        saving = _Saving(download, part, size_limit_bytes, progress, limits)
+        return await saving.run(attempts, pause, broke, turn or nullcontext())
     finally:
         part.discard()
 
@@ -85,32 +98,61 @@ class _Saving:
     """The attempts at one download."""
 
     def __init__(
-        self, download: Download, part: Part, size_limit_bytes: int, progress: Progress | None
+        self,
+        download: Download,
+        part: Part,
+        size_limit_bytes: int,
+        progress: Progress | None,
+        limits: DownloadLimits,
     ) -> None:
         self._download = download
         self._part = part
         self._size_limit_bytes = size_limit_bytes
         self._progress = progress
+        self._limits = limits
+        self._left_s = limits.within_s
         self._total_bytes: int | None = None
         self._refused_sha256: str | None = None
 
-    async def run(self, attempts: int, pause: Pause | None) -> SavedVideo:
+    async def run(
+        self, attempts: int, pause: Pause | None, broke: Broke | None, turn: Turn
+    ) -> SavedVideo:
         for number in range(1, attempts + 1):
             try:
-                await self._fetch()
-                return await self._finish()
+                async with turn:
+                    await self._fetch_in_time()
+                    return await self._finish()
             except _Broken as broken:
+                backoff_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
+                pause_s = backoff_s if broken.wait_s is None else broken.wait_s
                 if number == attempts:
-                    raise self._given_up(broken.reason, attempts) from broken
+                    raise self._given_up(broken.reason, number) from broken
                 if pause is not None:
-                    backoff_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
-                    await pause(backoff_s if broken.wait_s is None else broken.wait_s)
+                    self._left_s -= pause_s
+                if self._left_s <= 0:
+                    raise self._too_long(broken.reason, number) from broken
+                if broke is not None:
+                    broke(broken.reason)
+                if pause is not None:
+                    await pause(pause_s)
         raise ValueError("attempts must be at least 1")
+
+    async def _fetch_in_time(self) -> None:
+        """Bring the file, and let no attempt take longer than what is left for all."""
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(self._left_s):
+                await self._fetch()
+        except TimeoutError as error:
+            raise self._too_long(self._so_far(), 1) from error
+        finally:
+            self._left_s -= anyio.current_time() - began
 
     async def _fetch(self) -> None:
         """Bring the file from the last byte on disk to its end."""
         try:
-            async with self._download(self._part.bytes) as stream:
+            async with AsyncExitStack() as opened:
+                stream = await self._opened(opened)
                 await self._agree(stream)
                 await self._store(stream)
         except ProviderDown as error:
@@ -126,6 +168,14 @@ class _Saving:
         if came > self._total_bytes:
             await self._restart()
         raise _Broken(f"{came} of {self._total_bytes} bytes came")
+
+    async def _opened(self, opened: AsyncExitStack) -> VideoStream:
+        seconds = self._limits.opening_s
+        try:
+            with anyio.fail_after(seconds):
+                return await opened.enter_async_context(self._download(self._part.bytes))
+        except TimeoutError as error:
+            raise _Broken(f"no answer began within {seconds:g} s") from error
 
     async def _agree(self, stream: VideoStream) -> None:
         """Make the bytes on disk continue in the stream, or begin again."""
@@ -144,7 +194,7 @@ class _Saving:
         pending: list[bytes] = []
         pending_bytes = 0
         try:
-            async for chunk in stream.chunks:
+            async for chunk in _not_too_slow(stream.chunks, self._limits):
                 pending.append(chunk)
                 pending_bytes += len(chunk)
                 if self._part.bytes + pending_bytes > self._size_limit_bytes:
@@ -198,9 +248,45 @@ class _Saving:
             advice=f"Nothing was saved. {STILL_THERE} save it again.",
         )
 
+    def _too_long(self, reason: str, attempts: int) -> SaveFailed:
+        tried = f" in {attempts} attempts" if attempts > 1 else ""
+        return SaveFailed(
+            f"The download was given up{tried} after {self._limits.within_s:g} s. "
+            f"The last time: {reason.rstrip('.')}.",
+            advice=f"Nothing was saved. {STILL_THERE} save it again later.",
+        )
+
+    def _so_far(self) -> str:
+        total = f" of {self._total_bytes}" if self._total_bytes is not None else ""
+        return f"{self._part.bytes}{total} bytes came"
+
     def _too_large(self, size: int) -> SaveFailed:
         return SaveFailed(
             f"The provider offers at least {size} bytes, more than the {self._size_limit_bytes} "
             "that are saved.",
             advice="Nothing was saved. The video still exists at the provider: open its URL.",
         )
+
+
+async def _not_too_slow(
+    chunks: AsyncIterator[bytes], limits: DownloadLimits
+) -> AsyncIterator[bytes]:
+    """The chunks; raises ProviderDown when they come too slowly. What is done with them takes no
+    time of theirs."""
+    left_s, came = limits.least_in_s, 0
+    while True:
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(left_s):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise ProviderDown(
+                f"Only {came} bytes came in {limits.least_in_s:g} s.", retryable=True
+            ) from error
+        left_s -= anyio.current_time() - began
+        came += len(chunk)
+        if came >= limits.least_bytes:
+            left_s, came = limits.least_in_s, 0
+        yield chunk

@@ -266,19 +266,16 @@ class Scheduler:
     def _settle(self, watched: Watched) -> None:
         """Have the video of a finished task saved, where that is wanted."""
         record = watched.found and watched.found.record
-        tried = watched.saving or watched.unsaved
-        if record and not tried and self._autosave.is_due(record):
+        if record and not watched.saving and self._autosave.is_due(record):
             watched.saving = True
             self._background.start_soon(self._save, watched, record)
 
     async def _save(self, watched: Watched, record: Record) -> None:
         try:
-            outcome = await self._autosave.kept(record)
+            outcome = await self._autosave.kept(record, math.inf)
         finally:
             watched.saving = False
-        if isinstance(outcome, KlingError):
-            watched.unsaved = outcome
-        elif watched.found is not None:
+        if not isinstance(outcome, KlingError) and watched.found is not None:
             watched.found = replace(watched.found, record=outcome)
         watched.wake()
 

@@ -28,7 +28,7 @@ class Watched:
     the same moment. `listed` is False once its provider's list did not show it. `failures` are
     looks in a row that were not answered, `fruitless` those that did not find a task whose create
     was not answered. `urgent` when somebody wants to know how it is now, `busy` while a look at it
-    is under way, `saving` while its video is written; `unsaved` says why that failed.
+    is under way, `saving` while its video is written.
     """
 
     def __init__(self, asked_as: str, found: Found | None, phase: float) -> None:
@@ -46,7 +46,6 @@ class Watched:
         self.listed = True
         self.busy = False
         self.saving = False
-        self.unsaved: KlingError | None = None
         self.watches: set[Watch] = set()
 
     @property
@@ -68,8 +67,8 @@ class Watched:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to wait for."""
-        return self.missing or (self.ended and not self.saving)
+        """Whether there is nothing more to wait for but its file."""
+        return self.missing or self.ended
 
     @property
     def runs(self) -> bool:

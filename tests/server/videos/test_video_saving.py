@@ -15,6 +15,7 @@ import pytest
 from anyio import to_thread
 from made_clips import make_clip
 
+from kling_mcp.patience import DownloadLimits
 from kling_mcp.videos.part import Part
 from kling_mcp.videos.saving import SavedVideo, save_video
 from kling_mcp.videos.stream import VideoStream
@@ -282,6 +283,65 @@ async def test_an_expired_url_is_not_asked_again_and_a_tired_server_is(
         await save_video(download, tmp_path / "clip.mp4", attempts=3)
 
     assert len(asked) == requests
+    assert list(tmp_path.iterdir()) == []
+
+
+QUICK = DownloadLimits(opening_s=0.02, least_bytes=1_000, least_in_s=0.02, within_s=5)
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+async def test_a_stream_that_stands_still_is_left_and_resumed(
+    content: bytes, tmp_path: Path, tells_length: bool
+) -> None:
+    provider = Provider(content, tells_length=tells_length)
+    asked: list[int] = []
+
+    @asynccontextmanager
+    async def download(offset: int) -> AsyncIterator[VideoStream]:
+        asked.append(offset)
+        async with provider.download(offset) as stream:
+
+            async def chunks() -> AsyncIterator[bytes]:
+                yield content[:700]
+                await anyio.sleep_forever()
+
+            yield stream if offset else VideoStream(0, stream.total_bytes, chunks())
+
+    saved = await save_video(download, tmp_path / "clip.mp4", limits=QUICK)
+
+    assert asked == [0, 700]
+    assert saved.path.read_bytes() == content
+
+
+async def test_an_answer_that_does_not_begin_is_given_up(content: bytes, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def download(offset: int) -> AsyncIterator[VideoStream]:
+        await anyio.sleep_forever()
+        yield
+
+    with pytest.raises(SaveFailed, match=r"failed 2 times.*no answer began within 0\.02 s"):
+        await save_video(download, tmp_path / "clip.mp4", attempts=2, limits=QUICK)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_pauses_that_a_host_asks_for_count_into_the_time_for_all_attempts(
+    content: bytes, tmp_path: Path
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    @asynccontextmanager
+    async def download(offset: int) -> AsyncIterator[VideoStream]:
+        raise ProviderDown("The host is busy.", http_status=503, retry_after_s=300)
+        yield
+
+    with pytest.raises(SaveFailed, match=r"given up in 3 attempts after 900 s.*busy"):
+        await save_video(download, tmp_path / "clip.mp4", pause=pause)
+
+    assert pauses == [300, 300]
     assert list(tmp_path.iterdir()) == []
 
 
