@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from kling_mcp.images.chat_storage import chat_storage_refusal
 from kling_mcp.images.held import HeldFile
 from kling_mcp.images.inline import decode_base64, decode_data_uri, looks_like_base64
 from kling_mcp.images.path import open_file_url, open_path
@@ -35,8 +36,17 @@ class Given:
 def recognise(value: str, policy: PicturePolicy) -> Given:
     """What `value` is, opened; raises `Refusal` when it is nothing that can be sent."""
     text = value.strip()
+    if text[:1] == text[-1:] and text[:1] in ("'", '"'):
+        text = text[1:-1].strip()
     if not text:
         raise Refusal("image_missing", "no picture is given, the text is empty.", FORMS)
+    try:
+        return _read(text, policy)
+    except Refusal as refusal:
+        raise chat_storage_refusal(text, policy) or refusal from None
+
+
+def _read(text: str, policy: PicturePolicy) -> Given:
     for scheme, read in _SCHEMES:
         if scheme.match(text):
             return read(text, policy)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from kling_mcp.images.descent import open_below
 from kling_mcp.images.held import HeldFile
+from kling_mcp.images.lookalikes import in_plain_signs, nearest_name, same_looking
 from kling_mcp.images.policy import PicturePolicy, at_home
 from kling_mcp.images.refusal import FORMS, Refusal, short
 
@@ -40,8 +42,8 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
     """The file that `text` names, held open.
 
     `~` is the home folder; a relative path is tried in each root in turn and the first that
-    exists is taken. Raises `Refusal`: for a path outside the roots the same one whether or not
-    there is such a file.
+    exists is taken, else the first whose name looks the same. Raises `Refusal`: for a path outside
+    the roots the same one whether or not there is such a file.
     """
     if not policy.allow_local:
         raise Refusal(
@@ -53,16 +55,43 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
         raise Refusal(
             "path_characters", "the path contains characters that no path may contain.", FORMS
         )
-    path = at_home(Path(text)) if _TILDE.match(text) else Path(text)
-    attempts = [path] if path.is_absolute() else [root / path for root in policy.real_roots()]
-    resolved = [Path(os.path.realpath(attempt)) for attempt in attempts]
-    inside = [(root, real) for real in resolved if (root := policy.root_of(real))]
+    paths = [at_home(Path(form)) if _TILDE.match(form) else Path(form) for form in _forms(text)]
+    inside = [
+        (root, real, path)
+        for path in paths
+        for attempt in _attempts(path, policy)
+        if (real := Path(os.path.realpath(attempt))) and (root := policy.root_of(real))
+    ]
     if not inside:
-        raise _outside(path, policy)
-    for root, real in inside:
+        raise _outside(paths[0], policy)
+    for root, real, path in inside:
         if _exists(real):
             return _open(root, real, path)
-    raise _missing(path, policy)
+    for root, real, path in inside:
+        like = same_looking(root, real)
+        if like and (other := Path(os.path.realpath(like))) and policy.root_of(other) == root:
+            return _open(root, other, path)
+    raise _missing(paths[0], policy, [real for _, real, _ in inside])
+
+
+def _forms(text: str) -> list[str]:
+    """The path, and what is meant where a shell's backslashes stand before its spaces."""
+    if os.name == "nt" or "\\" not in text:
+        return [text]
+    return [text, re.sub(r"\\(.)", r"\1", text)]
+
+
+def _attempts(path: Path, policy: PicturePolicy) -> list[Path]:
+    """Where it may lie: a root may be spelt with other spaces or accents, too."""
+    roots = policy.real_roots()
+    if not path.is_absolute():
+        return [root / path for root in roots]
+    below = [
+        root.joinpath(*path.parts[len(root.parts) :])
+        for root in roots
+        if in_plain_signs(str(Path(*path.parts[: len(root.parts)]))) == in_plain_signs(str(root))
+    ]
+    return [path, *below]
 
 
 def _encodable(text: str) -> bool:
@@ -122,7 +151,15 @@ def _outside(path: Path, policy: PicturePolicy) -> Refusal:
     )
 
 
-def _missing(path: Path, policy: PicturePolicy) -> Refusal:
+def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
+    for real in reals:
+        if name := nearest_name(real.parent, real.name):
+            return Refusal(
+                "path_missing",
+                f"there is no file {short(path.name)} at that path; the nearest name there is "
+                f"{short(in_plain_signs(name))}.",
+                in_plain_signs(str(path.with_name(name))),
+            )
     if os.name != "nt" and PureWindowsPath(path).drive:
         message = f"{short(str(path))} is a Windows path, and this server does not run on Windows."
     elif path.is_absolute():

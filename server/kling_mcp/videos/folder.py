@@ -18,6 +18,9 @@ PATH_LIMIT = 1000
 """Characters of a path that may be asked for."""
 
 _SHOWN_LIMIT = 80
+_SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+"""All of Unicode's category Zs."""
+
 _PART_LIMIT_BYTES = 255
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
@@ -43,8 +46,8 @@ class VideoFolder:
         Without `path`, or when it names a folder (an existing one, or with a slash at its end),
         the name is made from the prompt, the task's id and the video's `index` in the task. A
         relative path is taken from the root; an absolute one, a `~` one and a `file://` URL must
-        lie below it. A missing `.mp4` is added. The file may exist already: whoever writes it
-        claims a free name (`kling_mcp.videos.saving`).
+        lie below it. Spaces at the ends of its parts are left out, a missing `.mp4` is added. The
+        file may exist already: whoever writes it claims a free name (`kling_mcp.videos.saving`).
 
         Raises `UnsafePath` for a path outside the root, one that no file can have, and a suffix
         other than `.mp4`.
@@ -52,9 +55,11 @@ class VideoFolder:
         default = default_name(prompt, task_id, index)
         if path is None or not path.strip():
             return self.root / default
+        path = path.strip(_SPACES)
         asked = self._read(path)
-        below = self._below_root(asked, path)
-        if path.endswith(("/", os.sep)) or below == Path() or (self.root / below).is_dir():
+        is_folder = path.endswith(("/", os.sep))
+        below = self._trimmed(self._below_root(asked, path), path, is_folder=is_folder)
+        if is_folder or below == Path() or (self.root / below).is_dir():
             return self.root / self._below_root(self.root / below / default, path)
         name = self._file_name(below.name, path)
         return self.root / self._below_root((self.root / below).with_name(name), path)
@@ -89,6 +94,18 @@ class VideoFolder:
             raise self._refusal(path, "lies outside it") from None
         except (OSError, RuntimeError):
             raise self._refusal(path, "cannot be followed") from None
+
+    def _trimmed(self, below: Path, path: str, *, is_folder: bool) -> Path:
+        """The path without spaces at the ends of its parts; folders that are to be made have names
+        that every common system takes."""
+        names = [*below.parts] if is_folder else [*below.parts[:-1]]
+        folder = Path()
+        for name in (name.strip().rstrip(". ") for name in names):
+            folder /= name
+            fault = name_fault(name) if name else "has a folder without a name"
+            if fault and not (self.root / folder).is_dir():
+                raise self._refusal(path, fault)
+        return folder if is_folder else folder / below.name.strip()
 
     def _file_name(self, name: str, path: str) -> str:
         if name.lower().endswith(".mp4"):

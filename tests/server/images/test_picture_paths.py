@@ -256,3 +256,116 @@ def test_a_long_or_odd_name_is_shown_short_and_printable(root, policy):
     assert picture.label.isprintable()
     assert picture.label.endswith(".jpg")
     assert verdict.warnings == []
+
+
+LOOKALIKES = [
+    ("Screenshot 2026-08-28 at 8.55.11\u202fPM.png", "Screenshot 2026-08-28 at 8.55.11 PM.png"),
+    (
+        "Snímek obrazovky 2026-05-15 v\u00a013.05.05.png",
+        "Snímek obrazovky 2026-05-15 v 13.05.05.png",
+    ),
+    ("re\u0301sume\u0301.png", "r\u00e9sum\u00e9.png"),
+    ("r\u00e9sum\u00e9.png", "re\u0301sume\u0301.png"),
+    ("fotos\u3000von re\u0301my/a\u2009b.png", "fotos von r\u00e9my/a b.png"),
+    ("Screenshot at 8.55.png", "Screenshot\\ at\\ 8.55.png"),
+    ("Screenshot at 8.55 PM.png", "Screenshot\u00a0at 8.55\u202fPM.png"),
+    ("two words.png", '"two words.png"'),
+]
+
+
+@pytest.mark.parametrize(("name", "asked"), LOOKALIKES)
+@pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
+def test_a_file_is_found_whatever_its_spaces_and_accents_are_made_of(
+    root, policy, name, asked, absolute
+):
+    (root / name).parent.mkdir(exist_ok=True)
+    saved((root / name).parent, (root / name).name, PNG)
+    if absolute:
+        asked = f'"{root}/{asked[1:]}' if asked.startswith('"') else f"{root}/{asked}"
+
+    picture, verdict = looked_at(asked, policy)
+
+    assert picture is not None, verdict
+
+
+def test_a_root_may_be_spelt_with_other_accents(tmp_path):
+    (tmp_path / "re\u0301my").mkdir()
+    saved(tmp_path / "re\u0301my", "photo.png", PNG)
+    policy = PicturePolicy((tmp_path / "re\u0301my",))
+
+    assert looked_at(str(tmp_path / "r\u00e9my" / "photo.png"), policy)[0] is not None
+
+
+def test_of_two_files_that_look_the_same_none_is_guessed(root, policy):
+    for space in ("\u00a0", "\u202f"):
+        saved(root, f"a{space}b.png", PNG)
+
+    assert rules(looked_at("a b.png", policy)[1]) == ["path_missing"]
+
+
+def test_a_link_that_looks_the_same_does_not_lead_out(root, policy, secret):
+    (root / "a\u00a0b.png").symlink_to(secret)
+
+    assert rules(looked_at("a b.png", policy)[1]) == ["path_missing"]
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("IMG_2041.jpeg", "IMG_2041.jpg"),
+        ("Photo.PNG", "photo.png"),
+        ("portrait.png", "portrait"),
+        ("Screenshot at 8.55\u202fPM.png", "Screenshot at 8.56 PM.png"),
+    ],
+)
+def test_the_nearest_name_is_told_and_its_path_works_as_it_stands(root, policy, there, asked):
+    saved(root, there, PNG)
+    saved(root, "quite another thing.txt", b"")
+
+    (fault,) = looked_at(f"{root}/{asked}", policy)[1].faults
+
+    assert "the nearest name there is" in fault.message
+    assert looked_at(fault.use, policy)[0] is not None
+
+
+def test_no_name_of_a_file_that_is_no_picture_is_told(root, policy):
+    saved(root, "passwords.txt", b"")
+
+    assert "nearest" not in looked_at(f"{root}/password.txt", policy)[1].faults[0].message
+
+
+CHAT = [
+    "/mnt/user-data/uploads/photo.png",
+    "/mnt/user-data/uploads/photo",
+    "/mnt/data/photo.png",
+    "file:///mnt/data/photo.png",
+    "sandbox:/mnt/data/photo.png",
+    "sandbox://photo.png",
+    "/home/claude/photo.png",
+    "blob:https://chat.example/0b5e-11",
+    "attachment://photo.png",
+    "attachment:photo.png",
+    "file-service://file-Ab3dEf6hIjKl",
+    "file-Ab3dEf6hIjKlMnOpQr",
+    "file_011CNha8iCJcU1wXNR6q4V8w",
+    "cid:photo",
+    "content://media/external/7",
+]
+
+
+@pytest.mark.parametrize("value", CHAT)
+@pytest.mark.parametrize("local", [True, False])
+def test_a_picture_in_a_chat_s_own_storage_gets_advice_that_helps(root, value, local):
+    (fault,) = looked_at(value, PicturePolicy((root,), allow_local=local))[1].faults
+
+    assert fault.rule == "path_of_a_chat"
+    assert "the chat's own storage" in fault.message
+    assert "KLING_MCP_IMAGE_ROOTS" not in f"{fault.message} {fault.use}"
+    assert ("ask the person" in fault.use) is local
+    assert ("kling_upload_picture" in fault.use) is not local
+
+
+def test_a_file_of_such_a_name_that_is_really_there_is_taken(root, policy):
+    saved(root, "file-Ab3dEf6hIjKlMnOpQr", PNG)
+
+    assert looked_at("file-Ab3dEf6hIjKlMnOpQr", policy)[0] is not None

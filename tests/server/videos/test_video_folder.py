@@ -48,6 +48,10 @@ def test_a_slash_at_the_end_names_a_folder_that_need_not_exist(root: Path) -> No
         ("version 1.5", "version 1.5.mp4"),
         ("a/b/../clip", "a/clip.mp4"),
         ("Grüße 你好.mp4", "Grüße 你好.mp4"),
+        (" clip.mp4 ", "clip.mp4"),
+        ("\u00a0my videos / take 1 \u3000", "my videos/take 1.mp4"),
+        (" new / deep. /", f"new/deep/{DEFAULT}"),
+        ("inner /clip.mp4", "inner/clip.mp4"),
     ],
 )
 def test_a_relative_path_is_taken_from_the_folder(root: Path, path: str, below: str) -> None:
@@ -97,6 +101,16 @@ def test_a_tilde_means_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path
         "a\\..\\..\\clip.mp4",
         "clip:stream.mp4",
         "nul.mp4",
+        "CON/clip.mp4",
+        "con.old/deep/clip.mp4",
+        "new/lpt1/",
+        "a:b/clip.mp4",
+        "what?/clip.mp4",
+        "a\u202ecba/clip.mp4",
+        "a\u2028b/clip.mp4",
+        "new/.../clip.mp4",
+        "new/ .. /clip.mp4",
+        f"{'x' * 201}/clip.mp4",
         "x" * 300,
         "x/" * 900,
         f"{'x' * 300}/clip.mp4",
@@ -161,3 +175,9 @@ def test_every_path_ends_below_the_folder_or_is_refused(
     assert found.resolve().is_relative_to(root.resolve())
     assert found.suffix.lower() == ".mp4"
     assert found.name not in (".mp4", "..mp4")
+
+
+def test_a_folder_that_is_there_is_used_whatever_its_name(root: Path) -> None:
+    (root / "a:b").mkdir()
+
+    assert target(root, "a:b/clip") == root / "a:b" / "clip.mp4"
