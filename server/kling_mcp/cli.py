@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kling_mcp.terminal import guarded_output
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
@@ -35,7 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     A failure is told in one line; `--debug` lets it through, with where it happened.
     """
     words = sys.argv[1:] if argv is None else argv
-    arguments = _parse(words) if words else argparse.Namespace(run=_serve_stdio)
+    if not words:
+        return _run(argparse.Namespace(run=_serve_stdio))
+    with guarded_output():
+        arguments = _parse(words)
+        if arguments.run not in (_serve_stdio, _serve_http):
+            return _run(arguments)
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
@@ -43,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if getattr(arguments, "debug", False):
             raise
-        print(f"kling-mcp: {_in_words(error)}", file=sys.stderr)
+        with guarded_output():
+            print(f"kling-mcp: {_in_words(error)}", file=sys.stderr)
         return 1
     return code
 

@@ -26,7 +26,7 @@ def run_from(arguments: argparse.Namespace) -> int:
 
     from kling_mcp.doctor.examination import examine
     from kling_mcp.doctor.report import as_json, as_text, is_well, without
-    from kling_mcp.terminal import shows_colours, shows_unicode
+    from kling_mcp.terminal import shows_colours, shows_unicode, steer
 
     for name in ("httpx", "httpcore", "stamina"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -37,7 +37,7 @@ def run_from(arguments: argparse.Namespace) -> int:
         text = as_text(
             findings, colours=shows_colours(sys.stdout), unicode=shows_unicode(sys.stdout)
         )
-    print(without(text, _secrets()))
+    steer(sys.stdout, without(text, _secrets()) + "\n")
     return 0 if is_well(findings) else 1
 
 

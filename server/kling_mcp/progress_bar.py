@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from kling_mcp.terminal import steer, visible
+
 __all__ = ["ProgressBar"]
 
 _CELLS = 24
@@ -41,13 +43,13 @@ class ProgressBar:
 
     def say(self, text: str) -> None:
         """Show another text behind the bar."""
-        self._text = text
+        self._text = visible(text)
         self._draw()
 
     def _draw(self) -> None:
         if self._redraws:
             width = shutil.get_terminal_size().columns - 1
-            self._out.write("\r" + self._line()[:width].ljust(width))
+            steer(self._out, "\r" + self._line()[:width].ljust(width))
             self._out.flush()
         elif self._is_news():
             self._written = (self._fraction, self._clock())

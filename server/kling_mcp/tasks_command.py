@@ -9,6 +9,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kling_mcp.terminal import steer
 from kling_tools.errors import quote_provider
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         while True:
             rows = await _rows(ledger, arguments)
             text = _as_json(rows) if arguments.json else _as_table(rows)
-            clear = CLEAR if arguments.watch and sys.stdout.isatty() else ""
-            print(clear + text, flush=True)
+            if arguments.watch and sys.stdout.isatty():
+                steer(sys.stdout, CLEAR)
+            print(text, flush=True)
             if not arguments.watch:
                 return 0
             await anyio.sleep(EVERY_S)
@@ -75,7 +77,7 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
 
 
 def _as_json(rows: list[Record]) -> str:
-    return "\n".join(json.dumps(_facts(row), ensure_ascii=False) for row in rows)
+    return "\n".join(json.dumps(_facts(row)) for row in rows)
 
 
 def _facts(row: Record) -> dict[str, Any]:

@@ -1,11 +1,65 @@
-"""What the terminal at an output can show."""
+"""What the terminal at an output can show, and output that no text can break or steer.
+
+Prompts, paths and messages were written by strangers: what is printed inside `guarded_output` has
+their control characters and changes of the writing direction as visible `\\u001b`, and so has what
+the terminal's encoding lacks.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TextIO
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
 
-__all__ = ["shows_colours", "shows_unicode"]
+__all__ = ["guarded_output", "shows_colours", "shows_unicode", "steer", "visible"]
+
+_STEERING = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]"
+)
+"""Control characters but tab and line feed, and those that change the writing direction."""
+
+
+def visible(text: str) -> str:
+    """The text with every character that steers a terminal as `\\u001b`, as JSON writes it."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+@contextmanager
+def guarded_output() -> Iterator[None]:
+    """Standard output and standard error meanwhile print only what is visible."""
+    out, err = (cast(TextIO, stream and _Guarded(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+def steer(stream: TextIO, text: str) -> None:
+    """Write a text of our own with control characters in it, also through guarded output."""
+    stream.steer(text) if isinstance(stream, _Guarded) else stream.write(text)
+
+
+class _Guarded:
+    """A stream that writes visible text only."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self.steer(visible(text))
+
+    def steer(self, text: str) -> int:
+        encoding = self._stream.encoding or "utf-8"
+        writable = text.encode(encoding, "backslashreplace").decode(encoding)
+        return self._stream.write(writable)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def shows_colours(stream: TextIO) -> bool:

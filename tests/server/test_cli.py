@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -272,3 +273,34 @@ def test_a_command_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixtur
 
     assert end.value.code == 2
     assert "make-me-a-film" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["\x1b[31m\u202e"],
+        ["--\x1b[31m\u202e"],
+        ["tasks", "--limit", "\x1b[31m\u202e"],
+        ["install", "\x1b[31m\u202e"],
+        ["install", "cursor", "--print", "--config", "/\x1b[31m\u202e"],
+        ["tokens", "--file", "/none/\x1b[31m\u202e", "add", "ann"],
+        ["sandbox", "--fault", "\x1b[31m\u202e"],
+        ["demo", "/none/\x1b[31m\u202e.png"],
+        ["completion", "\x1b[31m\u202e"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]).encode("ascii", "ignore").decode(),
+)
+def test_no_command_lets_a_text_steer_the_terminal(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with suppress(SystemExit):
+        cli.main(arguments)
+
+    out, err = capsys.readouterr()
+    assert out + err
+    assert not {"\x1b", "\u202e"} & set(out + err)

@@ -1,6 +1,8 @@
 """`kling-mcp tasks` shows the owner what the ledger holds, and changes nothing."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from serving import picture, sandbox_settings
 
 from kling_mcp.cli import main
 from kling_mcp.server import build_server
+
+STRANGE = "\x1b[31m\x9b2J\u202e沸水 \U0001f600\x07\r"
 
 
 async def fill(folder: Path) -> list[str]:
@@ -60,6 +64,48 @@ async def test_json_has_a_line_for_each_task(
     assert facts["units"] == 1.5
     assert facts["request"]["image"] == "photo.png"
     assert len(facts["sha256"]) == 64
+
+
+async def ask_strangely(folder: Path) -> None:
+    async with Client(build_server(sandbox_settings(folder))) as client:
+        arguments = {"image": picture(folder), "prompt": STRANGE}
+        assert not (await client.call_tool("kling_image_to_video", arguments)).is_error
+
+
+@pytest.mark.anyio
+async def test_no_prompt_steers_the_terminal(
+    ledger: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask_strangely(tmp_path)
+
+    assert await to_thread.run_sync(main, ["tasks"]) == 0
+
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.isprintable()
+    assert line.endswith(r"\u001b[31m\u009b2J\u202e沸水 😀\u0007")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_a_console_that_cannot_print_a_prompt_prints_the_rest(
+    encoding: str,
+    options: list[str],
+    ledger: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await ask_strangely(tmp_path)
+    console = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    monkeypatch.setattr(sys, "stdout", console)
+
+    assert await to_thread.run_sync(main, ["tasks", *options]) == 0
+
+    shown = console.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert r"\u6cb8\u6c34" in shown
+    assert ledger[0] in shown or ledger[1] in shown
+    if options:
+        assert json.loads(shown.splitlines()[0])["prompt"].startswith(STRANGE[:3])
 
 
 def test_an_empty_house_says_so_and_stays_empty(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from kling_mcp.doctor.findings import Finding, Level
+from kling_mcp.terminal import visible
 
 __all__ = ["as_json", "as_text", "is_well", "without"]
 
@@ -35,16 +36,16 @@ def as_text(findings: Sequence[Finding], *, colours: bool, unicode: bool) -> str
         sign, ascii_sign, colour = MARKS[finding.level]
         mark = sign if unicode else ascii_sign
         shown = f"\x1b[{colour}m{mark}\x1b[0m" if colours else mark
-        lines.append(f"{shown} {finding.area:<{width}}  {finding.text}")
+        lines.append(f"{shown} {finding.area:<{width}}  {visible(finding.text)}")
         if finding.advice:
-            lines.append(f"{' ' * (len(mark) + 1 + width)}  {finding.advice}")
+            lines.append(f"{' ' * (len(mark) + 1 + width)}  {visible(finding.advice)}")
     return "\n".join([*lines, "", _sum(findings)])
 
 
 def as_json(findings: Sequence[Finding]) -> str:
     """`ok` and the `findings`, each with area, level, text, advice and facts."""
     document = {"ok": is_well(findings), "findings": [asdict(finding) for finding in findings]}
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    return json.dumps(document, indent=2)
 
 
 def without(text: str, secrets: Collection[str]) -> str:

@@ -87,6 +87,7 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         ws="none",
         lifespan="off",
         log_level="warning",
+        use_colors=False,
         access_log=False,
         proxy_headers=False,
         server_header=False,
