@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`\n]+)`")
 KIND = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
-NOT_KINDS = {"external_task_id", "model_name", "kling_list_tasks", "kling_wait_for_tasks"}
+NOT_KINDS = {
+    "external_task_id",
+    "model_name",
+    "kling_list_tasks",
+    "kling_wait_for_tasks",
+    "timeout_s",
+}
 COMMANDS = ("kling-mcp ", "serve ")
 
 

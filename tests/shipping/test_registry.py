@@ -56,6 +56,14 @@ def test_the_readme_proves_to_the_registry_whose_package_it_is() -> None:
     assert re.findall(r"mcp-name: (\S+)", readme) == [SERVER["name"]]
 
 
+def test_the_repository_is_the_one_that_the_package_names() -> None:
+    """`url` and `source` are what the registry's schema requires of it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert SERVER["repository"] == {"url": project["urls"]["Source"], "source": "github"}
+    assert SERVER["name"] == "io.github." + project["urls"]["Source"].partition("github.com/")[2]
+
+
 def test_one_version_stands_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
