@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from kling_mcp.error_codes import CODES, UNREADABLE, CodeRow, row_for
-from kling_mcp.json_values import mapping, text
+from kling_mcp.error_codes import CODES, UNREADABLE, CodeRow, row_for, row_without_json
+from kling_mcp.json_values import mapping, reason, text
 from kling_mcp.tasks import task_status
 from kling_tools.errors import ProviderError
 
@@ -40,23 +40,19 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
     """
     document = _json(answer.body)
     if not isinstance(document, Mapping):
-        row = row_for("", "", answer.http_status) if answer.http_status >= 300 else UNREADABLE
-        page = answer.http_status < 300 and answer.body.lstrip()[:1] == b"<"
-        raise _error(answer, _PAGE if page else row, f" (HTTP {answer.http_status}, not JSON)")
+        aside = f" (HTTP {answer.http_status}, not JSON)"
+        raise _error(answer, row_without_json(answer.http_status, _is_page(answer.body)), aside)
     refusal = _refusal(document)
     if refusal is None and answer.http_status < 400:
         return document
-    said = refusal or (text(document.get("code")), text(document.get("message")))
+    said = refusal or (text(document.get("code")), reason(document))
     code, message = _unwrapped(*said)
     row = row_for(code, message, answer.http_status)
     raise _error(answer, row, "", code, message, text(document.get("request_id")))
 
 
-_PAGE = replace(
-    UNREADABLE,
-    advice="It is a web page: check the base URL ({base_url}), or whether a proxy wants somebody "
-    "to sign in.",
-)
+def _is_page(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"<"
 
 
 def unreadable(provider: str, why: str) -> ProviderError:
@@ -84,14 +80,28 @@ def _refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
     failed."""
     named = text(document.get("id")) or text(document.get("task_id"))
     error = document.get("error")
-    if error and not (named and task_status(document.get("status")) == "failed"):
+    failed = named and task_status(document.get("status")) == "failed"
+    if not failed and not _is_nothing(error):
         details = mapping(error)
         code = text(details.get("code")) or text(details.get("type")) or "error"
-        return code, text(details.get("message")) or text(error)
+        return code, reason(error)
     code = text(document.get("code"))
     if code.lower() in SUCCESS_CODES or (named and not code):
         return None
-    return code, text(document.get("message"))
+    return code, reason(document)
+
+
+def _is_nothing(error: Any) -> bool:
+    """Whether what stands for an error says that there is none: `{"code": 0, "message": ""}`."""
+    if not isinstance(error, Mapping):
+        return not error
+    rest = [value for name, value in error.items() if name != "code"]
+    return text(error.get("code")) in ("", "0") and not any(
+        value and text(value).lower() not in _NO_MESSAGE for value in rest
+    )
+
+
+_NO_MESSAGE = ("success", "succeed", "ok")
 
 
 def _unwrapped(code: str, message: str) -> tuple[str, str]:

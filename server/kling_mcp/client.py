@@ -20,14 +20,14 @@ import stamina
 from kling_mcp.account import ResourcePack, read_packs
 from kling_mcp.answers import Answer, read_document, unreadable
 from kling_mcp.connection_faults import connection_fault
-from kling_mcp.dialects import read_task, read_tasks
+from kling_mcp.dialects import read_look, read_task, read_tasks
 from kling_mcp.error_codes import CODES
 from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
 from kling_mcp.public_urls import checked_url
 from kling_mcp.spool import Body
-from kling_mcp.tasks import Task
+from kling_mcp.tasks import OUR_IDS, Task
 from kling_mcp.transport import Connection, parsed_url
 from kling_mcp.videos.stream import VideoStream, extent
 from kling_tools.capabilities import Product
@@ -94,17 +94,24 @@ class KlingClient:
             "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
         )
         answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
-        return self._task_of(read_document(answer))
+        return read_task(read_document(answer), self.row.shapes, self.row.name)
 
     async def task(self, product: Product, task_id: str) -> Task:
-        """One task, by its task_id or (where the provider knows them) external_task_id."""
+        """One task, by its task_id or (where the provider knows them) external_task_id. It may
+        have succeeded and not have its video yet."""
         path = f"{self._path(product)}/{_segment(task_id)}"
-        return await self._read(path, {}, self._task_of)
+        row = self.row
+        repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
+
+        def look(document: Mapping[str, Any]) -> Task:
+            return read_look(document, row.shapes, row.name, task_id, repeats_ids=repeats)
+
+        return await self._read(path, {}, look)
 
     async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without what cannot be read."""
         params = {"pageNum": page, "pageSize": page_size}
-        return await self._read(self._path(product), params, read_tasks)
+        return (await self._read(self._path(product), params, read_tasks))[:page_size]
 
     async def account(self, now: float) -> list[ResourcePack]:
         """The account's resource packs at a time (seconds since the epoch); free, up to 12 hours
@@ -112,9 +119,6 @@ class KlingClient:
         until = int(now * 1000)
         params = {"start_time": until - YEAR_MS, "end_time": until}
         return await self._read("/account/costs", params, read_packs)
-
-    def _task_of(self, document: Mapping[str, Any]) -> Task:
-        return read_task(document, self.row.shapes, self.row.name)
 
     def _path(self, product: Product) -> str:
         return f"{self.row.prefix}/{product}"

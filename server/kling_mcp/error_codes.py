@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_tools import errors
 from kling_tools.errors import Charged, ProviderError
 
-__all__ = ["BY_HTTP_STATUS", "CODES", "UNREADABLE", "WORDS", "CodeRow", "row_for"]
+__all__ = [
+    "BY_HTTP_STATUS",
+    "CODES",
+    "UNREADABLE",
+    "WORDS",
+    "CodeRow",
+    "row_for",
+    "row_without_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +221,35 @@ BY_HTTP_STATUS: dict[int, CodeRow] = {
 
 UNREADABLE = _down("{name}'s answer cannot be read.")
 
+_PAGE = replace(
+    UNREADABLE,
+    advice="It is a web page: check the base URL ({base_url}), or whether a proxy wants somebody "
+    "to sign in.",
+)
+
+_AT_THE_GATE = CodeRow(
+    error=errors.ProviderDown,
+    message="Something before {name} does not let this machine through.",
+    advice="A firewall or a proxy answers, not {name}: this says nothing about the key or the "
+    "account. Try again later, use another network, or check the base URL ({base_url}).",
+    retryable=True,
+)
+
+SPEAKS_WITHOUT_JSON = (401, 404, 405, 408, 413, 429)
+"""Refusals that mean the same whoever answers: the provider, or what stands before it."""
+
 _REFUSAL = re.compile(r"1\d{3}")
 """Kling's codes for what it does not take; from 5000 on the fault is its own."""
+
+
+def row_without_json(http_status: int, page: bool) -> CodeRow:
+    """The row of an answer that is no JSON, a web `page` for example: a firewall's refusal is no
+    verdict of the provider."""
+    if http_status < 300:
+        return _PAGE if page else UNREADABLE
+    if 400 <= http_status < 500 and http_status not in SPEAKS_WITHOUT_JSON:
+        return _AT_THE_GATE
+    return row_for("", "", http_status)
 
 
 def row_for(code: str, message: str, http_status: int) -> CodeRow:

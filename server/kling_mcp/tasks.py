@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kling_tools.results import TaskStatus
 
-__all__ = ["Task", "Video", "task_status"]
+__all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "task_status"]
 
-STATUS_WORDS: dict[str, TaskStatus] = {
-    **dict.fromkeys(("submitted", "queued", "not_start"), "submitted"),
-    **dict.fromkeys(("processing", "in_progress", "running", "pending"), "processing"),
-    **dict.fromkeys(("succeed", "succeeded", "success", "completed"), "succeed"),
-    **dict.fromkeys(("failed", "failure"), "failed"),
+_WORDS: dict[TaskStatus, str] = {
+    "submitted": "submitted queued queueing queuing inqueue notstart created",
+    "processing": "processing inprogress running pending generating started",
+    "succeed": "succeed succeeded success successful completed complete done",
+    "failed": "failed failure fail error errored rejected blocked cancelled canceled cancel "
+    "aborted abort terminated stopped killed expired timeout timedout",
 }
-"""The words of Kling and of the gateways; any other word is `unknown`, never success."""
+"""The words of Kling, of the gateways and of what gateways hand on from others, in small letters
+alone; any other word is `unknown`, never success."""
+
+STATUS_WORDS = {word: status for status, words in _WORDS.items() for word in words.split()}
+
+OUR_IDS = "kmcp-"
+"""How an external_task_id begins that was made here."""
+
+NO_ADDRESS = "about:invalid"
+"""Stands for the URL of a video that is named by what is no address of the web, such as `file:`."""
+
+FILE_LATE_S = 120.0
+"""Seconds for which a task that succeeded without a file is looked at again."""
+
+_NOT_LETTERS = re.compile(r"[\W_]+")
+_PREFIX = "taskstatus"
 
 
 def task_status(word: object) -> TaskStatus:
-    """The status that a provider's word stands for, in any case."""
-    return STATUS_WORDS.get(str(word).strip().lower(), "unknown")
+    """The status that a provider's word stands for, in any spelling: TIMED_OUT, timed-out."""
+    letters = _NOT_LETTERS.sub("", str(word)[:40].lower()).removeprefix(_PREFIX)
+    return STATUS_WORDS.get(letters, "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +52,8 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The state of a task. Times are seconds since the epoch; `units` is the true cost."""
+    """The state of a task. Times are seconds since the epoch. `units` is the true cost, known once
+    the task has ended; None where it was paid with `money` of the account's balance instead."""
 
     task_id: str
     status: TaskStatus
@@ -42,5 +61,11 @@ class Task:
     external_task_id: str = ""
     videos: tuple[Video, ...] = ()
     units: float | None = None
+    money: float | None = None
     created_at: float | None = None
     updated_at: float | None = None
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether it is said to have succeeded, and no video is named."""
+        return self.status == "succeed" and not self.videos

@@ -322,7 +322,7 @@ def test_succeed_without_a_url_is_never_success(around: str, result: object) -> 
         ("completed", "succeed"),
         (" Failed ", "failed"),
         ("FAILURE", "failed"),
-        ("cancelled", "unknown"),
+        ("REVOKED", "unknown"),
         ("", "unknown"),
         (None, "unknown"),
         (99, "unknown"),
@@ -470,7 +470,7 @@ def test_an_openai_like_success_without_a_video_is_none() -> None:
     assert "no video" in unread({"id": "v-1", "status": "completed"}, "newapi").message
 
 
-@pytest.mark.parametrize("word", ["REVOKED", "RETRYING", "cancelled"])
+@pytest.mark.parametrize("word", ["REVOKED", "RETRYING", "paused"])
 @pytest.mark.parametrize("inner", ["succeed", "failed", "processing"])
 def test_a_word_that_is_not_known_is_unknown_whatever_lies_below(word: str, inner: str) -> None:
     task = wrapped(word, result_url=URL, data=upstream(inner))
@@ -505,8 +505,21 @@ def test_what_is_neither_text_nor_a_whole_number_is_no_id(task_id: object) -> No
         kling(task_id=task_id)
 
 
-def test_half_a_character_does_not_reach_urls_and_files() -> None:
-    assert kling(task_id="a\ud800b").task_id == "a?b"
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        "a\ud800b",
+        "../../etc/passwd",
+        "a.b",
+        "[click](https://a.example)",
+        "**t**",
+        "`id`",
+        "a" * 129,
+    ],
+)
+def test_what_a_url_a_file_or_markdown_would_take_apart_is_no_id(task_id: str) -> None:
+    with pytest.raises(ProviderDown):
+        kling(task_id=task_id)
 
 
 @pytest.mark.parametrize(

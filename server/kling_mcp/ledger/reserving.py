@@ -10,6 +10,7 @@ from collections.abc import Callable
 from kling_mcp.ledger.differences import differences
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import DayCaps, Record, Wish, first_record, record_of
+from kling_mcp.tasks import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 
 __all__ = ["check_day", "latest", "over_the_day", "reserve"]
@@ -47,7 +48,7 @@ def reserve(
         "digest": wish.digest,
         "take": wish.take,
         "attempt": before.attempt + 1 if before else 1,
-        "external_task_id": wish.external_task_id or f"kmcp-{record_id}",
+        "external_task_id": wish.external_task_id or f"{OUR_IDS}{record_id}",
         "status": "unknown",
         "model_name": wish.model_name,
         "prompt": wish.prompt,
