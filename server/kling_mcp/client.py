@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -94,7 +95,7 @@ class KlingClient:
             "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
         )
         answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
-        return read_task(read_document(answer), self.row.shapes, self.row.name)
+        return self._charged(read_task(read_document(answer), self.row.shapes, self.row.name))
 
     async def task(self, product: Product, task_id: str) -> Task:
         """One task, by its task_id or (where the provider knows them) external_task_id. It may
@@ -104,14 +105,16 @@ class KlingClient:
         repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
 
         def look(document: Mapping[str, Any]) -> Task:
-            return read_look(document, row.shapes, row.name, task_id, repeats_ids=repeats)
+            found = read_look(document, row.shapes, row.name, task_id, repeats_ids=repeats)
+            return self._charged(found)
 
         return await self._read(path, {}, look)
 
     async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without what cannot be read."""
         params = {"pageNum": page, "pageSize": page_size}
-        return (await self._read(self._path(product), params, read_tasks))[:page_size]
+        tasks = await self._read(self._path(product), params, read_tasks)
+        return [self._charged(task) for task in tasks[:page_size]]
 
     async def account(self, now: float) -> list[ResourcePack]:
         """The account's resource packs at a time (seconds since the epoch); free, up to 12 hours
@@ -119,6 +122,12 @@ class KlingClient:
         until = int(now * 1000)
         params = {"start_time": until - YEAR_MS, "end_time": until}
         return await self._read("/account/costs", params, read_packs)
+
+    def _charged(self, task: Task) -> Task:
+        """The task; 0 units at who does not count in units are no price: that is what the gateway
+        paid to Kling."""
+        free = task.units == 0 and not self.row.tells_units
+        return replace(task, units=None) if free else task
 
     def _path(self, product: Product) -> str:
         return f"{self.row.prefix}/{product}"

@@ -89,9 +89,10 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
         reader, fits = READERS[shape]
         if fits(document):
             task = reader(document)
-            if task.task_id:
-                return task
-            break
+            if not task.task_id:
+                break
+            done = task.status == "succeed" and not task.videos
+            return replace(task, status="processing", lacks_file=True) if done else task
     raise unreadable(provider, "it names no task")
 
 
@@ -108,7 +109,7 @@ def read_tasks(document: Mapping[str, Any]) -> list[Task]:
     data = document.get("data")
     items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
     tasks = [_kling_task(item) for item in items]
-    return [task for task in tasks if task.task_id and not task.lacks_file]
+    return [task for task in tasks if task.task_id and (task.videos or task.status != "succeed")]
 
 
 def _is_envelope(document: Mapping[str, Any]) -> bool:
@@ -182,7 +183,8 @@ def _wrapper(document: Mapping[str, Any]) -> Task:
         status=status,
         message=_why_failed(data, inner, levels) if status == "failed" else "",
         videos=videos,
-        units=(inner.units or None) if inner and status in ENDED else None,
+        units=inner.units if inner and status in ENDED else None,
+        money=inner.money if inner and status in ENDED else None,
         created_at=seconds(data.get("submit_time")) or seconds(data.get("created_at")),
         updated_at=seconds(data.get("finish_time")) or seconds(data.get("updated_at")),
     )

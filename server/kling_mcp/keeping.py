@@ -21,8 +21,8 @@ from kling_mcp.shelf import Shelf
 from kling_mcp.videos import SavedVideo, save_video
 from kling_mcp.videos.part import sweep_parts
 from kling_mcp.videos.remarks import remark
-from kling_mcp.views import AFTER_FAILURE
-from kling_tools.errors import KlingError, SaveFailed, TaskFailed
+from kling_mcp.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
+from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
 
 if TYPE_CHECKING:
     from kling_mcp.tasks import Task
@@ -177,11 +177,21 @@ class Keeper:
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
                 task_id=handle,
                 provider_message="" if never else state.message,
-                charged="no" if never or state.units == 0 else "unknown",
-                advice="kling_get_task says more." if never else AFTER_FAILURE,
+                charged="no" if never else _charged(state),
+                advice="kling_get_task says more."
+                if never
+                else after_failure(state.units, state.money),
+            )
+        if not state.videos and state.status == "succeed":
+            raise KlingError(
+                f"The provider says that task {handle} is done and names no video.",
+                charged=_charged(state),
+                advice=ONLY_THE_PROVIDER,
             )
         if not state.videos:
             wait = "Wait with kling_wait_for_tasks, then save."
+            if found.record and found.record.ended_at is not None:
+                wait = f"{FILE_LATE} {wait}"
             lost = found.record and not found.record.task_id and state.status == "unknown"
             raise KlingError(
                 f"Task {handle} is {state.status}, there is no video yet.",
@@ -269,3 +279,11 @@ def _mistake(error: Exception) -> KlingError:
         charged="no",
         advice="Its log says more. The video still exists at the provider.",
     )
+
+
+def _charged(state: Record | Task) -> Charged:
+    """Whether a task that has ended cost anything."""
+    costs = [cost for cost in (state.units, state.money) if cost is not None]
+    if not costs:
+        return "unknown"
+    return "yes" if any(costs) else "no"

@@ -10,7 +10,7 @@ import anyio
 from kling_mcp.clients import Clients
 from kling_mcp.doubts import beyond_use
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.tasks import Task
+from kling_mcp.tasks import Task, settled
 from kling_tools.capabilities import Product
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 
@@ -85,6 +85,7 @@ class Lookup:
             try:
                 client = await self._clients.get(name)
                 task = await client.task(product, task_id)
+                task = settled(task, self._ledger.now())
                 found.append(Found(name, task=task, product=product))
                 group.cancel_scope.cancel()
             except TaskNotFound as error:

@@ -104,7 +104,7 @@ async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> byt
     if record.status != "succeed":
         raise ResourceError(f"Task {record.handle} is {record.status}, there is no video.")
     if record.path is None:
-        link = record.videos[0].url if record.videos else "kling_get_task"
+        link = view.videos[0].url if view.videos else "kling_get_task"
         raise ResourceError(
             f"Task {record.handle} is not saved: save it with kling_save_video, or fetch {link}"
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_tools.results import TaskStatus
 
-__all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "task_status"]
+__all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "settled", "task_status"]
 
 _WORDS: dict[TaskStatus, str] = {
     "submitted": "submitted queued queueing queuing inqueue notstart created",
@@ -53,7 +53,9 @@ class Video:
 @dataclass(frozen=True, slots=True)
 class Task:
     """The state of a task. Times are seconds since the epoch. `units` is the true cost, known once
-    the task has ended; None where it was paid with `money` of the account's balance instead."""
+    the task has ended; None where it was paid with `money` of the account's balance instead. One
+    that `lacks_file` succeeded, as its provider says, and names no video: it counts as `processing`
+    until it had `FILE_LATE_S` for that."""
 
     task_id: str
     status: TaskStatus
@@ -64,8 +66,11 @@ class Task:
     money: float | None = None
     created_at: float | None = None
     updated_at: float | None = None
+    lacks_file: bool = False
 
-    @property
-    def lacks_file(self) -> bool:
-        """Whether it is said to have succeeded, and no video is named."""
-        return self.status == "succeed" and not self.videos
+
+def settled(task: Task, now: float) -> Task:
+    """A task made elsewhere, at a time in seconds since the epoch: it succeeded without a file once
+    that cannot be merely late. Since when it is done, its provider knows alone."""
+    late = now - (task.updated_at or 0.0) < FILE_LATE_S
+    return task if late or not task.lacks_file else replace(task, status="succeed")

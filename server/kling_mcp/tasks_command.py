@@ -93,6 +93,7 @@ def _facts(row: Record) -> dict[str, Any]:
         "created_at": row.created_at,
         "estimate_units": row.estimate_units,
         "units": row.units,
+        "money": row.money,
         "path": row.path,
         "bytes": row.bytes,
         "sha256": row.sha256,
@@ -111,14 +112,16 @@ def _as_table(rows: list[Record]) -> str:
         if place:
             lines.append(f"    {_where(rows[place - 1])}")
     day = [row for row in rows if row.created_at > time.time() - DAY_S]
-    spent = sum(row.units if row.units is not None else row.estimate_units or 0 for row in day)
+    spent = sum(row.counted_units for row in day)
     lines.append(f"{len(rows)} shown; {spent:g} units in the last 24 hours among them.")
     return "\n".join(lines)
 
 
 def _cells(row: Record) -> tuple[str, ...]:
     made = datetime.fromtimestamp(row.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
-    if row.units is not None:
+    if row.money is not None:
+        units = f"{row.money:g} of the balance"
+    elif row.units is not None:
         units = f"{row.units:g}"
     else:
         units = "?" if row.estimate_units is None else f"~{row.estimate_units:g}"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from kling_mcp.clients import Clients
 from kling_mcp.doubts import beyond_use
 from kling_mcp.ledger import Record
-from kling_mcp.tasks import Task, Video
+from kling_mcp.tasks import NO_ADDRESS, Task, Video
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.exchange import Exchange
 
-__all__ = ["AFTER_FAILURE", "Viewer"]
+__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Viewer", "after_failure"]
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
@@ -26,6 +26,18 @@ AFTER_FAILURE = (
     "Failed tasks are said not to be charged. Change the prompt or the picture and submit again."
 )
 FAILED_FREE = "It cost nothing. Change the prompt or the picture and submit again."
+FAILED_PAID = (
+    "It was charged although it failed: the account's owner can ask the provider why. Change the "
+    "prompt or the picture before you submit again."
+)
+FILE_LATE = "The provider says that it is done; its video is not there yet. Wait for it."
+ONLY_THE_PROVIDER = (
+    "Only the provider can help, with this task_id. Raise take to make (and pay) it anew."
+)
+NO_FILE = (
+    "The provider says that it is done and names no video that can be fetched; kling_save_video "
+    f"asks once more. {ONLY_THE_PROVIDER}"
+)
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
 LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
@@ -39,6 +51,13 @@ TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again
 TOLD = ("failed", "unknown")
 """States of which a list says more."""
 STRANGE = "The provider uses a word for its state that is not known here; look again later."
+
+
+def after_failure(units: float | None, money: float | None) -> str:
+    """What to do about a task that failed and cost this."""
+    if units or money:
+        return FAILED_PAID
+    return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
 
 
 class Viewer:
@@ -69,6 +88,7 @@ class Viewer:
             elapsed_s=self._elapsed_s(record.status, record.created_at),
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
+            money=record.money,
             path=record.path if self._exchange is None else None,
             url=self._link(record),
         )
@@ -78,15 +98,19 @@ class Viewer:
             view.next = _never_made(record.message)
         elif record.status == "failed":
             view.provider_message = quote_provider(record.message) or None
-            view.next = FAILED_FREE if record.units == 0 else AFTER_FAILURE
+            view.next = after_failure(record.units, record.money)
         elif record.status == "unknown":
             view.next = STRANGE if record.task_id else LOST
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
         elif record.status == "queued":
             view.next = WAITING
+        elif record.status == "processing" and record.ended_at is not None:
+            view.next = FILE_LATE
         elif record.status == "succeed":
             view.next = self._about_the_file(record)
+            if not (view.videos or view.path or view.url):
+                view.next = _about_no_file(record)
         if record.is_beyond_use:
             view.next = str(beyond_use(record))
         elif record.damaged:
@@ -136,10 +160,13 @@ class Viewer:
             elapsed_s=self._elapsed_s(task.status, task.created_at),
             videos=_videos(task.videos),
             units=task.units,
+            money=task.money,
             provider_message=quote_provider(task.message) or None,
         )
         if task.status == "failed":
-            view.next = FAILED_FREE if task.units == 0 else AFTER_FAILURE
+            view.next = after_failure(task.units, task.money)
+        elif task.status == "succeed" and not view.videos:
+            view.next = NO_FILE
         elif task.status == "succeed":
             view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
         return view
@@ -189,9 +216,21 @@ def _never_made(reason: str) -> str:
     return f'{NEVER_MADE}: "{said}" Mend what that names and submit again.'
 
 
+def _about_no_file(record: Record) -> str:
+    """What to do about a task that has ended without a video, and what it cost."""
+    if record.units is not None or record.money is not None:
+        return NO_FILE
+    price = (
+        "an unknown price" if record.estimate_units is None else f"{record.counted_units:g} units"
+    )
+    return f"{NO_FILE} Whether it was charged is not told; the estimate was {price}."
+
+
 def _videos(videos: Sequence[Video]) -> list[VideoView]:
     return [
-        VideoView(url=v.url, duration_s=v.duration_s, watermark_url=v.watermark_url) for v in videos
+        VideoView(url=v.url, duration_s=v.duration_s, watermark_url=v.watermark_url)
+        for v in videos
+        if v.url != NO_ADDRESS
     ]
 
 

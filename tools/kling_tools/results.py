@@ -78,9 +78,9 @@ class VideoView(BaseModel):
 
 
 class TaskView(Answer):
-    """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it
-    cost when the provider says so; `path` where the video was saved, or `url` a link to it that
-    soon expires, from a server that keeps it."""
+    """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it cost
+    when the provider says so, `money` what the account's balance paid instead; `path` where the
+    video was saved, or `url` a link to it that soon expires, from a server that keeps it."""
 
     task_id: str
     status: TaskStatus
@@ -93,6 +93,7 @@ class TaskView(Answer):
     created: str | None = None
     videos: list[VideoView] = []
     units: float | None = None
+    money: float | None = None
     path: str | None = None
     url: str | None = None
     provider_message: str | None = None
@@ -116,6 +117,8 @@ class TaskView(Answer):
             verb = "would have cost" if self.sandbox else "cost"
             amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
             facts.append(f"{verb} {amount if self.units else 'nothing'}")
+        if self.money is not None:
+            facts.append(f"cost {self.money:g} of the account's balance")
         if self.path:
             facts.append(f"saved at {self.path}")
         if self.url:
@@ -133,7 +136,8 @@ class TaskView(Answer):
 
     def finished(self) -> list[str]:
         """This task, once it has its video."""
-        return [self.task_id] if self.status == "succeed" else []
+        there = self.videos or self.path or self.url
+        return [self.task_id] if self.status == "succeed" and there else []
 
 
 class Receipt(Answer):

@@ -81,5 +81,6 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
         """,
     ),
+    ("2026-11-29 money", "ALTER TABLE tasks ADD COLUMN money REAL;"),
 )
 """Steps from an empty file to today's, by name; each is applied once and never changed."""

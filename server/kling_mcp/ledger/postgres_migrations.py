@@ -88,5 +88,6 @@ POSTGRES_MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE TABLE whole_bodies (record_id TEXT PRIMARY KEY, bytes BIGINT NOT NULL);
         """,
     ),
+    ("2026-11-29 money", "ALTER TABLE tasks ADD COLUMN money DOUBLE PRECISION;"),
 )
 """Steps by name; each is applied once, in a transaction of its own, and never changed."""

@@ -14,9 +14,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kling_mcp.ledger.engine import Database
 from kling_mcp.tasks import Video
 from kling_tools.capabilities import Product
-from kling_tools.results import TaskStatus
+from kling_tools.results import ENDED, TaskStatus
 
 __all__ = [
+    "COUNTED",
     "OPEN",
     "WITHDRAWN",
     "DayCaps",
@@ -29,6 +30,10 @@ __all__ = [
 
 OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
 """Rows that still need something of us: to be sent, or to be looked for."""
+
+COUNTED = "coalesce(CASE WHEN status IN ('succeed', 'failed') THEN units END, estimate_units, 0)"
+"""The units of a row that count against a cap, in SQL: the estimate until the true cost is known.
+See `Record.counted_units`."""
 
 WITHDRAWN = "withdrawn before it was sent"
 """The message of a row that its owner took back while it was queued."""
@@ -87,7 +92,8 @@ LONGEST_QUEUE_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row. Times are seconds since the epoch, units Kling's.
+    """One row. Times are seconds since the epoch, units Kling's; `money` was taken from the
+    account's balance instead of units, in its currency.
 
     While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
     may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
@@ -126,6 +132,7 @@ class Record:
     file_note: str = ""
     principal: str = ""
     callback_key: str = field(default="", compare=False, repr=False)
+    money: Units | None = None
     damaged: tuple[str, ...] = ()
 
     @property
@@ -155,6 +162,12 @@ class Record:
         return self.task_id or self.external_task_id or self.id
 
     @property
+    def counted_units(self) -> float:
+        """What it cost as far as is known, else what it is estimated to cost."""
+        known = self.units if self.status in ENDED else None
+        return known if known is not None else self.estimate_units or 0.0
+
+    @property
     def withdrawn(self) -> bool:
         """Whether its owner took it back before it was sent."""
         return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
@@ -167,7 +180,7 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("prompt", "message", "lease_owner", "file_note", "principal"), ""),
     **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
-    **dict.fromkeys(("sha256", "expires_at"), None),
+    **dict.fromkeys(("sha256", "expires_at", "money"), None),
     **dict.fromkeys(("take", "attempt", "tries"), 0),
     "product": "image2video",
     "status": "unknown",

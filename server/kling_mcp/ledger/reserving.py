@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from kling_mcp.ledger.differences import differences
 from kling_mcp.ledger.engine import Database
-from kling_mcp.ledger.records import DayCaps, Record, Wish, first_record, record_of
+from kling_mcp.ledger.records import COUNTED, DayCaps, Record, Wish, first_record, record_of
 from kling_mcp.tasks import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 
@@ -85,7 +85,7 @@ def check_day(db: Database, wish: Wish, caps: DayCaps, now: float) -> None:
         if cap is None:
             continue
         spent = db.execute(
-            "SELECT coalesce(sum(coalesce(units, estimate_units, 0)), 0) AS spent FROM tasks "
+            f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
             "WHERE (base_url LIKE ?) = (? LIKE ?) AND created_at > ? "
             "AND principal = coalesce(?, principal)",
             (SANDBOXED, wish.base_url, SANDBOXED, now - DAY_S, whose),

@@ -11,6 +11,7 @@ from typing import Any
 
 from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.records import (
+    COUNTED,
     LONGEST_LEASE_S,
     OPEN,
     WITHDRAWN,
@@ -397,8 +398,8 @@ class Ledger:
         return list(
             await self._engine.read(
                 lambda db: db.execute(
-                    "SELECT provider, status, count(*) AS tasks, "
-                    "coalesce(sum(coalesce(units, estimate_units, 0)), 0) AS units "
+                    "SELECT provider, status, count(*) AS tasks, "  # noqa: S608
+                    f"coalesce(sum({COUNTED}), 0) AS units "
                     "FROM tasks GROUP BY provider, status ORDER BY provider, status"
                 ).fetchall()
             )

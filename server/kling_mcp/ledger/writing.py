@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import OPEN, Record, record_of
-from kling_mcp.tasks import Task
+from kling_mcp.tasks import FILE_LATE_S, Task
 from kling_tools.results import ENDED
 
 __all__ = ["change", "not_made", "write_task"]
@@ -27,21 +27,32 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
         }
         for video in task.videos
     ]
-    ended = task.status in ENDED
-    expires_at = min(task.updated_at or now, now) + KEPT_S if task.status == "succeed" else None
-    goes_on = "TRUE" if ended else "(task_id IS NULL OR ended_at IS NULL)"
+    ended = task.lacks_file or task.status in ENDED
+    status, goes_on = task.status, "TRUE"
+    if task.lacks_file:
+        since = record_of(db, record_id).ended_at or now
+        status = "succeed" if now - since >= FILE_LATE_S else status
+        goes_on = "(task_id IS NULL OR (status <> 'failed' AND videos = '[]'))"
+    elif not ended:
+        goes_on = "(task_id IS NULL OR ended_at IS NULL)"
+    expires_at = min(task.updated_at or now, now) + KEPT_S if status == "succeed" else None
     db.execute(
         "UPDATE tasks SET lease_owner = '', lease_until = 0, "  # noqa: S608
         "task_id = coalesce(task_id, ?), status = ?, message = ?, "
-        "units = coalesce(?, CASE WHEN task_id IS NULL THEN NULL ELSE units END), "
-        "videos = ?, updated_at = ?, ended_at = coalesce(ended_at, ?), "
+        "units = CASE WHEN ? THEN NULL "
+        "ELSE coalesce(?, CASE WHEN task_id IS NULL OR (ended_at IS NULL AND ?) THEN NULL "
+        "ELSE units END) END, "
+        "money = coalesce(?, money), videos = ?, updated_at = ?, ended_at = coalesce(ended_at, ?), "
         "expires_at = coalesce(expires_at, ?) "
         f"WHERE id = ? AND {goes_on}",
         (
             task.task_id,
-            task.status,
+            status,
             task.message,
+            task.money is not None,
             task.units,
+            ended,
+            task.money,
             json.dumps(videos),
             now,
             now if ended else None,

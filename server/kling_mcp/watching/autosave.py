@@ -23,7 +23,7 @@ class AutoSave:
     def is_due(self, record: Record) -> bool:
         """Whether the row's video is there to be saved and is not saved yet, and did not fail to be
         saved just now."""
-        there = record.status == "succeed" and record.path is None
+        there = record.status == "succeed" and bool(record.videos) and record.path is None
         return self._wanted and there and not self._keeper.rests(record)
 
     async def kept(self, record: Record, within_s: float) -> Record | KlingError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from kling_mcp.tasks import settled
 from kling_tools.capabilities import Product
 from kling_tools.errors import KlingError
 
@@ -60,7 +61,8 @@ class Looker:
         assert found.task is not None
         assert found.product is not None
         client = await self._clients.get(found.provider)
-        return replace(found, task=await client.task(found.product, found.task.task_id))
+        task = await client.task(found.product, found.task.task_id)
+        return replace(found, task=settled(task, self._ledger.now()))
 
     async def listed(
         self, provider: str, product: Product, wanted: Mapping[str, float | None]
@@ -147,4 +149,4 @@ def _says(record: Record, task: Task) -> bool:
     """Whether the row says already what the provider tells."""
     told = (task.status, task.message, task.videos)
     same = told == (record.status, record.message, record.videos)
-    return same and task.units in (None, record.units)
+    return same and task.units in (None, record.units) and task.money in (None, record.money)
