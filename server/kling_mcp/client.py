@@ -124,9 +124,10 @@ class KlingClient:
         return await self._read("/account/costs", params, read_packs)
 
     def _charged(self, task: Task) -> Task:
-        """The task; 0 units at who does not count in units are no price: that is what the gateway
-        paid to Kling."""
-        free = task.units == 0 and not self.row.tells_units
+        """The task; 0 units for a video are no price of a gateway, which does not count in units:
+        that is what it paid to Kling."""
+        made = task.lacks_file or task.status == "succeed"
+        free = made and task.units == 0 and not self.row.tells_units
         return replace(task, units=None) if free else task
 
     def _path(self, product: Product) -> str:

@@ -105,11 +105,11 @@ def _named(document: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def read_tasks(document: Mapping[str, Any]) -> list[Task]:
-    """The tasks of Kling's list; entries that cannot be read are left out."""
+    """The tasks of Kling's list, each once; entries that cannot be read are left out."""
     data = document.get("data")
     items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
-    tasks = [_kling_task(item) for item in items]
-    return [task for task in tasks if task.task_id and (task.videos or task.status != "succeed")]
+    tasks = {task.task_id: task for task in (_kling_task(item) for item in items)}
+    return [t for t in tasks.values() if t.task_id and (t.videos or t.status != "succeed")]
 
 
 def _is_envelope(document: Mapping[str, Any]) -> bool:
