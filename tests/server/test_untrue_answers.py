@@ -274,7 +274,7 @@ async def test_a_success_without_a_video_is_looked_at_for_two_minutes_and_then_t
     assert "names no video" in words(ended)
     assert "the estimate was 1.5 units" in words(ended)
     assert facts(waited)["done"]
-    assert "has no video" in words(lost)
+    assert "names no video" in words(lost)
     assert facts(again)["repeated"]
 
 
