@@ -1,6 +1,6 @@
 """Files of settings: one that somebody named, and the `.env` that lies in the working folder.
 
-Only a regular file is read, and only its first megabyte: a named pipe would wait for its writer.
+Only a regular file is read, and only one of 100 kB at most: a named pipe would wait for its writer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["LOCAL", "EnvFileFault", "read_env_file"]
 LOCAL = Path(".env")
 """In whatever folder a host starts the server, perhaps another program's or a stranger's."""
 
-LIMIT_BYTES = 1_000_000
+LIMIT_BYTES = 100_000
 
 ENCODING = "utf-8-sig"
 """UTF-8, with or without the mark that Notepad writes first."""
@@ -26,8 +26,9 @@ class EnvFileFault(Exception):
     """Why a file cannot be read, as the rest of "the file …"."""
 
 
-def read_env_file(path: Path) -> Mapping[str, str]:
-    """What the file sets; raises EnvFileFault, and FileNotFoundError when there is none."""
+def read_env_file(path: Path, *, fill_in: bool = False) -> Mapping[str, str]:
+    """What the file sets, with `${NAME}` filled in from the environment only where that is wanted;
+    raises EnvFileFault, and FileNotFoundError when there is none."""
     from dotenv import dotenv_values
 
     try:
@@ -38,7 +39,8 @@ def read_env_file(path: Path) -> Mapping[str, str]:
         raise
     except (OSError, ValueError) as error:
         raise EnvFileFault(f"cannot be read ({getattr(error, 'strerror', error)})") from None
-    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
+    found = dotenv_values(stream=io.StringIO(text), interpolate=fill_in)
+    return {name: value or "" for name, value in found.items()}
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -50,5 +52,5 @@ def _bytes_of(path: Path) -> bytes:
             raise EnvFileFault("is not a regular file")
         data = file.read(LIMIT_BYTES + 1)
     if len(data) > LIMIT_BYTES:
-        raise EnvFileFault("has more than a megabyte")
+        raise EnvFileFault("has more than 100 kB")
     return data

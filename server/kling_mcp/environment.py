@@ -178,7 +178,7 @@ def _may_be_local(name: str, text: str) -> bool:
 
 def _named_file(file: str) -> Mapping[str, str]:
     try:
-        return read_env_file(Path(file).expanduser())
+        return read_env_file(Path(file).expanduser(), fill_in=True)
     except FileNotFoundError:
         fault = "does not exist"
     except EnvFileFault as error:

@@ -177,6 +177,17 @@ def test_a_dot_env_names_no_provider_but_the_sandbox(empty_world: Path) -> None:
     assert load_settings().provider == ""
 
 
+def test_only_a_file_that_is_named_reads_other_variables(
+    empty_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELSEWHERE", "info")
+    for name in (".env", "trusted.env"):
+        (empty_world / name).write_text("KLING_MCP_LOG_LEVEL=${ELSEWHERE}\n")
+
+    assert load_settings().log_level == "WARNING"
+    assert load_settings(env_file="trusted.env").log_level == "INFO"
+
+
 def test_a_dot_env_of_another_program_is_no_news(empty_world: Path) -> None:
     (empty_world / ".env").write_text("OPENAI_API_KEY=sk-1\nDB_PASSWORD=null\nX_BASE_URL=u\n")
 
@@ -371,7 +382,7 @@ UNREADABLE = {
     "a folder": ("is not a regular file", Path.mkdir),
     "a device": ("is not a regular file", lambda path: path.symlink_to("/dev/zero")),
     "a link to itself": ("cannot be read", lambda path: path.symlink_to(path)),
-    "huge": ("has more than a megabyte", make_huge),
+    "huge": ("has more than 100 kB", make_huge),
 }
 
 

@@ -10,7 +10,7 @@ import kling_tools
 ROOT = Path(kling_tools.__file__).parent
 MODULES = sorted(ROOT.glob("**/*.py"))
 
-MACHINERY = {"kling_mcp", "httpx", "sqlite3", "pydantic_settings", "starlette", "PIL", "av"}
+MACHINERY = {"kling_mcp", "httpx", "sqlite3", "dotenv", "starlette", "PIL", "av"}
 
 
 def imported_by(module: Path) -> set[str]:
