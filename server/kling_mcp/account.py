@@ -15,6 +15,13 @@ USABLE = ("online", "toBeOnline")
 """States of a pack that can be used now or later; others are expired or used up."""
 
 
+MOST_PACKS = 100
+"""Packs of an account that are read."""
+
+MOST_UNITS = 1e9
+"""Units of a pack that can be true."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResourcePack:
     """One pack: units bought and left (None when it does not say), its end in seconds since the
@@ -32,7 +39,7 @@ def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
     listed = mapping(document.get("data")).get("resource_pack_subscribe_infos")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         return []
-    return [_pack(mapping(item)) for item in listed]
+    return [_pack(mapping(item)) for item in listed[:MOST_PACKS]]
 
 
 def units_left(packs: Sequence[ResourcePack]) -> float:
@@ -43,8 +50,8 @@ def units_left(packs: Sequence[ResourcePack]) -> float:
 def _pack(fields: Mapping[str, Any]) -> ResourcePack:
     return ResourcePack(
         name=quote_provider(text(fields.get("resource_pack_name")))[:80],
-        total=number(fields.get("total_quantity")),
-        remaining=number(fields.get("remaining_quantity")),
+        total=number(fields.get("total_quantity"), MOST_UNITS),
+        remaining=number(fields.get("remaining_quantity"), MOST_UNITS),
         ends_at=seconds(fields.get("invalid_time")),
         status=quote_provider(text(fields.get("status")))[:20],
     )

@@ -150,7 +150,7 @@ def _charged(task: Task, data: Mapping[str, Any]) -> Task:
     if task.status not in ENDED:
         return task
     if all(value in (None, "") or number(value) == 0 for value in sums):
-        return replace(task, units=_below(MOST_UNITS, data.get("final_unit_deduction")))
+        return replace(task, units=number(data.get("final_unit_deduction"), MOST_UNITS))
     return replace(task, money=next((found for value in sums if (found := number(value))), None))
 
 
@@ -162,11 +162,6 @@ def _ended_so(task: Task, word: object) -> Task:
         if task.status != "failed" or task.message or plain
         else replace(task, message=text(word)[:WORD_LIMIT])
     )
-
-
-def _below(most: float, value: Any) -> float | None:
-    found = number(value)
-    return found if found is not None and found <= most else None
 
 
 def _wrapper(document: Mapping[str, Any]) -> Task:
@@ -263,7 +258,7 @@ def _video(item: Mapping[str, Any]) -> Video:
     named = text(item.get("url")).strip()
     return Video(
         url=NO_ADDRESS if _OTHER_SCHEME.match(named) else _url(item, "url"),
-        duration_s=_below(LONGEST_S, item.get("duration")),
+        duration_s=number(item.get("duration"), LONGEST_S),
         watermark_url=_url(item, "watermark_url"),
         id=_id(item, "id"),
     )

@@ -11,6 +11,9 @@ __all__ = ["is_address", "mapping", "number", "reason", "seconds", "text"]
 SECONDS_BELOW = 1e11
 """Times below this are seconds, above it milliseconds."""
 
+LARGEST = 1e300
+"""Numbers up to this can be added up and stay finite."""
+
 LAST_S = 4_102_444_800.0
 """The year 2100, in seconds since the epoch: nothing that a provider tells of lies behind it."""
 
@@ -46,14 +49,14 @@ def text(value: Any) -> str:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
-def number(value: Any) -> float | None:
-    """A finite number that is not negative, also from text; None for anything else."""
+def number(value: Any, most: float = LARGEST) -> float | None:
+    """A number from 0 to the `most` that can be true, also from text; None for anything else."""
     try:
         told = isinstance(value, str | int | float) and not isinstance(value, bool)
         found = float(value) if told else math.nan
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) and found >= 0 else None
+    return found if 0 <= found <= most else None
 
 
 def seconds(value: Any) -> float | None:

@@ -9,10 +9,13 @@ from typing import Any
 import httpx
 import pytest
 import stamina
+from anyio import to_thread
 from mcp import Client
+from mcp_types import TextResourceContents
 from scripted import CREATE, Scripted, ends, facts, make, talking_to, task, words
 from serving import no_sleep, picture, sandbox_settings
 
+from kling_mcp.cli import main
 from kling_mcp.server import build_server
 
 pytestmark = pytest.mark.anyio
@@ -132,8 +135,9 @@ async def test_a_true_cost_takes_the_estimate_s_place(
 
 
 async def test_what_the_balance_paid_is_told_as_money(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
     provider = Scripted(ends(**DONE, **BALANCE))
     async with talking_to(provider, tmp_path, monkeypatch) as client:
         await make(client, tmp_path)
@@ -144,6 +148,10 @@ async def test_what_the_balance_paid_is_told_as_money(
     for answer in (seen, listed, elsewhere):
         assert "nothing" not in words(answer)
         assert "0.21 of the account's balance" in words(answer)
+    await to_thread.run_sync(main, ["tasks"])
+    shown = capsys.readouterr().out
+    assert "0.21 of the balance" in shown
+    assert "1.5 units in the last 24 hours" in shown
     assert facts(seen)["money"] == 0.21
     assert "units" not in facts(seen)
 
@@ -386,6 +394,22 @@ async def test_a_time_that_no_calendar_has_does_not_break_the_list(
 
     assert not listed.is_error, words(listed)
     assert [seen["task_id"] for seen in facts(listed)["tasks"]] == ["t-7"]
+
+
+async def test_an_account_with_endless_packs_and_units_is_told_in_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = {"status": "online", "remaining_quantity": 1e308, "invalid_time": 1e18}
+    packs = [{**pack, "resource_pack_name": "x" * 1_000}] * 9_999
+    packs.insert(0, {"status": "online", "remaining_quantity": 3})
+    document = {"code": 0, "data": {"resource_pack_subscribe_infos": packs}}
+    provider = Scripted(lambda _: httpx.Response(200, json=document))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        (content,) = (await client.read_resource("kling://account")).contents
+
+    assert isinstance(content, TextResourceContents)
+    assert len(content.text) < 40_000
+    assert json.loads(content.text)["providers"]["kling"]["units_left"] == 3
 
 
 async def test_a_task_with_ten_thousand_videos_is_told_in_short(
