@@ -51,6 +51,7 @@ class Caretaker:
             return
         self._running = True
         try:
+            await self._sender.settle()
             await self._sender.tidy()
             await self._work()
         except KlingError as error:

@@ -97,7 +97,7 @@ class Listing:
                 more = more or len(tasks) == query.page_size
                 known = await self._ledger.known(name, [task.task_id for task in tasks])
                 for task in tasks:
-                    if row_id := known.get(task.task_id):
+                    for row_id in known.get(task.task_id, ()):
                         await self._ledger.record(row_id, task)
                 found.extend(
                     (task.created_at or 0.0, viewer.listed_foreign(task, name))

@@ -17,6 +17,7 @@ from kling_mcp.images import PicturePolicy
 from kling_mcp.keeping import Keeper
 from kling_mcp.ledger import DayCaps, Ledger, open_ledger
 from kling_mcp.lookup import Lookup
+from kling_mcp.notes import Notes
 from kling_mcp.noticing import Noticing
 from kling_mcp.patience import TIME_LIMITS, TimeLimits
 from kling_mcp.rows import Rows
@@ -74,7 +75,7 @@ def make_parts(
     exchange = hosting.exchange if hosting else None
     ledger = open_ledger(settings, clock, noticing, discreet=exchange is not None)
     spool = SharedSpool(ledger.engine) if ledger.is_shared else Spool(settings.home / "spool")
-    sender = Sender(ledger, spool, sleep)
+    sender = Sender(ledger, spool, Notes(settings.home / "made"), sleep)
     caps = Caps(
         settings.max_units_per_task,
         DayCaps(

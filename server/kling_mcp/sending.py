@@ -19,6 +19,7 @@ from kling_mcp.doubts import beyond_use, blind, doubtful, how_to_go_on, is_open,
 from kling_mcp.leases import Leases
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger.records import LONGEST_QUEUE_S
+from kling_mcp.notes import Notes
 from kling_mcp.spool import Body, KeptBodies
 from kling_mcp.tasks import Task
 from kling_tools.errors import (
@@ -53,6 +54,8 @@ WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
 """Seconds after each try to write down a task that was made: a database that is started anew, or
 moved to another machine, is away for so long; and its caller is to hear of it in time."""
 
+NOTED = "A note of it is kept, and taken into the ledger by itself. "
+
 FIRST_QUEUE_S = 1.0
 """Seconds before the second try of a queued row: 1303 wants at least one."""
 MOST_STEPS = 10
@@ -66,10 +69,12 @@ class Sender:
         self,
         ledger: Ledger,
         spool: KeptBodies,
+        notes: Notes,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._ledger = ledger
         self._spool = spool
+        self._notes = notes
         self._sleep = sleep
         self._leases = Leases(ledger)
         self._stuck: set[str] = set()
@@ -96,7 +101,7 @@ class Sender:
                         record = await self._create(record, client, body)
             if new:
                 return record, True
-            record = await self._leased_to(owner, record)
+            record = await self._leased_to(owner, await self._settled(record))
             if record.lease_owner != owner:
                 return await self._refreshed(record, client), False
             return await self._sent_again(record, client, make_body, owner)
@@ -122,6 +127,8 @@ class Sender:
         """
         if record.is_beyond_use:
             raise beyond_use(record)
+        if (settled := await self._settled(record)).task_id:
+            return settled
         if not record.is_due(self._ledger.now()):
             return record
         if record.status == "queued" and not await self._ledger.is_first_in_line(
@@ -147,6 +154,23 @@ class Sender:
                 elif due and record.task_id is None and record.status == "queued":
                     record = await self._send_queued(record, client)
                 await self._leases.let_go(record, owner)
+        return record
+
+    async def settle(self) -> None:
+        """Write into the ledger what notes say, now that it can be written again."""
+        for record_id in await self._notes.kept():
+            record = await self._ledger.find(record_id)
+            if record is not None and record.id == record_id:
+                await self._settled(record)
+
+    async def _settled(self, record: Record) -> Record:
+        """The row, with its task if a note says that it was made."""
+        task = await self._notes.task(record.id)
+        if task is None:
+            return record
+        if record.task_id is None:
+            record = await self._ledger.record(record.id, task)
+        await self._notes.drop(record.id)
         return record
 
     async def tidy(self) -> None:
@@ -214,25 +238,35 @@ class Sender:
         try:
             made = await self._written_down(record, task, client)
         except KlingError as error:
+            noted = await self._notes.task(record.id) is not None
             raise KlingError(
                 f"Task {task.task_id} was made, and could not be written down: {error.message}",
                 charged="yes",
                 advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
-                f"take it. {error.advice}",
+                f"take it. {NOTED if noted else ''}{error.advice}",
             ) from error
         if record.tries:
             await self._spool.drop(record.id)
         return made
 
     async def _written_down(self, record: Record, task: Task, client: KlingClient) -> Record:
-        """A task that was made is paid: a ledger that is away for a moment is waited for."""
+        """A task that was made is paid: a ledger that is away for a moment is waited for, and
+        a note is kept for the time after that."""
         can_be_asked = client.row.external_ids == "unique"
-        for pause_s in WRITTEN_AFTER_S:
+        noted = False
+        for pause_s in (*WRITTEN_AFTER_S, None):
             try:
-                return await self._ledger.record(record.id, task, again=can_be_asked)
+                made = await self._ledger.record(record.id, task, again=can_be_asked)
             except KlingError:
+                noted = noted or await self._notes.write(record.id, task)
+                if pause_s is None:
+                    raise
                 await self._sleep(pause_s)
-        return await self._ledger.record(record.id, task, again=can_be_asked)
+            else:
+                break
+        if noted:
+            await self._notes.drop(record.id)
+        return made
 
     async def _refused(self, record: Record, message: str) -> None:
         await self._ledger.refused(record.id, message, record.lease_owner)

@@ -337,6 +337,74 @@ async def test_of_several_rows_with_an_external_id_the_newest_is_found(ledger: L
 
 
 @pytest.mark.anyio
+async def test_two_requests_with_one_task_id_have_handles_of_their_own(ledger: Ledger) -> None:
+    first, _ = await ledger.reserve(wish("first"))
+    second, _ = await ledger.reserve(wish("second"))
+    first = await ledger.record(first.id, submitted("t-1"))
+    second = await ledger.record(second.id, submitted("t-1"))
+
+    assert (first.handle, second.handle) == ("t-1", second.id)
+    for row in (first, second):
+        for any_id in (row.handle, row.external_task_id, row.id):
+            assert await ledger.find(any_id) == row
+            assert (await ledger.several([any_id]))[any_id] == row
+    assert [row.handle for row in await ledger.page(limit=2, offset=0)] == [second.id, "t-1"]
+    assert await ledger.known("kling", ["t-1"]) == {"t-1": [first.id, second.id]}
+
+
+@pytest.mark.anyio
+async def test_an_external_id_that_is_another_s_task_id_leads_to_the_task(ledger: Ledger) -> None:
+    made, _ = await ledger.reserve(wish("first"))
+    made = await ledger.record(made.id, submitted("scene-1"))
+    named, _ = await ledger.reserve(wish("second", external_task_id="scene-1"))
+
+    found = await ledger.find("scene-1")
+
+    assert found is not None
+    assert found.id == made.id
+    assert named.handle == named.id
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("back_s", [60, HOUR_S, 400 * 24 * HOUR_S])
+async def test_a_lease_from_before_the_clock_was_set_back_is_none(
+    back_s: float, ledger: Ledger, clock: Clock
+) -> None:
+    record, _ = await ledger.reserve(wish(), owner="dead")
+    queued, _ = await ledger.reserve(wish("queued"), owner="dead")
+    await ledger.queue(queued.id, "full", 0.0)
+    await ledger.claim(queued.id, "dead")
+    assert not await ledger.claim(record.id, "next")
+    clock.now -= back_s
+
+    assert not record.is_leased(clock.now)
+    assert await ledger.claim(record.id, "next")
+    assert not await ledger.claim(record.id, "third")
+    assert await ledger.withdraw(queued.id)
+
+
+@pytest.mark.anyio
+async def test_a_lease_that_clocks_see_differently_is_one(ledger: Ledger, clock: Clock) -> None:
+    record, _ = await ledger.reserve(wish(), owner="sender")
+    clock.now -= 10
+
+    assert record.is_leased(clock.now)
+    assert not await ledger.claim(record.id, "next")
+
+
+@pytest.mark.anyio
+async def test_a_right_to_ask_from_before_the_clock_was_set_back_is_none(
+    ledger: Ledger, clock: Clock
+) -> None:
+    record, _ = await ledger.reserve(wish())
+    assert await ledger.watch([record.id], "dead", 15.0) == {record.id}
+    assert await ledger.watch([record.id], "next", 15.0) == set()
+    clock.now -= HOUR_S
+
+    assert await ledger.watch([record.id], "next", 15.0) == {record.id}
+
+
+@pytest.mark.anyio
 async def test_the_caller_s_own_external_id_is_kept(ledger: Ledger) -> None:
     record, _ = await ledger.reserve(wish(external_task_id="scene-1"))
 

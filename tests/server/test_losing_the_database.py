@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from kling_mcp.body import JsonBody
 from kling_mcp.ledger import DayCaps, Ledger, Record
 from kling_mcp.ledger import postgres as engine
 from kling_mcp.ledger.postgres import PostgresEngine
+from kling_mcp.notes import Notes
 from kling_mcp.sending import Sender
 from kling_mcp.shared_spool import SharedSpool
 from kling_tools.errors import KlingError, SpendCapReached
@@ -30,14 +32,15 @@ async def sent(
     ledger: Ledger, kling: Kling, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 ) -> Record:
     """The row of a wish that is sent to this provider."""
-    sender = Sender(ledger, SharedSpool(ledger.engine), sleep)
     client: Any = kling
-    record, _ = await sender.send(
-        replace(WISH, provider=kling.row.name),
-        client,
-        lambda row: JsonBody({"external_task_id": row.external_task_id}),
-        DayCaps(),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        sender = Sender(ledger, SharedSpool(ledger.engine), Notes(Path(folder)), sleep)
+        record, _ = await sender.send(
+            replace(WISH, provider=kling.row.name),
+            client,
+            lambda row: JsonBody({"external_task_id": row.external_task_id}),
+            DayCaps(),
+        )
     return record
 
 

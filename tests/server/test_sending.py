@@ -13,6 +13,7 @@ from serving import no_sleep
 from kling_mcp.body import JsonBody
 from kling_mcp.client import KlingClient
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.notes import Notes
 from kling_mcp.providers import PROVIDERS, ProviderRow
 from kling_mcp.sending import Sender
 from kling_mcp.spool import Body, Spool
@@ -96,7 +97,7 @@ class Desk:
 
     def __init__(self, ledger: Ledger, folder: Path) -> None:
         self.ledger = ledger
-        self.sender = Sender(ledger, Spool(folder / "spool"), no_sleep)
+        self.sender = Sender(ledger, Spool(folder / "spool"), Notes(folder / "made"), no_sleep)
 
     async def send(
         self, provider: Provider, take: int = 1, external_task_id: str = ""

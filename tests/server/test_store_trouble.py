@@ -198,6 +198,51 @@ async def test_with_a_damaged_ledger_nothing_is_sent_and_it_is_left_as_it_is(des
     assert desk.ledger.read_bytes() == b"notes of somebody\n" * 1000
 
 
+def break_a_page(ledger: Path) -> None:
+    """Damage the chain of pages that holds a long text, which no create goes through."""
+    mark = b"w" * 96
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        db.execute("UPDATE tasks SET prompt = ?", ("w" * 20_000,))
+    data = bytearray(ledger.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    page = next(at for at in range(0, len(data), size) if data[at + 4 : at + 100] == mark)
+    data[page : page + 4] = b"\xff" * 4
+    ledger.write_bytes(data)
+
+
+@pytest.mark.anyio
+async def test_with_a_ledger_whose_pages_are_damaged_nothing_is_sent(desk: Desk) -> None:
+    await desk.submit("what was made when it was whole")
+    break_a_page(desk.ledger)
+
+    await desk.refused("it is damaged", "Put back a copy of it")
+    await desk.refused("it is damaged", "without it the server does not know what was paid before")
+
+
+def set_to_null(ledger: Path, column: str) -> None:
+    """Put a NULL where none may stand, as a broken disk can."""
+    rule, no_rule = f"{column:16} TEXT NOT NULL", f"{column:16} TEXT         "
+    for before, after in ((rule, no_rule), (no_rule, rule)):
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?)", (before, after))
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+            if after == no_rule:
+                db.execute(f"UPDATE tasks SET {column} = NULL")
+
+
+@pytest.mark.anyio
+async def test_a_value_that_does_not_fit_its_column_does_not_stop_the_ledger(desk: Desk) -> None:
+    await desk.submit("what was made when it was whole")
+    set_to_null(desk.ledger, "model_name")
+    with closing(sqlite3.connect(desk.ledger)) as db:
+        assert db.execute("PRAGMA quick_check").fetchone() == ("NULL value in tasks.model_name",)
+
+    facts, text = await desk.submit("another")
+
+    assert facts["status"] == "submitted", text
+
+
 HOLDER = """
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)

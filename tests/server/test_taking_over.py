@@ -15,6 +15,7 @@ import pytest
 from kling_mcp.body import JsonBody
 from kling_mcp.caretaking import Caretaker
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.notes import Notes
 from kling_mcp.providers import PROVIDERS, ProviderRow
 from kling_mcp.sending import Sender
 from kling_mcp.spool import Body, Spool
@@ -105,7 +106,7 @@ class Server:
     def __init__(self, folder: Path, clock: Clock, **more: Any) -> None:
         self.ledger = Ledger(folder, clock, **more)
         self.spool = Spool(folder / "spool")
-        self.sender = Sender(self.ledger, self.spool, clock.sleep)
+        self.sender = Sender(self.ledger, self.spool, Notes(folder / "made"), clock.sleep)
 
     async def send(self, kling: Kling, **changes: Any) -> Record:
         client: Any = kling

@@ -98,7 +98,8 @@ class Record:
     While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
     may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
     `expires_at` when the provider deletes the video; `file_note` what is odd about the saved file.
-    `damaged` names the columns whose values no version writes; they are read as empty here.
+    `damaged` names the columns whose values no version writes; they are read as empty here. A
+    row is `shadowed` when an older one has its id at the provider: some gateways give one id twice.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Record:
     callback_key: str = field(default="", compare=False, repr=False)
     money: Units | None = None
     damaged: tuple[str, ...] = ()
+    shadowed: bool = field(default=False, compare=False)
 
     @property
     def line(self) -> tuple[str, str, Product, str]:
@@ -158,8 +160,9 @@ class Record:
 
     @property
     def handle(self) -> str:
-        """What an agent asks with: the provider's id, or ours until there is one."""
-        return self.task_id or self.external_task_id or self.id
+        """What an agent asks with, for this row alone: the provider's id, or ours until there is
+        one."""
+        return self.id if self.shadowed else self.task_id or self.external_task_id or self.id
 
     @property
     def counted_units(self) -> float:
@@ -173,7 +176,15 @@ class Record:
         return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
 
 
-COLUMNS = ", ".join(f.name for f in fields(Record) if f.name != "damaged")
+NOT_COLUMNS = ("damaged", "shadowed")
+
+SHADOWED = (
+    "EXISTS (SELECT 1 FROM tasks AS older "
+    "WHERE older.task_id = coalesce(tasks.task_id, tasks.external_task_id) "
+    "AND (older.created_at, older.rowid) < (tasks.created_at, tasks.rowid)) AS shadowed"
+)
+
+COLUMNS = ", ".join(f.name for f in fields(Record) if f.name not in NOT_COLUMNS)
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("id", "provider", "base_url", "digest", "external_task_id", "model_name"), ""),
@@ -193,7 +204,7 @@ EMPTY: dict[str, Any] = {
 
 def records(db: Database, rest: str, values: Sequence[Any]) -> list[Record]:
     """The rows that the rest of a SELECT finds."""
-    rows = db.execute(f"SELECT {COLUMNS} FROM tasks {rest}", values).fetchall()  # noqa: S608
+    rows = db.execute(f"SELECT {COLUMNS}, {SHADOWED} FROM tasks {rest}", values).fetchall()  # noqa: S608
     return [_from_columns(row) for row in rows]
 
 

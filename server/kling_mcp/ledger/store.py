@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -273,24 +273,24 @@ class Ledger:
         return await self._written(lambda db: change(db, record_id, columns, values))
 
     async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
-        """The row with this id of its own, which no other row can take, else with this task_id or
-        external_task_id; the newest if there are several. Where a principal is named, of those
-        alone that are theirs."""
-        record = await self._engine.read(
-            lambda db: first_record(
+        """The row with this id of its own, which no other row can take; else the oldest with this
+        task_id, as newer ones have another handle; else the newest with this external_task_id.
+        Where a principal is named, of those alone that are theirs."""
+        found = await self._engine.read(
+            lambda db: records(
                 db,
                 "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "
-                "AND principal = coalesce(?, principal) "
-                "ORDER BY (id = ?) DESC, created_at DESC, rowid DESC LIMIT 1",
-                (any_id, any_id, any_id, principal, any_id),
+                "AND principal = coalesce(?, principal) ORDER BY created_at, rowid",
+                (any_id, any_id, any_id, principal),
             )
         )
+        record = _by_id(found).get(any_id)
         if record is not None:
             self._seen(record, False)
         return record
 
-    async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, str]:
-        """Those of the provider's task ids that have a row, with the row's id."""
+    async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, list[str]]:
+        """Those of the provider's task ids that have rows, with the ids of the rows."""
         if not task_ids:
             return {}
         marks = ", ".join("?" * len(task_ids))
@@ -300,7 +300,10 @@ class Ledger:
                 (provider, *task_ids),
             ).fetchall()
         )
-        return {row["task_id"]: row["id"] for row in found}
+        known: dict[str, list[str]] = {}
+        for row in found:
+            known.setdefault(row["task_id"], []).append(row["id"])
+        return known
 
     async def page(
         self,
@@ -347,8 +350,7 @@ class Ledger:
         rows.sort(key=lambda row: row.created_at)
         for row in rows:
             self._seen(row, changed)
-        by_id = {any_id: row for row in rows for any_id in (row.external_task_id, row.task_id)}
-        by_id |= {row.id: row for row in rows}
+        by_id = _by_id(rows)
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
 
     async def by_callback_key(self, key: str) -> Record | None:
@@ -419,3 +421,12 @@ class Ledger:
     async def close(self) -> None:
         """Close what was opened."""
         await self._engine.close()
+
+
+def _by_id(rows: Sequence[Record]) -> dict[str, Record]:
+    """The row that each id means; `rows` are the oldest first. See `Ledger.find`."""
+    return {
+        **{row.external_task_id: row for row in rows},
+        **{row.task_id: row for row in reversed(rows) if row.task_id},
+        **{row.id: row for row in rows},
+    }

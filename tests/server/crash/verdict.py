@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from kling_mcp.ledger import Ledger
+from kling_mcp.notes import Notes
 from kling_mcp.sandbox import SandboxStore
 from kling_mcp.sending import Sender
 from kling_mcp.spool import Spool
@@ -86,7 +87,7 @@ def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
 
 def _of_spool(home: Path) -> Iterator[str]:
     """What dead processes left there is gone once a server has been started again."""
-    sender = Sender(Ledger(home), Spool(home / "spool"))
+    sender = Sender(Ledger(home), Spool(home / "spool"), Notes(home / "made"))
     anyio.run(sender.tidy)
     yield from (f"left in the spool: {path}" for path in (home / "spool").glob("*"))
 
