@@ -155,7 +155,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         ),
     ),
     (
-        re.compile(r"external_task_id .*already exists", re.IGNORECASE),
+        re.compile(r"external_task_id .{0,200}already exists", re.IGNORECASE),
         CodeRow(
             error=errors.DuplicateTask,
             message="A task with this external_task_id exists already.",

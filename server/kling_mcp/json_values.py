@@ -11,6 +11,9 @@ __all__ = ["is_address", "mapping", "number", "reason", "seconds", "text"]
 SECONDS_BELOW = 1e11
 """Times below this are seconds, above it milliseconds."""
 
+TEXT_LIMIT = 8000
+"""Characters of any text that are looked at: longer than every id and URL that is believed."""
+
 LARGEST = 1e300
 """Numbers up to this can be added up and stay finite."""
 
@@ -42,11 +45,13 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def text(value: Any) -> str:
-    """Text, also from a whole number. JSON can spell half a character (a lone surrogate), which
-    no URL and no file takes: it becomes a question mark."""
+    """Text, also from a whole number, at most TEXT_LIMIT characters. JSON can spell half a
+    character (a lone surrogate), which no URL and no file takes: it becomes a question mark."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value[:TEXT_LIMIT].encode("utf-8", "replace").decode()
 
 
 def number(value: Any, most: float = LARGEST) -> float | None:

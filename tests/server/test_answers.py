@@ -1,6 +1,7 @@
 """HTTP answers in every dialect: what is a success, and what every refusal stands for."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -353,3 +354,17 @@ def test_no_bytes_make_the_reader_raise_anything_but_a_provider_error(
         code = text(document.get("code")).lower()
         assert http_status < 400
         assert code in ("0", "success") or (not code and {"id", "task_id"} & set(document))
+
+
+FIELDS = ("code", "message", "msg", "detail", "error", "request_id", "status", "task_id", "id")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("words", ["external_task_id ", "model ", '{"code": ', " ", "<", "\\u"])
+def test_a_long_text_in_a_refusal_is_read_no_longer_than_a_short_one(
+    field: str, words: str
+) -> None:
+    began = time.process_time()
+    refusal(400, **{"code": 1201, field: words * (600_000 // len(words))})
+
+    assert time.process_time() - began < 0.5

@@ -115,7 +115,7 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
 
 _WRITTEN: tuple[tuple[re.Pattern[str], FileType], ...] = (
     (re.compile(r"<svg[\s>]", re.IGNORECASE), SVG),
-    (re.compile(r"\s*(?:<!doctype html|<html)", re.IGNORECASE), HTML),
+    (re.compile(r"\A\s*(?:<!doctype html|<html)", re.IGNORECASE), HTML),
 )
 
 
@@ -142,8 +142,7 @@ def detect(head: bytes) -> FileType:
     if text is None:
         return UNKNOWN
     for written, file_type in _WRITTEN:
-        found = written.match(text) if file_type is HTML else written.search(text)
-        if found:
+        if written.search(text):
             return file_type
     return TEXT
 

@@ -31,7 +31,7 @@ _NEAR = 40
 
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = string.whitespace.encode()
-_ALPHABET = re.compile(r"[A-Za-z0-9+/_\-\s]*={0,2}\s*")
+_ALPHABET = re.compile(r"[A-Za-z0-9+/_\-\s]*(?:={1,2}\s*)?")
 _PEEK = 88
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kling_mcp.installing.edits import Edit, Format, ListItem, NotEditable, Put
-from kling_mcp.installing.jsonc_nodes import Member, Node, parse
+from kling_mcp.installing.jsonc_nodes import BLANK, Member, Node, parse
 
 __all__ = ["JSONC"]
 
@@ -147,9 +147,9 @@ def _without(text: str, node: Node, member: Member) -> str:
 
 
 def _behind_comma(text: str, at: int) -> int:
-    found = re.compile(r"(?:\s|//[^\r\n]*|/\*.*?\*/)*,", re.DOTALL).match(text, at)
+    found = BLANK.match(text, at)
     assert found is not None
-    return found.end()
+    return found.end() + len(",")
 
 
 def _line(text: str, at: int) -> int:

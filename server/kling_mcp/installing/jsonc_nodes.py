@@ -9,9 +9,11 @@ from typing import Any
 
 from kling_mcp.installing.edits import NotEditable
 
-__all__ = ["Member", "Node", "parse"]
+__all__ = ["BLANK", "Member", "Node", "parse"]
 
-_BLANK = re.compile(r"(?:[ \t\r\n\ufeff]|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
+BLANK = re.compile(r"(?:[ \t\r\n\ufeff]|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
+"""Spaces and comments."""
+
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _WORD = re.compile(r"[-+.\w]+")
 DEPTH = 200
@@ -74,7 +76,7 @@ class _Reader:
         return NotEditable(reason, self.text.count("\n", 0, self.at) + 1)
 
     def blank(self) -> None:
-        found = _BLANK.match(self.text, self.at)
+        found = BLANK.match(self.text, self.at)
         assert found is not None
         self.at = found.end()
         if self.text.startswith("/*", self.at):

@@ -25,7 +25,7 @@ HOLDERS = ("env", "envs", "environment", "headers", "http_headers")
 """What stands in these is one as well, except for settings of ours."""
 
 _URL_SECRET = re.compile(r"://[^/\s\"]*@|[?&][^=&\s\"]+=")
-_COMMENT = re.compile(r"(\"(?:[^\"\\]|\\.)*\")|//[^\r\n]*|/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(r"(\"(?:[^\"\\]|\\.?)*(?:\"|\Z))|//[^\r\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 
 def holds_secrets(entry: object) -> bool:
