@@ -59,7 +59,7 @@ class _Download:
 
     def __str__(self) -> str:
         total = f" of {self.total / 1e6:.1f}" if self.total is not None else ""
-        came = f"{self.came / 1e6:.1f}{total} MB came"
+        came = f"{self.came / 1e6:.1f}{total} MB came" if self.came else "nothing came yet"
         return f"{came}; the last attempt failed: {self.trouble}" if self.trouble else came
 
 

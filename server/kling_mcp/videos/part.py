@@ -53,12 +53,13 @@ def disk_errors(target: Path) -> Iterator[None]:
         )
         raise SaveFailed(
             f"The video could not be written to {target}: {reason}.",
-            advice=f"{STILL_THERE} {remedy}, then save it again.",
+            advice=f"{STILL_THERE} {remedy}, then call kling_save_video.",
         ) from error
 
 
 class Part:
-    """An open, hidden file beside `target` that only this download writes to.
+    """An open, hidden file beside `target` that only this download writes to; one that waits for
+    its turn is closed from `rest` to `wake`.
 
     Every method blocks and may raise `OSError`; `bytes` counts what was written so far.
     """
@@ -70,6 +71,16 @@ class Part:
         self.bytes = 0
         self._digest = hashlib.sha256()
         self._file: BinaryIO = self.path.open("xb", buffering=0)
+
+    def wake(self) -> None:
+        """Open the file behind what was written so far; from the start if that is not there."""
+        self._file = self.path.open("ab", buffering=0)
+        if self._file.tell() != self.bytes:
+            self.restart()
+
+    def rest(self) -> None:
+        """Close the file until there is more to write."""
+        self._file.close()
 
     @property
     def sha256(self) -> str:
@@ -113,7 +124,7 @@ class Part:
                 return candidate, True
         raise SaveFailed(
             f"There are too many files named like {self.target}.",
-            advice=f"{STILL_THERE} save it again under another name.",
+            advice=f"{STILL_THERE} call kling_save_video with another path.",
         )
 
     def discard(self) -> None:

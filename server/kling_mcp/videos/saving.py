@@ -76,11 +76,14 @@ async def save_video(
     whole MP4. Errors of `download` pass through when another attempt would not help: every
     other than `ProviderDown`, and that one with an HTTP status such as 403 (an expired URL).
     """
-    with disk_errors(target):
-        part = Part(target)
+    turn = turn or nullcontext()
+    async with turn:
+        with disk_errors(target):
+            part = Part(target)
+            part.rest()
     try:
         saving = _Saving(download, part, size_limit_bytes, progress, limits)
-        return await saving.run(attempts, pause, broke, turn or nullcontext())
+        return await saving.run(attempts, pause, broke, turn)
     finally:
         part.discard()
 
@@ -120,8 +123,7 @@ class _Saving:
         for number in range(1, attempts + 1):
             try:
                 async with turn:
-                    await self._fetch_in_time()
-                    return await self._finish()
+                    return await self._attempt()
             except _Broken as broken:
                 backoff_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
                 pause_s = backoff_s if broken.wait_s is None else broken.wait_s
@@ -136,6 +138,15 @@ class _Saving:
                 if pause is not None:
                     await pause(pause_s)
         raise ValueError("attempts must be at least 1")
+
+    async def _attempt(self) -> SavedVideo:
+        with disk_errors(self._part.target):
+            self._part.wake()
+        try:
+            await self._fetch_in_time()
+            return await self._finish()
+        finally:
+            self._part.rest()
 
     async def _fetch_in_time(self) -> None:
         """Bring the file, and let no attempt take longer than what is left for all."""
@@ -236,7 +247,7 @@ class _Saving:
         if sha256 == self._refused_sha256:
             raise SaveFailed(
                 f"What the provider sent twice is not a whole video. {error.reason}",
-                advice=f"Nothing was saved. {STILL_THERE} save it again later.",
+                advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
             ) from error
         self._refused_sha256 = sha256
         await self._restart()
@@ -245,7 +256,7 @@ class _Saving:
     def _given_up(self, reason: str, attempts: int) -> SaveFailed:
         return SaveFailed(
             f"The download failed {attempts} times. The last time: {reason.rstrip('.')}.",
-            advice=f"Nothing was saved. {STILL_THERE} save it again.",
+            advice=f"Nothing was saved. {STILL_THERE} call kling_save_video to try again.",
         )
 
     def _too_long(self, reason: str, attempts: int) -> SaveFailed:
@@ -253,7 +264,7 @@ class _Saving:
         return SaveFailed(
             f"The download was given up{tried} after {self._limits.within_s:g} s. "
             f"The last time: {reason.rstrip('.')}.",
-            advice=f"Nothing was saved. {STILL_THERE} save it again later.",
+            advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
         )
 
     def _so_far(self) -> str:
