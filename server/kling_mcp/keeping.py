@@ -249,7 +249,7 @@ class Keeper:
 
     def _remember(self, error: KlingError, record: Record | None, path: str) -> None:
         """Why a finished video has no file; a path that somebody asked for is their own matter."""
-        if record is None or record.status != "succeed" or path:
+        if record is None or not record.videos or path:
             return
         before = self._failures.pop(record.id, None)
         times = before.times + 1 if before else 1

@@ -138,7 +138,9 @@ class Service:
                 retryable=True,
                 advice="Ask again in a moment.",
             )
-        return self.rows.view(record).model_copy(update={"next": NOT_ANSWERED_YET})
+        seen = self.rows.view(record)
+        known = f"{NOT_ANSWERED_YET} {seen.next or ''}".rstrip()
+        return seen.model_copy(update={"next": known})
 
     @property
     def rows(self) -> Rows:
