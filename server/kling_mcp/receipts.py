@@ -104,7 +104,7 @@ def _outline(case: Case) -> Receipt:
 
 
 def _names(case: Case) -> dict[str, str]:
-    return {picture.field: picture.field for picture in case.pictures}
+    return {field: field for field, _ in case.arguments.pictures()}
 
 
 def _picture_text(picture: Picture) -> str:

@@ -210,3 +210,14 @@ async def test_the_other_tools_are_as_strict(
     assert result.is_error
     assert result.structured_content is not None
     assert field in {fault["field"] for fault in result.structured_content["faults"]}
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_tells_which_of_several_pictures_cannot_be_sent(tmp_path: Path) -> None:
+    wish = {"image_list": [picture(tmp_path), str(tmp_path / "no.png")], "prompt": "Together"}
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        told = await client.call_tool("kling_multi_image_to_video", {**wish, "dry_run": True})
+
+    assert not told.is_error, told.content
+    assert told.structured_content is not None
+    assert [f["field"] for f in told.structured_content["faults"]] == ["image_list[1]"]
