@@ -61,6 +61,11 @@ class Case:
             body.setdefault("callback_url", f"{self.callback_base}/{callback_key}")
         return body
 
+    @property
+    def external_task_id(self) -> str:
+        """The id that the caller chose, as it is sent; empty where they chose none."""
+        return self.principal.external_id(self.arguments.external_task_id)
+
     def wish(self) -> Wish:
         """What the ledger keeps: its digest covers everything that makes the video what it is, and
         whose it is."""
@@ -81,7 +86,7 @@ class Case:
             prompt=self.arguments.prompt or _first_shot(self.arguments),
             request=self.body(shown),
             estimate_units=self.review.estimate.units,
-            external_task_id=self.arguments.external_task_id,
+            external_task_id=self.external_task_id,
             principal=self.principal.name,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,16 @@ from mcp_types import INVALID_REQUEST
 if TYPE_CHECKING:
     from kling_mcp.service import Service
 
-__all__ = ["LOCAL", "METRICS", "READ", "SPEND", "Principal", "serving_its_own"]
+__all__ = ["LOCAL", "METRICS", "READ", "SPEND", "Principal", "own_external_id", "serving_its_own"]
 
 READ = "kling:read"
 SPEND = "kling:spend"
 METRICS = "kling:metrics"
 """The scopes of a login: to look at one's tasks, to make new ones, and to read what is counted."""
+
+
+OWN_LENGTH = 119
+"""Characters of a chosen id that fit beside what stands for its login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,19 @@ class Principal:
     def only(self) -> str | None:
         """The principal whose rows are seen; None where all rows are."""
         return self.name or None
+
+    def external_id(self, chosen: str) -> str:
+        """The external_task_id that is sent for one that the caller chose. Kling takes each id once
+        for an account: with a part of each login's own, nobody learns which ones others use."""
+        return own_external_id(self.name, chosen) if self.name and chosen else chosen
+
+
+def own_external_id(name: str, chosen: str) -> str:
+    """An id that no other login's name makes, of at most 128 characters."""
+    whose = hashlib.sha256(name.encode()).hexdigest()[:8]
+    if len(chosen) > OWN_LENGTH:
+        chosen = hashlib.sha256(chosen.encode()).hexdigest()
+    return f"{whose}-{chosen}"
 
 
 LOCAL = Principal("", frozenset({READ, SPEND}))

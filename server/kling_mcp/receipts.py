@@ -52,7 +52,7 @@ def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Rece
     """
     wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
     wire |= {picture.field: picture.wire() for picture in case.pictures}
-    external = case.arguments.external_task_id or "<made from the ledger's row>"
+    external = case.external_task_id or "<made from the ledger's row>"
     answer = _outline(case)
     answer.dry_run = True
     answer.sent = []

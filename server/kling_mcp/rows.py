@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.principal import Principal
+from kling_mcp.principal import Principal, own_external_id
 from kling_mcp.views import Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
@@ -75,7 +75,11 @@ class Rows:
         """The row with this task_id, external_task_id or id."""
         if not self._ledger.exists:
             return None
-        return await self._ledger.find(any_id, principal=self._only)
+        found = await self._ledger.find(any_id, principal=self._only)
+        if found is None and self._only:
+            chosen = own_external_id(self._only, any_id)
+            found = await self._ledger.find(chosen, principal=self._only)
+        return found
 
     async def row(self, row_id: str) -> Record | None:
         """The row with exactly this id of its own, which nobody can guess; other ids, which the

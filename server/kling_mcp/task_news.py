@@ -79,5 +79,5 @@ async def _watch_and_tell(
             if record:
                 names |= {record.id, record.external_task_id, record.task_id or handle}
             for uri, task_id in named.items():
-                if task_id in names:
+                if names & {task_id, service.principal.external_id(task_id)}:
                     tell(uri)

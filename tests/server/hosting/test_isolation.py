@@ -130,7 +130,7 @@ def ids(team: Team, wish: dict[str, Any]) -> dict[str, str]:
     waited = team.call("ann", "kling_wait_for_tasks", task_ids=[task_id], timeout_s=20)
     assert waited["structuredContent"]["done"] is True
     assert not team.call("ann", "kling_save_video", task_id=task_id).get("isError")
-    return {"task": task_id, "row": row_id, "external": external}
+    return {"task": task_id, "row": row_id, "external": external, "chosen": "ann-1"}
 
 
 Way = Callable[[Team, str, str], dict[str, Any]]
@@ -180,13 +180,13 @@ SAY_IT_INSIDE = ("wait", "its last frame")
 """Answers that are no errors, and name what is wrong with one of several tasks or pictures."""
 
 
-@pytest.mark.parametrize("kind", ["task", "row", "external"])
+@pytest.mark.parametrize("kind", ["task", "row", "external", "chosen"])
 @pytest.mark.parametrize("name", [*WAYS, *OF_ROWS])
 def test_a_task_is_there_for_its_owner_and_for_nobody_else(
     team: Team, ids: dict[str, str], name: str, kind: str
 ) -> None:
     way = {**WAYS, **OF_ROWS}[name]
-    none = {"task": "9" * len(ids["task"]), "row": "0" * 32, "external": "nobody-1"}[kind]
+    none = "9" * len(ids["task"]) if kind == "task" else {"row": "0" * 32}.get(kind, "nobody-1")
     own = way(team, "ann", ids[kind])
     others = way(team, "bob", ids[kind])
     nothing = way(team, "bob", none)
@@ -226,16 +226,25 @@ def test_the_same_wish_of_two_people_is_two_videos(
     assert ids["task"] not in json.dumps(other)
 
 
-def test_an_id_that_somebody_else_has_chosen_is_taken_and_tells_no_more(
+def test_nobody_learns_which_ids_others_have_chosen(
     team: Team, ids: dict[str, str], wish: dict[str, Any]
 ) -> None:
     other = {**wish, "prompt": "Mine"}
-    refused = team.call("bob", "kling_image_to_video", external_task_id="ann-1", **other)
+    made = team.call("bob", "kling_image_to_video", external_task_id=ids["chosen"], **other)
+    again = team.call(
+        "bob",
+        "kling_image_to_video",
+        external_task_id=ids["chosen"],
+        **{**wish, "prompt": "Mine too"},
+    )
+    dry = team.call("bob", "kling_image_to_video", external_task_id=ids["chosen"], dry_run=True)
 
-    assert refused["isError"] is True
-    assert "is taken" in json.dumps(refused)
-    assert SECRET not in json.dumps(refused)
-    assert ids["task"] not in json.dumps(refused)
+    assert not made.get("isError"), made
+    assert "belongs to another request" in json.dumps(again)
+    for answer in (made, again, dry):
+        assert SECRET not in json.dumps(answer)
+        assert ids["task"] not in json.dumps(answer)
+        assert ids["external"] not in json.dumps(answer)
 
 
 EVERYTHING: list[tuple[str, dict[str, Any]]] = [
