@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
+from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError
 
 __all__ = ["Leases"]
@@ -42,7 +43,7 @@ class Leases:
 
     async def let_go(self, record: Record, owner: str) -> None:
         """Give the lease back; if the ledger cannot be written now, it ends by itself."""
-        with suppress(KlingError):
+        with decoration("the lease given back"), suppress(KlingError):
             await self._ledger.release(record.id, owner)
 
     async def _renew(self, record_id: str, owner: str) -> None:

@@ -12,7 +12,7 @@ from kling_tools.arguments import SpendingChoices
 from kling_tools.faults import told
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 
-__all__ = ["dry_run_receipt", "receipt"]
+__all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
 
 
 def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Receipt:
@@ -34,6 +34,21 @@ def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Recei
             f'kling_get_task with task_id "{record.handle}"; raise take for another version.'
         )
     return answer
+
+
+def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
+    """What the ledger knows of a task, where the receipt itself cannot be made."""
+    return Receipt(
+        task_id=record.handle,
+        status=record.status,
+        provider=record.provider,
+        model_name=record.model_name,
+        duration_s=0,
+        take=record.take,
+        estimate_units=record.estimate_units,
+        repeated=repeated or None,
+        next=f'kling_wait_for_tasks with task_ids ["{record.handle}"].',
+    )
 
 
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."

@@ -8,6 +8,7 @@ and whoever comes next takes the row up where it lies.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
@@ -22,6 +23,7 @@ from kling_mcp.ledger.records import LONGEST_QUEUE_S
 from kling_mcp.notes import Notes
 from kling_mcp.spool import Body, KeptBodies
 from kling_mcp.tasks import Task
+from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,
@@ -34,6 +36,8 @@ from kling_tools.errors import (
 from kling_tools.results import ENDED
 
 __all__ = ["MakeBody", "Sender"]
+
+logger = logging.getLogger(__name__)
 
 MakeBody = Callable[[Record], Body]
 """The body of a row's create."""
@@ -237,16 +241,20 @@ class Sender:
     async def _made(self, record: Record, task: Task, client: KlingClient) -> Record:
         try:
             made = await self._written_down(record, task, client)
-        except KlingError as error:
+        except Exception as error:
             noted = await self._notes.task(record.id) is not None
+            known = error if isinstance(error, KlingError) else None
+            reason = known.message if known else "the ledger broke, its log tells more."
+            logger.warning("Task %s is not in the ledger.", task.task_id, exc_info=not known)
             raise KlingError(
-                f"Task {task.task_id} was made, and could not be written down: {error.message}",
+                f"Task {task.task_id} was made, and could not be written down: {reason}",
                 charged="yes",
                 advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
-                f"take it. {NOTED if noted else ''}{error.advice}",
+                f"take it. {NOTED if noted else ''}{known.advice if known else ''}".strip(),
             ) from error
-        if record.tries:
-            await self._spool.drop(record.id)
+        with decoration("a tidy spool"):
+            if record.tries:
+                await self._spool.drop(record.id)
         return made
 
     async def _written_down(self, record: Record, task: Task, client: KlingClient) -> Record:
@@ -257,7 +265,7 @@ class Sender:
         for pause_s in (*WRITTEN_AFTER_S, None):
             try:
                 made = await self._ledger.record(record.id, task, again=can_be_asked)
-            except KlingError:
+            except Exception:
                 noted = noted or await self._notes.write(record.id, task)
                 if pause_s is None:
                     raise

@@ -19,6 +19,7 @@ from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.works import Sleep, Works
 from kling_tools.arguments import ListTasksArguments
 from kling_tools.capabilities import Capabilities
+from kling_tools.decorations import decoration
 from kling_tools.drafts import Draft
 from kling_tools.errors import (
     KlingError,
@@ -104,8 +105,9 @@ class Service:
             )
         parts = self._works.open()
         receipt = await parts.submission.submit(draft, confirm, self._principal)
-        if receipt.status == "queued":
-            self._works.background.start_soon(parts.caretaker.run)
+        with decoration("a first try of what is queued"):
+            if receipt.status == "queued":
+                self._works.background.start_soon(parts.caretaker.run)
         return receipt
 
     async def task(self, task_id: str) -> TaskView:

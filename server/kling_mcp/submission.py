@@ -20,9 +20,10 @@ from kling_mcp.images.task_picture import TaskPicture
 from kling_mcp.ledger import DayCaps, Ledger, Wish
 from kling_mcp.patience import TimeLimits
 from kling_mcp.principal import Principal
-from kling_mcp.receipts import dry_run_receipt, receipt
+from kling_mcp.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.sending import Sender
 from kling_tools.capabilities import Capabilities
+from kling_tools.decorations import decoration
 from kling_tools.drafts import Draft
 from kling_tools.errors import (
     ImageRejected,
@@ -147,7 +148,9 @@ class Submission:
             except RequestRefused as error:
                 error.advice = " ".join([error.advice, *map(str, case.review.verdict.warnings)])
                 raise
-        return receipt(case, record, repeated=not new, saves=self._saves)
+        with decoration("the whole receipt"):
+            return receipt(case, record, repeated=not new, saves=self._saves)
+        return bare_receipt(record, repeated=not new)
 
     async def _on_its_way(self, wish: Wish) -> ProviderDown:
         """What is told of a request that goes on when its call has to be answered."""

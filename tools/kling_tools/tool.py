@@ -16,10 +16,17 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp_types import (
+    CallToolResult,
+    ContentBlock,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
 from pydantic import BaseModel, Field
 
 from kling_tools.confirmation import AskFirst, confirm
+from kling_tools.decorations import decoration
 from kling_tools.drafts import Draft, read_draft
 from kling_tools.errors import KlingError
 from kling_tools.results import Answer
@@ -112,8 +119,6 @@ class KlingTool(Tool):
         try:
             call = Call(context)
             answer = await self.handler(read_draft(self.arguments, arguments), call)
-            posters = await call.service.posters(answer.finished())
-            pictures = [part for poster in posters for part in poster.content()]
         except KlingError as error:
             return error_answer(error)
         except AskFirst as question:
@@ -123,11 +128,7 @@ class KlingTool(Tool):
         except Exception:
             logger.exception("%s broke", self.name)
             return error_answer(self._broken())
-        return CallToolResult(
-            content=[TextContent(type="text", text=answer.text()), *pictures],
-            structured_content=answer.structured(),
-            _meta=answer.for_apps(),
-        )
+        return await _shown(answer, call)
 
     def _broken(self) -> KlingError:
         """For what nobody foresaw: the agent hears of the money, the log of the rest."""
@@ -137,6 +138,29 @@ class KlingTool(Tool):
             charged="no" if reads else "unknown",
             advice="Look with kling_list_tasks before anything is submitted again.",
         )
+
+
+async def _shown(answer: Answer, call: Call) -> CallToolResult:
+    """The answer with its decorations. It may be the receipt of something paid, so that whatever
+    breaks here is left out: at worst the bare fields go out."""
+    fields: dict[str, Any] = {n: v for n, v in vars(answer).items() if isinstance(v, str | int)}
+    text = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    pictures: list[ContentBlock] = []
+    meta: dict[str, Any] | None = None
+    with decoration("its fields in full"):
+        fields = answer.structured()
+    with decoration("its sentence"):
+        text = answer.text()
+    with decoration("posters"):
+        posters = await call.service.posters(answer.finished())
+        pictures = [part for poster in posters for part in poster.content()]
+    with decoration("what apps are shown"):
+        meta = answer.for_apps()
+    return CallToolResult(
+        content=[TextContent(type="text", text=text), *pictures],
+        structured_content=fields,
+        _meta=meta,
+    )
 
 
 def error_answer(error: KlingError) -> CallToolResult:

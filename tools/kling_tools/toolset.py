@@ -17,6 +17,7 @@ from kling_tools.arguments import (
     SaveVideoArguments,
     WaitForTasksArguments,
 )
+from kling_tools.decorations import decoration
 from kling_tools.drafts import Draft
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
@@ -80,8 +81,9 @@ def _read(draft: Draft[ReadingT], *missing: str) -> ReadingT:
 
 async def _submit(draft: Draft[Any], call: Call) -> Receipt:
     receipt = await call.service.submit(draft, call.confirm)
-    if call.shows_player:
-        receipt.show_in_player(await call.service.thumbnail(draft.arguments))
+    with decoration("the picture's likeness"):
+        if call.shows_player:
+            receipt.show_in_player(await call.service.thumbnail(draft.arguments))
     return receipt
 
 

@@ -10,6 +10,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
+from kling_tools.decorations import decoration
+
 __all__ = ["Ending", "answered", "tool_named"]
 
 TOOLS = frozenset(
@@ -42,7 +44,9 @@ async def answered(
     ending = Ending("cancelled")
     try:
         result = await call_next(ctx)
-        ending = _ending_of(result)
+        ending = Ending("ok")
+        with decoration("a word of how it ended"):
+            ending = _ending_of(result)
         return result
     except MCPError as error:
         ending = Ending(f"code {error.error.code}")
@@ -51,7 +55,8 @@ async def answered(
         ending = Ending("broken")
         raise
     finally:
-        tell(ending)
+        with decoration("a line or a count of its own"):
+            tell(ending)
 
 
 def tool_named(params: Mapping[str, Any] | None) -> str:

@@ -25,6 +25,7 @@ from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.ledger.writing import change, not_made, write_task
 from kling_mcp.tasks import Task
+from kling_tools.decorations import decoration
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
 
@@ -108,7 +109,7 @@ class Ledger:
         record, new = await self._engine.alone(
             lambda db: reserve(db, wish, caps, owner, record_id, self.now, self.lease_s)
         )
-        self._seen(record, new)
+        self._tell(record, written=new)
         return record, new
 
     async def peek(self, wish: Wish) -> Record | None:
@@ -286,7 +287,7 @@ class Ledger:
         )
         record = _by_id(found).get(any_id)
         if record is not None:
-            self._seen(record, False)
+            self._tell(record, written=False)
         return record
 
     async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, list[str]]:
@@ -349,7 +350,7 @@ class Ledger:
             rows += await self._engine.read(partial(records, rest=rest, values=some * 3))
         rows.sort(key=lambda row: row.created_at)
         for row in rows:
-            self._seen(row, changed)
+            self._tell(row, written=changed)
         by_id = _by_id(rows)
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
 
@@ -407,11 +408,16 @@ class Ledger:
             )
         )
 
+    def _tell(self, record: Record, *, written: bool) -> None:
+        """Those who listen may break; what was read or written stands."""
+        with decoration("the news of a row"):
+            self._seen(record, written)
+
     async def _written(
         self, work: Callable[[Database], Record], *, relaxed: bool = False
     ) -> Record:
         record = await self._engine.write(work, relaxed=relaxed)
-        self._seen(record, True)
+        self._tell(record, written=True)
         return record
 
     def told(self) -> AsyncGenerator[list[str], None]:

@@ -24,6 +24,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from kling_mcp.protocol_tasks.desk import TaskDesk
+from kling_tools.decorations import decoration
 
 __all__ = ["TASKS", "TasksExtension", "declares_tasks", "require_tasks"]
 
@@ -67,8 +68,10 @@ class TasksExtension(Extension):
         result = await call_next(ctx)
         if not declares_tasks(ctx) or not isinstance(result, CallToolResult) or result.is_error:
             return result
-        state = await self.desk.begun(params.name, result, ctx)
-        return result if state is None else {"resultType": "task", **state.handle()}
+        with decoration("the task's handle"):
+            state = await self.desk.begun(params.name, result, ctx)
+            return result if state is None else {"resultType": "task", **state.handle()}
+        return result
 
     async def _get(self, ctx: Context, params: _TaskParams) -> HandlerResult:
         _check(ctx, params.task_id)
