@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from collections.abc import Sequence
 
-from anyio import to_thread
-
-from kling_mcp.images import PicturePolicy, open_pictures
-from kling_mcp.images.held import HeldFile
+from kling_mcp.decoding import Decoding, shrink
+from kling_mcp.images import PicturePolicy, look_at_picture
+from kling_mcp.images.file_type import FileType
+from kling_mcp.images.held import HEADER_BYTES, HeldFile
 
 __all__ = ["thumbnail"]
 
@@ -19,31 +18,28 @@ SIDE = 160
 
 QUALITY = 70
 
+DECODED_BYTES_MAX = 128 * 1024 * 1024
+"""Memory that a likeness is worth: a PNG of 33 megapixels, a JPEG of any size but a progressive
+one of more than 16."""
+
 
 async def thumbnail(wishes: Sequence[tuple[str, str]], policy: PicturePolicy) -> str:
     """The first of the pictures (field and value) as a `data:` URI of some kilobytes; empty for a
-    URL, which is not fetched, and for what cannot be decoded."""
-    opened, _ = await open_pictures(wishes[:1], policy)
-    try:
-        held = opened[0].held if opened and opened[0] else None
-        return await to_thread.run_sync(_small, held) if held else ""
-    finally:
-        for picture in opened:
-            if picture:
-                picture.close()
-
-
-def _small(held: HeldFile) -> str:
-    from PIL import Image, ImageOps
-
-    file = io.BytesIO()
-    try:
-        with warnings.catch_warnings(), Image.open(held.view()) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image.draft("RGB", (SIDE, SIDE))
-            small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((SIDE, SIDE))
-            small.save(file, "JPEG", quality=QUALITY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning):
+    URL, which is not fetched. Raises whatever stands against it."""
+    if not wishes:
         return ""
+
+    def small(held: HeldFile, file_type: FileType) -> str:
+        return _small(held, file_type, policy.decoding)
+
+    return await look_at_picture(wishes[0][1], policy, small) or ""
+
+
+def _small(held: HeldFile, file_type: FileType, decoding: Decoding) -> str:
+    opener = file_type.opener()
+    if opener is None:
+        return ""
+    small = shrink(opener(held.view(HEADER_BYTES)), SIDE, decoding, DECODED_BYTES_MAX)
+    file = io.BytesIO()
+    small.convert("RGB").save(file, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -10,23 +10,28 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from kling_mcp.body import SourceChanged, size_text
+from kling_mcp.decoding import Decoding, decoded_bytes, upright
 from kling_mcp.images.file_type import JPEG, PNG, FileType
 from kling_mcp.images.header import Header
 from kling_mcp.images.held import HeldFile
 from kling_mcp.images.refusal import Refusal
 from kling_mcp.images.rules import (
     BYTES_MAX,
-    DECODED_PIXELS_MAX,
+    CONVERTED_PIXEL_BYTES,
     SIDE_MIN,
     SOURCE_BYTES_MAX,
     Facts,
     Role,
 )
+from kling_tools.errors import KlingError
 
 __all__ = ["Converted", "convert"]
 
 SIDE_MAX = 65_500
 """Pixels of the longest side that a JPEG can have."""
+
+ALWAYS_CONVERTED_PIXELS = 20_000_000
+"""Pixels up to which a picture of any type is converted: 21 bytes each are 420 MB of memory."""
 
 JPEG_QUALITY = 92
 ATTEMPTS = 6
@@ -41,28 +46,30 @@ class Converted:
     told: str
 
 
-def convert(held: HeldFile, facts: Facts, role: Role) -> Converted:
+def convert(held: HeldFile, facts: Facts, role: Role, decoding: Decoding) -> Converted:
     """A copy of the picture that Kling takes: JPEG, or PNG where it has transparency.
 
     The first frame of an animation is taken, EXIF's turn is applied, a small picture is enlarged
     to `SIDE_MIN` px, one of too many bytes made smaller. A mask becomes a PNG of the same pixels.
-    Raises `Refusal` when the picture cannot be decoded or made to fit.
+    Raises `Refusal` when the picture cannot be decoded or made to fit, KlingError when no memory
+    is free.
     """
     opener = facts.file_type.opener()
     if opener is None:
         raise _hopeless(facts, f"no reader of {facts.file_type.name} is installed here")
     if facts.size_bytes > SOURCE_BYTES_MAX:
         raise _hopeless(facts, f"nothing above {size_text(SOURCE_BYTES_MAX)} is converted")
-    if facts.header is not None:
-        _refuse_vast(facts.label, facts.header.width, facts.header.height)
     try:
         image = opener(held.view())
-        _refuse_vast(facts.label, *image.size)
-        animated = bool(getattr(image, "is_animated", False))
-        image.load()
-        image = _plain(image)
-        file, file_type, image = _encoded(image, facts, role)
-    except (Refusal, SourceChanged):
+        needed = _needed_bytes(image, role)
+        if not decoding.fits(needed) or max(image.size) > SIDE_MAX:
+            raise _vast(facts.label, *image.size)
+        with decoding.room(needed):
+            animated = bool(getattr(image, "is_animated", False))
+            image.load()
+            image = _plain(image)
+            file, file_type, image = _encoded(image, facts, role)
+    except (Refusal, SourceChanged, KlingError):
         raise
     except Exception as error:  # decoders raise anything when the bytes are hostile
         if isinstance(error, OSError) and error.errno is not None:
@@ -80,11 +87,16 @@ def convert(held: HeldFile, facts: Facts, role: Role) -> Converted:
     )
 
 
+def _needed_bytes(image: Any, role: Role) -> int:
+    """Memory for the picture as it is, and for its copy, which may be the larger one."""
+    width, height = image.size
+    grown = 1.0 if role.mask else max(1.0, SIDE_MIN / min(width, height)) ** 2
+    return decoded_bytes(image) + int(width * height * grown * CONVERTED_PIXEL_BYTES)
+
+
 def _plain(image: Any) -> Any:
     """The picture upright, as L, RGB or RGBA, and RGBA only when something shows through."""
-    from PIL import ImageOps
-
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode not in ("RGB", "RGBA", "P"):
         image.info.pop("icc_profile", None)  # a profile of another colour space would be wrong
     if image.mode.startswith("I"):
@@ -121,17 +133,17 @@ def _resized(image: Any, factor: float, label: str) -> Any:
     from PIL.Image import Resampling
 
     width, height = (max(SIDE_MIN, round(side * factor)) for side in image.size)
-    _refuse_vast(label, width, height)
+    if max(width, height) > SIDE_MAX:
+        raise _vast(label, width, height)
     return image.resize((width, height), Resampling.LANCZOS)
 
 
-def _refuse_vast(label: str, width: int, height: int) -> None:
-    if width * height > DECODED_PIXELS_MAX or max(width, height) > SIDE_MAX:
-        raise Refusal(
-            "image_pixels",
-            f"{label} cannot be converted: it would take {width}x{height} px in memory.",
-            f"a picture of at most {DECODED_PIXELS_MAX // 1_000_000} megapixels",
-        )
+def _vast(label: str, width: int, height: int) -> Refusal:
+    return Refusal(
+        "image_pixels",
+        f"{label} cannot be converted: it would take {width}x{height} px in memory.",
+        f"a picture of at most {ALWAYS_CONVERTED_PIXELS // 1_000_000} megapixels",
+    )
 
 
 def _hopeless(facts: Facts, reason: str) -> Refusal:

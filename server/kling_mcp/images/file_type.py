@@ -17,6 +17,7 @@ __all__ = [
     "TEXT",
     "UNKNOWN",
     "FileType",
+    "Opener",
     "detect",
     "named_like",
 ]
@@ -32,8 +33,8 @@ class FileType:
     """A kind of file: `name` as in "PNG", `said` as in "a PNG picture".
 
     `accepted` when Kling takes it, `suffixes` the names' endings, `plugin` where Pillow's reader
-    of it is ("module:class"), empty when there is none, `end_mark` the bytes without which the
-    file is cut short, `light` when its header is read without reading the whole file.
+    of it is ("module:class"), empty when there is none, `light` when its header is read without
+    reading the whole file.
     """
 
     name: str
@@ -41,7 +42,6 @@ class FileType:
     suffixes: tuple[str, ...] = ()
     plugin: str = ""
     accepted: bool = False
-    end_mark: bytes = b""
     light: bool = False
 
     def opener(self) -> Opener | None:
@@ -63,7 +63,6 @@ PNG = FileType(
     (".png", ".apng"),
     "PIL.PngImagePlugin:PngImageFile",
     accepted=True,
-    end_mark=b"IEND\xaeB`\x82",
     light=True,
 )
 JPEG = FileType(
@@ -72,7 +71,6 @@ JPEG = FileType(
     (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PIL.JpegImagePlugin:JpegImageFile",
     accepted=True,
-    end_mark=b"\xff\xd9",
     light=True,
 )
 WEBP = FileType("WebP", "a WebP picture", (".webp",), "PIL.WebPImagePlugin:WebPImageFile")

@@ -68,7 +68,7 @@ def _path_or_base64(text: str, policy: PicturePolicy) -> Given:
             return Given("file", open_path(text, policy))
         except Refusal:
             pass
-    return Given("base64", decode_base64(text))
+    return Given("base64", decode_base64(text, policy.decoding))
 
 
 def _other_scheme(text: str, policy: PicturePolicy) -> Given:
@@ -80,7 +80,7 @@ _SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], .
     (re.compile(pattern, re.IGNORECASE), read)
     for pattern, read in (
         (r"https?://", lambda text, policy: Given("url", read_url(text))),
-        (r"data:", lambda text, policy: Given("data", decode_data_uri(text))),
+        (r"data:", lambda text, policy: Given("data", decode_data_uri(text, policy.decoding))),
         (r"file:", lambda text, policy: Given("file", open_file_url(text, policy))),
         (r"[a-z][a-z0-9+.-]{1,30}://", _other_scheme),
     )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kling_mcp.body import SourceChanged
+from kling_mcp.decoding import decoded_bytes
 from kling_mcp.images.file_type import FileType
-from kling_mcp.images.held import HeldFile
+from kling_mcp.images.held import HEADER_BYTES, HeldFile
 from kling_mcp.images.refusal import SOURCE, Refusal
 
 __all__ = ["PIXELS_MAX", "Header", "read_header"]
@@ -24,11 +25,13 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Width and height in stored pixels; `turned` when EXIF says to show it turned by 90°."""
+    """Width and height in stored pixels; `turned` when EXIF says to show it turned by 90°;
+    `decoded_bytes` that decoding takes at most."""
 
     width: int
     height: int
     turned: bool = False
+    decoded_bytes: int = 0
 
 
 def read_header(held: HeldFile, file_type: FileType) -> Header | None:
@@ -41,7 +44,7 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
     if opener is None:
         return None
     try:
-        image = opener(held.view())
+        image = opener(held.view(HEADER_BYTES))
         width, height = (int(side) for side in image.size)
         if width < 1 or height < 1:
             raise ValueError("a picture without pixels")
@@ -61,7 +64,7 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
             f"{held.label} claims {width}x{height} px, more than {PIXELS_MAX:,} pixels in all.",
             "a smaller picture",
         )
-    return Header(width, height, turned)
+    return Header(width, height, turned, decoded_bytes(image))
 
 
 def _is_turned(exif: Any) -> bool:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import threading
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from kling_mcp.body import CHUNK_BYTES, SourceChanged
@@ -14,15 +13,19 @@ from kling_mcp.body import CHUNK_BYTES, SourceChanged
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Digest", "HeldFile"]
+__all__ = ["HEADER_BYTES", "HeldFile", "TooMuchToRead"]
+
+HEADER_BYTES = 16 * 1024 * 1024
+"""Bytes in which a header has to end. Readers that know no header read 10 MB whole."""
+
+VIEW_BYTES = 256 * 1024 * 1024
+VIEW_READS = 200_000
+"""Bytes that a decoder may read in all, and how often: a file of nothing but empty chunks takes
+three reads for twelve bytes, and each takes time in which nothing else runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What one pass over the bytes tells: their SHA-256 in hex, and whether a mark is in them."""
-
-    sha256: str
-    marked: bool
+class TooMuchToRead(ValueError):
+    """A decoder wants to read more, or more often, than any picture needs."""
 
 
 class HeldFile:
@@ -82,21 +85,17 @@ class HeldFile:
         """The first `length` bytes, fewer when the file is shorter; raises `SourceChanged`."""
         return self.read_at(0, min(length, self.size))
 
-    def view(self) -> IO[bytes]:
-        """The file as a stream with a position of its own, for a decoder."""
-        return io.BufferedReader(_View(self))
+    def view(self, most_bytes: int = VIEW_BYTES, most_reads: int = VIEW_READS) -> IO[bytes]:
+        """The file as a stream with a position of its own, for a decoder. Reading raises
+        `TooMuchToRead` beyond so many bytes, or so many reads, in all."""
+        return _Rationed(_View(self), most_bytes, most_reads)
 
-    def digest(self, mark: bytes = b"") -> Digest:
-        """The SHA-256 of all bytes and whether `mark` is among them; raises `SourceChanged`."""
+    def digest(self) -> str:
+        """The SHA-256 of all bytes in hex; raises `SourceChanged`."""
         sha256 = hashlib.sha256()
-        marked = not mark
-        overlap = b""
         for offset in range(0, self.size, CHUNK_BYTES):
-            piece = self.read_at(offset, min(CHUNK_BYTES, self.size - offset))
-            sha256.update(piece)
-            marked = marked or mark in piece or mark in overlap + piece[: len(mark)]
-            overlap = piece[-len(mark) :]
-        return Digest(sha256.hexdigest(), marked)
+            sha256.update(self.read_at(offset, min(CHUNK_BYTES, self.size - offset)))
+        return sha256.hexdigest()
 
     def _state(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
@@ -110,11 +109,29 @@ class HeldFile:
             return os.read(self._file.fileno(), length)
 
 
+class _Rationed(io.BufferedReader):
+    def __init__(self, view: _View, most_bytes: int, most_reads: int) -> None:
+        super().__init__(view)
+        self._size = view.size
+        self._bytes_left = most_bytes
+        self._reads_left = most_reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(0, self._size - self.tell())
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        self._bytes_left -= wanted
+        self._reads_left -= 1
+        if self._bytes_left < 0 or self._reads_left < 0:
+            raise TooMuchToRead("more is read than any picture needs")
+        return super().read(wanted)
+
+
 class _View(io.RawIOBase):
     def __init__(self, held: HeldFile) -> None:
         super().__init__()
         self._held = held
         self._position = 0
+        self.size = held.size
 
     def readable(self) -> bool:
         return True

@@ -8,12 +8,15 @@ import string
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
 
 from kling_mcp.body import size_text
-from kling_mcp.images.file_type import EMPTY, TEXT, UNKNOWN, detect
+from kling_mcp.decoding import DECODING, Decoding
+from kling_mcp.images.file_type import EMPTY, HEAD_BYTES, TEXT, UNKNOWN, detect
 from kling_mcp.images.held import HeldFile
 from kling_mcp.images.refusal import FORMS, SOURCE, Refusal
+from kling_mcp.images.whole import is_whole
 
 __all__ = ["decode_base64", "decode_data_uri", "keep", "looks_like_base64"]
 
@@ -45,38 +48,71 @@ def looks_like_base64(text: str) -> bool:
     return detect(start) not in (EMPTY, TEXT, UNKNOWN)
 
 
-def decode_data_uri(uri: str) -> HeldFile:
+def decode_data_uri(uri: str, decoding: Decoding = DECODING) -> HeldFile:
     """The bytes of a `data:` URI, base64 or percent-encoded, as a temporary file.
 
-    The media type it claims is not believed. Raises `Refusal`.
+    The media type it claims is not believed; base64 is read like `decode_base64` does. Raises
+    `Refusal`.
     """
     _refuse_long(uri)
     comma = uri.find(",")
     if comma < 0:
         raise _unreadable("the data: URI has no comma in front of its data")
     escaped = uri.find("%", comma) >= 0
-    pieces = _pieces(uri, comma + 1, escaped=escaped)
     if uri[max(0, comma - _NEAR) : comma].replace(" ", "").lower().endswith(";base64"):
-        return _kept_base64(map(unquote, pieces) if escaped else pieces)
+        return _kept_base64(_Base64(uri, comma + 1, escaped), decoding)
     if not uri.isascii():
         raise _unreadable("the data: URI contains characters that no URI may contain")
-    return keep(map(unquote_to_bytes, pieces))
+    return keep(map(unquote_to_bytes, _pieces(uri, comma + 1, escaped=escaped)))
 
 
-def decode_base64(text: str) -> HeldFile:
+def decode_base64(text: str, decoding: Decoding = DECODING) -> HeldFile:
     """The bytes that base64 `text` stands for, as a temporary file that goes when it is closed.
 
-    Whitespace, the URL-safe alphabet and missing padding are tolerated. Raises `Refusal`.
+    Whitespace, the URL-safe alphabet and missing padding are tolerated. Spaces are read as `+`,
+    which forms turn into spaces, where that makes a whole picture. Raises `Refusal`.
     """
     _refuse_long(text)
-    return _kept_base64(_pieces(text, 0))
+    return _kept_base64(_Base64(text, 0), decoding)
 
 
-def _kept_base64(pieces: Iterable[str]) -> HeldFile:
+@dataclass(frozen=True, slots=True)
+class _Base64:
+    """Base64 from a place in a text on, perhaps with escapes such as %2B."""
+
+    text: str
+    start: int
+    escaped: bool = False
+
+    def pieces(self) -> Iterator[str]:
+        pieces = _pieces(self.text, self.start, escaped=self.escaped)
+        return map(unquote, pieces) if self.escaped else pieces
+
+    @property
+    def has_spaces(self) -> bool:
+        return any(" " in piece for piece in self.pieces())
+
+
+def _kept_base64(given: _Base64, decoding: Decoding) -> HeldFile:
+    if given.has_spaces and (repaired := _with_pluses(given, decoding)):
+        return repaired
     try:
-        return keep(_decoded(pieces))
+        return keep(_decoded(given.pieces()))
     except ValueError:
         raise _unreadable("this is not readable base64 of a picture") from None
+
+
+def _with_pluses(given: _Base64, decoding: Decoding) -> HeldFile | None:
+    """The picture with each space read as `+`; None when that makes no whole picture."""
+    try:
+        held = keep(_decoded(piece.replace(" ", "+") for piece in given.pieces()))
+    except ValueError:
+        return None
+    file_type = detect(held.head(HEAD_BYTES))
+    if file_type.opener() and is_whole(held, file_type, decoding):
+        return held
+    held.let_go("")
+    return None
 
 
 def _pieces(text: str, start: int, *, escaped: bool = False) -> Iterator[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-
-from anyio import to_thread
+from functools import partial
+from typing import TypeVar
 
 from kling_mcp.body import SourceChanged
 from kling_mcp.images.conversion import Converted, convert
-from kling_mcp.images.file_type import HEAD_BYTES, detect, named_like
+from kling_mcp.images.file_type import HEAD_BYTES, FileType, detect, named_like
 from kling_mcp.images.form import Given, Kind, recognise
 from kling_mcp.images.header import read_header
 from kling_mcp.images.held import HeldFile
@@ -21,9 +21,15 @@ from kling_mcp.images.refusal import SOURCE, Refusal
 from kling_mcp.images.rules import Facts, judge, role_of
 from kling_mcp.images.task_picture import TaskPicture, take_pictures
 from kling_mcp.images.url import PictureUrl
+from kling_mcp.images.whole import is_whole
 from kling_tools.faults import Fault, Verdict
 
-__all__ = ["open_pictures"]
+__all__ = ["look_at_picture", "open_pictures"]
+
+T = TypeVar("T")
+
+WHOLE_FILE = "a whole copy, one that opens in an image viewer"
+WHOLE_BASE64 = "the whole base64 as it was made (each + must stay one), or a path or URL instead"
 
 _OPENER = ""
 """The name under which the files are held while they are being looked at."""
@@ -39,7 +45,22 @@ async def open_pictures(
     done in a thread. Close every picture when it has been sent, also when others have faults.
     """
     taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
-    return await to_thread.run_sync(_open_all, tuple(wishes), policy, taken)
+    return await policy.decoding.run(partial(_open_all, tuple(wishes), policy, taken))
+
+
+async def look_at_picture(
+    value: str, policy: PicturePolicy, look: Callable[[HeldFile, FileType], T]
+) -> T | None:
+    """What `look` finds in a picture of any type, in a thread; None for one that Kling fetches.
+    Raises Refusal, KlingError, and whatever `look` does."""
+    taken = await take_pictures([value], policy.of_tasks)
+
+    def looked() -> T | None:
+        with ExitStack() as looked_at:
+            opened = _Desk(policy, taken, looked_at).file(value)
+            return None if isinstance(opened, PictureUrl) else look(opened[1], opened[2])
+
+    return await policy.decoding.run(looked)
 
 
 def _open_all(
@@ -77,7 +98,6 @@ class _Found:
     held: HeldFile
     facts: Facts
     sha256: str = ""
-    whole: bool = True
 
 
 class _Desk:
@@ -123,12 +143,19 @@ class _Desk:
             raise found
         return found
 
-    def _look(self, value: str) -> PictureUrl | _Found:
+    def file(self, value: str) -> PictureUrl | tuple[Given, HeldFile, FileType]:
+        """The picture's file and its type; raises Refusal and `SourceChanged`."""
         given = self._from_task(value) or recognise(value, self._policy)
         if isinstance(given.content, PictureUrl):
             return given.content
         held = self._keep(given.content)
-        file_type = detect(held.head(HEAD_BYTES))
+        return given, held, detect(held.head(HEAD_BYTES))
+
+    def _look(self, value: str) -> PictureUrl | _Found:
+        opened = self.file(value)
+        if isinstance(opened, PictureUrl):
+            return opened
+        given, held, file_type = opened
         facts = Facts(held.label, file_type, held.size, read_header(held, file_type))
         return _Found(given.kind, held, facts, given.sha256)
 
@@ -152,7 +179,7 @@ class _Desk:
         if faults and fix and all(fault.rule in role.fixable for fault in faults):
             key = (value, role.mask)
             if key not in self._converted:
-                converted = convert(found.held, found.facts, role)
+                converted = convert(found.held, found.facts, role, self._policy.decoding)
                 self._keep(converted.held)
                 self._converted[key] = converted
             converted = self._converted[key]
@@ -160,9 +187,7 @@ class _Desk:
             faults = judge(field, facts, fix=fix)
         if faults:
             raise _Refused(faults)
-        if not found.sha256:
-            digest = found.held.digest(found.facts.file_type.end_mark)
-            found.sha256, found.whole = digest.sha256, digest.marked
+        self._check(found, decoded=bool(told))
         header = facts.header
         picture = Picture(
             field,
@@ -178,6 +203,20 @@ class _Desk:
             held=held.hold(field),
         )
         return picture, [*_warnings(field, found, told)]
+
+    def _check(self, found: _Found, *, decoded: bool) -> None:
+        """Read all of it, once; a frame of a task was made here, and has its hash already."""
+        if found.sha256:
+            return
+        file_type = found.facts.file_type
+        known = decoded and not file_type.accepted  # the conversion would have found it out
+        if not known and not is_whole(found.held, file_type, self._policy.decoding):
+            raise Refusal(
+                "image_damaged",
+                f"{found.facts.label} is damaged or cut short: a part of it is missing or altered.",
+                WHOLE_BASE64 if found.kind in ("data", "base64") else WHOLE_FILE,
+            )
+        found.sha256 = found.held.digest()
 
 
 def _from_url(field: str, url: PictureUrl) -> tuple[Picture, list[Fault]]:
@@ -195,7 +234,4 @@ def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
     elif claimed not in (None, facts.file_type):
         message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
         warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
-    if not found.whole:
-        message = f"{facts.label} has no end mark: it may be cut short, with a part missing."
-        warnings.append(Fault(field, "image_cut_short", message))
     return warnings

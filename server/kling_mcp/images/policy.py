@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kling_mcp.decoding import DECODING, Decoding
 from kling_mcp.images.task_picture import TaskPictures
 
 __all__ = ["PicturePolicy", "at_home"]
@@ -18,13 +19,15 @@ class PicturePolicy:
     `roots` are the only folders that local pictures may come from (none means no folder),
     `allow_local` whether local files may be named at all, `fix` whether a picture that Kling
     would refuse is converted instead (the setting KLING_MCP_FIX_IMAGES). `of_tasks` makes the
-    pictures that are frames of finished tasks; None where there are no tasks.
+    pictures that are frames of finished tasks; None where there are no tasks. `decoding` lends
+    the memory and the threads that looking at pictures takes.
     """
 
     roots: tuple[Path, ...]
     allow_local: bool = True
     fix: bool = False
     of_tasks: TaskPictures | None = None
+    decoding: Decoding = DECODING
 
     def real_roots(self) -> tuple[Path, ...]:
         """The roots as absolute folders with symlinks and `~` resolved."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kling_mcp.body import size_text
+from kling_mcp.decoding import DECODING
 from kling_mcp.images.file_type import FileType
 from kling_mcp.images.header import Header
 from kling_mcp.images.refusal import SOURCE
@@ -13,7 +14,7 @@ from kling_tools.faults import Fault
 
 __all__ = [
     "BYTES_MAX",
-    "DECODED_PIXELS_MAX",
+    "CONVERTED_PIXEL_BYTES",
     "SIDE_MIN",
     "SOURCE_BYTES_MAX",
     "Facts",
@@ -34,8 +35,8 @@ RATIO_MAX = (5, 2)
 SOURCE_BYTES_MAX = 100 * 1024 * 1024
 """Bytes of a file above which no conversion is tried."""
 
-DECODED_PIXELS_MAX = 64_000_000
-"""Pixels above which nothing is decoded or made: 64 megapixels are 256 MB of memory."""
+CONVERTED_PIXEL_BYTES = 4
+"""What a conversion takes for each pixel besides decoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,19 @@ class Facts:
     @property
     def convertible(self) -> bool:
         """Whether this installation can decode the picture without taking too much memory."""
-        pixels = self.header.width * self.header.height if self.header else 0
         return (
             self.file_type.opener() is not None
             and self.size_bytes <= SOURCE_BYTES_MAX
-            and pixels <= DECODED_PIXELS_MAX
+            and DECODING.fits(self.converted_bytes)
         )
+
+    @property
+    def converted_bytes(self) -> int:
+        """Memory that a conversion takes, as far as the header tells."""
+        if self.header is None:
+            return 0
+        pixels = self.header.width * self.header.height
+        return self.header.decoded_bytes + pixels * CONVERTED_PIXEL_BYTES
 
 
 def judge(field: str, facts: Facts, *, fix: bool) -> list[Fault]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, warned
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kling_mcp.images import PicturePolicy
 
@@ -192,16 +192,6 @@ def test_a_header_cut_short_is_unreadable(tmp_path, policy, data):
     assert rules(verdict) == ["image_unreadable"]
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_a_picture_without_its_end_is_a_warning(tmp_path, policy, file_format):
-    whole = picture_bytes(file_format, noise=True)
-    saved(tmp_path, "cut", whole[:-3000])
-    saved(tmp_path, "trailed", whole + bytes(1000))
-
-    assert warned(looked_at("cut", policy)[1]) == ["image_cut_short"]
-    assert warned(looked_at("trailed", policy)[1]) == []
-
-
 @pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1)])
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, policy, size):
     saved(tmp_path, "bomb.png", png_claiming(*size))
@@ -215,13 +205,21 @@ def test_a_picture_without_pixels_is_unreadable(tmp_path, policy):
     assert rules(looked_at("none.png", policy)[1]) == ["image_unreadable"]
 
 
-def test_the_picture_is_not_decoded(tmp_path, policy, monkeypatch):
-    saved(tmp_path, "claims.png", png_claiming(4000, 3000))
-    saved(tmp_path, "photo.jpg", picture_bytes("JPEG"))
-    monkeypatch.setattr(Image.Image, "load", None)
+def test_no_picture_is_decoded_in_full_to_be_judged(tmp_path, policy, monkeypatch):
+    decoded = []
+    load = ImageFile.ImageFile.load
 
-    assert looked_at("claims.png", policy)[0].width == 4000
-    assert looked_at("photo.jpg", policy)[0].width == 640
+    def noted(image):
+        decoded.append(image.size)
+        return load(image)
+
+    saved(tmp_path, "photo.png", picture_bytes(size=(4000, 3000)))
+    saved(tmp_path, "photo.jpg", picture_bytes("JPEG", (4000, 3000)))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", noted)
+
+    assert looked_at("photo.png", policy)[0].width == 4000
+    assert looked_at("photo.jpg", policy)[0].width == 4000
+    assert decoded == [(500, 375)]
 
 
 def test_exif_is_read_for_the_turn_and_may_be_damaged(policy):
