@@ -15,6 +15,7 @@ from typing import Any
 
 from kling_mcp.error_codes import CODES, UNREADABLE, CodeRow, row_for, row_without_json
 from kling_mcp.json_values import mapping, reason, text
+from kling_mcp.redaction import Redactor
 from kling_mcp.tasks import task_status
 from kling_tools.errors import ProviderError
 
@@ -31,6 +32,7 @@ class Answer:
     body: bytes
     retry_after_s: float | None = None
     provider: str = ""
+    redactor: Redactor | None = None
 
 
 def read_document(answer: Answer) -> Mapping[str, Any]:
@@ -38,7 +40,7 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
 
     An answer without a code succeeds only as an OpenAI-like object, which has an id.
     """
-    document = _json(answer.body)
+    document = _discreet(_json(answer.body), answer.redactor)
     if not isinstance(document, Mapping):
         aside = f" (HTTP {answer.http_status}, not JSON)"
         raise _error(answer, row_without_json(answer.http_status, _is_page(answer.body)), aside)
@@ -72,6 +74,15 @@ def _json(body: bytes | str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
+        return None
+
+
+def _discreet(document: Any, redactor: Redactor | None) -> Any:
+    """The document without the secrets of this process, which some gateways repeat in a refusal:
+    taken out before anything is cut or kept."""
+    try:
+        return redactor.value(document) if redactor else document
+    except RecursionError:
         return None
 
 

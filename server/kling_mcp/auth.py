@@ -31,6 +31,10 @@ class Credentials(Protocol):
         """Forget a refused token; False when no other one could be made."""
         ...
 
+    def secrets(self) -> tuple[str, ...]:
+        """All that nobody else may read: what a token is made from, and those in use."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -46,6 +50,10 @@ class ApiKey:
         """False: there is only the one key."""
         return False
 
+    def secrets(self) -> tuple[str, ...]:
+        """The key."""
+        return (self.key,)
+
 
 @dataclass(slots=True)
 class SignedToken:
@@ -58,6 +66,7 @@ class SignedToken:
     secret_key: str = field(repr=False)
     clock: Callable[[], float] = time.time
     _token: str = field(default="", repr=False)
+    _before: str = field(default="", repr=False)
     _ends_at: float = 0.0
 
     def token(self) -> str:
@@ -74,6 +83,7 @@ class SignedToken:
             with warnings.catch_warnings():
                 # Kling judges the key; the library's opinion of its length would go to stderr.
                 warnings.simplefilter("ignore")
+                self._before = self._token
                 self._token = jwt.encode(claims, self.secret_key, algorithm="HS256")
             self._ends_at = int(now) + LIFETIME_S
         return self._token
@@ -82,3 +92,7 @@ class SignedToken:
         """True: the next token is a fresh one."""
         self._ends_at = 0.0
         return True
+
+    def secrets(self) -> tuple[str, ...]:
+        """The pair, the token, and the one before it, which may still be on its way."""
+        return (self.access_key, self.secret_key, self._token, self._before)

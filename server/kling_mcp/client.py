@@ -27,6 +27,7 @@ from kling_mcp.inflating import ENCODINGS, UnreadableBody, read_body
 from kling_mcp.patience import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers import ProviderRow
 from kling_mcp.public_urls import checked_url
+from kling_mcp.redaction import Redactor
 from kling_mcp.spool import Body
 from kling_mcp.tasks import OUR_IDS, Task
 from kling_mcp.transport import Connection, parsed_url
@@ -48,8 +49,6 @@ ANSWER_LIMIT = 16 * 2**20
 """Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
 REDIRECTS = 3
 YEAR_MS = 365 * 86_400_000
-TOKEN_LEAST = 8
-"""Characters from which on a credential is one; shorter ones stand in words."""
 
 ResultT = TypeVar("ResultT")
 
@@ -80,12 +79,14 @@ class KlingClient:
         row: ProviderRow,
         connection: Connection,
         observe: Observe | None = None,
+        redactor: Redactor | None = None,
         *,
         attempts: int = 4,
     ) -> None:
         self.row = row
         self._connection = connection
         self._observe = observe
+        self._redactor = redactor or Redactor(credentials=[connection.credentials])
         self._attempts = attempts
 
     async def create(self, product: Product, body: Body) -> Task:
@@ -201,7 +202,7 @@ class KlingClient:
             if self._observe:
                 self._observe(name, request.method, outcome, anyio.current_time() - began)
         wait_s = retry_after_s(response.headers.get("Retry-After"))
-        return Answer(response.status_code, _without(token, body), wait_s, name)
+        return Answer(response.status_code, body, wait_s, name, self._redactor)
 
     @asynccontextmanager
     async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
@@ -268,11 +269,6 @@ async def _limited(response: httpx.Response) -> bytes:
     assert isinstance(response.stream, httpx.AsyncByteStream)
     encoding = response.headers.get("Content-Encoding", "")
     return await read_body(response.stream, encoding, ANSWER_LIMIT)
-
-
-def _without(token: str, body: bytes) -> bytes:
-    """The body without the credential, which some gateways repeat in a refusal."""
-    return body.replace(token.encode(), b"...") if len(token) >= TOKEN_LEAST else body
 
 
 async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from kling_tools.errors import NotConfigured
 if TYPE_CHECKING:
     from kling_mcp.client import KlingClient, Observe
     from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.redaction import Redactor
     from kling_mcp.settings import Settings
 
 __all__ = ["Clients"]
@@ -22,7 +23,7 @@ __all__ = ["Clients"]
 class Clients:
     """Providers by name, the default first; connections live as long as `stack`. The embedded
     sandbox calls back at the `exchange` of a hosted server that it is part of. `observe` hears of
-    each request to a provider."""
+    each request to a provider, `redactor` takes secrets out of what it says."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Clients:
         stack: AsyncExitStack,
         exchange: Exchange | None = None,
         observe: Observe | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._configured = configured
         self._settings = settings
         self._stack = stack
         self._exchange = exchange
         self._observe = observe
+        self._redactor = redactor
         self._open: dict[str, KlingClient] = {}
         self._opening = anyio.Lock()
 
@@ -86,5 +89,7 @@ class Clients:
                 connection = await self._stack.enter_async_context(
                     connect(configured, self._settings, self._exchange)
                 )
-                self._open[name] = KlingClient(configured.row, connection, self._observe)
+                self._open[name] = KlingClient(
+                    configured.row, connection, self._observe, self._redactor
+                )
             return self._open[name]

@@ -25,7 +25,8 @@ def run_from(arguments: argparse.Namespace) -> int:
     import anyio
 
     from kling_mcp.doctor.examination import examine
-    from kling_mcp.doctor.report import as_json, as_text, is_well, without
+    from kling_mcp.doctor.report import as_json, as_text, is_well
+    from kling_mcp.redaction import Redactor
     from kling_mcp.terminal import shows_colours, shows_unicode, steer
 
     for name in ("httpx", "httpcore", "stamina"):
@@ -37,7 +38,7 @@ def run_from(arguments: argparse.Namespace) -> int:
         text = as_text(
             findings, colours=shows_colours(sys.stdout), unicode=shows_unicode(sys.stdout)
         )
-    steer(sys.stdout, without(text, _secrets()) + "\n")
+    steer(sys.stdout, Redactor(_secrets()).text(text) + "\n")
     return 0 if is_well(findings) else 1
 
 

@@ -29,6 +29,7 @@ from kling_mcp.principal import serving_its_own
 from kling_mcp.prompts import add_prompts
 from kling_mcp.protocol_tasks import TasksExtension, VideoTasks
 from kling_mcp.providers import SANDBOX
+from kling_mcp.redaction import guard_answers, guard_logs, redactor_of
 from kling_mcp.resources import add_resources
 from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_mcp.service import Service, Sleep, open_service
@@ -87,6 +88,7 @@ def build_server(
         ) as service:
             yield service
 
+    redactor = redactor_of(settings, providers.values(), hosting)
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
     server = MCPServer[Service](
@@ -98,6 +100,7 @@ def build_server(
         tools=[*tools],
         lifespan=lifespan,
         middleware=[
+            guard_answers(redactor),
             serving_its_own(login=hosting is not None and hosting.logins is not None),
             *_telling(hosting, settings),
             _refusing_unknown(frozenset(tool.name for tool in tools)),
@@ -126,6 +129,7 @@ def build_server(
     logging.getLogger().setLevel(settings.log_level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    guard_logs(redactor)
     for remark in settings.remarks:
         logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server

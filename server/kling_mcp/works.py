@@ -16,6 +16,7 @@ from kling_mcp.changes import Changes
 from kling_mcp.clients import Clients
 from kling_mcp.noticing import Noticing
 from kling_mcp.patience import TIME_LIMITS, TimeLimits
+from kling_mcp.redaction import redactor_of
 from kling_tools.capabilities import Capabilities
 from kling_tools.errors import KlingError
 
@@ -59,7 +60,8 @@ class Works:
         self.exchange = hosting.exchange if hosting else None
         self.settings = settings
         observe = hosting.metrics.asked if hosting and hosting.metrics else None
-        self.clients = Clients(providers, settings, stack, self.exchange, observe)
+        redactor = redactor_of(settings, providers.values(), hosting)
+        self.clients = Clients(providers, settings, stack, self.exchange, observe, redactor)
         self.changes = Changes()
         self.background = background
         self.clock = clock

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from kling_mcp.doctor.findings import Finding, Level
 from kling_mcp.terminal import visible
 
-__all__ = ["as_json", "as_text", "is_well", "without"]
+__all__ = ["as_json", "as_text", "is_well"]
 
 MARKS: dict[Level, tuple[str, str, str]] = {
     "good": ("✓", "ok", "32"),
@@ -18,9 +18,6 @@ MARKS: dict[Level, tuple[str, str, str]] = {
     "wrong": ("✗", "XX", "31"),
 }
 """The sign of each level, the same in ASCII, and its colour (ECMA-48)."""
-
-SECRET_LEAST = 8
-"""Characters from which on a secret is one; shorter ones stand in words."""
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
@@ -46,14 +43,6 @@ def as_json(findings: Sequence[Finding]) -> str:
     """`ok` and the `findings`, each with area, level, text, advice and facts."""
     document = {"ok": is_well(findings), "findings": [asdict(finding) for finding in findings]}
     return json.dumps(document, indent=2)
-
-
-def without(text: str, secrets: Collection[str]) -> str:
-    """The text without these words, should one of them have come into it."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= SECRET_LEAST:
-            text = text.replace(secret, "...")
-    return text
 
 
 def _sum(findings: Sequence[Finding]) -> str:

@@ -11,6 +11,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, Server
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
+from kling_mcp.redaction import mapped
+
 if TYPE_CHECKING:
     from kling_mcp.settings import Settings
 
@@ -25,14 +27,13 @@ def hiding_places(settings: Settings) -> ServerMiddleware[Any]:
     found = (settings.home, settings.output_dir, Path(tempfile.gettempdir()))
     places = sorted({str(place) for path in found for place in _spellings(path)}, key=len)[::-1]
 
+    def without(text: str) -> str:
+        for place in places:
+            text = text.replace(place, IN_PLACE)
+        return text
+
     def hidden(value: Any) -> Any:
-        if isinstance(value, str):
-            for place in places:
-                value = value.replace(place, IN_PLACE)
-            return value
-        if isinstance(value, dict):
-            return {name: hidden(item) for name, item in value.items()}
-        return [hidden(item) for item in value] if isinstance(value, list) else value
+        return mapped(value, without)
 
     async def hide(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         try:

@@ -28,8 +28,8 @@ class _AsJson(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "facts", {}),
         }
-        if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+        if record.exc_text:
+            told["exception"] = record.exc_text
         return json.dumps(told, ensure_ascii=False)
 
 
@@ -37,6 +37,9 @@ def log_as_json() -> None:
     """From now on every line on standard error is one JSON object; calls are told of."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_AsJson())
+    for replaced in logging.getLogger().handlers:
+        for guard in replaced.filters:
+            handler.addFilter(guard)
     logging.getLogger().handlers[:] = [handler]
     for logger in (calls, logging.getLogger("kling_mcp.http_app")):
         logger.setLevel(logging.INFO)
