@@ -9,6 +9,8 @@ from loopback import served_sandbox
 from outside_suites import node_modules
 from player_stage import Stage, expect
 
+pytestmark = pytest.mark.campaign
+
 MakeStage = Callable[..., Stage]
 
 

@@ -128,6 +128,7 @@ def report(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
             yield run(runner, str(program), case.era, image, *target, folder=folder)
 
 
+@pytest.mark.campaign
 def test_the_client_gets_its_video_and_speaks_the_expected_protocol(
     case: Case, report: dict[str, Any]
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_client_gets_its_video_and_speaks_the_expected_protocol(
     assert report["version"] == pinned()[case.package]
 
 
+@pytest.mark.campaign
 def test_the_client_shows_why_a_request_is_refused_unless_it_objects_to_the_answer(
     case: Case, report: dict[str, Any]
 ) -> None:
@@ -159,6 +161,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return run(interpreter("converters.py"), program, *SERVER, folder=folder)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "converter",
     [
@@ -176,6 +179,7 @@ def test_a_converter_keeps_all_that_the_schemas_say(
     assert converted[converter]["lost"] == []
 
 
+@pytest.mark.campaign
 def test_google_genai_drops_only_lengths_and_the_descriptions_of_nullable_properties(
     converted: dict[str, Any],
 ) -> None:

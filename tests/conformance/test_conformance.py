@@ -17,6 +17,8 @@ from outside_suites import node, node_modules
 from kling_mcp.http_app import http_app
 from kling_mcp.sandbox.serving import bound_socket
 
+pytestmark = pytest.mark.campaign
+
 SUITE = "@modelcontextprotocol/conformance/dist/index.js"
 NOT_APPLICABLE = json.loads(Path(__file__).with_name("not_applicable.json").read_text())
 LINE = re.compile(r"^([✓✗]) ([a-z0-9-]+): (\d+) passed, (\d+) failed", re.MULTILINE)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from outside_suites import client_python
 
+pytestmark = pytest.mark.campaign
+
 AGENTS = Path(__file__).resolve().parents[2] / "examples" / "agents"
 LIMIT_S = 120
 

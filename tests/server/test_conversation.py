@@ -11,17 +11,16 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent
-from serving import picture, sandbox_settings
+from serving import ERAS_WITH_CLIPS, picture, sandbox_settings
 
 from kling_mcp.sandbox import SandboxStore
 from kling_mcp.server import build_server
 
-ERAS = ("legacy", "2026-07-28")
 PENDING_BYTES = 200
 LIST_BYTES = 9000
 
 
-@pytest.fixture(params=ERAS)
+@pytest.fixture(params=ERAS_WITH_CLIPS)
 async def client(
     request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[Client]:

@@ -11,9 +11,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, StdioServerParameters
-from serving import picture
-
-ERAS = ("legacy", "2026-07-28")
+from serving import ERAS_WITH_CLIPS, picture
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -34,7 +32,7 @@ def server(folder: Path) -> StdioServerParameters:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("era", ERAS_WITH_CLIPS)
 async def test_a_picture_in_the_home_folder_becomes_a_video(era: str, tmp_path: Path) -> None:
     async with Client(server(tmp_path), mode=era) as client:
         receipt = await client.call_tool(

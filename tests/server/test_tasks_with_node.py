@@ -16,6 +16,8 @@ from task_fixtures import fixture_server
 
 from kling_mcp.sandbox.serving import bound_socket
 
+pytestmark = pytest.mark.campaign
+
 CLIENT = Path(__file__).parents[1] / "clients" / "tasks_extension.mjs"
 SUITE = "@modelcontextprotocol/conformance/dist/index.js"
 

@@ -69,6 +69,7 @@ def resolved(unpacked: Path, given: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.campaign
 def test_the_bundle_holds_the_manifest_the_wheel_and_how_to_start_it(
     unpacked: Path, wheel: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_the_bundle_holds_the_manifest_the_wheel_and_how_to_start_it(
     assert {path.name for path in unpacked.iterdir()} == expected
 
 
+@pytest.mark.campaign
 @pytest.mark.anyio
 async def test_what_was_packed_starts_without_a_network_and_makes_a_video(
     unpacked: Path, tmp_path: Path
@@ -100,6 +102,7 @@ async def test_what_was_packed_starts_without_a_network_and_makes_a_video(
     assert list((tmp_path / "videos").glob("*.mp4"))
 
 
+@pytest.mark.campaign
 def test_a_person_who_fills_in_nothing_gets_the_defaults(
     unpacked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def linted(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.campaign
 def test_actionlint_has_nothing_against_the_workflows() -> None:
     ran = linted(ROOT)
 
@@ -165,6 +166,7 @@ def test_actionlint_has_nothing_against_the_workflows() -> None:
     assert "Checking 2 workflow file(s)" in ran.stdout
 
 
+@pytest.mark.campaign
 def test_actionlint_finds_what_is_wrong(tmp_path: Path) -> None:
     shutil.copytree(GITHUB, tmp_path / ".github")
     broken = tmp_path / ".github/workflows/release.yml"
@@ -183,6 +185,7 @@ def outside(*words: str) -> str:
     return ran.stdout + ran.stderr
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["check", "test", "test-all", "bench"])
 def test_just_runs_the_recipe(name: str) -> None:
     shown = outside("just", "--dry-run", name)
@@ -190,6 +193,7 @@ def test_just_runs_the_recipe(name: str) -> None:
     assert [line.rstrip() for line in shown.splitlines()] == recipes()[name]
 
 
+@pytest.mark.campaign
 def test_just_hands_arguments_on_and_finds_the_file_in_its_own_form() -> None:
     assert outside("just", "--dry-run", "test", "-x", "tests/tools").strip() == (
         "python -m pytest -x tests/tools"
@@ -197,9 +201,11 @@ def test_just_hands_arguments_on_and_finds_the_file_in_its_own_form() -> None:
     outside("just", "--fmt", "--check", "--unstable")
 
 
+@pytest.mark.campaign
 def test_pre_commit_takes_the_hooks() -> None:
     outside("pre-commit", "validate-config")
 
 
+@pytest.mark.campaign
 def test_the_package_index_would_show_what_is_built(wheel: Path, sdist: Path) -> None:
     assert outside("twine", "check", "--strict", str(wheel), str(sdist)).count("PASSED") == 2

@@ -35,12 +35,14 @@ def linted(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.campaign
 def test_the_registrys_schema_has_nothing_against_it(tmp_path: Path) -> None:
     shutil.copy(ROOT / "server.json", tmp_path)
 
     assert linted(tmp_path) == []
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "change", [{"description": "x" * (DESCRIPTION_LIMIT + 1)}, {"name": "kling-mcp"}]
 )

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from uv_offline import run
 
 from kling_mcp.version import __version__
+
+pytestmark = pytest.mark.campaign
 
 ROOT = Path(__file__).resolve().parents[2]
 

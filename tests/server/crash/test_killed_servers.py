@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from verdict import breaches
 
+pytestmark = pytest.mark.campaign
+
 CAMPAIGN = Path(__file__).with_name("campaign.py")
 TESTS = CAMPAIGN.parents[2]
 SEED = int(os.environ.get("KLING_MCP_CRASH_SEED", "20261121"))

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from exchanging import PUBLIC, Hosted, hosted, said
 from mcp.shared.exceptions import MCPError
-from serving import picture
-from team import ERAS, give_token, picture_data, served_team
+from serving import ERAS_WITH_CLIPS, picture
+from team import give_token, picture_data, served_team
 
 from kling_mcp.hosting.links import PURPOSE
 from kling_mcp.hosting.signing import Signer
@@ -163,7 +163,7 @@ async def test_no_path_of_the_server_is_told_to_anybody(
     assert any("server's disk" in text for text in told)
 
 
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("era", ERAS_WITH_CLIPS)
 @pytest.mark.anyio
 async def test_a_link_works_without_a_login_and_the_tool_only_with_ones_own(
     era: str, tmp_path: Path

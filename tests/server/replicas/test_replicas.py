@@ -24,6 +24,8 @@ from psycopg.rows import dict_row
 from kling_mcp.sandbox import SandboxStore
 from kling_mcp.sandbox.serving import bound_socket
 
+pytestmark = pytest.mark.campaign
+
 ERAS = ("legacy", "2026-07-28")
 REPLICAS = 3
 VIDEOS = 200
