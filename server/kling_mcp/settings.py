@@ -183,6 +183,14 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_SANDBOX_RENDER_S",
         description="Seconds that a sandbox task is processed.",
     )
+    sandbox_side_px: int = Field(
+        default=2160,
+        ge=2,
+        multiple_of=2,
+        validation_alias="KLING_MCP_SANDBOX_SIDE_PX",
+        description="Most pixels of the shorter side of a sandbox video: 300 makes one five times "
+        "as fast.",
+    )
     sandbox_slots: int = Field(
         default=20,
         ge=1,

@@ -145,6 +145,7 @@ def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.As
         home=settings.home / SANDBOX,
         queue_s=settings.sandbox_queue_s,
         render_s=settings.sandbox_render_s,
+        side_px=settings.sandbox_side_px,
         slots=settings.sandbox_slots,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,

@@ -24,6 +24,7 @@ def run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
             "KLING_MCP_HOME": str(folder / "home"),
             "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
             "KLING_MCP_SANDBOX_QUEUE_S": "0",
+            "KLING_MCP_SANDBOX_SIDE_PX": "300",
             "KLING_MCP_SANDBOX_RENDER_S": "0",
         },
         capture_output=True,

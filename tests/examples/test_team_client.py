@@ -26,6 +26,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
         "KLING_MCP_HOME": str(tmp_path / "home"),
         "KLING_MCP_OUTPUT_DIR": str(tmp_path / "kept"),
         "KLING_MCP_SANDBOX_QUEUE_S": "0",
+        "KLING_MCP_SANDBOX_SIDE_PX": "300",
         "KLING_MCP_SANDBOX_RENDER_S": "0",
         "KLING_MCP_TOKENS": str(tmp_path / "tokens"),
         "KLING_MCP_PUBLIC_URL": f"http://127.0.0.1:{port}",

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from serving import SIDE_PX
+
 from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
 from kling_mcp.sandbox.serving import bound_socket, server_of
 
@@ -18,7 +20,12 @@ def served_sandbox(home: Path, *faults: str) -> Iterator[str]:
     listener = bound_socket("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = SandboxConfig(
-        home=home, faults=parse_faults(faults), public_url=url, queue_s=0, render_s=0
+        home=home,
+        faults=parse_faults(faults),
+        public_url=url,
+        queue_s=0,
+        render_s=0,
+        side_px=SIDE_PX,
     )
     server = server_of(create_app(config))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

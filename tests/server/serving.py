@@ -12,6 +12,9 @@ from kling_mcp.settings import Settings, load_settings
 ERAS_WITH_CLIPS = (pytest.param("legacy", marks=pytest.mark.campaign), "2026-07-28")
 """Both eras of the protocol, for tests that have a clip made: it takes a second of a core."""
 
+SIDE_PX = 300
+"""Of the sandbox's clips: the least that Kling takes as a picture, for frames that are given on."""
+
 FASTER = 500
 """Times that time goes faster in tests."""
 
@@ -42,6 +45,7 @@ def sandbox_settings(folder: Path, **more: Any) -> Settings:
             "image_roots": (folder,),
             "sandbox_queue_s": 0,
             "sandbox_render_s": 0,
+            "sandbox_side_px": SIDE_PX,
             "save": False,
             **more,
         }

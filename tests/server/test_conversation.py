@@ -24,7 +24,7 @@ LIST_BYTES = 9000
 async def client(
     request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[Client]:
-    server = build_server(sandbox_settings(tmp_path))
+    server = build_server(sandbox_settings(tmp_path, sandbox_side_px=2160))
     async with Client(server, mode=request.param) as connected:
         yield connected
 

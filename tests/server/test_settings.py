@@ -78,6 +78,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_POSTER": ("poster", "true", True),
     "KLING_MCP_SANDBOX_QUEUE_S": ("sandbox_queue_s", "0", 0.0),
     "KLING_MCP_SANDBOX_RENDER_S": ("sandbox_render_s", "0.5", 0.5),
+    "KLING_MCP_SANDBOX_SIDE_PX": ("sandbox_side_px", "300", 300),
     "KLING_MCP_SANDBOX_SLOTS": ("sandbox_slots", "3", 3),
     "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
     "KLING_MCP_ENV_FILE": ("env_file", "trusted.env", Path("trusted.env")),

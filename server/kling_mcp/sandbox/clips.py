@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,13 @@ NUMBER_DIGITS = 4
 
 
 class ClipMaker:
-    """The folder of finished clips, and one worker that fills it."""
+    """The folder of finished clips, their shorter sides `side_px` px at most, and one worker that
+    fills it."""
 
-    def __init__(self, folder: Path, shelf: PictureShelf) -> None:
+    def __init__(self, folder: Path, shelf: PictureShelf, side_px: int) -> None:
         self._folder = folder
         self._shelf = shelf
+        self._side_px = side_px
         self._worker: anyio.CapacityLimiter | None = None
 
     async def clip(self, task: Task) -> Path:
@@ -50,7 +53,8 @@ class ClipMaker:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        script_of(task.order, self._shelf, task.task_id[-NUMBER_DIGITS:]).film(path)
+        script = script_of(task.order, self._shelf, task.task_id[-NUMBER_DIGITS:])
+        replace(script, short_side=min(script.short_side, self._side_px)).film(path)
 
 
 def script_of(order: Order, shelf: PictureShelf, number: str = "") -> Script:

@@ -25,7 +25,8 @@ class SandboxConfig:
 
     `home` is the folder for its state, made when first needed. Any of `api_keys`, or a JWT signed
     with `access_key` and `secret_key`, is let in. A task is `submitted` for `queue_s` seconds,
-    then `processing` for `render_s` seconds, by `clock` (Unix seconds). Video URLs begin with
+    then `processing` for `render_s` seconds, by `clock` (Unix seconds). No video's shorter
+    side has more than `side_px` px, an even number. Video URLs begin with
     `public_url` and hold for `url_ttl_s` seconds after the end of the task; Kling says 30 days.
     More than `slots` unfinished tasks of a provider are refused with 1303. `faults` are what goes
     wrong. `pack_units` is what each provider's account holds at first; `discontinued` names the
@@ -40,6 +41,7 @@ class SandboxConfig:
     secret_key: str = "sandbox-secret-0123456789abcdef0123456789abcdef"  # noqa: S105
     queue_s: float = 1.0
     render_s: float = 3.0
+    side_px: int = 2160
     url_ttl_s: float = 30 * DAY_S
     slots: int = 20
     faults: tuple[Fault, ...] = ()

@@ -21,7 +21,7 @@ class Premises:
         self.config = config
         self.store = SandboxStore(config.home)
         self.shelf = PictureShelf(config.home / "pictures")
-        self.clips = ClipMaker(config.home / "clips", self.shelf)
+        self.clips = ClipMaker(config.home / "clips", self.shelf, config.side_px)
         self.links = VideoLinks(config.public_url, self.store.signing_key)
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
         self.caller = Caller(

@@ -92,6 +92,7 @@ def test_a_task_s_handle_is_told_where_the_answer_is_a_task_of_the_protocol(
 
 ENVIRONMENT = {
     "KLING_MCP_SANDBOX_QUEUE_S": "0",
+    "KLING_MCP_SANDBOX_SIDE_PX": "300",
     "KLING_MCP_SANDBOX_RENDER_S": "0",
     "KLING_MCP_LOG_FORMAT": "json",
 }

@@ -219,3 +219,11 @@ def test_a_script_follows_the_order(tmp_path: Path) -> None:
 def test_the_camera_of_the_order_moves_the_film(tmp_path: Path, camera: Any, move: Any) -> None:
     order = replace(ORDER, pictures=(HERE,), camera=camera)
     assert script_of(order, PictureShelf(tmp_path)).move == move
+
+
+async def test_clips_can_be_kept_small_and_are_made_faster(open_sandbox: Any, clock: Any) -> None:
+    caller = await open_sandbox(side_px=300)
+    answer = await caller.http.get((await finished(caller, clock))["url"])
+    with av.open(io.BytesIO(answer.content), "r") as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (400, 300)
