@@ -24,7 +24,7 @@ import httpx
 from benchmarks.answering_server import answering_server
 from benchmarks.process_memory import ProcessMemory
 from kling_mcp.ledger import Ledger, Wish
-from kling_mcp.tasks import Task, Video
+from kling_mcp.providers.task import Task, Video
 
 __all__ = ["Load", "load_of"]
 

@@ -11,9 +11,9 @@ import anyio
 import httpx
 
 from benchmarks.virtual_time import virtual_clock
-from kling_mcp.configuration import Configured
-from kling_mcp.settings import Settings
-from kling_mcp.transport import Connection
+from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.transport import Connection
+from kling_mcp.settings.settings import Settings
 
 __all__ = ["Played", "PlayedProvider"]
 
@@ -85,7 +85,7 @@ class PlayedProvider:
     async def connect(
         self, provider: Configured, _: Settings, __: object = None
     ) -> AsyncIterator[Connection]:
-        """In place of `kling_mcp.transport.connect`."""
+        """In place of `kling_mcp.providers.transport.connect`."""
         transport = httpx.MockTransport(self._answer)
         async with (
             httpx.AsyncClient(base_url=provider.base_url, transport=transport) as api,

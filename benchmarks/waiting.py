@@ -24,8 +24,8 @@ from mcp import Client
 
 from benchmarks.played_provider import PlayedProvider
 from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 
 __all__ = ["Cancelled", "Waited", "cancelled", "handed_over", "waited"]
 
@@ -86,7 +86,7 @@ async def handed_over(
         save=False,
         **{f"{provider}_api_key": "a-key", f"{provider}_base_url": "https://provider.example"},
     )
-    with patch("kling_mcp.transport.connect", played.connect):
+    with patch("kling_mcp.providers.transport.connect", played.connect):
         async with Client(build_server(settings, clock=virtual_clock())) as client:
             ids = []
             for number in range(count):

@@ -8,12 +8,15 @@ Its tests are in `tests/server`.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kling_mcp.server import build_server
-    from kling_mcp.settings import load_settings
+    from kling_mcp.protocol.server import build_server
+    from kling_mcp.settings.settings import load_settings
 
 __all__ = ["build_server", "load_settings"]
 
-_MODULES = {"build_server": "kling_mcp.server", "load_settings": "kling_mcp.settings"}
+_MODULES = {
+    "build_server": "kling_mcp.protocol.server",
+    "load_settings": "kling_mcp.settings.settings",
+}
 
 if not TYPE_CHECKING:  # A type checker that saw it would believe in every name.
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from kling_mcp.cli import main
+from kling_mcp.cli.main import main
 
 sys.exit(main())

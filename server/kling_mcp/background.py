@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
+
+from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-__all__ = ["Background"]
+__all__ = ["Background", "Errands"]
+
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +66,93 @@ async def _went_well(work: Work, args: tuple[object, ...]) -> bool:
         logger.exception("%s broke; the server goes on.", getattr(work, "__qualname__", work))
         return False
     return True
+
+
+ResultT = TypeVar("ResultT")
+
+
+class Errands:
+    """Runs work in the background of the process, and waits for it for a while."""
+
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._joined: dict[Hashable, _Errand[Any]] = {}
+
+    async def run(
+        self,
+        work: Callable[[], Awaitable[ResultT]],
+        within_s: float,
+        *,
+        key: Hashable | None = None,
+        stays: bool = False,
+    ) -> ResultT:
+        """What the work returns or raises; with a `key`, what the work under way of that key does.
+
+        Raises TimeoutError when it is not done within that many seconds; it goes on then. When
+        all callers are cancelled before, the work is too, up to what it shields, unless it `stays`.
+        """
+        errand: _Errand[ResultT] | None = self._joined.get(key)
+        if errand is None:
+            errand = _Errand(work)
+            self._background.start_soon(self._go, errand, key)
+            if key is not None:
+                self._joined[key] = errand
+        errand.waiting += 1
+        errand.stays |= stays
+        try:
+            with anyio.fail_after(within_s):
+                await errand.done.wait()
+        except TimeoutError:
+            errand.alone = errand.stays = True
+            raise
+        except BaseException:
+            if errand.waiting == 1 and not errand.stays:
+                errand.scope.cancel()
+                self._forget(errand, key)
+            raise
+        finally:
+            errand.waiting -= 1
+        if errand.raised is not None:
+            raise errand.raised
+        return errand.results[0]
+
+    def has(self, key: Hashable) -> bool:
+        """Whether work of that key is under way."""
+        return key in self._joined
+
+    async def _go(self, errand: _Errand[Any], key: Hashable | None) -> None:
+        try:
+            await errand.go()
+        finally:
+            self._forget(errand, key)
+
+    def _forget(self, errand: _Errand[Any], key: Hashable | None) -> None:
+        if self._joined.get(key) is errand:
+            del self._joined[key]
+
+
+class _Errand(Generic[ResultT]):
+    def __init__(self, work: Callable[[], Awaitable[ResultT]]) -> None:
+        self._work = work
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self.results: list[ResultT] = []
+        self.raised: Exception | None = None
+        self.alone = False
+        self.stays = False
+        self.waiting = 0
+
+    async def go(self) -> None:
+        try:
+            with self.scope:
+                self.results.append(await self._work())
+        except KlingError as error:
+            self.raised = error
+            if self.alone:
+                logger.warning("What went on after its call was answered failed: %s", error)
+        except Exception as error:
+            self.raised = error
+            if self.alone:
+                logger.exception("What went on after its call was answered broke.")
+        finally:
+            self.done.set()

@@ -6,35 +6,33 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kling_mcp.attending import Attendance
-from kling_mcp.background import Background
-from kling_mcp.caretaking import Caretaker
-from kling_mcp.changes import Changes
-from kling_mcp.clients import Clients
-from kling_mcp.errands import Errands
-from kling_mcp.frames import Frames
-from kling_mcp.images import PicturePolicy
-from kling_mcp.keeping import Keeper
+from kling_mcp.background import Background, Errands
+from kling_mcp.inputs import PicturePolicy
 from kling_mcp.ledger import DayCaps, Ledger, open_ledger
-from kling_mcp.lookup import Lookup
-from kling_mcp.notes import Notes
-from kling_mcp.noticing import Noticing
-from kling_mcp.patience import TIME_LIMITS, TimeLimits
-from kling_mcp.rows import Rows
-from kling_mcp.sending import Sender
-from kling_mcp.settings import Settings
-from kling_mcp.shared_spool import SharedSpool
-from kling_mcp.shelf import FolderShelf
-from kling_mcp.spool import Spool
-from kling_mcp.submission import Caps, Submission
-from kling_mcp.watching.autosave import AutoSave
-from kling_mcp.watching.looking import Looker
-from kling_mcp.watching.pace import Pace
-from kling_mcp.watching.scheduler import Scheduler
-from kling_tools.capabilities import Capabilities
+from kling_mcp.ledger.changes import Changes, Noticing
+from kling_mcp.ledger.notes import Notes
+from kling_mcp.outputs.autosave import AutoSave
+from kling_mcp.outputs.downloads import Keeper
+from kling_mcp.outputs.storage import FolderShelf
+from kling_mcp.outputs.task_frames import Frames
+from kling_mcp.polling.attendance import Attendance
+from kling_mcp.polling.looker import Looker
+from kling_mcp.polling.pace import Pace
+from kling_mcp.polling.scheduler import Scheduler
+from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.settings.settings import Settings
+from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.recovery import Caretaker
+from kling_mcp.submission.sender import Sender
+from kling_mcp.submission.shared_queue import SharedSpool
+from kling_mcp.submission.submission import Caps, Submission
+from kling_mcp.tasks.lookup import Lookup
+from kling_mcp.tasks.reader import Rows
+from kling_tools.rules.capabilities import Capabilities
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.house import Hosting
+    from kling_mcp.hosting.team import Hosting
 
 __all__ = ["Parts", "make_parts"]
 

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kling_mcp.background import Background
-from kling_mcp.changes import Changes
-from kling_mcp.patience import TIME_LIMITS, TimeLimits
+from kling_mcp.ledger.changes import Changes
 from kling_mcp.principal import LOCAL, SPEND, Principal
-from kling_mcp.works import Sleep, Works
-from kling_tools.arguments import ListTasksArguments
-from kling_tools.capabilities import Capabilities
+from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.runtime import Sleep, Works
 from kling_tools.decorations import decoration
-from kling_tools.drafts import Draft
 from kling_tools.errors import (
     KlingError,
     NotAllowed,
@@ -28,6 +25,8 @@ from kling_tools.errors import (
     TaskNotFound,
     quote_provider,
 )
+from kling_tools.requests.arguments import ListTasksArguments
+from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
     Receipt,
@@ -37,17 +36,18 @@ from kling_tools.results import (
     UploadAddress,
     WaitResult,
 )
+from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
-    from kling_mcp.attending import Attendance
-    from kling_mcp.configuration import Configured
-    from kling_mcp.frames import Frames
-    from kling_mcp.hosting.house import Hosting
+    from kling_mcp.hosting.team import Hosting
     from kling_mcp.ledger import Record
-    from kling_mcp.lookup import Found
-    from kling_mcp.rows import Rows
-    from kling_mcp.settings import Settings
+    from kling_mcp.outputs.task_frames import Frames
+    from kling_mcp.polling.attendance import Attendance
+    from kling_mcp.providers.configured import Configured
+    from kling_mcp.settings.settings import Settings
+    from kling_mcp.tasks.lookup import Found
+    from kling_mcp.tasks.reader import Rows
     from kling_tools.posters import Poster
 
 __all__ = ["Service", "Sleep", "open_service"]
@@ -189,7 +189,7 @@ class Service:
 
     async def tasks(self, query: ListTasksArguments) -> TaskPage:
         """A page of the ledger and of the providers' own lists, newest first."""
-        from kling_mcp.listing import Listing
+        from kling_mcp.tasks.listing import Listing
 
         works = self._works
         parts = works.open()
@@ -236,7 +236,7 @@ class Service:
 
     async def account(self) -> dict[str, Any]:
         """What is left at each provider, see `balances`."""
-        from kling_mcp.balances import balances
+        from kling_mcp.providers.pool import balances
 
         works = self._works
         return await balances(works.clients, works.clock(), works.limits.look_s)
@@ -296,7 +296,7 @@ class Service:
         """Small pictures of these tasks' saved videos, where the setting wants them."""
         if not self._works.settings.poster or not task_ids:
             return ()
-        from kling_mcp.posters import make_posters
+        from kling_mcp.outputs.posters import make_posters
 
         return await make_posters(self.frames, task_ids)
 
@@ -309,7 +309,7 @@ class Service:
             )
 
     def _view(self, found: Found) -> TaskView:
-        from kling_mcp.views import Viewer
+        from kling_mcp.tasks.views import Viewer
 
         viewer = Viewer(
             self._works.clients,
@@ -329,7 +329,7 @@ class Service:
             return task_id
         record = await self.rows.find(task_id)
         if record is None:
-            from kling_mcp.lookup import not_found
+            from kling_mcp.tasks.lookup import not_found
 
             raise not_found(task_id)
         return record.id

@@ -16,8 +16,8 @@ from serving import sandbox_settings
 from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
 
-from kling_mcp.sandbox.serving import bound_socket
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox.serving import bound_socket
 
 HERE = Path(__file__).parent
 LONGEST_MS = 20_000

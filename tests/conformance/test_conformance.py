@@ -14,8 +14,8 @@ from everything import conformance_server
 from nginx import behind_nginx
 from outside_suites import node, node_modules
 
-from kling_mcp.http_app import http_app
-from kling_mcp.sandbox.serving import bound_socket
+from kling_mcp.hosting.http_app import http_app
+from kling_sandbox.serving import bound_socket
 
 pytestmark = pytest.mark.campaign
 

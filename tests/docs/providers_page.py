@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pages import table
 from pydantic.fields import FieldInfo
 
-from kling_mcp.providers import PROVIDERS, ProviderRow
-from kling_tools.terms import ProviderTerms
+from kling_mcp.providers.rows import PROVIDERS, ProviderRow
+from kling_tools.rules.capabilities import ProviderTerms
 
 __all__ = ["losses", "overview", "row_fields"]
 

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from kling_mcp.hosting.settings import HostSettings
-from kling_mcp.settings import Settings
+from kling_mcp.settings.settings import Settings
 
 __all__ = ["host_reference", "reference"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from blocks import BARE, PAGES, ROOT, Block, blocks, lines
 
-from kling_mcp import cli
-from kling_mcp.providers import read_providers
+from kling_mcp.cli import main as cli
+from kling_mcp.providers.rows import read_providers
 
 SHELL = ("sh", "bash", "console")
 NOT_RUN = {

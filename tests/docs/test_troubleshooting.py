@@ -10,7 +10,7 @@ import pytest
 from pages import DOCS
 from tools_page import every_error
 
-from kling_mcp.error_codes import BY_HTTP_STATUS, CODES, WORDS
+from kling_mcp.providers.error_codes import BY_HTTP_STATUS, CODES, WORDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")

@@ -11,9 +11,8 @@ from pages import table
 from pydantic import BaseModel
 from schema_words import argument_rows
 
-from kling_mcp.providers import PROVIDERS
+from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
-from kling_tools.capabilities import built_in_capabilities
 from kling_tools.errors import KlingError
 from kling_tools.results import (
     Receipt,
@@ -24,8 +23,9 @@ from kling_tools.results import (
     VideoView,
     WaitResult,
 )
-from kling_tools.tool import KlingTool
-from kling_tools.toolset import build_toolset
+from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.tools.tool import KlingTool
+from kling_tools.tools.toolset import build_toolset
 
 __all__ = ["answers", "every_error", "reference"]
 

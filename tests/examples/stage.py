@@ -19,11 +19,11 @@ from anyio import to_thread
 from mcp import Client
 from mcp_types import TextContent
 
-from kling_mcp.configuration import SANDBOX_URL, Configured
-from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
-from kling_mcp.server import build_server
-from kling_mcp.settings import Settings, load_settings
-from kling_mcp.transport import Connection
+from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.configured import SANDBOX_URL, Configured
+from kling_mcp.providers.transport import Connection
+from kling_mcp.settings.settings import Settings, load_settings
+from kling_sandbox import SandboxConfig, create_app, parse_faults
 
 SIZE_BYTES = 1_000_000
 TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b")
@@ -60,7 +60,7 @@ class Stage:
     async def connect(
         self, provider: Configured, settings: Settings, _: object = None
     ) -> AsyncIterator[Connection]:
-        """In place of `kling_mcp.transport.connect`: the sandbox by this stage's clock."""
+        """In place of `kling_mcp.providers.transport.connect`: the sandbox by this stage's clock."""
         config = SandboxConfig(
             home=settings.home / "sandbox",
             queue_s=settings.sandbox_queue_s,

@@ -25,7 +25,7 @@ def played(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     async def run() -> str:
         loop = asyncio.get_running_loop()
         stage = Stage(home, lambda: TUESDAY + loop.time())
-        monkeypatch.setattr("kling_mcp.transport.connect", stage.connect)
+        monkeypatch.setattr("kling_mcp.providers.transport.connect", stage.connect)
         await play(stage)
         return "\n".join([INTRODUCTION, *stage.lines])
 

@@ -13,9 +13,9 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.sandbox.faults import FAULTS
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
+from kling_sandbox.faults import FAULTS
 
 PROVIDERS = ("kling", "cometapi", "anyfast", "powertokens", "newapi")
 CREATES = ("kling_image_to_video", "kling_multi_image_to_video")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fault_cells import CREATES, PROVIDERS, READS
 
-from kling_mcp.sandbox.faults import FAULTS
+from kling_sandbox.faults import FAULTS
 
 MATRIX = Path(__file__).with_name("fault_matrix.json")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"

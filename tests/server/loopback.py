@@ -8,8 +8,8 @@ from typing import Any
 
 from serving import SIDE_PX
 
-from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
-from kling_mcp.sandbox.serving import bound_socket, server_of
+from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_sandbox.serving import bound_socket, server_of
 
 __all__ = ["served_sandbox", "settings_of"]
 

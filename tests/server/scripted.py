@@ -11,12 +11,12 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.configuration import Configured
-from kling_mcp.patience import TIME_LIMITS, TimeLimits
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.providers.transport import Connection
 from kling_mcp.service import Sleep
-from kling_mcp.settings import Settings
-from kling_mcp.transport import Connection
+from kling_mcp.settings.settings import Settings
 
 KEY = "a-key-that-nobody-may-see"
 BASE = "https://kling.example"
@@ -39,7 +39,7 @@ class Scripted:
     async def connect(
         self, provider: Configured, _: Settings, __: object = None
     ) -> AsyncIterator[Connection]:
-        """In place of `kling_mcp.transport.connect`."""
+        """In place of `kling_mcp.providers.transport.connect`."""
         async with (
             httpx.AsyncClient(base_url=BASE, transport=httpx.MockTransport(self._api)) as api,
             httpx.AsyncClient(transport=httpx.MockTransport(self._file)) as files,
@@ -78,7 +78,7 @@ async def talking_to(
     **more: Any,
 ) -> AsyncIterator[Client]:
     """A client of a server with that provider."""
-    monkeypatch.setattr("kling_mcp.transport.connect", provider.connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", provider.connect)
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE, **more
     )

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from PIL import Image
 
-from kling_mcp.settings import Settings, load_settings
+from kling_mcp.settings.settings import Settings, load_settings
 
 ERAS_WITH_CLIPS = (pytest.param("legacy", marks=pytest.mark.campaign), "2026-07-28")
 """Both eras of the protocol, for tests that have a clip made: it takes a second of a core."""

@@ -26,9 +26,9 @@ from mcp_types import (
 )
 from serving import sandbox_settings
 
-import kling_mcp.server
-from kling_mcp.protocol_tasks import InputRequests, TaskState, VideoTasks
-from kling_mcp.protocol_tasks.extension import require_tasks
+import kling_mcp.protocol.server
+from kling_mcp.protocol.tasks_extension import InputRequests, TaskState, VideoTasks
+from kling_mcp.protocol.tasks_extension.extension import require_tasks
 
 Ctx = ServerRequestContext[Any, Any]
 
@@ -180,19 +180,19 @@ class FixtureTasks(VideoTasks):
 def fixture_server(folder: Path, others: Sequence[Tool] = ()) -> MCPServer[Any]:
     """The product's server over a sandbox in this folder, with the fixtures, and other tools,
     beside its own."""
-    product_toolset = kling_mcp.server._toolset
-    product_desk = kling_mcp.server.VideoTasks
+    product_toolset = kling_mcp.protocol.server._toolset
+    product_desk = kling_mcp.protocol.server.VideoTasks
     try:
-        kling_mcp.server._toolset = lambda *args, **more: [  # type: ignore[assignment,list-item]
+        kling_mcp.protocol.server._toolset = lambda *args, **more: [  # type: ignore[assignment,list-item]
             *product_toolset(*args, **more),
             *(Tool.from_function(fixture) for fixture in FIXTURES),
             *others,
         ]
-        kling_mcp.server.VideoTasks = FixtureTasks  # type: ignore[misc]
-        return kling_mcp.server.build_server(sandbox_settings(folder))
+        kling_mcp.protocol.server.VideoTasks = FixtureTasks  # type: ignore[misc]
+        return kling_mcp.protocol.server.build_server(sandbox_settings(folder))
     finally:
-        kling_mcp.server._toolset = product_toolset
-        kling_mcp.server.VideoTasks = product_desk  # type: ignore[misc]
+        kling_mcp.protocol.server._toolset = product_toolset
+        kling_mcp.protocol.server.VideoTasks = product_desk  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from raw_client import modern
 from scripted import CREATE, Scripted, ends, facts, talking_to, task, words
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp import submission
 from kling_mcp.ledger import Ledger
-from kling_mcp.noticing import Noticing
-from kling_mcp.protocol_tasks import VideoTasks
-from kling_mcp.server import build_server
+from kling_mcp.ledger.changes import Noticing
+from kling_mcp.protocol.server import build_server
+from kling_mcp.protocol.tasks_extension import VideoTasks
 from kling_mcp.service import Service
-from kling_mcp.spool import Spool
+from kling_mcp.submission import submission
+from kling_mcp.submission.queue import Spool
 from kling_tools.errors import KlingError
 from kling_tools.results import Receipt
 

@@ -11,9 +11,8 @@ from mcp_types import CallToolResult
 from scripted import CREATE, Scripted, facts, make, talking_to, task, words
 from serving import picture
 
-from kling_mcp.background import Background
-from kling_mcp.errands import Errands
-from kling_mcp.patience import TimeLimits
+from kling_mcp.background import Background, Errands
+from kling_mcp.providers.retries import TimeLimits
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.answers import Answer, read_document, unreadable
-from kling_mcp.json_values import mapping, number, seconds, text
-from kling_mcp.providers import PROVIDERS, SANDBOX
+from kling_mcp.providers.responses import (
+    Answer,
+    mapping,
+    number,
+    read_document,
+    seconds,
+    text,
+    unreadable,
+)
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX
 from kling_tools.errors import (
     AuthFailed,
     Charged,

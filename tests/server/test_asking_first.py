@@ -8,8 +8,8 @@ from mcp import Client
 from mcp_types import ElicitRequestParams, ElicitResult
 from serving import picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 ERAS = ("legacy", "2026-07-28")
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.auth import ApiKey, SignedToken
+from kling_mcp.providers.auth import ApiKey, SignedToken
 
 ACCESS = "access-key-of-a-test"
 SECRET = "secret-key-of-a-test-0123456789abcdef"

@@ -12,9 +12,9 @@ from mcp import Client
 from scripted import BASE, Scripted, ends_with_video, facts, make, talking_to, words
 
 from kling_mcp.background import Background
-from kling_mcp.configuration import Configured
-from kling_mcp.settings import Settings
-from kling_mcp.transport import Connection
+from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.transport import Connection
+from kling_mcp.settings.settings import Settings
 
 pytestmark = pytest.mark.anyio
 

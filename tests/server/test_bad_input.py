@@ -11,7 +11,7 @@ from mcp import Client
 from PIL import Image
 from serving import picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 Make = Callable[[Path], dict[str, Any]]
 

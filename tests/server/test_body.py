@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.body import (
+from kling_mcp.providers.json_body import (
     CHUNK_BYTES,
     WRITE_BYTES,
     JsonBody,

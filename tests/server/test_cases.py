@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from kling_mcp.cases import Case, judge
-from kling_mcp.clients import Clients
-from kling_mcp.configuration import configured_providers
 from kling_mcp.principal import LOCAL
-from kling_mcp.settings import load_settings
-from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.capabilities import built_in_capabilities
-from kling_tools.drafts import read_draft
+from kling_mcp.providers.configured import configured_providers
+from kling_mcp.providers.pool import Clients
+from kling_mcp.settings.settings import load_settings
+from kling_mcp.submission.judged_request import Case, judge
 from kling_tools.faults import Fault
+from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.requests.drafts import read_draft
+from kling_tools.rules.capabilities import built_in_capabilities
 
 ALL = ("kling", "cometapi", "anyfast", "powertokens", "newapi")
 PICTURE = "https://example.com/a.png"

@@ -7,12 +7,12 @@ import pytest
 from mcp import Client
 from serving import picture, sandbox_settings
 
-from kling_mcp.changes import Changes
-from kling_mcp.configuration import configured_providers
 from kling_mcp.ledger import Ledger
-from kling_mcp.server import build_server, read_capabilities
+from kling_mcp.ledger.changes import Changes
+from kling_mcp.protocol.server import build_server, read_capabilities
+from kling_mcp.providers.configured import configured_providers
+from kling_mcp.providers.task import Task
 from kling_mcp.service import open_service
-from kling_mcp.tasks import Task
 
 
 @pytest.mark.anyio

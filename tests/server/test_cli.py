@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from kling_mcp import cli, demo
-from kling_mcp.sandbox import command as sandbox_command
-from kling_mcp.settings import Settings, environment_name
+from kling_mcp.cli import demo
+from kling_mcp.cli import main as cli
+from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
+from kling_sandbox import command as sandbox_command
 from kling_tools.errors import KlingError
 
 SECRETS = (
@@ -49,7 +50,7 @@ def test_python_m_tells_its_version() -> None:
 
 LOADED = """
 import json, sys
-from kling_mcp.cli import main
+from kling_mcp.cli.main import main
 for option in ("--version", "--help"):
     try:
         main([option])
@@ -172,7 +173,7 @@ class Served:
         self.settings: Settings | None = None
         self.transport = ""
         self.on_interrupt: Callable[[int, FrameType | None], Any] | None = None
-        monkeypatch.setattr("kling_mcp.server.build_server", self._build)
+        monkeypatch.setattr("kling_mcp.protocol.server.build_server", self._build)
         monkeypatch.setattr(signal, "signal", self._signal)
 
     def _build(self, settings: Settings) -> "Served":

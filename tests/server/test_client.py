@@ -11,13 +11,13 @@ import pytest
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from kling_mcp import client as client_module
-from kling_mcp.auth import ApiKey, Credentials, SignedToken
-from kling_mcp.body import JsonBody, SourceChanged, StreamedBase64
-from kling_mcp.client import KlingClient
-from kling_mcp.providers import PROVIDERS, SANDBOX
-from kling_mcp.transport import Connection
-from kling_mcp.videos.stream import VideoStream
+from kling_mcp.providers import client as client_module
+from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
+from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.json_body import JsonBody, SourceChanged, StreamedBase64
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX
+from kling_mcp.providers.transport import Connection
+from kling_mcp.providers.video_stream import VideoStream
 from kling_tools.errors import (
     AuthFailed,
     ContentRefused,

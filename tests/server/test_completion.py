@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kling_mcp import cli
-from kling_mcp.completion_command import SHELLS
-from kling_mcp.installing.clients import CLIENTS
+from kling_mcp.cli import main as cli
+from kling_mcp.cli.client_configs.clients import CLIENTS
+from kling_mcp.cli.completion import SHELLS
 
 ASK = """
 source "$1"

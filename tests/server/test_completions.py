@@ -9,7 +9,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 from serving import picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 ERAS = ("legacy", "2026-07-28")
 MODEL = ResourceTemplateReference(uri="kling://models/{model_name}")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_mcp.auth import ApiKey, SignedToken
-from kling_mcp.configuration import SANDBOX_URL, Configured, configured_providers
-from kling_mcp.providers import PROVIDERS, SANDBOX
-from kling_mcp.settings import load_settings
+from kling_mcp.providers.auth import ApiKey, SignedToken
+from kling_mcp.providers.configured import SANDBOX_URL, Configured, configured_providers
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX
+from kling_mcp.settings.settings import load_settings
 from kling_tools.errors import NotConfigured
 
 KEY = "api-key-of-a-test"

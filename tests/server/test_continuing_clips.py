@@ -16,7 +16,7 @@ from PIL import Image
 from scripted import CREATE, Scripted, ends, ends_with_video, facts, talking_to
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 COMBINE = "kling_multi_image_to_video"
 WAIT = "kling_wait_for_tasks"

@@ -13,8 +13,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent
 from serving import ERAS_WITH_CLIPS, picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 PENDING_BYTES = 200
 LIST_BYTES = 9000

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from scripted import facts, words
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 pytestmark = pytest.mark.anyio
 

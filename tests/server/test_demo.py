@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kling_mcp.demo import shipped_picture
-from kling_mcp.videos.mp4 import check
+from kling_mcp.cli.demo import shipped_picture
+from kling_mcp.outputs.mp4 import check
 
 QUICK = {"KLING_MCP_SANDBOX_QUEUE_S": "0.1", "KLING_MCP_SANDBOX_RENDER_S": "0.2"}
 SLOW = {"KLING_MCP_SANDBOX_QUEUE_S": "60"}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.answers import Answer, read_document
-from kling_mcp.dialects import read_task, read_tasks
-from kling_mcp.providers import PROVIDERS, SANDBOX, Shape
-from kling_mcp.tasks import Task, Video, task_status
+from kling_mcp.providers.dialects import read_task, read_tasks
+from kling_mcp.providers.responses import Answer, read_document
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX, Shape
+from kling_mcp.providers.task import Task, Video, task_status
 from kling_tools.errors import ProviderDown, ProviderError
 
 GATEWAYS = tuple(name for name in PROVIDERS if name not in ("kling", SANDBOX))

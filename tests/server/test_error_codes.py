@@ -4,8 +4,15 @@ import json
 
 import pytest
 
-from kling_mcp.answers import Answer, read_document
-from kling_mcp.error_codes import BY_HTTP_STATUS, CODES, UNREADABLE, WORDS, CodeRow, row_for
+from kling_mcp.providers.error_codes import (
+    BY_HTTP_STATUS,
+    CODES,
+    UNREADABLE,
+    WORDS,
+    CodeRow,
+    row_for,
+)
+from kling_mcp.providers.responses import Answer, read_document
 from kling_tools.errors import (
     AuthFailed,
     Charged,

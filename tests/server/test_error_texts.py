@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from kling_mcp.answers import Answer, read_document, unreadable
-from kling_mcp.error_codes import BY_HTTP_STATUS, CODES
-from kling_mcp.providers import PROVIDERS
+from kling_mcp.providers.error_codes import BY_HTTP_STATUS, CODES
+from kling_mcp.providers.responses import Answer, read_document, unreadable
+from kling_mcp.providers.rows import PROVIDERS
 from kling_tools.errors import ProviderError
 
 TEXT_LIMIT = 500

@@ -18,9 +18,9 @@ from fault_cells import CREATES, READS, STRUCK, FaultRun, assert_honest, prepare
 from fault_tables import DOCUMENT, Matrix, folded, read_matrix, tables, with_tables, write_matrix
 from made_clips import make_clip
 
-from kling_mcp.caretaking import Caretaker
-from kling_mcp.sandbox.clips import ClipMaker
-from kling_mcp.sandbox.faults import FAULTS
+from kling_mcp.submission.recovery import Caretaker
+from kling_sandbox.clips import ClipMaker
+from kling_sandbox.faults import FAULTS
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch, film: Path) -> Iterator[
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(film, path)
 
-    monkeypatch.setattr("kling_mcp.sandbox.mishaps.anyio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("kling_sandbox.mishaps.anyio", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(Caretaker, "run", rest)
     monkeypatch.setattr(ClipMaker, "_make", copy)
     with stamina.set_testing(True, attempts=4, cap=True):

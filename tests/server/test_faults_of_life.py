@@ -9,8 +9,8 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 
 @pytest.fixture(autouse=True)

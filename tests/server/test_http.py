@@ -22,8 +22,8 @@ from mcp import Client
 from raw_client import MODERN
 from serving import picture
 
-from kling_mcp.http_app import MAX_BODY_BYTES
-from kling_mcp.sandbox import SandboxStore
+from kling_mcp.hosting.http_app import MAX_BODY_BYTES
+from kling_sandbox import SandboxStore
 
 ERAS = ("legacy", "2026-07-28")
 PICTURE_BYTES = 10 * 1000 * 1000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.inflating import STEP_BYTES, UnreadableBody, read_body
+from kling_mcp.providers.responses import STEP_BYTES, UnreadableBody, read_body
 
 LIMIT = 200_000
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from kling_mcp import cli
-from kling_mcp.installing.clients import CLIENTS, find_client
-from kling_mcp.installing.dialogue import file_of
-from kling_mcp.installing.jsonc import JSONC
-from kling_mcp.installing.launching import this_launch
-from kling_mcp.installing.machine import Machine
+from kling_mcp.cli import main as cli
+from kling_mcp.cli.client_configs.clients import CLIENTS, Machine, find_client
+from kling_mcp.cli.client_configs.dialogue import file_of
+from kling_mcp.cli.client_configs.entries import this_launch
+from kling_mcp.cli.client_configs.jsonc import JSONC
 
 KEY = "a-key-that-nobody-may-see-0123456789"
 ALL = sorted(name for name, row in CLIENTS.items() if row.format == "json")

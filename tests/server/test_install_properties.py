@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.installing.change import plan_install, write
-from kling_mcp.installing.edits import Edit, ListItem, NotEditable, Put
-from kling_mcp.installing.jsonc import JSONC
-from kling_mcp.installing.secrets import MASK, without_secrets
+from kling_mcp.cli.client_configs.change import plan_install, write
+from kling_mcp.cli.client_configs.edits import Edit, ListItem, NotEditable, Put
+from kling_mcp.cli.client_configs.jsonc import JSONC
+from kling_mcp.cli.client_configs.secrets import MASK, without_secrets
 from kling_tools.errors import KlingError
 
 ENTRY = {"command": "/bin/kling-mcp", "args": [], "env": {"KLING_API_KEY": "${KLING_API_KEY}"}}

@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference
 from serving import no_sleep, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 IMAGE = "https://pictures.example/photo.png"
 ANSWER_BYTES = 20_000

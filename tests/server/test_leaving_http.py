@@ -15,8 +15,8 @@ from raw_client import HANDSHAKE, MODERN
 from scripted import CREATE, Scripted, task
 from serving import picture, sandbox_settings
 
-from kling_mcp.sandbox.serving import bound_socket
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox.serving import bound_socket
 
 ACCEPT = {"accept": "application/json, text/event-stream"}
 URI = "kling://tasks/t-1"
@@ -58,7 +58,7 @@ class Looks:
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """The one provider of the server."""
     provider = Looks()
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(provider).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(provider).connect)
     return provider
 
 

@@ -21,11 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from postgres import Postgres
 from psycopg.rows import dict_row
 
-from kling_mcp.configuration import SANDBOX_URL
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, database
-from kling_mcp.ledger.migrations import MIGRATIONS
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.tasks import Task, Video
+from kling_mcp.ledger.sqlite import MIGRATIONS
+from kling_mcp.providers.configured import SANDBOX_URL
+from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from kling_mcp.ledger.database import open_database
+from kling_mcp.ledger.sqlite import open_database
 from kling_tools.results import TaskStatus
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ledger.md"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
-from kling_mcp.tasks import Task, Video
+from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import SpendCapReached
 from kling_tools.results import ENDED, TaskStatus
 

@@ -16,13 +16,13 @@ from postgres import Postgres
 from test_postgres_ledger import wish
 from test_taking_over import WISH, Kling
 
-from kling_mcp.body import JsonBody
 from kling_mcp.ledger import DayCaps, Ledger, Record
 from kling_mcp.ledger import postgres as engine
+from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.notes import Notes
-from kling_mcp.sending import Sender
-from kling_mcp.shared_spool import SharedSpool
+from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.submission.sender import Sender
+from kling_mcp.submission.shared_queue import SharedSpool
 from kling_tools.errors import KlingError, SpendCapReached
 
 pytestmark = pytest.mark.anyio

@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from kling_mcp.ledger import DayCaps, Ledger, Wish
-from kling_mcp.ledger.migrations import MIGRATIONS
-from kling_mcp.tasks import Task, Video
+from kling_mcp.ledger.sqlite import MIGRATIONS
+from kling_mcp.providers.task import Task, Video
 
 FIRST = Path(__file__).with_name("data") / "ledger-2026-11-20.sqlite3"
 NOON = 1_795_176_000.0

@@ -12,8 +12,8 @@ from mcp import Client
 from scripted import BASE, CREATE, KEY, Scripted, facts, words
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.ledger import database
-from kling_mcp.server import build_server
+from kling_mcp.ledger import sqlite as database
+from kling_mcp.protocol.server import build_server
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ class Gateway(Scripted):
         self.creates = 0
         self.locked: sqlite3.Connection | None = None
         self.image = picture(folder)
-        monkeypatch.setattr("kling_mcp.transport.connect", self.connect)
+        monkeypatch.setattr("kling_mcp.providers.transport.connect", self.connect)
         monkeypatch.setattr(database, "BUSY_S", 0.01)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

@@ -10,8 +10,8 @@ import pytest
 from loopback import served_sandbox, settings_of
 from serving import picture
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.sandbox.tally import Counts
+from kling_sandbox import SandboxStore
+from kling_sandbox.tally import Counts
 
 CALLS = (13, 13, 12, 12)
 
@@ -19,8 +19,8 @@ PROCESS = """
 import json, sys
 import anyio
 from mcp import Client
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 
 settings, arguments, calls = json.loads(sys.argv[1])
 answers = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.patience import LAST_ATTEMPT_S, LONGEST_WAIT_S, patience, retry_after_s
+from kling_mcp.providers.retries import LAST_ATTEMPT_S, LONGEST_WAIT_S, patience, retry_after_s
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, RateLimited
 
 

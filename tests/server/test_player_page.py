@@ -9,7 +9,7 @@ from mcp import Client
 from mcp_types import TextResourceContents
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 URI = "ui://kling/player.html"
 MOST_BYTES = 40_000

@@ -11,8 +11,8 @@ from PIL import Image
 from scripted import CREATE, facts
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.posters import POSTER_BYTES, POSTERS, _small_jpeg
-from kling_mcp.server import build_server
+from kling_mcp.outputs.posters import POSTER_BYTES, POSTERS, _small_jpeg
+from kling_mcp.protocol.server import build_server
 
 WAIT = "kling_wait_for_tasks"
 

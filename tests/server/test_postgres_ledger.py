@@ -10,10 +10,12 @@ import psycopg
 import pytest
 from postgres import Postgres
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish, postgres_migrations, postgres_setup
+from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger import postgres as engine
+from kling_mcp.ledger import postgres_library as postgres_migrations
+from kling_mcp.ledger import postgres_library as postgres_setup
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.tasks import Task
+from kling_mcp.providers.task import Task
 from kling_tools.errors import NotConfigured, SpendCapReached
 
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from kling_mcp.progress_bar import ProgressBar
+from kling_mcp.cli.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):

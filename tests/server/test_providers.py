@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from kling_mcp.configuration import SANDBOX_URL, Configured, configured_providers
-from kling_mcp.providers import PROVIDERS, SANDBOX, ProviderRow, read_providers
-from kling_mcp.settings import Settings, environment_name, load_settings
-from kling_tools.capabilities import built_in_capabilities
+from kling_mcp.providers.configured import SANDBOX_URL, Configured, configured_providers
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
+from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.errors import NotConfigured
-from kling_tools.terms import ProviderTerms
+from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 MINE = {"like": "newapi", "base_url": "https://mine.example"}
 FIELDS_LOST = {"multi_shot", "shot_type", "multi_prompt", "element_list", "voice_list"}

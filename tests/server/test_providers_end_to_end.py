@@ -14,8 +14,8 @@ from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         path.parent.mkdir(parents=True, exist_ok=True)
         make_clip(path)
 
-    monkeypatch.setattr("kling_mcp.sandbox.clips.ClipMaker._make", make)
+    monkeypatch.setattr("kling_sandbox.clips.ClipMaker._make", make)
     with stamina.set_testing(True, attempts=2):
         yield
 
@@ -297,7 +297,7 @@ async def test_a_dry_run_shows_the_path_and_the_body_of_every_provider(
 async def test_a_key_for_the_wrong_provider_is_told_with_its_settings(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kling_mcp.configuration.SANDBOX_KEY", "key-of-somewhere-else")
+    monkeypatch.setattr("kling_mcp.providers.configured.SANDBOX_KEY", "key-of-somewhere-else")
     async with served(tmp_path, name) as client:
         facts = await refused(client, "image_to_video", **WISH)
 

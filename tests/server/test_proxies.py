@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_transport import default, settings_of
 
-from kling_mcp.proxies import proxy_of
-from kling_mcp.transport import connect
+from kling_mcp.providers.proxies import proxy_of
+from kling_mcp.providers.transport import connect
 from kling_tools.errors import NotConfigured
 
 PROXY = "http://proxy.example:3128"

@@ -8,8 +8,8 @@ import pytest
 from mcp import Client
 from serving import picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 
 def accepted(folder: Path) -> int:

@@ -16,9 +16,9 @@ from mcp import Client
 from scripted import KEY, Scripted, ends, facts, make, talking_to, task, words
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.auth import SignedToken
-from kling_mcp.redaction import Redactor, guard_logs
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.auth import SignedToken
+from kling_mcp.settings.redaction import Redactor, guard_logs
 
 SECRET = "sk-a+b/c=d&e-Secret_0123456789"
 ACCESS = "AKaccess+Access/Access-0123456789"

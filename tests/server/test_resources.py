@@ -13,8 +13,8 @@ from raw_client import handshaken, modern
 from scripted import CREATE, Scripted, facts, make, talking_to, task
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp import task_resources
-from kling_mcp.server import build_server
+from kling_mcp.protocol.resources import tasks as task_resources
+from kling_mcp.protocol.server import build_server
 
 
 async def read(client: Client, uri: str) -> dict[str, Any]:

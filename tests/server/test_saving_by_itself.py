@@ -7,8 +7,8 @@ import pytest
 from mcp import Client
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 
 async def made(client: Client, folder: Path) -> dict[str, Any]:

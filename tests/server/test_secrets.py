@@ -21,12 +21,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from serving import picture
 
-from kling_mcp.auth import ApiKey, SignedToken
-from kling_mcp.configuration import configured_providers
-from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
-from kling_mcp.sandbox.clips import ClipMaker
-from kling_mcp.sandbox.serving import bound_socket, server_of
-from kling_mcp.settings import load_settings
+from kling_mcp.providers.auth import ApiKey, SignedToken
+from kling_mcp.providers.configured import configured_providers
+from kling_mcp.settings.settings import load_settings
+from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_sandbox.clips import ClipMaker
+from kling_sandbox.serving import bound_socket, server_of
 
 KEYS = {
     "KLING_ACCESS_KEY": "AKaccessAccessAccess0123456789ab",

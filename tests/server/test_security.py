@@ -19,12 +19,12 @@ from scripted import (
 )
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.images import PicturePolicy
-from kling_mcp.images.form import recognise
-from kling_mcp.images.held import HeldFile
-from kling_mcp.images.refusal import Refusal
-from kling_mcp.sandbox.clips import ClipMaker
-from kling_mcp.server import build_server
+from kling_mcp.inputs import PicturePolicy
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.picture import recognise
+from kling_mcp.inputs.refusal import Refusal
+from kling_mcp.protocol.server import build_server
+from kling_sandbox.clips import ClipMaker
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.environment import cleaned
-from kling_mcp.providers import PROVIDERS
-from kling_mcp.settings import Settings, environment_name, load_settings
+from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.settings.environment import cleaned
+from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.errors import NotConfigured
 
 KEY = "api-key-of-a-test"

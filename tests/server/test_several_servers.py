@@ -24,7 +24,7 @@ from test_subscriptions import subscribe
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 
 class Kling:
@@ -67,7 +67,7 @@ async def servers(
     kling: Kling, folder: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[list[Client]]:
     """Clients of two servers with nothing in common but the database."""
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     async with AsyncExitStack() as stack:
         yield [
@@ -134,7 +134,7 @@ async def test_one_of_two_servers_asks_and_both_of_their_callers_are_told(
             assert waited["done"] is True
             told.append(anyio.current_time())
 
-        monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 1.0)
+        monkeypatch.setattr("kling_mcp.polling.pace.usual_s", lambda *_: 1.0)
         async with anyio.create_task_group() as group:
             for client in clients:
                 group.start_soon(wait, client)
@@ -151,8 +151,8 @@ async def test_a_task_that_a_dead_server_asked_for_is_asked_for_by_another_one(
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kling = Kling()
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
-    monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 1.0)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.polling.pace.usual_s", lambda *_: 1.0)
     url = postgres.new_schema()
     async with client_of(tmp_path, "two", url) as client:
         made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
@@ -178,7 +178,7 @@ async def test_who_subscribes_at_one_server_hears_what_another_one_sees(
     connect: Any, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kling = Kling()
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     async with client_of(tmp_path, "one", url) as seeing:
         made = await facts(seeing, CREATE, image=picture(tmp_path), prompt="Zoom")
@@ -203,7 +203,7 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kling = Kling(full=1)
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     large = tmp_path / "large.png"
     Image.frombytes("RGB", (1000, 800), random.Random(1).randbytes(2_400_000)).save(large)
@@ -227,8 +227,8 @@ async def test_what_a_server_leaves_behind_is_sent_by_one_that_runs_although_nob
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kling = Kling(full=1)
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
-    monkeypatch.setattr("kling_mcp.works.LEFT_BEHIND_S", 0.2)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.runtime.LEFT_BEHIND_S", 0.2)
     url = postgres.new_schema()
     async with client_of(tmp_path, "two", url) as two:
         await facts(two, "kling_list_tasks")
@@ -247,9 +247,9 @@ async def test_a_server_whose_clock_is_late_looks_at_tasks_in_time(
     kling = Kling()
     right = time.time
     late = SimpleNamespace(time=lambda: right() - 100)
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
-    monkeypatch.setattr("kling_mcp.watching.pace.usual_s", lambda *_: 60.0)
-    monkeypatch.setattr("kling_mcp.ledger.postgres_setup.time", late)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.polling.pace.usual_s", lambda *_: 60.0)
+    monkeypatch.setattr("kling_mcp.ledger.postgres_library.time", late)
     url = postgres.new_schema()
     async with client_of(tmp_path, "late", url, clock=late.time) as client:
         made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
@@ -271,7 +271,7 @@ async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at
 ) -> None:
     """Also when the wait ends just while the right to ask is being taken."""
     kling = Kling()
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(kling).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     taking, left, taken, given_back = (anyio.Event() for _ in range(4))
     watch, unwatch = Ledger.watch, Ledger.unwatch

@@ -23,11 +23,11 @@ from mcp_types import CallToolResult
 from scripted import KEY, facts, words
 from serving import sandbox_settings
 
-from kling_mcp.configuration import Configured
-from kling_mcp.patience import TIME_LIMITS
-from kling_mcp.server import build_server
-from kling_mcp.settings import Settings
-from kling_mcp.transport import Connection
+from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.retries import TIME_LIMITS
+from kling_mcp.providers.transport import Connection
+from kling_mcp.settings.settings import Settings
 
 IN_TIME_S = 45.0
 WISH = {"image": "https://pictures.example/1.png", "prompt": "Zoom"}
@@ -52,7 +52,7 @@ class Play:
     async def connect(
         self, provider: Configured, _: Settings, __: object = None
     ) -> AsyncIterator[Connection]:
-        """In place of `kling_mcp.transport.connect`."""
+        """In place of `kling_mcp.providers.transport.connect`."""
 
         async def api(request: httpx.Request) -> httpx.Response:
             instead = self.creates if request.method == "POST" else self.reads
@@ -101,7 +101,7 @@ async def talking(play: Play, folder: Path, **more: Any) -> AsyncIterator[Client
         cometapi_base_url="https://cometapi.example",
         **{"save": True, **more},
     )
-    with patch("kling_mcp.transport.connect", play.connect):
+    with patch("kling_mcp.providers.transport.connect", play.connect):
         async with Client(build_server(settings, clock=virtual_clock())) as client:
             yield client
 

@@ -18,10 +18,11 @@ from mcp import Client
 from mcp_types import TextContent
 from serving import picture
 
-from kling_mcp.ledger import database, sqlite
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
+from kling_mcp.ledger import sqlite
+from kling_mcp.ledger import sqlite as database
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
+from kling_sandbox import SandboxStore
 
 NOBODY = 65_534
 OTHER_FOLDER = "KLING_MCP_HOME"
@@ -120,8 +121,8 @@ DISK_THAT_TAKES_NOTHING = """
 import json, resource, sys
 import anyio
 from mcp import Client
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 
 settings, arguments = json.loads(sys.argv[1])
 

@@ -15,7 +15,7 @@ from raw_client import RawClient, handshaken, modern
 from scripted import CREATE, Scripted, task
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 UPDATED = "notifications/resources/updated"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -80,7 +80,7 @@ ERAS = pytest.mark.parametrize("connect", [handshaken, listening], ids=["2025", 
 
 
 def server_at(provider: Provider, folder: Path, monkeypatch: pytest.MonkeyPatch) -> MCPServer[Any]:
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(provider).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(provider).connect)
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key="k", kling_base_url="https://kling.example"
     )

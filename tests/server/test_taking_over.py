@@ -12,14 +12,14 @@ from typing import Any
 import anyio
 import pytest
 
-from kling_mcp.body import JsonBody
-from kling_mcp.caretaking import Caretaker
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
-from kling_mcp.notes import Notes
-from kling_mcp.providers import PROVIDERS, ProviderRow
-from kling_mcp.sending import Sender
-from kling_mcp.spool import Body, Spool
-from kling_mcp.tasks import Task
+from kling_mcp.ledger.notes import Notes
+from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.rows import PROVIDERS, ProviderRow
+from kling_mcp.providers.task import Task
+from kling_mcp.submission.queue import Body, Spool
+from kling_mcp.submission.recovery import Caretaker
+from kling_mcp.submission.sender import Sender
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,

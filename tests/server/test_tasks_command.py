@@ -10,8 +10,8 @@ from anyio import to_thread
 from mcp import Client
 from serving import picture, sandbox_settings
 
-from kling_mcp.cli import main
-from kling_mcp.server import build_server
+from kling_mcp.cli.main import main
+from kling_mcp.protocol.server import build_server
 
 STRANGE = "\x1b[31m\x9b2J\u202e沸水 \U0001f600\x07\r"
 

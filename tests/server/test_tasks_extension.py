@@ -18,7 +18,7 @@ from raw_client import RawClient, handshaken, modern
 from scripted import CREATE, Scripted, ends, ends_with_video, task
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 from kling_mcp.service import Sleep
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "ext-tasks" / "schema.json").read_text())
@@ -39,7 +39,7 @@ def at(
     provider: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch, sleep: Sleep = anyio.sleep
 ) -> MCPServer[Any]:
     """A server whose one provider is this one."""
-    monkeypatch.setattr("kling_mcp.transport.connect", provider.connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", provider.connect)
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key="k", kling_base_url="https://kling.example"
     )

@@ -14,7 +14,7 @@ from outside_suites import node, node_modules
 from serving import picture
 from task_fixtures import fixture_server
 
-from kling_mcp.sandbox.serving import bound_socket
+from kling_sandbox.serving import bound_socket
 
 pytestmark = pytest.mark.campaign
 

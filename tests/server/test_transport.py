@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kling_mcp.auth import ApiKey
-from kling_mcp.client import KlingClient
-from kling_mcp.configuration import SANDBOX_URL, Configured, configured_providers
-from kling_mcp.providers import PROVIDERS, SANDBOX
-from kling_mcp.settings import Settings, load_settings
-from kling_mcp.transport import connect
+from kling_mcp.providers.auth import ApiKey
+from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.configured import SANDBOX_URL, Configured, configured_providers
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX
+from kling_mcp.providers.transport import connect
+from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.version import __version__
 from kling_tools.errors import (
     AuthFailed,
@@ -158,7 +158,7 @@ class Broken:
 async def get_from(
     error: Exception, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> httpx.Response:
-    monkeypatch.setattr("kling_mcp.sandbox.app.create_app", lambda _: Broken(error))
+    monkeypatch.setattr("kling_sandbox.app.create_app", lambda _: Broken(error))
     async with connect(default(settings), settings) as connection:
         return await connection.api.get("/")
 
@@ -169,7 +169,7 @@ async def get_from(
 async def test_a_connection_that_the_sandbox_drops_breaks_as_one_over_tcp(
     answered: bool, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kling_mcp.sandbox import ConnectionDropped
+    from kling_sandbox import ConnectionDropped
 
     dropped = ConnectionDropped("by a fault", answered=answered)
 

@@ -15,8 +15,8 @@ from mcp_types import TextResourceContents
 from scripted import CREATE, Scripted, ends, facts, make, talking_to, task, words
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.cli import main
-from kling_mcp.server import build_server
+from kling_mcp.cli.main import main
+from kling_mcp.protocol.server import build_server
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,7 @@ async def at_newapi(
     clock: Clock,
 ) -> AsyncIterator[Client]:
     """A client of a server whose one provider is a new-api gateway with these answers."""
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(answer).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(answer).connect)
     settings = sandbox_settings(
         folder, provider="newapi", newapi_api_key="k" * 20, newapi_base_url="https://kling.example"
     )

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.body import JsonBody
-from kling_mcp.providers import PROVIDERS
-from kling_mcp.wire import create_body
-from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.capabilities import built_in_capabilities
-from kling_tools.drafts import read_draft
-from kling_tools.requests import IMAGE_TOKEN
-from kling_tools.reviews import Review, review
+from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.submission.judged_request import create_body
+from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.requests.drafts import read_draft
+from kling_tools.requests.requests import IMAGE_TOKEN
+from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.rules.reviews import Review, review
 
 END = "https://p2-kling.klingai.com/kcdn/cdn-kcdn112452/kling-qa-test/multi-1.png"
 START = "https://p2-kling.klingai.com/kcdn/cdn-kcdn112452/kling-qa-test/multi-2.png"

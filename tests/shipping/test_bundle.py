@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from serving import picture
 from uv_offline import offline, uv
 
-from kling_mcp.settings import Settings, environment_name, load_settings
+from kling_mcp.settings.settings import Settings, environment_name, load_settings
 
 RESOLVE = """
 import { readFileSync } from "node:fs";

@@ -14,7 +14,7 @@ import yaml
 from outside_suites import node, node_modules, outside_python
 
 from kling_mcp.hosting.settings import HostSettings
-from kling_mcp.settings import Settings, environment_name
+from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -67,7 +67,7 @@ def test_the_wheel_says_who_made_it_and_how_it_is_started(wheel: Path) -> None:
     assert (about["Name"], about["Version"]) == ("kling-mcp", __version__)
     assert about["License-Expression"] == "MIT"
     assert about["Requires-Python"] == ">=3.11"
-    assert "kling-mcp = kling_mcp.cli:main" in starts
+    assert "kling-mcp = kling_mcp.cli.main:main" in starts
 
 
 def test_the_sdist_holds_what_the_project_holds(sdist: Path) -> None:

@@ -13,8 +13,8 @@ from bundle.folder import manifest
 from outside_suites import outside_python
 from pydantic import SecretStr
 
-from kling_mcp.providers import read_providers
-from kling_mcp.settings import Settings, environment_name
+from kling_mcp.providers.rows import read_providers
+from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]

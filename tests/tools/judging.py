@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.capabilities import Capabilities, built_in_capabilities
-from kling_tools.drafts import read_draft
-from kling_tools.reviews import Review, review
-from kling_tools.terms import ProviderTerms
+from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.requests.drafts import read_draft
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms, built_in_capabilities
+from kling_tools.rules.reviews import Review, review
 
 KLING = ProviderTerms(
     name="kling",

@@ -8,7 +8,7 @@ import pytest
 from judging import IMAGE, PICTURE, SEVERAL, faults, judge, warnings
 from pydantic import ValidationError
 
-from kling_tools.capabilities import Capabilities, built_in_capabilities
+from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 
 TAIL = {"image_tail": PICTURE}
 MODES = ("std", "pro", "4k")

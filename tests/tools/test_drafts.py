@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging import IMAGE, PICTURE, SEVERAL, judge
 
-from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.drafts import MESSAGES, read_draft
-from kling_tools.host_habits import ADDED_BY_HOSTS
+from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.requests.drafts import MESSAGES, read_draft
+from kling_tools.requests.host_habits import ADDED_BY_HOSTS
 
 KINDS = (ImageToVideoArguments, MultiImageToVideoArguments)
 

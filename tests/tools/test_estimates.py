@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from judging import IMAGE, KLING, SEVERAL, judge
 
-from kling_tools.estimates import Estimate
+from kling_tools.rules.estimates import Estimate
 
 VOICE = {"sound": "on", "voice_list": ["v"], "prompt": "a<<<voice_1>>>"}
 

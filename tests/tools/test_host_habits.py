@@ -6,10 +6,10 @@ import pytest
 from judging import IMAGE, SEVERAL, faults, judge
 from pydantic import BaseModel
 
-from kling_tools.drafts import read_draft
 from kling_tools.faults import sentences
-from kling_tools.host_habits import ADDED_BY_HOSTS, REQUIRED_LISTS
-from kling_tools.toolset import build_toolset
+from kling_tools.requests.drafts import read_draft
+from kling_tools.requests.host_habits import ADDED_BY_HOSTS, REQUIRED_LISTS
+from kling_tools.tools.toolset import build_toolset
 
 TOOLS = {
     tool.name: tool.arguments

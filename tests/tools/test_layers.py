@@ -28,7 +28,7 @@ def test_kling_tools_imports_neither_the_machine_nor_its_libraries() -> None:
 
 
 def test_importing_the_contract_does_not_load_the_machine() -> None:
-    code = "import sys, kling_tools.toolset; print('kling_mcp' in sys.modules)"
+    code = "import sys, kling_tools.tools.toolset; print('kling_mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
@@ -47,7 +47,8 @@ def test_every_public_name_exists_and_the_lists_are_sorted() -> None:
     for path in MODULES:
         if path.name == "__init__.py":
             continue
-        module = __import__(f"kling_tools.{path.stem}", fromlist=["__all__"])
+        dotted = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        module = __import__(dotted, fromlist=["__all__"])
         names = list(module.__all__)
 
         assert names == sorted(names), path.name

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kling_tools.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.tool import KlingTool
-from kling_tools.toolset import INSTRUCTIONS, build_toolset
+from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.tools.tool import KlingTool
+from kling_tools.tools.toolset import INSTRUCTIONS, build_toolset
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = (

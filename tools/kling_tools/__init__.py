@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         WaitResult,
     )
     from kling_tools.service import VideoService
-    from kling_tools.toolset import build_toolset
+    from kling_tools.tools.toolset import build_toolset
 
 __all__ = [
     "KlingError",
@@ -36,7 +36,7 @@ __all__ = [
 _MODULES = {
     "KlingError": "kling_tools.errors",
     "VideoService": "kling_tools.service",
-    "build_toolset": "kling_tools.toolset",
+    "build_toolset": "kling_tools.tools.toolset",
 }
 
 if not TYPE_CHECKING:  # A type checker that saw it would believe in every name.

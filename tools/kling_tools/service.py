@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from kling_tools.arguments import (
+from kling_tools.posters import Poster
+from kling_tools.requests.arguments import (
     ImageToVideoArguments,
     ListTasksArguments,
     MultiImageToVideoArguments,
 )
-from kling_tools.drafts import Draft
-from kling_tools.posters import Poster
+from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     Receipt,
     SavedVideo,

@@ -19,7 +19,7 @@ from kling_tools.results import ENDED
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
-    from kling_mcp.works import Works
+    from kling_mcp.runtime import Works
 
 __all__ = ["AGAIN_S", "BODY_BYTES", "Callbacks", "is_signed"]
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kling_mcp.hosting.bucket import Bucket
-from kling_mcp.hosting.links import VideoLinks
-from kling_mcp.hosting.signing import Signer
+from kling_mcp.hosting.links import Signer, VideoLinks
 from kling_mcp.hosting.storage import BucketShelf, TeamFolder
 from kling_mcp.hosting.trays import BucketTray, FolderTray, Tray
 from kling_mcp.hosting.uploads import Uploads
@@ -17,7 +16,7 @@ from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.settings import HostSettings
-    from kling_mcp.settings import Settings
+    from kling_mcp.settings.settings import Settings
 
 __all__ = ["Exchange", "make_exchange"]
 

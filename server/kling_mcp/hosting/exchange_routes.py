@@ -22,13 +22,12 @@ from starlette.routing import Route
 from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
 from kling_mcp.hosting.links import video_name
 from kling_mcp.hosting.storage import BucketShelf
-from kling_mcp.hosting.upload_page import PAGE, PAGE_HEADERS
-from kling_mcp.hosting.uploads import NotTaken
+from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.exchange import Exchange
-    from kling_mcp.hosting.house import Hosting, Opened
+    from kling_mcp.hosting.team import Hosting, Opened
     from kling_mcp.ledger import Record
 
 __all__ = ["exchange_routes"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mcp.server.auth.provider import TokenVerifier
     from starlette.requests import Request
 
-    from kling_mcp.hosting.house import Hosting
+    from kling_mcp.hosting.team import Hosting
 
 __all__ = ["health_routes"]
 

@@ -11,10 +11,10 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, Server
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from kling_mcp.redaction import mapped
+from kling_mcp.settings.redaction import mapped
 
 if TYPE_CHECKING:
-    from kling_mcp.settings import Settings
+    from kling_mcp.settings.settings import Settings
 
 __all__ = ["hiding_places"]
 

@@ -184,8 +184,8 @@ def _json(url: str) -> dict[str, Any]:
     a redirect included: it could lead where anybody can answer."""
     import httpx
 
-    from kling_mcp.certificates import tls_context
-    from kling_mcp.proxies import proxy_of
+    from kling_mcp.providers.certificates import tls_context
+    from kling_mcp.providers.proxies import proxy_of
 
     if not is_private_way(url):
         raise ValueError(f"{url} is no https URL")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from kling_mcp.hosting.endings import answered, tool_named
+from kling_mcp.hosting.logs import answered, tool_named
 from kling_mcp.version import __version__
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from kling_mcp.environment import read_environment
-from kling_mcp.settings import validated
+from kling_mcp.settings.environment import read_environment
+from kling_mcp.settings.settings import validated
 
 __all__ = ["HostSettings", "is_private_way", "is_this_machine", "load_host_settings"]
 

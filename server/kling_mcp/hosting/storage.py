@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from kling_mcp.hosting.links import video_name
-from kling_mcp.hosting.signing import owner_of
-from kling_mcp.shelf import FolderShelf
+from kling_mcp.hosting.links import owner_of, video_name
+from kling_mcp.outputs.storage import FolderShelf
 from kling_tools.errors import KlingError, SaveFailed
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.bucket import Bucket
     from kling_mcp.ledger import Record
-    from kling_mcp.videos import SavedVideo
+    from kling_mcp.outputs import SavedVideo
 
 __all__ = ["BucketShelf", "TeamFolder"]
 

@@ -1,11 +1,9 @@
-"""Pictures that people hand to a hosted server, which cannot read their disks.
-
-`kling_upload_picture` gives out an address to which one picture may be sent once; it is then known
-as kling://uploads/ID to the one principal who asked for it, for a day.
-"""
+"""The page behind an upload address, for people whose assistant cannot send files."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import re
 import secrets
@@ -16,22 +14,81 @@ from urllib.parse import urlencode
 
 from anyio import to_thread
 
-from kling_mcp.hosting.links import moment
-from kling_mcp.hosting.signing import owner_of
-from kling_mcp.images.file_type import HEAD_BYTES, detect
-from kling_mcp.images.header import read_header
-from kling_mcp.images.held import HeldFile
-from kling_mcp.images.refusal import Refusal
-from kling_mcp.images.rules import BYTES_MAX, Facts, judge
-from kling_mcp.images.task_picture import TaskPicture
+from kling_mcp.hosting.links import moment, owner_of
+from kling_mcp.inputs.file_type import HEAD_BYTES, detect, read_header
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.policy import TaskPicture
+from kling_mcp.inputs.refusal import Refusal
+from kling_mcp.inputs.rules import BYTES_MAX, Facts, judge
 from kling_tools.errors import KlingError
 from kling_tools.results import UploadAddress
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.signing import Signer
+    from kling_mcp.hosting.links import Signer
     from kling_mcp.hosting.trays import Tray
 
-__all__ = ["ADDRESS_S", "KEPT_S", "MOST", "NotTaken", "Uploads"]
+__all__ = ["ADDRESS_S", "KEPT_S", "MOST", "PAGE", "PAGE_HEADERS", "NotTaken", "Uploads"]
+
+
+_STYLE = (
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}"
+    "input,button{font:inherit}output{display:block;margin-top:1rem;overflow-wrap:anywhere}"
+)
+
+_SCRIPT = """
+const form = document.querySelector("form");
+const said = document.querySelector("output");
+form.onsubmit = async (event) => {
+  event.preventDefault();
+  const [file] = form.picture.files;
+  form.send.disabled = true;
+  said.textContent = "Sending…";
+  try {
+    const answer = await fetch(location.href, { method: "PUT", body: file });
+    const told = await answer.json();
+    said.textContent = answer.ok
+      ? `Sent. Tell the assistant to use ${told.image} as the picture.` : told.error;
+    form.send.disabled = answer.ok;
+  } catch {
+    said.textContent = "It did not arrive: try again.";
+    form.send.disabled = false;
+  }
+};
+"""
+
+PAGE = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>A picture for a Kling video</title>
+<style>{_STYLE}</style>
+<h1>A picture for a Kling video</h1>
+<form>
+<p><label>JPEG or PNG, at most 10 MB, each side at least 300 px:
+<input type="file" name="picture" accept="image/*" required></label>
+<p><button name="send">Send</button>
+<output role="status"></output>
+</form>
+<script>{_SCRIPT}</script>
+</html>
+"""
+
+
+def _source(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; script-src {_source(_SCRIPT)}; style-src {_source(_STYLE)}; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 
 logger = logging.getLogger(__name__)
 

@@ -1,19 +1,82 @@
-"""The ledger that the settings name."""
+"""A database whose troubles are its owner's business, where callers are somebody else."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kling_mcp.ledger.engine import Database, Engine, ResultT
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.ledger.store import FILE_NAME, Ledger, Seen, ignored
+from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.ledger.engine import Engine
-    from kling_mcp.settings import Settings
+    from kling_mcp.settings.settings import Settings
 
-__all__ = ["open_ledger"]
+__all__ = ["DiscreetEngine", "open_ledger"]
+
+
+logger = logging.getLogger(__name__)
+
+
+class DiscreetEngine:
+    """The same engine; what stands in its way is written to the log. Callers are told that
+    something does: the words of a database name folders, hosts, addresses and users."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.place = engine.place
+        self.is_shared = engine.is_shared
+
+    @property
+    def exists(self) -> bool:
+        """See `Engine`."""
+        return self._engine.exists
+
+    @property
+    def ahead_s(self) -> float:
+        """See `Engine`."""
+        return self._engine.ahead_s
+
+    async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """See `Engine`."""
+        with _quietly():
+            return await self._engine.read(work)
+
+    async def write(
+        self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
+    ) -> ResultT:
+        """See `Engine`."""
+        with _quietly():
+            return await self._engine.write(work, relaxed=relaxed, again=again)
+
+    async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """See `Engine`."""
+        with _quietly():
+            return await self._engine.alone(work)
+
+    def told(self) -> AsyncGenerator[list[str], None]:
+        """See `Engine`."""
+        return self._engine.told()
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        await self._engine.close()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    try:
+        yield
+    except NotConfigured as error:
+        logger.error("%s", error)
+        raise NotConfigured(
+            "The ledger of this server cannot be used now.",
+            advice="Try again in a moment, or tell whoever runs the server: its log says why.",
+        ) from error
 
 
 def open_ledger(
@@ -32,7 +95,5 @@ def open_ledger(
 
         engine = PostgresEngine(settings.database.get_secret_value())
     if discreet:
-        from kling_mcp.ledger.discreet import DiscreetEngine
-
         engine = DiscreetEngine(engine)
     return Ledger(engine, clock, seen=seen)

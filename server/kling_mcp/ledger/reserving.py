@@ -1,19 +1,53 @@
-"""A row for a wish: found, or made within the caps, before anything is sent."""
+"""What tells two requests apart that were given the same external_task_id."""
 
 from __future__ import annotations
 
 import json
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from kling_mcp.ledger.differences import differences
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import COUNTED, DayCaps, Record, Wish, first_record, record_of
-from kling_mcp.tasks import OUR_IDS
+from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 
-__all__ = ["check_day", "latest", "over_the_day", "reserve"]
+__all__ = ["check_day", "differences", "latest", "over_the_day", "reserve"]
+
+
+SHOWN = 40
+"""Characters of a value."""
+
+NAMED = 4
+"""Fields at most; how many more there are is said."""
+
+
+def differences(used: Record, wish: Wish) -> str:
+    """The fields in which they differ, each with its value then and now, in one line."""
+    then = {**_named(used.request), "route": used.product, "take": used.take}
+    now = {**_named(wish.request), "route": wish.product, "take": wish.take}
+    apart = [
+        f"{name} was {_shown(then.get(name))}, is {_shown(now.get(name))}"
+        for name in dict.fromkeys((*now, *then))
+        if then.get(name) != now.get(name)
+    ]
+    if not apart:
+        return "the content of a picture"
+    more = f" and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
+    return "; ".join(apart[:NAMED]) + more
+
+
+def _named(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name != "external_task_id"}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not given"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
 
 DAY_S = 86_400
 ROUNDING = 1e-6

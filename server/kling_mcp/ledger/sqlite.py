@@ -1,20 +1,241 @@
-"""One SQLite file, in WAL mode so that several processes of one machine can share it."""
+"""Why the ledger's file cannot be used, and what its owner can do about it."""
 
 from __future__ import annotations
 
+import errno
+import re
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.database import open_database, relaxed, transaction
 from kling_mcp.ledger.engine import Database, ResultT
-from kling_mcp.ledger.trouble import unusable
+from kling_tools.errors import NotConfigured
 
-__all__ = ["SqliteEngine"]
+__all__ = ["MIGRATIONS", "SqliteEngine", "open_database", "relaxed", "transaction", "unusable"]
+
+
+_ELSEWHERE = "or set KLING_MCP_HOME to another folder"
+_SPACE = f"Free some space on its disk, {_ELSEWHERE}."
+_RIGHTS = f"Allow this user to write to the file and its folder, {_ELSEWHERE}."
+_HELD = (
+    "Another program has held it for too long: close what has the file open, or a server that "
+    "hangs, and call again."
+)
+_STRANGE = (
+    "Put back a copy of it, or move the file away to begin a new one; without it the server does "
+    "not know what was paid before."
+)
+_ANY = f"Check the disk and the folder's rights, {_ELSEWHERE}."
+
+_BY_SQLITE = {
+    sqlite3.SQLITE_FULL: _SPACE,
+    sqlite3.SQLITE_IOERR: f"Its disk is full or broken: free some space, {_ELSEWHERE}.",
+    sqlite3.SQLITE_READONLY: _RIGHTS,
+    sqlite3.SQLITE_PERM: _RIGHTS,
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_NOTADB: _STRANGE,
+    sqlite3.SQLITE_CORRUPT: _STRANGE,
+}
+"""By SQLite's primary result code (sqlite.org/rescode.html)."""
+
+_BY_ERRNO = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+}
+
+
+def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
+    """The error that says why the ledger cannot be used and how to mend it."""
+    if isinstance(error, OSError):
+        advice = _BY_ERRNO.get(error.errno or 0, _ANY)
+    else:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = _BY_SQLITE.get(code, _ANY)
+    return NotConfigured(f"The ledger {path} cannot be used: {error}.", advice=advice)
+
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "2026-11-20 tasks",
+        """
+        CREATE TABLE tasks (
+            id               TEXT PRIMARY KEY,
+            provider         TEXT NOT NULL,
+            base_url         TEXT NOT NULL,
+            product          TEXT NOT NULL,
+            digest           TEXT NOT NULL,
+            take             INTEGER NOT NULL,
+            attempt          INTEGER NOT NULL,
+            external_task_id TEXT NOT NULL,
+            task_id          TEXT,
+            status           TEXT NOT NULL,
+            model_name       TEXT NOT NULL,
+            prompt           TEXT NOT NULL,
+            request          TEXT NOT NULL,
+            estimate_units   REAL,
+            units            REAL,
+            message          TEXT NOT NULL DEFAULT '',
+            videos           TEXT NOT NULL DEFAULT '[]',
+            path             TEXT,
+            created_at       REAL NOT NULL,
+            updated_at       REAL NOT NULL,
+            UNIQUE (provider, base_url, digest, take, attempt)
+        );
+        CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
+            WHERE status <> 'failed' OR task_id IS NOT NULL;
+        CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
+        CREATE INDEX tasks_by_task_id ON tasks (task_id);
+        CREATE INDEX tasks_by_time ON tasks (created_at);
+        """,
+    ),
+    (
+        "2026-11-21 leases, queue and files",
+        """
+        ALTER TABLE tasks ADD COLUMN lease_owner TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN due_at REAL NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE tasks ADD COLUMN ended_at REAL;
+        ALTER TABLE tasks ADD COLUMN bytes INTEGER;
+        ALTER TABLE tasks ADD COLUMN sha256 TEXT;
+        CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
+        """,
+    ),
+    (
+        "2026-11-21 times of earlier ends",
+        """
+        UPDATE tasks SET ended_at = updated_at
+            WHERE ended_at IS NULL AND task_id IS NOT NULL AND status IN ('succeed', 'failed');
+        """,
+    ),
+    (
+        "2026-11-21 when videos expire",
+        """
+        ALTER TABLE tasks ADD COLUMN expires_at REAL;
+        UPDATE tasks SET expires_at = ended_at + 2592000
+            WHERE ended_at IS NOT NULL AND status = 'succeed';
+        """,
+    ),
+    (
+        "2026-11-21 words about saved files",
+        "ALTER TABLE tasks ADD COLUMN file_note TEXT NOT NULL DEFAULT '';",
+    ),
+    (
+        "2026-11-21 principals, callbacks and watches",
+        """
+        ALTER TABLE tasks ADD COLUMN principal TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN callback_key TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN watch_owner TEXT NOT NULL DEFAULT '';
+        ALTER TABLE tasks ADD COLUMN watch_until REAL NOT NULL DEFAULT 0;
+        CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
+        CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+        """,
+    ),
+    ("2026-11-29 money", "ALTER TABLE tasks ADD COLUMN money REAL;"),
+)
+"""Steps from an empty file to today's, by name; each is applied once and never changed."""
+
+
+BUSY_S = 5.0
+"""Seconds that a write waits for another process."""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The file with today's tables, made when it is not there.
+
+    Every commit reaches the disk before it returns. Raises sqlite3.Error and OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.row_factory = sqlite3.Row
+        db.text_factory = _text
+        _use_wal(db)
+        _check(db)
+        db.execute("PRAGMA synchronous = FULL")
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A transaction that survives a killed process, and may be lost with a machine's power."""
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        with transaction(db):
+            yield db
+    finally:
+        db.execute("PRAGMA synchronous = FULL")
+
+
+def _check(db: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError for a file whose pages are damaged: what was paid before is
+    not known then. A value that does not fit its column is no reason: its row is told as damaged.
+    """
+    found = [row[0] for row in db.execute("PRAGMA quick_check")]
+    damage = [text for text in found if text != "ok" and not _OF_A_ROW.match(text)]
+    if damage:
+        error = sqlite3.DatabaseError(f"it is damaged ({' '.join(damage[0].split())[:200]})")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+_OF_A_ROW = re.compile(r"(NULL|TEXT|NUMERIC|non-\w+) value in tasks\.")
+
+
+def _text(data: bytes) -> str:
+    """A text of the file; one bad byte must not hide all rows of a read."""
+    return data.decode(errors="replace")
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch the file to WAL; when another process is at it too, SQLite itself does not wait."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+        time.sleep(BUSY_S / 500)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    with transaction(db):
+        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at REAL)")
+        applied = {row["name"] for row in db.execute("SELECT name FROM migrations")}
+        for name, script in MIGRATIONS:
+            if name not in applied:
+                for statement in script.split(";"):
+                    db.execute(statement)
+                db.execute("INSERT INTO migrations VALUES (?, ?)", (name, time.time()))
+
 
 Around = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]
 

@@ -18,13 +18,15 @@ from kling_mcp.ledger.records import (
     DayCaps,
     Record,
     Wish,
+    change,
     first_record,
+    not_made,
     records,
+    write_task,
 )
 from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
 from kling_mcp.ledger.sqlite import SqliteEngine
-from kling_mcp.ledger.writing import change, not_made, write_task
-from kling_mcp.tasks import Task
+from kling_mcp.providers.task import Task
 from kling_tools.decorations import decoration
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]

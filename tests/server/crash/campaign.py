@@ -33,7 +33,7 @@ from PIL import Image
 from settling import rehearse, settle
 from storm import CALM, serve
 
-from kling_mcp.sandbox.serving import bound_socket
+from kling_sandbox.serving import bound_socket
 
 ALIVE = 3
 """Servers at a time: more than the two that race, on machines of two cores."""

@@ -18,12 +18,12 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult
 
-from kling_mcp.client import KlingClient
 from kling_mcp.ledger import Ledger, opening
-from kling_mcp.server import build_server
-from kling_mcp.settings import Settings, load_settings
-from kling_mcp.spool import Spool
-from kling_mcp.videos.part import Part
+from kling_mcp.outputs.part import Part
+from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.client import KlingClient
+from kling_mcp.settings.settings import Settings, load_settings
+from kling_mcp.submission.queue import Spool
 
 __all__ = ["LOOKING", "STEPS", "Ground", "Life", "Wish", "ask", "live"]
 

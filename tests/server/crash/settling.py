@@ -16,8 +16,8 @@ from lives import Ground, Wish, ask, hasty
 from mcp import Client
 from PIL import Image
 
-from kling_mcp.server import build_server
-from kling_mcp.settings import load_settings
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 
 __all__ = ["rehearse", "settle"]
 

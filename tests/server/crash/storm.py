@@ -14,9 +14,9 @@ from made_clips import make_clip
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kling_mcp.sandbox import SandboxConfig, create_app, parse_faults
-from kling_mcp.sandbox import clips as clip_making
-from kling_mcp.sandbox.serving import server_of
+from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_sandbox import clips as clip_making
+from kling_sandbox.serving import server_of
 
 __all__ = ["CALM", "Storm", "serve"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import anyio
 
 from kling_mcp.ledger import Ledger
-from kling_mcp.notes import Notes
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.sending import Sender
-from kling_mcp.spool import Spool
-from kling_mcp.videos.mp4 import NotWholeMp4, check
+from kling_mcp.ledger.notes import Notes
+from kling_mcp.outputs.mp4 import NotWholeMp4, check
+from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.sender import Sender
+from kling_sandbox import SandboxStore
 
 __all__ = ["breaches"]
 

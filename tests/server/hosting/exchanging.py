@@ -13,10 +13,10 @@ from serving import no_sleep, sandbox_settings
 from starlette.applications import Starlette
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
-from kling_mcp.hosting.house import Hosting
 from kling_mcp.hosting.settings import load_host_settings
+from kling_mcp.hosting.team import Hosting
 from kling_mcp.ledger import Record
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 from kling_mcp.service import Sleep
 
 __all__ = ["PUBLIC", "Hosted", "facts", "hosted", "said"]

@@ -22,15 +22,15 @@ from mcp.server import MCPServer
 from raw_client import MODERN
 from serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.hosting.house import Hosting
+from kling_mcp.hosting.http_app import http_app, server_of
+from kling_mcp.hosting.request_limits import Limits
 from kling_mcp.hosting.settings import load_host_settings
+from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.tokens import TokenFile, new_token
-from kling_mcp.http_app import http_app, server_of
 from kling_mcp.principal import READ, SPEND
-from kling_mcp.request_limits import Limits
-from kling_mcp.sandbox.serving import bound_socket
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 from kling_mcp.service import Service
+from kling_sandbox.serving import bound_socket
 
 __all__ = [
     "ERAS",

@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 from team import served_team
 
 from kling_mcp.hosting.callbacks import BODY_BYTES
-from kling_mcp.server import build_server
+from kling_mcp.protocol.server import build_server
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
 KLING = {"provider": "kling", "kling_api_key": "a-key"}
@@ -51,7 +51,7 @@ class Kling:
 @pytest.fixture
 def kling(monkeypatch: pytest.MonkeyPatch) -> Kling:
     provider = Kling()
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(provider).connect)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(provider).connect)
     return provider
 
 
@@ -227,7 +227,7 @@ async def test_a_callback_that_overtakes_the_answer_to_its_create_is_not_lost(
             assert answer.status_code == 204
         return kling(request)
 
-    monkeypatch.setattr("kling_mcp.transport.connect", Scripted(overtaken).connect)  # type: ignore[arg-type]
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(overtaken).connect)  # type: ignore[arg-type]
     async with hosted(tmp_path, provider=KLING, sleep=Turns()) as server:
         receipt = await made(server, tmp_path)
         await settled(lambda: kling.asked == 1)

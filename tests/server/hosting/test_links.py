@@ -14,8 +14,7 @@ from mcp.shared.exceptions import MCPError
 from serving import ERAS_WITH_CLIPS, picture
 from team import give_token, picture_data, served_team
 
-from kling_mcp.hosting.links import PURPOSE
-from kling_mcp.hosting.signing import Signer
+from kling_mcp.hosting.links import PURPOSE, Signer
 
 
 async def finished(server: Hosted, folder: Path, prompt: str = "Grüße, wind") -> dict[str, Any]:
@@ -143,7 +142,7 @@ async def test_no_path_of_the_server_is_told_to_anybody(
         ]
         for place in ("there", "large", "gone"):
             if place == "large":
-                monkeypatch.setattr("kling_mcp.task_resources.INLINE_BYTES", 100)
+                monkeypatch.setattr("kling_mcp.protocol.resources.tasks.INLINE_BYTES", 100)
             if place == "gone":
                 for path in (home / "videos").rglob("*.mp4"):
                     path.unlink()

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from team import META, Team, give_token, picture_data, post, served_team
 
+from kling_mcp.hosting.request_limits import Limits
 from kling_mcp.principal import READ
-from kling_mcp.request_limits import Limits
 
 SOON = Limits(head_s=0.2, body_s=0.2, least_rate=10_000_000)
 LARGE = "x" * 300_000

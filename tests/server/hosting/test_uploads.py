@@ -12,12 +12,12 @@ from starlette.applications import Starlette
 from team import give_token, served_team
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
-from kling_mcp.hosting.house import Hosting
 from kling_mcp.hosting.settings import load_host_settings
+from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.uploads import ADDRESS_S, KEPT_S, MOST
-from kling_mcp.images.rules import BYTES_MAX
+from kling_mcp.inputs.rules import BYTES_MAX
 from kling_mcp.principal import READ
-from kling_mcp.settings import Settings
+from kling_mcp.settings.settings import Settings
 
 KEY = "a secret that all the replicas share, 32"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 from PIL import Image
 
-from kling_mcp.body import StreamedBase64
-from kling_mcp.images import Picture, PicturePolicy, open_pictures
+from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
+from kling_mcp.providers.json_body import StreamedBase64
 from kling_tools.faults import Verdict
 
 PHOTO = (640, 480)

@@ -7,8 +7,8 @@ import pytest
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, sent, warned
 from PIL import Image
 
-from kling_mcp.images import PicturePolicy, file_type, inline
-from kling_mcp.images import rules as picture_rules
+from kling_mcp.inputs import PicturePolicy, file_type, inline
+from kling_mcp.inputs import rules as picture_rules
 
 MIB = 1024 * 1024
 
@@ -104,7 +104,7 @@ def test_too_many_bytes_are_encoded_again(tmp_path, fixing):
 
 def test_what_is_still_too_large_is_made_smaller(tmp_path, fixing, monkeypatch):
     monkeypatch.setattr(picture_rules, "BYTES_MAX", 800_000)
-    monkeypatch.setattr("kling_mcp.images.conversion.BYTES_MAX", 800_000)
+    monkeypatch.setattr("kling_mcp.inputs.conversion.BYTES_MAX", 800_000)
     saved(tmp_path, "big.png", picture_bytes(size=(900, 600), mode="RGBA", noise=True))
 
     image, picture, _ = fixed("big.png", fixing)
@@ -193,7 +193,7 @@ def test_more_than_64_megapixels_are_not_made_or_decoded(tmp_path, fixing, size)
 
 
 def test_a_file_above_the_source_limit_is_not_converted(tmp_path, fixing, monkeypatch):
-    monkeypatch.setattr("kling_mcp.images.conversion.SOURCE_BYTES_MAX", 1000)
+    monkeypatch.setattr("kling_mcp.inputs.conversion.SOURCE_BYTES_MAX", 1000)
     saved(tmp_path, "photo.bmp", picture_bytes("BMP"))
 
     assert rules(looked_at("photo.bmp", fixing)[1]) == ["image_not_convertible"]

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, sent, warned
 
-from kling_mcp.images import PicturePolicy, inline
-from kling_mcp.images.inline import decode_base64, decode_data_uri
-from kling_mcp.images.refusal import Refusal
+from kling_mcp.inputs import PicturePolicy, inline
+from kling_mcp.inputs.inline import decode_base64, decode_data_uri
+from kling_mcp.inputs.refusal import Refusal
 
 NOWHERE = PicturePolicy(roots=())
 PNG = picture_bytes()

@@ -6,9 +6,9 @@ import anyio
 import pytest
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, sent
 
-from kling_mcp.body import SourceChanged
-from kling_mcp.images import PicturePolicy, open_pictures, opening
-from kling_mcp.images.held import HeldFile
+from kling_mcp.inputs import PicturePolicy, open_pictures, opening
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.providers.json_body import SourceChanged
 
 PNG = picture_bytes()
 DESCRIPTORS = Path("/proc/self/fd")

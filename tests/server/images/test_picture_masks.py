@@ -5,7 +5,7 @@ import pytest
 from made_pictures import opened, picture_bytes
 from PIL import Image
 
-from kling_mcp.images import PicturePolicy, check_mask_sizes
+from kling_mcp.inputs import PicturePolicy, check_mask_sizes
 
 URL = "https://pics.example.com/mask.png"
 

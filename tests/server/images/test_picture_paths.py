@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from made_pictures import looked_at, opened, picture_bytes, rules, saved
 
-from kling_mcp.images import PicturePolicy, descent, path
+from kling_mcp.inputs import PicturePolicy, path
+from kling_mcp.inputs import path as descent
 
 PNG = picture_bytes()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_pictures import looked_at, opened, picture_bytes, rules, saved, warned
 from PIL import Image, ImageFile
 
-from kling_mcp.images import PicturePolicy
+from kling_mcp.inputs import PicturePolicy
 
 MIB = 1024 * 1024
 

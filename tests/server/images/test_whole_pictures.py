@@ -16,8 +16,8 @@ from mcp import Client
 from PIL import Image
 from serving import no_sleep, sandbox_settings
 
-from kling_mcp.images import PicturePolicy
-from kling_mcp.server import build_server
+from kling_mcp.inputs import PicturePolicy
+from kling_mcp.protocol.server import build_server
 
 
 @pytest.fixture

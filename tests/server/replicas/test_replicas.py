@@ -21,8 +21,8 @@ from PIL import Image
 from postgres import Postgres
 from psycopg.rows import dict_row
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.sandbox.serving import bound_socket
+from kling_sandbox import SandboxStore
+from kling_sandbox.serving import bound_socket
 
 pytestmark = pytest.mark.campaign
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw
 
-from kling_mcp.sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
+from kling_sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
 
 KEY = {"Authorization": "Bearer sandbox-key"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from kling_mcp.sandbox import SandboxConfig
+from kling_sandbox import SandboxConfig
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from kling_mcp.sandbox import SandboxConfig, create_app
-from kling_mcp.sandbox.callbacks import below, nobody, this_machine
+from kling_sandbox import SandboxConfig, create_app
+from kling_sandbox.callbacks import below, nobody, this_machine
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
 

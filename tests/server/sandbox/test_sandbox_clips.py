@@ -11,11 +11,12 @@ import anyio
 import av
 import pytest
 
-from kling_mcp.sandbox import ConnectionDropped
-from kling_mcp.sandbox.clips import script_of
-from kling_mcp.sandbox.film import moves, script
-from kling_mcp.sandbox.order import SHORT_SIDE_PX, CameraWish, Order, Picture
-from kling_mcp.sandbox.pictures import PictureShelf
+from kling_sandbox import ConnectionDropped
+from kling_sandbox.clips import script_of
+from kling_sandbox.film import camera as moves
+from kling_sandbox.film import script
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.task import SHORT_SIDE_PX, CameraWish, Order, Picture
 
 pytestmark = pytest.mark.anyio
 

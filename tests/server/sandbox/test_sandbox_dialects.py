@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.sandbox.dialects import GATEWAYS, OFFICIAL, Dialect
-from kling_mcp.sandbox.gate import handed_on
-from kling_mcp.sandbox.order import SHORT_SIDE_PX
-from kling_mcp.sandbox.refusals import Refusal
+from kling_sandbox.authentication import handed_on
+from kling_sandbox.dialects import GATEWAYS, OFFICIAL, Dialect
+from kling_sandbox.refusals import Refusal
+from kling_sandbox.task import SHORT_SIDE_PX
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_mcp.sandbox import ConnectionDropped, Fault, SandboxStore, fault_help, parse_faults
-from kling_mcp.sandbox.faults import FAULTS
+from kling_sandbox import ConnectionDropped, Fault, SandboxStore, fault_help, parse_faults
+from kling_sandbox.faults import FAULTS
 
 pytestmark = pytest.mark.anyio
 

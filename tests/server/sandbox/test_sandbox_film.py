@@ -11,14 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
-from kling_mcp.sandbox.documents import video_seconds
-from kling_mcp.sandbox.film.camera import HOME, Move, Pose, box_of, homography_of
-from kling_mcp.sandbox.film.canvas import even_size
-from kling_mcp.sandbox.film.mark import Mark
-from kling_mcp.sandbox.film.moves import named_move, simple_move
-from kling_mcp.sandbox.film.mp4 import duration_text, frame_count
-from kling_mcp.sandbox.film.script import Script
-from kling_mcp.sandbox.film.still import Still
+from kling_sandbox.documents import video_seconds
+from kling_sandbox.film.camera import (
+    HOME,
+    Move,
+    Pose,
+    box_of,
+    homography_of,
+    named_move,
+    simple_move,
+)
+from kling_sandbox.film.canvas import Mark, Still, even_size
+from kling_sandbox.film.mp4 import duration_text, frame_count
+from kling_sandbox.film.script import Script
 
 SIDE = 144
 SIZES = st.tuples(st.integers(300, 4000), st.integers(300, 4000))

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from kling_mcp.sandbox import SandboxConfig
-from kling_mcp.sandbox.dialects import GATEWAYS
+from kling_sandbox import SandboxConfig
+from kling_sandbox.dialects import GATEWAYS
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kling_mcp.sandbox.image_header import read_header
+from kling_sandbox.pictures import read_header
 
 SHAPES = st.tuples(st.integers(1, 60), st.integers(1, 60))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.sandbox.intake import BodyTooLong, Intake, Lifted
+from kling_sandbox.intake import BodyTooLong, Intake, Lifted
 
 BASE64 = st.binary(max_size=60).map(lambda raw: base64.b64encode(raw).decode())
 ALMOST_BASE64 = st.text(alphabet='AZaz09+/=\\"\n é', max_size=60)
@@ -167,7 +167,7 @@ def test_a_body_of_megabytes_that_is_no_picture_is_refused(tmp_path: Path, text:
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from kling_mcp.sandbox.intake import Intake
+from kling_sandbox.intake import Intake
 
 def peak_kb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

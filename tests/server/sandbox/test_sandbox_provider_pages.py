@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kling_mcp.sandbox.order import SHORT_SIDE_PX
+from kling_sandbox.task import SHORT_SIDE_PX
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.sandbox import SandboxConfig
-from kling_mcp.sandbox.order import Order
-from kling_mcp.sandbox.pictures import PictureShelf
-from kling_mcp.sandbox.refusals import Refusal
-from kling_mcp.sandbox.rules import PRODUCTS, judge
+from kling_sandbox import SandboxConfig
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.refusals import Refusal
+from kling_sandbox.rules import PRODUCTS, judge
+from kling_sandbox.task import Order
 
 pytestmark = pytest.mark.anyio
 

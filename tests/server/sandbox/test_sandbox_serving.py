@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kling_mcp.sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
-from kling_mcp.sandbox.command import add_arguments, run_from
-from kling_mcp.sandbox.order import SHORT_SIDE_PX
-from kling_mcp.sandbox.serving import bound_socket, server_of
+from kling_sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
+from kling_sandbox.command import add_arguments, run_from
+from kling_sandbox.serving import bound_socket, server_of
+from kling_sandbox.task import SHORT_SIDE_PX
 
 Serve = Callable[..., httpx.Client]
 
@@ -137,7 +137,7 @@ def test_a_number_out_of_range_is_wrong_use(switch: str) -> None:
 
 COMMAND = """
 import argparse, sys
-from kling_mcp.sandbox.command import add_arguments, run_from
+from kling_sandbox.command import add_arguments, run_from
 parser = argparse.ArgumentParser()
 add_arguments(parser)
 sys.exit(run_from(parser.parse_args()))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kling_mcp.sandbox import SandboxStore
-from kling_mcp.sandbox.order import Order
-from kling_mcp.sandbox.state_file import StateFile
+from kling_sandbox import SandboxStore
+from kling_sandbox.state_file import StateFile
+from kling_sandbox.task import Order
 
 pytestmark = pytest.mark.anyio
 

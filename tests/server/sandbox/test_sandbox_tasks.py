@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import kling_mcp.sandbox
+import kling_sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -249,19 +249,19 @@ async def test_no_folder_is_made_before_the_first_request(open_sandbox: Any, tmp
 
 
 def test_the_package_loads_its_names_when_they_are_used() -> None:
-    for name in kling_mcp.sandbox.__all__:
-        assert getattr(kling_mcp.sandbox, name)
+    for name in kling_sandbox.__all__:
+        assert getattr(kling_sandbox, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = kling_mcp.sandbox.nothing
+        _ = kling_sandbox.nothing
 
 
 def test_the_sandbox_takes_nothing_from_what_it_judges() -> None:
     """It may not import the contract or the client: it is the second opinion on them."""
-    folder = Path(kling_mcp.sandbox.__file__).parent
+    folder = Path(kling_sandbox.__file__).parent
     for module in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert not name.startswith("kling_tools"), module
-                assert not name.startswith("kling_mcp") or name.startswith("kling_mcp.sandbox")
+                assert not name.startswith("kling_mcp") or name.startswith("kling_sandbox")

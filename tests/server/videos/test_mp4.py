@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_clips import make_clip, make_sound
 
-from kling_mcp.videos.mp4 import NotWholeMp4, check
+from kling_mcp.outputs.mp4 import NotWholeMp4, check
 
 FAST_START = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}

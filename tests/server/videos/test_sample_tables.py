@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.videos.boxes import NotWholeMp4
-from kling_mcp.videos.samples import sample_tables
+from kling_mcp.outputs.boxes import NotWholeMp4
+from kling_mcp.outputs.mp4 import sample_tables
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from made_clips import make_clip, make_sound
 from PIL import Image
 
-from kling_mcp.videos import NotWholeMp4
-from kling_mcp.videos.frames import NoSuchMoment, moment_of, png_bytes, read_frame
+from kling_mcp.outputs import NotWholeMp4
+from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
 
 FPS = 24
 B_FRAMES = {"preset": "medium", "bf": "3", "g": "12", "x264-params": "b-adapt=0:scenecut=0"}

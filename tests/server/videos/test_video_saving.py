@@ -15,10 +15,10 @@ import pytest
 from anyio import to_thread
 from made_clips import make_clip
 
-from kling_mcp.patience import DownloadLimits
-from kling_mcp.videos.part import Part
-from kling_mcp.videos.saving import SavedVideo, save_video
-from kling_mcp.videos.stream import VideoStream
+from kling_mcp.outputs.part import Part
+from kling_mcp.outputs.saving import SavedVideo, save_video
+from kling_mcp.providers.retries import DownloadLimits
+from kling_mcp.providers.video_stream import VideoStream
 from kling_tools.errors import AuthFailed, ProviderDown, SaveFailed
 
 pytestmark = pytest.mark.anyio

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from serving import sandbox_settings
 
-from kling_mcp.clients import Clients
-from kling_mcp.configuration import configured_providers
-from kling_mcp.lookup import Found
-from kling_mcp.tasks import Task
-from kling_mcp.watching.pace import SAFETY_NET, TRUSTED_S, Pace
-from kling_mcp.watching.watched import Watched
+from kling_mcp.polling.pace import SAFETY_NET, TRUSTED_S, Pace
+from kling_mcp.polling.watched import Watched
+from kling_mcp.providers.configured import configured_providers
+from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.task import Task
+from kling_mcp.tasks.lookup import Found
 
 NOW = 1_790_000_000.0
 

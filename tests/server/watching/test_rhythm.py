@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.watching.rhythm import RAREST_S, Rhythm
-from kling_mcp.watching.usual import usual_rows, usual_s
+from kling_mcp.polling.pace import RAREST_S, Rhythm, usual_rows, usual_s
 
 ages = st.floats(min_value=0, max_value=1e6)
 usual = st.floats(min_value=0, max_value=2_000)

@@ -16,9 +16,9 @@ from benchmarks.waiting import cancelled, handed_over, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
 
-from kling_mcp.changes import Changes
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.tasks import Task
+from kling_mcp.ledger.changes import Changes
+from kling_mcp.providers.task import Task
 
 POLL_S = 5.0
 TASK_S = 180.0

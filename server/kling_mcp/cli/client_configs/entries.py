@@ -1,0 +1,252 @@
+"""How a client is to start this server: the program by its whole path, or through uvx."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kling_mcp.cli.client_configs.clients import ClientRow
+from kling_mcp.cli.client_configs.edits import Edit, ListItem, Put
+from kling_mcp.cli.client_configs.secrets import MASK, PLAIN, is_written_out
+from kling_mcp.settings.environment import cleaned
+from kling_tools.errors import KlingError
+
+__all__ = [
+    "NAME",
+    "Launch",
+    "Wanted",
+    "edits_for",
+    "entry_to_paste",
+    "keys_of",
+    "own_edits",
+    "place_of",
+    "plain_settings",
+    "this_launch",
+]
+
+
+UV_CACHES = ("archive-v0", "environments-v2", "builds-v0")
+"""Folders of uv's cache that uvx runs programs from; they come and go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command and its arguments. Clients start with another PATH than shells do, so the command
+    is a whole path wherever it can be found."""
+
+    command: str
+    args: tuple[str, ...] = ()
+
+
+def this_launch(
+    program: str | None = None, python: str | None = None, prefix: str | None = None
+) -> Launch:
+    """The way to start what runs now; by default from `sys.argv[0]`, `sys.executable` and
+    `sys.prefix`."""
+    program = sys.argv[0] if program is None else program
+    python = sys.executable if python is None else python
+    prefix = sys.prefix if prefix is None else prefix
+    if set(UV_CACHES) & set(Path(prefix).parts):
+        return Launch(shutil.which("uvx") or "uvx", ("kling-mcp",))
+    named = Path(program)
+    if named.stem == "kling-mcp" and named.is_file():
+        return Launch(str(named.absolute()))
+    for name in ("kling-mcp", "kling-mcp.exe"):
+        beside = Path(python).parent / name
+        if beside.is_file():
+            return Launch(str(beside))
+    found = shutil.which("kling-mcp")
+    return Launch(str(Path(found).absolute())) if found else Launch(python, ("-m", "kling_mcp"))
+
+
+NAME = "kling"
+"""What the server is called in a configuration."""
+
+KEYS = (
+    "KLING_API_KEY",
+    "KLING_ACCESS_KEY",
+    "KLING_SECRET_KEY",
+    "COMETAPI_API_KEY",
+    "ANYFAST_API_KEY",
+    "POWERTOKENS_API_KEY",
+    "NEWAPI_API_KEY",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the entry is to hold: how to start, the variables of keys, the settings that are no
+    secret, and, where the person asked for it, the keys themselves."""
+
+    launch: Launch
+    variables: tuple[str, ...]
+    settings: Mapping[str, str]
+    keys: Mapping[str, str]
+
+
+def keys_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The keys here by their variables."""
+    found = {name: cleaned(name, environment.get(name, ""))[0] for name in KEYS}
+    return {name: key for name, key in found.items() if key}
+
+
+def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings here that are no secrets: clients hand few variables on to servers."""
+    names = [name for name in sorted(environment) if PLAIN.fullmatch(name)]
+    found = {name: cleaned(name, environment[name])[0] for name in names}
+    return {name: value for name, value in found.items() if value and _may_be_written(name, value)}
+
+
+def _may_be_written(name: str, value: str) -> bool:
+    """Base URLs of other programs are not ours, and none of ours has a user or a query."""
+    if not name.endswith("_BASE_URL"):
+        return True
+    ours = f"{name.removesuffix('BASE_URL')}API_KEY" in KEYS
+    return ours and not {"@", "?"} & set(value)
+
+
+def place_of(client: ClientRow) -> tuple[str, ...]:
+    """Where the entry stands in the client's file."""
+    return (*client.servers, NAME)
+
+
+def edits_for(client: ClientRow, wanted: Wanted, there: object = None) -> list[Edit]:
+    """The changes that put the entry into the client's file, which has `there` in its place: what
+    that holds besides stays, and so does a key in it unless another is to be written.
+
+    Raises KlingError for an entry that is of another kind of server.
+    """
+    old = there if isinstance(there, Mapping) else {}
+    if "url" in old or "httpUrl" in old or "serverUrl" in old:
+        raise KlingError(
+            f"{client.title} has an entry {NAME} already, of a server that is reached by a URL.",
+            advice="Give that entry another name first, or take it out.",
+        )
+    old_env = _env_in(old)
+    env, items = _env_for(client, wanted, old_env)
+    entry = {
+        **client.fields,
+        "command": wanted.launch.command,
+        "args": list(wanted.launch.args),
+        **({"env": old_env | env} if env or old_env else {}),
+    }
+    place = place_of(client)
+    if not old:
+        return [*items, Put(place, entry)]
+    if isinstance(old.get("env"), Mapping):
+        entry.pop("env")
+        changed = [Put((*place, "env", name), value) for name, value in env.items()]
+        changed = [put for put in changed if old_env.get(put.path[-1]) != put.value]
+    else:
+        changed = []
+    fields = [Put((*place, name), value) for name, value in entry.items()]
+    return [*items, *(put for put in fields if old.get(put.path[-1]) != put.value), *changed]
+
+
+def _env_in(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of an entry; Zed kept them with the command before."""
+    command = entry.get("command")
+    found = entry.get("env") or (command.get("env") if isinstance(command, Mapping) else None)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _env_for(
+    client: ClientRow, wanted: Wanted, old: Mapping[str, Any]
+) -> tuple[dict[str, str], list[Edit]]:
+    """The variables to write, and what VS Code is to ask for."""
+    if wanted.keys:
+        return {**wanted.settings, **wanted.keys}, []
+    if client.keys not in ("reference", "asked"):
+        return dict(wanted.settings), []
+    has_key = any(old.get(name) for name in KEYS)
+    variables = wanted.variables or ((KEYS[0],) if client.keys == "asked" and not has_key else ())
+    referred = [name for name in variables if not is_written_out(_counted(old, name))]
+    asks = client.keys == "asked"
+    spelt = {n: client.spelling.format(name=_input_id(n) if asks else n) for n in referred}
+    kept = {n: old[n] for n in referred if "${" in str(old.get(n, ""))}
+    items: list[Edit] = [
+        ListItem(("inputs",), _input(n))
+        for n in referred
+        if asks and kept.get(n, spelt[n]) == spelt[n]
+    ]
+    return {**wanted.settings, **spelt, **kept}, items
+
+
+def _counted(env: Mapping[str, Any], name: str) -> str:
+    """The value of a variable in an entry as it would count; empty for a placeholder."""
+    value = env.get(name)
+    return cleaned(name, value)[0] if isinstance(value, str) else ""
+
+
+def entry_to_paste(client: ClientRow, wanted: Wanted) -> str:
+    """The entry as text in the client's own format; keys are not in it."""
+    masked = replace(wanted, keys=dict.fromkeys(wanted.keys, MASK))
+    if client.format == "toml":
+        return _toml(client, masked)
+    if client.format == "yaml":
+        return _yaml(client, masked)
+    value: Any = edits_for(client, masked)[-1].value
+    for key in reversed(place_of(client)):
+        value = {key: value}
+    items = [edit.value for edit in edits_for(client, masked)[:-1]]
+    return json.dumps(({"inputs": items} if items else {}) | value, indent=2, ensure_ascii=False)
+
+
+def _toml(client: ClientRow, wanted: Wanted) -> str:
+    env = {**wanted.settings, **wanted.keys}
+    lines = [
+        f"[{'.'.join(place_of(client))}]",
+        f"command = {_quoted(wanted.launch.command)}",
+        f"args = {_quoted(list(wanted.launch.args))}",
+    ]
+    if env:
+        inner = ", ".join(f"{name} = {_quoted(value)}" for name, value in env.items())
+        lines.append(f"env = {{ {inner} }}")
+    if wanted.variables and not wanted.keys:
+        lines.append(f"env_vars = {_quoted(list(wanted.variables))}")
+    return "\n".join(lines)
+
+
+def _yaml(client: ClientRow, wanted: Wanted) -> str:
+    entry: dict[str, Any] = {
+        "name": NAME,
+        "description": "Kling AI videos",
+        **client.fields,
+        "cmd": wanted.launch.command,
+        "args": list(wanted.launch.args),
+        "envs": {**wanted.settings, **wanted.keys},
+    }
+    if not wanted.keys:
+        entry["env_keys"] = list(wanted.variables or (KEYS[0],))
+    above = [f"{'  ' * depth}{key}:" for depth, key in enumerate(place_of(client))]
+    indent = "  " * len(above)
+    return "\n".join([*above, *(f"{indent}{key}: {_quoted(v)}" for key, v in entry.items())])
+
+
+def _quoted(value: object) -> str:
+    """A value as JSON, which TOML and YAML take for texts, numbers and lists of them."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def own_edits(client: ClientRow) -> list[Edit]:
+    """Where this server's part of the file can stand, without its values."""
+    inputs = [ListItem(("inputs",), _input(name)) for name in KEYS if client.keys == "asked"]
+    return [*inputs, Put(place_of(client), {})]
+
+
+def _input_id(variable: str) -> str:
+    return f"kling-mcp-{variable.lower().replace('_', '-')}"
+
+
+def _input(variable: str) -> dict[str, Any]:
+    return {
+        "type": "promptString",
+        "id": _input_id(variable),
+        "description": f"{variable} of kling-mcp (empty: the free sandbox)",
+        "password": True,
+    }

@@ -1,0 +1,251 @@
+"""`kling-mcp demo`: a real MCP client that has one picture made into one video."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from kling_mcp.cli.progress_bar import ProgressBar
+from kling_mcp.outputs.contact_sheet import make_contact_sheet
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp.shared.dispatcher import ProgressFnT
+
+__all__ = ["add_arguments", "run_from", "shipped_picture"]
+
+PICTURE = "astronaut.png"
+"""NASA's portrait of Eileen Collins; where it comes from stands in examples/pictures/SOURCES.md."""
+
+PROMPT = "Slow zoom on the astronaut while she keeps smiling"
+OTHER_PROMPT = "Slow zoom into the picture"
+OUTPUT = Path("videos")
+SANDBOX = "sandbox"
+USUAL_S = {SANDBOX: 5.0}
+USUAL_ELSEWHERE_S = 150.0
+"""Seconds that a clip of 5 s usually takes; only the progress bar goes by them."""
+
+
+_CALL_LIMIT_S = 90
+_WAIT_S = 20
+_WHOLE_WAIT_S = 15 * 60
+_REDRAW_S = 0.25
+_NEARLY = 0.95
+_LOG_LINES = 8
+_INTERRUPTED = 130
+
+
+class _Stopped(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `run_from` reads."""
+    parser.add_argument(
+        "picture",
+        nargs="?",
+        type=Path,
+        metavar="PICTURE",
+        help="a JPEG or PNG of at least 300 px a side (default: NASA's portrait of an astronaut)",
+    )
+    parser.add_argument("--prompt", help="what should happen in the video")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=OUTPUT,
+        metavar="DIR",
+        help="the folder for the video and its contact sheet (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--provider",
+        default=SANDBOX,
+        help="who makes the video; every other than the default, %(default)s, costs money",
+    )
+
+
+def run_from(args: argparse.Namespace) -> int:
+    """Run the demo and return the exit code: 0, 1 when it stopped, 130 when it was interrupted."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def shipped_picture() -> Path:
+    """The photograph that comes with the project: in the package, or in its source tree.
+
+    Raises `FileNotFoundError` where neither holds it.
+    """
+    here = Path(__file__).resolve().parents[1]
+    places = (here / "pictures", here.parents[1] / "examples" / "pictures")
+    for place in places:
+        if (place / PICTURE).is_file():
+            return place / PICTURE
+    raise FileNotFoundError(f"{PICTURE} is in none of {', '.join(map(str, places))}")
+
+
+def _run(args: argparse.Namespace) -> int:
+    import anyio
+
+    started = time.monotonic()
+    try:
+        picture = (args.picture or shipped_picture()).expanduser().resolve()
+        prompt = args.prompt or (OTHER_PROMPT if args.picture else PROMPT)
+        output = args.output.expanduser().resolve()
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="kling-mcp-", ignore_cleanup_errors=True) as home:
+            settings = _settings(args.provider, picture, output, Path(home))
+            saved = anyio.run(_make_video, picture, prompt, settings)
+        video = Path(saved["path"])
+        sheet = video.with_suffix(".png")
+        make_contact_sheet(video, sheet)
+    except (_Stopped, OSError) as error:
+        print(f"\nThe demo stopped. {error}", file=sys.stderr)
+        return 1
+    size = f"{saved['width']}x{saved['height']}, {saved['bytes'] / 1e6:.1f} MB"
+    _say("Video", str(video), f"{saved['duration_s']:g} s, {size}")
+    _say("Frames", str(sheet))
+    _say("Done", f"in {time.monotonic() - started:.0f} s")
+    _say("Next", "kling-mcp install CLIENT puts it into Claude Desktop, Cursor, VS Code and others")
+    return 0
+
+
+def _settings(provider: str, picture: Path, output: Path, home: Path) -> dict[str, str]:
+    """The server's environment. The sandbox gets a ledger that vanishes; paid tasks are kept."""
+    settings = {
+        "KLING_MCP_PROVIDER": provider,
+        "KLING_MCP_OUTPUT_DIR": str(output),
+        "KLING_MCP_IMAGE_ROOTS": str(picture.parent),
+    }
+    if provider == SANDBOX:
+        settings["KLING_MCP_HOME"] = str(home)
+    return {**os.environ, **settings}
+
+
+async def _make_video(picture: Path, prompt: str, settings: dict[str, str]) -> dict[str, Any]:
+    """What `kling_save_video` answers at the end; raises `_Stopped` when the way ends before."""
+    from mcp import Client, MCPError, StdioServerParameters, stdio_client
+
+    server = StdioServerParameters(command=sys.executable, args=["-m", "kling_mcp"], env=settings)
+    saved: dict[str, Any] = {}
+    stopped: _Stopped | None = None
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            transport = stdio_client(server, errlog=log)
+            async with Client(transport, read_timeout_seconds=_CALL_LIMIT_S) as client:
+                saved = await _go_through(client, picture, prompt)
+        except* _Stopped as group:
+            stopped = _Stopped(str(_first(group)))
+        except* MCPError as group:
+            stopped = _Stopped(f"The server does not answer: {_first(group)}.\n{_tail(log)}")
+    if stopped is not None:
+        raise stopped
+    return saved
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _tail(log: TextIO) -> str:
+    """The last lines that the server wrote to stderr."""
+    log.seek(0)
+    return "".join(log.readlines()[-_LOG_LINES:]).rstrip()
+
+
+async def _go_through(client: Client, picture: Path, prompt: str) -> dict[str, Any]:
+    """Submit, wait, save; each step is a call that any assistant could make."""
+    about = client.server_info
+    name = f"{about.name} {about.version}" if about else "unnamed"
+    _say("Server", f"{name}, over stdio, MCP {client.protocol_version}")
+    _say("Tools", *(tool.name for tool in (await client.list_tools()).tools))
+    _say("Picture", str(picture))
+    _say("Prompt", prompt)
+    task = await _call(
+        client,
+        "kling_image_to_video",
+        {"image": str(picture), "prompt": prompt, "duration": "5", "mode": "std"},
+    )
+    _say("Task", f"{task['task_id']}, {task['model_name']}, {task['status']}")
+    _say("Price", _price(task))
+    await _wait(client, task["task_id"], USUAL_S.get(task["provider"], USUAL_ELSEWHERE_S))
+    return await _call(client, "kling_save_video", {"task_id": task["task_id"]})
+
+
+async def _wait(client: Client, task_id: str, usual_s: float) -> None:
+    """Wait for the task behind a bar that goes by the time such a task usually takes."""
+    import anyio
+
+    bar = ProgressBar(_label("Wait"), sys.stdout)
+    began = time.monotonic()
+
+    async def redraw() -> None:
+        while True:
+            bar.advance(min(time.monotonic() - began, _NEARLY * usual_s), usual_s)
+            await anyio.sleep(_REDRAW_S)
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(redraw)
+            task = await _until_ended(client, task_id, bar)
+            group.cancel_scope.cancel()
+        if task["status"] == "succeed":
+            bar.say("succeed")
+            bar.advance(1, 1)
+    finally:
+        bar.close()
+    if task["status"] != "succeed":
+        words = task.get("provider_message") or task.get("next") or "no reason given"
+        raise _Stopped(f"The task ended as {task['status']}: {words}")
+
+
+async def _until_ended(client: Client, task_id: str, bar: ProgressBar) -> dict[str, Any]:
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        bar.say(message or "")
+
+    until = time.monotonic() + _WHOLE_WAIT_S
+    while time.monotonic() < until:
+        arguments = {"task_ids": [task_id], "timeout_s": _WAIT_S}
+        answer = await _call(client, "kling_wait_for_tasks", arguments, report)
+        if answer["done"]:
+            task: dict[str, Any] = answer["tasks"][0]
+            return task
+    raise _Stopped(f"Task {task_id} still runs after {_WHOLE_WAIT_S // 60} minutes.")
+
+
+async def _call(
+    client: Client, tool: str, arguments: dict[str, Any], report: ProgressFnT | None = None
+) -> dict[str, Any]:
+    """The structured answer of a tool; raises `_Stopped` with the text of an error."""
+    answer = await client.call_tool(tool, arguments, progress_callback=report)
+    if answer.is_error:
+        raise _Stopped(" ".join(part.text for part in answer.content if part.type == "text"))
+    content: dict[str, Any] = answer.structured_content
+    return content
+
+
+def _price(task: dict[str, Any]) -> str:
+    if "estimate_units" not in task:
+        return "unknown"
+    usd = f" ({task['estimate_usd']:.2f} USD list price)" if "estimate_usd" in task else ""
+    paid = "; the sandbox charges nothing" if task["provider"] == SANDBOX else ""
+    return f"{task['estimate_units']:g} units{usd}{paid}"
+
+
+def _say(label: str, *lines: str) -> None:
+    """Lines under one label, at once also where the output is buffered."""
+    for number, line in enumerate(lines):
+        print(_label("" if number else label) + line, flush=True)
+
+
+def _label(text: str) -> str:
+    return f"{text:<9}"

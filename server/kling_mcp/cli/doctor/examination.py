@@ -1,0 +1,144 @@
+"""What this program runs on, and which versions of the protocol hosts can speak to it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kling_mcp.cli.doctor.findings import Finding
+from kling_mcp.cli.doctor.keys import key_findings, key_origins
+from kling_mcp.cli.doctor.provider_checks import ask
+from kling_mcp.cli.doctor.storage import (
+    ledger_finding,
+    output_findings,
+    root_findings,
+    shared_ledger_finding,
+)
+from kling_mcp.providers.configured import Configured, configured_providers
+from kling_mcp.settings.settings import load_settings
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError, NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.settings.environment import Remark
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["examine", "version_findings"]
+
+
+PACKAGES = ("mcp", "httpx", "pydantic", "av", "pillow", "truststore")
+
+
+def version_findings() -> list[Finding]:
+    """The versions of kling-mcp, Python, the packages that matter, and the protocol."""
+    from mcp_types.version import SUPPORTED_PROTOCOL_VERSIONS
+
+    packages = {name: _installed(name) for name in PACKAGES}
+    system = f"{platform.system()} {platform.release()}".strip()
+    listed = ", ".join(f"{name} {number or 'missing'}" for name, number in packages.items())
+    return [
+        Finding(
+            "versions",
+            "good" if all(packages.values()) else "wrong",
+            f"kling-mcp {__version__}, Python {platform.python_version()} on {system}; {listed}.",
+            "" if all(packages.values()) else "Install kling-mcp again.",
+            {
+                "kling_mcp": __version__,
+                "python": platform.python_version(),
+                "system": system,
+                "packages": packages,
+            },
+        ),
+        Finding(
+            "protocol",
+            "good",
+            f"Hosts can speak MCP {SUPPORTED_PROTOCOL_VERSIONS[0]} to "
+            f"{SUPPORTED_PROTOCOL_VERSIONS[-1]} with it.",
+            "",
+            {"versions": list(SUPPORTED_PROTOCOL_VERSIONS)},
+        ),
+    ]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> list[Finding]:
+    """What is right and what is wrong with this installation; `options` are settings that were
+    given. Providers are asked side by side; nothing is spent and no secret is told."""
+    try:
+        settings = load_settings(**options)
+    except NotConfigured as error:
+        return [_trouble(error), *version_findings()]
+    found: list[Finding] = []
+    try:
+        providers = configured_providers(settings)
+    except NotConfigured as error:
+        providers = {}
+        found.append(_trouble(error))
+    found += [
+        _configured(provider, settings, first=not place)
+        for place, provider in enumerate(providers.values())
+    ]
+    found += [_left_out(remark) for remark in settings.remarks]
+    found += key_findings(providers, settings)
+    found += await _ask_all(providers, settings, clock)
+    if settings.database is None:
+        found.append(ledger_finding(settings.home))
+    else:
+        found.append(await shared_ledger_finding(settings.database.get_secret_value()))
+    found += output_findings(settings.output_dir)
+    found += root_findings(settings.image_roots)
+    return found + version_findings()
+
+
+async def _ask_all(
+    providers: Mapping[str, Configured], settings: Settings, clock: Callable[[], float]
+) -> list[Finding]:
+    answers: dict[str, list[Finding]] = {}
+
+    async def one(provider: Configured) -> None:
+        answers[provider.name] = await ask(provider, settings, clock)
+
+    async with anyio.create_task_group() as group:
+        for provider in providers.values():
+            group.start_soon(one, provider)
+    return [finding for name in providers for finding in answers[name]]
+
+
+def _configured(provider: Configured, settings: Settings, *, first: bool) -> Finding:
+    name, used = provider.name, "is used" if first else "can be asked for"
+    origins = key_origins(provider, settings)
+    facts = {"provider": name, "default": first, "settings": origins}
+    if not provider.embedded:
+        named = " and ".join(origins)
+        where = " and ".join(sorted(set(filter(None, origins.values())))) or "an option"
+        return Finding("settings", "good", f"{name} {used}: {named} from {where}.", "", facts)
+    if name == "sandbox":
+        return Finding(
+            "settings",
+            "note",
+            "No provider's key is used: the sandbox makes test clips, free of charge.",
+            "Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real videos.",
+            facts,
+        )
+    text = f"{name} {used}, played by the sandbox ({provider.row.base_url_setting} says so)."
+    return Finding("settings", "note", text, "", facts)
+
+
+def _left_out(remark: Remark) -> Finding:
+    area = "key" if remark.variable.endswith("_KEY") else "settings"
+    return Finding(area, "note" if remark.harmless else "warning", remark.text)
+
+
+def _trouble(error: KlingError) -> Finding:
+    return Finding("settings", "wrong", error.message, error.advice)

@@ -1,0 +1,112 @@
+"""Whether a key looks like one, and like one of its provider, without showing any of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kling_mcp.cli.doctor.findings import Finding
+
+if TYPE_CHECKING:
+    from kling_mcp.providers.configured import Configured
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["key_findings", "key_origins"]
+
+PAIR = ("KLING_ACCESS_KEY", "KLING_SECRET_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """One way to get a key wrong: `applies` to the key of a provider family."""
+
+    applies: Callable[[str, str], bool]
+    text: str
+    advice: str
+
+
+SLIPS: tuple[Slip, ...] = (
+    Slip(
+        lambda key, _: key[:1] in "\"'" or key[-1:] in "\"'",
+        "has quotation marks around it, which are sent along",
+        "Write it without them.",
+    ),
+    Slip(
+        lambda key, _: bool(re.search(r"your|xxx|<|>|\.\.\.|example|change.?me", key.lower())),
+        "looks like the placeholder of an example",
+        "Put the provider's key in its place.",
+    ),
+    Slip(
+        lambda key, _: key.startswith("eyJ") and key.count(".") == 2,
+        "is a token that ends after half an hour, not a key",
+        "Set KLING_ACCESS_KEY and KLING_SECRET_KEY, from which tokens are made.",
+    ),
+    Slip(
+        lambda key, family: family == "kling" and key.startswith("sk-"),
+        "begins with sk-, as the keys of gateways do, not those of Kling",
+        "Set it as COMETAPI_API_KEY, ANYFAST_API_KEY, POWERTOKENS_API_KEY or NEWAPI_API_KEY, "
+        "whichever it is of.",
+    ),
+    Slip(
+        lambda key, _: len(key) < 16,
+        "is shorter than the keys of any provider",
+        "Copy it again, to its end.",
+    ),
+)
+"""The first that applies is told. `sk-` is what new-api gateways write before their keys."""
+
+
+def _settings(provider: Configured) -> tuple[str, ...]:
+    """The variables that this provider's key comes from; none in the sandbox."""
+    from kling_mcp.providers.auth import SignedToken
+
+    if provider.embedded:
+        return ()
+    if isinstance(provider.credentials, SignedToken):
+        return PAIR
+    return (provider.row.key_setting,)
+
+
+def key_findings(providers: Mapping[str, Configured], settings: Settings) -> list[Finding]:
+    """What the form of each key in use says."""
+    found: list[Finding] = []
+    for provider in providers.values():
+        for variable in _settings(provider):
+            found.extend(_of(variable, settings.variable(variable), provider.row.family))
+    found.extend(_doubles(settings))
+    return found
+
+
+def _of(variable: str, key: str, family: str) -> Iterator[Finding]:
+    slip = next((slip for slip in SLIPS if key and slip.applies(key, family)), None)
+    if slip is not None:
+        yield Finding("key", "warning", f"{variable} {slip.text}.", slip.advice)
+
+
+def _doubles(settings: Settings) -> Iterator[Finding]:
+    api_key, access, secret = map(settings.variable, ("KLING_API_KEY", *PAIR))
+    if api_key and access and secret:
+        yield Finding(
+            "key", "note", "KLING_API_KEY is used; KLING_ACCESS_KEY and KLING_SECRET_KEY are not."
+        )
+    if access and access == secret:
+        yield Finding(
+            "key",
+            "wrong",
+            "KLING_ACCESS_KEY and KLING_SECRET_KEY are the same.",
+            "Kling shows two keys: copy both.",
+        )
+    if api_key and api_key in (access, secret):
+        yield Finding(
+            "key",
+            "warning",
+            "KLING_API_KEY is one half of the pair of access key and secret key.",
+            "Leave KLING_API_KEY out.",
+        )
+
+
+def key_origins(provider: Configured, settings: Settings) -> dict[str, str]:
+    """Where each of the provider's key settings comes from."""
+    return {name: settings.origin_of(name) for name in _settings(provider)}

@@ -1,0 +1,174 @@
+"""The database that several servers share: whether it lets this one in, and what lies there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from kling_mcp.cli.doctor.findings import Finding, Level
+from kling_mcp.ledger.postgres_library import POSTGRES_MIGRATIONS
+from kling_mcp.ledger.sqlite import MIGRATIONS, unusable
+from kling_tools.errors import NotConfigured
+
+__all__ = ["ledger_finding", "output_findings", "root_findings", "shared_ledger_finding"]
+
+
+async def shared_ledger_finding(address: str) -> Finding:
+    """Whether the ledger can be read; nothing in it is changed, and no table is made."""
+    from kling_mcp.ledger.postgres import PostgresEngine
+
+    try:
+        engine = PostgresEngine(address)
+        steps, rows, open_rows = await to_thread.run_sync(engine.looked_at)
+    except NotConfigured as error:
+        return Finding("ledger", "wrong", error.message, error.advice)
+    known = [name for name, _ in POSTGRES_MIGRATIONS]
+    facts = {
+        "place": engine.place,
+        "schema": steps[-1] if steps else None,
+        "rows": rows,
+        "open_rows": open_rows,
+    }
+    if not steps:
+        text = f"The database {engine.place} is empty; the first video begins the ledger."
+        return Finding("ledger", "good", text, "", facts)
+    if strange := [name for name in steps if name not in known]:
+        text = f"A newer kling-mcp has written the ledger {engine.place} ({strange[-1]})."
+        return Finding("ledger", "warning", text, "Update kling-mcp.", facts)
+    waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
+    older = "" if steps == known else " It is of an older version and is brought up to date."
+    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{older}"
+    return Finding("ledger", "good", text, "", facts)
+
+
+LITTLE_BYTES = 500 * 2**20
+TOO_LITTLE_BYTES = 50 * 2**20
+"""A video of 15 s in 4k has up to about 50 MB."""
+
+WAIT_S = 1.0
+"""Seconds that the ledger is waited for while another process writes to it."""
+
+
+def ledger_finding(home: Path) -> Finding:
+    """Whether the ledger can be read and written; nothing in it is changed."""
+    path = home / "ledger.sqlite3"
+    facts = {"path": str(path)}
+    try:
+        if not path.exists():
+            _try_writing(home)
+            text = f"No ledger yet; the first video begins it ({path})."
+            return Finding("ledger", "good", text, "", facts)
+        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as db:
+            return _opened(db, path)
+    except (sqlite3.Error, OSError) as error:
+        trouble = unusable(path, error)
+        return Finding("ledger", "wrong", trouble.message, trouble.advice, facts)
+
+
+def _opened(db: sqlite3.Connection, path: Path) -> Finding:
+    db.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
+    db.isolation_level = None
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if "migrations" not in tables:
+            applied, rows, open_rows = [], 0, 0
+        else:
+            applied = [name for (name,) in db.execute("SELECT name FROM migrations")]
+            counts = dict(db.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
+            rows = sum(counts.values())
+            open_rows = sum(counts.get(status, 0) for status in ("queued", "unknown"))
+    finally:
+        db.execute("ROLLBACK")
+    known = [name for name, _ in MIGRATIONS]
+    facts = {
+        "path": str(path),
+        "schema": applied[-1] if applied else None,
+        "rows": rows,
+        "open_rows": open_rows,
+    }
+    strange = [name for name in applied if name not in known]
+    if strange:
+        return Finding(
+            "ledger",
+            "warning",
+            f"A newer kling-mcp has written the ledger {path} ({strange[-1]}).",
+            "Update kling-mcp.",
+            facts,
+        )
+    waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
+    older = "" if applied == known else " It is of an older version and is brought up to date."
+    text = f"The ledger opens and can be written: {rows} tasks{waiting} ({path}).{older}"
+    return Finding("ledger", "good", text, "", facts)
+
+
+def output_findings(folder: Path) -> list[Finding]:
+    """Whether videos can be saved there, and how many fit."""
+    facts: dict[str, Any] = {"path": str(folder)}
+    try:
+        existing = _try_writing(folder)
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return [
+            Finding(
+                "videos",
+                "wrong",
+                f"Videos cannot be saved in {folder}: {error.strerror or error}.",
+                "Set KLING_MCP_OUTPUT_DIR to a folder that this user can write to.",
+                facts,
+            )
+        ]
+    saved = f"Videos are saved in {folder}"
+    made = "" if folder.exists() else ", which is made when it is needed"
+    facts = {**facts, "free_bytes": free}
+    space = (
+        f"{free / 2**30:.1f} GB are free" if free >= 2**30 else f"{free / 2**20:.0f} MB are free"
+    )
+    if free >= LITTLE_BYTES:
+        return [Finding("videos", "good", f"{saved}{made}; {space}.", "", facts)]
+    level: Level = "wrong" if free < TOO_LITTLE_BYTES else "warning"
+    advice = "Free some space, or set KLING_MCP_OUTPUT_DIR to a folder on another disk."
+    return [Finding("videos", level, f"{saved}{made}; only {space}.", advice, facts)]
+
+
+def root_findings(roots: Sequence[Path]) -> list[Finding]:
+    """Whether the folders that pictures may come from are there."""
+    found = []
+    for root in roots:
+        facts = {"path": str(root)}
+        if not root.is_dir():
+            text = f"Pictures may come from {root}, which is no folder."
+            advice = "Correct KLING_MCP_IMAGE_ROOTS."
+            found.append(Finding("pictures", "warning", text, advice, facts))
+        elif not os.access(root, os.R_OK | os.X_OK):
+            text = f"Pictures may come from {root}, which this user cannot read."
+            found.append(Finding("pictures", "warning", text, "Allow it to be read.", facts))
+        else:
+            found.append(Finding("pictures", "good", f"Pictures may come from {root}.", "", facts))
+    if not roots:
+        text = "Pictures may come from no folder, only from the web."
+        found.append(Finding("pictures", "note", text, "Set KLING_MCP_IMAGE_ROOTS to change it."))
+    return found
+
+
+def _try_writing(folder: Path) -> Path:
+    """Write into a folder, or into the nearest one above it that exists; that one.
+
+    Nothing stays there. Raises OSError when it cannot be done.
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    with tempfile.TemporaryFile(dir=existing) as file:
+        file.write(b"kling-mcp doctor")
+        file.flush()
+        os.fsync(file.fileno())
+    return existing

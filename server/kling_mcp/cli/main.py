@@ -1,0 +1,240 @@
+"""The command `kling-mcp`: the server over stdio, and what else a person can start.
+
+`--version` and `--help` answer before the SDK is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kling_mcp.cli.terminal import guarded_output
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+An MCP server that lets an assistant make Kling AI videos in conversation.
+Without a command it serves MCP over standard input and output, as hosts start it."""
+
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+
+    A failure is told in one line; `--debug` lets it through, with where it happened.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        return _run(argparse.Namespace(run=_serve_stdio))
+    with guarded_output():
+        arguments = _parse(words)
+        if arguments.run not in (_serve_stdio, _serve_http):
+            return _run(arguments)
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if getattr(arguments, "debug", False):
+            raise
+        with guarded_output():
+            print(f"kling-mcp: {_in_words(error)}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _in_words(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, KlingError):
+        return f"{error.message} {error.advice}".rstrip()
+    said = " ".join(str(error).split()) or "no reason given"
+    return f"{type(error).__name__}: {said} (--debug shows where)"
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if arguments.run not in (_serve_stdio, _serve_http):
+        from kling_mcp.settings.settings import environment_name
+
+        for name in _given_settings(arguments):
+            parser.error(
+                f"{_option(name)} is for the server: set {environment_name(name)} instead, or give "
+                "what the command takes after it"
+            )
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    from kling_mcp.cli import completion as completion_command
+    from kling_mcp.cli import demo
+    from kling_mcp.cli import install as install_command
+    from kling_mcp.cli import serve as serve_command
+    from kling_mcp.cli import tasks as tasks_command
+    from kling_mcp.cli import tokens as tokens_command
+    from kling_mcp.cli import uninstall as uninstall_command
+    from kling_mcp.cli.doctor import command as doctor_command
+    from kling_sandbox import command as sandbox
+
+    parser = argparse.ArgumentParser(
+        prog="kling-mcp",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_settings_help(),
+    )
+    parser.add_argument("--version", action="version", version=f"kling-mcp {__version__}")
+    debug: dict[str, Any] = {
+        "action": "store_true",
+        "help": "show where in the program a failure happened",
+    }
+    parser.add_argument("--debug", **debug)
+    _add_settings(parser)
+    parser.set_defaults(run=_serve_stdio)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    serving = commands.add_parser(
+        "serve",
+        help="serve MCP over HTTP, on this machine or to a team",
+        description="Serve MCP over HTTP; settings come before the command. Any other address than "
+        "this machine's wants a login (docs/deploy.md).",
+    )
+    serve_command.add_arguments(serving)
+    serving.set_defaults(run=_serve_http)
+    for name, module, text in (
+        ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
+        ("doctor", doctor_command, "find out what is wrong: key, network, clock, folders"),
+        ("install", install_command, "put this server into the configuration of an MCP client"),
+        ("uninstall", uninstall_command, "take it out of a client's configuration again"),
+        ("tasks", tasks_command, "show what was made, when, what it cost and where it is"),
+        ("tokens", tokens_command, "give out logins for a server that a team shares"),
+        ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run_from)
+    completing = commands.add_parser(
+        "completion",
+        help="print what lets a shell complete these words",
+        description="Print what lets a shell complete these words; for bash: "
+        'eval "$(kling-mcp completion bash)"',
+    )
+    completion_command.add_arguments(completing)
+    completing.set_defaults(run=lambda given: _complete(parser, given.shell))
+    return parser
+
+
+def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
+    from kling_mcp.cli.completion import script
+
+    print(script(parser, shell))
+    return 0
+
+
+SETTING = "setting_"
+"""Before the names of the server's settings, which a command may have options of its own for."""
+
+
+def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        name.removeprefix(SETTING): value
+        for name, value in vars(arguments).items()
+        if name.startswith(SETTING) and value is not None
+    }
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith("_key") or name == "database"
+
+
+class _OnlyFromEnvironment(argparse.Action):
+    """Refuses a key as an option, which other users of the machine and logs would see."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from kling_mcp.settings.settings import environment_name
+
+        name = self.dest.removeprefix(SETTING)
+        parser.error(f"a secret is no option: set {environment_name(name)} in the environment")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    from kling_mcp.settings.settings import Settings
+
+    group = parser.add_argument_group("settings (also from the environment, see below)")
+    for name, field in Settings.model_fields.items():
+        if _is_secret(name):
+            group.add_argument(
+                _option(name),
+                dest=SETTING + name,
+                action=_OnlyFromEnvironment,
+                help=argparse.SUPPRESS,
+            )
+            continue
+        group.add_argument(
+            _option(name),
+            dest=SETTING + name,
+            metavar="VALUE",
+            help=(field.description or "").replace("%", "%%"),
+        )
+
+
+def _settings_help() -> str:
+    from kling_mcp.settings.settings import Settings, environment_name
+
+    lines = ["environment, or a file that KLING_MCP_ENV_FILE names (keys only there):"]
+    for name, field in Settings.model_fields.items():
+        what = field.description if _is_secret(name) else _option(name)
+        lines.append(f"  {environment_name(name):<30} {what}")
+    return "\n".join(lines)
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings of this process; options that were given win over the environment."""
+    from kling_mcp.settings.settings import load_settings
+
+    return load_settings(**_given_settings(arguments))
+
+
+def _serve_http(arguments: argparse.Namespace) -> int:
+    from kling_mcp.cli.serve import serve
+
+    return serve(settings_from(arguments), arguments.host, arguments.port)
+
+
+def _serve_stdio(arguments: argparse.Namespace) -> int:
+    """Serve until standard input ends. Ctrl-C ends at once: the SDK would wait for more input,
+    and the ledger is written so that nothing is lost.
+
+    What importing makes stays for good: collecting garbage meanwhile would cost a tenth of the
+    start, and looking at it later a little of every collection.
+    """
+    gc.disable()
+    settings = settings_from(arguments)
+    from kling_mcp.protocol.server import build_server
+
+    server = build_server(settings)
+    gc.freeze()
+    gc.enable()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    server.run("stdio")
+    return 0

@@ -1,0 +1,190 @@
+"""The addresses of a hosted server beside the protocol's own."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from kling_mcp.hosting.exchange_routes import exchange_routes
+from kling_mcp.hosting.health import health_routes
+from kling_mcp.hosting.request_limits import Limits, RequestLimits, connection_class
+from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+    from starlette.applications import Starlette
+
+    from kling_mcp.hosting.team import Hosting
+
+__all__ = ["MAX_BODY_BYTES", "http_app", "refuse_to_be_open", "routes", "server_of", "url_of"]
+
+
+def routes(hosting: Hosting) -> list[Route]:
+    """All of them."""
+    return [*health_routes(hosting), *exchange_routes(hosting)]
+
+
+logger = logging.getLogger(__name__)
+
+PATH = "/mcp"
+
+MAX_BODY_BYTES = 56 * 1024 * 1024
+"""Four pictures of 10 MB (Kling's limit for each) as base64, and what stands around them."""
+
+GRACE_S = 5
+"""Seconds that open streams have to end by themselves when the server is told to stop. A request
+that is being sent to a provider is finished in any case."""
+
+
+READABLE = ("Mcp-Session-Id", "Mcp-Protocol-Version", "WWW-Authenticate", "Retry-After")
+"""Headers of answers that a web page needs besides those that it may always read."""
+
+
+def http_app(
+    server: MCPServer[Any],
+    host: str,
+    hosting: Hosting | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Starlette:
+    """The ASGI application at the address `host`. Requests whose Host or Origin names another
+    machine are refused, as are bodies above MAX_BODY_BYTES, or above what the tool takes (413).
+    Web pages of the configured origins may call it (CORS).
+
+    Servers that share a database keep no sessions, so that each request may go to any of them.
+    """
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        max_request_body_size=MAX_BODY_BYTES,
+        transport_security=_security(host, hosting),
+        stateless_http=hosting is not None and hosting.stateless,
+    )
+    if hosting and hosting.logins:
+        from kling_mcp.hosting.rate_limits import RateLimited
+
+        for route in app.routes:
+            if isinstance(route, Route) and route.path == PATH:
+                route.app = RateLimited(route.app, hosting.settings.rate_per_minute)
+    if hosting:
+        from kling_mcp.hosting.login import metadata_routes
+
+        app.routes[:0] = metadata_routes(hosting.settings)
+        app.routes.extend(routes(hosting))
+    app.add_middleware(RequestLimits, path=PATH, limits=limits)
+    if hosting and hosting.settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origin_regex="|".join(map(_as_regex, hosting.settings.allowed_origins)),
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=READABLE,
+        )
+    return app
+
+
+def _as_regex(origin: str) -> str:
+    """An origin as it is configured; `:*` at its end is any port."""
+    name, anywhere, _ = origin.partition(":*")
+    return re.escape(name) + (r":\d+" if anywhere else "")
+
+
+def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
+    """The names that the server goes by; the SDK itself knows three spellings of this machine."""
+    names = ["127.0.0.1", "localhost", "[::1]"]
+    bound = f"[{host}]" if ":" in host else host
+    if bound not in (*names, "0.0.0.0", "[::]"):  # noqa: S104
+        names.append(bound)
+    hosts = [*names, *(f"{name}:*" for name in names)]
+    origins = [f"http://{name}{port}" for name in names for port in ("", ":*")]
+    if hosting:
+        public = urlsplit(hosting.settings.public_url)
+        hosts += [public.netloc] if public.netloc else []
+        hosts += hosting.settings.allowed_hosts
+        origins += [hosting.settings.public_url] if public.netloc else []
+        origins += hosting.settings.allowed_origins
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins
+    )
+
+
+def refuse_to_be_open(host: str, hosting: Hosting) -> None:
+    """Raises NotConfigured for an address that other machines reach where nobody has to log in:
+    whoever reaches the server can spend its owner's money. A public name is such an address: what
+    is asked under it comes through a proxy or a tunnel, wherever the server itself listens."""
+    from kling_mcp.hosting.settings import is_this_machine
+
+    if hosting.logins is not None:
+        return
+    public_url = hosting.settings.public_url
+    named = bool(public_url) and not is_this_machine(urlsplit(public_url).hostname or "")
+    if named or not is_this_machine(host):
+        way = "leave KLING_MCP_PUBLIC_URL out" if named else "use --host 127.0.0.1"
+        raise NotConfigured(
+            f"On {public_url if named else host} other machines reach the server, and there is no "
+            "login: whoever comes can spend your units.",
+            advice=f"Set KLING_MCP_TOKENS or KLING_MCP_AUTH_ISSUER (docs/deploy.md), or {way}.",
+        )
+
+
+class _Announcing(uvicorn.Server):
+    """Says on standard error where it is, once it is ready."""
+
+    def __init__(self, config: uvicorn.Config, hosting: Hosting | None) -> None:
+        super().__init__(config)
+        self._hosting = hosting
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._hosting:
+            self._hosting.opened.ends = True
+        await super().shutdown(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            for bound in sockets or ():
+                self._say(f"kling-mcp serves MCP at {url_of(bound)}{PATH}")
+
+    def _say(self, line: str) -> None:
+        if self._hosting and self._hosting.settings.log_format == "json":
+            logger.info(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def server_of(
+    app: Starlette,
+    hosting: Hosting | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> uvicorn.Server:
+    """What serves the app until it is told to stop: `run(sockets=[...])`. Where a request comes
+    from is taken from the headers of trusted proxies alone."""
+    proxies = hosting.settings.trusted_proxies if hosting else ()
+    config = uvicorn.Config(
+        app,
+        http=connection_class(limits.head_s),
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return _Announcing(config, hosting)
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where a listening socket is reached on this machine."""
+    address: Sequence[Any] = bound.getsockname()
+    host, port = str(address[0]), int(address[1])
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,7 @@
+"""Pictures on their way in: taken from wherever they are, checked, and held open to be sent."""
+
+from kling_mcp.inputs.opening import check_mask_sizes, look_at_picture, open_pictures
+from kling_mcp.inputs.picture import Picture
+from kling_mcp.inputs.policy import PicturePolicy
+
+__all__ = ["Picture", "PicturePolicy", "check_mask_sizes", "look_at_picture", "open_pictures"]

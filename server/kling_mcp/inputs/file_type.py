@@ -1,0 +1,233 @@
+"""What a file really is, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+from kling_mcp.inputs.decoding import decoded_bytes
+from kling_mcp.inputs.held import HEADER_BYTES, HeldFile
+from kling_mcp.inputs.refusal import SOURCE, Refusal
+from kling_mcp.providers.json_body import SourceChanged
+
+__all__ = [
+    "EMPTY",
+    "HEAD_BYTES",
+    "JPEG",
+    "PIXELS_MAX",
+    "PNG",
+    "TEXT",
+    "UNKNOWN",
+    "FileType",
+    "Header",
+    "Opener",
+    "detect",
+    "named_like",
+    "read_header",
+]
+
+
+HEAD_BYTES = 4096
+"""Bytes that `detect` wants to see."""
+
+Opener = Callable[[IO[bytes]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FileType:
+    """A kind of file: `name` as in "PNG", `said` as in "a PNG picture".
+
+    `accepted` when Kling takes it, `suffixes` the names' endings, `plugin` where Pillow's reader
+    of it is ("module:class"), empty when there is none, `light` when its header is read without
+    reading the whole file.
+    """
+
+    name: str
+    said: str
+    suffixes: tuple[str, ...] = ()
+    plugin: str = ""
+    accepted: bool = False
+    light: bool = False
+
+    def opener(self) -> Opener | None:
+        """What opens such a picture, or None when this installation cannot."""
+        module_name, _, class_name = self.plugin.partition(":")
+        if not module_name:
+            return None
+        try:
+            module = import_module(module_name)
+        except ImportError:
+            return None
+        opener: Opener | None = getattr(module, class_name, None)
+        return opener if getattr(module, "SUPPORTED", True) else None
+
+
+PNG = FileType(
+    "PNG",
+    "a PNG picture",
+    (".png", ".apng"),
+    "PIL.PngImagePlugin:PngImageFile",
+    accepted=True,
+    light=True,
+)
+JPEG = FileType(
+    "JPEG",
+    "a JPEG picture",
+    (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PIL.JpegImagePlugin:JpegImageFile",
+    accepted=True,
+    light=True,
+)
+WEBP = FileType("WebP", "a WebP picture", (".webp",), "PIL.WebPImagePlugin:WebPImageFile")
+GIF = FileType("GIF", "a GIF picture", (".gif",), "PIL.GifImagePlugin:GifImageFile", light=True)
+BMP = FileType("BMP", "a BMP picture", (".bmp",), "PIL.BmpImagePlugin:BmpImageFile", light=True)
+TIFF = FileType(
+    "TIFF", "a TIFF picture", (".tif", ".tiff"), "PIL.TiffImagePlugin:TiffImageFile", light=True
+)
+AVIF = FileType("AVIF", "an AVIF picture", (".avif",), "PIL.AvifImagePlugin:AvifImageFile")
+HEIC = FileType("HEIC", "a HEIC picture", (".heic", ".heif"), "pillow_heif:HeifImageFile")
+SVG = FileType("SVG", "an SVG drawing", (".svg",))
+PDF = FileType("PDF", "a PDF document", (".pdf",))
+VIDEO = FileType("video", "a video", (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"))
+ARCHIVE = FileType("archive", "a packed archive")
+HTML = FileType("HTML", "an HTML page")
+TEXT = FileType("text", "a text file")
+EMPTY = FileType("empty", "empty (0 bytes)")
+UNKNOWN = FileType("unknown", "no picture of a known type")
+
+_SIGNATURES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), file_type)
+    for pattern, file_type in (
+        (rb"\x89PNG\r\n\x1a\n", PNG),
+        (rb"\xff\xd8\xff", JPEG),
+        (rb"RIFF....WEBP", WEBP),
+        (rb"GIF8[79]a", GIF),
+        (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", BMP),
+        (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", TIFF),
+        (rb"....ftyp(?:avi[fs]|mi[fa][1f].{4}(?:.{4}){0,8}avi[fs])", AVIF),
+        (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", HEIC),
+        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI |....moov", VIDEO),
+        (rb"%PDF-", PDF),
+        (rb"8BPS", FileType("Photoshop", "a Photoshop document", (".psd",))),
+        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", FileType("JPEG 2000", "a JPEG 2000 picture")),
+        (rb"\xff\x0a|\0\0\0\x0cJXL ", FileType("JPEG XL", "a JPEG XL picture", (".jxl",))),
+        (rb"\0\0[\x01\x02]\0[^\0]\0", FileType("icon", "an icon file", (".ico", ".cur"))),
+        (rb"PK\x03\x04|\x1f\x8b\x08|7z\xbc\xaf|Rar!\x1a", ARCHIVE),
+    )
+)
+
+_WRITTEN: tuple[tuple[re.Pattern[str], FileType], ...] = (
+    (re.compile(r"<svg[\s>]", re.IGNORECASE), SVG),
+    (re.compile(r"\A\s*(?:<!doctype html|<html)", re.IGNORECASE), HTML),
+)
+
+
+_NAMED = {
+    suffix: file_type
+    for file_type in (SVG, *(signature[1] for signature in _SIGNATURES))
+    for suffix in file_type.suffixes
+}
+
+
+def named_like(name: str) -> FileType | None:
+    """The type that a file's name claims, None when it claims none that is known here."""
+    return _NAMED.get(PurePosixPath(name).suffix.lower())
+
+
+def detect(head: bytes) -> FileType:
+    """The type of a file from its first `HEAD_BYTES` bytes; EMPTY, TEXT or UNKNOWN at worst."""
+    if not head:
+        return EMPTY
+    for pattern, file_type in _SIGNATURES:
+        if pattern.match(head):
+            return file_type
+    text = _as_text(head)
+    if text is None:
+        return UNKNOWN
+    for written, file_type in _WRITTEN:
+        if written.search(text):
+            return file_type
+    return TEXT
+
+
+def _as_text(head: bytes) -> str | None:
+    """The bytes as text, or None when they are none; a character cut off at the end is allowed."""
+    coding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    for cut in range(4):
+        try:
+            text = head[: len(head) - cut].decode(coding)
+        except UnicodeDecodeError:
+            continue
+        return text if all(ch.isprintable() or ch.isspace() for ch in text) else None
+    return None
+
+
+PIXELS_MAX = 178_956_970
+"""Pixels above which Pillow calls a picture a decompression bomb (twice its MAX_IMAGE_PIXELS)."""
+
+WHOLE_READ_MAX = 10 * 1024 * 1024
+"""Bytes up to which a header is read that cannot be had without the whole file."""
+
+_ORIENTATION = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Width and height in stored pixels; `turned` when EXIF says to show it turned by 90°;
+    `decoded_bytes` that decoding takes at most."""
+
+    width: int
+    height: int
+    turned: bool = False
+    decoded_bytes: int = 0
+
+
+def read_header(held: HeldFile, file_type: FileType) -> Header | None:
+    """What the header of a picture of this type says.
+
+    None when the type has no reader here or only one that would read a big file whole. Raises
+    `Refusal` when the header is damaged or states more than `PIXELS_MAX` pixels.
+    """
+    opener = file_type.opener() if file_type.light or held.size <= WHOLE_READ_MAX else None
+    if opener is None:
+        return None
+    try:
+        image = opener(held.view(HEADER_BYTES))
+        width, height = (int(side) for side in image.size)
+        if width < 1 or height < 1:
+            raise ValueError("a picture without pixels")
+        turned = _is_turned(image.info.get("exif"))
+    except SourceChanged:
+        raise
+    except Exception as error:  # decoders raise anything when the bytes are hostile
+        raise Refusal(
+            "image_unreadable",
+            f"{held.label} begins like {file_type.said}, but its header is damaged or cut short.",
+            "a picture that opens in an image viewer",
+            SOURCE,
+        ) from error
+    if width * height > PIXELS_MAX:
+        raise Refusal(
+            "image_pixels",
+            f"{held.label} claims {width}x{height} px, more than {PIXELS_MAX:,} pixels in all.",
+            "a smaller picture",
+        )
+    return Header(width, height, turned, decoded_bytes(image))
+
+
+def _is_turned(exif: Any) -> bool:
+    if not exif:
+        return False
+    from PIL import Image
+
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        return tags.get(_ORIENTATION) in _QUARTER_TURNS
+    except Exception:  # a damaged EXIF block does not make the picture unusable
+        return False

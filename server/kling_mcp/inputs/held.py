@@ -1,0 +1,157 @@
+"""The bytes of a picture, held open so that what was checked is what is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from typing import IO, TYPE_CHECKING
+
+from kling_mcp.providers.json_body import CHUNK_BYTES, SourceChanged
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["HEADER_BYTES", "HeldFile", "TooMuchToRead"]
+
+HEADER_BYTES = 16 * 1024 * 1024
+"""Bytes in which a header has to end. Readers that know no header read 10 MB whole."""
+
+VIEW_BYTES = 256 * 1024 * 1024
+VIEW_READS = 200_000
+"""Bytes that a decoder may read in all, and how often: a file of nothing but empty chunks takes
+three reads for twelve bytes, and each takes time in which nothing else runs."""
+
+
+class TooMuchToRead(ValueError):
+    """A decoder wants to read more, or more often, than any picture needs."""
+
+
+class HeldFile:
+    """An open file that is read by position, and only while it stays as it was when opened.
+
+    Several pictures may share it, each under its own name: the file is closed when the last of
+    them has let go. `size` is in bytes, `label` safe to show.
+    """
+
+    def __init__(self, file: IO[bytes], label: str) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._users: set[str] = set()
+        self.label = label
+        self.size, self._written_ns = self._state()
+
+    def hold(self, user: str) -> HeldFile:
+        """The same file, kept open until `user` lets go as well."""
+        with self._lock:
+            self._users.add(user)
+        return self
+
+    def let_go(self, user: str) -> None:
+        """End one user's hold; harmless when repeated."""
+        with self._lock:
+            self._users.discard(user)
+            if not self._users:
+                self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last user has let go."""
+        return self._file.closed
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset` on.
+
+        Raises `SourceChanged` when they are not there, when the file was written to since it was
+        opened, or when it cannot be read any more.
+        """
+        try:
+            data = self._read_once(offset, length)
+            while len(data) < length:
+                more = self._read_once(offset + len(data), length - len(data))
+                if not more:
+                    raise SourceChanged(f"{self.label} became shorter while it was being read")
+                data += more
+            state = self._state()
+        except OSError as error:
+            reason = error.strerror or "read error"
+            raise SourceChanged(f"{self.label} cannot be read any more ({reason})") from error
+        if state != (self.size, self._written_ns):
+            raise SourceChanged(f"{self.label} was changed while it was being read")
+        return data
+
+    def head(self, length: int) -> bytes:
+        """The first `length` bytes, fewer when the file is shorter; raises `SourceChanged`."""
+        return self.read_at(0, min(length, self.size))
+
+    def view(self, most_bytes: int = VIEW_BYTES, most_reads: int = VIEW_READS) -> IO[bytes]:
+        """The file as a stream with a position of its own, for a decoder. Reading raises
+        `TooMuchToRead` beyond so many bytes, or so many reads, in all."""
+        return _Rationed(_View(self), most_bytes, most_reads)
+
+    def digest(self) -> str:
+        """The SHA-256 of all bytes in hex; raises `SourceChanged`."""
+        sha256 = hashlib.sha256()
+        for offset in range(0, self.size, CHUNK_BYTES):
+            sha256.update(self.read_at(offset, min(CHUNK_BYTES, self.size - offset)))
+        return sha256.hexdigest()
+
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    def _read_once(self, offset: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), length, offset)
+        with self._lock:  # Windows has no pread
+            os.lseek(self._file.fileno(), offset, os.SEEK_SET)
+            return os.read(self._file.fileno(), length)
+
+
+class _Rationed(io.BufferedReader):
+    def __init__(self, view: _View, most_bytes: int, most_reads: int) -> None:
+        super().__init__(view)
+        self._size = view.size
+        self._bytes_left = most_bytes
+        self._reads_left = most_reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(0, self._size - self.tell())
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        self._bytes_left -= wanted
+        self._reads_left -= 1
+        if self._bytes_left < 0 or self._reads_left < 0:
+            raise TooMuchToRead("more is read than any picture needs")
+        return super().read(wanted)
+
+
+class _View(io.RawIOBase):
+    def __init__(self, held: HeldFile) -> None:
+        super().__init__()
+        self._held = held
+        self._position = 0
+        self.size = held.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._held.size}[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the first byte")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
+        length = max(0, min(len(target), self._held.size - self._position))
+        target[:length] = self._held.read_at(self._position, length)
+        self._position += length
+        return length

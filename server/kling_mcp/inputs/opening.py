@@ -1,0 +1,294 @@
+"""Brush masks: whether they fit each other and the picture that they are for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from kling_mcp.inputs.conversion import Converted, convert
+from kling_mcp.inputs.file_type import HEAD_BYTES, FileType, detect, named_like, read_header
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.picture import Given, Kind, Picture, recognise
+from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
+from kling_mcp.inputs.refusal import SOURCE, Refusal
+from kling_mcp.inputs.rules import Facts, judge, role_of
+from kling_mcp.inputs.url import PictureUrl
+from kling_mcp.inputs.whole import is_whole
+from kling_mcp.providers.json_body import SourceChanged
+from kling_tools.faults import Fault, Verdict
+
+__all__ = ["check_mask_sizes", "look_at_picture", "open_pictures"]
+
+
+TOLERANCE = 0.01
+"""How far the ratios of image and mask may differ: rounding a small mask's sides costs as much."""
+
+
+def check_mask_sizes(
+    image: Picture | None, static_mask: Picture | None, dynamic: Sequence[Picture | None]
+) -> Verdict:
+    """Faults of masks that differ in pixels or format, or whose ratio is not the image's.
+
+    Kling fails a task whose masks differ in resolution from each other or in ratio from the image
+    [Kling image2video page]. Pictures by URL have no known size and pass.
+    """
+    verdict = Verdict()
+    masks = [mask for mask in (static_mask, *dynamic) if mask is not None and mask.width]
+    for mask in masks[1:]:
+        verdict.faults.extend(_against_first(mask, masks[0]))
+    if image is not None and image.width:
+        verdict.faults.extend(
+            Fault(
+                mask.field,
+                "mask_ratio",
+                f"the mask is {_size(mask)} and {image.field} {_size(image)}; "
+                "their ratios must be the same.",
+                f"a mask of {_size(image)}",
+                SOURCE,
+            )
+            for mask in masks
+            if not _same_ratio(mask, image)
+        )
+    return verdict
+
+
+def _against_first(mask: Picture, first: Picture) -> list[Fault]:
+    faults = []
+    if (mask.width, mask.height) != (first.width, first.height):
+        message = f"the mask is {_size(mask)}, {first.field} is {_size(first)}; all must be alike."
+        faults.append(Fault(mask.field, "mask_size", message, f"a mask of {_size(first)}", SOURCE))
+    if mask.format != first.format:
+        message = f"the mask is a {mask.format}, {first.field} a {first.format}; all must be alike."
+        faults.append(Fault(mask.field, "mask_format", message, f"a {first.format} mask", SOURCE))
+    return faults
+
+
+def _same_ratio(mask: Picture, image: Picture) -> bool:
+    """Whether the mask fits the image as stored, or as viewers show it when EXIF turns it."""
+    ratio = _ratio(mask) / _ratio(image)
+    if abs(ratio - 1) <= TOLERANCE:
+        return True
+    return image.turned and abs(_ratio(mask) * _ratio(image) - 1) <= TOLERANCE
+
+
+def _ratio(picture: Picture) -> float:
+    return (picture.width or 1) / (picture.height or 1)
+
+
+def _size(picture: Picture) -> str:
+    return f"{picture.width}x{picture.height} px"
+
+
+T = TypeVar("T")
+
+WHOLE_FILE = "a whole copy, one that opens in an image viewer"
+WHOLE_BASE64 = "the whole base64 as it was made (each + must stay one), or a path or URL instead"
+
+_OPENER = ""
+"""The name under which the files are held while they are being looked at."""
+
+
+async def open_pictures(
+    wishes: Sequence[tuple[str, str]], policy: PicturePolicy
+) -> tuple[list[Picture | None], Verdict]:
+    """Every wish, a pair of field and value, as an open `Picture`, or None when it has faults.
+
+    Nothing is raised for a bad picture: the verdict holds every fault of every one, and warnings
+    about doubtful names and conversions. A value that is given twice is opened once. The work is
+    done in a thread. Close every picture when it has been sent, also when others have faults.
+    """
+    taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
+    return await policy.decoding.run(partial(_open_all, tuple(wishes), policy, taken))
+
+
+async def look_at_picture(
+    value: str, policy: PicturePolicy, look: Callable[[HeldFile, FileType], T]
+) -> T | None:
+    """What `look` finds in a picture of any type, in a thread; None for one that Kling fetches.
+    Raises Refusal, KlingError, and whatever `look` does."""
+    taken = await take_pictures([value], policy.of_tasks)
+
+    def looked() -> T | None:
+        with ExitStack() as looked_at:
+            opened = _Desk(policy, taken, looked_at).file(value)
+            return None if isinstance(opened, PictureUrl) else look(opened[1], opened[2])
+
+    return await policy.decoding.run(looked)
+
+
+def _open_all(
+    wishes: Sequence[tuple[str, str]],
+    policy: PicturePolicy,
+    taken: Mapping[str, TaskPicture | Refusal],
+) -> tuple[list[Picture | None], Verdict]:
+    verdict = Verdict()
+    pictures: list[Picture | None] = []
+    with ExitStack() as looked_at, ExitStack() as undo:
+        desk = _Desk(policy, taken, looked_at)
+        for field, value in wishes:
+            try:
+                picture, warnings = desk.picture(field, value)
+            except _Refused as refused:
+                verdict.faults.extend(refused.faults)
+                pictures.append(None)
+                continue
+            undo.callback(picture.close)
+            pictures.append(picture)
+            verdict.warnings.extend(warnings)
+        undo.pop_all()
+    return pictures, verdict
+
+
+class _Refused(Exception):
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("picture refused")
+        self.faults = faults
+
+
+@dataclass(slots=True)
+class _Found:
+    kind: Kind
+    held: HeldFile
+    facts: Facts
+    sha256: str = ""
+
+
+class _Desk:
+    """What has been opened for one request, so that the same value is opened only once."""
+
+    def __init__(
+        self,
+        policy: PicturePolicy,
+        taken: Mapping[str, TaskPicture | Refusal],
+        looked_at: ExitStack,
+    ) -> None:
+        self._policy = policy
+        self._taken = taken
+        self._looked_at = looked_at
+        self._found: dict[str, PictureUrl | _Found | Refusal] = {}
+        self._converted: dict[tuple[str, bool], Converted] = {}
+
+    def picture(self, field: str, value: str) -> tuple[Picture, list[Fault]]:
+        """The picture for a field and the warnings about it; raises `_Refused`."""
+        try:
+            found = self._find(value)
+            if isinstance(found, PictureUrl):
+                return _from_url(field, found)
+            return self._from_bytes(field, value, found)
+        except Refusal as refusal:
+            raise _Refused([refusal.fault(field)]) from refusal
+        except SourceChanged as changed:
+            again = "the picture again when it is finished"
+            raise _Refused([Fault(field, "image_changed", f"{changed}.", again)]) from changed
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            message = f"the picture cannot be read or kept on this machine ({reason})."
+            raise _Refused([Fault(field, "image_not_kept", message)]) from error
+
+    def _find(self, value: str) -> PictureUrl | _Found:
+        if value not in self._found:
+            try:
+                self._found[value] = self._look(value)
+            except Refusal as refusal:
+                self._found[value] = refusal
+        found = self._found[value]
+        if isinstance(found, Refusal):
+            raise found
+        return found
+
+    def file(self, value: str) -> PictureUrl | tuple[Given, HeldFile, FileType]:
+        """The picture's file and its type; raises Refusal and `SourceChanged`."""
+        given = self._from_task(value) or recognise(value, self._policy)
+        if isinstance(given.content, PictureUrl):
+            return given.content
+        held = self._keep(given.content)
+        return given, held, detect(held.head(HEAD_BYTES))
+
+    def _look(self, value: str) -> PictureUrl | _Found:
+        opened = self.file(value)
+        if isinstance(opened, PictureUrl):
+            return opened
+        given, held, file_type = opened
+        facts = Facts(held.label, file_type, held.size, read_header(held, file_type))
+        return _Found(given.kind, held, facts, given.sha256)
+
+    def _from_task(self, value: str) -> Given | None:
+        taken = self._taken.get(value)
+        if isinstance(taken, Refusal):
+            raise taken
+        if taken is None:
+            return None
+        return Given(taken.kind, taken.held(), taken.sha256)
+
+    def _keep(self, held: HeldFile) -> HeldFile:
+        self._looked_at.callback(held.let_go, _OPENER)
+        return held.hold(_OPENER)
+
+    def _from_bytes(self, field: str, value: str, found: _Found) -> tuple[Picture, list[Fault]]:
+        role = role_of(field)
+        fix = self._policy.fix or found.kind == "task"  # nobody else could convert a frame
+        faults = judge(field, found.facts, fix=fix)
+        held, facts, told = found.held, found.facts, ""
+        if faults and fix and all(fault.rule in role.fixable for fault in faults):
+            key = (value, role.mask)
+            if key not in self._converted:
+                converted = convert(found.held, found.facts, role, self._policy.decoding)
+                self._keep(converted.held)
+                self._converted[key] = converted
+            converted = self._converted[key]
+            held, facts, told = converted.held, converted.facts, converted.told
+            faults = judge(field, facts, fix=fix)
+        if faults:
+            raise _Refused(faults)
+        self._check(found, decoded=bool(told))
+        header = facts.header
+        picture = Picture(
+            field,
+            found.kind,
+            facts.label,
+            found.sha256,
+            width=header.width if header else None,
+            height=header.height if header else None,
+            format=facts.file_type.name,
+            size_bytes=facts.size_bytes,
+            converted=told,
+            turned=header.turned if header else False,
+            held=held.hold(field),
+        )
+        return picture, [*_warnings(field, found, told)]
+
+    def _check(self, found: _Found, *, decoded: bool) -> None:
+        """Read all of it, once; a frame of a task was made here, and has its hash already."""
+        if found.sha256:
+            return
+        file_type = found.facts.file_type
+        known = decoded and not file_type.accepted  # the conversion would have found it out
+        if not known and not is_whole(found.held, file_type, self._policy.decoding):
+            raise Refusal(
+                "image_damaged",
+                f"{found.facts.label} is damaged or cut short: a part of it is missing or altered.",
+                WHOLE_BASE64 if found.kind in ("data", "base64") else WHOLE_FILE,
+            )
+        found.sha256 = found.held.digest()
+
+
+def _from_url(field: str, url: PictureUrl) -> tuple[Picture, list[Fault]]:
+    sha256 = hashlib.sha256(url.text.encode()).hexdigest()
+    warnings = [replace(warning, field=field) for warning in url.warnings]
+    return Picture(field, "url", url.label, sha256, url=url.text), warnings
+
+
+def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
+    warnings = []
+    facts = found.facts
+    claimed = named_like(facts.label) if found.kind == "file" else None
+    if told:
+        warnings.append(Fault(field, "image_converted", told))
+    elif claimed not in (None, facts.file_type):
+        message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
+        warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
+    return warnings

@@ -1,0 +1,264 @@
+"""Opening a file below a folder without ever leaving that folder."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
+
+from kling_mcp.inputs.file_type import named_like
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.policy import PicturePolicy, at_home
+from kling_mcp.inputs.refusal import FORMS, Refusal, short
+
+__all__ = [
+    "in_plain_signs",
+    "nearest_name",
+    "open_below",
+    "open_file_url",
+    "open_path",
+    "same_looking",
+]
+
+
+def _flags(*names: str) -> int:
+    return sum(getattr(os, name, 0) for name in names)
+
+
+_FILE = _flags("O_RDONLY", "O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK")
+_FOLDER = _flags("O_RDONLY", "O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH")
+
+
+def open_below(root: Path, real: Path) -> int:
+    """A descriptor of `real`, an absolute path below `root`, both without symlinks.
+
+    The folders between are opened one by one from `root` down, so that one that is swapped for a
+    symlink at any moment leads nowhere. A pipe does not block. Raises `OSError`.
+    """
+    if os.open not in os.supports_dir_fd:
+        return _open_and_look_again(real)
+    *folders, name = real.relative_to(root).parts
+    folder = os.open(root, _FOLDER)
+    try:
+        for part in folders:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(name, _FILE, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _open_and_look_again(real: Path) -> int:
+    """For Windows, which opens by whole paths only: what was opened must still stand there."""
+    descriptor = os.open(real, _FILE)
+    opened, now = os.fstat(descriptor), real.lstat()
+    same = (opened.st_dev, opened.st_ino) == (now.st_dev, now.st_ino)
+    if not same or os.path.realpath(real) != str(real):
+        os.close(descriptor)
+        raise OSError("the path changed while it was being opened")
+    return descriptor
+
+
+ENTRIES = 5_000
+"""Of one folder, as many as are looked at."""
+
+NEAR = 0.6
+"""How much of two names must agree, as `difflib` counts it."""
+
+
+def same_looking(root: Path, asked: Path) -> Path | None:
+    """The one path that differs from `asked` only in the kind of its spaces and in how its accents
+    are composed; both lie below the root. None when there is none, or more than one."""
+    found = root
+    for part in asked.relative_to(root).parts:
+        if os.path.lexists(found / part):
+            found /= part
+            continue
+        like = [name for name in _names(found) if in_plain_signs(name) == in_plain_signs(part)]
+        if len(like) != 1:
+            return None
+        found /= like[0]
+    return found
+
+
+def nearest_name(folder: Path, name: str) -> str | None:
+    """The name of the picture there that is most like this one; None when none is."""
+    pictures = {in_plain_signs(n).casefold(): n for n in _names(folder) if named_like(n)}
+    near = difflib.get_close_matches(in_plain_signs(name).casefold(), pictures, n=1, cutoff=NEAR)
+    return pictures[near[0]] if near else None
+
+
+def in_plain_signs(text: str) -> str:
+    """The text with accents composed and every kind of space as the usual one."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in composed)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in islice(entries, ENTRIES))
+    except OSError:
+        return
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TILDE = re.compile(r"~(?:[/\\]|$)")
+
+
+def open_file_url(url: str, policy: PicturePolicy) -> HeldFile:
+    """The file behind a `file:` URL of this machine; raises `Refusal`."""
+    rest = url.partition(":")[2]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost"):
+            raise Refusal(
+                "file_url_host",
+                "a file URL can only name a file of this machine, without a host.",
+                "file:/// followed by the absolute path",
+            )
+        rest = slash + path
+    if os.name == "nt":
+        rest = re.sub(r"^/(?=[A-Za-z]:)", "", rest)
+    return open_path(unquote(rest), policy)
+
+
+def open_path(text: str, policy: PicturePolicy) -> HeldFile:
+    """The file that `text` names, held open.
+
+    `~` is the home folder; a relative path is tried in each root in turn and the first that
+    exists is taken, else the first whose name looks the same. Raises `Refusal`: for a path outside
+    the roots the same one whether or not there is such a file.
+    """
+    if not policy.allow_local:
+        raise Refusal(
+            "path_not_allowed",
+            "this server takes no local files.",
+            "an https URL, a data: URI or raw base64 of a JPEG or PNG, or kling_upload_picture",
+        )
+    if _CONTROL.search(text) or not _encodable(text):
+        raise Refusal(
+            "path_characters", "the path contains characters that no path may contain.", FORMS
+        )
+    paths = [at_home(Path(form)) if _TILDE.match(form) else Path(form) for form in _forms(text)]
+    inside = [
+        (root, real, path)
+        for path in paths
+        for attempt in _attempts(path, policy)
+        if (real := Path(os.path.realpath(attempt))) and (root := policy.root_of(real))
+    ]
+    if not inside:
+        raise _outside(paths[0], policy)
+    for root, real, path in inside:
+        if _exists(real):
+            return _open(root, real, path)
+    for root, real, path in inside:
+        like = same_looking(root, real)
+        if like and (other := Path(os.path.realpath(like))) and policy.root_of(other) == root:
+            return _open(root, other, path)
+    raise _missing(paths[0], policy, [real for _, real, _ in inside])
+
+
+def _forms(text: str) -> list[str]:
+    """The path, and what is meant where a shell's backslashes stand before its spaces."""
+    if os.name == "nt" or "\\" not in text:
+        return [text]
+    return [text, re.sub(r"\\(.)", r"\1", text)]
+
+
+def _attempts(path: Path, policy: PicturePolicy) -> list[Path]:
+    """Where it may lie: a root may be spelt with other spaces or accents, too."""
+    roots = policy.real_roots()
+    if not path.is_absolute():
+        return [root / path for root in roots]
+    below = [
+        root.joinpath(*path.parts[len(root.parts) :])
+        for root in roots
+        if in_plain_signs(str(Path(*path.parts[: len(root.parts)]))) == in_plain_signs(str(root))
+    ]
+    return [path, *below]
+
+
+def _encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _exists(real: Path) -> bool:
+    try:
+        real.lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _open(root: Path, real: Path, named: Path) -> HeldFile:
+    label = short(named.name or str(named))
+    try:
+        _refuse_irregular(real.lstat(), label)
+        descriptor = open_below(root, real)
+    except OSError as error:
+        raise Refusal(
+            "path_unreadable",
+            f"{label} cannot be opened ({error.strerror or 'it was moved'}).",
+            "a file that the server's user can read",
+        ) from error
+    try:
+        _refuse_irregular(os.fstat(descriptor), label)
+        file = os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return HeldFile(file, label)
+
+
+def _refuse_irregular(status: os.stat_result, label: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise Refusal("path_is_folder", f"{label} is a folder.", "the path of one picture in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise Refusal(
+            "path_not_a_file",
+            f"{label} is no file but a device, a pipe, a socket or a link to itself.",
+            "the path of a picture file",
+        )
+
+
+def _outside(path: Path, policy: PicturePolicy) -> Refusal:
+    return Refusal(
+        "path_outside_roots",
+        f"{short(path.name or str(path))} is not in a folder that pictures may be read from.",
+        f"a picture inside {policy.roots_text()}, or add its folder to KLING_MCP_IMAGE_ROOTS",
+    )
+
+
+def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
+    for real in reals:
+        if name := nearest_name(real.parent, real.name):
+            return Refusal(
+                "path_missing",
+                f"there is no file {short(path.name)} at that path; the nearest name there is "
+                f"{short(in_plain_signs(name))}.",
+                in_plain_signs(str(path.with_name(name))),
+            )
+    if os.name != "nt" and PureWindowsPath(path).drive:
+        message = f"{short(str(path))} is a Windows path, and this server does not run on Windows."
+    elif path.is_absolute():
+        message = f"there is no file {short(path.name)} at that path."
+    else:
+        message = (
+            f"there is no file {short(str(path))}; a relative path is looked up in "
+            f"{policy.roots_text()}."
+        )
+    return Refusal("path_missing", message, FORMS)

@@ -1,0 +1,160 @@
+"""Where chats keep what a person uploads: places that no program of the person's can read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.inline import decode_base64, decode_data_uri, looks_like_base64
+from kling_mcp.inputs.path import open_file_url, open_path
+from kling_mcp.inputs.policy import PicturePolicy
+from kling_mcp.inputs.refusal import FORMS, Refusal, short
+from kling_mcp.inputs.url import PictureUrl, read_url
+from kling_mcp.providers.json_body import StreamedBase64
+
+__all__ = ["Given", "Kind", "Picture", "chat_storage_refusal", "recognise"]
+
+
+_FOLDER = re.compile(
+    r"(?:file:(?://(?:localhost)?)?)?"
+    r"(/mnt/(?:user-data|data|uploads?|files?|outputs)|/home/(?:claude|oai|sandbox)|/workspace/uploads)/",
+    re.IGNORECASE,
+)
+"""Claude's and ChatGPT's containers, and those of their like."""
+
+_ADDRESS = re.compile(
+    r"(?:sandbox|blob|attachment|file-service|cid|content|ph|upload|uploads|mcp-file|filesystem):"
+    r"|file[-_][A-Za-z0-9]{12,}$",
+    re.IGNORECASE,
+)
+"""Names that mean something only within a chat, a web page or an app."""
+
+
+def chat_storage_refusal(text: str, policy: PicturePolicy) -> Refusal | None:
+    """What to say of a picture in a chat's storage; None for one that is not there, also where this
+    machine has the folder itself."""
+    folder = _FOLDER.match(text)
+    if folder is None and not _ADDRESS.match(text):
+        return None
+    if folder is not None and Path(folder.group(1)).exists():
+        return None
+    ways = (
+        "the path of the picture on this computer (ask the person), or an https URL"
+        if policy.allow_local
+        else "kling_upload_picture, or an https URL"
+    )
+    return Refusal(
+        "path_of_a_chat",
+        f"{short(text)} lies in the chat's own storage, which this server cannot read.",
+        f"{ways}; a small picture can be given as a data: URI",
+    )
+
+
+Kind = Literal["url", "file", "data", "base64", "task", "upload"]
+
+PATH_CHARS = 4096
+"""Characters above which a text is no path (Linux's PATH_MAX)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A picture as it was given: its form, either the URL or the bytes, and their SHA-256 in hex
+    where it is known without reading them."""
+
+    kind: Kind
+    content: PictureUrl | HeldFile
+    sha256: str = ""
+
+
+def recognise(value: str, policy: PicturePolicy) -> Given:
+    """What `value` is, opened; raises `Refusal` when it is nothing that can be sent."""
+    text = value.strip()
+    if text[:1] == text[-1:] and text[:1] in ("'", '"'):
+        text = text[1:-1].strip()
+    if not text:
+        raise Refusal("image_missing", "no picture is given, the text is empty.", FORMS)
+    try:
+        return _read(text, policy)
+    except Refusal as refusal:
+        raise chat_storage_refusal(text, policy) or refusal from None
+
+
+def _read(text: str, policy: PicturePolicy) -> Given:
+    for scheme, read in _SCHEMES:
+        if scheme.match(text):
+            return read(text, policy)
+    return _path_or_base64(text, policy)
+
+
+def _path_or_base64(text: str, policy: PicturePolicy) -> Given:
+    """An existing file wins over base64, since "/9j/4AAQ" may be either."""
+    if not looks_like_base64(text):
+        if len(text) > PATH_CHARS:
+            raise Refusal(
+                "base64_unreadable",
+                "the text is too long for a path and is no base64 of a picture.",
+                FORMS,
+            )
+        return Given("file", open_path(text, policy))
+    if len(text) <= PATH_CHARS:
+        try:
+            return Given("file", open_path(text, policy))
+        except Refusal:
+            pass
+    return Given("base64", decode_base64(text, policy.decoding))
+
+
+def _other_scheme(text: str, policy: PicturePolicy) -> Given:
+    scheme = text.partition(":")[0]
+    raise Refusal("url_scheme", f"Kling fetches no {scheme[:20]}: address.", FORMS)
+
+
+_SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), read)
+    for pattern, read in (
+        (r"https?://", lambda text, policy: Given("url", read_url(text))),
+        (r"data:", lambda text, policy: Given("data", decode_data_uri(text, policy.decoding))),
+        (r"file:", lambda text, policy: Given("file", open_file_url(text, policy))),
+        (r"[a-z][a-z0-9+.-]{1,30}://", _other_scheme),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture that keeps Kling's rules as far as can be seen from here.
+
+    `field` is where it goes in the request, as in `image_list[1].image`; `label` is safe to show
+    (a file's name, a URL without its query). `width` and `height` (px), `format` ("JPEG" or
+    "PNG") and `size_bytes` describe what is sent; they are None or empty for a URL. `sha256` is
+    that of the bytes as they were given, before any conversion, so that the same wish always has
+    the same digest; of the URL's text for a URL. `converted` says what was converted, or nothing.
+    `turned` when EXIF says that viewers show the picture turned by 90°.
+    """
+
+    field: str
+    kind: Kind
+    label: str
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    format: str = ""
+    size_bytes: int | None = None
+    converted: str = ""
+    turned: bool = False
+    url: str = dataclasses.field(default="", repr=False)
+    held: HeldFile | None = dataclasses.field(default=None, repr=False)
+
+    def wire(self) -> str | StreamedBase64:
+        """What goes into the JSON body: the URL, or the base64 without a `data:` prefix."""
+        return self.url if self.held is None else StreamedBase64(self.held, self.label)
+
+    def close(self) -> None:
+        """Let go of the file, when the picture has been sent or given up; harmless if repeated."""
+        if self.held is not None:
+            self.held.let_go(self.field)

@@ -1,0 +1,127 @@
+"""Pictures given by addresses of ours: frames of finished tasks' videos, and uploads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import anyio
+
+from kling_mcp.inputs.decoding import DECODING, Decoding
+from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.inline import keep
+from kling_mcp.inputs.refusal import Refusal
+from kling_tools.errors import KlingError
+
+__all__ = ["PicturePolicy", "TaskPicture", "TaskPictures", "at_home", "is_address", "take_pictures"]
+
+
+_ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPicture:
+    """A picture made from a task's video: PNG or JPEG bytes, what to call it, and `sha256`, which
+    is the same whenever it is the same picture of the same video.
+
+    One that somebody uploaded is an open `file` as it came, whose SHA-256 is still to be read.
+    """
+
+    label: str
+    data: bytes = b""
+    sha256: str = ""
+    file: HeldFile | None = None
+
+    @property
+    def kind(self) -> Literal["task", "upload"]:
+        """Where it comes from."""
+        return "task" if self.file is None else "upload"
+
+    def held(self) -> HeldFile:
+        """The picture as an open file."""
+        return self.file or keep([self.data], self.label)
+
+
+TaskPictures = Callable[[str], Awaitable[TaskPicture]]
+"""Makes the picture that an address such as kling://tasks/ID/frames/last names; raises KlingError
+and its kin when there is none."""
+
+
+def is_address(value: str) -> bool:
+    """Whether a value given as a picture is the address of something of ours."""
+    return _ADDRESS.match(value) is not None
+
+
+async def take_pictures(
+    values: Iterable[str], make: TaskPictures | None
+) -> Mapping[str, TaskPicture | Refusal]:
+    """Every picture that is given by an address, or why there is none; each is made once. They are
+    made side by side: each may have to wait for its video."""
+    addresses = dict.fromkeys(filter(is_address, values))
+    taken: dict[str, TaskPicture | Refusal] = {}
+
+    async def take(value: str) -> None:
+        taken[value] = await _taken(value.strip(), make)
+
+    async with anyio.create_task_group() as group:
+        for value in addresses:
+            group.start_soon(take, value)
+    return {value: taken[value] for value in addresses}
+
+
+async def _taken(address: str, make: TaskPictures | None) -> TaskPicture | Refusal:
+    if make is None:
+        return Refusal("task_picture", "there are no tasks here to take a frame from.")
+    try:
+        return await make(address)
+    except KlingError as error:
+        return Refusal("task_picture", f"{error.message} {error.advice}".strip())
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePolicy:
+    """The operator's choices about pictures.
+
+    `roots` are the only folders that local pictures may come from (none means no folder),
+    `allow_local` whether local files may be named at all, `fix` whether a picture that Kling
+    would refuse is converted instead (the setting KLING_MCP_FIX_IMAGES). `of_tasks` makes the
+    pictures that are frames of finished tasks; None where there are no tasks. `decoding` lends
+    the memory and the threads that looking at pictures takes.
+    """
+
+    roots: tuple[Path, ...]
+    allow_local: bool = True
+    fix: bool = False
+    of_tasks: TaskPictures | None = None
+    decoding: Decoding = DECODING
+
+    def real_roots(self) -> tuple[Path, ...]:
+        """The roots as absolute folders with symlinks and `~` resolved."""
+        return tuple(Path(os.path.realpath(at_home(root))) for root in self.roots)
+
+    def root_of(self, real: Path) -> Path | None:
+        """The root that `real`, an absolute path without symlinks, lies in, or None."""
+        return next((root for root in self.real_roots() if real.is_relative_to(root)), None)
+
+    def roots_text(self) -> str:
+        """The roots for a person to read, with the home folder written as `~`."""
+        return " or ".join(_with_tilde(root) for root in self.roots) or "no folder"
+
+
+def at_home(path: Path) -> Path:
+    """The path with a leading `~` replaced by the home folder, unchanged when there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def _with_tilde(root: Path) -> str:
+    home = at_home(Path("~"))
+    if home.is_absolute() and root.is_relative_to(home):
+        return str(Path("~") / root.relative_to(home))
+    return str(root)

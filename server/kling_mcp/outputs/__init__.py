@@ -1,0 +1,16 @@
+"""Finished videos on disk: where they go, whether they are whole, and how they get there."""
+
+from kling_mcp.outputs.folder import VideoFolder
+from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4
+from kling_mcp.outputs.saving import SavedVideo, save_video
+from kling_mcp.providers.video_stream import Download, VideoStream
+
+__all__ = [
+    "Download",
+    "Mp4Facts",
+    "NotWholeMp4",
+    "SavedVideo",
+    "VideoFolder",
+    "VideoStream",
+    "save_video",
+]

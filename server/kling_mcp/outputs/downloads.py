@@ -1,0 +1,316 @@
+"""What is odd about a saved file, compared with what was asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from kling_mcp.background import Errands
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.outputs import SavedVideo, save_video
+from kling_mcp.outputs.mp4 import Mp4Facts
+from kling_mcp.outputs.part import sweep_parts
+from kling_mcp.outputs.storage import Shelf
+from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.tasks.lookup import Found, Lookup
+from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
+from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
+
+if TYPE_CHECKING:
+    from kling_mcp.providers.task import Task
+
+__all__ = ["Keeper", "remark"]
+
+
+APART_S, APART_SHARE = 0.5, 0.1
+"""A length is told when it differs by more than both: Kling's clips are a few frames longer or
+shorter than their round seconds (5.04 s, 10.04 s) [seen in its answers]."""
+
+
+def remark(facts: Mp4Facts, request: Mapping[str, Any]) -> str:
+    """Sentences about a length far from the `duration` of the request, and about sound that was
+    switched on and is not there; empty when all is well or nothing is known."""
+    asked_s = _seconds(request.get("duration"))
+    found = []
+    if asked_s and facts.duration_s:
+        apart_s = abs(facts.duration_s - asked_s)
+        if apart_s > max(APART_S, APART_SHARE * asked_s):
+            found.append(f"The file is {facts.duration_s:g} s long; {asked_s:g} s were asked for.")
+    if request.get("sound") == "on" and not facts.has_audio:
+        found.append("The file has no sound, though sound was on.")
+    return " ".join(found)
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return 0.0
+
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Videos of one provider that are fetched side by side; its slow hosts keep no other waiting."""
+
+FIRST_REST_S, LONGEST_REST_S = 60.0, 900.0
+"""Seconds after a failure in which a video is not fetched by itself again; twice as many after each
+further one."""
+
+REMEMBERED = 2_000
+"""Failures of which it is remembered why."""
+
+
+@dataclass(slots=True)
+class _Download:
+    """One that is under way: bytes on disk, of how many if that is known, and why its last attempt
+    failed."""
+
+    came: int = 0
+    total: int | None = None
+    trouble: str = ""
+
+    async def progress(self, came: int, total: int | None) -> None:
+        self.came, self.total = came, total
+
+    def broke(self, reason: str) -> None:
+        self.trouble = reason.rstrip(".")
+
+    def __str__(self) -> str:
+        total = f" of {self.total / 1e6:.1f}" if self.total is not None else ""
+        came = f"{self.came / 1e6:.1f}{total} MB came" if self.came else "nothing came yet"
+        return f"{came}; the last attempt failed: {self.trouble}" if self.trouble else came
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: KlingError
+    times: int
+    rests_until: float
+
+
+class Keeper:
+    """Writes videos to where the shelf wants them, each once however many ask for it."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        ledger: Ledger,
+        shelf: Shelf,
+        errands: Errands,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        limits: TimeLimits = TIME_LIMITS,
+    ) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self.shelf = shelf
+        self._errands = errands
+        self._lookup = Lookup(clients, ledger)
+        self._sleep = sleep
+        self.limits = limits
+        self._turns: dict[str, anyio.CapacityLimiter] = {}
+        self._downloads: dict[str, _Download] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._swept = False
+
+    async def save(
+        self, task_id: str, path: str, within_s: float | None = None
+    ) -> tuple[SavedVideo, Found]:
+        """Write a finished task's video; its URL is asked for anew, as it may have expired.
+
+        Raises TaskFailed for a failed task, KlingError for one that still runs and for a download
+        that takes longer than `within_s` (`file_s` of the limits): it goes on, and the next call
+        joins it. Raises UnsafePath, UnsafeUrl, SaveFailed and ProviderError.
+        """
+        record = await self._ledger.find(task_id)
+        known_by = record.id if record else task_id
+        work = partial(self._save, task_id, path, record)
+        seconds = self.limits.file_s if within_s is None else within_s
+        try:
+            return await self._errands.run(work, seconds, key=(known_by, path))
+        except TimeoutError:
+            download = self._downloads.get(known_by)
+            raise KlingError(
+                f"The video of {record.handle if record else task_id} is not saved yet: "
+                f"{download or 'its provider has not answered yet'}. This goes on here.",
+                charged="no",
+                advice="Call kling_save_video again in a moment: it joins what is under way.",
+            ) from None
+
+    async def keep(self, record: Record, within_s: float) -> Record:
+        """The row of a finished task once its file is there, which is written if need be, whether
+        or not the caller is cancelled; the row as it is when that takes longer.
+
+        Raises KlingError and its kin when it cannot be written.
+        """
+        if record.path is not None:
+            return record
+        work = partial(self._save, record.id, "", record)
+        try:
+            _, found = await self._errands.run(work, within_s, key=(record.id, ""), stays=True)
+        except TimeoutError:
+            return record
+        return found.record or record
+
+    def rests(self, record: Record) -> bool:
+        """Whether the row's video could not be saved just now: it is not tried by itself again."""
+        failure = self._failures.get(record.id)
+        return failure is not None and anyio.current_time() < failure.rests_until
+
+    def unsaved(self, record: Record) -> str:
+        """What stands between a finished video and its file, and what to do; empty when nothing is
+        known to."""
+        if download := self._downloads.get(record.id):
+            until = _until(record) if download.trouble else ""
+            return f"It is being saved: {download}.{until} kling_save_video waits for it."
+        if failure := self._failures.get(record.id):
+            return f"It could not be saved: {failure.error}"
+        return ""
+
+    async def _save(
+        self, task_id: str, path: str, record: Record | None
+    ) -> tuple[SavedVideo, Found]:
+        """Like `save`, for as long as it takes; remembers why there is no file."""
+        try:
+            found = await self._found(task_id)
+            record = found.record
+            saved = await self._fetched(found, record.handle if record else task_id, path)
+            return saved, await self._written_down(saved, found)
+        except KlingError as error:
+            self._remember(error, record, path)
+            raise
+        except Exception as error:
+            logger.exception("The video of %s could not be saved.", task_id)
+            mistake = _mistake(error)
+            self._remember(mistake, record, path)
+            raise mistake from error
+
+    async def _found(self, task_id: str) -> Found:
+        """The task, which has a video."""
+        found = await self._lookup.find(task_id, fresh=True)
+        state = _state(found)
+        handle = found.record.handle if found.record else task_id
+        if state.status == "failed":
+            never = found.record is not None and found.record.task_id is None
+            raise TaskFailed(
+                f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
+                task_id=handle,
+                provider_message="" if never else state.message,
+                charged="no" if never else _charged(state),
+                advice="kling_get_task says more."
+                if never
+                else after_failure(state.units, state.money),
+            )
+        if not state.videos and state.status == "succeed":
+            raise KlingError(
+                f"The provider says that task {handle} is done and names no video.",
+                charged=_charged(state),
+                advice=ONLY_THE_PROVIDER,
+            )
+        if not state.videos:
+            wait = "Wait with kling_wait_for_tasks, then save."
+            if found.record and found.record.ended_at is not None:
+                wait = f"{FILE_LATE} {wait}"
+            lost = found.record and not found.record.task_id and state.status == "unknown"
+            raise KlingError(
+                f"Task {handle} is {state.status}, there is no video yet.",
+                charged="unknown" if lost else "no",
+                advice="kling_get_task says more." if lost else wait,
+            )
+        return found
+
+    async def _fetched(self, found: Found, handle: str, path: str) -> SavedVideo:
+        target = self.shelf.target(path, handle, found.record)
+        client = await self._clients.get(found.provider)
+        url = _state(found).videos[0].url
+        known_by = found.record.id if found.record else handle
+        download = self._downloads[known_by] = _Download()
+        try:
+            await self._sweep()
+            return await save_video(
+                lambda offset: client.open_video(url, offset),
+                target,
+                pause=self._sleep,
+                progress=download.progress,
+                broke=download.broke,
+                limits=self.limits.download,
+                turn=self._turn(found.provider),
+            )
+        except SaveFailed as error:
+            if self.shelf.private:
+                error.message = error.message.replace(str(target), "the server's disk")
+            if found.record:
+                error.advice += _until(found.record)
+            raise
+        finally:
+            if self._downloads.get(known_by) is download:
+                del self._downloads[known_by]
+
+    async def _written_down(self, saved: SavedVideo, found: Found) -> Found:
+        if found.record is None:
+            return found
+        note = remark(saved.facts, found.record.request)
+        place = await self.shelf.keep(saved, found.record)
+        record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
+        self._failures.pop(record.id, None)
+        return replace(found, record=record)
+
+    async def _sweep(self) -> None:
+        """Remove what downloads of killed processes left, once in the life of this one."""
+        if not self._swept:
+            self._swept = True
+            await to_thread.run_sync(sweep_parts, self.shelf.root)
+
+    def _turn(self, provider: str) -> anyio.CapacityLimiter:
+        if provider not in self._turns:
+            self._turns[provider] = anyio.CapacityLimiter(AT_ONCE)
+        return self._turns[provider]
+
+    def _remember(self, error: KlingError, record: Record | None, path: str) -> None:
+        """Why a finished video has no file; a path that somebody asked for is their own matter."""
+        if record is None or not record.videos or path:
+            return
+        before = self._failures.pop(record.id, None)
+        times = before.times + 1 if before else 1
+        rest_s = min(FIRST_REST_S * 2.0 ** min(times - 1, 10), LONGEST_REST_S)
+        until = anyio.current_time() + rest_s
+        self._failures[record.id] = _Failure(error, times, until)
+        while len(self._failures) > REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+
+
+def _state(found: Found) -> Record | Task:
+    state = found.record or found.task
+    assert state is not None
+    return state
+
+
+def _until(record: Record) -> str:
+    if record.expires_at is None:
+        return ""
+    date = datetime.fromtimestamp(record.expires_at, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return f" Its URL (kling_get_task) is valid until {date}."
+
+
+def _mistake(error: Exception) -> KlingError:
+    return KlingError(
+        f"This server made a mistake of its own ({type(error).__name__}).",
+        charged="no",
+        advice="Its log says more. The video still exists at the provider.",
+    )
+
+
+def _charged(state: Record | Task) -> Charged:
+    """Whether a task that has ended cost anything."""
+    costs = [cost for cost in (state.units, state.money) if cost is not None]
+    if not costs:
+        return "unknown"
+    return "yes" if any(costs) else "no"

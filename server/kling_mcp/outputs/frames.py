@@ -1,0 +1,121 @@
+"""Single frames of a video file, exactly as they are shown."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kling_mcp.outputs.boxes import NotWholeMp4
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
+    from PIL.Image import Image
+
+__all__ = ["Frame", "Moment", "NoSuchMoment", "moment_of", "opened", "png_bytes", "read_frame"]
+
+_SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
+
+Moment = Fraction | None
+"""Seconds from the first frame on; None is the last frame."""
+
+
+class NoSuchMoment(ValueError):
+    """What was asked for is no moment, or not one of this video; the text says what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame in full size. `pts` is its time in the file, in the file's own units."""
+
+    pts: int
+    picture: Image
+
+
+def moment_of(which: str) -> Moment:
+    """The moment that `first`, `last` or a number of seconds means; raises `NoSuchMoment`."""
+    word = which.strip().lower()
+    if word == "last":
+        return None
+    if word == "first":
+        return Fraction(0)
+    if _SECONDS.fullmatch(word):
+        return Fraction(word)
+    raise NoSuchMoment(f"{which[:40]!r} is no frame: give first, last or seconds such as 2.5.")
+
+
+def read_frame(video: Path, moment: Moment) -> Frame:
+    """The frame that is on the screen at that moment, counted from the first frame on.
+
+    Every frame up to it is decoded, so that it never depends on where keyframes lie; this blocks
+    for about as long as that takes. At the video's length itself the last frame is still shown.
+
+    Raises `NoSuchMoment` behind the end, `NotWholeMp4` when FFmpeg cannot decode that far,
+    `OSError` when the file cannot be read.
+    """
+    began: Fraction | None = None
+    shown: VideoFrame | None = None
+    with opened(video) as (container, stream):
+        for frame in container.decode(stream) if stream else ():
+            if frame.pts is None:
+                continue
+            time = _time(frame)
+            began = time if began is None else began
+            if moment is not None and shown is not None and time - began > moment:
+                return _frame(shown)
+            shown = frame
+    if shown is None or began is None:
+        raise NotWholeMp4("No frame of the video can be decoded.")
+    length = _time(shown) - began + _lasts(shown)
+    if moment is not None and moment > length:
+        raise NoSuchMoment(
+            f"The video is {_seconds(length)} s long: there is no frame at {_seconds(moment)} s."
+        )
+    return _frame(shown)
+
+
+def png_bytes(picture: Image) -> bytes:
+    """The picture without loss, the same bytes for the same pixels."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+@contextmanager
+def opened(video: Path) -> Iterator[tuple[InputContainer, VideoStream | None]]:
+    """An MP4 file and its video, if it has one; what FFmpeg raises becomes `NotWholeMp4`."""
+    import av
+
+    try:
+        with video.open("rb") as file, av.open(file, "r", format="mp4") as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is not None:
+                stream.thread_type = "AUTO"
+            yield container, stream
+    except av.FFmpegError as error:
+        raise NotWholeMp4(f"The file is damaged: FFmpeg says {error.strerror!r}.") from error
+
+
+def _time(frame: VideoFrame) -> Fraction:
+    assert frame.pts is not None
+    return frame.pts * (frame.time_base or Fraction(0))
+
+
+def _lasts(frame: VideoFrame) -> Fraction:
+    return (frame.duration or 0) * (frame.time_base or Fraction(0))
+
+
+def _frame(frame: VideoFrame) -> Frame:
+    assert frame.pts is not None
+    picture: Image = frame.to_image()  # type: ignore[no-untyped-call]
+    return Frame(frame.pts, picture)
+
+
+def _seconds(seconds: Fraction) -> str:
+    return f"{float(seconds):.3f}".rstrip("0").rstrip(".")

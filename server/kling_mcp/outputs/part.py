@@ -1,0 +1,186 @@
+"""The hidden file that a download grows in until it may have its name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from kling_mcp.outputs.folder import numbered
+from kling_tools.errors import SaveFailed
+
+__all__ = ["STILL_THERE", "Part", "disk_errors", "sweep_parts"]
+
+STILL_THERE = "The finished video still exists at the provider and is not paid again;"
+
+LEFT_BEHIND_S = 3_600.0
+"""Seconds without a new byte after which nobody writes a part any more: downloads are given up
+sooner."""
+
+MOST_ENTRIES = 50_000
+"""Files and folders that are looked at for parts: a folder may be somebody's whole home."""
+
+_PART_NAME = re.compile(r"\..+\.mp4\.[0-9a-f]{8}\.part")
+
+_DISK_FAULTS = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space"),
+    errno.EFBIG: ("the file system takes no file of that size", "choose another folder"),
+    errno.EROFS: ("the disk is read-only", "choose another folder with KLING_MCP_OUTPUT_DIR"),
+    errno.EACCES: ("the folder may not be written", "allow it or set KLING_MCP_OUTPUT_DIR"),
+    errno.EPERM: ("the folder may not be written", "allow it or set KLING_MCP_OUTPUT_DIR"),
+    errno.ENOTDIR: ("a file stands where a folder should be", "choose another path"),
+    errno.EEXIST: ("a file stands where a folder should be", "choose another path"),
+    errno.ENAMETOOLONG: ("the path is too long for this disk", "choose a shorter path"),
+}
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turns an `OSError` of the disk into `SaveFailed`, with what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        reason, remedy = _DISK_FAULTS.get(
+            error.errno or 0, (error.strerror or type(error).__name__, "look at the folder")
+        )
+        raise SaveFailed(
+            f"The video could not be written to {target}: {reason}.",
+            advice=f"{STILL_THERE} {remedy}, then call kling_save_video.",
+        ) from error
+
+
+class Part:
+    """An open, hidden file beside `target` that only this download writes to; one that waits for
+    its turn is closed from `rest` to `wake`.
+
+    Every method blocks and may raise `OSError`; `bytes` counts what was written so far.
+    """
+
+    def __init__(self, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.target = target
+        self.path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO = self.path.open("xb", buffering=0)
+
+    def wake(self) -> None:
+        """Open the file behind what was written so far; from the start if that is not there."""
+        self._file = self.path.open("ab", buffering=0)
+        if self._file.tell() != self.bytes:
+            self.restart()
+
+    def rest(self) -> None:
+        """Close the file until there is more to write."""
+        self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    def append(self, data: bytes) -> None:
+        """Write all of the data at the end."""
+        view = memoryview(data)
+        while view:
+            written = self._file.write(view) or 0
+            self._digest.update(view[:written])
+            self.bytes += written
+            view = view[written:]
+
+    def restart(self) -> None:
+        """Forget what was written."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+
+    def sync(self) -> None:
+        """Wait until the disk holds everything that was written."""
+        os.fsync(self._file.fileno())
+
+    def claim(self) -> tuple[Path, bool]:
+        """Give the file its name: `target`, or the first free `-2`, `-3` … beside it.
+
+        Returns the path, and whether a file with exactly these bytes stood there before and was
+        taken instead. Nothing is ever overwritten, also not by two processes at once. Raises
+        `SaveFailed` when thousands of files have the name.
+        """
+        self._file.close()
+        for name in numbered(self.target.name):
+            candidate = self.target.with_name(name)
+            if _move(self.path, candidate):
+                return candidate, False
+            if self._is_same(candidate):
+                self.path.unlink()
+                return candidate, True
+        raise SaveFailed(
+            f"There are too many files named like {self.target}.",
+            advice=f"{STILL_THERE} call kling_save_video with another path.",
+        )
+
+    def discard(self) -> None:
+        """Remove what is left of the file, if anything is; never raises."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def _is_same(self, other: Path) -> bool:
+        try:
+            if not other.is_file() or other.stat().st_size != self.bytes:
+                return False
+            with other.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        except OSError:
+            return False
+
+
+def _move(part: Path, name: Path) -> bool:
+    """Rename without overwriting; False when the name is taken."""
+    try:
+        os.link(part, name)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _move_without_links(part, name)
+    with suppress(OSError):
+        part.unlink()
+    return True
+
+
+def _move_without_links(part: Path, name: Path) -> bool:
+    """The same on file systems that have no hard links, such as FAT and some network shares."""
+    try:
+        name.open("xb").close()
+    except FileExistsError:
+        return False
+    try:
+        part.replace(name)
+    except OSError:
+        name.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def sweep_parts(root: Path, now: float | None = None) -> None:
+    """Remove the parts that killed processes left below a folder. Blocks; raises nothing."""
+    before = (time.time() if now is None else now) - LEFT_BEHIND_S
+    looked_at = 0
+    for folder, folders, names in os.walk(root):
+        looked_at += len(folders) + len(names)
+        for name in filter(_PART_NAME.fullmatch, names):
+            path = Path(folder, name)
+            with suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+        if looked_at > MOST_ENTRIES:
+            return

@@ -1,0 +1,303 @@
+"""A finished video becomes a file: streamed, resumed, checked, and only then named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import anyio
+from anyio import to_thread
+
+from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4, check
+from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
+from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
+from kling_mcp.providers.video_stream import Download, VideoStream
+from kling_tools.errors import ProviderDown, SaveFailed
+
+__all__ = ["SIZE_LIMIT_BYTES", "SavedVideo", "save_video"]
+
+SIZE_LIMIT_BYTES = 2 * 1024**3
+"""A file of 2 GiB is no clip of 15 s; the disk is not filled with it."""
+
+_RANGE_NOT_SATISFIABLE = 416
+_FINAL_STATUSES = frozenset(range(400, 500)) - {408, _RANGE_NOT_SATISFIABLE, 429}
+_WRITE_BYTES = 1024 * 1024
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+
+Pause = Callable[[float], Awaitable[None]]
+Progress = Callable[[int, int | None], Awaitable[None]]
+Broke = Callable[[str], None]
+
+Turn = AbstractAsyncContextManager[object]
+"""What an attempt waits for before it begins, and holds until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedVideo:
+    """A whole video on disk: its path, length in bytes, SHA-256 in hexadecimal, and facts.
+
+    `already_there` is True when a file with exactly these bytes had the name before.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    facts: Mp4Facts
+    already_there: bool = False
+
+
+async def save_video(
+    download: Download,
+    target: Path,
+    *,
+    attempts: int = 5,
+    size_limit_bytes: int = SIZE_LIMIT_BYTES,
+    pause: Pause | None = None,
+    progress: Progress | None = None,
+    broke: Broke | None = None,
+    limits: DownloadLimits = DOWNLOAD_LIMITS,
+    turn: Turn | None = None,
+) -> SavedVideo:
+    """Save a video under `target`, or under `-2`, `-3` … beside it when that name is taken.
+
+    `download(offset)` opens the video from a byte on. After a break it is opened again where
+    the last one ended, at most `attempts` times in all, with `await pause(seconds)` in between
+    when a pause is given. `progress` is told the bytes on disk and the length, if it is known,
+    `broke` why an attempt failed that another one follows. Each attempt holds the `turn`, which no
+    pause does; it can be entered again and again.
+    The file has its name only when it is whole, and no trace is left otherwise, also after a
+    cancellation.
+
+    Raises `SaveFailed` when the disk or the download does not allow it or when what came is no
+    whole MP4. Errors of `download` pass through when another attempt would not help: every
+    other than `ProviderDown`, and that one with an HTTP status such as 403 (an expired URL).
+    """
+    turn = turn or nullcontext()
+    async with turn:
+        with disk_errors(target):
+            part = Part(target)
+            part.rest()
+    try:
+        saving = _Saving(download, part, size_limit_bytes, progress, limits)
+        return await saving.run(attempts, pause, broke, turn)
+    finally:
+        part.discard()
+
+
+class _Broken(Exception):
+    """One attempt did not bring the whole file; the next one may."""
+
+    def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
+
+
+class _Saving:
+    """The attempts at one download."""
+
+    def __init__(
+        self,
+        download: Download,
+        part: Part,
+        size_limit_bytes: int,
+        progress: Progress | None,
+        limits: DownloadLimits,
+    ) -> None:
+        self._download = download
+        self._part = part
+        self._size_limit_bytes = size_limit_bytes
+        self._progress = progress
+        self._limits = limits
+        self._left_s = limits.within_s
+        self._total_bytes: int | None = None
+        self._refused_sha256: str | None = None
+
+    async def run(
+        self, attempts: int, pause: Pause | None, broke: Broke | None, turn: Turn
+    ) -> SavedVideo:
+        for number in range(1, attempts + 1):
+            try:
+                async with turn:
+                    return await self._attempt()
+            except _Broken as broken:
+                backoff_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
+                pause_s = backoff_s if broken.wait_s is None else broken.wait_s
+                if number == attempts:
+                    raise self._given_up(broken.reason, number) from broken
+                if pause is not None:
+                    self._left_s -= pause_s
+                if self._left_s <= 0:
+                    raise self._too_long(broken.reason, number) from broken
+                if broke is not None:
+                    broke(broken.reason)
+                if pause is not None:
+                    await pause(pause_s)
+        raise ValueError("attempts must be at least 1")
+
+    async def _attempt(self) -> SavedVideo:
+        with disk_errors(self._part.target):
+            self._part.wake()
+        try:
+            await self._fetch_in_time()
+            return await self._finish()
+        finally:
+            self._part.rest()
+
+    async def _fetch_in_time(self) -> None:
+        """Bring the file, and let no attempt take longer than what is left for all."""
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(self._left_s):
+                await self._fetch()
+        except TimeoutError as error:
+            raise self._too_long(self._so_far(), 1) from error
+        finally:
+            self._left_s -= anyio.current_time() - began
+
+    async def _fetch(self) -> None:
+        """Bring the file from the last byte on disk to its end."""
+        try:
+            async with AsyncExitStack() as opened:
+                stream = await self._opened(opened)
+                await self._agree(stream)
+                await self._store(stream)
+        except ProviderDown as error:
+            if error.http_status in _FINAL_STATUSES:
+                raise
+            if error.http_status == _RANGE_NOT_SATISFIABLE:
+                await self._restart()
+            if self._part.bytes != self._total_bytes:
+                raise _Broken(error.message, wait_s=error.retry_after_s) from error
+        if self._total_bytes is None or self._part.bytes == self._total_bytes:
+            return
+        came = self._part.bytes
+        if came > self._total_bytes:
+            await self._restart()
+        raise _Broken(f"{came} of {self._total_bytes} bytes came")
+
+    async def _opened(self, opened: AsyncExitStack) -> VideoStream:
+        seconds = self._limits.opening_s
+        try:
+            with anyio.fail_after(seconds):
+                return await opened.enter_async_context(self._download(self._part.bytes))
+        except TimeoutError as error:
+            raise _Broken(f"no answer began within {seconds:g} s") from error
+
+    async def _agree(self, stream: VideoStream) -> None:
+        """Make the bytes on disk continue in the stream, or begin again."""
+        known_bytes = self._total_bytes
+        if stream.total_bytes is not None:
+            self._total_bytes = stream.total_bytes
+        same_file = known_bytes in (None, self._total_bytes)
+        if self._total_bytes is not None and self._total_bytes > self._size_limit_bytes:
+            raise self._too_large(self._total_bytes)
+        if stream.offset != self._part.bytes or not same_file:
+            await self._restart()
+        if stream.offset != self._part.bytes:
+            raise _Broken(f"the provider began at byte {stream.offset}, which was not asked for")
+
+    async def _store(self, stream: VideoStream) -> None:
+        pending: list[bytes] = []
+        pending_bytes = 0
+        try:
+            async for chunk in _not_too_slow(stream.chunks, self._limits):
+                pending.append(chunk)
+                pending_bytes += len(chunk)
+                if self._part.bytes + pending_bytes > self._size_limit_bytes:
+                    raise self._too_large(self._part.bytes + pending_bytes)
+                if pending_bytes >= _WRITE_BYTES:
+                    await self._write(b"".join(pending))
+                    pending, pending_bytes = [], 0
+        except ProviderDown:
+            await self._write(b"".join(pending))
+            raise
+        await self._write(b"".join(pending))
+
+    async def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        with disk_errors(self._part.target):
+            await to_thread.run_sync(self._part.append, data)
+        if self._progress is not None:
+            await self._progress(self._part.bytes, self._total_bytes)
+
+    async def _restart(self) -> None:
+        with disk_errors(self._part.target):
+            await to_thread.run_sync(self._part.restart)
+
+    async def _finish(self) -> SavedVideo:
+        try:
+            with disk_errors(self._part.target):
+                await to_thread.run_sync(self._part.sync)
+                facts = await to_thread.run_sync(check, self._part.path)
+        except NotWholeMp4 as error:
+            await self._begin_again_once(error)
+        with disk_errors(self._part.target):
+            path, already_there = await to_thread.run_sync(self._part.claim)
+        return SavedVideo(path, self._part.bytes, self._part.sha256, facts, already_there)
+
+    async def _begin_again_once(self, error: NotWholeMp4) -> NoReturn:
+        """A second look from the first byte on; the same bytes again are the provider's file."""
+        sha256 = self._part.sha256
+        if sha256 == self._refused_sha256:
+            raise SaveFailed(
+                f"What the provider sent twice is not a whole video. {error.reason}",
+                advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
+            ) from error
+        self._refused_sha256 = sha256
+        await self._restart()
+        raise _Broken(error.reason) from error
+
+    def _given_up(self, reason: str, attempts: int) -> SaveFailed:
+        return SaveFailed(
+            f"The download failed {attempts} times. The last time: {reason.rstrip('.')}.",
+            advice=f"Nothing was saved. {STILL_THERE} call kling_save_video to try again.",
+        )
+
+    def _too_long(self, reason: str, attempts: int) -> SaveFailed:
+        tried = f" in {attempts} attempts" if attempts > 1 else ""
+        return SaveFailed(
+            f"The download was given up{tried} after {self._limits.within_s:g} s. "
+            f"The last time: {reason.rstrip('.')}.",
+            advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
+        )
+
+    def _so_far(self) -> str:
+        total = f" of {self._total_bytes}" if self._total_bytes is not None else ""
+        return f"{self._part.bytes}{total} bytes came"
+
+    def _too_large(self, size: int) -> SaveFailed:
+        return SaveFailed(
+            f"The provider offers at least {size} bytes, more than the {self._size_limit_bytes} "
+            "that are saved.",
+            advice="Nothing was saved. The video still exists at the provider: open its URL.",
+        )
+
+
+async def _not_too_slow(
+    chunks: AsyncIterator[bytes], limits: DownloadLimits
+) -> AsyncIterator[bytes]:
+    """The chunks; raises ProviderDown when they come too slowly. What is done with them takes no
+    time of theirs."""
+    left_s, came = limits.least_in_s, 0
+    while True:
+        began = anyio.current_time()
+        try:
+            with anyio.fail_after(left_s):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise ProviderDown(
+                f"Only {came} bytes came in {limits.least_in_s:g} s.", retryable=True
+            ) from error
+        left_s -= anyio.current_time() - began
+        came += len(chunk)
+        if came >= limits.least_bytes:
+            left_s, came = limits.least_in_s, 0
+        yield chunk

@@ -1,0 +1,138 @@
+"""Frames of finished tasks: as pictures to begin the next clip with, and to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
+
+from anyio import to_thread
+
+from kling_mcp.inputs.policy import TaskPicture
+from kling_mcp.tasks.lookup import not_found
+from kling_tools.errors import KlingError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from kling_mcp.outputs.autosave import AutoSave
+    from kling_mcp.outputs.downloads import Keeper
+    from kling_mcp.principal import Principal
+    from kling_mcp.tasks.reader import Rows
+
+__all__ = ["Frames"]
+
+_ADDRESS = re.compile(
+    r"kling://tasks/(?P<task>[^/?#]+)/(?:frames/(?P<which>[^/?#]+)|contact-sheet)", re.IGNORECASE
+)
+NO_PICTURE = "kling:// names a picture as kling://tasks/ID/frames/last (or first, or seconds)"
+
+T = TypeVar("T")
+
+
+class Frames:
+    """Reads frames from saved files; a video that is not saved yet is saved first.
+
+    Every method takes a task_id, external_task_id or row id, and raises TaskFailed for a failed
+    task, TaskNotFound, SaveFailed, ProviderError, and KlingError where there is no such frame.
+    """
+
+    def __init__(self, rows: Rows, keeper: Keeper, autosave: AutoSave) -> None:
+        self._rows = rows
+        self._keeper = keeper
+        self._autosave = autosave
+
+    def of(self, principal: Principal) -> Frames:
+        """Frames of this principal's tasks alone."""
+        rows = self._rows.of(principal)
+        return self if rows is self._rows else Frames(rows, self._keeper, self._autosave)
+
+    async def picture(self, address: str) -> TaskPicture:
+        """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            raise KlingError(f"{NO_PICTURE}, not {address[:80]}.", charged="no")
+        task_id, which = unquote(match["task"]), match["which"]
+        if which is None:
+            return await self.contact_sheet(task_id)
+        return await self.frame(task_id, unquote(which))
+
+    async def frame(self, task_id: str, which: str) -> TaskPicture:
+        """The `first` or `last` frame, or that at so many seconds: a PNG in full size."""
+        from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
+
+        try:
+            moment = moment_of(which)
+            path, sha256 = await self._file(task_id)
+            frame = await _read(lambda: read_frame(path, moment))
+        except NoSuchMoment as error:
+            raise KlingError(str(error), charged="no") from error
+        data = await to_thread.run_sync(png_bytes, frame.picture)
+        label = f"{which.strip().lower()} frame of {task_id}"
+        return TaskPicture(label, data, _digest(sha256, f"frame {frame.pts}"))
+
+    async def contact_sheet(self, task_id: str) -> TaskPicture:
+        """Eight evenly spaced frames, each with its time, in one JPEG."""
+        from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
+
+        path, sha256 = await self._file(task_id)
+        data = await _read(lambda: contact_sheet_jpeg(path))
+        return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
+
+    async def saved_first_frame(self, task_id: str) -> tuple[Image, int] | None:
+        """The first frame of a file that is saved and still there, and the file's length in
+        bytes; None when it is not there."""
+        from kling_mcp.outputs.frames import moment_of, read_frame
+
+        record = await self._rows.find(task_id)
+        path = await self._keeper.shelf.file(record) if record else None
+        if record is None or path is None:
+            return None
+        frame = await _read(lambda: read_frame(path, moment_of("first")))
+        return frame.picture, record.bytes or 0
+
+    async def _file(self, task_id: str) -> tuple[Path, str]:
+        """The saved file of a task and its SHA-256; it is saved now if it is not there."""
+        record = await self._rows.find(task_id)
+        if record is None and not self._rows.all:
+            raise not_found(task_id)
+        if record is None:
+            saved, _ = await self._keeper.save(task_id, "")
+            return saved.path, saved.sha256
+        path = await self._keeper.shelf.file(record)
+        if path is None:
+            kept = await self._autosave.kept(replace(record, path=None), self._keeper.limits.file_s)
+            if isinstance(kept, KlingError):
+                raise kept
+            record = kept
+            path = await self._keeper.shelf.file(record)
+        if path is None or record.sha256 is None:
+            raise KlingError(
+                f"The video of {record.handle} is still being saved.",
+                charged="no",
+                advice="Ask again in a moment.",
+            )
+        return path, record.sha256
+
+
+async def _read(read: Callable[[], T]) -> T:
+    """What a reader of video files finds, in a thread; raises KlingError when it cannot."""
+    from kling_mcp.outputs import NotWholeMp4
+
+    try:
+        return await to_thread.run_sync(read)
+    except NotWholeMp4 as error:
+        raise KlingError(error.reason, charged="no") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
+
+
+def _digest(video_sha256: str, picture: str) -> str:
+    """Stands for the picture whichever way its bytes are encoded: a newer encoder must not make
+    the same wish a new one, which would be paid again."""
+    return hashlib.sha256(f"{video_sha256} {picture}".encode()).hexdigest()

@@ -1,0 +1,240 @@
+"""How long a video usually takes: one row of `usual.json` for each model, mode and duration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from kling_tools.errors import KlingError, ProviderError
+
+if TYPE_CHECKING:
+    from kling_mcp.ledger import Record
+    from kling_mcp.polling.watched import Watched
+    from kling_mcp.providers.pool import Clients
+    from kling_mcp.tasks.lookup import Found
+
+__all__ = ["Pace", "Rhythm", "UsualRow", "usual_rows", "usual_s"]
+
+
+MODE = "std"
+DURATION = "5"
+"""What Kling takes where a request names neither."""
+
+
+class UsualRow(BaseModel):
+    """`usual_s` is the seconds from the submit to the end; an empty field stands for any value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    mode: str
+    duration: str
+    usual_s: float = Field(gt=0)
+    source: str
+    date: str
+
+
+@cache
+def usual_rows() -> list[UsualRow]:
+    """The rows of the table; the first one that fits counts."""
+    text = files("kling_mcp.polling").joinpath("usual.json").read_text(encoding="utf-8")
+    return TypeAdapter(list[UsualRow]).validate_json(text)
+
+
+def usual_s(model_name: str, request: dict[str, object]) -> float:
+    """Seconds that a request of this model usually takes, by the first row that fits; the last
+    one fits all."""
+    asked = (
+        model_name,
+        str(request.get("mode") or MODE),
+        str(request.get("duration") or DURATION),
+    )
+    return next(
+        row.usual_s
+        for row in usual_rows()
+        if all(
+            not known or known == wanted
+            for known, wanted in zip((row.model, row.mode, row.duration), asked, strict=True)
+        )
+    )
+
+
+FIRST = 0.5
+"""Part of the usual time after which the first look is worth a request."""
+EARLY = 0.125
+"""Part of the usual time between two looks before the end is near."""
+NEAR = 0.75
+"""Part of the usual time from which on the end is near."""
+SILENT = 3.0
+"""Multiple of the usual time from which on the task is silent for too long."""
+SILENT_LOOKS = 24
+"""Looks that a task of no usual time gets before it counts as silent."""
+RARER = 0.05
+"""Part of its age between two looks at a silent task."""
+RAREST_S = 60.0
+HASTE = 0.1
+"""Part of its age between two looks at a task on this machine, which may end at once."""
+SOONEST_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """The looks at one task. `usual_s` is the seconds that it usually takes, `poll_s` those
+    between two looks near its end: a task that ends there is noticed after half of them in the
+    median. `local` when the provider is on this machine: asking costs nothing, and it may be a
+    sandbox, whose tasks end within seconds.
+    """
+
+    usual_s: float
+    poll_s: float
+    local: bool = False
+
+    @property
+    def first_s(self) -> float:
+        """Seconds after the submit at which the first look is due."""
+        return 0.0 if self.local else FIRST * self.usual_s
+
+    def wait_s(self, age_s: float) -> float:
+        """Seconds until the next look at a task that was submitted `age_s` seconds ago."""
+        if age_s >= max(SILENT * self.usual_s, SILENT_LOOKS * self.poll_s):
+            return min(max(2 * self.poll_s, RARER * age_s), RAREST_S)
+        if self.local:
+            return min(max(HASTE * age_s, SOONEST_S), self.poll_s)
+        if age_s < self.first_s:
+            return self.first_s - age_s
+        early = age_s < NEAR * self.usual_s
+        return max(EARLY * self.usual_s, self.poll_s) if early else self.poll_s
+
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+DOWN = 3
+"""Failures in a row after which a provider counts as down, and is asked rarely for all its tasks
+together."""
+
+QUEUED_S = 1.0
+"""Seconds between two looks at a row that is kept here; nobody is asked for it before it is due."""
+
+MOST_DOUBLINGS = 8
+
+SAFETY_NET = 6
+"""Multiple of the time between two looks where the provider tells of itself when a task ends."""
+
+TRUSTED_S = 3_600.0
+"""Seconds for which a callback that told the truth lets looks be rarer."""
+
+
+class Pace:
+    """Decides from the provider's row, the usual durations and what went wrong.
+
+    `sandbox_s` is the seconds that a task of the embedded sandbox takes.
+    """
+
+    def __init__(self, clients: Clients, sandbox_s: float) -> None:
+        self._clients = clients
+        self._sandbox_s = sandbox_s
+        self._failures: dict[str, int] = {}
+        self._quiet: dict[str, tuple[float, KlingError]] = {}
+        self._called_back: dict[str, float] = {}
+
+    def usual_s(self, record: Record) -> float:
+        """Seconds that this task usually takes from its submit to its end."""
+        if self._clients.embedded(record.provider):
+            return self._sandbox_s
+        return usual_s(record.model_name, record.request)
+
+    def poll_s(self, provider: str) -> float:
+        """Seconds between two looks near the end of a task."""
+        if provider not in self._clients.names:
+            return self._clients.poll_s
+        return self._clients.configured(provider).row.poll_s
+
+    def first_at(self, watched: Watched, now: float) -> float:
+        """When a task is looked at that somebody begins to wait for now."""
+        if watched.looked_at is not None:
+            return max(now, self.next_at(watched, watched.looked_at))
+        found = watched.found
+        if found is None or (found.record is not None and found.record.task_id is None):
+            return now
+        rhythm, age_s = self._rhythm(found, now), _age_s(watched, now)
+        if age_s >= rhythm.first_s:
+            return now
+        return now + rhythm.wait_s(age_s) + watched.phase * rhythm.poll_s
+
+    def next_at(self, watched: Watched, now: float) -> float:
+        """When the task is looked at again after a look `now`, in seconds since the epoch."""
+        found = watched.found
+        poll_s = self.poll_s(found.provider if found else "")
+        if watched.failures:
+            asked_s = getattr(watched.error, "retry_after_s", None) or 0.0
+            return now + max(asked_s, _backoff_s(poll_s, watched.failures))
+        if found is None:
+            return now + poll_s
+        if found.record is not None and found.record.task_id is None:
+            queued = found.record.status == "queued"
+            return now + (QUEUED_S if queued else _backoff_s(poll_s, watched.fruitless))
+        return now + self._rhythm(found, now).wait_s(_age_s(watched, now))
+
+    def quiet(self, provider: str) -> tuple[float, KlingError] | None:
+        """Until when (seconds since the epoch) this provider is left alone, and why."""
+        return self._quiet.get(provider)
+
+    def is_doubtful(self, provider: str) -> bool:
+        """Whether it failed time after time: one request then finds out for all its tasks."""
+        return self._failures.get(provider, 0) >= DOWN
+
+    def answered(self, provider: str) -> None:
+        """The provider works; the time for which it wants to be left alone is kept all the same."""
+        self._failures.pop(provider, None)
+
+    def called_back(self, provider: str, now: float) -> None:
+        """The provider told of itself that a task had ended, and it had: for a while its tasks are
+        looked at more rarely, in case that a callback is lost."""
+        self._called_back[provider] = now
+
+    def failed(self, provider: str, error: KlingError, now: float) -> None:
+        """The provider could not be asked. It is left alone for as long as it says, and also when
+        that happens time after time."""
+        if not (isinstance(error, ProviderError) and error.retryable):
+            return
+        count = self._failures[provider] = self._failures.get(provider, 0) + 1
+        quiet_s = error.retry_after_s or 0.0
+        if count >= DOWN:
+            quiet_s = max(quiet_s, _backoff_s(self.poll_s(provider), count - DOWN))
+        if quiet_s:
+            self._quiet[provider] = (now + quiet_s, error)
+
+    def _rhythm(self, found: Found, now: float) -> Rhythm:
+        usual = self.usual_s(found.record) if found.record else usual_s("", {})
+        poll_s = self.poll_s(found.provider)
+        if found.provider not in self._clients.names:  # whoever asks it is told
+            return Rhythm(usual, poll_s, local=False)
+        configured = self._clients.configured(found.provider)
+        host = urlsplit(configured.base_url).hostname
+        local = configured.embedded or host in LOOPBACK
+        if self._called_back.get(found.provider, -math.inf) > now - TRUSTED_S:
+            poll_s *= SAFETY_NET
+        return Rhythm(usual, poll_s, local=local)
+
+
+def _backoff_s(poll_s: float, times: int) -> float:
+    return float(min(poll_s * 2 ** min(times, MOST_DOUBLINGS), RAREST_S))
+
+
+def _age_s(watched: Watched, now: float) -> float:
+    """Seconds since the provider got the task. A row that was queued here got there later than it
+    was made: what was written down last is nearer."""
+    found = watched.found
+    assert found is not None
+    if found.record is not None:
+        began = found.record.updated_at if found.record.tries else found.record.created_at
+    else:
+        assert found.task is not None
+        began = found.task.created_at or now
+    return max(0.0, now - began)

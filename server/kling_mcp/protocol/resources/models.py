@@ -1,0 +1,184 @@
+"""What a client can read besides calling tools: the table of models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
+
+from kling_mcp.providers.configured import Configured
+from kling_tools.rules.capabilities import Capabilities, ModelRow, PriceRow, Product, ProductRow
+
+__all__ = ["add_resources", "model_names", "model_sheet", "models_table"]
+
+
+MODELS_URI = "kling://models"
+MODEL_URI = "kling://models/{model_name}"
+
+
+def add_resources(
+    server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
+) -> None:
+    """Give the server the resources of its models."""
+
+    @server.resource(
+        MODELS_URI,
+        name="models",
+        title="Kling models",
+        description="What each model can do and costs, and where it is to be had.",
+        mime_type="text/markdown",
+    )
+    def models() -> str:
+
+        return models_table(providers, capabilities)
+
+    @server.resource(
+        MODEL_URI,
+        name="model",
+        title="One Kling model",
+        description="One model with its prices and sources.",
+        mime_type="text/markdown",
+    )
+    def model(model_name: str) -> str:
+
+        sheet = model_sheet(model_name, providers, capabilities)
+        if sheet is None:
+            raise ResourceNotFoundError(f"There is no model {model_name} in the table.")
+        return sheet
+
+
+FEATURES = {
+    "image_tail": "end frame",
+    "sound": "sound",
+    "voice_list": "voices",
+    "element_list": "elements",
+    "multi_shot": "multi-shot",
+    "motion_brush": "brush",
+    "camera_control": "camera",
+    "cfg_scale": "cfg_scale",
+}
+TOGETHER = {
+    "image_tail_alone": "end frame without a first frame",
+    "multi_shot_tail": "end frame with multi-shot",
+}
+"""Features of the sheet that the table has no room for."""
+
+
+def model_names(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[str]:
+    """Models that any configured provider has a route for, the living before the retired."""
+    products = {p for provider in providers.values() for p in provider.row.products}
+    return capabilities.models_of(products)
+
+
+def models_table(providers: Mapping[str, Configured], capabilities: Capabilities) -> str:
+    """The table in Markdown: one line for each model and use, retired models last."""
+    lines = [
+        "| model | use | modes | seconds | can | units | providers |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in model_names(providers, capabilities):
+        model = capabilities.models[name]
+        for product, row in model.products.items():
+            served = [p.name for p in providers.values() if product in p.row.products]
+            if served:
+                lines.append(_line(name, model, product, row, served))
+    defaults = [
+        f"{provider.name}: {', '.join(provider.row.default_models.values())}"
+        for provider in providers.values()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Defaults: {'; '.join(defaults)}.",
+            f"Units are Kling's; 1 unit lists at {capabilities.usd_per_unit:g} USD outside China. "
+            "Resellers have prices of their own. `?`: sources disagree. † retired or about to be.",
+        ]
+    )
+
+
+def model_sheet(
+    name: str, providers: Mapping[str, Configured], capabilities: Capabilities
+) -> str | None:
+    """One model with its sources; None when it is not in the table."""
+    model = capabilities.models.get(name)
+    if model is None:
+        return None
+    lines = [f"# {name}"]
+    if model.retired:
+        lines.append(f"Retired: {model.retired.note}. Use {model.retired.successor}.")
+    for product, row in model.products.items():
+        served = [p.name for p in providers.values() if product in p.row.products]
+        lines += [
+            f"## {product} ({', '.join(served) or 'no configured provider'})",
+            f"Modes {', '.join(row.modes) or 'none'}; seconds {_durations(row)}; "
+            f"pictures up to {row.images}.",
+            *(
+                f"- {(FEATURES | TOGETHER)[feature]}: {', '.join(map(_where, patterns))}"
+                for feature, patterns in row.allows.items()
+            ),
+            f"Units: {_prices(row)}.",
+            f"Source: {row.source} ({row.date}).",
+        ]
+    return "\n".join(lines)
+
+
+def _line(
+    name: str, model: ModelRow, product: Product, row: ProductRow, providers: list[str]
+) -> str:
+    cells = [
+        f"{name} †" if model.retired else name,
+        product,
+        " ".join(row.modes) or "none",
+        _durations(row),
+        _features(row),
+        _prices(row),
+        " ".join(providers),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _durations(row: ProductRow) -> str:
+    return (
+        f"{row.durations[0]}-{row.durations[-1]}"
+        if len(row.durations) > 2
+        else " or ".join(row.durations)
+    )
+
+
+def _features(row: ProductRow) -> str:
+    found = []
+    for feature, word in FEATURES.items():
+        patterns = row.allows.get(feature, ())  # type: ignore[call-overload]
+        if patterns:
+            modes = sorted({pattern.partition("/")[0] for pattern in patterns} - {"*", "* ?"})
+            doubt = "?" if all(pattern.endswith("?") for pattern in patterns) else ""
+            where = f" ({'/'.join(modes)})" if modes and len(modes) < len(row.modes) else ""
+            found.append(f"{word}{where}{doubt}")
+    if row.images > 1:
+        found.append(f"up to {row.images} pictures")
+    return ", ".join(found) or "-"
+
+
+def _where(pattern: str) -> str:
+    """`pro/5 type=simple` as `pro 5 s with type simple`, `*` as `always`."""
+    place, _, condition = pattern.removesuffix("?").strip().partition(" ")
+    mode, _, seconds = place.partition("/")
+    words = ["always" if mode == "*" else mode]
+    words += [f"{seconds} s"] if seconds not in ("", "*") else []
+    words += [f"with {condition.replace('=', ' ')}"] if condition else []
+    words += ["(sources disagree)"] if pattern.endswith("?") else []
+    return " ".join(words)
+
+
+def _prices(row: ProductRow) -> str:
+    return ", ".join(_price(price) for price in row.units) or "unknown"
+
+
+def _price(price: PriceRow) -> str:
+    words = [price.mode or "", f"{price.duration} s" if price.duration else ""]
+    words += ["sound" if price.sound == "on" else "", "voice" if price.voice else ""]
+    cost = f"{price.units:g}" if price.units is not None else f"{price.per_second or 0:g}/s"
+    return " ".join([*(word for word in words if word), cost])

@@ -1,0 +1,208 @@
+"""Videos as the extension's tasks: the state lives in the ledger and at the provider."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
+
+from kling_mcp.protocol.tasks_extension.desk import FINAL, TaskState
+from kling_tools.errors import KlingError, ProviderError, TaskNotFound
+from kling_tools.results import ENDED, Receipt, TaskView
+from kling_tools.tools.tool import error_answer
+
+if TYPE_CHECKING:
+    from kling_mcp.ledger import Record
+    from kling_mcp.service import Service
+
+__all__ = ["CREATES", "VideoTasks"]
+
+logger = logging.getLogger(__name__)
+
+CREATES = frozenset({"kling_image_to_video", "kling_multi_image_to_video"})
+"""The tools that begin a task; the others answer at once, or wait no longer than hosts allow."""
+
+WITHDRAWN = "It was withdrawn before it was sent; it cost nothing and is not made."
+RUNS_ON = (
+    "It is not waited for any more. Kling cannot cancel a job: task {handle} goes on and is paid; "
+    "kling_get_task shows it, and asking for the same video again costs nothing."
+)
+OVER = "It had ended before."
+
+Context = ServerRequestContext[Any, Any]
+
+
+class VideoTasks:
+    """The desk of the two create tools. Their handles are the ids of the ledger's rows: random,
+    written before anything is sent, and good for every process that shares the ledger."""
+
+    def __init__(self) -> None:
+        self._following: dict[str, set[anyio.CancelScope]] = {}
+
+    async def begun(self, tool: str, result: CallToolResult, ctx: Context) -> TaskState | None:
+        """The task of a receipt, new or made before; a dry run began none."""
+        fields = result.structured_content or {}
+        if tool not in CREATES or not fields.get("task_id") or "request" in fields:
+            return None
+        record = await _service(ctx).rows.find(fields["task_id"])
+        if record is None:
+            return None
+        receipt = Receipt.model_validate(fields).model_copy(update={"next": None})
+        over = await self._last_look(record, ctx)
+        if over is None and not record.withdrawn:
+            _service(ctx).attendance.asked(record.id)
+        return replace(self._state(record, ctx, over), message=receipt.text())
+
+    async def knows(self, task_id: str, ctx: Context) -> bool:
+        """Whether the ledger has such a row."""
+        return await self._row(task_id, ctx) is not None
+
+    async def state(self, task_id: str, ctx: Context) -> TaskState | None:
+        """The task now. A client that asks again and again is one that waits: the scheduler looks
+        for all of them, and the ledger answers. While the provider is down, the last known state
+        stands. Raises MCPError when no waiting mends it."""
+        record = await self._row(task_id, ctx)
+        if record is None:
+            return None
+        service = _service(ctx)
+        trouble = service.attendance.trouble(task_id)
+        known = service.attendance.has(task_id) and (trouble is None or _passes(trouble))
+        try:
+            if known and record.status not in ENDED:
+                view = service.rows.view(record)
+            else:
+                view, trouble = await service.look(record), None
+        except TaskNotFound as error:
+            return self._completed(record, error_answer(error), ctx)
+        except KlingError as error:
+            if not _passes(error):
+                raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
+            view, trouble = service.rows.view(record), error
+        record = await self._row(task_id, ctx) or record
+        state = self._state(record, ctx, view)
+        if state.status in FINAL:
+            return state
+        service.attendance.asked(task_id)
+        if trouble is not None:
+            return replace(state, message=f"{trouble.message} {trouble.advice}".strip())
+        return state
+
+    async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: Context) -> bool:
+        """A video asks for nothing once it is begun (the person was asked before), so that any
+        answer is to a question that is not open, and is ignored as the specification wants."""
+        return await self._row(task_id, ctx) is not None
+
+    async def cancel(self, task_id: str, ctx: Context) -> str | None:
+        """Withdraw a queued request; stop waiting for one that runs, which Kling goes on with."""
+        record = await self._row(task_id, ctx)
+        if record is None:
+            return None
+        service = _service(ctx)
+        if await service.withdraw(record):
+            return WITHDRAWN
+        record = await self._row(task_id, ctx) or record
+        if record.status in ENDED:
+            return OVER
+        service.attendance.end(task_id)
+        for scope in self._following.get(task_id, ()):
+            scope.cancel()
+        return RUNS_ON.format(handle=record.handle)
+
+    async def follow(self, task_id: str, ctx: Context, tell: Callable[[TaskState], None]) -> None:
+        """Keep the task watched and tell of its changes until it ends or its waiting is stopped."""
+        service = _service(ctx)
+        scope = anyio.CancelScope()
+        self._following.setdefault(task_id, set()).add(scope)
+        told: TaskState | None = None
+        try:
+            with scope:
+                async with service.changes.subscribe() as changed, service.watch([task_id]):
+                    while record := await self._row(task_id, ctx):
+                        state = self._state(record, ctx, await self._last_look(record, ctx))
+                        if told is None or _news(state) != _news(told):
+                            tell(state)
+                            told = state
+                        if state.status in FINAL:
+                            return
+                        while await changed.receive() not in (record.handle, task_id):
+                            pass
+        except Exception as error:
+            expected = isinstance(error, KlingError)
+            logger.warning("Task %s cannot be followed: %s", task_id, error, exc_info=not expected)
+        finally:
+            self._following[task_id].discard(scope)
+            if not self._following[task_id]:
+                del self._following[task_id]
+        if scope.cancelled_caught and told is not None and (row := await self._row(task_id, ctx)):
+            tell(self._working(row, ctx, RUNS_ON.format(handle=row.handle)))
+
+    async def _row(self, task_id: str, ctx: Context) -> Record | None:
+        """The row behind a handle. Every handle that a client names is looked up here, so that
+        here is the place to ask whether the caller may see it."""
+        return await _service(ctx).rows.row(task_id)
+
+    def _is_over(self, record: Record, ctx: Context) -> bool:
+        return record.status in ENDED or _service(ctx).rows.lost_for_good(record)
+
+    async def _last_look(self, record: Record, ctx: Context) -> TaskView | None:
+        """What is to be said of a task that has ended, its file written; None while it runs."""
+        if record.withdrawn or not self._is_over(record, ctx):
+            return None
+        try:
+            return await _service(ctx).look(record)
+        except KlingError:
+            return _service(ctx).rows.view(record)
+
+    def _state(self, record: Record, ctx: Context, view: TaskView | None) -> TaskState:
+        rows = _service(ctx).rows
+        if record.withdrawn:
+            return replace(self._working(record, ctx, WITHDRAWN), status="cancelled")
+        if view is None or not self._is_over(record, ctx):
+            return self._working(record, ctx, rows.progress(record))
+        shown = view.model_copy(update={"model_name": record.model_name})
+        return self._completed(record, _answer(shown), ctx)
+
+    def _completed(self, record: Record, result: CallToolResult, ctx: Context) -> TaskState:
+        return replace(self._working(record, ctx, ""), status="completed", result=result)
+
+    def _working(self, record: Record, ctx: Context, message: str) -> TaskState:
+        return TaskState(
+            task_id=record.id,
+            status="working",
+            message=message,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+            poll_s=_service(ctx).rows.poll_s(record),
+        )
+
+
+def _passes(error: KlingError) -> bool:
+    return isinstance(error, ProviderError) and error.retryable
+
+
+def _answer(view: TaskView) -> CallToolResult:
+    """The video, or why there is none, with the fields that the tool's schema promises."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=view.text())],
+        structured_content=view.structured(),
+        is_error=view.status != "succeed",
+    )
+
+
+def _news(state: TaskState) -> tuple[object, ...]:
+    """What a listener wants to hear of; not how many seconds have gone by."""
+    told = state.detailed()
+    del told["lastUpdatedAt"]
+    if state.status not in FINAL:
+        del told["statusMessage"]
+    return tuple(sorted(map(str, told.items())))
+
+
+def _service(ctx: Context) -> Service:
+    return cast("Service", ctx.lifespan_context)

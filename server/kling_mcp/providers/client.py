@@ -1,0 +1,308 @@
+"""The one module that knows a provider's HTTP: endpoints, retries, deadlines, error mapping.
+
+Reads are repeated (with stamina, honouring Retry-After), a create never is: whether it arrived is
+for the ledger to find out. Only a token that was refused for its age is replaced and the same
+request sent once more: Kling had not looked at it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+import httpx
+import stamina
+
+from kling_mcp.providers.account import ResourcePack, read_packs
+from kling_mcp.providers.connection_faults import connection_fault
+from kling_mcp.providers.dialects import read_look, read_task, read_tasks
+from kling_mcp.providers.error_codes import CODES
+from kling_mcp.providers.responses import (
+    ENCODINGS,
+    Answer,
+    UnreadableBody,
+    read_body,
+    read_document,
+    unreadable,
+)
+from kling_mcp.providers.retries import LAST_ATTEMPT_S, patience, retry_after_s
+from kling_mcp.providers.rows import ProviderRow
+from kling_mcp.providers.task import OUR_IDS, Task
+from kling_mcp.providers.transport import Connection, parsed_url
+from kling_mcp.providers.url_guard import checked_url
+from kling_mcp.providers.video_stream import VideoStream, extent
+from kling_mcp.settings.redaction import Redactor
+from kling_mcp.submission.queue import Body
+from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
+from kling_tools.rules.capabilities import Product
+
+__all__ = ["KlingClient", "Observe"]
+
+logger = logging.getLogger(__name__)
+
+READ_DEADLINE_S = 30
+"""Seconds for all attempts of one read together: a tool call has 60 at most."""
+CREATE_TIMEOUT = httpx.Timeout(connect=10, read=30, write=60, pool=10)
+"""Seconds for the steps of a create: what has not answered by then is looked for."""
+CREATE_DEADLINE_S = 180
+"""Seconds for a create: four pictures of 10 MB are 53 MB of JSON."""
+ANSWER_LIMIT = 16 * 2**20
+"""Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
+REDIRECTS = 3
+YEAR_MS = 365 * 86_400_000
+
+ResultT = TypeVar("ResultT")
+
+Observe = Callable[[str, str, str, float], None]
+"""Hears of each request: provider, method, outcome (HTTP status, or `broken`), seconds."""
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+"""Failures before a connection stood: the request cannot have arrived."""
+_BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
+"""All that httpx raises; InvalidURL for a broken redirect, also for one that is not followed."""
+
+
+class KlingClient:
+    """Talks to one provider over one connection for the life of the process.
+
+    A read is tried `attempts` times. Every method raises `ProviderError` or one of its kin;
+    `charged` is `unknown` when a create was sent and it cannot be told whether it arrived.
+    """
+
+    def __init__(
+        self,
+        row: ProviderRow,
+        connection: Connection,
+        observe: Observe | None = None,
+        redactor: Redactor | None = None,
+        *,
+        attempts: int = 4,
+    ) -> None:
+        self.row = row
+        self._connection = connection
+        self._observe = observe
+        self._redactor = redactor or Redactor(credentials=[connection.credentials])
+        self._attempts = attempts
+
+    async def create(self, product: Product, body: Body) -> Task:
+        """Send one create, once; the new task as the provider answers it."""
+        headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
+        request = self._connection.api.build_request(
+            "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
+        )
+        answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
+        return self._charged(read_task(read_document(answer), self.row.shapes, self.row.name))
+
+    async def task(self, product: Product, task_id: str) -> Task:
+        """One task, by its task_id or (where the provider knows them) external_task_id. It may
+        have succeeded and not have its video yet."""
+        path = f"{self._path(product)}/{_segment(task_id)}"
+        row = self.row
+        repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
+
+        def look(document: Mapping[str, Any]) -> Task:
+            found = read_look(document, row.shapes, row.name, task_id, repeats_ids=repeats)
+            return self._charged(found)
+
+        return await self._read(path, {}, look)
+
+    async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
+        """One page of the provider's list, in its order, without what cannot be read."""
+        params = {"pageNum": page, "pageSize": page_size}
+        tasks = await self._read(self._path(product), params, read_tasks)
+        return [self._charged(task) for task in tasks[:page_size]]
+
+    async def account(self, now: float) -> list[ResourcePack]:
+        """The account's resource packs at a time (seconds since the epoch); free, up to 12 hours
+        late, at most once a second (Kling's account page). Only where the row `tells_units`."""
+        until = int(now * 1000)
+        params = {"start_time": until - YEAR_MS, "end_time": until}
+        return await self._read("/account/costs", params, read_packs)
+
+    def _charged(self, task: Task) -> Task:
+        """The task; 0 units for a video are no price of a gateway, which does not count in units:
+        that is what it paid to Kling."""
+        made = task.lacks_file or task.status == "succeed"
+        free = made and task.units == 0 and not self.row.tells_units
+        return replace(task, units=None) if free else task
+
+    def _path(self, product: Product) -> str:
+        return f"{self.row.prefix}/{product}"
+
+    async def _read(
+        self, path: str, params: dict[str, int], reader: Callable[[Mapping[str, Any]], ResultT]
+    ) -> ResultT:
+        began = anyio.current_time()
+        async for attempt in stamina.retry_context(
+            on=patience(began),
+            attempts=self._attempts,
+            timeout=LAST_ATTEMPT_S,
+            wait_initial=0.3,
+            wait_max=5,
+        ):
+            with attempt:
+                request = self._connection.api.build_request("GET", path, params=params)
+                left_s = began + READ_DEADLINE_S - anyio.current_time()
+                answer = await self._send(request, left_s, "no")
+                try:
+                    return reader(read_document(answer))
+                except ProviderError as error:
+                    error.charged = "no"
+                    raise
+        raise AssertionError("stamina ends with a result or an exception")
+
+    async def _send(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
+        """One request and, when the token was refused for its age, the same once more."""
+        until = anyio.current_time() + deadline_s
+        answer = await self._exchange(request, deadline_s, lost)
+        if self._token_was_stale(answer):
+            answer = await self._exchange(request, until - anyio.current_time(), lost)
+        return answer
+
+    def _token_was_stale(self, answer: Answer) -> bool:
+        try:
+            read_document(answer)
+        except ProviderError as error:
+            row = CODES.get(error.code or "")
+            return row is not None and row.renew and self._connection.credentials.renew()
+        return False
+
+    async def _exchange(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
+        token = self._connection.credentials.token()
+        request.headers.update({"Authorization": f"Bearer {token}", "Accept-Encoding": ENCODINGS})
+        name, host = self.row.name, request.url.host
+        began, outcome = anyio.current_time(), "broken"
+        try:
+            with anyio.fail_after(deadline_s):
+                response = await self._connection.api.send(request, stream=True)
+                outcome = str(response.status_code)
+                try:
+                    body = await _limited(response)
+                finally:
+                    await response.aclose()
+        except _NOT_SENT as error:
+            raise _unreachable(name, host, error, "no") from error
+        except UnreadableBody as error:
+            strange = unreadable(name, str(error))
+            strange.charged = lost
+            raise strange from error
+        except (*_BROKEN, TimeoutError) as error:
+            raise _unreachable(name, host, error, lost) from error
+        except KlingError:
+            raise
+        except Exception as error:
+            logger.exception("A request to %s broke in an unknown way.", name)
+            raise _unreachable(name, host, error, lost) from error
+        finally:
+            if self._observe:
+                self._observe(name, request.method, outcome, anyio.current_time() - began)
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
+        return Answer(response.status_code, body, wait_s, name, self._redactor)
+
+    @asynccontextmanager
+    async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
+        """Stream a result from its signed URL, from a byte on; the key is not sent along.
+
+        Raises UnsafeUrl for anything but https (http only from a provider on this machine), and
+        ProviderDown when the stream cannot be opened or breaks.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        async with self._followed(url, headers) as response:
+            if response.status_code not in (200, 206):
+                raise ProviderDown(
+                    f"The video's URL answers HTTP {response.status_code}.",
+                    http_status=response.status_code,
+                    retry_after_s=retry_after_s(response.headers.get("Retry-After")),
+                    provider=self.row.name,
+                    advice="Call kling_save_video again: the URL may have expired and is asked "
+                    "for anew; after 30 days the provider has deleted the video.",
+                )
+            start, total = extent(response.status_code, response.headers, offset)
+            yield VideoStream(start, total, _chunks(response, self.row.name))
+
+    @asynccontextmanager
+    async def _followed(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        files = self._connection.files
+        for _ in range(REDIRECTS + 1):
+            checked, extensions = self._checked(url)
+            request = files.build_request("GET", checked, headers=headers, extensions=extensions)
+            try:
+                response = await files.send(request, stream=True)
+            except KlingError:
+                raise
+            except Exception as error:  # a client breaks at a strange URL in many ways
+                raise _unreachable(self.row.name, request.url.host, error, "no") from error
+            if not response.is_redirect:
+                break
+            url = str(response.next_request.url) if response.next_request else ""
+            await response.aclose()
+        else:
+            raise ProviderDown("The video's URL redirects in a circle.", provider=self.row.name)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _checked(self, url: str) -> tuple[httpx.URL, dict[str, Any]]:
+        """A URL that may be fetched, and the extensions of the request for it."""
+        parsed = parsed_url(url) or httpx.URL()
+        host = parsed.raw_host.decode("ascii")
+        base, local = self._connection.api.base_url, self._connection.loopback
+        own = (parsed.scheme, host, parsed.port) == (base.scheme, base.host, base.port)
+        return parsed, checked_url(parsed.scheme, host, local=local, own=own)
+
+
+def _segment(any_id: str) -> str:
+    """An id as one segment of a path; with its dots, or `..` would climb."""
+    return quote(any_id, safe="", errors="replace").replace(".", "%2E")
+
+
+async def _limited(response: httpx.Response) -> bytes:
+    """The body, read past httpx, which would inflate all of what it gets."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    encoding = response.headers.get("Content-Encoding", "")
+    return await read_body(response.stream, encoding, ANSWER_LIMIT)
+
+
+async def _chunks(response: httpx.Response, provider: str) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.aiter_raw():
+            yield chunk
+    except _BROKEN as error:
+        host = response.request.url.host
+        raise _unreachable(provider, host, error, "no") from error
+
+
+def _unreachable(provider: str, host: str, error: Exception, charged: Charged) -> KlingError:
+    timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
+    why = "did not answer in time" if timed_out else "broke the connection"
+    advice = "Try again later."
+    if isinstance(error, _NOT_SENT):
+        why = "cannot be reached"
+        advice = "Check the network, and the base URL (setting {base_url})."
+    if isinstance(error, httpx.ProxyError):
+        why = "cannot be reached: the proxy refuses"
+        advice = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."
+    elif fault := connection_fault(error):
+        why, advice = fault
+    advice = advice.replace("{base_url}", f"{provider.upper()}_BASE_URL")
+    return ProviderDown(
+        f"{provider} ({host}) {why}.",
+        retryable=True,
+        provider=provider,
+        charged=charged,
+        advice=advice,
+    )

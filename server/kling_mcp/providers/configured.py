@@ -1,0 +1,148 @@
+"""Which providers this process uses: those with a key, else the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
+from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
+from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["SANDBOX_URL", "Configured", "configured_providers"]
+
+SANDBOX_URL = "http://sandbox.kling.invalid"
+"""Where the embedded sandbox pretends to be; no name server knows it."""
+
+SANDBOX_KEY = "sandbox-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A provider as this process uses it; `embedded` when the sandbox answers in its place."""
+
+    row: ProviderRow
+    base_url: str
+    credentials: Credentials
+    embedded: bool
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.row.name
+
+
+def configured_providers(settings: Settings) -> Mapping[str, Configured]:
+    """The providers by name, the default first.
+
+    All with a key are on, in the order of the table; `KLING_MCP_PROVIDER` comes first, and when it
+    is `sandbox` it comes alone, so that nothing can be spent. Raises NotConfigured when a provider
+    was asked for that has no key, or when half of a key pair is missing.
+    """
+    rows = read_providers(settings.providers)
+    wanted = settings.provider
+    if wanted and wanted not in rows:
+        raise NotConfigured(
+            f"KLING_MCP_PROVIDER is {wanted}, which is not a provider.",
+            advice=f"There are {', '.join(rows)}.",
+        )
+    found = {} if wanted == SANDBOX else _with_keys(rows, settings)
+    if wanted and wanted != SANDBOX and wanted not in found:
+        row = rows[wanted]
+        needs = (
+            f"{row.key_setting} is"
+            if row.base_url or settings.base_url_of(row)
+            else (f"{row.key_setting} and {row.base_url_setting} are")
+        )
+        raise NotConfigured(
+            f"KLING_MCP_PROVIDER is {wanted}, and {needs} not set.",
+            advice=_because(settings, row)
+            + "Set it, or leave KLING_MCP_PROVIDER out to try everything in the sandbox.",
+        )
+    if not found:
+        found = {SANDBOX: _sandbox(rows[SANDBOX], SANDBOX_URL)}
+    return dict(sorted(found.items(), key=lambda item: item[0] != wanted))
+
+
+def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str, Configured]:
+    found = {}
+    for name, row in rows.items():
+        if name == SANDBOX:
+            continue
+        asked = settings.base_url_of(row) or row.base_url
+        base_url = row.regions.get(asked.lower(), asked)
+        credentials = _credentials(row, settings)
+        if base_url.lower() == SANDBOX:
+            found[name] = _sandbox(row, _played(row))
+            continue
+        base_url = _checked(row, base_url) if base_url else ""
+        if credentials is not None and base_url:
+            found[name] = Configured(row, base_url, credentials, embedded=False)
+        elif credentials is not None:
+            raise NotConfigured(
+                f"{row.key_setting} is set, and the base URL of the gateway is not.",
+                advice=f"{_because(settings, row)}Set {row.base_url_setting}.",
+            )
+    return found
+
+
+def _because(settings: Settings, row: ProviderRow) -> str:
+    """Why a key or a base URL that stands somewhere does not count."""
+    remarks = settings.remarks_on(row.key_setting, row.base_url_setting)
+    return "".join(f"{remark.text} " for remark in remarks if not remark.harmless)
+
+
+def _sandbox(row: ProviderRow, base_url: str) -> Configured:
+    return Configured(row, base_url, ApiKey(SANDBOX_KEY), embedded=True)
+
+
+def _played(row: ProviderRow) -> str:
+    """Where the sandbox plays the provider that this one is like."""
+    if row.family in PROVIDERS:
+        return SANDBOX_URL if row.family == "kling" else f"{SANDBOX_URL}/{row.family}"
+    raise NotConfigured(
+        f"{row.base_url_setting} is sandbox, which does not know {row.name}.",
+        advice='Give its row "like" with a provider that the sandbox plays.',
+    )
+
+
+def _credentials(row: ProviderRow, settings: Settings) -> Credentials | None:
+    key = settings.key_of(row)
+    if key is not None:
+        return ApiKey(key)
+    if row.name != "kling":
+        return None
+    access, secret = settings.kling_access_key, settings.kling_secret_key
+    if (access is None) is not (secret is None):
+        missing = "KLING_SECRET_KEY" if access else "KLING_ACCESS_KEY"
+        raise NotConfigured(
+            f"{missing} is missing: the access key and the secret key work as a pair.",
+            advice="Set both, or KLING_API_KEY, or KLING_MCP_PROVIDER=sandbox to try everything "
+            "without a key.",
+        )
+    if access is None or secret is None:
+        return None
+    return SignedToken(access.get_secret_value(), secret.get_secret_value())
+
+
+def _checked(row: ProviderRow, base_url: str) -> str:
+    """The base URL if paths can be added to it and it can be put on the wire."""
+    try:
+        parts = urlsplit(base_url)
+        plain = not (parts.username or parts.password or {"?", "#"} & set(base_url))
+        known = parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname)
+    except ValueError:
+        plain = known = False
+    writable = base_url.isprintable() and " " not in base_url
+    if known and plain and writable:
+        return base_url.rstrip("/")
+    choices = ", ".join(["a URL", *row.regions])
+    raise NotConfigured(
+        f"{row.base_url_setting} is not an http(s) URL without user, query or fragment.",
+        advice=f"It takes {choices} or {SANDBOX}.",
+    )

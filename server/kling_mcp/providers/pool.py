@@ -1,0 +1,135 @@
+"""The clients of all configured providers, each opened when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from kling_mcp.providers.account import units_left
+from kling_mcp.providers.configured import Configured
+from kling_tools.errors import KlingError, NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.providers.client import KlingClient, Observe
+    from kling_mcp.settings.redaction import Redactor
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["Clients", "balances"]
+
+
+class Clients:
+    """Providers by name, the default first; connections live as long as `stack`. The embedded
+    sandbox calls back at the `exchange` of a hosted server that it is part of. `observe` hears of
+    each request to a provider, `redactor` takes secrets out of what it says."""
+
+    def __init__(
+        self,
+        configured: Mapping[str, Configured],
+        settings: Settings,
+        stack: AsyncExitStack,
+        exchange: Exchange | None = None,
+        observe: Observe | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._configured = configured
+        self._settings = settings
+        self._stack = stack
+        self._exchange = exchange
+        self._observe = observe
+        self._redactor = redactor
+        self._open: dict[str, KlingClient] = {}
+        self._opening = anyio.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The configured providers, the default first."""
+        return tuple(self._configured)
+
+    @property
+    def default(self) -> Configured:
+        """The provider of requests that name none."""
+        return next(iter(self._configured.values()))
+
+    @property
+    def several(self) -> bool:
+        """Whether answers have to say which provider they speak of."""
+        return len(self._configured) > 1
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks at running tasks: those of the most patient provider."""
+        return max(provider.row.poll_s for provider in self._configured.values())
+
+    def configured(self, name: str) -> Configured:
+        """A provider by name; raises NotConfigured when this process has no key for it."""
+        try:
+            return self._configured[name]
+        except KeyError:
+            raise NotConfigured(
+                f"This needs the provider {name}, which is not configured now.",
+                advice=f"Set {name.upper()}_API_KEY again (and its base URL, if it had one).",
+            ) from None
+
+    def embedded(self, name: str) -> bool:
+        """Whether the sandbox answers in this provider's place."""
+        found = self._configured.get(name)
+        return found is not None and found.embedded
+
+    async def get(self, name: str) -> KlingClient:
+        """The client of a provider, opened if need be; raises NotConfigured."""
+        from kling_mcp.providers.client import KlingClient
+        from kling_mcp.providers.transport import connect
+
+        configured = self.configured(name)
+        async with self._opening:
+            if name not in self._open:
+                connection = await self._stack.enter_async_context(
+                    connect(configured, self._settings, self._exchange)
+                )
+                self._open[name] = KlingClient(
+                    configured.row, connection, self._observe, self._redactor
+                )
+            return self._open[name]
+
+
+NOT_IN_TIME = "It has not answered in time. Ask again in a moment."
+SILENT = "This provider does not tell what is left: see its web page."
+
+
+async def balances(clients: Clients, now: float, within_s: float) -> dict[str, Any]:
+    """`providers`: by name `units_left` and `packs`, or a `note` why they are not known.
+
+    `now` is in seconds since the epoch, as are the ends of packs. A provider that fails, or does
+    not answer within those seconds, is told in its note. Raises nothing.
+    """
+    found = {name: {"units_left": None, "note": NOT_IN_TIME} for name in clients.names}
+
+    async def ask(name: str) -> None:
+        found[name] = await _balance(clients, name, now)
+
+    with anyio.move_on_after(within_s):
+        async with anyio.create_task_group() as group:
+            for name in clients.names:
+                group.start_soon(ask, name)
+    return {"providers": found}
+
+
+async def _balance(clients: Clients, name: str, now: float) -> dict[str, Any]:
+    if not clients.configured(name).row.tells_units:
+        return {"units_left": None, "note": SILENT}
+    try:
+        packs = await (await clients.get(name)).account(now)
+    except KlingError as error:
+        return {"units_left": None, "note": str(error)}
+    found: dict[str, Any] = {
+        "units_left": units_left(packs),
+        "packs": [asdict(pack) for pack in packs],
+    }
+    if clients.embedded(name):
+        found["note"] = "Play money of the sandbox."
+    return found

@@ -1,0 +1,177 @@
+"""The HTTP connections of a provider: base URL, credentials, and what carries the bytes.
+
+The sandbox is reached through an ASGI transport, so it runs through exactly the code that calls
+Kling.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from kling_mcp.providers.auth import Credentials
+from kling_mcp.providers.certificates import tls_context
+from kling_mcp.providers.configured import SANDBOX_URL, Configured
+from kling_mcp.providers.proxies import known_proxies, proxy_of
+from kling_mcp.providers.rows import SANDBOX
+from kling_mcp.version import __version__
+from kling_tools.errors import KlingError, NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["Connection", "connect", "parsed_url"]
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
+"""Seconds for each step of a request; `kling_mcp.providers.client` bounds the whole."""
+
+FILE_TIMEOUT = httpx.Timeout(connect=10, read=180, write=60, pool=10)
+"""As long as a sandbox may take to make a clip of 15 s in 4k before its first byte."""
+
+MOST_PORT = 65_535
+
+HEADERS = {"User-Agent": f"kling-mcp/{__version__}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Two clients: `api` for the provider's routes, `files` for signed URLs, which must not see
+    the key. `loopback` says that the provider itself is reached without TLS on this machine."""
+
+    api: httpx.AsyncClient
+    files: httpx.AsyncClient
+    credentials: Credentials
+    loopback: bool
+
+
+@asynccontextmanager
+async def connect(
+    provider: Configured, settings: Settings, exchange: Exchange | None = None
+) -> AsyncIterator[Connection]:
+    """Open the provider's connections and close them at the end. A sandbox in this process calls
+    back at the `exchange` alone.
+
+    Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
+    that cannot be used.
+    """
+    base_url = _base_url(provider)
+    try:
+        if provider.embedded:
+            carriers = [_embedded_sandbox(settings, exchange)] * 2
+        else:
+            carriers = [_by_environment(tls_context()) for _ in range(2)]
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise NotConfigured(
+            "The proxy that this machine's environment names cannot be used: it has to be "
+            "http:// or https:// (socks5:// needs the package socksio).",
+            advice="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+        ) from error
+    api = httpx.AsyncClient(
+        base_url=base_url, headers=HEADERS, timeout=TIMEOUT, transport=carriers[0], trust_env=False
+    )
+    files = httpx.AsyncClient(
+        headers=HEADERS, timeout=FILE_TIMEOUT, transport=carriers[1], trust_env=False
+    )
+    async with api, files:
+        loopback = provider.embedded or base_url.host in ("127.0.0.1", "localhost", "::1")
+        yield Connection(api, files, provider.credentials, loopback)
+
+
+def _by_environment(verify: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+    """What carries requests, each through its proxy or directly. Raises ValueError, ImportError or
+    httpx.InvalidURL for a proxy that cannot be used."""
+    direct = httpx.AsyncHTTPTransport(verify=verify)
+    through = {
+        proxy: httpx.AsyncHTTPTransport(verify=verify, proxy=httpx.Proxy(proxy))
+        for proxy in set(known_proxies().values())
+    }
+    return _ByEnvironment(direct, through) if through else direct
+
+
+class _ByEnvironment(httpx.AsyncBaseTransport):
+    def __init__(
+        self, direct: httpx.AsyncBaseTransport, through: dict[str, httpx.AsyncHTTPTransport]
+    ) -> None:
+        self._direct = direct
+        self._through = through
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = proxy_of(str(request.url))
+        carrier = self._through.get(proxy, self._direct) if proxy else self._direct
+        return await carrier.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for carrier in (self._direct, *self._through.values()):
+            await carrier.aclose()
+
+
+def parsed_url(text: str) -> httpx.URL | None:
+    """A URL that a connection can be tried to; None for one that httpx or a socket would break at,
+    such as one with a port above 65535 or a host `xn--.invalid`, which is no name."""
+    try:
+        url = httpx.URL(text)
+        possible = url.host.isprintable() and url.raw_host.isascii()
+    except (httpx.InvalidURL, UnicodeError):
+        return None
+    return url if possible and (url.port is None or 0 < url.port <= MOST_PORT) else None
+
+
+def _base_url(provider: Configured) -> httpx.URL:
+    url = parsed_url(provider.base_url)
+    if url is None:
+        raise NotConfigured(
+            f"The base URL of {provider.name} cannot be used: no connection can be made to it.",
+            advice=f"Set {provider.row.base_url_setting} to the address of a host, with a port "
+            "below 65536 if it needs one.",
+        )
+    return url
+
+
+def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.AsyncBaseTransport:
+    from kling_sandbox import SandboxConfig, create_app
+    from kling_sandbox.callbacks import below, nobody
+    from kling_sandbox.faults import parse_faults
+
+    config = SandboxConfig(
+        home=settings.home / SANDBOX,
+        queue_s=settings.sandbox_queue_s,
+        render_s=settings.sandbox_render_s,
+        side_px=settings.sandbox_side_px,
+        slots=settings.sandbox_slots,
+        faults=parse_faults(settings.sandbox_faults),
+        public_url=SANDBOX_URL,
+        may_call=below(exchange.callback_base) if exchange and exchange.callback_base else nobody,
+        callback_secret=exchange.callback_secret if exchange else "",
+    )
+    return _SandboxTransport(create_app(config))
+
+
+class _SandboxTransport(httpx.AsyncBaseTransport):
+    """The sandbox in this process, failing as one behind a port does: a connection that it drops
+    breaks, and what breaks in it is its HTTP 500."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx.ASGITransport(app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        from kling_sandbox import ConnectionDropped
+
+        try:
+            return await self._inner.handle_async_request(request)
+        except ConnectionDropped as error:
+            broken = httpx.ReadError if error.answered else httpx.RemoteProtocolError
+            raise broken(str(error), request=request) from error
+        except (KlingError, httpx.HTTPError):
+            raise
+        except Exception:
+            logger.exception("The sandbox broke.")
+            return httpx.Response(500, request=request, text="Internal Server Error")

@@ -1,0 +1,192 @@
+"""The variables that settings are read from, cleaned at one place.
+
+A value has no space, line end or pair of quotation marks around it, and a word that was to be
+replaced and was not (`null`, `${env:KLING_API_KEY}`, `your-api-key-here`) counts as not set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kling_mcp.settings.dotenv_file import LOCAL, EnvFileFault, read_env_file
+from kling_tools.errors import NotConfigured
+
+__all__ = ["ENV_FILE", "LOCAL_MAY_SET", "Environment", "Remark", "cleaned", "read_environment"]
+
+ENV_FILE = "KLING_MCP_ENV_FILE"
+
+LOCAL_MAY_SET = frozenset(
+    {
+        "KLING_MCP_CONFIRM_ABOVE_UNITS",
+        "KLING_MCP_FIX_IMAGES",
+        "KLING_MCP_LOG_LEVEL",
+        "KLING_MCP_MAX_UNITS_PER_DAY",
+        "KLING_MCP_MAX_UNITS_PER_TASK",
+        "KLING_MCP_POSTER",
+        "KLING_MCP_SANDBOX_FAULTS",
+        "KLING_MCP_SANDBOX_QUEUE_S",
+        "KLING_MCP_SANDBOX_RENDER_S",
+        "KLING_MCP_SANDBOX_SIDE_PX",
+        "KLING_MCP_SANDBOX_SLOTS",
+        "KLING_MCP_SAVE",
+    }
+)
+"""What a `.env` of the working folder decides: nothing about where something goes, who is asked, or
+what may be read. A cap is taken where no other is set, so that it only ever makes less."""
+
+LOCAL_PROVIDER = ("KLING_MCP_PROVIDER", "sandbox")
+"""The one provider that it may name: there nothing leaves the machine and nothing is spent."""
+
+SEPARATORS = {
+    "KLING_MCP_IMAGE_ROOTS": os.pathsep,
+    "KLING_MCP_SANDBOX_FAULTS": ",",
+    "KLING_MCP_ALLOWED_HOSTS": ",",
+    "KLING_MCP_ALLOWED_ORIGINS": ",",
+    "KLING_MCP_TRUSTED_PROXIES": ",",
+}
+"""Settings that are lists: a part that is a placeholder is left out, the others stay."""
+
+_PLACEHOLDER = re.compile(
+    r"""null | none | nil | undefined | todo | tbd
+      | <[^<>]*> | \[[A-Za-z][\w .-]*\]
+      | (?:https?://|sk-)? (?:your|insert|enter|paste|put)
+        (?=[-_ .].*(?:key|token|secret|here|gateway|host)) [\w .,:/-]*
+      | [\w -]*[-_ ]here
+      | (?:sk-)? (?: x{3,} | \*{3,} | \.{3,} | … )
+      | (?:change|replace)[-_ ]?(?:me|this)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_VARIABLE = re.compile(r"\$\{[^{}]*\}|\{\{[^{}]*\}\}|^(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%)(?:$|[/\\])")
+SPACES, QUOTATION_MARKS = "spaces", "quotation marks"
+_AROUND = "\ufeff\u200b"
+_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”"}
+_TEXT_LIMIT = 200
+"""Characters above which a value is no placeholder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What was left out of a variable ("" for a whole file), in whole sentences that hold no value;
+    `harmless` where the variable counts all the same."""
+
+    variable: str
+    text: str
+    harmless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """`values` by their names in capital letters, each as it counts; `origins`, where each comes
+    from; `remarks`, what was left out."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+
+
+def read_environment(named: str | Path = "") -> Environment:
+    """The variables of the process, then those of a file: the one that is `named` or that
+    KLING_MCP_ENV_FILE names, which may set everything, else the `.env` of the working folder, which
+    may set little. Raises NotConfigured when a file that was named cannot be read.
+    """
+    values: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    remarks: list[Remark] = []
+
+    def take(variables: Mapping[str, str], origin: str) -> None:
+        for name, text in sorted(variables.items()):
+            upper = name.upper()
+            if not _is_setting(upper) or upper in values:
+                continue
+            value, left_out = cleaned(upper, text)
+            if value:
+                values[upper], origins[upper] = value, origin
+            if left_out in (SPACES, QUOTATION_MARKS):
+                told = f"{upper} has {left_out} around it, which are left out."
+                remarks.append(Remark(upper, told, harmless=True))
+            elif left_out:
+                rest = "the rest of it counts" if value else "it counts as not set"
+                remarks.append(Remark(upper, f"{upper} holds {left_out} ({origin}): {rest}."))
+
+    take(os.environ, "the environment")
+    file = str(named) or values.get(ENV_FILE, "")
+    if file:
+        take(_named_file(file), str(Path(file).expanduser().absolute()))
+        return Environment(values, origins, tuple(remarks))
+    try:
+        local = {name.upper(): text for name, text in read_env_file(LOCAL).items()}
+    except FileNotFoundError:
+        local = {}
+    except EnvFileFault as fault:
+        local = {}
+        told = f".env in the working folder {fault}: nothing is taken from it."
+        remarks.append(Remark("", told))
+    refused = {
+        name
+        for name, text in local.items()
+        if _is_setting(name) and cleaned(name, text)[0] and not _may_be_local(name, text)
+    }
+    take({name: local[name] for name in local.keys() - refused}, str(LOCAL.absolute()))
+    remarks += [
+        Remark(
+            name,
+            f".env in the working folder sets {name}, which it may not: it is left out. Set it in "
+            f"the environment, or set {ENV_FILE} to the file's path.",
+        )
+        for name in sorted(refused - values.keys())
+    ]
+    return Environment(values, origins, tuple(remarks))
+
+
+def cleaned(name: str, text: str) -> tuple[str, str]:
+    """The value of a variable as it counts, empty for not set, and what was left out, in words."""
+    value = text.strip().strip(_AROUND).strip()
+    left_out = SPACES if value != text and value else ""
+    while len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
+        value, left_out = value[1:-1].strip(), QUOTATION_MARKS
+    separator = SEPARATORS.get(name)
+    if separator is None:
+        placeholder = _placeholder(value)
+        return ("", placeholder) if placeholder else (value, left_out if value else "")
+    pattern = rf"(?:\$\{{[^{{}}]*\}}|[^{re.escape(separator)}])+"
+    parts = [part for part in map(str.strip, re.findall(pattern, value)) if part]
+    kept = [part for part in parts if not _placeholder(part)]
+    dropped = next(filter(None, map(_placeholder, parts)), "")
+    return separator.join(kept), dropped or (left_out if kept else "")
+
+
+def _placeholder(text: str) -> str:
+    """What the text is instead of a value, in words; empty for a value."""
+    if len(text) > _TEXT_LIMIT:
+        return ""
+    if _VARIABLE.search(text):
+        return "the name of a variable that nobody filled in"
+    return "a placeholder" if _PLACEHOLDER.fullmatch(text) else ""
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("KLING_") or name.endswith(("_API_KEY", "_BASE_URL"))
+
+
+def _may_be_local(name: str, text: str) -> bool:
+    return name in LOCAL_MAY_SET or (name, cleaned(name, text)[0].lower()) == LOCAL_PROVIDER
+
+
+def _named_file(file: str) -> Mapping[str, str]:
+    try:
+        return read_env_file(Path(file).expanduser(), fill_in=True)
+    except FileNotFoundError:
+        fault = "does not exist"
+    except EnvFileFault as error:
+        fault = str(error)
+    except RuntimeError:
+        fault = "lies in a home folder that does not exist"
+    raise NotConfigured(
+        f"{ENV_FILE} names {file}, which {fault}.",
+        advice="It is a text file in UTF-8 with a line NAME=value for each setting.",
+    )

@@ -1,0 +1,384 @@
+"""The settings: the command line, the environment, a file that is named, and little of a `.env`.
+
+`kling-mcp --help` shows them all, from the descriptions below.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+
+from kling_mcp.settings.environment import ENV_FILE, Environment, Remark, cleaned, read_environment
+from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_mcp.providers.rows import ProviderRow
+
+__all__ = ["Settings", "environment_name", "load_settings", "validated"]
+
+APP = "kling-mcp"
+
+Some = TypeVar("Some", bound=BaseModel)
+
+HELP = "kling-mcp --help describes every setting."
+
+LEVELS = {level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR")} | {
+    "TRACE": "DEBUG",
+    "WARN": "WARNING",
+    "FATAL": "ERROR",
+    "CRITICAL": "ERROR",
+}
+"""The words for how much is logged, those of other programs too."""
+
+
+class Settings(BaseModel):
+    """All settings; `load_settings` makes them.
+
+    Keys are secrets: they do not show in `repr` and cannot be given as options. A field is filled
+    by its alias only: by their own names `home` would be the shell's HOME, and so on.
+    """
+
+    _environment: Environment = PrivateAttr(default_factory=Environment)
+
+    provider: str = Field(
+        default="",
+        validation_alias="KLING_MCP_PROVIDER",
+        description="Provider to use; default: the one with a key, else the sandbox.",
+    )
+    kling_api_key: SecretStr | None = Field(
+        default=None, validation_alias="KLING_API_KEY", description="Kling API key."
+    )
+    kling_access_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="KLING_ACCESS_KEY",
+        description="Kling access key, together with the secret key instead of an API key.",
+    )
+    kling_secret_key: SecretStr | None = Field(
+        default=None, validation_alias="KLING_SECRET_KEY", description="Kling secret key."
+    )
+    kling_base_url: str = Field(
+        default="global",
+        validation_alias="KLING_BASE_URL",
+        description="global, china, sandbox, or a base URL (a sandbox over HTTP, for example).",
+    )
+    cometapi_api_key: SecretStr | None = Field(
+        default=None, validation_alias="COMETAPI_API_KEY", description="CometAPI key."
+    )
+    cometapi_base_url: str = Field(
+        default="",
+        validation_alias="COMETAPI_BASE_URL",
+        description="Another base URL than CometAPI's own, or sandbox.",
+    )
+    anyfast_api_key: SecretStr | None = Field(
+        default=None, validation_alias="ANYFAST_API_KEY", description="AnyFast key."
+    )
+    anyfast_base_url: str = Field(
+        default="",
+        validation_alias="ANYFAST_BASE_URL",
+        description="Another base URL than AnyFast's own, or sandbox.",
+    )
+    powertokens_api_key: SecretStr | None = Field(
+        default=None, validation_alias="POWERTOKENS_API_KEY", description="PowerTokens key."
+    )
+    powertokens_base_url: str = Field(
+        default="",
+        validation_alias="POWERTOKENS_BASE_URL",
+        description="Another base URL than PowerTokens' own, or sandbox.",
+    )
+    newapi_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="NEWAPI_API_KEY",
+        description="Key of a stock new-api gateway, with its base URL.",
+    )
+    newapi_base_url: str = Field(
+        default="",
+        validation_alias="NEWAPI_BASE_URL",
+        description="Base URL of a stock new-api gateway, or sandbox.",
+    )
+    providers: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_PROVIDERS",
+        description="JSON or TOML file that adds or changes rows of the provider table; a row NAME "
+        "takes its key from NAME_API_KEY.",
+    )
+    home: Path = Field(
+        default_factory=lambda: _platform_folder("user_data_path"),
+        validation_alias="KLING_MCP_HOME",
+        description="Folder of the ledger and the sandbox; default: the user's data folder.",
+    )
+    database: SecretStr | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_DATABASE",
+        description="Ledger in PostgreSQL instead, for several servers: "
+        "postgresql://user:password@host/name.",
+    )
+    output_dir: Path = Field(
+        default_factory=lambda: _platform_folder("user_videos_path"),
+        validation_alias="KLING_MCP_OUTPUT_DIR",
+        description="Folder that videos are saved in; default: kling-mcp in the user's videos.",
+    )
+    image_roots: tuple[Path, ...] = Field(
+        default_factory=lambda: (Path.home(),),
+        validation_alias="KLING_MCP_IMAGE_ROOTS",
+        description=f"Folders that pictures may come from, separated by {os.pathsep!r}; "
+        "default: the home folder.",
+    )
+    fix_images: bool = Field(
+        default=False,
+        validation_alias="KLING_MCP_FIX_IMAGES",
+        description="Convert pictures that Kling would refuse (WebP, HEIC, too large or small).",
+    )
+    capabilities: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_CAPABILITIES",
+        description="JSON or TOML file that adds or overrides rows of the capability table.",
+    )
+    max_units_per_task: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_UNITS_PER_TASK",
+        description="Most units that one video may cost.",
+    )
+    max_units_per_day: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_UNITS_PER_DAY",
+        description="Most units of the last 24 hours.",
+    )
+    confirm_above_units: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_CONFIRM_ABOVE_UNITS",
+        description="Ask the person before a video that costs more units than this.",
+    )
+    save: bool = Field(
+        default=True,
+        validation_alias="KLING_MCP_SAVE",
+        description="Save each video by itself when it is seen done; default: true, and false "
+        "for serve --http.",
+    )
+    poster: bool = Field(
+        default=False,
+        validation_alias="KLING_MCP_POSTER",
+        description="Answers about a saved video carry a small picture of it (60 kB) and a link.",
+    )
+    sandbox_queue_s: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_SANDBOX_QUEUE_S",
+        description="Seconds that a sandbox task is queued.",
+    )
+    sandbox_render_s: float = Field(
+        default=3.0,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_SANDBOX_RENDER_S",
+        description="Seconds that a sandbox task is processed.",
+    )
+    sandbox_side_px: int = Field(
+        default=2160,
+        ge=2,
+        multiple_of=2,
+        validation_alias="KLING_MCP_SANDBOX_SIDE_PX",
+        description="Most pixels of the shorter side of a sandbox video: 300 makes one five times "
+        "as fast.",
+    )
+    sandbox_slots: int = Field(
+        default=20,
+        ge=1,
+        validation_alias="KLING_MCP_SANDBOX_SLOTS",
+        description="Tasks that the embedded sandbox runs at once before it answers 1303.",
+    )
+    sandbox_faults: tuple[str, ...] = Field(
+        default=(),
+        validation_alias="KLING_MCP_SANDBOX_FAULTS",
+        description="Faults of the embedded sandbox, separated by commas (see sandbox --help).",
+    )
+    env_file: Path | None = Field(
+        default=None,
+        validation_alias="KLING_MCP_ENV_FILE",
+        description="File of settings to trust, NAME=value a line; default: .env in the working "
+        "folder, which decides little (docs/settings.md).",
+    )
+    log_level: str = Field(
+        default="WARNING",
+        validation_alias="KLING_MCP_LOG_LEVEL",
+        description="DEBUG, INFO, WARNING or ERROR; the log goes to standard error.",
+    )
+
+    @field_validator("image_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(part.strip()) for part in value.split(os.pathsep) if part.strip())
+        return value
+
+    @field_validator("sandbox_faults", mode="before")
+    @classmethod
+    def _split_faults(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator(
+        "kling_api_key",
+        "kling_access_key",
+        "kling_secret_key",
+        "cometapi_api_key",
+        "anyfast_api_key",
+        "powertokens_api_key",
+        "newapi_api_key",
+    )
+    @classmethod
+    def _one_word(cls, value: SecretStr | None) -> SecretStr | None:
+        key = _bare_key(value.get_secret_value()) if value else ""
+        return SecretStr(key) if key else None
+
+    @field_validator("home", "output_dir", "capabilities", "providers")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return _at_home(value) if value else value
+
+    @field_validator("image_roots")
+    @classmethod
+    def _expand_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(_at_home(path) for path in value)
+
+    @field_validator("sandbox_faults")
+    @classmethod
+    def _known_faults(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            from kling_sandbox import parse_faults
+
+            parse_faults(value)
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        level = LEVELS.get(value.strip().upper())
+        if level is None:
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return level
+
+    @field_validator("provider")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.strip().lower()
+
+    def key_of(self, row: ProviderRow) -> str | None:
+        """The API key of a provider; that of a user's own row comes from the environment.
+
+        Raises NotConfigured for one that cannot be sent.
+        """
+        known = getattr(self, row.key_setting.lower(), None)
+        if isinstance(known, SecretStr):
+            return known.get_secret_value()
+        if row.key_setting.lower() in type(self).model_fields:
+            return None
+        try:
+            return _bare_key(self.variable(row.key_setting)) or None
+        except ValueError as error:
+            raise _unusable(f"{row.key_setting}: {error}") from None
+
+    def base_url_of(self, row: ProviderRow) -> str:
+        """The base URL that was asked for instead of the provider's own; empty when none was."""
+        name = row.base_url_setting.lower()
+        if name in type(self).model_fields:
+            return str(getattr(self, name)).strip()
+        return self.variable(row.base_url_setting)
+
+    def variable(self, variable: str) -> str:
+        """A variable of the environment or the file as it counts; empty when it is not set."""
+        return self._environment.values.get(variable, "")
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What was left out of the variables, and why; those of other programs are not told."""
+        return tuple(
+            remark
+            for remark in self._environment.remarks
+            if remark.variable.lower() in ("", *type(self).model_fields)
+            or remark.variable.startswith("KLING_")
+        )
+
+    def remarks_on(self, *variables: str) -> tuple[Remark, ...]:
+        """What was left out of these variables, also where a provider of one's own has them."""
+        return tuple(r for r in self._environment.remarks if r.variable in variables)
+
+    def origin_of(self, variable: str) -> str:
+        """Where the variable comes from: "the environment", the path of a file, or ""."""
+        return self._environment.origins.get(variable, "")
+
+
+def load_settings(**options: Any) -> Settings:
+    """The settings; `options`, by the names of the fields, win over all else.
+
+    Raises NotConfigured, naming every setting that cannot be used, never a secret.
+    """
+    given = {environment_name(name): value for name, value in options.items()}
+    for name, value in [*given.items()]:
+        if isinstance(value, str):
+            given[name] = cleaned(name, value)[0]
+            if not given[name]:
+                del given[name]
+    environment = read_environment(given.get(ENV_FILE) or "")
+    known = {environment_name(name) for name in Settings.model_fields}
+    own = {name: value for name, value in environment.values.items() if name in known}
+    settings = validated(Settings, own | given)
+    settings._environment = environment
+    return settings
+
+
+def validated(model: type[Some], values: Mapping[str, Any], advice: str = HELP) -> Some:
+    """The model of these values; raises NotConfigured with the name of each that cannot be used
+    and the reason, never the value, also not in what the error comes from."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            ": ".join([*map(str, detail["loc"][:1]), detail["msg"].removeprefix("Value error, ")])
+            for detail in error.errors(include_input=False, include_url=False)
+        )
+    except (OSError, RuntimeError) as error:
+        faults = str(error)
+    raise _unusable(faults, advice)
+
+
+def _unusable(faults: str, advice: str = HELP) -> NotConfigured:
+    return NotConfigured(f"Settings that cannot be used: {faults}.", advice=advice)
+
+
+def _bare_key(text: str) -> str:
+    key = text.strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ValueError("must be the bare key: one word of ASCII characters")
+    return key
+
+
+def environment_name(name: str) -> str:
+    """The variable that a field of `Settings` is read from; KeyError for any other name."""
+    return str(Settings.model_fields[name].validation_alias)
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder {path.parts[0]}") from None
+
+
+def _platform_folder(kind: str) -> Path:
+    import platformdirs
+
+    if kind == "user_videos_path":
+        return platformdirs.user_videos_path() / APP
+    return platformdirs.user_data_path(APP, appauthor=False)

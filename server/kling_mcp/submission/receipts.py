@@ -1,0 +1,128 @@
+"""What a create call answers: a receipt of what was sent, or of what a dry run would send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kling_mcp.inputs import Picture
+from kling_mcp.ledger import Record
+from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.submission.judged_request import Case
+from kling_tools.faults import told
+from kling_tools.requests.arguments import SpendingChoices
+from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
+
+__all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
+
+
+def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Receipt:
+    """The receipt of a task: new, or (`repeated`) one that was made before."""
+    answer = _outline(case)
+    answer.task_id = record.handle
+    answer.status = record.status
+    answer.repeated = repeated or None
+    if repeated:
+        answer.sent = []
+        answer.not_sent = []
+        answer.note = " ".join(filter(None, ("Nothing was sent or charged now.", answer.note)))
+    then = "the video is saved when it is done" if saves else "then kling_save_video"
+    answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
+    if record.status == "queued":
+        answer.next = f"{QUEUED} {answer.next}"
+    if repeated and record.status in ENDED:
+        answer.next = (
+            f'kling_get_task with task_id "{record.handle}"; raise take for another version.'
+        )
+    return answer
+
+
+def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
+    """What the ledger knows of a task, where the receipt itself cannot be made."""
+    return Receipt(
+        task_id=record.handle,
+        status=record.status,
+        provider=record.provider,
+        model_name=record.model_name,
+        duration_s=0,
+        take=record.take,
+        estimate_units=record.estimate_units,
+        repeated=repeated or None,
+        next=f'kling_wait_for_tasks with task_ids ["{record.handle}"].',
+    )
+
+
+TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
+NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
+
+QUEUED = (
+    "No slot was free: it is kept on this computer and sent when one is, as long as a server runs."
+)
+
+
+def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Receipt:
+    """What would be sent, pictures shortened, and everything that stands against it.
+
+    `made` is the row of the very same request, when it was sent before; `asked_by` the setting
+    that wants the person asked for this price.
+    """
+    wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
+    wire |= {picture.field: picture.wire() for picture in case.pictures}
+    external = case.external_task_id or "<made from the ledger's row>"
+    answer = _outline(case)
+    answer.dry_run = True
+    answer.sent = []
+    answer.faults = [fault.facts() for fault in told(case.review.verdict.faults)]
+    answer.request = {
+        "method": "POST",
+        "path": f"{case.provider.row.prefix}/{case.review.product}",
+        "body": JsonBody(case.body(wire, external, "<made from the ledger's row>")).preview(),
+    }
+    answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE
+    if asked_by:
+        answer.next += (
+            f" They are then asked to agree ({asked_by}); a host that cannot ask them is refused."
+        )
+    if answer.faults:
+        answer.next = "Correct the faults, then submit."
+    if made is not None and not answer.faults:
+        answer.next = (
+            f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
+            "returns that one and costs nothing; raise take for another version."
+        )
+    return answer
+
+
+def _outline(case: Case) -> Receipt:
+    review, arguments = case.review, case.arguments
+    body = case.body(_names(case), "external_task_id", "callback_key")
+    sent = [] if review.verdict.faults else list(body)
+    choices = SpendingChoices.model_fields
+    fields = [name for name in type(arguments).model_fields if name not in choices]
+    given = arguments.model_fields_set
+    not_sent = [
+        name for name in fields if name in given and arguments.gives(name) and name not in sent
+    ]
+    return Receipt(
+        provider=case.provider.name,
+        model_name=review.model_name,
+        mode=review.mode,
+        duration_s=int(arguments.duration),
+        take=arguments.take,
+        estimate_units=review.estimate.units,
+        estimate_usd=review.estimate.usd,
+        pictures=[_picture_text(picture) for picture in case.pictures],
+        sent=sent,
+        not_sent=not_sent if sent else [],
+        warnings=[str(warning) for warning in told(review.verdict.warnings)],
+        note=SANDBOX_NOTE if case.provider.embedded else None,
+    )
+
+
+def _names(case: Case) -> dict[str, str]:
+    return {field: field for field, _ in case.arguments.pictures()}
+
+
+def _picture_text(picture: Picture) -> str:
+    size = f" {picture.width}x{picture.height}" if picture.width else ""
+    converted = f" ({picture.converted})" if picture.converted else ""
+    return f"{picture.field}: {picture.label}{size}{converted}"

@@ -1,0 +1,141 @@
+"""Past and running tasks: the ledger's rows, and those that only a provider knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kling_mcp.principal import LOCAL, Principal
+from kling_mcp.tasks.views import Viewer
+from kling_tools.errors import KlingError
+from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
+    from kling_mcp.ledger import Ledger, Record
+    from kling_mcp.providers.pool import Clients
+    from kling_mcp.providers.task import Task
+    from kling_tools.requests.arguments import ListTasksArguments
+
+__all__ = ["Listing"]
+
+
+NOT_IN_TIME = "it has not answered in time."
+LAST_SEEN = "The tasks that you made here, in the state last seen."
+
+
+class Listing:
+    """Makes one page from both sources.
+
+    A page holds that page of the ledger, brought up to date from each provider's own list, and
+    from the same page of that list the tasks that the ledger does not know. So every task is on
+    exactly one page, although providers tell neither order nor total. They are asked side by side,
+    and given `within_s` seconds to answer.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        ledger: Ledger,
+        unsaved: Callable[[Record], str],
+        within_s: float,
+        exchange: Exchange | None = None,
+    ) -> None:
+        self._clients = clients
+        self._ledger = ledger
+        self._unsaved = unsaved
+        self._within_s = within_s
+        self._exchange = exchange
+
+    async def page(
+        self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
+    ) -> TaskPage:
+        """The page asked for, newest first; what could not be asked is said in its note. Who has
+        logged in sees their own tasks alone: a provider's list shows everybody's.
+
+        Raises NotConfigured for a provider without a key.
+        """
+        viewer = Viewer(self._clients, now, self._exchange, unsaved=self._unsaved)
+        others: list[tuple[float, TaskView]] = []
+        more, notes = False, [LAST_SEEN]
+        if principal.only is None:
+            others, more, notes = await self._elsewhere(query, viewer)
+        rows = await self._ledger.page(
+            limit=query.page_size + 1,
+            offset=(query.page - 1) * query.page_size,
+            product=query.product,
+            status=query.status,
+            provider=query.provider,
+            principal=principal.only,
+        )
+        own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
+        if any(self._clients.embedded(name) for name in self._clients.names):
+            notes.append(SANDBOX_NOTE)
+        merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
+        return TaskPage(
+            tasks=[view for _, view in merged],
+            page=query.page,
+            more=more or len(rows) > query.page_size,
+            note=" ".join(notes) or None,
+        )
+
+    async def _elsewhere(
+        self, query: ListTasksArguments, viewer: Viewer
+    ) -> tuple[list[tuple[float, TaskView]], bool, list[str]]:
+        found: list[tuple[float, TaskView]] = []
+        more = False
+        notes: list[str] = []
+        names = [query.provider] if query.provider else list(self._clients.names)
+        silent = [name for name in names if not self._clients.configured(name).row.lists]
+        lists = await self._lists([name for name in names if name not in silent], query)
+        for name, (pages, missing) in lists.items():
+            if missing:
+                notes.append(f"{name}'s own list is missing: {missing}")
+            for tasks in pages:
+                more = more or len(tasks) == query.page_size
+                known = await self._ledger.known(name, [task.task_id for task in tasks])
+                for task in tasks:
+                    for row_id in known.get(task.task_id, ()):
+                        await self._ledger.record(row_id, task)
+                found.extend(
+                    (task.created_at or 0.0, viewer.listed_foreign(task, name))
+                    for task in tasks
+                    if task.task_id not in known and query.status in ("", task.status)
+                )
+        if silent:
+            has, its = ("has", "its") if len(silent) == 1 else ("have", "their")
+            notes.append(
+                f"{', '.join(silent)} {has} no list of {its} own: only tasks made here are shown, "
+                "in the state last seen."
+            )
+        return found, more, notes
+
+    async def _lists(
+        self, names: Sequence[str], query: ListTasksArguments
+    ) -> dict[str, tuple[list[Sequence[Task]], str]]:
+        """By provider, the page of each of its lists, and why further ones are missing. Raises
+        NotConfigured for a provider without a key."""
+        clients = {name: await self._clients.get(name) for name in names}
+        found: dict[str, tuple[list[Sequence[Task]], str]] = {
+            name: ([], NOT_IN_TIME) for name in names
+        }
+
+        async def ask(name: str) -> None:
+            pages, _ = found[name]
+            row = self._clients.configured(name).row
+            missing = ""
+            for product in (query.product,) if query.product else row.products:
+                try:
+                    pages.append(await clients[name].tasks(product, query.page, query.page_size))
+                except KlingError as error:
+                    missing = error.message
+                    break
+            found[name] = pages, missing
+
+        with anyio.move_on_after(self._within_s):
+            async with anyio.create_task_group() as group:
+                for name in names:
+                    group.start_soon(ask, name)
+        return found

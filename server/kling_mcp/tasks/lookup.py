@@ -1,0 +1,109 @@
+"""The state of a task, from the ledger and the provider that made it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import anyio
+
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.task import Task, settled
+from kling_mcp.submission.lost_answers import beyond_use
+from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
+from kling_tools.rules.capabilities import Product
+
+__all__ = ["Found", "Lookup", "not_found"]
+
+
+logger = logging.getLogger(__name__)
+
+
+def not_found(task_id: str) -> TaskNotFound:
+    """What is said of a task that is not the caller's: nothing that tells whether there is one."""
+    return TaskNotFound(
+        f"You have no task {quote_provider(task_id)[:64]}.",
+        advice="kling_list_tasks shows your tasks; wait for one with the task_id of its receipt.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task of the ledger (`record`), or one made elsewhere (`task`), and whose it is; `product`
+    is where one made elsewhere was found."""
+
+    provider: str
+    record: Record | None = None
+    task: Task | None = None
+    product: Product | None = None
+
+
+class Lookup:
+    """Asks the right provider for a task."""
+
+    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+        self._clients = clients
+        self._ledger = ledger
+
+    async def find(self, any_id: str, *, fresh: bool = False) -> Found:
+        """The task with this id or external id, now.
+
+        An ended task is not asked for again unless `fresh` is wanted (its URL may have expired),
+        and one that has no id at the provider yet cannot be.
+        Raises TaskNotFound when no configured provider knows it, NotConfigured when the provider
+        that made it is not configured any more, and other ProviderErrors.
+        """
+        record = await self._ledger.find(any_id)
+        if record is None and "/" in any_id:
+            raise not_found(any_id)
+        if record is None:
+            return await self._foreign(any_id)
+        if record.is_beyond_use:
+            raise beyond_use(record)
+        if record.status == "failed" or (record.status == "succeed" and not fresh):
+            return Found(record.provider, record)
+        client = await self._clients.get(record.provider)
+        now_at = self._clients.configured(record.provider).base_url
+        if record.base_url != now_at:
+            raise NotConfigured(
+                f"This task was made at {record.base_url}; {record.provider} is set to {now_at}.",
+                advice=f"Set {record.provider.upper()}_BASE_URL back to ask for it.",
+            )
+        if record.task_id is None:
+            return Found(record.provider, record)
+        task = await client.task(record.product, record.task_id)
+        return Found(record.provider, await self._ledger.record(record.id, task))
+
+    async def _foreign(self, task_id: str) -> Found:
+        """A task that was made elsewhere: every provider and route is asked at once."""
+        found: list[Found] = []
+        missing: list[TaskNotFound] = []
+        trouble: list[KlingError] = []
+
+        async def ask(name: str, product: Product) -> None:
+            try:
+                client = await self._clients.get(name)
+                task = await client.task(product, task_id)
+                task = settled(task, self._ledger.now())
+                found.append(Found(name, task=task, product=product))
+                group.cancel_scope.cancel()
+            except TaskNotFound as error:
+                missing.append(error)
+            except KlingError as error:
+                trouble.append(error)
+            except Exception:
+                logger.exception("%s could not be asked for a task.", name)
+                trouble.append(KlingError(f"{name} could not be asked: the log says more."))
+
+        async with anyio.create_task_group() as group:
+            for name in self._clients.names:
+                for product in self._clients.configured(name).row.products:
+                    group.start_soon(ask, name, product)
+        if found:
+            return found[0]
+        if trouble:
+            raise trouble[0]
+        if self._clients.several:
+            missing[0].message = f"None of {', '.join(self._clients.names)} knows such a task."
+        raise missing[0]

@@ -1,0 +1,243 @@
+"""Ledger rows and provider tasks as an agent sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kling_mcp.ledger import Record
+from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.task import NO_ADDRESS, Task, Video
+from kling_mcp.submission.lost_answers import beyond_use
+from kling_tools.errors import quote_provider
+from kling_tools.results import ENDED, TaskView, VideoView
+
+if TYPE_CHECKING:
+    from kling_mcp.hosting.exchange import Exchange
+
+__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Viewer", "after_failure"]
+
+PROMPT_SHOWN = 60
+"""Characters of a prompt that a list shows."""
+
+AFTER_FAILURE = (
+    "Failed tasks are said not to be charged. Change the prompt or the picture and submit again."
+)
+FAILED_FREE = "It cost nothing. Change the prompt or the picture and submit again."
+FAILED_PAID = (
+    "It was charged although it failed: the account's owner can ask the provider why. Change the "
+    "prompt or the picture before you submit again."
+)
+FILE_LATE = "The provider says that it is done; its video is not there yet. Wait for it."
+ONLY_THE_PROVIDER = (
+    "Only the provider can help, with this task_id. Raise take to make (and pay) it anew."
+)
+NO_FILE = (
+    "The provider says that it is done and names no video that can be fetched; kling_save_video "
+    f"asks once more. {ONLY_THE_PROVIDER}"
+)
+NOT_SAVED = "Save it with kling_save_video."
+NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
+LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
+LOST_FOR_GOOD = (
+    "Sent, answer lost, and this provider cannot be asked for it: look at its console or bill. "
+    "Raise take to make (and pay) it anew."
+)
+WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
+NEVER_MADE = "It was never made and cost nothing"
+TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
+TOLD = ("failed", "unknown")
+"""States of which a list says more."""
+STRANGE = "The provider uses a word for its state that is not known here; look again later."
+
+
+def after_failure(units: float | None, money: float | None) -> str:
+    """What to do about a task that failed and cost this."""
+    if units or money:
+        return FAILED_PAID
+    return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
+
+
+class Viewer:
+    """Shows tasks as of `now`, seconds since the epoch; those of a hosted server, which has an
+    `exchange`, with links to the saved videos in place of its own paths. `unsaved` says what
+    stands between a finished video and its file, empty for nothing."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        now: float,
+        exchange: Exchange | None = None,
+        *,
+        unsaved: Callable[[Record], str],
+    ) -> None:
+        self._clients = clients
+        self._unsaved = unsaved
+        self._now = now
+        self._exchange = exchange
+
+    def record(self, record: Record) -> TaskView:
+        """A task of the ledger."""
+        view = TaskView(
+            task_id=record.handle,
+            status=record.status,
+            provider=record.provider if self._clients.several else None,
+            sandbox=self._clients.embedded(record.provider) or None,
+            elapsed_s=self._elapsed_s(record.status, record.created_at),
+            videos=_videos(record.videos),
+            units=record.units if record.status in ENDED else None,
+            money=record.money,
+            path=record.path if self._exchange is None else None,
+            url=self._link(record),
+        )
+        if record.withdrawn:
+            view.next = TAKEN_BACK
+        elif record.status == "failed" and record.task_id is None:
+            view.next = _never_made(record.message)
+        elif record.status == "failed":
+            view.provider_message = quote_provider(record.message) or None
+            view.next = after_failure(record.units, record.money)
+        elif record.status == "unknown":
+            view.next = STRANGE if record.task_id else LOST
+            if self.lost_for_good(record):
+                view.next = LOST_FOR_GOOD
+        elif record.status == "queued":
+            view.next = WAITING
+        elif record.status == "processing" and record.ended_at is not None:
+            view.next = FILE_LATE
+        elif record.status == "succeed":
+            view.next = self._about_the_file(record)
+            if not (view.videos or view.path or view.url):
+                view.next = _about_no_file(record)
+        if record.is_beyond_use:
+            view.next = str(beyond_use(record))
+        elif record.damaged:
+            damage = f"Its row in the ledger is damaged in {', '.join(record.damaged)}."
+            view.next = f"{view.next or ''} {damage}".strip()
+        return view
+
+    def lost_for_good(self, record: Record) -> bool:
+        """Whether it was sent, its answer lost, and its provider cannot be asked for it."""
+        if record.status != "unknown" or record.task_id is not None:
+            return False
+        known = record.provider in self._clients.names
+        return not known or self._clients.configured(record.provider).row.external_ids == "none"
+
+    def _link(self, record: Record) -> str | None:
+        """A link to the saved video, from a server that hands out links."""
+        if self._exchange is None or not self._exchange.shelf.seems_there(record):
+            return None
+        return self._exchange.links.link(record).url
+
+    def _about_the_file(self, record: Record) -> str | None:
+        """Where a finished video still is when that is not plain, and what is odd about it."""
+        exchange, file = self._exchange, "file"
+        if exchange is None:
+            here = record.path is not None and Path(record.path).exists()
+            file = f"file {record.path}"
+        else:
+            here = exchange.shelf.seems_there(record)
+        if here:
+            return record.file_note or None
+        if record.expires_at is not None and self._now > record.expires_at:
+            lost = f" and its {file} is not there any more" if record.path else ""
+            return f"The provider has deleted it after 30 days{lost}."
+        if reason := self._unsaved(record):
+            return reason
+        if self._clients.embedded(record.provider):
+            return NOT_SAVED_IN_SANDBOX
+        return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
+
+    def foreign(self, task: Task, provider: str) -> TaskView:
+        """A task that this ledger does not know, as the provider tells of it."""
+        view = TaskView(
+            task_id=task.task_id,
+            status=task.status,
+            provider=provider if self._clients.several else None,
+            sandbox=self._clients.embedded(provider) or None,
+            elapsed_s=self._elapsed_s(task.status, task.created_at),
+            videos=_videos(task.videos),
+            units=task.units,
+            money=task.money,
+            provider_message=quote_provider(task.message) or None,
+        )
+        if task.status == "failed":
+            view.next = after_failure(task.units, task.money)
+        elif task.status == "succeed" and not view.videos:
+            view.next = NO_FILE
+        elif task.status == "succeed":
+            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+        return view
+
+    def listed(self, record: Record) -> TaskView:
+        """A row of a list: what tells it apart from others instead of its URLs and advice."""
+        view = self.record(record)
+        told = record.status in TOLD or record.damaged or self._unsaved(record)
+        return view.model_copy(
+            update={
+                "source": "ledger",
+                "provider": record.provider,
+                "created": _date(record.created_at),
+                "model_name": record.model_name,
+                "prompt": _cut(record.prompt) or None,
+                "videos": [],
+                "url": None,
+                "next": view.next if told else None,
+            }
+        )
+
+    def listed_foreign(self, task: Task, provider: str) -> TaskView:
+        """A row of a list that only the provider knows."""
+        view = self.foreign(task, provider)
+        created = _date(task.created_at) if task.created_at else None
+        return view.model_copy(
+            update={
+                "source": provider,
+                "provider": provider,
+                "created": created,
+                "videos": [],
+                "next": None,
+            }
+        )
+
+    def _elapsed_s(self, status: str, since: float | None) -> int | None:
+        if status in ENDED or since is None:
+            return None
+        return max(0, round(self._now - since))
+
+
+def _never_made(reason: str) -> str:
+    """The reason may be the provider's words or ours: whose is not said."""
+    said = quote_provider(reason)
+    if not said:
+        return f"{NEVER_MADE}. Submit again to make it."
+    return f'{NEVER_MADE}: "{said}" Mend what that names and submit again.'
+
+
+def _about_no_file(record: Record) -> str:
+    """What to do about a task that has ended without a video, and what it cost."""
+    if record.units is not None or record.money is not None:
+        return NO_FILE
+    price = (
+        "an unknown price" if record.estimate_units is None else f"{record.counted_units:g} units"
+    )
+    return f"{NO_FILE} Whether it was charged is not told; the estimate was {price}."
+
+
+def _videos(videos: Sequence[Video]) -> list[VideoView]:
+    return [
+        VideoView(url=v.url, duration_s=v.duration_s, watermark_url=v.watermark_url)
+        for v in videos
+        if v.url != NO_ADDRESS
+    ]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= PROMPT_SHOWN else line[: PROMPT_SHOWN - 1] + "…"

@@ -1,0 +1,95 @@
+"""The videos of tasks: each made when first asked for, off the event loop, and kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.task import CameraWish, Order, Picture, Task
+
+if TYPE_CHECKING:
+    from kling_sandbox.film.camera import Move
+    from kling_sandbox.film.canvas import Still
+    from kling_sandbox.film.script import Script
+
+__all__ = ["ClipMaker", "script_of"]
+
+NUMBER_DIGITS = 4
+"""Last digits of the task's id that stand in the picture."""
+
+
+class ClipMaker:
+    """The folder of finished clips, their shorter sides `side_px` px at most, and one worker that
+    fills it."""
+
+    def __init__(self, folder: Path, shelf: PictureShelf, side_px: int) -> None:
+        self._folder = folder
+        self._shelf = shelf
+        self._side_px = side_px
+        self._worker: anyio.CapacityLimiter | None = None
+
+    async def clip(self, task: Task) -> Path:
+        """The MP4 of a task that has succeeded; one is made at a time in this process.
+
+        A caller that goes away does not stop the work: the clip will be there for the next one.
+        Raises `OSError` when the disk does not take it.
+        """
+        path = self._folder / f"{task.task_id}.mp4"
+        if not path.exists():
+            if self._worker is None:
+                self._worker = anyio.CapacityLimiter(1)
+            await anyio.to_thread.run_sync(
+                self._make, task, path, limiter=self._worker, abandon_on_cancel=True
+            )
+        return path
+
+    def _make(self, task: Task, path: Path) -> None:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        script = script_of(task.order, self._shelf, task.task_id[-NUMBER_DIGITS:])
+        replace(script, short_side=min(script.short_side, self._side_px)).film(path)
+
+
+def script_of(order: Order, shelf: PictureShelf, number: str = "") -> Script:
+    """What the film of an order shows, with that number in its mark. Loads Pillow and PyAV."""
+    from kling_sandbox.film.canvas import Still
+    from kling_sandbox.film.script import Script
+
+    words = Still(caption="No picture was given, only words:", words=order.prompt)
+    stills = tuple(_still(picture, shelf) for picture in order.pictures)
+    return Script(
+        seconds=order.duration,
+        short_side=order.short_side,
+        stills=stills if stills or order.tail else (words,),
+        ratio=order.aspect_ratio,
+        tail=_still(order.tail, shelf) if order.tail else None,
+        move=_move(order.camera) if order.camera else None,
+        shots=order.shots,
+        sound=order.sound,
+        number=number,
+    )
+
+
+def _still(picture: Picture, shelf: PictureShelf) -> Still:
+    from kling_sandbox.film.canvas import Still
+
+    if picture.url:
+        return Still(
+            caption="The sandbox fetches nothing.\nThis card stands for the picture at",
+            words=picture.url,
+        )
+    return Still(shelf.path(picture))
+
+
+def _move(camera: CameraWish) -> Move:
+    from kling_sandbox.film.camera import named_move, simple_move
+
+    if camera.kind == "simple":
+        return simple_move(camera.axis, camera.value)
+    return named_move(camera.kind)

@@ -1,0 +1,188 @@
+"""The command `kling-mcp sandbox`: the sandbox over HTTP, for clients of Kling or its gateways."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kling_sandbox.config import DISCONTINUED, SandboxConfig
+from kling_sandbox.faults import fault_help, parse_faults
+
+__all__ = ["add_arguments", "run", "run_from"]
+
+_DEFAULT_PORT = 8765
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the switches of the command."""
+    defaults = SandboxConfig(home=default_home())
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=_DEFAULT_PORT,
+        help="port to listen on, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--home", type=Path, default=defaults.home, help="folder for tasks, pictures and videos"
+    )
+    parser.add_argument(
+        "--queue",
+        type=_seconds,
+        default=defaults.queue_s,
+        metavar="S",
+        help="seconds that a task is submitted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--render",
+        type=_seconds,
+        default=defaults.render_s,
+        metavar="S",
+        help="seconds that a task is processing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        default=defaults.slots,
+        help="tasks at once, at each provider, before 1303 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--serve-discontinued",
+        action="store_true",
+        help="take models that Kling has discontinued, as a gateway may",
+    )
+    parser.add_argument(
+        "--callback-secret",
+        default="",
+        metavar="whsec_…",
+        help="sign the calls to a callback_url, which are made on this machine only",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[:N][@TARGET]",
+        help="let something go wrong; may be repeated; `--fault help` lists all",
+    )
+
+
+def run_from(args: argparse.Namespace) -> int:
+    """Do what the parsed switches say; the exit code, 2 for a wrong switch."""
+    if "help" in args.fault:
+        print(fault_help())
+        return 0
+    try:
+        run(
+            args.host,
+            args.port,
+            args.home,
+            args.fault,
+            args.queue,
+            args.render,
+            args.slots,
+            serve_discontinued=args.serve_discontinued,
+            callback_secret=args.callback_secret,
+        )
+    except (ValueError, OSError) as error:
+        print(f"kling-mcp sandbox: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(
+    host: str,
+    port: int,
+    home: Path,
+    faults: Sequence[str],
+    queue_s: float,
+    render_s: float,
+    slots: int,
+    *,
+    serve_discontinued: bool = False,
+    callback_secret: str = "",
+) -> None:
+    """Serve the sandbox until interrupted; where it is and its key go to stderr.
+
+    Strikes of faults are counted anew with every start. Raises `ValueError` for an unknown fault
+    and `OSError` when the port is taken.
+    """
+    from kling_sandbox.app import create_app
+    from kling_sandbox.callbacks import this_machine
+    from kling_sandbox.serving import bound_socket, server_of
+    from kling_sandbox.store import SandboxStore
+
+    chosen = parse_faults(faults)
+    with bound_socket(host, port) as listener:
+        name = f"[{host}]" if ":" in host else host
+        url = f"http://{name}:{listener.getsockname()[1]}"
+        config = SandboxConfig(
+            home=home,
+            queue_s=queue_s,
+            render_s=render_s,
+            slots=slots,
+            faults=chosen,
+            public_url=url,
+            discontinued=() if serve_discontinued else DISCONTINUED,
+            may_call=this_machine,
+            callback_secret=callback_secret,
+        )
+        SandboxStore(home).forget_strikes()
+        listener.listen()
+        for line in _greeting(config):
+            print(line, file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            server_of(create_app(config)).run(sockets=[listener])
+
+
+def default_home() -> Path:
+    """The folder of a sandbox that was given none: below KLING_MCP_HOME, else in the user's data
+    folder, where the embedded one has its own."""
+    from kling_mcp.settings.environment import read_environment
+
+    if home := read_environment().values.get("KLING_MCP_HOME"):
+        return Path(home).expanduser() / "sandbox"
+    from platformdirs import user_data_path
+
+    return user_data_path("kling-mcp", appauthor=False) / "sandbox"
+
+
+def _greeting(config: SandboxConfig) -> list[str]:
+    lines = [
+        f"Kling sandbox at {config.public_url}",
+        f"  API key     {config.api_keys[0]}",
+        f"  or a pair   {config.access_key} / {config.secret_key} (official only)",
+        *_base_urls(config),
+        f"  statistics  {config.public_url}/sandbox/stats",
+        f"  files       {config.home}",
+    ]
+    if config.faults:
+        lines.append(f"  faults      {' '.join(map(str, config.faults))}")
+    return [*lines, "Nothing is paid and nothing leaves this machine. Ctrl+C ends it."]
+
+
+def _base_urls(config: SandboxConfig) -> list[str]:
+    from kling_sandbox.dialects import GATEWAYS, OFFICIAL
+
+    lines = []
+    for dialect in (OFFICIAL, *GATEWAYS):
+        lines.append(f"  {dialect.name:<11} {config.public_url}{dialect.bases[0]}")
+    return lines
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError("seconds from 0 to 86400")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:
+        raise argparse.ArgumentTypeError("a port from 0 to 65535")
+    return value

@@ -1,0 +1,206 @@
+"""What all providers of a sandbox share: its state, its pictures, its films, their addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kling_sandbox.answers import answers_in
+from kling_sandbox.authentication import check_authorization, check_key, handed_on
+from kling_sandbox.callbacks import Caller
+from kling_sandbox.capability import Product
+from kling_sandbox.clips import ClipMaker
+from kling_sandbox.config import SandboxConfig
+from kling_sandbox.dialects import Dialect
+from kling_sandbox.documents import KlingDocuments, VideoLinks
+from kling_sandbox.faults import Target
+from kling_sandbox.intake import BodyTooLong, Intake, Lifted
+from kling_sandbox.mishaps import RISK_CONTROL, Mishaps
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.refusals import Refusal, refused
+from kling_sandbox.rules import judge
+from kling_sandbox.store import SandboxStore
+
+__all__ = ["Desk", "Endpoint", "Premises", "drain", "fingerprint", "read_body", "without_bytes"]
+
+
+class Premises:
+    """One sandbox; nothing is kept in memory but whom to call back, and no folder is made before
+    it is needed."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self.store = SandboxStore(config.home)
+        self.shelf = PictureShelf(config.home / "pictures")
+        self.clips = ClipMaker(config.home / "clips", self.shelf, config.side_px)
+        self.links = VideoLinks(config.public_url, self.store.signing_key)
+        self.documents = KlingDocuments(self.links, config.url_ttl_s)
+        self.caller = Caller(
+            config.may_call,
+            config.callback_secret,
+            lambda task, now: self.documents.task(task, task.task_id, now),
+            config.clock,
+        )
+
+
+_DELIVERY = ("external_task_id", "callback_url")
+
+
+async def read_body(request: Request, intake: Intake) -> Any:
+    """The JSON document, read to its end even when it is refused; raises `Refusal`.
+
+    Megabytes of text that are neither base64 nor anything else known are refused as Kling refuses
+    a picture that is not base64.
+    """
+    too_long = False
+    async for chunk in request.stream():
+        if not too_long:
+            try:
+                intake.feed(chunk)
+            except BodyTooLong:
+                too_long = True
+    if too_long:
+        raise refused("not_base64")
+    try:
+        return intake.document()
+    except ValueError:
+        raise refused("not_json") from None
+
+
+async def drain(request: Request) -> None:
+    """Read the body and forget it: a client that still sends would miss the answer."""
+    async for _ in request.stream():
+        pass
+
+
+def without_bytes(value: Any) -> Any:
+    """The document with each long picture as its hash and its size in bytes."""
+    if isinstance(value, Lifted):
+        return {"sha256": value.sha256, "bytes": value.size}
+    if isinstance(value, list):
+        return [without_bytes(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_bytes(item) for key, item in value.items()}
+    return value
+
+
+def fingerprint(door: str, body: dict[str, Any]) -> str:
+    """The same for bodies that ask the same `door`, a provider's product, for the same video.
+
+    Their external id and callback may differ."""
+    asked = {key: value for key, value in body.items() if key not in _DELIVERY}
+    text = json.dumps([door, without_bytes(asked)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Desk:
+    """One provider of a sandbox, as its row says; it holds no state of its own."""
+
+    def __init__(self, premises: Premises, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._premises = premises
+        self._config = replace(premises.config, house=dialect.house)
+        self._store = premises.store
+        self._answers = answers_in(dialect.style, premises.documents)
+        self._mishaps = Mishaps(self._config.faults, self._store, self._answers)
+
+    def routes(self) -> list[Route]:
+        """Everything that the provider has, below each of its base URLs."""
+        routes = []
+        for root in (base + self.dialect.prefix for base in self.dialect.bases):
+            for found in self.dialect.queries:
+                query = self.guarded("queries", "queries", self.query)
+                routes.append(Route(f"{root}/{found}/{{any_id}}", query))
+            for made in self.dialect.creates:
+                create = self.guarded("creates", "creates", self.create(made))
+                routes.append(Route(f"{root}/{made}", create, methods=["POST"]))
+        return routes
+
+    def guarded(self, target: Target, name: str, endpoint: Endpoint) -> Endpoint:
+        """The endpoint behind faults and authentication, its refusals worded as the provider does.
+
+        Requests are counted under `name`, refused ones under `name` with `_refused` too.
+        """
+
+        async def answered(request: Request) -> Response:
+            self._count(name)
+            try:
+                mishap = await self._mishaps.happen(target, "arrival")
+                if mishap is None:
+                    self._authenticate(request.headers.get("authorization"))
+            except Refusal as refusal:
+                mishap = self._refuse(name, refusal)
+            if mishap is not None:
+                await drain(request)
+                return mishap
+            try:
+                return await endpoint(request)
+            except Refusal as refusal:
+                return self._refuse(name, refusal)
+
+        return answered
+
+    def create(self, product: Product) -> Endpoint:
+        """POST of a task of that product."""
+
+        async def endpoint(request: Request) -> Response:
+            with Intake(self._config.home / "incoming") as intake:
+                body = handed_on(self.dialect, product, await read_body(request, intake))
+                order = judge(product, body, self._premises.shelf, self._config)
+                fails = any(self._mishaps.struck("creates", "fate"))
+                task = self._store.add(
+                    order,
+                    provider=self.dialect.name,
+                    rewrite_id=self.dialect.rewrites_ids,
+                    body=without_bytes(body),
+                    fingerprint=fingerprint(f"{self.dialect.name}/{product}", body),
+                    now=self._config.clock(),
+                    queue_s=self._config.queue_s,
+                    render_s=self._config.render_s,
+                    slots=self._config.slots,
+                    pack_units=self._config.pack_units,
+                    failure=RISK_CONTROL if fails else order.flaw,
+                )
+            if isinstance(task, str):
+                raise refused(task, external_id=order.external_task_id)
+            self._premises.caller.follow(task)
+            mishap = await self._mishaps.happen("creates", "accepted")
+            if mishap is not None:
+                return mishap
+            nameless = any(self._mishaps.struck("creates", "receipt"))
+            return self._answers.created(task, nameless=nameless)
+
+        return endpoint
+
+    async def query(self, request: Request) -> Response:
+        """GET of one task, by its id or, where the provider knows it, its external id."""
+        any_id = request.path_params["any_id"]
+        task = self._store.find(any_id, self.dialect.name, external=self.dialect.external_ids)
+        if task is None:
+            raise refused("task_unknown", task_id=any_id)
+        return self._answers.one(task, self._config.clock())
+
+    def not_served(self, method: str, path: str) -> Response:
+        """The answer to a method or a path below a base URL that the provider does not have."""
+        return self._answers.no_route(method, path)
+
+    def _authenticate(self, header: str | None) -> None:
+        check = check_authorization if self.dialect.tokens else check_key
+        check(header, self._config)
+
+    def _count(self, *names: str) -> None:
+        self._store.count(*names, provider=self.dialect.name)
+
+    def _refuse(self, name: str, refusal: Refusal) -> Response:
+        self._count(f"{name}_refused")
+        return self._answers.refused(refusal)

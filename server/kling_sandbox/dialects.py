@@ -1,0 +1,169 @@
+"""The providers that a sandbox plays: one row each, with what its documents and sources say.
+
+A dialect is only which products are routed, how ids are given out, what is dropped before the body
+is handed to Kling, and how answers read. Below is one state, one judge and one film for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kling_sandbox.answers import Style
+from kling_sandbox.capability import Product
+from kling_sandbox.config import AS_KLING, HouseRules
+from kling_sandbox.envelope_answers import EnvelopeStyle
+from kling_sandbox.gateway_errors import FORWARDING, NEW_API, OLD_NEW_API, GatewayErrors
+from kling_sandbox.tally import KLING
+from kling_sandbox.wrapper_answers import Stage, WrapperStyle
+
+__all__ = ["GATEWAYS", "OFFICIAL", "Dialect"]
+
+_PRODUCTS: tuple[Product, ...] = ("image2video", "multi-image2video", "omni-video")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One provider.
+
+    `bases` are its base URLs below the sandbox's, `prefix` follows them. `creates` are the products
+    it takes, `queries` the paths where its tasks are found, whichever made them. `tokens`: a JWT is
+    let in too; `external_ids`: a task is found by the caller's id too; `rewrites_ids`: it gives out
+    ids of its own. `needs_model`: without a model that Kling has it refuses by itself. `fills` are
+    fields that it adds where left out, `drops` those that it loses in silence. Only Kling lists.
+    """
+
+    name: str
+    bases: tuple[str, ...]
+    prefix: str = "/kling/v1/videos"
+    creates: tuple[Product, ...]
+    queries: tuple[str, ...]
+    style: Style
+    tokens: bool = False
+    external_ids: bool = False
+    rewrites_ids: bool = False
+    needs_model: bool = True
+    fills: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
+    drops: frozenset[str] = frozenset()
+    house: HouseRules = AS_KLING
+    source: str
+
+
+OFFICIAL = Dialect(
+    name=KLING,
+    bases=("", "/kling"),
+    prefix="/v1/videos",
+    creates=_PRODUCTS,
+    queries=(*_PRODUCTS, "text2video"),
+    style=EnvelopeStyle(),
+    tokens=True,
+    external_ids=True,
+    needs_model=False,
+    source="Kling's page of image2video; a task is found under any product [live]",
+)
+
+_NEW_API_STAGES: Mapping[Stage, tuple[str, str]] = {
+    "unseen": ("NOT_START", "0%"),
+    "submitted": ("SUBMITTED", "10%"),
+    "processing": ("IN_PROGRESS", "30%"),
+    "succeed": ("SUCCESS", "100%"),
+    "failed": ("FAILURE", "100%"),
+}
+_ANYFAST_STAGES: Mapping[Stage, tuple[str, str]] = {
+    "unseen": ("SUBMITTED", "0%"),
+    "submitted": ("SUBMITTED", "10%"),
+    "processing": ("PROCESSING", "30%"),
+    "succeed": ("SUCCESS", "100%"),
+    "failed": ("FAILED", "100%"),
+}
+_NEW_API_DROPS = frozenset(
+    {"multi_shot", "shot_type", "multi_prompt", "element_list", "voice_list"}
+)
+_NEW_API_QUERIES = ("image2video", "text2video")
+
+GATEWAYS: tuple[Dialect, ...] = (
+    Dialect(
+        name="cometapi",
+        bases=("/cometapi",),
+        creates=("image2video", "multi-image2video"),
+        queries=("image2video", "multi-image2video", "text2video"),
+        style=EnvelopeStyle(
+            receipts={"image2video": "success"},
+            receipt_request_id=False,
+            hollow=True,
+            errors=GatewayErrors(kind="comet_api_error", words=FORWARDING),
+        ),
+        external_ids=True,
+        needs_model=False,
+        fills={"image2video": {"model_name": "kling-v2-master"}},
+        house=HouseRules(prompt_optional=("image2video",), least_pictures=2, brush_on_several=True),
+        source="CometAPI's pages of image2video, multi-image2video, individual queries and errors, "
+        "March to May 2026: a body of one picture alone was accepted, with kling-v2-master named "
+        "as the model to begin with, which is therefore the default; 500 characters of a prompt "
+        "are documented and not enforced here. An unknown task is taken to be Kling's refusal.",
+    ),
+    Dialect(
+        name="anyfast",
+        bases=("/anyfast",),
+        creates=_PRODUCTS,
+        queries=(*_PRODUCTS, "text2video"),
+        style=WrapperStyle(
+            receipt_status="submitted",
+            words=_ANYFAST_STAGES,
+            action="/kling/v1/videos/{product}_POST",
+            address_in="",
+            row=False,
+            errors=GatewayErrors(kind="new_api_error", words=OLD_NEW_API, missing_route="json"),
+        ),
+        source="AnyFast's pages kling-v2-master-i2v, kling-v1-6-mi2v, kling-v3-omni and "
+        "kling-task-query, 2026. The receipt's status and the errors are taken from new-api.",
+    ),
+    Dialect(
+        name="powertokens",
+        bases=("/powertokens",),
+        creates=("image2video",),
+        queries=("image2video",),
+        style=EnvelopeStyle(
+            hollow=True,
+            errors=GatewayErrors(kind="new_api_error", words=FORWARDING, missing_route="json"),
+        ),
+        rewrites_ids=True,
+        source="PowerTokens' page of image2video, 2026: forwarded to Kling with a public task id. "
+        "Queries are taken to be Kling's, and its own refusals new-api's.",
+    ),
+    Dialect(
+        name="newapi",
+        bases=("/newapi",),
+        creates=("image2video",),
+        queries=_NEW_API_QUERIES,
+        style=WrapperStyle(
+            receipt_status="queued",
+            words=_NEW_API_STAGES,
+            action="generate",
+            address_in="result_url",
+            row=True,
+            errors=GatewayErrors(kind="new_api_error", words=NEW_API),
+        ),
+        rewrites_ids=True,
+        drops=_NEW_API_DROPS,
+        source="source of QuantumNous/new-api, 2026; a failed task's result_url repeats the "
+        "reason (model/task.go GetResultURL).",
+    ),
+    Dialect(
+        name="newapi-old",
+        bases=("/newapi-old",),
+        creates=("image2video",),
+        queries=_NEW_API_QUERIES,
+        style=WrapperStyle(
+            receipt_status="queued",
+            words=_NEW_API_STAGES,
+            action="generate",
+            address_in="fail_reason",
+            row=False,
+            errors=GatewayErrors(kind="new_api_error", words=OLD_NEW_API),
+        ),
+        drops=_NEW_API_DROPS,
+        source="source of QuantumNous/new-api, 2025: Kling's own id is given out, and a video's "
+        "address stands in fail_reason (controller/task_video.go).",
+    ),
+)

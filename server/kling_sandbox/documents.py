@@ -1,0 +1,132 @@
+"""Signed addresses of videos: they say until when they hold, and nobody can change that."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kling_sandbox.refusals import Refusal
+from kling_sandbox.task import Task
+
+__all__ = [
+    "KlingDocuments",
+    "VideoLinks",
+    "envelope",
+    "refusal_document",
+    "request_id",
+    "video_seconds",
+]
+
+
+_NAME = re.compile(r"(?P<task_id>[0-9]+)-0_(?:raw|watermark)_video_1\.mp4")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLinks:
+    """Makes and checks addresses below `public_url`, signed with what `key` answers."""
+
+    public_url: str
+    key: Callable[[], bytes]
+
+    def url(self, product: str, task_id: str, expires: int, *, marked: bool = False) -> str:
+        """The address of a task's video until the Unix second `expires`."""
+        kind = "watermark" if marked else "raw"
+        path = f"/videos/{product}/{task_id}-0_{kind}_video_1.mp4"
+        return f"{self.public_url}{path}?expires={expires}&sig={self._signature(path, expires)}"
+
+    def task_id(self, path: str) -> str | None:
+        """The task whose video has that path, None for a path that is no video's."""
+        found = _NAME.fullmatch(path.rpartition("/")[2])
+        return found["task_id"] if found else None
+
+    def holds(self, path: str, expires: str, signature: str, now: float) -> bool:
+        """Whether the address was made here and has not expired."""
+        if not (expires.isascii() and expires.isdigit() and len(expires) <= 12):
+            return False
+        expected = self._signature(path, int(expires))
+        return hmac.compare_digest(signature.encode(), expected.encode()) and now < int(expires)
+
+    def _signature(self, path: str, expires: int) -> str:
+        said = f"{path}\n{expires}".encode()
+        return hmac.new(self.key(), said, hashlib.sha256).hexdigest()[:32]
+
+
+_FRAMES_PER_S = 24
+
+
+class KlingDocuments:
+    """Tasks as Kling writes them; `url_ttl_s` is how long a video's address holds."""
+
+    def __init__(self, links: VideoLinks, url_ttl_s: float) -> None:
+        self._links = links
+        self._url_ttl_s = url_ttl_s
+
+    def receipt(self, task: Task, task_id: str) -> dict[str, Any]:
+        """What a create answers: `submitted`, however fast the task may be."""
+        return self._outline(task, task_id, task.created_at) | {"task_status": "submitted"}
+
+    def task(self, task: Task, task_id: str, now: float) -> dict[str, Any]:
+        """What a query answers; until it has succeeded a task has no `task_result`."""
+        shown = self._outline(task, task_id, now)
+        status = task.status(now)
+        shown["task_status_msg"] = task.failure if status == "failed" else ""
+        shown["watermark_info"] = {"enabled": task.order.watermark}
+        charged = task.charged(now)
+        if charged is not None:
+            shown["final_unit_deduction"] = f"{charged:g}"
+        if status == "succeed":
+            shown["task_result"] = {"videos": [self._video(task)]}
+        return shown
+
+    def video_url(self, task: Task) -> str:
+        """The signed address of the task's video."""
+        return str(self._video(task)["url"])
+
+    def _outline(self, task: Task, task_id: str, now: float) -> dict[str, Any]:
+        outline: dict[str, Any] = {"task_id": task_id, "task_status": task.status(now)}
+        if task.order.external_task_id:
+            outline["task_info"] = {"external_task_id": task.order.external_task_id}
+        outline["created_at"] = int(task.created_at * 1000)
+        outline["updated_at"] = int(task.updated_at(now) * 1000)
+        return outline
+
+    def _video(self, task: Task) -> dict[str, str]:
+        product = task.order.product
+        expires = int(task.ended_at + self._url_ttl_s)
+        video = {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, task.task_id)),
+            "url": self._links.url(product, task.task_id, expires),
+            "duration": video_seconds(task.order.duration),
+        }
+        if task.order.watermark:
+            video["watermark_url"] = self._links.url(product, task.task_id, expires, marked=True)
+        return video
+
+
+def video_seconds(asked: int) -> str:
+    """The duration that Kling reports for a clip asked to be `asked` seconds long.
+
+    A clip has one frame more than its seconds hold, at 24 a second, so 5 becomes "5.041"; the
+    sandbox's own files are as long (a test reads it from them).
+    """
+    return f"{(asked * _FRAMES_PER_S + 1) * 1000 // _FRAMES_PER_S / 1000:.3f}"
+
+
+def envelope(data: object, message: str = "SUCCEED") -> dict[str, Any]:
+    """Success, around `data`."""
+    return {"code": 0, "message": message, "request_id": request_id(), "data": data}
+
+
+def refusal_document(refusal: Refusal) -> dict[str, Any]:
+    """A refusal: it carries a request id and no data."""
+    return {"code": refusal.code, "message": refusal.message, "request_id": request_id()}
+
+
+def request_id() -> str:
+    """A new one for each answer."""
+    return str(uuid.uuid4())

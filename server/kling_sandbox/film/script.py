@@ -1,0 +1,91 @@
+"""What a film shall show, and the scenes that follow from it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
+from kling_sandbox.film.canvas import Mark, Still, even_size
+from kling_sandbox.film.mp4 import frame_count, write_mp4
+from kling_sandbox.film.reel import FPS, Scene, frames_of
+
+__all__ = ["Script"]
+
+_BLEND_FRAMES = 12
+_ARRIVAL_FRAMES = 48
+_ARRIVAL_HOLD = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One film: `seconds` long, the shorter side `short_side` px, width by height `ratio`.
+
+    With no `ratio` the frame has the shape of the first still. One still is seen under `move`, or
+    cut into `shots` (seconds each) with a move of its own for each; several follow each other.
+    The film ends on `tail` where there is one. `sound` adds a tone.
+    `number` stands in the mark.
+    """
+
+    seconds: int
+    short_side: int
+    stills: tuple[Still, ...]
+    ratio: float | None = None
+    tail: Still | None = None
+    move: Move | None = None
+    shots: tuple[int, ...] = ()
+    sound: bool = False
+    number: str = ""
+
+    def film(self, path: Path) -> None:
+        """Make the MP4 and put it at `path` in one step, so that no reader sees half of it.
+
+        Two processes may do so at once: either file is whole. Raises `OSError` when the disk
+        does not take it, `ValueError` when there is nothing to show.
+        """
+        if not self.stills and self.tail is None:
+            raise ValueError("a film needs a picture")
+        pictures = [still.load(self.short_side) for still in self.stills]
+        tail = self.tail.load(self.short_side) if self.tail else None
+        shown = [*pictures, tail] if tail is not None else pictures
+        size = even_size(self.short_side, self.ratio or shown[0].width / shown[0].height)
+        mark = Mark(size, self.number)
+        frames = (
+            mark.put_on(frame) for frame in frames_of(list(self.scenes(pictures, tail)), size)
+        )
+        part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
+        try:
+            write_mp4(part, frames, frame_count(self.seconds), size, sound=self.sound)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def scenes(self, pictures: list[Image.Image], tail: Image.Image | None) -> Iterator[Scene]:
+        """The scenes for those pictures; their frames add up to the film's."""
+        rest = frame_count(self.seconds)
+        arrival = min(_ARRIVAL_FRAMES, rest // 2) if tail is not None else 0
+        takes = list(self._takes(pictures))
+        for number, (picture, move, frames, dissolve) in enumerate(takes):
+            last = number == len(takes) - 1
+            shown = rest - arrival if last else frames
+            yield Scene(picture, move, shown, min(dissolve, shown))
+            rest -= shown
+        if tail is not None:
+            yield Scene(tail, ARRIVAL, rest, (arrival * 3 // 4) if takes else 0, _ARRIVAL_HOLD)
+
+    def _takes(self, pictures: list[Image.Image]) -> Iterator[tuple[Image.Image, Move, int, int]]:
+        """Picture, move, frames and dissolve of each take; the last one gets what is left."""
+        if len(pictures) > 1:
+            each = frame_count(self.seconds) // (len(pictures) + bool(self.tail))
+            for number, picture in enumerate(pictures):
+                move = SEQUENCE_MOVES[number % len(SEQUENCE_MOVES)]
+                yield picture, move, each, _BLEND_FRAMES if number else 0
+        elif pictures and self.shots:
+            for number, seconds in enumerate(self.shots):
+                yield pictures[0], SHOT_MOVES[number % len(SHOT_MOVES)], seconds * FPS, 0
+        elif pictures:
+            yield pictures[0], self.move or DEFAULT, 0, 0

@@ -1,0 +1,92 @@
+"""What a fault does to a request: an answer in place of the real one, a delay, or a break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import anyio
+from starlette.responses import HTMLResponse, Response
+
+from kling_sandbox.answers import Answers
+from kling_sandbox.faults import ConnectionDropped, Fault, Moment, Target
+from kling_sandbox.gateway_errors import BAD_GATEWAY, LOGIN
+from kling_sandbox.refusals import Refusal, refused
+from kling_sandbox.store import SandboxStore
+
+__all__ = ["RISK_CONTROL", "Mishaps", "xml_error"]
+
+RISK_CONTROL = "Failure to pass the risk control system"
+"""Recorded live as the message of a failed task."""
+
+_PAGES: dict[str, tuple[int, str]] = {
+    "html-502": (502, BAD_GATEWAY),
+    "html-502-after-accept": (502, BAD_GATEWAY),
+    "html-login": (200, LOGIN),
+}
+_SILENT = ("empty-body", "empty-body-after-accept")
+
+_REFUSALS: dict[str, Refusal] = {
+    "rate-limit": refused("rate_limit"),
+    "rate-limit-retry-after": replace(refused("rate_limit"), retry_after_s=1),
+    "concurrency": refused("concurrency"),
+    "concurrency-retry-after": replace(refused("concurrency"), retry_after_s=1),
+    "ok-with-error": Refusal(1201, "Invalid request parameters", 200),
+    "internal": refused("internal"),
+    "maintenance": refused("maintenance"),
+    "backlog": refused("backlog"),
+    "token-expired": refused("authorization_expired"),
+    "no-balance": refused("no_balance"),
+}
+
+
+class Mishaps:
+    """The faults of one sandbox, applied to the requests of one provider as they come."""
+
+    def __init__(self, faults: tuple[Fault, ...], store: SandboxStore, answers: Answers) -> None:
+        self._faults = faults
+        self._store = store
+        self._answers = answers
+
+    def struck(self, target: Target, moment: Moment) -> Iterator[Fault]:
+        """The faults that strike now, in their order; each is counted as it is asked for."""
+        for fault in self._faults:
+            if fault.strikes(target, moment) and self._store.claim(fault):
+                yield fault
+
+    async def happen(self, target: Target, moment: Moment) -> Response | None:
+        """Let what is due happen: the answer that replaces the real one, None to go on.
+
+        After the first fault that answers, the others wait for the next request. Raises
+        `ConnectionDropped`.
+        """
+        for fault in self.struck(target, moment):
+            response = await self._happens(fault)
+            if response is not None:
+                return response
+        return None
+
+    async def _happens(self, fault: Fault) -> Response | None:
+        if fault.name == "slow":
+            await anyio.sleep(fault.seconds)
+            return None
+        if fault.name.startswith("drop-"):
+            raise ConnectionDropped(f"the sandbox broke the connection: {fault}")
+        if fault.name in _PAGES:
+            status, page = _PAGES[fault.name]
+            return HTMLResponse(page, status)
+        if fault.name in _SILENT:
+            return Response(media_type="application/json")
+        if fault.name == "download-404":
+            return xml_error(404, "NoSuchKey", "The specified key does not exist.")
+        return self._answers.refused(_REFUSALS[fault.name])
+
+
+def xml_error(status: int, code: str, message: str) -> Response:
+    """An error as the store behind a CDN words it."""
+    return Response(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>",
+        status,
+        media_type="application/xml",
+    )

@@ -1,0 +1,34 @@
+"""What Kling takes and what it refuses: the sandbox's own judgement of a request body.
+
+Written apart from `kling_tools.requests.requests`, from the same documents, so that a mistake in one shows.
+A request is refused at its first fault, as Kling does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kling_sandbox.capability import Product
+from kling_sandbox.config import SandboxConfig
+from kling_sandbox.fields import Fields
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.refusals import refused
+from kling_sandbox.rules.image2video import image2video
+from kling_sandbox.rules.omni import multi_image, omni
+from kling_sandbox.task import Order
+
+__all__ = ["PRODUCTS", "judge"]
+
+PRODUCTS: dict[Product, Callable[[Fields, PictureShelf, SandboxConfig], Order]] = {
+    "image2video": image2video,
+    "multi-image2video": multi_image,
+    "omni-video": omni,
+}
+
+
+def judge(product: Product, body: Any, shelf: PictureShelf, config: SandboxConfig) -> Order:
+    """The order that a body stands for; raises `Refusal` with Kling's answer."""
+    if not isinstance(body, dict):
+        raise refused("not_json")
+    return PRODUCTS[product](Fields(body), shelf, config)

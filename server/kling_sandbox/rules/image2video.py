@@ -1,0 +1,205 @@
+"""The camera's move: `camera_control`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kling_sandbox.config import SandboxConfig
+from kling_sandbox.fields import Fields
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.refusals import refused
+from kling_sandbox.rules.shared import Variant, brush_flaw, delivery, prompts, sound_on, variant
+from kling_sandbox.task import CameraWish, Order, Picture
+
+__all__ = ["Shots", "camera_wish", "check_elements", "has_voices", "image2video", "shots_of"]
+
+
+_AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
+_PRESETS = ("down_back", "forward_up", "right_turn_forward", "left_turn_forward")
+_REACH = 10.0
+
+
+def camera_wish(fields: Fields, what: Variant) -> CameraWish | None:
+    """The move asked for, None for none; raises `Refusal`.
+
+    A model or combination without it gets the text that was seen live.
+    """
+    camera = fields.object("camera_control")
+    if camera is None:
+        return None
+    kind = camera.choice("type", ("simple", *_PRESETS), "")
+    if not kind:
+        raise camera.refuse("type")
+    allowed = what.row.allows(what.row.camera, what.mode, what.duration)
+    if not allowed or kind not in what.row.camera_types:
+        raise refused("camera_unsupported")
+    config = camera.object("config")
+    if kind != "simple":
+        if "config" in camera:
+            raise camera.refuse("config")
+        return CameraWish(kind)
+    values = {axis: config.number(axis, -_REACH, _REACH) for axis in _AXES} if config else {}
+    turned = {axis: value for axis, value in values.items() if value}
+    if len(turned) != 1:
+        raise refused("camera_config")
+    ((axis, value),) = turned.items()
+    return CameraWish(kind, axis, value)
+
+
+MAX_SHOTS = 6
+SHOT_PROMPT_LIMIT = 512
+_OWN_SHOT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """The seconds of each shot, none for one unbroken take; `customized` by the caller's list."""
+
+    seconds: tuple[int, ...] = ()
+    customized: bool = False
+
+
+def shots_of(fields: Fields, what: Variant) -> Shots:
+    """The shots asked for; raises `Refusal`."""
+    if not fields.flag("multi_shot"):
+        for name in ("shot_type", "multi_prompt"):
+            if name in fields:
+                raise refused("shots_off", field=name)
+        return Shots()
+    if not what.row.multi_shot:
+        raise refused("unsupported", field="multi_shot")
+    if fields.choice("shot_type", ("customize", "intelligence"), "") == "":
+        raise fields.refuse("shot_type")
+    if fields.value("shot_type") == "intelligence":
+        return Shots(_even(what.duration))
+    prompts = fields.objects("multi_prompt", 1, MAX_SHOTS)
+    if not prompts:
+        raise refused("too_many", field="multi_prompt", least=1, most=MAX_SHOTS)
+    seconds = []
+    for place, shot in enumerate(prompts, start=1):
+        if shot.whole("index") != place:
+            raise refused("shots_order")
+        if not shot.text("prompt", SHOT_PROMPT_LIMIT).strip():
+            raise shot.refuse("prompt")
+        seconds.append(shot.seconds("duration", range(1, what.duration + 1)))
+    if sum(seconds) != what.duration:
+        raise refused("shots_sum")
+    return Shots(tuple(seconds), customized=True)
+
+
+def _even(duration: int) -> tuple[int, ...]:
+    """The sandbox's own cut: shots of about three seconds, the first ones a second longer."""
+    count = max(1, min(MAX_SHOTS, duration // _OWN_SHOT_S))
+    short, longer = divmod(duration, count)
+    return tuple(short + (place < longer) for place in range(count))
+
+
+MAX_VOICES = 2
+MAX_ELEMENTS = 3
+ID_LIMIT = 256
+_VOICE = re.compile(r"<<<voice_(\d+)>>>")
+
+
+def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bool:
+    """Whether the video is billed with a named voice; raises `Refusal`.
+
+    A voice needs sound, a place in the prompt, and no elements beside it (section 3).
+    """
+    voices = fields.objects("voice_list", 1, MAX_VOICES)
+    named = {int(place) for place in _VOICE.findall(prompt)}
+    if any(not 1 <= place <= len(voices) for place in named):
+        raise fields.refuse("prompt")
+    if not voices:
+        return False
+    if not ("*" in what.row.voices or what.mode in what.row.voices):
+        raise refused("unsupported", field="voice_list")
+    if "element_list" in fields:
+        raise refused("voices_and_elements")
+    for voice in voices:
+        if not voice.text("voice_id", ID_LIMIT):
+            raise voice.refuse("voice_id")
+    if not sound:
+        raise refused("voice_needs_sound")
+    if not named:
+        raise refused("voice_unnamed")
+    return True
+
+
+def check_elements(fields: Fields, what: Variant) -> None:
+    """Judge `element_list`; raises `Refusal`. Ids are JSON integers, not strings."""
+    elements = fields.objects("element_list", 1, MAX_ELEMENTS)
+    if elements and not what.row.elements:
+        raise refused("unsupported", field="element_list")
+    for element in elements:
+        if not 0 < element.whole("element_id") < 2**63:
+            raise element.refuse("element_id")
+
+
+DEFAULT_MODEL = "kling-v1"
+"""Left out, the model is v1 (Kling's image2video page), which is discontinued."""
+
+_CONTROLS = (("image_tail",), ("static_mask", "dynamic_masks"), ("camera_control",))
+
+
+def image2video(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+    """The order that the body stands for; raises `Refusal` at its first fault."""
+    what = variant(fields, "image2video", DEFAULT_MODEL, config)
+    shots = shots_of(fields, what)
+    optional = shots.customized or "image2video" in config.house.prompt_optional
+    prompt = prompts(fields, required=not optional)
+    _check_cfg_scale(fields, what)
+    sound = sound_on(fields, what)
+    voice = has_voices(fields, what, prompt, sound=sound)
+    check_elements(fields, what)
+    if sum(any(name in fields for name in names) for names in _CONTROLS) > 1:
+        raise refused("one_control")
+    camera = camera_wish(fields, what)
+    image, tail = _frames(fields, what, shelf, sound=sound)
+    shown = image or tail
+    return Order(
+        product="image2video",
+        model=what.model,
+        mode=what.mode,
+        duration=what.duration,
+        prompt=prompt,
+        pictures=(image,) if image else (),
+        tail=tail,
+        sound=sound,
+        voice=voice,
+        camera=camera,
+        shots=shots.seconds,
+        flaw=brush_flaw(fields, what, shelf, shown) if shown else "",
+        **delivery(fields),
+    )
+
+
+def _check_cfg_scale(fields: Fields, what: Variant) -> None:
+    if fields.value("cfg_scale") is None:
+        return
+    if not what.row.cfg_scale:
+        raise refused("unsupported", field="cfg_scale")
+    fields.number("cfg_scale", 0.0, 1.0)
+
+
+def _frames(
+    fields: Fields, what: Variant, shelf: PictureShelf, *, sound: bool
+) -> tuple[Picture | None, Picture | None]:
+    """The start and the end frame; a shape that the model lacks is refused before it is read."""
+    row = what.row
+    if "image_tail" in fields:
+        if not row.tail:
+            raise refused("tail_unsupported")
+        if not row.allows(row.tail, what.mode, what.duration):
+            raise refused(
+                "tail_combination", model=what.model, mode=what.mode, duration=what.duration
+            )
+        if sound and not row.tail_with_sound:
+            raise refused("tail_with_sound")
+        if "image" not in fields and not row.allows(row.end_only, what.mode, what.duration):
+            raise refused("tail_alone")
+    elif "image" not in fields:
+        raise refused("image_missing")
+    image = shelf.take("image", fields.value("image")) if "image" in fields else None
+    tail = shelf.take("image_tail", fields.value("image_tail")) if "image_tail" in fields else None
+    return image, tail

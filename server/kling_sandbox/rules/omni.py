@@ -1,0 +1,107 @@
+"""Pictures named in the prompt become a video: `omni-video`, after Kling's page of that name."""
+
+from __future__ import annotations
+
+import re
+
+from kling_sandbox.config import SandboxConfig
+from kling_sandbox.fields import Fields
+from kling_sandbox.pictures import PictureShelf
+from kling_sandbox.refusals import refused
+from kling_sandbox.rules.shared import (
+    ASPECT_RATIOS,
+    Variant,
+    delivery,
+    masks_of,
+    prompts,
+    sound_on,
+    variant,
+)
+from kling_sandbox.task import Order
+
+__all__ = ["multi_image", "omni"]
+
+
+DEFAULT_MODEL = "kling-video-o1"
+MAX_IMAGES = 7
+_IMAGE = re.compile(r"<<<image_(\d+)>>>")
+_ROLES = ("first_frame", "end_frame")
+
+
+def omni(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+    """The order that the body stands for; raises `Refusal` at its first fault.
+
+    With a first frame and no aspect_ratio the video has the first frame's shape, otherwise 16:9.
+    """
+    what = variant(fields, "omni-video", DEFAULT_MODEL, config)
+    prompt = prompts(fields, required=True)
+    sound = sound_on(fields, what)
+    ratio = fields.choice("aspect_ratio", ASPECT_RATIOS, "")
+    items = fields.objects("image_list", 1, MAX_IMAGES)
+    _check_references(prompt, len(items))
+    _check_duration(what, len(items))
+    roles = [item.choice("type", _ROLES, "") for item in items]
+    if roles.count("first_frame") > 1 or roles.count("end_frame") > 1:
+        raise fields.refuse("image_list")
+    if "end_frame" in roles and "first_frame" not in roles:
+        raise refused("tail_alone")
+    if any("image_url" not in item for item in items):
+        raise refused("image_missing")
+    pictures = [shelf.take("image_url", item.value("image_url")) for item in items]
+    firsts = [p for p, role in zip(pictures, roles, strict=True) if role == "first_frame"]
+    others = [p for p, role in zip(pictures, roles, strict=True) if not role]
+    ends = [p for p, role in zip(pictures, roles, strict=True) if role == "end_frame"]
+    return Order(
+        product="omni-video",
+        model=what.model,
+        mode=what.mode,
+        duration=what.duration,
+        prompt=prompt,
+        pictures=(*firsts, *others),
+        tail=ends[0] if ends else None,
+        aspect_ratio=ASPECT_RATIOS[ratio or "16:9"] if ratio or not firsts else None,
+        sound=sound,
+        **delivery(fields),
+    )
+
+
+def _check_references(prompt: str, count: int) -> None:
+    for reference in _IMAGE.finditer(prompt):
+        if not 1 <= int(reference[1]) <= count:
+            raise refused("reference_unknown", reference=reference[0])
+
+
+def _check_duration(what: Variant, count: int) -> None:
+    free = what.row.reference_free_durations
+    if free and not count and what.duration not in free:
+        raise refused("o1_duration")
+
+
+MULTI_IMAGE_MODEL = "kling-v1-6"
+MOST_MULTI_IMAGES = 4
+
+
+def multi_image(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+    """The order that the body stands for; raises `Refusal` at its first fault."""
+    what = variant(fields, "multi-image2video", MULTI_IMAGE_MODEL, config)
+    prompt = prompts(fields, required=True)
+    ratio = fields.choice("aspect_ratio", ASPECT_RATIOS, "16:9")
+    items = fields.objects("image_list", config.house.least_pictures, MOST_MULTI_IMAGES)
+    if not items:
+        raise refused("image_missing")
+    for item in items:
+        if "image" not in item:
+            raise refused("image_missing")
+    if config.house.brush_on_several:
+        fields.number("cfg_scale", 0.0, 1.0)
+        masks_of(fields, shelf)
+    return Order(
+        product="multi-image2video",
+        model=what.model,
+        mode=what.mode,
+        duration=what.duration,
+        prompt=prompt,
+        pictures=tuple(shelf.take("image", item.value("image")) for item in items),
+        aspect_ratio=ASPECT_RATIOS[ratio],
+        **delivery(fields),
+    )

@@ -1,0 +1,131 @@
+"""The rules that hold for every product: model, mode, duration, prompts, ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kling_sandbox.capability import MODELS, ModelRow, Product
+from kling_sandbox.config import SandboxConfig
+from kling_sandbox.fields import Fields
+from kling_sandbox.pictures import PictureShelf, same_shape
+from kling_sandbox.refusals import refused
+from kling_sandbox.task import Picture
+
+__all__ = [
+    "ASPECT_RATIOS",
+    "PROMPT_LIMIT",
+    "Variant",
+    "brush_flaw",
+    "delivery",
+    "masks_of",
+    "prompts",
+    "sound_on",
+    "variant",
+]
+
+
+PROMPT_LIMIT = 2500
+URL_LIMIT = 2048
+EXTERNAL_ID_LIMIT = 256
+ASPECT_RATIOS: dict[str, float] = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
+DEFAULT_DURATION = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The model, mode and duration (s) of one request, and the model's row."""
+
+    model: str
+    mode: str
+    duration: int
+    row: ModelRow
+
+
+def variant(fields: Fields, product: Product, default_model: str, config: SandboxConfig) -> Variant:
+    """What is asked for, as far as the model allows it; raises `Refusal`.
+
+    An unknown model is refused with 1201 and Kling's plainest text, which public records show for
+    kling-v3-0; 1203, which the table of codes offers, was not seen for models.
+    """
+    model = fields.value("model_name") or default_model
+    if model in config.discontinued:
+        raise refused("discontinued", model=model)
+    row = MODELS.get(model) if isinstance(model, str) else None
+    if row is None or product not in row.products:
+        raise fields.refuse("model_name")
+    default_mode = "std" if row.modes else ""
+    mode = fields.choice("mode", row.modes, default_mode)
+    duration = fields.seconds("duration", row.durations, DEFAULT_DURATION)
+    return Variant(model, mode, duration, row)
+
+
+def prompts(fields: Fields, *, required: bool) -> str:
+    """The prompt; the negative prompt is only measured. Raises `Refusal`."""
+    prompt = fields.text("prompt", PROMPT_LIMIT)
+    if required and not prompt.strip():
+        raise refused("prompt_missing")
+    fields.text("negative_prompt", PROMPT_LIMIT)
+    return prompt
+
+
+def sound_on(fields: Fields, what: Variant) -> bool:
+    """Whether sound is asked for; refused where the model has none in that mode."""
+    sound = fields.choice("sound", ("on", "off"), "off") == "on"
+    if sound and not ("*" in what.row.sound or what.mode in what.row.sound):
+        raise refused("unsupported", field="sound")
+    return sound
+
+
+def delivery(fields: Fields) -> dict[str, Any]:
+    """`watermark`, `external_task_id` and `callback_url` of the order."""
+    mark = fields.object("watermark_info")
+    return {
+        "watermark": mark is not None and mark.flag("enabled"),
+        "external_task_id": fields.text("external_task_id", EXTERNAL_ID_LIMIT),
+        "callback_url": fields.text("callback_url", URL_LIMIT),
+    }
+
+
+MAX_MASKS = 6
+MIN_POINTS, MAX_POINTS = 2, 77
+MISFIT = (
+    "The resolution or aspect ratio of the input image is invalid. "
+    "Please ensure it meets the required specifications."
+)
+"""Recorded live as the message of a failed task."""
+
+
+def brush_flaw(fields: Fields, what: Variant, shelf: PictureShelf, image: Picture) -> str:
+    """Judge the masks; the answer is why the task will fail, empty when it will not.
+
+    Raises `Refusal` for a model without brush, for counts and for points. Masks of another shape
+    than the image, or of different sizes, are taken and fail the task, as the official page says.
+    The sandbox's video does not show the brush.
+    """
+    if "static_mask" not in fields and "dynamic_masks" not in fields:
+        return ""
+    if not what.row.allows(what.row.brush, what.mode, what.duration):
+        raise refused("brush_unsupported", model=what.model)
+    masks = masks_of(fields, shelf)
+    sizes = {(mask.width, mask.height) for mask in masks if not mask.url}
+    fits = len(sizes) <= 1 and all(same_shape(mask, image) for mask in masks)
+    return "" if fits else MISFIT
+
+
+def masks_of(fields: Fields, shelf: PictureShelf) -> list[Picture]:
+    """The static and the dynamic masks; raises `Refusal` for counts, points and pictures."""
+    masks = []
+    if "static_mask" in fields:
+        masks.append(shelf.take("static_mask", fields.value("static_mask")))
+    for group in fields.objects("dynamic_masks", 1, MAX_MASKS):
+        if "mask" not in group:
+            raise group.refuse("mask")
+        points = group.objects("trajectories", MIN_POINTS, MAX_POINTS)
+        if not points:
+            raise refused("too_many", field="trajectories", least=MIN_POINTS, most=MAX_POINTS)
+        for point in points:
+            point.whole("x")
+            point.whole("y")
+        masks.append(shelf.take("mask", group.value("mask")))
+    return masks

@@ -1,0 +1,179 @@
+"""What a sandbox remembers: tasks, what it was asked, and the key of its addresses."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from pathlib import Path
+from typing import Any, Literal
+
+from kling_sandbox.state_file import StateFile
+from kling_sandbox.tally import KLING, Tally
+from kling_sandbox.task import Order, Task
+
+__all__ = ["NotStored", "SandboxStore"]
+
+NotStored = Literal["external_id_taken", "concurrency", "no_balance"]
+"""Why a task was not stored, by the name of its refusal."""
+
+_TASK = "task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure"
+_LETTERS = string.ascii_letters + string.digits
+
+
+class SandboxStore(Tally):
+    """The state in `home`, which is made when first needed.
+
+    Each provider is an account of its own: ids, external ids, slots and units are its own.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(StateFile(home))
+        self._signing_key: bytes | None = None
+
+    def add(
+        self,
+        order: Order,
+        *,
+        provider: str = KLING,
+        rewrite_id: bool = False,
+        body: dict[str, Any],
+        fingerprint: str,
+        now: float,
+        queue_s: float,
+        render_s: float,
+        slots: int,
+        pack_units: float,
+        failure: str = "",
+    ) -> Task | NotStored:
+        """Store a new task, or say why not; the three limits are judged in one transaction.
+
+        The external id must be new in the whole account [live], after a failed task too (not
+        probed), fewer than `slots` tasks may be unfinished, and the pack must still hold the
+        units of all that run and of this one. With `rewrite_id` the public id is `task_` and 32
+        letters and digits, as new-api makes it.
+        """
+        task_id = str((int(now * 1000) << 19) + secrets.randbits(19))
+        task = Task(
+            task_id=task_id,
+            public_id=_public_id() if rewrite_id else task_id,
+            provider=provider,
+            order=order,
+            created_at=now,
+            started_at=now + queue_s,
+            ended_at=now + queue_s + render_s,
+            units=order.units,
+            failure=failure,
+        )
+        external_id = order.external_task_id or None
+        with self._file.writing() as db:
+            taken = "SELECT 1 FROM tasks WHERE provider = ? AND external_id = ?"
+            if db.execute(taken, (provider, external_id)).fetchone():
+                return "external_id_taken"
+            running = "SELECT count(*) FROM tasks WHERE provider = ? AND ended_at > ?"
+            if db.execute(running, (provider, now)).fetchone()[0] >= slots:
+                return "concurrency"
+            due = (
+                "SELECT total(units) FROM tasks "
+                "WHERE provider = ? AND (failure = '' OR ended_at > ?)"
+            )
+            if db.execute(due, (provider, now)).fetchone()[0] + task.units > pack_units:
+                return "no_balance"
+            db.execute(
+                "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    task.task_id,
+                    task.provider,
+                    task.public_id,
+                    external_id,
+                    order.product,
+                    task.created_at,
+                    task.started_at,
+                    task.ended_at,
+                    task.units,
+                    task.failure,
+                    json.dumps(order.to_json()),
+                    json.dumps(body),
+                    fingerprint,
+                ),
+            )
+        return task
+
+    def find(self, any_id: str, provider: str = KLING, *, external: bool = True) -> Task | None:
+        """The provider's task with that public id or, if `external`, that external id."""
+        query = (
+            f"SELECT {_TASK} FROM tasks WHERE provider = ? "  # noqa: S608
+            "AND (public_id = ? OR (? AND external_id = ?))"
+        )
+        return self._one(query, provider, any_id, external, any_id)
+
+    def filmed(self, task_id: str) -> Task | None:
+        """The task with that id of Kling's, whichever provider took it."""
+        return self._one(f"SELECT {_TASK} FROM tasks WHERE task_id = ?", task_id)  # noqa: S608
+
+    def page(self, product: str, number: int, size: int, provider: str = KLING) -> list[Task]:
+        """One page of a product's tasks, newest first; `number` begins at 1."""
+        query = (
+            f"SELECT {_TASK} FROM tasks WHERE provider = ? AND product = ? "  # noqa: S608
+            "ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?"
+        )
+        with self._file.reading() as db:
+            rows = db.execute(query, (provider, product, size, (number - 1) * size)).fetchall()
+        return [_task(row) for row in rows]
+
+    def body(self, any_id: str, provider: str = KLING) -> dict[str, Any] | None:
+        """The body that made the task, each picture as its hash and size.
+
+        It is what Kling was handed: what a gateway drops is not in it.
+        """
+        query = (
+            "SELECT body_json FROM tasks WHERE provider = ? AND (public_id = ? OR external_id = ?)"
+        )
+        with self._file.reading() as db:
+            row = db.execute(query, (provider, any_id, any_id)).fetchone()
+        return dict(json.loads(row[0])) if row else None
+
+    def spent(self, now: float, provider: str | None = None) -> float:
+        """Units of all tasks that have succeeded by now, of one provider or of all."""
+        query = (
+            "SELECT total(units) FROM tasks "
+            "WHERE failure = '' AND ended_at <= ? AND provider = ifnull(?, provider)"
+        )
+        with self._file.reading() as db:
+            return float(db.execute(query, (now, provider)).fetchone()[0])
+
+    def statuses(self, now: float) -> dict[str, int]:
+        """How many tasks stand where, by Kling's words."""
+        with self._file.reading() as db:
+            rows = db.execute(f"SELECT {_TASK} FROM tasks").fetchall()  # noqa: S608
+        found: dict[str, int] = {"submitted": 0, "processing": 0, "succeed": 0, "failed": 0}
+        for row in rows:
+            found[_task(row).status(now)] += 1
+        return found
+
+    def signing_key(self) -> bytes:
+        """The key that video URLs are signed with; made once, the same after a restart."""
+        if self._signing_key is None:
+            with self._file.writing() as db:
+                fresh = secrets.token_bytes(32)
+                db.execute("INSERT OR IGNORE INTO secrets VALUES ('url', ?)", (fresh,))
+                row = db.execute("SELECT value FROM secrets WHERE name = 'url'").fetchone()
+            self._signing_key = bytes(row[0])
+        return self._signing_key
+
+    def _one(self, query: str, *values: object) -> Task | None:
+        with self._file.reading() as db:
+            row = db.execute(query, values).fetchone()
+        return _task(row) if row else None
+
+
+def _public_id() -> str:
+    return "task_" + "".join(secrets.choice(_LETTERS) for _ in range(32))
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure = row
+    order = Order.from_json(json.loads(order_json))
+    return Task(
+        task_id, public_id, provider, order, created_at, started_at, ended_at, units, failure
+    )

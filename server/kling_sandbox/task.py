@@ -1,0 +1,135 @@
+"""What one accepted request asks for, in a form that the state file keeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kling_sandbox.capability import MODELS, Product
+
+__all__ = ["CameraWish", "Order", "Picture", "Status", "Task"]
+
+
+SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
+"""By mode (Kling's image2video page); the master models, which have none, make 1080p."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as it came: an address, or the name of a file on the sandbox's shelf.
+
+    `width` and `height` are px, 0 for an address; `name` is `<sha256>.<png or jpg>`.
+    """
+
+    url: str = ""
+    name: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraWish:
+    """`camera_control`: a type, and for `simple` the axis that is not 0 with its value."""
+
+    kind: str
+    axis: str = ""
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One video to be made.
+
+    `duration` and `shots` are seconds, `aspect_ratio` is width by height (None: the picture's),
+    `flaw` is why the task will fail, empty when it will not.
+    """
+
+    product: Product
+    model: str
+    mode: str
+    duration: int
+    prompt: str = ""
+    pictures: tuple[Picture, ...] = ()
+    tail: Picture | None = None
+    aspect_ratio: float | None = None
+    sound: bool = False
+    voice: bool = False
+    camera: CameraWish | None = None
+    shots: tuple[int, ...] = ()
+    watermark: bool = False
+    external_task_id: str = ""
+    callback_url: str = ""
+    flaw: str = ""
+
+    @property
+    def units(self) -> float:
+        """What the video costs when it succeeds."""
+        row = MODELS[self.model]
+        return row.price(self.mode, self.duration, sound=self.sound, voice=self.voice)
+
+    @property
+    def short_side(self) -> int:
+        """The shorter side of the video in px."""
+        return SHORT_SIDE_PX[self.mode]
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Order:
+        """The order that `to_json` gave."""
+        camera, tail = values["camera"], values["tail"]
+        return cls(
+            **{
+                **values,
+                "pictures": tuple(Picture(**picture) for picture in values["pictures"]),
+                "tail": Picture(**tail) if tail else None,
+                "camera": CameraWish(**camera) if camera else None,
+                "shots": tuple(values["shots"]),
+            }
+        )
+
+
+Status = Literal["submitted", "processing", "succeed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the state file keeps it; nothing runs, the clock alone decides how far it is.
+
+    `task_id` is Kling's id, `public_id` the one that `provider` gave out, often the same.
+    Times are Unix seconds: `created_at`, `started_at` when it begins to process, `ended_at` when
+    it is done. `failure` is Kling's message of a task that fails, empty for one that succeeds.
+    `units` are what it costs when it succeeds.
+    """
+
+    task_id: str
+    public_id: str
+    provider: str
+    order: Order
+    created_at: float
+    started_at: float
+    ended_at: float
+    units: float
+    failure: str = ""
+
+    def status(self, now: float) -> Status:
+        """Kling's word for where the task is."""
+        if now < self.started_at:
+            return "submitted"
+        if now < self.ended_at:
+            return "processing"
+        return "failed" if self.failure else "succeed"
+
+    def updated_at(self, now: float) -> float:
+        """When the status last changed."""
+        if now < self.started_at:
+            return self.created_at
+        return self.started_at if now < self.ended_at else self.ended_at
+
+    def charged(self, now: float) -> float | None:
+        """Units that were deducted: None while it runs, 0 when it failed."""
+        if now < self.ended_at:
+            return None
+        return 0.0 if self.failure else self.units

@@ -1,0 +1,134 @@
+"""Answers of new-api gateways: an OpenAI-like receipt, and a wrapper around Kling's envelope.
+
+Shapes are those of the public source of QuantumNous/new-api (dto/openai_video, dto/task,
+relay/relay_task, service/task_polling, controller/relay) and of AnyFast's pages.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.responses import JSONResponse, Response
+
+from kling_sandbox.documents import KlingDocuments, envelope, refusal_document
+from kling_sandbox.gateway_errors import GatewayErrors, retry_after, task_error
+from kling_sandbox.refusals import Refusal
+from kling_sandbox.task import Status, Task
+
+__all__ = ["Stage", "WrapperAnswers", "WrapperStyle"]
+
+Stage = Literal["unseen", Status]
+"""Kling's words, and `unseen` until the gateway has looked at the task for the first time."""
+
+SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001
+"""new-api says this for every HTTP 429 of its upstream: what Kling said, even that the account is
+empty, is lost (controller/relay)."""
+
+_KLING_CHANNEL = "50"
+_QUOTA_PER_UNIT = 70_000
+"""500,000 for a dollar (new-api's default), 0.14 dollars for a unit (Kling's list price)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrapperStyle:
+    """How one gateway of the family fills in the wrapper.
+
+    `receipt_status` is the status that a create answers, `words` the status and progress by stage,
+    `action` the kind of task with `{product}` in it, `address_in` where the video's address stands
+    beside Kling's own envelope, `row` whether the whole row of the gateway's table is shown.
+    """
+
+    receipt_status: str
+    words: Mapping[Stage, tuple[str, str]]
+    action: str
+    address_in: Literal["result_url", "fail_reason", ""]
+    row: bool
+    errors: GatewayErrors
+
+
+class WrapperAnswers:
+    """Answers with `code` "success" or the name of an error; the wrapper's times are seconds."""
+
+    def __init__(self, documents: KlingDocuments, style: WrapperStyle) -> None:
+        self._documents = documents
+        self._style = style
+
+    def created(self, task: Task, *, nameless: bool = False) -> Response:
+        """The receipt of a create; `nameless` leaves both its ids out."""
+        ids = {} if nameless else {"id": task.public_id, "task_id": task.public_id}
+        receipt = {
+            **ids,
+            "object": "video",
+            "model": task.order.model,
+            "status": self._style.receipt_status,
+            "progress": 0,
+            "created_at": int(task.created_at),
+        }
+        return JSONResponse(receipt)
+
+    def one(self, task: Task, now: float) -> Response:
+        """One task, from the gateway's own table, with Kling's last answer in it."""
+        status, progress = self._style.words[_stage(task, now)]
+        ended = now >= task.ended_at
+        shown: dict[str, Any] = {
+            "task_id": task.public_id,
+            "action": self._style.action.format(product=task.order.product),
+            "status": status,
+            "fail_reason": task.failure if ended else "",
+            "submit_time": int(task.created_at),
+            "start_time": int(task.started_at) if now >= task.started_at else 0,
+            "finish_time": int(task.ended_at) if ended else 0,
+            "progress": progress,
+            "data": self._of_kling(task, now),
+        }
+        if ended and self._style.address_in:
+            shown[self._style.address_in] = task.failure or self._documents.video_url(task)
+        if self._style.row:
+            shown = _row(task, now) | shown
+        return JSONResponse({"code": "success", "message": "", "data": shown})
+
+    def refused(self, refusal: Refusal) -> Response:
+        """The gateway's own refusal, or Kling's as a text inside the gateway's error."""
+        own = self._style.errors.own(refusal)
+        if own is not None:
+            return own
+        said = json.dumps(refusal_document(refusal), ensure_ascii=False)
+        message = SATURATED if refusal.http_status == 429 else said
+        return JSONResponse(
+            task_error("fail_to_fetch_task", message), refusal.http_status, retry_after(refusal)
+        )
+
+    def no_route(self, method: str, path: str) -> Response:
+        """The answer to a path or a method that does not exist."""
+        return self._style.errors.no_route(method, path)
+
+    def _of_kling(self, task: Task, now: float) -> dict[str, Any]:
+        """Kling's envelope with Kling's own id; empty fields as recorded (new-api, PR 2532)."""
+        shown = self._documents.task(task, task.task_id, now)
+        return envelope({"task_info": {}, "task_result": {}} | shown)
+
+
+def _stage(task: Task, now: float) -> Stage:
+    """A gateway asks Kling every few seconds: the first half of the queue goes unnoticed."""
+    if now < (task.created_at + task.started_at) / 2:
+        return "unseen"
+    return task.status(now)
+
+
+def _row(task: Task, now: float) -> dict[str, Any]:
+    model = task.order.model
+    return {
+        "id": zlib.crc32(task.task_id.encode()),
+        "created_at": int(task.created_at),
+        "updated_at": int(task.updated_at(now)),
+        "platform": _KLING_CHANNEL,
+        "user_id": 1,
+        "group": "default",
+        "channel_id": 1,
+        "quota": round(task.units * _QUOTA_PER_UNIT),
+        "properties": {"input": "", "upstream_model_name": model, "origin_model_name": model},
+    }

@@ -1,0 +1,163 @@
+"""Plans for a video before its prompt is written: a call that the rules pass, and its price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kling_tools.errors import InvalidRequest
+from kling_tools.faults import Fault
+from kling_tools.requests.arguments import ImageToVideoArguments
+from kling_tools.requests.drafts import read_draft
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms
+from kling_tools.rules.estimates import Estimate
+from kling_tools.rules.reviews import Review, review
+
+__all__ = [
+    "DEFAULT_TAKES",
+    "MOST_SHOTS",
+    "MOST_TAKES",
+    "Plan",
+    "Planner",
+    "cut_into_shots",
+    "takes_within",
+]
+
+MOST_SHOTS = 6
+LEAST_SHOT_S = 1
+"""Kling's limits for multi_prompt (its image2video page)."""
+
+DEFAULT_S = "5"
+FIRST = ("image", "image_tail", "prompt")
+"""What a reader of a call looks for first."""
+
+USUAL_SHOT_S = 3
+"""Seconds of a shot where nobody says how many shots there are to be."""
+
+DEFAULT_TAKES = 4
+"""Takes that are planned, if the budget pays them, where nobody says how many."""
+
+MOST_TAKES = 999
+"""The limit of the tools' `take`."""
+
+ROUNDING = 1e-6
+"""Units by which a sum of prices such as 0.3 may be off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Arguments of `kling_image_to_video` that no rule refuses, and what they cost (units, USD at
+    list price). `what` names model, mode and length for a person."""
+
+    call: Mapping[str, Any]
+    price: Estimate
+    what: str
+    warnings: tuple[Fault, ...]
+
+
+class Planner:
+    """Plans for the configured providers, the default one first."""
+
+    def __init__(self, capabilities: Capabilities, terms: Sequence[ProviderTerms]) -> None:
+        self.capabilities = capabilities
+        self._terms = terms
+
+    def plan(self, **asked: Any) -> Plan:
+        """The call for what is asked, with provider, model and mode chosen where they are not.
+
+        The default provider, model and the cheapest mode are taken if they can do it, else the
+        first that can. Raises InvalidRequest with the faults of the choice that comes nearest; of
+        several the last, as the table goes from older models to abler ones.
+        """
+        given = {name: value for name, value in asked.items() if value not in ("", None)}
+        asked = {"duration": DEFAULT_S} | given
+        least: Review | None = None
+        for terms, call in self._choices(asked):
+            found = review(read_draft(ImageToVideoArguments, call), self.capabilities, terms)
+            if not found.verdict.faults:
+                return self._plan(call, terms, found)
+            if least is None or len(found.verdict.faults) <= len(least.verdict.faults):
+                least = found
+        raise InvalidRequest(least.verdict.faults if least else [NO_PROVIDER])
+
+    def _choices(self, asked: Mapping[str, Any]) -> Iterator[tuple[ProviderTerms, dict[str, Any]]]:
+        for terms in self._terms:
+            if "image2video" not in terms.products:
+                continue
+            default = terms.default_models.get("image2video", "")
+            living = [
+                name
+                for name in self.capabilities.models_of(["image2video"])
+                if not self.capabilities.models[name].retired
+            ]
+            names = [asked["model_name"]] if "model_name" in asked else [default, *living]
+            for name in dict.fromkeys(names):
+                row = self.capabilities.product_row(name, "image2video")
+                modes = (
+                    [asked["mode"]] if "mode" in asked else (row.modes if row else ()) or (None,)
+                )
+                for mode in modes:
+                    chosen = {"model_name": name} | ({"mode": mode} if mode else {})
+                    yield terms, {**asked, **chosen}
+
+    def _plan(self, call: dict[str, Any], terms: ProviderTerms, found: Review) -> Plan:
+        if len(self._terms) > 1:
+            call = {**call, "provider": terms.name}
+        call = {name: call[name] for name in (*FIRST, *call) if name in call}
+        length = f"{found.request.duration} s"
+        what = " ".join(part for part in (found.model_name, found.mode or "", length) if part)
+        return Plan(call, found.estimate, what, tuple(found.verdict.warnings))
+
+
+NO_PROVIDER = Fault(
+    "provider", "product_of_provider", "no configured provider makes a video of one picture."
+)
+
+
+def cut_into_shots(total_s: int, shots: int | None) -> list[int]:
+    """The seconds of each shot, whole and as even as can be, the longer ones first; they add up.
+
+    Raises InvalidRequest when there are more shots than seconds.
+    """
+    count = shots or max(1, min(MOST_SHOTS, round(total_s / USUAL_SHOT_S)))
+    if count * LEAST_SHOT_S > total_s:
+        raise InvalidRequest(
+            [
+                Fault(
+                    "shots",
+                    "shots_add_up",
+                    f"each shot lasts at least {LEAST_SHOT_S} s, so {count} shots do not fit into "
+                    f"{total_s} s.",
+                    f"{total_s // LEAST_SHOT_S} shots or fewer, or a duration of at least "
+                    f"{count * LEAST_SHOT_S} s",
+                    "S2",
+                )
+            ]
+        )
+    each, over = divmod(total_s, count)
+    return [each + (place < over) for place in range(count)]
+
+
+def takes_within(budget_units: float, plan: Plan, takes: int | None) -> tuple[int, int]:
+    """How many takes to make, and how many the budget would pay.
+
+    Raises InvalidRequest when it does not pay those asked for, or when the price is unknown.
+    """
+    units = plan.price.units
+    if units is None:
+        message = f"the price of {plan.what} is not known, so no budget can be kept."
+        raise InvalidRequest(
+            [Fault("model_name", "price_unknown", message, "a model of the table")]
+        )
+    payable = min(MOST_TAKES, int((budget_units + ROUNDING) / units)) if units else MOST_TAKES
+    if payable < (takes or 1):
+        wanted = takes or 1
+        message = (
+            f"{f'{wanted} takes of {plan.what} cost' if takes else f'{plan.what} costs'} about "
+            f"{wanted * units:g} units, the budget is {budget_units:g}."
+        )
+        ways = [f"takes {payable}"] if payable else ["a shorter video or a cheaper mode or model"]
+        use = ", or ".join([f"at least {wanted * units:g}", *ways])
+        raise InvalidRequest([Fault("budget_units", "budget_too_small", message, use)])
+    return takes or min(payable, DEFAULT_TAKES), payable

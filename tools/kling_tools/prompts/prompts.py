@@ -1,0 +1,231 @@
+"""The five prompts: a wish becomes a plan with a price, and the way through the tools to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kling_tools.errors import InvalidRequest
+from kling_tools.faults import sentences
+from kling_tools.prompts.camera_words import camera_control_of, models_with_camera_control
+from kling_tools.prompts.plans import Plan, Planner, cut_into_shots, takes_within
+from kling_tools.prompts.prompt import (
+    AnimateArguments,
+    CameraArguments,
+    FramesArguments,
+    KlingPrompt,
+    PictureArguments,
+    StoryboardArguments,
+    TakesArguments,
+)
+from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms
+
+__all__ = ["build_prompts"]
+
+YOUR_PROMPT = "<your prompt>"
+"""Stands in a planned call for the prompt that the assistant writes."""
+
+
+def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) -> list[KlingPrompt]:
+    """The prompts for these providers, the default one first."""
+    scripts = _Scripts(Planner(capabilities, terms))
+    return [
+        KlingPrompt.of(
+            scripts.animate,
+            name="animate_picture",
+            title="Animate a picture",
+            description="One picture becomes a video; the price is told before anything is sent.",
+            arguments=AnimateArguments,
+            required=("image",),
+        ),
+        KlingPrompt.of(
+            scripts.frames,
+            name="first_to_last_frame",
+            title="From a first to a last frame",
+            description="A video that begins with one picture and ends with another.",
+            arguments=FramesArguments,
+            required=("image", "image_tail"),
+        ),
+        KlingPrompt.of(
+            scripts.storyboard,
+            name="storyboard",
+            title="Storyboard from a story",
+            description="""A story becomes one video of several shots, whose lengths add up to
+                the length that you name.""",
+            arguments=StoryboardArguments,
+            required=("image", "story"),
+        ),
+        KlingPrompt.of(
+            scripts.takes,
+            name="takes_within_budget",
+            title="Takes within a budget",
+            description="Versions of one video to choose from, no more than the budget pays.",
+            arguments=TakesArguments,
+            required=("image", "budget_units"),
+        ),
+        KlingPrompt.of(
+            scripts.camera,
+            name="direct_camera",
+            title="Direct the camera",
+            description="""A video with the camera move that you name, said in the way that the
+                model understands.""",
+            arguments=CameraArguments,
+            required=("image", "camera"),
+        ),
+    ]
+
+
+class _Scripts:
+    """Writes each prompt's text. Every script raises InvalidRequest when no video can be so."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+
+    def animate(self, asked: AnimateArguments) -> str:
+        plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
+        write = (
+            "Write the prompt: who or what moves and how, and what the camera does. One scene "
+            "without a cut; what is to stay as it is in the picture need not be described."
+        )
+        return _text("Make a Kling video from one picture.", _wish(asked.wish), write, plan)
+
+    def frames(self, asked: FramesArguments) -> str:
+        plan = self._planner.plan(**_form(asked), image_tail=asked.image_tail, prompt=YOUR_PROMPT)
+        write = (
+            "Write the prompt: how the first picture turns into the last one, in one movement "
+            "without a cut. If you can see both pictures, check that they fit together (the same "
+            "place or figure, the same ratio of width to height) and say so if they do not."
+        )
+        goal = "Make a Kling video that begins with one picture and ends with another."
+        return _text(goal, _wish(asked.wish), write, plan)
+
+    def storyboard(self, asked: StoryboardArguments) -> str:
+        total = int(asked.duration)
+        lengths = cut_into_shots(total, asked.shots)
+        shots = [
+            {"index": place, "prompt": f"<shot {place}>", "duration": str(seconds)}
+            for place, seconds in enumerate(lengths, start=1)
+        ]
+        plan = self._planner.plan(
+            **_form(asked), multi_shot=True, shot_type="customize", multi_prompt=shots
+        )
+        shown = " + ".join(map(str, lengths))
+        write = (
+            f"Cut the story into the {len(shots)} shots of this plan: {shown} = {total} s. Write "
+            f"a prompt of at most {SHOT_PROMPT_LIMIT} characters for each: what is seen, what "
+            "happens, what the camera does. The picture is the first frame of shot 1. Name "
+            "figures and places in the same words in every shot. Seconds may be moved from one "
+            f"shot to another while each keeps a whole number, at least 1, and the sum is {total}."
+        )
+        goal = "Make one Kling video of several shots from a story."
+        return _text(goal, f"The story: {_quoted(asked.story)}", write, plan)
+
+    def takes(self, asked: TakesArguments) -> str:
+        budget = asked.budget_units or 0.0
+        plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
+        takes, payable = takes_within(budget, plan, asked.takes)
+        units = plan.price.units or 0.0
+        facts = (
+            f"The budget is {budget:g} units: it pays {payable} of {plan.what} at {units:g} units "
+            f"each. Make {takes}, together about {takes * units:g} units."
+        )
+        write = (
+            "Write one prompt for all takes: who or what moves and how, and what the camera does. "
+            "It stays the same; only take differs."
+        )
+        goal = f"Make {takes} take{'s' * (takes > 1)} of one Kling video within a budget."
+        return _text(goal, f"{_wish(asked.wish)}\n{facts}", write, plan, takes=takes)
+
+    def camera(self, asked: CameraArguments) -> str:
+        form = _form(asked)
+        control = camera_control_of(asked.camera)
+        facts = f"The camera: {_quoted(asked.camera)}"
+        if asked.wish:
+            facts = f"{_wish(asked.wish)}\n{facts}"
+        goal = "Make a Kling video with a camera move."
+        if control and asked.model_name:
+            try:
+                plan = self._planner.plan(**form, prompt=YOUR_PROMPT, camera_control=control)
+            except InvalidRequest as refusal:
+                if not all(f.field.startswith("camera_control") for f in refusal.faults):
+                    raise
+            else:
+                write = (
+                    f"Write the prompt: what happens in the picture. {asked.model_name} takes the "
+                    "camera as camera_control; leave it out of the prompt."
+                )
+                return _text(goal, facts, write, plan)
+        plan = self._planner.plan(**form, prompt=YOUR_PROMPT)
+        takers = models_with_camera_control(self._planner.capabilities)
+        write = (
+            f'Write the prompt: what happens, then a sentence of its own that begins with "The '
+            'camera" and names one move, its direction, its speed and where it ends. '
+            f"{plan.call['model_name']} does not take camera_control for this; "
+            + (f"of all models only {', '.join(takers)} do." if takers else "no model does.")
+        )
+        return _text(goal, facts, write, plan)
+
+
+def _form(asked: PictureArguments) -> dict[str, Any]:
+    """What was filled in of the picture and the form of the video, without what was left out."""
+    form = asked.model_dump(include=set(PictureArguments.model_fields))
+    return {name: value for name, value in form.items() if value != ""}
+
+
+def _wish(wish: str) -> str:
+    if wish:
+        return f"The wish: {_quoted(wish)}"
+    return (
+        "No wish was named: propose two or three ideas that suit the picture, as far as you can "
+        "see it, and let me choose."
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _call(tool: str, arguments: Mapping[str, Any]) -> str:
+    return f"{tool} {json.dumps(arguments, ensure_ascii=False)}"
+
+
+def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> str:
+    """Goal, facts, and the numbered steps that lead to the saved file."""
+    units = plan.price.units
+    limit = {} if units is None else {"max_units": units}
+    each = f" each, {takes * units:g} units together" if takes > 1 and units else ""
+    steps = [
+        write,
+        "Ask what it costs; this sends nothing: "
+        f"{_call('kling_image_to_video', {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
+        f"{plan.price}{each}. If faults come back, correct what they name and ask again.",
+        "Tell me the prompt, the price and every warning, and wait for my yes.",
+        "Then send the same call with "
+        f"{json.dumps({'dry_run': False, **limit})[1:-1]}"
+        + (" (the price I agreed to)" if limit else "")
+        + (f", once for each take from 1 to {takes}. Each" if takes > 1 else ". Its")
+        + " answer has a task_id.",
+        f"{_call('kling_wait_for_tasks', {'task_ids': _ids(takes)})}; call it again while done "
+        "is false.",
+        "Tell me where each file is (path) and what it cost. Where there is no path, save it: "
+        f"{_call('kling_save_video', {'task_id': '<task_id>'})}.",
+    ]
+    numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    warnings = f"Warnings so far: {sentences(plan.warnings)}" if plan.warnings else ""
+    closing = (
+        "If a task fails, tell me why and whether it was charged before you try anything else. The "
+        "same call with the same take is never paid twice; "
+        + ("more takes than these" if takes > 1 else "another version (take 2)")
+        + " would cost again, so ask first."
+    )
+    return "\n".join(part for part in (goal, facts, warnings, *numbered, closing) if part)
+
+
+def _ids(takes: int) -> list[str]:
+    if takes == 1:
+        return ["<task_id>"]
+    return [f"<task_id of take {take}>" for take in range(1, min(takes, 2) + 1)] + (
+        ["…"] if takes > 2 else []
+    )

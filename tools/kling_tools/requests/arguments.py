@@ -1,0 +1,122 @@
+"""The tools' arguments: the requests with what decides about money, and the readers' few."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from kling_tools.requests import normalize
+from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
+
+__all__ = [
+    "GetTaskArguments",
+    "ImageToVideoArguments",
+    "ListTasksArguments",
+    "MultiImageToVideoArguments",
+    "SaveVideoArguments",
+    "SpendingChoices",
+    "UploadPictureArguments",
+    "WaitForTasksArguments",
+]
+
+MAX_WAIT_S = 50
+"""Seconds that one call may block: hosts give up after 60."""
+
+_TEXT = WithJsonSchema({"type": "string"})
+_WHOLE = WithJsonSchema({"type": "integer"})
+
+
+def _words(words: str) -> WithJsonSchema:
+    """Publishes a choice that may be empty: one vendor refuses an empty word in an enum."""
+    return WithJsonSchema({"type": "string", "description": words})
+
+
+Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64), _TEXT]
+TaskId = Annotated[str, BeforeValidator(normalize.identifier), Field(max_length=128), _TEXT]
+Take = Annotated[
+    int,
+    Field(ge=1, le=999),
+    _WHOLE,
+    Field(
+        description="Same request, same take: same video, paid once. Raise for another version.",
+    ),
+]
+DryRun = Annotated[bool, Field(description="Show price, faults and body; send nothing.")]
+MaxUnits = Annotated[
+    Annotated[float, Field(gt=0), WithJsonSchema({"type": "number"})] | None,
+    Field(description="Refuse if it would cost more (1 unit lists at 0.14 USD)."),
+]
+
+
+class SpendingChoices(BaseModel):
+    """What a create call may spend, and whether it may send anything at all."""
+
+    provider: Provider = ""
+    take: Take = 1
+    dry_run: DryRun = False
+    max_units: MaxUnits = None
+
+
+class ImageToVideoArguments(SpendingChoices, ImageToVideoRequest):
+    """`kling_image_to_video`."""
+
+
+class MultiImageToVideoArguments(SpendingChoices, MultiImageToVideoRequest):
+    """`kling_multi_image_to_video`."""
+
+
+class _Reading(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class GetTaskArguments(_Reading):
+    """`kling_get_task`: one of the two ids."""
+
+    task_id: TaskId = ""
+    external_task_id: TaskId = ""
+
+
+class ListTasksArguments(_Reading):
+    """`kling_list_tasks`: a page, and what it is narrowed to."""
+
+    product: Annotated[
+        Literal["", "image2video", "multi-image2video", "omni-video"],
+        BeforeValidator(normalize.word),
+        _words("image2video, multi-image2video or omni-video"),
+    ] = ""
+    status: Annotated[
+        Literal["", "queued", "submitted", "processing", "succeed", "failed", "unknown"],
+        BeforeValidator(normalize.word),
+        _words("queued, submitted, processing, succeed, failed or unknown"),
+    ] = ""
+    provider: Provider = ""
+    page: Annotated[int, Field(ge=1, le=1000), _WHOLE] = 1
+    page_size: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class WaitForTasksArguments(_Reading):
+    """`kling_wait_for_tasks`: which tasks, and how many seconds at most."""
+
+    task_ids: Annotated[
+        list[Annotated[TaskId, Field(min_length=1)]],
+        BeforeValidator(normalize.one_or_many),
+        Field(max_length=500),
+    ] = []
+    timeout_s: Annotated[int, Field(ge=0, le=MAX_WAIT_S)] = 45
+
+
+class SaveVideoArguments(_Reading):
+    """`kling_save_video`: which task, and where to."""
+
+    task_id: TaskId = ""
+    path: Annotated[
+        str,
+        Field(max_length=4096),
+        _TEXT,
+        Field(description="File or folder below the output folder; default: from the prompt."),
+    ] = ""
+
+
+class UploadPictureArguments(_Reading):
+    """`kling_upload_picture`: nothing."""

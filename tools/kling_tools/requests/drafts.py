@@ -1,0 +1,214 @@
+"""Raw arguments read leniently: what is right is kept, every fault is named.
+
+A request with one bad field still has to be judged as a whole, so that a caller hears of all
+faults at once. A `Draft` holds the request with the bad fields at their defaults, the names of
+those fields (rules that look at them keep silent), and the faults.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from annotated_types import MaxLen
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kling_tools.faults import MOST_TOLD, Fault, Verdict
+from kling_tools.requests.host_habits import given
+from kling_tools.requests.not_arguments import EXAMPLES, instead_of
+
+__all__ = ["Draft", "read_draft"]
+
+MOST_VALUES = 3000
+"""Values in all lists and objects of one call. Six masks with paths of 77 points, the largest that
+Kling takes, are half of it."""
+
+_JSON_TEXT = re.compile(r"\s*[\[{]")
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60
+
+ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
+ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
+
+
+@dataclass(slots=True)
+class Draft(Generic[ArgumentsT_co]):
+    """Arguments as far as they could be read; `invalid` names the fields that could not."""
+
+    arguments: ArgumentsT_co
+    invalid: frozenset[str] = frozenset()
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+MESSAGES: dict[str, str] = {
+    "string_too_long": "at most {max_length} characters, this has {length}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text, not {kind}",
+    "string_pattern_mismatch": "{input} is not a whole number of seconds",
+    "literal_error": "{input} is not one of its values",
+    "bool_parsing": "must be true or false, not {input}",
+    "bool_type": "must be true or false, not {kind}",
+    "float_parsing": "must be a number, not {input}",
+    "float_type": "must be a number, not {kind}",
+    "finite_number": "must be a finite number",
+    "int_parsing": "must be a whole number, not {input}",
+    "int_type": "must be a whole number, not {kind}",
+    "int_from_float": "must be a whole number, not {input}",
+    "int_parsing_size": "is too large a number",
+    "greater_than": "must be more than {gt}, not {input}",
+    "greater_than_equal": "must be at least {ge}, not {input}",
+    "less_than_equal": "must be at most {le}, not {input}",
+    "too_long": "at most {max_length} entries, this has {actual_length}",
+    "too_short": "at least {min_length} entries, this has {actual_length}",
+    "list_type": "must be a list, not {kind}",
+    "missing": "is required",
+    "model_type": "must be an object, not {kind}",
+    "model_attributes_type": "must be an object, not {kind}",
+    "extra_forbidden": "is not an argument of this call",
+}
+"""Pydantic's error types in words for the one who sent the value."""
+
+ADVICE: dict[str, str] = {
+    "string_too_long": "a shorter text",
+    "string_pattern_mismatch": '"5"',
+    "literal_error": "{expected}",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "too_long": "{max_length} entries or fewer",
+    "too_short": "{min_length} entries or more",
+}
+
+NO_LIMIT = Fault(
+    "max_units",
+    "zero_is_no_limit",
+    "0 is read as left out: no limit for this call.",
+    "dry_run, which sends nothing, or a number above 0",
+)
+"""Hosts fill in 0 for what was left out; who meant `spend nothing` has to hear of it."""
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true/false",
+    float: "a decimal number",
+    type(None): "null",
+}
+
+
+def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Draft[ArgumentsT]:
+    """Read raw arguments; never raises for what a caller could send.
+
+    A blank value (see `host_habits`), like a field left out, means its default: the class must
+    have one for every field (what is required is a rule).
+    """
+    names = set(arguments_class.model_fields)
+    if crowd := _crowd(raw, names):
+        faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
+        return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
+    warnings = [NO_LIMIT] if "max_units" in names and raw.get("max_units") == 0 else []
+    raw = given(raw, names)
+    try:
+        return Draft(arguments_class.model_validate(raw), verdict=Verdict(warnings=warnings))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+    bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+    rest = {name: value for name, value in raw.items() if name in names - bad}
+    told, more = details[:MOST_TOLD], details[MOST_TOLD:]
+    verdict = Verdict([_fault(detail, names) for detail in told], warnings)
+    verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
+    verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
+    return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict)
+
+
+def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:
+    """For a call of so many values that judging each would keep others waiting."""
+    unknown = [name for name in raw if name not in names]
+    left = MOST_VALUES - len(unknown)
+    if left < 0:
+        message = f"{len(unknown):,} of them are not arguments of this call."
+        return Fault("arguments", "extra_forbidden", message, "those of the tool's schema")
+    for name in names & set(raw):
+        left -= _values_in(raw[name], left)
+        if left < 0:
+            message = f"with it the call has more than {MOST_VALUES:,} values."
+            return Fault(name, "too_many_values", message, "shorter lists")
+    return None
+
+
+def _values_in(value: Any, most: int) -> int:
+    """How many values there are, those in lists, objects and JSON text included; a number above
+    `most` where there are more."""
+    count, waiting = 0, [value]
+    while waiting and count <= most:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, str) and _JSON_TEXT.match(value):
+            count += sum(map(value.count, "[{,"))
+    return count
+
+
+def _uncounted(
+    arguments_class: type[BaseModel], raw: Mapping[str, Any], faults: Sequence[Fault]
+) -> Iterator[Fault]:
+    """Lists that are too long, where pydantic stopped at faults of their entries."""
+    told = {fault.field for fault in faults}
+    for name, info in arguments_class.model_fields.items():
+        limits = [limit.max_length for limit in info.metadata if isinstance(limit, MaxLen)]
+        value = raw.get(name)
+        if not limits or not isinstance(value, list) or not isinstance(info.default, list):
+            continue
+        if len(value) > limits[0] and name not in told:
+            facts = {"max_length": limits[0], "actual_length": len(value)}
+            message = MESSAGES["too_long"].format_map(facts)
+            yield Fault(name, "too_long", f"{message}.", ADVICE["too_long"].format_map(facts))
+
+
+def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
+    kind, value = detail["type"], detail["input"]
+    if kind == "too_long" and isinstance(value, str):
+        kind = "string_too_long"
+    facts = {
+        **detail.get("ctx", {}),
+        "input": _shown(value),
+        "kind": _KINDS.get(type(value), "a number"),
+        "length": len(value) if isinstance(value, str) else 0,
+    }
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{_name(p)}" for p in detail["loc"])[1:]
+    message = MESSAGES[kind].format_map(facts) if kind in MESSAGES else detail["msg"].lower()
+    if kind == "literal_error":
+        facts["expected"] = str(facts["expected"]).removeprefix("'', ")
+    use = ADVICE.get(kind, "").format_map(facts)
+    if kind == "extra_forbidden":
+        use = instead_of(path, names)
+    elif kind in ("missing", "model_type", "int_type"):
+        use = EXAMPLES.get(_last(path), use)
+    return Fault(path, kind, f"{message}.", use)
+
+
+def _last(path: str) -> str:
+    """The last name in a path: `multi_prompt[0]` and `multi_prompt` are both `multi_prompt`."""
+    return path.rpartition(".")[2].partition("[")[0]
+
+
+def _name(part: str) -> str:
+    """A caller's own word, which may be an argument that does not exist, made safe to show."""
+    printable = "".join(ch if ch.isprintable() else "?" for ch in part)
+    return printable if len(printable) <= 40 else f"{printable[:39]}…"
+
+
+def _shown(value: object) -> str:
+    text = _repr.repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,0 +1,259 @@
+"""The fields of Kling's video requests: types, limits, friendly forms, and what a model reads.
+
+Names, limits and meanings are those of Kling's image2video and multi-image2video pages. The
+descriptions are published in the tools' schemas and count against their size.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from kling_tools.requests import normalize
+
+__all__ = [
+    "AspectRatio",
+    "CallbackUrl",
+    "CameraConfig",
+    "CameraControl",
+    "CameraControlField",
+    "CfgScale",
+    "Duration",
+    "DynamicMask",
+    "DynamicMasks",
+    "ElementList",
+    "ExternalTaskId",
+    "Image",
+    "ImageList",
+    "ImageTail",
+    "Mode",
+    "ModelName",
+    "MultiImagePrompt",
+    "MultiPrompt",
+    "MultiShot",
+    "NegativePrompt",
+    "Point",
+    "Prompt",
+    "Shot",
+    "ShotType",
+    "Sound",
+    "StaticMask",
+    "VoiceList",
+    "WatermarkInfo",
+    "WatermarkInfoField",
+]
+
+PROMPT_LIMIT = 2500
+SHOT_PROMPT_LIMIT = 512
+INT64 = 2**63 - 1
+
+
+class _Part(BaseModel):
+    """A nested object of a request: closed, as Kling drops unknown fields in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Text = WithJsonSchema({"type": "string"})
+"""Publishes a text without its length, where no model would come near it."""
+
+Whole = Annotated[int, Field(le=INT64), WithJsonSchema({"type": "integer"})]
+Seconds = Annotated[
+    str,
+    BeforeValidator(normalize.duration),
+    Field(pattern=r"^[1-9]\d?$"),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+class Shot(_Part):
+    """One shot of a storyboard: its place (from 1), what happens, and how long (seconds)."""
+
+    index: Annotated[Whole, Field(ge=1)] = 0
+    prompt: str = Field(min_length=1, max_length=SHOT_PROMPT_LIMIT)
+    duration: Seconds
+
+
+class Point(_Part):
+    """A point of a motion path in pixels, from the picture's bottom-left corner."""
+
+    x: Whole = Field(ge=0)
+    y: Whole = Field(ge=0)
+
+
+class DynamicMask(_Part):
+    """A painted area and the path it follows; 2 to 77 points for a video of 5 seconds."""
+
+    mask: str = Field(min_length=1)
+    trajectories: Annotated[
+        list[Point], BeforeValidator(normalize.points), Field(min_length=2, max_length=77)
+    ]
+
+
+Amount = Annotated[float, Field(ge=-10, le=10), WithJsonSchema({"type": "number"})]
+
+
+class CameraConfig(_Part):
+    """How far the camera moves, -10 to 10 each; `simple` takes exactly one that is not zero.
+
+    Signs after Kling's image2video page: right, up, rotate right (around y), tilt up (around x),
+    clockwise and wider field of view are positive.
+    """
+
+    horizontal: Amount = 0
+    vertical: Amount = 0
+    pan: Amount = 0
+    tilt: Amount = 0
+    roll: Amount = 0
+    zoom: Amount = 0
+
+
+class CameraControl(_Part):
+    """A camera move: `simple` with a config, or one of four presets without."""
+
+    type: Annotated[
+        Literal[
+            "simple",
+            "down_back",
+            "forward_up",
+            "right_turn_forward",
+            "left_turn_forward",
+        ],
+        BeforeValidator(normalize.word),
+    ]
+    config: CameraConfig = CameraConfig()
+
+    @property
+    def moves(self) -> dict[str, float]:
+        """The settings of the config that are not zero."""
+        return {name: value for name, value in self.config.model_dump().items() if value}
+
+
+class WatermarkInfo(_Part):
+    """Whether a watermarked copy is made too."""
+
+    enabled: bool
+
+
+Image = Annotated[
+    str,
+    Field(
+        description="First frame: https URL, local path, data: URI or base64. JPEG/PNG, <=10 MB, "
+        "sides >=300 px, ratio 1:2.5 to 2.5:1."
+    ),
+]
+ImageTail = Annotated[
+    str,
+    Field(description="Last frame, same forms; v2-1, v2-5-turbo and v2-6 only in mode pro."),
+]
+ImageList = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(normalize.picture_list),
+    Field(
+        min_length=1,
+        max_length=7,
+        description="Pictures to combine: https URL, local path, data: URI or base64. "
+        "JPEG/PNG, <=10 MB, sides >=300 px. 1-7, v1-6 1-4.",
+    ),
+]
+Prompt = Annotated[
+    str,
+    Field(
+        max_length=PROMPT_LIMIT,
+        description="What happens, camera included. Required except with customize shots; "
+        "<<<voice_1>>> makes the first of voice_list speak.",
+    ),
+]
+MultiImagePrompt = Annotated[
+    str,
+    Field(
+        max_length=PROMPT_LIMIT,
+        description="What happens with them; <<<image_1>>> names the first picture.",
+    ),
+]
+NegativePrompt = Annotated[str, Field(max_length=PROMPT_LIMIT)]
+ModelName = Annotated[
+    str,
+    BeforeValidator(normalize.word),
+    Field(max_length=64),
+    Text,
+]
+Mode = Annotated[
+    Literal["std", "pro", "4k"],
+    BeforeValidator(normalize.word),
+    Field(description="std=720p, pro=1080p, 4k (v3 only)."),
+]
+Duration = Annotated[
+    str,
+    BeforeValidator(normalize.duration),
+    Field(pattern=r"^[1-9]\d?$"),
+    WithJsonSchema({"type": "string"}),
+    Field(description="Seconds: 5 or 10; v3 3-15."),
+]
+Sound = Annotated[
+    Literal["on", "off"],
+    BeforeValidator(normalize.switch),
+    Field(description="Audio track: v3; v2-6 with pro."),
+]
+MultiShot = Annotated[bool, Field(description="Storyboard of several shots; v3 only.")]
+ShotType = Annotated[
+    Literal["customize", "intelligence"] | None,
+    BeforeValidator(normalize.word),
+    Field(
+        description="With multi_shot: customize follows multi_prompt, intelligence cuts the prompt."
+    ),
+]
+MultiPrompt = Annotated[
+    list[Shot],
+    BeforeValidator(normalize.shots),
+    Field(max_length=6, description="1-6 shots; durations (each >=1) add up to duration."),
+]
+ElementList = Annotated[
+    list[Annotated[int, Field(strict=True, ge=1, le=INT64), WithJsonSchema({"type": "string"})]],
+    BeforeValidator(normalize.element_ids),
+    Field(max_length=3, description="Element ids; v3 only, not with voice_list."),
+]
+VoiceList = Annotated[
+    list[Annotated[str, Field(max_length=128), Text, Field(min_length=1)]],
+    BeforeValidator(normalize.voice_ids),
+    Field(max_length=2, description="Voice ids, <=2; v2-6 pro, needs sound on."),
+]
+CfgScale = Annotated[
+    Annotated[float, Field(ge=0, le=1)] | None,
+    Field(description="Prompt adherence; v1.x only."),
+]
+StaticMask = Annotated[
+    str, Field(description="Motion brush (v1, v1-5): area that stays still, in image's ratio.")
+]
+DynamicMasks = Annotated[
+    list[DynamicMask],
+    BeforeValidator(normalize.one_or_many),
+    Field(
+        max_length=6,
+        description="Motion brush: areas and their paths, pixels from bottom-left; masks of "
+        "one size.",
+    ),
+]
+CameraControlField = Annotated[
+    CameraControl | None,
+    BeforeValidator(normalize.camera),
+    Field(
+        description="v1-5 pro 5 s only, else say it in prompt. simple: one value of config, "
+        "-10 to 10; other types: none."
+    ),
+]
+WatermarkInfoField = Annotated[
+    WatermarkInfo | None,
+    BeforeValidator(normalize.watermark),
+    WithJsonSchema({"type": "boolean"}),
+    Field(description="Also make a watermarked copy."),
+]
+AspectRatio = Annotated[Literal["16:9", "9:16", "1:1"], Field()]
+CallbackUrl = Annotated[str, Field(max_length=2048), Text]
+ExternalTaskId = Annotated[
+    str,
+    Field(max_length=128),
+    Text,
+    Field(description="Your own id; normally left out."),
+]

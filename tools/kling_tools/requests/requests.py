@@ -1,0 +1,114 @@
+"""The two requests, with every field of Kling's pages under Kling's own names.
+
+A request is plain data: fields with their types and limits. What holds between fields stands in
+`kling_tools.rules.rules`, what a model can do in `kling_tools.rules.capabilities`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from kling_tools.requests import fields
+from kling_tools.rules.capabilities import Combination, Product
+
+__all__ = [
+    "IMAGE_TOKEN",
+    "ImageToVideoRequest",
+    "MultiImageToVideoRequest",
+    "VideoRequest",
+    "is_given",
+    "with_picture_references",
+]
+
+IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
+"""How an omni-video prompt names a picture of its list, counted from 1."""
+
+
+def is_given(value: object) -> bool:
+    """Whether a field's value asks for something: empty, false and `off` do not."""
+    return value not in (None, "", "off", False, [])
+
+
+def with_picture_references(prompt: str, count: int) -> str:
+    """The prompt with every picture named, as omni-video needs it; as it is when it names any."""
+    if IMAGE_TOKEN.search(prompt):
+        return prompt
+    tokens = ", ".join(f"<<<image_{number}>>>" for number in range(1, count + 1))
+    return f"With {tokens}: {prompt}"
+
+
+class VideoRequest(BaseModel):
+    """What both requests share. Closed: Kling drops unknown fields in silence."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    products: ClassVar[tuple[Product, ...]]
+
+    model_name: fields.ModelName = ""
+    prompt: fields.Prompt = ""
+    negative_prompt: fields.NegativePrompt = ""
+    mode: fields.Mode = "std"
+    duration: fields.Duration = "5"
+    sound: fields.Sound = "off"
+    cfg_scale: fields.CfgScale = None
+    static_mask: fields.StaticMask = ""
+    dynamic_masks: fields.DynamicMasks = []
+    watermark_info: fields.WatermarkInfoField = None
+    callback_url: fields.CallbackUrl = ""
+    external_task_id: fields.ExternalTaskId = ""
+
+    def gives(self, field: str) -> bool:
+        """Whether the caller asks for something in this field."""
+        return is_given(getattr(self, field, None))
+
+    def combination(self, mode: str) -> Combination:
+        """What a capability pattern looks at, with the mode as the model names it."""
+        return Combination(mode, self.duration, {"sound": self.sound})
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """Every picture of the request as (field path, reference), in the order of the body."""
+        masks = [(f"dynamic_masks[{i}].mask", m.mask) for i, m in enumerate(self.dynamic_masks)]
+        return [("static_mask", self.static_mask), *masks] if self.static_mask else masks
+
+
+class ImageToVideoRequest(VideoRequest):
+    """A video from a first frame, optionally a last one (Kling's image2video)."""
+
+    products = ("image2video",)
+
+    image: fields.Image = ""
+    image_tail: fields.ImageTail = ""
+    multi_shot: fields.MultiShot = False
+    shot_type: fields.ShotType = None
+    multi_prompt: fields.MultiPrompt = []
+    element_list: fields.ElementList = []
+    voice_list: fields.VoiceList = []
+    camera_control: fields.CameraControlField = None
+
+    def combination(self, mode: str) -> Combination:
+        """What a capability pattern looks at: also the type of the camera move."""
+        camera = {"type": self.camera_control.type} if self.camera_control else {}
+        return Combination(mode, self.duration, {"sound": self.sound, **camera})
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The frames, then the masks."""
+        frames = [(name, getattr(self, name)) for name in ("image", "image_tail")]
+        return [(name, value) for name, value in frames if value] + super().pictures()
+
+
+class MultiImageToVideoRequest(VideoRequest):
+    """A video that combines several pictures (Kling's multi-image2video, or omni-video)."""
+
+    products = ("omni-video", "multi-image2video")
+
+    prompt: fields.MultiImagePrompt = ""
+    image_list: fields.ImageList = []
+    aspect_ratio: fields.AspectRatio = "16:9"
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The listed pictures, then the masks."""
+        listed = [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
+        return listed + super().pictures()

@@ -1,0 +1,215 @@
+"""What the chosen model can and cannot do with this request, after the capability table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kling_tools.faults import Fault, Verdict
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.requests import VideoRequest
+from kling_tools.rules.capabilities import Capabilities, Combination, Feature, Product, ProductRow
+
+__all__ = ["apply_abilities", "wire_mode"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ability:
+    """A feature, the fields that ask for it, and when they do."""
+
+    feature: Feature
+    fields: tuple[str, ...]
+    asked: Callable[[VideoRequest], bool]
+    noun: str
+
+
+def _all(*fields: str) -> Callable[[VideoRequest], bool]:
+    return lambda request: all(request.gives(field) for field in fields)
+
+
+ABILITIES: tuple[_Ability, ...] = (
+    _Ability("image_tail", ("image_tail",), _all("image", "image_tail"), "an end frame"),
+    _Ability(
+        "image_tail_alone",
+        ("image_tail", "image"),
+        lambda request: request.gives("image_tail") and not request.gives("image"),
+        "an end frame without a first frame",
+    ),
+    _Ability("motion_brush", ("static_mask",), _all("static_mask"), "the motion brush"),
+    _Ability("motion_brush", ("dynamic_masks",), _all("dynamic_masks"), "the motion brush"),
+    _Ability("camera_control", ("camera_control",), _all("camera_control"), "camera_control"),
+    _Ability("cfg_scale", ("cfg_scale",), _all("cfg_scale"), "cfg_scale"),
+    _Ability("sound", ("sound",), _all("sound"), "sound"),
+    _Ability("voice_list", ("voice_list",), _all("voice_list"), "voices"),
+    _Ability("element_list", ("element_list",), _all("element_list"), "elements"),
+    _Ability("multi_shot", ("multi_shot",), _all("multi_shot"), "multi-shot"),
+    _Ability(
+        "multi_shot_tail",
+        ("image_tail", "multi_shot"),
+        _all("multi_shot", "image_tail"),
+        "an end frame together with multi-shot",
+    ),
+)
+
+WITHOUT: dict[Feature, str] = {
+    "motion_brush": "no brush: say in the prompt what moves and what stays still",
+    "camera_control": "no camera_control: describe the camera move in the prompt",
+    "cfg_scale": "no cfg_scale",
+    "multi_shot_tail": "either multi_shot or image_tail",
+    "image_tail_alone": "image, the first frame, as well",
+    "sound": '"off"',
+}
+"""What to do instead where no living model has the feature."""
+
+
+def wire_mode(row: ProductRow | None, mode: str) -> str | None:
+    """The mode as it is sent: None for a model without modes (the master models)."""
+    return None if row is not None and not row.modes else mode
+
+
+def apply_abilities(
+    draft: Draft[VideoRequest], model_name: str, product: Product, capabilities: Capabilities
+) -> Verdict:
+    """What the table says of the request; an unknown model passes with a warning."""
+    row = capabilities.product_row(model_name, product)
+    verdict = Verdict(warnings=list(_retirement(model_name, row, capabilities)))
+    if row is None:
+        if model_name not in capabilities.models:
+            verdict.warnings.append(
+                Fault(
+                    "model_name",
+                    "model_unknown",
+                    f"{model_name} is not in the capability table; sent as it is, unchecked.",
+                    f"a known model: {', '.join(capabilities.models_of([product]))}",
+                )
+            )
+        if not 3 <= int(draft.arguments.duration) <= 15:
+            verdict.faults.append(
+                Fault("duration", "duration_range", "Kling makes 3 to 15 s.", '"5"', "S2")
+            )
+        return verdict
+    verdict.faults.extend(_form(draft, model_name, row))
+    for ability in ABILITIES:
+        if not set(ability.fields) & draft.invalid and ability.asked(draft.arguments):
+            _judge(ability, draft, model_name, product, capabilities, verdict)
+    return verdict
+
+
+def _retirement(
+    model_name: str, row: ProductRow | None, capabilities: Capabilities
+) -> Iterator[Fault]:
+    model = capabilities.models.get(model_name)
+    if model and model.retired:
+        successor = (row.successor if row else "") or model.retired.successor
+        state = "has been retired" if model.retired.certain else "may have been retired"
+        yield Fault(
+            "model_name",
+            "model_retired",
+            f"{model_name} {state}: {model.retired.note}.",
+            successor,
+        )
+
+
+def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Iterator[Fault]:
+    """Mode, duration, number of pictures and aspect ratio against the row."""
+    request = draft.arguments
+    source = row.source
+    if row.modes and "mode" not in draft.invalid and request.mode not in row.modes:
+        message = f"{model_name} has no mode {request.mode}."
+        yield Fault("mode", "mode_of_model", message, " or ".join(row.modes), source)
+    if not row.modes and request.mode != "std":
+        message = f"{model_name} has no modes."
+        yield Fault("mode", "mode_of_model", message, "no mode", source)
+    if "duration" not in draft.invalid and request.duration not in row.durations:
+        message = f"{model_name} makes {_listed(row.durations)} s, not {request.duration}."
+        nearest = min(row.durations, key=lambda d: abs(int(d) - int(request.duration)), default="5")
+        yield Fault("duration", "duration_of_model", message, f'"{nearest}"', source)
+    pictures = getattr(request, "image_list", [])
+    if len(pictures) > row.images and "image_list" not in draft.invalid:
+        message = f"{model_name} takes up to {row.images} pictures, not {len(pictures)}."
+        yield Fault("image_list", "images_of_model", message, "fewer pictures", source)
+
+
+def _judge(
+    ability: _Ability,
+    draft: Draft[VideoRequest],
+    model_name: str,
+    product: Product,
+    capabilities: Capabilities,
+    verdict: Verdict,
+) -> None:
+    row = capabilities.product_row(model_name, product)
+    assert row is not None
+    answers = {row.allows_it(ability.feature, c) for c in _combinations(draft, row)}
+    if "yes" in answers:
+        return
+    field, rule = ability.fields[0], f"{ability.feature}_of_model"
+    if "?" in answers:
+        message = f"sources disagree on whether {model_name} takes {ability.noun}."
+        verdict.warnings.append(Fault(field, rule, message, "", row.source))
+        return
+    mode = wire_mode(row, draft.arguments.mode)
+    here = f"{model_name} ({mode}, {draft.arguments.duration} s)" if mode else model_name
+    verdict.faults.append(
+        Fault(
+            field,
+            rule,
+            f"{here} does not take {ability.noun}.",
+            _instead(ability.feature, model_name, product, capabilities),
+            row.source,
+        )
+    )
+
+
+def _combinations(draft: Draft[VideoRequest], row: ProductRow) -> Iterator[Combination]:
+    """The request's combination; a mode or duration that is itself at fault counts as any."""
+    request = draft.arguments
+    modes = (request.mode,) if request.mode in row.modes else (row.modes or ("-",))
+    durations = (request.duration,) if request.duration in row.durations else row.durations
+    for mode in modes if "mode" not in draft.invalid else row.modes:
+        for duration in durations if "duration" not in draft.invalid else row.durations:
+            combination = request.combination(mode)
+            yield Combination(mode, duration, combination.details)
+
+
+def _instead(
+    feature: Feature, model_name: str, product: Product, capabilities: Capabilities
+) -> str:
+    """Where the feature is to be had: this model otherwise, then the living models."""
+    ways: list[str] = []
+    for name in (model_name, *capabilities.models_of([product])):
+        row = capabilities.product_row(name, product)
+        sure = tuple(p for p in row.patterns(feature) if not p.endswith("?")) if row else ()
+        if row is None or not sure or (name == model_name and ways):
+            continue
+        if name == model_name:
+            ways.append(_in_words(sure, row))
+        elif not capabilities.models[name].retired:
+            ways.append(f'model_name "{name}" {_in_words(sure, row)}'.rstrip())
+    return "; or ".join(ways) or WITHOUT.get(feature, f"a request without {feature}")
+
+
+def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:
+    """Patterns as advice: `mode pro with sound off` where they hold for every duration."""
+    if "*" in patterns:
+        return ""
+    what = {pattern.partition(" ")[0] for pattern in patterns}
+    conditions = {pattern.partition(" ")[2].replace("=", " ") for pattern in patterns}
+    modes = sorted({w.partition("/")[0] for w in what})
+    everywhere = all(
+        {f"{mode}/{d}" for d in row.durations} <= what or f"{mode}/*" in what for mode in modes
+    )
+    text = f"mode {' or '.join(modes)}"
+    if not everywhere:
+        text = " or ".join(f"mode {w.replace('/', ' duration ')}" for w in sorted(what))
+    (condition,) = conditions if len(conditions) == 1 else ("",)
+    return f"{text} with {condition}" if condition else text
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    """`5 or 10`, `3-15`: a run of three or more numbers becomes a range."""
+    if len(values) > 2 and all(v.isdecimal() for v in values):
+        numbers = [int(v) for v in values]
+        if numbers == list(range(numbers[0], numbers[-1] + 1)):
+            return f"{numbers[0]}-{numbers[-1]}"
+    return " or ".join(values)

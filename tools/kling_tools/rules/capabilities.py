@@ -1,0 +1,193 @@
+"""What one provider adds to the rules: which products it serves and what it would lose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Capabilities",
+    "Combination",
+    "Feature",
+    "ModelRow",
+    "PriceRow",
+    "ProductRow",
+    "ProviderTerms",
+    "Retirement",
+    "built_in_capabilities",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderTerms:
+    """The part of a provider's row that the rules need.
+
+    `products` are the routes it serves; `default_models` the model taken when none is named, by
+    product in the order of preference; `loses` maps fields that it would drop in silence to the
+    reason; `documented_lengths` maps text fields to the characters that its own pages name (above
+    is a warning: Kling itself takes 2,500); `least_images` the fewest pictures of a list;
+    `prompt_optional` when its pages show a picture alone; `list_price` whether Kling's prices in
+    dollars apply.
+    """
+
+    name: str
+    products: tuple[Product, ...]
+    default_models: Mapping[Product, str]
+    loses: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
+    documented_lengths: Mapping[str, int] = field(default_factory=dict)
+    least_images: int = 1
+    prompt_optional: bool = False
+    list_price: bool = True
+
+
+Product = Literal["image2video", "multi-image2video", "omni-video"]
+"""The product segment of Kling's paths, `/v1/videos/{product}`."""
+
+Feature = Literal[
+    "image_tail",
+    "image_tail_alone",
+    "motion_brush",
+    "camera_control",
+    "cfg_scale",
+    "sound",
+    "voice_list",
+    "element_list",
+    "multi_shot",
+    "multi_shot_tail",
+]
+
+_PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*)(?P<doubt> \?)?")
+
+
+def _checked_pattern(pattern: str) -> str:
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError(f"{pattern!r} is not MODE/DURATION [NAME=VALUE …] [?]")
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_checked_pattern)]
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One request's mode, duration (seconds, as text) and what else a pattern may ask about."""
+
+    mode: str
+    duration: str
+    details: Mapping[str, str]
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the pattern covers this combination; its mark of doubt is not looked at."""
+        match = _PATTERN.fullmatch(pattern)
+        if match is None:
+            return False
+        mode, _, duration = match["what"].replace("*", "*/*", match["what"] == "*").partition("/")
+        conditions = dict(pair.split("=") for pair in match["conditions"].split())
+        return (
+            mode in ("*", self.mode)
+            and duration in ("*", self.duration)
+            and all(self.details.get(name) == value for name, value in conditions.items())
+        )
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Retirement(_Row):
+    """That a model has gone or may have gone: why we think so, how sure it is, what replaces it."""
+
+    note: str
+    certain: bool = False
+    successor: str = ""
+
+
+class PriceRow(_Row):
+    """A price in cost units, per clip or per second; what it leaves out, it does not look at."""
+
+    mode: str | None = None
+    duration: str | None = None
+    sound: Literal["on", "off"] | None = None
+    voice: bool | None = None
+    units: float | None = None
+    per_second: float | None = None
+
+
+class ProductRow(_Row):
+    """What one model can do in one product. `images` is the most pictures one request may hold."""
+
+    modes: tuple[str, ...] = ()
+    durations: tuple[str, ...] = ()
+    allows: dict[Feature, tuple[Pattern, ...]] = Field(default_factory=dict)
+    images: int = 1
+    aspect_ratios: tuple[str, ...] = ()
+    units: tuple[PriceRow, ...] = ()
+    successor: str = ""
+    source: str = ""
+    date: str = ""
+
+    def patterns(self, feature: Feature) -> tuple[str, ...]:
+        """The combinations in which the model has the feature; empty when it never has."""
+        return self.allows.get(feature, ())
+
+    def allows_it(self, feature: Feature, combination: Combination) -> Literal["yes", "?", "no"]:
+        """Whether the model has the feature in this combination; `?` when sources disagree."""
+        found = [p for p in self.patterns(feature) if combination.matches(p)]
+        if not found:
+            return "no"
+        return "?" if all(pattern.endswith("?") for pattern in found) else "yes"
+
+
+class ModelRow(_Row):
+    """One model: the products that serve it, and its retirement."""
+
+    retired: Retirement | None = None
+    products: dict[Product, ProductRow] = Field(default_factory=dict)
+
+
+class Capabilities(_Row):
+    """The table: models by name, and what one unit lists at in US dollars outside China."""
+
+    usd_per_unit: float = 0.14
+    models: dict[str, ModelRow] = Field(default_factory=dict)
+
+    def product_row(self, model_name: str, product: Product) -> ProductRow | None:
+        """The row of a model in a product; None when the model or that use of it is unknown."""
+        model = self.models.get(model_name)
+        return model.products.get(product) if model else None
+
+    def models_of(self, products: Iterable[Product]) -> list[str]:
+        """Names of the models that serve any of the products, the living before the retired."""
+        wanted = set(products)
+        names = [name for name, row in self.models.items() if wanted & set(row.products)]
+        return sorted(names, key=lambda name: self.models[name].retired is not None)
+
+    def overridden(self, changes: Mapping[str, Any]) -> Capabilities:
+        """This table with rows added or changed, as a user's own file asks.
+
+        Fields that the change does not name keep their values; lists are replaced whole.
+        Raises pydantic.ValidationError when the result is not a valid table.
+        """
+        return Capabilities.model_validate(_merged(self.model_dump(exclude_unset=True), changes))
+
+
+def _merged(base: Any, change: Any) -> Any:
+    if isinstance(base, Mapping) and isinstance(change, Mapping):
+        return {
+            key: _merged(base.get(key), change[key]) if key in change else base[key]
+            for key in (*base, *(key for key in change if key not in base))
+        }
+    return change
+
+
+@cache
+def built_in_capabilities() -> Capabilities:
+    """The table that ships with this version."""
+    text = files("kling_tools.rules").joinpath("capabilities.json").read_text(encoding="utf-8")
+    return Capabilities.model_validate_json(text)

@@ -1,0 +1,152 @@
+"""Rules of arithmetic and reference that no table row can say: shots, voices, camera, URLs.
+
+Each check takes the request and yields the faults it finds; `LOOKS_AT` in the table below keeps a
+check silent while a field that it needs could not be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from kling_tools.faults import Fault, Verdict
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.requests import (
+    IMAGE_TOKEN,
+    ImageToVideoRequest,
+    MultiImageToVideoRequest,
+    VideoRequest,
+)
+
+__all__ = ["CHECKS", "apply_checks"]
+
+VOICE_TOKEN = re.compile(r"<<<\s*voice_(\d+)\s*>>>")
+
+
+def shots_add_up(request: VideoRequest) -> Iterator[Fault]:
+    """The durations of the shots add up to the duration of the video (S2)."""
+    if not isinstance(request, ImageToVideoRequest) or not request.multi_prompt:
+        return
+    total = sum(int(shot.duration) for shot in request.multi_prompt)
+    if total != int(request.duration):
+        yield Fault(
+            "multi_prompt",
+            "shots_add_up",
+            f"the shots last {total} s together, duration is {request.duration} s.",
+            f'duration "{total}", or shots that add up to {request.duration}',
+            "S2",
+        )
+
+
+def shots_in_order(request: VideoRequest) -> Iterator[Fault]:
+    """Shots are numbered from 1, in order (S2's examples; S4)."""
+    if not isinstance(request, ImageToVideoRequest):
+        return
+    indexes = [shot.index for shot in request.multi_prompt]
+    expected = list(range(1, len(indexes) + 1))
+    if indexes != expected:
+        yield Fault(
+            "multi_prompt",
+            "shots_in_order",
+            f"indexes are {indexes}.",
+            f"{expected}, or leave all indexes out",
+            "S2",
+        )
+
+
+def voices_are_spoken(request: VideoRequest) -> Iterator[Fault]:
+    """Voice tokens name a place in voice_list, each voice is named, and sound is on (S2)."""
+    if not isinstance(request, ImageToVideoRequest):
+        return
+    texts = [request.prompt, *(shot.prompt for shot in request.multi_prompt)]
+    named = {int(n) for text in texts for n in VOICE_TOKEN.findall(text)}
+    count = len(request.voice_list)
+    for number in sorted(n for n in named if not 1 <= n <= count):
+        yield Fault(
+            "voice_list",
+            "voice_token_unknown",
+            f"the prompt names <<<voice_{number}>>>, voice_list has {count}.",
+            "a voice id for each token, or no token",
+            "S2",
+        )
+    for number in (n for n in range(1, count + 1) if n not in named):
+        yield Fault(
+            "prompt",
+            "voice_token_missing",
+            f"voice {number} of voice_list does not speak.",
+            f'<<<voice_{number}>>> where it speaks: the man<<<voice_{number}>>> says: "Hello"',
+            "S2",
+        )
+    if named and not count and request.sound != "on":
+        yield Fault("sound", "voices_need_sound", "voice tokens need sound.", '"on"', "S2")
+
+
+def camera_moves_once(request: VideoRequest) -> Iterator[Fault]:
+    """Type `simple` moves in exactly one way, a preset takes no settings (S2)."""
+    camera = getattr(request, "camera_control", None)
+    if camera is None:
+        return
+    shown = ", ".join(f"{name} {value:g}" for name, value in camera.moves.items()) or "none"
+    if camera.type == "simple" and len(camera.moves) != 1:
+        message = f"with type simple exactly one value differs from 0, here: {shown}."
+        yield Fault("camera_control.config", "camera_moves_once", message, '{"zoom": 5}', "S2")
+    if camera.type != "simple" and camera.moves:
+        message = f"{camera.type} is a fixed move without settings, here: {shown}."
+        use = "no config, or type simple"
+        yield Fault("camera_control.config", "camera_preset_takes_no_config", message, use, "S2")
+
+
+def images_are_there(request: VideoRequest) -> Iterator[Fault]:
+    """Picture tokens name a place in image_list (omni-video's page)."""
+    if not isinstance(request, MultiImageToVideoRequest):
+        return
+    count = len(request.image_list)
+    for number in sorted({int(n) for n in IMAGE_TOKEN.findall(request.prompt)}):
+        if not 1 <= number <= count:
+            yield Fault(
+                "prompt",
+                "image_token_unknown",
+                f"it names <<<image_{number}>>>, image_list has {count}.",
+                "a number of the list, counted from 1",
+                "omni-video page",
+            )
+
+
+def callback_is_a_url(request: VideoRequest) -> Iterator[Fault]:
+    """Kling posts to `callback_url`, which has to be reachable over HTTP."""
+    if not request.callback_url:
+        return
+    try:
+        parts = urlsplit(request.callback_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        yield Fault(
+            "callback_url",
+            "callback_is_a_url",
+            "Kling can only call an http(s) URL.",
+            "https://your.host/path, or leave it out and wait here",
+            "S2",
+        )
+
+
+CHECKS: tuple[tuple[Callable[[VideoRequest], Iterator[Fault]], frozenset[str]], ...] = (
+    (shots_add_up, frozenset({"multi_prompt", "duration"})),
+    (shots_in_order, frozenset({"multi_prompt"})),
+    (voices_are_spoken, frozenset({"prompt", "multi_prompt", "voice_list"})),
+    (camera_moves_once, frozenset({"camera_control"})),
+    (images_are_there, frozenset({"prompt", "image_list"})),
+    (callback_is_a_url, frozenset({"callback_url"})),
+)
+"""Each check with the fields that it looks at."""
+
+
+def apply_checks(draft: Draft[VideoRequest]) -> Verdict:
+    """What the checks find in a request."""
+    verdict = Verdict()
+    for check, looks_at in CHECKS:
+        if not looks_at & draft.invalid:
+            verdict.faults.extend(check(draft.arguments))
+    return verdict

@@ -1,0 +1,177 @@
+"""The whole judgement of a request before anything is sent: route, rules, abilities, price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kling_tools.faults import Fault, Verdict
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.fields import PROMPT_LIMIT
+from kling_tools.requests.requests import VideoRequest, with_picture_references
+from kling_tools.rules.abilities import apply_abilities, wire_mode
+from kling_tools.rules.capabilities import Capabilities, Product, ProviderTerms
+from kling_tools.rules.checks import apply_checks
+from kling_tools.rules.estimates import Estimate, estimate
+from kling_tools.rules.rules import apply_rules
+
+__all__ = ["Review", "review"]
+
+
+NO_ROUTE = {
+    "image2video": "makes no video of one picture",
+    "omni-video": "makes no video of several pictures",
+    "multi-image2video": "makes no video of several pictures",
+}
+
+OTHER_TOOL = {
+    "image2video": "kling_multi_image_to_video",
+    "omni-video": "kling_image_to_video",
+    "multi-image2video": "kling_image_to_video",
+}
+"""By what a tool makes: the tool that makes the other kind of video."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A judged request: where it would go, what it would cost, and what was found.
+
+    `mode` is None for models without modes; `verdict.faults` is empty when it may be sent.
+    """
+
+    request: VideoRequest
+    product: Product
+    model_name: str
+    mode: str | None
+    estimate: Estimate
+    verdict: Verdict
+
+
+def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms) -> Review:
+    """Judge a request for one provider; reports every fault and warning, raises nothing."""
+    request = draft.arguments
+    verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
+    product, model_name = _route(draft, capabilities, terms, verdict)
+    rules = apply_rules(draft)
+    if terms.prompt_optional:
+        rules = _without_prompt(rules)
+    verdict.extend(rules)
+    verdict.extend(apply_checks(draft))
+    verdict.extend(apply_abilities(draft, model_name, product, capabilities))
+    verdict.extend(_terms(draft, product, terms))
+    mode = wire_mode(capabilities.product_row(model_name, product), request.mode)
+    price = estimate(
+        capabilities,
+        product,
+        model_name=model_name,
+        mode=request.mode,
+        duration=request.duration,
+        sound=request.sound,
+        voice=request.gives("voice_list"),
+    )
+    if not terms.list_price:
+        price = replace(price, usd=None)
+    if request.cfg_scale == 0 and not _takes_cfg_scale(model_name, product, capabilities, terms):
+        request = request.model_copy(update={"cfg_scale": None})
+    return Review(request, product, model_name, mode, price, verdict)
+
+
+def _takes_cfg_scale(
+    model_name: str, product: Product, capabilities: Capabilities, terms: ProviderTerms
+) -> bool:
+    """Whether cfg_scale 0 is the weakest hold on the prompt (Kling's range is 0 to 1), as models
+    from v1 on had it, or what a host fills in for all others."""
+    row = capabilities.product_row(model_name, product)
+    lost = "cfg_scale" in terms.loses.get(product, {})
+    return row is not None and bool(row.patterns("cfg_scale")) and not lost
+
+
+def _without_prompt(rules: Verdict) -> Verdict:
+    """The verdict where a picture alone is taken: a missing prompt is only worth a word."""
+    missing = [fault for fault in rules.faults if fault.rule == "prompt_required"]
+    kept = [fault for fault in rules.faults if fault.rule != "prompt_required"]
+    told = [
+        replace(fault, message="none is given: the model decides what moves.") for fault in missing
+    ]
+    return Verdict(kept, [*rules.warnings, *told])
+
+
+def _route(
+    draft: Draft[VideoRequest],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+    verdict: Verdict,
+) -> tuple[Product, str]:
+    """The product that serves the model (Kling has two for several pictures), and the model.
+
+    A provider without any product for the request gets a fault, as does a model that does
+    something else.
+    """
+    request = draft.arguments
+    served = [product for product in request.products if product in terms.products]
+    if not served:
+        product = request.products[0]
+        verdict.faults.append(
+            Fault("provider", "product_of_provider", f"{terms.name} {NO_ROUTE[product]}.")
+        )
+        return product, request.model_name
+    if not request.model_name:
+        product = next(iter(p for p in terms.default_models if p in served), served[0])
+        return product, terms.default_models.get(product, "")
+    model = capabilities.models.get(request.model_name)
+    if model is None:
+        return served[0], request.model_name
+    able = [product for product in served if product in model.products]
+    if not able and "model_name" not in draft.invalid:
+        names = capabilities.models_of(served)[:3]
+        if set(model.products) & set(terms.products):
+            names.append(f"{OTHER_TOOL[request.products[0]]}, which has this model")
+        verdict.faults.append(
+            Fault(
+                "model_name",
+                "model_of_product",
+                f"{request.model_name} does not make this kind of video at {terms.name}.",
+                " or ".join(names),
+            )
+        )
+    return (able or served)[0], request.model_name
+
+
+def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -> Verdict:
+    """What this provider would lose or has documented more narrowly than Kling."""
+    verdict = Verdict()
+    request = draft.arguments
+    for field, reason in terms.loses.get(product, {}).items():
+        if request.gives(field) and field not in draft.invalid:
+            verdict.faults.append(
+                Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
+            )
+    if product == "omni-video" and "prompt" not in draft.invalid:
+        sent = with_picture_references(request.prompt, len(getattr(request, "image_list", ())))
+        if len(sent) > PROMPT_LIMIT:
+            over = len(sent) - PROMPT_LIMIT
+            message = f"with the references to the pictures it is {over} characters too long."
+            verdict.faults.append(
+                Fault("prompt", "prompt_with_references", message, "a shorter text")
+            )
+    for field, limit in terms.documented_lengths.items():
+        length = len(getattr(request, field, ""))
+        if length > limit:
+            verdict.warnings.append(
+                Fault(
+                    field,
+                    "documented_length",
+                    f"{terms.name} documents {limit} characters, this has {length}; "
+                    "it may be cut or refused.",
+                )
+            )
+    listed = len(getattr(request, "image_list", ()))
+    if 0 < listed < terms.least_images:
+        verdict.faults.append(
+            Fault(
+                "image_list",
+                "least_images",
+                f"{terms.name} needs at least {terms.least_images} pictures.",
+                f"{terms.least_images} pictures or more",
+            )
+        )
+    return verdict

@@ -1,0 +1,192 @@
+"""What holds between the fields of a request: rows of a table, applied by `apply_rules`.
+
+A row reads: when all of these conditions hold, the fields in `require` must be given and those in
+`forbid` must not, because …; `use` says what would do. `S2` is Kling's image2video page, `S1`
+CometAPI's multi-image2video page, `S4` a gateway's copy of Kling's page with later additions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kling_tools.faults import Fault, Verdict
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.requests import (
+    ImageToVideoRequest,
+    MultiImageToVideoRequest,
+    VideoRequest,
+    is_given,
+)
+
+__all__ = ["GIVEN", "MISSING", "RULES", "Rule", "apply_rules"]
+
+GIVEN = "<given>"
+MISSING = "<missing>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One row. `when` maps fields to GIVEN, MISSING or a value; a field that a request does not
+    have counts as missing. `of` narrows the row to one kind of request. A row of level `warning`
+    is told and does not refuse."""
+
+    id: str
+    of: type[VideoRequest] = VideoRequest
+    when: Mapping[str, object] = field(default_factory=dict)
+    require: tuple[str, ...] = ()
+    forbid: tuple[str, ...] = ()
+    because: str
+    use: str = ""
+    source: str
+    level: Literal["fault", "warning"] = "fault"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="image_or_image_tail",
+        of=ImageToVideoRequest,
+        when={"image_tail": MISSING},
+        require=("image",),
+        because="a video needs at least a first frame",
+        use="an https URL, a local path, a data: URI or base64",
+        source="S2",
+    ),
+    Rule(
+        id="image_list_required",
+        of=MultiImageToVideoRequest,
+        require=("image_list",),
+        because="there is nothing to combine",
+        use="a list of 1 to 7 pictures",
+        source="multi-image2video page",
+    ),
+    Rule(
+        id="prompt_required",
+        when={"multi_shot": MISSING},
+        require=("prompt",),
+        because="Kling needs a prompt unless the shots have their own",
+        use="a sentence that says what moves",
+        source="S2",
+    ),
+    Rule(
+        id="prompt_required_for_intelligence",
+        when={"multi_shot": GIVEN, "shot_type": "intelligence"},
+        require=("prompt",),
+        because="with shot_type intelligence Kling cuts the prompt into shots",
+        use="the story as one text",
+        source="S2",
+    ),
+    Rule(
+        id="prompt_unused_with_customize",
+        when={"multi_shot": GIVEN, "shot_type": "customize"},
+        forbid=("prompt",),
+        because="with shot_type customize Kling follows multi_prompt and ignores the prompt",
+        source="S2",
+        level="warning",
+    ),
+    Rule(
+        id="shot_type_required",
+        when={"multi_shot": GIVEN},
+        require=("shot_type",),
+        because="multi_shot needs to know who cuts the shots",
+        use='"customize" with multi_prompt, or "intelligence"',
+        source="S2",
+    ),
+    Rule(
+        id="multi_prompt_required",
+        when={"multi_shot": GIVEN, "shot_type": "customize"},
+        require=("multi_prompt",),
+        because="shot_type customize takes its shots from there",
+        use='[{"prompt": "…", "duration": "5"}]',
+        source="S2",
+    ),
+    Rule(
+        id="multi_prompt_unused_with_intelligence",
+        when={"multi_shot": GIVEN, "shot_type": "intelligence"},
+        forbid=("multi_prompt",),
+        because="shot_type intelligence cuts the prompt; Kling's page gives multi_prompt to "
+        "customize only",
+        source="S2",
+        level="warning",
+    ),
+    Rule(
+        id="shots_need_multi_shot",
+        when={"multi_shot": MISSING},
+        forbid=("shot_type", "multi_prompt"),
+        because="it has no effect unless multi_shot is true",
+        use="multi_shot true, or leave it out",
+        source="S2",
+    ),
+    Rule(
+        id="image_tail_excludes_brush_and_camera",
+        when={"image_tail": GIVEN},
+        forbid=("static_mask", "dynamic_masks", "camera_control"),
+        because="image_tail, masks and camera_control exclude each other",
+        use="only one of the three",
+        source="S2",
+    ),
+    Rule(
+        id="static_mask_excludes_camera",
+        when={"static_mask": GIVEN},
+        forbid=("camera_control",),
+        because="image_tail, masks and camera_control exclude each other",
+        use="only one of the three",
+        source="S2",
+    ),
+    Rule(
+        id="dynamic_masks_exclude_camera",
+        when={"dynamic_masks": GIVEN, "static_mask": MISSING},
+        forbid=("camera_control",),
+        because="image_tail, masks and camera_control exclude each other",
+        use="only one of the three",
+        source="S2",
+    ),
+    Rule(
+        id="elements_exclude_voices",
+        when={"element_list": GIVEN},
+        forbid=("voice_list",),
+        because="element_list and voice_list exclude each other",
+        use="one of the two",
+        source="S2",
+    ),
+    Rule(
+        id="voices_need_sound",
+        when={"voice_list": GIVEN},
+        require=("sound",),
+        because="a voice is only heard with sound",
+        use='"on"',
+        source="S2",
+    ),
+)
+
+
+def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
+    """What the table says of a request; a row that looks at an unreadable field keeps silent."""
+    verdict = Verdict()
+    for rule in RULES:
+        looked_at = {path.partition(".")[0] for path in rule.when}
+        if not isinstance(draft.arguments, rule.of) or looked_at & draft.invalid:
+            continue
+        if not all(_holds(draft.arguments, path, wanted) for path, wanted in rule.when.items()):
+            continue
+        found = verdict.faults if rule.level == "fault" else verdict.warnings
+        for path in rule.require + rule.forbid:
+            if path.partition(".")[0] in draft.invalid:
+                continue
+            if _holds(draft.arguments, path, MISSING if path in rule.require else GIVEN):
+                verb = "is required" if path in rule.require else "cannot be used here"
+                if rule.level == "warning":
+                    verb = "may have no effect"
+                message = f"{verb}: {rule.because}."
+                found.append(Fault(path, rule.id, message, rule.use, rule.source))
+    return verdict
+
+
+def _holds(request: VideoRequest, path: str, wanted: object) -> bool:
+    value: object = request
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    if wanted in (GIVEN, MISSING):
+        return is_given(value) is (wanted == GIVEN)
+    return value == wanted

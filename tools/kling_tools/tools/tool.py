@@ -1,0 +1,227 @@
+"""Asking the person behind the host, in both protocol eras.
+
+Until 2025-11-25 the server sends a request of its own in the middle of a call; from 2026-07-28 on
+it answers the call with what it wants to know, and the client calls again with the person's word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import cleandoc
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase, FuncMetadata
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    CallToolResult,
+    ContentBlock,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from mcp_types.version import is_version_at_least
+from pydantic import BaseModel, Field
+
+from kling_tools.decorations import decoration
+from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.requests.drafts import Draft, read_draft
+from kling_tools.results import Answer
+from kling_tools.service import Report, VideoService
+from kling_tools.tools.schema import answer_schema
+
+__all__ = ["AskFirst", "Call", "KlingTool", "confirm", "error_answer"]
+
+
+KEY = "confirm"
+ANSWERS_INSTEAD = "2026-07-28"
+
+
+class Agreement(BaseModel):
+    """What the person is asked to fill in."""
+
+    agree: bool = Field(description="Spend this?")
+
+
+class AskFirst(Exception):
+    """The call ends here with a question; the client calls again with the answer."""
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__("the person has to be asked first")
+        self.result = result
+
+
+async def confirm(context: Context[Any, Any], question: str, setting: str) -> bool:
+    """Whether the person agrees.
+
+    Raises SpendCapReached, naming the setting, when the host cannot ask, and AskFirst when it is
+    to be asked by another round of the call.
+    """
+    capabilities = context.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        raise SpendCapReached(
+            f"The person has to agree first ({setting}), and this host cannot ask them.",
+            advice=f'The question is: "{question}" Have the setting raised, or choose a cheaper '
+            "video.",
+        )
+    version = context.protocol_version
+    if version is None or not is_version_at_least(version, ANSWERS_INSTEAD):
+        outcome = await context.elicit(question, Agreement)
+        return outcome.action == "accept" and outcome.data.agree
+    state = hashlib.sha256(question.encode()).hexdigest()
+    answer = (context.input_responses or {}).get(KEY)
+    if isinstance(answer, ElicitResult) and context.request_state == state:
+        return answer.action == "accept" and bool((answer.content or {}).get("agree"))
+    schema = {
+        "type": "object",
+        "properties": {"agree": {"type": "boolean", "title": "Spend this?"}},
+        "required": ["agree"],
+    }
+    request = ElicitRequest(
+        params=ElicitRequestFormParams(message=question, requested_schema=schema)
+    )
+    raise AskFirst(InputRequiredResult(input_requests={KEY: request}, request_state=state))
+
+
+logger = logging.getLogger(__name__)
+
+
+class Call:
+    """One call as a handler sees it: the service behind it and a way to report progress."""
+
+    def __init__(self, context: Context[Any, Any]) -> None:
+        self._context = context
+
+    @property
+    def service(self) -> VideoService:
+        """The service that the server's lifespan made."""
+        service: VideoService = self._context.request_context.lifespan_context
+        return service
+
+    @property
+    def report(self) -> Report:
+        """Sends progress to a caller that asked for it, else does nothing."""
+        return self._context.report_progress
+
+    @property
+    def shows_player(self) -> bool:
+        """Whether the host shows apps, and so the player."""
+        from mcp.server.apps import client_supports_apps
+
+        return client_supports_apps(self._context)
+
+    async def confirm(self, question: str, setting: str) -> bool:
+        """Whether the person agrees; see `kling_tools.tools.tool`."""
+        return await confirm(self._context, question, setting)
+
+
+Handler = Callable[[Draft[Any], Call], Awaitable[Answer]]
+
+
+class KlingTool(Tool):
+    """A tool of this server: an arguments class, a handler, and an answer class."""
+
+    arguments: type[BaseModel] = Field(exclude=True)
+    handler: Handler = Field(exclude=True)
+
+    @classmethod
+    def of(
+        cls,
+        handler: Handler,
+        *,
+        name: str,
+        title: str,
+        description: str,
+        arguments: type[BaseModel],
+        answer: type[Answer],
+        annotations: ToolAnnotations,
+        input_schema: dict[str, Any],
+        answer_fields: Sequence[str],
+        meta: dict[str, Any] | None = None,
+    ) -> KlingTool:
+        """Make the tool; `answer_fields` are published."""
+        return cls(
+            fn=handler,
+            is_async=True,
+            name=name,
+            title=title,
+            description=" ".join(cleandoc(description).split()),
+            parameters=input_schema,
+            fn_metadata=FuncMetadata(
+                arg_model=ArgModelBase,
+                output_schema=answer_schema(answer, fields=answer_fields),
+            ),
+            annotations=annotations,
+            meta=meta,
+            arguments=arguments,
+            handler=handler,
+        )
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,
+    ) -> CallToolResult | InputRequiredResult:
+        """Answer one call. Errors that an agent can act on are answers, not exceptions."""
+        try:
+            call = Call(context)
+            answer = await self.handler(read_draft(self.arguments, arguments), call)
+        except KlingError as error:
+            return error_answer(error)
+        except AskFirst as question:
+            return question.result
+        except MCPError:
+            raise
+        except Exception:
+            logger.exception("%s broke", self.name)
+            return error_answer(self._broken())
+        return await _shown(answer, call)
+
+    def _broken(self) -> KlingError:
+        """For what nobody foresaw: the agent hears of the money, the log of the rest."""
+        reads = self.annotations is not None and self.annotations.read_only_hint
+        return KlingError(
+            "The server made a mistake of its own; its log on standard error tells more.",
+            charged="no" if reads else "unknown",
+            advice="Look with kling_list_tasks before anything is submitted again.",
+        )
+
+
+async def _shown(answer: Answer, call: Call) -> CallToolResult:
+    """The answer with its decorations. It may be the receipt of something paid, so that whatever
+    breaks here is left out: at worst the bare fields go out."""
+    fields: dict[str, Any] = {n: v for n, v in vars(answer).items() if isinstance(v, str | int)}
+    text = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    pictures: list[ContentBlock] = []
+    meta: dict[str, Any] | None = None
+    with decoration("its fields in full"):
+        fields = answer.structured()
+    with decoration("its sentence"):
+        text = answer.text()
+    with decoration("posters"):
+        posters = await call.service.posters(answer.finished())
+        pictures = [part for poster in posters for part in poster.content()]
+    with decoration("what apps are shown"):
+        meta = answer.for_apps()
+    return CallToolResult(
+        content=[TextContent(type="text", text=text), *pictures],
+        structured_content=fields,
+        _meta=meta,
+    )
+
+
+def error_answer(error: KlingError) -> CallToolResult:
+    """An error as an agent reads it: one paragraph, and the same facts as fields."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=str(error))],
+        structured_content=error.facts(),
+        is_error=True,
+    )

@@ -1,0 +1,246 @@
+"""The six tools, and a seventh of hosted servers: what an assistant reads about each, and what
+each does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel
+
+from kling_tools.decorations import decoration
+from kling_tools.errors import InvalidRequest
+from kling_tools.faults import Fault
+from kling_tools.requests.arguments import (
+    GetTaskArguments,
+    ImageToVideoArguments,
+    ListTasksArguments,
+    MultiImageToVideoArguments,
+    SaveVideoArguments,
+    WaitForTasksArguments,
+)
+from kling_tools.requests.drafts import Draft
+from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.tools.schema import arguments_schema
+from kling_tools.tools.tool import Call, KlingTool
+from kling_tools.tools.upload import upload_tool
+
+__all__ = ["HOSTED_INSTRUCTIONS", "INSTRUCTIONS", "PLAYER_URI", "build_toolset"]
+
+_INSTRUCTIONS = """\
+Makes videos with Kling AI from pictures. Only kling_image_to_video and kling_multi_image_to_video
+cost money; each answer names the price, and dry_run shows it without sending.
+1. Submit: kling_image_to_video with image and prompt. It returns a task_id at once.
+2. Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until done.
+{file}
+4. Continue a clip: give kling://tasks/ID/frames/last as image (also first, or seconds such as 2.5).
+Repeating a request returns the same video and is not paid again; raise take for another version.
+queued means kept here until a slot is free. A task that runs at Kling cannot be cancelled."""
+
+INSTRUCTIONS = _INSTRUCTIONS.format(
+    file="""\
+3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
+kling_save_video writes it to a place of your choice. Links expire after 30 days."""
+)
+
+HOSTED_INSTRUCTIONS = _INSTRUCTIONS.format(
+    file="""\
+3. The file: kling_save_video keeps it on the server and answers with a link that soon expires; ask
+again for a new one. This server reads no local files: give pictures as https URL, data: URI or by
+kling_upload_picture."""
+)
+
+PLAYER_URI = "ui://kling/player.html"
+"""The app that a host may show for a create call (MCP Apps, 2026-01-26)."""
+
+SHOWN_IN_PLAYER = {"ui": {"resourceUri": PLAYER_URI}}
+
+SPENDS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+)
+READS = ToolAnnotations(read_only_hint=True)
+SAVES_WHAT_IT_SEES = ToolAnnotations(read_only_hint=False, destructive_hint=False)
+WRITES_A_FILE = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+)
+
+ReadingT = TypeVar("ReadingT", bound=BaseModel)
+
+
+def _read(draft: Draft[ReadingT], *missing: str) -> ReadingT:
+    """The arguments of a tool that only reads; raises InvalidRequest with every fault."""
+    faults = list(draft.verdict.faults)
+    unreadable = draft.invalid & set(missing)
+    if missing and not unreadable and not any(getattr(draft.arguments, n) for n in missing):
+        faults.append(Fault(missing[0], "missing", "is required.", "the id that the submit gave"))
+    if faults:
+        raise InvalidRequest(faults)
+    return draft.arguments
+
+
+async def _submit(draft: Draft[Any], call: Call) -> Receipt:
+    receipt = await call.service.submit(draft, call.confirm)
+    with decoration("the picture's likeness"):
+        if call.shows_player:
+            receipt.show_in_player(await call.service.thumbnail(draft.arguments))
+    return receipt
+
+
+async def _get_task(draft: Draft[GetTaskArguments], call: Call) -> TaskView:
+    arguments = _read(draft, "task_id", "external_task_id")
+    return await call.service.task(arguments.task_id or arguments.external_task_id)
+
+
+async def _list_tasks(draft: Draft[ListTasksArguments], call: Call) -> TaskPage:
+    return await call.service.tasks(_read(draft))
+
+
+async def _wait_for_tasks(draft: Draft[WaitForTasksArguments], call: Call) -> WaitResult:
+    arguments = _read(draft, "task_ids")
+    return await call.service.wait(arguments.task_ids, arguments.timeout_s, call.report)
+
+
+async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVideo:
+    arguments = _read(draft, "task_id")
+    return await call.service.save(arguments.task_id, arguments.path)
+
+
+RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
+
+
+def build_toolset(
+    providers: Sequence[str],
+    *,
+    image_models: Sequence[str],
+    multi_image_models: Sequence[str],
+    saves: bool = False,
+    hosted: bool = False,
+) -> list[KlingTool]:
+    """The tools for these providers; the first of each list of models is the default.
+
+    `provider` is published only when there is a choice. `saves` says that a look at a finished
+    task also writes its video to disk, so that looking is not only reading. `hosted` says that
+    the server runs elsewhere: it keeps videos itself, hands out links, and takes pictures.
+    """
+    place = "url" if hosted else "path"
+    looks = SAVES_WHAT_IT_SEES if saves else READS
+    without = () if len(providers) > 1 else ("provider",)
+    choice = {"provider": {"enum": list(providers)}}
+    tools = [
+        KlingTool.of(
+            _submit,
+            name="kling_image_to_video",
+            title="Picture to video",
+            description="""Animate a picture (costs money); its ratio is the video's. Returns
+                task_id and price at once; then kling_wait_for_tasks (minutes).""",
+            arguments=ImageToVideoArguments,
+            answer=Receipt,
+            annotations=SPENDS,
+            meta=SHOWN_IN_PLAYER,
+            input_schema=arguments_schema(
+                ImageToVideoArguments,
+                first=("image", "prompt", "image_tail"),
+                without=without,
+                properties={**choice, "model_name": _models(image_models)},
+            ),
+            answer_fields=RECEIPT_FIELDS,
+        ),
+        KlingTool.of(
+            _submit,
+            name="kling_multi_image_to_video",
+            title="Pictures to one video",
+            description="""Combine pictures (people, things, places) in one new scene (costs
+                money). For one picture, or a first and a last frame, kling_image_to_video.""",
+            arguments=MultiImageToVideoArguments,
+            answer=Receipt,
+            annotations=SPENDS,
+            meta=SHOWN_IN_PLAYER,
+            input_schema=arguments_schema(
+                MultiImageToVideoArguments,
+                first=("image_list", "prompt"),
+                without=without,
+                required=("image_list", "prompt"),
+                properties={
+                    **choice,
+                    **MULTI_IMAGE_TEXTS,
+                    "model_name": _models(multi_image_models),
+                },
+            ),
+            answer_fields=RECEIPT_FIELDS,
+        ),
+        KlingTool.of(
+            _get_task,
+            name="kling_get_task",
+            title="Task status",
+            description="One task now, by task_id or external_task_id.",
+            arguments=GetTaskArguments,
+            answer=TaskView,
+            annotations=looks,
+            input_schema=arguments_schema(GetTaskArguments),
+            answer_fields=("task_id", "status", "videos", "units", place, "provider_message"),
+        ),
+        KlingTool.of(
+            _list_tasks,
+            name="kling_list_tasks",
+            title="List tasks",
+            description="Tasks made so far, newest first.",
+            arguments=ListTasksArguments,
+            answer=TaskPage,
+            annotations=READS,
+            input_schema=arguments_schema(ListTasksArguments, without=without),
+            answer_fields=("tasks", "more"),
+        ),
+        KlingTool.of(
+            _wait_for_tasks,
+            name="kling_wait_for_tasks",
+            title="Wait for tasks",
+            description="""Wait until all tasks end or timeout_s seconds pass; call again while
+                done is false.""",
+            arguments=WaitForTasksArguments,
+            answer=WaitResult,
+            annotations=looks,
+            input_schema=arguments_schema(WaitForTasksArguments, required=("task_ids",)),
+            answer_fields=("done", "tasks"),
+        ),
+        KlingTool.of(
+            _save_video,
+            name="kling_save_video",
+            title="Save video",
+            description="Keep a finished task's MP4; answers with a link."
+            if hosted
+            else "Write a finished task's MP4 to disk; never overwrites.",
+            arguments=SaveVideoArguments,
+            answer=SavedVideo,
+            annotations=WRITES_A_FILE,
+            input_schema=arguments_schema(
+                SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
+            ),
+            answer_fields=("url",) if hosted else ("task_id", "path", "bytes", "duration_s"),
+        ),
+    ]
+    return [*tools, upload_tool()] if hosted else tools
+
+
+MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
+    "mode": {"description": "4k: v3-omni only."},
+    "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
+    "sound": {"description": "v3-omni only."},
+    "cfg_scale": {"description": "This and masks: CometAPI with v1-6 only."},
+    "static_mask": {"description": "As in kling_image_to_video, like the rest."},
+    "dynamic_masks": {"description": "", "items": {"type": "object"}},
+    "watermark_info": {"description": ""},
+    "external_task_id": {"description": ""},
+    "take": {"description": ""},
+    "max_units": {"description": ""},
+    "dry_run": {"description": ""},
+}
+"""Where a field means something else, or less, than for one picture."""
+
+
+def _models(names: Sequence[str]) -> dict[str, str]:
+    """What is said of the models: nothing where no configured provider makes such a video."""
+    if not names:
+        return {}
+    default, *others = names
+    return {"description": f"Default {default}; {', '.join([*others, 'or any other'])}."}
