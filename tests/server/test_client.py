@@ -11,10 +11,11 @@ import pytest
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from kling_mcp.inputs.base64_stream import SourceChanged, StreamedBase64
 from kling_mcp.providers import client as client_module
 from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.client import KlingClient
-from kling_mcp.providers.json_body import JsonBody, SourceChanged, StreamedBase64
+from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX
 from kling_mcp.providers.transport import Connection
 from kling_mcp.providers.video_stream import VideoStream

@@ -13,10 +13,10 @@ from serving import no_sleep
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.providers.client import KlingClient
-from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.json_body import Body, JsonBody
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
-from kling_mcp.submission.queue import Body, Spool
+from kling_mcp.submission.queue import Spool
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import (
     AuthFailed,

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
 
+from kling_mcp.inputs.base64_stream import SourceChanged, size_text
 from kling_mcp.inputs.decoding import Decoding, decoded_bytes, upright
 from kling_mcp.inputs.file_type import JPEG, PNG, FileType, Header
 from kling_mcp.inputs.held import HeldFile
@@ -21,7 +22,6 @@ from kling_mcp.inputs.rules import (
     Facts,
     Role,
 )
-from kling_mcp.providers.json_body import SourceChanged, size_text
 from kling_tools.errors import KlingError
 
 __all__ = ["Converted", "convert"]

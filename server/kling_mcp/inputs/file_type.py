@@ -12,7 +12,6 @@ from typing import IO, Any
 from kling_mcp.inputs.decoding import decoded_bytes
 from kling_mcp.inputs.held import HEADER_BYTES, HeldFile
 from kling_mcp.inputs.refusal import SOURCE, Refusal
-from kling_mcp.providers.json_body import SourceChanged
 
 __all__ = [
     "EMPTY",

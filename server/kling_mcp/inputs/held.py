@@ -8,7 +8,7 @@ import os
 import threading
 from typing import IO, TYPE_CHECKING
 
-from kling_mcp.providers.json_body import CHUNK_BYTES, SourceChanged
+from kling_mcp.inputs.base64_stream import CHUNK_BYTES, SourceChanged
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

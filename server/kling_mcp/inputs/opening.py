@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.conversion import Converted, convert
 from kling_mcp.inputs.file_type import HEAD_BYTES, FileType, detect, named_like, read_header
 from kling_mcp.inputs.held import HeldFile
@@ -18,7 +19,6 @@ from kling_mcp.inputs.refusal import SOURCE, Refusal
 from kling_mcp.inputs.rules import Facts, judge, role_of
 from kling_mcp.inputs.url import PictureUrl
 from kling_mcp.inputs.whole import is_whole
-from kling_mcp.providers.json_body import SourceChanged
 from kling_tools.faults import Fault, Verdict
 
 __all__ = ["check_mask_sizes", "look_at_picture", "open_pictures"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.inputs.file_type import FileType, Header
 from kling_mcp.inputs.refusal import SOURCE
-from kling_mcp.providers.json_body import size_text
 from kling_tools.faults import Fault
 
 __all__ = [

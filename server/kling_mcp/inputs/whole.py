@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.decoding import Decoding, decoded_bytes
 from kling_mcp.inputs.file_type import JPEG, PNG, FileType, Opener
 from kling_mcp.inputs.held import HeldFile
-from kling_mcp.providers.json_body import SourceChanged
 from kling_tools.errors import KlingError
 
 __all__ = ["is_whole"]

@@ -56,7 +56,7 @@ def configured_providers(settings: Settings) -> Mapping[str, Configured]:
         row = rows[wanted]
         needs = (
             f"{row.key_setting} is"
-            if row.base_url or settings.base_url_of(row)
+            if row.base_url or settings.base_url_of(row.base_url_setting)
             else (f"{row.key_setting} and {row.base_url_setting} are")
         )
         raise NotConfigured(
@@ -74,7 +74,7 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
     for name, row in rows.items():
         if name == SANDBOX:
             continue
-        asked = settings.base_url_of(row) or row.base_url
+        asked = settings.base_url_of(row.base_url_setting) or row.base_url
         base_url = row.regions.get(asked.lower(), asked)
         credentials = _credentials(row, settings)
         if base_url.lower() == SANDBOX:
@@ -112,7 +112,7 @@ def _played(row: ProviderRow) -> str:
 
 
 def _credentials(row: ProviderRow, settings: Settings) -> Credentials | None:
-    key = settings.key_of(row)
+    key = settings.key_of(row.key_setting)
     if key is not None:
         return ApiKey(key)
     if row.name != "kling":

@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from kling_mcp.settings.environment import ENV_FILE, Environment, Remark, cleaned, read_environment
 from kling_tools.errors import NotConfigured
-
-if TYPE_CHECKING:
-    from kling_mcp.providers.rows import ProviderRow
 
 __all__ = ["Settings", "environment_name", "load_settings", "validated"]
 
@@ -274,27 +271,28 @@ class Settings(BaseModel):
     def _lower(cls, value: str) -> str:
         return value.strip().lower()
 
-    def key_of(self, row: ProviderRow) -> str | None:
-        """The API key of a provider; that of a user's own row comes from the environment.
+    def key_of(self, variable: str) -> str | None:
+        """The API key that this variable holds, None when it is not set; a user's own provider has a
+        variable of its own.
 
         Raises NotConfigured for one that cannot be sent.
         """
-        known = getattr(self, row.key_setting.lower(), None)
+        known = getattr(self, variable.lower(), None)
         if isinstance(known, SecretStr):
             return known.get_secret_value()
-        if row.key_setting.lower() in type(self).model_fields:
+        if variable.lower() in type(self).model_fields:
             return None
         try:
-            return _bare_key(self.variable(row.key_setting)) or None
+            return _bare_key(self.variable(variable)) or None
         except ValueError as error:
-            raise _unusable(f"{row.key_setting}: {error}") from None
+            raise _unusable(f"{variable}: {error}") from None
 
-    def base_url_of(self, row: ProviderRow) -> str:
+    def base_url_of(self, variable: str) -> str:
         """The base URL that was asked for instead of the provider's own; empty when none was."""
-        name = row.base_url_setting.lower()
+        name = variable.lower()
         if name in type(self).model_fields:
             return str(getattr(self, name)).strip()
-        return self.variable(row.base_url_setting)
+        return self.variable(variable)
 
     def variable(self, variable: str) -> str:
         """A variable of the environment or the file as it counts; empty when it is not set."""

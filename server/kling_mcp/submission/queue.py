@@ -9,24 +9,14 @@ from typing import Protocol
 
 from anyio import to_thread
 
+from kling_mcp.providers.json_body import Body
 from kling_tools.errors import NotConfigured
 
-__all__ = ["Body", "KeptBodies", "Spool", "SpooledBody"]
+__all__ = ["KeptBodies", "Spool", "SpooledBody"]
 
 CHUNK_BYTES = 256 * 1024
 LIMIT_BYTES = 2 * 2**30
 """Bytes that all waiting bodies together may take: about forty of the largest."""
-
-
-class Body(Protocol):
-    """What a create sends: its exact length in bytes, and the bytes, any number of times."""
-
-    @property
-    def content_length(self) -> int:
-        """Bytes in all."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
 class KeptBodies(Protocol):

@@ -20,6 +20,7 @@ from kling_mcp.ledger.leases import Leases
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.records import LONGEST_QUEUE_S
 from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.task import Task
 from kling_mcp.submission.lost_answers import (
     beyond_use,
@@ -29,7 +30,7 @@ from kling_mcp.submission.lost_answers import (
     is_open,
     is_ours,
 )
-from kling_mcp.submission.queue import Body, KeptBodies
+from kling_mcp.submission.queue import KeptBodies
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ConcurrencyFull,

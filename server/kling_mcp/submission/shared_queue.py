@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection
 from functools import partial
 
 from kling_mcp.ledger.engine import Database, Engine
-from kling_mcp.submission.queue import LIMIT_BYTES, Body
+from kling_mcp.providers.json_body import Body
+from kling_mcp.submission.queue import LIMIT_BYTES
 from kling_tools.errors import NotConfigured
 
 __all__ = ["SharedSpool"]
