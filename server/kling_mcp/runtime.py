@@ -1,35 +1,51 @@
-"""What all callers of a server share: the providers' clients, one ledger, the work behind calls.
+"""What all callers of a server share, each part made when it is first needed.
 
-Nothing is opened before the first call needs it, so that a server which is only asked for its list
-of tools costs nothing and leaves nothing behind.
+A server that is only asked for its list of tools opens nothing and leaves nothing behind. What a
+server for a team does differently enters as `Ports`; their defaults are a person's own machine.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, suppress
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
 from kling_mcp.ledger.changes import Changes, Noticing
-from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
-from kling_mcp.settings.redaction import redactor_of
 from kling_tools.errors import KlingError
-from kling_tools.rules.capabilities import Capabilities
 
 if TYPE_CHECKING:
-    from kling_mcp.background import Background
-    from kling_mcp.hosting.team import Hosting
-    from kling_mcp.ledger import Ledger
-    from kling_mcp.parts import Parts
+    from kling_mcp.background import Background, Errands
+    from kling_mcp.inputs.policy import TaskPicture
+    from kling_mcp.ledger import DayCaps, Ledger
+    from kling_mcp.outputs.autosave import AutoSave
+    from kling_mcp.outputs.downloads import Keeper
+    from kling_mcp.outputs.storage import Shelf
+    from kling_mcp.outputs.task_frames import Frames
+    from kling_mcp.polling.attendance import Attendance
+    from kling_mcp.polling.looker import Looker
+    from kling_mcp.polling.pace import Pace
+    from kling_mcp.polling.scheduler import Scheduler
+    from kling_mcp.providers.client import Observe
     from kling_mcp.providers.configured import Configured
+    from kling_mcp.providers.pool import Clients
     from kling_mcp.settings.settings import Settings
+    from kling_mcp.submission.recovery import Caretaker
+    from kling_mcp.submission.sender import Sender
+    from kling_mcp.submission.submission import Submission
+    from kling_mcp.tasks.lookup import Lookup
+    from kling_mcp.tasks.reader import Rows
+    from kling_tools.results import UploadAddress
+    from kling_tools.rules.capabilities import Capabilities
 
-__all__ = ["Sleep", "Works"]
+__all__ = ["Ports", "Runtime", "Sleep", "Uploads"]
 
-HEARS_WITHIN_S = 5.0
+SUBSCRIBED_WITHIN_S = 5.0
 """Seconds that the first listener waits for the database; then what is missed is seen later."""
 
 LEFT_BEHIND_S = 15.0
@@ -39,79 +55,252 @@ Sleep = Callable[[float], Awaitable[None]]
 """Waits some seconds; tests give one that does not."""
 
 
-class Works:
-    """Made once for the life of a server. `clock` tells the seconds since the epoch."""
+class Uploads(Protocol):
+    """Pictures that callers hand over to a server which cannot read their disks."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        capabilities: Capabilities,
-        providers: Mapping[str, Configured],
-        stack: AsyncExitStack,
-        background: Background,
-        clock: Callable[[], float],
-        sleep: Sleep,
-        hosting: Hosting | None = None,
-        limits: TimeLimits = TIME_LIMITS,
-    ) -> None:
-        self.hosting = hosting
-        self.limits = limits
-        self.exchange = hosting.exchange if hosting else None
-        self.settings = settings
-        observe = hosting.metrics.asked if hosting and hosting.metrics else None
-        redactor = redactor_of(settings, providers.values(), hosting)
-        self.clients = Clients(providers, settings, stack, self.exchange, observe, redactor)
-        self.changes = Changes()
-        self.background = background
-        self.clock = clock
-        self.sleep = sleep
-        self._capabilities = capabilities
-        self._stack = stack
+    async def address(self, owner: str) -> UploadAddress:
+        """An address that takes one picture of this owner's."""
+        ...
+
+    def holds(self, address: str) -> bool:
+        """Whether an address names an uploaded picture, and not a frame of a task."""
+        ...
+
+    async def picture(self, address: str, owner: str) -> TaskPicture:
+        """The picture at the address; raises KlingError for one that is not the owner's."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """What a server for a team puts in the place of a person's own machine.
+
+    `storage` keeps finished videos, by default in the output folder. With `uploads` callers hand
+    over their pictures, and no path of this machine is read for them or shown to them. `observe`
+    hears of each request to a provider. Providers call back below `callback_base`, an address
+    without a slash at its end, and sign with `callback_secret`; empty: nobody is asked to. One
+    caller may spend `max_units_per_day_user` in 24 hours; None: no cap. `running` is entered with
+    the runtime for as long as the server runs. `secrets` are those of the server itself, which no
+    answer and no line of the log may show.
+    """
+
+    storage: Shelf | None = None
+    uploads: Uploads | None = None
+    observe: Observe | None = None
+    callback_base: str = ""
+    callback_secret: str = field(default="", repr=False)
+    max_units_per_day_user: float | None = None
+    running: Callable[[Runtime], AbstractContextManager[None]] | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(kw_only=True)
+class Runtime:
+    """Made once for the life of a server. `stack` closes at its end what was opened, `clock` tells
+    the seconds since the epoch."""
+
+    settings: Settings
+    capabilities: Capabilities
+    providers: Mapping[str, Configured]
+    stack: AsyncExitStack
+    background: Background
+    clock: Callable[[], float] = time.time
+    sleep: Sleep = anyio.sleep
+    ports: Ports = field(default_factory=Ports)
+    limits: TimeLimits = TIME_LIMITS
+    changes: Changes = field(default_factory=Changes)
+
+    def __post_init__(self) -> None:
         self._noticing = Noticing(self.changes)
-        self._hears = anyio.Event()
-        self._parts: Parts | None = None
+        self._subscribed = anyio.Event()
 
-    def open(self) -> Parts:
-        """What a call needs, made when the first one comes; open rows are then taken up."""
-        from kling_mcp.parts import make_parts
+    @cached_property
+    def clients(self) -> Clients:
+        """The providers' clients, each connected when it is first asked."""
+        from kling_mcp.providers.pool import Clients
+        from kling_mcp.providers.redaction import redactor_of
+        from kling_mcp.providers.transport import Callbacks
 
-        if self._parts is None:
-            self._parts = make_parts(
-                self.settings,
-                self._capabilities,
-                self.clients,
-                self.changes,
-                self._noticing,
-                self.background,
-                self.clock,
-                self.sleep,
-                self.hosting,
-                self.limits,
-            )
-            self._stack.push_async_callback(self._parts.ledger.close)
-            self.background.keep_up(self._take_care, self._parts)
-            if self._parts.ledger.is_shared:
-                self.background.keep_up(self._hear, self._parts.ledger)
-        return self._parts
+        callbacks = Callbacks(self.ports.callback_base, self.ports.callback_secret)
+        return Clients(
+            self.providers,
+            self.settings,
+            self.stack,
+            callbacks,
+            observe=self.ports.observe,
+            redactor=redactor_of(self.settings, self.providers.values(), self.ports.secrets),
+        )
 
-    async def _take_care(self, parts: Parts) -> None:
-        """Open rows are taken up, and later on those that servers leave which end."""
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger; its open rows are taken up from the first use on."""
+        from kling_mcp.ledger import open_ledger
+
+        discreet = self.ports.uploads is not None
+        ledger = open_ledger(self.settings, self.clock, self._noticing, discreet=discreet)
+        self.stack.push_async_callback(ledger.close)
+        self.background.keep_up(self._recover, ledger)
+        if ledger.is_shared:
+            self.background.keep_up(self._follow, ledger)
+        return ledger
+
+    @cached_property
+    def errands(self) -> Errands:
+        """Runs work that may take longer than the call that asked for it."""
+        from kling_mcp.background import Errands
+
+        return Errands(self.background)
+
+    @cached_property
+    def sender(self) -> Sender:
+        """Sends each request once; queued ones wait on disk, or in a shared database."""
+        from kling_mcp.ledger.notes import Notes
+        from kling_mcp.submission.queue import Spool
+        from kling_mcp.submission.sender import Sender
+        from kling_mcp.submission.shared_queue import SharedSpool
+
+        folder = self.settings.home / "spool"
+        queue = SharedSpool(self.ledger.engine) if self.ledger.is_shared else Spool(folder)
+        return Sender(self.ledger, queue, Notes(self.settings.home / "made"), self.sleep)
+
+    @cached_property
+    def recovery(self) -> Caretaker:
+        """Takes up open rows in the background."""
+        from kling_mcp.submission.recovery import Caretaker
+
+        return Caretaker(self.clients, self.ledger, self.sender, self.sleep)
+
+    @cached_property
+    def submission(self) -> Submission:
+        """Judges, prices and sends a caller's request."""
+        from kling_mcp.submission.submission import Caps, Submission
+
+        settings = self.settings
+        return Submission(
+            self.clients,
+            self.ledger,
+            self.sender,
+            self.capabilities,
+            Caps(settings.max_units_per_task, self._day_caps, settings.confirm_above_units),
+            self.errands,
+            self.limits,
+            saves=settings.save,
+            callback_base=self.ports.callback_base,
+        )
+
+    @property
+    def _day_caps(self) -> DayCaps:
+        from kling_mcp.ledger import DayCaps
+
+        return DayCaps(self.settings.max_units_per_day, self.ports.max_units_per_day_user)
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Finds a task by any id, in the ledger or at its provider."""
+        from kling_mcp.tasks.lookup import Lookup
+
+        return Lookup(self.clients, self.ledger)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The ledger's rows for those who only read them."""
+        from kling_mcp.tasks.reader import Rows
+
+        return Rows(self.ledger, self.clients, self.storage, self.keeper.unsaved)
+
+    @cached_property
+    def storage(self) -> Shelf:
+        """Where finished videos are kept."""
+        from kling_mcp.outputs.storage import FolderShelf
+
+        return self.ports.storage or FolderShelf(self.settings.output_dir)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """Fetches finished videos."""
+        from kling_mcp.outputs.downloads import Keeper
+
+        return Keeper(
+            self.clients,
+            self.ledger,
+            self.lookup,
+            self.storage,
+            self.errands,
+            self.sleep,
+            self.limits,
+        )
+
+    @cached_property
+    def autosave(self) -> AutoSave:
+        """Saves videos whose task is seen done, where that is wanted."""
+        from kling_mcp.outputs.autosave import AutoSave
+
+        return AutoSave(self.keeper, wanted=self.settings.save)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """Frames of finished videos."""
+        from kling_mcp.outputs.task_frames import Frames
+
+        return Frames(self.rows, self.keeper, self.autosave)
+
+    @cached_property
+    def looker(self) -> Looker:
+        """Asks providers how tasks are now."""
+        from kling_mcp.polling.looker import Looker
+
+        return Looker(self.clients, self.ledger, self.lookup, self.sender)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Knows when a task is to be asked for next."""
+        from kling_mcp.polling.pace import Pace
+
+        return Pace(self.clients, self.settings.sandbox_queue_s + self.settings.sandbox_render_s)
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """Looks at all tasks that somebody waits for."""
+        from kling_mcp.polling.scheduler import Scheduler
+
+        return Scheduler(
+            self.ledger,
+            self.clients,
+            self.looker,
+            self.pace,
+            self.autosave,
+            self.changes,
+            self.background,
+            self.ledger.now,
+            self.sleep,
+        )
+
+    @cached_property
+    def attendance(self) -> Attendance:
+        """Keeps tasks watched for clients that ask again and again."""
+        from kling_mcp.polling.attendance import Attendance
+
+        return Attendance(self.scheduler, self.pace, self.background)
+
+    async def subscribed(self) -> None:
+        """Returns when `changes` tells of what other servers write, too; after some seconds in any
+        case."""
+        if self.ledger.is_shared:
+            with anyio.move_on_after(SUBSCRIBED_WITHIN_S):
+                await self._subscribed.wait()
+
+    async def _recover(self, ledger: Ledger) -> None:
+        """Take up open rows, and later on those that servers leave which end."""
         while True:
-            if parts.ledger.exists:
-                await parts.caretaker.run()
+            if ledger.exists:
+                await self.recovery.run()
             await anyio.sleep(LEFT_BEHIND_S)
 
-    async def hears(self) -> None:
-        """Returns when nothing is missed any more that other servers write from now on."""
-        if self.open().ledger.is_shared:
-            with anyio.move_on_after(HEARS_WITHIN_S):
-                await self._hears.wait()
-
-    async def _hear(self, ledger: Ledger) -> None:
-        """What other servers write is news here too."""
+    async def _follow(self, ledger: Ledger) -> None:
+        """Publish what other servers write as changes here, too."""
         async with aclosing(ledger.told()) as told:
             async for ids in told:
-                self._hears.set()
+                self._subscribed.set()
                 if self.changes.are_heard:
                     with suppress(KlingError):
                         await ledger.several(ids or self._noticing.unfinished, changed=bool(ids))

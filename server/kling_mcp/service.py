@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from kling_mcp.background import Background
 from kling_mcp.ledger.changes import Changes
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
-from kling_mcp.runtime import Sleep, Works
+from kling_mcp.runtime import Ports, Runtime, Sleep
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
     KlingError,
@@ -40,7 +40,8 @@ from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.team import Hosting
+    from kling_mcp.inputs import PicturePolicy
+    from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.task_frames import Frames
     from kling_mcp.polling.attendance import Attendance
@@ -73,13 +74,13 @@ BETWEEN_WITHDRAWALS_S = 0.5
 class Service:
     """The machine behind the tools; see `kling_tools.service.VideoService`."""
 
-    def __init__(self, works: Works, principal: Principal = LOCAL) -> None:
-        self._works = works
+    def __init__(self, runtime: Runtime, principal: Principal = LOCAL) -> None:
+        self._runtime = runtime
         self._principal = principal
 
     def of(self, principal: Principal) -> Service:
         """The same service for somebody else."""
-        return self if principal == self._principal else Service(self._works, principal)
+        return self if principal == self._principal else Service(self._runtime, principal)
 
     @property
     def principal(self) -> Principal:
@@ -90,7 +91,7 @@ class Service:
     def changes(self) -> Changes:
         """Where the handles of tasks are said that change, whoever sees it in this process. Whose
         they are is not said: look a handle up in `rows`."""
-        return self._works.changes
+        return self._runtime.changes
 
     @property
     def sees_all(self) -> bool:
@@ -103,11 +104,11 @@ class Service:
             self._refuse_lookers(
                 "Ask whoever runs the server for it; dry_run shows the price meanwhile."
             )
-        parts = self._works.open()
-        receipt = await parts.submission.submit(draft, confirm, self._principal)
+        runtime = self._runtime
+        receipt = await runtime.submission.submit(draft, confirm, self._principal, self._pictures())
         with decoration("a first try of what is queued"):
             if receipt.status == "queued":
-                self._works.background.start_soon(parts.caretaker.run)
+                runtime.background.start_soon(runtime.recovery.run)
         return receipt
 
     async def task(self, task_id: str) -> TaskView:
@@ -115,17 +116,17 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
-        parts, limits, began = self._works.open(), self._works.limits, anyio.current_time()
-        own = await self._own(task_id)
-        look = partial(parts.looker.current, own)
+        runtime, began = self._runtime, anyio.current_time()
+        limits, own = runtime.limits, await self._own(task_id)
+        look = partial(runtime.looker.current, own)
         try:
-            found = await parts.errands.run(look, limits.look_s, key=("look", own))
+            found = await runtime.errands.run(look, limits.look_s, key=("look", own))
         except TimeoutError:
             return await self._as_last_seen(own)
         record = found.record
-        if record is not None and parts.autosave.is_due(record):
+        if record is not None and runtime.autosave.is_due(record):
             left_s = limits.answer_s - (anyio.current_time() - began)
-            outcome = await parts.autosave.kept(record, min(limits.file_s, left_s))
+            outcome = await runtime.autosave.kept(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
                 found = replace(found, record=outcome)
         return self._view(found)
@@ -147,56 +148,62 @@ class Service:
     @property
     def rows(self) -> Rows:
         """The caller's rows, for those who only read them."""
-        return self._works.open().rows.of(self._principal)
+        return self._runtime.rows.of(self._principal)
 
     @property
     def frames(self) -> Frames:
         """Frames of the caller's finished tasks, whose videos are saved when need be."""
-        return self._works.open().frames.of(self._principal)
+        return self._runtime.frames.of(self._principal)
 
     @property
     def attendance(self) -> Attendance:
         """The tasks that somebody asks for now and then."""
-        return self._works.open().attendance
+        return self._runtime.attendance
 
     async def hears(self) -> None:
         """Returns when `changes` tells of what other servers write, too."""
-        await self._works.hears()
+        await self._runtime.subscribed()
 
     async def look(self, record: Record) -> TaskView:
         """The state of a row's task, which its provider is asked for unless that was just done.
 
         Raises like `task`.
         """
-        current = self.rows.just_seen(record) and record.status not in ENDED
+        current = (
+            self.attendance.just_seen(record, self._runtime.clock()) and record.status not in ENDED
+        )
         return self.rows.view(record) if current else await self.task(record.id)
 
     async def withdraw(self, record: Record) -> bool:
         """Take a queued row back for good. False when it is not queued any more; one that is being
         sent at this moment is waited for."""
         for _ in range(WITHDRAWALS):
-            if await self.rows.withdraw(record):
+            if await self._runtime.sender.withdraw(record):
+                self.changes.publish(record.handle)
                 return True
             now = await self.rows.row(record.id)
             if now is None or now.status != "queued":
                 return False
-            await self._works.sleep(BETWEEN_WITHDRAWALS_S)
+            await self._runtime.sleep(BETWEEN_WITHDRAWALS_S)
         return False
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run something for as long as the server lives, or until it ends by itself."""
-        self._works.background.start_soon(work, *args)
+        self._runtime.background.start_soon(work, *args)
 
     async def tasks(self, query: ListTasksArguments) -> TaskPage:
         """A page of the ledger and of the providers' own lists, newest first."""
         from kling_mcp.tasks.listing import Listing
 
-        works = self._works
-        parts = works.open()
+        runtime = self._runtime
         listing = Listing(
-            works.clients, parts.ledger, parts.keeper.unsaved, works.limits.look_s, works.exchange
+            runtime.clients,
+            runtime.ledger,
+            runtime.storage,
+            runtime.keeper.unsaved,
+            runtime.limits.look_s,
         )
-        return await listing.page(query, works.clock(), self._principal)
+        return await listing.page(query, runtime.clock(), self._principal)
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Look at the tasks until all have ended or the time is over.
@@ -205,41 +212,41 @@ class Service:
         is down the last known state is kept. Raises what no waiting mends (a refused key, for
         example) only when it concerns every task.
         """
-        parts = self._works.open()
-        began = self._works.clock()
+        runtime = self._runtime
+        began = self._runtime.clock()
         told, told_at = "", 0.0
         own, strange = await self._sorted(task_ids)
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
-        async with parts.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
+        async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
             while True:
-                waited = self._works.clock() - began
+                waited = self._runtime.clock() - began
                 least_s = LEAST_LOOK_S if watch.unseen or (watch.done and watch.saving) else 0
                 most_s = max(timeout_s, least_s)
                 if failure := watch.failure:
                     raise failure
-                sentence = watch.sentence(self._view, parts.pace.usual_s)
+                sentence = watch.sentence(self._view, runtime.pace.usual_s)
                 if not watch.unseen and (sentence != told or waited >= told_at + REPORT_S):
                     told, told_at = sentence, waited
                     await report(waited, max(timeout_s, waited), sentence)
                 if (watch.done and not watch.saving) or waited >= most_s:
                     return _in_order(watch.result(self._view), task_ids, own, strange)
-                await watch.news(self._works.sleep, min(REPORT_S, most_s - waited))
+                await watch.news(self._runtime.sleep, min(REPORT_S, most_s - waited))
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
         """Keep looking at these tasks for as long as the context is held, so that what changes
         is said in `changes`, and finished videos are saved where that is wanted."""
         own, _ = await self._sorted(task_ids)
-        async with self._works.open().scheduler.watch(list(own)):
+        async with self._runtime.scheduler.watch(list(own)):
             yield
 
     async def account(self) -> dict[str, Any]:
         """What is left at each provider, see `balances`."""
         from kling_mcp.providers.pool import balances
 
-        works = self._works
-        return await balances(works.clients, works.clock(), works.limits.look_s)
+        runtime = self._runtime
+        return await balances(runtime.clients, runtime.clock(), runtime.limits.look_s)
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder, or to where a hosted server keeps
@@ -248,19 +255,19 @@ class Service:
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        saved, found = await self._works.open().keeper.save(
-            await self._own(task_id), path, self._works.limits.answer_s
+        saved, found = await self._runtime.keeper.save(
+            await self._own(task_id), path, self._runtime.limits.answer_s
         )
         notes = ["It was there already."] if saved.already_there else []
         if found.record and found.record.file_note:
             notes.append(found.record.file_note)
-        if self._works.clients.embedded(found.provider):
+        if self._runtime.clients.embedded(found.provider):
             notes.append("A sandbox test clip.")
-        exchange = self._works.exchange
-        link = exchange.links.link(found.record) if exchange and found.record else None
+        storage = self._runtime.storage
+        link = storage.link(found.record) if found.record else None
         return SavedVideo(
             task_id=found.record.handle if found.record else task_id,
-            path=str(saved.path) if exchange is None else None,
+            path=None if storage.private else str(saved.path),
             url=link.url if link else None,
             expires_at=link.expires_at if link else None,
             bytes=saved.bytes,
@@ -277,28 +284,56 @@ class Service:
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is not there any more.
         Raises KlingError."""
-        return await self._works.open().keeper.shelf.file(record)
+        return await self._runtime.keeper.shelf.file(record)
 
     async def upload(self) -> UploadAddress:
         """An address that takes one picture of the caller's. Raises NotAllowed, and KlingError on a
         server that reads the caller's own disk."""
-        exchange = self._works.exchange
-        if exchange is None:
+        uploads = self._runtime.ports.uploads
+        if uploads is None:
             raise KlingError("This server reads local pictures itself: give the path.")
         self._refuse_lookers("Ask whoever runs the server for it.")
-        return await exchange.uploads.address(self._principal.name)
+        return await uploads.address(self._principal.name)
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
         """The first picture of a request, small, as a `data:` URI; empty when there is none."""
-        return await self._works.open().submission.thumbnail(arguments, self._principal)
+        from kling_mcp.inputs.thumbnail import thumbnail
+
+        return await thumbnail(arguments.pictures(), self._pictures())
 
     async def posters(self, task_ids: Sequence[str]) -> Sequence[Poster]:
         """Small pictures of these tasks' saved videos, where the setting wants them."""
-        if not self._works.settings.poster or not task_ids:
+        if not self._runtime.settings.poster or not task_ids:
             return ()
         from kling_mcp.outputs.posters import make_posters
 
         return await make_posters(self.frames, task_ids)
+
+    def progress(self, record: Record) -> str:
+        """A running task in a sentence: its state, for how long, and how long is usual."""
+        words = self.rows.view(record).text()
+        usual_s = self.attendance.usual_s(record)
+        return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
+
+    def _pictures(self) -> PicturePolicy:
+        """What the caller may name as a picture: files below the roots, frames of their own tasks,
+        and what they have uploaded themselves."""
+        from kling_mcp.inputs import PicturePolicy
+
+        settings, uploads = self._runtime.settings, self._runtime.ports.uploads
+        frames, owner = self.frames, self._principal.name
+
+        async def picture(address: str) -> TaskPicture:
+            if uploads and uploads.holds(address):
+                return await uploads.picture(address, owner)
+            return await frames.picture(address)
+
+        return PicturePolicy(
+            roots=settings.image_roots,
+            allow_local=uploads is None,
+            fix=settings.fix_images,
+            of_tasks=picture,
+        )
 
     def _refuse_lookers(self, advice: str) -> None:
         """Raises NotAllowed for a login that may spend nothing."""
@@ -311,11 +346,9 @@ class Service:
     def _view(self, found: Found) -> TaskView:
         from kling_mcp.tasks.views import Viewer
 
+        runtime = self._runtime
         viewer = Viewer(
-            self._works.clients,
-            self._works.clock(),
-            self._works.exchange,
-            unsaved=self._works.open().keeper.unsaved,
+            runtime.clients, runtime.clock(), runtime.storage, unsaved=runtime.keeper.unsaved
         )
         if found.record is not None:
             return viewer.record(found.record)
@@ -370,16 +403,22 @@ async def open_service(
     providers: Mapping[str, Configured],
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
-    hosting: Hosting | None = None,
+    ports: Ports | None = None,
     limits: TimeLimits = TIME_LIMITS,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
-        background = Background(group)
-        works = Works(
-            settings, capabilities, providers, stack, background, clock, sleep, hosting, limits
+        runtime = Runtime(
+            settings=settings,
+            capabilities=capabilities,
+            providers=providers,
+            stack=stack,
+            background=Background(group),
+            clock=clock,
+            sleep=sleep,
+            ports=ports or Ports(),
+            limits=limits,
         )
-        if hosting:
-            stack.enter_context(hosting.running(works))
-        yield Service(works)
+        with runtime.ports.running(runtime) if runtime.ports.running else nullcontext():
+            yield Service(runtime)
         group.cancel_scope.cancel()

@@ -18,7 +18,7 @@ from serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.auth import SignedToken
-from kling_mcp.settings.redaction import Redactor, guard_logs
+from kling_mcp.providers.redaction import Redactor, guard_logs
 
 SECRET = "sk-a+b/c=d&e-Secret_0123456789"
 ACCESS = "AKaccess+Access/Access-0123456789"

@@ -14,7 +14,7 @@ import pytest
 
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger.notes import Notes
-from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.json_body import Body, JsonBody
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
 from kling_mcp.submission.queue import Spool

@@ -19,7 +19,7 @@ from scripted import CREATE, Scripted, ends, ends_with_video, task
 from serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
-from kling_mcp.service import Sleep
+from kling_mcp.runtime import Sleep
 
 SCHEMA = json.loads((Path(__file__).parent / "data" / "ext-tasks" / "schema.json").read_text())
 

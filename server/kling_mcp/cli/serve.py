@@ -49,7 +49,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     refuse_to_be_open(host, hosting)
     if "save" not in settings.model_fields_set:
         settings = settings.model_copy(update={"save": False})
-    server = build_server(settings, hosting=hosting)
+    server = build_server(settings, team=hosting.team(settings))
     if hosting.settings.log_format == "json":
         from kling_mcp.hosting.logs import log_as_json
 

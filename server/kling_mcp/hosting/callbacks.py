@@ -19,7 +19,7 @@ from kling_tools.results import ENDED
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
-    from kling_mcp.runtime import Works
+    from kling_mcp.runtime import Runtime
 
 __all__ = ["AGAIN_S", "BODY_BYTES", "Callbacks", "is_signed"]
 
@@ -50,13 +50,13 @@ class Callbacks:
         self._asking: dict[str, bool] = {}
         self._limiter: anyio.CapacityLimiter | None = None
 
-    async def hint(self, works: Works, key: str) -> bool:
+    async def hint(self, runtime: Runtime, key: str) -> bool:
         """A callback came to this key's address; whether there is such a row.
 
         Returns at once: its state is asked in the background, once for all hints that come
         meanwhile. One that has ended is let be.
         """
-        ledger = works.open().ledger
+        ledger = runtime.ledger
         if not _KEY.fullmatch(key) or not ledger.exists:
             return False
         record = await ledger.by_callback_key(key)
@@ -66,20 +66,20 @@ class Callbacks:
             self._asking[record.id] = True
         elif record.status not in ENDED:
             self._asking[record.id] = False
-            works.background.start_soon(self._ask, works, record)
+            runtime.background.start_soon(self._ask, runtime, record)
         return True
 
-    async def _ask(self, works: Works, record: Record) -> None:
+    async def _ask(self, runtime: Runtime, record: Record) -> None:
         """Ask until an answer is newer than the last hint."""
         early = EARLY
         try:
             while True:
                 self._asking[record.id] = False
-                record = await self._seen(works, record)
+                record = await self._seen(runtime, record)
                 if record.status in ENDED:
                     return
                 early = early - 1 if record.task_id is None else 0
-                await works.sleep(AGAIN_S)
+                await runtime.sleep(AGAIN_S)
                 if not self._asking[record.id] and early <= 0:
                     return
         except KlingError as error:
@@ -89,21 +89,21 @@ class Callbacks:
         finally:
             self._asking.pop(record.id, None)
 
-    async def _seen(self, works: Works, record: Record) -> Record:
+    async def _seen(self, runtime: Runtime, record: Record) -> Record:
         """The row as its provider tells it now, its video saved where that is wanted. A provider
         that wants to be left alone is, and whoever waits for the task asks later."""
-        parts, provider = works.open(), record.provider
-        quiet = parts.pace.quiet(provider)
-        if quiet is not None and quiet[0] > parts.ledger.now():
+        provider = record.provider
+        quiet = runtime.pace.quiet(provider)
+        if quiet is not None and quiet[0] > runtime.ledger.now():
             return record
         with anyio.move_on_after(LOOK_S):
             async with self._slot():
-                found = await parts.looker.current(record.id)
+                found = await runtime.looker.current(record.id)
             record = found.record or record
         if record.status in ENDED:
-            parts.pace.called_back(provider, parts.ledger.now())
-        if parts.autosave.is_due(record):
-            await parts.autosave.kept(record, works.limits.file_s)
+            runtime.pace.called_back(provider, runtime.ledger.now())
+        if runtime.autosave.is_due(record):
+            await runtime.autosave.kept(record, runtime.limits.file_s)
         return record
 
     def _slot(self) -> anyio.CapacityLimiter:

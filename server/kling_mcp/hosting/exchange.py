@@ -47,20 +47,21 @@ def make_exchange(
     Raises NotConfigured for a callback secret that is none.
     """
     signer = Signer(secret, clock)
+    links = VideoLinks(host.public_url, signer, host.link_s)
     shelf: TeamFolder | BucketShelf
     tray: Tray
     if host.storage:
         bucket = Bucket(host.storage)
-        shelf = BucketShelf(bucket, settings.home / "cache")
+        shelf = BucketShelf(bucket, settings.home / "cache", links)
         tray = BucketTray(bucket)
     else:
-        shelf = TeamFolder(settings.output_dir)
+        shelf = TeamFolder(settings.output_dir, links)
         tray = FolderTray(settings.home / "uploads")
     callback_secret = host.callback_secret.get_secret_value() if host.callback_secret else ""
     if callback_secret:
         _check(callback_secret)
     return Exchange(
-        links=VideoLinks(host.public_url, signer, host.link_s),
+        links=links,
         uploads=Uploads(host.public_url, signer, tray, clock, fix=settings.fix_images),
         shelf=shelf,
         callback_base=f"{host.public_url}/callbacks" if host.public_url else "",

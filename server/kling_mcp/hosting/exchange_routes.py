@@ -69,10 +69,10 @@ class _Doors:
         secret = self._exchange.callback_secret
         if secret and not is_signed(secret, request.headers, body):
             return PlainTextResponse("The signature is missing or wrong.\n", 401)
-        if (works := self._opened.works) is None:
+        if (runtime := self._opened.runtime) is None:
             return STARTING
         try:
-            known = await self._callbacks.hint(works, request.path_params["key"])
+            known = await self._callbacks.hint(runtime, request.path_params["key"])
         except KlingError:
             return PlainTextResponse("Not now: call again.\n", 503)
         return Response(status_code=204 if known else 404)
@@ -110,10 +110,10 @@ class _Doors:
         if not left_s:
             text = "This link is not valid or has expired: ask for a new one.\n"
             return PlainTextResponse(text, 403)
-        if (works := self._opened.works) is None:
+        if (runtime := self._opened.runtime) is None:
             return STARTING
         try:
-            record = await works.open().ledger.find(row_id)
+            record = await runtime.ledger.find(row_id)
             if record is None or record.id != row_id or record.path is None:
                 return PlainTextResponse("There is no such video any more.\n", 404)
             return await self._handed_out(record, max(1, int(left_s)), request.method == "HEAD")
@@ -123,7 +123,7 @@ class _Doors:
     async def _handed_out(self, record: Record, left_s: int, head: bool) -> Response:
         shelf = self._exchange.shelf
         if isinstance(shelf, BucketShelf):
-            url = await to_thread.run_sync(shelf.link, record, left_s, head)
+            url = await to_thread.run_sync(shelf.bucket_link, record, left_s, head)
             if url is not None:
                 headers = {**LINK_HEADERS, "Cache-Control": "no-store"}
                 return RedirectResponse(url, 307, headers)

@@ -29,20 +29,20 @@ def health_routes(hosting: Hosting) -> list[Route]:
     metrics = hosting.metrics
 
     async def counts() -> Sequence[Mapping[str, Any]]:
-        works = hosting.opened.works
-        return await works.open().ledger.counts() if works else ()
+        runtime = hosting.opened.runtime
+        return await runtime.ledger.counts() if runtime else ()
 
     async def healthz(_: Request) -> Response:
-        if hosting.opened.works is None and not hosting.opened.ends:
+        if hosting.opened.runtime is None and not hosting.opened.ends:
             return PlainTextResponse("what answers calls has ended\n", 503)
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        works = hosting.opened.works
-        if hosting.opened.ends or works is None:
+        runtime = hosting.opened.runtime
+        if hosting.opened.ends or runtime is None:
             return PlainTextResponse("stopping\n", 503)
         try:
-            await works.open().ledger.page(limit=1, offset=0)
+            await runtime.ledger.page(limit=1, offset=0)
         except KlingError:
             return PlainTextResponse("the ledger cannot be read\n", 503)
         return PlainTextResponse("ready\n")

@@ -11,7 +11,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, Server
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from kling_mcp.settings.redaction import mapped
+from kling_mcp.providers.redaction import mapped
 
 if TYPE_CHECKING:
     from kling_mcp.settings.settings import Settings

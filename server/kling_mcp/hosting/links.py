@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from kling_mcp.outputs.folder import default_name
+from kling_mcp.tasks.views import Link
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
 
-__all__ = ["Link", "Signer", "VideoLinks", "moment", "owner_of", "video_name"]
+__all__ = ["Signer", "VideoLinks", "moment", "owner_of", "video_name"]
 
 
 _DIGITS = 12
@@ -59,14 +59,6 @@ PURPOSE = "video"
 
 WHOLE_S = 60
 """Links made within one such span are the same, so that two looks at a task answer the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An address and the time of its end, as people write it, UTC."""
-
-    url: str
-    expires_at: str
 
 
 class VideoLinks:

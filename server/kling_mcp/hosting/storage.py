@@ -14,10 +14,12 @@ from anyio import to_thread
 
 from kling_mcp.hosting.links import owner_of, video_name
 from kling_mcp.outputs.storage import FolderShelf
+from kling_mcp.tasks.views import Link
 from kling_tools.errors import KlingError, SaveFailed
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.bucket import Bucket
+    from kling_mcp.hosting.links import VideoLinks
     from kling_mcp.ledger import Record
     from kling_mcp.outputs import SavedVideo
 
@@ -32,11 +34,19 @@ class TeamFolder(FolderShelf):
 
     private = True
 
+    def __init__(self, folder: Path, links: VideoLinks) -> None:
+        super().__init__(folder)
+        self._links = links
+
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A place that the server chooses; raises KlingError when the caller wants another one, and
         for a task that was not made here."""
         own = _kept_here(path, handle, record)
         return self.root / _place_of(own) / video_name(own)
+
+    def link(self, record: Record) -> Link:
+        """A signed address of this server."""
+        return self._links.link(record)
 
 
 class BucketShelf:
@@ -44,9 +54,10 @@ class BucketShelf:
 
     private = True
 
-    def __init__(self, bucket: Bucket, cache: Path) -> None:
+    def __init__(self, bucket: Bucket, cache: Path, links: VideoLinks) -> None:
         self.bucket = bucket
         self._cache = self.root = cache
+        self._links = links
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """Where the download grows: a place in the cache; raises the same."""
@@ -73,7 +84,11 @@ class BucketShelf:
             return None
         return await to_thread.run_sync(self._fetched, key, record)
 
-    def link(self, record: Record, lasts_s: int, head: bool) -> str | None:
+    def link(self, record: Record) -> Link:
+        """A signed address of this server, which leads to the bucket's own."""
+        return self._links.link(record)
+
+    def bucket_link(self, record: Record, lasts_s: int, head: bool) -> str | None:
         """The bucket's own address of the video, for a GET or for a HEAD; None when it lies
         elsewhere. Blocks."""
         key = self.bucket.key_of(record.path or "")

@@ -7,18 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kling_mcp.hosting.exchange import make_exchange
 from kling_mcp.hosting.login import Logins, auth_settings, logins
+from kling_mcp.protocol.server import Team
+from kling_mcp.providers.redaction import secrets_of
+from kling_mcp.runtime import Ports
 
 if TYPE_CHECKING:
     from mcp.server.auth.settings import AuthSettings
+    from mcp.server.context import ServerMiddleware
 
     from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.hosting.metrics import Metrics
     from kling_mcp.hosting.settings import HostSettings
-    from kling_mcp.runtime import Works
+    from kling_mcp.runtime import Runtime
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["Hosting", "Opened"]
@@ -26,10 +30,10 @@ __all__ = ["Hosting", "Opened"]
 
 @dataclass(slots=True)
 class Opened:
-    """What runs between the start and the end of the server: `works` is None before and after,
+    """What runs between the start and the end of the server: `runtime` is None before and after,
     `ends` says that it is being stopped."""
 
-    works: Works | None = None
+    runtime: Runtime | None = None
     ends: bool = False
 
 
@@ -63,13 +67,46 @@ class Hosting:
         )
 
     @contextmanager
-    def running(self, works: Works) -> Iterator[None]:
-        """While the context is held, this is the machine behind every address."""
-        self.opened.works = works
+    def running(self, runtime: Runtime) -> Iterator[None]:
+        """Make the runtime available to the HTTP routes for as long as the context is held."""
+        self.opened.runtime = runtime
         try:
             yield
         finally:
-            self.opened.works = None
+            self.opened.runtime = None
+
+    def team(self, settings: Settings) -> Team:
+        """What this adds to the server that `build_server` builds."""
+        from kling_mcp.hosting.logs import log_calls
+
+        middleware: list[ServerMiddleware[Any]] = [log_calls]
+        if self.exchange:
+            from kling_mcp.hosting.hidden_places import hiding_places
+
+            middleware.insert(0, hiding_places(settings))
+        if self.metrics:
+            middleware.append(self.metrics.count)
+        return Team(
+            ports=self._ports,
+            middleware=middleware,
+            token_verifier=self.logins,
+            auth=self.auth,
+            state_key=self.secret,
+        )
+
+    @property
+    def _ports(self) -> Ports:
+        exchange = self.exchange
+        return Ports(
+            storage=exchange.shelf if exchange else None,
+            uploads=exchange.uploads if exchange else None,
+            observe=self.metrics.asked if self.metrics else None,
+            callback_base=exchange.callback_base if exchange else "",
+            callback_secret=exchange.callback_secret if exchange else "",
+            max_units_per_day_user=self.settings.max_units_per_day_user,
+            running=self.running,
+            secrets=(self.secret, *secrets_of(self.settings)),
+        )
 
     @property
     def stateless(self) -> bool:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.decoding import decoded_bytes
 from kling_mcp.inputs.held import HEADER_BYTES, HeldFile
 from kling_mcp.inputs.refusal import SOURCE, Refusal

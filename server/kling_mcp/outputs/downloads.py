@@ -104,6 +104,7 @@ class Keeper:
         self,
         clients: Clients,
         ledger: Ledger,
+        lookup: Lookup,
         shelf: Shelf,
         errands: Errands,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -113,7 +114,7 @@ class Keeper:
         self._ledger = ledger
         self.shelf = shelf
         self._errands = errands
-        self._lookup = Lookup(clients, ledger)
+        self._lookup = lookup
         self._sleep = sleep
         self.limits = limits
         self._turns: dict[str, anyio.CapacityLimiter] = {}

@@ -11,6 +11,7 @@ from kling_mcp.outputs import SavedVideo, VideoFolder
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
+    from kling_mcp.tasks.views import Link
 
 __all__ = ["FolderShelf", "Shelf"]
 
@@ -41,6 +42,10 @@ class Shelf(Protocol):
 
     def seems_there(self, record: Record) -> bool:
         """Whether the row's video is where it was put, as far as a quick look tells."""
+        ...
+
+    def link(self, record: Record) -> Link | None:
+        """An address at which the row's video can be read; None where callers read the file."""
         ...
 
 
@@ -75,3 +80,7 @@ class FolderShelf:
     def seems_there(self, record: Record) -> bool:
         """Whether a file of that name exists."""
         return record.path is not None and Path(record.path).exists()
+
+    def link(self, record: Record) -> Link | None:
+        """None: whoever asks reads the file itself."""
+        return None

@@ -8,6 +8,8 @@ import anyio
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background
+    from kling_mcp.ledger import Record
+    from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.scheduler import Scheduler
     from kling_mcp.polling.watched import Watch
     from kling_tools.errors import KlingError
@@ -23,8 +25,9 @@ class Attendance:
     """Keeps the tasks watched that were asked for lately, all of them by the one scheduler, so that
     each client's poll is answered from the ledger and causes no request of its own."""
 
-    def __init__(self, scheduler: Scheduler, background: Background) -> None:
+    def __init__(self, scheduler: Scheduler, pace: Pace, background: Background) -> None:
         self._scheduler = scheduler
+        self._pace = pace
         self._background = background
         self._attended: dict[str, anyio.CancelScope] = {}
         self._watches: dict[str, Watch] = {}
@@ -46,6 +49,20 @@ class Attendance:
         """What stood in the way of the last look at the task."""
         watch = self._watches.get(row_id)
         return watch.trouble if watch else None
+
+    def usual_s(self, record: Record) -> float:
+        """Seconds that a task like this one usually takes; 0 before it is made."""
+        return self._pace.usual_s(record) if record.task_id else 0.0
+
+    def poll_s(self, record: Record) -> float:
+        """Seconds to wait between two looks at this task."""
+        return self._pace.poll_s(record.provider)
+
+    def just_seen(self, record: Record, now: float) -> bool:
+        """Whether its provider told of it so shortly before `now`, seconds since the epoch, that
+        asking again would be too soon."""
+        age_s = now - record.updated_at
+        return record.task_id is not None and 0 <= age_s < self.poll_s(record) / 2
 
     def end(self, row_id: str) -> None:
         """Nobody wants to know any more: the watching ends at once."""

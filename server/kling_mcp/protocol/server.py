@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from pydantic import ValidationError
 
-from kling_mcp.principal import serving_its_own
 from kling_mcp.protocol.caching import CACHE_HINTS, keeping_tables
 from kling_mcp.protocol.completions import add_completions
+from kling_mcp.protocol.middleware import serving_its_own
 from kling_mcp.protocol.player import player_extension
 from kling_mcp.protocol.prompts import add_prompts
 from kling_mcp.protocol.resources.models import add_resources
@@ -29,11 +30,12 @@ from kling_mcp.protocol.resources.videos import add_frame_resources, add_video_p
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
 from kling_mcp.providers.configured import Configured, configured_providers
+from kling_mcp.providers.redaction import guard_answers, guard_logs, redactor_of
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.rows import SANDBOX
-from kling_mcp.service import Service, Sleep, open_service
+from kling_mcp.runtime import Ports, Sleep
+from kling_mcp.service import Service, open_service
 from kling_mcp.settings.overrides import RowFileFault, read_row_file
-from kling_mcp.settings.redaction import guard_answers, guard_logs, redactor_of
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured, quote_provider
@@ -42,9 +44,11 @@ from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.team import Hosting
+    from mcp.server.auth.provider import TokenVerifier
+    from mcp.server.auth.settings import AuthSettings
 
-__all__ = ["build_server", "read_capabilities"]
+
+__all__ = ["Team", "build_server", "read_capabilities"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +63,27 @@ No key is set: the sandbox answers in Kling's place, nothing is charged, the vid
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """What a server for a team adds; the defaults are a server for one person.
+
+    `middleware` comes right after a request's caller is known. With a `token_verifier` every request needs a login. `state_key`
+    signs what a client carries between the steps of one call, on all replicas alike.
+    """
+
+    ports: Ports = field(default_factory=Ports)
+    middleware: Sequence[ServerMiddleware[Any]] = ()
+    token_verifier: TokenVerifier | None = None
+    auth: AuthSettings | None = None
+    state_key: str = field(default="", repr=False)
+
+
 def build_server(
     settings: Settings,
     *,
     sleep: Sleep = anyio.sleep,
     clock: Callable[[], float] = time.time,
-    hosting: Hosting | None = None,
+    team: Team | None = None,
     limits: TimeLimits = TIME_LIMITS,
 ) -> MCPServer[Service]:
     """The server with its tools; nothing is opened before the first call.
@@ -76,17 +95,18 @@ def build_server(
     """
     capabilities = read_capabilities(settings.capabilities)
     providers = configured_providers(settings)
-    hosted = hosting is not None and hosting.exchange is not None
+    team = team or Team()
+    hosted = team.ports.uploads is not None
     tools = _toolset(providers, capabilities, saves=settings.save, hosted=hosted)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
         async with open_service(
-            settings, capabilities, providers, sleep, clock, hosting, limits
+            settings, capabilities, providers, sleep, clock, team.ports, limits
         ) as service:
             yield service
 
-    redactor = redactor_of(settings, providers.values(), hosting)
+    redactor = redactor_of(settings, providers.values(), team.ports.secrets)
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
     server = MCPServer[Service](
@@ -99,8 +119,8 @@ def build_server(
         lifespan=lifespan,
         middleware=[
             guard_answers(redactor),
-            serving_its_own(login=hosting is not None and hosting.logins is not None),
-            *_telling(hosting, settings),
+            serving_its_own(login=team.token_verifier is not None),
+            *team.middleware,
             _refusing_unknown(frozenset(tool.name for tool in tools)),
             _refuse_long_addresses,
             keeping_tables,
@@ -112,9 +132,11 @@ def build_server(
         subscriptions=bus,
         cache_hints=CACHE_HINTS,
         log_level="WARNING",
-        token_verifier=hosting.logins if hosting else None,
-        auth=hosting.auth if hosting else None,
-        request_state_security=RequestStateSecurity(keys=[hosting.secret]) if hosting else None,
+        token_verifier=team.token_verifier,
+        auth=team.auth,
+        request_state_security=RequestStateSecurity(keys=[team.state_key])
+        if team.state_key
+        else None,
     )
     add_resources(server, providers, capabilities)
     add_task_resources(server)
@@ -131,18 +153,6 @@ def build_server(
     for remark in settings.remarks:
         logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server
-
-
-def _telling(hosting: Hosting | None, settings: Settings) -> list[ServerMiddleware[Any]]:
-    """What tells those who run the server of its calls, and what keeps from callers where things
-    lie on it."""
-    if hosting is None:
-        return []
-    from kling_mcp.hosting.hidden_places import hiding_places
-    from kling_mcp.hosting.logs import log_calls
-
-    hiding = [hiding_places(settings)] if hosting.exchange else []
-    return [*hiding, log_calls, *([hosting.metrics.count] if hosting.metrics else [])]
 
 
 def _toolset(

@@ -23,6 +23,7 @@ from kling_mcp.providers.connection_faults import connection_fault
 from kling_mcp.providers.dialects import read_look, read_task, read_tasks
 from kling_mcp.providers.error_codes import CODES
 from kling_mcp.providers.json_body import Body
+from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.responses import (
     ENCODINGS,
     Answer,
@@ -37,7 +38,6 @@ from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, parsed_url
 from kling_mcp.providers.url_guard import checked_url
 from kling_mcp.providers.video_stream import VideoStream, extent
-from kling_mcp.settings.redaction import Redactor
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.rules.capabilities import Product
 

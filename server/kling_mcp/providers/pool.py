@@ -14,32 +14,32 @@ from kling_mcp.providers.configured import Configured
 from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.providers.client import KlingClient, Observe
-    from kling_mcp.settings.redaction import Redactor
+    from kling_mcp.providers.redaction import Redactor
+    from kling_mcp.providers.transport import Callbacks
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["Clients", "balances"]
 
 
 class Clients:
-    """Providers by name, the default first; connections live as long as `stack`. The embedded
-    sandbox calls back at the `exchange` of a hosted server that it is part of. `observe` hears of
-    each request to a provider, `redactor` takes secrets out of what it says."""
+    """Providers by name, the default first; connections live as long as `stack`. `callbacks` says
+    where the embedded sandbox may call back. `observe` hears of each request to a provider,
+    `redactor` takes secrets out of what it says."""
 
     def __init__(
         self,
         configured: Mapping[str, Configured],
         settings: Settings,
         stack: AsyncExitStack,
-        exchange: Exchange | None = None,
+        callbacks: Callbacks,
         observe: Observe | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._configured = configured
         self._settings = settings
         self._stack = stack
-        self._exchange = exchange
+        self._callbacks = callbacks
         self._observe = observe
         self._redactor = redactor
         self._open: dict[str, KlingClient] = {}
@@ -89,7 +89,7 @@ class Clients:
         async with self._opening:
             if name not in self._open:
                 connection = await self._stack.enter_async_context(
-                    connect(configured, self._settings, self._exchange)
+                    connect(configured, self._settings, self._callbacks)
                 )
                 self._open[name] = KlingClient(
                     configured.row, connection, self._observe, self._redactor

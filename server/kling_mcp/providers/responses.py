@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kling_mcp.providers.error_codes import CODES, UNREADABLE, CodeRow, row_for, row_without_json
+from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.task import task_status
-from kling_mcp.settings.redaction import Redactor
 from kling_tools.errors import ProviderError
 
 __all__ = [

@@ -10,7 +10,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -24,10 +24,9 @@ from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["Connection", "connect", "parsed_url"]
+__all__ = ["Callbacks", "Connection", "connect", "parsed_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +52,24 @@ class Connection:
     loopback: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """The address below which a provider may call back, and the secret that it signs with; empty
+    where nobody listens."""
+
+    base: str = ""
+    secret: str = field(default="", repr=False)
+
+
+NOBODY = Callbacks()
+
+
 @asynccontextmanager
 async def connect(
-    provider: Configured, settings: Settings, exchange: Exchange | None = None
+    provider: Configured, settings: Settings, callbacks: Callbacks = NOBODY
 ) -> AsyncIterator[Connection]:
     """Open the provider's connections and close them at the end. A sandbox in this process calls
-    back at the `exchange` alone.
+    back at these addresses alone.
 
     Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
     that cannot be used.
@@ -66,7 +77,7 @@ async def connect(
     base_url = _base_url(provider)
     try:
         if provider.embedded:
-            carriers = [_embedded_sandbox(settings, exchange)] * 2
+            carriers = [_embedded_sandbox(settings, callbacks or Callbacks())] * 2
         else:
             carriers = [_by_environment(tls_context()) for _ in range(2)]
     except (ImportError, ValueError, httpx.InvalidURL) as error:
@@ -136,7 +147,7 @@ def _base_url(provider: Configured) -> httpx.URL:
     return url
 
 
-def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.AsyncBaseTransport:
+def _embedded_sandbox(settings: Settings, callbacks: Callbacks) -> httpx.AsyncBaseTransport:
     from kling_sandbox import SandboxConfig, create_app
     from kling_sandbox.callbacks import below, nobody
     from kling_sandbox.faults import parse_faults
@@ -149,8 +160,8 @@ def _embedded_sandbox(settings: Settings, exchange: Exchange | None) -> httpx.As
         slots=settings.sandbox_slots,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,
-        may_call=below(exchange.callback_base) if exchange and exchange.callback_base else nobody,
-        callback_secret=exchange.callback_secret if exchange else "",
+        may_call=below(callbacks.base) if callbacks.base else nobody,
+        callback_secret=callbacks.secret,
     )
     return _SandboxTransport(create_app(config))
 

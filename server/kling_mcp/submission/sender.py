@@ -185,6 +185,14 @@ class Sender:
         await self._notes.drop(record.id)
         return record
 
+    async def withdraw(self, record: Record) -> bool:
+        """Take back a queued row for good, and its pictures in the queue; False when it is not
+        queued any more or is being sent at this moment."""
+        if not await self._ledger.withdraw(record.id):
+            return False
+        await self.tidy()
+        return True
+
     async def tidy(self) -> None:
         """Remove bodies that dead processes left of rows that nobody will send any more."""
         kept = await self._spool.kept()

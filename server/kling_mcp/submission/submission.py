@@ -6,15 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 
 from kling_mcp.background import Errands
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
-from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.ledger import DayCaps, Ledger, Wish
-from kling_mcp.outputs.task_frames import Frames
 from kling_mcp.principal import Principal
 from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.pool import Clients
@@ -36,9 +33,6 @@ from kling_tools.requests.drafts import Draft
 from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, SubmitArguments
-
-if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
 
 __all__ = ["Caps", "Submission"]
 
@@ -62,40 +56,40 @@ class Submission:
         ledger: Ledger,
         sender: Sender,
         capabilities: Capabilities,
-        pictures: PicturePolicy,
-        frames: Frames,
         caps: Caps,
         errands: Errands,
         limits: TimeLimits,
         *,
         saves: bool,
-        exchange: Exchange | None = None,
+        callback_base: str = "",
     ) -> None:
         self._clients = clients
         self._capabilities = capabilities
-        self._policy = pictures
-        self._frames = frames
         self._caps = caps
         self._ledger = ledger
         self._sender = sender
         self._errands = errands
         self._limits = limits
         self._saves = saves
-        self._exchange = exchange
+        self._callback_base = callback_base
 
     async def submit(
-        self, draft: Draft[SubmitArguments], confirm: Confirm, principal: Principal
+        self,
+        draft: Draft[SubmitArguments],
+        confirm: Confirm,
+        principal: Principal,
+        pictures: PicturePolicy,
     ) -> Receipt:
-        """Send a request, or find that it was sent before, or (dry run) only judge it.
+        """Send a request, or find that it was sent before, or (dry run) only judge it. `pictures`
+        says which ones the principal may name.
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
-        base = self._exchange.callback_base if self._exchange else ""
-        judged = judge(draft, self._clients, self._capabilities, principal, base)
+        judged = judge(draft, self._clients, self._capabilities, principal, self._callback_base)
         rules_broken = bool(judged.review.verdict.faults)
         began = anyio.current_time()
-        async with AsyncExitStack() as pictures:
-            case = await pictures.enter_async_context(self._with_pictures(judged))
+        async with AsyncExitStack() as held:
+            case = await held.enter_async_context(self._with_pictures(judged, pictures))
             faults = case.review.verdict.faults
             if case.arguments.dry_run:
                 return await self._dry_run(case)
@@ -106,32 +100,11 @@ class Submission:
             if self._has_a_say_in_price(case) and not await self._is_made(wish):
                 self._check_price(case)
                 await self._ask_the_person(case, wish, confirm)
-            sending = partial(self._send, case, wish, pictures.pop_all())
+            sending = partial(self._send, case, wish, held.pop_all())
         try:
             return await self._errands.run(sending, left_s)
         except TimeoutError:
             raise await self._on_its_way(wish) from None
-
-    async def thumbnail(self, arguments: SubmitArguments, principal: Principal) -> str:
-        """See `kling_mcp.inputs.thumbnail`."""
-        from kling_mcp.inputs.thumbnail import thumbnail
-
-        return await thumbnail(arguments.pictures(), self._policy_of(principal))
-
-    def _policy_of(self, principal: Principal) -> PicturePolicy:
-        """What this principal may name as a picture: frames of their own tasks and what they have
-        uploaded themselves."""
-        frames = self._frames.of(principal)
-        if self._exchange is None:
-            return replace(self._policy, of_tasks=frames.picture)
-        uploads = self._exchange.uploads
-
-        async def picture(address: str) -> TaskPicture:
-            if uploads.holds(address):
-                return await uploads.picture(address, principal.name)
-            return await frames.picture(address)
-
-        return replace(self._policy, of_tasks=picture)
 
     async def _send(self, case: Case, wish: Wish, pictures: AsyncExitStack) -> Receipt:
         async with pictures:
@@ -165,10 +138,10 @@ class Submission:
         )
 
     @asynccontextmanager
-    async def _with_pictures(self, case: Case) -> AsyncIterator[Case]:
+    async def _with_pictures(self, case: Case, policy: PicturePolicy) -> AsyncIterator[Case]:
         """The case with its pictures open; what is wrong with them is added to the verdict."""
         wishes = case.arguments.pictures()
-        opened, verdict = await open_pictures(wishes, self._policy_of(case.principal))
+        opened, verdict = await open_pictures(wishes, policy)
         pictures = [picture for picture in opened if picture]
         try:
             by_field = dict(zip((field for field, _ in wishes), opened, strict=True))

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_mcp.principal import LOCAL, Principal
-from kling_mcp.tasks.views import Viewer
+from kling_mcp.tasks.views import Files, Viewer
 from kling_tools.errors import KlingError
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
@@ -39,15 +38,15 @@ class Listing:
         self,
         clients: Clients,
         ledger: Ledger,
+        files: Files,
         unsaved: Callable[[Record], str],
         within_s: float,
-        exchange: Exchange | None = None,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
+        self._files = files
         self._unsaved = unsaved
         self._within_s = within_s
-        self._exchange = exchange
 
     async def page(
         self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
@@ -57,7 +56,7 @@ class Listing:
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer = Viewer(self._clients, now, self._exchange, unsaved=self._unsaved)
+        viewer = Viewer(self._clients, now, self._files, unsaved=self._unsaved)
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
         if principal.only is None:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.changes import Changes
 from kling_mcp.principal import Principal, own_external_id
 from kling_mcp.providers.pool import Clients
-from kling_mcp.tasks.views import Viewer
+from kling_mcp.tasks.views import Files, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
-
-if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
-    from kling_mcp.polling.pace import Pace
-    from kling_mcp.submission.sender import Sender
 
 __all__ = ["Rows"]
 
@@ -28,43 +21,28 @@ FOLLOWED = 500
 
 
 class Rows:
-    """Reads rows, shows them, and takes back what was not sent yet; `only` those of one principal,
-    whoever else's id is asked for."""
+    """Reads rows and shows them; `only` those of one principal, whoever else's id is asked for.
+    `unsaved` says what stands between a finished video and its file."""
 
     def __init__(
         self,
         ledger: Ledger,
         clients: Clients,
-        sender: Sender,
-        changes: Changes,
-        pace: Pace,
+        files: Files,
         unsaved: Callable[[Record], str],
         only: str | None = None,
-        exchange: Exchange | None = None,
     ) -> None:
         self._ledger = ledger
         self._clients = clients
-        self._sender = sender
-        self._changes = changes
-        self._pace = pace
+        self._files = files
         self._unsaved = unsaved
         self._only = only
-        self._exchange = exchange
 
     def of(self, principal: Principal) -> Rows:
         """The rows of this principal alone, or all where nobody logs in."""
         if principal.only == self._only:
             return self
-        return Rows(
-            self._ledger,
-            self._clients,
-            self._sender,
-            self._changes,
-            self._pace,
-            self._unsaved,
-            principal.only,
-            self._exchange,
-        )
+        return Rows(self._ledger, self._clients, self._files, self._unsaved, principal.only)
 
     @property
     def all(self) -> bool:
@@ -113,12 +91,6 @@ class Rows:
         """A row in the state last seen."""
         return self._viewer().record(record)
 
-    def progress(self, record: Record) -> str:
-        """A running task in a sentence: its state, for how long, and how long is usual."""
-        words = self.view(record).text()
-        usual_s = self._pace.usual_s(record) if record.task_id else 0.0
-        return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
-
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
         somebody works on it, nor when this process merely has no key for that provider."""
@@ -129,23 +101,5 @@ class Rows:
             and self._viewer().lost_for_good(record)
         )
 
-    def poll_s(self, record: Record) -> float:
-        """Seconds to wait between two looks at this task."""
-        return self._pace.poll_s(record.provider)
-
-    def just_seen(self, record: Record) -> bool:
-        """Whether its provider told of it so shortly ago that asking again would be too soon."""
-        age_s = self._ledger.now() - record.updated_at
-        return record.task_id is not None and 0 <= age_s < self.poll_s(record) / 2
-
-    async def withdraw(self, record: Record) -> bool:
-        """Take back a queued row for good, and its pictures in the spool; False when it is not
-        queued any more or is being sent at this moment."""
-        if not await self._ledger.withdraw(record.id):
-            return False
-        await self._sender.tidy()
-        self._changes.publish(record.handle)
-        return True
-
     def _viewer(self) -> Viewer:
-        return Viewer(self._clients, self._ledger.now(), self._exchange, unsaved=self._unsaved)
+        return Viewer(self._clients, self._ledger.now(), self._files, unsaved=self._unsaved)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kling_mcp.ledger import Record
 from kling_mcp.providers.pool import Clients
@@ -14,10 +14,7 @@ from kling_mcp.submission.lost_answers import beyond_use
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
 
-if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
-
-__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Viewer", "after_failure"]
+__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Files", "Link", "Viewer", "after_failure"]
 
 PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
@@ -60,23 +57,45 @@ def after_failure(units: float | None, money: float | None) -> str:
     return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address and the time of its end, as people write it, UTC."""
+
+    url: str
+    expires_at: str
+
+
+class Files(Protocol):
+    """Where saved videos lie. `private` means that callers get links and never see a path."""
+
+    @property
+    def private(self) -> bool: ...
+
+    def seems_there(self, record: Record) -> bool:
+        """Whether the row's video is where it was put, as far as a quick look tells."""
+        ...
+
+    def link(self, record: Record) -> Link | None:
+        """An address at which the row's video can be read; None where callers read the file."""
+        ...
+
+
 class Viewer:
-    """Shows tasks as of `now`, seconds since the epoch; those of a hosted server, which has an
-    `exchange`, with links to the saved videos in place of its own paths. `unsaved` says what
-    stands between a finished video and its file, empty for nothing."""
+    """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
+    to them. `unsaved` says what stands between a finished video and its file, empty for nothing."""
 
     def __init__(
         self,
         clients: Clients,
         now: float,
-        exchange: Exchange | None = None,
+        files: Files,
         *,
         unsaved: Callable[[Record], str],
     ) -> None:
         self._clients = clients
         self._unsaved = unsaved
         self._now = now
-        self._exchange = exchange
+        self._files = files
 
     def record(self, record: Record) -> TaskView:
         """A task of the ledger."""
@@ -89,7 +108,7 @@ class Viewer:
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
             money=record.money,
-            path=record.path if self._exchange is None else None,
+            path=None if self._files.private else record.path,
             url=self._link(record),
         )
         if record.withdrawn:
@@ -127,19 +146,15 @@ class Viewer:
 
     def _link(self, record: Record) -> str | None:
         """A link to the saved video, from a server that hands out links."""
-        if self._exchange is None or not self._exchange.shelf.seems_there(record):
+        if not self._files.private or not self._files.seems_there(record):
             return None
-        return self._exchange.links.link(record).url
+        link = self._files.link(record)
+        return link.url if link else None
 
     def _about_the_file(self, record: Record) -> str | None:
         """Where a finished video still is when that is not plain, and what is odd about it."""
-        exchange, file = self._exchange, "file"
-        if exchange is None:
-            here = record.path is not None and Path(record.path).exists()
-            file = f"file {record.path}"
-        else:
-            here = exchange.shelf.seems_there(record)
-        if here:
+        file = "file" if self._files.private else f"file {record.path}"
+        if self._files.seems_there(record):
             return record.file_note or None
         if record.expires_at is not None and self._now > record.expires_at:
             lost = f" and its {file} is not there any more" if record.path else ""

@@ -17,7 +17,7 @@ from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.ledger import Record
 from kling_mcp.protocol.server import build_server
-from kling_mcp.service import Sleep
+from kling_mcp.runtime import Sleep
 
 __all__ = ["PUBLIC", "Hosted", "facts", "hosted", "said"]
 
@@ -69,7 +69,7 @@ async def hosted(
     app = Starlette(routes=exchange_routes(hosting))
     transport = httpx.ASGITransport(app)
     async with (
-        Client(build_server(settings, sleep=sleep, hosting=hosting)) as client,
+        Client(build_server(settings, sleep=sleep, team=hosting.team(settings))) as client,
         httpx.AsyncClient(transport=transport, base_url=PUBLIC) as http,
     ):
         yield Hosted(client, http, hosting)

@@ -92,7 +92,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     settings = sandbox_settings(folder)
     host = load_host_settings(tokens=folder / "tokens", public_url=base, rate_per_minute=0)
     hosting = Hosting.of(settings, host)
-    app = http_app(build_server(settings, hosting=hosting), "127.0.0.1", hosting)
+    app = http_app(build_server(settings, team=hosting.team(settings)), "127.0.0.1", hosting)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

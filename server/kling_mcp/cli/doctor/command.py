@@ -27,7 +27,7 @@ def run_from(arguments: argparse.Namespace) -> int:
     from kling_mcp.cli.doctor.examination import examine
     from kling_mcp.cli.doctor.findings import as_json, as_text, is_well
     from kling_mcp.cli.terminal import shows_colours, shows_unicode, steer
-    from kling_mcp.settings.redaction import Redactor
+    from kling_mcp.providers.redaction import Redactor
 
     for name in ("httpx", "httpcore", "stamina"):
         logging.getLogger(name).setLevel(logging.ERROR)

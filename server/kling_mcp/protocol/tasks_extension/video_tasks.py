@@ -160,11 +160,11 @@ class VideoTasks:
             return _service(ctx).rows.view(record)
 
     def _state(self, record: Record, ctx: Context, view: TaskView | None) -> TaskState:
-        rows = _service(ctx).rows
+        service = _service(ctx)
         if record.withdrawn:
             return replace(self._working(record, ctx, WITHDRAWN), status="cancelled")
         if view is None or not self._is_over(record, ctx):
-            return self._working(record, ctx, rows.progress(record))
+            return self._working(record, ctx, service.progress(record))
         shown = view.model_copy(update={"model_name": record.model_name})
         return self._completed(record, _answer(shown), ctx)
 
@@ -178,7 +178,7 @@ class VideoTasks:
             message=message,
             created_at=record.created_at,
             updated_at=record.updated_at,
-            poll_s=_service(ctx).rows.poll_s(record),
+            poll_s=_service(ctx).attendance.poll_s(record),
         )
 
 

@@ -21,12 +21,19 @@ from pydantic import BaseModel, SecretStr
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 
-    from kling_mcp.hosting.team import Hosting
     from kling_mcp.providers.auth import Credentials
     from kling_mcp.providers.configured import Configured
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["IN_PLACE", "Redactor", "guard_answers", "guard_logs", "mapped", "redactor_of"]
+__all__ = [
+    "IN_PLACE",
+    "Redactor",
+    "guard_answers",
+    "guard_logs",
+    "mapped",
+    "redactor_of",
+    "secrets_of",
+]
 
 IN_PLACE = "..."
 
@@ -107,16 +114,18 @@ class Redactor:
 
 
 def redactor_of(
-    settings: Settings, providers: Iterable[Configured], hosting: Hosting | None
+    settings: Settings, providers: Iterable[Configured], others: Iterable[str] = ()
 ) -> Redactor:
-    """One that knows every secret of these settings, of the providers' keys, and of the
-    environment."""
-    secrets = [*_of_environment(), hosting.secret if hosting else ""]
-    for each in (settings, hosting.settings) if hosting else (settings,):
-        for value in vars(each).values():
-            if isinstance(value, SecretStr):
-                secrets += _parts(value.get_secret_value())
+    """One that knows every secret of these settings, of the providers' keys, of the environment,
+    and `others`."""
+    secrets = [*_of_environment(), *secrets_of(settings), *others]
     return Redactor(secrets, [provider.credentials for provider in providers])
+
+
+def secrets_of(settings: BaseModel) -> list[str]:
+    """Every secret of these settings, and the parts of it that are secret by themselves."""
+    values = [v for v in vars(settings).values() if isinstance(v, SecretStr)]
+    return [part for value in values for part in _parts(value.get_secret_value())]
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
