@@ -32,7 +32,7 @@ class Clients:
         configured: Mapping[str, Configured],
         settings: Settings,
         stack: AsyncExitStack,
-        callbacks: Callbacks,
+        callbacks: Callbacks | None = None,
         observe: Observe | None = None,
         redactor: Redactor | None = None,
     ) -> None:
@@ -83,13 +83,13 @@ class Clients:
     async def get(self, name: str) -> KlingClient:
         """The client of a provider, opened if need be; raises NotConfigured."""
         from kling_mcp.providers.client import KlingClient
-        from kling_mcp.providers.transport import connect
+        from kling_mcp.providers.transport import Callbacks, connect
 
         configured = self.configured(name)
         async with self._opening:
             if name not in self._open:
                 connection = await self._stack.enter_async_context(
-                    connect(configured, self._settings, self._callbacks)
+                    connect(configured, self._settings, self._callbacks or Callbacks())
                 )
                 self._open[name] = KlingClient(
                     configured.row, connection, self._observe, self._redactor

@@ -61,12 +61,9 @@ class Callbacks:
     secret: str = field(default="", repr=False)
 
 
-NOBODY = Callbacks()
-
-
 @asynccontextmanager
 async def connect(
-    provider: Configured, settings: Settings, callbacks: Callbacks = NOBODY
+    provider: Configured, settings: Settings, callbacks: Callbacks | None = None
 ) -> AsyncIterator[Connection]:
     """Open the provider's connections and close them at the end. A sandbox in this process calls
     back at these addresses alone.

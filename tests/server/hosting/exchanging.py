@@ -37,9 +37,9 @@ class Hosted:
 
     async def row(self, any_id: str) -> Record:
         """The ledger's row."""
-        works = self.hosting.opened.works
-        assert works is not None
-        record = await works.open().ledger.find(any_id)
+        runtime = self.hosting.opened.runtime
+        assert runtime is not None
+        record = await runtime.ledger.find(any_id)
         assert record is not None
         return record
 

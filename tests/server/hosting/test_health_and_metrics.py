@@ -55,7 +55,7 @@ def test_a_fresh_server_lives_and_is_ready(shared: Team) -> None:
 
 
 def test_a_server_whose_service_has_ended_does_not_say_that_it_lives(team: Team) -> None:
-    team.hosting.opened.works = None
+    team.hosting.opened.runtime = None
 
     assert status(team, "/healthz") == 503
     assert status(team, "/readyz") == 503
@@ -94,8 +94,8 @@ def test_a_server_that_stops_wants_no_more_requests(team: Team) -> None:
 
 def test_whoever_stops_the_server_turns_readiness_off(tmp_path: Path) -> None:
     with served_team(tmp_path, public_url="") as team:
-        before = team.hosting.opened.ends, team.hosting.opened.works
-    after = team.hosting.opened.ends, team.hosting.opened.works
+        before = team.hosting.opened.ends, team.hosting.opened.runtime
+    after = team.hosting.opened.ends, team.hosting.opened.runtime
 
     assert before[0] is False
     assert before[1] is not None

@@ -196,9 +196,9 @@ async def test_a_ledger_that_breaks_does_not_tell_where_it_lies(tmp_path: Path) 
     async with hosted(home) as server:
         view = await finished(server, home)
         saved = await server.call("kling_save_video", task_id=view["task_id"])
-        works = server.hosting.opened.works
-        assert works is not None
-        await works.open().ledger.close()
+        runtime = server.hosting.opened.runtime
+        assert runtime is not None
+        await runtime.ledger.close()
         for file in (home / "home").glob("ledger.sqlite3*"):
             file.unlink()
         (home / "home" / "ledger.sqlite3").write_text("no database" * 1000)
