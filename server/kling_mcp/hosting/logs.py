@@ -14,7 +14,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from kling_mcp.service import Service
+from kling_mcp.protocol.middleware import current_service
 from kling_tools.decorations import decoration
 
 __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
@@ -119,7 +119,7 @@ async def log_calls(ctx: ServerRequestContext[Any, Any], call_next: CallNext) ->
     arguments nor answers are told, nor links."""
     if ctx.method != "tools/call":
         return await call_next(ctx)
-    service: Service = ctx.lifespan_context
+    service = current_service()
     began = time.perf_counter()
 
     def tell(ending: Ending) -> None:

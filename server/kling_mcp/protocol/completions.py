@@ -17,7 +17,7 @@ from mcp_types import (
     ResourceTemplateReference,
 )
 
-from kling_mcp.protocol.resources.tasks import asked
+from kling_mcp.protocol.middleware import current_service
 from kling_mcp.providers.configured import Configured
 from kling_tools.addresses import FRAME_URI, SHEET_URI, VIDEO_URI
 from kling_tools.errors import KlingError
@@ -115,7 +115,7 @@ class _Offers:
 
     async def task_ids(self, ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
         """Ids of the newest tasks of the ledger; of finished ones, where a video is wanted."""
-        page = await asked.get().rows.recent()
+        page = await current_service().rows.recent()
         finished = isinstance(ref, ResourceTemplateReference) and ref.uri in OF_VIDEOS
         ids = [t.task_id for t in page.tasks if t.status == "succeed" or not finished]
         return ids, page.more

@@ -1,33 +1,53 @@
-"""What every request passes before its handler: the caller's own service."""
+"""What every request passes before its handler: whose it is, and whether what it names exists."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_REQUEST
+from mcp_types import INVALID_PARAMS, INVALID_REQUEST
 
 from kling_mcp.principal import LOCAL, Principal
+from kling_tools.errors import KlingError, TaskNotFound, quote_provider
 
 if TYPE_CHECKING:
     from kling_mcp.service import Service
 
-__all__ = ["serving_its_own"]
+__all__ = [
+    "current_service",
+    "readable_errors",
+    "refuse_long_addresses",
+    "refuse_unknown",
+    "serve_each_caller",
+]
+
+ADDRESS_LIMIT = 2048
+"""Characters of a resource's address; an error repeats it."""
+
+_service: ContextVar[Service] = ContextVar("_service")
 
 
-def serving_its_own(*, login: bool) -> ServerMiddleware[Any]:
-    """What gives each request the service of its own principal: no handler sees another one.
+def current_service() -> Service:
+    """The service of the caller whose request is being answered; it sees that caller's tasks."""
+    return _service.get()
+
+
+def serve_each_caller(*, login: bool) -> ServerMiddleware[Any]:
+    """Gives each request the service of its own caller (`current_service`).
 
     With `login` a request that carries none is refused, whatever let it through before.
     """
 
     async def serve(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        service: Service = ctx.lifespan_context
-        principal = _principal_of(ctx) if login else LOCAL
-        return await call_next(replace(ctx, lifespan_context=service.of(principal)))
+        everybody: Service = ctx.lifespan_context
+        _service.set(everybody.of(_principal_of(ctx) if login else LOCAL))
+        return await call_next(ctx)
 
     return serve
 
@@ -40,4 +60,48 @@ def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
     if isinstance(user, AuthenticatedUser) and (token := user.access_token).subject:
         ends = math.inf if token.expires_at is None else token.expires_at
         return Principal(token.subject, frozenset(token.scopes), ends)
-    raise MCPError(code=INVALID_REQUEST, message="This server wants a login.")
+    raise MCPError(code=INVALID_REQUEST, message="This server requires a login.")
+
+
+def refuse_unknown(
+    method: str, what: str, names: Callable[[], Awaitable[Collection[str]]]
+) -> ServerMiddleware[Any]:
+    """Answers with the protocol's error when `method` names something (`what`) that there is not;
+    the SDK would answer with a result or with an error of its own."""
+
+    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method == method:
+            name, known = (ctx.params or {}).get("name"), await names()
+            if isinstance(name, str) and name not in known:
+                raise MCPError(
+                    code=INVALID_PARAMS,
+                    message=f"Unknown {what}: {quote_provider(name)[:64]}. "
+                    f"There are {', '.join(sorted(known))}.",
+                )
+        return await call_next(ctx)
+
+    return refuse
+
+
+async def refuse_long_addresses(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    uri = (ctx.params or {}).get("uri")
+    if isinstance(uri, str) and len(uri) > ADDRESS_LIMIT:
+        raise MCPError(
+            code=INVALID_PARAMS,
+            message=f"The uri has {len(uri):,} characters, a resource here {ADDRESS_LIMIT:,} at "
+            "most. resources/list and resources/templates/list name them.",
+        )
+    return await call_next(ctx)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turns our errors into the SDK's errors for resources, whose text reaches the client."""
+    try:
+        yield
+    except TaskNotFound as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except KlingError as error:
+        raise ResourceError(str(error)) from error

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.context import ServerMiddleware
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS
 from pydantic import ValidationError
 
 from kling_mcp.protocol.caching import CACHE_HINTS, keeping_tables
 from kling_mcp.protocol.completions import add_completions
-from kling_mcp.protocol.middleware import serving_its_own
+from kling_mcp.protocol.middleware import (
+    current_service,
+    refuse_long_addresses,
+    refuse_unknown,
+    serve_each_caller,
+)
 from kling_mcp.protocol.player import player_extension
 from kling_mcp.protocol.prompts import add_prompts
 from kling_mcp.protocol.resources.models import add_resources
@@ -38,7 +41,7 @@ from kling_mcp.service import Service, open_service
 from kling_mcp.settings.overrides import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
-from kling_tools.errors import NotConfigured, quote_provider
+from kling_tools.errors import NotConfigured
 from kling_tools.rules.capabilities import Capabilities, Product, built_in_capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
@@ -54,9 +57,6 @@ logger = logging.getLogger(__name__)
 
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """They write whole URLs, signatures included, or a line for each repeated read."""
-
-ADDRESS_LIMIT = 2048
-"""Characters of a resource's address; an error repeats it."""
 
 SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
@@ -107,6 +107,10 @@ def build_server(
             yield service
 
     redactor = redactor_of(settings, providers.values(), team.ports.secrets)
+
+    async def tool_names() -> list[str]:
+        return [tool.name for tool in tools]
+
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
     server = MCPServer[Service](
@@ -119,10 +123,10 @@ def build_server(
         lifespan=lifespan,
         middleware=[
             guard_answers(redactor),
-            serving_its_own(login=team.token_verifier is not None),
+            serve_each_caller(login=team.token_verifier is not None),
             *team.middleware,
-            _refusing_unknown(frozenset(tool.name for tool in tools)),
-            _refuse_long_addresses,
+            refuse_unknown("tools/call", "tool", tool_names),
+            refuse_long_addresses,
             keeping_tables,
         ],
         extensions=[
@@ -180,6 +184,7 @@ def _toolset(
         multi_image_models=models("omni-video", "multi-image2video"),
         saves=saves,
         hosted=hosted,
+        service=current_service,
     )
 
 
@@ -200,33 +205,3 @@ def read_capabilities(path: Path | None) -> Capabilities:
         f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
         advice="It has the shape of kling_tools/capabilities.json; name only what differs.",
     )
-
-
-def _refusing_unknown(names: frozenset[str]) -> ServerMiddleware[Any]:
-    """The protocol wants an error for a tool that does not exist, not an answer with isError."""
-
-    async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        if ctx.method == "tools/call":
-            name = (ctx.params or {}).get("name")
-            if isinstance(name, str) and name not in names:
-                known = ", ".join(sorted(names))
-                raise MCPError(
-                    code=INVALID_PARAMS,
-                    message=f"Unknown tool: {quote_provider(name)[:64]}. There are {known}.",
-                )
-        return await call_next(ctx)
-
-    return refuse
-
-
-async def _refuse_long_addresses(
-    ctx: ServerRequestContext[Any, Any], call_next: CallNext
-) -> HandlerResult:
-    uri = (ctx.params or {}).get("uri")
-    if isinstance(uri, str) and len(uri) > ADDRESS_LIMIT:
-        raise MCPError(
-            code=INVALID_PARAMS,
-            message=f"The uri has {len(uri):,} characters, a resource here {ADDRESS_LIMIT:,} at "
-            "most. resources/list and resources/templates/list name them.",
-        )
-    return await call_next(ctx)

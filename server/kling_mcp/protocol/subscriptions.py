@@ -31,6 +31,7 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
+from kling_mcp.protocol.middleware import current_service
 from kling_mcp.protocol.tasks_extension import TaskDesk, TaskState
 from kling_mcp.protocol.tasks_extension.extension import require_tasks
 from kling_tools.addresses import TASKS_URI, task_of
@@ -158,7 +159,7 @@ class Subscriptions:
                 raise MCPError(code=INVALID_PARAMS, message=message)
             held[uri] = scope = anyio.CancelScope()
             follows = anyio.Event()
-            _service(ctx).start_soon(self._tell, ctx, uri, scope, follows)
+            current_service().start_soon(self._tell, ctx, uri, scope, follows)
             await follows.wait()
         return EmptyResult()
 
@@ -202,9 +203,9 @@ class Subscriptions:
         stop = self._bus.subscribe(hear)
         try:
             async with anyio.create_task_group() as group:
-                left_s = _service(ctx).principal.expires_at - time.time()
+                left_s = current_service().principal.expires_at - time.time()
                 group.cancel_scope.deadline = anyio.current_time() + left_s
-                changed = partial(follow, _service(ctx), sorted(uris))
+                changed = partial(follow, current_service(), sorted(uris))
                 await group.start(changed, lambda uri: hear(ResourceUpdated(uri=uri)))
                 for task_id in task_ids:
                     group.start_soon(self._desk.follow, task_id, ctx, tell)
@@ -256,7 +257,7 @@ class Subscriptions:
         try:
             with scope, send, receive:
                 async with anyio.create_task_group() as group:
-                    await group.start(follow, _service(ctx), [uri], changed)
+                    await group.start(follow, current_service(), [uri], changed)
                     follows.set()
                     async for uri in receive:
                         with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
@@ -280,7 +281,3 @@ def _honored(wanted: SubscriptionFilter, task_ids: Sequence[str]) -> Subscriptio
     if task_ids:
         honored["taskIds"] = list(task_ids)
     return SubscriptionFilter(**honored)
-
-
-def _service(ctx: Context) -> Service:
-    return cast("Service", ctx.lifespan_context)

@@ -96,14 +96,9 @@ logger = logging.getLogger(__name__)
 class Call:
     """One call as a handler sees it: the service behind it and a way to report progress."""
 
-    def __init__(self, context: Context[Any, Any]) -> None:
+    def __init__(self, service: VideoService, context: Context[Any, Any]) -> None:
+        self.service = service
         self._context = context
-
-    @property
-    def service(self) -> VideoService:
-        """The service that the server's lifespan made."""
-        service: VideoService = self._context.request_context.lifespan_context
-        return service
 
     @property
     def report(self) -> Report:
@@ -130,11 +125,13 @@ class KlingTool(Tool):
 
     arguments: type[BaseModel] = Field(exclude=True)
     handler: Handler = Field(exclude=True)
+    service: Callable[[], VideoService] = Field(exclude=True)
 
     @classmethod
     def of(
         cls,
         handler: Handler,
+        service: Callable[[], VideoService],
         *,
         name: str,
         title: str,
@@ -146,7 +143,7 @@ class KlingTool(Tool):
         answer_fields: Sequence[str],
         meta: dict[str, Any] | None = None,
     ) -> KlingTool:
-        """Make the tool; `answer_fields` are published."""
+        """Make the tool; `service` tells whose tasks a call sees, `answer_fields` are published."""
         return cls(
             fn=handler,
             is_async=True,
@@ -162,6 +159,7 @@ class KlingTool(Tool):
             meta=meta,
             arguments=arguments,
             handler=handler,
+            service=service,
         )
 
     async def run(
@@ -172,7 +170,7 @@ class KlingTool(Tool):
     ) -> CallToolResult | InputRequiredResult:
         """Answer one call. Errors that an agent can act on are answers, not exceptions."""
         try:
-            call = Call(context)
+            call = Call(self.service(), context)
             answer = await self.handler(read_draft(self.arguments, arguments), call)
         except KlingError as error:
             return error_answer(error)

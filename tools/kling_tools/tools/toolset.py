@@ -3,7 +3,7 @@ each does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mcp_types import ToolAnnotations
@@ -22,6 +22,7 @@ from kling_tools.requests.arguments import (
 )
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
 from kling_tools.tools.tool import Call, KlingTool
 from kling_tools.tools.upload import upload_tool
@@ -109,6 +110,11 @@ async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVide
 RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
 
 
+def nobody() -> VideoService:
+    """Stands for a service in a list of tools that is only read. Raises LookupError."""
+    raise LookupError("These tools were built without a service.")
+
+
 def build_toolset(
     providers: Sequence[str],
     *,
@@ -116,12 +122,14 @@ def build_toolset(
     multi_image_models: Sequence[str],
     saves: bool = False,
     hosted: bool = False,
+    service: Callable[[], VideoService] = nobody,
 ) -> list[KlingTool]:
     """The tools for these providers; the first of each list of models is the default.
 
     `provider` is published only when there is a choice. `saves` says that a look at a finished
     task also writes its video to disk, so that looking is not only reading. `hosted` says that
     the server runs elsewhere: it keeps videos itself, hands out links, and takes pictures.
+    `service` is asked at each call for the service of its caller.
     """
     place = "url" if hosted else "path"
     looks = SAVES_WHAT_IT_SEES if saves else READS
@@ -130,6 +138,7 @@ def build_toolset(
     tools = [
         KlingTool.of(
             _submit,
+            service,
             name="kling_image_to_video",
             title="Picture to video",
             description="""Animate a picture (costs money); its ratio is the video's. Returns
@@ -148,6 +157,7 @@ def build_toolset(
         ),
         KlingTool.of(
             _submit,
+            service,
             name="kling_multi_image_to_video",
             title="Pictures to one video",
             description="""Combine pictures (people, things, places) in one new scene (costs
@@ -171,6 +181,7 @@ def build_toolset(
         ),
         KlingTool.of(
             _get_task,
+            service,
             name="kling_get_task",
             title="Task status",
             description="One task now, by task_id or external_task_id.",
@@ -182,6 +193,7 @@ def build_toolset(
         ),
         KlingTool.of(
             _list_tasks,
+            service,
             name="kling_list_tasks",
             title="List tasks",
             description="Tasks made so far, newest first.",
@@ -193,6 +205,7 @@ def build_toolset(
         ),
         KlingTool.of(
             _wait_for_tasks,
+            service,
             name="kling_wait_for_tasks",
             title="Wait for tasks",
             description="""Wait until all tasks end or timeout_s seconds pass; call again while
@@ -205,6 +218,7 @@ def build_toolset(
         ),
         KlingTool.of(
             _save_video,
+            service,
             name="kling_save_video",
             title="Save video",
             description="Keep a finished task's MP4; answers with a link."
@@ -219,7 +233,7 @@ def build_toolset(
             answer_fields=("url",) if hosted else ("task_id", "path", "bytes", "duration_s"),
         ),
     ]
-    return [*tools, upload_tool()] if hosted else tools
+    return [*tools, upload_tool(service)] if hosted else tools
 
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {

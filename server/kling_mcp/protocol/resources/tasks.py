@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
+from kling_mcp.protocol.middleware import current_service, readable_errors
 from kling_tools.addresses import TASK_URI, TASKS_URI, VIDEO_URI
-from kling_tools.errors import KlingError, TaskNotFound
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
-    from kling_mcp.service import Service
     from kling_tools.results import TaskView
 
-__all__ = ["INLINE_BYTES", "add_account_resource", "add_task_resources", "told"]
+__all__ = ["INLINE_BYTES", "add_account_resource", "add_task_resources"]
 
 
 INLINE_BYTES = 8 * 1024 * 1024
@@ -32,19 +26,8 @@ INLINE_BYTES = 8 * 1024 * 1024
 JSON = "application/json"
 
 
-asked: ContextVar[Service] = ContextVar("asked")
-"""The service of the request being answered: the SDK hands a context to templates only, not to a
-resource with a fixed address."""
-
-
-async def _remember(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    asked.set(ctx.lifespan_context)
-    return await call_next(ctx)
-
-
 def add_task_resources(server: MCPServer[Any]) -> None:
     """Give the server `kling://tasks`, `kling://tasks/ID` and `kling://tasks/ID/video`."""
-    server.middleware.append(_remember)
 
     @server.resource(
         TASKS_URI,
@@ -54,8 +37,8 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         mime_type=JSON,
     )
     async def tasks() -> str:
-        with told():
-            page = await asked.get().rows.recent()
+        with readable_errors():
+            page = await current_service().rows.recent()
         return json.dumps(page.structured(), ensure_ascii=False)
 
     @server.resource(
@@ -65,9 +48,9 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         description="The state of a task now, by its task_id or external_task_id.",
         mime_type=JSON,
     )
-    async def task(task_id: str, ctx: Context[Any, Any]) -> str:
-        service = _service(ctx)
-        with told():
+    async def task(task_id: str) -> str:
+        service = current_service()
+        with readable_errors():
             record = await service.rows.find(task_id)
             view = await service.look(record) if record else await service.task(task_id)
         return json.dumps(view.structured(), ensure_ascii=False)
@@ -79,25 +62,14 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         description="The saved MP4, if it is small enough to be handed over whole.",
         mime_type="video/mp4",
     )
-    async def video(task_id: str, ctx: Context[Any, Any]) -> bytes:
-        with told():
-            service = _service(ctx)
+    async def video(task_id: str) -> bytes:
+        with readable_errors():
+            service = current_service()
             record = await service.rows.find(task_id)
             if record is None:
                 raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
             file = await service.file(record)
         return await _saved_bytes(record, file, service.rows.view(record))
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turns our errors into those whose text the SDK passes on."""
-    try:
-        yield
-    except TaskNotFound as error:
-        raise ResourceNotFoundError(str(error)) from error
-    except KlingError as error:
-        raise ResourceError(str(error)) from error
 
 
 async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> bytes:
@@ -129,16 +101,11 @@ async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> byt
         ) from error
 
 
-def _service(ctx: Context[Any, Any]) -> Service:
-    service: Service = ctx.request_context.lifespan_context
-    return service
-
-
 ACCOUNT_URI = "kling://account"
 
 
 def add_account_resource(server: MCPServer[Any]) -> None:
-    """Give the server `kling://account`; after `add_task_resources`, which keeps the service."""
+    """Give the server `kling://account`."""
 
     @server.resource(
         ACCOUNT_URI,
@@ -148,8 +115,6 @@ def add_account_resource(server: MCPServer[Any]) -> None:
         mime_type="application/json",
     )
     async def account() -> str:
-        try:
-            document = await asked.get().account()
-        except KlingError as error:
-            raise ResourceError(str(error)) from error
+        with readable_errors():
+            document = await current_service().account()
         return json.dumps(document, ensure_ascii=False)

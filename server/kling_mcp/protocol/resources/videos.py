@@ -4,18 +4,14 @@ without playing it."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio import to_thread
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
-from kling_mcp.protocol.resources.tasks import told
+from kling_mcp.protocol.middleware import current_service, readable_errors
 from kling_tools.addresses import FRAME_URI, SHEET_URI
-
-if TYPE_CHECKING:
-    from kling_mcp.service import Service
 
 __all__ = ["PART_BYTES", "PART_URI", "add_frame_resources", "add_video_parts"]
 
@@ -31,9 +27,9 @@ def add_frame_resources(server: MCPServer[Any]) -> None:
         "continue the clip.",
         mime_type="image/png",
     )
-    async def frame(task_id: str, which: str, ctx: Context[Any, Any]) -> bytes:
-        service: Service = ctx.request_context.lifespan_context
-        with told():
+    async def frame(task_id: str, which: str) -> bytes:
+        service = current_service()
+        with readable_errors():
             return (await service.frames.frame(task_id, which)).data
 
     @server.resource(
@@ -43,9 +39,9 @@ def add_frame_resources(server: MCPServer[Any]) -> None:
         description="Eight evenly spaced frames with their times in one picture.",
         mime_type="image/jpeg",
     )
-    async def sheet(task_id: str, ctx: Context[Any, Any]) -> bytes:
-        service: Service = ctx.request_context.lifespan_context
-        with told():
+    async def sheet(task_id: str) -> bytes:
+        service = current_service()
+        with readable_errors():
             return (await service.frames.contact_sheet(task_id)).data
 
 
@@ -66,15 +62,15 @@ def add_video_parts(server: MCPServer[Any]) -> None:
         description="Bytes FIRST-LAST of a saved MP4, for players.",
         mime_type="video/mp4",
     )
-    async def part(task_id: str, span: str, ctx: Context[Any, Any]) -> bytes:
+    async def part(task_id: str, span: str) -> bytes:
         first, last = _bounds(span)
-        service: Service = ctx.request_context.lifespan_context
+        service = current_service()
         record = await service.rows.find(task_id)
         if record is None:
             raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
         if record.path is None:
             raise ResourceError(f"The video of {record.handle} is not saved yet.")
-        with told():
+        with readable_errors():
             file = await service.file(record)
         if file is None:
             raise ResourceError(f"The file of {record.handle} is not there any more: save it anew.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 
+from kling_mcp.protocol.middleware import current_service
 from kling_mcp.protocol.tasks_extension.desk import FINAL, TaskState
 from kling_tools.errors import KlingError, ProviderError, TaskNotFound
 from kling_tools.results import ENDED, Receipt, TaskView
@@ -19,7 +20,6 @@ from kling_tools.tools.tool import error_answer
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
-    from kling_mcp.service import Service
 
 __all__ = ["CREATES", "VideoTasks"]
 
@@ -50,13 +50,13 @@ class VideoTasks:
         fields = result.structured_content or {}
         if tool not in CREATES or not fields.get("task_id") or "request" in fields:
             return None
-        record = await _service(ctx).rows.find(fields["task_id"])
+        record = await current_service().rows.find(fields["task_id"])
         if record is None:
             return None
         receipt = Receipt.model_validate(fields).model_copy(update={"next": None})
         over = await self._last_look(record, ctx)
         if over is None and not record.withdrawn:
-            _service(ctx).attendance.asked(record.id)
+            current_service().attendance.asked(record.id)
         return replace(self._state(record, ctx, over), message=receipt.text())
 
     async def knows(self, task_id: str, ctx: Context) -> bool:
@@ -70,7 +70,7 @@ class VideoTasks:
         record = await self._row(task_id, ctx)
         if record is None:
             return None
-        service = _service(ctx)
+        service = current_service()
         trouble = service.attendance.trouble(task_id)
         known = service.attendance.has(task_id) and (trouble is None or _passes(trouble))
         try:
@@ -103,7 +103,7 @@ class VideoTasks:
         record = await self._row(task_id, ctx)
         if record is None:
             return None
-        service = _service(ctx)
+        service = current_service()
         if await service.withdraw(record):
             return WITHDRAWN
         record = await self._row(task_id, ctx) or record
@@ -116,7 +116,7 @@ class VideoTasks:
 
     async def follow(self, task_id: str, ctx: Context, tell: Callable[[TaskState], None]) -> None:
         """Keep the task watched and tell of its changes until it ends or its waiting is stopped."""
-        service = _service(ctx)
+        service = current_service()
         scope = anyio.CancelScope()
         self._following.setdefault(task_id, set()).add(scope)
         told: TaskState | None = None
@@ -145,22 +145,22 @@ class VideoTasks:
     async def _row(self, task_id: str, ctx: Context) -> Record | None:
         """The row behind a handle. Every handle that a client names is looked up here, so that
         here is the place to ask whether the caller may see it."""
-        return await _service(ctx).rows.row(task_id)
+        return await current_service().rows.row(task_id)
 
     def _is_over(self, record: Record, ctx: Context) -> bool:
-        return record.status in ENDED or _service(ctx).rows.lost_for_good(record)
+        return record.status in ENDED or current_service().rows.lost_for_good(record)
 
     async def _last_look(self, record: Record, ctx: Context) -> TaskView | None:
         """What is to be said of a task that has ended, its file written; None while it runs."""
         if record.withdrawn or not self._is_over(record, ctx):
             return None
         try:
-            return await _service(ctx).look(record)
+            return await current_service().look(record)
         except KlingError:
-            return _service(ctx).rows.view(record)
+            return current_service().rows.view(record)
 
     def _state(self, record: Record, ctx: Context, view: TaskView | None) -> TaskState:
-        service = _service(ctx)
+        service = current_service()
         if record.withdrawn:
             return replace(self._working(record, ctx, WITHDRAWN), status="cancelled")
         if view is None or not self._is_over(record, ctx):
@@ -178,7 +178,7 @@ class VideoTasks:
             message=message,
             created_at=record.created_at,
             updated_at=record.updated_at,
-            poll_s=_service(ctx).attendance.poll_s(record),
+            poll_s=current_service().attendance.poll_s(record),
         )
 
 
@@ -202,7 +202,3 @@ def _news(state: TaskState) -> tuple[object, ...]:
     if state.status not in FINAL:
         del told["statusMessage"]
     return tuple(sorted(map(str, told.items())))
-
-
-def _service(ctx: Context) -> Service:
-    return cast("Service", ctx.lifespan_context)
