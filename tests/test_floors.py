@@ -39,6 +39,7 @@ CONTRACT = (
     "results",
     "rules",
     "requests",
+    "products",
     "addresses",
     "errors",
     "faults",
@@ -119,9 +120,7 @@ def test_no_package_imports_itself_through_others() -> None:
     assert circle_in({a: {b for b in bs if b.count(".")} for a, bs in rooms.items()}) == []
 
 
-@pytest.mark.parametrize(
-    ("package", "floors"), [("kling_mcp", MACHINE), ("kling_tools", CONTRACT)]
-)
+@pytest.mark.parametrize(("package", "floors"), [("kling_mcp", MACHINE), ("kling_tools", CONTRACT)])
 def test_a_floor_imports_only_from_those_below(package: str, floors: tuple[str, ...]) -> None:
     climbing = []
     for name, imported in IMPORTS.items():
@@ -169,7 +168,9 @@ def test_each_package_says_what_it_does_who_may_import_it_and_where_its_tests_ar
 
 def test_the_server_for_one_person_starts_without_the_wing_for_teams(tmp_path: Path) -> None:
     for source in SOURCES:
-        shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     shutil.rmtree(tmp_path / "server" / "kling_mcp" / "hosting")
     program = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"

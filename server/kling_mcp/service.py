@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kling_mcp.settings.settings import Settings
     from kling_mcp.tasks.lookup import Found
     from kling_mcp.tasks.reader import Rows
-    from kling_tools.posters import Poster
+    from kling_tools.service import Poster
 
 __all__ = ["Service", "Sleep", "open_service"]
 

@@ -60,7 +60,7 @@ class Stage:
     async def connect(
         self, provider: Configured, settings: Settings, _: object = None
     ) -> AsyncIterator[Connection]:
-        """In place of `kling_mcp.providers.transport.connect`: the sandbox by this stage's clock."""
+        """In place of `providers.transport.connect`: the sandbox by this stage's clock."""
         config = SandboxConfig(
             home=settings.home / "sandbox",
             queue_s=settings.sandbox_queue_s,

@@ -21,7 +21,8 @@
         ├── TaskNotFound     the agent: wrong id, wrong provider, or older than 30 days
         └── ProviderDown     the agent: unreachable, broken, or silent
 
-The classes know nothing of the SDK: `kling_tools.tools.tool` turns one into an answer with `isError`.
+The classes know nothing of the SDK: `kling_tools.tools.tool` makes of one an answer with
+`isError`.
 """
 
 from __future__ import annotations

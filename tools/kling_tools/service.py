@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from kling_tools.posters import Poster
+from mcp_types import ContentBlock, ImageContent, ResourceLink
+
 from kling_tools.requests.arguments import (
     ImageToVideoArguments,
     ListTasksArguments,
@@ -21,7 +24,7 @@ from kling_tools.results import (
     WaitResult,
 )
 
-__all__ = ["Confirm", "Report", "SubmitArguments", "VideoService"]
+__all__ = ["Confirm", "Poster", "Report", "SubmitArguments", "VideoService"]
 
 SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
 
@@ -30,6 +33,31 @@ Confirm = Callable[[str, str], Awaitable[bool]]
 
 Report = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller of progress: done, total, and a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """A small JPEG of the video of a task, and where the video itself can be read."""
+
+    task_id: str
+    jpeg: bytes
+    video_uri: str
+    video_bytes: int
+
+    def content(self) -> list[ContentBlock]:
+        """The picture and the link as parts of an answer; the video itself is never one."""
+        return [
+            ImageContent(
+                type="image", data=base64.b64encode(self.jpeg).decode(), mime_type="image/jpeg"
+            ),
+            ResourceLink(
+                type="resource_link",
+                uri=self.video_uri,
+                name=f"{self.task_id}.mp4",
+                mime_type="video/mp4",
+                size=self.video_bytes,
+            ),
+        ]
 
 
 class VideoService(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from kling_mcp.inputs.file_type import named_like
+from kling_mcp.inputs.public_hosts import is_private_host
 from kling_mcp.inputs.refusal import SOURCE, Refusal, short
-from kling_mcp.providers.url_guard import is_private_host
 from kling_tools.faults import Fault
 
 __all__ = ["PictureUrl", "read_url"]

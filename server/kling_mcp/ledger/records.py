@@ -13,8 +13,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from kling_mcp.ledger.engine import Database
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video
+from kling_tools.errors import KlingError
+from kling_tools.products import Product
 from kling_tools.results import ENDED, TaskStatus
-from kling_tools.rules.capabilities import Product
 
 __all__ = [
     "COUNTED",
@@ -23,6 +24,7 @@ __all__ = [
     "DayCaps",
     "Record",
     "Wish",
+    "beyond_use",
     "change",
     "first_record",
     "not_made",
@@ -336,3 +338,15 @@ def not_made(
         (*values, record_id, owner),
     )
     return record_of(db, record_id)
+
+
+def beyond_use(record: Record) -> KlingError:
+    """What is told of a damaged row that can neither be sent nor asked for."""
+    columns = ", ".join(record.damaged)
+    return KlingError(
+        f"Row {record.id} of the ledger ({record.handle}) is damaged in {columns}: it is neither "
+        "sent nor asked for.",
+        charged="yes" if record.task_id else "unknown",
+        advice="Look at the provider's console whether it was made. To make (and pay) the video "
+        "anew, raise take.",
+    )

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from kling_tools.addresses import VIDEO_URI
 from kling_tools.errors import KlingError
-from kling_tools.posters import Poster
+from kling_tools.service import Poster
 
 if TYPE_CHECKING:
     from PIL.Image import Image

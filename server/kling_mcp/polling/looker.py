@@ -10,7 +10,7 @@ import anyio
 
 from kling_mcp.providers.task import settled
 from kling_tools.errors import KlingError
-from kling_tools.rules.capabilities import Product
+from kling_tools.products import Product
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_tools.errors import KlingError, ProviderError, TaskNotFound
+from kling_tools.products import Product
 from kling_tools.results import ENDED, TaskView, WaitResult
-from kling_tools.rules.capabilities import Product
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record

@@ -42,7 +42,8 @@ from kling_mcp.settings.overrides import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured
-from kling_tools.rules.capabilities import Capabilities, Product, built_in_capabilities
+from kling_tools.products import Product
+from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
 
@@ -67,8 +68,9 @@ Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."
 class Team:
     """What a server for a team adds; the defaults are a server for one person.
 
-    `middleware` comes right after a request's caller is known. With a `token_verifier` every request needs a login. `state_key`
-    signs what a client carries between the steps of one call, on all replicas alike.
+    `middleware` comes right after a request's caller is known. With a `token_verifier` every
+    request requires a login. `state_key` signs what a client carries between the steps of one
+    call, on all replicas alike.
     """
 
     ports: Ports = field(default_factory=Ports)

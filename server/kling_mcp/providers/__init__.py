@@ -1,5 +1,5 @@
 """Who is asked and how: rows, keys, HTTP, dialects, error codes.
 
-Imported by everything above `settings` and `inputs`; the only package that speaks HTTP with providers.
+Imported by everything above `inputs`; alone in speaking HTTP with providers.
 Tests: tests/server/providers.
 """

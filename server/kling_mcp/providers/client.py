@@ -39,7 +39,7 @@ from kling_mcp.providers.transport import Connection, parsed_url
 from kling_mcp.providers.url_guard import checked_url
 from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
-from kling_tools.rules.capabilities import Product
+from kling_tools.products import Product
 
 __all__ = ["KlingClient", "Observe"]
 

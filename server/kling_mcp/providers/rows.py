@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kling_mcp.settings.overrides import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
-from kling_tools.rules.capabilities import Product, ProviderTerms
+from kling_tools.products import Product
+from kling_tools.rules.capabilities import ProviderTerms
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
 

@@ -272,8 +272,8 @@ class Settings(BaseModel):
         return value.strip().lower()
 
     def key_of(self, variable: str) -> str | None:
-        """The API key that this variable holds, None when it is not set; a user's own provider has a
-        variable of its own.
+        """The API key that this variable holds, None when it is not set; a provider of the user's
+        own has a variable of its own.
 
         Raises NotConfigured for one that cannot be sent.
         """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kling_mcp.ledger import Record
 from kling_mcp.providers.rows import ProviderRow
-from kling_tools.errors import KlingError, ProviderDown, ProviderError
+from kling_tools.errors import ProviderDown, ProviderError
 
-__all__ = ["beyond_use", "blind", "doubtful", "how_to_go_on", "is_open", "is_ours"]
+__all__ = ["blind", "doubtful", "how_to_go_on", "is_open", "is_ours"]
 
 
 def is_open(record: Record) -> bool:
@@ -59,16 +59,4 @@ def blind(row: ProviderRow) -> ProviderError:
         provider=row.name,
         charged="unknown",
         advice=_to_the_console(row),
-    )
-
-
-def beyond_use(record: Record) -> KlingError:
-    """What is told of a damaged row that can neither be sent nor asked for."""
-    columns = ", ".join(record.damaged)
-    return KlingError(
-        f"Row {record.id} of the ledger ({record.handle}) is damaged in {columns}: it is neither "
-        "sent nor asked for.",
-        charged="yes" if record.task_id else "unknown",
-        advice="Look at the provider's console whether it was made. To make (and pay) the video "
-        "anew, raise take.",
     )

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
+from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
-from kling_mcp.submission.lost_answers import beyond_use
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import KlingError
 

@@ -18,18 +18,11 @@ import anyio
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger.leases import Leases
 from kling_mcp.ledger.notes import Notes
-from kling_mcp.ledger.records import LONGEST_QUEUE_S
+from kling_mcp.ledger.records import LONGEST_QUEUE_S, beyond_use
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.task import Task
-from kling_mcp.submission.lost_answers import (
-    beyond_use,
-    blind,
-    doubtful,
-    how_to_go_on,
-    is_open,
-    is_ours,
-)
+from kling_mcp.submission.lost_answers import blind, doubtful, how_to_go_on, is_open, is_ours
 from kling_mcp.submission.queue import KeptBodies
 from kling_tools.decorations import decoration
 from kling_tools.errors import (

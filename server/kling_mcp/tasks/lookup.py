@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
+from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import Task, settled
-from kling_mcp.submission.lost_answers import beyond_use
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
-from kling_tools.rules.capabilities import Product
+from kling_tools.products import Product
 
 __all__ = ["Found", "Lookup", "not_found"]
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from kling_mcp.ledger import Record
+from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
-from kling_mcp.submission.lost_answers import beyond_use
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
 

@@ -1,6 +1,6 @@
 """What Kling takes and what it refuses: the sandbox's own judgement of a request body.
 
-Written apart from `kling_tools.requests.requests`, from the same documents, so that a mistake in one shows.
+Written apart from `kling_tools.rules`, from the same documents, so that a mistake in one shows.
 A request is refused at its first fault, as Kling does.
 """
 

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from kling_tools.products import Product
 from kling_tools.requests import fields
-from kling_tools.rules.capabilities import Combination, Product
+from kling_tools.requests.combination import Combination
 
 __all__ = [
     "IMAGE_TOKEN",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from kling_tools.products import Product
+from kling_tools.requests.combination import PATTERN, Combination
+
 __all__ = [
     "Capabilities",
-    "Combination",
     "Feature",
     "ModelRow",
     "PriceRow",
@@ -46,9 +47,6 @@ class ProviderTerms:
     list_price: bool = True
 
 
-Product = Literal["image2video", "multi-image2video", "omni-video"]
-"""The product segment of Kling's paths, `/v1/videos/{product}`."""
-
 Feature = Literal[
     "image_tail",
     "image_tail_alone",
@@ -62,38 +60,14 @@ Feature = Literal[
     "multi_shot_tail",
 ]
 
-_PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*)(?P<doubt> \?)?")
-
 
 def _checked_pattern(pattern: str) -> str:
-    if not _PATTERN.fullmatch(pattern):
+    if not PATTERN.fullmatch(pattern):
         raise ValueError(f"{pattern!r} is not MODE/DURATION [NAME=VALUE …] [?]")
     return pattern
 
 
 Pattern = Annotated[str, AfterValidator(_checked_pattern)]
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """One request's mode, duration (seconds, as text) and what else a pattern may ask about."""
-
-    mode: str
-    duration: str
-    details: Mapping[str, str]
-
-    def matches(self, pattern: str) -> bool:
-        """Whether the pattern covers this combination; its mark of doubt is not looked at."""
-        match = _PATTERN.fullmatch(pattern)
-        if match is None:
-            return False
-        mode, _, duration = match["what"].replace("*", "*/*", match["what"] == "*").partition("/")
-        conditions = dict(pair.split("=") for pair in match["conditions"].split())
-        return (
-            mode in ("*", self.mode)
-            and duration in ("*", self.duration)
-            and all(self.details.get(name) == value for name, value in conditions.items())
-        )
 
 
 class _Row(BaseModel):

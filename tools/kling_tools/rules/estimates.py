@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kling_tools.rules.capabilities import Capabilities, PriceRow, Product
+from kling_tools.products import Product
+from kling_tools.rules.capabilities import Capabilities, PriceRow
 
 __all__ = ["Estimate", "estimate", "price_text"]
 

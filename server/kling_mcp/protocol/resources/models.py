@@ -9,7 +9,8 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
 from kling_mcp.providers.configured import Configured
-from kling_tools.rules.capabilities import Capabilities, ModelRow, PriceRow, Product, ProductRow
+from kling_tools.products import Product
+from kling_tools.rules.capabilities import Capabilities, ModelRow, PriceRow, ProductRow
 
 __all__ = ["add_resources", "model_names", "model_sheet", "models_table"]
 
