@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from outside_suites import chromium, node_modules
-from player_stage import Stage
-from serving import sandbox_settings
 from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
+from tests.browser.player_stage import Stage
+from tests.outside_suites import chromium, node_modules
+from tests.server.serving import sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox.serving import bound_socket

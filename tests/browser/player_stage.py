@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import picture
+from tests.server.serving import picture
 
 __all__ = ["Stage", "expect"]
 

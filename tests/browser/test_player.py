@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import served_sandbox
-from outside_suites import node_modules
-from player_stage import Stage, expect
+from tests.browser.player_stage import Stage, expect
+from tests.outside_suites import node_modules
+from tests.server.loopback import served_sandbox
 
 pytestmark = pytest.mark.campaign
 

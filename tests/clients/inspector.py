@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outside_suites import node, node_modules
+from tests.outside_suites import node, node_modules
 
 __all__ = ["Inspector"]
 

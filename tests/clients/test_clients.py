@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspector import Inspector
-from outside_suites import client_python, node, node_modules
-from serving import picture
-from test_http import served
+from tests.clients.inspector import Inspector
+from tests.outside_suites import client_python, node, node_modules
+from tests.server.protocol.test_http import served
+from tests.server.serving import picture
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

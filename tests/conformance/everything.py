@@ -31,7 +31,7 @@ from mcp_types import (
     TextResourceContents,
 )
 from PIL import Image
-from task_fixtures import fixture_server
+from tests.server.task_fixtures import fixture_server
 
 __all__ = ["conformance_server"]
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
-from everything import conformance_server
-from nginx import behind_nginx
-from outside_suites import node, node_modules
+from tests.conformance.everything import conformance_server
+from tests.nginx import behind_nginx
+from tests.outside_suites import node, node_modules
 
 from kling_mcp.hosting.http_app import http_app
 from kling_sandbox.serving import bound_socket

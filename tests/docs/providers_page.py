@@ -4,8 +4,8 @@ import inspect
 import json
 from collections.abc import Mapping
 
-from pages import table
 from pydantic.fields import FieldInfo
+from tests.docs.pages import table
 
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_tools.rules.capabilities import ProviderTerms

@@ -2,10 +2,10 @@
 
 from typing import Any, get_args
 
-from pages import table
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from tests.docs.pages import table
 
 from kling_mcp.hosting.settings import HostSettings
 from kling_mcp.settings.settings import Settings

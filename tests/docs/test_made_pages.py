@@ -3,11 +3,9 @@
 import re
 from collections.abc import Callable
 
-import providers_page
 import pytest
-import settings_page
-import tools_page
-from pages import DOCS, made_part, with_part
+from tests.docs import providers_page, settings_page, tools_page
+from tests.docs.pages import DOCS, made_part, with_part
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("tools.md", "tools"): tools_page.reference,

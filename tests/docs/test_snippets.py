@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks import BARE, PAGES, ROOT, Block, blocks, lines
+from tests.docs.blocks import BARE, PAGES, ROOT, Block, blocks, lines
 
 from kling_mcp.cli import main as cli
 from kling_mcp.providers.rows import read_providers
@@ -22,12 +22,12 @@ NOT_RUN = {
     "python -m pip install ": "set-up: .ci/run does it, word for word",
     "docker compose ": "wants Docker and its images; tests/server/replicas runs the same without",
     "KLING_MCP_TOKENS=tokens ": "tests/examples/test_team_client.py does it, on this machine",
-    "sqlite3 ": "tests/server/test_ledger_document.py runs it on a ledger",
+    "sqlite3 ": "tests/server/ledger/test_ledger_document.py runs it on a ledger",
 }
 """The beginnings of commands that are not run here, and why."""
 
 ELSEWHERE = {
-    "sql": "tests/server/test_ledger_document.py runs it on a ledger",
+    "sql": "tests/server/ledger/test_ledger_document.py runs it on a ledger",
     "mermaid": "a drawing",
 }
 """Languages whose blocks are not run here, and why."""

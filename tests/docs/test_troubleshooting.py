@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pages import DOCS
-from tools_page import every_error
+from tests.docs.pages import DOCS
+from tests.docs.tools_page import every_error
 
 from kling_mcp.providers.error_codes import BY_HTTP_STATUS, CODES, WORDS
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-from pages import table
 from pydantic import BaseModel
-from schema_words import argument_rows
+from tests.docs.pages import table
+from tests.docs.schema_words import argument_rows
 
 from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
@@ -29,7 +29,7 @@ from kling_tools.tools.toolset import build_toolset
 
 __all__ = ["answers", "every_error", "reference"]
 
-MATRIX = Path(__file__).parents[1] / "server" / "fault_matrix.json"
+MATRIX = Path(__file__).parents[1] / "server" / "submission" / "fault_matrix.json"
 ANSWERS: dict[str, type[BaseModel]] = {
     "kling_image_to_video": Receipt,
     "kling_multi_image_to_video": Receipt,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stage import Stage, later
+from tests.examples.stage import Stage, later
 
 __all__ = ["INTRODUCTION", "play"]
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from outside_suites import client_python
+from tests.outside_suites import client_python
 
 pytestmark = pytest.mark.campaign
 

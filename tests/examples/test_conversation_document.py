@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from benchmarks.virtual_time import VirtualTimeLoop
-from conversation import INTRODUCTION, play
-from stage import Stage
+from tests.examples.conversation import INTRODUCTION, play
+from tests.examples.stage import Stage
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DOCUMENT = EXAMPLES / "conversation.md"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from postgres import Postgres, postgres_server
+from tests.postgres import Postgres, postgres_server
 
 from kling_sandbox.serving import bound_socket
 

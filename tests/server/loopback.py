@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serving import SIDE_PX
+from tests.server.serving import SIDE_PX
 
 from kling_sandbox import SandboxConfig, create_app, parse_faults
 from kling_sandbox.serving import bound_socket, server_of

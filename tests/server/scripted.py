@@ -9,7 +9,7 @@ import httpx
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.configured import Configured

@@ -24,7 +24,7 @@ from mcp_types import (
     InputRequiredResult,
     TextContent,
 )
-from serving import sandbox_settings
+from tests.server.serving import sandbox_settings
 
 import kling_mcp.protocol.server
 from kling_mcp.protocol.tasks_extension import InputRequests, TaskState, VideoTasks

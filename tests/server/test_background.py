@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 from mcp import Client
-from scripted import BASE, Scripted, ends_with_video, facts, make, talking_to, words
+from tests.server.scripted import BASE, Scripted, ends_with_video, facts, make, talking_to, words
 
 from kling_mcp.background import Background
 from kling_mcp.providers.configured import Configured

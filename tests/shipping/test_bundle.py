@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from bundle.folder import make_folder, manifest
 from mcp import Client, StdioServerParameters, stdio_client
-from outside_suites import node, node_modules
 from pydantic import SecretStr
-from serving import picture
-from uv_offline import offline, uv
+from tests.outside_suites import node, node_modules
+from tests.server.serving import picture
+from tests.shipping.uv_offline import offline, uv
 
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from outside_suites import node, node_modules, outside_python
+from tests.outside_suites import node, node_modules, outside_python
 
 from kling_mcp.hosting.settings import HostSettings
 from kling_mcp.settings.settings import Settings, environment_name

@@ -13,17 +13,22 @@ import pytest
 from kling_mcp.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = {"kling_mcp": ROOT / "server", "kling_tools": ROOT / "tools"}
+SOURCES = {
+    "kling_mcp": ROOT / "server",
+    "kling_sandbox": ROOT / "server",
+    "kling_tools": ROOT / "tools",
+}
 ABOUT = f"kling_mcp-{__version__}.dist-info"
 PICTURE = "kling_mcp/pictures/astronaut.png"
 NEEDED = {
     "kling_mcp/py.typed",
-    "kling_mcp/providers.json",
-    "kling_mcp/player/page.html",
-    "kling_mcp/player/main.js",
-    "kling_mcp/sandbox/__init__.py",
+    "kling_mcp/providers/providers.json",
+    "kling_mcp/protocol/player/page.html",
+    "kling_mcp/protocol/player/main.js",
+    "kling_sandbox/__init__.py",
+    "kling_sandbox/py.typed",
     "kling_tools/py.typed",
-    "kling_tools/capabilities.json",
+    "kling_tools/rules/capabilities.json",
     PICTURE,
 }
 WHEEL_LIMIT_BYTES = 2_000_000

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from bundle.folder import manifest
-from outside_suites import outside_python
 from pydantic import SecretStr
+from tests.outside_suites import outside_python
 
 from kling_mcp.providers.rows import read_providers
 from kling_mcp.settings.settings import Settings, environment_name

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from uv_offline import run
+from tests.shipping.uv_offline import run
 
 from kling_mcp.version import __version__
 

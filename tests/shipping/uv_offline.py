@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from outside_suites import outside_python
+from tests.outside_suites import outside_python
 
 __all__ = ["offline", "run", "uv"]
 

@@ -5,8 +5,8 @@ from itertools import product
 from typing import Any
 
 import pytest
-from judging import IMAGE, PICTURE, SEVERAL, faults, judge, warnings
 from pydantic import ValidationError
+from tests.tools.judging import IMAGE, PICTURE, SEVERAL, faults, judge, warnings
 
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 

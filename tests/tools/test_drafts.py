@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import IMAGE, PICTURE, SEVERAL, judge
+from tests.tools.judging import IMAGE, PICTURE, SEVERAL, judge
 
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import MESSAGES, read_draft

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging import IMAGE, KLING, SEVERAL, judge
+from tests.tools.judging import IMAGE, KLING, SEVERAL, judge
 
 from kling_tools.rules.estimates import Estimate
 

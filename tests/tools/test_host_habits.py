@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from judging import IMAGE, SEVERAL, faults, judge
 from pydantic import BaseModel
+from tests.tools.judging import IMAGE, SEVERAL, faults, judge
 
 from kling_tools.faults import sentences
 from kling_tools.requests.drafts import read_draft

@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 from mcp import Client
@@ -45,12 +44,10 @@ def test_the_contract_is_the_tools_their_service_its_answers_and_its_errors() ->
 
 @pytest.mark.anyio
 async def test_another_machine_answers_behind_the_tools() -> None:
-    @asynccontextmanager
-    async def lifespan(_: MCPServer[Any]) -> AsyncIterator[Machine]:
-        yield Machine()
-
-    tools = kling_tools.build_toolset(["mine"], image_models=[], multi_image_models=[])
-    async with Client(MCPServer[Any](name="mine", tools=[*tools], lifespan=lifespan)) as client:
+    tools = kling_tools.build_toolset(
+        ["mine"], image_models=[], multi_image_models=[], service=cast("Any", Machine)
+    )
+    async with Client(MCPServer[Any](name="mine", tools=[*tools])) as client:
         known = await client.call_tool("kling_get_task", {"task_id": "t-1"})
         unknown = await client.call_tool("kling_get_task", {"task_id": "t-2"})
 

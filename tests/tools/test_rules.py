@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from judging import IMAGE, KLING, PICTURE, SEVERAL, faults, judge, warnings
+from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, faults, judge, warnings
 
 V3 = IMAGE | {"model_name": "kling-v3"}
 SHOTS = [{"prompt": "a", "duration": "2"}, {"prompt": "b", "duration": "3"}]

@@ -1,4 +1,8 @@
-"""Pictures on their way in: taken from wherever they are, checked, and held open to be sent."""
+"""Pictures on their way in: taken from wherever they are, checked, and held open to be sent.
+
+Imported by everything above `settings`.
+Tests: tests/server/inputs.
+"""
 
 from kling_mcp.inputs.opening import check_mask_sizes, look_at_picture, open_pictures
 from kling_mcp.inputs.picture import Picture

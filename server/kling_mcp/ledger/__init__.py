@@ -1,7 +1,10 @@
 """The ledger: every video that was asked for, written down before money is spent.
 
-One SQLite file in the user's data folder, in WAL mode so that several processes can share it. A
-row exists before its POST, with the `external_task_id` that is sent, and is never deleted.
+One SQLite file in the user's data folder, in WAL mode so that several processes can share it, or a
+PostgreSQL database. A row exists before its POST, with the `external_task_id` that is sent, and is
+never deleted.
+Imported by everything above `providers`.
+Tests: tests/server/ledger.
 """
 
 from kling_mcp.ledger.opening import open_ledger

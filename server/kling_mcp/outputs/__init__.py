@@ -1,4 +1,8 @@
-"""Finished videos on disk: where they go, whether they are whole, and how they get there."""
+"""Finished videos: fetched, checked, named, saved, and shown as frames.
+
+Imported by `polling`, `runtime`, `service` and `hosting`.
+Tests: tests/server/outputs.
+"""
 
 from kling_mcp.outputs.folder import VideoFolder
 from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4

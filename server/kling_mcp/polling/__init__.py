@@ -1,1 +1,5 @@
-"""Waiting: one scheduler looks at all tasks that somebody waits for."""
+"""One look for all who wait: one scheduler asks for all tasks that somebody waits for.
+
+Imported by `runtime` and `service`.
+Tests: tests/server/polling.
+"""

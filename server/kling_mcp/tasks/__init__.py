@@ -1,5 +1,5 @@
 """Ledger rows as answers: found, listed and shown.
 
 Imported by `service`, `protocol` and `hosting`.
-Tests: tests/server/tasks.
+Tests: tests/server/submission tests/server/protocol.
 """

@@ -28,10 +28,10 @@ from unittest import mock
 
 import anyio
 import httpx
-from lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, in_haste, live
 from PIL import Image
-from settling import rehearse, settle
-from storm import CALM, serve
+from tests.server.crash.lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, in_haste, live
+from tests.server.crash.settling import rehearse, settle
+from tests.server.crash.storm import CALM, serve
 
 from kling_sandbox.serving import bound_socket
 

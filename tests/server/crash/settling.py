@@ -12,9 +12,9 @@ from typing import Any
 
 import anyio
 import httpx
-from lives import Ground, Wish, ask, hasty
 from mcp import Client
 from PIL import Image
+from tests.server.crash.lives import Ground, Wish, ask, hasty
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings

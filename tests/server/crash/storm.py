@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from made_clips import make_clip
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.made_clips import make_clip
 
 from kling_sandbox import SandboxConfig, create_app, parse_faults
 from kling_sandbox import clips as clip_making

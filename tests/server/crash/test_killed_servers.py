@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from verdict import breaches
+from tests.server.crash.verdict import breaches
 
 pytestmark = pytest.mark.campaign
 

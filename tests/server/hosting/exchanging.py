@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from serving import no_sleep, sandbox_settings
 from starlette.applications import Starlette
+from tests.server.serving import no_sleep, sandbox_settings
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
 from kling_mcp.hosting.settings import load_host_settings

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
-from raw_client import MODERN
-from serving import no_sleep, picture, sandbox_settings
+from tests.server.protocol.raw_client import MODERN
+from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.hosting.http_app import http_app, server_of
 from kling_mcp.hosting.request_limits import Limits

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import httpx
-from nginx import behind_nginx
-from team import give_token, picture_data, served_team
+from tests.nginx import behind_nginx
+from tests.server.hosting.team import give_token, picture_data, served_team
 
 
 def test_addresses_that_are_secrets_stand_in_no_log(tmp_path: Path) -> None:

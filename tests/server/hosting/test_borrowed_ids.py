@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from raw_client import MODERN
-from team import META, Team, give_token, picture_data, served_team
+from tests.server.hosting.team import META, Team, give_token, picture_data, served_team
+from tests.server.protocol.raw_client import MODERN
 
 CREATE = "kling_image_to_video"
 

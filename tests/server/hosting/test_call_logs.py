@@ -17,8 +17,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from serving import picture
-from team import ERAS, META, Team, give_token, picture_data, post, served_team
+from tests.server.hosting.team import ERAS, META, Team, give_token, picture_data, post, served_team
+from tests.server.serving import picture
 
 PROMPT = "A secret plan that no log may hold"
 

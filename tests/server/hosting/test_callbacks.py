@@ -13,12 +13,12 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from exchanging import PUBLIC, Hosted, facts, hosted
 from mcp import Client
-from scripted import Scripted, task
-from serving import no_sleep, picture, sandbox_settings
 from standardwebhooks import Webhook
-from team import served_team
+from tests.server.hosting.exchanging import PUBLIC, Hosted, facts, hosted
+from tests.server.hosting.team import served_team
+from tests.server.scripted import Scripted, task
+from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.hosting.callbacks import BODY_BYTES
 from kling_mcp.protocol.server import build_server

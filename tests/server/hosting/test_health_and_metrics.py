@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from team import ERAS, Team, give_token, picture_data, post, served_team
+from tests.server.hosting.team import ERAS, Team, give_token, picture_data, post, served_team
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.principal import METRICS, READ

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import sandbox_settings
-from team import Team, give_token, served_team
+from tests.server.hosting.team import Team, give_token, served_team
+from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
 from kling_mcp.hosting.http_app import refuse_to_be_open

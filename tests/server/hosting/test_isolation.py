@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from raw_client import MODERN
-from serving import picture, sandbox_settings
+from tests.server.protocol.raw_client import MODERN
+from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.hosting.health import METRICS
 from kling_mcp.hosting.http_app import http_app

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from team import (
+from tests.server.hosting.team import (
     ERAS,
     Issuer,
     Team,

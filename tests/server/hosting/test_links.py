@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from exchanging import PUBLIC, Hosted, hosted, said
 from mcp.shared.exceptions import MCPError
-from serving import ERAS_WITH_CLIPS, picture
-from team import give_token, picture_data, served_team
+from tests.server.hosting.exchanging import PUBLIC, Hosted, hosted, said
+from tests.server.hosting.team import give_token, picture_data, served_team
+from tests.server.serving import ERAS_WITH_CLIPS, picture
 
 from kling_mcp.hosting.links import PURPOSE, Signer
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import sandbox_settings
-from team import ERAS, Team, give_token, picture_data, post, served_team
+from tests.server.hosting.team import ERAS, Team, give_token, picture_data, post, served_team
+from tests.server.serving import sandbox_settings
 
 from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting

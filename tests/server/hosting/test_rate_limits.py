@@ -9,7 +9,7 @@ import pytest
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.responses import PlainTextResponse
-from team import give_token, post, served_team
+from tests.server.hosting.team import give_token, post, served_team
 
 from kling_mcp.hosting import rate_limits
 from kling_mcp.hosting.rate_limits import RateLimited

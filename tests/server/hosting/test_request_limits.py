@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from team import META, Team, give_token, picture_data, post, served_team
+from tests.server.hosting.team import META, Team, give_token, picture_data, post, served_team
 
 from kling_mcp.hosting.request_limits import Limits
 from kling_mcp.principal import READ

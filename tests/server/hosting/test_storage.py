@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from exchanging import hosted, said
 from moto.server import ThreadedMotoServer
-from serving import picture
+from tests.server.hosting.exchanging import hosted, said
+from tests.server.serving import picture
 
 from kling_mcp.hosting import storage
 from kling_mcp.hosting.settings import load_host_settings

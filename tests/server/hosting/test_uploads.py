@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from exchanging import PUBLIC, Hosted, hosted, said
-from serving import picture
 from starlette.applications import Starlette
-from team import give_token, served_team
+from tests.server.hosting.exchanging import PUBLIC, Hosted, hosted, said
+from tests.server.hosting.team import give_token, served_team
+from tests.server.serving import picture
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
 from kling_mcp.hosting.settings import load_host_settings

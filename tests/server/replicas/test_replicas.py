@@ -13,13 +13,13 @@ import anyio
 import httpx2
 import psycopg
 import pytest
-from fleet import Fleet, fleet, sandbox_process
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from nginx import behind_nginx
 from PIL import Image
-from postgres import Postgres
 from psycopg.rows import dict_row
+from tests.nginx import behind_nginx
+from tests.postgres import Postgres
+from tests.server.replicas.fleet import Fleet, fleet, sandbox_process
 
 from kling_sandbox import SandboxStore
 from kling_sandbox.serving import bound_socket

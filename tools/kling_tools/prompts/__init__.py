@@ -1,5 +1,5 @@
 """Prompts that a person picks, and the plans behind them.
 
 Imported by `kling_mcp.protocol`.
-Tests: tests/tools/prompts.
+Tests: tests/tools.
 """

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PATTERN", "Combination"]
+__all__ = ["Combination", "is_pattern"]
 
-PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*)(?P<doubt> \?)?")
+_PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*)(?P<doubt> \?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Combination:
 
     def matches(self, pattern: str) -> bool:
         """Whether the pattern covers this combination; its mark of doubt is not looked at."""
-        match = PATTERN.fullmatch(pattern)
+        match = _PATTERN.fullmatch(pattern)
         if match is None:
             return False
         mode, _, duration = match["what"].replace("*", "*/*", match["what"] == "*").partition("/")
@@ -31,3 +31,8 @@ class Combination:
             and duration in ("*", self.duration)
             and all(self.details.get(name) == value for name, value in conditions.items())
         )
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the text is MODE/DURATION, `*` for any, with conditions and a mark of doubt."""
+    return _PATTERN.fullmatch(text) is not None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kling_tools.products import Product
-from kling_tools.requests.combination import PATTERN, Combination
+from kling_tools.requests.combination import Combination, is_pattern
 
 __all__ = [
     "Capabilities",
@@ -62,7 +62,7 @@ Feature = Literal[
 
 
 def _checked_pattern(pattern: str) -> str:
-    if not PATTERN.fullmatch(pattern):
+    if not is_pattern(pattern):
         raise ValueError(f"{pattern!r} is not MODE/DURATION [NAME=VALUE …] [?]")
     return pattern
 

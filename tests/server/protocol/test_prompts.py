@@ -1,0 +1,217 @@
+"""Prompts as a client of either protocol era gets them; their plans are put to the tools."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp_types import TextContent
+from tests.server.serving import picture, sandbox_settings
+
+from kling_mcp.protocol.server import build_server
+
+ERAS = ("legacy", "2026-07-28")
+REQUIRED = {
+    "animate_picture": ["image"],
+    "first_to_last_frame": ["image", "image_tail"],
+    "storyboard": ["image", "story"],
+    "takes_within_budget": ["image", "budget_units"],
+    "direct_camera": ["image", "camera"],
+}
+
+
+@pytest.fixture(params=ERAS)
+async def client(
+    request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
+) -> AsyncIterator[Client]:
+    async with Client(build_server(sandbox_settings(tmp_path)), mode=request.param) as connected:
+        yield connected
+
+
+async def text_of(client: Client, name: str, **arguments: str) -> str:
+    got = await client.get_prompt(name, arguments)
+    (message,) = got.messages
+    assert message.role == "user"
+    assert isinstance(message.content, TextContent)
+    return message.content.text
+
+
+def planned_call(text: str) -> dict[str, Any]:
+    """The call that the text has the assistant make first."""
+    match = re.search(r'kling_image_to_video (\{.*"dry_run": true\})', text)
+    assert match is not None, text
+    call: dict[str, Any] = json.loads(match[1])
+    return call
+
+
+async def refusal(client: Client, name: str, **arguments: str) -> str:
+    with pytest.raises(MCPError) as caught:
+        await client.get_prompt(name, arguments)
+    assert caught.value.error.code == -32602
+    return caught.value.error.message
+
+
+@pytest.mark.anyio
+async def test_every_prompt_and_argument_is_described(client: Client) -> None:
+    prompts = (await client.list_prompts()).prompts
+
+    assert {p.name: [a.name for a in p.arguments or [] if a.required] for p in prompts} == REQUIRED
+    for prompt in prompts:
+        assert prompt.title
+        assert prompt.description
+        assert all(argument.description for argument in prompt.arguments or []), prompt.name
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("animate_picture", {}),
+        ("animate_picture", {"wish": 'It says "meow"', "duration": "7 s", "mode": "PRO"}),
+        ("first_to_last_frame", {"model_name": "kling-v2-6"}),
+        ("storyboard", {"story": "A fox looks for the moon"}),
+        ("storyboard", {"story": "A fox looks for the moon", "duration": "11", "shots": "4"}),
+        ("takes_within_budget", {"budget_units": "5"}),
+        ("direct_camera", {"camera": "slowly pans left"}),
+        ("direct_camera", {"camera": "slowly pans left", "model_name": "kling-v1-5"}),
+    ],
+)
+async def test_the_planned_call_is_taken_by_the_tool_at_the_price_that_was_told(
+    client: Client, tmp_path: Path, name: str, more: dict[str, str]
+) -> None:
+    pictures = {"image": picture(tmp_path)}
+    if "image_tail" in REQUIRED[name]:
+        pictures["image_tail"] = picture(tmp_path, "end.png")
+
+    text = await text_of(client, name, **pictures, **more)
+    result = await client.call_tool("kling_image_to_video", planned_call(text))
+
+    receipt = result.structured_content
+    assert receipt is not None
+    assert "faults" not in receipt
+    assert f"about {receipt['estimate_units']:g} units" in text
+    assert f'"max_units": {receipt["estimate_units"]}' in text
+    assert planned_call(text)["model_name"] == receipt["model_name"]
+
+
+@pytest.mark.anyio
+async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_file(
+    client: Client,
+) -> None:
+    filled = {"image": "a.png", "image_tail": "b.png", "story": "A fox", "budget_units": "9"}
+    for name, required in REQUIRED.items():
+        asked = {"camera": "zooms in"} | filled
+        text = await text_of(client, name, **{key: asked[key] for key in required})
+
+        steps = ["dry_run", "wait for my yes", "max_units", "kling_wait_for_tasks", "save"]
+        places = [text.index(step) for step in steps]
+        assert places == sorted(places), name
+        assert "is never paid twice" in text
+
+
+@pytest.mark.anyio
+async def test_an_empty_field_of_a_form_counts_as_left_out(client: Client) -> None:
+    filled = await text_of(client, "animate_picture", image="a.png", wish="", mode=" ", duration="")
+
+    assert filled == await text_of(client, "animate_picture", image="a.png")
+    assert "is required" in await refusal(client, "animate_picture", image=" ")
+
+
+@pytest.mark.anyio
+async def test_what_the_default_cannot_do_goes_to_the_first_mode_or_model_that_can(
+    client: Client,
+) -> None:
+    ends = {"image": "a.png", "image_tail": "b.png"}
+    frames = await text_of(client, "first_to_last_frame", **ends)
+    cheap = await text_of(client, "first_to_last_frame", **ends, mode="std")
+    seven = await text_of(client, "animate_picture", image="a.png", duration="7")
+    shots = await text_of(client, "storyboard", image="a.png", story="A fox")
+
+    calls = [planned_call(text) for text in (frames, cheap, seven, shots)]
+    assert [(call["model_name"], call["mode"]) for call in calls] == [
+        ("kling-v2-5-turbo", "pro"),
+        ("kling-v3", "std"),
+        ("kling-v3", "std"),
+        ("kling-v3", "std"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_provider_that_can_is_taken_where_the_default_would_lose_the_shots(
+    tmp_path: Path,
+) -> None:
+    settings = sandbox_settings(
+        tmp_path,
+        provider="newapi",
+        newapi_api_key="k",
+        newapi_base_url="sandbox",
+        kling_api_key="k",
+        kling_base_url="sandbox",
+    )
+    async with Client(build_server(settings)) as client:
+        plain = await text_of(client, "animate_picture", image="a.png")
+        shots = await text_of(client, "storyboard", image="a.png", story="A fox")
+
+    assert planned_call(plain)["provider"] == "newapi"
+    assert planned_call(shots)["provider"] == "kling"
+
+
+@pytest.mark.anyio
+async def test_a_camera_move_is_an_argument_only_where_the_model_takes_it(client: Client) -> None:
+    said = await text_of(client, "direct_camera", image="a.png", camera="slowly pans left")
+    given = await text_of(
+        client, "direct_camera", image="a.png", camera="slowly pans left", model_name="kling-v1-5"
+    )
+    orbit = await text_of(
+        client, "direct_camera", image="a.png", camera="orbits her", model_name="kling-v1-5"
+    )
+
+    assert "camera_control" not in planned_call(said)
+    assert "kling-v1-5 (pro 5 s, type simple, may have been retired)" in said
+    assert planned_call(given)["camera_control"] == {"type": "simple", "config": {"pan": -3}}
+    assert "may have been retired" in given
+    assert "camera_control" not in planned_call(orbit)
+
+
+@pytest.mark.anyio
+async def test_a_budget_pays_for_whole_takes_only(client: Client) -> None:
+    async def takes(**more: str) -> str:
+        return await text_of(client, "takes_within_budget", image="a.png", **more)
+
+    assert "Make 3, together about 4.5 units" in await takes(budget_units="4.5")
+    assert "Make 2, together about 3 units" in await takes(budget_units="4.4")
+    plenty = await takes(budget_units="300")
+    assert "it pays 200 " in plenty
+    assert "Make 4, together about 6 units" in plenty
+    assert "Make 7, together about 10.5 units" in await takes(budget_units="300", takes="7")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("storyboard", {"story": "x", "duration": "20"}, 'kling-v3 makes 3-15 s, not 20. Use "15"'),
+        ("storyboard", {"story": "x", "duration": "3", "shots": "5"}, "Use 3 shots or fewer"),
+        ("storyboard", {"story": "x", "shots": "9"}, "shots: must be at most 6, not '9'"),
+        ("storyboard", {"story": "x", "model_name": "kling-v2-6"}, 'Use model_name "kling-v3"'),
+        ("storyboard", {"duration": "long"}, "story: is required."),
+        ("storyboard", {"duration": "long"}, "'long' is not a whole number of seconds"),
+        ("takes_within_budget", {"budget_units": "1"}, "costs about 1.5 units, the budget is 1"),
+        ("takes_within_budget", {"budget_units": "4", "takes": "9"}, "or takes 2."),
+        ("takes_within_budget", {"budget_units": "much"}, "must be a number, not 'much'"),
+        ("takes_within_budget", {"budget_units": "-1"}, "must be more than 0"),
+        ("takes_within_budget", {"budget_units": "9", "model_name": "new"}, "is not known"),
+        ("first_to_last_frame", {"mode": "hd"}, "Use 'std', 'pro' or '4k'"),
+        ("animate_picture", {"moode": "pro"}, "is not an argument of this call. Use mode."),
+        ("direct_camera", {"camera": "x", "duration": "99"}, "makes 3-15 s, not 99"),
+        ("no_such_prompt", {}, "Unknown prompt: no_such_prompt. There are animate_picture"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_words(
+    client: Client, name: str, arguments: dict[str, str], words: str
+) -> None:
+    assert words in await refusal(client, name, image="a.png", **arguments)

@@ -1,0 +1,111 @@
+"""Every fault of the sandbox, at every tool, at every provider: what is answered, and the money.
+
+`fault_matrix.json` holds the expected answers; `--update-snapshots` writes it and the tables of
+`docs/reliability.md` anew, to be read in review.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import stamina
+from tests.made_clips import make_clip
+from tests.server.submission.fault_cells import (
+    CREATES,
+    READS,
+    STRUCK,
+    FaultRun,
+    assert_honest,
+    prepare,
+)
+from tests.server.submission.fault_tables import (
+    DOCUMENT,
+    Matrix,
+    folded,
+    read_matrix,
+    tables,
+    with_tables,
+    write_matrix,
+)
+
+from kling_mcp.submission.recovery import Caretaker
+from kling_sandbox.clips import ClipMaker
+from kling_sandbox.faults import FAULTS
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("prepared")
+    return folder, anyio.run(prepare, folder)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("film") / "clip.mp4")
+
+
+@pytest.fixture(autouse=True)
+def nothing_takes_time(monkeypatch: pytest.MonkeyPatch, film: Path) -> Iterator[None]:
+    """Films are there at once, a late answer is one that was given up, and nobody works in the
+    background, so that each cell shows what its own call does."""
+
+    async def sleep(seconds: float) -> None:
+        raise httpx.ReadTimeout(f"no answer within {seconds} s")
+
+    async def rest(_: Caretaker) -> None:
+        return None
+
+    def copy(_: ClipMaker, order: Any, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(film, path)
+
+    monkeypatch.setattr("kling_sandbox.mishaps.anyio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(Caretaker, "run", rest)
+    monkeypatch.setattr(ClipMaker, "_make", copy)
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def seen() -> Matrix:
+    return {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_tool_answers_as_the_matrix_says_and_nothing_is_paid_twice(
+    fault: str,
+    prepared: tuple[Path, dict[str, str]],
+    seen: Matrix,
+    tmp_path: Path,
+    update_snapshots: bool,
+) -> None:
+    for struck in STRUCK:
+        run = FaultRun(fault, struck, prepared[0], tmp_path / struck, prepared[1])
+        async for tool, times, provider, cell in run.cells():
+            assert_honest(cell)
+            row = seen.setdefault(tool, {}).setdefault(fault, {})
+            row.setdefault(times, {})[provider] = cell.outcome
+        assert run.paid_twice() == []
+    if not update_snapshots:
+        expected = read_matrix()
+        assert {t: folded(seen[t][fault]) for t in seen} == {t: expected[t][fault] for t in seen}
+
+
+def test_the_matrix_is_whole_and_documented(seen: Matrix, update_snapshots: bool) -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    if update_snapshots:
+        assert {tool: [*rows] for tool, rows in seen.items()} == {tool: [*FAULTS] for tool in seen}
+        write_matrix(seen)
+        DOCUMENT.write_text(with_tables(document, tables(read_matrix())), encoding="utf-8")
+    matrix = read_matrix()
+
+    assert {tool: [*rows] for tool, rows in matrix.items()} == {
+        tool: [*FAULTS] for tool in (*CREATES, *READS)
+    }
+    assert document == with_tables(document, tables(matrix)) or update_snapshots

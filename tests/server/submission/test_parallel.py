@@ -1,0 +1,104 @@
+"""Fifty equal calls in four processes: one create, and everybody gets the same task."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.loopback import served_sandbox, settings_of
+from tests.server.serving import picture
+
+from kling_sandbox import SandboxStore
+from kling_sandbox.tally import Counts
+
+CALLS = (13, 13, 12, 12)
+
+PROCESS = """
+import json, sys
+import anyio
+from mcp import Client
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
+
+settings, arguments, calls = json.loads(sys.argv[1])
+answers = []
+
+async def main():
+    async def call():
+        result = await client.call_tool("kling_image_to_video", arguments)
+        answers.append(result.structured_content)
+
+    async with Client(build_server(load_settings(**settings))) as client:
+        await client.list_tools()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        async with anyio.create_task_group() as group:
+            for _ in range(calls):
+                group.start_soon(call)
+    print(json.dumps(answers), flush=True)
+
+anyio.run(main)
+"""
+
+
+def fifty_calls(folder: Path, provider: str, *faults: str) -> tuple[list[dict[str, Any]], Counts]:
+    """What fifty calls that begin together are answered, and what the sandbox counted."""
+    arguments = {"image": picture(folder, size=(320, 320)), "prompt": "Zoom"}
+    with served_sandbox(folder / "sandbox", *faults) as url:
+        settings = settings_of(folder, url, provider)
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROCESS, json.dumps([settings, arguments, calls])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for calls in CALLS
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = []
+        for process in processes:
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == 0
+            answers += json.loads(output)
+    assert len(answers) == sum(CALLS)
+    return answers, SandboxStore(folder / "sandbox").counts()
+
+
+@pytest.mark.parametrize("provider", ["kling", "newapi"])
+def test_fifty_equal_calls_in_four_processes_make_one_create(provider: str, tmp_path: Path) -> None:
+    answers, counts = fifty_calls(tmp_path, provider, "slow@creates:0.5")
+
+    assert len({answer["task_id"] for answer in answers}) == 1
+    assert [answer.get("repeated", False) for answer in answers].count(False) == 1
+    assert counts.requests["creates"] == counts.accepted == 1
+
+
+def test_a_lost_answer_among_them_changes_nothing(tmp_path: Path) -> None:
+    answers, counts = fifty_calls(tmp_path, "kling", "drop-after-accept:1")
+
+    assert len({answer["task_id"] for answer in answers}) == 1
+    assert counts.requests["creates"] == counts.accepted == 1
+
+
+def test_fifty_calls_into_a_full_house_wait_as_one(tmp_path: Path) -> None:
+    answers, counts = fifty_calls(tmp_path, "kling", "concurrency")
+
+    assert {answer["status"] for answer in answers} == {"queued"}
+    assert len({answer["task_id"] for answer in answers}) == 1
+    assert counts.accepted == 0
+
+
+def test_at_a_gateway_that_lost_the_answer_nobody_sends_it_again(tmp_path: Path) -> None:
+    answers, counts = fifty_calls(tmp_path, "newapi", "drop-after-accept:1")
+
+    assert {answer["charged"] for answer in answers} == {"unknown"}
+    assert counts.requests["creates"] == counts.accepted == 1
