@@ -34,6 +34,7 @@ from kling_mcp.resources import add_resources
 from kling_mcp.row_files import RowFileFault, read_row_file
 from kling_mcp.service import Service, Sleep, open_service
 from kling_mcp.settings import Settings
+from kling_mcp.stdio import serve_stdio
 from kling_mcp.subscriptions import add_subscriptions
 from kling_mcp.task_resources import add_task_resources
 from kling_mcp.version import __version__
@@ -59,6 +60,14 @@ ADDRESS_LIMIT = 2048
 SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
+
+
+class _Server(MCPServer[Service]):
+    """One that answers over stdio what the SDK's own reader drops."""
+
+    async def run_stdio_async(self) -> None:
+        """Serve until standard input ends; see `kling_mcp.stdio`."""
+        await serve_stdio(self._lowlevel_server)
 
 
 def build_server(
@@ -91,7 +100,7 @@ def build_server(
     redactor = redactor_of(settings, providers.values(), hosting)
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
-    server = MCPServer[Service](
+    server = _Server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
