@@ -30,6 +30,7 @@ from kling_mcp.protocol.prompts import add_prompts
 from kling_mcp.protocol.resources.models import add_resources
 from kling_mcp.protocol.resources.tasks import add_account_resource, add_task_resources
 from kling_mcp.protocol.resources.videos import add_frame_resources, add_video_parts
+from kling_mcp.protocol.stdio import serve_stdio
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
 from kling_mcp.providers.configured import Configured, configured_providers
@@ -80,6 +81,14 @@ class Team:
     state_key: str = field(default="", repr=False)
 
 
+class _Server(MCPServer[Service]):
+    """One that answers over stdio what the SDK's own reader drops."""
+
+    async def run_stdio_async(self) -> None:
+        """Serve until standard input ends; see `kling_mcp.protocol.stdio`."""
+        await serve_stdio(self._lowlevel_server)
+
+
 def build_server(
     settings: Settings,
     *,
@@ -115,7 +124,7 @@ def build_server(
 
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
-    server = MCPServer[Service](
+    server = _Server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
