@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 import kling_mcp
+import kling_sandbox
 import kling_tools
 
-ROOTS = (kling_mcp, kling_tools)
+ROOTS = (kling_mcp, kling_sandbox, kling_tools)
 CALLS = ("compile", "search", "match", "fullmatch", "sub", "subn", "findall", "finditer", "split")
 IN_TABLES = {"WORDS": "search", "MOVES": "search", "_SCHEMES": "match", "_SIGNATURES": "match"}
 """How the patterns of a table are used; all others are called by their names."""
@@ -80,7 +81,7 @@ def in_modules() -> Iterator[tuple[str, re.Pattern[Any], str]]:
                 continue
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
-                methods = {method for used_as, method in METHODS if used_as == name}
+                methods = sorted({method for used_as, method in METHODS if used_as == name})
                 for pattern in within(value, 4):
                     for method in methods or {IN_TABLES.get(name, "search")}:
                         yield f"{info.name}.{name}", pattern, method
@@ -97,10 +98,15 @@ def within(value: Any, depth: int) -> Iterator[re.Pattern[Any]]:
             yield from within(part, depth - 1)
 
 
-PATTERNS = {
-    (pattern.pattern, pattern.flags, method): (where, pattern)
-    for where, pattern, method in [*in_calls(), *in_modules()]
-}
+PATTERNS = dict(
+    sorted(
+        {
+            (pattern.pattern, pattern.flags, method): (where, pattern)
+            for where, pattern, method in [*in_calls(), *in_modules()]
+        }.items(),
+        key=lambda item: (str(item[0][0]), *item[0][1:]),
+    )
+)
 
 
 def samples(parsed: Any) -> Iterator[str]:
