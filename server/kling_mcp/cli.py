@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kling_mcp.terminal import guarded_output
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         tokens_command,
         uninstall_command,
     )
+    from kling_mcp.environment import read_environment
     from kling_mcp.sandbox import command as sandbox
 
     parser = argparse.ArgumentParser(
@@ -131,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
         module.add_arguments(command)
         command.set_defaults(run=module.run_from)
+        if module is sandbox and (home := read_environment().values.get("KLING_MCP_HOME")):
+            command.set_defaults(home=Path(home).expanduser() / "sandbox")
     completing = commands.add_parser(
         "completion",
         help="print what lets a shell complete these words",

@@ -222,5 +222,5 @@ async def test_a_video_made_elsewhere_can_be_continued(
     answer = ends_with_video("https://files.example/a.mp4")
     provider = Scripted(answer, lambda _: Response(200, stream=ByteStream(clip)))
     async with talking_to(provider, tmp_path, monkeypatch) as client:
-        _, data = await read(client, "kling://tasks/made-elsewhere/frames/last")
+        _, data = await read(client, "kling://tasks/t-1/frames/last")
         assert pixels(data) == last_decoded(tmp_path / "made.mp4")

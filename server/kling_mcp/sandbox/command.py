@@ -140,12 +140,8 @@ def run(
 
 
 def default_home() -> Path:
-    """The folder of a sandbox that was given none: below KLING_MCP_HOME, else in the user's data
-    folder, where the embedded one has its own."""
-    from kling_mcp.environment import read_environment
-
-    if home := read_environment().values.get("KLING_MCP_HOME"):
-        return Path(home).expanduser() / "sandbox"
+    """The folder of a sandbox that was given none: in the user's data folder, where the embedded
+    one has its own."""
     from platformdirs import user_data_path
 
     return user_data_path("kling-mcp", appauthor=False) / "sandbox"
