@@ -82,7 +82,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def spent(self) -> float:
         return sum(
-            row.estimate_units or 0.0 if row.units is None else row.units
+            row.units if row.units is not None and row.status in ENDED else row.estimate_units or 0
             for row in self.book.values()
             if row.created_at > self.now - DAY_S
         )
@@ -159,23 +159,25 @@ class LedgerMachine(RuleBasedStateMachine):
         units: float | None,
         again: bool,
     ) -> None:
-        """The provider tells of the row's task; under another id at times, as some gateways do."""
+        """The provider tells of the row's task; under another id at times, as some gateways do. It
+        takes back no failure: the wish may have been sent again meanwhile."""
         row = self.row(place)
         before = self.book[row]
-        if before.status == "failed" and before.task_id is None:
+        if before.status == "failed" and (before.task_id is None or status == "succeed"):
             return
         videos = (Video("https://cdn.example/a.mp4", 5.0),) if status == "succeed" else ()
         task = Task(f"t{number}-{row}", status, videos=videos, units=units)
         record = self.run(self.ledgers[process].record(row, task, again=again))
         if before.task_id is None or before.ended_at is None or status in ENDED:
             task_id = before.task_id or task.task_id
+            first = before.task_id is None or (before.ended_at is None and status in ENDED)
             self.freed(
                 row,
                 task_id=task_id,
                 status=status,
                 videos=videos,
                 message="",
-                units=before.units if units is None else units,
+                units=units if units is not None else None if first else before.units,
                 ended_at=before.ended_at or (self.now if status in ENDED else None),
                 expires_at=before.expires_at or (self.now + KEPT_S if videos else None),
             )
