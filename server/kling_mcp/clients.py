@@ -10,6 +10,7 @@ import anyio
 
 from kling_mcp.configuration import Configured
 from kling_tools.errors import NotConfigured
+from kling_tools.quoting import token
 
 if TYPE_CHECKING:
     from kling_mcp.client import KlingClient, Observe
@@ -68,9 +69,11 @@ class Clients:
         try:
             return self._configured[name]
         except KeyError:
+            shown = token(name)
             raise NotConfigured(
-                f"This needs the provider {name}, which is not configured now.",
-                advice=f"Set {name.upper()}_API_KEY again (and its base URL, if it had one).",
+                f"This needs the provider {shown}, which is not configured now. Configured: "
+                f"{', '.join(self._configured)}.",
+                advice=f"Set {shown.upper()}_API_KEY again (and its base URL, if it had one).",
             ) from None
 
     def embedded(self, name: str) -> bool:
