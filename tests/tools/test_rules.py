@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from kling_tools.capabilities import built_in_capabilities
 from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, faults, judge, warnings
 
 V3 = IMAGE | {"model_name": "kling-v3"}
@@ -328,3 +329,43 @@ def test_where_a_picture_alone_is_taken_a_missing_prompt_is_only_told() -> None:
 
     assert faults({"image": PICTURE}, terms=terms) == {}
     assert warnings({"image": PICTURE}, terms=terms) == {"prompt": "prompt_required"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("kling-v2.6", "kling-v2-6"),
+        ("kling 2.6", "kling-v2-6"),
+        ("Kling-V2.6", "kling-v2-6"),
+        ("kling_v2_6", "kling-v2-6"),
+        ("v2.6", "kling-v2-6"),
+        ("2.6", "kling-v2-6"),
+        ("Kling 2.5 Turbo", "kling-v2-5-turbo"),
+        ("kling-v2-5-trubo", "kling-v2-5-turbo"),
+        ("klingv2.1master", "kling-v2-1-master"),
+        ("kling 3.0", "kling-v3"),
+        ("kling-3", "kling-v3"),
+        ("kling-1.6", "kling-v1-6"),
+    ],
+)
+def test_another_spelling_of_a_model_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    found = list(judge(IMAGE | {"model_name": name}).verdict.faults)
+
+    assert [fault.rule for fault in found] == ["model_spelling"]
+    assert f"did you mean {meant}?" in found[0].message
+    assert found[0].use == meant
+
+
+@pytest.mark.parametrize(
+    "name", ["kling-v2-7", "kling-v4", "kling-v2-6-ultra", "kling-v3-5", "kling", "wan-2-2", "v"]
+)
+def test_a_model_that_may_be_new_passes_with_a_warning(name: str) -> None:
+    assert "model_name" not in faults(IMAGE | {"model_name": name})
+    assert warnings(IMAGE | {"model_name": name})["model_name"] == "model_unknown"
+
+
+def test_every_known_model_is_known_by_its_own_name_alone() -> None:
+    table = built_in_capabilities()
+
+    assert [table.known_as(name) for name in table.models] == [None] * len(table.models)
+    assert judge(IMAGE | {"model_name": " Kling-V2-6 "}).model_name == "kling-v2-6"

@@ -12,6 +12,7 @@ import anyio
 from kling_mcp.providers.account import units_left
 from kling_mcp.providers.configured import Configured
 from kling_tools.errors import KlingError, NotConfigured
+from kling_tools.quoting import token
 
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient, Observe
@@ -70,9 +71,11 @@ class Clients:
         try:
             return self._configured[name]
         except KeyError:
+            shown = token(name)
             raise NotConfigured(
-                f"This needs the provider {name}, which is not configured now.",
-                advice=f"Set {name.upper()}_API_KEY again (and its base URL, if it had one).",
+                f"This needs the provider {shown}, which is not configured now. Configured: "
+                f"{', '.join(self._configured)}.",
+                advice=f"Set {shown.upper()}_API_KEY again (and its base URL, if it had one).",
             ) from None
 
     def embedded(self, name: str) -> bool:

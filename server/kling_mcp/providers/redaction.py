@@ -52,7 +52,11 @@ _NAMED = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PWD|CREDENTIALS?)$", r
 _GIVEN_OUT = re.compile(r"kmcp_[\w-]{20,}|(?<=/callbacks/)[\w-]{20,}")
 """What this server gives out itself: tokens of a login, addresses that a provider calls."""
 
-_ESCAPED = re.compile(r"(?:\\{1,8}(?:u00|x)|%)([0-9a-f]{2})|\\{1,8}([^\\])", re.IGNORECASE)
+_RUN = re.compile(r"\\{2,}")
+_ESCAPED = re.compile(r"(?:\\(?:u00|x)|%)([0-9a-f]{2})", re.IGNORECASE)
+
+MOST_ESCAPES = 1_000_000
+"""In one value; a list of 500 tasks with their links has less than a tenth."""
 
 _QUERY = re.compile(r"""(https?://[^\s"'<>?\\]*)(?:\?[^\s"'<>\\]*)?""", re.IGNORECASE)
 _SIGNED = re.compile(r"""([?&][\w.-]{1,40}=)[^\s"'<>&\\]{16,}""")
@@ -87,8 +91,13 @@ class Redactor:
         return _GIVEN_OUT.sub(IN_PLACE, text) if given_out else text
 
     def value(self, value: Any) -> Any:
-        """The same for every text in a value as JSON has them, names of fields included."""
+        """The same for every text in a value as JSON has them, names of fields included.
+
+        Raises ValueError for one with so many escapes that undoing them keeps others waiting.
+        """
         whole = json.dumps(value, ensure_ascii=False, default=str)
+        if sum(map(whole.count, "\\%&")) > MOST_ESCAPES:
+            raise ValueError("too many escapes")
         return value if self.text(whole) == whole else mapped(value, self.text)
 
     def line(self, text: str) -> str:
@@ -198,12 +207,13 @@ def _decoded(text: str) -> str:
     for _ in range(ROUNDS):
         before = text
         if "\\" in text or "%" in text:
-            text = _ESCAPED.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
+            text = _RUN.sub(r"\\", text)
+            text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
         if "&" in text:
             text = html.unescape(text)
         if text == before:
             break
-    return text
+    return text.replace("\\", "")
 
 
 def _in_base64(secret: str) -> set[str]:

@@ -225,7 +225,7 @@ def _discreet(document: Any, redactor: Redactor | None) -> Any:
     taken out before anything is cut or kept."""
     try:
         return redactor.value(document) if redactor else document
-    except RecursionError:
+    except (RecursionError, ValueError):
         return None
 
 

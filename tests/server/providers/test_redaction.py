@@ -3,7 +3,9 @@
 import base64
 import json
 import logging
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -181,3 +183,15 @@ def test_a_line_of_the_log_is_never_long(caplog: pytest.LogCaptureFixture) -> No
 
     assert max(len(record.getMessage()) for record in caplog.records) <= 20_001
     assert SECRET[:12] not in caplog.text
+
+
+@pytest.mark.parametrize("piece", ["\\", "%2d", "&amp", "\\u002d", "eyJ", "https://", "?a=", "x "])
+def test_what_a_provider_and_a_log_say_is_read_in_time_with_its_length(piece: str) -> None:
+    redactor = Redactor([f"{SECRET}{number}" for number in range(12)])
+    said = piece * (2_000_000 // len(piece))
+    began = time.process_time()
+    with suppress(ValueError):
+        redactor.value({"message": said})
+    redactor.line(said)
+
+    assert time.process_time() - began < 3

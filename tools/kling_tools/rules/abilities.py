@@ -76,7 +76,11 @@ def apply_abilities(
     row = capabilities.product_row(model_name, product)
     verdict = Verdict(warnings=list(_retirement(model_name, row, capabilities)))
     if row is None:
-        if model_name not in capabilities.models:
+        meant = capabilities.known_as(draft.arguments.model_name)
+        if meant:
+            message = f"there is no {model_name}: did you mean {meant}?"
+            verdict.faults.append(Fault("model_name", "model_spelling", message, meant))
+        elif model_name not in capabilities.models:
             verdict.warnings.append(
                 Fault(
                     "model_name",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -142,6 +144,16 @@ class Capabilities(_Row):
         names = [name for name, row in self.models.items() if wanted & set(row.products)]
         return sorted(names, key=lambda name: self.models[name].retired is not None)
 
+    def known_as(self, name: str) -> str | None:
+        """The model that is meant by another spelling of its name, such as `kling-v2.6` or `Kling
+        2.6`; None for a known name and for one that may be new: numbers always differ there."""
+        if name in self.models:
+            return None
+        digits, letters = _spelled(name)
+        near = {_spelled(known)[1]: known for known in self.models if _spelled(known)[0] == digits}
+        found = get_close_matches(letters, near, n=1, cutoff=0.8) if digits else []
+        return near[found[0]] if found else near.get(letters)
+
     def overridden(self, changes: Mapping[str, Any]) -> Capabilities:
         """This table with rows added or changed, as a user's own file asks.
 
@@ -149,6 +161,15 @@ class Capabilities(_Row):
         Raises pydantic.ValidationError when the result is not a valid table.
         """
         return Capabilities.model_validate(_merged(self.model_dump(exclude_unset=True), changes))
+
+
+_NO_LETTERS = re.compile(r"kling|v(?=\W*\d)|[\d\W_]+")
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    """The numbers and the words of a model's name, without what people leave out or put in."""
+    plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
+    return "".join(re.findall(r"\d", plain)), _NO_LETTERS.sub("", plain)
 
 
 def _merged(base: Any, change: Any) -> Any:

@@ -200,7 +200,11 @@ def build_toolset(
             arguments=ListTasksArguments,
             answer=TaskPage,
             annotations=READS,
-            input_schema=arguments_schema(ListTasksArguments, without=without),
+            input_schema=arguments_schema(
+                ListTasksArguments,
+                without=without,
+                properties={"provider": {"description": f"{', '.join(providers)}; default: all"}},
+            ),
             answer_fields=("tasks", "more"),
         ),
         KlingTool.of(
