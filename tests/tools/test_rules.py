@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kling_tools.capabilities import built_in_capabilities
 from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, faults, judge, warnings
+
+from kling_tools.rules.capabilities import built_in_capabilities
 
 V3 = IMAGE | {"model_name": "kling-v3"}
 SHOTS = [{"prompt": "a", "duration": "2"}, {"prompt": "b", "duration": "3"}]
