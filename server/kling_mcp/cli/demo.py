@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kling_mcp.cli.progress_bar import ProgressBar
 from kling_mcp.outputs.contact_sheet import make_contact_sheet
 
 if TYPE_CHECKING:
@@ -26,16 +26,13 @@ PROMPT = "Slow zoom on the astronaut while she keeps smiling"
 OTHER_PROMPT = "Slow zoom into the picture"
 OUTPUT = Path("videos")
 SANDBOX = "sandbox"
-USUAL_S = {SANDBOX: 5.0}
-USUAL_ELSEWHERE_S = 150.0
-"""Seconds that a clip of 5 s usually takes; only the progress bar goes by them."""
-
 
 _CALL_LIMIT_S = 90
 _WAIT_S = 20
 _WHOLE_WAIT_S = 15 * 60
-_REDRAW_S = 0.25
-_NEARLY = 0.95
+_SILENCE_S = 5.0
+"""Seconds between two lines while the video is made."""
+
 _LOG_LINES = 8
 _INTERRUPTED = 130
 
@@ -177,40 +174,28 @@ async def _go_through(client: Client, picture: Path, prompt: str) -> dict[str, A
     )
     _say("Task", f"{task['task_id']}, {task['model_name']}, {task['status']}")
     _say("Price", _price(task))
-    await _wait(client, task["task_id"], USUAL_S.get(task["provider"], USUAL_ELSEWHERE_S))
+    await _wait(client, task["task_id"])
     return await _call(client, "kling_save_video", {"task_id": task["task_id"]})
 
 
-async def _wait(client: Client, task_id: str, usual_s: float) -> None:
-    """Wait for the task behind a bar that goes by the time such a task usually takes."""
-    import anyio
-
-    bar = ProgressBar(_label("Wait"), sys.stdout)
+async def _wait(client: Client, task_id: str) -> None:
+    """Wait for the task and show what the server says of it meanwhile."""
     began = time.monotonic()
-
-    async def redraw() -> None:
-        while True:
-            bar.advance(min(time.monotonic() - began, _NEARLY * usual_s), usual_s)
-            await anyio.sleep(_REDRAW_S)
-
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(redraw)
-            task = await _until_ended(client, task_id, bar)
-            group.cancel_scope.cancel()
-        if task["status"] == "succeed":
-            bar.say("succeed")
-            bar.advance(1, 1)
-    finally:
-        bar.close()
+    task = await _until_ended(client, task_id)
     if task["status"] != "succeed":
         words = task.get("provider_message") or task.get("next") or "no reason given"
         raise _Stopped(f"The task ended as {task['status']}: {words}")
+    _say("Wait", f"the video is made, after {time.monotonic() - began:.0f} s")
 
 
-async def _until_ended(client: Client, task_id: str, bar: ProgressBar) -> dict[str, Any]:
+async def _until_ended(client: Client, task_id: str) -> dict[str, Any]:
+    told_at = -math.inf
+
     async def report(progress: float, total: float | None, message: str | None) -> None:
-        bar.say(message or "")
+        nonlocal told_at
+        if message and time.monotonic() - told_at >= _SILENCE_S:
+            told_at = time.monotonic()
+            _say("Wait", message)
 
     until = time.monotonic() + _WHOLE_WAIT_S
     while time.monotonic() < until:
@@ -244,8 +229,4 @@ def _price(task: dict[str, Any]) -> str:
 def _say(label: str, *lines: str) -> None:
     """Lines under one label, at once also where the output is buffered."""
     for number, line in enumerate(lines):
-        print(_label("" if number else label) + line, flush=True)
-
-
-def _label(text: str) -> str:
-    return f"{text:<9}"
+        print(f"{'' if number else label:<9}{line}", flush=True)

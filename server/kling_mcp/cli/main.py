@@ -84,7 +84,6 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from kling_mcp.cli import completion as completion_command
     from kling_mcp.cli import demo
     from kling_mcp.cli import install as install_command
     from kling_mcp.cli import serve as serve_command
@@ -133,22 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=module.run_from)
         if module is sandbox and (home := read_environment().values.get("KLING_MCP_HOME")):
             command.set_defaults(home=Path(home).expanduser() / "sandbox")
-    completing = commands.add_parser(
-        "completion",
-        help="print what lets a shell complete these words",
-        description="Print what lets a shell complete these words; for bash: "
-        'eval "$(kling-mcp completion bash)"',
-    )
-    completion_command.add_arguments(completing)
-    completing.set_defaults(run=lambda given: _complete(parser, given.shell))
     return parser
-
-
-def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
-    from kling_mcp.cli.completion import script
-
-    print(script(parser, shell))
-    return 0
 
 
 SETTING = "setting_"

@@ -287,7 +287,6 @@ def test_a_command_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixtur
         ["tokens", "--file", "/none/\x1b[31m\u202e", "add", "ann"],
         ["sandbox", "--fault", "\x1b[31m\u202e"],
         ["demo", "/none/\x1b[31m\u202e.png"],
-        ["completion", "\x1b[31m\u202e"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]).encode("ascii", "ignore").decode(),
 )

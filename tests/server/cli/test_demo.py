@@ -76,7 +76,7 @@ def test_the_demo_says_what_was_offered_and_what_it_would_cost(
         assert tool in output
     assert "units" in labelled(output)["Price"]
     assert "kling-mcp install" in labelled(output)["Next"]
-    assert "100%" in output
+    assert "the video is made" in labelled(output)["Wait"]
 
 
 def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(tmp_path: Path) -> None:
