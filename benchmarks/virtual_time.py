@@ -9,6 +9,9 @@ from typing import Any
 
 from anyio import to_thread
 
+# Threads are borrowed from several limiters; only anyio's own books know them all.
+from anyio._backends._asyncio import _threadpool_idle_workers, _threadpool_workers
+
 __all__ = ["VirtualTimeLoop", "virtual_clock"]
 
 EPOCH = 1_800_000_000.0
@@ -53,8 +56,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """See `asyncio.AbstractEventLoop.run_until_complete`."""
 
         async def attached() -> Any:
-            limiter = to_thread.current_default_thread_limiter()
-            self._jumping.is_busy = lambda: limiter.borrowed_tokens > 0
+            await to_thread.run_sync(bool)
+            workers, idle = _threadpool_workers.get(), _threadpool_idle_workers.get()
+            self._jumping.is_busy = lambda: len(workers) > len(idle)
             return await future
 
         return super().run_until_complete(attached())
