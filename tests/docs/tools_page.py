@@ -62,8 +62,10 @@ def _tools(*, hosted: bool) -> list[KlingTool]:
     single = [name for name in living if "image2video" in models[name].products]
     return build_toolset(
         list(PROVIDERS),
-        image_models=single,
-        multi_image_models=[name for name in living if name not in single],
+        models={
+            "kling_image_to_video": single,
+            "kling_multi_image_to_video": [name for name in living if name not in single],
+        },
         hosted=hosted,
     )
 

@@ -11,10 +11,7 @@ from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.host_habits import ADDED_BY_HOSTS, REQUIRED_LISTS
 from kling_tools.tools.toolset import build_toolset
 
-TOOLS = {
-    tool.name: tool.arguments
-    for tool in build_toolset(["kling"], image_models=[], multi_image_models=[], hosted=True)
-}
+TOOLS = {tool.name: tool.arguments for tool in build_toolset(["kling"], models={}, hosted=True)}
 FIELDS = [(name, kind, field) for name, kind in TOOLS.items() for field in kind.model_fields]
 BLANKS: list[Any] = [None, "", 0, 0.0, False, {}, [], [""], [{}], {"type": "", "x": [None]}]
 MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0}

@@ -44,9 +44,7 @@ def test_the_contract_is_the_tools_their_service_its_answers_and_its_errors() ->
 
 @pytest.mark.anyio
 async def test_another_machine_answers_behind_the_tools() -> None:
-    tools = kling_tools.build_toolset(
-        ["mine"], image_models=[], multi_image_models=[], service=cast("Any", Machine)
-    )
+    tools = kling_tools.build_toolset(["mine"], models={}, service=cast("Any", Machine))
     async with Client(MCPServer[Any](name="mine", tools=[*tools])) as client:
         known = await client.call_tool("kling_get_task", {"task_id": "t-1"})
         unknown = await client.call_tool("kling_get_task", {"task_id": "t-2"})

@@ -62,8 +62,10 @@ MULTI_SEED_FIELDS = {
 def toolset(*providers: str) -> dict[str, KlingTool]:
     tools = build_toolset(
         providers or ("kling",),
-        image_models=["kling-v2-5-turbo", "kling-v2-6", "kling-v3"],
-        multi_image_models=["kling-v3-omni", "kling-video-o1"],
+        models={
+            "kling_image_to_video": ["kling-v2-5-turbo", "kling-v2-6", "kling-v3"],
+            "kling_multi_image_to_video": ["kling-v3-omni", "kling-video-o1"],
+        },
     )
     return {tool.name: tool for tool in tools}
 
@@ -174,7 +176,7 @@ def test_the_instructions_say_how_to_submit_wait_save_and_what_costs() -> None:
 
 
 def test_a_look_that_also_saves_is_not_called_reading() -> None:
-    saving = build_toolset(["kling"], image_models=["kling-v3"], multi_image_models=[], saves=True)
+    saving = build_toolset(["kling"], models={"kling_image_to_video": ["kling-v3"]}, saves=True)
     hints = {tool.name: tool.annotations.read_only_hint for tool in saving if tool.annotations}
 
     assert hints["kling_get_task"] is False

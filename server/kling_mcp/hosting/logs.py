@@ -16,14 +16,14 @@ from pydantic import BaseModel
 
 from kling_mcp.protocol.middleware import current_service
 from kling_tools.decorations import decoration
+from kling_tools.products import MAKERS
 
 __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
 
 
 TOOLS = frozenset(
     {
-        "kling_image_to_video",
-        "kling_multi_image_to_video",
+        *MAKERS,
         "kling_get_task",
         "kling_list_tasks",
         "kling_wait_for_tasks",

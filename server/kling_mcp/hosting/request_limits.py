@@ -17,6 +17,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from kling_tools.products import MAKERS
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,8 +39,10 @@ class Limits:
     least_rate: int = 32 * 1024
 
 
-TAKES_PICTURES = frozenset({"kling_image_to_video", "kling_multi_image_to_video"})
-_IN_THEIR_NAMES = b"image_to_video"
+_NAMES = tuple(tool.encode() for tool in MAKERS)
+"""Of the tools that take pictures."""
+
+_LONGEST = max(map(len, _NAMES))
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST.pattern}|null")
@@ -103,7 +107,7 @@ class _Body:
         self._limits = limits
         self._of_calls = of_calls
         self._names_itself = "mcp-method" in headers
-        self._takes_pictures = headers.get("mcp-name") in TAKES_PICTURES
+        self._takes_pictures = headers.get("mcp-name") in MAKERS
         self._declared = _number(headers.get("content-length"))
         self._began: float | None = None
         self._whole = False
@@ -132,8 +136,9 @@ class _Body:
     def _read(self, piece: bytes) -> None:
         self._marks += sum(map(piece.count, (b"[", b"{", b",")))
         if not self._names_itself and not self._takes_pictures:
-            self._takes_pictures = _IN_THEIR_NAMES in self._end + piece
-            self._end = (self._end + piece)[-len(_IN_THEIR_NAMES) :]
+            end = self._end + piece
+            self._takes_pictures = any(name in end for name in _NAMES)
+            self._end = end[-_LONGEST:]
         self._refuse_large(self._bytes)
 
     def _refuse_large(self, size: int) -> None:

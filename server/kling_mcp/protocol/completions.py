@@ -21,6 +21,7 @@ from kling_mcp.protocol.middleware import current_service
 from kling_mcp.providers.configured import Configured
 from kling_tools.addresses import FRAME_URI, SHEET_URI, VIDEO_URI
 from kling_tools.errors import KlingError
+from kling_tools.prompts.camera_words import PLANNED
 from kling_tools.prompts.plans import MOST_SHOTS
 from kling_tools.rules.capabilities import Capabilities, ProductRow
 
@@ -125,7 +126,7 @@ class _Offers:
         return ["first", "last"], True
 
     def _row(self, name: str) -> ProductRow | None:
-        return self._capabilities.product_row(name, "image2video")
+        return self._capabilities.product_row(name, PLANNED)
 
     def _rows(self, chosen: Chosen) -> list[ProductRow]:
         model = self._row(chosen.get("model_name", "").strip().lower())

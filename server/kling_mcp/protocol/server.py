@@ -43,7 +43,7 @@ from kling_mcp.settings.overrides import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured
-from kling_tools.products import Product
+from kling_tools.products import MAKERS, Product
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
@@ -180,7 +180,7 @@ def _toolset(
     """The tools of these providers; the models named are those of the default one first."""
     rows = [provider.row for provider in providers.values()]
 
-    def models(*products: Product) -> list[str]:
+    def models_of(products: Sequence[Product]) -> list[str]:
         served = [p for p in products if any(p in row.products for row in rows)]
         defaults = [
             row.default_models[p] for row in rows for p in products if p in row.default_models
@@ -191,8 +191,7 @@ def _toolset(
 
     return build_toolset(
         list(providers),
-        image_models=models("image2video"),
-        multi_image_models=models("omni-video", "multi-image2video"),
+        models={tool: models_of(products) for tool, products in MAKERS.items()},
         saves=saves,
         hosted=hosted,
         service=current_service,

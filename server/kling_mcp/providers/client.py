@@ -39,7 +39,7 @@ from kling_mcp.providers.transport import Connection, parsed_url
 from kling_mcp.providers.url_guard import checked_url
 from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
-from kling_tools.products import Product
+from kling_tools.products import PRODUCTS, Product
 
 __all__ = ["KlingClient", "Observe"]
 
@@ -138,7 +138,7 @@ class KlingClient:
         return replace(task, units=None) if free else task
 
     def _path(self, product: Product) -> str:
-        return f"{self.row.prefix}/{product}"
+        return f"{self.row.prefix}/{PRODUCTS[product].path}"
 
     async def _read(
         self, path: str, params: dict[str, int], reader: Callable[[Mapping[str, Any]], ResultT]

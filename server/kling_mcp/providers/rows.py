@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kling_mcp.settings.overrides import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
-from kling_tools.products import Product
+from kling_tools.products import MAKERS, Product
 from kling_tools.rules.capabilities import ProviderTerms
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
@@ -79,8 +79,8 @@ class ProviderRow(BaseModel):
     @model_validator(mode="after")
     def _has_defaults(self) -> Self:
         """`model_name` is always sent: Kling takes a retired model for one that is left out."""
-        for tool in (("image2video",), ("omni-video", "multi-image2video")):
-            served = [product for product in self.products if product in tool]
+        for products in MAKERS.values():
+            served = [product for product in self.products if product in products]
             if served and not any(product in self.default_models for product in served):
                 raise ValueError(f"default_models names no model for {served[0]}")
         return self

@@ -14,6 +14,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_tools.faults import Fault, Verdict
+from kling_tools.products import PRODUCTS
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import (
     ImageToVideoRequest,
@@ -85,16 +86,14 @@ def _frames(request: ImageToVideoRequest, pictures: Mapping[str, Any]) -> dict[s
 def _picture_list(
     request: MultiImageToVideoRequest, review: Review, pictures: Mapping[str, Any]
 ) -> dict[str, Any]:
+    product = PRODUCTS[review.product]
     listed = [pictures[f"image_list[{place}]"] for place in range(len(request.image_list))]
-    if review.product == "omni-video":
-        return {
-            "image_list": [{"image_url": picture} for picture in listed],
-            "prompt": with_picture_references(request.prompt, len(listed)),
-            "aspect_ratio": request.aspect_ratio,
-        }
+    prompt = request.prompt
     return {
-        "image_list": [{"image": picture} for picture in listed],
-        "prompt": request.prompt,
+        "image_list": [{product.picture_key: picture} for picture in listed],
+        "prompt": with_picture_references(prompt, len(listed))
+        if product.names_pictures
+        else prompt,
         "aspect_ratio": request.aspect_ratio,
     }
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kling_tools.products import Product
 from kling_tools.rules.capabilities import Capabilities
 
-__all__ = ["camera_control_of", "models_with_camera_control"]
+__all__ = ["PLANNED", "camera_control_of", "models_with_camera_control"]
+
+PLANNED: Product = "image2video"
+"""The product that every prompt plans for."""
 
 MOVES: tuple[tuple[str, str, int], ...] = (
     (r"\bpan(s|ning)?\b.*\bleft\b", "pan", -1),
@@ -46,8 +50,8 @@ def camera_control_of(words: str) -> dict[str, Any] | None:
 def models_with_camera_control(capabilities: Capabilities) -> list[str]:
     """Each model that takes `camera_control` for one picture, in which form, and its state."""
     shown = []
-    for name in capabilities.models_of(["image2video"]):
-        row = capabilities.product_row(name, "image2video")
+    for name in capabilities.models_of([PLANNED]):
+        row = capabilities.product_row(name, PLANNED)
         for pattern in row.patterns("camera_control") if row else ():
             doubt = pattern.endswith(" ?")
             what, _, condition = pattern.removesuffix(" ?").partition(" ")

@@ -8,6 +8,7 @@ from typing import Any
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
+from kling_tools.prompts.camera_words import PLANNED
 from kling_tools.requests.arguments import ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
@@ -83,17 +84,17 @@ class Planner:
 
     def _choices(self, asked: Mapping[str, Any]) -> Iterator[tuple[ProviderTerms, dict[str, Any]]]:
         for terms in self._terms:
-            if "image2video" not in terms.products:
+            if PLANNED not in terms.products:
                 continue
-            default = terms.default_models.get("image2video", "")
+            default = terms.default_models.get(PLANNED, "")
             living = [
                 name
-                for name in self.capabilities.models_of(["image2video"])
+                for name in self.capabilities.models_of([PLANNED])
                 if not self.capabilities.models[name].retired
             ]
             names = [asked["model_name"]] if "model_name" in asked else [default, *living]
             for name in dict.fromkeys(names):
-                row = self.capabilities.product_row(name, "image2video")
+                row = self.capabilities.product_row(name, PLANNED)
                 modes = (
                     [asked["mode"]] if "mode" in asked else (row.modes if row else ()) or (None,)
                 )

@@ -8,7 +8,8 @@ from typing import Any
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import sentences
-from kling_tools.prompts.camera_words import camera_control_of, models_with_camera_control
+from kling_tools.products import PRODUCTS
+from kling_tools.prompts.camera_words import PLANNED, camera_control_of, models_with_camera_control
 from kling_tools.prompts.plans import Plan, Planner, cut_into_shots, takes_within
 from kling_tools.prompts.prompt import (
     AnimateArguments,
@@ -199,7 +200,7 @@ def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> s
     steps = [
         write,
         "Ask what it costs; this sends nothing: "
-        f"{_call('kling_image_to_video', {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
+        f"{_call(PRODUCTS[PLANNED].tool, {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
         f"{plan.price}{each}. If faults come back, correct what they name and ask again.",
         "Tell me the prompt, the price and every warning, and wait for my yes.",
         "Then send the same call with "

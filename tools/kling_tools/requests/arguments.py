@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from kling_tools.products import Product
 from kling_tools.requests import normalize
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
 
@@ -81,9 +82,9 @@ class ListTasksArguments(_Reading):
     """`kling_list_tasks`: a page, and what it is narrowed to."""
 
     product: Annotated[
-        Literal["", "image2video", "multi-image2video", "omni-video"],
+        Literal["", Product],
         BeforeValidator(normalize.word),
-        _words("image2video, multi-image2video or omni-video"),
+        _words(f"{', '.join(get_args(Product)[:-1])} or {get_args(Product)[-1]}"),
     ] = ""
     status: Annotated[
         Literal["", "queued", "submitted", "processing", "succeed", "failed", "unknown"],

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from kling_tools.products import Product
+from kling_tools.products import MAKERS, Product
 from kling_tools.requests import fields
 from kling_tools.requests.combination import Combination
 
@@ -78,7 +78,7 @@ class VideoRequest(BaseModel):
 class ImageToVideoRequest(VideoRequest):
     """A video from a first frame, optionally a last one (Kling's image2video)."""
 
-    products = ("image2video",)
+    products = MAKERS["kling_image_to_video"]
 
     image: fields.Image = ""
     image_tail: fields.ImageTail = ""
@@ -103,7 +103,7 @@ class ImageToVideoRequest(VideoRequest):
 class MultiImageToVideoRequest(VideoRequest):
     """A video that combines several pictures (Kling's multi-image2video, or omni-video)."""
 
-    products = ("omni-video", "multi-image2video")
+    products = MAKERS["kling_multi_image_to_video"]
 
     prompt: fields.MultiImagePrompt = ""
     image_list: fields.ImageList = []

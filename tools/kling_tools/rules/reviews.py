@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kling_tools.faults import Fault, Verdict
-from kling_tools.products import Product
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.requests import VideoRequest, with_picture_references
@@ -16,20 +16,6 @@ from kling_tools.rules.estimates import Estimate, estimate
 from kling_tools.rules.rules import apply_rules
 
 __all__ = ["Review", "review"]
-
-
-NO_ROUTE = {
-    "image2video": "makes no video of one picture",
-    "omni-video": "makes no video of several pictures",
-    "multi-image2video": "makes no video of several pictures",
-}
-
-OTHER_TOOL = {
-    "image2video": "kling_multi_image_to_video",
-    "omni-video": "kling_image_to_video",
-    "multi-image2video": "kling_image_to_video",
-}
-"""By what a tool makes: the tool that makes the other kind of video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +97,8 @@ def _route(
     served = [product for product in request.products if product in terms.products]
     if not served:
         product = request.products[0]
-        verdict.faults.append(
-            Fault("provider", "product_of_provider", f"{terms.name} {NO_ROUTE[product]}.")
-        )
+        message = f"{terms.name} makes no {PRODUCTS[product].makes}."
+        verdict.faults.append(Fault("provider", "product_of_provider", message))
         return product, request.model_name
     if not request.model_name:
         product = next(iter(p for p in terms.default_models if p in served), served[0])
@@ -124,8 +109,8 @@ def _route(
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
         names = capabilities.models_of(served)[:3]
-        if set(model.products) & set(terms.products):
-            names.append(f"{OTHER_TOOL[request.products[0]]}, which has this model")
+        others = [PRODUCTS[other].tool for other in terms.products if other in model.products]
+        names += [f"{tool}, which has this model" for tool in dict.fromkeys(others)]
         verdict.faults.append(
             Fault(
                 "model_name",
@@ -146,7 +131,7 @@ def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -
             verdict.faults.append(
                 Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
             )
-    if product == "omni-video" and "prompt" not in draft.invalid:
+    if PRODUCTS[product].names_pictures and "prompt" not in draft.invalid:
         sent = with_picture_references(request.prompt, len(getattr(request, "image_list", ())))
         if len(sent) > PROMPT_LIMIT:
             over = len(sent) - PROMPT_LIMIT

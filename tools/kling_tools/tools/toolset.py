@@ -3,7 +3,7 @@ each does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mcp_types import ToolAnnotations
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
+from kling_tools.products import MAKERS, PRODUCTS
 from kling_tools.requests.arguments import (
     GetTaskArguments,
     ImageToVideoArguments,
@@ -118,13 +119,13 @@ def nobody() -> VideoService:
 def build_toolset(
     providers: Sequence[str],
     *,
-    image_models: Sequence[str],
-    multi_image_models: Sequence[str],
+    models: Mapping[str, Sequence[str]],
     saves: bool = False,
     hosted: bool = False,
     service: Callable[[], VideoService] = nobody,
 ) -> list[KlingTool]:
-    """The tools for these providers; the first of each list of models is the default.
+    """The tools for these providers. `models` names those of each tool that makes something, the
+    default first.
 
     `provider` is published only when there is a choice. `saves` says that a look at a finished
     task also writes its video to disk, so that looking is not only reading. `hosted` says that
@@ -149,9 +150,12 @@ def build_toolset(
             meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 ImageToVideoArguments,
-                first=("image", "prompt", "image_tail"),
+                first=_inputs("kling_image_to_video"),
                 without=without,
-                properties={**choice, "model_name": _models(image_models)},
+                properties={
+                    **choice,
+                    "model_name": _models(models, "kling_image_to_video"),
+                },
             ),
             answer_fields=RECEIPT_FIELDS,
         ),
@@ -168,13 +172,13 @@ def build_toolset(
             meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 MultiImageToVideoArguments,
-                first=("image_list", "prompt"),
+                first=_inputs("kling_multi_image_to_video"),
                 without=without,
-                required=("image_list", "prompt"),
+                required=_inputs("kling_multi_image_to_video"),
                 properties={
                     **choice,
                     **MULTI_IMAGE_TEXTS,
-                    "model_name": _models(multi_image_models),
+                    "model_name": _models(models, "kling_multi_image_to_video"),
                 },
             ),
             answer_fields=RECEIPT_FIELDS,
@@ -256,9 +260,14 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 """Where a field means something else, or less, than for one picture."""
 
 
-def _models(names: Sequence[str]) -> dict[str, str]:
+def _inputs(tool: str) -> tuple[str, ...]:
+    """The fields that a caller of the tool thinks of first."""
+    return PRODUCTS[MAKERS[tool][0]].inputs
+
+
+def _models(models: Mapping[str, Sequence[str]], tool: str) -> dict[str, str]:
     """What is said of the models: nothing where no configured provider makes such a video."""
-    if not names:
+    if not models.get(tool):
         return {}
-    default, *others = names
+    default, *others = models[tool]
     return {"description": f"Default {default}; {', '.join([*others, 'or any other'])}."}

@@ -15,6 +15,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 from kling_mcp.protocol.middleware import current_service
 from kling_mcp.protocol.tasks_extension.desk import FINAL, TaskState
 from kling_tools.errors import KlingError, ProviderError, TaskNotFound
+from kling_tools.products import MAKERS
 from kling_tools.results import ENDED, Receipt, TaskView
 from kling_tools.tools.tool import error_answer
 
@@ -25,7 +26,7 @@ __all__ = ["CREATES", "VideoTasks"]
 
 logger = logging.getLogger(__name__)
 
-CREATES = frozenset({"kling_image_to_video", "kling_multi_image_to_video"})
+CREATES = frozenset(MAKERS)
 """The tools that begin a task; the others answer at once, or wait no longer than hosts allow."""
 
 WITHDRAWN = "It was withdrawn before it was sent; it cost nothing and is not made."

@@ -1,0 +1,128 @@
+"""The table of products: every row is whole, and each name in it leads somewhere."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kling_sandbox.rules as desks
+from kling_mcp.providers.rows import PROVIDERS
+from kling_sandbox.dialects import OFFICIAL
+from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
+from kling_tools.requests import requests
+from kling_tools.requests.requests import VideoRequest
+from kling_tools.results import TaskView
+from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.rules.checks import CHECKS
+from kling_tools.rules.rules import RULES
+from kling_tools.tools.toolset import build_toolset
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+OPTIONAL = {"picture_key", "names_pictures"}
+NEEDED = sorted({field.name for field in fields(ProductEntry)} - OPTIONAL)
+
+each_product = pytest.mark.parametrize("row", PRODUCTS.values(), ids=list(PRODUCTS))
+
+
+def request_of(row: ProductEntry) -> type[VideoRequest]:
+    found: type[VideoRequest] = getattr(requests, row.request)
+    return found
+
+
+@pytest.mark.parametrize("field", NEEDED)
+def test_a_row_without_one_of_its_parts_is_refused(field: str) -> None:
+    whole: dict[str, Any] = asdict(PRODUCTS["image2video"])
+
+    with pytest.raises(ValueError, match=f"has no {field}"):
+        ProductEntry(**whole | {field: type(whole[field])()})
+    with pytest.raises(TypeError, match=field):
+        ProductEntry(**{name: value for name, value in whole.items() if name != field})
+
+
+@given(st.sets(st.sampled_from(NEEDED), min_size=2))
+def test_every_missing_part_is_named(missing: set[str]) -> None:
+    whole: dict[str, Any] = asdict(PRODUCTS["omni-video"])
+
+    with pytest.raises(ValueError, match="has no ") as refused:
+        ProductEntry(**whole | {name: type(whole[name])() for name in missing})
+    assert all(name in str(refused.value) for name in missing)
+
+
+def test_every_product_has_one_row_and_every_row_one_tool() -> None:
+    assert set(PRODUCTS) == set(get_args(Product))
+    assert sorted(name for products in MAKERS.values() for name in products) == sorted(PRODUCTS)
+
+
+@each_product
+def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
+    row: ProductEntry,
+) -> None:
+    request = request_of(row)
+    (tool,) = (tool for tool in build_toolset(["kling"], models={}) if tool.name == row.tool)
+
+    assert request.products == MAKERS[row.tool]
+    assert set(row.inputs) <= set(request.model_fields)
+    assert set(request.model_fields) - {"callback_url"} <= set(tool.parameters["properties"])
+    assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
+    assert (SNAPSHOTS / f"{row.tool}.json").exists()
+
+
+def test_every_tool_that_costs_money_has_a_product() -> None:
+    spends = {
+        tool.name
+        for tool in build_toolset(["kling"], models={}, hosted=True)
+        if tool.output_schema and "estimate_units" in tool.output_schema["properties"]
+    }
+
+    assert spends == set(MAKERS)
+
+
+@each_product
+def test_a_product_names_the_rules_that_its_request_has_alone(row: ProductEntry) -> None:
+    request, shared = request_of(row), set(VideoRequest.model_fields)
+    rules = {rule.id for rule in RULES if rule.of is request}
+    checks = {
+        check.__name__
+        for check, looks_at in CHECKS
+        if looks_at <= set(request.model_fields) and not looks_at <= shared
+    }
+
+    assert set(row.rules) == rules | checks
+
+
+@each_product
+def test_a_product_has_models_priced_as_its_row_says(row: ProductEntry) -> None:
+    models = built_in_capabilities().models.values()
+    uses = [model.products[row.name] for model in models if row.name in model.products]
+    prices = [price for use in uses for price in use.units]
+
+    assert uses
+    assert all(use.modes or use.durations for use in uses)
+    assert {"clip" if price.per_second is None else "second" for price in prices} == set(
+        row.priced_by
+    )
+
+
+@each_product
+def test_a_product_is_made_by_a_provider_and_played_by_the_sandbox(row: ProductEntry) -> None:
+    assert any(row.name in provider.products for provider in PROVIDERS.values())
+    assert desks.PRODUCTS[row.name].__name__ == row.desk
+    assert row.path in OFFICIAL.creates
+
+
+def test_the_sandbox_plays_no_product_that_the_table_does_not_have() -> None:
+    assert set(desks.PRODUCTS) == set(PRODUCTS)
+
+
+@each_product
+def test_the_result_of_a_product_is_a_field_of_a_finished_task(row: ProductEntry) -> None:
+    assert f"{row.result}s" in TaskView.model_fields
+
+
+@each_product
+def test_a_list_of_pictures_says_what_the_body_calls_each(row: ProductEntry) -> None:
+    assert bool(row.picture_key) == ("image_list" in row.inputs)
+    assert row.picture_key or not row.names_pictures
