@@ -1,4 +1,9 @@
-"""Where an MP4's tables say that its frames lie (ISO/IEC 14496-12, sections 8.7.3 to 8.7.5)."""
+"""Whether a video file is a whole MP4: where its tables say that its frames lie (ISO/IEC 14496-12,
+sections 8.7.3 to 8.7.5), and what FFmpeg reads of it.
+
+The tables are read here, before FFmpeg: it makes room for every frame that a table claims, and
+ends without a word where whole frames are missing.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,35 @@ def test_media_data_without_a_stated_end_is_measured_by_its_frames(tmp_path: Pat
 
     with pytest.raises(NotWholeMp4, match="last frame should end"):
         check(fast)
+
+
+def test_frames_that_are_missing_as_a_whole_are_noticed(tmp_path: Path) -> None:
+    """FFmpeg reads such a file to its end without a word."""
+    fast = make_clip(tmp_path / "clip.mp4", options=FAST_START)
+    data = bytearray(fast.read_bytes())
+    size_at = data.index(b"mdat") - 4
+    data[size_at : size_at + 4] = bytes(4)
+    with av.open(str(fast)) as container:
+        last = [packet.pos for packet in container.demux() if packet.size][-1]
+    assert last is not None
+    fast.write_bytes(data[:last])
+
+    with pytest.raises(NotWholeMp4, match="last frame should end"):
+        check(fast)
+
+
+def test_a_small_file_that_claims_80_million_frames_is_refused_at_once(tmp_path: Path) -> None:
+    """FFmpeg would make room for each of them: 2.8 GB."""
+    clip = make_clip(tmp_path / "clip.mp4", options=FAST_START)
+    data = bytearray(clip.read_bytes())
+    many = 80_000_000
+    sizes, runs = data.index(b"stsz") + 8, data.index(b"stsc") + 8
+    struct.pack_into(">2I", data, sizes, 1, many)
+    struct.pack_into(">I3I", data, runs, 1, 1, many, 1)
+    clip.write_bytes(data)
+
+    with pytest.raises(NotWholeMp4, match="last frame should end"):
+        check(clip)
 
 
 def test_a_fragment_whose_media_data_is_missing_is_recognised(tmp_path: Path) -> None:
