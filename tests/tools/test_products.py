@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.submission.judged_request import BODIES
 from kling_sandbox.dialects import OFFICIAL
 from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
 from kling_tools.requests import requests
@@ -111,6 +112,10 @@ def test_a_product_is_made_by_a_provider_and_played_by_the_sandbox(row: ProductE
     assert any(row.name in provider.products for provider in PROVIDERS.values())
     assert desks.PRODUCTS[row.name].__name__ == row.desk
     assert row.path in OFFICIAL.creates
+
+
+def test_every_product_has_its_part_of_the_body() -> None:
+    assert set(BODIES) == set(PRODUCTS)
 
 
 def test_the_sandbox_plays_no_product_that_the_table_does_not_have() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_tools.faults import Fault, Verdict
-from kling_tools.products import PRODUCTS
+from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import (
     ImageToVideoRequest,
@@ -25,7 +25,7 @@ from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.reviews import Review, review
 from kling_tools.service import SubmitArguments
 
-__all__ = ["Case", "create_body", "judge"]
+__all__ = ["BODIES", "Case", "create_body", "judge"]
 
 
 def create_body(
@@ -42,10 +42,7 @@ def create_body(
     """
     request = review.request
     body: dict[str, Any] = {"model_name": review.model_name}
-    if isinstance(request, ImageToVideoRequest):
-        body |= _frames(request, pictures)
-    elif isinstance(request, MultiImageToVideoRequest):
-        body |= _picture_list(request, review, pictures)
+    body |= BODIES[review.product](request, pictures, PRODUCTS[review.product])
     body |= _masks(request.dynamic_masks, pictures)
     body |= {
         "negative_prompt": request.negative_prompt,
@@ -60,7 +57,9 @@ def create_body(
     return {name: value for name, value in body.items() if value not in (None, "", [])}
 
 
-def _frames(request: ImageToVideoRequest, pictures: Mapping[str, Any]) -> dict[str, Any]:
+def _frames(
+    request: ImageToVideoRequest, pictures: Mapping[str, Any], _: ProductEntry
+) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "image": pictures.get("image"),
         "image_tail": pictures.get("image_tail"),
@@ -84,9 +83,8 @@ def _frames(request: ImageToVideoRequest, pictures: Mapping[str, Any]) -> dict[s
 
 
 def _picture_list(
-    request: MultiImageToVideoRequest, review: Review, pictures: Mapping[str, Any]
+    request: MultiImageToVideoRequest, pictures: Mapping[str, Any], product: ProductEntry
 ) -> dict[str, Any]:
-    product = PRODUCTS[review.product]
     listed = [pictures[f"image_list[{place}]"] for place in range(len(request.image_list))]
     prompt = request.prompt
     return {
@@ -96,6 +94,14 @@ def _picture_list(
         else prompt,
         "aspect_ratio": request.aspect_ratio,
     }
+
+
+BODIES: Mapping[Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]] = {
+    "image2video": _frames,
+    "omni-video": _picture_list,
+    "multi-image2video": _picture_list,
+}
+"""What each product has in its body that others do not."""
 
 
 def _masks(dynamic_masks: Any, pictures: Mapping[str, Any]) -> dict[str, Any]:
