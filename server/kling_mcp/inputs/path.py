@@ -95,6 +95,11 @@ def nearest_name(folder: Path, name: str) -> str | None:
     return pictures[near[0]] if near else None
 
 
+def _stem(name: str) -> str:
+    """What is left of a name without its ending, and without what people write differently."""
+    return Path(in_plain_signs(name)).stem.casefold()
+
+
 def in_plain_signs(text: str) -> str:
     """The text with accents composed and every kind of space as the usual one."""
     composed = unicodedata.normalize("NFC", text)
@@ -246,11 +251,17 @@ def _outside(path: Path, policy: PicturePolicy) -> Refusal:
 def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
     for real in reals:
         if name := nearest_name(real.parent, real.name):
+            shown = in_plain_signs(str(path.with_name(name)))
+            message = (
+                f"there is no file {short(path.name)} at that path; the nearest name there is "
+                f"{short(in_plain_signs(name))}"
+            )
+            if _stem(name) == _stem(real.name):
+                return Refusal("path_missing", f"{message}.", shown)
             return Refusal(
                 "path_missing",
-                f"there is no file {short(path.name)} at that path; the nearest name there is "
-                f"{short(in_plain_signs(name))}.",
-                in_plain_signs(str(path.with_name(name))),
+                f"{message}, which may be another picture.",
+                f"{shown} if the person says that this one is meant",
             )
     if os.name != "nt" and PureWindowsPath(path).drive:
         message = f"{short(str(path))} is a Windows path, and this server does not run on Windows."

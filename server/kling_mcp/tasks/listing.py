@@ -86,6 +86,7 @@ class Listing:
         found: list[tuple[float, TaskView]] = []
         more = False
         notes: list[str] = []
+        goes_on: list[str] = []
         names = [query.provider] if query.provider else list(self._clients.names)
         silent = [name for name in names if not self._clients.configured(name).row.lists]
         lists = await self._lists([name for name in names if name not in silent], query)
@@ -93,16 +94,24 @@ class Listing:
             if missing:
                 notes.append(f"{name}'s own list is missing: {missing}")
             for tasks in pages:
-                more = more or len(tasks) == query.page_size
                 known = await self._ledger.known(name, [task.task_id for task in tasks])
                 for task in tasks:
                     for row_id in known.get(task.task_id, ()):
                         await self._ledger.record(row_id, task)
-                found.extend(
-                    (task.created_at or 0.0, viewer.listed_foreign(task, name))
+                foreign = [
+                    task
                     for task in tasks
                     if task.task_id not in known and query.status in ("", task.status)
-                )
+                ]
+                found += [(t.created_at or 0.0, viewer.listed_foreign(t, name)) for t in foreign]
+                if len(tasks) == query.page_size:
+                    more = more or bool(foreign)
+                    goes_on.append(name)
+        if goes_on and not more:
+            notes.append(
+                f"{', '.join(dict.fromkeys(goes_on))} may list tasks made elsewhere on page "
+                f"{query.page + 1}."
+            )
         if silent:
             has, its = ("has", "its") if len(silent) == 1 else ("have", "their")
             notes.append(

@@ -133,11 +133,12 @@ def test_a_picture_deep_below_a_root_is_found(root, policy):
 
 def test_a_file_swapped_for_a_pipe_during_the_opening_does_not_block(root, policy, monkeypatch):
     saved(root, "photo.png", PNG)
+    opened = path.open_below
 
     def swap_then_open(below, real):
         real.unlink()
         os.mkfifo(real)
-        return descent.open_below(below, real)
+        return opened(below, real)
 
     monkeypatch.setattr(path, "open_below", swap_then_open)
 
@@ -316,7 +317,6 @@ def test_a_link_that_looks_the_same_does_not_lead_out(root, policy, secret):
         ("IMG_2041.jpeg", "IMG_2041.jpg"),
         ("Photo.PNG", "photo.png"),
         ("portrait.png", "portrait"),
-        ("Screenshot at 8.55\u202fPM.png", "Screenshot at 8.56 PM.png"),
     ],
 )
 def test_the_nearest_name_is_told_and_its_path_works_as_it_stands(root, policy, there, asked):
@@ -327,6 +327,23 @@ def test_the_nearest_name_is_told_and_its_path_works_as_it_stands(root, policy, 
 
     assert "the nearest name there is" in fault.message
     assert looked_at(fault.use, policy)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("Screenshot at 8.55\u202fPM.png", "Screenshot at 8.56 PM.png"),
+        ("portrait.png", "portrait2.png"),
+        ("IMG_0042.png", "IMG_0043.png"),
+    ],
+)
+def test_a_name_that_may_be_another_picture_is_for_the_person_to_decide(root, policy, there, asked):
+    saved(root, there, PNG)
+
+    (fault,) = looked_at(f"{root}/{asked}", policy)[1].faults
+
+    assert "which may be another picture" in fault.message
+    assert fault.use.endswith("if the person says that this one is meant")
 
 
 def test_no_name_of_a_file_that_is_no_picture_is_told(root, policy):
