@@ -52,11 +52,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        from kling_mcp.settings.environment import UnusableEnvFile
+
         if getattr(arguments, "debug", False):
             raise
         with guarded_output():
             print(f"kling-mcp: {_in_words(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UnusableEnvFile) else 1
     return code
 
 
@@ -91,7 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     from kling_mcp.cli import tokens as tokens_command
     from kling_mcp.cli import uninstall as uninstall_command
     from kling_mcp.cli.doctor import command as doctor_command
-    from kling_mcp.settings.environment import read_environment
     from kling_sandbox import command as sandbox
 
     parser = argparse.ArgumentParser(
@@ -130,9 +131,20 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
         module.add_arguments(command)
         command.set_defaults(run=module.run_from)
-        if module is sandbox and (home := read_environment().values.get("KLING_MCP_HOME")):
-            command.set_defaults(home=Path(home).expanduser() / "sandbox")
+        if module is sandbox:
+            command.set_defaults(run=_run_sandbox, home=None)
     return parser
+
+
+def _run_sandbox(arguments: argparse.Namespace) -> int:
+    """The sandbox knows no settings of the server, but its tasks lie beside the server's ledger."""
+    from kling_mcp.settings.environment import read_environment
+    from kling_sandbox import command as sandbox
+
+    if arguments.home is None:
+        home = read_environment().values.get("KLING_MCP_HOME")
+        arguments.home = Path(home).expanduser() / "sandbox" if home else sandbox.default_home()
+    return sandbox.run_from(arguments)
 
 
 SETTING = "setting_"

@@ -15,7 +15,15 @@ from pathlib import Path
 from kling_mcp.settings.dotenv_file import LOCAL, EnvFileFault, read_env_file
 from kling_tools.errors import NotConfigured
 
-__all__ = ["ENV_FILE", "LOCAL_MAY_SET", "Environment", "Remark", "cleaned", "read_environment"]
+__all__ = [
+    "ENV_FILE",
+    "LOCAL_MAY_SET",
+    "Environment",
+    "Remark",
+    "UnusableEnvFile",
+    "cleaned",
+    "read_environment",
+]
 
 ENV_FILE = "KLING_MCP_ENV_FILE"
 
@@ -69,6 +77,10 @@ _TEXT_LIMIT = 200
 """Characters above which a value is no placeholder."""
 
 
+class UnusableEnvFile(NotConfigured):
+    """For whoever runs the server: the file of settings that was named cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """What was left out of a variable ("" for a whole file), in whole sentences that hold no value;
@@ -92,7 +104,7 @@ class Environment:
 def read_environment(named: str | Path = "") -> Environment:
     """The variables of the process, then those of a file: the one that is `named` or that
     KLING_MCP_ENV_FILE names, which may set everything, else the `.env` of the working folder, which
-    may set little. Raises NotConfigured when a file that was named cannot be read.
+    may set little. Raises UnusableEnvFile when a file that was named cannot be read.
     """
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -186,7 +198,7 @@ def _named_file(file: str) -> Mapping[str, str]:
         fault = str(error)
     except RuntimeError:
         fault = "lies in a home folder that does not exist"
-    raise NotConfigured(
+    raise UnusableEnvFile(
         f"{ENV_FILE} names {file}, which {fault}.",
         advice="It is a text file in UTF-8 with a line NAME=value for each setting.",
     )

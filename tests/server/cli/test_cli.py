@@ -114,6 +114,57 @@ def test_an_option_that_a_command_would_ignore_is_refused_before_it(
     assert started == []
 
 
+@pytest.fixture(params=["missing", "a folder", "not text"])
+def unusable_env_file(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A file of settings that KLING_MCP_ENV_FILE names and nobody can read."""
+    named = tmp_path / "kling.env"
+    if request.param == "a folder":
+        named.mkdir()
+    elif request.param == "not text":
+        named.write_bytes(b"KLING_API_KEY=\xff\xfe")
+    monkeypatch.setenv("KLING_MCP_ENV_FILE", str(named))
+    return named
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "doctor --help", "sandbox --help", "tokens add --help"]
+)
+@pytest.mark.usefixtures("unusable_env_file")
+def test_help_and_version_need_no_env_file(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words.split())
+
+    assert end.value.code == 0
+    assert "kling-mcp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "serve --http", "tasks", "sandbox", "tokens list"],
+)
+def test_an_env_file_that_cannot_be_read_is_one_line_and_exit_code_2(
+    words: str, unusable_env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words.split()) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert f"KLING_MCP_ENV_FILE names {unusable_env_file}, which " in err
+
+
+def test_the_doctor_tells_of_an_env_file_that_cannot_be_read(
+    unusable_env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["doctor"]) == 1
+
+    out = capsys.readouterr().out
+    assert f"KLING_MCP_ENV_FILE names {unusable_env_file}, which " in out
+    assert "versions" in out
+
+
 def test_an_option_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(["--nonsense"])
