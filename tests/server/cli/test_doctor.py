@@ -26,7 +26,7 @@ from kling_mcp.cli.doctor.findings import Finding
 from kling_mcp.cli.doctor.provider_checks import DEADLINE_S
 from kling_mcp.ledger import Ledger, Wish
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.ledger.sqlite import open_database
+from kling_mcp.ledger.sqlite import MIGRATIONS, open_database
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_sandbox import SandboxConfig, SandboxStore, create_app
@@ -414,7 +414,17 @@ def test_the_ledger_is_read_and_not_changed(
 
     assert finding.level == "good"
     assert finding.facts["rows"] == 0
+    assert "older version" not in finding.text
     assert path.read_bytes() == before
+
+
+def test_a_ledger_that_lacks_a_step_is_of_an_older_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_database(tmp_path / "home" / "ledger.sqlite3")) as db:
+        db.execute("DELETE FROM migrations WHERE name = ?", (MIGRATIONS[-1][0],))
+
+    assert "of an older version" in one(findings(monkeypatch), "ledger", "good").text
 
 
 def test_a_ledger_that_is_none_is_told_with_what_to_do(
@@ -482,6 +492,7 @@ def test_a_database_is_looked_at_and_not_changed(
     used = one(findings(monkeypatch, KLING_MCP_DATABASE=address), "ledger", "good")
 
     assert "is empty" in empty.text
+    assert "older version" not in used.text
     assert "1 tasks, 1 of them waiting" in used.text
     assert "secret" not in empty.text + used.text
 

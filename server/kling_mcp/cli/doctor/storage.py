@@ -44,8 +44,7 @@ async def shared_ledger_finding(address: str) -> Finding:
         text = f"A newer kling-mcp has written the ledger {engine.place} ({strange[-1]})."
         return Finding("ledger", "warning", text, "Update kling-mcp.", facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
-    older = "" if steps == known else " It is of an older version and is brought up to date."
-    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{older}"
+    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{_if_older(steps, known)}"
     return Finding("ledger", "good", text, "", facts)
 
 
@@ -82,7 +81,8 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
         if "migrations" not in tables:
             applied, rows, open_rows = [], 0, 0
         else:
-            applied = [name for (name,) in db.execute("SELECT name FROM migrations")]
+            steps = db.execute("SELECT name FROM migrations ORDER BY applied_at, rowid")
+            applied = [name for (name,) in steps]
             counts = dict(db.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
             rows = sum(counts.values())
             open_rows = sum(counts.get(status, 0) for status in ("queued", "unknown"))
@@ -105,9 +105,16 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
             facts,
         )
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
-    older = "" if applied == known else " It is of an older version and is brought up to date."
+    older = _if_older(applied, known)
     text = f"The ledger opens and can be written: {rows} tasks{waiting} ({path}).{older}"
     return Finding("ledger", "good", text, "", facts)
+
+
+def _if_older(applied: Sequence[str], known: Sequence[str]) -> str:
+    """What is told of a ledger that lacks a step; their order is no sign of age."""
+    if set(known) <= set(applied):
+        return ""
+    return " It is of an older version and is brought up to date."
 
 
 def output_findings(folder: Path) -> list[Finding]:
