@@ -1,4 +1,4 @@
-"""The fenced blocks of the README and of docs/*.md."""
+"""The fenced blocks of the README, of CONTRIBUTING.md and of docs/*.md."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["Block", "blocks", "lines"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 BARE = re.compile(r"^```\n", re.M)
 

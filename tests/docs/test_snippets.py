@@ -1,4 +1,5 @@
-"""Everything in the README and in docs/*.md that can run does run; for the rest it is said why."""
+"""Everything in the README, CONTRIBUTING.md and docs/*.md that can run does run; for the rest it is
+said why."""
 
 import json
 import os
@@ -38,11 +39,23 @@ SERVES = ("kling-mcp sandbox", "kling-mcp serve")
 FIXED_PORT = re.compile(r"--port \d+")
 STARTED = re.compile(r"https?://127\.0\.0\.1:\d+")
 FILES = {
-    "providers.json": ("providers.md", "json"),
-    "providers.toml": ("providers.md", "toml"),
+    "providers.json": ("providers.md", "json", "mine"),
+    "providers.toml": ("providers.md", "toml", "mine"),
+    "gateway.json": ("CONTRIBUTING.md", "json", '"gateway": {'),
+    "models.json": ("CONTRIBUTING.md", "json", '"models": {'),
+    "try_gateway.py": ("CONTRIBUTING.md", "python", "gateway"),
+    "try_model.py": ("CONTRIBUTING.md", "python", '"model_name": "kling-v3-5"'),
 }
-"""Files that commands on the page name, and the block that shows them."""
+"""Files that commands on the pages name, and the block that shows each: page, language, a word."""
 
+PAPERS = (*PAGES, ROOT / "SECURITY.md", *sorted((ROOT / "examples").glob("*.md")))
+"""What people read about the project."""
+
+OURS = re.compile(
+    r"`((?:server|tools|tests|docs|examples|deploy|bundle|benchmarks)/[\w./-]+|\.ci/run)[`:]"
+)
+WRITTEN_BY_READERS = ("deploy/tokens",)
+LINK = re.compile(r"\]\((?!https:)([^)#]+)(?:#[^)]*)?\)")
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:uvx --from \S+ )?kling-mcp(?: [^`\n]+)?)`")
 PLACEHOLDERS = {"CLIENT": "cursor", "NAME": "ada", "[PHOTO]": "photo.png"}
 
@@ -50,8 +63,8 @@ PLACEHOLDERS = {"CLIENT": "cursor", "NAME": "ada", "[PHOTO]": "photo.png"}
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
     """A folder with the files that the pages speak of."""
-    for name, (page, language) in FILES.items():
-        (shown,) = [block for block in blocks(language) if block.page == page]
+    for name, (page, language, word) in FILES.items():
+        (shown,) = [b for b in blocks(language) if b.page == page and word in b.text]
         (tmp_path / name).write_text(shown.text, encoding="utf-8")
     shutil.copy(ROOT / "examples/pictures/astronaut.png", tmp_path / "photo.png")
     return tmp_path
@@ -124,13 +137,30 @@ def test_a_toml_block_is_toml(block: Block) -> None:
 
 
 def test_every_block_says_its_language_and_every_language_is_known() -> None:
-    known = {*SHELL, "json", "toml", *ELSEWHERE}
+    known = {*SHELL, "json", "toml", "python", *ELSEWHERE}
 
     assert {block.language for block in blocks()} <= known
     for page in PAGES:
         assert len(BARE.findall(page.read_text(encoding="utf-8"))) == sum(
             block.page == page.name for block in blocks()
         )
+
+
+def test_every_program_is_a_file_that_a_command_runs() -> None:
+    programs = [name for name, (_, language, _) in FILES.items() if language == "python"]
+    run = [word for block in blocks(*SHELL) for line in lines(block) for word in line.split()]
+
+    assert len(programs) == len(blocks("python"))
+    assert set(programs) <= set(run)
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.name)
+def test_every_file_and_folder_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = [ROOT / path for path in OURS.findall(text) if path not in WRITTEN_BY_READERS]
+    linked = [page.parent / target for target in LINK.findall(text)]
+
+    assert [str(path) for path in (*named, *linked) if not path.exists()] == []
 
 
 def test_nothing_stands_among_the_exceptions_that_is_on_no_page() -> None:
@@ -163,7 +193,7 @@ def test_a_command_within_the_text_is_one_that_the_program_takes(
 
 
 def test_the_rows_of_the_providers_page_are_the_same_in_both_languages(desk: Path) -> None:
-    rows = [read_providers(desk / name)["mine"] for name in FILES]
+    rows = [read_providers(desk / name)["mine"] for name in ("providers.json", "providers.toml")]
 
     assert rows[0] == rows[1]
     assert rows[0].base_url == "https://gateway.example"

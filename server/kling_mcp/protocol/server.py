@@ -213,5 +213,5 @@ def read_capabilities(path: Path | None) -> Capabilities:
         reason = str(fault)
     raise NotConfigured(
         f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
-        advice="It has the shape of kling_tools/capabilities.json; name only what differs.",
+        advice="It has the shape of kling_tools/rules/capabilities.json; name only what differs.",
     )
