@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Cursor", "Database", "Engine", "ResultT"]
+from kling_tools.errors import NotConfigured
+
+__all__ = ["Cursor", "Database", "Engine", "ResultT", "newer"]
 
 ResultT = TypeVar("ResultT")
+
+
+def newer(place: str, version: int, known: int) -> NotConfigured:
+    """The error of a ledger that a newer program has written: what its rows say of money may be
+    more than this one understands."""
+    return NotConfigured(
+        f"The ledger {place} was written by a newer kling-mcp: it has version {version}, and this "
+        f"program knows versions up to {known}. Nothing was changed in it.",
+        advice="Update kling-mcp.",
+    )
 
 
 class Cursor(Protocol):

@@ -132,18 +132,19 @@ class PostgresEngine:
             await anyio.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
             failures += 1
 
-    def looked_at(self) -> tuple[list[str], int, int]:
-        """The steps that were taken, how many rows there are, and how many of them are open;
-        nothing is changed. Raises NotConfigured; to be called off the event loop."""
+    def looked_at(self) -> tuple[int, int, int]:
+        """The version of its tables (0 where there are none), how many rows there are, and how
+        many of them are open; nothing is changed. Raises NotConfigured; to be called off the
+        event loop."""
         try:
             with psycopg().connect(self._url, connect_timeout=int(BUSY_S)) as connection:
                 connection.read_only = True
-                if connection.execute("SELECT to_regclass('migrations')").fetchone()[0] is None:
-                    return [], 0, 0
-                steps = connection.execute("SELECT name FROM migrations ORDER BY applied_at, name")
+                if connection.execute("SELECT to_regclass('versions')").fetchone()[0] is None:
+                    return 0, 0, 0
+                (version,) = connection.execute("SELECT max(version) FROM versions").fetchone()
                 counts = f"SELECT count(*), count(*) FILTER (WHERE {OPEN}) FROM tasks"  # noqa: S608
                 rows, open_rows = connection.execute(counts).fetchone()
-                return [name for (name,) in steps.fetchall()], rows, open_rows
+                return version or 0, rows, open_rows
         except database_errors() as error:
             raise self._unusable(error) from error
 
@@ -211,7 +212,10 @@ class PostgresEngine:
             psycopg().connect(self._url, connect_timeout=int(BUSY_S)).close()
             pool.open(wait=True, timeout=BUSY_S)
             with pool.connection() as connection:
-                migrate(connection)
+                migrate(connection, self.place)
+        except NotConfigured:
+            pool.close()
+            raise
         except database_errors() as error:
             pool.close()
             raise self._unusable(error) from error

@@ -13,10 +13,18 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.engine import Database, ResultT
+from kling_mcp.ledger.engine import Database, ResultT, newer
 from kling_tools.errors import NotConfigured
 
-__all__ = ["MIGRATIONS", "SqliteEngine", "open_database", "relaxed", "transaction", "unusable"]
+__all__ = [
+    "STEPS",
+    "SqliteEngine",
+    "open_database",
+    "relaxed",
+    "transaction",
+    "unusable",
+    "version_of",
+]
 
 
 _ELSEWHERE = "or set KLING_MCP_HOME to another folder"
@@ -63,86 +71,57 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
     return NotConfigured(f"The ledger {path} cannot be used: {error}.", advice=advice)
 
 
-MIGRATIONS: tuple[tuple[str, str], ...] = (
-    (
-        "2026-11-20 tasks",
-        """
-        CREATE TABLE tasks (
-            id               TEXT PRIMARY KEY,
-            provider         TEXT NOT NULL,
-            base_url         TEXT NOT NULL,
-            product          TEXT NOT NULL,
-            digest           TEXT NOT NULL,
-            take             INTEGER NOT NULL,
-            attempt          INTEGER NOT NULL,
-            external_task_id TEXT NOT NULL,
-            task_id          TEXT,
-            status           TEXT NOT NULL,
-            model_name       TEXT NOT NULL,
-            prompt           TEXT NOT NULL,
-            request          TEXT NOT NULL,
-            estimate_units   REAL,
-            units            REAL,
-            message          TEXT NOT NULL DEFAULT '',
-            videos           TEXT NOT NULL DEFAULT '[]',
-            path             TEXT,
-            created_at       REAL NOT NULL,
-            updated_at       REAL NOT NULL,
-            UNIQUE (provider, base_url, digest, take, attempt)
-        );
-        CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
-            WHERE status <> 'failed' OR task_id IS NOT NULL;
-        CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
-        CREATE INDEX tasks_by_task_id ON tasks (task_id);
-        CREATE INDEX tasks_by_time ON tasks (created_at);
-        """,
-    ),
-    (
-        "2026-11-21 leases, queue and files",
-        """
-        ALTER TABLE tasks ADD COLUMN lease_owner TEXT NOT NULL DEFAULT '';
-        ALTER TABLE tasks ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
-        ALTER TABLE tasks ADD COLUMN due_at REAL NOT NULL DEFAULT 0;
-        ALTER TABLE tasks ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
-        ALTER TABLE tasks ADD COLUMN ended_at REAL;
-        ALTER TABLE tasks ADD COLUMN bytes INTEGER;
-        ALTER TABLE tasks ADD COLUMN sha256 TEXT;
-        CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
-        """,
-    ),
-    (
-        "2026-11-21 times of earlier ends",
-        """
-        UPDATE tasks SET ended_at = updated_at
-            WHERE ended_at IS NULL AND task_id IS NOT NULL AND status IN ('succeed', 'failed');
-        """,
-    ),
-    (
-        "2026-11-21 when videos expire",
-        """
-        ALTER TABLE tasks ADD COLUMN expires_at REAL;
-        UPDATE tasks SET expires_at = ended_at + 2592000
-            WHERE ended_at IS NOT NULL AND status = 'succeed';
-        """,
-    ),
-    (
-        "2026-11-21 words about saved files",
-        "ALTER TABLE tasks ADD COLUMN file_note TEXT NOT NULL DEFAULT '';",
-    ),
-    (
-        "2026-11-21 principals, callbacks and watches",
-        """
-        ALTER TABLE tasks ADD COLUMN principal TEXT NOT NULL DEFAULT '';
-        ALTER TABLE tasks ADD COLUMN callback_key TEXT NOT NULL DEFAULT '';
-        ALTER TABLE tasks ADD COLUMN watch_owner TEXT NOT NULL DEFAULT '';
-        ALTER TABLE tasks ADD COLUMN watch_until REAL NOT NULL DEFAULT 0;
-        CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
-        CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
-        """,
-    ),
-    ("2026-11-29 money", "ALTER TABLE tasks ADD COLUMN money REAL;"),
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE tasks (
+        id               TEXT PRIMARY KEY,
+        provider         TEXT NOT NULL,
+        base_url         TEXT NOT NULL,
+        product          TEXT NOT NULL,
+        digest           TEXT NOT NULL,
+        take             INTEGER NOT NULL,
+        attempt          INTEGER NOT NULL,
+        external_task_id TEXT NOT NULL,
+        task_id          TEXT,
+        status           TEXT NOT NULL,
+        model_name       TEXT NOT NULL,
+        prompt           TEXT NOT NULL,
+        request          TEXT NOT NULL,
+        estimate_units   REAL,
+        units            REAL,
+        message          TEXT NOT NULL DEFAULT '',
+        videos           TEXT NOT NULL DEFAULT '[]',
+        path             TEXT,
+        created_at       REAL NOT NULL,
+        updated_at       REAL NOT NULL,
+        lease_owner      TEXT NOT NULL DEFAULT '',
+        lease_until      REAL NOT NULL DEFAULT 0,
+        due_at           REAL NOT NULL DEFAULT 0,
+        tries            INTEGER NOT NULL DEFAULT 0,
+        ended_at         REAL,
+        bytes            INTEGER,
+        sha256           TEXT,
+        expires_at       REAL,
+        file_note        TEXT NOT NULL DEFAULT '',
+        principal        TEXT NOT NULL DEFAULT '',
+        callback_key     TEXT NOT NULL DEFAULT '',
+        watch_owner      TEXT NOT NULL DEFAULT '',
+        watch_until      REAL NOT NULL DEFAULT 0,
+        money            REAL,
+        UNIQUE (provider, base_url, digest, take, attempt)
+    );
+    CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
+        WHERE status <> 'failed' OR task_id IS NOT NULL;
+    CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
+    CREATE INDEX tasks_by_task_id ON tasks (task_id);
+    CREATE INDEX tasks_by_time ON tasks (created_at);
+    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
+    CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
+    CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+    """,
 )
-"""Steps from an empty file to today's, by name; each is applied once and never changed."""
+"""Steps from an empty file to today's; one that was released is never changed. The file's version
+(`PRAGMA user_version`) is the number of steps that were taken."""
 
 
 BUSY_S = 5.0
@@ -152,7 +131,8 @@ BUSY_S = 5.0
 def open_database(path: Path) -> sqlite3.Connection:
     """The file with today's tables, made when it is not there.
 
-    Every commit reaches the disk before it returns. Raises sqlite3.Error and OSError.
+    Every commit reaches the disk before it returns. Raises NotConfigured for a file
+    of a newer version, sqlite3.Error and OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -162,7 +142,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         _use_wal(db)
         _check(db)
         db.execute("PRAGMA synchronous = FULL")
-        _migrate(db)
+        _migrate(db, path)
     except BaseException:
         db.close()
         raise
@@ -226,15 +206,29 @@ def _use_wal(db: sqlite3.Connection) -> None:
         time.sleep(BUSY_S / 500)
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def version_of(db: sqlite3.Connection) -> int:
+    """How many of the steps were taken with a file; 0 for an empty one.
+
+    Raises sqlite3.DatabaseError for a file whose tables were made by something else.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        error = sqlite3.DatabaseError("its tables were not made by a released kling-mcp")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
+    return int(version)
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
     with transaction(db):
-        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at REAL)")
-        applied = {row["name"] for row in db.execute("SELECT name FROM migrations")}
-        for name, script in MIGRATIONS:
-            if name not in applied:
-                for statement in script.split(";"):
-                    db.execute(statement)
-                db.execute("INSERT INTO migrations VALUES (?, ?)", (name, time.time()))
+        version = version_of(db)
+        if version > len(STEPS):
+            raise newer(str(path), version, len(STEPS))
+        for step in STEPS[version:]:
+            for statement in step.split(";"):
+                db.execute(statement)
+        if version < len(STEPS):
+            db.execute(f"PRAGMA user_version = {len(STEPS)}")
 
 
 Around = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connection]]

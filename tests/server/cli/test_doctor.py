@@ -21,12 +21,13 @@ from tests.server.loopback import served_sandbox
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
+from kling_mcp.cli.doctor import storage
 from kling_mcp.cli.doctor.examination import examine
 from kling_mcp.cli.doctor.findings import Finding
 from kling_mcp.cli.doctor.provider_checks import DEADLINE_S
 from kling_mcp.ledger import Ledger, Wish
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.ledger.sqlite import MIGRATIONS, open_database
+from kling_mcp.ledger.sqlite import STEPS, open_database
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_sandbox import SandboxConfig, SandboxStore, create_app
@@ -421,8 +422,8 @@ def test_the_ledger_is_read_and_not_changed(
 def test_a_ledger_that_lacks_a_step_is_of_an_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(open_database(tmp_path / "home" / "ledger.sqlite3")) as db:
-        db.execute("DELETE FROM migrations WHERE name = ?", (MIGRATIONS[-1][0],))
+    open_database(tmp_path / "home" / "ledger.sqlite3").close()
+    monkeypatch.setattr(storage, "STEPS", (*STEPS, "a later step"))
 
     assert "of an older version" in one(findings(monkeypatch), "ledger", "good").text
 
@@ -443,9 +444,9 @@ def test_a_ledger_of_a_newer_version_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(open_database(tmp_path / "home" / "ledger.sqlite3")) as db:
-        db.execute("INSERT INTO migrations VALUES ('2999-01-01 more', 0)")
+        db.execute("PRAGMA user_version = 2999")
 
-    finding = one(findings(monkeypatch), "ledger", "warning")
+    finding = one(findings(monkeypatch), "ledger", "wrong")
 
     assert finding.advice == "Update kling-mcp."
 

@@ -24,7 +24,7 @@ from tests.postgres import Postgres
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.ledger.sqlite import MIGRATIONS
+from kling_mcp.ledger.sqlite import STEPS
 from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
@@ -862,15 +862,15 @@ async def test_a_call_that_breaks_leaves_nothing_half_done(
 
 
 @pytest.mark.anyio
-async def test_migrations_are_recorded_and_applied_once(file_ledger: Ledger) -> None:
+async def test_steps_are_counted_and_taken_once(file_ledger: Ledger) -> None:
     await file_ledger.reserve(wish())
     await file_ledger.close()
     await file_ledger.reserve(wish())
 
     with closing(sqlite3.connect(Path(file_ledger.place))) as db:
-        names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY rowid")]
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         (mode,) = db.execute("PRAGMA journal_mode").fetchone()
-    assert names == [name for name, _ in MIGRATIONS]
+    assert version == len(STEPS)
     assert mode == "wal"
 
 
@@ -880,8 +880,8 @@ async def test_an_old_file_is_run_forward_with_its_rows(
 ) -> None:
     record, _ = await file_ledger.reserve(wish())
     await file_ledger.close()
-    step = ("a later step", "ALTER TABLE tasks ADD COLUMN note TEXT DEFAULT 'none'")
-    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
+    step = "ALTER TABLE tasks ADD COLUMN note TEXT DEFAULT 'none'"
+    monkeypatch.setattr(database, "STEPS", (*STEPS, step))
 
     assert await file_ledger.find(record.id) == record
     assert [row["note"] for row in rows_on_disk(Path(file_ledger.place).parent)] == ["none"]
@@ -893,14 +893,61 @@ async def test_a_step_that_fails_changes_nothing(
 ) -> None:
     record, _ = await file_ledger.reserve(wish())
     await file_ledger.close()
-    step = ("a broken step", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME")
-    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, step))
+    step = "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME"
+    monkeypatch.setattr(database, "STEPS", (*STEPS, step))
     with pytest.raises(NotConfigured):
         await file_ledger.find(record.id)
     monkeypatch.undo()
 
     assert await file_ledger.find(record.id) == record
     assert "note" not in rows_on_disk(Path(file_ledger.place).parent)[0]
+
+
+@pytest.mark.anyio
+async def test_a_file_of_a_newer_version_is_refused_with_words_and_left_alone(
+    file_ledger: Ledger,
+) -> None:
+    await file_ledger.reserve(wish())
+    await file_ledger.close()
+    path = Path(file_ledger.place)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+        before = list(db.iterdump())
+
+    with pytest.raises(NotConfigured, match="newer kling-mcp") as refused:
+        await file_ledger.reserve(wish())
+
+    assert refused.value.advice == "Update kling-mcp."
+    with closing(sqlite3.connect(path)) as db:
+        assert list(db.iterdump()) == before
+
+
+@pytest.mark.anyio
+async def test_tables_that_no_version_made_are_refused_and_left_alone(file_ledger: Ledger) -> None:
+    path = Path(file_ledger.place)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE tasks (id TEXT PRIMARY KEY)")
+
+    with pytest.raises(NotConfigured, match="not made by a released kling-mcp") as refused:
+        await file_ledger.reserve(wish())
+
+    assert "move the file away" in refused.value.advice
+    with closing(sqlite3.connect(path)) as db:
+        assert len(list(db.execute("PRAGMA table_info(tasks)"))) == 1
+
+
+@pytest.mark.anyio
+async def test_servers_that_begin_a_file_together_make_its_tables_once(tmp_path: Path) -> None:
+    servers = [Ledger(tmp_path) for _ in range(6)]
+
+    async with anyio.create_task_group() as group:
+        for server in servers:
+            group.start_soon(server.reserve, wish())
+    for server in servers:
+        await server.close()
+
+    assert len(rows_on_disk(tmp_path)) == 1
 
 
 class LedgerMachine(RuleBasedStateMachine):

@@ -12,9 +12,9 @@ from tests.postgres import Postgres
 
 from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
 from kling_mcp.ledger import postgres as engine
-from kling_mcp.ledger import postgres_library as postgres_migrations
 from kling_mcp.ledger import postgres_library as postgres_setup
 from kling_mcp.ledger.postgres import PostgresEngine
+from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
 from kling_mcp.providers.task import Task
 from kling_tools.errors import NotConfigured, SpendCapReached
 
@@ -251,9 +251,8 @@ async def test_a_server_of_yesterday_works_on_beside_one_that_took_a_step(
 ) -> None:
     older = Ledger(PostgresEngine(url))
     first, _ = await older.reserve(wish("first"))
-    step = ("a later step", "ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'")
-    steps = (*postgres_migrations.POSTGRES_MIGRATIONS, step)
-    monkeypatch.setattr(postgres_setup, "POSTGRES_MIGRATIONS", steps)
+    step = "ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'"
+    monkeypatch.setattr(postgres_setup, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
     newer = Ledger(PostgresEngine(url))
     assert await newer.find(first.id) == first
 
@@ -280,10 +279,22 @@ async def test_servers_that_start_together_take_each_step_once(url: str) -> None
         await server.close()
 
     with psycopg.connect(url) as connection:
-        steps = connection.execute("SELECT name FROM migrations ORDER BY applied_at").fetchall()
+        steps = connection.execute("SELECT version FROM versions").fetchall()
         rows = connection.execute("SELECT count(*) FROM tasks").fetchone()
-    assert [name for (name,) in steps] == [n for n, _ in postgres_migrations.POSTGRES_MIGRATIONS]
+    assert steps == [(1,)]
     assert rows == (1,)
+
+
+@pytest.mark.anyio
+async def test_a_database_of_a_newer_version_is_refused_with_words(url: str) -> None:
+    ledger = Ledger(PostgresEngine(url))
+    await ledger.reserve(wish())
+    await ledger.close()
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO versions VALUES (%s, 0)", (len(POSTGRES_STEPS) + 1,))
+
+    with pytest.raises(NotConfigured, match="newer kling-mcp"):
+        await ledger.reserve(wish())
 
 
 @pytest.mark.anyio
@@ -292,9 +303,8 @@ async def test_a_step_that_fails_leaves_the_database_as_it_was(
 ) -> None:
     record, _ = await ledger.reserve(wish())
     await ledger.close()
-    step = ("broken", "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME TO all")
-    steps = (*postgres_migrations.POSTGRES_MIGRATIONS, step)
-    monkeypatch.setattr(postgres_setup, "POSTGRES_MIGRATIONS", steps)
+    step = "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME TO all"
+    monkeypatch.setattr(postgres_setup, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
     with pytest.raises(NotConfigured):
         await ledger.find(record.id)
     monkeypatch.undo()

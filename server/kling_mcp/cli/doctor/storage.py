@@ -14,11 +14,15 @@ from typing import Any
 from anyio import to_thread
 
 from kling_mcp.cli.doctor.findings import Finding, Level
-from kling_mcp.ledger.postgres_library import POSTGRES_MIGRATIONS
-from kling_mcp.ledger.sqlite import MIGRATIONS, unusable
+from kling_mcp.ledger.engine import newer
+from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
+from kling_mcp.ledger.sqlite import STEPS, unusable, version_of
 from kling_tools.errors import NotConfigured
 
 __all__ = ["ledger_finding", "output_findings", "root_findings", "shared_ledger_finding"]
+
+
+_OLDER = " It is of an older version and is brought up to date."
 
 
 async def shared_ledger_finding(address: str) -> Finding:
@@ -27,24 +31,24 @@ async def shared_ledger_finding(address: str) -> Finding:
 
     try:
         engine = PostgresEngine(address)
-        steps, rows, open_rows = await to_thread.run_sync(engine.looked_at)
+        version, rows, open_rows = await to_thread.run_sync(engine.looked_at)
     except NotConfigured as error:
         return Finding("ledger", "wrong", error.message, error.advice)
-    known = [name for name, _ in POSTGRES_MIGRATIONS]
     facts = {
         "place": engine.place,
-        "schema": steps[-1] if steps else None,
+        "schema": version or None,
         "rows": rows,
         "open_rows": open_rows,
     }
-    if not steps:
+    if not version:
         text = f"The database {engine.place} is empty; the first video begins the ledger."
         return Finding("ledger", "good", text, "", facts)
-    if strange := [name for name in steps if name not in known]:
-        text = f"A newer kling-mcp has written the ledger {engine.place} ({strange[-1]})."
-        return Finding("ledger", "warning", text, "Update kling-mcp.", facts)
+    if version > len(POSTGRES_STEPS):
+        trouble = newer(engine.place, version, len(POSTGRES_STEPS))
+        return Finding("ledger", "wrong", trouble.message, trouble.advice, facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
-    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{_if_older(steps, known)}"
+    older = _OLDER if version < len(POSTGRES_STEPS) else ""
+    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{older}"
     return Finding("ledger", "good", text, "", facts)
 
 
@@ -77,44 +81,27 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
     db.isolation_level = None
     db.execute("BEGIN IMMEDIATE")
     try:
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-        if "migrations" not in tables:
-            applied, rows, open_rows = [], 0, 0
-        else:
-            steps = db.execute("SELECT name FROM migrations ORDER BY applied_at, rowid")
-            applied = [name for (name,) in steps]
+        version = version_of(db)
+        rows = open_rows = 0
+        if version:
             counts = dict(db.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
             rows = sum(counts.values())
             open_rows = sum(counts.get(status, 0) for status in ("queued", "unknown"))
     finally:
         db.execute("ROLLBACK")
-    known = [name for name, _ in MIGRATIONS]
     facts = {
         "path": str(path),
-        "schema": applied[-1] if applied else None,
+        "schema": version or None,
         "rows": rows,
         "open_rows": open_rows,
     }
-    strange = [name for name in applied if name not in known]
-    if strange:
-        return Finding(
-            "ledger",
-            "warning",
-            f"A newer kling-mcp has written the ledger {path} ({strange[-1]}).",
-            "Update kling-mcp.",
-            facts,
-        )
+    if version > len(STEPS):
+        trouble = newer(str(path), version, len(STEPS))
+        return Finding("ledger", "wrong", trouble.message, trouble.advice, facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
-    older = _if_older(applied, known)
+    older = _OLDER if version < len(STEPS) else ""
     text = f"The ledger opens and can be written: {rows} tasks{waiting} ({path}).{older}"
     return Finding("ledger", "good", text, "", facts)
-
-
-def _if_older(applied: Sequence[str], known: Sequence[str]) -> str:
-    """What is told of a ledger that lacks a step; their order is no sign of age."""
-    if set(known) <= set(applied):
-        return ""
-    return " It is of an older version and is brought up to date."
 
 
 def output_findings(folder: Path) -> list[Finding]:
