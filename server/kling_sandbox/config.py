@@ -1,4 +1,4 @@
-"""What a gateway judges otherwise than Kling."""
+"""What a sandbox is started with, and where a gateway judges otherwise than Kling."""
 
 from __future__ import annotations
 

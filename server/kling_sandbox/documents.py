@@ -1,4 +1,4 @@
-"""Signed addresses of videos: they say until when they hold, and nobody can change that."""
+"""Tasks, refusals and the signed addresses of videos, as Kling writes them."""
 
 from __future__ import annotations
 

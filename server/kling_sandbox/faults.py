@@ -1,4 +1,5 @@
-"""Breaking a connection on purpose."""
+"""The faults that a sandbox can be told to have: one row each, and the switches that turn them
+on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of HTML that stand where an answer was expected."""
+"""Errors as gateways word them, and the pages of HTML that stand where an answer was expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Giving out videos: signed addresses, ranges, and one that breaks off on purpose."""
+"""Kling's own routes, and giving out videos: ranges, and one that breaks off on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of a hosted server beside the protocol's own."""
+"""The server over HTTP: its ASGI application, its addresses, and what serves them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tool a call is for, and how it ends: what a server's lines and numbers both tell."""
+"""The log of a hosted server: one JSON object a line, and one line for each call of a tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The page behind an upload address, for people whose assistant cannot send files."""
+"""Pictures that callers send: the addresses given out for them, and a page for a person's
+browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brush masks: whether they fit each other and the picture that they are for."""
+"""All pictures of a request opened and judged together, brush masks against their picture too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a file below a folder without ever leaving that folder."""
+"""Pictures given as a path or a `file:` URL, opened without ever leaving the folders allowed."""
 
 from __future__ import annotations
 

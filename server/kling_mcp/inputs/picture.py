@@ -1,4 +1,5 @@
-"""Where chats keep what a person uploads: places that no program of the person's can read."""
+"""One picture of a request, in whatever form it was given: recognised, and judged by Kling's
+rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures given by addresses of ours: frames of finished tasks' videos, and uploads."""
+"""What the operator allows of pictures, and those at addresses of ours: frames and uploads."""
 
 from __future__ import annotations
 

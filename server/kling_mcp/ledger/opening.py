@@ -1,4 +1,4 @@
-"""A database whose troubles are its owner's business, where callers are somebody else."""
+"""Opening the ledger that the settings name; a hosted one tells callers nothing of its database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a PostgreSQL database tells of rows that change."""
+"""The ledger's tables in PostgreSQL, for several servers, and what it tells of rows that change."""
 
 from __future__ import annotations
 

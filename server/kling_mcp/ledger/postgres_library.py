@@ -1,4 +1,4 @@
-"""The steps from an empty PostgreSQL schema to today's tables.
+"""psycopg as the ledger uses it, and the steps from an empty schema to today's tables.
 
 Servers of several versions may run at once while one of them takes a step: a step only adds, every
 new column has a default, and nothing that an older version reads or writes changes its meaning.

@@ -1,4 +1,4 @@
-"""A wish before it has a row, and the row."""
+"""A row of the ledger and the wish before it has one, with what reads and changes rows."""
 
 from __future__ import annotations
 

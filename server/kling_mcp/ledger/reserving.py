@@ -1,4 +1,4 @@
-"""What tells two requests apart that were given the same external_task_id."""
+"""The row of a wish, written before anything is sent: the one that there is, or a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why the ledger's file cannot be used, and what its owner can do about it."""
+"""The ledger's tables in one SQLite file, and what its owner can do when that cannot be used."""
 
 from __future__ import annotations
 

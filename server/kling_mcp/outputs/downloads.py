@@ -1,4 +1,5 @@
-"""What is odd about a saved file, compared with what was asked for."""
+"""Videos on their way to the shelf, each fetched once however many ask, and what is odd about
+one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File names for videos: readable, and valid on every common file system."""
+"""The folder of saved videos: names that are readable and valid everywhere, and paths below it."""
 
 from __future__ import annotations
 

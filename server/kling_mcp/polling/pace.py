@@ -1,4 +1,5 @@
-"""How long a video usually takes: one row of `usual.json` for each model, mode and duration."""
+"""How often a task is looked at: by how long its kind usually takes (`usual.json`), and by what
+failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sleeping until something may be due, or until something happens."""
+"""When which task is looked at next, and sleeping until then or until something happens."""
 
 from __future__ import annotations
 

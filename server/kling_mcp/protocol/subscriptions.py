@@ -1,4 +1,4 @@
-"""What changes among the tasks that somebody subscribed to."""
+"""Subscriptions to tasks, in both eras of the protocol: who hears of which change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A judged request in the words of the wire: the JSON body of a create, field by field."""
+"""A request judged for its provider, and the body that it becomes on the wire, field by field."""
 
 from __future__ import annotations
 

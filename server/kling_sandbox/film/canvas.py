@@ -1,4 +1,4 @@
-"""The word SANDBOX in a corner of every frame, so that no clip is taken for Kling's.
+"""A picture made ready for a camera, with the word SANDBOX in a corner of every frame.
 
 A number behind it tells takes of the same wish apart.
 """

@@ -1,4 +1,4 @@
-"""A soft chord that stands in for the sound of a clip."""
+"""Frames and a soft chord become one MP4, as long as Kling's clips are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The camera's move: `camera_control`."""
+"""One picture becomes a video: `image2video`, with camera, shots, voices and elements."""
 
 from __future__ import annotations
 

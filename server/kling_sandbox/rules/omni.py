@@ -1,4 +1,4 @@
-"""Pictures named in the prompt become a video: `omni-video`, after Kling's page of that name."""
+"""Several pictures become a video: `omni-video` and `multi-image2video`, after Kling's pages."""
 
 from __future__ import annotations
 

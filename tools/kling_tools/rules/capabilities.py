@@ -1,4 +1,4 @@
-"""What one provider adds to the rules: which products it serves and what it would lose."""
+"""The table of models: what each can do and costs, and what a provider's row adds to the rules."""
 
 from __future__ import annotations
 

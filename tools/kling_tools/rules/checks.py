@@ -1,7 +1,7 @@
 """Rules of arithmetic and reference that no table row can say: shots, voices, camera, URLs.
 
-Each check takes the request and yields the faults it finds; `LOOKS_AT` in the table below keeps a
-check silent while a field that it needs could not be read.
+Each check takes the request and yields the faults it finds. The table below names the fields that
+it needs; it is silent while one of them could not be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asking the person behind the host, in both protocol eras.
+"""One tool: how a call is read, handled and answered, and how the person behind the host is asked.
 
 Until 2025-11-25 the server sends a request of its own in the middle of a call; from 2026-07-28 on
 it answers the call with what it wants to know, and the client calls again with the person's word.

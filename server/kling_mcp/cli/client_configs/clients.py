@@ -1,4 +1,5 @@
-"""The computer that clients are configured on: its system, its home folder, its environment."""
+"""The clients that this server can be written into, one row each, and the computer that they run
+on."""
 
 from __future__ import annotations
 

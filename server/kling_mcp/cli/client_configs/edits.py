@@ -1,4 +1,4 @@
-"""What is to change in a configuration."""
+"""The edits of a configuration's text: what is put where, and why a text cannot be edited."""
 
 from __future__ import annotations
 

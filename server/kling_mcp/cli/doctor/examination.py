@@ -1,4 +1,4 @@
-"""What this program runs on, and which versions of the protocol hosts can speak to it."""
+"""Everything that the doctor looks at, in its order, and the versions that are in use."""
 
 from __future__ import annotations
 

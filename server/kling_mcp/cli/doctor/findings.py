@@ -1,4 +1,4 @@
-"""One thing that the doctor found."""
+"""What the doctor found: one row for each thing, shown as text or as JSON."""
 
 from __future__ import annotations
 

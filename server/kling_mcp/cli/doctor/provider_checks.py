@@ -1,4 +1,4 @@
-"""This machine's clock against a provider's, from the Date of its answer."""
+"""A provider as the doctor sees it: the way to it, its key, its account, and its clock."""
 
 from __future__ import annotations
 

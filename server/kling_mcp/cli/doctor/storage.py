@@ -1,4 +1,4 @@
-"""The database that several servers share: whether it lets this one in, and what lies there."""
+"""The ledger and the folders of videos and pictures, as the doctor finds them."""
 
 from __future__ import annotations
 

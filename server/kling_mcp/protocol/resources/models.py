@@ -1,4 +1,4 @@
-"""What a client can read besides calling tools: the table of models."""
+"""The table of models as a resource, and a sheet for each model."""
 
 from __future__ import annotations
 
