@@ -1,6 +1,6 @@
 """Finished videos: fetched, checked, named, saved, and shown as frames.
 
-Imported by `polling`, `runtime`, `service` and `hosting`.
+Imported by `polling`, `runtime`, `service`, `hosting` and `cli`.
 Tests: tests/server/outputs.
 """
 

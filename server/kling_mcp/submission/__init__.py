@@ -1,5 +1,5 @@
 """One paid request: judged, priced, confirmed, written down, sent once, found again.
 
-Imported by `runtime`, `service` and `tasks`.
+Imported by `polling` and `runtime`.
 Tests: tests/server/submission.
 """
