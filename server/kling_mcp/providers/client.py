@@ -28,6 +28,7 @@ from kling_mcp.providers.responses import (
     ENCODINGS,
     Answer,
     UnreadableBody,
+    names_a_task,
     read_body,
     read_document,
     unreadable,
@@ -102,7 +103,8 @@ class KlingClient:
             "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
         )
         answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
-        return self._charged(read_task(read_document(answer), self.row.shapes, self.row.name))
+        document = names_a_task(answer) or read_document(answer)
+        return self._charged(read_task(document, self.row.shapes, self.row.name))
 
     async def task(self, product: Product, task_id: str) -> Task:
         """One task, by its task_id or (where the provider knows them) external_task_id. It may

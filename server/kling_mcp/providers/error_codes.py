@@ -147,6 +147,14 @@ CODES: dict[str, CodeRow] = {
 
 WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
     (
+        re.compile(
+            r"deadline exceeded|client\.timeout|awaiting headers|unexpected eof|connection reset"
+            r"|broken pipe|i/o timeout",
+            re.IGNORECASE,
+        ),
+        _down("{name} got no answer from its own provider in time."),
+    ),
+    (
         re.compile(r"task not found|task_not_exist", re.IGNORECASE),
         CodeRow(
             error=errors.TaskNotFound,
@@ -204,6 +212,7 @@ BY_HTTP_STATUS: dict[int, CodeRow] = {
     403: CODES["1103"],
     404: _MISSING,
     405: _MISSING,
+    499: _down("{name} gave up before its own provider had answered."),
     408: CodeRow(
         error=errors.ProviderDown,
         message="{name} did not get the whole request in time.",

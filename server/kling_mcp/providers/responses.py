@@ -21,6 +21,7 @@ __all__ = [
     "UnreadableBody",
     "is_address",
     "mapping",
+    "names_a_task",
     "number",
     "read_body",
     "read_document",
@@ -194,6 +195,16 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
     code, message = _unwrapped(*said)
     row = row_for(code, message, answer.http_status)
     raise _error(answer, row, "", code, message, text(document.get("request_id")))
+
+
+def names_a_task(answer: Answer) -> Mapping[str, Any] | None:
+    """The document of an answer whose HTTP status refuses and whose words name a new task: that
+    one was made. None for any other answer."""
+    document = _discreet(_json(answer.body), answer.redactor)
+    if answer.http_status < 400 or not isinstance(document, Mapping):
+        return None
+    named = text(document.get("task_id")) or text(mapping(document.get("data")).get("task_id"))
+    return document if named and _refusal(document) is None else None
 
 
 def _is_page(body: bytes) -> bool:

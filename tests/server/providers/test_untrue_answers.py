@@ -472,3 +472,46 @@ async def test_a_firewall_s_page_is_no_verdict_about_key_or_account(
     assert told["charged"] == ("unknown" if http_status == 503 else "no")
     assert "no right" not in words(made)
     assert "Cloudflare" not in words(made)
+
+
+async def test_a_refusal_that_names_the_task_it_made_is_believed_and_paid_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creates: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            creates.append(request.url.path)
+            made = {"task_id": "task_abc1", "status": "SUBMITTED"}
+            return httpx.Response(400, json={"code": "success", "data": made})
+        return httpx.Response(200, json={"code": "success", "data": {"task_id": "task_abc1"}})
+
+    async with at_newapi(answer, tmp_path, monkeypatch, Clock()) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        made = await client.call_tool(CREATE, wish)
+        again = await client.call_tool(CREATE, wish)
+
+    assert facts(made)["task_id"] == facts(again)["task_id"] == "task_abc1"
+    assert len(creates) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"),
+        (400, "read tcp 10.0.0.1: connection reset by peer"),
+        (400, "unexpected EOF"),
+        (499, "client closed request"),
+    ],
+)
+async def test_a_gateway_that_lost_kling_s_answer_does_not_make_a_create_free(
+    status: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = {"code": "fail_to_fetch_task", "message": message}
+    async with at_newapi(
+        lambda _: httpx.Response(status, json=lost), tmp_path, monkeypatch, Clock()
+    ) as client:
+        made = await client.call_tool(CREATE, {"image": picture(tmp_path), "prompt": "Zoom"})
+
+    assert facts(made)["charged"] == "unknown"
+    assert "cost nothing" not in words(made)
