@@ -7,6 +7,8 @@ import pytest
 from tests.docs import providers_page, settings_page, tools_page
 from tests.docs.pages import DOCS, made_part, with_part
 
+from kling_tools.requests.host_habits import ADDED_BY_HOSTS
+
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("tools.md", "tools"): tools_page.reference,
     ("tools.md", "answers"): tools_page.answers,
@@ -39,3 +41,9 @@ def test_no_part_is_left_uncompared() -> None:
     }
 
     assert marked == set(PARTS)
+
+
+def test_the_page_of_tools_names_the_arguments_that_are_passed_over() -> None:
+    page = (DOCS / "tools.md").read_text(encoding="utf-8")
+
+    assert [name for name in sorted(ADDED_BY_HOSTS) if f"`{name}`" not in page] == []
