@@ -261,7 +261,11 @@ class Service:
         notes = ["It was there already."] if saved.already_there else []
         if found.record and found.record.file_note:
             notes.append(found.record.file_note)
-        if self._runtime.clients.embedded(found.provider):
+        if (
+            found.record.sandboxed
+            if found.record
+            else self._runtime.clients.embedded(found.provider)
+        ):
             notes.append("A sandbox test clip.")
         storage = self._runtime.storage
         link = storage.link(found.record) if found.record else None

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kling_mcp.ledger.engine import Database
+from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video
 from kling_tools.errors import KlingError
 from kling_tools.products import Product
@@ -175,6 +176,12 @@ class Record:
         """What it cost as far as is known, else what it is estimated to cost."""
         known = self.units if self.status in ENDED else None
         return known if known is not None else self.estimate_units or 0.0
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether the embedded sandbox made it, whoever is configured now: its units are play
+        money."""
+        return self.base_url.startswith(SANDBOX_URL)
 
     @property
     def withdrawn(self) -> bool:

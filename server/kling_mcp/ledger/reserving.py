@@ -10,6 +10,7 @@ from typing import Any
 
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import COUNTED, DayCaps, Record, Wish, first_record, record_of
+from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 
@@ -53,7 +54,7 @@ DAY_S = 86_400
 ROUNDING = 1e-6
 """Units by which a sum of prices such as 0.3 may be off."""
 
-SANDBOXED = "http://sandbox.kling.invalid%"
+SANDBOXED = f"{SANDBOX_URL}%"
 """Base URLs whose units are play money: they do not count against a cap of real ones."""
 
 
@@ -138,9 +139,11 @@ def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> Sp
         if of_principal
         else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
     )
+    if wish.base_url.startswith(SANDBOX_URL):
+        used += " of the sandbox's play money"
     return SpendCapReached(
-        f"{whose} is {cap:g} units; {used} were spent in the last 24 hours and this "
-        f"video would cost {price}.",
+        f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
+        f"in the last 24 hours and this video would cost {price}.",
         advice=f"Wait, make a cheaper video, or have {setting} raised.",
     )
 

@@ -103,7 +103,7 @@ class Viewer:
             task_id=record.handle,
             status=record.status,
             provider=record.provider if self._clients.several else None,
-            sandbox=self._clients.embedded(record.provider) or None,
+            sandbox=record.sandboxed or None,
             elapsed_s=self._elapsed_s(record.status, record.created_at),
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
@@ -161,7 +161,7 @@ class Viewer:
             return f"The provider has deleted it after 30 days{lost}."
         if reason := self._unsaved(record):
             return reason
-        if self._clients.embedded(record.provider):
+        if record.sandboxed:
             return NOT_SAVED_IN_SANDBOX
         return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
 

@@ -44,12 +44,40 @@ async def test_the_table_says_what_it_cost_and_where_it_is(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["made", "status", "model", "units", "prompt"]
     assert "succeed" in shown[1]
-    assert "1.5" in shown[1]
+    assert "1.5 (play)" in shown[1]
     assert shown[1].endswith("a fine one")
     assert shown[2].strip() == ledger[1]
     assert "failed" in shown[3]
     assert "balance" in shown[4]
-    assert shown[-1] == "2 shown; 1.5 units in the last 24 hours among them."
+    assert shown[-1] == (
+        "2 shown; 0 units in the last 24 hours among them, and 1.5 of the sandbox's play money."
+    )
+
+
+@pytest.mark.anyio
+async def test_a_sandbox_video_stays_one_when_a_key_is_set(
+    ledger: list[str], tmp_path: Path
+) -> None:
+    keyed = sandbox_settings(tmp_path, provider="kling", kling_api_key="a-key-of-somebody-0123")
+    async with Client(build_server(keyed)) as client:
+        arguments = {"task_ids": ledger[:1], "timeout_s": 0}
+        seen = await client.call_tool("kling_wait_for_tasks", arguments)
+
+    text = seen.content[0].text
+    assert "would have cost 1.5 units" in text
+    assert ", cost 1.5 units" not in text
+    assert seen.structured_content is not None
+    assert [task["sandbox"] for task in seen.structured_content["tasks"]] == [True]
+
+
+@pytest.mark.anyio
+async def test_a_cap_in_the_sandbox_speaks_of_play_money(ledger: list[str], tmp_path: Path) -> None:
+    capped = sandbox_settings(tmp_path, max_units_per_day=1)
+    async with Client(build_server(capped)) as client:
+        arguments = {"image": picture(tmp_path), "prompt": "another"}
+        refused = await client.call_tool("kling_image_to_video", arguments)
+
+    assert "cap is 1 unit; 1.5 of the sandbox's play money were spent" in refused.content[0].text
 
 
 @pytest.mark.anyio
