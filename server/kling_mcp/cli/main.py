@@ -79,8 +79,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
         for name in _given_settings(arguments):
             parser.error(
-                f"{_option(name)} is for the server: set {environment_name(name)} instead, or give "
-                "what the command takes after it"
+                f"{_option(name)} is for the server: set {environment_name(name)} for this command"
             )
     return arguments
 
@@ -180,7 +179,9 @@ class _OnlyFromEnvironment(argparse.Action):
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     from kling_mcp.settings.settings import Settings
 
-    group = parser.add_argument_group("settings (also from the environment, see below)")
+    group = parser.add_argument_group(
+        "settings of the server (other commands take them from the environment)"
+    )
     for name, field in Settings.model_fields.items():
         if _is_secret(name):
             group.add_argument(

@@ -110,7 +110,8 @@ def test_an_option_that_a_command_would_ignore_is_refused_before_it(
         cli.main([option, "x", command])
 
     assert end.value.code == 2
-    assert f"{option} is for the server: set KLING_MCP_" in capsys.readouterr().err
+    name = "KLING_MCP_" + option[2:].replace("-", "_").upper()
+    assert f"{option} is for the server: set {name} for this command\n" in capsys.readouterr().err
     assert started == []
 
 
