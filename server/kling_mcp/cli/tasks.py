@@ -7,10 +7,11 @@ import json
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import quote_provider
+from kling_tools.results import TaskStatus
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
@@ -29,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--watch", action="store_true", help="show it again every two seconds")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="rows (default: 20)")
-    parser.add_argument("--status", default="", metavar="WORD", help="only rows in this state")
+    states = get_args(TaskStatus)
+    parser.add_argument(
+        "--status",
+        default="",
+        metavar="WORD",
+        choices=states,
+        help=f"only rows in this state: {', '.join(states)}",
+    )
     parser.add_argument("--provider", default="", metavar="NAME", help="only this provider's rows")
 
 

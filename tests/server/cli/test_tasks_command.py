@@ -80,6 +80,16 @@ async def test_a_cap_in_the_sandbox_speaks_of_play_money(ledger: list[str], tmp_
     assert "cap is 1 unit; 1.5 of the sandbox's play money were spent" in refused.content[0].text
 
 
+def test_a_state_that_there_is_not_is_refused_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["tasks", "--status", "done"])
+
+    assert end.value.code == 2
+    assert "succeed" in capsys.readouterr().err
+
+
 @pytest.mark.anyio
 async def test_json_has_a_line_for_each_task(
     ledger: list[str], capsys: pytest.CaptureFixture[str]
