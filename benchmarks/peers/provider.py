@@ -53,6 +53,14 @@ def _own_id(made: str, path: str) -> bool:
     return bool(given) and path.endswith(f"/{given}")
 
 
+def _with_own_id(told: Any, made: str) -> Any:
+    """The answer about one task, with the id that whoever made it gave it, as Kling repeats it."""
+    given, data = json.loads(made).get("external_task_id"), told.get("data")
+    if not given or not isinstance(data, dict) or "task_id" not in data:
+        return told
+    return {**told, "data": {**data, "task_info": {"external_task_id": given}}}
+
+
 _numbers = itertools.count(941_000_000_000_000_000)
 
 
@@ -83,7 +91,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         words = f"{self.path} {json.dumps(body)}"
         known = [n for n, made in desk.made.items() if n in words or _own_id(made, path)]
-        self._answer(desk.dialect.running(known) if known else desk.dialect.unknown)
+        if not known:
+            self._answer(desk.dialect.unknown)
+            return
+        status, told = desk.dialect.running(known)
+        self._answer((status, _with_own_id(told, desk.made[known[0]])))
 
     def _create(self, desk: Desk, body: dict[str, Any]) -> None:
         fault = desk.struck()

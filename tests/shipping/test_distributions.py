@@ -98,6 +98,7 @@ def test_the_wheel_that_is_built_from_the_sdist_is_the_same(
         assert all(one.read(name) == other.read(name) for name in contents(wheel))
 
 
+@pytest.mark.campaign
 def test_the_tests_in_the_sdist_run(sdist: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")

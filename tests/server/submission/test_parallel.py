@@ -14,6 +14,7 @@ from kling_sandbox import SandboxStore
 from kling_sandbox.tally import Counts
 
 CALLS = (13, 13, 12, 12)
+CAMPAIGN = pytest.mark.campaign
 
 PROCESS = """
 import json, sys
@@ -73,7 +74,7 @@ def fifty_calls(folder: Path, provider: str, *faults: str) -> tuple[list[dict[st
     return answers, SandboxStore(folder / "sandbox").counts()
 
 
-@pytest.mark.parametrize("provider", ["kling", "newapi"])
+@pytest.mark.parametrize("provider", ["kling", pytest.param("newapi", marks=CAMPAIGN)])
 def test_fifty_equal_calls_in_four_processes_make_one_create(provider: str, tmp_path: Path) -> None:
     answers, counts = fifty_calls(tmp_path, provider, "slow@creates:0.5")
 
@@ -89,6 +90,7 @@ def test_a_lost_answer_among_them_changes_nothing(tmp_path: Path) -> None:
     assert counts.requests["creates"] == counts.accepted == 1
 
 
+@CAMPAIGN
 def test_fifty_calls_into_a_full_house_wait_as_one(tmp_path: Path) -> None:
     answers, counts = fifty_calls(tmp_path, "kling", "concurrency")
 
@@ -97,6 +99,7 @@ def test_fifty_calls_into_a_full_house_wait_as_one(tmp_path: Path) -> None:
     assert counts.accepted == 0
 
 
+@CAMPAIGN
 def test_at_a_gateway_that_lost_the_answer_nobody_sends_it_again(tmp_path: Path) -> None:
     answers, counts = fifty_calls(tmp_path, "newapi", "drop-after-accept:1")
 
