@@ -242,7 +242,7 @@ class Runtime:
         """Frames of finished videos."""
         from kling_mcp.outputs.task_frames import Frames
 
-        return Frames(self.rows, self.keeper, self.autosave)
+        return Frames(self.rows, self.keeper, self.autosave, self.limits.decoding)
 
     @cached_property
     def looker(self) -> Looker:

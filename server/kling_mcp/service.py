@@ -336,6 +336,7 @@ class Service:
             roots=settings.image_roots,
             allow_local=uploads is None,
             fix=settings.fix_images,
+            decoding=self._runtime.limits.decoding,
             of_tasks=picture,
         )
 

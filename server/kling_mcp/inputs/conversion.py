@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from kling_mcp.inputs.base64_stream import SourceChanged, size_text
-from kling_mcp.inputs.decoding import Decoding, decoded_bytes, upright
+from kling_mcp.inputs.decoding import Decoding, decoded_bytes, scans_of, upright
 from kling_mcp.inputs.file_type import JPEG, PNG, FileType, Header
 from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.refusal import Refusal
@@ -90,7 +90,9 @@ def _needed_bytes(image: Any, role: Role) -> int:
     """Memory for the picture as it is, and for its copy, which may be the larger one."""
     width, height = image.size
     grown = 1.0 if role.mask else max(1.0, SIDE_MIN / min(width, height)) ** 2
-    return decoded_bytes(image) + int(width * height * grown * CONVERTED_PIXEL_BYTES)
+    return decoded_bytes(image, scans=scans_of(image)) + int(
+        width * height * grown * CONVERTED_PIXEL_BYTES
+    )
 
 
 def _plain(image: Any) -> Any:

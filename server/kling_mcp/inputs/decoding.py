@@ -22,7 +22,15 @@ from kling_tools.errors import KlingError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["DECODING", "Decoding", "DecodingLimits", "decoded_bytes", "shrink", "upright"]
+__all__ = [
+    "DECODING",
+    "Decoding",
+    "DecodingLimits",
+    "decoded_bytes",
+    "scans_of",
+    "shrink",
+    "upright",
+]
 
 T = TypeVar("T")
 
@@ -35,8 +43,16 @@ PLAIN_PIXEL_BYTES = 4
 """The same for all other formats."""
 
 COEFFICIENT_BYTES = 8
-"""What each pixel of a progressive JPEG takes besides, in whatever size it is decoded: libjpeg
-holds its coefficients until the last scan."""
+"""What each pixel of a JPEG of several scans takes besides, in whatever size it is decoded:
+libjpeg holds the coefficients until the last scan."""
+
+SCAN = b"\xff\xda"
+SCANS_MAX = 64
+"""A progressive JPEG has ten or so. Each goes over all of the picture, and may have a few bytes."""
+
+TILE_WIDTH, TILE_LENGTH = 322, 323
+TILE_PIXEL_BYTES = 8
+"""Tiles of a TIFF may be larger than the picture, and are decoded whole [TIFF 6.0, section 15]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +80,11 @@ class Decoding:
         self._changed = threading.Condition()
         self._threads: RunVar[anyio.CapacityLimiter] = RunVar("decoding threads")
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], *, wait_s: float | None = None) -> T:
         """What the work returns, done in one of these threads; raises KlingError when there is
         none in time."""
         limiter, borrower = self._limiter(), object()
-        with anyio.move_on_after(self.limits.wait_s) as scope:
+        with anyio.move_on_after(self.limits.wait_s if wait_s is None else wait_s) as scope:
             await limiter.acquire_on_behalf_of(borrower)
         if scope.cancelled_caught:
             raise _busy()
@@ -124,13 +140,33 @@ DECODING = Decoding()
 """That of the process. Tests give others."""
 
 
-def decoded_bytes(image: Image, pixels: int | None = None) -> int:
-    """The most memory that decoding an opened picture takes; `pixels` are those of the file when
-    the picture has been told to become smaller."""
-    inner = image.width * image.height if pixels is None else pixels
-    held = COEFFICIENT_BYTES * inner if image.info.get("progressive") else 0
+def decoded_bytes(image: Image, pixels: int = 0, scans: int = 1) -> int:
+    """The most memory that decoding an opened picture takes. Of a JPEG that was told to become
+    smaller `pixels` are those of the file, and `scans` is what `scans_of` tells."""
     each = PIXEL_BYTES.get(image.format or "", PLAIN_PIXEL_BYTES)
-    return held + image.width * image.height * each
+    needed = image.width * image.height * each
+    if scans > 1:
+        needed += COEFFICIENT_BYTES * max(pixels, image.width * image.height)
+    tags = getattr(image, "tag_v2", {})
+    return needed + int(tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0) * TILE_PIXEL_BYTES)
+
+
+def scans_of(image: Image) -> int:
+    """In how many scans an opened JPEG comes, at most; 1 for any other picture. Its file is read.
+
+    Raises ValueError for so many that decoding them would take minutes.
+    """
+    file = getattr(image, "fp", None)
+    if image.format not in ("JPEG", "MPO") or file is None:
+        return 1
+    begins, scans, last = file.tell(), 1, b""
+    while piece := file.read(_MB):
+        scans += (last + piece).count(SCAN)
+        last = piece[-1:]
+    if scans > SCANS_MAX:
+        raise ValueError(f"{scans} scans are more than any picture needs")
+    file.seek(begins)
+    return scans
 
 
 def shrink(image: Image, longest: int, decoding: Decoding, most_bytes: int | None = None) -> Image:
@@ -139,9 +175,9 @@ def shrink(image: Image, longest: int, decoding: Decoding, most_bytes: int | Non
 
     Raises KlingError when it takes more than `most_bytes` or than is lent, and what Pillow raises.
     """
-    pixels = image.width * image.height
+    pixels, scans = image.width * image.height, scans_of(image)
     image.draft(None, (2 * longest, 2 * longest))  # a JPEG is then read in an eighth of its size
-    needed = decoded_bytes(image, pixels)
+    needed = decoded_bytes(image, pixels, scans)
     if most_bytes is not None and needed > most_bytes:
         raise KlingError(f"A likeness would take {needed // _MB:,} MB of memory.", charged="no")
     with decoding.room(needed, "the picture"):

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.decoding import decoded_bytes
-from kling_mcp.inputs.held import HEADER_BYTES, HeldFile
+from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.refusal import SOURCE, Refusal
 
 __all__ = [
@@ -172,6 +172,12 @@ PIXELS_MAX = 178_956_970
 WHOLE_READ_MAX = 10 * 1024 * 1024
 """Bytes up to which a header is read that cannot be had without the whole file."""
 
+HEADER_BYTES = 4 * 1024 * 1024
+"""Bytes in which any other header has to end, profiles and previews included."""
+
+HEADER_READS = 20_000
+"""Reads that a header may take: an empty chunk of a PNG takes two for its twelve bytes."""
+
 _ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 
@@ -197,11 +203,14 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
     if opener is None:
         return None
     try:
-        image = opener(held.view(HEADER_BYTES))
+        image = opener(
+            held.view(HEADER_BYTES if file_type.light else 2 * WHOLE_READ_MAX, HEADER_READS)
+        )
         width, height = (int(side) for side in image.size)
         if width < 1 or height < 1:
             raise ValueError("a picture without pixels")
         turned = _is_turned(image.info.get("exif"))
+        needed = decoded_bytes(image)
     except SourceChanged:
         raise
     except Exception as error:  # decoders raise anything when the bytes are hostile
@@ -217,7 +226,7 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
             f"{held.label} claims {width}x{height} px, more than {PIXELS_MAX:,} pixels in all.",
             "a smaller picture",
         )
-    return Header(width, height, turned, decoded_bytes(image))
+    return Header(width, height, turned, needed)
 
 
 def _is_turned(exif: Any) -> bool:

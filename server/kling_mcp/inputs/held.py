@@ -13,15 +13,11 @@ from kling_mcp.inputs.base64_stream import CHUNK_BYTES, SourceChanged
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["HEADER_BYTES", "HeldFile", "TooMuchToRead"]
-
-HEADER_BYTES = 16 * 1024 * 1024
-"""Bytes in which a header has to end. Readers that know no header read 10 MB whole."""
+__all__ = ["HeldFile", "TooMuchToRead"]
 
 VIEW_BYTES = 256 * 1024 * 1024
-VIEW_READS = 200_000
-"""Bytes that a decoder may read in all, and how often: a file of nothing but empty chunks takes
-three reads for twelve bytes, and each takes time in which nothing else runs."""
+VIEW_READS = 1_000_000
+"""Bytes that a decoder may read in all, and how often: a GIF takes two reads for 256 bytes."""
 
 
 class TooMuchToRead(ValueError):

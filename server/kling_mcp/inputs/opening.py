@@ -13,7 +13,7 @@ from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.conversion import Converted, convert
 from kling_mcp.inputs.file_type import HEAD_BYTES, FileType, detect, named_like, read_header
 from kling_mcp.inputs.held import HeldFile
-from kling_mcp.inputs.picture import Given, Kind, Picture, recognise
+from kling_mcp.inputs.picture import Given, Kind, Picture, is_url, recognise
 from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
 from kling_mcp.inputs.refusal import SOURCE, Refusal
 from kling_mcp.inputs.rules import Facts, judge, role_of
@@ -102,7 +102,10 @@ async def open_pictures(
     done in a thread. Close every picture when it has been sent, also when others have faults.
     """
     taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
-    return await policy.decoding.run(partial(_open_all, tuple(wishes), policy, taken))
+    opened = partial(_open_all, tuple(wishes), policy, taken)
+    if all(is_url(value) for _, value in wishes):
+        return opened()  # nothing is read, so that nobody's picture is waited for
+    return await policy.decoding.run(opened)
 
 
 async def look_at_picture(

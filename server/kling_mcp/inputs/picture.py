@@ -18,7 +18,7 @@ from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.refusal import FORMS, Refusal, short
 from kling_mcp.inputs.url import PictureUrl, read_url
 
-__all__ = ["Given", "Kind", "Picture", "chat_storage_refusal", "recognise"]
+__all__ = ["Given", "Kind", "Picture", "chat_storage_refusal", "is_url", "recognise"]
 
 
 _FOLDER = re.compile(
@@ -58,6 +58,8 @@ def chat_storage_refusal(text: str, policy: PicturePolicy) -> Refusal | None:
 
 Kind = Literal["url", "file", "data", "base64", "task", "upload"]
 
+_URL = re.compile(r"https?://", re.IGNORECASE)
+
 PATH_CHARS = 4096
 """Characters above which a text is no path (Linux's PATH_MAX)."""
 
@@ -70,6 +72,11 @@ class Given:
     kind: Kind
     content: PictureUrl | HeldFile
     sha256: str = ""
+
+
+def is_url(value: str) -> bool:
+    """Whether Kling fetches the picture itself."""
+    return _URL.match(value.strip()) is not None
 
 
 def recognise(value: str, policy: PicturePolicy) -> Given:
@@ -118,7 +125,7 @@ def _other_scheme(text: str, policy: PicturePolicy) -> Given:
 _SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), read)
     for pattern, read in (
-        (r"https?://", lambda text, policy: Given("url", read_url(text))),
+        (_URL.pattern, lambda text, policy: Given("url", read_url(text))),
         (r"data:", lambda text, policy: Given("data", decode_data_uri(text, policy.decoding))),
         (r"file:", lambda text, policy: Given("file", open_file_url(text, policy))),
         (r"[a-z][a-z0-9+.-]{1,30}://", _other_scheme),

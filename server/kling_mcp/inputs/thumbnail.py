@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from kling_mcp.inputs import PicturePolicy, look_at_picture
 from kling_mcp.inputs.decoding import Decoding, shrink
-from kling_mcp.inputs.file_type import FileType
-from kling_mcp.inputs.held import HEADER_BYTES, HeldFile
+from kling_mcp.inputs.file_type import FileType, read_header
+from kling_mcp.inputs.held import HeldFile
 
 __all__ = ["thumbnail"]
 
@@ -37,9 +37,9 @@ async def thumbnail(wishes: Sequence[tuple[str, str]], policy: PicturePolicy) ->
 
 def _small(held: HeldFile, file_type: FileType, decoding: Decoding) -> str:
     opener = file_type.opener()
-    if opener is None:
+    if opener is None or read_header(held, file_type) is None:
         return ""
-    small = shrink(opener(held.view(HEADER_BYTES)), SIDE, decoding, DECODED_BYTES_MAX)
+    small = shrink(opener(held.view()), SIDE, decoding, DECODED_BYTES_MAX)
     file = io.BytesIO()
     small.convert("RGB").save(file, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,12 +6,15 @@ import zlib
 from typing import Any
 
 from kling_mcp.inputs.base64_stream import SourceChanged
-from kling_mcp.inputs.decoding import Decoding, decoded_bytes
+from kling_mcp.inputs.decoding import Decoding, decoded_bytes, scans_of
 from kling_mcp.inputs.file_type import JPEG, PNG, FileType, Opener
 from kling_mcp.inputs.held import HeldFile
 from kling_tools.errors import KlingError
 
 __all__ = ["is_whole"]
+
+READS_MAX = 200_000
+"""Three for each chunk of a PNG; most writers make chunks of 8 KB and more."""
 
 _STEP = 1024 * 1024
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -46,7 +49,7 @@ def is_whole(held: HeldFile, file_type: FileType, decoding: Decoding) -> bool:
 def _check_png(held: HeldFile, opener: Opener, decoding: Decoding) -> None:
     from PIL.ImageFile import _safe_read
 
-    image = opener(held.view())
+    image = opener(held.view(most_reads=READS_MAX))
     bits, colour = held.read_at(24, 2)
     least = image.width * image.height * bits * _CHANNELS[colour] // 8
     inflater, unpacked = zlib.decompressobj(), 0
@@ -71,9 +74,9 @@ def _check_jpeg(held: HeldFile, opener: Opener, decoding: Decoding) -> None:
     data, scan = held.head(held.size), image.fp.tell()
     if data.find(b"\xff\xd9", scan) < 0:
         raise _Damaged
-    pixels = image.width * image.height
+    pixels, scans = image.width * image.height, scans_of(image)
     image.draft(image.mode, (1, 1))
-    needed = decoded_bytes(image, pixels)
+    needed = decoded_bytes(image, pixels, scans)
     if decoding.fits(needed):
         with decoding.room(needed):
             image.load()

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["Box", "NotWholeMp4", "boxes_in", "top_level_boxes"]
+__all__ = ["BOXES_MAX", "Box", "NotWholeMp4", "boxes_in", "top_level_boxes"]
+
+BOXES_MAX = 10_000
+"""Boxes in one container: a clip of 15 s in a fragment for each frame has 1,800."""
 
 _SHORT_HEADER = 8
 _LONG_HEADER = 16
@@ -74,10 +77,11 @@ def _shown(kind: bytes) -> str:
 def top_level_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
     """The boxes of an open file of `size` bytes, in order; only their headers are read.
 
-    Raises `NotWholeMp4` when a box does not end within the file.
+    Raises `NotWholeMp4` when a box does not end within the file, and for too many boxes.
     """
-    start = 0
+    start = boxes = 0
     while start < size:
+        boxes = _one_more(boxes)
         file.seek(start)
         box = _header(file.read(_LONG_HEADER), start, size)
         yield box
@@ -87,9 +91,11 @@ def top_level_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
 def boxes_in(buffer: bytes, start: int, end: int) -> Iterator[Box]:
     """The boxes between two offsets of a buffer, for the content of a container box.
 
-    Raises `NotWholeMp4` when a box does not end within its container.
+    Raises `NotWholeMp4` when a box does not end within its container, and for too many boxes.
     """
+    boxes = 0
     while start < end:
+        boxes = _one_more(boxes)
         try:
             box = _header(buffer[start : min(start + _LONG_HEADER, end)], start, end)
         except NotWholeMp4:
@@ -98,3 +104,9 @@ def boxes_in(buffer: bytes, start: int, end: int) -> Iterator[Box]:
             ) from None
         yield box
         start = box.end
+
+
+def _one_more(boxes: int) -> int:
+    if boxes == BOXES_MAX:
+        raise NotWholeMp4(f"The file is damaged: it has more than {BOXES_MAX:,} boxes in a row.")
+    return boxes + 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.outputs.boxes import NotWholeMp4
 from kling_mcp.outputs.frames import opened
 
@@ -34,24 +35,28 @@ def make_contact_sheet(
     frames than places shows each frame once. Blocks for as long as decoding the whole video takes.
 
     Raises `NotWholeMp4` (a ValueError) for a video without frames and for what FFmpeg cannot
-    decode, `OSError` when a file cannot be read or written.
+    decode, KlingError when that takes too much memory or time, `OSError` when a file cannot be read
+    or written.
     """
-    sheet = _contact_sheet(video, columns, rows)
+    sheet = _contact_sheet(video, columns, rows, DECODING)
     sheet.save(picture, "PNG")
     return sheet.size
 
 
-def contact_sheet_jpeg(video: Path, *, columns: int = 4, rows: int = 2) -> bytes:
+def contact_sheet_jpeg(
+    video: Path, *, columns: int = 4, rows: int = 2, decoding: Decoding = DECODING
+) -> bytes:
     """The same sheet as a JPEG; raises the same."""
     file = io.BytesIO()
-    _contact_sheet(video, columns, rows).save(file, "JPEG", quality=85)
+    _contact_sheet(video, columns, rows, decoding).save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-def _contact_sheet(video: Path, columns: int, rows: int) -> Image:
+def _contact_sheet(video: Path, columns: int, rows: int, decoding: Decoding) -> Image:
     from PIL import Image
 
-    tiles = [_labelled(tile, seconds) for seconds, tile in _chosen_frames(video, columns * rows)]
+    chosen = _chosen_frames(video, columns * rows, decoding)
+    tiles = [_labelled(tile, seconds) for seconds, tile in chosen]
     if not tiles:
         raise NotWholeMp4("The video has no frames.")
     columns = min(columns, len(tiles))
@@ -65,9 +70,10 @@ def _contact_sheet(video: Path, columns: int, rows: int) -> Image:
     return sheet
 
 
-def _chosen_frames(video: Path, wanted: int) -> Iterator[tuple[float, Image]]:
+def _chosen_frames(video: Path, wanted: int, decoding: Decoding) -> Iterator[tuple[float, Image]]:
     """Seconds and picture of at most `wanted` frames, chosen by their place among all frames."""
-    with opened(video) as (container, stream):
+    with opened(video, decoding) as (container, frames):
+        stream = next(iter(container.streams.video), None)
         if stream is None:
             return
         times = sorted(
@@ -80,7 +86,7 @@ def _chosen_frames(video: Path, wanted: int) -> Iterator[tuple[float, Image]]:
         if not times:
             return
         container.seek(times[0], stream=stream)
-        for frame in container.decode(stream):
+        for frame in frames:
             if frame.pts in chosen and frame.time_base is not None:
                 picture = frame.to_image(**_tile_size(frame))  # type: ignore[no-untyped-call]
                 seconds = (frame.pts - times[0]) * frame.time_base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.outputs.boxes import NotWholeMp4
+from kling_mcp.outputs.mp4 import DECODED_PIXELS_MAX, check_structure, open_mp4
+from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["Frame", "Moment", "NoSuchMoment", "moment_of", "opened", "png_bytes", "read_frame"]
+
+PIXEL_BYTES = 30
+"""What a pixel takes while a video is decoded: 16 frames to refer to, of 1.5 bytes a pixel, and
+the picture."""
+
+THREADS = 2
+"""Threads of one decoder; each holds frames of its own."""
 
 _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
@@ -50,24 +61,22 @@ def moment_of(which: str) -> Moment:
     raise NoSuchMoment(f"{which[:40]!r} is no frame: give first, last or seconds such as 2.5.")
 
 
-def read_frame(video: Path, moment: Moment) -> Frame:
+def read_frame(video: Path, moment: Moment, decoding: Decoding = DECODING) -> Frame:
     """The frame that is on the screen at that moment, counted from the first frame on.
 
     Every frame up to it is decoded, so that it never depends on where keyframes lie; this blocks
     for about as long as that takes. At the video's length itself the last frame is still shown.
 
     Raises `NoSuchMoment` behind the end, `NotWholeMp4` when FFmpeg cannot decode that far,
-    `OSError` when the file cannot be read.
+    KlingError when it takes too much memory or time, `OSError` when the file cannot be read.
     """
     began: Fraction | None = None
     shown: VideoFrame | None = None
-    with opened(video) as (container, stream):
-        for frame in container.decode(stream) if stream else ():
-            if frame.pts is None:
-                continue
-            time = _time(frame)
-            began = time if began is None else began
-            if moment is not None and shown is not None and time - began > moment:
+    with opened(video, decoding) as (_, frames):
+        for frame in frames:
+            seconds = _time(frame)
+            began = seconds if began is None else began
+            if moment is not None and shown is not None and seconds - began > moment:
                 return _frame(shown)
             shown = frame
     if shown is None or began is None:
@@ -88,18 +97,38 @@ def png_bytes(picture: Image) -> bytes:
 
 
 @contextmanager
-def opened(video: Path) -> Iterator[tuple[InputContainer, VideoStream | None]]:
-    """An MP4 file and its video, if it has one; what FFmpeg raises becomes `NotWholeMp4`."""
+def opened(
+    video: Path, decoding: Decoding = DECODING
+) -> Iterator[tuple[InputContainer, Iterator[VideoFrame]]]:
+    """An MP4 file and the frames of its video, none if it has none, within the limits of decoding.
+    What FFmpeg raises becomes `NotWholeMp4`; KlingError is raised for too much memory or time."""
     import av
 
     try:
-        with video.open("rb") as file, av.open(file, "r", format="mp4") as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is not None:
-                stream.thread_type = "AUTO"
-            yield container, stream
+        with video.open("rb") as file:
+            check_structure(file, file.seek(0, 2))
+            most_pixels = min(decoding.limits.decoded_bytes // PIXEL_BYTES, DECODED_PIXELS_MAX)
+            with open_mp4(file, most_pixels) as container:
+                stream = next(iter(container.streams.video), None)
+                if stream is None:
+                    yield container, iter(())
+                    return
+                pixels = stream.codec_context.width * stream.codec_context.height
+                stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
+                with decoding.room(pixels * PIXEL_BYTES, "this video"):
+                    yield container, _frames(container, stream, decoding.limits.video_s)
     except av.FFmpegError as error:
         raise NotWholeMp4(f"The file is damaged: FFmpeg says {error.strerror!r}.") from error
+
+
+def _frames(container: InputContainer, stream: VideoStream, most_s: float) -> Iterator[VideoFrame]:
+    """Those that have a time."""
+    until = time.monotonic() + most_s
+    for frame in container.decode(stream):
+        if time.monotonic() > until:
+            raise KlingError(f"The video takes more than {most_s:g} s to decode.", charged="no")
+        if frame.pts is not None:
+            yield frame
 
 
 def _time(frame: VideoFrame) -> Fraction:

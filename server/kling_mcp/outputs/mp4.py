@@ -12,11 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from kling_mcp.outputs.boxes import Box, NotWholeMp4, boxes_in, top_level_boxes
 
-__all__ = ["Mp4Facts", "NotWholeMp4", "SampleTable", "check", "sample_tables"]
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+__all__ = [
+    "Mp4Facts",
+    "NotWholeMp4",
+    "SampleTable",
+    "check",
+    "check_structure",
+    "claimed",
+    "open_mp4",
+    "sample_tables",
+]
 
 
 _PATH_TO_TABLE = (b"trak", b"mdia", b"minf", b"stbl")
@@ -139,6 +151,20 @@ def sample_tables(moov: bytes) -> Iterator[SampleTable]:
         yield SampleTable(moov, table)
 
 
+def claimed(container: bytes, path: tuple[bytes, ...]) -> int:
+    """How many entries the tables at a path claim to have, all together: FFmpeg makes room for as
+    many, whatever the file holds. `container` is the content of a box.
+
+    Raises `NotWholeMp4` when a box inside does not end within its container.
+    """
+    whole = Box(b"", 0, len(container))
+    counts = [
+        container[box.body + _COUNT_AT : box.body + _COUNT_AT + 4]
+        for box in _descend(container, whole, path)
+    ]
+    return sum(int.from_bytes(count, "big") for count in counts)
+
+
 def _descend(moov: bytes, parent: Box, path: tuple[bytes, ...]) -> Iterator[Box]:
     for box in boxes_in(moov, parent.body, parent.end):
         if box.kind == path[0]:
@@ -148,8 +174,15 @@ def _descend(moov: bytes, parent: Box, path: tuple[bytes, ...]) -> Iterator[Box]
                 yield from _descend(moov, box, path[1:])
 
 
-INDEX_LIMIT_BYTES = 32 * 1024 * 1024
-"""The largest `moov` that is read; that of a clip of 15 s has some 10 kB."""
+INDEX_LIMIT_BYTES = 2 * 1024 * 1024
+"""The largest `moov`, or `moof`, that is read; the `moov` of a clip of 15 s has some 10 kB."""
+
+SAMPLES_MAX = 500_000
+"""Samples that FFmpeg is let make room for: each takes 24 bytes of memory and none of the file's
+where their size is given once. A clip of 15 s has some 1,100, sound included."""
+
+DECODED_PIXELS_MAX = 4096 * 4096
+"""Pixels of the largest frames that are decoded. Larger videos are saved all the same."""
 
 _OTHER_BEGINNINGS = {
     b"<": "a web page",
@@ -188,12 +221,13 @@ def check(path: Path) -> Mp4Facts:
     """
     with path.open("rb") as file:
         size = file.seek(0, 2)
-        _check_structure(file, size)
-        file.seek(0)
+        check_structure(file, size)
         return _read_facts(file, size)
 
 
-def _check_structure(file: BinaryIO, size: int) -> None:
+def check_structure(file: BinaryIO, size: int) -> None:
+    """Raises `NotWholeMp4` when the file of `size` bytes is not whole, or would take FFmpeg more
+    memory than any clip does. It is read from its first byte on afterwards."""
     if size == 0:
         raise NotWholeMp4("The file is empty.")
     _check_beginning(file)
@@ -204,6 +238,7 @@ def _check_structure(file: BinaryIO, size: int) -> None:
     if all(box.kind != b"mdat" for box in boxes):
         raise NotWholeMp4("The file is cut short: it holds no media data (mdat box).")
     fragments = _check_fragments(boxes)
+    _check_claims(file, boxes)
     furthest, samples = _measure_samples(file, index)
     if furthest > size:
         raise NotWholeMp4(
@@ -212,6 +247,7 @@ def _check_structure(file: BinaryIO, size: int) -> None:
         )
     if not samples and not fragments:
         raise NotWholeMp4("The file holds no frames.")
+    file.seek(0)
 
 
 def _check_beginning(file: BinaryIO) -> None:
@@ -234,22 +270,59 @@ def _check_fragments(boxes: list[Box]) -> int:
     return kinds.count(b"moof")
 
 
+def _check_claims(file: BinaryIO, boxes: list[Box]) -> None:
+    """Few bytes can claim many samples, and each entry of an edit list has them all made anew."""
+    samples = edits = 0
+    for box in boxes:
+        if box.kind == b"moov":
+            content = _content(file, box)
+            samples += sum(table.samples for table in sample_tables(content))
+            edits += claimed(content, (b"trak", b"edts", b"elst"))
+        elif box.kind == b"moof":
+            samples += claimed(_content(file, box), (b"traf", b"trun"))
+        if samples * max(edits, 1) > SAMPLES_MAX:
+            raise NotWholeMp4(f"The file is damaged: it claims more than {SAMPLES_MAX:,} samples.")
+
+
+def _content(file: BinaryIO, box: Box) -> bytes:
+    if box.body_bytes > INDEX_LIMIT_BYTES:
+        raise NotWholeMp4(f"The file is damaged: its index claims {box.body_bytes} bytes.")
+    file.seek(box.body)
+    return file.read(box.body_bytes)
+
+
 def _measure_samples(file: BinaryIO, index: Box) -> tuple[int, int]:
     """The byte behind the last sample, and how many samples all tracks have together."""
-    if index.body_bytes > INDEX_LIMIT_BYTES:
-        raise NotWholeMp4(f"The file is damaged: its index claims {index.body_bytes} bytes.")
-    file.seek(index.body)
-    tables = list(sample_tables(file.read(index.body_bytes)))
+    tables = list(sample_tables(_content(file, index)))
     furthest = max((table.furthest_byte() for table in tables), default=0)
     return furthest, sum(table.samples for table in tables)
+
+
+def open_mp4(file: BinaryIO, most_pixels: int = DECODED_PIXELS_MAX) -> InputContainer:
+    """FFmpeg's reader of a file that was found whole; frames of more pixels are not decoded.
+
+    Raises `av.FFmpegError` for what it cannot read.
+    """
+    import av
+
+    # Named, so that no other of FFmpeg's readers (playlists fetch URLs) is ever guessed.
+    container = av.open(
+        file,
+        "r",
+        format="mp4",
+        metadata_errors="replace",  # some write them in GBK
+        options={"max_pixels": str(most_pixels), "threads": "1"},
+    )
+    for stream in container.streams.video:
+        stream.codec_context.options = {"max_pixels": str(most_pixels)}
+    return container
 
 
 def _read_facts(file: BinaryIO, size: int) -> Mp4Facts:
     import av
 
     try:
-        # Named, so that no other of FFmpeg's readers (playlists fetch URLs) is ever guessed.
-        with av.open(file, "r", format="mp4", metadata_errors="replace") as container:
+        with open_mp4(file) as container:
             if not container.streams.video:
                 raise NotWholeMp4("The file holds no video, only sound or data.")
             video = container.streams.video[0]

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from anyio import to_thread
-
 from kling_tools.addresses import VIDEO_URI
 from kling_tools.errors import KlingError
 from kling_tools.service import Poster
@@ -38,12 +36,11 @@ async def make_posters(frames: Frames, task_ids: Sequence[str]) -> list[Poster]:
         if len(posters) == POSTERS:
             break
         try:
-            found = await frames.saved_first_frame(task_id)
+            found = await frames.saved_first_frame(task_id, _small_jpeg)
         except KlingError:
             continue
         if found is not None:
-            picture, video_bytes = found
-            jpeg = await to_thread.run_sync(_small_jpeg, picture)
+            jpeg, video_bytes = found
             uri = VIDEO_URI.format(task_id=quote(task_id, safe=""))
             posters.append(Poster(task_id, jpeg, uri, video_bytes))
     return posters

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import anyio
 from anyio import to_thread
 
+from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
 from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
@@ -234,7 +237,7 @@ class _Saving:
         try:
             with disk_errors(self._part.target):
                 await to_thread.run_sync(self._part.sync)
-                facts = await to_thread.run_sync(check, self._part.path)
+                facts = await DECODING.run(partial(check, self._part.path), wait_s=math.inf)
         except NotWholeMp4 as error:
             await self._begin_again_once(error)
         with disk_errors(self._part.target):

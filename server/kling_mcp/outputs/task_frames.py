@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-from anyio import to_thread
-
+from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.tasks.lookup import not_found
 from kling_tools.errors import KlingError
@@ -41,15 +40,20 @@ class Frames:
     task, TaskNotFound, SaveFailed, ProviderError, and KlingError where there is no such frame.
     """
 
-    def __init__(self, rows: Rows, keeper: Keeper, autosave: AutoSave) -> None:
+    def __init__(
+        self, rows: Rows, keeper: Keeper, autosave: AutoSave, decoding: Decoding = DECODING
+    ) -> None:
         self._rows = rows
         self._keeper = keeper
         self._autosave = autosave
+        self._decoding = decoding
 
     def of(self, principal: Principal) -> Frames:
         """Frames of this principal's tasks alone."""
         rows = self._rows.of(principal)
-        return self if rows is self._rows else Frames(rows, self._keeper, self._autosave)
+        if rows is self._rows:
+            return self
+        return Frames(rows, self._keeper, self._autosave, self._decoding)
 
     async def picture(self, address: str) -> TaskPicture:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
@@ -65,35 +69,54 @@ class Frames:
         """The `first` or `last` frame, or that at so many seconds: a PNG in full size."""
         from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
 
+        def read() -> tuple[int, bytes]:
+            frame = read_frame(path, moment, self._decoding)
+            return frame.pts, png_bytes(frame.picture)
+
         try:
             moment = moment_of(which)
             path, sha256 = await self._file(task_id)
-            frame = await _read(lambda: read_frame(path, moment))
+            pts, data = await self._read(read)
         except NoSuchMoment as error:
             raise KlingError(str(error), charged="no") from error
-        data = await to_thread.run_sync(png_bytes, frame.picture)
         label = f"{which.strip().lower()} frame of {task_id}"
-        return TaskPicture(label, data, _digest(sha256, f"frame {frame.pts}"))
+        return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
     async def contact_sheet(self, task_id: str) -> TaskPicture:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
         from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 
         path, sha256 = await self._file(task_id)
-        data = await _read(lambda: contact_sheet_jpeg(path))
+        data = await self._read(lambda: contact_sheet_jpeg(path, decoding=self._decoding))
         return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
 
-    async def saved_first_frame(self, task_id: str) -> tuple[Image, int] | None:
-        """The first frame of a file that is saved and still there, and the file's length in
-        bytes; None when it is not there."""
+    async def saved_first_frame(
+        self, task_id: str, draw: Callable[[Image], T]
+    ) -> tuple[T, int] | None:
+        """What is drawn of the first frame of a file that is saved and still there, and the file's
+        length in bytes; None when it is not there."""
         from kling_mcp.outputs.frames import moment_of, read_frame
 
         record = await self._rows.find(task_id)
         path = await self._keeper.shelf.file(record) if record else None
         if record is None or path is None:
             return None
-        frame = await _read(lambda: read_frame(path, moment_of("first")))
-        return frame.picture, record.bytes or 0
+        drawn = await self._read(
+            lambda: draw(read_frame(path, moment_of("first"), self._decoding).picture)
+        )
+        return drawn, record.bytes or 0
+
+    async def _read(self, read: Callable[[], T]) -> T:
+        """What a reader of video files finds, in a thread; raises KlingError when it cannot."""
+        from kling_mcp.outputs import NotWholeMp4
+
+        try:
+            return await self._decoding.run(read)
+        except NotWholeMp4 as error:
+            raise KlingError(error.reason, charged="no") from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
 
     async def _file(self, task_id: str) -> tuple[Path, str]:
         """The saved file of a task and its SHA-256; it is saved now if it is not there."""
@@ -117,19 +140,6 @@ class Frames:
                 advice="Ask again in a moment.",
             )
         return path, record.sha256
-
-
-async def _read(read: Callable[[], T]) -> T:
-    """What a reader of video files finds, in a thread; raises KlingError when it cannot."""
-    from kling_mcp.outputs import NotWholeMp4
-
-    try:
-        return await to_thread.run_sync(read)
-    except NotWholeMp4 as error:
-        raise KlingError(error.reason, charged="no") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
 
 
 def _digest(video_sha256: str, picture: str) -> str:

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import anyio
 
+from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_tools.errors import ProviderError
 
 __all__ = [
@@ -54,12 +55,13 @@ DOWNLOAD_LIMITS = DownloadLimits()
 class TimeLimits:
     """Seconds after which a call of a tool is answered, whatever still goes on: hosts cut it off
     after 60. Of these, what a look at a task, a list or an account may take, and what is then
-    waited for a video's file; and how slow its download may be."""
+    waited for a video's file; how slow its download may be; and what decoding may take."""
 
     answer_s: float = 45.0
     look_s: float = 30.0
     file_s: float = 20.0
     download: DownloadLimits = DOWNLOAD_LIMITS
+    decoding: Decoding = DECODING
 
 
 TIME_LIMITS = TimeLimits()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
@@ -50,6 +51,12 @@ class Mark:
         return frame
 
 
+LONGEST_OF_WANTED = 5
+"""The longer side that is kept: a ratio of 2.5 at twice the size of the film."""
+
+_ONE_AT_A_TIME = Lock()
+"""Held while a picture is decoded: a large one takes hundreds of megabytes for a moment."""
+
 _CARD_SIZE = (1280, 720)
 _LINE_CHARS = 46
 _LINES = 6
@@ -72,8 +79,9 @@ class Still:
         if self.path is None:
             return _card(self.caption, self.words)
         try:
-            with Image.open(self.path) as file:
+            with _ONE_AT_A_TIME, Image.open(self.path) as file:
                 file.draft("RGB", (2 * wanted, 2 * wanted))
+                file.thumbnail((LONGEST_OF_WANTED * wanted, LONGEST_OF_WANTED * wanted))
                 upright = ImageOps.exif_transpose(file)
                 if not upright.has_transparency_data:
                     return upright.convert("RGB")
