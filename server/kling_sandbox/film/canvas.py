@@ -54,6 +54,9 @@ class Mark:
 LONGEST_OF_WANTED = 5
 """The longer side that is kept: a ratio of 2.5 at twice the size of the film."""
 
+MOST_PIXELS = 100_000_000
+"""Pixels of the largest picture that is decoded: 300 MB in memory."""
+
 _ONE_AT_A_TIME = Lock()
 """Held while a picture is decoded: a large one takes hundreds of megabytes for a moment."""
 
@@ -71,15 +74,18 @@ class Still:
     caption: str = ""
     words: str = ""
 
-    def load(self, wanted: int) -> Image.Image:
+    def load(self, wanted: int, most_pixels: int = MOST_PIXELS) -> Image.Image:
         """The picture upright in RGB, at least `wanted` px on its shorter side if it has them.
 
-        Transparent parts become white. A file that cannot be decoded becomes a card that says so.
+        Transparent parts become white. A file that cannot be decoded, or has more than
+        `most_pixels`, becomes a card that says so.
         """
         if self.path is None:
             return _card(self.caption, self.words)
         try:
             with _ONE_AT_A_TIME, Image.open(self.path) as file:
+                if file.width * file.height > most_pixels:
+                    return _card("This picture is too vast:", f"{file.width} x {file.height} px")
                 file.draft("RGB", (2 * wanted, 2 * wanted))
                 file.thumbnail((LONGEST_OF_WANTED * wanted, LONGEST_OF_WANTED * wanted))
                 upright = ImageOps.exif_transpose(file)
