@@ -133,13 +133,14 @@ def check_day(db: Database, wish: Wish, caps: DayCaps, now: float) -> None:
 def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
     """What is told of a wish that would pass a cap of which `spent` units are used up."""
     price = "an unknown number" if wish.estimate_units is None else f"{wish.estimate_units:g}"
-    used = "an unknown number" if math.isnan(spent) else f"{spent:g}"
+    known = not math.isnan(spent)
+    used = f"{spent:g}" if known else "an unknown number"
     whose, setting = (
         ("Your cap for a day", "KLING_MCP_MAX_UNITS_PER_DAY_USER")
         if of_principal
         else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
     )
-    if wish.base_url.startswith(SANDBOX_URL):
+    if known and wish.base_url.startswith(SANDBOX_URL):
         used += " of the sandbox's play money"
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
