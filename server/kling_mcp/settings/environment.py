@@ -17,6 +17,7 @@ from kling_tools.errors import NotConfigured
 
 __all__ = [
     "ENV_FILE",
+    "LOCAL",
     "LOCAL_MAY_SET",
     "Environment",
     "Remark",

@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
-from kling_mcp.settings.environment import ENV_FILE, Environment, Remark, cleaned, read_environment
+from kling_mcp.settings.environment import (
+    ENV_FILE,
+    LOCAL,
+    Environment,
+    Remark,
+    cleaned,
+    read_environment,
+)
 from kling_tools.errors import NotConfigured
 
 __all__ = ["Settings", "environment_name", "load_settings", "validated"]
 
 APP = "kling-mcp"
+
+CAPS = ("KLING_MCP_MAX_", "KLING_MCP_CONFIRM_")
+"""How the names of settings begin that hold spending down."""
 
 Some = TypeVar("Some", bound=BaseModel)
 
@@ -331,9 +342,30 @@ def load_settings(**options: Any) -> Settings:
     environment = read_environment(given.get(ENV_FILE) or "")
     known = {environment_name(name) for name in Settings.model_fields}
     own = {name: value for name, value in environment.values.items() if name in known}
-    settings = validated(Settings, own | given)
+    unusable = sorted(name for name in own if _is_stray(name, environment) and not _fits(name, own))
+    remarks = [
+        Remark(name, f"{name} in .env of the working folder cannot be used: it is left out.")
+        for name in unusable
+    ]
+    environment = replace(environment, remarks=(*environment.remarks, *remarks))
+    usable = {name: value for name, value in own.items() if name not in unusable}
+    settings = validated(Settings, usable | given)
     settings._environment = environment
     return settings
+
+
+def _is_stray(name: str, environment: Environment) -> bool:
+    """Whether the variable comes from the .env of the working folder, which anybody may have put
+    there and which must stop nothing. A cap is meant, whoever wrote it, and never left out."""
+    return environment.origins.get(name) == str(LOCAL.absolute()) and not name.startswith(CAPS)
+
+
+def _fits(name: str, values: Mapping[str, str]) -> bool:
+    try:
+        Settings.model_validate({name: values[name]})
+    except ValidationError:
+        return False
+    return True
 
 
 def validated(model: type[Some], values: Mapping[str, Any], advice: str = HELP) -> Some:
