@@ -14,9 +14,12 @@ def make_clip(
     size: tuple[int, int] = (64, 48),
     sound: bool = False,
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """An H.264 clip whose n-th frame is a grey of brightness n * 255 / (frames - 1)."""
     with av.open(str(path), "w", format="mp4", options=options or {}) as container:
+        if title:
+            container.metadata["title"] = title
         video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
         video.width, video.height = size
         video.pix_fmt = "yuv420p"

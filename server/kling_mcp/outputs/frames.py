@@ -18,7 +18,7 @@ from kling_mcp.outputs.mp4 import DECODED_PIXELS_MAX, check_structure, open_mp4
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from av import VideoFrame, VideoStream
+    from av import VideoCodecContext, VideoFrame, VideoStream
     from av.container import InputContainer
     from PIL.Image import Image
 
@@ -110,11 +110,12 @@ def opened(
             most_pixels = min(decoding.limits.decoded_bytes // PIXEL_BYTES, DECODED_PIXELS_MAX)
             with open_mp4(file, most_pixels) as container:
                 stream = next(iter(container.streams.video), None)
-                if stream is None:
+                decoder: VideoCodecContext | None = stream.codec_context if stream else None
+                if stream is None or decoder is None:  # no video, or of a kind that is not read
                     yield container, iter(())
                     return
-                pixels = stream.codec_context.width * stream.codec_context.height
-                stream.thread_type, stream.codec_context.thread_count = "AUTO", THREADS
+                pixels = decoder.width * decoder.height
+                stream.thread_type, decoder.thread_count = "AUTO", THREADS
                 with decoding.room(pixels * PIXEL_BYTES, "this video"):
                     yield container, _frames(container, stream, decoding.limits.video_s)
     except av.FFmpegError as error:

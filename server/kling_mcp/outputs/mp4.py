@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from kling_mcp.outputs.boxes import Box, NotWholeMp4, boxes_in, top_level_boxes
 
 if TYPE_CHECKING:
+    from av import VideoCodecContext
     from av.container import InputContainer
 
 __all__ = [
@@ -314,7 +315,9 @@ def open_mp4(file: BinaryIO, most_pixels: int = DECODED_PIXELS_MAX) -> InputCont
         options={"max_pixels": str(most_pixels), "threads": "1"},
     )
     for stream in container.streams.video:
-        stream.codec_context.options = {"max_pixels": str(most_pixels)}
+        decoder: VideoCodecContext | None = stream.codec_context
+        if decoder is not None:
+            decoder.options = {"max_pixels": str(most_pixels)}
     return container
 
 

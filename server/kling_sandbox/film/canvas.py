@@ -88,15 +88,23 @@ class Still:
                     return _card("This picture is too vast:", f"{file.width} x {file.height} px")
                 file.draft("RGB", (2 * wanted, 2 * wanted))
                 file.thumbnail((LONGEST_OF_WANTED * wanted, LONGEST_OF_WANTED * wanted))
-                upright = ImageOps.exif_transpose(file)
+                upright = _turned(file)
                 if not upright.has_transparency_data:
                     return upright.convert("RGB")
                 clear = upright.convert("RGBA")
                 paper = Image.new("RGB", clear.size, "white")
                 paper.paste(clear, mask=clear.getchannel("A"))
                 return paper
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # decoders raise anything when the bytes are hostile
             return _card("This picture cannot be decoded:", str(error))
+
+
+def _turned(picture: Image.Image) -> Image.Image:
+    """The picture upright, or as it is where its EXIF cannot be read."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # struct.error, TypeError and others: EXIF of any kind stands in pictures
+        return picture
 
 
 def _card(caption: str, words: str) -> Image.Image:

@@ -1,7 +1,9 @@
 """A frame is the one that is on the screen at that moment, not one nearby."""
 
+import io
 from fractions import Fraction
 from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +16,9 @@ from PIL import Image
 from tests.made_clips import make_clip, make_sound
 
 from kling_mcp.outputs import NotWholeMp4
+from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
+from kling_mcp.outputs.mp4 import check
 
 FPS = 24
 B_FRAMES = {"preset": "medium", "bf": "3", "g": "12", "x264-params": "b-adapt=0:scenecut=0"}
@@ -123,3 +127,60 @@ def test_the_png_holds_exactly_these_pixels_and_is_the_same_each_time(clip, tmp_
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 48))
         assert image.tobytes() == decoded(clip)[36][1]
     assert png_bytes(read_frame(clip, moment_of("1.5")).picture) == data
+
+
+PAUSES_MS = (1, 5, 33, 40, 200, 1500, 7, 40, 900, 33)
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "frag_keyframe+empty_moov"}], ids=str)
+@pytest.mark.parametrize("b_frames", [0, 3])
+def test_frames_of_a_varying_rate_are_shown_at_their_own_times(
+    b_frames: int, options: dict[str, str], tmp_path: Path
+) -> None:
+    times_ms = [0, *accumulate(PAUSES_MS)]
+    path = tmp_path / "varying.mp4"
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=24, options={"bf": str(b_frames)})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, time_ms in enumerate(times_ms):
+            picture = Image.new("RGB", (64, 48), (number * 25,) * 3)
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+    def number_at(which: str) -> int:
+        grey = read_frame(path, moment_of(which)).picture.getpixel((32, 24))
+        assert isinstance(grey, tuple)
+        return round(grey[0] / 25)
+
+    assert number_at("first") == 0
+    assert number_at("last") == len(PAUSES_MS)
+    for number, (begins_ms, ends_ms) in enumerate(pairwise(times_ms)):
+        assert number_at(f"{(begins_ms + ends_ms) / 2000:.4f}") == number
+    with Image.open(io.BytesIO(contact_sheet_jpeg(path))) as sheet:
+        assert sheet.width > sheet.height
+
+
+@pytest.mark.parametrize("at", [b"TITLETITLE", b"VideoHandler"])
+def test_metadata_that_is_no_utf8_is_passed_over(at: bytes, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", title="TITLETITLE")
+    written = path.read_bytes()
+    assert at in written
+    path.write_bytes(written.replace(at, "可灵视频生成".encode("gbk")[: len(at)]))
+
+    assert check(path).width == 64
+    assert read_frame(path, moment_of("last")).picture.size == (64, 48)
+    assert contact_sheet_jpeg(path)
+
+
+def test_a_video_of_an_unknown_codec_is_kept_and_has_no_frames(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"xyz1"))
+
+    assert check(path).video_codec == "unknown"
+    with pytest.raises(NotWholeMp4):
+        read_frame(path, moment_of("last"))
+    with pytest.raises(NotWholeMp4):
+        contact_sheet_jpeg(path)

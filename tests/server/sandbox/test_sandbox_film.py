@@ -287,3 +287,28 @@ def test_what_is_not_here_or_broken_becomes_a_card_of_words(tmp_path: Path) -> N
 def test_a_film_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a picture"):
         Script(3, SIDE, ()).film(tmp_path / "clip.mp4")
+
+
+@pytest.mark.filterwarnings("default:(Corrupt EXIF|Truncated File)")
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0II*\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\xff\xff\xff\xff\0\0\0\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x05\0\x01\0\0\0\0\0\0\0\0\0\0\0",
+        b"Exif\0\0" + b"\xff" * 40,
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_picture_with_odd_exif_is_shown_as_it_is_stored(
+    exif: bytes, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"odd.{suffix}"
+    Image.new("RGB", (400, 300), "red").save(path, exif=exif)
+
+    still = Still(path).load(300)
+
+    assert still.size == (400, 300)
+    shown = still.getpixel((5, 5))
+    assert isinstance(shown, tuple)
+    assert shown[0] > 240
