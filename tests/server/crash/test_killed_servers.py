@@ -16,7 +16,7 @@ from tests.server.crash.verdict import breaches
 pytestmark = pytest.mark.campaign
 
 CAMPAIGN = Path(__file__).with_name("campaign.py")
-TESTS = CAMPAIGN.parents[2]
+ROOT = CAMPAIGN.parents[3]
 SEED = int(os.environ.get("KLING_MCP_CRASH_SEED", "20261121"))
 KILLS = int(os.environ.get("KLING_MCP_CRASH_KILLS", "0"))
 LONGEST_KILL_S = 3
@@ -31,7 +31,7 @@ def test_killed_servers_pay_nothing_twice_and_lose_nothing(
     command = [sys.executable, str(CAMPAIGN), str(tmp_path), f"--kills={kills}", f"--seed={SEED}"]
     done = subprocess.run(
         [*command, f"--provider={provider}"],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120 + kills * LONGEST_KILL_S,

@@ -159,6 +159,34 @@ def test_a_dot_env_decides_neither_who_is_asked_nor_where_things_go_nor_what_is_
     assert text not in told
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "KLING_MCP_SANDBOX_FAULTS=zzz",
+        "KLING_MCP_LOG_LEVEL=loud",
+        "KLING_MCP_SANDBOX_QUEUE_S=-1",
+        "KLING_MCP_SANDBOX_SLOTS=0",
+        "KLING_MCP_SAVE=perhaps",
+    ],
+)
+def test_a_value_of_a_dot_env_that_cannot_be_used_is_told_and_stops_nothing(
+    line: str, empty_world: Path
+) -> None:
+    (empty_world / ".env").write_text(f"{line}\nKLING_MCP_POSTER=true\n")
+
+    settings = load_settings()
+
+    assert settings.poster is True
+    assert [r.variable for r in settings.remarks] == [line.partition("=")[0]]
+
+
+def test_a_cap_of_a_dot_env_that_cannot_be_used_is_refused(empty_world: Path) -> None:
+    (empty_world / ".env").write_text("KLING_MCP_MAX_UNITS_PER_TASK=abc\n")
+
+    with pytest.raises(NotConfigured, match="KLING_MCP_MAX_UNITS_PER_TASK"):
+        load_settings()
+
+
 def test_a_dot_env_makes_a_cap_never_wider(
     empty_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from mcp import Client
@@ -99,6 +100,10 @@ async def test_a_new_server_takes_notes_up_whatever_it_is_asked_first(gateway: G
     async with gateway.server() as client:
         await client.call_tool("kling_list_tasks", {})
         waited = await client.call_tool("kling_get_task", {"task_id": "t-paid"})
+        for _ in range(1000):  # what takes notes up runs beside the calls
+            if gateway.rows() == [("t-paid", "submitted")]:
+                break
+            await anyio.sleep(0.01)
 
     assert facts(waited)["task_id"] == "t-paid"
     assert gateway.rows() == [("t-paid", "submitted")]
