@@ -144,27 +144,33 @@ def _kind(scope: Scope) -> Kind:
     return "creates" if scope["method"] == "POST" else "queries"
 
 
+@dataclass(frozen=True)
 class Reel:
     """In place of a film for each task, which would take longer than all else together: one clip
     of a few frames, made long and different for every task by a box that players skip."""
 
-    def __init__(self, folder: Path) -> None:
+    clip: bytes
+    short_side: int = 64
+
+    @classmethod
+    def below(cls, folder: Path) -> Reel:
+        """One whose clip is made in the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._clip = make_clip(folder / "reel.mp4").read_bytes()
+        return cls(make_clip(folder / "reel.mp4").read_bytes())
 
     def film(self, path: Path) -> None:
         """Put the task's video at `path` in one step."""
         filling = random.Random(path.name).randbytes(FILLING_BYTES)
         box = (8 + len(filling)).to_bytes(4, "big") + b"free" + filling
         part = path.with_suffix(f".{threading.get_ident()}")
-        part.write_bytes(self._clip + box)
+        part.write_bytes(self.clip + box)
         part.replace(path)
 
 
 def serve(listener: socket.socket, home: Path, seed: int) -> None:
     """Serve a storm until the process is ended; its tasks succeed at once."""
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    reel = Reel(home)
+    reel = Reel.below(home)
     clip_making.script_of = lambda *_: reel  # type: ignore[assignment]
     config = SandboxConfig(home=home, queue_s=0, render_s=0, public_url=url, pack_units=1e9)
     server_of(Storm(config, seed)).run(sockets=[listener])
