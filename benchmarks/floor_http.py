@@ -7,7 +7,7 @@ import sys
 import uvicorn
 from mcp.server import MCPServer
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 server = MCPServer(name="floor", log_level="WARNING")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 __all__ = ["behind_nginx"]
 

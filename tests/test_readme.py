@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mcp import Client
 
-from kling_mcp.hosting.settings import HostSettings
+from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities

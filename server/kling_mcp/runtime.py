@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from kling_mcp.background import Background, Errands
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger
-    from kling_mcp.outputs.autosave import AutoSave
-    from kling_mcp.outputs.downloads import Keeper
+    from kling_mcp.outputs.downloads import AutoSave, Keeper
+    from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.outputs.storage import Shelf
-    from kling_mcp.outputs.task_frames import Frames
     from kling_mcp.polling.attendance import Attendance
-    from kling_mcp.polling.looker import Looker
     from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.scheduler import Scheduler
+    from kling_mcp.polling.sweep import Looker
     from kling_mcp.providers.client import Observe
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
@@ -233,21 +232,21 @@ class Runtime:
     @cached_property
     def autosave(self) -> AutoSave:
         """Saves videos whose task is seen done, where that is wanted."""
-        from kling_mcp.outputs.autosave import AutoSave
+        from kling_mcp.outputs.downloads import AutoSave
 
         return AutoSave(self.keeper, wanted=self.settings.save)
 
     @cached_property
     def frames(self) -> Frames:
         """Frames of finished videos."""
-        from kling_mcp.outputs.task_frames import Frames
+        from kling_mcp.outputs.pictures_of_videos import Frames
 
         return Frames(self.rows, self.keeper, self.autosave, self.limits.decoding)
 
     @cached_property
     def looker(self) -> Looker:
         """Asks providers how tasks are now."""
-        from kling_mcp.polling.looker import Looker
+        from kling_mcp.polling.sweep import Looker
 
         return Looker(self.clients, self.ledger, self.lookup, self.sender)
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kling_mcp.inputs import PicturePolicy
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import Record
-    from kling_mcp.outputs.task_frames import Frames
+    from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.polling.attendance import Attendance
     from kling_mcp.providers.configured import Configured
     from kling_mcp.settings.settings import Settings
@@ -301,7 +301,7 @@ class Service:
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
         """The first picture of a request, small, as a `data:` URI; empty when there is none."""
-        from kling_mcp.inputs.thumbnail import thumbnail
+        from kling_mcp.inputs.opening import thumbnail
 
         return await thumbnail(arguments.pictures(), self._pictures())
 
@@ -309,7 +309,7 @@ class Service:
         """Small pictures of these tasks' saved videos, where the setting wants them."""
         if not self._runtime.settings.poster or not task_ids:
             return ()
-        from kling_mcp.outputs.posters import make_posters
+        from kling_mcp.outputs.pictures_of_videos import make_posters
 
         return await make_posters(self.frames, task_ids)
 

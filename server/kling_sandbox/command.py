@@ -111,9 +111,8 @@ def run(
     Strikes of faults are counted anew with every start. Raises `ValueError` for an unknown fault
     and `OSError` when the port is taken.
     """
-    from kling_sandbox.app import create_app
+    from kling_sandbox.app import bound_socket, create_app, server_of
     from kling_sandbox.callbacks import this_machine
-    from kling_sandbox.serving import bound_socket, server_of
     from kling_sandbox.store import SandboxStore
 
     chosen = parse_faults(faults)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kling_sandbox.answers import Style
+from kling_sandbox.answers import EnvelopeStyle, Stage, Style, WrapperStyle
 from kling_sandbox.capability import Product
 from kling_sandbox.config import AS_KLING, HouseRules
-from kling_sandbox.envelope_answers import EnvelopeStyle
 from kling_sandbox.gateway_errors import FORWARDING, NEW_API, OLD_NEW_API, GatewayErrors
-from kling_sandbox.tally import KLING
-from kling_sandbox.wrapper_answers import Stage, WrapperStyle
+from kling_sandbox.store import KLING
 
 __all__ = ["GATEWAYS", "OFFICIAL", "Dialect"]
 

@@ -9,9 +9,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from kling_sandbox.answers import EnvelopeStyle, KlingAnswers
 from kling_sandbox.desk import Desk, Endpoint, Premises
 from kling_sandbox.dialects import OFFICIAL
-from kling_sandbox.envelope_answers import EnvelopeStyle, KlingAnswers
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.mishaps import xml_error
 from kling_sandbox.refusals import invalid_value, refused

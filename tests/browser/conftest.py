@@ -17,7 +17,7 @@ from tests.outside_suites import chromium, node_modules
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.protocol.server import build_server
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 HERE = Path(__file__).parent
 LONGEST_MS = 20_000

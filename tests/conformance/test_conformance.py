@@ -15,7 +15,7 @@ from tests.nginx import behind_nginx
 from tests.outside_suites import node, node_modules
 
 from kling_mcp.hosting.http_app import http_app
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 pytestmark = pytest.mark.campaign
 

@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from tests.docs.pages import table
 
-from kling_mcp.hosting.settings import HostSettings
+from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.settings.settings import Settings
 
 __all__ = ["host_reference", "reference"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PHOTO = EXAMPLES / "pictures" / "astronaut.png"

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from tests.postgres import Postgres, postgres_server
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 from tests.server.serving import SIDE_PX
 
 from kling_sandbox import SandboxConfig, create_app, parse_faults
-from kling_sandbox.serving import bound_socket, server_of
+from kling_sandbox.app import bound_socket, server_of
 
 __all__ = ["served_sandbox", "settings_of"]
 

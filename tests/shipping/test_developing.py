@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.outside_suites import node, node_modules, outside_python
 
-from kling_mcp.hosting.settings import HostSettings
+from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
 

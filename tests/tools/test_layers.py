@@ -25,5 +25,7 @@ def test_every_public_name_exists_and_the_lists_are_sorted() -> None:
         module = __import__(dotted, fromlist=["__all__"])
         names = list(module.__all__)
 
-        assert names == sorted(names), path.name
+        assert names == sorted(names, key=lambda n: (not n.isupper(), not n[0].isupper(), n)), (
+            path.name
+        )
         assert [n for n in names if not hasattr(module, n)] == [], path.name

@@ -5,8 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_tools.errors import InvalidRequest
-from kling_tools.prompts.camera_words import camera_control_of
-from kling_tools.prompts.plans import MOST_SHOTS, Planner, cut_into_shots, takes_within
+from kling_tools.prompts.plans import (
+    MOST_SHOTS,
+    Planner,
+    camera_control_of,
+    cut_into_shots,
+    takes_within,
+)
 from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 TERMS = ProviderTerms(

@@ -16,9 +16,9 @@ from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
 from kling_tools.requests import requests
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import TaskView
+from kling_tools.rules.between_fields import RULES
 from kling_tools.rules.capabilities import built_in_capabilities
 from kling_tools.rules.checks import CHECKS
-from kling_tools.rules.rules import RULES
 from kling_tools.tools.toolset import build_toolset
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

@@ -1,27 +1,78 @@
-"""`kling-mcp install CLIENT`: puts this server into a client's configuration."""
+"""`kling-mcp install CLIENT` and `uninstall CLIENT`: this server in a client's configuration."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kling_mcp.cli.client_configs.clients import CLIENTS, find_client
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from kling_mcp.cli.client_configs.change import Change
     from kling_mcp.cli.client_configs.clients import ClientRow, Machine
     from kling_mcp.cli.client_configs.entries import Wanted
 
-__all__ = ["add_arguments", "run_from"]
+__all__ = ["add_arguments", "add_install_arguments", "install", "uninstall"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    from kling_mcp.cli.client_configs import dialogue
+    """The options of both commands."""
+    parser.add_argument("client", metavar="CLIENT", help=f"one of {', '.join(CLIENTS)}")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--config", type=Path, default=None, metavar="FILE", help="another file than the client's"
+    )
 
-    dialogue.add_arguments(parser)
+
+def known_client(name: str) -> ClientRow:
+    """The row of a client; raises KlingError, which lists the known ones."""
+    row = find_client(name)
+    if row is None:
+        raise KlingError(
+            f"No client {name!r} is known here.",
+            advice=f"There are {', '.join(CLIENTS)}. For another one, `kling-mcp install cursor "
+            "--print` shows the usual entry.",
+        )
+    return row
+
+
+def file_of(client: ClientRow, machine: Machine, config: Path | None = None) -> Path:
+    """The client's configuration file on this machine, or the one that was asked for."""
+    if config is not None:
+        return config.expanduser().absolute()
+    if client.folder and machine.environment.get(client.folder[0]):
+        return Path(machine.environment[client.folder[0]]).expanduser() / client.folder[1]
+    return machine.place(client.files[machine.system])
+
+
+def agreed(change: Change, *, yes: bool) -> bool:
+    """Show the change, ask, and make it; False when the person does not want it."""
+    from kling_mcp.cli.client_configs.change import shown, write
+
+    print(shown(change))
+    if not yes:
+        if not sys.stdin.isatty():
+            print("Nothing was written: give --yes where nobody can be asked.", file=sys.stderr)
+            return False
+        try:
+            answer = input("Write this? [y/N] ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            print("Nothing was written.", file=sys.stderr)
+            return False
+    backup = write(change)
+    if backup is not None:
+        print(f"The file as it was before is kept as {backup}.")
+    return True
+
+
+def add_install_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `install`."""
+    add_arguments(parser)
     parser.add_argument("--print", action="store_true", help="only show the entry, change nothing")
     parser.add_argument(
         "--with-key",
@@ -30,14 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_from(arguments: argparse.Namespace) -> int:
+def install(arguments: argparse.Namespace) -> int:
     """Show the change, ask, and make it; 0 when the entry is there, 1 when it was not wanted.
 
     Raises KlingError when the client is unknown or its file cannot be changed.
     """
     from kling_mcp.cli.client_configs.change import entry_in, plan_install
     from kling_mcp.cli.client_configs.clients import this_machine
-    from kling_mcp.cli.client_configs.dialogue import agreed, file_of, known_client
     from kling_mcp.cli.client_configs.entries import edits_for, entry_to_paste, place_of
     from kling_mcp.cli.client_configs.secrets import holds_secrets
 
@@ -104,3 +154,28 @@ def _about_the_key(client: ClientRow, wanted: Wanted, path: Path, *, has_key: bo
             return ["No key is set here: the free sandbox is used. Set one and install again."]
         return [f"The key stays out of the file; {client.title} reads it from {named}."]
     return []
+
+
+def uninstall(arguments: argparse.Namespace) -> int:
+    """Show the change, ask, and make it; 0 when the entry is gone, 1 when that was not wanted.
+
+    Raises KlingError when the client is unknown or its file cannot be changed.
+    """
+    from kling_mcp.cli.client_configs.change import plan_uninstall
+    from kling_mcp.cli.client_configs.clients import this_machine
+    from kling_mcp.cli.client_configs.entries import own_edits, place_of
+    from kling_mcp.cli.client_configs.secrets import holds_secrets
+
+    client = known_client(arguments.client)
+    path = file_of(client, this_machine(), arguments.config)
+    if client.format != "json":
+        print(f"Take {'.'.join(place_of(client))} out of {path}, which only you change.")
+        return 1
+    change = plan_uninstall(path, own_edits(client), holds_secrets)
+    if change.before == change.after:
+        print(f"{client.title} does not know this server ({path}).")
+        return 0
+    if not agreed(change, yes=arguments.yes):
+        return 1
+    print(f"{client.title} does not know this server any more ({path}).")
+    return 0

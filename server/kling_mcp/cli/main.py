@@ -86,12 +86,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     from kling_mcp.cli import demo
-    from kling_mcp.cli import install as install_command
+    from kling_mcp.cli import install as clients
     from kling_mcp.cli import serve as serve_command
     from kling_mcp.cli import tasks as tasks_command
     from kling_mcp.cli import tokens as tokens_command
-    from kling_mcp.cli import uninstall as uninstall_command
-    from kling_mcp.cli.doctor import command as doctor_command
+    from kling_mcp.cli.doctor import command as doctor
     from kling_sandbox import command as sandbox
 
     parser = argparse.ArgumentParser(
@@ -117,21 +116,56 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve_command.add_arguments(serving)
     serving.set_defaults(run=_serve_http)
-    for name, module, text in (
-        ("demo", demo, "make a video from a photograph, as an MCP client, without a key"),
-        ("doctor", doctor_command, "find out what is wrong: key, network, clock, folders"),
-        ("install", install_command, "put this server into the configuration of an MCP client"),
-        ("uninstall", uninstall_command, "take it out of a client's configuration again"),
-        ("tasks", tasks_command, "show what was made, when, what it cost and where it is"),
-        ("tokens", tokens_command, "give out logins for a server that a team shares"),
-        ("sandbox", sandbox, "serve Kling's HTTP on this machine, for any Kling client"),
+    for name, add_arguments, run, text in (
+        (
+            "demo",
+            demo.add_arguments,
+            demo.run_from,
+            "make a video from a photograph, as an MCP client, without a key",
+        ),
+        (
+            "doctor",
+            doctor.add_arguments,
+            doctor.run_from,
+            "find out what is wrong: key, network, clock, folders",
+        ),
+        (
+            "install",
+            clients.add_install_arguments,
+            clients.install,
+            "put this server into the configuration of an MCP client",
+        ),
+        (
+            "uninstall",
+            clients.add_arguments,
+            clients.uninstall,
+            "take it out of a client's configuration again",
+        ),
+        (
+            "tasks",
+            tasks_command.add_arguments,
+            tasks_command.run_from,
+            "show what was made, when, what it cost and where it is",
+        ),
+        (
+            "tokens",
+            tokens_command.add_arguments,
+            tokens_command.run_from,
+            "give out logins for a server that a team shares",
+        ),
+        (
+            "sandbox",
+            sandbox.add_arguments,
+            _run_sandbox,
+            "serve Kling's HTTP on this machine, for any Kling client",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run_from)
-        if module is sandbox:
-            command.set_defaults(run=_run_sandbox, home=None)
+        add_arguments(command)
+        command.set_defaults(run=run)
+        if name == "sandbox":
+            command.set_defaults(home=None)
     return parser
 
 

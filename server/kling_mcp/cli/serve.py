@@ -40,10 +40,10 @@ def serve(settings: Settings, host: str, port: int) -> int:
     without a login, and for one that is taken.
     """
     from kling_mcp.hosting.http_app import http_app, refuse_to_be_open, server_of
-    from kling_mcp.hosting.settings import load_host_settings
     from kling_mcp.hosting.team import Hosting
+    from kling_mcp.hosting.team_settings import load_host_settings
     from kling_mcp.protocol.server import build_server
-    from kling_sandbox.serving import bound_socket
+    from kling_sandbox.app import bound_socket
 
     hosting = Hosting.of(settings, load_host_settings(settings.env_file))
     refuse_to_be_open(host, hosting)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from kling_mcp.hosting.bucket import Bucket
 from kling_mcp.hosting.links import Signer, VideoLinks
-from kling_mcp.hosting.storage import BucketShelf, TeamFolder
-from kling_mcp.hosting.trays import BucketTray, FolderTray, Tray
+from kling_mcp.hosting.team_storage import BucketShelf, BucketTray, FolderTray, TeamFolder, Tray
 from kling_mcp.hosting.uploads import Uploads
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.settings import HostSettings
+    from kling_mcp.hosting.team_settings import HostSettings
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["Exchange", "make_exchange"]

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
 from kling_mcp.hosting.links import video_name
-from kling_mcp.hosting.storage import BucketShelf
+from kling_mcp.hosting.team_storage import BucketShelf
 from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
 from kling_tools.errors import KlingError
 

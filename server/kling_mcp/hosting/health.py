@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from kling_mcp.hosting.settings import is_this_machine
+from kling_mcp.hosting.team_settings import is_this_machine
 from kling_mcp.principal import METRICS
 from kling_tools.errors import KlingError
 

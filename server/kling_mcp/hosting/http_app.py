@@ -69,7 +69,7 @@ def http_app(
         stateless_http=hosting is not None and hosting.stateless,
     )
     if hosting and hosting.logins:
-        from kling_mcp.hosting.rate_limits import RateLimited
+        from kling_mcp.hosting.request_limits import RateLimited
 
         for route in app.routes:
             if isinstance(route, Route) and route.path == PATH:
@@ -120,7 +120,7 @@ def refuse_to_be_open(host: str, hosting: Hosting) -> None:
     """Raises NotConfigured for an address that other machines reach where nobody has to log in:
     whoever reaches the server can spend its owner's money. A public name is such an address: what
     is asked under it comes through a proxy or a tunnel, wherever the server itself listens."""
-    from kling_mcp.hosting.settings import is_this_machine
+    from kling_mcp.hosting.team_settings import is_this_machine
 
     if hosting.logins is not None:
         return

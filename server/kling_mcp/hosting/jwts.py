@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 from mcp.server.auth.provider import AccessToken
 
-from kling_mcp.hosting.settings import is_private_way
+from kling_mcp.hosting.team_settings import is_private_way
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def _json(url: str) -> dict[str, Any]:
     a redirect included: it could lead where anybody can answer."""
     import httpx
 
-    from kling_mcp.providers.certificates import tls_context
-    from kling_mcp.providers.proxies import proxy_of
+    from kling_mcp.providers.network import proxy_of, tls_context
 
     if not is_private_way(url):
         raise ValueError(f"{url} is no https URL")

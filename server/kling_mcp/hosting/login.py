@@ -16,7 +16,7 @@ from kling_tools.errors import NotConfigured
 if TYPE_CHECKING:
     from starlette.routing import Route
 
-    from kling_mcp.hosting.settings import HostSettings
+    from kling_mcp.hosting.team_settings import HostSettings
 
 __all__ = ["Logins", "auth_settings", "logins", "metadata_routes"]
 

@@ -1,18 +1,24 @@
-"""The parts of a server for a team."""
+"""The parts of a server for a team. No error tells a caller where files lie on the server."""
 
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from pydantic import BaseModel
 
 from kling_mcp.hosting.exchange import make_exchange
 from kling_mcp.hosting.login import Logins, auth_settings, logins
 from kling_mcp.protocol.server import Team
-from kling_mcp.providers.redaction import secrets_of
+from kling_mcp.providers.redaction import mapped, secrets_of
 from kling_mcp.runtime import Ports
 
 if TYPE_CHECKING:
@@ -21,11 +27,11 @@ if TYPE_CHECKING:
 
     from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.hosting.metrics import Metrics
-    from kling_mcp.hosting.settings import HostSettings
+    from kling_mcp.hosting.team_settings import HostSettings
     from kling_mcp.runtime import Runtime
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["Hosting", "Opened"]
+__all__ = ["Hosting", "Opened", "hiding_places"]
 
 
 @dataclass(slots=True)
@@ -81,8 +87,6 @@ class Hosting:
 
         middleware: list[ServerMiddleware[Any]] = [log_calls]
         if self.exchange:
-            from kling_mcp.hosting.hidden_places import hiding_places
-
             middleware.insert(0, hiding_places(settings))
         if self.metrics:
             middleware.append(self.metrics.count)
@@ -126,3 +130,40 @@ def _metrics() -> Metrics | None:
     except ImportError:
         return None
     return Metrics()
+
+
+IN_PLACE = "…"
+
+
+def hiding_places(settings: Settings) -> ServerMiddleware[Any]:
+    """What takes the server's own folders out of errors, whoever words them: the folder goes, the
+    name of the file stays. Those who run the server find the whole of it in its log."""
+    found = (settings.home, settings.output_dir, Path(tempfile.gettempdir()))
+    places = sorted({str(place) for path in found for place in _spellings(path)}, key=len)[::-1]
+
+    def without(text: str) -> str:
+        for place in places:
+            text = text.replace(place, IN_PLACE)
+        return text
+
+    def hidden(value: Any) -> Any:
+        return mapped(value, without)
+
+    async def hide(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            result = await call_next(ctx)
+        except MCPError as error:
+            told = error.error
+            raise MCPError(told.code, hidden(told.message), hidden(told.data)) from error
+        if isinstance(result, dict):
+            return hidden(result) if result.get("isError") else result
+        if isinstance(result, BaseModel) and getattr(result, "is_error", False):
+            return type(result).model_validate(hidden(result.model_dump(by_alias=True)))
+        return result
+
+    return hide
+
+
+def _spellings(path: Path) -> Iterable[Path]:
+    yield path.absolute()
+    yield path.resolve()

@@ -18,15 +18,15 @@ from anyio import to_thread
 from kling_mcp.hosting.links import moment, owner_of
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect, read_header
 from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.inputs.refusal import Refusal
-from kling_mcp.inputs.rules import BYTES_MAX, Facts, judge
 from kling_tools.errors import KlingError
 from kling_tools.results import UploadAddress
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.links import Signer
-    from kling_mcp.hosting.trays import Tray
+    from kling_mcp.hosting.team_storage import Tray
 
 __all__ = ["ADDRESS_S", "KEPT_S", "MOST", "PAGE", "PAGE_HEADERS", "NotTaken", "Uploads"]
 

@@ -1,4 +1,4 @@
-"""Turning a picture that Kling would refuse into one that it takes."""
+"""Turns a picture that Kling would refuse into one that it takes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any
 
-from kling_mcp.inputs.base64_stream import SourceChanged, size_text
 from kling_mcp.inputs.decoding import Decoding, decoded_bytes, scans_of, upright
 from kling_mcp.inputs.file_type import JPEG, PNG, FileType, Header
-from kling_mcp.inputs.held import HeldFile
-from kling_mcp.inputs.refusal import Refusal
-from kling_mcp.inputs.rules import (
+from kling_mcp.inputs.held import HeldFile, SourceChanged, size_text
+from kling_mcp.inputs.picture_rules import (
     BYTES_MAX,
     CONVERTED_PIXEL_BYTES,
     SIDE_MIN,
@@ -22,9 +20,11 @@ from kling_mcp.inputs.rules import (
     Facts,
     Role,
 )
+from kling_mcp.inputs.refusal import Refusal
 from kling_tools.errors import KlingError
 
 __all__ = ["Converted", "convert"]
+
 
 SIDE_MAX = 65_500
 """Pixels of the longest side that a JPEG can have."""

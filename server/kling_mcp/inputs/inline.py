@@ -11,12 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
 
-from kling_mcp.inputs.base64_stream import size_text
 from kling_mcp.inputs.decoding import DECODING, Decoding
-from kling_mcp.inputs.file_type import EMPTY, HEAD_BYTES, TEXT, UNKNOWN, detect
-from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.file_type import EMPTY, HEAD_BYTES, TEXT, UNKNOWN, detect, is_whole
+from kling_mcp.inputs.held import HeldFile, size_text
 from kling_mcp.inputs.refusal import FORMS, SOURCE, Refusal
-from kling_mcp.inputs.whole import is_whole
 
 __all__ = ["decode_base64", "decode_data_uri", "keep", "looks_like_base64"]
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from kling_mcp.inputs.base64_stream import SourceChanged
 from kling_mcp.inputs.conversion import Converted, convert
-from kling_mcp.inputs.file_type import HEAD_BYTES, FileType, detect, named_like, read_header
-from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.decoding import Decoding, shrink
+from kling_mcp.inputs.file_type import (
+    HEAD_BYTES,
+    FileType,
+    detect,
+    is_whole,
+    named_like,
+    read_header,
+)
+from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.picture import Given, Kind, Picture, is_url, recognise
+from kling_mcp.inputs.picture_rules import Facts, judge, role_of
 from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
 from kling_mcp.inputs.refusal import SOURCE, Refusal
-from kling_mcp.inputs.rules import Facts, judge, role_of
-from kling_mcp.inputs.url import PictureUrl
-from kling_mcp.inputs.whole import is_whole
+from kling_mcp.inputs.urls import PictureUrl
 from kling_tools.faults import Fault, Verdict
 
-__all__ = ["check_mask_sizes", "look_at_picture", "open_pictures"]
+__all__ = ["check_mask_sizes", "look_at_picture", "open_pictures", "thumbnail"]
 
 
 TOLERANCE = 0.01
@@ -295,3 +303,35 @@ def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
         message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
         warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
     return warnings
+
+
+THUMBNAIL_SIDE = 160
+"""Longer side in px: twice what the player shows, for dense screens."""
+
+THUMBNAIL_QUALITY = 70
+
+THUMBNAIL_BYTES_MAX = 128 * 1024 * 1024
+"""Memory that a likeness is worth: a PNG of 33 megapixels, a JPEG of any size but a progressive
+one of more than 16."""
+
+
+async def thumbnail(wishes: Sequence[tuple[str, str]], policy: PicturePolicy) -> str:
+    """The first of the pictures (field and value) as a `data:` URI of some kilobytes; empty for a
+    URL, which is not fetched. Raises whatever stands against it."""
+    if not wishes:
+        return ""
+
+    def small(held: HeldFile, file_type: FileType) -> str:
+        return _small(held, file_type, policy.decoding)
+
+    return await look_at_picture(wishes[0][1], policy, small) or ""
+
+
+def _small(held: HeldFile, file_type: FileType, decoding: Decoding) -> str:
+    opener = file_type.opener()
+    if opener is None or read_header(held, file_type) is None:
+        return ""
+    small = shrink(opener(held.view()), THUMBNAIL_SIDE, decoding, THUMBNAIL_BYTES_MAX)
+    file = io.BytesIO()
+    small.convert("RGB").save(file, "JPEG", quality=THUMBNAIL_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

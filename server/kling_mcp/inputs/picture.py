@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kling_mcp.inputs.base64_stream import StreamedBase64
-from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.held import HeldFile, StreamedBase64
 from kling_mcp.inputs.inline import decode_base64, decode_data_uri, looks_like_base64
 from kling_mcp.inputs.path import open_file_url, open_path
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.refusal import FORMS, Refusal, short
-from kling_mcp.inputs.url import PictureUrl, read_url
+from kling_mcp.inputs.urls import PictureUrl, read_url
 
 __all__ = ["Given", "Kind", "Picture", "chat_storage_refusal", "is_url", "recognise"]
 

@@ -7,7 +7,7 @@ Imported by everything above `providers`.
 Tests: tests/server/ledger.
 """
 
-from kling_mcp.ledger.opening import open_ledger
+from kling_mcp.ledger.connecting import open_ledger
 from kling_mcp.ledger.records import DayCaps, Record, Wish
 from kling_mcp.ledger.store import Ledger
 

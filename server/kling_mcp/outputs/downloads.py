@@ -1,5 +1,7 @@
-"""Videos on their way to the shelf, each fetched once however many ask, and what is odd about
-one."""
+"""Downloads of finished videos: each is fetched once, however many callers ask.
+
+A task that is seen done is saved without being asked.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,10 @@ from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
 from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
 
 if TYPE_CHECKING:
+    from kling_mcp.ledger import Record
     from kling_mcp.providers.task import Task
 
-__all__ = ["Keeper", "remark"]
+__all__ = ["AutoSave", "Keeper", "remark"]
 
 
 APART_S, APART_SHARE = 0.5, 0.1
@@ -316,3 +319,28 @@ def _charged(state: Record | Task) -> Charged:
     if not costs:
         return "unknown"
     return "yes" if any(costs) else "no"
+
+
+class AutoSave:
+    """Has the keeper write videos in the background, where a cancelled call does not stop it."""
+
+    def __init__(self, keeper: Keeper, *, wanted: bool) -> None:
+        self._keeper = keeper
+        self._wanted = wanted
+
+    def is_due(self, record: Record) -> bool:
+        """Whether the row's video is there to be saved and is not saved yet, and did not fail to be
+        saved just now."""
+        there = record.status == "succeed" and bool(record.videos) and record.path is None
+        return self._wanted and there and not self._keeper.rests(record)
+
+    async def kept(self, record: Record, within_s: float) -> Record | KlingError:
+        """The row once its file is there, or why it has none.
+
+        A file that takes longer is written on in the background; the row is then returned as it
+        is.
+        """
+        try:
+            return await self._keeper.keep(record, within_s)
+        except KlingError as error:
+            return error

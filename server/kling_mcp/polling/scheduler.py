@@ -1,14 +1,18 @@
 """One scheduler per process looks at all tasks that somebody waits for.
 
-Ten that wait for one task cost what one costs. Where a provider has a list, one list request
+Ten callers who wait for one task cost what one costs. Where a provider has a list, one list request
 answers for all tasks of a line; elsewhere single queries are spread over the time between two
-looks. What nobody waits for any more is not asked for, not even to the end of a running request.
+looks. A task that nobody waits for any more is not asked for.
+
+Where several servers share a ledger, one of them polls each task; the database tells the others. A
+server that dies loses its claim after some seconds; another one with a waiting caller takes it.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kling_mcp.polling.claims import Rights
 from kling_mcp.polling.plan import Alarm, Due, Plan
 from kling_mcp.polling.sweep import NOT_LOOKED_AT, Sweep
 from kling_mcp.polling.watched import Watch, Watched
@@ -29,12 +32,58 @@ if TYPE_CHECKING:
     from kling_mcp.background import Background
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.ledger.changes import Changes
-    from kling_mcp.outputs.autosave import AutoSave
-    from kling_mcp.polling.looker import Looker
+    from kling_mcp.outputs.downloads import AutoSave
     from kling_mcp.polling.pace import Pace
+    from kling_mcp.polling.sweep import Looker
     from kling_mcp.providers.pool import Clients
 
-__all__ = ["Scheduler"]
+__all__ = ["Rights", "Scheduler"]
+
+
+LEAST_S = 15.0
+MOST_S = 90.0
+"""Seconds that a right lasts; longer between looks that lie far apart, so that it holds until the
+next one."""
+
+BEYOND_NEXT = 1.5
+"""Multiple of the time between two looks that it lasts."""
+
+
+class Rights:
+    """Of this process. Where a ledger is not shared there is nothing to ask for."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._owner = uuid.uuid4().hex
+
+    async def of(self, tasks: Sequence[Watched], now: float) -> list[Watched]:
+        """Those of the tasks that this process is to ask the provider for now. What the provider
+        does not have yet, and what no ledger knows, is not another one's."""
+        if not self._ledger.is_shared:
+            return list(tasks)
+        rows = {row_id: watched for watched in tasks if (row_id := _row_id(watched))}
+        gap_s = max((now - w.looked_at for w in tasks if w.looked_at is not None), default=0.0)
+        lasts_s = min(max(BEYOND_NEXT * gap_s, LEAST_S), MOST_S)
+        try:
+            mine = await self._ledger.watch(rows, self._owner, lasts_s)
+        except KlingError:  # whoever asks is told; to ask twice is better than never
+            return list(tasks)
+        return [watched for watched in tasks if (_row_id(watched) or "") in {*mine, ""}]
+
+    async def let_go(self, tasks: Sequence[Watched]) -> None:
+        """Nobody waits for them here any more."""
+        if self._ledger.is_shared:
+            rows = [row_id for watched in tasks if (row_id := _row_id(watched))]
+            try:
+                await self._ledger.unwatch(rows, self._owner)
+            except KlingError:  # they end by themselves
+                return
+
+
+def _row_id(watched: Watched) -> str | None:
+    record = watched.found.record if watched.found else None
+    return record.id if record and record.task_id else None
+
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from kling_mcp.protocol.middleware import current_service
 from kling_mcp.providers.configured import Configured
 from kling_tools.addresses import FRAME_URI, SHEET_URI, VIDEO_URI
 from kling_tools.errors import KlingError
-from kling_tools.prompts.camera_words import PLANNED
-from kling_tools.prompts.plans import MOST_SHOTS
+from kling_tools.prompts.plans import MOST_SHOTS, PLANNED
 from kling_tools.rules.capabilities import Capabilities, ProductRow
 
 __all__ = ["add_completions"]

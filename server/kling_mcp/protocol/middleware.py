@@ -1,13 +1,18 @@
-"""What every request passes before its handler: whose it is, and whether what it names exists."""
+"""What every request passes before its handler: caller, known names, readable errors, cache hints.
+
+Cache hints (`ttlMs`, `cacheScope`) tell a client how long it may keep an answer (protocol
+2026-07-28).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
@@ -20,12 +25,15 @@ if TYPE_CHECKING:
     from kling_mcp.service import Service
 
 __all__ = [
+    "CACHE_HINTS",
     "current_service",
+    "keeping_tables",
     "readable_errors",
     "refuse_long_addresses",
     "refuse_unknown",
     "serve_each_caller",
 ]
+
 
 ADDRESS_LIMIT = 2048
 """Characters of a resource's address; an error repeats it."""
@@ -105,3 +113,32 @@ def readable_errors() -> Iterator[None]:
         raise ResourceNotFoundError(str(error)) from error
     except KlingError as error:
         raise ResourceError(str(error)) from error
+
+
+LASTING = CacheHint(ttl_ms=300_000, scope="public")
+"""Nothing in it changes while a server runs, nor between callers; five minutes, as the next server
+at the same address may be a newer one."""
+
+CHANGING = CacheHint(ttl_ms=0, scope="private")
+
+CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
+    "server/discover": LASTING,
+    "tools/list": LASTING,
+    "prompts/list": LASTING,
+    "resources/list": LASTING,
+    "resources/templates/list": LASTING,
+    "resources/read": CHANGING,
+}
+"""By method; the tables of models among the resources are the exception."""
+
+TABLES = "kling://models"
+
+
+async def keeping_tables(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Lets clients keep the tables of models, which the SDK cannot tell from other resources."""
+    result = await call_next(ctx)
+    uri = (ctx.params or {}).get("uri")
+    table = ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(TABLES)
+    if table and isinstance(result, dict) and "ttlMs" in result:
+        return {**result, "ttlMs": LASTING.ttl_ms, "cacheScope": LASTING.scope}
+    return result

@@ -1,4 +1,4 @@
-"""The MCP server: the toolset over the service, for any transport."""
+"""The MCP server: tools, prompts and resources over the service, for any transport."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from pydantic import ValidationError
 
-from kling_mcp.protocol.caching import CACHE_HINTS, keeping_tables
 from kling_mcp.protocol.completions import add_completions
 from kling_mcp.protocol.middleware import (
+    CACHE_HINTS,
     current_service,
+    keeping_tables,
     refuse_long_addresses,
     refuse_unknown,
     serve_each_caller,
 )
 from kling_mcp.protocol.player import player_extension
-from kling_mcp.protocol.prompts import add_prompts
 from kling_mcp.protocol.resources.models import add_resources
-from kling_mcp.protocol.resources.tasks import add_account_resource, add_task_resources
-from kling_mcp.protocol.resources.videos import add_frame_resources, add_video_parts
+from kling_mcp.protocol.resources.tasks import (
+    add_account_resource,
+    add_frame_resources,
+    add_task_resources,
+    add_video_parts,
+)
 from kling_mcp.protocol.stdio import serve_stdio
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
@@ -39,11 +43,12 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.runtime import Ports, Sleep
 from kling_mcp.service import Service, open_service
-from kling_mcp.settings.overrides import RowFileFault, read_row_file
+from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured
 from kling_tools.products import MAKERS, Product
+from kling_tools.prompts.prompts import build_prompts
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
@@ -52,8 +57,8 @@ if TYPE_CHECKING:
     from mcp.server.auth.provider import TokenVerifier
     from mcp.server.auth.settings import AuthSettings
 
+__all__ = ["Team", "add_prompts", "build_server", "read_capabilities"]
 
-__all__ = ["Team", "build_server", "read_capabilities"]
 
 logger = logging.getLogger(__name__)
 
@@ -215,3 +220,17 @@ def read_capabilities(path: Path | None) -> Capabilities:
         f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
         advice="It has the shape of kling_tools/rules/capabilities.json; name only what differs.",
     )
+
+
+def add_prompts(
+    server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
+) -> None:
+    """Give the server its prompts, planned for these providers, the default one first."""
+    terms = [provider.row.terms for provider in providers.values()]
+    for prompt in build_prompts(capabilities, terms):
+        server.add_prompt(prompt)
+
+    async def names() -> list[str]:
+        return [prompt.name for prompt in await server.list_prompts()]
+
+    server.middleware.append(refuse_unknown("prompts/get", "prompt", names))

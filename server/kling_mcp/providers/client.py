@@ -19,10 +19,10 @@ import httpx
 import stamina
 
 from kling_mcp.providers.account import ResourcePack, read_packs
-from kling_mcp.providers.connection_faults import connection_fault
 from kling_mcp.providers.dialects import read_look, read_task, read_tasks
 from kling_mcp.providers.error_codes import CODES
 from kling_mcp.providers.json_body import Body
+from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.responses import (
     ENCODINGS,
@@ -36,8 +36,7 @@ from kling_mcp.providers.responses import (
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers.rows import ProviderRow
 from kling_mcp.providers.task import OUR_IDS, Task
-from kling_mcp.providers.transport import Connection, parsed_url
-from kling_mcp.providers.url_guard import checked_url
+from kling_mcp.providers.transport import Connection, checked_url, parsed_url
 from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.products import PRODUCTS, Product

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from anyio import to_thread
 
-from kling_mcp.inputs.base64_stream import SourceChanged, StreamedBase64
+from kling_mcp.inputs.held import SourceChanged, StreamedBase64
 from kling_tools.errors import ImageRejected
 from kling_tools.faults import Fault
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kling_mcp.settings.overrides import RowFileFault, read_row_file
+from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
 from kling_tools.products import MAKERS, Product
 from kling_tools.rules.capabilities import ProviderTerms

@@ -1,30 +1,82 @@
-"""The variables that settings are read from, cleaned at one place.
+"""The variables and files that settings are read from, cleaned in one place.
 
-A value has no space, line end or pair of quotation marks around it, and a word that was to be
-replaced and was not (`null`, `${env:KLING_API_KEY}`, `your-api-key-here`) counts as not set.
+A value has no space, line end or pair of quotation marks around it. A placeholder that nobody
+replaced (`null`, `${env:KLING_API_KEY}`, `your-api-key-here`) counts as not set. Only a regular
+file of at most 100 kB is read: a named pipe would wait for its writer.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from kling_mcp.settings.dotenv_file import LOCAL, EnvFileFault, read_env_file
 from kling_tools.errors import NotConfigured
 
 __all__ = [
     "ENV_FILE",
     "LOCAL",
     "LOCAL_MAY_SET",
+    "EnvFileFault",
     "Environment",
     "Remark",
+    "RowFileFault",
     "UnusableEnvFile",
     "cleaned",
+    "read_env_file",
     "read_environment",
+    "read_row_file",
 ]
+
+
+LOCAL = Path(".env")
+"""In whatever folder a host starts the server, perhaps another program's or a stranger's."""
+
+LIMIT_BYTES = 100_000
+
+ENCODING = "utf-8-sig"
+"""UTF-8, with or without the mark that Notepad writes first."""
+
+
+class EnvFileFault(Exception):
+    """Why a file cannot be read, as the rest of "the file …"."""
+
+
+def read_env_file(path: Path, *, fill_in: bool = False) -> Mapping[str, str]:
+    """What the file sets, with `${NAME}` filled in from the environment only where that is wanted;
+    raises EnvFileFault, and FileNotFoundError when there is none."""
+    from dotenv import dotenv_values
+
+    try:
+        text = _bytes_of(path).decode(ENCODING)
+    except UnicodeDecodeError:
+        raise EnvFileFault("is not UTF-8 text") from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EnvFileFault(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+    found = dotenv_values(stream=io.StringIO(text), interpolate=fill_in)
+    return {name: value or "" for name, value in found.items()}
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EnvFileFault("is not a regular file")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise EnvFileFault("is not a regular file")
+        data = file.read(LIMIT_BYTES + 1)
+    if len(data) > LIMIT_BYTES:
+        raise EnvFileFault("has more than 100 kB")
+    return data
+
 
 ENV_FILE = "KLING_MCP_ENV_FILE"
 
@@ -203,3 +255,24 @@ def _named_file(file: str) -> Mapping[str, str]:
         f"{ENV_FILE} names {file}, which {fault}.",
         advice="It is a text file in UTF-8 with a line NAME=value for each setting.",
     )
+
+
+class RowFileFault(Exception):
+    """The file cannot be used; the text says why."""
+
+
+def read_row_file(path: Path) -> Mapping[str, Any]:
+    """The file's table, from TOML where its name ends so, else from JSON.
+
+    Raises RowFileFault when it cannot be read or holds something else.
+    """
+    import tomllib
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise RowFileFault(str(error)) from error
+    if not isinstance(rows, Mapping):
+        raise RowFileFault("it does not hold a table")
+    return rows

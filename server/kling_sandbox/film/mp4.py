@@ -1,10 +1,14 @@
-"""Frames and a soft chord become one MP4, as long as Kling's clips are."""
+"""Frames and a soft chord become one MP4, as long as Kling's clips are.
+
+Scenes say which picture is seen when, under which camera move, and how it follows.
+"""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -14,15 +18,62 @@ import av
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image
 
-from kling_sandbox.film.reel import FPS
+from kling_sandbox.film.camera import Move
+from kling_sandbox.film.canvas import Canvas, Size
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
-    from PIL.Image import Image
 
-__all__ = ["RATE", "blocks_of", "duration_text", "frame_count", "write_mp4"]
+__all__ = [
+    "FPS",
+    "RATE",
+    "Scene",
+    "blocks_of",
+    "duration_text",
+    "frame_count",
+    "frames_of",
+    "write_mp4",
+]
+
+
+FPS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One picture under one move for `frames` frames.
+
+    `dissolve` is how many of them blend with the scene before, which goes on moving meanwhile;
+    0 is a cut. The move ends `hold` frames before the scene does.
+    """
+
+    picture: Image.Image
+    move: Move
+    frames: int
+    dissolve: int = 0
+    hold: int = 0
+
+
+def frames_of(scenes: Sequence[Scene], size: Size) -> Iterator[Image.Image]:
+    """Every frame of the film in order, `size` px, each free to be drawn on."""
+    before: Canvas | None = None
+    before_span = 1
+    before_frames = 0
+    for number, scene in enumerate(scenes):
+        beyond = scenes[number + 1].dissolve if number + 1 < len(scenes) else 0
+        span = max(1, scene.frames + beyond - scene.hold - 1)
+        canvas = Canvas(scene.picture, size, scene.move)
+        for index in range(scene.frames):
+            view = canvas.view(index / span)
+            if before is not None and index < scene.dissolve:
+                fading = before.view((before_frames + index) / before_span)
+                yield Image.blend(fading, view, (index + 1) / (scene.dissolve + 1))
+            else:
+                yield view.copy()
+        before, before_span, before_frames = canvas, span, scene.frames
 
 
 RATE = 48_000
@@ -82,7 +133,7 @@ def duration_text(frames: int) -> str:
 
 
 def write_mp4(
-    path: Path, frames: Iterable[Image], count: int, size: tuple[int, int], *, sound: bool
+    path: Path, frames: Iterable[Image.Image], count: int, size: tuple[int, int], *, sound: bool
 ) -> None:
     """Write `count` frames of `size` px to `path`, with a tone of the same length if `sound`.
 

@@ -21,7 +21,7 @@ from tests.server.loopback import served_sandbox
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
-from kling_mcp.cli.doctor import storage
+from kling_mcp.cli.doctor import folder_checks
 from kling_mcp.cli.doctor.examination import examine
 from kling_mcp.cli.doctor.findings import Finding
 from kling_mcp.cli.doctor.provider_checks import DEADLINE_S
@@ -31,7 +31,7 @@ from kling_mcp.ledger.sqlite import STEPS, open_database
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_sandbox import SandboxConfig, SandboxStore, create_app
-from kling_sandbox.serving import bound_socket, server_of
+from kling_sandbox.app import bound_socket, server_of
 
 SECRET = "sk-never-to-be-shown-0123456789abcdef"
 PAIR = ("sandbox-access", "sandbox-secret-0123456789abcdef0123456789abcdef")
@@ -423,7 +423,7 @@ def test_a_ledger_that_lacks_a_step_is_of_an_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_database(tmp_path / "home" / "ledger.sqlite3").close()
-    monkeypatch.setattr(storage, "STEPS", (*STEPS, "a later step"))
+    monkeypatch.setattr(folder_checks, "STEPS", (*STEPS, "a later step"))
 
     assert "of an older version" in one(findings(monkeypatch), "ledger", "good").text
 
@@ -513,7 +513,7 @@ def test_a_database_that_lets_nobody_in_is_told(monkeypatch: pytest.MonkeyPatch)
 )
 def test_little_space_is_told(free: int, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "kling_mcp.cli.doctor.storage.shutil.disk_usage",
+        "kling_mcp.cli.doctor.folder_checks.shutil.disk_usage",
         lambda _: shutil._ntuple_diskusage(2 * free, free, free),
     )
 

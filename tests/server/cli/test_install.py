@@ -11,9 +11,9 @@ import pytest
 
 from kling_mcp.cli import main as cli
 from kling_mcp.cli.client_configs.clients import CLIENTS, Machine, find_client
-from kling_mcp.cli.client_configs.dialogue import file_of
 from kling_mcp.cli.client_configs.entries import this_launch
 from kling_mcp.cli.client_configs.jsonc import JSONC
+from kling_mcp.cli.install import file_of
 
 KEY = "a-key-that-nobody-may-see-0123456789"
 ALL = sorted(name for name, row in CLIENTS.items() if row.format == "json")

@@ -33,7 +33,7 @@ from tests.server.crash.lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish
 from tests.server.crash.settling import rehearse, settle
 from tests.server.crash.storm import CALM, serve
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 ALIVE = 3
 """Servers at a time: more than the two that race, on machines of two cores."""

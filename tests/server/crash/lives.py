@@ -18,7 +18,7 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult
 
-from kling_mcp.ledger import Ledger, opening
+from kling_mcp.ledger import Ledger, connecting
 from kling_mcp.outputs.part import Part
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.client import KlingClient
@@ -155,7 +155,7 @@ def in_haste() -> None:
     """Make this process and those forked from it wait less than they would."""
     stamina.set_testing(True, attempts=4, cap=True)
     hasty_ledger = functools.partial(Ledger, lease_s=LEASE_S)
-    mock.patch.object(opening, "Ledger", hasty_ledger).start()
+    mock.patch.object(connecting, "Ledger", hasty_ledger).start()
 
 
 def _look_for_breakage(result: CallToolResult, log: Path) -> None:

@@ -16,7 +16,7 @@ from tests.made_clips import make_clip
 
 from kling_sandbox import SandboxConfig, create_app, parse_faults
 from kling_sandbox import clips as clip_making
-from kling_sandbox.serving import server_of
+from kling_sandbox.app import server_of
 
 __all__ = ["CALM", "Storm", "serve"]
 

@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from tests.server.serving import no_sleep, sandbox_settings
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
-from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.ledger import Record
 from kling_mcp.protocol.server import build_server
 from kling_mcp.runtime import Sleep

@@ -24,13 +24,13 @@ from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.hosting.http_app import http_app, server_of
 from kling_mcp.hosting.request_limits import Limits
-from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.tokens import TokenFile, new_token
 from kling_mcp.principal import READ, SPEND
 from kling_mcp.protocol.server import build_server
 from kling_mcp.service import Service
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 __all__ = [
     "ERAS",

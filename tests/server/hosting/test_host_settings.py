@@ -11,8 +11,8 @@ from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
 from kling_mcp.hosting.http_app import refuse_to_be_open
-from kling_mcp.hosting.settings import HostSettings, load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import HostSettings, load_host_settings
 from kling_tools.errors import NotConfigured
 
 PUBLIC = "https://videos.example"
@@ -171,7 +171,7 @@ def nothing_is_bound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def bound(host: str, port: int) -> None:
         raise AssertionError((host, port))
 
-    monkeypatch.setattr("kling_sandbox.serving.bound_socket", bound)
+    monkeypatch.setattr("kling_sandbox.app.bound_socket", bound)
     monkeypatch.setenv("HOME", str(tmp_path))
 
 

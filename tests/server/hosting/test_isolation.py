@@ -18,12 +18,12 @@ from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.hosting.health import METRICS
 from kling_mcp.hosting.http_app import http_app
-from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.tokens import Token, TokenFile, new_token
 from kling_mcp.principal import READ, SPEND
 from kling_mcp.protocol.server import build_server
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 SECRET = "a plan that nobody else may read"
 TASKS = "io.modelcontextprotocol/tasks"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.server.hosting.team import ERAS, Team, give_token, picture_data, post, served_team
 from tests.server.serving import sandbox_settings
 
-from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.tokens import Token, TokenFile, new_token
 from kling_mcp.principal import METRICS, READ, SPEND
 from kling_tools.errors import NotConfigured

@@ -11,8 +11,8 @@ from mcp.server.auth.provider import AccessToken
 from starlette.responses import PlainTextResponse
 from tests.server.hosting.team import give_token, post, served_team
 
-from kling_mcp.hosting import rate_limits
-from kling_mcp.hosting.rate_limits import RateLimited
+from kling_mcp.hosting import request_limits
+from kling_mcp.hosting.request_limits import RateLimited
 
 
 class Gate:
@@ -107,7 +107,7 @@ async def test_one_login_s_haste_is_nobody_else_s() -> None:
 
 @pytest.mark.anyio
 async def test_only_so_many_strangers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "REMEMBERED", 2)
+    monkeypatch.setattr(request_limits, "REMEMBERED", 2)
     gate = Gate(1)
     asked = [(await gate.ask(login))[0] for login in ("ann", "bob", "bob", "carol", "bob", "ann")]
 

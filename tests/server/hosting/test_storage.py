@@ -12,8 +12,8 @@ from moto.server import ThreadedMotoServer
 from tests.server.hosting.exchanging import hosted, said
 from tests.server.serving import picture
 
-from kling_mcp.hosting import storage
-from kling_mcp.hosting.settings import load_host_settings
+from kling_mcp.hosting import team_storage
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_tools.errors import NotConfigured
 
 STORAGE = "s3://clips/team/one"
@@ -182,7 +182,7 @@ async def test_old_uploads_leave_the_bucket(
 async def test_the_cache_holds_only_what_was_used_last(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "CACHE_BYTES", 1)
+    monkeypatch.setattr(team_storage, "CACHE_BYTES", 1)
     async with hosted(tmp_path, storage=STORAGE) as server:
         ids = [await finished(server, tmp_path, prompt) for prompt in ("wind", "rain")]
         for task_id in (*ids, ids[0]):

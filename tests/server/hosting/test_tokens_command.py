@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kling_mcp.cli import main as cli
-from kling_mcp.hosting.settings import HostSettings
+from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.hosting.tokens import PREFIX, TokenFile
 from kling_mcp.principal import METRICS, READ, SPEND
 

@@ -12,10 +12,10 @@ from tests.server.hosting.team import give_token, served_team
 from tests.server.serving import picture
 
 from kling_mcp.hosting.exchange_routes import exchange_routes
-from kling_mcp.hosting.settings import load_host_settings
 from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.uploads import ADDRESS_S, KEPT_S, MOST
-from kling_mcp.inputs.rules import BYTES_MAX
+from kling_mcp.inputs.picture_rules import BYTES_MAX
 from kling_mcp.principal import READ
 from kling_mcp.settings.settings import Settings
 

@@ -10,7 +10,7 @@ import anyio
 from PIL import Image
 
 from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
-from kling_mcp.inputs.base64_stream import StreamedBase64
+from kling_mcp.inputs.held import StreamedBase64
 from kling_tools.faults import Verdict
 
 PHOTO = (640, 480)

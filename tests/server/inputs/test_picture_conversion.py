@@ -15,8 +15,7 @@ from tests.server.inputs.made_pictures import (
     warned,
 )
 
-from kling_mcp.inputs import PicturePolicy, file_type, inline
-from kling_mcp.inputs import rules as picture_rules
+from kling_mcp.inputs import PicturePolicy, file_type, inline, picture_rules
 
 MIB = 1024 * 1024
 

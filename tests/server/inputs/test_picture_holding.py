@@ -7,8 +7,7 @@ import pytest
 from tests.server.inputs.made_pictures import looked_at, opened, picture_bytes, rules, saved, sent
 
 from kling_mcp.inputs import PicturePolicy, open_pictures, opening
-from kling_mcp.inputs.base64_stream import SourceChanged
-from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.held import HeldFile, SourceChanged
 
 PNG = picture_bytes()
 DESCRIPTORS = Path("/proc/self/fd")

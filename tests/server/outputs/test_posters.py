@@ -11,7 +11,7 @@ from PIL import Image
 from tests.server.scripted import CREATE, facts
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.outputs.posters import POSTER_BYTES, POSTERS, _small_jpeg
+from kling_mcp.outputs.pictures_of_videos import POSTER_BYTES, POSTERS, _small_jpeg
 from kling_mcp.protocol.server import build_server
 
 WAIT = "kling_wait_for_tasks"

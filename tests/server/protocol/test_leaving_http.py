@@ -16,7 +16,7 @@ from tests.server.scripted import CREATE, Scripted, task
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 ACCEPT = {"accept": "application/json, text/event-stream"}
 URI = "kling://tasks/t-1"

@@ -25,8 +25,8 @@ from kling_mcp.providers.auth import ApiKey, SignedToken
 from kling_mcp.providers.configured import configured_providers
 from kling_mcp.settings.settings import load_settings
 from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_sandbox.app import bound_socket, server_of
 from kling_sandbox.clips import ClipMaker
-from kling_sandbox.serving import bound_socket, server_of
 
 KEYS = {
     "KLING_ACCESS_KEY": "AKaccessAccessAccess0123456789ab",

@@ -14,7 +14,7 @@ from tests.outside_suites import node, node_modules
 from tests.server.serving import picture
 from tests.server.task_fixtures import fixture_server
 
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 pytestmark = pytest.mark.campaign
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.inputs.base64_stream import CHUNK_BYTES, SourceChanged, StreamedBase64, size_text
+from kling_mcp.inputs.held import CHUNK_BYTES, SourceChanged, StreamedBase64, size_text
 from kling_mcp.providers.json_body import WRITE_BYTES, JsonBody
 from kling_tools.errors import ImageRejected
 

@@ -8,8 +8,7 @@ import certifi
 import pytest
 import truststore
 
-from kling_mcp.providers.certificates import certificate_store, tls_context
-from kling_mcp.providers.connection_faults import connection_fault
+from kling_mcp.providers.network import certificate_store, connection_fault, tls_context
 from kling_tools.errors import NotConfigured
 
 

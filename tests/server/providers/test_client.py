@@ -11,7 +11,7 @@ import pytest
 import stamina
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from kling_mcp.inputs.base64_stream import SourceChanged, StreamedBase64
+from kling_mcp.inputs.held import SourceChanged, StreamedBase64
 from kling_mcp.providers import client as client_module
 from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.client import KlingClient

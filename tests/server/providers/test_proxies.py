@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.server.providers.test_transport import default, settings_of
 
-from kling_mcp.providers.proxies import proxy_of
+from kling_mcp.providers.network import proxy_of
 from kling_mcp.providers.transport import connect
 from kling_tools.errors import NotConfigured
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_mcp.inputs.public_hosts import is_private_host, is_public_peer
+from kling_mcp.inputs.urls import is_private_host, is_public_peer
 from kling_mcp.providers.auth import ApiKey
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.rows import PROVIDERS
-from kling_mcp.providers.transport import Connection
-from kling_mcp.providers.url_guard import PeerCheck, checked_url
+from kling_mcp.providers.transport import Connection, PeerCheck, checked_url
 from kling_tools.errors import ProviderDown, UnsafeUrl
 
 PRIVATE = (

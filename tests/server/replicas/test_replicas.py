@@ -22,7 +22,7 @@ from tests.postgres import Postgres
 from tests.server.replicas.fleet import Fleet, fleet, sandbox_process
 
 from kling_sandbox import SandboxStore
-from kling_sandbox.serving import bound_socket
+from kling_sandbox.app import bound_socket
 
 pytestmark = pytest.mark.campaign
 

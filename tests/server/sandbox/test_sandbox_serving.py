@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from kling_sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
+from kling_sandbox.app import bound_socket, server_of
 from kling_sandbox.command import add_arguments, run_from
-from kling_sandbox.serving import bound_socket, server_of
 from kling_sandbox.task import SHORT_SIDE_PX
 
 Serve = Callable[..., httpx.Client]

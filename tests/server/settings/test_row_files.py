@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.settings.overrides import RowFileFault, read_row_file
+from kling_mcp.settings.environment import RowFileFault, read_row_file
 
 
 @pytest.mark.parametrize(

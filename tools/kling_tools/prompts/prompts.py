@@ -9,8 +9,15 @@ from typing import Any
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import sentences
 from kling_tools.products import PRODUCTS
-from kling_tools.prompts.camera_words import PLANNED, camera_control_of, models_with_camera_control
-from kling_tools.prompts.plans import Plan, Planner, cut_into_shots, takes_within
+from kling_tools.prompts.plans import (
+    PLANNED,
+    Plan,
+    Planner,
+    camera_control_of,
+    cut_into_shots,
+    models_with_camera_control,
+    takes_within,
+)
 from kling_tools.prompts.prompt import (
     AnimateArguments,
     CameraArguments,

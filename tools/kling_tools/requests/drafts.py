@@ -18,8 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_TOLD, Fault, Verdict
-from kling_tools.requests.host_habits import given
-from kling_tools.requests.not_arguments import EXAMPLES, instead_of
+from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
 
 __all__ = ["Draft", "read_draft"]
 

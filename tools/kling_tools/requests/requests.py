@@ -1,28 +1,62 @@
 """The two requests, with every field of Kling's pages under Kling's own names.
 
 A request is plain data: fields with their types and limits. What holds between fields stands in
-`kling_tools.rules.rules`, what a model can do in `kling_tools.rules.capabilities`.
+`kling_tools.rules.between_fields`, what a model can do in `kling_tools.rules.capabilities`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from kling_tools.products import MAKERS, Product
 from kling_tools.requests import fields
-from kling_tools.requests.combination import Combination
 
 __all__ = [
     "IMAGE_TOKEN",
+    "Combination",
     "ImageToVideoRequest",
     "MultiImageToVideoRequest",
     "VideoRequest",
     "is_given",
+    "is_pattern",
     "with_picture_references",
 ]
+
+
+_PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*)(?P<doubt> \?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One request's mode, duration (seconds, as text) and what else a pattern may ask about."""
+
+    mode: str
+    duration: str
+    details: Mapping[str, str]
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the pattern covers this combination; its mark of doubt is not looked at."""
+        match = _PATTERN.fullmatch(pattern)
+        if match is None:
+            return False
+        mode, _, duration = match["what"].replace("*", "*/*", match["what"] == "*").partition("/")
+        conditions = dict(pair.split("=") for pair in match["conditions"].split())
+        return (
+            mode in ("*", self.mode)
+            and duration in ("*", self.duration)
+            and all(self.details.get(name) == value for name, value in conditions.items())
+        )
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the text is MODE/DURATION, `*` for any, with conditions and a mark of doubt."""
+    return _PATTERN.fullmatch(text) is not None
+
 
 IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
 """How an omni-video prompt names a picture of its list, counted from 1."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import Product
-from kling_tools.requests.combination import Combination
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.requests import VideoRequest
+from kling_tools.requests.requests import Combination, VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Feature, ProductRow
 
 __all__ = ["apply_abilities", "wire_mode"]

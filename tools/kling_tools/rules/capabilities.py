@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kling_tools.products import Product
-from kling_tools.requests.combination import Combination, is_pattern
+from kling_tools.requests.requests import Combination, is_pattern
 
 __all__ = [
     "Capabilities",

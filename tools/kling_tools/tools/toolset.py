@@ -1,5 +1,4 @@
-"""The six tools, and a seventh of hosted servers: what an assistant reads about each, and what
-each does."""
+"""The tools: what an assistant reads about each, and what each does."""
 
 from __future__ import annotations
 
@@ -19,16 +18,39 @@ from kling_tools.requests.arguments import (
     ListTasksArguments,
     MultiImageToVideoArguments,
     SaveVideoArguments,
+    UploadPictureArguments,
     WaitForTasksArguments,
 )
 from kling_tools.requests.drafts import Draft
-from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, WaitResult
+from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, UploadAddress, WaitResult
 from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
 from kling_tools.tools.tool import Call, KlingTool
-from kling_tools.tools.upload import upload_tool
 
-__all__ = ["HOSTED_INSTRUCTIONS", "INSTRUCTIONS", "PLAYER_URI", "build_toolset"]
+__all__ = ["HOSTED_INSTRUCTIONS", "INSTRUCTIONS", "PLAYER_URI", "build_toolset", "upload_tool"]
+
+
+def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
+    """`kling_upload_picture`: an address that takes one picture, and what then stands for it."""
+    return KlingTool.of(
+        _upload_picture,
+        service,
+        name="kling_upload_picture",
+        title="Upload picture",
+        description="Local picture: PUT its bytes to upload_url, then use image.",
+        arguments=UploadPictureArguments,
+        answer=UploadAddress,
+        annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False),
+        input_schema={"type": "object", "properties": {}},
+        answer_fields=("image",),
+    )
+
+
+async def _upload_picture(draft: Draft[UploadPictureArguments], call: Call) -> UploadAddress:
+    if draft.verdict.faults:
+        raise InvalidRequest(draft.verdict.faults)
+    return await call.service.upload()
+
 
 _INSTRUCTIONS = """\
 Makes videos with Kling AI from pictures. Only kling_image_to_video and kling_multi_image_to_video

@@ -13,8 +13,7 @@ import anyio
 from kling_mcp.cli.doctor.findings import Finding, Level
 from kling_mcp.providers.account import ResourcePack, units_left
 from kling_mcp.providers.auth import LIFETIME_S, NOT_BEFORE_S
-from kling_mcp.providers.certificates import certificate_store
-from kling_mcp.providers.proxies import proxy_of
+from kling_mcp.providers.network import certificate_store, proxy_of
 from kling_tools.errors import (
     AuthFailed,
     KlingError,

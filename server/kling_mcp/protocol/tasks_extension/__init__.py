@@ -5,9 +5,14 @@ there, and is told of changes where it listens. The handle is the id of the ledg
 process that shares the ledger can serve it, also after a restart.
 """
 
-from kling_mcp.protocol.tasks_extension.desk import FINAL, InputRequests, TaskDesk, TaskState
 from kling_mcp.protocol.tasks_extension.extension import TASKS, TasksExtension
-from kling_mcp.protocol.tasks_extension.video_tasks import VideoTasks
+from kling_mcp.protocol.tasks_extension.video_tasks import (
+    FINAL,
+    InputRequests,
+    TaskDesk,
+    TaskState,
+    VideoTasks,
+)
 
 __all__ = [
     "FINAL",

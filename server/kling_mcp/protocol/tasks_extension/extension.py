@@ -23,7 +23,7 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from kling_mcp.protocol.tasks_extension.desk import TaskDesk
+from kling_mcp.protocol.tasks_extension.video_tasks import TaskDesk
 from kling_tools.decorations import decoration
 
 __all__ = ["TASKS", "TasksExtension", "declares_tasks", "require_tasks"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kling_mcp.inputs.base64_stream import size_text
 from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.inputs.file_type import FileType, Header
+from kling_mcp.inputs.held import size_text
 from kling_mcp.inputs.refusal import SOURCE
 from kling_tools.faults import Fault
 
