@@ -8,7 +8,8 @@ when they are read, not in what is published); an optional is a default or `anyO
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -32,7 +33,7 @@ def arguments_schema(
     text takes a part away).
     Defaults that mean "nothing" are not published.
     """
-    raw = arguments.model_json_schema()
+    raw = _schema_of(arguments, "validation")
     order = [*first, *(name for name in raw["properties"] if name not in first)]
     definitions = raw.get("$defs", {})
     published = {
@@ -42,6 +43,12 @@ def arguments_schema(
     }
     names = [name for name in published if name in required]
     return {"type": "object", "properties": published} | ({"required": names} if names else {})
+
+
+@cache
+def _schema_of(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Any:
+    """Only to be read: written once, as it takes most of the time of building a server."""
+    return model.model_json_schema(mode=mode)
 
 
 def _described(
@@ -59,7 +66,7 @@ def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str
     some clients hold an answer with `isError` to this schema too, and show their objection in
     place of our words.
     """
-    raw = answer.model_json_schema(mode="serialization")["properties"]
+    raw = _schema_of(answer, "serialization")["properties"]
     published = {name: _without_null(raw[name]) for name in fields}
     return {"type": "object", "properties": published}
 
