@@ -31,6 +31,9 @@ def served_sandbox(home: Path, *faults: str) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
+        while not server.server_state.default_headers:  # its first answers would have no Date
+            thread.join(0.005)
+            assert thread.is_alive()
         yield url
     finally:
         server.should_exit = True

@@ -1,5 +1,7 @@
 """A server on an embedded sandbox, all of whose files lie in one folder."""
 
+import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,16 @@ def picture(folder: Path, name: str = "photo.png", size: tuple[int, int] = PICTU
     """A small real picture; its path."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.effect_mandelbrot(size, (-2, -1, 1, 1), 40).convert("RGB").save(path)
+    path.write_bytes(_drawn(size, path.suffix))
     return str(path)
+
+
+@cache
+def _drawn(size: tuple[int, int], suffix: str) -> bytes:
+    file = io.BytesIO()
+    kind = Image.registered_extensions()[suffix]
+    Image.effect_mandelbrot(size, (-2, -1, 1, 1), 40).convert("RGB").save(file, kind)
+    return file.getvalue()
 
 
 def sandbox_settings(folder: Path, **more: Any) -> Settings:

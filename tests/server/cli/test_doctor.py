@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 import trustme
 from mcp import Client
@@ -71,10 +70,7 @@ def one(found: list[Finding], area: str, level: str = "") -> Finding:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """A sandbox that tells the time: uvicorn's first answers may come before its first Date."""
     with served_sandbox(tmp_path / "played") as served:
-        while "Date" not in httpx.get(f"{served}/sandbox/stats").headers:
-            pass
         yield served
 
 

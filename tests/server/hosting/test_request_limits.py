@@ -67,6 +67,7 @@ def legacy_call(team: Team, token: str, tool: str, **arguments: object) -> httpx
             "mcp-protocol-version": "2025-11-25",
         },
         timeout=30,
+        verify=False,
     )
 
 

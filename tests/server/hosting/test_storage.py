@@ -32,7 +32,7 @@ def moto() -> Iterator[str]:
 @pytest.fixture
 def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of the bucket, which is empty."""
-    httpx.post(f"{moto}/moto-api/reset")
+    httpx.post(f"{moto}/moto-api/reset", verify=False)
     for name, value in {
         "AWS_ENDPOINT_URL": moto,
         "AWS_ACCESS_KEY_ID": "someone",
