@@ -23,7 +23,7 @@ import httpx
 
 from benchmarks.answering_server import answering_server
 from benchmarks.process_memory import ProcessMemory
-from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.ledger import Ledger, NewRow
 from kling_mcp.providers.task import Task, Video
 
 __all__ = ["Load", "load_of"]
@@ -185,7 +185,7 @@ async def _fill(ledger: Ledger, count: int, *, ended: bool) -> list[str]:
     ids = []
     for number in range(count):
         record, _ = await ledger.reserve(
-            Wish(
+            NewRow(
                 provider="kling",
                 base_url=os.environ.get("LOAD_BASE_URL", ""),
                 product="image2video",

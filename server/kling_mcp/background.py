@@ -13,7 +13,7 @@ from kling_tools.errors import KlingError
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-__all__ = ["Background", "Errands"]
+__all__ = ["Background", "BackgroundWork"]
 
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ async def _went_well(work: Work, args: tuple[object, ...]) -> bool:
 ResultT = TypeVar("ResultT")
 
 
-class Errands:
+class BackgroundWork:
     """Runs work in the background of the process, and waits for it for a while."""
 
     def __init__(self, background: Background) -> None:

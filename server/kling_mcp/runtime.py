@@ -20,12 +20,12 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from kling_mcp.background import Background, Errands
+    from kling_mcp.background import Background, BackgroundWork
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger
-    from kling_mcp.outputs.downloads import AutoSave, Keeper
+    from kling_mcp.outputs.downloads import AutoSave, Downloads
     from kling_mcp.outputs.pictures_of_videos import Frames
-    from kling_mcp.outputs.storage import Shelf
+    from kling_mcp.outputs.storage import VideoStorage
     from kling_mcp.polling.attendance import Attendance
     from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.scheduler import Scheduler
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
     from kling_mcp.settings.settings import Settings
-    from kling_mcp.submission.recovery import Caretaker
+    from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
     from kling_mcp.tasks.lookup import Lookup
-    from kling_mcp.tasks.reader import Rows
+    from kling_mcp.tasks.reader import TaskReader
     from kling_tools.results import UploadAddress
     from kling_tools.rules.capabilities import Capabilities
 
@@ -83,7 +83,7 @@ class Ports:
     answer and no line of the log may show.
     """
 
-    storage: Shelf | None = None
+    storage: VideoStorage | None = None
     uploads: Uploads | None = None
     observe: Observe | None = None
     callback_base: str = ""
@@ -144,30 +144,30 @@ class Runtime:
         return ledger
 
     @cached_property
-    def errands(self) -> Errands:
+    def background_work(self) -> BackgroundWork:
         """Runs work that may take longer than the call that asked for it."""
-        from kling_mcp.background import Errands
+        from kling_mcp.background import BackgroundWork
 
-        return Errands(self.background)
+        return BackgroundWork(self.background)
 
     @cached_property
     def sender(self) -> Sender:
         """Sends each request once; queued ones wait on disk, or in a shared database."""
         from kling_mcp.ledger.notes import Notes
-        from kling_mcp.submission.queue import Spool
+        from kling_mcp.submission.queue import FolderQueue
         from kling_mcp.submission.sender import Sender
-        from kling_mcp.submission.shared_queue import SharedSpool
+        from kling_mcp.submission.shared_queue import SharedQueue
 
         folder = self.settings.home / "spool"
-        queue = SharedSpool(self.ledger.engine) if self.ledger.is_shared else Spool(folder)
+        queue = SharedQueue(self.ledger.engine) if self.ledger.is_shared else FolderQueue(folder)
         return Sender(self.ledger, queue, Notes(self.settings.home / "made"), self.sleep)
 
     @cached_property
-    def recovery(self) -> Caretaker:
+    def recovery(self) -> Recovery:
         """Takes up open rows in the background."""
-        from kling_mcp.submission.recovery import Caretaker
+        from kling_mcp.submission.recovery import Recovery
 
-        return Caretaker(self.clients, self.ledger, self.sender, self.sleep)
+        return Recovery(self.clients, self.ledger, self.sender, self.sleep)
 
     @cached_property
     def submission(self) -> Submission:
@@ -181,7 +181,7 @@ class Runtime:
             self.sender,
             self.capabilities,
             Caps(settings.max_units_per_task, self._day_caps, settings.confirm_above_units),
-            self.errands,
+            self.background_work,
             self.limits,
             saves=settings.save,
             callback_base=self.ports.callback_base,
@@ -201,30 +201,30 @@ class Runtime:
         return Lookup(self.clients, self.ledger)
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> TaskReader:
         """The ledger's rows for those who only read them."""
-        from kling_mcp.tasks.reader import Rows
+        from kling_mcp.tasks.reader import TaskReader
 
-        return Rows(self.ledger, self.clients, self.storage, self.keeper.unsaved)
+        return TaskReader(self.ledger, self.clients, self.storage, self.downloads.unsaved)
 
     @cached_property
-    def storage(self) -> Shelf:
+    def storage(self) -> VideoStorage:
         """Where finished videos are kept."""
-        from kling_mcp.outputs.storage import FolderShelf
+        from kling_mcp.outputs.storage import FolderStorage
 
-        return self.ports.storage or FolderShelf(self.settings.output_dir)
+        return self.ports.storage or FolderStorage(self.settings.output_dir)
 
     @cached_property
-    def keeper(self) -> Keeper:
+    def downloads(self) -> Downloads:
         """Fetches finished videos."""
-        from kling_mcp.outputs.downloads import Keeper
+        from kling_mcp.outputs.downloads import Downloads
 
-        return Keeper(
+        return Downloads(
             self.clients,
             self.ledger,
             self.lookup,
             self.storage,
-            self.errands,
+            self.background_work,
             self.sleep,
             self.limits,
         )
@@ -234,14 +234,14 @@ class Runtime:
         """Saves videos whose task is seen done, where that is wanted."""
         from kling_mcp.outputs.downloads import AutoSave
 
-        return AutoSave(self.keeper, wanted=self.settings.save)
+        return AutoSave(self.downloads, wanted=self.settings.save)
 
     @cached_property
     def frames(self) -> Frames:
         """Frames of finished videos."""
         from kling_mcp.outputs.pictures_of_videos import Frames
 
-        return Frames(self.rows, self.keeper, self.autosave, self.limits.decoding)
+        return Frames(self.rows, self.downloads, self.autosave, self.limits.decoding)
 
     @cached_property
     def looker(self) -> Looker:

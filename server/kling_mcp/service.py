@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
     from kling_mcp.settings.settings import Settings
     from kling_mcp.tasks.lookup import Found
-    from kling_mcp.tasks.reader import Rows
+    from kling_mcp.tasks.reader import TaskReader
     from kling_tools.service import Poster
 
 __all__ = ["Service", "Sleep", "open_service"]
@@ -120,7 +120,7 @@ class Service:
         limits, own = runtime.limits, await self._own(task_id)
         look = partial(runtime.looker.current, own)
         try:
-            found = await runtime.errands.run(look, limits.look_s, key=("look", own))
+            found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
         except TimeoutError:
             return await self._as_last_seen(own)
         record = found.record
@@ -146,7 +146,7 @@ class Service:
         return seen.model_copy(update={"next": known})
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> TaskReader:
         """The caller's rows, for those who only read them."""
         return self._runtime.rows.of(self._principal)
 
@@ -200,7 +200,7 @@ class Service:
             runtime.clients,
             runtime.ledger,
             runtime.storage,
-            runtime.keeper.unsaved,
+            runtime.downloads.unsaved,
             runtime.limits.look_s,
         )
         return await listing.page(query, runtime.clock(), self._principal)
@@ -255,7 +255,7 @@ class Service:
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        saved, found = await self._runtime.keeper.save(
+        saved, found = await self._runtime.downloads.save(
             await self._own(task_id), path, self._runtime.limits.answer_s
         )
         notes = ["It was there already."] if saved.already_there else []
@@ -288,7 +288,7 @@ class Service:
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is not there any more.
         Raises KlingError."""
-        return await self._runtime.keeper.shelf.file(record)
+        return await self._runtime.downloads.storage.file(record)
 
     async def upload(self) -> UploadAddress:
         """An address that takes one picture of the caller's. Raises NotAllowed, and KlingError on a
@@ -353,7 +353,7 @@ class Service:
 
         runtime = self._runtime
         viewer = Viewer(
-            runtime.clients, runtime.clock(), runtime.storage, unsaved=runtime.keeper.unsaved
+            runtime.clients, runtime.clock(), runtime.storage, unsaved=runtime.downloads.unsaved
         )
         if found.record is not None:
             return viewer.record(found.record)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from kling_mcp.hosting.bucket import Bucket
 from kling_mcp.hosting.links import Signer, VideoLinks
-from kling_mcp.hosting.team_storage import BucketShelf, BucketTray, FolderTray, TeamFolder, Tray
+from kling_mcp.hosting.team_storage import (
+    BucketStorage,
+    BucketUploads,
+    FolderUploads,
+    TeamFolder,
+    UploadStorage,
+)
 from kling_mcp.hosting.uploads import Uploads
 from kling_tools.errors import NotConfigured
 
@@ -22,7 +28,7 @@ __all__ = ["Exchange", "make_exchange"]
 
 @dataclass(slots=True)
 class Exchange:
-    """Callers get `links` to the videos on the `shelf` and hand over pictures by `uploads`.
+    """Callers get `links` to the videos in the `storage` and hand over pictures by `uploads`.
 
     `callback_base` is what a row's callback key is put behind, empty where nobody is asked to call
     back; `callback_secret` what callbacks have to be signed with, empty for nothing.
@@ -30,7 +36,7 @@ class Exchange:
 
     links: VideoLinks
     uploads: Uploads
-    shelf: TeamFolder | BucketShelf
+    storage: TeamFolder | BucketStorage
     callback_base: str = ""
     callback_secret: str = field(default="", repr=False)
 
@@ -47,22 +53,22 @@ def make_exchange(
     """
     signer = Signer(secret, clock)
     links = VideoLinks(host.public_url, signer, host.link_s)
-    shelf: TeamFolder | BucketShelf
-    tray: Tray
+    storage: TeamFolder | BucketStorage
+    uploads: UploadStorage
     if host.storage:
         bucket = Bucket(host.storage)
-        shelf = BucketShelf(bucket, settings.home / "cache", links)
-        tray = BucketTray(bucket)
+        storage = BucketStorage(bucket, settings.home / "cache", links)
+        uploads = BucketUploads(bucket)
     else:
-        shelf = TeamFolder(settings.output_dir, links)
-        tray = FolderTray(settings.home / "uploads")
+        storage = TeamFolder(settings.output_dir, links)
+        uploads = FolderUploads(settings.home / "uploads")
     callback_secret = host.callback_secret.get_secret_value() if host.callback_secret else ""
     if callback_secret:
         _check(callback_secret)
     return Exchange(
         links=links,
-        uploads=Uploads(host.public_url, signer, tray, clock, fix=settings.fix_images),
-        shelf=shelf,
+        uploads=Uploads(host.public_url, signer, uploads, clock, fix=settings.fix_images),
+        storage=storage,
         callback_base=f"{host.public_url}/callbacks" if host.public_url else "",
         callback_secret=callback_secret,
     )

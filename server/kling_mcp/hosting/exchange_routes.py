@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
 from kling_mcp.hosting.links import video_name
-from kling_mcp.hosting.team_storage import BucketShelf
+from kling_mcp.hosting.team_storage import BucketStorage
 from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
 from kling_tools.errors import KlingError
 
@@ -121,13 +121,13 @@ class _Doors:
             return PlainTextResponse("The video cannot be handed out now: try again later.\n", 503)
 
     async def _handed_out(self, record: Record, left_s: int, head: bool) -> Response:
-        shelf = self._exchange.shelf
-        if isinstance(shelf, BucketShelf):
-            url = await to_thread.run_sync(shelf.bucket_link, record, left_s, head)
+        storage = self._exchange.storage
+        if isinstance(storage, BucketStorage):
+            url = await to_thread.run_sync(storage.bucket_link, record, left_s, head)
             if url is not None:
                 headers = {**LINK_HEADERS, "Cache-Control": "no-store"}
                 return RedirectResponse(url, 307, headers)
-        elif path := await shelf.file(record):
+        elif path := await storage.file(record):
             return FileResponse(
                 path,
                 media_type="video/mp4",

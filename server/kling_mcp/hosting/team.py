@@ -102,7 +102,7 @@ class Hosting:
     def _ports(self) -> Ports:
         exchange = self.exchange
         return Ports(
-            storage=exchange.shelf if exchange else None,
+            storage=exchange.storage if exchange else None,
             uploads=exchange.uploads if exchange else None,
             observe=self.metrics.asked if self.metrics else None,
             callback_base=exchange.callback_base if exchange else "",

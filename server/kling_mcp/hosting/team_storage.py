@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from anyio import to_thread
 
 from kling_mcp.hosting.links import owner_of, video_name
-from kling_mcp.outputs.storage import FolderShelf
+from kling_mcp.outputs.storage import FolderStorage
 from kling_mcp.tasks.views import Link
 from kling_tools.errors import KlingError, SaveFailed
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.outputs import SavedVideo
 
-__all__ = ["BucketShelf", "BucketTray", "FolderTray", "TeamFolder", "Tray"]
+__all__ = ["BucketStorage", "BucketUploads", "FolderUploads", "TeamFolder", "UploadStorage"]
 
 
 _SWEPT = 1000
 """Old pictures that one sweep of a bucket looks at."""
 
 
-class Tray(Protocol):
+class UploadStorage(Protocol):
     """Pictures by owner and name. Every method blocks; times are seconds since the epoch.
 
     Raises OSError, and KlingError where a bucket cannot be used.
@@ -57,7 +57,7 @@ class Tray(Protocol):
         ...
 
 
-class FolderTray:
+class FolderUploads:
     """Below one folder, which is made when first needed; replicas have to share it."""
 
     def __init__(self, folder: Path) -> None:
@@ -106,7 +106,7 @@ class FolderTray:
                 continue
 
 
-class BucketTray:
+class BucketUploads:
     """Below `uploads/` in the bucket of the videos."""
 
     def __init__(self, bucket: Bucket) -> None:
@@ -148,7 +148,7 @@ CACHE_BYTES = 2 * 1024**3
 """Bytes of videos that are kept on this machine besides the bucket."""
 
 
-class TeamFolder(FolderShelf):
+class TeamFolder(FolderStorage):
     """One folder for each principal and day below the output folder."""
 
     private = True
@@ -168,7 +168,7 @@ class TeamFolder(FolderShelf):
         return self._links.link(record)
 
 
-class BucketShelf:
+class BucketStorage:
     """Videos in a bucket, and a copy of those that were lately used in `cache`."""
 
     private = True

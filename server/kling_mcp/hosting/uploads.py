@@ -26,7 +26,7 @@ from kling_tools.results import UploadAddress
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.links import Signer
-    from kling_mcp.hosting.team_storage import Tray
+    from kling_mcp.hosting.team_storage import UploadStorage
 
 __all__ = ["ADDRESS_S", "KEPT_S", "MOST", "PAGE", "PAGE_HEADERS", "NotTaken", "Uploads"]
 
@@ -126,14 +126,14 @@ class Uploads:
         self,
         public_url: str,
         signer: Signer,
-        tray: Tray,
+        uploads: UploadStorage,
         clock: Callable[[], float],
         *,
         fix: bool,
     ) -> None:
         self._base = f"{public_url.rstrip('/')}/uploads"
         self._signer = signer
-        self._tray = tray
+        self._uploads = uploads
         self._clock = clock
         self._fix = fix
         self._swept_at = 0.0
@@ -178,7 +178,9 @@ class Uploads:
         file = None
         if name:
             try:
-                file = await to_thread.run_sync(self._tray.take, owner_of(principal), name, since)
+                file = await to_thread.run_sync(
+                    self._uploads.take, owner_of(principal), name, since
+                )
             except OSError as error:
                 raise KlingError(f"It cannot be read: {error.strerror}.", charged="no") from error
         if file is None:
@@ -211,10 +213,10 @@ class Uploads:
         faults = judge("image_tail", facts, fix=self._fix)
         if faults and not (self._fix and facts.convertible):
             raise NotTaken(422, " ".join(map(_sentence, faults)))
-        if self._tray.count(owner, MOST) >= MOST:
+        if self._uploads.count(owner, MOST) >= MOST:
             raise NotTaken(429, f"There are {MOST} pictures of yours already; old ones go daily.")
         file.seek(0)
-        if not self._tray.put(owner, name, file):
+        if not self._uploads.put(owner, name, file):
             raise NotTaken(409, "A picture was sent to this address already: ask for a new one.")
 
     async def _sweep(self) -> None:
@@ -224,7 +226,7 @@ class Uploads:
             return
         self._swept_at = now
         try:
-            await to_thread.run_sync(self._tray.sweep, now - KEPT_S)
+            await to_thread.run_sync(self._uploads.sweep, now - KEPT_S)
         except (OSError, KlingError) as error:
             logger.warning("Old uploads could not be removed: %s", error)
 

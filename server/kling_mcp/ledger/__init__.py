@@ -8,7 +8,7 @@ Tests: tests/server/ledger.
 """
 
 from kling_mcp.ledger.connecting import open_ledger
-from kling_mcp.ledger.records import DayCaps, Record, Wish
+from kling_mcp.ledger.records import DayCaps, NewRow, Record
 from kling_mcp.ledger.store import Ledger
 
-__all__ = ["DayCaps", "Ledger", "Record", "Wish", "open_ledger"]
+__all__ = ["DayCaps", "Ledger", "NewRow", "Record", "open_ledger"]

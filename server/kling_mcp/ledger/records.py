@@ -23,8 +23,8 @@ __all__ = [
     "OPEN",
     "WITHDRAWN",
     "DayCaps",
+    "NewRow",
     "Record",
-    "Wish",
     "beyond_use",
     "change",
     "first_record",
@@ -59,7 +59,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class NewRow:
     """What is to be made, before it has a row. `digest` stands for the whole request; `request`
     is what it asked, without the pictures' bytes."""
 

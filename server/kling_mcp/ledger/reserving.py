@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
-from kling_mcp.ledger.records import COUNTED, DayCaps, Record, Wish, first_record, record_of
+from kling_mcp.ledger.records import COUNTED, DayCaps, NewRow, Record, first_record, record_of
 from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
@@ -24,10 +24,10 @@ NAMED = 4
 """Fields at most; how many more there are is said."""
 
 
-def differences(used: Record, wish: Wish) -> str:
+def differences(used: Record, new_row: NewRow) -> str:
     """The fields in which they differ, each with its value then and now, in one line."""
     then = {**_named(used.request), "route": used.product, "take": used.take}
-    now = {**_named(wish.request), "route": wish.product, "take": wish.take}
+    now = {**_named(new_row.request), "route": new_row.product, "take": new_row.take}
     apart = [
         f"{name} was {_shown(then.get(name))}, is {_shown(now.get(name))}"
         for name in dict.fromkeys((*now, *then))
@@ -60,7 +60,7 @@ SANDBOXED = f"{SANDBOX_URL}%"
 
 def reserve(
     db: Database,
-    wish: Wish,
+    new_row: NewRow,
     caps: DayCaps,
     owner: str,
     record_id: str,
@@ -69,31 +69,31 @@ def reserve(
 ) -> tuple[Record, bool]:
     """The row of a wish, and whether it is new; see `Ledger.reserve`. A new one gets this id, by
     which it is known as new when it is only the commit's answer that was lost."""
-    before = latest(db, wish)
+    before = latest(db, new_row)
     if before and before.status != "failed":
         return before, before.id == record_id
-    _check_external_id(db, wish)
+    _check_external_id(db, new_row)
     now = clock()
-    check_day(db, wish, caps, now)
+    check_day(db, new_row, caps, now)
     columns = {
         "id": record_id,
-        "provider": wish.provider,
-        "base_url": wish.base_url,
-        "product": wish.product,
-        "digest": wish.digest,
-        "take": wish.take,
+        "provider": new_row.provider,
+        "base_url": new_row.base_url,
+        "product": new_row.product,
+        "digest": new_row.digest,
+        "take": new_row.take,
         "attempt": before.attempt + 1 if before else 1,
-        "external_task_id": wish.external_task_id or f"{OUR_IDS}{record_id}",
+        "external_task_id": new_row.external_task_id or f"{OUR_IDS}{record_id}",
         "status": "unknown",
-        "model_name": wish.model_name,
-        "prompt": wish.prompt,
-        "request": json.dumps(wish.request, ensure_ascii=False),
-        "estimate_units": wish.estimate_units,
+        "model_name": new_row.model_name,
+        "prompt": new_row.prompt,
+        "request": json.dumps(new_row.request, ensure_ascii=False),
+        "estimate_units": new_row.estimate_units,
         "created_at": now,
         "updated_at": now,
         "lease_owner": owner,
         "lease_until": now + lease_s if owner else 0.0,
-        "principal": wish.principal,
+        "principal": new_row.principal,
         "callback_key": secrets.token_urlsafe(24),
     }
     marks = ", ".join("?" * len(columns))
@@ -104,35 +104,35 @@ def reserve(
     return record_of(db, record_id), True
 
 
-def latest(db: Database, wish: Wish) -> Record | None:
+def latest(db: Database, new_row: NewRow) -> Record | None:
     """The last attempt at a wish."""
     return first_record(
         db,
         "WHERE provider = ? AND base_url = ? AND digest = ? AND take = ? "
         "ORDER BY attempt DESC LIMIT 1",
-        (wish.provider, wish.base_url, wish.digest, wish.take),
+        (new_row.provider, new_row.base_url, new_row.digest, new_row.take),
     )
 
 
-def check_day(db: Database, wish: Wish, caps: DayCaps, now: float) -> None:
+def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
     """Raises SpendCapReached when the units of the last 24 hours would pass a cap."""
-    for cap, whose in ((caps.team, None), (caps.principal, wish.principal)):
+    for cap, whose in ((caps.team, None), (caps.principal, new_row.principal)):
         if cap is None:
             continue
         spent = db.execute(
             f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
             "WHERE (base_url LIKE ?) = (? LIKE ?) AND created_at > ? "
             "AND principal = coalesce(?, principal)",
-            (SANDBOXED, wish.base_url, SANDBOXED, now - DAY_S, whose),
+            (SANDBOXED, new_row.base_url, SANDBOXED, now - DAY_S, whose),
         ).fetchone()["spent"]
-        after = math.inf if wish.estimate_units is None else spent + wish.estimate_units
+        after = math.inf if new_row.estimate_units is None else spent + new_row.estimate_units
         if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
-            raise over_the_day(wish, cap, spent, whose is not None)
+            raise over_the_day(new_row, cap, spent, whose is not None)
 
 
-def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
-    """What is told of a wish that would pass a cap of which `spent` units are used up."""
-    price = "an unknown number" if wish.estimate_units is None else f"{wish.estimate_units:g}"
+def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
+    """What is told of a request that would pass a cap of which `spent` units are used up."""
+    price = "an unknown number" if new_row.estimate_units is None else f"{new_row.estimate_units:g}"
     known = not math.isnan(spent)
     used = f"{spent:g}" if known else "an unknown number"
     whose, setting = (
@@ -140,7 +140,7 @@ def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> Sp
         if of_principal
         else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
     )
-    if known and wish.base_url.startswith(SANDBOX_URL):
+    if known and new_row.base_url.startswith(SANDBOX_URL):
         used += " of the sandbox's play money"
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
@@ -149,25 +149,25 @@ def over_the_day(wish: Wish, cap: float, spent: float, of_principal: bool) -> Sp
     )
 
 
-def _check_external_id(db: Database, wish: Wish) -> None:
-    used = wish.external_task_id and first_record(
+def _check_external_id(db: Database, new_row: NewRow) -> None:
+    used = new_row.external_task_id and first_record(
         db,
         "WHERE provider = ? AND base_url = ? AND external_task_id = ? "
         "AND (status <> 'failed' OR task_id IS NOT NULL)",
-        (wish.provider, wish.base_url, wish.external_task_id),
+        (new_row.provider, new_row.base_url, new_row.external_task_id),
     )
     if not used:
         return
-    if used.principal != wish.principal:
+    if used.principal != new_row.principal:
         raise KlingError(
-            f"The external_task_id {wish.external_task_id} is taken.",
+            f"The external_task_id {new_row.external_task_id} is taken.",
             advice="Choose another one, or leave external_task_id out.",
         )
-    same = (used.digest, used.take) == (wish.digest, wish.take)
+    same = (used.digest, used.take) == (new_row.digest, new_row.take)
     owner = "an earlier attempt" if same else "another request"
-    apart = "" if same else f" What differs: {differences(used, wish)}."
+    apart = "" if same else f" What differs: {differences(used, new_row)}."
     raise KlingError(
-        f"The external_task_id {wish.external_task_id} belongs to {owner} "
+        f"The external_task_id {new_row.external_task_id} belongs to {owner} "
         f"({used.model_name}, take {used.take}, {used.status}).{apart}",
         advice="Ask for that task with kling_get_task, or leave external_task_id out.",
     )

@@ -16,8 +16,8 @@ from kling_mcp.ledger.records import (
     OPEN,
     WITHDRAWN,
     DayCaps,
+    NewRow,
     Record,
-    Wish,
     change,
     first_record,
     not_made,
@@ -99,7 +99,7 @@ class Ledger:
         return self._engine.is_shared
 
     async def reserve(
-        self, wish: Wish, *, caps: DayCaps = NO_CAPS, owner: str = ""
+        self, new_row: NewRow, *, caps: DayCaps = NO_CAPS, owner: str = ""
     ) -> tuple[Record, bool]:
         """The row of a wish, and whether it is new (`unknown` until its answer is known).
 
@@ -109,24 +109,24 @@ class Ledger:
         """
         record_id = uuid.uuid4().hex
         record, new = await self._engine.alone(
-            lambda db: reserve(db, wish, caps, owner, record_id, self.now, self.lease_s)
+            lambda db: reserve(db, new_row, caps, owner, record_id, self.now, self.lease_s)
         )
         self._tell(record, written=new)
         return record, new
 
-    async def peek(self, wish: Wish) -> Record | None:
+    async def peek(self, new_row: NewRow) -> Record | None:
         """The row that `reserve` would find; nothing is written."""
-        return await self._engine.read(lambda db: latest(db, wish))
+        return await self._engine.read(lambda db: latest(db, new_row))
 
-    async def check_day(self, wish: Wish, caps: DayCaps) -> None:
+    async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
         """Raises SpendCapReached when the wish would pass a cap; nothing is written."""
         if caps.least is None:
             return
         if self.exists:
             now = self.now()
-            await self._engine.read(lambda db: check_day(db, wish, caps, now))
-        elif wish.estimate_units is None or wish.estimate_units > caps.least:
-            raise over_the_day(wish, caps.least, 0.0, caps.least != caps.team)
+            await self._engine.read(lambda db: check_day(db, new_row, caps, now))
+        elif new_row.estimate_units is None or new_row.estimate_units > caps.least:
+            raise over_the_day(new_row, caps.least, 0.0, caps.least != caps.team)
 
     async def claim(self, record_id: str, owner: str) -> bool:
         """Take or renew the lease of an open row; False while somebody else holds it."""

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
-from kling_mcp.background import Errands
+from kling_mcp.background import BackgroundWork
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.outputs import SavedVideo, save_video
 from kling_mcp.outputs.mp4 import Mp4Facts
 from kling_mcp.outputs.part import sweep_parts
-from kling_mcp.outputs.storage import Shelf
+from kling_mcp.outputs.storage import VideoStorage
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.providers.task import Task
 
-__all__ = ["AutoSave", "Keeper", "remark"]
+__all__ = ["AutoSave", "Downloads", "remark"]
 
 
 APART_S, APART_SHARE = 0.5, 0.1
@@ -101,23 +101,23 @@ class _Failure:
     rests_until: float
 
 
-class Keeper:
-    """Writes videos to where the shelf wants them, each once however many ask for it."""
+class Downloads:
+    """Writes videos to the storage, each once however many callers ask for it."""
 
     def __init__(
         self,
         clients: Clients,
         ledger: Ledger,
         lookup: Lookup,
-        shelf: Shelf,
-        errands: Errands,
+        storage: VideoStorage,
+        background_work: BackgroundWork,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         limits: TimeLimits = TIME_LIMITS,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
-        self.shelf = shelf
-        self._errands = errands
+        self.storage = storage
+        self._background_work = background_work
         self._lookup = lookup
         self._sleep = sleep
         self.limits = limits
@@ -140,7 +140,7 @@ class Keeper:
         work = partial(self._save, task_id, path, record)
         seconds = self.limits.file_s if within_s is None else within_s
         try:
-            return await self._errands.run(work, seconds, key=(known_by, path))
+            return await self._background_work.run(work, seconds, key=(known_by, path))
         except TimeoutError:
             download = self._downloads.get(known_by)
             raise KlingError(
@@ -160,7 +160,9 @@ class Keeper:
             return record
         work = partial(self._save, record.id, "", record)
         try:
-            _, found = await self._errands.run(work, within_s, key=(record.id, ""), stays=True)
+            _, found = await self._background_work.run(
+                work, within_s, key=(record.id, ""), stays=True
+            )
         except TimeoutError:
             return record
         return found.record or record
@@ -233,7 +235,7 @@ class Keeper:
         return found
 
     async def _fetched(self, found: Found, handle: str, path: str) -> SavedVideo:
-        target = self.shelf.target(path, handle, found.record)
+        target = self.storage.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
         url = _state(found).videos[0].url
         known_by = found.record.id if found.record else handle
@@ -250,7 +252,7 @@ class Keeper:
                 turn=self._turn(found.provider),
             )
         except SaveFailed as error:
-            if self.shelf.private:
+            if self.storage.private:
                 error.message = error.message.replace(str(target), "the server's disk")
             if found.record:
                 error.advice += _until(found.record)
@@ -263,7 +265,7 @@ class Keeper:
         if found.record is None:
             return found
         note = remark(saved.facts, found.record.request)
-        place = await self.shelf.keep(saved, found.record)
+        place = await self.storage.keep(saved, found.record)
         record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
         self._failures.pop(record.id, None)
         return replace(found, record=record)
@@ -272,7 +274,7 @@ class Keeper:
         """Remove what downloads of killed processes left, once in the life of this one."""
         if not self._swept:
             self._swept = True
-            await to_thread.run_sync(sweep_parts, self.shelf.root)
+            await to_thread.run_sync(sweep_parts, self.storage.root)
 
     def _turn(self, provider: str) -> anyio.CapacityLimiter:
         if provider not in self._turns:
@@ -322,17 +324,17 @@ def _charged(state: Record | Task) -> Charged:
 
 
 class AutoSave:
-    """Has the keeper write videos in the background, where a cancelled call does not stop it."""
+    """Saves videos in the background, where a cancelled call does not stop it."""
 
-    def __init__(self, keeper: Keeper, *, wanted: bool) -> None:
-        self._keeper = keeper
+    def __init__(self, downloads: Downloads, *, wanted: bool) -> None:
+        self._downloads = downloads
         self._wanted = wanted
 
     def is_due(self, record: Record) -> bool:
         """Whether the row's video is there to be saved and is not saved yet, and did not fail to be
         saved just now."""
         there = record.status == "succeed" and bool(record.videos) and record.path is None
-        return self._wanted and there and not self._keeper.rests(record)
+        return self._wanted and there and not self._downloads.rests(record)
 
     async def kept(self, record: Record, within_s: float) -> Record | KlingError:
         """The row once its file is there, or why it has none.
@@ -341,6 +343,6 @@ class AutoSave:
         is.
         """
         try:
-            return await self._keeper.keep(record, within_s)
+            return await self._downloads.keep(record, within_s)
         except KlingError as error:
             return error

@@ -21,9 +21,9 @@ from kling_tools.service import Poster
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kling_mcp.outputs.downloads import AutoSave, Keeper
+    from kling_mcp.outputs.downloads import AutoSave, Downloads
     from kling_mcp.principal import Principal
-    from kling_mcp.tasks.reader import Rows
+    from kling_mcp.tasks.reader import TaskReader
 
 __all__ = ["POSTERS", "POSTER_BYTES", "Frames", "make_posters"]
 
@@ -44,10 +44,14 @@ class Frames:
     """
 
     def __init__(
-        self, rows: Rows, keeper: Keeper, autosave: AutoSave, decoding: Decoding = DECODING
+        self,
+        rows: TaskReader,
+        downloads: Downloads,
+        autosave: AutoSave,
+        decoding: Decoding = DECODING,
     ) -> None:
         self._rows = rows
-        self._keeper = keeper
+        self._downloads = downloads
         self._autosave = autosave
         self._decoding = decoding
 
@@ -56,7 +60,7 @@ class Frames:
         rows = self._rows.of(principal)
         if rows is self._rows:
             return self
-        return Frames(rows, self._keeper, self._autosave, self._decoding)
+        return Frames(rows, self._downloads, self._autosave, self._decoding)
 
     async def picture(self, address: str) -> TaskPicture:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
@@ -101,7 +105,7 @@ class Frames:
         from kling_mcp.outputs.frames import moment_of, read_frame
 
         record = await self._rows.find(task_id)
-        path = await self._keeper.shelf.file(record) if record else None
+        path = await self._downloads.storage.file(record) if record else None
         if record is None or path is None:
             return None
         drawn = await self._read(
@@ -127,15 +131,17 @@ class Frames:
         if record is None and not self._rows.all:
             raise not_found(task_id)
         if record is None:
-            saved, _ = await self._keeper.save(task_id, "")
+            saved, _ = await self._downloads.save(task_id, "")
             return saved.path, saved.sha256
-        path = await self._keeper.shelf.file(record)
+        path = await self._downloads.storage.file(record)
         if path is None:
-            kept = await self._autosave.kept(replace(record, path=None), self._keeper.limits.file_s)
+            kept = await self._autosave.kept(
+                replace(record, path=None), self._downloads.limits.file_s
+            )
             if isinstance(kept, KlingError):
                 raise kept
             record = kept
-            path = await self._keeper.shelf.file(record)
+            path = await self._downloads.storage.file(record)
         if path is None or record.sha256 is None:
             raise KlingError(
                 f"The video of {record.handle} is still being saved.",

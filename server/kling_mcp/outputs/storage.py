@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.tasks.views import Link
 
-__all__ = ["FolderShelf", "Shelf"]
+__all__ = ["FolderStorage", "VideoStorage"]
 
 
-class Shelf(Protocol):
+class VideoStorage(Protocol):
     """What writes down where a video lies, in the row's `path`, and finds it again.
 
     `private` says that no caller is to hear of paths: they are those of somebody else's machine.
@@ -49,7 +49,7 @@ class Shelf(Protocol):
         ...
 
 
-class FolderShelf:
+class FolderStorage:
     """Videos below one folder, under the names that callers ask for."""
 
     private = False

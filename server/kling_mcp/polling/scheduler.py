@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kling_mcp.polling.sweep import Looker
     from kling_mcp.providers.pool import Clients
 
-__all__ = ["Rights", "Scheduler"]
+__all__ = ["PollClaims", "Scheduler"]
 
 
 LEAST_S = 15.0
@@ -49,7 +49,7 @@ BEYOND_NEXT = 1.5
 """Multiple of the time between two looks that it lasts."""
 
 
-class Rights:
+class PollClaims:
     """Of this process. Where a ledger is not shared there is nothing to ask for."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -131,11 +131,11 @@ class Scheduler:
         self._background = background
         self._alarm = Alarm(clock, sleep)
         self._plan = Plan(clients, pace)
-        self._rights = Rights(ledger)
+        self._claims = PollClaims(ledger)
         self._sweep = Sweep(looker, ledger, pace, self._told, self._alarm.now)
         self._watched: dict[str, Watched] = {}
         self._resting: dict[str, Watched] = {}
-        self._errands: set[_Errand] = set()
+        self._background_work: set[_Errand] = set()
         self._entered = 0
         self._running = False
 
@@ -206,7 +206,7 @@ class Scheduler:
         self._let_go([watched for watched in left if not watched.busy])
         while len(self._resting) > REMEMBERED:
             del self._resting[next(iter(self._resting))]
-        for errand in self._errands:
+        for errand in self._background_work:
             if not any(watched.watches for watched in errand.members):
                 errand.scope.cancel()
         self._alarm.ring()
@@ -215,7 +215,7 @@ class Scheduler:
         """Others may ask for what nobody waits for here any more; what is asked for at this moment
         is let go after that."""
         if left:
-            self._background.start_soon(self._rights.let_go, left)
+            self._background.start_soon(self._claims.let_go, left)
 
     async def _run(self) -> None:
         """Goes on for as long as somebody waits, also after a mistake of its own."""
@@ -263,14 +263,14 @@ class Scheduler:
     def _send(self, group: TaskGroup, due: Due) -> None:
         line, members = due
         errand = _Errand(members, anyio.CancelScope())
-        self._errands.add(errand)
+        self._background_work.add(errand)
         for watched in members:
             watched.busy, watched.asked_at = True, self._alarm.now()
 
         async def ask() -> None:
             try:
                 with errand.scope:
-                    mine = await self._rights.of(members, self._alarm.now())
+                    mine = await self._claims.of(members, self._alarm.now())
                     await self._leave_to_others([w for w in members if w not in mine])
                     if line is None or len(mine) < 2:
                         for watched in mine:
@@ -283,7 +283,7 @@ class Scheduler:
                     watched.failed(KlingError(NOT_LOOKED_AT), self._alarm.now())
                     watched.wake()
             finally:
-                self._errands.discard(errand)
+                self._background_work.discard(errand)
                 for watched in members:
                     watched.busy = False
                 self._let_go([w for w in members if w.asked_as not in self._watched])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kling_mcp.inputs import Picture
-from kling_mcp.ledger import Wish
+from kling_mcp.ledger import NewRow
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
@@ -25,7 +25,7 @@ from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.reviews import Review, review
 from kling_tools.service import SubmitArguments
 
-__all__ = ["BODIES", "Case", "create_body", "judge"]
+__all__ = ["BODIES", "JudgedRequest", "create_body", "judge"]
 
 
 def create_body(
@@ -141,7 +141,7 @@ OF_THE_PROVIDER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JudgedRequest:
     """A judged request with its opened pictures. A row's callback key behind `callback_base` is
     where its provider may say that it changed; empty where nobody listens."""
 
@@ -169,7 +169,7 @@ class Case:
         """The id that the caller chose, as it is sent; empty where they chose none."""
         return self.principal.external_id(self.arguments.external_task_id)
 
-    def wish(self) -> Wish:
+    def new_row(self) -> NewRow:
         """What the ledger keeps: its digest covers everything that makes the video what it is, and
         whose it is."""
         shown = {picture.field: picture.label for picture in self.pictures}
@@ -179,7 +179,7 @@ class Case:
         text = json.dumps(
             [self.review.product, essence, *whose], sort_keys=True, ensure_ascii=False
         )
-        return Wish(
+        return NewRow(
             provider=self.provider.name,
             base_url=self.provider.base_url,
             product=self.review.product,
@@ -200,7 +200,7 @@ def judge(
     capabilities: Capabilities,
     principal: Principal,
     callback_base: str = "",
-) -> Case:
+) -> JudgedRequest:
     """Choose the provider and judge the request for it; raises nothing for a bad request."""
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
@@ -219,7 +219,7 @@ def judge(
         }
         found.faults[:] = [_with_others(fault, others) for fault in found.faults]
         found.warnings[:] = [_with_others(warning, others) for warning in found.warnings]
-    return Case(draft.arguments, judged, provider, capabilities, principal, callback_base)
+    return JudgedRequest(draft.arguments, judged, provider, capabilities, principal, callback_base)
 
 
 def _with_others(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

@@ -6,7 +6,7 @@ from kling_mcp.ledger import Record
 from kling_mcp.providers.rows import ProviderRow
 from kling_tools.errors import ProviderDown, ProviderError
 
-__all__ = ["blind", "doubtful", "how_to_go_on", "is_open", "is_ours"]
+__all__ = ["blind", "how_to_go_on", "is_open", "is_ours", "maybe_charged"]
 
 
 def is_open(record: Record) -> bool:
@@ -19,7 +19,7 @@ def is_ours(external_task_id: str, record: Record) -> bool:
     return external_task_id.endswith(record.id)
 
 
-def doubtful(error: ProviderError, record: Record, row: ProviderRow) -> ProviderError:
+def maybe_charged(error: ProviderError, record: Record, row: ProviderRow) -> ProviderError:
     """The same error for a row whose first create may have been made. What it advised stands if it
     is something else than to try again."""
     error.charged = "unknown"

@@ -12,7 +12,7 @@ from anyio import to_thread
 from kling_mcp.providers.json_body import Body
 from kling_tools.errors import NotConfigured
 
-__all__ = ["KeptBodies", "Spool", "SpooledBody"]
+__all__ = ["FolderQueue", "KeptBodies", "SpooledBody"]
 
 CHUNK_BYTES = 256 * 1024
 LIMIT_BYTES = 2 * 2**30
@@ -60,7 +60,7 @@ class SpooledBody:
                 yield chunk
 
 
-class Spool:
+class FolderQueue:
     """A folder of bodies by the ids of their ledger rows.
 
     Raises NotConfigured when the disk does not take or give a body.

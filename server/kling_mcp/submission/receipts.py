@@ -7,7 +7,7 @@ from typing import Any
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.providers.json_body import JsonBody
-from kling_mcp.submission.judged_request import Case
+from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import told
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
@@ -15,9 +15,9 @@ from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 __all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
 
 
-def receipt(case: Case, record: Record, *, repeated: bool, saves: bool) -> Receipt:
+def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: bool) -> Receipt:
     """The receipt of a task: new, or (`repeated`) one that was made before."""
-    answer = _outline(case)
+    answer = _outline(judged)
     answer.task_id = record.handle
     answer.status = record.status
     answer.repeated = repeated or None
@@ -59,23 +59,23 @@ QUEUED = (
 )
 
 
-def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Receipt:
+def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = "") -> Receipt:
     """What would be sent, pictures shortened, and everything that stands against it.
 
     `made` is the row of the very same request, when it was sent before; `asked_by` the setting
     that wants the person asked for this price.
     """
-    wire: dict[str, Any] = {field: f"<{field}>" for field, _ in case.arguments.pictures()}
-    wire |= {picture.field: picture.wire() for picture in case.pictures}
-    external = case.external_task_id or "<made from the ledger's row>"
-    answer = _outline(case)
+    wire: dict[str, Any] = {field: f"<{field}>" for field, _ in judged.arguments.pictures()}
+    wire |= {picture.field: picture.wire() for picture in judged.pictures}
+    external = judged.external_task_id or "<made from the ledger's row>"
+    answer = _outline(judged)
     answer.dry_run = True
     answer.sent = []
-    answer.faults = [fault.facts() for fault in told(case.review.verdict.faults)]
+    answer.faults = [fault.facts() for fault in told(judged.review.verdict.faults)]
     answer.request = {
         "method": "POST",
-        "path": f"{case.provider.row.prefix}/{case.review.product}",
-        "body": JsonBody(case.body(wire, external, "<made from the ledger's row>")).preview(),
+        "path": f"{judged.provider.row.prefix}/{judged.review.product}",
+        "body": JsonBody(judged.body(wire, external, "<made from the ledger's row>")).preview(),
     }
     answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE
     if asked_by:
@@ -92,9 +92,9 @@ def dry_run_receipt(case: Case, made: Record | None, asked_by: str = "") -> Rece
     return answer
 
 
-def _outline(case: Case) -> Receipt:
-    review, arguments = case.review, case.arguments
-    body = case.body(_names(case), "external_task_id", "callback_key")
+def _outline(judged: JudgedRequest) -> Receipt:
+    review, arguments = judged.review, judged.arguments
+    body = judged.body(_names(judged), "external_task_id", "callback_key")
     sent = [] if review.verdict.faults else list(body)
     choices = SpendingChoices.model_fields
     fields = [name for name in type(arguments).model_fields if name not in choices]
@@ -103,23 +103,23 @@ def _outline(case: Case) -> Receipt:
         name for name in fields if name in given and arguments.gives(name) and name not in sent
     ]
     return Receipt(
-        provider=case.provider.name,
+        provider=judged.provider.name,
         model_name=review.model_name,
         mode=review.mode,
         duration_s=int(arguments.duration),
         take=arguments.take,
         estimate_units=review.estimate.units,
         estimate_usd=review.estimate.usd,
-        pictures=[_picture_text(picture) for picture in case.pictures],
+        pictures=[_picture_text(picture) for picture in judged.pictures],
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in told(review.verdict.warnings)],
-        note=SANDBOX_NOTE if case.provider.embedded else None,
+        note=SANDBOX_NOTE if judged.provider.embedded else None,
     )
 
 
-def _names(case: Case) -> dict[str, str]:
-    return {field: field for field, _ in case.arguments.pictures()}
+def _names(judged: JudgedRequest) -> dict[str, str]:
+    return {field: field for field, _ in judged.arguments.pictures()}
 
 
 def _picture_text(picture: Picture) -> str:

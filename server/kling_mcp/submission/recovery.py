@@ -13,7 +13,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import KlingError
 
-__all__ = ["Caretaker"]
+__all__ = ["Recovery"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ LOST_TRIES = 5
 """Times that a row without an answer is looked for in the background; each call looks again."""
 
 
-class Caretaker:
+class Recovery:
     """Works through the open rows in the background, and ends when there are none."""
 
     def __init__(

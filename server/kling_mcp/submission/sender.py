@@ -15,14 +15,14 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.leases import Leases
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.records import LONGEST_QUEUE_S, beyond_use
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.task import Task
-from kling_mcp.submission.lost_answers import blind, doubtful, how_to_go_on, is_open, is_ours
+from kling_mcp.submission.lost_answers import blind, how_to_go_on, is_open, is_ours, maybe_charged
 from kling_mcp.submission.queue import KeptBodies
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
@@ -73,12 +73,12 @@ class Sender:
     def __init__(
         self,
         ledger: Ledger,
-        spool: KeptBodies,
+        queue: KeptBodies,
         notes: Notes,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._ledger = ledger
-        self._spool = spool
+        self._queue = queue
         self._notes = notes
         self._sleep = sleep
         self._leases = Leases(ledger)
@@ -86,18 +86,20 @@ class Sender:
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
-        self, wish: Wish, client: KlingClient, make_body: MakeBody, caps: DayCaps
+        self, new_row: NewRow, client: KlingClient, make_body: MakeBody, caps: DayCaps
     ) -> tuple[Record, bool]:
         """The row of the wish, and whether it was sent just now.
 
         A full house makes the row `queued`. Raises SpendCapReached, NotConfigured (the ledger),
         and ProviderError: with `charged` `unknown` when the task may exist and was not found.
         """
-        lock = self._locks.setdefault(f"{wish.provider}/{wish.digest}/{wish.take}", anyio.Lock())
+        lock = self._locks.setdefault(
+            f"{new_row.provider}/{new_row.digest}/{new_row.take}", anyio.Lock()
+        )
         async with lock:
             owner = uuid.uuid4().hex
             with anyio.CancelScope(shield=True):
-                record, new = await self._ledger.reserve(wish, caps=caps, owner=owner)
+                record, new = await self._ledger.reserve(new_row, caps=caps, owner=owner)
                 if record.is_beyond_use:
                     raise beyond_use(record)
                 if new:
@@ -188,7 +190,7 @@ class Sender:
 
     async def tidy(self) -> None:
         """Remove bodies that dead processes left of rows that nobody will send any more."""
-        kept = await self._spool.kept()
+        kept = await self._queue.kept()
         if kept:
             now = self._ledger.now()
             needed = {
@@ -196,22 +198,22 @@ class Sender:
                 for row in await self._ledger.open_rows()
                 if row.status == "queued" or row.tries or row.is_leased(now) or row.damaged
             }
-            await self._spool.sweep(kept - needed)
+            await self._queue.sweep(kept - needed)
 
     async def _found_or_sent(self, record: Record, client: KlingClient) -> Record:
         """A row whose answer was lost: its task, or, if the row comes from the queue and its body
-        still lies in the spool, sent again; where neither is there it stays as it is."""
+        still lies in the queue, sent again; where neither is there it stays as it is."""
         if found := await self._taken_up(record, client):
             return found
-        body = await self._spool.body(record.id) if record.tries else None
+        body = await self._queue.body(record.id) if record.tries else None
         if body is None:
             return record
         return await self._create(record, client, body, sent_before=True)
 
     async def _send_queued(self, record: Record, client: KlingClient) -> Record:
-        body = await self._spool.body(record.id)
+        body = await self._queue.body(record.id)
         if body is None:
-            message = "its pictures are not in the spool any more; submit it again"
+            message = "its pictures are not in the queue any more; submit it again"
             await self._ledger.refused(record.id, message, record.lease_owner)
             return await self._ledger.find(record.id) or record
         reopened = await self._ledger.reopen(record.id, record.lease_owner)
@@ -238,7 +240,7 @@ class Sender:
             if full and (record.tries or not sent_before):
                 return await self._queued(record, client, body, error, in_doubt=sent_before)
             if sent_before:
-                raise doubtful(error, record, client.row) from None
+                raise maybe_charged(error, record, client.row) from None
             await self._refused(record, error.provider_message or error.message)
             raise
         except KlingError as error:
@@ -261,9 +263,9 @@ class Sender:
                 advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
                 f"take it. {NOTED if noted else ''}{known.advice if known else ''}".strip(),
             ) from error
-        with decoration("a tidy spool"):
+        with decoration("a tidy queue"):
             if record.tries:
-                await self._spool.drop(record.id)
+                await self._queue.drop(record.id)
         return made
 
     async def _written_down(self, record: Record, task: Task, client: KlingClient) -> Record:
@@ -288,7 +290,7 @@ class Sender:
     async def _refused(self, record: Record, message: str) -> None:
         await self._ledger.refused(record.id, message, record.lease_owner)
         if record.tries:
-            await self._spool.drop(record.id)
+            await self._queue.drop(record.id)
 
     async def _queued(
         self,
@@ -302,13 +304,13 @@ class Sender:
         """The row with a time to send it (again) at. One `in_doubt` stays `unknown`: when it was
         sent before and that answer was lost, no later refusal means that it was not made."""
         try:
-            kept = await self._spool.keep(record.id, body)
+            kept = await self._queue.keep(record.id, body)
         except KlingError as unusable:
             if not in_doubt:
                 await self._refused(record, unusable.message)
             raise
         if not kept and in_doubt:
-            raise doubtful(error, record, client.row)
+            raise maybe_charged(error, record, client.row)
         if not kept:
             await self._refused(record, error.provider_message or error.message)
             error.advice = (
@@ -341,7 +343,7 @@ class Sender:
             found = None
         if found is None:
             if not ours:
-                raise doubtful(error, record, client.row)
+                raise maybe_charged(error, record, client.row)
             error.charged = "yes"
             error.message = "The task exists, and cannot be seen at the moment."
             error.advice = how_to_go_on(record, client.row)
@@ -365,7 +367,7 @@ class Sender:
                 return await self._duplicate(record, client, duplicate, sent_before=True)
             except ProviderError as second:
                 error = second
-        raise doubtful(error, record, client.row)
+        raise maybe_charged(error, record, client.row)
 
     async def _appeared(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
         """The row of a task that appears within some seconds, and, when none does, whether the
@@ -394,10 +396,10 @@ class Sender:
         try:
             found = await self._look_up(record, client)
         except ProviderError as error:
-            raise doubtful(error, record, client.row) from None
+            raise maybe_charged(error, record, client.row) from None
         if found is None and client.row.external_ids != "unique":
             if record.tries:
-                await self._spool.drop(record.id)
+                await self._queue.drop(record.id)
             raise blind(client.row)
         return found
 

@@ -1,4 +1,4 @@
-"""The spool of several servers: bodies lie in their database, so that any of them can send one."""
+"""The queue of several servers: bodies lie in their database, so that any of them can send one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kling_mcp.providers.json_body import Body
 from kling_mcp.submission.queue import LIMIT_BYTES
 from kling_tools.errors import NotConfigured
 
-__all__ = ["SharedSpool"]
+__all__ = ["SharedQueue"]
 
 PART_BYTES = 1024 * 1024
 """Bytes of a body that one statement writes or reads."""
@@ -44,7 +44,7 @@ class SharedBody:
         return bytes(row["data"])
 
 
-class SharedSpool:
+class SharedQueue:
     """Bodies by the ids of their ledger rows; see `Spool`. Raises NotConfigured when the database
     cannot be used."""
 

@@ -10,7 +10,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.tasks.views import Files, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
-__all__ = ["Rows"]
+__all__ = ["TaskReader"]
 
 RECENT = 50
 """Rows that the list of recent tasks holds, newest first."""
@@ -20,7 +20,7 @@ FOLLOWED = 500
 """Rows of one status that are followed at most."""
 
 
-class Rows:
+class TaskReader:
     """Reads rows and shows them; `only` those of one principal, whoever else's id is asked for.
     `unsaved` says what stands between a finished video and its file."""
 
@@ -38,11 +38,11 @@ class Rows:
         self._unsaved = unsaved
         self._only = only
 
-    def of(self, principal: Principal) -> Rows:
+    def of(self, principal: Principal) -> TaskReader:
         """The rows of this principal alone, or all where nobody logs in."""
         if principal.only == self._only:
             return self
-        return Rows(self._ledger, self._clients, self._files, self._unsaved, principal.only)
+        return TaskReader(self._ledger, self._clients, self._files, self._unsaved, principal.only)
 
     @property
     def all(self) -> bool:

@@ -24,7 +24,7 @@ from kling_mcp.cli.doctor import folder_checks
 from kling_mcp.cli.doctor.examination import examine
 from kling_mcp.cli.doctor.findings import Finding
 from kling_mcp.cli.doctor.provider_checks import DEADLINE_S
-from kling_mcp.ledger import Ledger, Wish
+from kling_mcp.ledger import Ledger, NewRow
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS, open_database
 from kling_mcp.protocol.server import build_server
@@ -468,7 +468,7 @@ def test_a_database_is_looked_at_and_not_changed(
 ) -> None:
     address = postgres.new_schema()
     empty = one(findings(monkeypatch, KLING_MCP_DATABASE=address), "ledger", "good")
-    wish = Wish(
+    wish = NewRow(
         provider="kling",
         base_url="https://kling.example",
         product="image2video",

@@ -23,7 +23,7 @@ from kling_mcp.outputs.part import Part
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.settings.settings import Settings, load_settings
-from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.queue import FolderQueue
 
 __all__ = ["LOOKING", "STEPS", "Ground", "Life", "Wish", "ask", "live"]
 
@@ -190,7 +190,7 @@ def _report_steps(pipe: int, last_step: str | None) -> None:
     _around(KlingClient, "create", say("in the POST"), say("answered, not written down"))
     _around(KlingClient, "task", looking)
     _around(Ledger, "record", after=say("waiting"))
-    _around(Spool, "keep", say("spooling"))
+    _around(FolderQueue, "keep", say("spooling"))
     _around(Ledger, "queue", after=say("queued"))
     _around(Ledger, "saved", after=say("saved"))
     plain = KlingClient.open_video

@@ -16,7 +16,7 @@ import anyio
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.outputs.mp4 import NotWholeMp4, check
-from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
 from kling_sandbox import SandboxStore
 
@@ -39,7 +39,7 @@ def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
             found.append(f"{place.name} is damaged: {verdict}")
         found += _of_wishes(own, ground["wishes"], asks_by_id=report["provider"] == "kling")
         found += _of_videos(own, place / "videos")
-        found += _of_spool(place / "home")
+        found += _of_queue(place / "home")
         asked.update(wish["prompt"] for wish in ground["wishes"])
         rows += own
     return found + list(_of_money(folder / "sandbox", rows, asked))
@@ -85,9 +85,9 @@ def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
             yield f"{path.name} is not what the ledger says"
 
 
-def _of_spool(home: Path) -> Iterator[str]:
+def _of_queue(home: Path) -> Iterator[str]:
     """What dead processes left there is gone once a server has been started again."""
-    sender = Sender(Ledger(home), Spool(home / "spool"), Notes(home / "made"))
+    sender = Sender(Ledger(home), FolderQueue(home / "spool"), Notes(home / "made"))
     anyio.run(sender.tidy)
     yield from (f"left in the spool: {path}" for path in (home / "spool").glob("*"))
 

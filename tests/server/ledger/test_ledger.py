@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from psycopg.rows import dict_row
 from tests.postgres import Postgres
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS
@@ -78,7 +78,7 @@ def opened(place: Place, clock: Callable[[], float] = time.time) -> Ledger:
     return Ledger(place if isinstance(place, Path) else PostgresEngine(place), clock)
 
 
-def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: Any) -> Wish:
+def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: Any) -> NewRow:
     given: dict[str, Any] = {
         "provider": "kling",
         "base_url": "https://kling.example",
@@ -88,7 +88,7 @@ def wish(digest: str = "d", take: int = 1, units: float | None = 2.0, **more: An
         "request": {"prompt": "waves", "image": "photo.png"},
         **more,
     }
-    return Wish(digest=digest, take=take, estimate_units=units, **given)
+    return NewRow(digest=digest, take=take, estimate_units=units, **given)
 
 
 def submitted(task_id: str = "t-1") -> Task:
@@ -175,7 +175,7 @@ async def test_the_same_wish_has_one_row(ledger: Ledger, place: Place) -> None:
     ids=["digest", "take", "provider", "base_url"],
 )
 async def test_another_request_take_provider_or_base_url_has_another_row(
-    other: Wish, ledger: Ledger
+    other: NewRow, ledger: Ledger
 ) -> None:
     first, _ = await ledger.reserve(wish())
     second, new = await ledger.reserve(other)
@@ -727,7 +727,7 @@ def test_a_second_process_waits_while_a_row_is_being_reserved(tmp_path: Path) ->
 PROCESS = """
 import anyio, json, sys
 from pathlib import Path
-from kling_mcp.ledger import DayCaps, Ledger, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow
 
 async def main():
     ledger = Ledger(Path(sys.argv[1]))
@@ -735,7 +735,7 @@ async def main():
     sys.stdin.readline()
     seen = []
     for number in range(5):
-        wish = Wish(provider="kling", base_url="https://kling.example",
+        wish = NewRow(provider="kling", base_url="https://kling.example",
             product="image2video", digest=str(number), take=1,
             model_name="m", prompt="", request={}, estimate_units=1)
         record, new = await ledger.reserve(wish, caps=DayCaps(5))

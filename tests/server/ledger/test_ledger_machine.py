@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import SpendCapReached
 from kling_tools.results import ENDED, TaskStatus
@@ -33,8 +33,8 @@ places = st.sampled_from([0, 0, 1, 2, 3, 4])
 answers = st.sampled_from(["submitted", "processing", "succeed", "failed", "unknown"])
 
 
-def wish_of(digest: str, take: int) -> Wish:
-    return Wish(
+def wish_of(digest: str, take: int) -> NewRow:
+    return NewRow(
         provider="kling",
         base_url="https://kling.example",
         product="image2video",

@@ -22,7 +22,7 @@ from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.submission.sender import Sender
-from kling_mcp.submission.shared_queue import SharedSpool
+from kling_mcp.submission.shared_queue import SharedQueue
 from kling_tools.errors import KlingError, SpendCapReached
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ async def sent(
     """The row of a wish that is sent to this provider."""
     client: Any = kling
     with tempfile.TemporaryDirectory() as folder:
-        sender = Sender(ledger, SharedSpool(ledger.engine), Notes(Path(folder)), sleep)
+        sender = Sender(ledger, SharedQueue(ledger.engine), Notes(Path(folder)), sleep)
         record, _ = await sender.send(
             replace(WISH, provider=kling.row.name),
             client,

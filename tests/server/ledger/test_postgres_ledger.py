@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.postgres import Postgres
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import postgres as engine
 from kling_mcp.ledger import postgres_library as postgres_setup
 from kling_mcp.ledger.postgres import PostgresEngine
@@ -31,9 +31,9 @@ def ledger(url: str) -> Iterator[Ledger]:
     anyio.run(opened.close)
 
 
-def wish(digest: str = "d", **more: Any) -> Wish:
+def wish(digest: str = "d", **more: Any) -> NewRow:
     given: dict[str, Any] = {"prompt": "waves", "principal": "", "estimate_units": 2.0, **more}
-    return Wish(
+    return NewRow(
         provider="kling",
         base_url="https://kling.example",
         product="image2video",

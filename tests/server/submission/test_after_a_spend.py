@@ -23,7 +23,7 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.protocol.tasks_extension import VideoTasks
 from kling_mcp.service import Service
 from kling_mcp.submission import submission
-from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.queue import FolderQueue
 from kling_tools.errors import KlingError
 from kling_tools.results import Receipt
 
@@ -160,7 +160,9 @@ async def test_a_ledger_that_breaks_after_the_create_still_tells_the_task(
     assert "odd" not in words(told)
 
 
-@pytest.mark.parametrize("step", [(Spool, "drop"), (Ledger, "release")], ids=lambda step: step[1])
+@pytest.mark.parametrize(
+    "step", [(FolderQueue, "drop"), (Ledger, "release")], ids=lambda step: step[1]
+)
 async def test_a_queued_request_that_is_sent_is_not_lost_over_its_tidying(
     step: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from mcp_types import CallToolResult
 from tests.server.scripted import CREATE, Scripted, facts, make, talking_to, task, words
 from tests.server.serving import picture
 
-from kling_mcp.background import Background, Errands
+from kling_mcp.background import Background, BackgroundWork
 from kling_mcp.providers.retries import TimeLimits
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_work_that_is_not_waited_for_any_more_says_what_became_of_it(
 
     async with anyio.create_task_group() as group:
         with pytest.raises(TimeoutError):
-            await Errands(Background(group)).run(break_late, 0.01)
+            await BackgroundWork(Background(group)).run(break_late, 0.01)
         late.set()
 
     assert "broke" in caplog.text
@@ -132,12 +132,12 @@ async def test_work_of_one_key_is_done_once_and_ends_with_the_last_who_waits(
         raise AssertionError
 
     async with anyio.create_task_group() as group:
-        errands = Errands(Background(group))
+        background_work = BackgroundWork(Background(group))
         scopes = [anyio.CancelScope(), anyio.CancelScope()]
 
         async def ask(scope: anyio.CancelScope) -> None:
             with scope:
-                await errands.run(work, 60, key="one")
+                await background_work.run(work, 60, key="one")
 
         for scope in scopes:
             group.start_soon(ask, scope)

@@ -12,7 +12,7 @@ from kling_mcp.principal import LOCAL
 from kling_mcp.providers.configured import configured_providers
 from kling_mcp.providers.pool import Clients
 from kling_mcp.settings.settings import load_settings
-from kling_mcp.submission.judged_request import Case, judge
+from kling_mcp.submission.judged_request import JudgedRequest, judge
 from kling_tools.faults import Fault
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
@@ -39,7 +39,7 @@ def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def judged(names: tuple[str, ...], **arguments: Any) -> Case:
+def judged(names: tuple[str, ...], **arguments: Any) -> JudgedRequest:
     """The request judged where these providers are on, the first one first."""
     options = {f"{name}_base_url": "sandbox" for name in names}
     settings = load_settings(provider=names[0], **options)
@@ -48,11 +48,11 @@ def judged(names: tuple[str, ...], **arguments: Any) -> Case:
     return judge(read_draft(kind, arguments), clients, built_in_capabilities(), LOCAL)
 
 
-def faults(case: Case) -> dict[tuple[str, str], str]:
+def faults(case: JudgedRequest) -> dict[tuple[str, str], str]:
     return {(fault.field, fault.rule): fault.use for fault in case.review.verdict.faults}
 
 
-def warning(case: Case, rule: str) -> Fault:
+def warning(case: JudgedRequest, rule: str) -> Fault:
     (found,) = (w for w in case.review.verdict.warnings if w.rule == rule)
     return found
 
@@ -156,8 +156,8 @@ def test_a_fault_of_the_request_itself_names_no_provider() -> None:
 
 
 def test_the_same_wish_at_two_base_urls_has_one_digest_and_two_rows() -> None:
-    here = judged(("newapi",), **IMAGE).wish()
-    there = judged(("kling",), **IMAGE).wish()
+    here = judged(("newapi",), **IMAGE).new_row()
+    there = judged(("kling",), **IMAGE).new_row()
 
     assert here.digest == there.digest
     assert (here.provider, here.base_url) != (there.provider, there.base_url)

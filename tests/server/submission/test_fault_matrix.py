@@ -33,7 +33,7 @@ from tests.server.submission.fault_tables import (
     write_matrix,
 )
 
-from kling_mcp.submission.recovery import Caretaker
+from kling_mcp.submission.recovery import Recovery
 from kling_sandbox.clips import ClipMaker
 from kling_sandbox.faults import FAULTS
 
@@ -57,7 +57,7 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch, film: Path) -> Iterator[
     async def sleep(seconds: float) -> None:
         raise httpx.ReadTimeout(f"no answer within {seconds} s")
 
-    async def rest(_: Caretaker) -> None:
+    async def rest(_: Recovery) -> None:
         return None
 
     def copy(_: ClipMaker, order: Any, path: Path) -> None:
@@ -65,7 +65,7 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch, film: Path) -> Iterator[
         shutil.copy(film, path)
 
     monkeypatch.setattr("kling_sandbox.mishaps.anyio", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(Caretaker, "run", rest)
+    monkeypatch.setattr(Recovery, "run", rest)
     monkeypatch.setattr(ClipMaker, "_make", copy)
     with stamina.set_testing(True, attempts=4, cap=True):
         yield

@@ -10,13 +10,13 @@ import anyio
 import pytest
 from tests.server.serving import no_sleep
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import Body, JsonBody
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
-from kling_mcp.submission.queue import Spool
+from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import (
     AuthFailed,
@@ -97,12 +97,14 @@ class Desk:
 
     def __init__(self, ledger: Ledger, folder: Path) -> None:
         self.ledger = ledger
-        self.sender = Sender(ledger, Spool(folder / "spool"), Notes(folder / "made"), no_sleep)
+        self.sender = Sender(
+            ledger, FolderQueue(folder / "spool"), Notes(folder / "made"), no_sleep
+        )
 
     async def send(
         self, provider: Provider, take: int = 1, external_task_id: str = ""
     ) -> tuple[Record, bool]:
-        wish = Wish(
+        wish = NewRow(
             provider=provider.name,
             base_url="https://provider.example",
             product="image2video",
@@ -504,9 +506,9 @@ async def test_our_own_id_that_exists_and_is_not_seen_yet_was_charged(desk: Desk
 
 @pytest.mark.parametrize("name", ["kling", "newapi"])
 async def test_a_rate_limit_that_may_have_made_a_task_is_not_queued(desk: Desk, name: str) -> None:
-    doubtful = RateLimited("1302 with HTTP 500", charged="unknown")
+    maybe_charged = RateLimited("1302 with HTTP 500", charged="unknown")
 
-    error = await desk.refused(Provider([doubtful, doubtful], name=name))
+    error = await desk.refused(Provider([maybe_charged, maybe_charged], name=name))
 
     assert error.charged == "unknown"
     assert (await desk.row()).status == "unknown"

@@ -12,13 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
-from kling_mcp.ledger import DayCaps, Ledger, Record, Wish
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.providers.json_body import Body, JsonBody
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
-from kling_mcp.submission.queue import Spool
-from kling_mcp.submission.recovery import Caretaker
+from kling_mcp.submission.queue import FolderQueue
+from kling_mcp.submission.recovery import Recovery
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import (
     ConcurrencyFull,
@@ -32,7 +32,7 @@ from kling_tools.errors import (
 
 pytestmark = pytest.mark.anyio
 
-WISH = Wish(
+WISH = NewRow(
     provider="kling",
     base_url="https://kling.example",
     product="image2video",
@@ -105,8 +105,8 @@ class Server:
 
     def __init__(self, folder: Path, clock: Clock, **more: Any) -> None:
         self.ledger = Ledger(folder, clock, **more)
-        self.spool = Spool(folder / "spool")
-        self.sender = Sender(self.ledger, self.spool, Notes(folder / "made"), clock.sleep)
+        self.queue = FolderQueue(folder / "spool")
+        self.sender = Sender(self.ledger, self.queue, Notes(folder / "made"), clock.sleep)
 
     async def send(self, kling: Kling, **changes: Any) -> Record:
         client: Any = kling
@@ -209,8 +209,8 @@ async def test_a_body_that_is_gone_when_it_is_read_makes_nothing_and_is_told(
     kling = Kling()
     kling.refusal = full()
     queued = await server.send(kling)
-    body = await server.spool.body(queued.id)
-    await server.spool.drop(queued.id)
+    body = await server.queue.body(queued.id)
+    await server.queue.drop(queued.id)
 
     with pytest.raises(NotConfigured, match="for waiting requests cannot be used"):
         [piece async for piece in body or ()]
@@ -322,7 +322,7 @@ async def test_a_queued_request_whose_sender_died_before_the_create_is_sent_by_t
     taken_up = await heir.take_up(await heir.row(), kling)
 
     assert taken_up.task_id == "t-0"
-    assert await heir.spool.body(queued.id) is None
+    assert await heir.queue.body(queued.id) is None
 
 
 async def test_a_house_that_is_full_again_keeps_such_a_request_in_doubt_and_to_be_sent(
@@ -340,7 +340,7 @@ async def test_a_house_that_is_full_again_keeps_such_a_request_in_doubt_and_to_b
 
     assert (taken_up.status, taken_up.tries) == ("unknown", 2)
     assert taken_up.due_at > clock.now
-    assert await heir.spool.body(queued.id) is not None
+    assert await heir.queue.body(queued.id) is not None
 
 
 async def test_no_later_refusal_makes_a_queued_request_failed_whose_answer_was_lost(
@@ -368,7 +368,7 @@ async def test_no_later_refusal_makes_a_queued_request_failed_whose_answer_was_l
     assert in_doubt.status == "unknown"
     assert found.task_id == "t-0"
     assert len(kling.tasks) == 1
-    assert await server.spool.body(found.id) is None
+    assert await server.queue.body(found.id) is None
 
 
 async def test_a_request_in_doubt_is_left_alone_until_it_is_due(
@@ -473,9 +473,9 @@ class OneProvider:
         return self.kling
 
 
-def caretaker_of(server: Server, kling: Kling, clock: Clock) -> Caretaker:
+def caretaker_of(server: Server, kling: Kling, clock: Clock) -> Recovery:
     clients: Any = OneProvider(kling)
-    return Caretaker(clients, server.ledger, server.sender, clock.sleep)
+    return Recovery(clients, server.ledger, server.sender, clock.sleep)
 
 
 async def test_a_server_that_starts_at_once_waits_for_the_lease_of_the_dead_one(
@@ -570,14 +570,14 @@ async def test_a_request_that_cannot_be_worked_on_does_not_hold_its_line_up(
     server, _ = servers
     kling = Kling()
     first, second = await two_that_wait(server, kling, clock)
-    body = server.spool.body
+    body = server.queue.body
 
     async def unreadable(record_id: str) -> Any:
         if record_id == first.id:
             raise NotConfigured("The body cannot be read.")
         return await body(record_id)
 
-    monkeypatch.setattr(server.spool, "body", unreadable)
+    monkeypatch.setattr(server.queue, "body", unreadable)
     with pytest.raises(NotConfigured):
         await server.take_up(first, kling)
 
