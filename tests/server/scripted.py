@@ -9,13 +9,12 @@ import httpx
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import hurried, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.transport import Connection
-from kling_mcp.service import Sleep
 from kling_mcp.settings.settings import Settings
 
 KEY = "a-key-that-nobody-may-see"
@@ -74,7 +73,6 @@ async def talking_to(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     limits: TimeLimits = TIME_LIMITS,
-    sleep: Sleep = no_sleep,
     **more: Any,
 ) -> AsyncIterator[Client]:
     """A client of a server with that provider."""
@@ -82,7 +80,7 @@ async def talking_to(
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE, **more
     )
-    async with Client(build_server(settings, sleep=sleep, limits=limits)) as client:
+    async with Client(build_server(settings, **hurried(), limits=limits)) as client:
         yield client
 
 

@@ -1,5 +1,6 @@
 """A server on an embedded sandbox, all of whose files lie in one folder."""
 
+import asyncio
 import io
 from functools import cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from PIL import Image
 
 from kling_mcp.settings.settings import Settings, load_settings
@@ -25,6 +27,18 @@ async def no_sleep(seconds: float) -> None:
     """Waits a five-hundredth of that, awaited: what works beside it, in a thread too, gets on."""
     await anyio.sleep(seconds / FASTER)
 
+
+def hurried() -> dict[str, Any]:
+    """The `sleep` of a server, and with it its `clock` where the running loop's time is virtual."""
+    if isinstance(asyncio.get_running_loop(), VirtualTimeLoop):
+        return {"sleep": anyio.sleep, "clock": virtual_clock()}
+    return {"sleep": no_sleep}
+
+
+virtual_time = pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})], ids=["virtual time"]
+)
+"""For tests without sockets: all waiting is over at once, in its order."""
 
 PICTURE_SIZE = (640, 480)
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mcp import Client
 from tests.server.scripted import BASE, Scripted, ends_with_video, facts, make, talking_to, words
+from tests.server.serving import virtual_time
 
 from kling_mcp.background import Background
 from kling_mcp.providers.configured import Configured
@@ -17,6 +18,7 @@ from kling_mcp.providers.transport import Connection
 from kling_mcp.settings.settings import Settings
 
 pytestmark = pytest.mark.anyio
+
 
 NO_CONNECTION_CAN_BE_MADE_TO = (
     "http://127.0.0.1:99999/v.mp4",
@@ -110,6 +112,7 @@ async def test_a_client_that_breaks_in_an_unknown_way_is_told_as_a_broken_downlo
     assert "The download failed" in seen["next"]
 
 
+@virtual_time
 async def test_a_create_that_breaks_in_an_unknown_way_says_that_it_may_have_been_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

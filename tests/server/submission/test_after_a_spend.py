@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 from PIL import Image
 from tests.server.protocol.raw_client import modern
 from tests.server.scripted import CREATE, Scripted, ends, facts, talking_to, task, words
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import no_sleep, picture, sandbox_settings, virtual_time
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.changes import Noticing
@@ -27,7 +27,8 @@ from kling_mcp.submission.queue import FolderQueue
 from kling_tools.errors import KlingError
 from kling_tools.results import Receipt
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, virtual_time]
+
 
 PLAYER = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from mcp import Client
 from tests.server.scripted import BASE, CREATE, KEY, Scripted, facts, words
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 
 from kling_mcp.ledger import sqlite as database
 from kling_mcp.protocol.server import build_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, virtual_time]
 
 
 class Gateway(Scripted):
@@ -53,7 +53,7 @@ class Gateway(Scripted):
         settings = sandbox_settings(
             self.folder, provider="newapi", newapi_api_key=KEY, newapi_base_url=BASE
         )
-        async with Client(build_server(settings, sleep=no_sleep)) as client:
+        async with Client(build_server(settings, **hurried())) as client:
             yield client
 
     async def make(self, client: Client) -> tuple[dict[str, object], str]:
