@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
-from anyio import to_thread
 from mcp import Client
 from mcp_types import TextContent
 
 from kling_mcp.protocol.server import build_server
-from kling_mcp.providers.configured import SANDBOX_URL, Configured
-from kling_mcp.providers.transport import Connection
-from kling_mcp.settings.settings import Settings, load_settings
-from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_mcp.providers.configured import SANDBOX_URL
+from kling_mcp.settings.settings import load_settings
 
 SIZE_BYTES = 1_000_000
 TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b")
@@ -33,48 +29,17 @@ STRUCTURED_BYTES = re.compile(r'"bytes": \d+')
 SAID_BYTES = re.compile(r"\b\d+\.\d MB\b")
 
 
-class _Timeless(httpx.ASGITransport):
-    """The sandbox in this process. Virtual time stands still while it works, which the loop knows
-    by a token of the threads' limiter."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        limiter = to_thread.current_default_thread_limiter()
-        await limiter.acquire_on_behalf_of(request)
-        try:
-            return await super().handle_async_request(request)
-        finally:
-            limiter.release_on_behalf_of(request)
-
-
 class Stage:
-    """One person's computer with the home folder `home`. `lines` is the document so far."""
+    """One person's computer with the home folder `home`. `lines` is the document so far; no video
+    is larger than `side_px`."""
 
-    def __init__(self, home: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, home: Path, clock: Callable[[], float], side_px: int) -> None:
         self.lines: list[str] = []
         self._home = home
         self._clock = clock
+        self._side_px = side_px
         self._tasks: dict[str, str] = {}
         self._client: Client | None = None
-
-    @asynccontextmanager
-    async def connect(
-        self, provider: Configured, settings: Settings, _: object = None
-    ) -> AsyncIterator[Connection]:
-        """In place of `providers.transport.connect`: the sandbox by this stage's clock."""
-        config = SandboxConfig(
-            home=settings.home / "sandbox",
-            queue_s=settings.sandbox_queue_s,
-            render_s=settings.sandbox_render_s,
-            faults=parse_faults(settings.sandbox_faults),
-            clock=self._clock,
-            public_url=SANDBOX_URL,
-        )
-        transport = _Timeless(create_app(config))
-        async with (
-            httpx.AsyncClient(base_url=provider.base_url, transport=transport) as api,
-            httpx.AsyncClient(transport=transport) as files,
-        ):
-            yield Connection(api, files, provider.credentials, True)
 
     @asynccontextmanager
     async def session(self, title: str, *faults: str, render_s: float) -> AsyncIterator[None]:
@@ -89,6 +54,7 @@ class Stage:
             sandbox_queue_s=0,
             sandbox_render_s=render_s,
             sandbox_faults=faults,
+            sandbox_side_px=self._side_px,
         )
         server = build_server(settings, clock=self._clock)
         async with Client(server) as self._client:

@@ -2,16 +2,22 @@
 
 import asyncio
 import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from PIL import Image
 
+from kling_mcp.providers.configured import SANDBOX_URL, Configured
+from kling_mcp.providers.transport import Connection
 from kling_mcp.settings.settings import Settings, load_settings
+from kling_sandbox import SandboxConfig, create_app, parse_faults
 
 ERAS_WITH_CLIPS = (pytest.param("legacy", marks=pytest.mark.campaign), "2026-07-28")
 """Both eras of the protocol, for tests that have a clip made: it takes a second of a core."""
@@ -39,6 +45,35 @@ virtual_time = pytest.mark.parametrize(
     "anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})], ids=["virtual time"]
 )
 """For tests without sockets: all waiting is over at once, in its order."""
+
+
+def sandbox_by(clock: Callable[[], float]) -> Callable[..., AsyncIterator[Connection]]:
+    """What stands in place of `kling_mcp.providers.transport.connect` so that the embedded sandbox
+    goes by this clock."""
+
+    @asynccontextmanager
+    async def connect(
+        provider: Configured, settings: Settings, _: object = None
+    ) -> AsyncIterator[Connection]:
+        config = SandboxConfig(
+            home=settings.home / "sandbox",
+            queue_s=settings.sandbox_queue_s,
+            render_s=settings.sandbox_render_s,
+            side_px=settings.sandbox_side_px,
+            slots=settings.sandbox_slots,
+            faults=parse_faults(settings.sandbox_faults),
+            clock=clock,
+            public_url=SANDBOX_URL,
+        )
+        transport = httpx.ASGITransport(create_app(config))
+        async with (
+            httpx.AsyncClient(base_url=provider.base_url, transport=transport) as api,
+            httpx.AsyncClient(transport=transport) as files,
+        ):
+            yield Connection(api, files, provider.credentials, True)
+
+    return connect
+
 
 PICTURE_SIZE = (640, 480)
 

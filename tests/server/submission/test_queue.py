@@ -1,24 +1,35 @@
 """A full house: requests wait here until a slot is free, and are sent by whoever is alive."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from benchmarks.virtual_time import virtual_clock
 from mcp import Client
-from tests.server.serving import picture, sandbox_settings
+from tests.server.serving import picture, sandbox_by, sandbox_settings, virtual_time
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
+
+pytestmark = [pytest.mark.anyio, virtual_time]
 
 
 def accepted(folder: Path) -> int:
     return SandboxStore(folder / "home" / "sandbox").counts().accepted
 
 
-async def short_sleep(_seconds: float) -> None:
-    """A pause that leaves the processor to others: the row is due by the real clock."""
-    await anyio.sleep(0.01)
+@asynccontextmanager
+async def serving(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[Client]:
+    """A client of a server whose sandbox goes by the same virtual clock."""
+    clock = virtual_clock()
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", sandbox_by(clock))
+    async with Client(build_server(sandbox_settings(folder, **settings), clock=clock)) as client:
+        yield client
 
 
 async def facts(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -28,13 +39,11 @@ async def facts(client: Client, tool: str, arguments: dict[str, Any]) -> dict[st
     return result.structured_content
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("fault", ["concurrency", "rate-limit@creates", "concurrency-retry-after"])
 async def test_a_request_that_finds_no_slot_is_queued_and_sent_later(
-    fault: str, tmp_path: Path
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_faults=f"{fault}:2")
-    async with Client(build_server(settings, sleep=short_sleep)) as client:
+    async with serving(tmp_path, monkeypatch, sandbox_faults=f"{fault}:2") as client:
         wish = {"image": picture(tmp_path), "prompt": "Zoom"}
         receipt = await facts(client, "kling_image_to_video", wish)
         waited = await facts(
@@ -48,10 +57,10 @@ async def test_a_request_that_finds_no_slot_is_queued_and_sent_later(
     assert list((tmp_path / "home" / "spool").iterdir()) == []
 
 
-@pytest.mark.anyio
-async def test_ten_jobs_are_handed_over_at_once_and_all_are_made(tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_slots=3, sandbox_render_s=0.2, save=False)
-    async with Client(build_server(settings)) as client:
+async def test_ten_jobs_are_handed_over_at_once_and_all_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_slots=3, sandbox_render_s=0.2) as client:
         image = picture(tmp_path)
         ids: list[str] = []
         states: list[str] = []
@@ -73,10 +82,10 @@ async def test_ten_jobs_are_handed_over_at_once_and_all_are_made(tmp_path: Path)
     assert accepted(tmp_path) == 10
 
 
-@pytest.mark.anyio
-async def test_requests_are_sent_in_the_order_in_which_they_wait(tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_slots=1, sandbox_render_s=1.5, save=False)
-    async with Client(build_server(settings)) as client:
+async def test_requests_are_sent_in_the_order_in_which_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_slots=1, sandbox_render_s=1.5) as client:
         wish = {"image": picture(tmp_path)}
         receipts = [
             await facts(client, "kling_image_to_video", {**wish, "prompt": f"take {number}"})
@@ -91,14 +100,14 @@ async def test_requests_are_sent_in_the_order_in_which_they_wait(tmp_path: Path)
     assert requests["creates_refused"] < 3 * len(made)
 
 
-@pytest.mark.anyio
-async def test_a_queued_request_is_sent_by_the_next_process(tmp_path: Path) -> None:
+async def test_a_queued_request_is_sent_by_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wish = {"image": picture(tmp_path), "prompt": "Zoom"}
-    full = sandbox_settings(tmp_path, sandbox_faults="concurrency")
-    async with Client(build_server(full)) as client:
+    async with serving(tmp_path, monkeypatch, sandbox_faults="concurrency") as client:
         receipt = await facts(client, "kling_image_to_video", wish)
 
-    async with Client(build_server(sandbox_settings(tmp_path), sleep=short_sleep)) as client:
+    async with serving(tmp_path, monkeypatch) as client:
         waited = await facts(
             client, "kling_wait_for_tasks", {"task_ids": [receipt["task_id"]], "timeout_s": 20}
         )
@@ -109,10 +118,10 @@ async def test_a_queued_request_is_sent_by_the_next_process(tmp_path: Path) -> N
     assert accepted(tmp_path) == 1
 
 
-@pytest.mark.anyio
-async def test_the_same_request_is_queued_once(tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_faults="concurrency")
-    async with Client(build_server(settings)) as client:
+async def test_the_same_request_is_queued_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_faults="concurrency") as client:
         wish = {"image": picture(tmp_path), "prompt": "Zoom"}
         first = await facts(client, "kling_image_to_video", wish)
         again = await facts(client, "kling_image_to_video", wish)
@@ -121,11 +130,11 @@ async def test_the_same_request_is_queued_once(tmp_path: Path) -> None:
     assert again["repeated"] is True
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("fault", ["no-balance"])
-async def test_what_waiting_does_not_mend_is_never_queued(fault: str, tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_faults=fault)
-    async with Client(build_server(settings)) as client:
+async def test_what_waiting_does_not_mend_is_never_queued(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_faults=fault) as client:
         result = await client.call_tool(
             "kling_image_to_video", {"image": picture(tmp_path), "prompt": "Zoom"}
         )
