@@ -15,7 +15,7 @@ from mcp_types import jsonrpc_message_adapter
 TASKS = "io.modelcontextprotocol/tasks"
 MODERN = "2026-07-28"
 HANDSHAKE = "2025-11-25"
-PATIENCE_S = 20
+PATIENCE_S = 120
 
 
 class RawClient:

@@ -16,10 +16,11 @@ from mcp import Client
 from mcp.server import MCPServer
 from tests.server.protocol.raw_client import RawClient, handshaken, modern
 from tests.server.scripted import CREATE, Scripted, ends, ends_with_video, task
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 
 from kling_mcp.protocol.server import build_server
-from kling_mcp.runtime import Sleep
+
+pytestmark = [pytest.mark.anyio, virtual_time]
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "ext-tasks" / "schema.json").read_text())
 
@@ -35,15 +36,13 @@ def fits(kind: str, fields: dict[str, Any]) -> None:
     )
 
 
-def at(
-    provider: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch, sleep: Sleep = anyio.sleep
-) -> MCPServer[Any]:
+def at(provider: Scripted, folder: Path, monkeypatch: pytest.MonkeyPatch) -> MCPServer[Any]:
     """A server whose one provider is this one."""
     monkeypatch.setattr("kling_mcp.providers.transport.connect", provider.connect)
     settings = sandbox_settings(
         folder, provider="kling", kling_api_key="k", kling_base_url="https://kling.example"
     )
-    return build_server(settings, sleep=sleep)
+    return build_server(settings, **hurried())
 
 
 async def create(client: RawClient, folder: Path, **more: Any) -> dict[str, Any]:
@@ -77,7 +76,6 @@ def statuses(folder: Path) -> list[str]:
         return [status for (status,) in db.execute("SELECT status FROM tasks")]
 
 
-@pytest.mark.anyio
 async def test_a_create_is_answered_with_a_handle_and_the_video_comes_with_tasks_get(
     tmp_path: Path,
 ) -> None:
@@ -97,7 +95,6 @@ async def test_a_create_is_answered_with_a_handle_and_the_video_comes_with_tasks
         assert facts["path"] in done["result"]["content"][0]["text"]
 
 
-@pytest.mark.anyio
 async def test_the_final_result_keeps_the_promise_of_the_tools_schema(tmp_path: Path) -> None:
     async with modern(build_server(sandbox_settings(tmp_path))) as client:
         tools = (await client.ask("tools/list"))["result"]["tools"]
@@ -106,7 +103,6 @@ async def test_the_final_result_keeps_the_promise_of_the_tools_schema(tmp_path: 
         jsonschema.validate(done["result"]["structuredContent"], schema)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("era", ["without the extension", "2025-11-25"])
 async def test_other_clients_get_a_receipt(tmp_path: Path, era: str) -> None:
     server = build_server(sandbox_settings(tmp_path))
@@ -117,7 +113,6 @@ async def test_other_clients_get_a_receipt(tmp_path: Path, era: str) -> None:
         assert receipt["structuredContent"]["task_id"]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("more", "says"),
     [({"dry_run": True}, "Dry run"), ({"duration": "99"}, "Refused"), ({"max_units": 0.1}, "0.1")],
@@ -131,7 +126,6 @@ async def test_what_begins_no_task_is_answered_at_once(
         assert says in answer["content"][0]["text"]
 
 
-@pytest.mark.anyio
 async def test_the_row_is_written_before_the_answer_and_any_process_serves_the_handle(
     tmp_path: Path,
 ) -> None:
@@ -145,7 +139,6 @@ async def test_the_row_is_written_before_the_answer_and_any_process_serves_the_h
         assert done["result"]["structuredContent"]["videos"]
 
 
-@pytest.mark.anyio
 async def test_a_handle_cannot_be_guessed_from_what_others_see(tmp_path: Path) -> None:
     server = build_server(sandbox_settings(tmp_path))
     async with modern(server) as client:
@@ -162,7 +155,6 @@ async def test_a_handle_cannot_be_guessed_from_what_others_see(tmp_path: Path) -
             assert refused["error"]["code"] == -32602
 
 
-@pytest.mark.anyio
 async def test_the_same_request_again_gets_the_same_handle(tmp_path: Path) -> None:
     async with modern(build_server(sandbox_settings(tmp_path))) as client:
         first = await create(client, tmp_path)
@@ -173,7 +165,6 @@ async def test_the_same_request_again_gets_the_same_handle(tmp_path: Path) -> No
         assert again["status"] == "completed"
 
 
-@pytest.mark.anyio
 async def test_a_client_that_does_not_declare_it_is_told_what_is_missing(tmp_path: Path) -> None:
     server = build_server(sandbox_settings(tmp_path))
     async with modern(server, tasks=False) as client:
@@ -189,7 +180,6 @@ async def test_a_client_that_does_not_declare_it_is_told_what_is_missing(tmp_pat
         assert (await old.ask("tasks/get", taskId="x"))["error"]["code"] == -32601
 
 
-@pytest.mark.anyio
 async def test_a_failed_video_is_a_completed_task_with_an_error_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +195,6 @@ async def test_a_failed_video_is_a_completed_task_with_an_error_in_it(
         assert "too dark" in done["result"]["content"][0]["text"]
 
 
-@pytest.mark.anyio
 async def test_looks_in_quick_succession_cost_the_provider_one_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +217,6 @@ async def test_looks_in_quick_succession_cost_the_provider_one_request(
         assert asked == ["GET"]
 
 
-@pytest.mark.anyio
 async def test_while_the_provider_is_down_the_task_goes_on_working_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +233,6 @@ async def test_while_the_provider_is_down_the_task_goes_on_working_and_says_so(
         assert "HTTP 503" in now["statusMessage"]
 
 
-@pytest.mark.anyio
 async def test_a_refused_key_is_an_error_of_the_call_not_the_end_of_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +252,6 @@ def full(request: httpx.Request) -> httpx.Response:
     return httpx.Response(429, json={"code": 1303, "message": "parallel task over resource limit"})
 
 
-@pytest.mark.anyio
 async def test_cancelling_a_queued_request_withdraws_it_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +271,6 @@ async def test_cancelling_a_queued_request_withdraws_it_for_good(
         assert (await create(client, tmp_path))["taskId"] != begun["taskId"]
 
 
-@pytest.mark.anyio
 async def test_cancelling_a_running_job_says_that_it_goes_on_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +286,6 @@ async def test_cancelling_a_running_job_says_that_it_goes_on_and_loses_nothing(
         assert "ended before" in over["_meta"]["kling-mcp/note"]
 
 
-@pytest.mark.anyio
 async def test_answers_to_questions_that_are_not_open_are_ignored(tmp_path: Path) -> None:
     async with modern(build_server(sandbox_settings(tmp_path))) as client:
         task_id = (await create(client, tmp_path))["taskId"]
@@ -312,7 +296,6 @@ async def test_answers_to_questions_that_are_not_open_are_ignored(tmp_path: Path
         assert (await finished(client, task_id))["status"] == "completed"
 
 
-@pytest.mark.anyio
 async def test_the_person_is_asked_before_there_is_a_handle(tmp_path: Path) -> None:
     settings = sandbox_settings(tmp_path, confirm_above_units=0.1)
     async with modern(build_server(settings), elicitation={"form": {}}) as client:
@@ -332,7 +315,6 @@ async def test_the_person_is_asked_before_there_is_a_handle(tmp_path: Path) -> N
         assert "requestState" not in again["result"]
 
 
-@pytest.mark.anyio
 async def test_a_listener_hears_of_its_task_until_the_video_is_there(tmp_path: Path) -> None:
     async with modern(build_server(sandbox_settings(tmp_path, save=True))) as client:
         task_id = (await create(client, tmp_path))["taskId"]
@@ -352,22 +334,23 @@ async def test_a_listener_hears_of_its_task_until_the_video_is_there(tmp_path: P
         assert Path(told[-1]["result"]["structuredContent"]["path"]).is_file()
 
 
-@pytest.mark.anyio
 async def test_after_a_cancel_nobody_asks_the_provider_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    thrice = anyio.Event()
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.method)
+        if asked.count("GET") == 3:
+            thrice.set()
         return task(task_status="processing")
 
-    async with modern(at(Scripted(answer), tmp_path, monkeypatch, no_sleep)) as client:
+    async with modern(at(Scripted(answer), tmp_path, monkeypatch)) as client:
         begun = await create(client, tmp_path)
         await client.begin("subscriptions/listen", notifications={"taskIds": [begun["taskId"]]})
-        with anyio.fail_after(20):
-            while asked.count("GET") < 3:
-                await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(3_600):
+            await thrice.wait()
         await client.ask("tasks/cancel", taskId=begun["taskId"])
         while (
             "goes on and is paid"
@@ -376,13 +359,10 @@ async def test_after_a_cancel_nobody_asks_the_provider_any_more(
             await client.hear("notifications/tasks", len(told) + 1)
         await client.ask("tools/list")
         asked.clear()
-        for _ in range(500):
-            await anyio.lowlevel.checkpoint()
-        await client.ask("tools/list")
+        await anyio.sleep(3_600)
         assert asked == []
 
 
-@pytest.mark.anyio
 async def test_a_client_that_asks_all_the_time_costs_no_more_than_one_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +382,6 @@ async def test_a_client_that_asks_all_the_time_costs_no_more_than_one_that_waits
         assert asked == ["POST"]
 
 
-@pytest.mark.anyio
 async def test_the_extension_is_advertised_in_the_newer_protocol(tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path))) as client:
         assert "io.modelcontextprotocol/tasks" in (client.server_capabilities.extensions or {})
