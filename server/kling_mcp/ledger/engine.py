@@ -7,9 +7,59 @@ from typing import Any, Protocol, TypeVar
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["Cursor", "Database", "Engine", "ResultT", "newer"]
+__all__ = ["TASKS_TABLE", "Cursor", "Database", "Engine", "ResultT", "newer"]
 
 ResultT = TypeVar("ResultT")
+
+TASKS_TABLE = """
+    CREATE TABLE tasks ({rowid}
+        id               TEXT PRIMARY KEY,
+        provider         TEXT NOT NULL,
+        base_url         TEXT NOT NULL,
+        product          TEXT NOT NULL,
+        digest           TEXT NOT NULL,
+        take             INTEGER NOT NULL,
+        attempt          INTEGER NOT NULL,
+        external_task_id TEXT NOT NULL,
+        task_id          TEXT,
+        status           TEXT NOT NULL,
+        model_name       TEXT NOT NULL,
+        prompt           TEXT NOT NULL,
+        request          TEXT NOT NULL,
+        estimate_units   {real},
+        units            {real},
+        message          TEXT NOT NULL DEFAULT '',
+        videos           TEXT NOT NULL DEFAULT '[]',
+        path             TEXT,
+        created_at       {real} NOT NULL,
+        updated_at       {real} NOT NULL,
+        lease_owner      TEXT NOT NULL DEFAULT '',
+        lease_until      {real} NOT NULL DEFAULT 0,
+        due_at           {real} NOT NULL DEFAULT 0,
+        tries            INTEGER NOT NULL DEFAULT 0,
+        ended_at         {real},
+        bytes            {size},
+        sha256           TEXT,
+        expires_at       {real},
+        file_note        TEXT NOT NULL DEFAULT '',
+        principal        TEXT NOT NULL DEFAULT '',
+        callback_key     TEXT NOT NULL DEFAULT '',
+        watch_owner      TEXT NOT NULL DEFAULT '',
+        watch_until      {real} NOT NULL DEFAULT 0,
+        money            {real},
+        UNIQUE (provider, base_url, digest, take, attempt)
+    );
+    CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
+        WHERE status <> 'failed' OR task_id IS NOT NULL;
+    CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
+    CREATE INDEX tasks_by_task_id ON tasks (task_id);
+    CREATE INDEX tasks_by_time ON tasks (created_at);
+    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
+    CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
+    CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+    """
+"""The table and its indexes, the first step of both databases. The placeholders take their types for
+the rowid (built into SQLite), a number and a size in bytes. A released step never changes."""
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:

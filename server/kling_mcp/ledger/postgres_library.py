@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kling_mcp.ledger.engine import newer
+from kling_mcp.ledger.engine import TASKS_TABLE, newer
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -32,53 +32,12 @@ __all__ = [
 
 
 POSTGRES_STEPS: tuple[str, ...] = (
-    """
-    CREATE TABLE tasks (
-        rowid            BIGINT GENERATED ALWAYS AS IDENTITY,
-        id               TEXT PRIMARY KEY,
-        provider         TEXT NOT NULL,
-        base_url         TEXT NOT NULL,
-        product          TEXT NOT NULL,
-        digest           TEXT NOT NULL,
-        take             INTEGER NOT NULL,
-        attempt          INTEGER NOT NULL,
-        external_task_id TEXT NOT NULL,
-        task_id          TEXT,
-        status           TEXT NOT NULL,
-        model_name       TEXT NOT NULL,
-        prompt           TEXT NOT NULL,
-        request          TEXT NOT NULL,
-        estimate_units   DOUBLE PRECISION,
-        units            DOUBLE PRECISION,
-        message          TEXT NOT NULL DEFAULT '',
-        videos           TEXT NOT NULL DEFAULT '[]',
-        path             TEXT,
-        created_at       DOUBLE PRECISION NOT NULL,
-        updated_at       DOUBLE PRECISION NOT NULL,
-        lease_owner      TEXT NOT NULL DEFAULT '',
-        lease_until      DOUBLE PRECISION NOT NULL DEFAULT 0,
-        due_at           DOUBLE PRECISION NOT NULL DEFAULT 0,
-        tries            INTEGER NOT NULL DEFAULT 0,
-        ended_at         DOUBLE PRECISION,
-        bytes            BIGINT,
-        sha256           TEXT,
-        expires_at       DOUBLE PRECISION,
-        file_note        TEXT NOT NULL DEFAULT '',
-        principal        TEXT NOT NULL DEFAULT '',
-        callback_key     TEXT NOT NULL DEFAULT '',
-        watch_owner      TEXT NOT NULL DEFAULT '',
-        watch_until      DOUBLE PRECISION NOT NULL DEFAULT 0,
-        money            DOUBLE PRECISION,
-        UNIQUE (provider, base_url, digest, take, attempt)
-    );
-    CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
-        WHERE status <> 'failed' OR task_id IS NOT NULL;
-    CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
-    CREATE INDEX tasks_by_task_id ON tasks (task_id);
-    CREATE INDEX tasks_by_time ON tasks (created_at);
-    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
-    CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
-    CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+    TASKS_TABLE.format(
+        rowid="\n        rowid            BIGINT GENERATED ALWAYS AS IDENTITY,",
+        real="DOUBLE PRECISION",
+        size="BIGINT",
+    )
+    + """
     CREATE FUNCTION tasks_tell() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_notify(TG_TABLE_SCHEMA || '.tasks', NEW.id);

@@ -8,12 +8,13 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.engine import Database, ResultT, newer
+from kling_mcp.ledger.engine import TASKS_TABLE, Database, ResultT, newer
 from kling_tools.errors import NotConfigured
 
 __all__ = [
@@ -71,61 +72,16 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
     return NotConfigured(f"The ledger {path} cannot be used: {error}.", advice=advice)
 
 
-STEPS: tuple[str, ...] = (
-    """
-    CREATE TABLE tasks (
-        id               TEXT PRIMARY KEY,
-        provider         TEXT NOT NULL,
-        base_url         TEXT NOT NULL,
-        product          TEXT NOT NULL,
-        digest           TEXT NOT NULL,
-        take             INTEGER NOT NULL,
-        attempt          INTEGER NOT NULL,
-        external_task_id TEXT NOT NULL,
-        task_id          TEXT,
-        status           TEXT NOT NULL,
-        model_name       TEXT NOT NULL,
-        prompt           TEXT NOT NULL,
-        request          TEXT NOT NULL,
-        estimate_units   REAL,
-        units            REAL,
-        message          TEXT NOT NULL DEFAULT '',
-        videos           TEXT NOT NULL DEFAULT '[]',
-        path             TEXT,
-        created_at       REAL NOT NULL,
-        updated_at       REAL NOT NULL,
-        lease_owner      TEXT NOT NULL DEFAULT '',
-        lease_until      REAL NOT NULL DEFAULT 0,
-        due_at           REAL NOT NULL DEFAULT 0,
-        tries            INTEGER NOT NULL DEFAULT 0,
-        ended_at         REAL,
-        bytes            INTEGER,
-        sha256           TEXT,
-        expires_at       REAL,
-        file_note        TEXT NOT NULL DEFAULT '',
-        principal        TEXT NOT NULL DEFAULT '',
-        callback_key     TEXT NOT NULL DEFAULT '',
-        watch_owner      TEXT NOT NULL DEFAULT '',
-        watch_until      REAL NOT NULL DEFAULT 0,
-        money            REAL,
-        UNIQUE (provider, base_url, digest, take, attempt)
-    );
-    CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
-        WHERE status <> 'failed' OR task_id IS NOT NULL;
-    CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
-    CREATE INDEX tasks_by_task_id ON tasks (task_id);
-    CREATE INDEX tasks_by_time ON tasks (created_at);
-    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
-    CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
-    CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
-    """,
-)
+STEPS: tuple[str, ...] = (TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),)
 """Steps from an empty file to today's; one that was released is never changed. The file's version
 (`PRAGMA user_version`) is the number of steps that were taken."""
 
 
 BUSY_S = 5.0
 """Seconds that a write waits for another process."""
+
+_TEXT = partial(str, encoding="utf-8", errors="replace")
+"""Reads a text of the file; one bad byte must not hide all rows of a read."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -138,7 +94,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
-        db.text_factory = _text
+        db.text_factory = _TEXT
         _use_wal(db)
         _check(db)
         db.execute("PRAGMA synchronous = FULL")
@@ -185,11 +141,6 @@ def _check(db: sqlite3.Connection) -> None:
 
 
 _OF_A_ROW = re.compile(r"(NULL|TEXT|NUMERIC|non-\w+) value in tasks\.")
-
-
-def _text(data: bytes) -> str:
-    """A text of the file; one bad byte must not hide all rows of a read."""
-    return data.decode(errors="replace")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
