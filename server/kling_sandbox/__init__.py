@@ -6,7 +6,7 @@ live service, keeps its state in `home`, spends imaginary units, and makes real 
 at addresses are not fetched, and a `callback_url` is called only where the config lets it be: by
 the command on this machine, by the embedded one at the hosted server that it is part of. Below
 `/cometapi`, `/anyfast`, `/powertokens`, `/newapi` and `/newapi-old` it plays the gateways of those
-names (`dialects` has the rows).
+names (`gateways` has the rows).
 
 It takes nothing from the client or the contract of this project: it is a second opinion on them.
 The names below are loaded when first used; the command line reads this package at every start.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kling_sandbox.app import create_app
     from kling_sandbox.config import SandboxConfig
     from kling_sandbox.faults import ConnectionDropped, Fault, fault_help, parse_faults
-    from kling_sandbox.store import SandboxStore
+    from kling_sandbox.state import SandboxStore
 
 __all__ = [
     "ConnectionDropped",
@@ -37,7 +37,7 @@ _HOMES = {
     "ConnectionDropped": "faults",
     "Fault": "faults",
     "SandboxConfig": "config",
-    "SandboxStore": "store",
+    "SandboxStore": "state",
     "create_app": "app",
     "fault_help": "faults",
     "parse_faults": "faults",

@@ -24,9 +24,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.desk import Desk, Premises
-from kling_sandbox.dialects import GATEWAYS
+from kling_sandbox.desk import Backend, Desk
 from kling_sandbox.faults import ConnectionDropped
+from kling_sandbox.gateways import GATEWAYS
 from kling_sandbox.kling_desk import KlingDesk
 
 __all__ = ["BreakableProtocol", "Sandbox", "bound_socket", "create_app", "server_of"]
@@ -34,9 +34,9 @@ __all__ = ["BreakableProtocol", "Sandbox", "bound_socket", "create_app", "server
 
 def create_app(config: SandboxConfig) -> Starlette:
     """The sandbox as an ASGI app. Its folder is made at the first request, not here."""
-    premises = Premises(config)
-    kling = KlingDesk(premises)
-    desks = [kling, *(Desk(premises, gateway) for gateway in GATEWAYS)]
+    backend = Backend(config)
+    kling = KlingDesk(backend)
+    desks = [kling, *(Desk(backend, gateway) for gateway in GATEWAYS)]
     by_base = {base: desk for desk in desks for base in desk.dialect.bases}
 
     def not_served(request: Request, error: Exception) -> Response:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.task import CameraWish, Order, Picture, Task
+from kling_sandbox.orders import CameraControl, Order, Picture, Task
+from kling_sandbox.pictures import PictureFiles
 
 if TYPE_CHECKING:
     from kling_sandbox.film.camera import Move
@@ -27,9 +27,9 @@ class ClipMaker:
     """The folder of finished clips, their shorter sides `side_px` px at most, and one worker that
     fills it."""
 
-    def __init__(self, folder: Path, shelf: PictureShelf, side_px: int) -> None:
+    def __init__(self, folder: Path, files: PictureFiles, side_px: int) -> None:
         self._folder = folder
-        self._shelf = shelf
+        self._files = files
         self._side_px = side_px
         self._worker: anyio.CapacityLimiter | None = None
 
@@ -52,23 +52,23 @@ class ClipMaker:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        script = script_of(task.order, self._shelf, task.task_id[-NUMBER_DIGITS:])
+        script = script_of(task.order, self._files, task.task_id[-NUMBER_DIGITS:])
         replace(script, short_side=min(script.short_side, self._side_px)).film(path)
 
 
-def script_of(order: Order, shelf: PictureShelf, number: str = "") -> Script:
+def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     """What the film of an order shows, with that number in its mark. Loads Pillow and PyAV."""
     from kling_sandbox.film.canvas import Still
     from kling_sandbox.film.script import Script
 
     words = Still(caption="No picture was given, only words:", words=order.prompt)
-    stills = tuple(_still(picture, shelf) for picture in order.pictures)
+    stills = tuple(_still(picture, files) for picture in order.pictures)
     return Script(
         seconds=order.duration,
         short_side=order.short_side,
         stills=stills if stills or order.tail else (words,),
         ratio=order.aspect_ratio,
-        tail=_still(order.tail, shelf) if order.tail else None,
+        tail=_still(order.tail, files) if order.tail else None,
         move=_move(order.camera) if order.camera else None,
         shots=order.shots,
         sound=order.sound,
@@ -76,7 +76,7 @@ def script_of(order: Order, shelf: PictureShelf, number: str = "") -> Script:
     )
 
 
-def _still(picture: Picture, shelf: PictureShelf) -> Still:
+def _still(picture: Picture, files: PictureFiles) -> Still:
     from kling_sandbox.film.canvas import Still
 
     if picture.url:
@@ -84,10 +84,10 @@ def _still(picture: Picture, shelf: PictureShelf) -> Still:
             caption="The sandbox fetches nothing.\nThis card stands for the picture at",
             words=picture.url,
         )
-    return Still(shelf.path(picture))
+    return Still(files.path(picture))
 
 
-def _move(camera: CameraWish) -> Move:
+def _move(camera: CameraControl) -> Move:
     from kling_sandbox.film.camera import named_move, simple_move
 
     if camera.kind == "simple":

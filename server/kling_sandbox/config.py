@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kling_sandbox.callbacks import MayCall, nobody
-from kling_sandbox.capability import Product
 from kling_sandbox.faults import Fault
+from kling_sandbox.model_table import Product
+from kling_sandbox.webhooks import MayCall, call_none
 
-__all__ = ["AS_KLING", "DISCONTINUED", "HouseRules", "SandboxConfig"]
+__all__ = ["DISCONTINUED", "KLING_RULES", "ProviderRules", "SandboxConfig"]
 
 
 @dataclass(frozen=True, slots=True)
-class HouseRules:
+class ProviderRules:
     """Where a provider departs from Kling's rules; as it stands, Kling's own.
 
     `prompt_optional` names the products that need no prompt, `least_pictures` is how many
@@ -28,7 +28,7 @@ class HouseRules:
     brush_on_several: bool = False
 
 
-AS_KLING = HouseRules()
+KLING_RULES = ProviderRules()
 """No departure."""
 
 
@@ -51,7 +51,7 @@ class SandboxConfig:
     wrong. `pack_units` is what each provider's account holds at first; `discontinued` names the
     models that are refused as such (empty: they are served, as a gateway may). `may_call` says
     which `callback_url` is called; with a `callback_secret` (`whsec_…`) the calls are signed.
-    `house` is filled in by the dialect of a request.
+    `rules` is filled in by the dialect of a request.
     """
 
     home: Path
@@ -68,6 +68,6 @@ class SandboxConfig:
     public_url: str = "http://sandbox.kling.invalid"
     pack_units: float = 10_000.0
     discontinued: tuple[str, ...] = DISCONTINUED
-    may_call: MayCall = nobody
+    may_call: MayCall = call_none
     callback_secret: str = ""
-    house: HouseRules = AS_KLING
+    rules: ProviderRules = KLING_RULES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,37 +13,46 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kling_sandbox.answers import answers_in
-from kling_sandbox.authentication import check_authorization, check_key, handed_on
-from kling_sandbox.callbacks import Caller
-from kling_sandbox.capability import Product
+from kling_sandbox.answers.documents import KlingDocuments, VideoLinks
+from kling_sandbox.answers.refusals import Refusal, refused
+from kling_sandbox.answers.styles import answers_in
 from kling_sandbox.clips import ClipMaker
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.dialects import Dialect
-from kling_sandbox.documents import KlingDocuments, VideoLinks
+from kling_sandbox.fault_injection import RISK_CONTROL, FaultInjector
 from kling_sandbox.faults import Target
+from kling_sandbox.gateways import Dialect, forwarded_body
 from kling_sandbox.intake import BodyTooLong, Intake, Lifted
-from kling_sandbox.mishaps import RISK_CONTROL, Mishaps
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.refusals import Refusal, refused
+from kling_sandbox.model_table import Product
+from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules import judge
-from kling_sandbox.store import SandboxStore
+from kling_sandbox.state import SandboxStore
+from kling_sandbox.webhooks import WebhookSender
 
-__all__ = ["Desk", "Endpoint", "Premises", "drain", "fingerprint", "read_body", "without_bytes"]
+__all__ = [
+    "Backend",
+    "Desk",
+    "Endpoint",
+    "check_authorization",
+    "check_key",
+    "drain",
+    "fingerprint",
+    "read_body",
+    "without_bytes",
+]
 
 
-class Premises:
+class Backend:
     """One sandbox; nothing is kept in memory but whom to call back, and no folder is made before
     it is needed."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self.store = SandboxStore(config.home)
-        self.shelf = PictureShelf(config.home / "pictures")
-        self.clips = ClipMaker(config.home / "clips", self.shelf, config.side_px)
+        self.pictures = PictureFiles(config.home / "pictures")
+        self.clips = ClipMaker(config.home / "clips", self.pictures, config.side_px)
         self.links = VideoLinks(config.public_url, self.store.signing_key)
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
-        self.caller = Caller(
+        self.caller = WebhookSender(
             config.may_call,
             config.callback_secret,
             lambda task, now: self.documents.task(task, task.task_id, now),
@@ -106,13 +116,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Desk:
     """One provider of a sandbox, as its row says; it holds no state of its own."""
 
-    def __init__(self, premises: Premises, dialect: Dialect) -> None:
+    def __init__(self, backend: Backend, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._premises = premises
-        self._config = replace(premises.config, house=dialect.house)
-        self._store = premises.store
-        self._answers = answers_in(dialect.style, premises.documents)
-        self._mishaps = Mishaps(self._config.faults, self._store, self._answers)
+        self._backend = backend
+        self._config = replace(backend.config, rules=dialect.rules)
+        self._store = backend.store
+        self._answers = answers_in(dialect.style, backend.documents)
+        self._faults = FaultInjector(self._config.faults, self._store, self._answers)
 
     def routes(self) -> list[Route]:
         """Everything that the provider has, below each of its base URLs."""
@@ -135,14 +145,14 @@ class Desk:
         async def answered(request: Request) -> Response:
             self._count(name)
             try:
-                mishap = await self._mishaps.happen(target, "arrival")
-                if mishap is None:
+                replacement = await self._faults.inject(target, "arrival")
+                if replacement is None:
                     self._authenticate(request.headers.get("authorization"))
             except Refusal as refusal:
-                mishap = self._refuse(name, refusal)
-            if mishap is not None:
+                replacement = self._refuse(name, refusal)
+            if replacement is not None:
                 await drain(request)
-                return mishap
+                return replacement
             try:
                 return await endpoint(request)
             except Refusal as refusal:
@@ -155,9 +165,9 @@ class Desk:
 
         async def endpoint(request: Request) -> Response:
             with Intake(self._config.home / "incoming") as intake:
-                body = handed_on(self.dialect, product, await read_body(request, intake))
-                order = judge(product, body, self._premises.shelf, self._config)
-                fails = any(self._mishaps.struck("creates", "fate"))
+                body = forwarded_body(self.dialect, product, await read_body(request, intake))
+                order = judge(product, body, self._backend.pictures, self._config)
+                fails = any(self._faults.due("creates", "fate"))
                 task = self._store.add(
                     order,
                     provider=self.dialect.name,
@@ -173,11 +183,11 @@ class Desk:
                 )
             if isinstance(task, str):
                 raise refused(task, external_id=order.external_task_id)
-            self._premises.caller.follow(task)
-            mishap = await self._mishaps.happen("creates", "accepted")
-            if mishap is not None:
-                return mishap
-            nameless = any(self._mishaps.struck("creates", "receipt"))
+            self._backend.caller.follow(task)
+            replacement = await self._faults.inject("creates", "accepted")
+            if replacement is not None:
+                return replacement
+            nameless = any(self._faults.due("creates", "receipt"))
             return self._answers.created(task, nameless=nameless)
 
         return endpoint
@@ -204,3 +214,71 @@ class Desk:
     def _refuse(self, name: str, refusal: Refusal) -> Response:
         self._count(f"{name}_refused")
         return self._answers.refused(refusal)
+
+
+def check_authorization(header: str | None, config: SandboxConfig) -> None:
+    """Let the request through or raise the `Refusal` 1001 to 1004 (Kling's API pages)."""
+    credential = _credential(header)
+    if not _is_key(credential, config):
+        _check_claims(_claims_of(credential, config), config)
+
+
+def check_key(header: str | None, config: SandboxConfig) -> None:
+    """Let the request through or raise the `Refusal` 1001 or 1002: gateways take no JWT.
+
+    A key may carry the `sk-` that new-api writes before its keys.
+    """
+    credential = _credential(header)
+    if not _is_key(credential, config) and not _is_key(credential.removeprefix("sk-"), config):
+        raise refused("authorization_invalid")
+
+
+def _credential(header: str | None) -> str:
+    if not header or not header.strip():
+        raise refused("authorization_empty")
+    scheme, _, credential = header.strip().partition(" ")
+    credential = credential.strip()
+    if scheme.lower() != "bearer" or not credential:
+        raise refused("authorization_invalid")
+    return credential
+
+
+def _is_key(credential: str, config: SandboxConfig) -> bool:
+    return any(hmac.compare_digest(credential.encode(), key.encode()) for key in config.api_keys)
+
+
+def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:
+    """The claims of a token whose signature holds; times are judged by the sandbox's clock."""
+    import jwt
+
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            config.secret_key,
+            algorithms=["HS256"],
+            options={
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+            },
+        )
+    except jwt.PyJWTError:
+        raise refused("authorization_invalid") from None
+    return claims
+
+
+def _check_claims(claims: dict[str, Any], config: SandboxConfig) -> None:
+    if claims.get("iss") != config.access_key:
+        raise refused("access_key_unknown")
+    now = config.clock()
+    if _time(claims.get("nbf", 0)) > now:
+        raise refused("authorization_early")
+    if _time(claims.get("exp")) <= now:
+        raise refused("authorization_expired")
+
+
+def _time(claim: object) -> float:
+    if isinstance(claim, bool) or not isinstance(claim, int | float):
+        raise refused("authorization_invalid")
+    return float(claim)

@@ -9,12 +9,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from kling_sandbox.answers import EnvelopeStyle, KlingAnswers
-from kling_sandbox.desk import Desk, Endpoint, Premises
-from kling_sandbox.dialects import OFFICIAL
+from kling_sandbox.answers.refusals import invalid_value, refused
+from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
+from kling_sandbox.desk import Backend, Desk, Endpoint
+from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped
-from kling_sandbox.mishaps import xml_error
-from kling_sandbox.refusals import invalid_value, refused
+from kling_sandbox.gateways import OFFICIAL
 
 __all__ = ["CutShort", "KlingDesk", "video_response"]
 
@@ -59,9 +59,9 @@ _DEFAULT_PAGE_SIZE = 30
 class KlingDesk(Desk):
     """The official API, and `/videos/...` and `/sandbox/stats` for every provider."""
 
-    def __init__(self, premises: Premises) -> None:
-        super().__init__(premises, OFFICIAL)
-        self._lists = KlingAnswers(premises.documents, EnvelopeStyle())
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend, OFFICIAL)
+        self._lists = KlingAnswers(backend.documents, EnvelopeStyle())
 
     def routes(self) -> list[Route]:
         """Kling's paths below each base URL, videos and statistics below the first."""
@@ -98,19 +98,19 @@ class KlingDesk(Desk):
         """GET of a video; it asks for no Authorization and counts one that is sent."""
         signed = "authorization" in request.headers
         self._count("downloads", *["downloads_with_authorization"] * signed)
-        mishap = await self._mishaps.happen("downloads", "arrival")
-        if mishap is not None:
-            return mishap
+        replacement = await self._faults.inject("downloads", "arrival")
+        if replacement is not None:
+            return replacement
         now = self._config.clock()
         path, asked = request.url.path, request.query_params
-        links = self._premises.links
+        links = self._backend.links
         if not links.holds(path, asked.get("expires", ""), asked.get("sig", ""), now):
             return xml_error(403, "AccessDenied", "The address is not valid or has expired.")
         task = self._store.filmed(links.task_id(path) or "")
         if task is None or task.status(now) != "succeed":
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
-        cut = any(self._mishaps.struck("downloads", "body"))
-        return video_response(await self._premises.clips.clip(task), cut_short=cut)
+        cut = any(self._faults.due("downloads", "body"))
+        return video_response(await self._backend.clips.clip(task), cut_short=cut)
 
     async def stats(self, request: Request) -> Response:
         """GET of what happened so far; no part of Kling, and open to anybody."""

@@ -9,11 +9,11 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+from kling_sandbox.answers.refusals import invalid_value, refused
 from kling_sandbox.intake import Lifted
-from kling_sandbox.refusals import invalid_value, refused
-from kling_sandbox.task import Picture
+from kling_sandbox.orders import Picture
 
-__all__ = ["ImageHeader", "PictureShelf", "read_header", "same_shape"]
+__all__ = ["ImageHeader", "PictureFiles", "read_header", "same_shape"]
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -80,7 +80,7 @@ MAX_PIXELS = 100_000_000
 """Not Kling's limit: the sandbox has to decode the picture."""
 
 
-class PictureShelf:
+class PictureFiles:
     """The folder of a sandbox's pictures. A file's name is its hash, so none is kept twice."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,8 +90,8 @@ class PictureShelf:
         """Where the picture's file lies."""
         return self._folder / picture.name
 
-    def take(self, field: str, value: object) -> Picture:
-        """Judge the value of a picture field and put its file on the shelf.
+    def accept(self, field: str, value: object) -> Picture:
+        """Judge the value of a picture field and put its file on the files.
 
         An address is believed unseen, as Kling does until the task runs. Base64 is judged at
         once (Kling's image2video page: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), though

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.submission.judged_request import BODIES
-from kling_sandbox.dialects import OFFICIAL
+from kling_sandbox.gateways import OFFICIAL
 from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
 from kling_tools.requests import requests
 from kling_tools.requests.requests import VideoRequest

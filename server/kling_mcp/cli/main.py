@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     from kling_mcp.cli import tasks as tasks_command
     from kling_mcp.cli import tokens as tokens_command
     from kling_mcp.cli.doctor import command as doctor
-    from kling_sandbox import command as sandbox
+    from kling_sandbox import cli as sandbox
 
     parser = argparse.ArgumentParser(
         prog="kling-mcp",
@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run_sandbox(arguments: argparse.Namespace) -> int:
     """The sandbox knows no settings of the server, but its tasks lie beside the server's ledger."""
     from kling_mcp.settings.environment import read_environment
-    from kling_sandbox import command as sandbox
+    from kling_sandbox import cli as sandbox
 
     if arguments.home is None:
         home = read_environment().values.get("KLING_MCP_HOME")

@@ -214,8 +214,8 @@ def _base_url(provider: Configured) -> httpx.URL:
 
 def _embedded_sandbox(settings: Settings, callbacks: Callbacks) -> httpx.AsyncBaseTransport:
     from kling_sandbox import SandboxConfig, create_app
-    from kling_sandbox.callbacks import below, nobody
     from kling_sandbox.faults import parse_faults
+    from kling_sandbox.webhooks import call_none, only_below
 
     config = SandboxConfig(
         home=settings.home / SANDBOX,
@@ -225,7 +225,7 @@ def _embedded_sandbox(settings: Settings, callbacks: Callbacks) -> httpx.AsyncBa
         slots=settings.sandbox_slots,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,
-        may_call=below(callbacks.base) if callbacks.base else nobody,
+        may_call=only_below(callbacks.base) if callbacks.base else call_none,
         callback_secret=callbacks.secret,
     )
     return _SandboxTransport(create_app(config))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Mark, Still, even_size
-from kling_sandbox.film.mp4 import FPS, Scene, frame_count, frames_of, write_mp4
+from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
 
 __all__ = ["Script"]
 

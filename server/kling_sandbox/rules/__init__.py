@@ -9,26 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kling_sandbox.capability import Product
+from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.fields import Fields
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.refusals import refused
+from kling_sandbox.model_table import Product
+from kling_sandbox.orders import Order
+from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video
 from kling_sandbox.rules.omni import multi_image, omni
-from kling_sandbox.task import Order
 
 __all__ = ["PRODUCTS", "judge"]
 
-PRODUCTS: dict[Product, Callable[[Fields, PictureShelf, SandboxConfig], Order]] = {
+PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] = {
     "image2video": image2video,
     "multi-image2video": multi_image,
     "omni-video": omni,
 }
 
 
-def judge(product: Product, body: Any, shelf: PictureShelf, config: SandboxConfig) -> Order:
+def judge(product: Product, body: Any, files: PictureFiles, config: SandboxConfig) -> Order:
     """The order that a body stands for; raises `Refusal` with Kling's answer."""
     if not isinstance(body, dict):
         raise refused("not_json")
-    return PRODUCTS[product](Fields(body), shelf, config)
+    return PRODUCTS[product](Fields(body), files, config)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.fields import Fields
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.refusals import refused
+from kling_sandbox.orders import CameraControl, Order, Picture
+from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.shared import Variant, brush_flaw, delivery, prompts, sound_on, variant
-from kling_sandbox.task import CameraWish, Order, Picture
 
-__all__ = ["Shots", "camera_wish", "check_elements", "has_voices", "image2video", "shots_of"]
+__all__ = ["Shots", "camera_control", "check_elements", "has_voices", "image2video", "shots_of"]
 
 
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
@@ -20,7 +20,7 @@ _PRESETS = ("down_back", "forward_up", "right_turn_forward", "left_turn_forward"
 _REACH = 10.0
 
 
-def camera_wish(fields: Fields, what: Variant) -> CameraWish | None:
+def camera_control(fields: Fields, what: Variant) -> CameraControl | None:
     """The move asked for, None for none; raises `Refusal`.
 
     A model or combination without it gets the text that was seen live.
@@ -38,13 +38,13 @@ def camera_wish(fields: Fields, what: Variant) -> CameraWish | None:
     if kind != "simple":
         if "config" in camera:
             raise camera.refuse("config")
-        return CameraWish(kind)
+        return CameraControl(kind)
     values = {axis: config.number(axis, -_REACH, _REACH) for axis in _AXES} if config else {}
     turned = {axis: value for axis, value in values.items() if value}
     if len(turned) != 1:
         raise refused("camera_config")
     ((axis, value),) = turned.items()
-    return CameraWish(kind, axis, value)
+    return CameraControl(kind, axis, value)
 
 
 MAX_SHOTS = 6
@@ -142,11 +142,11 @@ DEFAULT_MODEL = "kling-v1"
 _CONTROLS = (("image_tail",), ("static_mask", "dynamic_masks"), ("camera_control",))
 
 
-def image2video(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     """The order that the body stands for; raises `Refusal` at its first fault."""
     what = variant(fields, "image2video", DEFAULT_MODEL, config)
     shots = shots_of(fields, what)
-    optional = shots.customized or "image2video" in config.house.prompt_optional
+    optional = shots.customized or "image2video" in config.rules.prompt_optional
     prompt = prompts(fields, required=not optional)
     _check_cfg_scale(fields, what)
     sound = sound_on(fields, what)
@@ -154,8 +154,8 @@ def image2video(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> O
     check_elements(fields, what)
     if sum(any(name in fields for name in names) for names in _CONTROLS) > 1:
         raise refused("one_control")
-    camera = camera_wish(fields, what)
-    image, tail = _frames(fields, what, shelf, sound=sound)
+    camera = camera_control(fields, what)
+    image, tail = _frames(fields, what, files, sound=sound)
     shown = image or tail
     return Order(
         product="image2video",
@@ -169,7 +169,7 @@ def image2video(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> O
         voice=voice,
         camera=camera,
         shots=shots.seconds,
-        flaw=brush_flaw(fields, what, shelf, shown) if shown else "",
+        flaw=brush_flaw(fields, what, files, shown) if shown else "",
         **delivery(fields),
     )
 
@@ -183,7 +183,7 @@ def _check_cfg_scale(fields: Fields, what: Variant) -> None:
 
 
 def _frames(
-    fields: Fields, what: Variant, shelf: PictureShelf, *, sound: bool
+    fields: Fields, what: Variant, files: PictureFiles, *, sound: bool
 ) -> tuple[Picture | None, Picture | None]:
     """The start and the end frame; a shape that the model lacks is refused before it is read."""
     row = what.row
@@ -200,6 +200,8 @@ def _frames(
             raise refused("tail_alone")
     elif "image" not in fields:
         raise refused("image_missing")
-    image = shelf.take("image", fields.value("image")) if "image" in fields else None
-    tail = shelf.take("image_tail", fields.value("image_tail")) if "image_tail" in fields else None
+    image = files.accept("image", fields.value("image")) if "image" in fields else None
+    tail = (
+        files.accept("image_tail", fields.value("image_tail")) if "image_tail" in fields else None
+    )
     return image, tail

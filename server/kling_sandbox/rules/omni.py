@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.fields import Fields
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.refusals import refused
+from kling_sandbox.orders import Order
+from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.shared import (
     ASPECT_RATIOS,
     Variant,
@@ -17,7 +18,6 @@ from kling_sandbox.rules.shared import (
     sound_on,
     variant,
 )
-from kling_sandbox.task import Order
 
 __all__ = ["multi_image", "omni"]
 
@@ -28,7 +28,7 @@ _IMAGE = re.compile(r"<<<image_(\d+)>>>")
 _ROLES = ("first_frame", "end_frame")
 
 
-def omni(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+def omni(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     """The order that the body stands for; raises `Refusal` at its first fault.
 
     With a first frame and no aspect_ratio the video has the first frame's shape, otherwise 16:9.
@@ -47,7 +47,7 @@ def omni(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
         raise refused("tail_alone")
     if any("image_url" not in item for item in items):
         raise refused("image_missing")
-    pictures = [shelf.take("image_url", item.value("image_url")) for item in items]
+    pictures = [files.accept("image_url", item.value("image_url")) for item in items]
     firsts = [p for p, role in zip(pictures, roles, strict=True) if role == "first_frame"]
     others = [p for p, role in zip(pictures, roles, strict=True) if not role]
     ends = [p for p, role in zip(pictures, roles, strict=True) if role == "end_frame"]
@@ -81,27 +81,27 @@ MULTI_IMAGE_MODEL = "kling-v1-6"
 MOST_MULTI_IMAGES = 4
 
 
-def multi_image(fields: Fields, shelf: PictureShelf, config: SandboxConfig) -> Order:
+def multi_image(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     """The order that the body stands for; raises `Refusal` at its first fault."""
     what = variant(fields, "multi-image2video", MULTI_IMAGE_MODEL, config)
     prompt = prompts(fields, required=True)
     ratio = fields.choice("aspect_ratio", ASPECT_RATIOS, "16:9")
-    items = fields.objects("image_list", config.house.least_pictures, MOST_MULTI_IMAGES)
+    items = fields.objects("image_list", config.rules.least_pictures, MOST_MULTI_IMAGES)
     if not items:
         raise refused("image_missing")
     for item in items:
         if "image" not in item:
             raise refused("image_missing")
-    if config.house.brush_on_several:
+    if config.rules.brush_on_several:
         fields.number("cfg_scale", 0.0, 1.0)
-        masks_of(fields, shelf)
+        masks_of(fields, files)
     return Order(
         product="multi-image2video",
         model=what.model,
         mode=what.mode,
         duration=what.duration,
         prompt=prompt,
-        pictures=tuple(shelf.take("image", item.value("image")) for item in items),
+        pictures=tuple(files.accept("image", item.value("image")) for item in items),
         aspect_ratio=ASPECT_RATIOS[ratio],
         **delivery(fields),
     )

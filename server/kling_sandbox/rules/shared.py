@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kling_sandbox.capability import MODELS, ModelRow, Product
+from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.fields import Fields
-from kling_sandbox.pictures import PictureShelf, same_shape
-from kling_sandbox.refusals import refused
-from kling_sandbox.task import Picture
+from kling_sandbox.model_table import MODELS, ModelRow, Product
+from kling_sandbox.orders import Picture
+from kling_sandbox.pictures import PictureFiles, same_shape
+from kling_sandbox.rules.body_fields import Fields
 
 __all__ = [
     "ASPECT_RATIOS",
@@ -96,7 +96,7 @@ MISFIT = (
 """Recorded live as the message of a failed task."""
 
 
-def brush_flaw(fields: Fields, what: Variant, shelf: PictureShelf, image: Picture) -> str:
+def brush_flaw(fields: Fields, what: Variant, files: PictureFiles, image: Picture) -> str:
     """Judge the masks; the answer is why the task will fail, empty when it will not.
 
     Raises `Refusal` for a model without brush, for counts and for points. Masks of another shape
@@ -107,17 +107,17 @@ def brush_flaw(fields: Fields, what: Variant, shelf: PictureShelf, image: Pictur
         return ""
     if not what.row.allows(what.row.brush, what.mode, what.duration):
         raise refused("brush_unsupported", model=what.model)
-    masks = masks_of(fields, shelf)
+    masks = masks_of(fields, files)
     sizes = {(mask.width, mask.height) for mask in masks if not mask.url}
     fits = len(sizes) <= 1 and all(same_shape(mask, image) for mask in masks)
     return "" if fits else MISFIT
 
 
-def masks_of(fields: Fields, shelf: PictureShelf) -> list[Picture]:
+def masks_of(fields: Fields, files: PictureFiles) -> list[Picture]:
     """The static and the dynamic masks; raises `Refusal` for counts, points and pictures."""
     masks = []
     if "static_mask" in fields:
-        masks.append(shelf.take("static_mask", fields.value("static_mask")))
+        masks.append(files.accept("static_mask", fields.value("static_mask")))
     for group in fields.objects("dynamic_masks", 1, MAX_MASKS):
         if "mask" not in group:
             raise group.refuse("mask")
@@ -127,5 +127,5 @@ def masks_of(fields: Fields, shelf: PictureShelf) -> list[Picture]:
         for point in points:
             point.whole("x")
             point.whole("y")
-        masks.append(shelf.take("mask", group.value("mask")))
+        masks.append(files.accept("mask", group.value("mask")))
     return masks

@@ -17,7 +17,7 @@ from kling_mcp.cli import demo
 from kling_mcp.cli import main as cli
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
-from kling_sandbox import command as sandbox_command
+from kling_sandbox import cli as sandbox_command
 from kling_tools.errors import KlingError
 
 SECRETS = (

@@ -29,7 +29,7 @@ class Clock:
         return self.now
 
 
-class Caller:
+class WebhookSender:
     """A client of one sandbox that speaks Kling's HTTP by hand."""
 
     def __init__(
@@ -41,9 +41,9 @@ class Caller:
         self.image = image
         self.root = root
 
-    def at(self, gateway: str) -> Caller:
+    def at(self, gateway: str) -> WebhookSender:
         """The same client at the door of a gateway."""
-        return Caller(self.http, self.home, self.image, f"/{gateway}/kling/v1/videos")
+        return WebhookSender(self.http, self.home, self.image, f"/{gateway}/kling/v1/videos")
 
     async def create(self, product: str = "image2video", **fields: Any) -> httpx.Response:
         """POST a body that is good unless `fields` make it otherwise; None leaves one out."""
@@ -118,7 +118,7 @@ async def open_sandbox(
     """Open a sandbox; called again it opens a second app on the same home."""
     async with AsyncExitStack() as stack:
 
-        async def opened(*faults: str, **settings: Any) -> Caller:
+        async def opened(*faults: str, **settings: Any) -> WebhookSender:
             config = SandboxConfig(
                 home=tmp_path / "home", clock=clock, faults=parse_faults(faults), **settings
             )
@@ -129,6 +129,6 @@ async def open_sandbox(
                     headers=KEY,
                 )
             )
-            return Caller(http, config.home, image)
+            return WebhookSender(http, config.home, image)
 
         yield opened

@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from kling_sandbox import SandboxConfig, create_app
-from kling_sandbox.callbacks import below, nobody, this_machine
+from kling_sandbox.webhooks import call_none, only_below, only_loopback
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
 
@@ -67,7 +67,7 @@ async def test_start_and_end_are_told_with_the_bare_task_and_a_signature(
 ) -> None:
     with listening() as (url, said):
         task = await created(
-            tmp_path, image, f"{url}/hook?a=b", may_call=this_machine, callback_secret=SECRET
+            tmp_path, image, f"{url}/hook?a=b", may_call=only_loopback, callback_secret=SECRET
         )
         told = [said.get(timeout=10) for _ in range(2)]
 
@@ -83,8 +83,8 @@ async def test_start_and_end_are_told_with_the_bare_task_and_a_signature(
 async def test_whoever_it_may_not_call_hears_nothing(tmp_path: Path, image: str) -> None:
     with listening() as (url, said):
         await created(tmp_path, image, f"{url}/hook")
-        await created(tmp_path, image, f"{url}/other/hook", may_call=below(f"{url}/mine"))
-        await created(tmp_path, image, f"{url}/mine/hook", may_call=below(f"{url}/mine"))
+        await created(tmp_path, image, f"{url}/other/hook", may_call=only_below(f"{url}/mine"))
+        await created(tmp_path, image, f"{url}/mine/hook", may_call=only_below(f"{url}/mine"))
         heard = {said.get(timeout=10)[0] for _ in range(2)}
 
     assert heard == {"/mine/hook"}
@@ -94,15 +94,15 @@ async def test_whoever_it_may_not_call_hears_nothing(tmp_path: Path, image: str)
 @pytest.mark.parametrize(
     ("rule", "url", "may"),
     [
-        (nobody, "http://127.0.0.1:1/x", False),
-        (this_machine, "http://127.0.0.1:1/x", True),
-        (this_machine, "http://[::1]/x", True),
-        (this_machine, "http://127.0.0.1.evil.example/x", False),
-        (this_machine, "http://127.0.0.1@evil.example/x", False),
-        (this_machine, "http://[bad", False),
-        (below("https://v.example/callbacks"), "https://v.example/callbacks/key", True),
-        (below("https://v.example/callbacks"), "https://v.example/callbacksuffix", False),
-        (below("https://v.example/callbacks"), "https://v.example.evil/callbacks/key", False),
+        (call_none, "http://127.0.0.1:1/x", False),
+        (only_loopback, "http://127.0.0.1:1/x", True),
+        (only_loopback, "http://[::1]/x", True),
+        (only_loopback, "http://127.0.0.1.evil.example/x", False),
+        (only_loopback, "http://127.0.0.1@evil.example/x", False),
+        (only_loopback, "http://[bad", False),
+        (only_below("https://v.example/callbacks"), "https://v.example/callbacks/key", True),
+        (only_below("https://v.example/callbacks"), "https://v.example/callbacksuffix", False),
+        (only_below("https://v.example/callbacks"), "https://v.example.evil/callbacks/key", False),
     ],
 )
 def test_an_address_is_judged_by_its_host(rule: Callable[[str], bool], url: str, may: bool) -> None:
@@ -111,8 +111,8 @@ def test_an_address_is_judged_by_its_host(rule: Callable[[str], bool], url: str,
 
 @pytest.mark.anyio
 async def test_who_does_not_answer_is_no_trouble(tmp_path: Path, image: str) -> None:
-    await created(tmp_path, image, "http://127.0.0.1:9/x", may_call=this_machine)
+    await created(tmp_path, image, "http://127.0.0.1:9/x", may_call=only_loopback)
     with listening() as (url, said):
-        await created(tmp_path, image, f"{url}/x", may_call=this_machine)
+        await created(tmp_path, image, f"{url}/x", may_call=only_loopback)
 
         assert said.get(timeout=10)

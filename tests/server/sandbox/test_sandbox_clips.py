@@ -15,8 +15,8 @@ from kling_sandbox import ConnectionDropped
 from kling_sandbox.clips import script_of
 from kling_sandbox.film import camera as moves
 from kling_sandbox.film import script
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.task import SHORT_SIDE_PX, CameraWish, Order, Picture
+from kling_sandbox.orders import SHORT_SIDE_PX, CameraControl, Order, Picture
+from kling_sandbox.pictures import PictureFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -194,18 +194,18 @@ AWAY = Picture(url="https://example.com/cat.png")
 
 
 def test_a_script_follows_the_order(tmp_path: Path) -> None:
-    shelf = PictureShelf(tmp_path)
-    one = script_of(replace(ORDER, pictures=(HERE,), mode="4k", sound=True, tail=HERE), shelf)
+    pictures = PictureFiles(tmp_path)
+    one = script_of(replace(ORDER, pictures=(HERE,), mode="4k", sound=True, tail=HERE), pictures)
     assert (one.seconds, one.short_side, one.sound, one.ratio) == (5, 2160, True, None)
     assert one.stills[0].path == one.tail.path == tmp_path / "abc.png"  # type: ignore[union-attr]
-    shots = script_of(replace(ORDER, pictures=(HERE,), shots=(2, 3)), shelf)
+    shots = script_of(replace(ORDER, pictures=(HERE,), shots=(2, 3)), pictures)
     assert shots.shots == (2, 3)
-    away = script_of(replace(ORDER, pictures=(AWAY,)), shelf)
+    away = script_of(replace(ORDER, pictures=(AWAY,)), pictures)
     assert away.stills[0].path is None
     assert away.stills[0].words == AWAY.url
-    words = script_of(replace(ORDER, aspect_ratio=1.0), shelf)
+    words = script_of(replace(ORDER, aspect_ratio=1.0), pictures)
     assert words.stills[0].words == "wind"
-    end = script_of(replace(ORDER, tail=HERE), shelf)
+    end = script_of(replace(ORDER, tail=HERE), pictures)
     assert end.stills == ()
 
 
@@ -213,13 +213,13 @@ def test_a_script_follows_the_order(tmp_path: Path) -> None:
     ("camera", "move"),
     [
         (None, None),
-        (CameraWish("simple", "pan", -3.0), moves.simple_move("pan", -3)),
-        (CameraWish("down_back"), moves.named_move("down_back")),
+        (CameraControl("simple", "pan", -3.0), moves.simple_move("pan", -3)),
+        (CameraControl("down_back"), moves.named_move("down_back")),
     ],
 )
 def test_the_camera_of_the_order_moves_the_film(tmp_path: Path, camera: Any, move: Any) -> None:
     order = replace(ORDER, pictures=(HERE,), camera=camera)
-    assert script_of(order, PictureShelf(tmp_path)).move == move
+    assert script_of(order, PictureFiles(tmp_path)).move == move
 
 
 async def test_clips_can_be_kept_small_and_are_made_faster(open_sandbox: Any, clock: Any) -> None:

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_sandbox.authentication import handed_on
-from kling_sandbox.dialects import GATEWAYS, OFFICIAL, Dialect
-from kling_sandbox.refusals import Refusal
-from kling_sandbox.task import SHORT_SIDE_PX
+from kling_sandbox.answers.refusals import Refusal
+from kling_sandbox.gateways import GATEWAYS, OFFICIAL, Dialect, forwarded_body
+from kling_sandbox.orders import SHORT_SIDE_PX
 
 pytestmark = pytest.mark.anyio
 
@@ -286,7 +285,7 @@ def test_a_gateway_hands_on_what_it_was_given_but_for_what_its_row_says(
     gateway: Dialect, body: Any
 ) -> None:
     try:
-        handed = handed_on(gateway, "image2video", body)
+        handed = forwarded_body(gateway, "image2video", body)
     except Refusal as refusal:
         assert gateway.needs_model
         assert refusal.name.startswith("model_")  # noqa: PT017

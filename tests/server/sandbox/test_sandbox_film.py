@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
-from kling_sandbox.documents import video_seconds
+from kling_sandbox.answers.documents import video_seconds
 from kling_sandbox.film.camera import (
     HOME,
     Move,
@@ -22,7 +22,7 @@ from kling_sandbox.film.camera import (
     simple_move,
 )
 from kling_sandbox.film.canvas import Mark, Still, even_size
-from kling_sandbox.film.mp4 import duration_text, frame_count
+from kling_sandbox.film.encoding import duration_text, frame_count
 from kling_sandbox.film.script import Script
 
 SIDE = 144

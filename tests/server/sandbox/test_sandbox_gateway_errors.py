@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from kling_sandbox import SandboxConfig
-from kling_sandbox.dialects import GATEWAYS
+from kling_sandbox.gateways import GATEWAYS
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kling_sandbox.task import SHORT_SIDE_PX
+from kling_sandbox.orders import SHORT_SIDE_PX
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_sandbox import SandboxConfig
-from kling_sandbox.pictures import PictureShelf
-from kling_sandbox.refusals import Refusal
+from kling_sandbox.answers.refusals import Refusal
+from kling_sandbox.orders import Order
+from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules import PRODUCTS, judge
-from kling_sandbox.task import Order
 
 pytestmark = pytest.mark.anyio
 
@@ -392,9 +392,9 @@ GOOD = st.sampled_from(
 def test_every_body_becomes_an_order_or_a_refusal(
     tmp_path_factory: pytest.TempPathFactory, product: Any, good: Any, odd: Any
 ) -> None:
-    home = Path(tmp_path_factory.getbasetemp()) / "shelf"
+    home = Path(tmp_path_factory.getbasetemp()) / "pictures"
     try:
-        order = judge(product, good | odd, PictureShelf(home), SandboxConfig(home=home))
+        order = judge(product, good | odd, PictureFiles(home), SandboxConfig(home=home))
     except Refusal as refusal:
         assert refusal.message.encode("utf-8")  # noqa: PT017
     else:

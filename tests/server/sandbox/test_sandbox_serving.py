@@ -15,8 +15,8 @@ import pytest
 
 from kling_sandbox import SandboxConfig, SandboxStore, create_app, parse_faults
 from kling_sandbox.app import bound_socket, server_of
-from kling_sandbox.command import add_arguments, run_from
-from kling_sandbox.task import SHORT_SIDE_PX
+from kling_sandbox.cli import add_arguments, run_from
+from kling_sandbox.orders import SHORT_SIDE_PX
 
 Serve = Callable[..., httpx.Client]
 
@@ -137,7 +137,7 @@ def test_a_number_out_of_range_is_wrong_use(switch: str) -> None:
 
 COMMAND = """
 import argparse, sys
-from kling_sandbox.command import add_arguments, run_from
+from kling_sandbox.cli import add_arguments, run_from
 parser = argparse.ArgumentParser()
 add_arguments(parser)
 sys.exit(run_from(parser.parse_args()))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kling_sandbox import SandboxStore
-from kling_sandbox.state_file import StateFile
-from kling_sandbox.task import Order
+from kling_sandbox.orders import Order
+from kling_sandbox.state import StateFile
 
 pytestmark = pytest.mark.anyio
 

@@ -64,7 +64,7 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch, film: Path) -> Iterator[
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(film, path)
 
-    monkeypatch.setattr("kling_sandbox.mishaps.anyio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("kling_sandbox.fault_injection.anyio", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(Recovery, "run", rest)
     monkeypatch.setattr(ClipMaker, "_make", copy)
     with stamina.set_testing(True, attempts=4, cap=True):

@@ -11,7 +11,7 @@ from tests.server.loopback import served_sandbox, settings_of
 from tests.server.serving import picture
 
 from kling_sandbox import SandboxStore
-from kling_sandbox.store import Counts
+from kling_sandbox.state import Counts
 
 CALLS = (13, 13, 12, 12)
 CAMPAIGN = pytest.mark.campaign

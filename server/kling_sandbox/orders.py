@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kling_sandbox.capability import MODELS, Product
+from kling_sandbox.model_table import MODELS, Product
 
-__all__ = ["CameraWish", "Order", "Picture", "Status", "Task"]
+__all__ = ["CameraControl", "Order", "Picture", "Status", "Task"]
 
 
 SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
@@ -16,7 +16,7 @@ SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it came: an address, or the name of a file on the sandbox's shelf.
+    """A picture as it came: an address, or the name of a file on the sandbox's files.
 
     `width` and `height` are px, 0 for an address; `name` is `<sha256>.<png or jpg>`.
     """
@@ -28,7 +28,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class CameraWish:
+class CameraControl:
     """`camera_control`: a type, and for `simple` the axis that is not 0 with its value."""
 
     kind: str
@@ -54,7 +54,7 @@ class Order:
     aspect_ratio: float | None = None
     sound: bool = False
     voice: bool = False
-    camera: CameraWish | None = None
+    camera: CameraControl | None = None
     shots: tuple[int, ...] = ()
     watermark: bool = False
     external_task_id: str = ""
@@ -85,7 +85,7 @@ class Order:
                 **values,
                 "pictures": tuple(Picture(**picture) for picture in values["pictures"]),
                 "tail": Picture(**tail) if tail else None,
-                "camera": CameraWish(**camera) if camera else None,
+                "camera": CameraControl(**camera) if camera else None,
                 "shots": tuple(values["shots"]),
             }
         )

@@ -8,13 +8,13 @@ from dataclasses import replace
 import anyio
 from starlette.responses import HTMLResponse, Response
 
-from kling_sandbox.answers import Answers
+from kling_sandbox.answers.gateway_errors import BAD_GATEWAY, LOGIN
+from kling_sandbox.answers.refusals import Refusal, refused
+from kling_sandbox.answers.styles import Answers
 from kling_sandbox.faults import ConnectionDropped, Fault, Moment, Target
-from kling_sandbox.gateway_errors import BAD_GATEWAY, LOGIN
-from kling_sandbox.refusals import Refusal, refused
-from kling_sandbox.store import SandboxStore
+from kling_sandbox.state import SandboxStore
 
-__all__ = ["RISK_CONTROL", "Mishaps", "xml_error"]
+__all__ = ["RISK_CONTROL", "FaultInjector", "xml_error"]
 
 RISK_CONTROL = "Failure to pass the risk control system"
 """Recorded live as the message of a failed task."""
@@ -40,7 +40,7 @@ _REFUSALS: dict[str, Refusal] = {
 }
 
 
-class Mishaps:
+class FaultInjector:
     """The faults of one sandbox, applied to the requests of one provider as they come."""
 
     def __init__(self, faults: tuple[Fault, ...], store: SandboxStore, answers: Answers) -> None:
@@ -48,25 +48,25 @@ class Mishaps:
         self._store = store
         self._answers = answers
 
-    def struck(self, target: Target, moment: Moment) -> Iterator[Fault]:
+    def due(self, target: Target, moment: Moment) -> Iterator[Fault]:
         """The faults that strike now, in their order; each is counted as it is asked for."""
         for fault in self._faults:
             if fault.strikes(target, moment) and self._store.claim(fault):
                 yield fault
 
-    async def happen(self, target: Target, moment: Moment) -> Response | None:
+    async def inject(self, target: Target, moment: Moment) -> Response | None:
         """Let what is due happen: the answer that replaces the real one, None to go on.
 
         After the first fault that answers, the others wait for the next request. Raises
         `ConnectionDropped`.
         """
-        for fault in self.struck(target, moment):
-            response = await self._happens(fault)
+        for fault in self.due(target, moment):
+            response = await self._effect(fault)
             if response is not None:
                 return response
         return None
 
-    async def _happens(self, fault: Fault) -> Response | None:
+    async def _effect(self, fault: Fault) -> Response | None:
         if fault.name == "slow":
             await anyio.sleep(fault.seconds)
             return None

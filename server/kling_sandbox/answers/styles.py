@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol
 
 from starlette.responses import JSONResponse, Response
 
-from kling_sandbox.documents import KlingDocuments, envelope, refusal_document
-from kling_sandbox.gateway_errors import GatewayErrors, retry_after, task_error
-from kling_sandbox.refusals import Refusal, refused
-from kling_sandbox.task import Status, Task
+from kling_sandbox.answers.documents import KlingDocuments, envelope, refusal_document
+from kling_sandbox.answers.gateway_errors import GatewayErrors, retry_after, task_error
+from kling_sandbox.answers.refusals import Refusal, refused
+from kling_sandbox.orders import Status, Task
 
 __all__ = [
     "Answers",

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from kling_sandbox.task import Task
+    from kling_sandbox.orders import Task
 
-__all__ = ["Caller", "MayCall", "below", "nobody", "this_machine"]
+__all__ = ["MayCall", "WebhookSender", "call_none", "only_below", "only_loopback"]
 
 MayCall = Callable[[str], bool]
 """Whether an address may be called."""
@@ -29,22 +29,22 @@ _TIMEOUT_S = 5.0
 _LINGER_S = 5.0
 
 
-def nobody(url: str) -> bool:
+def call_none(url: str) -> bool:
     """No address may be called."""
     return False
 
 
-def this_machine(url: str) -> bool:
+def only_loopback(url: str) -> bool:
     """Addresses of this machine may be called."""
     return _host(url) in ("127.0.0.1", "localhost", "::1")
 
 
-def below(base: str) -> MayCall:
+def only_below(base: str) -> MayCall:
     """Addresses below this one may be called."""
     return lambda url: url.startswith(base.rstrip("/") + "/")
 
 
-class Caller:
+class WebhookSender:
     """Calls in a thread that lives only while there is somebody to call.
 
     `document` writes a task as it is at a time by `clock`. What is still to be said when the

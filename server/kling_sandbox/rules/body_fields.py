@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from kling_sandbox.answers.refusals import Refusal, invalid_value, refused
 from kling_sandbox.intake import Lifted
-from kling_sandbox.refusals import Refusal, invalid_value, refused
 
 __all__ = ["Fields"]
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from kling_sandbox.answers import EnvelopeStyle, Stage, Style, WrapperStyle
-from kling_sandbox.capability import Product
-from kling_sandbox.config import AS_KLING, HouseRules
-from kling_sandbox.gateway_errors import FORWARDING, NEW_API, OLD_NEW_API, GatewayErrors
-from kling_sandbox.store import KLING
+from kling_sandbox.answers.gateway_errors import FORWARDING, NEW_API, OLD_NEW_API, GatewayErrors
+from kling_sandbox.answers.refusals import refused
+from kling_sandbox.answers.styles import EnvelopeStyle, Stage, Style, WrapperStyle
+from kling_sandbox.config import KLING_RULES, ProviderRules
+from kling_sandbox.model_table import MODELS, Product
+from kling_sandbox.state import KLING
 
-__all__ = ["GATEWAYS", "OFFICIAL", "Dialect"]
+__all__ = ["GATEWAYS", "OFFICIAL", "Dialect", "forwarded_body"]
 
 _PRODUCTS: tuple[Product, ...] = ("image2video", "multi-image2video", "omni-video")
 
@@ -43,7 +45,7 @@ class Dialect:
     needs_model: bool = True
     fills: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
     drops: frozenset[str] = frozenset()
-    house: HouseRules = AS_KLING
+    rules: ProviderRules = KLING_RULES
     source: str
 
 
@@ -94,7 +96,9 @@ GATEWAYS: tuple[Dialect, ...] = (
         external_ids=True,
         needs_model=False,
         fills={"image2video": {"model_name": "kling-v2-master"}},
-        house=HouseRules(prompt_optional=("image2video",), least_pictures=2, brush_on_several=True),
+        rules=ProviderRules(
+            prompt_optional=("image2video",), least_pictures=2, brush_on_several=True
+        ),
         source="CometAPI's pages of image2video, multi-image2video, individual queries and errors, "
         "March to May 2026: a body of one picture alone was accepted, with kling-v2-master named "
         "as the model to begin with, which is therefore the default; 500 characters of a prompt "
@@ -165,3 +169,25 @@ GATEWAYS: tuple[Dialect, ...] = (
         "address stands in fail_reason (controller/task_video.go).",
     ),
 )
+
+
+def forwarded_body(dialect: Dialect, product: Product, body: Any) -> Any:
+    """The body that Kling is handed; raises `Refusal` for what the provider refuses itself.
+
+    A body that is no object goes on as it is, for Kling to refuse.
+    """
+    if not isinstance(body, dict):
+        return body
+    filled = {
+        name: value
+        for name, value in dialect.fills.get(product, {}).items()
+        if body.get(name) in (None, "")
+    }
+    kept = {name: value for name, value in body.items() if name not in dialect.drops}
+    if dialect.needs_model:
+        model = kept.get("model_name")
+        if not isinstance(model, str) or not model:
+            raise refused("model_missing")
+        if model not in MODELS:
+            raise refused("model_unserved", model=model)
+    return kept | filled

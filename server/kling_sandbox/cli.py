@@ -112,8 +112,8 @@ def run(
     and `OSError` when the port is taken.
     """
     from kling_sandbox.app import bound_socket, create_app, server_of
-    from kling_sandbox.callbacks import this_machine
-    from kling_sandbox.store import SandboxStore
+    from kling_sandbox.state import SandboxStore
+    from kling_sandbox.webhooks import only_loopback
 
     chosen = parse_faults(faults)
     with bound_socket(host, port) as listener:
@@ -127,7 +127,7 @@ def run(
             faults=chosen,
             public_url=url,
             discontinued=() if serve_discontinued else DISCONTINUED,
-            may_call=this_machine,
+            may_call=only_loopback,
             callback_secret=callback_secret,
         )
         SandboxStore(home).forget_strikes()
@@ -160,7 +160,7 @@ def _greeting(config: SandboxConfig) -> list[str]:
 
 
 def _base_urls(config: SandboxConfig) -> list[str]:
-    from kling_sandbox.dialects import GATEWAYS, OFFICIAL
+    from kling_sandbox.gateways import GATEWAYS, OFFICIAL
 
     lines = []
     for dialect in (OFFICIAL, *GATEWAYS):

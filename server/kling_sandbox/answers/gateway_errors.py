@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from kling_sandbox.documents import request_id
-from kling_sandbox.refusals import Refusal
+from kling_sandbox.answers.documents import request_id
+from kling_sandbox.answers.refusals import Refusal
 
 __all__ = [
     "BAD_GATEWAY",

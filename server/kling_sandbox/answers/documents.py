@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kling_sandbox.refusals import Refusal
-from kling_sandbox.task import Task
+from kling_sandbox.answers.refusals import Refusal
+from kling_sandbox.orders import Task
 
 __all__ = [
     "KlingDocuments",
