@@ -58,8 +58,8 @@ TASKS_TABLE = """
     CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
     CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
     """
-"""The table and its indexes, the first step of both databases. The placeholders take their types for
-the rowid (built into SQLite), a number and a size in bytes. A released step never changes."""
+"""The table and its indexes: the first step of both databases. The placeholders take their types
+of the rowid (built into SQLite), a number and a size in bytes. A released step never changes."""
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:

@@ -98,10 +98,8 @@ def _outline(judged: JudgedRequest) -> Receipt:
     sent = [] if review.verdict.faults else list(body)
     choices = SpendingChoices.model_fields
     fields = [name for name in type(arguments).model_fields if name not in choices]
-    given = arguments.model_fields_set
-    not_sent = [
-        name for name in fields if name in given and arguments.gives(name) and name not in sent
-    ]
+    given = arguments.given() & arguments.model_fields_set
+    not_sent = [name for name in fields if name in given and name not in sent]
     return Receipt(
         provider=judged.provider.name,
         model_name=review.model_name,

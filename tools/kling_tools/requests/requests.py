@@ -22,7 +22,6 @@ __all__ = [
     "ImageToVideoRequest",
     "MultiImageToVideoRequest",
     "VideoRequest",
-    "is_given",
     "is_pattern",
     "with_picture_references",
 ]
@@ -58,13 +57,10 @@ def is_pattern(text: str) -> bool:
     return _PATTERN.fullmatch(text) is not None
 
 
+ASKS_FOR_NOTHING: tuple[object, ...] = (None, "", "off", False, [])
+
 IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
 """How an omni-video prompt names a picture of its list, counted from 1."""
-
-
-def is_given(value: object) -> bool:
-    """Whether a field's value asks for something: empty, false and `off` do not."""
-    return value not in (None, "", "off", False, [])
 
 
 def with_picture_references(prompt: str, count: int) -> str:
@@ -95,9 +91,10 @@ class VideoRequest(BaseModel):
     callback_url: fields.CallbackUrl = ""
     external_task_id: fields.ExternalTaskId = ""
 
-    def gives(self, field: str) -> bool:
-        """Whether the caller asks for something in this field."""
-        return is_given(getattr(self, field, None))
+    def given(self) -> frozenset[str]:
+        """The names of the fields that ask for something: empty, false, 0 and `off` do not."""
+        values = dict(self)
+        return frozenset(name for name in values if values[name] not in ASKS_FOR_NOTHING)
 
     def combination(self, mode: str) -> Combination:
         """What a capability pattern looks at, with the mode as the model names it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kling_tools.faults import Fault, Verdict
@@ -16,39 +16,28 @@ __all__ = ["apply_abilities", "wire_mode"]
 
 @dataclass(frozen=True, slots=True)
 class _Ability:
-    """A feature, the fields that ask for it, and when they do."""
+    """A feature and the fields that ask for it together: those in `given` and none in `missing`.
+    A fault names the first; the row keeps silent while one of them could not be read."""
 
     feature: Feature
-    fields: tuple[str, ...]
-    asked: Callable[[VideoRequest], bool]
     noun: str
-
-
-def _all(*fields: str) -> Callable[[VideoRequest], bool]:
-    return lambda request: all(request.gives(field) for field in fields)
+    given: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 ABILITIES: tuple[_Ability, ...] = (
-    _Ability("image_tail", ("image_tail",), _all("image", "image_tail"), "an end frame"),
+    _Ability("image_tail", "an end frame", ("image_tail", "image")),
+    _Ability("image_tail_alone", "an end frame without a first frame", ("image_tail",), ("image",)),
+    _Ability("motion_brush", "the motion brush", ("static_mask",)),
+    _Ability("motion_brush", "the motion brush", ("dynamic_masks",)),
+    _Ability("camera_control", "camera_control", ("camera_control",)),
+    _Ability("cfg_scale", "cfg_scale", ("cfg_scale",)),
+    _Ability("sound", "sound", ("sound",)),
+    _Ability("voice_list", "voices", ("voice_list",)),
+    _Ability("element_list", "elements", ("element_list",)),
+    _Ability("multi_shot", "multi-shot", ("multi_shot",)),
     _Ability(
-        "image_tail_alone",
-        ("image_tail", "image"),
-        lambda request: request.gives("image_tail") and not request.gives("image"),
-        "an end frame without a first frame",
-    ),
-    _Ability("motion_brush", ("static_mask",), _all("static_mask"), "the motion brush"),
-    _Ability("motion_brush", ("dynamic_masks",), _all("dynamic_masks"), "the motion brush"),
-    _Ability("camera_control", ("camera_control",), _all("camera_control"), "camera_control"),
-    _Ability("cfg_scale", ("cfg_scale",), _all("cfg_scale"), "cfg_scale"),
-    _Ability("sound", ("sound",), _all("sound"), "sound"),
-    _Ability("voice_list", ("voice_list",), _all("voice_list"), "voices"),
-    _Ability("element_list", ("element_list",), _all("element_list"), "elements"),
-    _Ability("multi_shot", ("multi_shot",), _all("multi_shot"), "multi-shot"),
-    _Ability(
-        "multi_shot_tail",
-        ("image_tail", "multi_shot"),
-        _all("multi_shot", "image_tail"),
-        "an end frame together with multi-shot",
+        "multi_shot_tail", "an end frame together with multi-shot", ("image_tail", "multi_shot")
     ),
 )
 
@@ -94,8 +83,10 @@ def apply_abilities(
             )
         return verdict
     verdict.faults.extend(_form(draft, model_name, row))
+    given = draft.arguments.given()
     for ability in ABILITIES:
-        if not set(ability.fields) & draft.invalid and ability.asked(draft.arguments):
+        asked = given.issuperset(ability.given) and given.isdisjoint(ability.missing)
+        if asked and draft.invalid.isdisjoint((*ability.given, *ability.missing)):
             _judge(ability, draft, model_name, product, capabilities, verdict)
     return verdict
 
@@ -148,7 +139,7 @@ def _judge(
     answers = {row.allows_it(ability.feature, c) for c in _combinations(draft, row)}
     if "yes" in answers:
         return
-    field, rule = ability.fields[0], f"{ability.feature}_of_model"
+    field, rule = ability.given[0], f"{ability.feature}_of_model"
     if "?" in answers:
         message = f"sources disagree on whether {model_name} takes {ability.noun}."
         verdict.warnings.append(Fault(field, rule, message, "", row.source))

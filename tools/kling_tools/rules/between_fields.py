@@ -17,7 +17,6 @@ from kling_tools.requests.requests import (
     ImageToVideoRequest,
     MultiImageToVideoRequest,
     VideoRequest,
-    is_given,
 )
 
 __all__ = ["GIVEN", "MISSING", "RULES", "Rule", "apply_rules"]
@@ -164,29 +163,26 @@ RULES: tuple[Rule, ...] = (
 def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
     """What the table says of a request; a row that looks at an unreadable field keeps silent."""
     verdict = Verdict()
+    request, given = draft.arguments, draft.arguments.given()
     for rule in RULES:
-        looked_at = {path.partition(".")[0] for path in rule.when}
-        if not isinstance(draft.arguments, rule.of) or looked_at & draft.invalid:
+        if not isinstance(request, rule.of) or draft.invalid & set(rule.when):
             continue
-        if not all(_holds(draft.arguments, path, wanted) for path, wanted in rule.when.items()):
+        if not all(_holds(request, given, name, value) for name, value in rule.when.items()):
             continue
+        missing = [name for name in rule.require if name not in given]
         found = verdict.faults if rule.level == "fault" else verdict.warnings
-        for path in rule.require + rule.forbid:
-            if path.partition(".")[0] in draft.invalid:
+        for name in (*missing, *(name for name in rule.forbid if name in given)):
+            if name in draft.invalid:
                 continue
-            if _holds(draft.arguments, path, MISSING if path in rule.require else GIVEN):
-                verb = "is required" if path in rule.require else "cannot be used here"
-                if rule.level == "warning":
-                    verb = "may have no effect"
-                message = f"{verb}: {rule.because}."
-                found.append(Fault(path, rule.id, message, rule.use, rule.source))
+            verb = "is required" if name in missing else "cannot be used here"
+            if rule.level == "warning":
+                verb = "may have no effect"
+            message = f"{verb}: {rule.because}."
+            found.append(Fault(name, rule.id, message, rule.use, rule.source))
     return verdict
 
 
-def _holds(request: VideoRequest, path: str, wanted: object) -> bool:
-    value: object = request
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    if wanted in (GIVEN, MISSING):
-        return is_given(value) is (wanted == GIVEN)
-    return value == wanted
+def _holds(request: VideoRequest, given: frozenset[str], name: str, value: object) -> bool:
+    if value in (GIVEN, MISSING):
+        return (name in given) is (value == GIVEN)
+    return getattr(request, name, None) == value

@@ -11,7 +11,7 @@ from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.requests import VideoRequest, with_picture_references
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
-from kling_tools.rules.capabilities import Capabilities, ProviderTerms
+from kling_tools.rules.capabilities import Capabilities, ProductRow, ProviderTerms
 from kling_tools.rules.checks import apply_checks
 from kling_tools.rules.estimates import Estimate, estimate
 
@@ -22,12 +22,14 @@ __all__ = ["Review", "review"]
 class Review:
     """A judged request: where it would go, what it would cost, and what was found.
 
-    `mode` is None for models without modes; `verdict.faults` is empty when it may be sent.
+    `row` says what the model can do in this product, None when that is unknown; `mode` is None for
+    models without modes; `verdict.faults` is empty when it may be sent.
     """
 
     request: VideoRequest
     product: Product
     model_name: str
+    row: ProductRow | None
     mode: str | None
     estimate: Estimate
     verdict: Verdict
@@ -45,7 +47,8 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     verdict.extend(apply_checks(draft))
     verdict.extend(apply_abilities(draft, model_name, product, capabilities))
     verdict.extend(_terms(draft, product, terms))
-    mode = wire_mode(capabilities.product_row(model_name, product), request.mode)
+    row = capabilities.product_row(model_name, product)
+    mode = wire_mode(row, request.mode)
     price = estimate(
         capabilities,
         product,
@@ -53,21 +56,18 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
         mode=request.mode,
         duration=request.duration,
         sound=request.sound,
-        voice=request.gives("voice_list"),
+        voice="voice_list" in request.given(),
     )
     if not terms.list_price:
         price = replace(price, usd=None)
-    if request.cfg_scale == 0 and not _takes_cfg_scale(model_name, product, capabilities, terms):
+    if request.cfg_scale == 0 and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
-    return Review(request, product, model_name, mode, price, verdict)
+    return Review(request, product, model_name, row, mode, price, verdict)
 
 
-def _takes_cfg_scale(
-    model_name: str, product: Product, capabilities: Capabilities, terms: ProviderTerms
-) -> bool:
+def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTerms) -> bool:
     """Whether cfg_scale 0 is the weakest hold on the prompt (Kling's range is 0 to 1), as models
     from v1 on had it, or what a host fills in for all others."""
-    row = capabilities.product_row(model_name, product)
     lost = "cfg_scale" in terms.loses.get(product, {})
     return row is not None and bool(row.patterns("cfg_scale")) and not lost
 
@@ -126,8 +126,9 @@ def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -
     """What this provider would lose or has documented more narrowly than Kling."""
     verdict = Verdict()
     request = draft.arguments
+    given = request.given()
     for field, reason in terms.loses.get(product, {}).items():
-        if request.gives(field) and field not in draft.invalid:
+        if field in given and field not in draft.invalid:
             verdict.faults.append(
                 Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
             )
