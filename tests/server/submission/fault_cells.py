@@ -11,7 +11,7 @@ from typing import Any
 
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import hurried, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -114,7 +114,7 @@ async def prepare(folder: Path) -> dict[str, str]:
     picture(folder)
     picture(folder, "other.png")
     ids = {}
-    async with Client(build_server(on_all_providers(folder), sleep=no_sleep)) as client:
+    async with Client(build_server(on_all_providers(folder), **hurried())) as client:
         for provider in PROVIDERS:
             for tool in READS:
                 wish = create(CREATES[0], folder, provider, tool)
@@ -166,7 +166,7 @@ class FaultRun:
     @asynccontextmanager
     async def _server(self, faults: str) -> AsyncIterator[Client]:
         settings = on_all_providers(self._folder, sandbox_faults=faults)
-        async with Client(build_server(settings, sleep=no_sleep)) as client:
+        async with Client(build_server(settings, **hurried())) as client:
             yield client
 
     def _arguments(self, tool: str, provider: str) -> dict[str, Any]:

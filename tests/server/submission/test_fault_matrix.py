@@ -15,6 +15,7 @@ import httpx
 import pytest
 import stamina
 from tests.made_clips import make_clip
+from tests.server.serving import virtual_time
 from tests.server.submission.fault_cells import (
     CREATES,
     READS,
@@ -77,6 +78,7 @@ def seen() -> Matrix:
 
 
 @pytest.mark.anyio
+@virtual_time
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_each_tool_answers_as_the_matrix_says_and_nothing_is_paid_twice(
     fault: str,
