@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kling_mcp.providers.client import Observe
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
+    from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
     from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
@@ -96,7 +97,8 @@ class Ports:
 @dataclass(kw_only=True)
 class Runtime:
     """Made once for the life of a server. `stack` closes at its end what was opened, `clock` tells
-    the seconds since the epoch."""
+    the seconds since the epoch, `redactor` takes secrets out of what providers say;
+    without one a client knows those of its own provider."""
 
     settings: Settings
     capabilities: Capabilities
@@ -107,6 +109,7 @@ class Runtime:
     sleep: Sleep = anyio.sleep
     ports: Ports = field(default_factory=Ports)
     limits: TimeLimits = TIME_LIMITS
+    redactor: Redactor | None = None
     changes: Changes = field(default_factory=Changes)
 
     def __post_init__(self) -> None:
@@ -117,7 +120,6 @@ class Runtime:
     def clients(self) -> Clients:
         """The providers' clients, each connected when it is first asked."""
         from kling_mcp.providers.pool import Clients
-        from kling_mcp.providers.redaction import redactor_of
         from kling_mcp.providers.transport import Callbacks
 
         callbacks = Callbacks(self.ports.callback_base, self.ports.callback_secret)
@@ -127,7 +129,7 @@ class Runtime:
             self.stack,
             callbacks,
             observe=self.ports.observe,
-            redactor=redactor_of(self.settings, self.providers.values(), self.ports.secrets),
+            redactor=self.redactor,
         )
 
     @cached_property

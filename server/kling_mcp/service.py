@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.polling.attendance import Attendance
     from kling_mcp.providers.configured import Configured
+    from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
     from kling_mcp.tasks.lookup import Found
     from kling_mcp.tasks.reader import TaskReader
@@ -410,6 +411,7 @@ async def open_service(
     clock: Callable[[], float] = time.time,
     ports: Ports | None = None,
     limits: TimeLimits = TIME_LIMITS,
+    redactor: Redactor | None = None,
 ) -> AsyncIterator[Service]:
     """The service for the life of a server; what it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
@@ -423,6 +425,7 @@ async def open_service(
             sleep=sleep,
             ports=ports or Ports(),
             limits=limits,
+            redactor=redactor,
         )
         with runtime.ports.running(runtime) if runtime.ports.running else nullcontext():
             yield Service(runtime)

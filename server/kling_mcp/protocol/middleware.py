@@ -17,16 +17,19 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, Server
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, INVALID_REQUEST
+from pydantic import BaseModel
 
 from kling_mcp.principal import LOCAL, Principal
 from kling_tools.errors import KlingError, TaskNotFound, quote_provider
 
 if TYPE_CHECKING:
+    from kling_mcp.providers.redaction import Redactor
     from kling_mcp.service import Service
 
 __all__ = [
     "CACHE_HINTS",
     "current_service",
+    "hide_secrets",
     "keeping_tables",
     "readable_errors",
     "refuse_long_addresses",
@@ -44,6 +47,28 @@ _service: ContextVar[Service] = ContextVar("_service")
 def current_service() -> Service:
     """The service of the caller whose request is being answered; it sees that caller's tasks."""
     return _service.get()
+
+
+def hide_secrets(redactor: Redactor) -> ServerMiddleware[Any]:
+    """Takes the secrets that `redactor` knows out of every answer and every error."""
+
+    async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            result = await call_next(ctx)
+        except MCPError as error:
+            told = error.error
+            message, data = redactor.text(told.message), redactor.value(told.data)
+            if (message, data) == (told.message, told.data):
+                raise
+            raise MCPError(told.code, message, data) from error
+        if not isinstance(result, BaseModel):
+            changed: dict[str, Any] | None = redactor.value(result)
+            return changed
+        before = result.model_dump(by_alias=True, mode="json", exclude_unset=True)
+        after = redactor.value(before)
+        return result if after is before else type(result).model_validate(after)
+
+    return guard
 
 
 def serve_each_caller(*, login: bool) -> ServerMiddleware[Any]:

@@ -21,6 +21,7 @@ from kling_mcp.protocol.completions import add_completions
 from kling_mcp.protocol.middleware import (
     CACHE_HINTS,
     current_service,
+    hide_secrets,
     keeping_tables,
     refuse_long_addresses,
     refuse_unknown,
@@ -38,7 +39,7 @@ from kling_mcp.protocol.stdio import serve_stdio
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
 from kling_mcp.providers.configured import Configured, configured_providers
-from kling_mcp.providers.redaction import guard_answers, guard_logs, redactor_of
+from kling_mcp.providers.redaction import guard_logs, redactor_of
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.runtime import Ports, Sleep
@@ -114,15 +115,14 @@ def build_server(
     team = team or Team()
     hosted = team.ports.uploads is not None
     tools = _toolset(providers, capabilities, saves=settings.save, hosted=hosted)
+    redactor = redactor_of(settings, providers.values(), team.ports.secrets)
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Service]) -> AsyncIterator[Service]:
         async with open_service(
-            settings, capabilities, providers, sleep, clock, team.ports, limits
+            settings, capabilities, providers, sleep, clock, team.ports, limits, redactor
         ) as service:
             yield service
-
-    redactor = redactor_of(settings, providers.values(), team.ports.secrets)
 
     async def tool_names() -> list[str]:
         return [tool.name for tool in tools]
@@ -138,7 +138,7 @@ def build_server(
         tools=[*tools],
         lifespan=lifespan,
         middleware=[
-            guard_answers(redactor),
+            hide_secrets(redactor),
             serve_each_caller(login=team.token_verifier is not None),
             *team.middleware,
             refuse_unknown("tools/call", "tool", tool_names),

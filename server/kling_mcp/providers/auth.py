@@ -21,7 +21,10 @@ RENEW_BEFORE_S = 300
 
 
 class Credentials(Protocol):
-    """Gives the bearer token of the next request."""
+    """Gives the bearer token of the next request. `secrets` are what a token is made from, and the
+    tokens in use: nobody else may read them."""
+
+    secrets: tuple[str, ...]
 
     def token(self) -> str:
         """The token to send now."""
@@ -31,16 +34,16 @@ class Credentials(Protocol):
         """Forget a refused token; False when no other one could be made."""
         ...
 
-    def secrets(self) -> tuple[str, ...]:
-        """All that nobody else may read: what a token is made from, and those in use."""
-        ...
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApiKey:
     """A key that is sent as it is."""
 
     key: str = field(repr=False)
+    secrets: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.secrets = (self.key,)
 
     def token(self) -> str:
         """The key."""
@@ -49,10 +52,6 @@ class ApiKey:
     def renew(self) -> bool:
         """False: there is only the one key."""
         return False
-
-    def secrets(self) -> tuple[str, ...]:
-        """The key."""
-        return (self.key,)
 
 
 @dataclass(slots=True)
@@ -65,9 +64,12 @@ class SignedToken:
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     clock: Callable[[], float] = time.time
+    secrets: tuple[str, ...] = field(init=False, repr=False)
     _token: str = field(default="", repr=False)
-    _before: str = field(default="", repr=False)
     _ends_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.secrets = (self.access_key, self.secret_key)
 
     def token(self) -> str:
         """A token that is valid for another five minutes at least."""
@@ -83,8 +85,9 @@ class SignedToken:
             with warnings.catch_warnings():
                 # Kling judges the key; the library's opinion of its length would go to stderr.
                 warnings.simplefilter("ignore")
-                self._before = self._token
+                before = self._token  # may still be on its way
                 self._token = jwt.encode(claims, self.secret_key, algorithm="HS256")
+            self.secrets = (self.access_key, self.secret_key, self._token, before)
             self._ends_at = int(now) + LIFETIME_S
         return self._token
 
@@ -92,7 +95,3 @@ class SignedToken:
         """True: the next token is a fresh one."""
         self._ends_at = 0.0
         return True
-
-    def secrets(self) -> tuple[str, ...]:
-        """The pair, the token, and the one before it, which may still be on its way."""
-        return (self.access_key, self.secret_key, self._token, self._before)

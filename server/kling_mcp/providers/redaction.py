@@ -19,8 +19,6 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
-    from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
-
     from kling_mcp.providers.auth import Credentials
     from kling_mcp.providers.configured import Configured
     from kling_mcp.settings.settings import Settings
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "IN_PLACE",
     "Redactor",
-    "guard_answers",
     "guard_logs",
     "mapped",
     "redactor_of",
@@ -114,7 +111,7 @@ class Redactor:
         return text
 
     def _all_forms(self) -> tuple[str, ...]:
-        now = self._given.union(*(each.secrets() for each in self._credentials))
+        now = self._given.union(*(each.secrets for each in self._credentials))
         if now != self._known:
             secrets = {secret for secret in now if len(secret) >= LEAST}
             coded = {form for secret in secrets for form in _in_base64(secret)}
@@ -149,29 +146,6 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
             for name, item in value.items()
         }
     return value
-
-
-def guard_answers(redactor: Redactor) -> ServerMiddleware[Any]:
-    """A middleware: nothing that is answered holds a secret."""
-    from mcp.shared.exceptions import MCPError
-
-    async def guard(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        try:
-            result = await call_next(ctx)
-        except MCPError as error:
-            told = error.error
-            message, data = redactor.text(told.message), redactor.value(told.data)
-            if (message, data) == (told.message, told.data):
-                raise
-            raise MCPError(told.code, message, data) from error
-        if not isinstance(result, BaseModel):
-            changed: dict[str, Any] | None = redactor.value(result)
-            return changed
-        before = result.model_dump(by_alias=True, mode="json", exclude_unset=True)
-        after = redactor.value(before)
-        return result if after is before else type(result).model_validate(after)
-
-    return guard
 
 
 def guard_logs(redactor: Redactor) -> None:
