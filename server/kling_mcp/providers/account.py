@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kling_mcp.providers.responses import mapping, number, seconds, text
+from kling_mcp.providers.dialects import mapping, number, seconds, text
 from kling_tools.errors import quote_provider
 
 __all__ = ["ResourcePack", "read_packs", "units_left"]

@@ -20,7 +20,7 @@ import stamina
 
 from kling_mcp.providers.account import ResourcePack, read_packs
 from kling_mcp.providers.dialects import read_look, read_task, read_tasks
-from kling_mcp.providers.error_codes import CODES
+from kling_mcp.providers.error_codes import CODES, unreadable
 from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
@@ -31,7 +31,6 @@ from kling_mcp.providers.responses import (
     names_a_task,
     read_body,
     read_document,
-    unreadable,
 )
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, patience, retry_after_s
 from kling_mcp.providers.rows import ProviderRow

@@ -14,11 +14,12 @@ from kling_tools.errors import Charged, ProviderError
 __all__ = [
     "BY_HTTP_STATUS",
     "CODES",
-    "UNREADABLE",
+    "SUCCESS_CODES",
     "WORDS",
     "CodeRow",
     "row_for",
     "row_without_json",
+    "unreadable",
 ]
 
 
@@ -228,6 +229,9 @@ BY_HTTP_STATUS: dict[int, CodeRow] = {
 }
 """Where an answer has no code that we know."""
 
+SUCCESS_CODES = frozenset({"0", "success"})
+"""The codes of an answer that does not refuse, in small letters."""
+
 UNREADABLE = _down("{name}'s answer cannot be read.")
 
 _PAGE = replace(
@@ -277,3 +281,16 @@ def row_for(code: str, message: str, http_status: int) -> CodeRow:
     if http_status in BY_HTTP_STATUS:
         return BY_HTTP_STATUS[http_status]
     return _REFUSED if http_status >= 400 or _REFUSAL.fullmatch(code) else UNREADABLE
+
+
+def unreadable(provider: str, why: str) -> ProviderError:
+    """The error for an answer that says success and does not hold what success means."""
+    row = UNREADABLE
+    message, advice = row.texts(provider)
+    return row.error(
+        f"{message[:-1]}: {why}.",
+        retryable=row.retryable,
+        provider=provider,
+        charged=row.created,
+        advice=advice,
+    )

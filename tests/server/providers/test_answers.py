@@ -8,15 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.providers.responses import (
-    Answer,
-    mapping,
-    number,
-    read_document,
-    seconds,
-    text,
-    unreadable,
-)
+from kling_mcp.providers.dialects import mapping, number, seconds, text
+from kling_mcp.providers.error_codes import unreadable
+from kling_mcp.providers.responses import Answer, read_document
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX
 from kling_tools.errors import (
     AuthFailed,
