@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
-from kling_mcp.submission.judged_request import BODIES
+from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
 from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
 from kling_tools.requests import requests
@@ -115,7 +115,7 @@ def test_a_product_is_made_by_a_provider_and_played_by_the_sandbox(row: ProductE
 
 
 def test_every_product_has_its_part_of_the_body() -> None:
-    assert set(BODIES) == set(PRODUCTS)
+    assert set(PRODUCT_FIELDS) == set(PRODUCTS)
 
 
 def test_the_sandbox_plays_no_product_that_the_table_does_not_have() -> None:

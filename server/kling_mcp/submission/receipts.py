@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
-from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import told
 from kling_tools.requests.arguments import SpendingChoices
@@ -65,9 +62,6 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
     `made` is the row of the very same request, when it was sent before; `asked_by` the setting
     that wants the person asked for this price.
     """
-    wire: dict[str, Any] = {field: f"<{field}>" for field, _ in judged.arguments.pictures()}
-    wire |= {picture.field: picture.wire() for picture in judged.pictures}
-    external = judged.external_task_id or "<made from the ledger's row>"
     answer = _outline(judged)
     answer.dry_run = True
     answer.sent = []
@@ -75,7 +69,7 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
     answer.request = {
         "method": "POST",
         "path": f"{judged.provider.row.prefix}/{judged.review.product}",
-        "body": JsonBody(judged.body(wire, external, "<made from the ledger's row>")).preview(),
+        "body": judged.body.preview(judged.external_task_id),
     }
     answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE
     if asked_by:
@@ -94,8 +88,7 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
 
 def _outline(judged: JudgedRequest) -> Receipt:
     review, arguments = judged.review, judged.arguments
-    body = judged.body(_names(judged), "external_task_id", "callback_key")
-    sent = [] if review.verdict.faults else list(body)
+    sent = [] if review.verdict.faults else judged.body.names()
     choices = SpendingChoices.model_fields
     fields = [name for name in type(arguments).model_fields if name not in choices]
     given = arguments.given() & arguments.model_fields_set
@@ -114,10 +107,6 @@ def _outline(judged: JudgedRequest) -> Receipt:
         warnings=[str(warning) for warning in told(review.verdict.warnings)],
         note=SANDBOX_NOTE if judged.provider.embedded else None,
     )
-
-
-def _names(judged: JudgedRequest) -> dict[str, str]:
-    return {field: field for field, _ in judged.arguments.pictures()}
 
 
 def _picture_text(picture: Picture) -> str:

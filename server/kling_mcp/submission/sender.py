@@ -22,6 +22,7 @@ from kling_mcp.ledger.records import LONGEST_QUEUE_S, beyond_use
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.task import Task
+from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.lost_answers import blind, how_to_go_on, is_open, is_ours, maybe_charged
 from kling_mcp.submission.queue import KeptBodies
 from kling_tools.decorations import decoration
@@ -36,12 +37,9 @@ from kling_tools.errors import (
 )
 from kling_tools.results import ENDED
 
-__all__ = ["MakeBody", "Sender"]
+__all__ = ["Sender"]
 
 logger = logging.getLogger(__name__)
-
-MakeBody = Callable[[Record], Body]
-"""The body of a row's create."""
 
 APPEARS_WITHIN_S = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a task whose answer was lost: it may take a moment to appear."""
@@ -86,7 +84,7 @@ class Sender:
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def send(
-        self, new_row: NewRow, client: KlingClient, make_body: MakeBody, caps: DayCaps
+        self, new_row: NewRow, client: KlingClient, body: CreateBody, caps: DayCaps
     ) -> tuple[Record, bool]:
         """The row of the wish, and whether it was sent just now.
 
@@ -104,25 +102,25 @@ class Sender:
                     raise beyond_use(record)
                 if new:
                     async with self._leases.held(record, owner):
-                        body = make_body(record)
-                        record = await self._create(record, client, body)
+                        record = await self._create(record, client, _on_wire(body, record))
             if new:
                 return record, True
             record = await self._leased_to(owner, await self._settled(record))
             if record.lease_owner != owner:
                 return await self._refreshed(record, client), False
-            return await self._sent_again(record, client, make_body, owner)
+            return await self._sent_again(record, client, body, owner)
 
     async def _sent_again(
-        self, record: Record, client: KlingClient, make_body: MakeBody, owner: str
+        self, record: Record, client: KlingClient, body: CreateBody, owner: str
     ) -> tuple[Record, bool]:
         """An open row of a dead process or of an earlier call: looked for first."""
         with anyio.CancelScope(shield=True):
             async with self._leases.held(record, owner):
                 found = await self._taken_up(record, client) if is_open(record) else record
                 if found is None:
-                    body = make_body(record)
-                    record = await self._create(record, client, body, sent_before=True)
+                    record = await self._create(
+                        record, client, _on_wire(body, record), sent_before=True
+                    )
                 await self._leases.let_go(record, owner)
         return found or record, found is None
 
@@ -451,3 +449,7 @@ class Sender:
             await self._sleep(0.2)
             record = await self._ledger.find(record.id) or record
         return record
+
+
+def _on_wire(body: CreateBody, record: Record) -> Body:
+    return body.on_wire(record.external_task_id, record.callback_key)

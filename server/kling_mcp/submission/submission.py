@@ -13,10 +13,9 @@ from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.ledger import DayCaps, Ledger, NewRow
 from kling_mcp.principal import Principal
-from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
-from kling_mcp.submission.judged_request import JudgedRequest, judge
+from kling_mcp.submission.judged_request import JudgedRequest, judge_request
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
 from kling_tools.decorations import decoration
@@ -85,7 +84,9 @@ class Submission:
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
-        judged = judge(draft, self._clients, self._capabilities, principal, self._callback_base)
+        judged = judge_request(
+            draft, self._clients, self._capabilities, principal, self._callback_base
+        )
         rules_broken = bool(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as held:
@@ -96,7 +97,7 @@ class Submission:
             if faults:
                 raise InvalidRequest(faults) if rules_broken else ImageRejected(faults)
             left_s = self._limits.answer_s - (anyio.current_time() - began)
-            new_row = judged.new_row()
+            new_row = judged.new_row
             if self._has_a_say_in_price(judged) and not await self._is_made(new_row):
                 self._check_price(judged)
                 await self._ask_the_person(judged, new_row, confirm)
@@ -110,14 +111,11 @@ class Submission:
         self, judged: JudgedRequest, new_row: NewRow, pictures: AsyncExitStack
     ) -> Receipt:
         async with pictures:
-            wire = {picture.field: picture.wire() for picture in judged.pictures}
             try:
                 record, new = await self._sender.send(
                     new_row,
                     await self._clients.get(judged.provider.name),
-                    lambda record: JsonBody(
-                        judged.body(wire, record.external_task_id, record.callback_key)
-                    ),
+                    judged.body,
                     self._caps.per_day,
                 )
             except RequestRefused as error:
@@ -165,13 +163,13 @@ class Submission:
         """What a submit would do, caps and what was made before included; nothing is written."""
         made = None
         if not judged.review.verdict.faults and self._ledger.exists:
-            made = await self._ledger.peek(judged.new_row())
+            made = await self._ledger.peek(judged.new_row)
         if made is None or made.status == "failed":
             made = None
             try:
                 self._check_price(judged)
                 if not judged.review.verdict.faults:
-                    await self._ledger.check_day(judged.new_row(), self._caps.per_day)
+                    await self._ledger.check_day(judged.new_row, self._caps.per_day)
             except SpendCapReached as cap:
                 fault = Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}")
                 judged.review.verdict.faults.append(fault)

@@ -20,7 +20,7 @@ from kling_mcp.ledger import DayCaps, Ledger, Record
 from kling_mcp.ledger import postgres as engine
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.sender import Sender
 from kling_mcp.submission.shared_queue import SharedQueue
 from kling_tools.errors import KlingError, SpendCapReached
@@ -38,7 +38,7 @@ async def sent(
         record, _ = await sender.send(
             replace(WISH, provider=kling.row.name),
             client,
-            lambda row: JsonBody({"external_task_id": row.external_task_id}),
+            CreateBody({}),
             DayCaps(),
         )
     return record

@@ -12,7 +12,7 @@ from kling_mcp.principal import LOCAL
 from kling_mcp.providers.configured import configured_providers
 from kling_mcp.providers.pool import Clients
 from kling_mcp.settings.settings import load_settings
-from kling_mcp.submission.judged_request import JudgedRequest, judge
+from kling_mcp.submission.judged_request import JudgedRequest, judge_request
 from kling_tools.faults import Fault
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
@@ -45,7 +45,7 @@ def judged(names: tuple[str, ...], **arguments: Any) -> JudgedRequest:
     settings = load_settings(provider=names[0], **options)
     clients = Clients(configured_providers(settings), settings, AsyncExitStack())
     kind = MultiImageToVideoArguments if "image_list" in arguments else ImageToVideoArguments
-    return judge(read_draft(kind, arguments), clients, built_in_capabilities(), LOCAL)
+    return judge_request(read_draft(kind, arguments), clients, built_in_capabilities(), LOCAL)
 
 
 def faults(case: JudgedRequest) -> dict[tuple[str, str], str]:
@@ -156,8 +156,8 @@ def test_a_fault_of_the_request_itself_names_no_provider() -> None:
 
 
 def test_the_same_wish_at_two_base_urls_has_one_digest_and_two_rows() -> None:
-    here = judged(("newapi",), **IMAGE).new_row()
-    there = judged(("kling",), **IMAGE).new_row()
+    here = judged(("newapi",), **IMAGE).new_row
+    there = judged(("kling",), **IMAGE).new_row
 
     assert here.digest == there.digest
     assert (here.provider, here.base_url) != (there.provider, there.base_url)

@@ -14,9 +14,10 @@ import pytest
 
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.notes import Notes
-from kling_mcp.providers.json_body import Body, JsonBody
+from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
+from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.recovery import Recovery
 from kling_mcp.submission.sender import Sender
@@ -114,7 +115,7 @@ class Server:
         record, _ = await self.sender.send(
             wish,
             client,
-            lambda row: JsonBody({"external_task_id": row.external_task_id}),
+            CreateBody({}),
             DayCaps(),
         )
         return record

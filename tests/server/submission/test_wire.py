@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.rows import PROVIDERS
-from kling_mcp.submission.judged_request import create_body
+from kling_mcp.submission.create_body import CreateBody, render_fields
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.requests import IMAGE_TOKEN
@@ -51,15 +50,15 @@ def body_of(**arguments: Any) -> dict[str, Any]:
     asked = judged(**arguments)
     assert [str(fault) for fault in asked.verdict.faults] == []
     pictures = dict(asked.request.pictures())
-    body = create_body(asked, pictures, built_in_capabilities(), "mine-1")
+    body = render_fields(asked, pictures)
     assert set(body) <= FIELDS[asked.product]
     sent: dict[str, Any] = json.loads(text_of(body))
     return sent
 
 
-def text_of(body: dict[str, Any]) -> bytes:
+def text_of(fields: dict[str, Any]) -> bytes:
     async def join() -> bytes:
-        return b"".join([chunk async for chunk in JsonBody(body)])
+        return b"".join([chunk async for chunk in CreateBody(fields).on_wire("mine-1")])
 
     return anyio.run(join)
 
@@ -209,7 +208,7 @@ def test_element_ids_beyond_2_to_the_53_stay_exact(element_id: int) -> None:
     asked = judged(
         model_name="kling-v3", image=START, prompt="she turns", element_list=[str(element_id)]
     )
-    body = create_body(asked, {"image": START}, built_in_capabilities(), "x")
+    body = render_fields(asked, {"image": START})
 
     assert f'"element_list":[{{"element_id":{element_id}}}]'.encode() in text_of(body)
 
@@ -224,7 +223,7 @@ def test_a_simple_camera_has_its_config_and_a_preset_has_none() -> None:
         "type": "simple",
         "config": {"horizontal": 0, "vertical": 0, "pan": 0, "tilt": 0, "roll": 0, "zoom": -4.5},
     }
-    body = create_body(preset, {"image": START}, built_in_capabilities(), "x")
+    body = render_fields(preset, {"image": START})
     assert body["camera_control"] == {"type": "down_back"}
 
 
@@ -403,7 +402,7 @@ def test_nothing_empty_is_sent_and_nothing_that_kling_would_not_know(
     arguments: dict[str, Any], model_name: str
 ) -> None:
     asked = judged(image=START, prompt="she turns", model_name=model_name, **arguments)
-    body = create_body(asked, {"image": START}, built_in_capabilities(), "")
+    body = render_fields(asked, {"image": START})
 
     assert set(body) <= FIELDS["image2video"]
     assert not [leaf for leaf in leaves(body) if leaf in (None, "", [], {})]
@@ -420,7 +419,7 @@ def test_nothing_empty_is_sent_and_nothing_that_kling_would_not_know(
 def test_every_picture_of_an_omni_video_is_named(count: int, prompt: str) -> None:
     asked = judged(image_list=[START] * count, prompt=prompt)
     pictures = dict(asked.request.pictures())
-    sent = create_body(asked, pictures, built_in_capabilities(), "x")["prompt"]
+    sent = render_fields(asked, pictures)["prompt"]
 
     assert sent.endswith(prompt)
     assert [int(place) for place in IMAGE_TOKEN.findall(sent)] == list(range(1, count + 1))
@@ -428,8 +427,6 @@ def test_every_picture_of_an_omni_video_is_named(count: int, prompt: str) -> Non
 
 def test_pictures_stand_where_the_request_named_them() -> None:
     asked = judged(image_list=["~/a.png", "~/b.png"], prompt="they dance", model_name="kling-v1-6")
-    body = create_body(
-        asked, {"image_list[0]": "A", "image_list[1]": "B"}, built_in_capabilities(), "x"
-    )
+    body = render_fields(asked, {"image_list[0]": "A", "image_list[1]": "B"})
 
     assert body["image_list"] == [{"image": "A"}, {"image": "B"}]

@@ -1,0 +1,170 @@
+"""The body of a create, rendered once: its fields in order, with open pictures as values.
+
+The digest, the ledger's row, the dry run, the receipt and the wire all read the same fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from kling_mcp.inputs import Picture
+from kling_mcp.providers.json_body import JsonBody
+from kling_tools.products import PRODUCTS, Product, ProductEntry
+from kling_tools.requests.requests import (
+    ImageToVideoRequest,
+    MultiImageToVideoRequest,
+    with_picture_references,
+)
+from kling_tools.rules.reviews import Review
+
+__all__ = ["PRODUCT_FIELDS", "CreateBody", "render_fields"]
+
+FROM_THE_ROW = "<made from the ledger's row>"
+"""Stands in a dry run for an id that the ledger gives to a new row."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBody:
+    """The fields of one create, and the two ids that it gets once its ledger row exists.
+
+    `fields` may hold a `Picture` at any depth. `callback_base` is the address before the row's
+    callback key; it is empty where the provider calls nobody back, where this server cannot be
+    reached, and where the caller named a callback_url.
+    """
+
+    fields: Mapping[str, Any]
+    callback_base: str = ""
+
+    def names(self) -> list[str]:
+        """The names of all fields that are sent, in order."""
+        callback = ["callback_url"] if self.callback_base else []
+        return [*self.fields, "external_task_id", *callback]
+
+    def identity(self) -> dict[str, Any]:
+        """What makes the video what it is, with each picture as its SHA-256."""
+        fields = _with_pictures(self.fields, attrgetter("sha256"))
+        return {name: value for name, value in fields.items() if name != "callback_url"}
+
+    def labelled(self) -> dict[str, Any]:
+        """The fields with each picture as its label, for people to read."""
+        return _with_pictures(self.fields, attrgetter("label"))
+
+    def preview(self, external_task_id: str) -> dict[str, Any]:
+        """The fields as a dry run shows them: each picture in a few words."""
+        return self.on_wire(external_task_id or FROM_THE_ROW, FROM_THE_ROW).preview()
+
+    def on_wire(self, external_task_id: str, callback_key: str = "") -> JsonBody:
+        """The whole body with the ids of its ledger row."""
+        fields = _with_pictures(self.fields, Picture.wire)
+        fields["external_task_id"] = external_task_id
+        if self.callback_base and callback_key:
+            fields["callback_url"] = f"{self.callback_base}/{callback_key}"
+        return JsonBody(fields)
+
+
+def _with_pictures(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:
+    """The fields with `shown(picture)` in the place of each picture."""
+
+    def value_of(value: Any) -> Any:
+        if isinstance(value, Picture):
+            return shown(value)
+        if isinstance(value, Mapping):
+            return {name: value_of(inner) for name, inner in value.items()}
+        return [value_of(inner) for inner in value] if isinstance(value, list) else value
+
+    return {name: value_of(value) for name, value in fields.items()}
+
+
+def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the body; those that ask for nothing are left out.
+
+    `pictures` maps field paths (`image`, `dynamic_masks[0].mask`) to what stands for them.
+    `model_name` and `duration` (text) are always sent: Kling's default model is retired, and
+    Kling refuses a duration that is a number.
+    """
+    request = review.request
+    fields: dict[str, Any] = {"model_name": review.model_name}
+    fields |= PRODUCT_FIELDS[review.product](request, pictures, PRODUCTS[review.product])
+    fields |= _masks(request.dynamic_masks, pictures)
+    fields |= {
+        "negative_prompt": request.negative_prompt,
+        "mode": review.mode,
+        "duration": request.duration,
+        "sound": _sound(review),
+        "cfg_scale": request.cfg_scale,
+        "watermark_info": request.watermark_info and request.watermark_info.model_dump(),
+        "callback_url": request.callback_url,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def _frames(
+    request: ImageToVideoRequest, pictures: Mapping[str, Any], _: ProductEntry
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "image": pictures.get("image"),
+        "image_tail": pictures.get("image_tail"),
+        "prompt": request.prompt,
+    }
+    if request.multi_shot:
+        fields |= {
+            "multi_shot": True,
+            "shot_type": request.shot_type,
+            "multi_prompt": [shot.model_dump() for shot in request.multi_prompt],
+        }
+    if request.camera_control:
+        camera = request.camera_control
+        fields["camera_control"] = {"type": camera.type} | (
+            {"config": camera.config.model_dump()} if camera.type == "simple" else {}
+        )
+    return fields | {
+        "element_list": [{"element_id": number} for number in request.element_list],
+        "voice_list": [{"voice_id": voice} for voice in request.voice_list],
+    }
+
+
+def _picture_list(
+    request: MultiImageToVideoRequest, pictures: Mapping[str, Any], product: ProductEntry
+) -> dict[str, Any]:
+    listed = [pictures[f"image_list[{place}]"] for place in range(len(request.image_list))]
+    prompt = request.prompt
+    return {
+        "image_list": [{product.picture_key: picture} for picture in listed],
+        "prompt": with_picture_references(prompt, len(listed))
+        if product.names_pictures
+        else prompt,
+        "aspect_ratio": request.aspect_ratio,
+    }
+
+
+PRODUCT_FIELDS: Mapping[
+    Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
+] = {
+    "image2video": _frames,
+    "omni-video": _picture_list,
+    "multi-image2video": _picture_list,
+}
+"""Renders the fields that a product does not share with all others."""
+
+
+def _masks(dynamic_masks: Any, pictures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "static_mask": pictures.get("static_mask"),
+        "dynamic_masks": [
+            {
+                "mask": pictures[f"dynamic_masks[{place}].mask"],
+                "trajectories": [point.model_dump() for point in group.trajectories],
+            }
+            for place, group in enumerate(dynamic_masks)
+        ],
+    }
+
+
+def _sound(review: Review) -> str | None:
+    """The value that is sent. `off` goes only to models that can make sound: others do not know
+    the field."""
+    knows_sound = review.row and review.row.patterns("sound")
+    return review.request.sound if review.request.sound == "on" or knows_sound else None
