@@ -1,12 +1,22 @@
-"""`--update-snapshots` writes the fault matrix anew, to be read in review; PostgreSQL runs once."""
+"""`--update-snapshots` writes the fault matrix anew, to be read in review; PostgreSQL runs once,
+and each film is made once."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.postgres import Postgres, postgres_server
 
 from kling_sandbox.app import bound_socket
+from kling_sandbox.film.canvas import Still
+from kling_sandbox.film.script import Script
+
+FILMS: dict[Any, bytes] = {}
+make_film = Script.film
 
 
 @pytest.fixture
@@ -20,3 +30,25 @@ def postgres() -> Iterator[Postgres]:
         port = free.getsockname()[1]
     with postgres_server(port) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def shared_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a film takes a second; those of two tasks differ by the number of the task only."""
+    monkeypatch.setattr(Script, "film", _film)
+
+
+def _film(script: Script, path: Path) -> None:
+    shown = [_seen(still) for still in (*script.stills, script.tail) if still]
+    key = (replace(script, stills=(), tail=None, number=""), bool(script.tail), *shown)
+    if key not in FILMS:
+        make_film(script, path)
+        FILMS[key] = path.read_bytes()
+    else:
+        copy = path.with_suffix(".copy")
+        copy.write_bytes(FILMS[key])
+        copy.replace(path)
+
+
+def _seen(still: Still) -> Still | bytes:
+    return hashlib.sha256(still.path.read_bytes()).digest() if still.path else still

@@ -95,6 +95,11 @@ def encoded(width: int, height: int, kind: str = "PNG") -> str:
     return base64.b64encode(picture(width, height, kind)).decode()
 
 
+@pytest.fixture(autouse=True)
+def shared_films() -> None:
+    """Here each film is made, and looked at."""
+
+
 @pytest.fixture(scope="session")
 def image() -> str:
     return encoded(400, 300)
