@@ -28,8 +28,8 @@ from kling_mcp.providers.responses import (
     ENCODINGS,
     Answer,
     UnreadableBody,
-    names_a_task,
     read_body,
+    read_created,
     read_document,
 )
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, patience, retry_after_s
@@ -100,8 +100,7 @@ class KlingClient:
         request = self._connection.api.build_request(
             "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
         )
-        answer = await self._send(request, CREATE_DEADLINE_S, "unknown")
-        document = names_a_task(answer) or read_document(answer)
+        document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
         return self._charged(read_task(document, self.row.shapes, self.row.name))
 
     async def task(self, product: Product, task_id: str) -> Task:
@@ -154,29 +153,31 @@ class KlingClient:
             with attempt:
                 request = self._connection.api.build_request("GET", path, params=params)
                 left_s = began + READ_DEADLINE_S - anyio.current_time()
-                answer = await self._send(request, left_s, "no")
                 try:
-                    return reader(read_document(answer))
+                    return reader(await self._send(request, left_s, "no", read_document))
                 except ProviderError as error:
                     error.charged = "no"
                     raise
         raise AssertionError("stamina ends with a result or an exception")
 
-    async def _send(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
-        """One request and, when the token was refused for its age, the same once more."""
+    async def _send(
+        self,
+        request: httpx.Request,
+        deadline_s: float,
+        lost: Charged,
+        read: Callable[[Answer], Mapping[str, Any]],
+    ) -> Mapping[str, Any]:
+        """The document of the answer to one request. When the token was refused for its age, the
+        same request is sent once more."""
         until = anyio.current_time() + deadline_s
         answer = await self._exchange(request, deadline_s, lost)
-        if self._token_was_stale(answer):
-            answer = await self._exchange(request, until - anyio.current_time(), lost)
-        return answer
-
-    def _token_was_stale(self, answer: Answer) -> bool:
         try:
-            read_document(answer)
+            return read(answer)
         except ProviderError as error:
             row = CODES.get(error.code or "")
-            return row is not None and row.renew and self._connection.credentials.renew()
-        return False
+            if row is None or not row.renew or not self._connection.credentials.renew():
+                raise
+        return read(await self._exchange(request, until - anyio.current_time(), lost))
 
     async def _exchange(self, request: httpx.Request, deadline_s: float, lost: Charged) -> Answer:
         token = self._connection.credentials.token()

@@ -24,8 +24,8 @@ __all__ = [
     "ENCODINGS",
     "Answer",
     "UnreadableBody",
-    "names_a_task",
     "read_body",
+    "read_created",
     "read_document",
 ]
 
@@ -107,14 +107,17 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
     raise _error(answer, row, "", code, message, text(document.get("request_id")))
 
 
-def names_a_task(answer: Answer) -> Mapping[str, Any] | None:
-    """The document of an answer whose HTTP status refuses and whose words name a new task: that
-    one was made. None for any other answer."""
-    document = _discreet(_json(answer.body), answer.redactor)
-    if answer.http_status < 400 or not isinstance(document, Mapping):
-        return None
-    named = text(document.get("task_id")) or text(mapping(document.get("data")).get("task_id"))
-    return document if named and _refusal(document) is None else None
+def read_created(answer: Answer) -> Mapping[str, Any]:
+    """The JSON object of an answer to a create; raises the ProviderError that it stands for.
+
+    A task was made also where the HTTP status refuses and the words name a new task.
+    """
+    if answer.http_status >= 400:
+        document = mapping(_discreet(_json(answer.body), answer.redactor))
+        named = text(document.get("task_id")) or text(mapping(document.get("data")).get("task_id"))
+        if named and _refusal(document) is None:
+            return document
+    return read_document(answer)
 
 
 def _is_page(body: bytes) -> bool:
