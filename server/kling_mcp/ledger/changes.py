@@ -95,12 +95,13 @@ class Noticing:
     def __call__(self, record: Record, written: bool) -> None:
         """A row passes; one that is seen for the first time changed only if it was `written` just
         now."""
-        state = (record.handle, record.status, record.message, record.units, record.path)
+        handle = record.handle
+        state = (handle, record.status, record.message, record.units, record.path)
         before = self._last.pop(record.id, None)
         self._last[record.id] = state
         if len(self._last) > REMEMBERED:
             del self._last[next(iter(self._last))]
         if before == state or (before is None and not written):
             return
-        for handle in dict.fromkeys((before[0] if before else record.handle, record.handle)):
-            self._changes.publish(handle)
+        for changed in dict.fromkeys((before[0] if before else handle, handle)):
+            self._changes.publish(changed)

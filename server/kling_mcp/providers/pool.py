@@ -24,9 +24,13 @@ __all__ = ["Clients", "balances"]
 
 
 class Clients:
-    """Providers by name, the default first; connections live as long as `stack`. `callbacks` says
-    where the embedded sandbox may call back. `observe` hears of each request to a provider,
-    `redactor` takes secrets out of what it says."""
+    """The configured providers by name; their connections live as long as `stack`.
+
+    `names` begins with the `default`, the provider of requests that name none. Answers name their
+    provider where there are `several`. `poll_s` is the seconds between two looks at running tasks:
+    those of the most patient provider. `callbacks` says where the embedded sandbox may call back,
+    `observe` hears of each request to a provider, `redactor` takes secrets out of what it says.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,10 @@ class Clients:
         observe: Observe | None = None,
         redactor: Redactor | None = None,
     ) -> None:
+        self.names = tuple(configured)
+        self.default = configured[self.names[0]]
+        self.several = len(configured) > 1
+        self.poll_s = max(provider.row.poll_s for provider in configured.values())
         self._configured = configured
         self._settings = settings
         self._stack = stack
@@ -45,26 +53,6 @@ class Clients:
         self._redactor = redactor
         self._open: dict[str, KlingClient] = {}
         self._opening = anyio.Lock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The configured providers, the default first."""
-        return tuple(self._configured)
-
-    @property
-    def default(self) -> Configured:
-        """The provider of requests that name none."""
-        return next(iter(self._configured.values()))
-
-    @property
-    def several(self) -> bool:
-        """Whether answers have to say which provider they speak of."""
-        return len(self._configured) > 1
-
-    @property
-    def poll_s(self) -> float:
-        """Seconds between two looks at running tasks: those of the most patient provider."""
-        return max(provider.row.poll_s for provider in self._configured.values())
 
     def configured(self, name: str) -> Configured:
         """A provider by name; raises NotConfigured when this process has no key for it."""

@@ -194,21 +194,19 @@ class KlingTool(Tool):
 
 
 async def _shown(answer: Answer, call: Call) -> CallToolResult:
-    """The answer with its decorations. It may be the receipt of something paid, so that whatever
-    breaks here is left out: at worst the bare fields go out."""
+    """The answer in full. It may be the receipt of a paid video: what breaks here is left out, and
+    at worst the bare fields go out."""
     fields: dict[str, Any] = {n: v for n, v in vars(answer).items() if isinstance(v, str | int)}
     text = ", ".join(f"{name}: {value}" for name, value in fields.items())
     pictures: list[ContentBlock] = []
     meta: dict[str, Any] | None = None
-    with decoration("its fields in full"):
+    with decoration("its full form"):
         fields = answer.structured()
-    with decoration("its sentence"):
         text = answer.text()
+        meta = answer.for_apps()
     with decoration("posters"):
         posters = await call.service.posters(answer.finished())
         pictures = [part for poster in posters for part in poster.content()]
-    with decoration("what apps are shown"):
-        meta = answer.for_apps()
     return CallToolResult(
         content=[TextContent(type="text", text=text), *pictures],
         structured_content=fields,
