@@ -45,7 +45,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     from kling_mcp.protocol.server import build_server
     from kling_sandbox.app import bound_socket
 
-    hosting = Hosting.of(settings, load_host_settings(settings.env_file))
+    hosting = Hosting.create(settings, load_host_settings(settings.env_file))
     refuse_to_be_open(host, hosting)
     if "save" not in settings.model_fields_set:
         settings = settings.model_copy(update={"save": False})

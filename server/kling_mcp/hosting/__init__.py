@@ -1,5 +1,5 @@
-"""The server for a team: logins, limits, callbacks, links, storage, health. A wing on top.
+"""The server for a team: logins, limits, callbacks, links, storage, health.
 
-Imported by `cli` alone: without this folder the server for one person runs as before.
+Only `cli` imports it. The server for one person runs without this folder.
 Tests: tests/server/hosting tests/server/replicas.
 """

@@ -1,7 +1,7 @@
 """One S3-compatible bucket, or the part of it below a prefix.
 
-`boto3` (extra `s3`) is imported when the bucket is first needed. Where it is and who may use it is
-found as AWS's own tools find it: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, roles and so on.
+`boto3` (extra `s3`) is imported when the bucket is first needed. It finds the bucket's address and
+credentials as AWS's own tools do: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, roles and so on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _TAKEN = ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
 
 class Bucket:
-    """`url` is s3://bucket/prefix. Every method blocks and may be called from any thread; each
-    raises KlingError when the bucket cannot be used, without a word about keys or addresses."""
+    """`url` is s3://bucket/prefix. Every method blocks and may be called from any thread. Each
+    raises KlingError when the bucket cannot be used; the message names no key and no address."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -34,16 +34,17 @@ class Bucket:
         self._opened: Any = None
 
     def address(self, key: str) -> str:
-        """How a ledger's row names a key."""
+        """The s3:// address of a key, as a ledger row stores it."""
         return f"s3://{self._name}/{self._full(key)}"
 
     def key_of(self, address: str) -> str | None:
-        """The key that such an address names, None for one of another place."""
+        """The key of an s3:// address; None for an address outside this bucket and prefix."""
         start = self.address("")
         return address.removeprefix(start) if address.startswith(start) else None
 
     def put(self, key: str, file: Path, content_type: str, metadata: Mapping[str, str]) -> None:
-        """Upload a file, whatever is there; what arrived is as long as the file."""
+        """Upload a file, and replace what the key held. Raises KlingError when the bucket then
+        reports another size."""
         full, size = self._full(key), file.stat().st_size
         extra = {"ContentType": content_type, "Metadata": dict(metadata)}
         with self._faults():
@@ -53,7 +54,7 @@ class Bucket:
             raise KlingError(f"The storage holds {arrived} bytes of {size}.")
 
     def put_new(self, key: str, file: IO[bytes], content_type: str) -> bool:
-        """Upload an open file unless the key is taken; whether it was free."""
+        """Upload an open file unless the key is taken. Returns False when it is taken."""
         try:
             self._client.put_object(
                 Bucket=self._name,
@@ -69,8 +70,8 @@ class Bucket:
         return True
 
     def fetch(self, key: str, target: Path) -> bool:
-        """Download to a file, which is there only when it is whole; False when there is no such
-        key."""
+        """Download to a file, which appears only once it is whole. Returns False when the key does
+        not exist."""
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             with part.open("wb") as file:
@@ -84,7 +85,7 @@ class Bucket:
             part.unlink(missing_ok=True)
 
     def read(self, key: str, file: IO[bytes]) -> bool:
-        """Download into an open file; False when there is no such key."""
+        """Download into an open file. Returns False when the key does not exist."""
         try:
             self._client.download_fileobj(self._name, self._full(key), file)
         except Exception as error:
@@ -94,8 +95,8 @@ class Bucket:
         return True
 
     def listed(self, prefix: str, most: int) -> list[tuple[str, float]]:
-        """At most so many keys that begin so, each with the time of its writing (seconds since the
-        epoch)."""
+        """At most `most` keys that begin with `prefix`, each with the time it was written (seconds
+        since the epoch)."""
         with self._faults():
             found = self._client.list_objects_v2(
                 Bucket=self._name, Prefix=self._full(prefix), MaxKeys=most
@@ -107,7 +108,7 @@ class Bucket:
         ]
 
     def written_at(self, key: str) -> float | None:
-        """When it was written, seconds since the epoch; None when there is no such key."""
+        """When the key was written (seconds since the epoch); None when it does not exist."""
         try:
             found = self._client.head_object(Bucket=self._name, Key=self._full(key))
         except Exception as error:
@@ -117,12 +118,13 @@ class Bucket:
         return float(found["LastModified"].timestamp())
 
     def remove(self, key: str) -> None:
-        """Delete it; no fault when it is not there."""
+        """Delete the key. A missing key is no error."""
         with self._faults():
             self._client.delete_object(Bucket=self._name, Key=self._full(key))
 
     def link(self, key: str, name: str, lasts_s: int, *, head: bool = False) -> str:
-        """A presigned address of S3's own, under which a browser calls the file `name`."""
+        """A presigned S3 address, valid for `lasts_s` seconds. A browser saves the file as
+        `name`."""
         asked = {"Bucket": self._name, "Key": self._full(key)}
         if not head:
             ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
@@ -164,7 +166,7 @@ def _open() -> Any:
         from botocore.config import Config
     except ImportError as error:
         raise NotConfigured(
-            "KLING_MCP_STORAGE needs boto3, which is not installed.",
+            "KLING_MCP_STORAGE requires boto3, which is not installed.",
             advice="Install kling-mcp[s3].",
         ) from error
     config = Config(
@@ -179,11 +181,11 @@ def _open() -> Any:
 
 
 def _code(error: Exception) -> str:
-    """S3's word for what is wrong, empty for what is not S3's. The library has wrappers of its own
-    around what happens in an upload."""
-    for told in (error, error.__context__):
+    """S3's error code; empty for an error of another origin. boto3 wraps errors of an upload, so
+    the error's context is read too."""
+    for each in (error, error.__context__):
         with suppress(AttributeError, KeyError, TypeError):
-            return str(told.response["Error"]["Code"])  # type: ignore[union-attr]
+            return str(each.response["Error"]["Code"])  # type: ignore[union-attr]
     return ""
 
 
@@ -192,7 +194,7 @@ def _unusable(error: Exception) -> KlingError:
         return error
     why = _code(error) or type(error).__name__
     return KlingError(
-        f"The storage of this server does not work now ({why}).",
+        f"This server's storage does not work now ({why}).",
         charged="no",
         advice="Try again later, or tell whoever runs the server.",
     )

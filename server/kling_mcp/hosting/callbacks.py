@@ -1,8 +1,8 @@
-"""What a provider says of its own accord: a hint that a task changed, which is then asked for.
+"""Callbacks of providers. Each is a hint that a task changed; the server then queries the provider.
 
-Nothing that stands in a callback is believed, and none of it is written down: whoever sends one
-learns nothing and causes at most one question to the provider in some seconds for each task that
-runs. The key in the address is made for one row and cannot be guessed.
+The body of a callback is neither believed nor stored. A sender learns nothing, and causes at most
+one query every few seconds for each running task. The key in the address belongs to one row and
+cannot be guessed.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ __all__ = ["AGAIN_S", "BODY_BYTES", "Callbacks", "is_signed"]
 logger = logging.getLogger(__name__)
 
 BODY_BYTES = 64 * 1024
-"""Bytes of a callback that are read at most; Kling's hold one task."""
+"""The largest callback body that is read; Kling's hold one task."""
 
 AGAIN_S = 3.0
-"""Seconds after a question before the next one about the same task."""
+"""Seconds between two queries for the same task."""
 
 LOOK_S = 30.0
-"""Seconds in which a question is to be answered; whoever waits for the task asks on."""
+"""Seconds until a query is given up; polling for the task goes on."""
 
 EARLY = 5
-"""Questions about a row whose create has not been answered yet: a callback may overtake it."""
+"""Queries for a row whose create has not been answered yet: a callback may overtake the answer."""
 
 AT_ONCE = 16
-"""Questions that run side by side."""
+"""Queries that run side by side."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
 class Callbacks:
-    """Takes hints, for the life of the process."""
+    """Receives hints, for the life of the process."""
 
     def __init__(self) -> None:
         self._asking: dict[str, bool] = {}
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def hint(self, runtime: Runtime, key: str) -> bool:
-        """A callback came to this key's address; whether there is such a row.
+        """Handle a callback to this key's address. Returns False when no row has the key.
 
-        Returns at once: its state is asked in the background, once for all hints that come
-        meanwhile. One that has ended is let be.
+        Returns at once. A background query then reads the task's state, once for all hints that
+        arrive meanwhile. An ended task is not queried.
         """
         ledger = runtime.ledger
         if not _KEY.fullmatch(key) or not ledger.exists:
@@ -70,7 +70,7 @@ class Callbacks:
         return True
 
     async def _ask(self, runtime: Runtime, record: Record) -> None:
-        """Ask until an answer is newer than the last hint."""
+        """Query until an answer is newer than the last hint."""
         early = EARLY
         try:
             while True:
@@ -83,15 +83,15 @@ class Callbacks:
                 if not self._asking[record.id] and early <= 0:
                     return
         except KlingError as error:
-            logger.info("A task of which a callback came cannot be asked for: %s", error)
+            logger.info("A task that had a callback cannot be queried: %s", error)
         except Exception:
             logger.exception("A callback could not be followed up.")
         finally:
             self._asking.pop(record.id, None)
 
     async def _seen(self, runtime: Runtime, record: Record) -> Record:
-        """The row as its provider tells it now, its video saved where that is wanted. A provider
-        that wants to be left alone is, and whoever waits for the task asks later."""
+        """The row after a query to its provider; its video is saved when the settings say so. A
+        provider that asked for a pause is not queried; polling asks it later."""
         provider = record.provider
         quiet = runtime.pace.quiet(provider)
         if quiet is not None and quiet[0] > runtime.ledger.now():
@@ -113,12 +113,12 @@ class Callbacks:
 
 
 def is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether the callback was signed with the secret within the last minutes (Standard Webhooks:
+    """Whether the secret signed this callback within the last minutes (Standard Webhooks headers:
     `webhook-id`, `webhook-timestamp`, `webhook-signature`)."""
     from standardwebhooks import Webhook, WebhookVerificationError
 
     try:
         Webhook(secret).verify(body, dict(headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):  # ValueError: what is no text, no base64
+    except (WebhookVerificationError, ValueError):  # ValueError: neither text nor base64
         return False
     return True

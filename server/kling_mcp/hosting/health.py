@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it is of use, and what it counts: for those who run it."""
+"""Health checks and metrics for those who run the server: `/healthz`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["health_routes"]
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-"""Headers of a proxy: behind one, everybody comes from its address."""
+"""Headers that proxies add. Behind a proxy, every request comes from the proxy's address."""
 
 
 def health_routes(hosting: Hosting) -> list[Route]:
-    """`/healthz`, `/readyz` and `/metrics`; nothing in them names a person or a task."""
+    """The three routes. Their answers name no person and no task."""
     metrics = hosting.metrics
 
     async def counts() -> Sequence[Mapping[str, Any]]:
-        runtime = hosting.opened.runtime
+        runtime = hosting.state.runtime
         return await runtime.ledger.counts() if runtime else ()
 
     async def healthz(_: Request) -> Response:
-        if hosting.opened.runtime is None and not hosting.opened.ends:
-            return PlainTextResponse("what answers calls has ended\n", 503)
+        if hosting.state.runtime is None and not hosting.state.stopping:
+            return PlainTextResponse("the part that answers calls has ended\n", 503)
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        runtime = hosting.opened.runtime
-        if hosting.opened.ends or runtime is None:
+        runtime = hosting.state.runtime
+        if hosting.state.stopping or runtime is None:
             return PlainTextResponse("stopping\n", 503)
         try:
             await runtime.ledger.page(limit=1, offset=0)
@@ -49,7 +49,7 @@ def health_routes(hosting: Hosting) -> list[Route]:
 
     async def numbers(request: Request) -> Response:
         if not (_is_near(request) or await _may(request, hosting.logins)):
-            return PlainTextResponse(f"A token with the scope {METRICS} is needed.\n", 403)
+            return PlainTextResponse(f"This requires a token with the scope {METRICS}.\n", 403)
         if metrics is None:
             return PlainTextResponse('pip install "kling-mcp[serve]" for metrics\n', 501)
         try:
@@ -63,8 +63,8 @@ def health_routes(hosting: Hosting) -> list[Route]:
 
 
 def _is_near(request: Request) -> bool:
-    """Whether a program on this machine asks, and no proxy for somebody else, nor a page that calls
-    this machine by a name of its own."""
+    """Whether a program on this machine asks for itself. A proxy asks for others, and a web page
+    may reach this machine under a name of its own (DNS rebinding)."""
     if request.client is None or any(name in request.headers for name in FORWARDED):
         return False
     try:

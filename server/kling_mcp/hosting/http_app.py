@@ -1,4 +1,4 @@
-"""The server over HTTP: its ASGI application, its addresses, and what serves them."""
+"""The server over HTTP: its ASGI application, its routes, and the uvicorn server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from kling_mcp.hosting.exchange_routes import exchange_routes
 from kling_mcp.hosting.health import health_routes
+from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.request_limits import Limits, RequestLimits, connection_class
 from kling_tools.errors import NotConfigured
 
@@ -30,8 +30,8 @@ __all__ = ["MAX_BODY_BYTES", "http_app", "refuse_to_be_open", "routes", "server_
 
 
 def routes(hosting: Hosting) -> list[Route]:
-    """All of them."""
-    return [*health_routes(hosting), *exchange_routes(hosting)]
+    """The routes beside MCP."""
+    return [*health_routes(hosting), *public_routes(hosting)]
 
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ logger = logging.getLogger(__name__)
 PATH = "/mcp"
 
 MAX_BODY_BYTES = 56 * 1024 * 1024
-"""Four pictures of 10 MB (Kling's limit for each) as base64, and what stands around them."""
+"""Room for four pictures of 10 MB (Kling's limit for each) in base64, and for the JSON around."""
 
 GRACE_S = 5
-"""Seconds that open streams have to end by themselves when the server is told to stop. A request
-that is being sent to a provider is finished in any case."""
+"""Seconds that open streams have to end by themselves when the server stops. A request on its way
+to a provider is finished in any case."""
 
 
 READABLE = ("Mcp-Session-Id", "Mcp-Protocol-Version", "WWW-Authenticate", "Retry-After")
-"""Headers of answers that a web page needs besides those that it may always read."""
+"""Response headers that web pages may read beside those that CORS always allows."""
 
 
 def http_app(
@@ -56,11 +56,11 @@ def http_app(
     hosting: Hosting | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Starlette:
-    """The ASGI application at the address `host`. Requests whose Host or Origin names another
-    machine are refused, as are bodies above MAX_BODY_BYTES, or above what the tool takes (413).
-    Web pages of the configured origins may call it (CORS).
+    """The ASGI application for the bind address `host`. It refuses requests whose Host or Origin
+    names another machine, and bodies above MAX_BODY_BYTES or above the tool's limit (413). Web
+    pages of the configured origins may call it (CORS).
 
-    Servers that share a database keep no sessions, so that each request may go to any of them.
+    Servers that share a database keep no sessions, so each request may go to any of them.
     """
     app = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -92,13 +92,13 @@ def http_app(
 
 
 def _as_regex(origin: str) -> str:
-    """An origin as it is configured; `:*` at its end is any port."""
+    """A regular expression for a configured origin; `:*` at its end means any port."""
     name, anywhere, _ = origin.partition(":*")
     return re.escape(name) + (r":\d+" if anywhere else "")
 
 
 def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
-    """The names that the server goes by; the SDK itself knows three spellings of this machine."""
+    """The host names and origins that requests may carry."""
     names = ["127.0.0.1", "localhost", "[::1]"]
     bound = f"[{host}]" if ":" in host else host
     if bound not in (*names, "0.0.0.0", "[::]"):  # noqa: S104
@@ -117,9 +117,9 @@ def _security(host: str, hosting: Hosting | None) -> TransportSecuritySettings:
 
 
 def refuse_to_be_open(host: str, hosting: Hosting) -> None:
-    """Raises NotConfigured for an address that other machines reach where nobody has to log in:
-    whoever reaches the server can spend its owner's money. A public name is such an address: what
-    is asked under it comes through a proxy or a tunnel, wherever the server itself listens."""
+    """Raises NotConfigured when other machines can reach the server without a login: anyone who
+    reaches it can spend its owner's money. A public URL counts as reachable, because requests to
+    it come through a proxy or a tunnel, wherever the server itself listens."""
     from kling_mcp.hosting.team_settings import is_this_machine
 
     if hosting.logins is not None:
@@ -129,14 +129,14 @@ def refuse_to_be_open(host: str, hosting: Hosting) -> None:
     if named or not is_this_machine(host):
         way = "leave KLING_MCP_PUBLIC_URL out" if named else "use --host 127.0.0.1"
         raise NotConfigured(
-            f"On {public_url if named else host} other machines reach the server, and there is no "
-            "login: whoever comes can spend your units.",
+            f"Other machines can reach this server at {public_url if named else host}, and it has "
+            "no login: anyone could spend your units.",
             advice=f"Set KLING_MCP_TOKENS or KLING_MCP_AUTH_ISSUER (docs/deploy.md), or {way}.",
         )
 
 
 class _Announcing(uvicorn.Server):
-    """Says on standard error where it is, once it is ready."""
+    """Prints its address on standard error once it is ready."""
 
     def __init__(self, config: uvicorn.Config, hosting: Hosting | None) -> None:
         super().__init__(config)
@@ -144,7 +144,7 @@ class _Announcing(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._hosting:
-            self._hosting.opened.ends = True
+            self._hosting.state.stopping = True
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -165,8 +165,8 @@ def server_of(
     hosting: Hosting | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> uvicorn.Server:
-    """What serves the app until it is told to stop: `run(sockets=[...])`. Where a request comes
-    from is taken from the headers of trusted proxies alone."""
+    """The uvicorn server of the app; `run(sockets=[...])` serves until it is stopped. Only trusted
+    proxies may say, in their headers, where a request comes from."""
     proxies = hosting.settings.trusted_proxies if hosting else ()
     config = uvicorn.Config(
         app,
@@ -184,7 +184,7 @@ def server_of(
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a listening socket is reached on this machine."""
+    """The http:// URL of a listening socket, without a path."""
     address: Sequence[Any] = bound.getsockname()
     host, port = str(address[0]), int(address[1])
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

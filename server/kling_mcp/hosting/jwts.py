@@ -1,4 +1,4 @@
-"""Tokens of a login service: JSON Web Tokens, judged by the keys that it publishes."""
+"""Tokens of a login service: JSON Web Tokens, verified with the keys that it publishes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["JwtVerifier"]
 logger = logging.getLogger(__name__)
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-"""Signatures with a private key; with a shared secret, anybody who checks could sign."""
+"""Signatures with a private key only. With a shared secret, every verifier could sign."""
 
 RSA_BITS = 2048
 
@@ -35,10 +35,10 @@ FETCH_S = 10.0
 FETCH_BYTES = 1_000_000
 
 KEYS_S = 600.0
-"""Seconds after which the issuer's keys are asked for again."""
+"""Seconds after which the issuer's keys are fetched again."""
 
 NEW_KEYS_S = 10.0
-"""Seconds between two looks for a key that was not there: tokens with made-up keys cost nothing."""
+"""Seconds between two fetches for an unknown key, so that made-up keys cause few requests."""
 
 
 class JwtVerifier:
@@ -60,14 +60,15 @@ class JwtVerifier:
         self._fetching = anyio.Lock()
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """What a good token says, None for any other; the log tells why, never the token."""
+        """The login of a valid token; None for any other. The log has the reason, never the
+        token."""
         import jwt
 
         try:
             header = jwt.get_unverified_header(token)
             key = await self._key(str(header.get("kid") or ""))
             if key is None:
-                raise jwt.InvalidKeyError("its key is not the issuer's")
+                raise jwt.InvalidKeyError("the issuer does not publish its key")
             claims = jwt.decode(
                 token,
                 key,
@@ -93,7 +94,8 @@ class JwtVerifier:
         )
 
     async def _key(self, kid: str) -> PyJWK | None:
-        """The issuer's key of this name; an only key needs none."""
+        """The issuer's key with this id; None when it publishes none. A sole key matches an empty
+        id."""
         known = self._known(kid)
         if known and self._fetching.locked():
             return known
@@ -132,11 +134,11 @@ class JwtVerifier:
         }
 
     def _is_short(self, key: PyJWK) -> bool:
-        """Whether it is an RSA key that others may have computed (NIST SP 800-131A)."""
+        """Whether it is an RSA key that is too short to be safe (NIST SP 800-131A)."""
         bits = key.key.key_size if key.key_type == "RSA" else RSA_BITS
         if bits < RSA_BITS:
             logger.warning(
-                "A key of %s has %d bits and is not taken: RSA needs %d.",
+                "A key of %s is ignored: it has %d bits, and RSA requires %d.",
                 self._issuer,
                 bits,
                 RSA_BITS,
@@ -145,7 +147,7 @@ class JwtVerifier:
 
 
 def _principal(issuer: str, subject: str) -> str:
-    """The name of a login in the ledger: the same on every server, and no one's e-mail address."""
+    """The name of a login in the ledger: a hash, equal on every server, without personal data."""
     return "jwt:" + hashlib.sha256(f"{issuer}|{subject}".encode()).hexdigest()[:32]
 
 
@@ -157,7 +159,7 @@ def _scopes(claims: dict[str, Any]) -> list[str]:
 
 
 def _metadata(issuer: str) -> dict[str, Any]:
-    """What the issuer says of itself (OpenID Connect Discovery, else RFC 8414)."""
+    """The issuer's metadata (OpenID Connect Discovery, else RFC 8414)."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(issuer)
@@ -174,14 +176,14 @@ def _metadata(issuer: str) -> dict[str, Any]:
             fault = error
             continue
         if found.get("issuer") != issuer:
-            raise ValueError(f"{place} speaks of another issuer")
+            raise ValueError(f"{place} names another issuer")
         return found
     raise fault
 
 
 def _json(url: str) -> dict[str, Any]:
-    """A JSON object, over https (http within this machine). Raises ValueError for anything else,
-    a redirect included: it could lead where anybody can answer."""
+    """The JSON object at a URL, over https (http on this machine). Raises ValueError for anything
+    else, and for a redirect, which could lead to a host of somebody else."""
     import httpx
 
     from kling_mcp.providers.network import proxy_of, tls_context

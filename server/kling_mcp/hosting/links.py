@@ -1,4 +1,4 @@
-"""Signatures of addresses that this server gave out: who holds one may use it until it expires."""
+"""Signed addresses of this server. Whoever holds one may use it until it expires."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from kling_mcp.tasks.views import Link
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
 
-__all__ = ["Signer", "VideoLinks", "moment", "owner_of", "video_name"]
+__all__ = ["Signer", "VideoLinks", "iso_time", "owner_of", "video_name"]
 
 
 _DIGITS = 12
 
 
 class Signer:
-    """Signs with one secret, which all replicas share. `clock` tells seconds since the epoch."""
+    """Signs with one secret, which all replicas share. `clock` returns seconds since the epoch."""
 
     def __init__(self, secret: str, clock: Callable[[], float]) -> None:
         self._key = hashlib.sha256(b"kling-mcp addresses\0" + secret.encode()).digest()
         self._clock = clock
 
     def expiry(self, lasts_s: float, whole_s: int = 1) -> int:
-        """The second at which an address ends that is made now; one of `whole_s` seconds, so that
-        addresses made shortly after one another are the same."""
+        """The expiry of an address made now (seconds since the epoch), rounded up to a multiple of
+        `whole_s`, so that addresses made shortly after one another are equal."""
         return -int(-(self._clock() + lasts_s) // whole_s) * whole_s
 
     def sign(self, purpose: str, subject: str, expires: int) -> str:
@@ -39,31 +39,31 @@ class Signer:
         return hmac.digest(self._key, said, hashlib.sha256).hex()
 
     def left_s(self, purpose: str, subject: str, expires: str, signature: str) -> float:
-        """Seconds that the address still holds; 0 when it has expired or was never signed here.
+        """Seconds until the address expires; 0 when it has expired or was never signed here.
 
-        The comparison takes the same time whatever is wrong.
+        The comparison takes constant time.
         """
         plain = expires.isascii() and expires.isdigit() and len(expires) <= _DIGITS
         until = int(expires) if plain else 0
-        wanted = self.sign(purpose, subject, until)
-        same = hmac.compare_digest(wanted.encode(), signature.encode(errors="replace"))
+        expected = self.sign(purpose, subject, until)
+        same = hmac.compare_digest(expected.encode(), signature.encode(errors="replace"))
         return max(0.0, until - self._clock()) if same and plain else 0.0
 
 
 def owner_of(principal: str) -> str:
-    """What a principal's files lie under: tells nobody who it is; `local` where nobody logs in."""
+    """The folder name of a principal's files: a hash, or `local` on a server without a login."""
     return hashlib.sha256(principal.encode()).hexdigest()[:24] if principal else "local"
 
 
 PURPOSE = "video"
 
 WHOLE_S = 60
-"""Links made within one such span are the same, so that two looks at a task answer the same."""
+"""Seconds. Links made within one such span are equal, so two queries of a task answer the same."""
 
 
 class VideoLinks:
-    """Makes and checks links below `public_url` that hold for `lasts_s` seconds and up to a minute
-    more."""
+    """Makes and checks links below `public_url`. They are valid for `lasts_s` seconds, and up to a
+    minute longer."""
 
     def __init__(self, public_url: str, signer: Signer, lasts_s: float) -> None:
         self._base = f"{public_url.rstrip('/')}/videos"
@@ -76,18 +76,18 @@ class VideoLinks:
         signature = self._signer.sign(PURPOSE, record.id, expires)
         name = quote(video_name(record), safe="")
         url = f"{self._base}/{record.id}/{name}?expires={expires}&signature={signature}"
-        return Link(url, moment(expires))
+        return Link(url, iso_time(expires))
 
     def left_s(self, row_id: str, expires: str, signature: str) -> float:
-        """Seconds that a link to this row's video still holds; 0 for one that does not."""
+        """Seconds until a link to this row's video expires; 0 for an invalid one."""
         return self._signer.left_s(PURPOSE, row_id, expires, signature)
 
 
 def video_name(record: Record) -> str:
-    """What a browser calls the file."""
+    """The file name under which a browser saves the row's video."""
     return default_name(record.prompt, record.handle)
 
 
-def moment(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     """Seconds since the epoch in ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""Who logs in: with a token of a login service (OAuth), or one that the server gave out itself."""
+"""Logins: with a token of a login service (OAuth), or with one that this server issued."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 class Logins:
-    """All ways to log in that are configured; a token says itself which one it is for."""
+    """All configured ways to log in. A token's prefix decides which of them verifies it."""
 
     def __init__(self, tokens: TokenFile | None, issued: JwtVerifier | None) -> None:
         self._tokens = tokens
         self._issued = issued
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """What a good token says, None for any other."""
+        """The login of a valid token; None for any other."""
         if not token.startswith(PREFIX):
             return await self._issued.verify_token(token) if self._issued else None
         try:
@@ -40,7 +40,7 @@ class Logins:
             logger.error("%s", error)
             return None
         if found is None:
-            logger.warning("A token is refused: it was not given out here, or is over.")
+            logger.warning("A token is refused: this server did not issue it, or it has expired.")
             return None
         return AccessToken(
             token=token,
@@ -51,8 +51,8 @@ class Logins:
 
 
 def logins(settings: HostSettings) -> Logins:
-    """The ways to log in. Raises NotConfigured for a file of tokens that cannot be used, and for
-    one without a token where there is no other way."""
+    """The ways to log in. Raises NotConfigured for an unusable token file, and for an empty one
+    when no login service is configured."""
     file = TokenFile(settings.tokens) if settings.tokens else None
     if file and not file.all() and not settings.auth_issuer:
         raise NotConfigured(
@@ -66,8 +66,8 @@ def logins(settings: HostSettings) -> Logins:
 
 
 def auth_settings(settings: HostSettings) -> AuthSettings:
-    """For the SDK. Only a login service is told of in the metadata of the protected resource
-    (RFC 9728): who has a token of ours has it already."""
+    """The SDK's login settings. The metadata of the protected resource (RFC 9728) name a login
+    service only; tokens of this server are handed out in person."""
     issuer = settings.auth_issuer
     return AuthSettings.model_validate(
         {
@@ -80,8 +80,8 @@ def auth_settings(settings: HostSettings) -> AuthSettings:
 
 
 def metadata_routes(settings: HostSettings) -> list[Route]:
-    """Where clients read which login service to ask, and for what. The SDK's own page offers the
-    scopes that every request needs; who asked for these alone could make no videos."""
+    """Where clients read which login service to ask, and for which scopes. The SDK's own page lists
+    only the scopes that every request requires; a client with those alone could make no video."""
     from mcp.server.auth.routes import create_protected_resource_routes
 
     auth = auth_settings(settings)

@@ -1,4 +1,4 @@
-"""The log of a hosted server: one JSON object a line, and one line for each call of a tool."""
+"""The log of a hosted server: one JSON object per line, and one line per tool call."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TOOLS = frozenset(
         "kling_upload_picture",
     }
 )
-"""Names that labels and lines may have: callers could make up any other."""
+"""The tool names that labels and lines may show. Callers could make up any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """`outcome` is `ok`, the kind of error that the answer tells of, `code N` for an error of the
-    protocol, `cancelled` or `broken`; `task` the id of the task that was answered with."""
+    """How a call ended. `outcome` is `ok`, the kind of the answer's error, `code N` for an error
+    of the protocol, `cancelled` or `broken`. `task` is the id of the task in the answer."""
 
     outcome: str
     task: str | None = None
@@ -46,7 +46,7 @@ class Ending:
 async def answered(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext, tell: Callable[[Ending], None]
 ) -> HandlerResult:
-    """The answer to a call; `tell` hears how it ended, whichever way that is."""
+    """The answer to a call. `tell` is called with its ending, also when the call fails."""
     ending = Ending("cancelled")
     try:
         result = await call_next(ctx)
@@ -66,20 +66,20 @@ async def answered(
 
 
 def tool_named(params: Mapping[str, Any] | None) -> str:
-    """The tool that a call is for; `unknown` for names that there are not."""
+    """The name of the called tool; `unknown` when no tool has that name."""
     name = (params or {}).get("name")
     return name if isinstance(name, str) and name in TOOLS else "unknown"
 
 
 def _ending_of(result: HandlerResult) -> Ending:
-    """By the answer as it goes out: a tool's own, or one that is finished already."""
-    told: Mapping[str, Any] = (
+    """Read the ending from the answer: a model, or a dictionary that is already serialized."""
+    answer: Mapping[str, Any] = (
         result.model_dump(by_alias=True) if isinstance(result, BaseModel) else result or {}
     )
-    facts = told.get("structuredContent") or {}
-    task = facts.get("task_id") or told.get("taskId")
+    facts = answer.get("structuredContent") or {}
+    task = facts.get("task_id") or answer.get("taskId")
     return Ending(
-        str(facts.get("error", "error")) if told.get("isError") else "ok",
+        str(facts.get("error", "error")) if answer.get("isError") else "ok",
         str(task) if task else None,
     )
 
@@ -89,7 +89,7 @@ calls = logging.getLogger("kling_mcp.calls")
 
 class _AsJson(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{record.msecs:03.0f}Z",
             "level": record.levelname,
@@ -98,12 +98,12 @@ class _AsJson(logging.Formatter):
             **getattr(record, "facts", {}),
         }
         if record.exc_text:
-            told["exception"] = record.exc_text
-        return json.dumps(told, ensure_ascii=False)
+            fields["exception"] = record.exc_text
+        return json.dumps(fields, ensure_ascii=False)
 
 
 def log_as_json() -> None:
-    """From now on every line on standard error is one JSON object; calls are told of."""
+    """Write every log line as one JSON object on standard error; tool calls are logged too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_AsJson())
     for replaced in logging.getLogger().handlers:
@@ -115,8 +115,8 @@ def log_as_json() -> None:
 
 
 async def log_calls(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A middleware: who called which tool, how it ended, how long it took, for which task. Neither
-    arguments nor answers are told, nor links."""
+    """A middleware that logs each tool call: the caller, the tool, the outcome, the milliseconds
+    and the task. It logs no arguments, no answers and no links."""
     if ctx.method != "tools/call":
         return await call_next(ctx)
     service = current_service()

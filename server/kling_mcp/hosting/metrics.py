@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""The metrics of a server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROVIDER_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Of one server; no label names a person, a task or a text."""
+    """The metrics of one server. No label names a person, a task or a text."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -62,7 +62,7 @@ class Metrics:
     async def count(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """A middleware: count a request while it is answered, and a call when it is."""
+        """A middleware: count a request while it is open, and a tool call when it ends."""
         with self._under_way.track_inprogress():
             if ctx.method != "tools/call":
                 return await call_next(ctx)
@@ -73,17 +73,17 @@ class Metrics:
                 )
 
     def asked(self, provider: str, method: str, outcome: str, seconds: float) -> None:
-        """A provider answered, or did not."""
+        """Count one request to a provider; `outcome` is its HTTP status, or `broken`."""
         self._provider.labels(provider, method, outcome).observe(seconds)
 
     def page(self, ledger: Sequence[Mapping[str, Any]]) -> tuple[bytes, str]:
-        """The text for Prometheus and its type; `ledger` is what `Ledger.counts` tells now."""
+        """The text for Prometheus and its content type; `ledger` is from `Ledger.counts`."""
         self._ledger.rows = ledger
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
 class _LedgerCounts:
-    """What the ledger holds; several servers on one ledger tell the same."""
+    """Counts of the ledger's rows. Servers that share a ledger report the same."""
 
     def __init__(self) -> None:
         self.rows: Sequence[Mapping[str, Any]] = ()

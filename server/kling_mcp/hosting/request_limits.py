@@ -1,4 +1,4 @@
-"""Limits of a request over HTTP: its size, its time, and how often a login may ask.
+"""Limits of an HTTP request: its size, its time, and how often a login may ask.
 
 uvicorn closes a connection that idles between two requests. This module closes one that idles
 before the first request or in the middle of one.
@@ -31,20 +31,20 @@ __all__ = ["Limits", "RateLimited", "RequestLimits", "connection_class"]
 
 
 REMEMBERED = 10_000
-"""Logins and addresses whose requests are counted; the one that was silent longest is forgotten."""
+"""Most logins and addresses whose requests are counted; the longest silent one is forgotten."""
 
 
 MOST_OPEN = 64
-"""Requests of one login that are answered at one time: streams, and calls that wait."""
+"""Most open requests of one login: streams, and calls that wait."""
 
 OPEN_WAIT_S = 5
 
 
 class RateLimited:
-    """An ASGI application behind a token bucket for each login, or each address where there is
-    none: `per_minute` requests at once, and as many a minute; 0 for any number. A stream counts
-    once, and for as long as it is open as one of `most_open`. What is too much is answered with 429
-    and Retry-After (seconds). Each server counts for itself."""
+    """An ASGI application behind a token bucket for each login, or for each address without a
+    login: `per_minute` requests at once, and as many a minute; 0 sets no limit. A stream counts
+    once, and as one of `most_open` while it is open. Requests above the limit get 429 with
+    Retry-After (seconds). Each server counts for itself."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RateLimited:
         """Serve one request, or refuse it."""
         whose = _whose(scope)
         if self._open[whose] >= self._most_open:
-            words = f"{self._most_open} requests of yours are open: end a stream, or wait."
+            words = f"You have {self._most_open} open requests. End a stream, or wait."
             await _refused(words, OPEN_WAIT_S)(scope, receive, send)
             return
         if wait_s := self._taken(whose) if self._per_minute else 0:
@@ -104,10 +104,10 @@ def _whose(scope: Scope) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`small_bytes` is the largest body of a call that takes no picture; a larger one may have
-    `marks` brackets, braces and commas, which bounds the values that have to be read. The head of a
-    request has to come within `head_s` seconds, its body within `body_s` and the time that it
-    takes at `least_rate` bytes a second."""
+    """`small_bytes` is the largest body of a call without pictures. A larger body may have `marks`
+    brackets, braces and commas, which bounds the number of JSON values. The head of a request must
+    arrive within `head_s` seconds, its body within `body_s` plus its size at `least_rate` bytes a
+    second."""
 
     small_bytes: int = 256 * 1024
     marks: int = 20_000
@@ -117,7 +117,7 @@ class Limits:
 
 
 _NAMES = tuple(tool.encode() for tool in MAKERS)
-"""Of the tools that take pictures."""
+"""The tools that take pictures."""
 
 _LONGEST = max(map(len, _NAMES))
 
@@ -133,8 +133,8 @@ class _Refusal(Exception):
 
 
 class RequestLimits:
-    """An ASGI application whose requests are refused when they are not plain (400, 421, 403), come
-    too slowly (408), or are too large for the tool that they call at `path` (413)."""
+    """An ASGI application that refuses ambiguous headers (400, 421, 403), slow requests (408), and
+    bodies too large for the tool that is called at `path` (413)."""
 
     def __init__(self, app: ASGIApp, *, path: str, limits: Limits) -> None:
         self._app = app
@@ -166,8 +166,8 @@ class RequestLimits:
 
 
 def _refuse_crooked(headers: Headers) -> None:
-    """Two lengths of one body, of which a proxy may believe the other one, and names that begin
-    like ours and go on as somebody else's (`127.0.0.1:1@evil.example`)."""
+    """Refuse two lengths of one body, since a proxy may believe the other one, and host names that
+    begin like ours and end as another (`127.0.0.1:1@evil.example`)."""
     if "content-length" in headers and "transfer-encoding" in headers:
         raise _Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
     if (host := headers.get("host")) and not _HOST.fullmatch(host):
@@ -177,7 +177,7 @@ def _refuse_crooked(headers: Headers) -> None:
 
 
 class _Body:
-    """Passes a body on while it keeps within the limits; what comes after it passes as it is."""
+    """Passes a body on while it stays within the limits, and later messages unchanged."""
 
     def __init__(self, receive: Receive, limits: Limits, headers: Headers, *, of_calls: bool):
         self._receive = receive
@@ -202,7 +202,7 @@ class _Body:
             with anyio.fail_after(self._began + most_s - anyio.current_time()):
                 message = await self._receive()
         except TimeoutError:
-            raise _Refusal(408, "The request came too slowly.") from None
+            raise _Refusal(408, "The request arrived too slowly.") from None
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         piece = message.get("body", b"")
         self._bytes += len(piece)
@@ -219,8 +219,7 @@ class _Body:
         self._refuse_large(self._bytes)
 
     def _refuse_large(self, size: int) -> None:
-        """A call says which tool it is for in its headers, or, in the older protocol, anywhere in
-        its body."""
+        """A call names its tool in its headers or, in the older protocol, anywhere in its body."""
         if not self._of_calls or size <= self._limits.small_bytes:
             return
         if not self._takes_pictures and (self._names_itself or self._whole):
@@ -229,7 +228,7 @@ class _Body:
                 f"Only calls with pictures may have more than {self._limits.small_bytes:,} bytes.",
             )
         if self._marks > self._limits.marks:
-            raise _Refusal(413, f"More than {self._limits.marks:,} values are not read.")
+            raise _Refusal(413, f"A call may have at most {self._limits.marks:,} values.")
 
 
 def _number(text: str | None) -> int:
@@ -237,7 +236,7 @@ def _number(text: str | None) -> int:
 
 
 class _Connection(H11Protocol):
-    """uvicorn's, closed when it waits too long for the head of a request, or for the rest of one
+    """uvicorn's connection. It closes when the head of a request is late, or the rest of a request
     that has been answered already."""
 
     head_s: float
@@ -273,5 +272,5 @@ class _Connection(H11Protocol):
 
 
 def connection_class(head_s: float) -> type[H11Protocol]:
-    """How uvicorn is to serve a connection: the head of a request has `head_s` seconds."""
+    """uvicorn's connection class with `head_s` seconds for the head of a request."""
     return type("Connection", (_Connection,), {"head_s": head_s})

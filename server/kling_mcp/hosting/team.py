@@ -1,4 +1,4 @@
-"""The parts of a server for a team. No error tells a caller where files lie on the server."""
+"""Assembles the server for a team. Its errors show callers no folder of the server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, Server
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from kling_mcp.hosting.exchange import make_exchange
 from kling_mcp.hosting.login import Logins, auth_settings, logins
+from kling_mcp.hosting.public_addresses import make_public_addresses
 from kling_mcp.protocol.server import Team
 from kling_mcp.providers.redaction import mapped, secrets_of
 from kling_mcp.runtime import Ports
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from mcp.server.auth.settings import AuthSettings
     from mcp.server.context import ServerMiddleware
 
-    from kling_mcp.hosting.exchange import Exchange
     from kling_mcp.hosting.metrics import Metrics
+    from kling_mcp.hosting.public_addresses import PublicAddresses
     from kling_mcp.hosting.team_settings import HostSettings
     from kling_mcp.runtime import Runtime
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["Hosting", "Opened", "hiding_places"]
+__all__ = ["Hosting", "ServerState", "hide_folders"]
 
 
 @dataclass(slots=True)
-class Opened:
-    """What runs between the start and the end of the server: `runtime` is None before and after,
-    `ends` says that it is being stopped."""
+class ServerState:
+    """`runtime` is None before the server has started and after it has ended. `stopping` is True
+    from the moment it begins to stop."""
 
     runtime: Runtime | None = None
-    ends: bool = False
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
-    """Made once for a process. `secret` signs what is given out; `logins` is None where nobody has
-    to log in, `metrics` where the library for them is not installed, `exchange` where the server
-    has no public URL: pictures and videos then lie on this machine, as for one person."""
+    """The team's parts of the server, made once per process. `secret` signs addresses. `logins` is
+    None for a server without a login, `metrics` when their library is not installed, and `public`
+    without a public URL: pictures and videos then stay on this machine, as for one person."""
 
     settings: HostSettings
     secret: str = field(repr=False)
     logins: Logins | None
     metrics: Metrics | None
-    exchange: Exchange | None
-    opened: Opened = field(default_factory=Opened)
+    public: PublicAddresses | None
+    state: ServerState = field(default_factory=ServerState)
 
     @classmethod
-    def of(
+    def create(
         cls, settings: Settings, host: HostSettings, clock: Callable[[], float] = time.time
     ) -> Hosting:
-        """The parts for these settings; nothing is opened or written yet. Raises NotConfigured for
-        a way to log in that nobody can take, and for secrets that are none."""
+        """Make the parts for these settings. Opens and writes nothing. Raises NotConfigured for a
+        login that nobody could use, and for a malformed secret."""
         given = host.secret.get_secret_value() if host.secret else ""
         secret = given or secrets.token_urlsafe(32)
         return cls(
@@ -69,25 +69,27 @@ class Hosting:
             secret=secret,
             logins=logins(host) if host.login else None,
             metrics=_metrics(),
-            exchange=make_exchange(settings, host, secret, clock) if host.public_url else None,
+            public=make_public_addresses(settings, host, secret, clock)
+            if host.public_url
+            else None,
         )
 
     @contextmanager
     def running(self, runtime: Runtime) -> Iterator[None]:
-        """Make the runtime available to the HTTP routes for as long as the context is held."""
-        self.opened.runtime = runtime
+        """Make the runtime available to the HTTP routes for the duration of the context."""
+        self.state.runtime = runtime
         try:
             yield
         finally:
-            self.opened.runtime = None
+            self.state.runtime = None
 
     def team(self, settings: Settings) -> Team:
-        """What this adds to the server that `build_server` builds."""
+        """The additions to the server that `build_server` makes."""
         from kling_mcp.hosting.logs import log_calls
 
         middleware: list[ServerMiddleware[Any]] = [log_calls]
-        if self.exchange:
-            middleware.insert(0, hiding_places(settings))
+        if self.public:
+            middleware.insert(0, hide_folders(settings))
         if self.metrics:
             middleware.append(self.metrics.count)
         return Team(
@@ -100,13 +102,13 @@ class Hosting:
 
     @property
     def _ports(self) -> Ports:
-        exchange = self.exchange
+        public = self.public
         return Ports(
-            storage=exchange.storage if exchange else None,
-            uploads=exchange.uploads if exchange else None,
+            storage=public.storage if public else None,
+            uploads=public.uploads if public else None,
             observe=self.metrics.asked if self.metrics else None,
-            callback_base=exchange.callback_base if exchange else "",
-            callback_secret=exchange.callback_secret if exchange else "",
+            callback_base=public.callback_base if public else "",
+            callback_secret=public.callback_secret if public else "",
             max_units_per_day_user=self.settings.max_units_per_day_user,
             running=self.running,
             secrets=(self.secret, *secrets_of(self.settings)),
@@ -114,13 +116,13 @@ class Hosting:
 
     @property
     def stateless(self) -> bool:
-        """Whether any request may come to another server than the one before: where people log
-        in, several servers may stand behind one name."""
+        """Whether each request may reach another server. With a login, several servers may stand
+        behind one name."""
         return self.logins is not None
 
     @property
     def auth(self) -> AuthSettings | None:
-        """What the SDK is to know of the login."""
+        """The SDK's login settings; None without a login."""
         return auth_settings(self.settings) if self.logins else None
 
 
@@ -135,9 +137,9 @@ def _metrics() -> Metrics | None:
 IN_PLACE = "…"
 
 
-def hiding_places(settings: Settings) -> ServerMiddleware[Any]:
-    """What takes the server's own folders out of errors, whoever words them: the folder goes, the
-    name of the file stays. Those who run the server find the whole of it in its log."""
+def hide_folders(settings: Settings) -> ServerMiddleware[Any]:
+    """A middleware that removes the server's folders from every error and keeps the file names.
+    The server's log has the whole paths."""
     found = (settings.home, settings.output_dir, Path(tempfile.gettempdir()))
     places = sorted({str(place) for path in found for place in _spellings(path)}, key=len)[::-1]
 
@@ -153,8 +155,8 @@ def hiding_places(settings: Settings) -> ServerMiddleware[Any]:
         try:
             result = await call_next(ctx)
         except MCPError as error:
-            told = error.error
-            raise MCPError(told.code, hidden(told.message), hidden(told.data)) from error
+            shown = error.error
+            raise MCPError(shown.code, hidden(shown.message), hidden(shown.data)) from error
         if isinstance(result, dict):
             return hidden(result) if result.get("isError") else result
         if isinstance(result, BaseModel) and getattr(result, "is_error", False):

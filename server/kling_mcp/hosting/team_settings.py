@@ -1,4 +1,4 @@
-"""The settings of a server for a team; `serve --http` reads them besides the others."""
+"""The settings of a server for a team; `serve --http` reads them beside the others."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ USUAL_PORTS = {"https": 443, "http": 80}
 
 
 class HostSettings(BaseModel):
-    """All of them have a default: without any, the server is for this machine alone. They come from
-    the environment or a file that is named, never from one that lies in the working folder."""
+    """The team's settings. Each has a default; by default the server serves this machine alone.
+    They come from the environment or a named file, never from a `.env` in the working folder."""
 
     public_url: str = Field(
         default="",
         validation_alias="KLING_MCP_PUBLIC_URL",
-        description="Where others reach the server, such as https://videos.example; needed for "
+        description="Where others reach the server, such as https://videos.example. Required for "
         "any address but this machine's, for callbacks and for links.",
     )
     auth_issuer: str = Field(
         default="",
         validation_alias="KLING_MCP_AUTH_ISSUER",
-        description="The login service (OAuth or OIDC issuer) whose tokens are taken.",
+        description="The login service (OAuth or OIDC issuer) whose tokens are accepted.",
     )
     auth_audience: str = Field(
         default="",
@@ -42,18 +42,18 @@ class HostSettings(BaseModel):
     auth_jwks_url: str = Field(
         default="",
         validation_alias="KLING_MCP_AUTH_JWKS_URL",
-        description="Where the issuer's keys are; default: what the issuer's metadata say.",
+        description="Where the issuer's keys are; default: the address in the issuer's metadata.",
     )
     tokens: Path | None = Field(
         default=None,
         validation_alias="KLING_MCP_TOKENS",
-        description="File of the tokens that `kling-mcp tokens` gives out, for small teams.",
+        description="File of the tokens that `kling-mcp tokens` issues, for small teams.",
     )
     rate_per_minute: int = Field(
         default=120,
         ge=0,
         validation_alias="KLING_MCP_RATE_PER_MINUTE",
-        description="Requests of one login a minute; 0 for any number.",
+        description="Most requests of one login a minute; 0 sets no limit.",
     )
     max_units_per_day_user: float | None = Field(
         default=None,
@@ -71,7 +71,7 @@ class HostSettings(BaseModel):
         default=None,
         validation_alias="KLING_MCP_SECRET",
         description=f"At least {SECRET_LENGTH} characters that sign links and questions, the same "
-        "for all servers of a team; default: other ones with every start.",
+        "for all servers of a team; default: new ones with every start.",
     )
     storage: str = Field(
         default="",
@@ -82,12 +82,12 @@ class HostSettings(BaseModel):
         default=3600,
         ge=60,
         validation_alias="KLING_MCP_LINK_S",
-        description="Seconds that a link to a video is good for.",
+        description="Seconds that a link to a video is valid.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
         validation_alias="KLING_MCP_ALLOWED_HOSTS",
-        description="Further names that the server is reached by, separated by commas.",
+        description="Further host names of the server, separated by commas.",
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),
@@ -97,14 +97,14 @@ class HostSettings(BaseModel):
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1"),
         validation_alias="KLING_MCP_TRUSTED_PROXIES",
-        description="Addresses whose word on where a request comes from is taken; default: this "
+        description="Addresses of proxies that may say where a request comes from; default: this "
         "machine's.",
     )
     log_format: str = Field(
         default="text",
         pattern="^(text|json)$",
         validation_alias="KLING_MCP_LOG_FORMAT",
-        description="text, or json with a line for each call.",
+        description="text, or json with one line per call.",
     )
 
     @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
@@ -125,7 +125,7 @@ class HostSettings(BaseModel):
         try:
             return value.expanduser() if value else value
         except RuntimeError:
-            raise ValueError("there is no such home folder") from None
+            raise ValueError("the home folder does not exist") from None
 
     @field_validator("public_url", "auth_issuer", "auth_jwks_url")
     @classmethod
@@ -142,7 +142,7 @@ class HostSettings(BaseModel):
     @field_validator("public_url")
     @classmethod
     def _as_clients_write_it(cls, value: str) -> str:
-        """Host and Origin headers are in small letters, without the usual port."""
+        """As Host and Origin headers are: lower case, without the usual port."""
         parts = urlsplit(value)
         if parts.path.strip("/"):
             raise ValueError("must have no path")
@@ -167,31 +167,31 @@ class HostSettings(BaseModel):
     def _fits(self) -> HostSettings:
         if self.login and not self.public_url:
             raise ValueError(
-                "KLING_MCP_TOKENS and KLING_MCP_AUTH_ISSUER need KLING_MCP_PUBLIC_URL, the name by "
-                "which the server is reached"
+                "KLING_MCP_TOKENS and KLING_MCP_AUTH_ISSUER require KLING_MCP_PUBLIC_URL, the URL "
+                "at which others reach the server"
             )
         return self
 
     @property
     def login(self) -> bool:
-        """Whether whoever asks has to log in."""
+        """Whether callers must log in."""
         return bool(self.auth_issuer or self.tokens)
 
     @property
     def resource(self) -> str:
-        """The URL that others reach the protocol at."""
+        """The public URL of the MCP endpoint."""
         return f"{self.public_url}/mcp"
 
     @property
     def audience(self) -> str:
-        """What a token must be for."""
+        """The audience that a token must name."""
         return self.auth_audience or self.resource
 
 
 def is_private_way(url: str) -> bool:
-    """Whether nobody on the way can read or change what is sent: https, or within this machine.
+    """Whether nobody on the way can read or change the traffic: https, or http on this machine.
 
-    Raises ValueError for what is no URL."""
+    Raises ValueError for a malformed URL."""
     parts = urlsplit(url)
     near = parts.hostname in ("localhost", "127.0.0.1", "::1")
     usable = bool(parts.hostname) and parts.port != 0
@@ -199,7 +199,7 @@ def is_private_way(url: str) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host's name or address means the machine itself, whoever looks it up."""
+    """Whether a host name or address always means the machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -207,9 +207,9 @@ def is_this_machine(host: str) -> bool:
 
 
 def load_host_settings(env_file: Path | None = None, **options: Any) -> HostSettings:
-    """The settings; `options`, by the names of the fields, win over all else.
+    """The settings. `options`, by field name, override everything else.
 
-    Raises NotConfigured, naming every setting that cannot be used, never a secret.
+    Raises NotConfigured, which names every unusable setting and never shows a secret.
     """
     fields = HostSettings.model_fields
     known = {str(field.validation_alias) for field in fields.values()}

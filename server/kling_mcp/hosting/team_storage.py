@@ -1,6 +1,6 @@
-"""Where a hosted server keeps videos and uploads: in folders, or in a bucket for replicas.
+"""The storage of a hosted server's videos and uploads: folders, or a bucket for replicas.
 
-Callers never see these places; they get links.
+Callers never see its paths; they get links.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["BucketStorage", "BucketUploads", "FolderUploads", "TeamFolder", "Upl
 
 
 _SWEPT = 1000
-"""Old pictures that one sweep of a bucket looks at."""
+"""Most keys that one sweep of a bucket examines."""
 
 
 class UploadStorage(Protocol):
@@ -41,30 +41,30 @@ class UploadStorage(Protocol):
     """
 
     def put(self, owner: str, name: str, file: IO[bytes]) -> bool:
-        """Keep what the file holds from its position on; False when the name is taken."""
+        """Store the file's content from its position on. Returns False when the name is taken."""
         ...
 
     def take(self, owner: str, name: str, since: float) -> IO[bytes] | None:
-        """The picture as an open file; None when there is none that was put there `since`."""
+        """The picture as an open file; None when it does not exist or is older than `since`."""
         ...
 
     def count(self, owner: str, most: int) -> int:
-        """How many pictures the owner has there; not counted beyond `most`."""
+        """How many pictures the owner has, counted up to `most`."""
         ...
 
     def sweep(self, before: float) -> None:
-        """Remove what was put there before."""
+        """Remove all pictures stored before that time."""
         ...
 
 
 class FolderUploads:
-    """Below one folder, which is made when first needed; replicas have to share it."""
+    """Uploads below one folder, made when first needed. Replicas must share it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, owner: str, name: str, file: IO[bytes]) -> bool:
-        """Keep it under its name only when it is whole."""
+        """Write a part file first; the name appears only once the picture is whole."""
         folder = self._folder / owner
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{name}.{secrets.token_hex(4)}.part"
@@ -97,7 +97,7 @@ class FolderUploads:
             return 0
 
     def sweep(self, before: float) -> None:
-        """Parts that were never finished go as well."""
+        """Remove old pictures, and old part files too."""
         for path in self._folder.glob("*/*"):
             try:
                 if path.stat().st_mtime < before:
@@ -107,13 +107,13 @@ class FolderUploads:
 
 
 class BucketUploads:
-    """Below `uploads/` in the bucket of the videos."""
+    """Uploads below `uploads/` in the bucket of the videos."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
     def put(self, owner: str, name: str, file: IO[bytes]) -> bool:
-        """One request, which the bucket refuses when the key is taken."""
+        """Upload in one request; the bucket refuses a key that is taken."""
         return self._bucket.put_new(_key(owner, name), file, "application/octet-stream")
 
     def take(self, owner: str, name: str, since: float) -> IO[bytes] | None:
@@ -134,7 +134,7 @@ class BucketUploads:
         return len(self._bucket.listed(_key(owner, ""), most))
 
     def sweep(self, before: float) -> None:
-        """Look at some of the keys; a lifecycle rule of the bucket does the same for good."""
+        """Examine some of the keys. A lifecycle rule of the bucket would cover all of them."""
         for key, written_at in self._bucket.listed("uploads/", _SWEPT):
             if written_at < before:
                 self._bucket.remove(key)
@@ -145,7 +145,7 @@ def _key(owner: str, name: str) -> str:
 
 
 CACHE_BYTES = 2 * 1024**3
-"""Bytes of videos that are kept on this machine besides the bucket."""
+"""Most bytes of videos in the local cache of a bucket."""
 
 
 class TeamFolder(FolderStorage):
@@ -158,8 +158,8 @@ class TeamFolder(FolderStorage):
         self._links = links
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
-        """A place that the server chooses; raises KlingError when the caller wants another one, and
-        for a task that was not made here."""
+        """The path, chosen by the server. Raises KlingError when the caller names a path, and for a
+        task that this server did not make."""
         own = _kept_here(path, handle, record)
         return self.root / _place_of(own) / video_name(own)
 
@@ -169,7 +169,7 @@ class TeamFolder(FolderStorage):
 
 
 class BucketStorage:
-    """Videos in a bucket, and a copy of those that were lately used in `cache`."""
+    """Videos in a bucket, with copies of the recently used ones in `cache`."""
 
     private = True
 
@@ -179,11 +179,11 @@ class BucketStorage:
         self._links = links
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
-        """Where the download grows: a place in the cache; raises the same."""
+        """The path in the cache to download to. Raises KlingError as `TeamFolder.target` does."""
         return self._cache / _kept_here(path, handle, record).id / "video.mp4"
 
     async def keep(self, saved: SavedVideo, record: Record) -> str:
-        """Upload the file; its address. Raises SaveFailed when the bucket does not take it."""
+        """Upload the file and return its address. Raises SaveFailed when the bucket refuses it."""
         key = f"videos/{_place_of(record)}/{record.id}.mp4"
         metadata = {"sha256": saved.sha256, "task": record.id}
         try:
@@ -194,9 +194,9 @@ class BucketStorage:
         return self.bucket.address(key)
 
     async def file(self, record: Record) -> Path | None:
-        """The copy in the cache, fetched if need be; None when the bucket has it no more.
+        """The copy in the cache, fetched if needed; None when the bucket no longer has the video.
 
-        Raises KlingError when the bucket cannot be asked.
+        Raises KlingError when the bucket cannot be used.
         """
         key = self.bucket.key_of(record.path or "")
         if key is None:
@@ -204,19 +204,19 @@ class BucketStorage:
         return await to_thread.run_sync(self._fetched, key, record)
 
     def link(self, record: Record) -> Link:
-        """A signed address of this server, which leads to the bucket's own."""
+        """A signed address of this server, which redirects to the bucket."""
         return self._links.link(record)
 
     def bucket_link(self, record: Record, lasts_s: int, head: bool) -> str | None:
-        """The bucket's own address of the video, for a GET or for a HEAD; None when it lies
-        elsewhere. Blocks."""
+        """The bucket's own address of the video, for a GET or for a HEAD; None when the video is
+        stored elsewhere. Blocks."""
         key = self.bucket.key_of(record.path or "")
         if key is None:
             return None
         return self.bucket.link(key, video_name(record), lasts_s, head=head)
 
     def seems_there(self, record: Record) -> bool:
-        """Whether it was put into this bucket; nobody is asked."""
+        """Whether the row names a key of this bucket; sends no request."""
         return self.bucket.key_of(record.path or "") is not None
 
     def _fetched(self, key: str, record: Record) -> Path | None:
@@ -233,7 +233,7 @@ class BucketStorage:
         return path
 
     def _make_room(self, kept: Path) -> None:
-        """Remove what was not used for longest while the cache holds too much."""
+        """Remove the least recently used videos until the cache is within CACHE_BYTES."""
         found = []
         for path in self._cache.glob("*/*.mp4"):
             try:
@@ -253,13 +253,13 @@ class BucketStorage:
 def _kept_here(path: str, handle: str, record: Record | None) -> Record:
     if record is None:
         raise KlingError(
-            f"Task {handle} was not made by this server, which keeps no video of it.",
+            f"This server did not make task {handle} and has no video of it.",
             charged="no",
             advice="kling_get_task has its URL.",
         )
     if path:
         raise KlingError(
-            "This server keeps videos itself and hands out links: it writes to no path.",
+            "This server stores videos itself and answers with links. It writes to no path.",
             charged="no",
             advice="Leave path out; the answer has a link.",
         )

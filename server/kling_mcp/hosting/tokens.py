@@ -1,4 +1,4 @@
-"""Tokens for small teams: given out once, kept as hashes in a file."""
+"""Tokens for small teams: shown once, stored as hashes in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kling_tools.errors import NotConfigured
 __all__ = ["PREFIX", "Token", "TokenFile", "new_token"]
 
 PREFIX = "kmcp_"
-"""What every token begins with, so that it is known for one wherever it lies."""
+"""Every token begins with this, so that people and secret scanners recognize it."""
 
 EXPIRES = "expires="
 HEAD = "# Tokens of kling-mcp: name, SHA-256 of the token, scopes, expires=YYYY-MM-DD.\n"
@@ -27,8 +27,8 @@ HEAD = "# Tokens of kling-mcp: name, SHA-256 of the token, scopes, expires=YYYY-
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One line: whose it is, the SHA-256 of the token in hexadecimal, what it allows, and the last
-    day on which it does."""
+    """One line of the file: the owner's name, the token's SHA-256 in hex, its scopes, and the last
+    day on which it is valid (None: no end)."""
 
     name: str
     sha256: str
@@ -36,20 +36,20 @@ class Token:
     expires: date | None = None
 
     def line(self) -> str:
-        """As it stands in the file."""
+        """The text of the line."""
         last = [f"{EXPIRES}{self.expires.isoformat()}"] if self.expires else []
         return " ".join([self.name, self.sha256, *self.scopes, *last])
 
 
 def new_token(name: str, scopes: Sequence[str], expires: date | None = None) -> tuple[str, Token]:
-    """A token for somebody, and its line; 256 random bits, so that a plain hash is enough."""
+    """A new token and its line. It has 256 random bits, so a plain hash is enough."""
     text = PREFIX + secrets.token_urlsafe(32)
     return text, Token(name, _sha256(text), tuple(scopes), expires)
 
 
 class TokenFile:
-    """The file, read again when it changes. Every method raises NotConfigured when it cannot be
-    used."""
+    """The file of tokens, read again when it changes. Every method raises NotConfigured when the
+    file cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class TokenFile:
         self._tokens: list[Token] = []
 
     def all(self) -> list[Token]:
-        """Every token, in the order of the file; none when there is no file yet."""
+        """Every token, in the order of the file; empty while the file does not exist."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -65,7 +65,7 @@ class TokenFile:
         except OSError as error:
             raise self._unusable(error.strerror or "it cannot be read") from error
         if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise self._unusable("others than its owner may write to it")
+            raise self._unusable("other users may write to it")
         version = (found.st_ino, found.st_mtime_ns, found.st_size)
         if version != self._seen:
             self._tokens = self._read()
@@ -73,7 +73,7 @@ class TokenFile:
         return self._tokens
 
     def of(self, text: str) -> Token | None:
-        """The line of a token that is good today."""
+        """The line of a token that is valid today; None for any other."""
         digest, today = _sha256(text), date.fromtimestamp(time.time())
         found = None
         for token in self.all():
@@ -82,7 +82,7 @@ class TokenFile:
         return found if found and (found.expires is None or today <= found.expires) else None
 
     def write(self, tokens: Sequence[Token]) -> None:
-        """Put these tokens in the place of all others; only the owner may read the file."""
+        """Replace the file's content by these tokens; only the file's owner may read it."""
         part = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class TokenFile:
         dates = [word.removeprefix(EXPIRES) for word in words[1:] if word.startswith(EXPIRES)]
         scopes = tuple(word for word in words[1:] if not word.startswith(EXPIRES))
         if set(scopes) - {READ, SPEND, METRICS}:
-            raise self._unusable(f"line {number} has a word that is no scope")
+            raise self._unusable(f"line {number} has an unknown scope")
         if len(dates) > 1:
             raise self._unusable(f"line {number} has two dates")
         try:
@@ -123,7 +123,7 @@ class TokenFile:
 
     def _unusable(self, why: str) -> NotConfigured:
         return NotConfigured(
-            f"The file of tokens {self._path} cannot be used: {why}.",
+            f"The token file {self._path} cannot be used: {why}.",
             advice="kling-mcp tokens writes it; KLING_MCP_TOKENS names it.",
         )
 

@@ -1,5 +1,4 @@
-"""Pictures that callers send: the addresses given out for them, and a page for a person's
-browser."""
+"""Uploads: signed addresses for pictures, and the page on which a person sends one."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from urllib.parse import urlencode
 
 from anyio import to_thread
 
-from kling_mcp.hosting.links import moment, owner_of
+from kling_mcp.hosting.links import iso_time, owner_of
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect, read_header
 from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge
@@ -38,20 +37,20 @@ _STYLE = (
 
 _SCRIPT = """
 const form = document.querySelector("form");
-const said = document.querySelector("output");
+const status = document.querySelector("output");
 form.onsubmit = async (event) => {
   event.preventDefault();
   const [file] = form.picture.files;
   form.send.disabled = true;
-  said.textContent = "Sending…";
+  status.textContent = "Sending…";
   try {
     const answer = await fetch(location.href, { method: "PUT", body: file });
-    const told = await answer.json();
-    said.textContent = answer.ok
-      ? `Sent. Tell the assistant to use ${told.image} as the picture.` : told.error;
+    const body = await answer.json();
+    status.textContent = answer.ok
+      ? `Sent. Tell the assistant to use ${body.image} as the picture.` : body.error;
     form.send.disabled = answer.ok;
   } catch {
-    said.textContent = "It did not arrive: try again.";
+    status.textContent = "The picture did not arrive. Try again.";
     form.send.disabled = false;
   }
 };
@@ -94,13 +93,13 @@ PAGE_HEADERS = {
 logger = logging.getLogger(__name__)
 
 ADDRESS_S = 15 * 60
-"""Seconds for which a picture may be sent to an address."""
+"""Seconds that an upload address is valid."""
 
 KEPT_S = 24 * 3600
-"""Seconds for which a picture may be used."""
+"""Seconds that an uploaded picture may be used."""
 
 MOST = 100
-"""Pictures that one principal may have here at a time: 1 GB."""
+"""Most pictures of one principal at a time: 1 GB."""
 
 SWEEP_S = 600
 PURPOSE = "upload"
@@ -109,7 +108,7 @@ _OWNER = re.compile(r"[0-9a-f]{24}|local")
 
 
 class NotTaken(Exception):
-    """A picture is not taken; the text says why and what to do, `status` is HTTP's."""
+    """A picture is refused. The text says why and what to do; `status` is the HTTP status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -117,9 +116,9 @@ class NotTaken(Exception):
 
 
 class Uploads:
-    """Gives out addresses below `public_url`, receives pictures there, and finds them again.
+    """Makes upload addresses below `public_url`, receives pictures there, and finds them again.
 
-    `fix` says that pictures may come in forms that are converted before they are sent to Kling.
+    With `fix`, it accepts forms that are later converted for Kling.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class Uploads:
         self._swept_at = 0.0
 
     def holds(self, address: str) -> bool:
-        """Whether it is the address of an upload, there or not."""
+        """Whether it has the form of an upload's address; the upload need not exist."""
         return address.lower().startswith("kling://uploads/")
 
     async def address(self, principal: str) -> UploadAddress:
@@ -152,18 +151,18 @@ class Uploads:
         return UploadAddress(
             upload_url=f"{self._base}/{name}?{asked}",
             image=f"kling://uploads/{name}",
-            expires_at=moment(expires),
+            expires_at=iso_time(expires),
         )
 
     def check(self, name: str, owner: str, expires: str, signature: str) -> None:
-        """Raises NotTaken for an address that was not given out here, or has expired."""
+        """Raises NotTaken for an address that this server did not sign, or that has expired."""
         if not self._signer.left_s(PURPOSE, f"{owner}/{name}", expires, signature):
-            raise NotTaken(403, "This address is not valid or has expired: ask for a new one.")
+            raise NotTaken(403, "This address is not valid or has expired. Ask for a new one.")
 
     async def receive(self, name: str, owner: str, chunks: AsyncIterator[bytes]) -> dict[str, str]:
-        """Keep the picture that comes to a checked address; how it is given to the tools.
+        """Store the picture sent to a checked address. Returns the `image` value for the tools.
 
-        Raises NotTaken for what is no picture that Kling takes, and when the address was used.
+        Raises NotTaken when Kling would refuse the picture, and when the address was used before.
         """
         with tempfile.TemporaryFile(buffering=0) as file:
             await self._store(chunks, file)
@@ -182,10 +181,12 @@ class Uploads:
                     self._uploads.take, owner_of(principal), name, since
                 )
             except OSError as error:
-                raise KlingError(f"It cannot be read: {error.strerror}.", charged="no") from error
+                raise KlingError(
+                    f"The upload cannot be read: {error.strerror}.", charged="no"
+                ) from error
         if file is None:
             raise KlingError(
-                "There is no such upload: none was sent there, or it is more than a day old.",
+                "The upload does not exist: no picture was sent there, or it is over a day old.",
                 charged="no",
                 advice="Ask for a new address with kling_upload_picture.",
             )
@@ -214,13 +215,15 @@ class Uploads:
         if faults and not (self._fix and facts.convertible):
             raise NotTaken(422, " ".join(map(_sentence, faults)))
         if self._uploads.count(owner, MOST) >= MOST:
-            raise NotTaken(429, f"There are {MOST} pictures of yours already; old ones go daily.")
+            raise NotTaken(
+                429, f"You have {MOST} pictures here already. Each is removed after a day."
+            )
         file.seek(0)
         if not self._uploads.put(owner, name, file):
-            raise NotTaken(409, "A picture was sent to this address already: ask for a new one.")
+            raise NotTaken(409, "This address was used already. Ask for a new one.")
 
     async def _sweep(self) -> None:
-        """Remove old pictures, now and then."""
+        """Remove old pictures, at most once every SWEEP_S seconds."""
         now = self._clock()
         if now - self._swept_at < SWEEP_S:
             return

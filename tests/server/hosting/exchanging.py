@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, TextContent
 from starlette.applications import Starlette
 from tests.server.serving import no_sleep, sandbox_settings
 
-from kling_mcp.hosting.exchange_routes import exchange_routes
+from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.ledger import Record
@@ -37,7 +37,7 @@ class Hosted:
 
     async def row(self, any_id: str) -> Record:
         """The ledger's row."""
-        runtime = self.hosting.opened.runtime
+        runtime = self.hosting.state.runtime
         assert runtime is not None
         record = await runtime.ledger.find(any_id)
         assert record is not None
@@ -65,8 +65,8 @@ async def hosted(
     """`options` are settings of the host, `provider` those of the server itself."""
     settings = sandbox_settings(folder, **provider)
     host = load_host_settings(**{"public_url": PUBLIC, **options})
-    hosting = Hosting.of(settings, host)
-    app = Starlette(routes=exchange_routes(hosting))
+    hosting = Hosting.create(settings, host)
+    app = Starlette(routes=public_routes(hosting))
     transport = httpx.ASGITransport(app)
     async with (
         Client(build_server(settings, sleep=sleep, team=hosting.team(settings))) as client,

@@ -129,7 +129,7 @@ def served_team(
     base = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     options.setdefault("public_url", base if host == "127.0.0.1" else "")
     settings = sandbox_settings(folder, **provider)
-    hosting = Hosting.of(settings, load_host_settings(**options))
+    hosting = Hosting.create(settings, load_host_settings(**options))
     server = build_server(settings, sleep=no_sleep, team=hosting.team(settings))
     running = server_of(http_app(server, host, hosting, limits), hosting, limits)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})

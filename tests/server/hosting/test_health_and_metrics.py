@@ -55,7 +55,7 @@ def test_a_fresh_server_lives_and_is_ready(shared: Team) -> None:
 
 
 def test_a_server_whose_service_has_ended_does_not_say_that_it_lives(team: Team) -> None:
-    team.hosting.opened.runtime = None
+    team.hosting.state.runtime = None
 
     assert status(team, "/healthz") == 503
     assert status(team, "/readyz") == 503
@@ -85,7 +85,7 @@ def test_whoever_asks_whether_a_server_is_ready_does_not_have_every_task_counted
 
 
 def test_a_server_that_stops_wants_no_more_requests(team: Team) -> None:
-    team.hosting.opened.ends = True
+    team.hosting.state.stopping = True
     answer = httpx.get(f"{team.base}/readyz")
 
     assert (answer.status_code, answer.text) == (503, "stopping\n")
@@ -94,8 +94,8 @@ def test_a_server_that_stops_wants_no_more_requests(team: Team) -> None:
 
 def test_whoever_stops_the_server_turns_readiness_off(tmp_path: Path) -> None:
     with served_team(tmp_path, public_url="") as team:
-        before = team.hosting.opened.ends, team.hosting.opened.runtime
-    after = team.hosting.opened.ends, team.hosting.opened.runtime
+        before = team.hosting.state.stopping, team.hosting.state.runtime
+    after = team.hosting.state.stopping, team.hosting.state.runtime
 
     assert before[0] is False
     assert before[1] is not None

@@ -94,7 +94,7 @@ def test_a_setting_that_cannot_be_used_is_named_and_not_shown(
     "way", [{"tokens": "tokens"}, {"auth_issuer": "https://login.example", "auth_audience": "us"}]
 )
 def test_where_people_log_in_the_server_has_to_know_its_name(way: dict[str, str]) -> None:
-    with pytest.raises(NotConfigured, match="need KLING_MCP_PUBLIC_URL"):
+    with pytest.raises(NotConfigured, match="require KLING_MCP_PUBLIC_URL"):
         load_host_settings(**way)
 
     assert load_host_settings(**way, public_url=PUBLIC).login is True
@@ -130,18 +130,18 @@ def test_the_env_file_of_the_working_folder_decides_nothing_of_it(tmp_path: Path
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.5", "videos.example", "127.1", ""])
 def test_without_a_login_only_this_machine_reaches_the_server(host: str, tmp_path: Path) -> None:
-    hosting = Hosting.of(sandbox_settings(tmp_path), load_host_settings(public_url=PUBLIC))
+    hosting = Hosting.create(sandbox_settings(tmp_path), load_host_settings(public_url=PUBLIC))
 
-    with pytest.raises(NotConfigured, match="there is no login"):
+    with pytest.raises(NotConfigured, match="it has no login"):
         refuse_to_be_open(host, hosting)
 
 
 @pytest.mark.parametrize("url", [PUBLIC, "https://192.0.2.5:8443"])
 def test_a_public_name_needs_a_login_wherever_the_server_listens(url: str, tmp_path: Path) -> None:
     """Who asks under that name comes through a proxy or a tunnel on this machine."""
-    hosting = Hosting.of(sandbox_settings(tmp_path), load_host_settings(public_url=url))
+    hosting = Hosting.create(sandbox_settings(tmp_path), load_host_settings(public_url=url))
 
-    with pytest.raises(NotConfigured, match="there is no login"):
+    with pytest.raises(NotConfigured, match="it has no login"):
         refuse_to_be_open("127.0.0.1", hosting)
 
 
@@ -149,19 +149,19 @@ def test_a_public_name_needs_a_login_wherever_the_server_listens(url: str, tmp_p
 def test_this_machine_s_own_name_needs_no_login(url: str, tmp_path: Path) -> None:
     host = load_host_settings(public_url=url)
 
-    refuse_to_be_open("127.0.0.1", Hosting.of(sandbox_settings(tmp_path), host))
+    refuse_to_be_open("127.0.0.1", Hosting.create(sandbox_settings(tmp_path), host))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0:0:0:0:0:0:0:1"])
 def test_this_machine_needs_no_login(host: str, tmp_path: Path) -> None:
-    refuse_to_be_open(host, Hosting.of(sandbox_settings(tmp_path), load_host_settings()))
+    refuse_to_be_open(host, Hosting.create(sandbox_settings(tmp_path), load_host_settings()))
 
 
 def test_with_a_login_others_may_reach_it(tmp_path: Path) -> None:
     give_token(tmp_path / "tokens", "ann")
     host = load_host_settings(tokens=tmp_path / "tokens", public_url=PUBLIC)
 
-    refuse_to_be_open("0.0.0.0", Hosting.of(sandbox_settings(tmp_path), host))
+    refuse_to_be_open("0.0.0.0", Hosting.create(sandbox_settings(tmp_path), host))
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_the_command_refuses_before_anything_is_opened(
     nameless = cli.main(["serve", "--http", "--host", "0.0.0.0"]), capsys.readouterr().err
 
     assert (open_to_all[0], nameless[0]) == (1, 1)
-    assert "there is no login" in open_to_all[1]
+    assert "it has no login" in open_to_all[1]
     assert "KLING_MCP_PUBLIC_URL" in nameless[1]
     assert open_to_all[1].count("\n") == nameless[1].count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
@@ -197,7 +197,7 @@ def test_an_env_file_lets_nobody_in(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / ".env").write_text(f"KLING_MCP_TOKENS=tokens\nKLING_MCP_PUBLIC_URL={PUBLIC}\n")
 
     assert cli.main(["serve", "--http", "--host", "0.0.0.0"]) == 1
-    assert "there is no login" in capsys.readouterr().err
+    assert "it has no login" in capsys.readouterr().err
 
 
 def check_names(team: Team, good: list[str], origins: list[str]) -> None:

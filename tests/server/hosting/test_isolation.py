@@ -91,7 +91,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     settings = sandbox_settings(folder)
     host = load_host_settings(tokens=folder / "tokens", public_url=base, rate_per_minute=0)
-    hosting = Hosting.of(settings, host)
+    hosting = Hosting.create(settings, host)
     app = http_app(build_server(settings, team=hosting.team(settings)), "127.0.0.1", hosting)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -196,7 +196,7 @@ async def test_a_ledger_that_breaks_does_not_tell_where_it_lies(tmp_path: Path) 
     async with hosted(home) as server:
         view = await finished(server, home)
         saved = await server.call("kling_save_video", task_id=view["task_id"])
-        runtime = server.hosting.opened.runtime
+        runtime = server.hosting.state.runtime
         assert runtime is not None
         await runtime.ledger.close()
         for file in (home / "home").glob("ledger.sqlite3*"):
@@ -279,5 +279,5 @@ async def test_the_video_of_a_task_from_elsewhere_is_not_kept(tmp_path: Path) ->
         answer = await server.client.call_tool("kling_save_video", {"task_id": view["task_id"]})
 
     assert answer.is_error
-    assert "not made by this server" in said(answer)
+    assert "This server did not make task" in said(answer)
     assert not (tmp_path / "videos").exists()

@@ -153,8 +153,8 @@ def test_nobody_comes_in_while_the_file_cannot_be_read_and_the_log_says_why(
         (f"ann {DIGEST[1:]}g {READ}", "line 2 has no SHA-256 after the name"),
         (f"ann {DIGEST} {READ} expires=soon", "line 2 has no date after expires="),
         (f"ann {DIGEST} {READ} expires=", "line 2 has no date after expires="),
-        (f"ann {DIGEST} {READ} expire=2020-01-01", "line 2 has a word that is no scope"),
-        (f"ann {DIGEST} kling:raed", "line 2 has a word that is no scope"),
+        (f"ann {DIGEST} {READ} expire=2020-01-01", "line 2 has an unknown scope"),
+        (f"ann {DIGEST} kling:raed", "line 2 has an unknown scope"),
         (f"ann {DIGEST} expires=2020-01-01 expires=2030-01-01", "line 2 has two dates"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_file_that_others_may_write_to_lets_nobody_in(mode: int, tmp_path: Pat
     give_token(tmp_path / "tokens", "ann")
     (tmp_path / "tokens").chmod(mode)
 
-    with pytest.raises(NotConfigured, match="others than its owner may write to it"):
+    with pytest.raises(NotConfigured, match="other users may write to it"):
         TokenFile(tmp_path / "tokens").all()
 
 
@@ -194,7 +194,7 @@ def test_a_server_that_nobody_could_log_in_to_does_not_start(
     host = load_host_settings(tokens=tmp_path / "tokens", public_url="https://team.example")
 
     with pytest.raises(NotConfigured, match="Nobody can log in"):
-        Hosting.of(sandbox_settings(tmp_path), host)
+        Hosting.create(sandbox_settings(tmp_path), host)
 
 
 def test_a_file_that_an_editor_marked_as_unicode_is_read(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ async def test_old_uploads_leave_the_bucket(
 
     assert sent.status_code == 201
     assert len(there) == 1
-    assert "no such upload" in said(late)
+    assert "upload does not exist" in said(late)
     assert keys(s3) == []
 
 

@@ -161,6 +161,6 @@ def test_a_file_that_cannot_be_used_is_left_as_it_is(
     path.write_text("ann\n")
 
     assert cli.main(["tokens", *words]) == 1
-    assert capsys.readouterr().err.startswith(f"kling-mcp: The file of tokens {path} cannot be")
+    assert capsys.readouterr().err.startswith(f"kling-mcp: The token file {path} cannot be")
     assert path.read_text() == "ann\n"
     assert [found.name for found in path.parent.iterdir()] == ["tokens"]

@@ -11,7 +11,7 @@ from tests.server.hosting.exchanging import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, served_team
 from tests.server.serving import picture
 
-from kling_mcp.hosting.exchange_routes import exchange_routes
+from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.uploads import ADDRESS_S, KEPT_S, MOST
@@ -146,10 +146,10 @@ async def test_addresses_and_pictures_expire(
 ) -> None:
     settings = Settings(KLING_MCP_HOME=tmp_path)
     clock = Clock()
-    hosting = Hosting.of(settings, load_host_settings(public_url=PUBLIC, secret=KEY), clock)
-    assert hosting.exchange is not None
-    uploads = hosting.exchange.uploads
-    transport = httpx.ASGITransport(Starlette(routes=exchange_routes(hosting)))
+    hosting = Hosting.create(settings, load_host_settings(public_url=PUBLIC, secret=KEY), clock)
+    assert hosting.public is not None
+    uploads = hosting.public.uploads
+    transport = httpx.ASGITransport(Starlette(routes=public_routes(hosting)))
     data = bytes_of(tmp_path)
     async with httpx.AsyncClient(transport=transport) as http:
         first, second = [await uploads.address("ann") for _ in range(2)]
@@ -165,7 +165,7 @@ async def test_addresses_and_pictures_expire(
     assert kept.file is not None
     kept.file.let_go("")
     clock.now += 2
-    with pytest.raises(Exception, match="no such upload"):
+    with pytest.raises(Exception, match="upload does not exist"):
         await uploads.picture(first.image, "ann")
     await uploads.address("ann")
 
@@ -246,7 +246,7 @@ def test_nobody_else_can_use_an_upload(tmp_path: Path) -> None:
 
     assert "faults" not in own
     assert others["faults"] == nothing["faults"]
-    assert "no such upload" in others["faults"][0]["message"]
+    assert "upload does not exist" in others["faults"][0]["message"]
     assert may_not["isError"] is True
 
 

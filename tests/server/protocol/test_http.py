@@ -170,7 +170,7 @@ def test_an_address_that_others_reach_is_refused_before_anything_starts(
     )
 
     assert done.returncode == 1
-    assert f"On {host} other machines reach the server, and there is no login" in done.stderr
+    assert f"Other machines can reach this server at {host}, and it has no login" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
-"""The addresses of a hosted server besides the protocol's: callbacks, uploads, videos.
+"""The HTTP routes of a hosted server beside MCP: callbacks, uploads, videos.
 
-None of them asks for a login: the first is known to one provider, the others are signed.
+They require no login: one provider alone knows a callback's key, and the other addresses are
+signed.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from kling_mcp.hosting.exchange import Exchange
-    from kling_mcp.hosting.team import Hosting, Opened
+    from kling_mcp.hosting.public_addresses import PublicAddresses
+    from kling_mcp.hosting.team import Hosting, ServerState
     from kling_mcp.ledger import Record
 
-__all__ = ["exchange_routes"]
+__all__ = ["public_routes"]
 
 LINK_HEADERS = {
     "Cache-Control": "private, no-transform",
@@ -38,79 +39,81 @@ LINK_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-STARTING = PlainTextResponse("The server starts or stops: try again.\n", 503)
+STARTING = PlainTextResponse("The server is starting or stopping. Try again.\n", 503)
 
 
-def exchange_routes(hosting: Hosting) -> list[Route]:
-    """The routes; none for a server that has no such exchange."""
-    if hosting.exchange is None:
+def public_routes(hosting: Hosting) -> list[Route]:
+    """The routes; an empty list for a server without a public URL."""
+    if hosting.public is None:
         return []
-    doors = _Doors(hosting.exchange, hosting.opened)
+    routes = _PublicRoutes(hosting.public, hosting.state)
     return [
-        Route("/callbacks/{key}", doors.callback, methods=["POST"]),
-        Route("/uploads/{name}", doors.upload_page, methods=["GET"]),
-        Route("/uploads/{name}", doors.upload, methods=["PUT", "POST"]),
-        Route("/videos/{row}/{name}", doors.video, methods=["GET", "HEAD"]),
+        Route("/callbacks/{key}", routes.callback, methods=["POST"]),
+        Route("/uploads/{name}", routes.upload_page, methods=["GET"]),
+        Route("/uploads/{name}", routes.upload, methods=["PUT", "POST"]),
+        Route("/videos/{row}/{name}", routes.video, methods=["GET", "HEAD"]),
     ]
 
 
-class _Doors:
-    def __init__(self, exchange: Exchange, opened: Opened) -> None:
-        self._exchange = exchange
-        self._opened = opened
+class _PublicRoutes:
+    def __init__(self, public: PublicAddresses, state: ServerState) -> None:
+        self._public = public
+        self._state = state
         self._callbacks = Callbacks()
 
     async def callback(self, request: Request) -> Response:
-        """204 for a row's callback, whatever it says; 404 for any other key."""
+        """204 for the key of a row, whatever the body holds; 404 for any other key."""
         try:
             body = await _body(request, BODY_BYTES)
         except NotTaken as error:
             return PlainTextResponse(f"{error}\n", error.status)
-        secret = self._exchange.callback_secret
+        secret = self._public.callback_secret
         if secret and not is_signed(secret, request.headers, body):
             return PlainTextResponse("The signature is missing or wrong.\n", 401)
-        if (runtime := self._opened.runtime) is None:
+        if (runtime := self._state.runtime) is None:
             return STARTING
         try:
             known = await self._callbacks.hint(runtime, request.path_params["key"])
         except KlingError:
-            return PlainTextResponse("Not now: call again.\n", 503)
+            return PlainTextResponse("Not possible now. Call again.\n", 503)
         return Response(status_code=204 if known else 404)
 
     async def upload_page(self, request: Request) -> Response:
-        """A page with which a person sends the picture."""
+        """The page on which a person sends a picture."""
         try:
-            self._exchange.uploads.check(*_signed(request))
+            self._public.uploads.check(*_signed(request))
         except NotTaken as error:
             return PlainTextResponse(f"{error}\n", error.status)
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
     async def upload(self, request: Request) -> Response:
-        """201 with what to give to the tools, or why the picture is not taken."""
+        """201 with the `image` value for the tools, or the reason of a refusal."""
         name, owner, expires, signature = _signed(request)
-        uploads = self._exchange.uploads
+        uploads = self._public.uploads
         try:
             uploads.check(name, owner, expires, signature)
             kept = await uploads.receive(name, owner, request.stream())
         except NotTaken as error:
             return JSONResponse({"error": str(error)}, error.status)
         except (OSError, KlingError):
-            return JSONResponse({"error": "It cannot be kept now: try again later."}, 503)
+            return JSONResponse(
+                {"error": "The picture cannot be stored now. Try again later."}, 503
+            )
         except ClientDisconnect:
             return Response(status_code=400)
         return JSONResponse(kept, 201)
 
     async def video(self, request: Request) -> Response:
-        """The video of a signed link, or the way to where it lies."""
+        """The video of a signed link, or a redirect to the bucket that holds it."""
         row_id = request.path_params["row"]
         asked = request.query_params
-        left_s = self._exchange.links.left_s(
+        left_s = self._public.links.left_s(
             row_id, asked.get("expires", ""), asked.get("signature", "")
         )
         if not left_s:
-            text = "This link is not valid or has expired: ask for a new one.\n"
+            text = "This link is not valid or has expired. Ask for a new one.\n"
             return PlainTextResponse(text, 403)
-        if (runtime := self._opened.runtime) is None:
+        if (runtime := self._state.runtime) is None:
             return STARTING
         try:
             record = await runtime.ledger.find(row_id)
@@ -118,10 +121,10 @@ class _Doors:
                 return PlainTextResponse("There is no such video any more.\n", 404)
             return await self._handed_out(record, max(1, int(left_s)), request.method == "HEAD")
         except KlingError:
-            return PlainTextResponse("The video cannot be handed out now: try again later.\n", 503)
+            return PlainTextResponse("The video cannot be sent now. Try again later.\n", 503)
 
     async def _handed_out(self, record: Record, left_s: int, head: bool) -> Response:
-        storage = self._exchange.storage
+        storage = self._public.storage
         if isinstance(storage, BucketStorage):
             url = await to_thread.run_sync(storage.bucket_link, record, left_s, head)
             if url is not None:
@@ -147,13 +150,13 @@ def _signed(request: Request) -> tuple[str, str, str, str]:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, if it is not longer than `most` bytes; raises NotTaken."""
+    """The body, at most `most` bytes. Raises NotTaken for a longer or a broken one."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > most:
-                raise NotTaken(413, f"More than {most} bytes are not read.")
+                raise NotTaken(413, f"The body may have at most {most} bytes.")
     except ClientDisconnect:
-        raise NotTaken(400, "The body is not whole.") from None
+        raise NotTaken(400, "The body broke off.") from None
     return bytes(body)

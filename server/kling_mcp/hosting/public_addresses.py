@@ -1,4 +1,4 @@
-"""What goes in and out of a hosted server besides the protocol: pictures, videos and callbacks."""
+"""What a server with a public URL offers beside MCP: video links, upload addresses, callbacks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from kling_mcp.hosting.team_settings import HostSettings
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["Exchange", "make_exchange"]
+__all__ = ["PublicAddresses", "make_public_addresses"]
 
 
 @dataclass(slots=True)
-class Exchange:
-    """Callers get `links` to the videos in the `storage` and hand over pictures by `uploads`.
+class PublicAddresses:
+    """Callers get `links` to the videos in `storage`, and send pictures through `uploads`.
 
-    `callback_base` is what a row's callback key is put behind, empty where nobody is asked to call
-    back; `callback_secret` what callbacks have to be signed with, empty for nothing.
+    A row's callback address is `callback_base`, a slash and its key; an empty base requests no
+    callbacks. `callback_secret` must sign each callback; empty accepts unsigned ones.
     """
 
     links: VideoLinks
@@ -41,15 +41,15 @@ class Exchange:
     callback_secret: str = field(default="", repr=False)
 
 
-def make_exchange(
+def make_public_addresses(
     settings: Settings,
     host: HostSettings,
     secret: str,
     clock: Callable[[], float] = time.time,
-) -> Exchange:
-    """What these settings say; nothing is opened or written yet. `secret` signs addresses.
+) -> PublicAddresses:
+    """Make them from the settings. Opens and writes nothing. `secret` signs addresses.
 
-    Raises NotConfigured for a callback secret that is none.
+    Raises NotConfigured for a malformed callback secret.
     """
     signer = Signer(secret, clock)
     links = VideoLinks(host.public_url, signer, host.link_s)
@@ -65,7 +65,7 @@ def make_exchange(
     callback_secret = host.callback_secret.get_secret_value() if host.callback_secret else ""
     if callback_secret:
         _check(callback_secret)
-    return Exchange(
+    return PublicAddresses(
         links=links,
         uploads=Uploads(host.public_url, signer, uploads, clock, fix=settings.fix_images),
         storage=storage,
@@ -75,18 +75,18 @@ def make_exchange(
 
 
 def _check(callback_secret: str) -> None:
-    """A secret that cannot be used is told of at the start, not by refused callbacks."""
+    """Report an unusable secret at the start; otherwise it would show as refused callbacks."""
     try:
         from standardwebhooks import Webhook
     except ImportError as error:
         raise NotConfigured(
-            "KLING_MCP_CALLBACK_SECRET needs standardwebhooks, which is not installed.",
+            "KLING_MCP_CALLBACK_SECRET requires standardwebhooks, which is not installed.",
             advice="Install kling-mcp[serve].",
         ) from error
     try:
         Webhook(callback_secret)
     except Exception as error:  # the library has a class of its own for an empty one
         raise NotConfigured(
-            "KLING_MCP_CALLBACK_SECRET is no secret of the form whsec_ and base64.",
-            advice="Copy it whole from where it was set up at Kling.",
+            "KLING_MCP_CALLBACK_SECRET must be whsec_ followed by base64.",
+            advice="Copy the whole secret from where you set it up at Kling.",
         ) from error
