@@ -1,22 +1,31 @@
-"""One picture of a whole video: evenly spaced frames, each with its time."""
+"""One picture of several: a video's evenly spaced frames, each with its time."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.outputs.boxes import NotWholeMp4
-from kling_mcp.outputs.frames import opened
+from kling_mcp.outputs.frames import frame_times, opened
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from PIL.Image import Image
 
-__all__ = ["contact_sheet_jpeg", "make_contact_sheet"]
+__all__ = [
+    "contact_sheet_jpeg",
+    "evenly",
+    "jpeg_within",
+    "labelled",
+    "make_contact_sheet",
+    "scaled",
+    "sheet_of",
+    "time_text",
+]
 
 _LONGER_SIDE = 320
 _GAP = 6
@@ -52,13 +61,27 @@ def contact_sheet_jpeg(
     return file.getvalue()
 
 
-def _contact_sheet(video: Path, columns: int, rows: int, decoding: Decoding) -> Image:
+def jpeg_within(
+    picture: Image, most_bytes: int, sides_and_qualities: Sequence[tuple[int, int]]
+) -> bytes:
+    """The picture as a JPEG of at most so many bytes: the first of these longer sides (px) and
+    qualities that fits is taken, else the last."""
+    data = b""
+    for side, quality in sides_and_qualities:
+        small = picture.copy()
+        small.thumbnail((side, side))
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=quality)
+        data = file.getvalue()
+        if len(data) <= most_bytes:
+            break
+    return data
+
+
+def sheet_of(tiles: Sequence[Image], columns: int) -> Image:
+    """The pictures, all of the first one's size, row by row on a dark ground."""
     from PIL import Image
 
-    chosen = _chosen_frames(video, columns * rows, decoding)
-    tiles = [_labelled(tile, seconds) for seconds, tile in chosen]
-    if not tiles:
-        raise NotWholeMp4("The video has no frames.")
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = tiles[0].size
@@ -70,44 +93,53 @@ def _contact_sheet(video: Path, columns: int, rows: int, decoding: Decoding) -> 
     return sheet
 
 
+def evenly(times: Sequence[int], wanted: int) -> list[int]:
+    """At most so many of the times, the first and the last among them."""
+    places = min(wanted, len(times))
+    return [times[round(n * (len(times) - 1) / max(places - 1, 1))] for n in range(places)]
+
+
+def _contact_sheet(video: Path, columns: int, rows: int, decoding: Decoding) -> Image:
+    chosen = _chosen_frames(video, columns * rows, decoding)
+    tiles = [labelled(tile, time_text(seconds)) for seconds, tile in chosen]
+    if not tiles:
+        raise NotWholeMp4("The video has no frames.")
+    return sheet_of(tiles, columns)
+
+
 def _chosen_frames(video: Path, wanted: int, decoding: Decoding) -> Iterator[tuple[float, Image]]:
     """Seconds and picture of at most `wanted` frames, chosen by their place among all frames."""
     with opened(video, decoding) as (container, frames):
         stream = next(iter(container.streams.video), None)
-        if stream is None:
+        times = frame_times(container)
+        if stream is None or not times:
             return
-        times = sorted(
-            packet.pts
-            for packet in container.demux(stream)
-            if packet.pts is not None and not packet.is_discard
-        )
-        places = min(wanted, len(times))
-        chosen = {times[round(n * (len(times) - 1) / max(places - 1, 1))] for n in range(places)}
-        if not times:
-            return
+        chosen = set(evenly(times, wanted))
         container.seek(times[0], stream=stream)
         for frame in frames:
             if frame.pts in chosen and frame.time_base is not None:
-                picture = frame.to_image(**_tile_size(frame))  # type: ignore[no-untyped-call]
-                seconds = (frame.pts - times[0]) * frame.time_base
-                yield math.ceil(seconds * 100) / 100, picture
+                yield float((frame.pts - times[0]) * frame.time_base), scaled(frame, _LONGER_SIDE)
 
 
-def _tile_size(frame: VideoFrame) -> dict[str, int]:
-    scale = _LONGER_SIDE / max(frame.width, frame.height)
-    return {
-        "width": max(1, round(frame.width * scale)),
-        "height": max(1, round(frame.height * scale)),
-    }
+def scaled(frame: VideoFrame, longer_side: int) -> Image:
+    """The frame as a picture whose longer side has so many px."""
+    scale = longer_side / max(frame.width, frame.height)
+    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+    picture: Image = frame.to_image(width=width, height=height)  # type: ignore[no-untyped-call]
+    return picture
 
 
-def _labelled(tile: Image, seconds: float) -> Image:
-    """The tile with its time on a dark ground in the lower left corner."""
+def time_text(seconds: float) -> str:
+    """The time of a frame, rounded up, so that the frame before it is never shown at that time."""
+    return f"{math.ceil(seconds * 100) / 100:.2f} s"
+
+
+def labelled(tile: Image, text: str) -> Image:
+    """The tile with a text on a dark ground in the lower left corner."""
     from PIL import ImageDraw, ImageFont
 
     draw = ImageDraw.Draw(tile)
     font = ImageFont.load_default(_LABEL_SIZE)
-    text = f"{seconds:.2f} s"
     left, top, right, bottom = draw.textbbox((8, tile.height - 8), text, font=font, anchor="lb")
     draw.rectangle((left - 5, top - 4, right + 5, bottom + 4), fill=_BACKGROUND)
     draw.text((8, tile.height - 8), text, font=font, anchor="lb", fill=_LABEL_COLOUR)

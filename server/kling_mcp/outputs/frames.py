@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.outputs.boxes import NotWholeMp4
@@ -18,11 +18,21 @@ from kling_mcp.outputs.mp4 import DECODED_PIXELS_MAX, check_structure, open_mp4
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
-    from av import VideoCodecContext, VideoFrame, VideoStream
+    from av import VideoCodecContext, VideoFrame
     from av.container import InputContainer
     from PIL.Image import Image
 
-__all__ = ["Frame", "Moment", "NoSuchMoment", "moment_of", "opened", "png_bytes", "read_frame"]
+__all__ = [
+    "Frame",
+    "Moment",
+    "NoSuchMoment",
+    "frame_times",
+    "in_time",
+    "moment_of",
+    "opened",
+    "png_bytes",
+    "read_frame",
+]
 
 PIXEL_BYTES = 30
 """What a pixel takes while a video is decoded: 16 frames to refer to, of 1.5 bytes a pixel, and
@@ -35,6 +45,9 @@ _SECONDS = re.compile(r"\d{1,7}(\.\d{1,9})?", re.ASCII)
 
 Moment = Fraction | None
 """Seconds from the first frame on; None is the last frame."""
+
+
+T = TypeVar("T")
 
 
 class NoSuchMoment(ValueError):
@@ -117,19 +130,27 @@ def opened(
                 pixels = decoder.width * decoder.height
                 stream.thread_type, decoder.thread_count = "AUTO", THREADS
                 with decoding.room(pixels * PIXEL_BYTES, "this video"):
-                    yield container, _frames(container, stream, decoding.limits.video_s)
+                    decoded = in_time(container.decode(stream), decoding.limits.video_s)
+                    yield container, (frame for frame in decoded if frame.pts is not None)
     except av.FFmpegError as error:
         raise NotWholeMp4(f"The file is damaged: FFmpeg says {error.strerror!r}.") from error
 
 
-def _frames(container: InputContainer, stream: VideoStream, most_s: float) -> Iterator[VideoFrame]:
-    """Those that have a time."""
+def in_time(frames: Iterable[T], most_s: float) -> Iterator[T]:
+    """What is decoded, for so many seconds at most; then KlingError is raised."""
     until = time.monotonic() + most_s
-    for frame in container.decode(stream):
+    for frame in frames:
         if time.monotonic() > until:
             raise KlingError(f"The video takes more than {most_s:g} s to decode.", charged="no")
-        if frame.pts is not None:
-            yield frame
+        yield frame
+
+
+def frame_times(container: InputContainer) -> list[int]:
+    """When each frame of the video is shown, in order and in the stream's own units. The container
+    is read to its end: seek before anything is decoded."""
+    stream = next(iter(container.streams.video), None)
+    packets = container.demux(stream) if stream else ()
+    return sorted(p.pts for p in packets if p.pts is not None and not p.is_discard)
 
 
 def _time(frame: VideoFrame) -> Fraction:

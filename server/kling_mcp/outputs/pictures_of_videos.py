@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -186,13 +185,6 @@ async def make_posters(frames: Frames, task_ids: Sequence[str]) -> list[Poster]:
 
 
 def _small_jpeg(picture: Image) -> bytes:
-    data = b""
-    for side, quality in _SIZES_AND_QUALITIES:
-        small = picture.copy()
-        small.thumbnail((side, side))
-        file = io.BytesIO()
-        small.save(file, "JPEG", quality=quality)
-        data = file.getvalue()
-        if len(data) <= POSTER_BYTES:
-            break
-    return data
+    from kling_mcp.outputs.contact_sheet import jpeg_within
+
+    return jpeg_within(picture, POSTER_BYTES, _SIZES_AND_QUALITIES)
