@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.downloads import AutoSave, Downloads
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.outputs.storage import VideoStorage
-    from kling_mcp.polling.attendance import Attendance
     from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.scheduler import Scheduler
-    from kling_mcp.polling.sweep import Looker
     from kling_mcp.providers.client import Observe
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
@@ -200,7 +198,7 @@ class Runtime:
         """Finds a task by any id, in the ledger or at its provider."""
         from kling_mcp.tasks.lookup import Lookup
 
-        return Lookup(self.clients, self.ledger)
+        return Lookup(self.clients, self.ledger, self.sender.take_up)
 
     @cached_property
     def rows(self) -> TaskReader:
@@ -246,28 +244,24 @@ class Runtime:
         return Frames(self.rows, self.downloads, self.autosave, self.limits.decoding)
 
     @cached_property
-    def looker(self) -> Looker:
-        """Asks providers how tasks are now."""
-        from kling_mcp.polling.sweep import Looker
-
-        return Looker(self.clients, self.ledger, self.lookup, self.sender)
-
-    @cached_property
     def pace(self) -> Pace:
         """Knows when a task is to be asked for next."""
         from kling_mcp.polling.pace import Pace
 
-        return Pace(self.clients, self.settings.sandbox_queue_s + self.settings.sandbox_render_s)
+        sandbox_s = self.settings.sandbox_queue_s + self.settings.sandbox_render_s
+        return Pace(self.providers, sandbox_s)
 
     @cached_property
     def scheduler(self) -> Scheduler:
-        """Looks at all tasks that somebody waits for."""
+        """Asks for all tasks that somebody waits for."""
         from kling_mcp.polling.scheduler import Scheduler
+        from kling_mcp.polling.sweep import Sweep
 
         return Scheduler(
             self.ledger,
-            self.clients,
-            self.looker,
+            self.providers,
+            self.lookup,
+            Sweep(self.clients, self.ledger),
             self.pace,
             self.autosave,
             self.changes,
@@ -275,13 +269,6 @@ class Runtime:
             self.ledger.now,
             self.sleep,
         )
-
-    @cached_property
-    def attendance(self) -> Attendance:
-        """Keeps tasks watched for clients that ask again and again."""
-        from kling_mcp.polling.attendance import Attendance
-
-        return Attendance(self.scheduler, self.pace, self.background)
 
     async def subscribed(self) -> None:
         """Returns when `changes` tells of what other servers write, too; after some seconds in any

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.pictures_of_videos import Frames
-    from kling_mcp.polling.attendance import Attendance
+    from kling_mcp.polling.watched import Watch
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
@@ -119,7 +119,7 @@ class Service:
         """
         runtime, began = self._runtime, anyio.current_time()
         limits, own = runtime.limits, await self._own(task_id)
-        look = partial(runtime.looker.current, own)
+        look = partial(runtime.lookup.current, own)
         try:
             found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
         except TimeoutError:
@@ -156,10 +156,22 @@ class Service:
         """Frames of the caller's finished tasks, whose videos are saved when need be."""
         return self._runtime.frames.of(self._principal)
 
-    @property
-    def attendance(self) -> Attendance:
-        """The tasks that somebody asks for now and then."""
-        return self._runtime.attendance
+    def keep_watching(self, record: Record) -> None:
+        """Have a running task asked for in the background for some seconds more: a client that asks
+        again and again is then answered from the ledger."""
+        self._runtime.scheduler.keep(record.id)
+
+    def stop_watching(self, record: Record) -> None:
+        """Keep the task watched no longer."""
+        self._runtime.scheduler.end(record.id)
+
+    def kept_watch(self, record: Record) -> Watch | None:
+        """The watch of a task that is kept watched; None for any other."""
+        return self._runtime.scheduler.kept(record.id)
+
+    def poll_s(self, record: Record) -> float:
+        """Seconds that a client should leave between two questions for this task."""
+        return self._runtime.pace.poll_s(record.provider)
 
     async def hears(self) -> None:
         """Returns when `changes` tells of what other servers write, too."""
@@ -170,10 +182,9 @@ class Service:
 
         Raises like `task`.
         """
-        current = (
-            self.attendance.just_seen(record, self._runtime.clock()) and record.status not in ENDED
-        )
-        return self.rows.view(record) if current else await self.task(record.id)
+        runtime = self._runtime
+        recent = runtime.pace.just_answered(record, runtime.clock()) and record.status not in ENDED
+        return self.rows.view(record) if recent else await self.task(record.id)
 
     async def withdraw(self, record: Record) -> bool:
         """Take a queued row back for good. False when it is not queued any more; one that is being
@@ -222,17 +233,18 @@ class Service:
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
             while True:
                 waited = self._runtime.clock() - began
-                least_s = LEAST_LOOK_S if watch.unseen or (watch.done and watch.saving) else 0
+                saving, pending = watch.over and watch.saving, watch.answer_pending
+                least_s = LEAST_LOOK_S if pending or saving else 0
                 most_s = max(timeout_s, least_s)
-                if failure := watch.failure:
-                    raise failure
+                if error := watch.lasting_error:
+                    raise error
                 sentence = watch.sentence(self._view, runtime.pace.usual_s)
-                if not watch.unseen and (sentence != told or waited >= told_at + REPORT_S):
+                if not pending and (sentence != told or waited >= told_at + REPORT_S):
                     told, told_at = sentence, waited
                     await report(waited, max(timeout_s, waited), sentence)
-                if (watch.done and not watch.saving) or waited >= most_s:
+                if (watch.over and not saving) or waited >= most_s:
                     return _in_order(watch.result(self._view), task_ids, own, strange)
-                await watch.news(self._runtime.sleep, min(REPORT_S, most_s - waited))
+                await watch.changed.wait(min(REPORT_S, most_s - waited))
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
@@ -317,7 +329,7 @@ class Service:
     def progress(self, record: Record) -> str:
         """A running task in a sentence: its state, for how long, and how long is usual."""
         words = self.rows.view(record).text()
-        usual_s = self.attendance.usual_s(record)
+        usual_s = self._runtime.pace.usual_s(record) if record.task_id else 0.0
         return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
 
     def _pictures(self) -> PicturePolicy:

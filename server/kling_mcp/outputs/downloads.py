@@ -203,7 +203,7 @@ class Downloads:
     async def _found(self, task_id: str) -> Found:
         """The task, which has a video."""
         found = await self._lookup.find(task_id, fresh=True)
-        state = _state(found)
+        state = found.state
         handle = found.record.handle if found.record else task_id
         if state.status == "failed":
             never = found.record is not None and found.record.task_id is None
@@ -237,7 +237,7 @@ class Downloads:
     async def _fetched(self, found: Found, handle: str, path: str) -> SavedVideo:
         target = self.storage.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
-        url = _state(found).videos[0].url
+        url = found.state.videos[0].url
         known_by = found.record.id if found.record else handle
         download = self._downloads[known_by] = _Download()
         try:
@@ -292,12 +292,6 @@ class Downloads:
         self._failures[record.id] = _Failure(error, times, until)
         while len(self._failures) > REMEMBERED:
             del self._failures[next(iter(self._failures))]
-
-
-def _state(found: Found) -> Record | Task:
-    state = found.record or found.task
-    assert state is not None
-    return state
 
 
 def _until(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""One look for all who wait: one scheduler asks for all tasks that somebody waits for.
+"""One scheduler asks for all tasks that somebody waits for.
 
 Imported by `runtime` and `service`.
 Tests: tests/server/polling.

@@ -4,6 +4,7 @@ failed."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -17,7 +18,7 @@ from kling_tools.errors import KlingError, ProviderError
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.polling.watched import Watched
-    from kling_mcp.providers.pool import Clients
+    from kling_mcp.providers.configured import Configured
     from kling_mcp.tasks.lookup import Found
 
 __all__ = ["Pace", "Rhythm", "UsualRow", "usual_rows", "usual_s"]
@@ -132,13 +133,15 @@ TRUSTED_S = 3_600.0
 
 
 class Pace:
-    """Decides from the provider's row, the usual durations and what went wrong.
+    """Decides from the providers' rows, the usual durations and what went wrong.
 
-    `sandbox_s` is the seconds that a task of the embedded sandbox takes.
+    `providers` are the configured ones by name; `sandbox_s` is the seconds that a task of the
+    embedded sandbox takes.
     """
 
-    def __init__(self, clients: Clients, sandbox_s: float) -> None:
-        self._clients = clients
+    def __init__(self, providers: Mapping[str, Configured], sandbox_s: float) -> None:
+        self._providers = providers
+        self._most_poll_s = max(provider.row.poll_s for provider in providers.values())
         self._sandbox_s = sandbox_s
         self._failures: dict[str, int] = {}
         self._quiet: dict[str, tuple[float, KlingError]] = {}
@@ -146,18 +149,19 @@ class Pace:
 
     def usual_s(self, record: Record) -> float:
         """Seconds that this task usually takes from its submit to its end."""
-        if self._clients.embedded(record.provider):
+        provider = self._providers.get(record.provider)
+        if provider and provider.embedded:
             return self._sandbox_s
         return usual_s(record.model_name, record.request)
 
     def poll_s(self, provider: str) -> float:
-        """Seconds between two looks near the end of a task."""
-        if provider not in self._clients.names:
-            return self._clients.poll_s
-        return self._clients.configured(provider).row.poll_s
+        """Seconds between two requests near the end of a task; for a provider that is not
+        configured, those of the most patient one."""
+        configured = self._providers.get(provider)
+        return configured.row.poll_s if configured else self._most_poll_s
 
     def first_at(self, watched: Watched, now: float) -> float:
-        """When a task is looked at that somebody begins to wait for now."""
+        """Time of the first request for a newly watched task, in seconds since the epoch."""
         if watched.looked_at is not None:
             return max(now, self.next_at(watched, watched.looked_at))
         found = watched.found
@@ -169,7 +173,7 @@ class Pace:
         return now + rhythm.wait_s(age_s) + watched.phase * rhythm.poll_s
 
     def next_at(self, watched: Watched, now: float) -> float:
-        """When the task is looked at again after a look `now`, in seconds since the epoch."""
+        """Time of the next request after one made `now`, both in seconds since the epoch."""
         found = watched.found
         poll_s = self.poll_s(found.provider if found else "")
         if watched.failures:
@@ -211,16 +215,21 @@ class Pace:
         if quiet_s:
             self._quiet[provider] = (now + quiet_s, error)
 
+    def just_answered(self, record: Record, now: float) -> bool:
+        """Whether its provider told of the row's task so shortly before `now`, seconds since the
+        epoch, that asking again would be too soon."""
+        age_s = now - record.updated_at
+        return record.task_id is not None and 0 <= age_s < self.poll_s(record.provider) / 2
+
     def _rhythm(self, found: Found, now: float) -> Rhythm:
         usual = self.usual_s(found.record) if found.record else usual_s("", {})
-        poll_s = self.poll_s(found.provider)
-        if found.provider not in self._clients.names:  # whoever asks it is told
-            return Rhythm(usual, poll_s, local=False)
-        configured = self._clients.configured(found.provider)
-        host = urlsplit(configured.base_url).hostname
-        local = configured.embedded or host in LOOPBACK
+        configured = self._providers.get(found.provider)
+        if configured is None:  # the request that follows reports it
+            return Rhythm(usual, self._most_poll_s, local=False)
+        poll_s = configured.row.poll_s
         if self._called_back.get(found.provider, -math.inf) > now - TRUSTED_S:
             poll_s *= SAFETY_NET
+        local = configured.embedded or urlsplit(configured.base_url).hostname in LOOPBACK
         return Rhythm(usual, poll_s, local=local)
 
 
@@ -230,12 +239,8 @@ def _backoff_s(poll_s: float, times: int) -> float:
 
 def _age_s(watched: Watched, now: float) -> float:
     """Seconds since the provider got the task. A row that was queued here got there later than it
-    was made: what was written down last is nearer."""
-    found = watched.found
-    assert found is not None
-    if found.record is not None:
-        began = found.record.updated_at if found.record.tries else found.record.created_at
-    else:
-        assert found.task is not None
-        began = found.task.created_at or now
+    was made: the time at which it was last written is nearer."""
+    assert watched.found is not None
+    state, record = watched.found.state, watched.record
+    began = record.updated_at if record and record.tries else state.created_at or now
     return max(0.0, now - began)

@@ -1,61 +1,22 @@
-"""When which task is looked at next, and sleeping until then or until something happens."""
+"""Which requests are to be made now, and which of them by this process."""
 
 from __future__ import annotations
 
 import math
+import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import anyio
-
 from kling_mcp.polling.watched import Line, Watched
+from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
+    from kling_mcp.ledger import Ledger
     from kling_mcp.polling.pace import Pace
-    from kling_mcp.providers.pool import Clients
+    from kling_mcp.providers.configured import Configured
 
-__all__ = ["Alarm", "Due", "Plan"]
-
-
-class Alarm:
-    """`clock` gives seconds since the epoch, `sleep` waits; a sleep that is over has taken its
-    time, whatever the clock says, so that clocks which are set back delay nothing."""
-
-    def __init__(
-        self, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
-    ) -> None:
-        self._clock = clock
-        self._sleep = sleep
-        self._reached = 0.0
-        self._rung = False
-        self._sleeping: anyio.CancelScope | None = None
-
-    def now(self) -> float:
-        """The clock's time, or the one up to which was slept, if that is later."""
-        return max(self._clock(), self._reached)
-
-    def ring(self) -> None:
-        """Something happened: the sleep is over, or the next one will not begin."""
-        self._rung = True
-        if self._sleeping is not None:
-            self._sleeping.cancel()
-
-    def hush(self) -> None:
-        """What happened so far is being seen to."""
-        self._rung = False
-
-    async def until(self, when: float) -> None:
-        """Returns at that time, or when somebody rings; infinity is no time at all."""
-        if self._rung:
-            return
-        now = self.now()
-        with anyio.CancelScope() as self._sleeping:
-            if when == math.inf:
-                await anyio.sleep_forever()
-            await self._sleep(max(when - now, 0.0))
-            self._reached = max(when, now)
-        self._sleeping = None
+__all__ = ["Due", "Plan", "PollClaims"]
 
 
 UNLISTED = 2
@@ -68,15 +29,15 @@ Due = tuple[Line | None, Sequence[Watched]]
 class Plan:
     """Puts tasks of one list together, and holds back what a provider is not to be asked now."""
 
-    def __init__(self, clients: Clients, pace: Pace) -> None:
-        self._clients = clients
+    def __init__(self, providers: Mapping[str, Configured], pace: Pace) -> None:
+        self._providers = providers
         self._pace = pace
         self._swept_at: dict[Line, float] = {}
 
     def due(self, tasks: Iterable[Watched], now: float) -> list[Due]:
         """The requests for tasks that are due; what is held back gets a later time."""
         busy = {watched.provider for watched in tasks if watched.busy}
-        waiting = [watched for watched in tasks if watched.runs and not watched.busy]
+        waiting = [watched for watched in tasks if watched.state == "waiting"]
         alone, lines = self._sorted(waiting)
         found: list[Due] = [(None, [watched]) for watched in self._ready(alone, now)]
         for line, members in lines.items():
@@ -108,11 +69,10 @@ class Plan:
         found = watched.found
         if found is None or not watched.listed or watched.failures >= UNLISTED:
             return None
-        if found.provider not in self._clients.names:
+        configured, record = self._providers.get(found.provider), found.record
+        if configured is None or not configured.row.lists:
             return None
-        configured = self._clients.configured(found.provider)
-        record = found.record
-        if not configured.row.lists or (record and record.base_url != configured.base_url):
+        if record and record.base_url != configured.base_url:
             return None
         product = record.product if record and record.task_id else found.product
         return (found.provider, product) if product else None
@@ -128,7 +88,7 @@ class Plan:
         watched.due_at, watched.error = quiet[0], quiet[1]
         if watched.urgent:
             watched.urgent, watched.looked_at = False, now
-            watched.wake()
+            watched.notify()
         return True
 
     def _probing(self, due: Sequence[Due], asked: set[str], now: float) -> list[Due]:
@@ -144,3 +104,48 @@ class Plan:
                 asked.add(provider)
                 kept.append((line, members))
         return kept
+
+
+CLAIM_LEAST_S = 15.0
+CLAIM_MOST_S = 90.0
+"""Seconds that a claim lasts; longer between requests that lie far apart, so that it holds until
+the next one."""
+
+BEYOND_NEXT = 1.5
+"""Multiple of the time between two requests that a claim lasts."""
+
+
+class PollClaims:
+    """Claims which tasks this process polls. With a ledger that is not shared: all of them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._owner = uuid.uuid4().hex
+
+    async def claim(self, tasks: Sequence[Watched], now: float) -> list[Watched]:
+        """Those of the tasks that this process asks the provider for now. A task that its provider
+        or the ledger does not have yet is never another process's."""
+        if not self._ledger.is_shared:
+            return list(tasks)
+        rows = {row_id: watched for watched in tasks if (row_id := _row_id(watched))}
+        gap_s = max((now - w.looked_at for w in tasks if w.looked_at is not None), default=0.0)
+        lasts_s = min(max(BEYOND_NEXT * gap_s, CLAIM_LEAST_S), CLAIM_MOST_S)
+        try:
+            mine = await self._ledger.watch(rows, self._owner, lasts_s)
+        except KlingError:  # the request that follows reports it; to ask twice beats never asking
+            return list(tasks)
+        return [watched for watched in tasks if (_row_id(watched) or "") in {*mine, ""}]
+
+    async def release(self, tasks: Sequence[Watched]) -> None:
+        """Let other processes ask for these tasks: nobody waits for them here any more."""
+        if self._ledger.is_shared:
+            rows = [row_id for watched in tasks if (row_id := _row_id(watched))]
+            try:
+                await self._ledger.unwatch(rows, self._owner)
+            except KlingError:  # claims end by themselves
+                return
+
+
+def _row_id(watched: Watched) -> str | None:
+    record = watched.record
+    return record.id if record and record.task_id else None

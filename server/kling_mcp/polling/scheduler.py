@@ -1,28 +1,50 @@
-"""One scheduler per process looks at all tasks that somebody waits for.
+"""One scheduler per process asks for all tasks that somebody waits for.
 
 Ten callers who wait for one task cost what one costs. Where a provider has a list, one list request
 answers for all tasks of a line; elsewhere single queries are spread over the time between two
-looks. A task that nobody waits for any more is not asked for.
+requests. A task that nobody waits for any more is not asked for. Where several servers share a
+ledger, one of them polls each task; the database tells the others. A server that dies loses its
+claim after some seconds; another one with a waiting caller takes it.
 
-Where several servers share a ledger, one of them polls each task; the database tells the others. A
-server that dies loses its claim after some seconds; another one with a waiting caller takes it.
+The states of a watched task (`Watched.state`), and the methods of `Scheduler` and `Poller` that
+lead from one to the next:
+
+    watch(), keep()
+          |
+       _enter() ----------------------------+  its row says that it has ended
+          |                                 |
+          v                                 |
+       WAITING ------ _send() ---> ASKING   |
+        |   ^                       |   |   |
+        |   +------- _ask() --------+   |   |
+        |    it runs, or its provider   |   |
+        |    could not be asked         |   |
+        |                               |   |
+        +-- answered() --+-- answered() +---+  it has ended, or nobody knows it
+                         |
+            +------------+------------+
+            | its file is wanted      |
+            v                         v
+         SAVING ------ _save() ---> OVER
+
+`_leave()` ends each of them with the last caller who waits; `_enter()` asks once more for a task
+that nobody knew.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from kling_mcp.polling.plan import Alarm, Due, Plan
-from kling_mcp.polling.sweep import NOT_LOOKED_AT, Sweep
-from kling_mcp.polling.watched import Watch, Watched
+from kling_mcp.polling.plan import Due, Plan, PollClaims
+from kling_mcp.polling.poller import NOT_ASKED, Poller
+from kling_mcp.polling.watched import Line, Signal, Watch, Watched
 from kling_mcp.tasks.lookup import Found
 from kling_tools.errors import KlingError
 
@@ -34,76 +56,35 @@ if TYPE_CHECKING:
     from kling_mcp.ledger.changes import Changes
     from kling_mcp.outputs.downloads import AutoSave
     from kling_mcp.polling.pace import Pace
-    from kling_mcp.polling.sweep import Looker
-    from kling_mcp.providers.pool import Clients
+    from kling_mcp.polling.sweep import Sweep
+    from kling_mcp.providers.configured import Configured
+    from kling_mcp.tasks.lookup import Lookup
 
-__all__ = ["PollClaims", "Scheduler"]
-
-
-LEAST_S = 15.0
-MOST_S = 90.0
-"""Seconds that a right lasts; longer between looks that lie far apart, so that it holds until the
-next one."""
-
-BEYOND_NEXT = 1.5
-"""Multiple of the time between two looks that it lasts."""
-
-
-class PollClaims:
-    """Of this process. Where a ledger is not shared there is nothing to ask for."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._owner = uuid.uuid4().hex
-
-    async def of(self, tasks: Sequence[Watched], now: float) -> list[Watched]:
-        """Those of the tasks that this process is to ask the provider for now. What the provider
-        does not have yet, and what no ledger knows, is not another one's."""
-        if not self._ledger.is_shared:
-            return list(tasks)
-        rows = {row_id: watched for watched in tasks if (row_id := _row_id(watched))}
-        gap_s = max((now - w.looked_at for w in tasks if w.looked_at is not None), default=0.0)
-        lasts_s = min(max(BEYOND_NEXT * gap_s, LEAST_S), MOST_S)
-        try:
-            mine = await self._ledger.watch(rows, self._owner, lasts_s)
-        except KlingError:  # whoever asks is told; to ask twice is better than never
-            return list(tasks)
-        return [watched for watched in tasks if (_row_id(watched) or "") in {*mine, ""}]
-
-    async def let_go(self, tasks: Sequence[Watched]) -> None:
-        """Nobody waits for them here any more."""
-        if self._ledger.is_shared:
-            rows = [row_id for watched in tasks if (row_id := _row_id(watched))]
-            try:
-                await self._ledger.unwatch(rows, self._owner)
-            except KlingError:  # they end by themselves
-                return
-
-
-def _row_id(watched: Watched) -> str | None:
-    record = watched.found.record if watched.found else None
-    return record.id if record and record.task_id else None
-
+__all__ = ["KEPT_S", "Scheduler"]
 
 logger = logging.getLogger(__name__)
+
+KEPT_S = 30.0
+"""Seconds that a task stays watched after a client asked for it: some polls of the slowest
+provider. A client that stops asking does not say so."""
 
 REREAD_S = 5.0
 """Seconds after which a row is read again for what other processes wrote; nobody is asked."""
 
 FRESH_S = 1.0
-"""Seconds for which an answer is new enough for somebody who wants to know how things are now."""
+"""Seconds for which an answer is new enough for a caller who asks how things are now."""
 
 REMEMBERED = 2_000
-"""Tasks that nobody waits for at the moment, of which it is remembered when they were asked for:
-hosts end a wait after some seconds and call again."""
+"""Tasks that nobody waits for at the moment, of which the last answer is remembered: hosts end a
+wait after some seconds and call again."""
 
 GOLDEN = 0.618034
 """Multiples of it, modulo 1, are spread evenly however many there are."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
-class _Errand:
-    """A request under way, and those for whom it is made."""
+class _Request:
+    """A request under way, and the tasks for which it is made."""
 
     members: Sequence[Watched]
     scope: anyio.CancelScope
@@ -115,8 +96,9 @@ class Scheduler:
     def __init__(
         self,
         ledger: Ledger,
-        clients: Clients,
-        looker: Looker,
+        providers: Mapping[str, Configured],
+        lookup: Lookup,
+        sweep: Sweep,
         pace: Pace,
         autosave: AutoSave,
         changes: Changes,
@@ -126,16 +108,20 @@ class Scheduler:
     ) -> None:
         self._ledger = ledger
         self._pace = pace
-        self._autosave = autosave
         self._changes = changes
         self._background = background
-        self._alarm = Alarm(clock, sleep)
-        self._plan = Plan(clients, pace)
+        self._clock = clock
+        self._sleep = sleep
+        self._slept_until = 0.0
+        self._wake = Signal(sleep)
+        self._plan = Plan(providers, pace)
         self._claims = PollClaims(ledger)
-        self._sweep = Sweep(looker, ledger, pace, self._told, self._alarm.now)
+        self._poller = Poller(ledger, lookup, sweep, pace, autosave, background, self._now)
         self._watched: dict[str, Watched] = {}
-        self._resting: dict[str, Watched] = {}
-        self._background_work: set[_Errand] = set()
+        self._remembered: dict[str, Watched] = {}
+        self._kept: dict[str, anyio.CancelScope] = {}
+        self._kept_watches: dict[str, Watch] = {}
+        self._requests: set[_Request] = set()
         self._entered = 0
         self._running = False
 
@@ -143,46 +129,83 @@ class Scheduler:
     async def watch(
         self, task_ids: Sequence[str], *, at_once: bool = False
     ) -> AsyncIterator[Watch]:
-        """Look at these tasks for as long as the context is held; the watch tells how they are.
+        """Ask for these tasks for as long as the context is held; the watch tells how they are.
 
-        With `at_once` each running task is asked for now; without, when its rhythm says so.
+        With `at_once` each running task is asked for now; otherwise when it is due.
         """
-        watch = Watch()
+        watch = Watch(Signal(self._sleep))
         try:
             rows = await self._rows(task_ids)
+            now = self._now()
             for task_id in dict.fromkeys(task_ids):
-                self._enter(watch, task_id, rows.get(task_id), at_once=at_once)
+                self._enter(watch, task_id, rows.get(task_id), now, at_once=at_once)
             if not self._running:
                 self._running = True
                 self._background.start_soon(self._run)
-            self._alarm.ring()
+            self._wake.set()
             yield watch
         finally:
             self._leave(watch)
 
+    def keep(self, row_id: str, for_s: float = KEPT_S) -> None:
+        """Watch this task from now on, or for longer, as if a caller waited for so many seconds: a
+        client that asks again and again is then answered from the ledger."""
+        until = anyio.current_time() + for_s
+        if scope := self._kept.get(row_id):
+            scope.deadline = until
+        else:
+            self._kept[row_id] = scope = anyio.CancelScope(deadline=until)
+            self._background.start_soon(self._keep, row_id, scope)
+
+    def kept(self, row_id: str) -> Watch | None:
+        """The watch of a task that is kept; None for any other."""
+        return self._kept_watches.get(row_id)
+
+    def end(self, row_id: str) -> None:
+        """Keep this task no longer."""
+        if scope := self._kept.get(row_id):
+            scope.cancel()
+
+    async def _keep(self, row_id: str, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
+                async with self.watch([row_id]) as watch:
+                    self._kept_watches[row_id] = watch
+                    while not watch.over:
+                        await watch.changed.wait()
+        finally:
+            self._kept_watches.pop(row_id, None)
+            self._kept.pop(row_id, None)
+
     async def _rows(self, task_ids: Sequence[str]) -> dict[str, Record]:
         try:
             return await self._ledger.several(task_ids)
-        except KlingError:  # the look that follows tells of it
+        except KlingError:  # the request that follows reports it
             return {}
 
-    def _enter(self, watch: Watch, task_id: str, record: Record | None, *, at_once: bool) -> None:
-        now = self._alarm.now()
+    def _now(self) -> float:
+        """Seconds since the epoch: at least the time up to which this scheduler has slept, so that
+        setting the clock back delays nothing."""
+        return max(self._clock(), self._slept_until)
+
+    def _enter(
+        self, watch: Watch, task_id: str, record: Record | None, now: float, *, at_once: bool
+    ) -> None:
         key = record.id if record else task_id
         watched = self._watched.get(key)
         if watched is None:
-            watched = self._woken(key, record, now)
-            self._watched[key] = watched
-            self._settle(watched)
+            watched = self._watched[key] = self._begun(key, record, now)
+            self._poller.save_if_due(watched)
         elif watched.missing:
             watched.error, watched.due_at = None, now
         stale = watched.looked_at is None or watched.looked_at < now - FRESH_S
-        if watched.runs and ((at_once and stale) or watched.found is None):
+        if not watched.over and ((at_once and stale) or watched.found is None):
             watched.due_at, watched.urgent = now, True
         watch.add(task_id, watched)
 
-    def _woken(self, key: str, record: Record | None, now: float) -> Watched:
-        watched = self._resting.pop(key, None)
+    def _begun(self, key: str, record: Record | None, now: float) -> Watched:
+        """A task that nobody has waited for until now, with what is remembered of it."""
+        watched = self._remembered.pop(key, None)
         if watched is None:
             self._entered += 1
             watched = Watched(key, None, self._entered * GOLDEN % 1)
@@ -201,131 +224,107 @@ class Scheduler:
             watched.watches.discard(watch)
             if not watched.watches:
                 del self._watched[key]
-                self._resting[key] = watched.rested()
+                self._remembered[key] = watched.remembered()
                 left.append(watched)
-        self._let_go([watched for watched in left if not watched.busy])
-        while len(self._resting) > REMEMBERED:
-            del self._resting[next(iter(self._resting))]
-        for errand in self._background_work:
-            if not any(watched.watches for watched in errand.members):
-                errand.scope.cancel()
-        self._alarm.ring()
+        self._release([watched for watched in left if not watched.busy])
+        while len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        for request in self._requests:
+            if not any(watched.watches for watched in request.members):
+                request.scope.cancel()
+        self._wake.set()
 
-    def _let_go(self, left: Sequence[Watched]) -> None:
-        """Others may ask for what nobody waits for here any more; what is asked for at this moment
-        is let go after that."""
+    def _release(self, left: Sequence[Watched]) -> None:
+        """Let other servers ask for what nobody waits for here any more; what is being asked for
+        is released after that."""
         if left:
-            self._background.start_soon(self._claims.let_go, left)
+            self._background.start_soon(self._claims.release, left)
 
     async def _run(self) -> None:
-        """Goes on for as long as somebody waits, also after a mistake of its own."""
+        """Go on for as long as somebody waits, also after a mistake of this server."""
         try:
             while self._watched:
-                await self._looked_at()
+                try:
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(self._listen)
+                        await self._ask_in_rounds(group)
+                        group.cancel_scope.cancel()
+                except Exception:
+                    logger.exception("The tasks that callers wait for cannot be asked for.")
+                    self._wake.clear()
+                    now = self._now()
+                    await self._sleep_until(now + REREAD_S, now)
         finally:
             self._running = False
 
-    async def _looked_at(self) -> None:
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._hear)
-                await self._look(group)
-                group.cancel_scope.cancel()
-        except Exception:
-            logger.exception("The tasks that are waited for cannot be looked at.")
-            self._alarm.hush()
-            await self._alarm.until(self._alarm.now() + REREAD_S)
-
-    async def _look(self, group: TaskGroup) -> None:
-        while self._watched:
-            self._alarm.hush()
-            await self._read_again()
-            for due in self._plan.due(self._watched.values(), self._alarm.now()):
-                self._send(group, due)
-            await self._alarm.until(self._next_at())
-
-    async def _hear(self) -> None:
-        """What anybody in this process sees of a task is news for those who wait for it."""
+    async def _listen(self) -> None:
+        """Have the rows read again that anybody in this process changed."""
         async with self._changes.subscribe() as handles:
             async for handle in handles:
                 for watched in self._watched.values():
-                    record = watched.found and watched.found.record
+                    record = watched.record
                     if record and handle in (record.handle, record.external_task_id):
                         watched.read_at = -math.inf
-                        self._alarm.ring()
+                        self._wake.set()
 
-    async def _read_again(self) -> None:
-        before = self._alarm.now() - REREAD_S
-        waiting = [w for w in self._watched.values() if w.runs and not w.busy]
-        if any(watched.read_at <= before for watched in waiting):
-            await self._sweep.read(waiting)
+    async def _ask_in_rounds(self, group: TaskGroup) -> None:
+        while self._watched:
+            self._wake.clear()
+            now = self._now()
+            waiting = self._waiting()
+            if any(watched.read_at <= now - REREAD_S for watched in waiting):
+                await self._poller.read(waiting)
+                now = self._now()
+            for due in self._plan.due(self._watched.values(), now):
+                self._send(group, due, now)
+            waiting = self._waiting()
+            next_at = min((min(w.due_at, w.read_at + REREAD_S) for w in waiting), default=math.inf)
+            await self._sleep_until(next_at, now)
 
-    def _send(self, group: TaskGroup, due: Due) -> None:
+    def _waiting(self) -> list[Watched]:
+        return [watched for watched in self._watched.values() if watched.state == "waiting"]
+
+    async def _sleep_until(self, when: float, now: float) -> None:
+        """Return at that time, or when something happens; infinity never comes."""
+        if await self._wake.wait(max(when - now, 0.0)):
+            self._slept_until = max(when, now)
+
+    def _send(self, group: TaskGroup, due: Due, now: float) -> None:
         line, members = due
-        errand = _Errand(members, anyio.CancelScope())
-        self._background_work.add(errand)
+        request = _Request(members, anyio.CancelScope())
+        self._requests.add(request)
         for watched in members:
-            watched.busy, watched.asked_at = True, self._alarm.now()
+            watched.busy, watched.asked_at = True, now
+        group.start_soon(self._ask, line, request)
 
-        async def ask() -> None:
-            try:
-                with errand.scope:
-                    mine = await self._claims.of(members, self._alarm.now())
-                    await self._leave_to_others([w for w in members if w not in mine])
-                    if line is None or len(mine) < 2:
-                        for watched in mine:
-                            await self._sweep.ask_one(watched)
-                    else:
-                        await self._sweep.ask_line(line, mine)
-            except Exception:
-                logger.exception("Tasks of %s could not be looked at.", members[0].provider)
-                for watched in members:
-                    watched.failed(KlingError(NOT_LOOKED_AT), self._alarm.now())
-                    watched.wake()
-            finally:
-                self._background_work.discard(errand)
-                for watched in members:
-                    watched.busy = False
-                self._let_go([w for w in members if w.asked_as not in self._watched])
-                self._alarm.ring()
-
-        group.start_soon(ask)
+    async def _ask(self, line: Line | None, request: _Request) -> None:
+        members = request.members
+        try:
+            with request.scope:
+                mine = await self._claims.claim(members, self._now())
+                await self._leave_to_others([w for w in members if w not in mine])
+                if line is None or len(mine) < 2:
+                    for watched in mine:
+                        await self._poller.ask_one(watched)
+                else:
+                    await self._poller.ask_line(line, mine)
+        except Exception:
+            logger.exception("Tasks of %s could not be asked for.", members[0].provider)
+            for watched in members:
+                self._poller.answered(watched, KlingError(NOT_ASKED))
+        finally:
+            self._requests.discard(request)
+            for watched in members:
+                watched.busy = False
+            self._release([w for w in members if w.asked_as not in self._watched])
+            self._wake.set()
 
     async def _leave_to_others(self, tasks: Sequence[Watched]) -> None:
         """Another server asks for these: what it wrote down is the answer."""
         if tasks:
-            await self._sweep.read(tasks)
+            await self._poller.read(tasks)
         for watched in tasks:
-            now = self._alarm.now()
+            now = self._now()
             watched.urgent, watched.looked_at = False, now
             watched.due_at = now + self._pace.poll_s(watched.provider)
-            watched.wake()
-
-    def _told(self, watched: Watched) -> None:
-        """A task was answered for, or changed in the ledger."""
-        now = self._alarm.now()
-        asked_at = watched.asked_at if watched.busy and not watched.failures else now
-        soonest = now + self._pace.poll_s(watched.provider) / 2
-        watched.due_at = max(self._pace.next_at(watched, asked_at), soonest)
-        self._settle(watched)
-        watched.wake()
-
-    def _settle(self, watched: Watched) -> None:
-        """Have the video of a finished task saved, where that is wanted."""
-        record = watched.found and watched.found.record
-        if record and not watched.saving and self._autosave.is_due(record):
-            watched.saving = True
-            self._background.start_soon(self._save, watched, record)
-
-    async def _save(self, watched: Watched, record: Record) -> None:
-        try:
-            outcome = await self._autosave.kept(record, math.inf)
-        finally:
-            watched.saving = False
-        if not isinstance(outcome, KlingError) and watched.found is not None:
-            watched.found = replace(watched.found, record=outcome)
-        watched.wake()
-
-    def _next_at(self) -> float:
-        waiting = [w for w in self._watched.values() if w.runs and not w.busy]
-        return min((min(w.due_at, w.read_at + REREAD_S) for w in waiting), default=math.inf)
+            watched.notify()

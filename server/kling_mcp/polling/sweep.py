@@ -1,29 +1,24 @@
-"""One round of requests: at one task, or at all tasks of a line with one list request."""
+"""The state of many tasks of one provider and product, read from the provider's own list."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
-from kling_mcp.polling.watched import Line, Watched
-from kling_mcp.providers.task import settled
-from kling_tools.errors import AuthFailed, KlingError, NotConfigured, PaymentRequired, ProviderError
+from kling_tools.errors import KlingError
 from kling_tools.products import Product
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
-    from kling_mcp.polling.pace import Pace
     from kling_mcp.providers.client import KlingClient
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
-    from kling_mcp.submission.sender import Sender
-    from kling_mcp.tasks.lookup import Found, Lookup
+    from kling_mcp.tasks.lookup import Found
 
-__all__ = ["NOT_LOOKED_AT", "Looker", "Sweep"]
+__all__ = ["Sweep"]
 
 
 SIZES = (30, 100, 500)
@@ -41,42 +36,47 @@ CLOCKS_DIFFER_S = 120.0
 """Seconds by which the provider's clock may differ from this machine's."""
 
 
-class Looker:
-    """Asks the providers, and writes down what they say; raises `KlingError` and its kin."""
+class Sweep:
+    """Reads the lists of the providers, and writes down what they say of tasks of the ledger."""
 
-    def __init__(self, clients: Clients, ledger: Ledger, lookup: Lookup, sender: Sender) -> None:
+    def __init__(self, clients: Clients, ledger: Ledger) -> None:
         self._clients = clients
         self._ledger = ledger
-        self._lookup = lookup
-        self._sender = sender
         self._crowded: set[tuple[str, Product]] = set()
 
-    async def current(self, any_id: str) -> Found:
-        """The task as it is now; an open row is taken up first."""
-        found = await self._lookup.find(any_id)
+    async def current(
+        self, provider: str, product: Product, tasks: Sequence[Found]
+    ) -> list[Found | KlingError | None]:
+        """Each of the tasks as it is now, or why that could not be written down; None for a task
+        that the list does not show. Raises ProviderError and NotConfigured."""
+        wanted = {found.state.task_id or "": found.state.created_at for found in tasks}
+        shown = await self._tasks(provider, product, wanted)
+        tasks_shown = [shown.get(found.state.task_id or "") for found in tasks]
+        return [
+            await self._written_down(found, task) if task else None
+            for found, task in zip(tasks, tasks_shown, strict=True)
+        ]
+
+    async def _written_down(self, found: Found, task: Task) -> Found | KlingError:
         record = found.record
-        if record and record.task_id is None and record.status in ("queued", "unknown"):
-            client = await self._clients.get(record.provider)
-            found = replace(found, record=await self._sender.take_up(record, client))
-        return found
+        if record is None:
+            return replace(found, task=task)
+        if _is_known(record, task):
+            return found
+        try:
+            return replace(found, record=await self._ledger.record(record.id, task))
+        except KlingError as error:
+            return error
 
-    async def again(self, found: Found) -> Found:
-        """A task that was made elsewhere, asked for where it was found before."""
-        assert found.task is not None
-        assert found.product is not None
-        client = await self._clients.get(found.provider)
-        task = await client.task(found.product, found.task.task_id)
-        return replace(found, task=settled(task, self._ledger.now()))
-
-    async def listed(
+    async def _tasks(
         self, provider: str, product: Product, wanted: Mapping[str, float | None]
     ) -> dict[str, Task]:
-        """Those of the tasks that the provider's list shows, by id; `wanted` says when each was
-        made, in seconds since the epoch.
+        """The wanted tasks that the provider's list shows, by id. `wanted` says when each was made,
+        in seconds since the epoch.
 
-        Pages that the tasks fill by themselves are read side by side. Further ones are read only
-        while one of the tasks is missing and may be there; a list that was too long for a small
-        page is asked for full ones from then on.
+        Pages that the wanted tasks alone would fill are read side by side. Further pages are read
+        only while a task is missing and may be on them. A list that was too long for a small page
+        is read in full pages from then on.
         """
         client = await self._clients.get(provider)
         found: dict[str, Task] = {}
@@ -97,15 +97,6 @@ class Looker:
                 break
             self._crowded.add(line)
         return found
-
-    async def told(self, found: Found, task: Task) -> Found:
-        """What the provider's list told of a task, written down if it is anything new."""
-        record = found.record
-        if record is None:
-            return replace(found, task=task)
-        if _says(record, task):
-            return found
-        return replace(found, record=await self._ledger.record(record.id, task))
 
 
 def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
@@ -149,149 +140,8 @@ def _is_past(tasks: list[Task], missing: list[float | None]) -> bool:
     )
 
 
-def _says(record: Record, task: Task) -> bool:
-    """Whether the row says already what the provider tells."""
-    told = (task.status, task.message, task.videos)
-    same = told == (record.status, record.message, record.videos)
+def _is_known(record: Record, task: Task) -> bool:
+    """Whether the row holds everything that the provider says."""
+    said = (task.status, task.message, task.videos)
+    same = said == (record.status, record.message, record.videos)
     return same and task.units in (None, record.units) and task.money in (None, record.money)
-
-
-logger = logging.getLogger(__name__)
-
-AT_ONCE = 16
-"""Requests to one provider that run side by side."""
-
-NOT_LOOKED_AT = "It could not be looked at, by a mistake of this server: its log says more."
-
-OF_THE_ACCOUNT = (AuthFailed, PaymentRequired, NotConfigured)
-"""What a list refuses for this reason, each of its tasks is refused for too."""
-
-
-class Sweep:
-    """Asks for tasks and hands what it sees to `told`, each time a task was answered for."""
-
-    def __init__(
-        self,
-        looker: Looker,
-        ledger: Ledger,
-        pace: Pace,
-        told: Callable[[Watched], None],
-        now: Callable[[], float],
-    ) -> None:
-        self._looker = looker
-        self._ledger = ledger
-        self._pace = pace
-        self._told = told
-        self._now = now
-        self._limiters: dict[str, anyio.CapacityLimiter] = {}
-
-    async def ask_line(self, line: Line, members: Sequence[Watched]) -> None:
-        """One list request for all of them, and single ones for those that it does not show.
-
-        What another process has seen to have ended meanwhile is taken from the ledger.
-        """
-        await self.read(members)
-        running = [watched for watched in members if watched.runs]
-        if len(running) < 2:
-            await self._ask_each(running)
-            return
-        made_at = {_task_id(watched): _made_at(watched) for watched in running}
-        try:
-            async with self._limiter(line[0]):
-                tasks = await self._looker.listed(*line, made_at)
-        except KlingError as error:
-            await self._not_listed(line, running, error)
-            return
-        except Exception:
-            logger.exception("The list of %s cannot be read.", line[0])
-            await self._alone(running)
-            return
-        self._pace.answered(line[0])
-        unlisted = [watched for watched in running if _task_id(watched) not in tasks]
-        for watched in running:
-            task = tasks.get(_task_id(watched))
-            if task is None or watched.found is None:
-                continue
-            try:
-                watched.seen(await self._looker.told(watched.found, task), self._now())
-            except KlingError as error:
-                watched.failed(error, self._now())
-            self._told(watched)
-        await self._alone(unlisted)
-
-    async def ask_one(self, watched: Watched) -> None:
-        """One query, or whatever else the task needs; nothing when the ledger knows its end."""
-        found = watched.found
-        provider = watched.provider
-        try:
-            async with self._limiter(provider):
-                if found and found.task:
-                    found = await self._looker.again(found)
-                else:
-                    found = await self._looker.current(watched.asked_as)
-            self._pace.answered(found.provider)
-            watched.seen(found, self._now())
-        except KlingError as error:
-            self._pace.failed(provider, error, self._now())
-            watched.failed(error, self._now())
-        except Exception:
-            logger.exception("Task %s could not be looked at.", watched.asked_as)
-            watched.failed(KlingError(NOT_LOOKED_AT), self._now())
-        self._told(watched)
-
-    async def read(self, tasks: Sequence[Watched]) -> None:
-        """See what became of them in the ledger, which other processes write too."""
-        now = self._now()
-        rows = {w.found.record.id: w for w in tasks if w.found and w.found.record}
-        for watched in tasks:
-            watched.read_at = now
-        try:
-            found = await self._ledger.several(rows) if rows else {}
-        except KlingError:  # whoever asks the provider next is told
-            return
-        for row_id, record in found.items():
-            watched = rows[row_id]
-            if watched.found is not None and record != watched.found.record:
-                watched.seen(replace(watched.found, record=record), now)
-                self._told(watched)
-
-    async def _ask_each(self, alone: Sequence[Watched]) -> None:
-        async with anyio.create_task_group() as group:
-            for watched in alone:
-                group.start_soon(self.ask_one, watched)
-
-    async def _not_listed(self, line: Line, members: Sequence[Watched], error: KlingError) -> None:
-        """A list that is refused for a reason of its own says nothing of its tasks."""
-        retryable = isinstance(error, ProviderError) and error.retryable
-        self._pace.failed(line[0], error, self._now())
-        if retryable or isinstance(error, OF_THE_ACCOUNT):
-            for watched in members:
-                watched.failed(error, self._now())
-                self._told(watched)
-            return
-        await self._alone(members)
-
-    async def _alone(self, members: Sequence[Watched]) -> None:
-        for watched in members:
-            watched.listed = False
-        await self._ask_each(members)
-
-    def _limiter(self, provider: str) -> anyio.CapacityLimiter:
-        if provider not in self._limiters:
-            self._limiters[provider] = anyio.CapacityLimiter(AT_ONCE)
-        return self._limiters[provider]
-
-
-def _task_id(watched: Watched) -> str:
-    found = watched.found
-    assert found is not None
-    state = found.record or found.task
-    assert state is not None
-    return state.task_id or ""
-
-
-def _made_at(watched: Watched) -> float | None:
-    found = watched.found
-    assert found is not None
-    state = found.record or found.task
-    return state.created_at if state else None

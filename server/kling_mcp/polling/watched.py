@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.tasks.lookup import Found
 
-__all__ = ["Line", "Watch", "Watched"]
+__all__ = ["Line", "Signal", "WaitState", "Watch", "Watched"]
 
 
 NAMED = 3
@@ -28,39 +29,60 @@ NOT_ANSWERED = "Not answered in time; wait again."
 
 View = Callable[["Found"], TaskView]
 
+WaitState = Literal["waiting", "asking", "saving", "over"]
+"""The states of a watched task; `polling.scheduler` draws them."""
+
+
+class Signal:
+    """Wakes the one coroutine that waits for it. A signal that is set before the wait lets the wait
+    return at once. `sleep` waits a number of seconds."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._sleep = sleep
+        self._is_set = False
+        self._waiting: anyio.CancelScope | None = None
+
+    def set(self) -> None:
+        """End the wait, or the next one."""
+        self._is_set = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._is_set = False
+
+    async def wait(self, most_s: float = math.inf) -> bool:
+        """Return when the signal is set, and clear it, or after `most_s` seconds. Whether the
+        seconds went by without it."""
+        slept = False
+        if not self._is_set:
+            with anyio.CancelScope() as self._waiting:
+                await (anyio.sleep_forever() if most_s == math.inf else self._sleep(most_s))
+                slept = True
+            self._waiting = None
+        self._is_set = False
+        return slept
+
 
 class Watch:
-    """What one caller waits for, in the caller's order and under the caller's ids."""
+    """What one caller waits for, in the caller's order and under the caller's ids. `changed` is set
+    when something was learned of one of the tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Signal) -> None:
+        self.changed = changed
         self._tasks: dict[str, Watched] = {}
-        self._expected: list[Watched] = []
-        self._pausing: anyio.CancelScope | None = None
-        self._woken = False
+        self._asked_at_once: list[Watched] = []
 
     def add(self, task_id: str, watched: Watched) -> None:
         """Wait for one more task."""
         self._tasks[task_id] = watched
         watched.watches.add(self)
         if watched.urgent:
-            self._expected.append(watched)
-
-    def wake(self) -> None:
-        """Something was seen of one of the tasks."""
-        self._woken = True
-        if self._pausing is not None:
-            self._pausing.cancel()
-
-    async def news(self, sleep: Callable[[float], Awaitable[None]], most_s: float) -> None:
-        """Returns when something was seen of a task, or after some seconds."""
-        if not self._woken:
-            with anyio.CancelScope() as self._pausing:
-                await sleep(most_s)
-            self._pausing = None
-        self._woken = False
+            self._asked_at_once.append(watched)
 
     @property
-    def done(self) -> bool:
+    def over(self) -> bool:
         """Whether there is nothing more to wait for but files."""
         return all(watched.over for watched in self._tasks.values())
 
@@ -70,18 +92,18 @@ class Watch:
         return any(watched.saving for watched in self._tasks.values())
 
     @property
-    def unseen(self) -> bool:
-        """Whether a look is still to come that was asked for at once."""
-        return any(watched.urgent for watched in self._expected)
+    def answer_pending(self) -> bool:
+        """Whether a request that was to be made at once has not been answered yet."""
+        return any(watched.urgent for watched in self._asked_at_once)
 
     @property
-    def trouble(self) -> KlingError | None:
-        """What stood in the way of the last look at one of the tasks."""
+    def last_error(self) -> KlingError | None:
+        """Why one of the tasks could not be asked for the last time."""
         return next((watched.error for watched in self._tasks.values() if watched.error), None)
 
     @property
-    def failure(self) -> KlingError | None:
-        """What no waiting mends, if it concerns every task and is not just an unknown id."""
+    def lasting_error(self) -> KlingError | None:
+        """An error that concerns every task and that no waiting mends; None for unknown ids."""
         tasks = self._tasks.values()
         errors = [watched.error for watched in tasks if watched.missing and watched.error]
         if len(errors) < len(tasks):
@@ -104,7 +126,7 @@ class Watch:
     def result(self, view: View) -> WaitResult:
         """Every task as last seen."""
         tasks = [self._view(task_id, watched, view) for task_id, watched in self._tasks.items()]
-        return WaitResult(done=self.done, tasks=tasks)
+        return WaitResult(done=self.over, tasks=tasks)
 
     def _view(self, task_id: str, watched: Watched, view: View) -> TaskView:
         seen = view(watched.found) if watched.found else TaskView(task_id=task_id, status="unknown")
@@ -137,16 +159,16 @@ Line = tuple[str, Product]
 
 
 class Watched:
-    """Shared by all that wait for it.
+    """One task, shared by all that wait for it; `watches` are theirs.
 
     `asked_as` is the id that it is asked with, `found` its last state, `error` why it could not be
-    asked for the last time. By the scheduler's clock, `asked_at` was the last request, `looked_at`
-    the last answer of any kind, `read_at` the last look into the ledger, `due_at` is the next look.
-    `phase` (0 to 1) is its place among the others, so that tasks of one age are not looked at in
-    the same moment. `listed` is False once its provider's list did not show it. `failures` are
-    looks in a row that were not answered, `fruitless` those that did not find a task whose create
-    was not answered. `urgent` when somebody wants to know how it is now, `busy` while a look at it
-    is under way, `saving` while its video is written.
+    asked for the last time. Times are seconds since the epoch by the scheduler's clock: `asked_at`
+    is the last request, `looked_at` the last answer of any kind, `read_at` the last read of its
+    row, `due_at` the next request. `phase` (0 to 1) is its place among the others, so that tasks
+    of one age are not asked for in the same moment. `listed` is False once its provider's list did
+    not show it. `failures` counts requests in a row that failed, `fruitless` those that did not
+    find a task whose create was not answered. `urgent` while somebody waits for an answer at once,
+    `busy` while a request is under way, `saving` while its video is written.
     """
 
     def __init__(self, asked_as: str, found: Found | None, phase: float) -> None:
@@ -167,10 +189,18 @@ class Watched:
         self.watches: set[Watch] = set()
 
     @property
-    def ended(self) -> bool:
-        """Whether it has ended, as far as is known."""
-        state = (self.found.record or self.found.task) if self.found else None
-        return state is not None and state.status in ENDED
+    def state(self) -> WaitState:
+        """Where it is in the drawing of `polling.scheduler`."""
+        if self.saving:
+            return "saving"
+        if self.over:
+            return "over"
+        return "asking" if self.busy else "waiting"
+
+    @property
+    def record(self) -> Record | None:
+        """Its row in the ledger; None for a task made elsewhere, or not found yet."""
+        return self.found.record if self.found else None
 
     @property
     def provider(self) -> str:
@@ -179,42 +209,36 @@ class Watched:
 
     @property
     def missing(self) -> bool:
-        """Whether no further look mends it: nobody knows the task, or it cannot be asked for."""
+        """Whether no further request can help: nobody knows the task, or it cannot be asked for."""
         error = self.error
         return error is not None and not (isinstance(error, ProviderError) and error.retryable)
 
     @property
     def over(self) -> bool:
         """Whether there is nothing more to wait for but its file."""
-        return self.missing or self.ended
+        known = (self.found.record or self.found.task) if self.found else None
+        return self.missing or (known is not None and known.status in ENDED)
 
-    @property
-    def runs(self) -> bool:
-        """Whether it is to be looked at, now or later."""
-        return not (self.missing or self.ended)
-
-    def seen(self, found: Found, now: float) -> None:
-        """Keep what its provider told just now."""
-        self.found, self.error, self.failures = found, None, 0
+    def answered(self, outcome: Found | KlingError, now: float) -> None:
+        """Keep what was learned of it just now: its state, or why it could not be asked for."""
         self.looked_at, self.urgent = now, False
-        record = found.record
+        if isinstance(outcome, KlingError):
+            self.error = outcome
+            self.failures += 1
+            return
+        self.found, self.error, self.failures = outcome, None, 0
+        record = outcome.record
         lost = record is not None and record.task_id is None and record.status == "unknown"
         self.fruitless = self.fruitless + 1 if lost else 0
 
-    def failed(self, error: KlingError, now: float) -> None:
-        """It could not be asked for just now: its last state stands."""
-        self.error = error
-        self.failures += 1
-        self.looked_at, self.urgent = now, False
-
-    def rested(self) -> Watched:
-        """What is remembered of it when nobody waits any more."""
+    def remembered(self) -> Watched:
+        """A copy with what is kept of it when nobody waits any more."""
         kept = Watched(self.asked_as, self.found, self.phase)
         kept.error, kept.failures, kept.fruitless = self.error, self.failures, self.fruitless
         kept.looked_at, kept.listed = self.looked_at, self.listed
         return kept
 
-    def wake(self) -> None:
-        """Tell all that wait for it."""
+    def notify(self) -> None:
+        """Wake all that wait for it."""
         for watch in self.watches:
-            watch.wake()
+            watch.changed.set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -13,6 +15,9 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import Task, settled
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 from kling_tools.products import Product
+
+if TYPE_CHECKING:
+    from kling_mcp.providers.client import KlingClient
 
 __all__ = ["Found", "Lookup", "not_found"]
 
@@ -38,13 +43,44 @@ class Found:
     task: Task | None = None
     product: Product | None = None
 
+    @property
+    def state(self) -> Record | Task:
+        """What is known of it."""
+        state = self.record or self.task
+        assert state is not None
+        return state
+
 
 class Lookup:
-    """Asks the right provider for a task."""
+    """Asks the right provider for a task, and writes down what it says. `take_up` sends a queued
+    request, or finds out about one whose answer was lost (`Sender.take_up`)."""
 
-    def __init__(self, clients: Clients, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        ledger: Ledger,
+        take_up: Callable[[Record, KlingClient], Awaitable[Record]],
+    ) -> None:
         self._clients = clients
         self._ledger = ledger
+        self._take_up = take_up
+
+    async def current(self, any_id: str, known: Found | None = None) -> Found:
+        """The task as it is now. A request that has no task at its provider yet is taken up first,
+        and a task made elsewhere is asked for where it was found before (`known`).
+
+        Raises like `find`.
+        """
+        if known and known.task and known.product:
+            client = await self._clients.get(known.provider)
+            task = await client.task(known.product, known.task.task_id)
+            return replace(known, task=settled(task, self._ledger.now()))
+        found = await self.find(any_id)
+        record = found.record
+        if record and record.task_id is None and record.status in ("queued", "unknown"):
+            client = await self._clients.get(record.provider)
+            found = replace(found, record=await self._take_up(record, client))
+        return found
 
     async def find(self, any_id: str, *, fresh: bool = False) -> Found:
         """The task with this id or external id, now.

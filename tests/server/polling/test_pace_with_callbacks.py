@@ -1,6 +1,5 @@
 """Polling is a safety net where a provider tells of itself when a task ends."""
 
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.server.serving import sandbox_settings
@@ -8,7 +7,6 @@ from tests.server.serving import sandbox_settings
 from kling_mcp.polling.pace import SAFETY_NET, TRUSTED_S, Pace
 from kling_mcp.polling.watched import Watched
 from kling_mcp.providers.configured import configured_providers
-from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import Task
 from kling_mcp.tasks.lookup import Found
 
@@ -17,7 +15,7 @@ NOW = 1_790_000_000.0
 
 def test_looks_are_rarer_for_a_while_after_a_callback_that_told_the_truth(tmp_path: Path) -> None:
     settings = sandbox_settings(tmp_path, provider="kling", kling_api_key="a-key")
-    pace = Pace(Clients(configured_providers(settings), settings, AsyncExitStack()), 0.0)
+    pace = Pace(configured_providers(settings), 0.0)
     made_at = NOW - 150
     task = Task(task_id="t", status="processing", created_at=made_at)
     watched = Watched("t", Found("kling", task=task, product="image2video"), 0.0)

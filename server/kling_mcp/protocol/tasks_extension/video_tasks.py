@@ -159,7 +159,7 @@ class VideoTasks:
         receipt = Receipt.model_validate(fields).model_copy(update={"next": None})
         over = await self._last_look(record, ctx)
         if over is None and not record.withdrawn:
-            current_service().attendance.asked(record.id)
+            current_service().keep_watching(record)
         return replace(self._state(record, ctx, over), message=receipt.text())
 
     async def knows(self, task_id: str, ctx: Context) -> bool:
@@ -174,8 +174,9 @@ class VideoTasks:
         if record is None:
             return None
         service = current_service()
-        trouble = service.attendance.trouble(task_id)
-        known = service.attendance.has(task_id) and (trouble is None or _passes(trouble))
+        watch = service.kept_watch(record)
+        trouble = watch.last_error if watch else None
+        known = watch is not None and (trouble is None or _passes(trouble))
         try:
             if known and record.status not in ENDED:
                 view = service.rows.view(record)
@@ -191,7 +192,7 @@ class VideoTasks:
         state = self._state(record, ctx, view)
         if state.status in FINAL:
             return state
-        service.attendance.asked(task_id)
+        service.keep_watching(record)
         if trouble is not None:
             return replace(state, message=f"{trouble.message} {trouble.advice}".strip())
         return state
@@ -212,7 +213,7 @@ class VideoTasks:
         record = await self._row(task_id, ctx) or record
         if record.status in ENDED:
             return OVER
-        service.attendance.end(task_id)
+        service.stop_watching(record)
         for scope in self._following.get(task_id, ()):
             scope.cancel()
         return RUNS_ON.format(handle=record.handle)
@@ -281,7 +282,7 @@ class VideoTasks:
             message=message,
             created_at=record.created_at,
             updated_at=record.updated_at,
-            poll_s=current_service().attendance.poll_s(record),
+            poll_s=current_service().poll_s(record),
         )
 
 
