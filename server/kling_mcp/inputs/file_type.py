@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -244,8 +245,8 @@ def _is_turned(exif: Any) -> bool:
         return False
 
 
-READS_MAX = 200_000
-"""Three for each chunk of a PNG; most writers make chunks of 8 KB and more."""
+CHUNKS_MAX = 100_000
+"""Chunks of a PNG that are read; most writers make chunks of 8 KB and more."""
 
 _STEP = 1024 * 1024
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -278,22 +279,30 @@ def is_whole(held: HeldFile, file_type: FileType, decoding: Decoding) -> bool:
 
 
 def _check_png(held: HeldFile, opener: Opener, decoding: Decoding) -> None:
-    from PIL.ImageFile import _safe_read
-
-    image = opener(held.view(most_reads=READS_MAX))
-    bits, colour = held.read_at(24, 2)
-    least = image.width * image.height * bits * _CHANNELS[colour] // 8
+    """A chunk is its length, its kind, its data and a checksum of both [PNG specification, section
+    5.3]. The data and the beginning of the next chunk are read at once."""
+    if held.size < 26:  # where the colour type of the header ends
+        raise _Damaged
+    width, height, bits, colour = struct.unpack(">IIBB", held.read_at(16, 10))
+    least = width * height * bits * _CHANNELS[colour] // 8
     inflater, unpacked = zlib.decompressobj(), 0
-    image.fp.seek(image.tile[0].offset - 8)  # where the first IDAT begins, as Pillow's verify does
-    while True:
-        kind, _, length = image.png.read()
+    start, head = 16, held.read_at(8, 8)
+    for _ in range(CHUNKS_MAX):
+        length, kind = struct.unpack(">I4s", head)
         if kind == b"IEND":
             break
-        data = _safe_read(image.fp, length)
-        image.png.crc(kind, data)
+        if start + length + 12 > held.size:
+            raise _Damaged
+        piece = held.read_at(start, length + 12)
+        data, checksum, head = piece[:length], piece[length : length + 4], piece[length + 4 :]
+        if zlib.crc32(data, zlib.crc32(kind)).to_bytes(4) != checksum:
+            raise _Damaged
         while kind == b"IDAT" and data and unpacked < least and not inflater.eof:
             unpacked += len(inflater.decompress(data, _STEP))
             data = inflater.unconsumed_tail
+        start += length + 12
+    else:
+        raise _Damaged
     if unpacked < least:
         raise _Damaged
 

@@ -171,6 +171,22 @@ def test_a_png_with_right_checksums_and_too_few_pixels_is_damaged(
     assert rules(looked_at("photo.png", policy)[1]) == ["image_damaged"]
 
 
+def test_a_png_of_more_chunks_than_anybody_writes_is_damaged(
+    tmp_path: Path, policy: PicturePolicy
+) -> None:
+    end = PNG.index(b"IEND") - 4
+    saved(tmp_path, "photo.png", PNG[:end] + chunk(b"ruSt") * 100_000 + PNG[end:])
+
+    assert rules(looked_at("photo.png", policy)[1]) == ["image_damaged"]
+
+
+@pytest.mark.parametrize("length", range(8, 30))
+def test_the_beginning_of_a_png_is_no_picture_in_base64(length: int, policy: PicturePolicy) -> None:
+    text = base64.b64encode(PNG[:length]).decode()
+
+    assert rules(looked_at(text, policy)[1]) in (["path_missing"], ["image_unreadable"])
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("interlaced", [0, 1])
 def test_a_png_of_few_bits_or_of_two_passes_is_whole(
