@@ -51,7 +51,7 @@ class Recovery:
             return
         self._running = True
         try:
-            await self._sender.settle()
+            await self._sender.take_over_notes()
             await self._sender.tidy()
             await self._work()
         except KlingError as error:

@@ -1,14 +1,34 @@
-"""A wish is sent once: the row first, then the POST, and after a lost answer a look-up.
+"""Sends each request once: first the row, then the POST; after a lost answer, a look-up.
 
 A create is never repeated blindly. Where a provider refuses a second task with the same
-`external_task_id`, the same id is sent again; elsewhere the row stays `unknown` and says so. While
-one process works on a row it holds the row's lease; a lease that is not renewed is a dead process,
-and whoever comes next takes the row up where it lies.
+external_task_id, the same id is sent again; elsewhere the row stays `unknown` and says so. A
+process that works on a row holds the row's lease. When a process dies, its lease runs out, and
+another process takes the row up.
+
+The states of a create. Each arrow is a method here or in `made_tasks`; on the right is the
+`Ledger` method by which it writes:
+
+    new     ──send──────────────> sending   reserve   the row is there before the POST
+    sending ──_record───────────> made      record    the provider answered with a task
+    sending ──_fail─────────────> failed    refused   the provider, or a body, refuses
+    sending ──_enqueue──────────> queued    queue     no slot is free
+    sending ──_enqueue──────────> unknown   queue     no slot, but an earlier POST may have worked
+    sending ──...───────────────> unknown   ...       the answer is lost, or the process dies
+    unknown ──_record───────────> made      record    the task is found
+    unknown ──take_over_note────> made      record    a note kept the task
+    unknown ──_lease_when_free──> sending   claim     the same request comes again
+    unknown ──_work_on──────────> sending   claim     it is looked for in the background
+    queued  ──_send_queued──────> sending   reopen    it is due, and first in its line
+    queued  ──_send_queued──────> failed    refused   its body is gone
+    queued  ──withdraw──────────> failed    withdraw  its owner takes it back
+    made    ──_refresh──────────> made      record    the same request comes again
+
+In the ledger, `sending` is the status `unknown` with a lease. `made` is any row with a task_id; its
+status is the provider's: `submitted`, `processing`, `succeed` or `failed`.
 """
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
@@ -21,11 +41,15 @@ from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.records import LONGEST_QUEUE_S, beyond_use
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import Body
-from kling_mcp.providers.task import Task
 from kling_mcp.submission.create_body import CreateBody
-from kling_mcp.submission.lost_answers import blind, how_to_go_on, is_open, is_ours, maybe_charged
+from kling_mcp.submission.made_tasks import (
+    MadeTasks,
+    has_generated_id,
+    maybe_charged,
+    repeat_refused,
+    safe_advice,
+)
 from kling_mcp.submission.queue import KeptBodies
-from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,
@@ -33,40 +57,22 @@ from kling_tools.errors import (
     ProviderDown,
     ProviderError,
     RateLimited,
-    TaskNotFound,
 )
 from kling_tools.results import ENDED
 
 __all__ = ["Sender"]
 
-logger = logging.getLogger(__name__)
-
-APPEARS_WITHIN_S = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each look for a task whose answer was lost: it may take a moment to appear."""
-
-LOOK_S = 12.0
-"""Seconds for all these looks: the call has to end before its host gives up."""
-
-CLOCKS_DIFFER_S = 120.0
-"""Seconds by which the provider's clock may be behind this machine's."""
-
 OTHERS_S = 40.0
-"""Seconds to wait for another process that sends the same wish right now."""
-
-WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
-"""Seconds after each try to write down a task that was made: a database that is started anew, or
-moved to another machine, is away for so long; and its caller is to hear of it in time."""
-
-NOTED = "A note of it is kept, and taken into the ledger by itself. "
+"""Seconds to wait for another process that sends the same request right now."""
 
 FIRST_QUEUE_S = 1.0
-"""Seconds before the second try of a queued row: 1303 wants at least one."""
+"""Seconds before the second try of a queued row: error 1303 requires at least one."""
 MOST_STEPS = 10
-"""Tries after which they do not get rarer any more."""
+"""Tries after which the pause no longer grows."""
 
 
 class Sender:
-    """Sends wishes and takes up rows that were left open."""
+    """Sends requests, and takes up rows that were left open."""
 
     def __init__(
         self,
@@ -77,7 +83,7 @@ class Sender:
     ) -> None:
         self._ledger = ledger
         self._queue = queue
-        self._notes = notes
+        self._tasks = MadeTasks(ledger, queue, notes, sleep)
         self._sleep = sleep
         self._leases = Leases(ledger)
         self._stuck: set[str] = set()
@@ -86,10 +92,11 @@ class Sender:
     async def send(
         self, new_row: NewRow, client: KlingClient, body: CreateBody, caps: DayCaps
     ) -> tuple[Record, bool]:
-        """The row of the wish, and whether it was sent just now.
+        """Send a request, or find the row of the same request. Returns the row, and whether it was
+        sent just now; the row is `queued` when no slot is free.
 
-        A full house makes the row `queued`. Raises SpendCapReached, NotConfigured (the ledger),
-        and ProviderError: with `charged` `unknown` when the task may exist and was not found.
+        Raises SpendCapReached, NotConfigured (the ledger), and ProviderError: with `charged`
+        unknown when the task may exist and was not found.
         """
         lock = self._locks.setdefault(
             f"{new_row.provider}/{new_row.digest}/{new_row.take}", anyio.Lock()
@@ -102,38 +109,37 @@ class Sender:
                     raise beyond_use(record)
                 if new:
                     async with self._leases.held(record, owner):
-                        record = await self._create(record, client, _on_wire(body, record))
-            if new:
-                return record, True
-            record = await self._leased_to(owner, await self._settled(record))
+                        return await self._create(record, client, _of_row(body, record)), True
+            record = await self._tasks.take_over_note(record)
+            record = await self._lease_when_free(owner, record)
             if record.lease_owner != owner:
-                return await self._refreshed(record, client), False
-            return await self._sent_again(record, client, body, owner)
+                return await self._refresh(record, client), False
+            return await self._send_again(record, client, body, owner)
 
-    async def _sent_again(
+    async def _send_again(
         self, record: Record, client: KlingClient, body: CreateBody, owner: str
     ) -> tuple[Record, bool]:
-        """An open row of a dead process or of an earlier call: looked for first."""
+        """Look for the task of an open row that a dead process or an earlier call left; send the
+        row again only if there is none."""
         with anyio.CancelScope(shield=True):
             async with self._leases.held(record, owner):
-                found = await self._taken_up(record, client) if is_open(record) else record
+                found = await self._find(record, client) if _is_unanswered(record) else record
                 if found is None:
-                    record = await self._create(
-                        record, client, _on_wire(body, record), sent_before=True
-                    )
+                    whole = _of_row(body, record)
+                    record = await self._create(record, client, whole, sent_before=True)
                 await self._leases.let_go(record, owner)
         return found or record, found is None
 
     async def take_up(self, record: Record, client: KlingClient) -> Record:
-        """Do what an open row still needs, if nobody does: send it, or look for its task.
+        """Do what an open row still requires, if no process does: send it, or look for its task.
 
-        A queued one is left alone until those before it have been sent: where they find no slot,
-        neither would it. Returns the row as it is now. Raises ProviderError like `send`.
+        Skips a queued row unless it is first in its line: if the older ones got no slot, it would
+        not either. Returns the row as it is now. Raises ProviderError like `send`.
         """
         if record.is_beyond_use:
             raise beyond_use(record)
-        if (settled := await self._settled(record)).task_id:
-            return settled
+        if (known := await self._tasks.take_over_note(record)).task_id:
+            return known
         if not record.is_due(self._ledger.now()):
             return record
         if record.status == "queued" and not await self._ledger.is_first_in_line(
@@ -141,12 +147,12 @@ class Sender:
         ):
             return record
         try:
-            return await self._worked_on(record, client)
+            return await self._work_on(record, client)
         except Exception:
             self._stuck.add(record.id)
             raise
 
-    async def _worked_on(self, record: Record, client: KlingClient) -> Record:
+    async def _work_on(self, record: Record, client: KlingClient) -> Record:
         owner = uuid.uuid4().hex
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
@@ -154,40 +160,27 @@ class Sender:
             async with self._leases.held(record, owner):
                 record = await self._ledger.find(record.id) or record
                 due = record.is_due(self._ledger.now())  # or it was tried since it was read
-                if due and is_open(record):
-                    record = await self._found_or_sent(record, client)
+                if due and _is_unanswered(record):
+                    record = await self._find_or_send(record, client)
                 elif due and record.task_id is None and record.status == "queued":
                     record = await self._send_queued(record, client)
                 await self._leases.let_go(record, owner)
         return record
 
-    async def settle(self) -> None:
-        """Write into the ledger what notes say, now that it can be written again."""
-        for record_id in await self._notes.kept():
-            record = await self._ledger.find(record_id)
-            if record is not None and record.id == record_id:
-                await self._settled(record)
-
-    async def _settled(self, record: Record) -> Record:
-        """The row, with its task if a note says that it was made."""
-        task = await self._notes.task(record.id)
-        if task is None:
-            return record
-        if record.task_id is None:
-            record = await self._ledger.record(record.id, task)
-        await self._notes.drop(record.id)
-        return record
+    async def take_over_notes(self) -> None:
+        """Write into the ledger what notes of made tasks say. Raises NotConfigured."""
+        await self._tasks.take_over_notes()
 
     async def withdraw(self, record: Record) -> bool:
-        """Take back a queued row for good, and its pictures in the queue; False when it is not
-        queued any more or is being sent at this moment."""
+        """Take back a queued row for good, with its pictures in the queue. Returns False when the
+        row is no longer queued, or is being sent at this moment."""
         if not await self._ledger.withdraw(record.id):
             return False
         await self.tidy()
         return True
 
     async def tidy(self) -> None:
-        """Remove bodies that dead processes left of rows that nobody will send any more."""
+        """Remove bodies that dead processes left for rows that no process will send again."""
         kept = await self._queue.kept()
         if kept:
             now = self._ledger.now()
@@ -198,10 +191,10 @@ class Sender:
             }
             await self._queue.sweep(kept - needed)
 
-    async def _found_or_sent(self, record: Record, client: KlingClient) -> Record:
-        """A row whose answer was lost: its task, or, if the row comes from the queue and its body
-        still lies in the queue, sent again; where neither is there it stays as it is."""
-        if found := await self._taken_up(record, client):
+    async def _find_or_send(self, record: Record, client: KlingClient) -> Record:
+        """Look for the task of a row whose answer was lost; send the row again if there is none
+        and its body still lies in the queue."""
+        if found := await self._find(record, client):
             return found
         body = await self._queue.body(record.id) if record.tries else None
         if body is None:
@@ -215,7 +208,7 @@ class Sender:
             await self._ledger.refused(record.id, message, record.lease_owner)
             return await self._ledger.find(record.id) or record
         reopened = await self._ledger.reopen(record.id, record.lease_owner)
-        if not is_open(reopened) or reopened.lease_owner != record.lease_owner:
+        if not _is_unanswered(reopened) or reopened.lease_owner != record.lease_owner:
             return reopened
         return await self._create(reopened, client, body)
 
@@ -224,73 +217,38 @@ class Sender:
     ) -> Record:
         """The POST, and what follows from its answer; the caller holds lease and shield.
 
-        When it was `sent_before` and that answer was lost, a refusal now says nothing of then: the
-        row stays `unknown`.
+        `sent_before` says that the answer to an earlier POST was lost. A refusal now says nothing
+        of that one, so the row stays `unknown`.
         """
         try:
             task = await client.create(record.product, body)
         except DuplicateTask as error:
-            return await self._duplicate(record, client, error, sent_before=sent_before)
+            return await self._find_duplicate(record, client, error, sent_before=sent_before)
         except ProviderError as error:
             if error.charged != "no":
                 return await self._after_lost_answer(record, client, body, error)
             full = isinstance(error, ConcurrencyFull | RateLimited)
             if full and (record.tries or not sent_before):
-                return await self._queued(record, client, body, error, in_doubt=sent_before)
+                return await self._enqueue(record, client, body, error, in_doubt=sent_before)
             if sent_before:
                 raise maybe_charged(error, record, client.row) from None
-            await self._refused(record, error.provider_message or error.message)
+            await self._fail(record, error.provider_message or error.message)
             raise
         except KlingError as error:
             if not sent_before:
-                await self._refused(record, error.message)
+                await self._fail(record, error.message)
             raise
-        return await self._made(record, task, client)
+        return await self._tasks.write_down(record, task, client)
 
-    async def _made(self, record: Record, task: Task, client: KlingClient) -> Record:
-        try:
-            made = await self._written_down(record, task, client)
-        except Exception as error:
-            noted = await self._notes.task(record.id) is not None
-            known = error if isinstance(error, KlingError) else None
-            reason = known.message if known else "the ledger broke, its log tells more."
-            logger.warning("Task %s is not in the ledger.", task.task_id, exc_info=not known)
-            raise KlingError(
-                f"Task {task.task_id} was made, and could not be written down: {reason}",
-                charged="yes",
-                advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
-                f"take it. {NOTED if noted else ''}{known.advice if known else ''}".strip(),
-            ) from error
-        with decoration("a tidy queue"):
-            if record.tries:
-                await self._queue.drop(record.id)
-        return made
-
-    async def _written_down(self, record: Record, task: Task, client: KlingClient) -> Record:
-        """A task that was made is paid: a ledger that is away for a moment is waited for, and
-        a note is kept for the time after that."""
-        can_be_asked = client.row.external_ids == "unique"
-        noted = False
-        for pause_s in (*WRITTEN_AFTER_S, None):
-            try:
-                made = await self._ledger.record(record.id, task, again=can_be_asked)
-            except Exception:
-                noted = noted or await self._notes.write(record.id, task)
-                if pause_s is None:
-                    raise
-                await self._sleep(pause_s)
-            else:
-                break
-        if noted:
-            await self._notes.drop(record.id)
-        return made
-
-    async def _refused(self, record: Record, message: str) -> None:
+    async def _fail(self, record: Record, message: str) -> None:
         await self._ledger.refused(record.id, message, record.lease_owner)
+        await self._drop_body(record)
+
+    async def _drop_body(self, record: Record) -> None:
         if record.tries:
             await self._queue.drop(record.id)
 
-    async def _queued(
+    async def _enqueue(
         self,
         record: Record,
         client: KlingClient,
@@ -299,128 +257,92 @@ class Sender:
         *,
         in_doubt: bool,
     ) -> Record:
-        """The row with a time to send it (again) at. One `in_doubt` stays `unknown`: when it was
-        sent before and that answer was lost, no later refusal means that it was not made."""
+        """Keep the body, and give the row a time to be sent (again). A row `in_doubt` was sent
+        before and that answer was lost: it stays `unknown`."""
         try:
             kept = await self._queue.keep(record.id, body)
         except KlingError as unusable:
             if not in_doubt:
-                await self._refused(record, unusable.message)
+                await self._fail(record, unusable.message)
             raise
         if not kept and in_doubt:
             raise maybe_charged(error, record, client.row)
         if not kept:
-            await self._refused(record, error.provider_message or error.message)
+            await self._fail(record, error.provider_message or error.message)
             error.advice = (
-                "Too many requests wait on this computer already: submit it again when some have "
+                "Too many requests wait in the queue already. Submit this one again when some have "
                 "been sent (kling_wait_for_tasks)."
             )
             raise error
-        patience_s = FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS)
-        wait_s = min(max(error.retry_after_s or 0.0, patience_s), LONGEST_QUEUE_S)
-        due_at = self._ledger.now() + wait_s
+        pause_s = FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS)
+        pause_s = min(max(error.retry_after_s or 0.0, pause_s), LONGEST_QUEUE_S)
+        due_at = self._ledger.now() + pause_s
         return await self._ledger.queue(
             record.id, error.message, due_at, record.lease_owner, in_doubt=in_doubt
         )
 
-    async def _duplicate(
+    async def _find_duplicate(
         self, record: Record, client: KlingClient, error: DuplicateTask, *, sent_before: bool
     ) -> Record:
-        """The id is taken: by this very row's first try, or by somebody else's task.
+        """The external_task_id is taken: find this row's task, or raise the error.
 
-        An id of ours can only be taken by this row, so that the task exists even while it cannot
-        be seen. One of the caller's own is somebody else's unless the row was sent before.
+        Only this row can have taken an id that we generated, so its task exists even if it cannot
+        be seen. An id that the caller chose belongs to another task, unless the row was sent
+        before.
         """
-        ours = is_ours(record.external_task_id, record)
-        if not (ours or sent_before or record.tries):
-            await self._refused(record, error.provider_message)
+        generated = has_generated_id(record)
+        if not (generated or sent_before or record.tries):
+            await self._fail(record, error.provider_message)
             raise error
         try:
-            found = await self._look_up(record, client)
+            found = await self._tasks.find(record, client)
         except ProviderError:
             found = None
-        if found is None:
-            if not ours:
-                raise maybe_charged(error, record, client.row)
-            error.charged = "yes"
-            error.message = "The task exists, and cannot be seen at the moment."
-            error.advice = how_to_go_on(record, client.row)
-            raise error
-        return found
+        if found is not None:
+            return found
+        if not generated:
+            raise maybe_charged(error, record, client.row)
+        error.charged = "yes"
+        error.message = "The task exists, but cannot be seen at the moment."
+        error.advice = safe_advice(record, client.row)
+        raise error
 
     async def _after_lost_answer(
         self, record: Record, client: KlingClient, body: Body, error: ProviderError
     ) -> Record:
         """Look for the task for some seconds; then, where that is safe, send it once more.
 
-        Whatever the second answer refuses, it says nothing of the first: the row stays `unknown`.
+        A refusal of the second POST says nothing of the first: the row stays `unknown`.
         """
-        found, not_there = await self._appeared(record, client)
+        found, is_absent = await self._tasks.find_soon(record, client)
         if found:
             return found
-        if not_there and client.row.external_ids == "unique":
+        if is_absent and client.row.external_ids == "unique":
             try:
-                return await self._made(record, await client.create(record.product, body), client)
+                task = await client.create(record.product, body)
+                return await self._tasks.write_down(record, task, client)
             except DuplicateTask as duplicate:
-                return await self._duplicate(record, client, duplicate, sent_before=True)
+                return await self._find_duplicate(record, client, duplicate, sent_before=True)
             except ProviderError as second:
                 error = second
         raise maybe_charged(error, record, client.row)
 
-    async def _appeared(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
-        """The row of a task that appears within some seconds, and, when none does, whether the
-        provider says that there is none."""
-        found, not_there = None, False
-        if client.row.external_ids == "none":
-            return found, not_there
-        with anyio.move_on_after(LOOK_S):
-            for pause_s in APPEARS_WITHIN_S:
-                await self._sleep(pause_s)
-                try:
-                    found = await self._look_up(record, client)
-                except ProviderError:
-                    not_there = False
-                    continue
-                if found:
-                    break
-                not_there = True
-        return found, not_there
+    async def _find(self, record: Record, client: KlingClient) -> Record | None:
+        """The task of a row whose answer was lost earlier; None when the row may be sent again.
 
-    async def _taken_up(self, record: Record, client: KlingClient) -> Record | None:
-        """The task of a row whose answer was lost earlier; None when it may be sent again.
-
-        Raises ProviderError, `charged` unknown, when that cannot be known.
+        Raises ProviderError, `charged` unknown, when neither can be known.
         """
         try:
-            found = await self._look_up(record, client)
+            found = await self._tasks.find(record, client)
         except ProviderError as error:
             raise maybe_charged(error, record, client.row) from None
         if found is None and client.row.external_ids != "unique":
-            if record.tries:
-                await self._queue.drop(record.id)
-            raise blind(client.row)
+            await self._drop_body(record)
+            raise repeat_refused(client.row)
         return found
 
-    async def _look_up(self, record: Record, client: KlingClient) -> Record | None:
-        """The row of a task whose answer was lost, if the provider has the task and tells.
-
-        An id of the caller's own may belong to an older task, or be the provider's id of another
-        one, which are not this one.
-        """
-        if client.row.external_ids == "none":
-            return None
-        try:
-            task = await client.task(record.product, record.external_task_id)
-        except TaskNotFound:
-            return None
-        older = (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S
-        anothers = older or task.task_id == record.external_task_id
-        if anothers and not is_ours(record.external_task_id, record):
-            return None
-        return await self._made(record, task, client)
-
-    async def _refreshed(self, record: Record, client: KlingClient) -> Record:
-        """A row found again, with the task's state of now where the provider tells it."""
+    async def _refresh(self, record: Record, client: KlingClient) -> Record:
+        """A row found again, with the task's present state if the provider tells it."""
         if record.status in ENDED or record.task_id is None:
             return record
         try:
@@ -429,13 +351,13 @@ class Sender:
             return record
         return await self._ledger.record(record.id, task)
 
-    async def _leased_to(self, owner: str, record: Record) -> Record:
-        """The row when no other process sends it any more: leased to the owner if it is open.
+    async def _lease_when_free(self, owner: str, record: Record) -> Record:
+        """Wait until no other process sends the row. Returns it, leased to the owner if it is open.
 
-        Raises ProviderDown when another process still holds it after some seconds.
+        Raises ProviderDown when another process still holds it after OTHERS_S seconds.
         """
         until = self._ledger.now() + OTHERS_S
-        while is_open(record):
+        while _is_unanswered(record):
             with anyio.CancelScope(shield=True):
                 free = not record.is_leased(self._ledger.now())
                 if free and await self._ledger.claim(record.id, owner):
@@ -451,5 +373,10 @@ class Sender:
         return record
 
 
-def _on_wire(body: CreateBody, record: Record) -> Body:
+def _is_unanswered(record: Record) -> bool:
+    """Whether the row was sent, or was about to be, and nothing more is known of it."""
+    return record.task_id is None and record.status == "unknown"
+
+
+def _of_row(body: CreateBody, record: Record) -> Body:
     return body.on_wire(record.external_task_id, record.callback_key)

@@ -85,7 +85,7 @@ async def test_a_task_made_while_the_ledger_was_locked_is_taken_up_and_not_paid_
 
     assert told["charged"] == "yes"
     assert "Task t-paid was made" in text
-    assert "A note of it is kept, and taken into the ledger by itself." in text
+    assert "A note of it is kept; the server enters it into the ledger later." in text
     assert again["task_id"] == "t-paid"
     assert gateway.rows() == [("t-paid", "submitted")]
     assert gateway.creates == 1

@@ -1,0 +1,198 @@
+"""Tasks that Kling made for rows of the ledger: found after a lost answer, and written down.
+
+A task that was made is paid. It must reach the ledger even if the ledger is away for a moment, and
+it must be found before its request may be sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.ledger.notes import Notes
+from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.rows import ProviderRow
+from kling_mcp.providers.task import Task
+from kling_mcp.submission.queue import KeptBodies
+from kling_tools.decorations import decoration
+from kling_tools.errors import KlingError, ProviderDown, ProviderError, TaskNotFound
+
+__all__ = ["MadeTasks", "has_generated_id", "maybe_charged", "repeat_refused", "safe_advice"]
+
+logger = logging.getLogger(__name__)
+
+APPEARS_WITHIN_S = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each look for a task whose answer was lost: it may take a moment to appear."""
+
+LOOK_S = 12.0
+"""Seconds for all these looks: the call has to end before its host gives up."""
+
+CLOCKS_DIFFER_S = 120.0
+"""Seconds by which the provider's clock may be behind this machine's."""
+
+WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
+"""Seconds after each failed try to write a task down. A database that restarts or moves to another
+machine is away for about so long, and the caller must hear of it in time."""
+
+NOTED = "A note of it is kept; the server enters it into the ledger later. "
+
+
+class MadeTasks:
+    """Finds the tasks of rows, and writes them into the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        queue: KeptBodies,
+        notes: Notes,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._notes = notes
+        self._sleep = sleep
+
+    async def find(self, record: Record, client: KlingClient) -> Record | None:
+        """Ask the provider for the task of a row whose answer was lost. Returns the row with its
+        task, or None when the provider has none or cannot be asked by our ids.
+
+        An external_task_id of the caller's own may belong to an older task, or be the provider's
+        id of another task. Such tasks do not count. Raises ProviderError.
+        """
+        if client.row.external_ids == "none":
+            return None
+        try:
+            task = await client.task(record.product, record.external_task_id)
+        except TaskNotFound:
+            return None
+        older = (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S
+        anothers = older or task.task_id == record.external_task_id
+        if anothers and not has_generated_id(record):
+            return None
+        return await self.write_down(record, task, client)
+
+    async def find_soon(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
+        """Look for the task several times, for LOOK_S seconds at most. Returns the row with its
+        task or None, and whether the provider says that it has no such task. Raises nothing."""
+        found, is_absent = None, False
+        if client.row.external_ids == "none":
+            return found, is_absent
+        with anyio.move_on_after(LOOK_S):
+            for pause_s in APPEARS_WITHIN_S:
+                await self._sleep(pause_s)
+                try:
+                    found = await self.find(record, client)
+                except ProviderError:
+                    is_absent = False
+                    continue
+                if found:
+                    break
+                is_absent = True
+        return found, is_absent
+
+    async def write_down(self, record: Record, task: Task, client: KlingClient) -> Record:
+        """Write the task into its row, drop the row's body from the queue, and return the row.
+        Raises KlingError with `charged` yes and the task's id when the ledger cannot be written."""
+        try:
+            made = await self._record(record, task, client)
+        except Exception as error:
+            noted = await self._notes.task(record.id) is not None
+            known = error if isinstance(error, KlingError) else None
+            reason = known.message if known else "the ledger broke; its log tells more."
+            logger.warning("Task %s is not in the ledger.", task.task_id, exc_info=not known)
+            raise KlingError(
+                f"Task {task.task_id} was made, but could not be written down: {reason}",
+                charged="yes",
+                advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
+                f"take it. {NOTED if noted else ''}{known.advice if known else ''}".strip(),
+            ) from error
+        with decoration("a tidy queue"):
+            if record.tries:
+                await self._queue.drop(record.id)
+        return made
+
+    async def _record(self, record: Record, task: Task, client: KlingClient) -> Record:
+        """Wait for a ledger that is away for a moment; a note keeps the task for longer."""
+        can_be_asked = client.row.external_ids == "unique"
+        noted = False
+        for pause_s in (*WRITTEN_AFTER_S, None):
+            try:
+                made = await self._ledger.record(record.id, task, again=can_be_asked)
+            except Exception:
+                noted = noted or await self._notes.write(record.id, task)
+                if pause_s is None:
+                    raise
+                await self._sleep(pause_s)
+            else:
+                break
+        if noted:
+            await self._notes.drop(record.id)
+        return made
+
+    async def take_over_note(self, record: Record) -> Record:
+        """The row, with its task if a note says that the task was made."""
+        task = await self._notes.task(record.id)
+        if task is None:
+            return record
+        if record.task_id is None:
+            record = await self._ledger.record(record.id, task)
+        await self._notes.drop(record.id)
+        return record
+
+    async def take_over_notes(self) -> None:
+        """Write into the ledger what notes say, now that it can be written again."""
+        for record_id in await self._notes.kept():
+            record = await self._ledger.find(record_id)
+            if record is not None and record.id == record_id:
+                await self.take_over_note(record)
+
+
+def has_generated_id(record: Record) -> bool:
+    """Whether the external_task_id was made from the row's id, so that no other task has it."""
+    return record.external_task_id.endswith(record.id)
+
+
+def maybe_charged(error: ProviderError, record: Record, row: ProviderRow) -> ProviderError:
+    """The error with `charged` unknown, for a row whose first create may have been made. Advice to
+    try again is replaced by advice that cannot pay twice."""
+    error.charged = "unknown"
+    advice = "" if error.retryable else error.advice
+    error.advice = f"{safe_advice(record, row)} {advice}".strip()
+    return error
+
+
+def safe_advice(record: Record, row: ProviderRow) -> str:
+    """What the agent can do about a row without a known task, without paying twice."""
+    if row.external_ids == "unique":
+        return (
+            f"Do not submit anew. Ask kling_get_task for {record.external_task_id}, or send the "
+            "very same request again: it is then looked up first and not paid twice."
+        )
+    return _look_at_the_console(row)
+
+
+def repeat_refused(row: ProviderRow) -> ProviderError:
+    """The refusal to send a request again that might then be paid twice."""
+    return ProviderDown(
+        f"This request was sent to {row.name} before and its answer was lost, so it may exist.",
+        provider=row.name,
+        charged="unknown",
+        advice=_look_at_the_console(row),
+    )
+
+
+LOOKED_FOR = {
+    "none": "This provider cannot be asked for it by our id",
+    "unknown": "It was asked for by our id and is not shown, which proves nothing there",
+}
+"""By what a provider's row says of `external_ids`, where they are not unique."""
+
+
+def _look_at_the_console(row: ProviderRow) -> str:
+    return (
+        f"{LOOKED_FOR[row.external_ids]}: look at its console or its bill. The same request is not "
+        "sent again by itself; raise take to make (and pay) the video anew."
+    )

@@ -1,0 +1,118 @@
+"""The drawing of a create's states, in the docstring of `sender`, held against code and ledger."""
+
+import ast
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kling_mcp.ledger import Ledger, NewRow, Record
+from kling_mcp.providers.task import Task
+from kling_mcp.submission import made_tasks, sender
+from kling_tools.results import TaskStatus
+
+pytestmark = pytest.mark.anyio
+
+ARROW = re.compile(r"^ {4}(\w+) +──([\w.]+)─+> (\w+) +(\S+) +\S", re.MULTILINE)
+DRAWN = [match.groups() for match in ARROW.finditer(sender.__doc__ or "")]
+WRITTEN = [arrow for arrow in DRAWN if arrow[1] != "..."]
+
+WRITES = {"reserve", "claim", "record", "refused", "queue", "reopen", "withdraw"}
+"""Methods of the ledger that move a row to another state."""
+
+ME = "this process"
+TASK = Task("t-1", "submitted")
+ROW = NewRow(
+    provider="kling",
+    base_url="https://kling.example",
+    product="image2video",
+    digest="d",
+    take=1,
+    model_name="kling-v2-6",
+    prompt="waves",
+    request={},
+    estimate_units=2.0,
+)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Ledger]:
+    opened = Ledger(tmp_path)
+    yield opened
+    await opened.close()
+
+
+def calls_of_the_ledger(method: ast.AST) -> set[str]:
+    return {
+        node.func.attr
+        for node in ast.walk(method)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) == "self._ledger"
+    }
+
+
+def test_every_write_of_the_code_is_drawn_and_every_arrow_is_in_the_code() -> None:
+    code = {
+        (method.name, call)
+        for module in (sender, made_tasks)
+        for method in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(method, ast.AsyncFunctionDef)
+        for call in calls_of_the_ledger(method) & WRITES
+    }
+
+    assert code == {(method, write) for _, method, _, write in WRITTEN}
+
+
+def test_every_status_is_drawn_or_named_below_the_drawing() -> None:
+    states = {state for start, _, end, _ in DRAWN for state in (start, end)}
+    text = sender.__doc__ or ""
+
+    assert all(status in states or f"`{status}`" in text for status in get_args(TaskStatus))
+    assert len(DRAWN) == text.count("─>")
+
+
+async def put(ledger: Ledger, state: str) -> str:
+    """The id of a row that is in this state of the drawing."""
+    row, _ = await ledger.reserve(ROW, owner=ME)
+    if state == "unknown":
+        await ledger.release(row.id, ME)
+    elif state == "queued":
+        await ledger.queue(row.id, "full", 0.0, ME)
+    elif state == "made":
+        await ledger.record(row.id, TASK)
+    return row.id
+
+
+def state_of(row: Record, now: float) -> str:
+    if row.task_id:
+        return "made"
+    return "sending" if row.status == "unknown" and row.is_leased(now) else row.status
+
+
+@pytest.mark.parametrize("arrow", WRITTEN, ids=" ".join)
+async def test_the_ledger_moves_a_row_as_it_is_drawn(
+    arrow: tuple[str, str, str, str], ledger: Ledger
+) -> None:
+    start, _, end, write = arrow
+    row_id = "" if start == "new" else await put(ledger, start)
+    doubt = end == "unknown"
+    writes: dict[str, Callable[[], Awaitable[object]]] = {
+        "reserve": lambda: put(ledger, "sending"),
+        "claim": lambda: ledger.claim(row_id, ME),
+        "record": lambda: ledger.record(row_id, TASK),
+        "refused": lambda: ledger.refused(row_id, "no"),
+        "queue": lambda: ledger.queue(row_id, "full", 0.0, ME, in_doubt=doubt),
+        "reopen": lambda: ledger.reopen(row_id, ME),
+        "withdraw": lambda: ledger.withdraw(row_id),
+    }
+    if write == "reopen":
+        await ledger.claim(row_id, ME)
+
+    await writes[write]()
+
+    (row,) = await ledger.page(limit=9, offset=0)
+    assert state_of(row, ledger.now()) == end
