@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.outputs.boxes import NotWholeMp4
-from kling_mcp.outputs.mp4 import sample_tables
+from kling_mcp.outputs.boxes import NotWholeMp4, sample_tables
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
