@@ -268,35 +268,8 @@ class Service:
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        saved, found = await self._runtime.downloads.save(
-            await self._own(task_id), path, self._runtime.limits.answer_s
-        )
-        notes = ["It was there already."] if saved.already_there else []
-        if found.record and found.record.file_note:
-            notes.append(found.record.file_note)
-        if (
-            found.record.sandboxed
-            if found.record
-            else self._runtime.clients.embedded(found.provider)
-        ):
-            notes.append("A sandbox test clip.")
-        storage = self._runtime.storage
-        link = storage.link(found.record) if found.record else None
-        return SavedVideo(
-            task_id=found.record.handle if found.record else task_id,
-            path=None if storage.private else str(saved.path),
-            url=link.url if link else None,
-            expires_at=link.expires_at if link else None,
-            bytes=saved.bytes,
-            duration_s=round(saved.facts.duration_s, 3),
-            width=saved.facts.width,
-            height=saved.facts.height,
-            fps=saved.facts.fps,
-            codec=saved.facts.video_codec,
-            audio=saved.facts.has_audio,
-            sha256=saved.sha256,
-            note=" ".join(notes) or None,
-        )
+        runtime = self._runtime
+        return await runtime.downloads.save(await self._own(task_id), path, runtime.limits.answer_s)
 
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is not there any more.

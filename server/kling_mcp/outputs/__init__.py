@@ -6,14 +6,14 @@ Tests: tests/server/outputs.
 
 from kling_mcp.outputs.folder import VideoFolder
 from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4
-from kling_mcp.outputs.saving import SavedVideo, save_video
+from kling_mcp.outputs.saving import VideoFile, save_video
 from kling_mcp.providers.video_stream import Download, VideoStream
 
 __all__ = [
     "Download",
     "Mp4Facts",
     "NotWholeMp4",
-    "SavedVideo",
+    "VideoFile",
     "VideoFolder",
     "VideoStream",
     "save_video",

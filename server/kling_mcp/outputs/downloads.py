@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.outputs import SavedVideo, save_video
+from kling_mcp.outputs import VideoFile, save_video
 from kling_mcp.outputs.mp4 import Mp4Facts
 from kling_mcp.outputs.part import sweep_parts
 from kling_mcp.outputs.storage import VideoStorage
@@ -26,6 +26,7 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
 from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
+from kling_tools.results import SavedVideo
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -126,9 +127,36 @@ class Downloads:
         self._failures: dict[str, _Failure] = {}
         self._swept = False
 
-    async def save(
+    async def save(self, task_id: str, path: str, within_s: float) -> SavedVideo:
+        """Write a finished task's video within so many seconds, and say where it is and what it
+        holds. Raises like `fetch`."""
+        file, found = await self.fetch(task_id, path, within_s)
+        record = found.record
+        notes = ["It was there already."] if file.already_there else []
+        if record and record.file_note:
+            notes.append(record.file_note)
+        if record.sandboxed if record else self._clients.embedded(found.provider):
+            notes.append("A sandbox test clip.")
+        link = self.storage.link(record) if record else None
+        return SavedVideo(
+            task_id=record.handle if record else task_id,
+            path=None if self.storage.private else str(file.path),
+            url=link.url if link else None,
+            expires_at=link.expires_at if link else None,
+            bytes=file.bytes,
+            duration_s=round(file.facts.duration_s, 3),
+            width=file.facts.width,
+            height=file.facts.height,
+            fps=file.facts.fps,
+            codec=file.facts.video_codec,
+            audio=file.facts.has_audio,
+            sha256=file.sha256,
+            note=" ".join(notes) or None,
+        )
+
+    async def fetch(
         self, task_id: str, path: str, within_s: float | None = None
-    ) -> tuple[SavedVideo, Found]:
+    ) -> tuple[VideoFile, Found]:
         """Write a finished task's video; its URL is asked for anew, as it may have expired.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs and for a download
@@ -184,8 +212,8 @@ class Downloads:
 
     async def _save(
         self, task_id: str, path: str, record: Record | None
-    ) -> tuple[SavedVideo, Found]:
-        """Like `save`, for as long as it takes; remembers why there is no file."""
+    ) -> tuple[VideoFile, Found]:
+        """Like `fetch`, for as long as it takes; remembers why there is no file."""
         try:
             found = await self._found(task_id)
             record = found.record
@@ -234,7 +262,7 @@ class Downloads:
             )
         return found
 
-    async def _fetched(self, found: Found, handle: str, path: str) -> SavedVideo:
+    async def _fetched(self, found: Found, handle: str, path: str) -> VideoFile:
         target = self.storage.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
         url = found.state.videos[0].url
@@ -261,7 +289,7 @@ class Downloads:
             if self._downloads.get(known_by) is download:
                 del self._downloads[known_by]
 
-    async def _written_down(self, saved: SavedVideo, found: Found) -> Found:
+    async def _written_down(self, saved: VideoFile, found: Found) -> Found:
         if found.record is None:
             return found
         note = remark(saved.facts, found.record.request)

@@ -59,7 +59,7 @@ def disk_errors(target: Path) -> Iterator[None]:
 
 class Part:
     """An open, hidden file beside `target` that only this download writes to; one that waits for
-    its turn is closed from `rest` to `wake`.
+    its turn is closed until `reopen`.
 
     Every method blocks and may raise `OSError`; `bytes` counts what was written so far.
     """
@@ -72,13 +72,13 @@ class Part:
         self._digest = hashlib.sha256()
         self._file: BinaryIO = self.path.open("xb", buffering=0)
 
-    def wake(self) -> None:
+    def reopen(self) -> None:
         """Open the file behind what was written so far; from the start if that is not there."""
         self._file = self.path.open("ab", buffering=0)
         if self._file.tell() != self.bytes:
             self.restart()
 
-    def rest(self) -> None:
+    def close(self) -> None:
         """Close the file until there is more to write."""
         self._file.close()
 

@@ -130,8 +130,8 @@ class Frames:
         if record is None and not self._rows.all:
             raise not_found(task_id)
         if record is None:
-            saved, _ = await self._downloads.save(task_id, "")
-            return saved.path, saved.sha256
+            file, _ = await self._downloads.fetch(task_id, "")
+            return file.path, file.sha256
         path = await self._downloads.storage.file(record)
         if path is None:
             kept = await self._autosave.kept(

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -20,7 +20,7 @@ from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
 from kling_mcp.providers.video_stream import Download, VideoStream
 from kling_tools.errors import ProviderDown, SaveFailed
 
-__all__ = ["SIZE_LIMIT_BYTES", "SavedVideo", "save_video"]
+__all__ = ["SIZE_LIMIT_BYTES", "VideoFile", "save_video"]
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
 """A file of 2 GiB is no clip of 15 s; the disk is not filled with it."""
@@ -35,12 +35,14 @@ Pause = Callable[[float], Awaitable[None]]
 Progress = Callable[[int, int | None], Awaitable[None]]
 Broke = Callable[[str], None]
 
+ResultT = TypeVar("ResultT")
+
 Turn = AbstractAsyncContextManager[object]
 """What an attempt waits for before it begins, and holds until it ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class SavedVideo:
+class VideoFile:
     """A whole video on disk: its path, length in bytes, SHA-256 in hexadecimal, and facts.
 
     `already_there` is True when a file with exactly these bytes had the name before.
@@ -64,7 +66,7 @@ async def save_video(
     broke: Broke | None = None,
     limits: DownloadLimits = DOWNLOAD_LIMITS,
     turn: Turn | None = None,
-) -> SavedVideo:
+) -> VideoFile:
     """Save a video under `target`, or under `-2`, `-3` … beside it when that name is taken.
 
     `download(offset)` opens the video from a byte on. After a break it is opened again where
@@ -83,7 +85,7 @@ async def save_video(
     async with turn:
         with disk_errors(target):
             part = Part(target)
-            part.rest()
+            part.close()
     try:
         saving = _Saving(download, part, size_limit_bytes, progress, limits)
         return await saving.run(attempts, pause, broke, turn)
@@ -122,7 +124,7 @@ class _Saving:
 
     async def run(
         self, attempts: int, pause: Pause | None, broke: Broke | None, turn: Turn
-    ) -> SavedVideo:
+    ) -> VideoFile:
         for number in range(1, attempts + 1):
             try:
                 async with turn:
@@ -142,14 +144,14 @@ class _Saving:
                     await pause(pause_s)
         raise ValueError("attempts must be at least 1")
 
-    async def _attempt(self) -> SavedVideo:
+    async def _attempt(self) -> VideoFile:
         with disk_errors(self._part.target):
-            self._part.wake()
+            self._part.reopen()
         try:
             await self._fetch_in_time()
             return await self._finish()
         finally:
-            self._part.rest()
+            self._part.close()
 
     async def _fetch_in_time(self) -> None:
         """Bring the file, and let no attempt take longer than what is left for all."""
@@ -224,25 +226,27 @@ class _Saving:
     async def _write(self, data: bytes) -> None:
         if not data:
             return
-        with disk_errors(self._part.target):
-            await to_thread.run_sync(self._part.append, data)
+        await self._on_disk(self._part.append, data)
         if self._progress is not None:
             await self._progress(self._part.bytes, self._total_bytes)
 
     async def _restart(self) -> None:
-        with disk_errors(self._part.target):
-            await to_thread.run_sync(self._part.restart)
+        await self._on_disk(self._part.restart)
 
-    async def _finish(self) -> SavedVideo:
+    async def _on_disk(self, work: Callable[..., ResultT], *args: object) -> ResultT:
+        """What the work returns, in a thread; raises SaveFailed for an error of the disk."""
+        with disk_errors(self._part.target):
+            return await to_thread.run_sync(work, *args)
+
+    async def _finish(self) -> VideoFile:
         try:
+            await self._on_disk(self._part.sync)
             with disk_errors(self._part.target):
-                await to_thread.run_sync(self._part.sync)
                 facts = await DECODING.run(partial(check, self._part.path), wait_s=math.inf)
         except NotWholeMp4 as error:
             await self._begin_again_once(error)
-        with disk_errors(self._part.target):
-            path, already_there = await to_thread.run_sync(self._part.claim)
-        return SavedVideo(path, self._part.bytes, self._part.sha256, facts, already_there)
+        path, already_there = await self._on_disk(self._part.claim)
+        return VideoFile(path, self._part.bytes, self._part.sha256, facts, already_there)
 
     async def _begin_again_once(self, error: NotWholeMp4) -> NoReturn:
         """A second look from the first byte on; the same bytes again are the provider's file."""

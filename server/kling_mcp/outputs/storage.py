@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from kling_mcp.outputs import SavedVideo, VideoFolder
+from kling_mcp.outputs import VideoFile, VideoFolder
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -31,7 +31,7 @@ class VideoStorage(Protocol):
         empty for nothing. Raises UnsafePath and other KlingErrors."""
         ...
 
-    async def keep(self, saved: SavedVideo, record: Record) -> str:
+    async def keep(self, saved: VideoFile, record: Record) -> str:
         """Take the file that was written; what the row's `path` is to say. Raises SaveFailed."""
         ...
 
@@ -63,7 +63,7 @@ class FolderStorage:
         prompt = record.prompt if record else ""
         return self._folder.target(path or None, prompt=prompt, task_id=handle)
 
-    async def keep(self, saved: SavedVideo, record: Record) -> str:
+    async def keep(self, saved: VideoFile, record: Record) -> str:
         """The file stays where it is."""
         return str(saved.path)
 

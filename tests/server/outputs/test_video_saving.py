@@ -16,7 +16,7 @@ from anyio import to_thread
 from tests.made_clips import make_clip
 
 from kling_mcp.outputs.part import Part
-from kling_mcp.outputs.saving import SavedVideo, save_video
+from kling_mcp.outputs.saving import VideoFile, save_video
 from kling_mcp.providers.retries import DownloadLimits
 from kling_mcp.providers.video_stream import VideoStream
 from kling_tools.errors import AuthFailed, ProviderDown, SaveFailed
@@ -73,7 +73,7 @@ async def test_a_whole_video_is_saved_under_its_name(content: bytes, tmp_path: P
 
     saved = await save_video(Provider(content).download, target)
 
-    assert isinstance(saved, SavedVideo)
+    assert isinstance(saved, VideoFile)
     assert saved.path == target == only_file(target.parent)
     assert target.read_bytes() == content
     assert saved.bytes == saved.facts.bytes == len(content)
