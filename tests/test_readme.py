@@ -12,8 +12,7 @@ from mcp import Client
 from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
-from kling_tools.rules.capabilities import ProductRow, built_in_capabilities
-from kling_tools.rules.estimates import estimate
+from kling_tools.rules.capabilities import ProductRow, built_in_capabilities, estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

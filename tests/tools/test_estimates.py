@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.tools.judging import IMAGE, KLING, SEVERAL, judge
 
-from kling_tools.rules.estimates import Estimate
+from kling_tools.rules.capabilities import Estimate
 
 VOICE = {"sound": "on", "voice_list": ["v"], "prompt": "a<<<voice_1>>>"}
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from kling_tools.rules.estimates import price_text
+from kling_tools.rules.capabilities import price_text
 
 __all__ = [
     "Answer",

@@ -7,7 +7,7 @@ Cache hints (`ttlMs`, `cacheScope`) tell a client how long it may keep an answer
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -96,21 +96,18 @@ def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
     raise MCPError(code=INVALID_REQUEST, message="This server requires a login.")
 
 
-def refuse_unknown(
-    method: str, what: str, names: Callable[[], Awaitable[Collection[str]]]
-) -> ServerMiddleware[Any]:
-    """Answers with the protocol's error when `method` names something (`what`) that there is not;
-    the SDK would answer with a result or with an error of its own."""
+def refuse_unknown(method: str, what: str, known: Collection[str]) -> ServerMiddleware[Any]:
+    """Refuses, with the protocol's error, a call of `method` that names something unknown (`what`);
+    the SDK would answer with a result, or with an error of its own."""
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        if ctx.method == method:
-            name, known = (ctx.params or {}).get("name"), await names()
-            if isinstance(name, str) and name not in known:
-                raise MCPError(
-                    code=INVALID_PARAMS,
-                    message=f"Unknown {what}: {quote_provider(name)[:64]}. "
-                    f"There are {', '.join(sorted(known))}.",
-                )
+        name = (ctx.params or {}).get("name")
+        if ctx.method == method and isinstance(name, str) and name not in known:
+            raise MCPError(
+                code=INVALID_PARAMS,
+                message=f"Unknown {what}: {quote_provider(name)[:64]}. "
+                f"There are {', '.join(sorted(known))}.",
+            )
         return await call_next(ctx)
 
     return refuse

@@ -124,9 +124,6 @@ def build_server(
         ) as service:
             yield service
 
-    async def tool_names() -> list[str]:
-        return [tool.name for tool in tools]
-
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
     server = _Server(
@@ -141,7 +138,7 @@ def build_server(
             hide_secrets(redactor),
             serve_each_caller(login=team.token_verifier is not None),
             *team.middleware,
-            refuse_unknown("tools/call", "tool", tool_names),
+            refuse_unknown("tools/call", "tool", [tool.name for tool in tools]),
             refuse_long_addresses,
             keeping_tables,
         ],
@@ -226,11 +223,8 @@ def add_prompts(
     server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
 ) -> None:
     """Give the server its prompts, planned for these providers, the default one first."""
-    terms = [provider.row.terms for provider in providers.values()]
-    for prompt in build_prompts(capabilities, terms):
+    prompts = build_prompts(capabilities, [provider.row.terms for provider in providers.values()])
+    for prompt in prompts:
         server.add_prompt(prompt)
-
-    async def names() -> list[str]:
-        return [prompt.name for prompt in await server.list_prompts()]
-
+    names = [prompt.name for prompt in prompts]
     server.middleware.append(refuse_unknown("prompts/get", "prompt", names))

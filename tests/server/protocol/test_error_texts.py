@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from kling_mcp.providers.error_codes import BY_HTTP_STATUS, CODES
-from kling_mcp.providers.responses import Answer, read_document, unreadable
+from kling_mcp.providers.error_codes import BY_HTTP_STATUS, CODES, unreadable
+from kling_mcp.providers.responses import Answer, read_document
 from kling_mcp.providers.rows import PROVIDERS
 from kling_tools.errors import ProviderError
 

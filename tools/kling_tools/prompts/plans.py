@@ -12,8 +12,7 @@ from kling_tools.faults import Fault
 from kling_tools.products import Product
 from kling_tools.requests.arguments import ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
-from kling_tools.rules.capabilities import Capabilities, ProviderTerms
-from kling_tools.rules.estimates import Estimate
+from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms
 from kling_tools.rules.reviews import Review, review
 
 __all__ = [

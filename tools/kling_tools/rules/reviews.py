@@ -11,9 +11,14 @@ from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.requests import VideoRequest, with_picture_references
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
-from kling_tools.rules.capabilities import Capabilities, ProductRow, ProviderTerms
+from kling_tools.rules.capabilities import (
+    Capabilities,
+    Estimate,
+    ProductRow,
+    ProviderTerms,
+    estimate,
+)
 from kling_tools.rules.checks import apply_checks
-from kling_tools.rules.estimates import Estimate, estimate
 
 __all__ = ["Review", "review"]
 
