@@ -201,8 +201,8 @@ class Runtime:
         return Lookup(self.clients, self.ledger, self.sender.take_up)
 
     @cached_property
-    def rows(self) -> TaskReader:
-        """The ledger's rows for those who only read them."""
+    def reader(self) -> TaskReader:
+        """Reads and shows the rows of the ledger."""
         from kling_mcp.tasks.reader import TaskReader
 
         return TaskReader(self.ledger, self.clients, self.storage, self.downloads.unsaved)
@@ -241,7 +241,7 @@ class Runtime:
         """Frames of finished videos."""
         from kling_mcp.outputs.pictures_of_videos import Frames
 
-        return Frames(self.rows, self.downloads, self.autosave, self.limits.decoding)
+        return Frames(self.reader, self.downloads, self.autosave, self.limits.decoding)
 
     @cached_property
     def pace(self) -> Pace:

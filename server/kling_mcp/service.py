@@ -6,14 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from kling_mcp.background import Background
-from kling_mcp.ledger.changes import Changes
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.runtime import Ports, Runtime, Sleep
@@ -40,6 +39,8 @@ from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream
+
     from kling_mcp.inputs import PicturePolicy
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import Record
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
-    from kling_mcp.tasks.lookup import Found
     from kling_mcp.tasks.reader import TaskReader
     from kling_tools.service import Poster
 
@@ -60,12 +60,6 @@ NOT_ANSWERED_YET = (
 
 SHORT_S = 10.0
 """Seconds below which a wait is a question how things are: each task is then asked for at once."""
-
-REPORT_S = 5.0
-"""Seconds between two reports of progress while nothing happens."""
-
-LEAST_LOOK_S = 5
-"""Seconds that the first look may take, also when the caller does not want to wait."""
 
 WITHDRAWALS = 10
 BETWEEN_WITHDRAWALS_S = 0.5
@@ -89,12 +83,6 @@ class Service:
         return self._principal
 
     @property
-    def changes(self) -> Changes:
-        """Where the handles of tasks are said that change, whoever sees it in this process. Whose
-        they are is not said: look a handle up in `rows`."""
-        return self._runtime.changes
-
-    @property
     def sees_all(self) -> bool:
         """Whether tasks count as the caller's that are in no ledger, or in no caller's name."""
         return self._principal.only is None
@@ -102,7 +90,7 @@ class Service:
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request once, or judge it only (`dry_run`)."""
         if not draft.arguments.dry_run:
-            self._refuse_lookers(
+            self._require_spending(
                 "Ask whoever runs the server for it; dry_run shows the price meanwhile."
             )
         runtime = self._runtime
@@ -130,31 +118,43 @@ class Service:
             outcome = await runtime.autosave.kept(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
                 found = replace(found, record=outcome)
-        return self._view(found)
+        return self.reader.show(found)
 
     async def _as_last_seen(self, own: str) -> TaskView:
         """A task whose provider has not answered yet. Raises ProviderDown when no row tells of
         it."""
-        record = await self.rows.find(own)
+        record = await self.reader.find(own)
         if record is None:
             raise ProviderDown(
                 f"No provider has answered yet whether it has task {quote_provider(own)[:64]}.",
                 retryable=True,
                 advice="Ask again in a moment.",
             )
-        seen = self.rows.view(record)
+        seen = self.reader.view(record)
         known = f"{NOT_ANSWERED_YET} {seen.next or ''}".rstrip()
         return seen.model_copy(update={"next": known})
 
-    @property
-    def rows(self) -> TaskReader:
-        """The caller's rows, for those who only read them."""
-        return self._runtime.rows.of(self._principal)
+    @cached_property
+    def reader(self) -> TaskReader:
+        """The caller's rows of the ledger, as they are there."""
+        return self._runtime.reader.of(self._principal)
 
-    @property
-    def frames(self) -> Frames:
-        """Frames of the caller's finished tasks, whose videos are saved when need be."""
-        return self._runtime.frames.of(self._principal)
+    @asynccontextmanager
+    async def changed_tasks(self) -> AsyncIterator[MemoryObjectReceiveStream[str]]:
+        """Handles of tasks that change from now on, also by other servers. They are not filtered by
+        owner: look them up with `reader`."""
+        async with self._runtime.changes.subscribe() as handles:
+            await self._runtime.subscribed()
+            yield handles
+
+    async def frame(self, task_id: str, which: str) -> bytes:
+        """A PNG of the `first` or `last` frame, or of that at so many seconds, of a finished task.
+        Raises like `save`, and KlingError where there is no such frame."""
+        return (await self._frames.frame(task_id, which)).data
+
+    async def contact_sheet(self, task_id: str) -> bytes:
+        """A JPEG of eight frames of a finished task. Raises like `save`."""
+        return (await self._frames.contact_sheet(task_id)).data
 
     def keep_watching(self, record: Record) -> None:
         """Have a running task asked for in the background for some seconds more: a client that asks
@@ -173,10 +173,6 @@ class Service:
         """Seconds that a client should leave between two questions for this task."""
         return self._runtime.pace.poll_s(record.provider)
 
-    async def hears(self) -> None:
-        """Returns when `changes` tells of what other servers write, too."""
-        await self._runtime.subscribed()
-
     async def look(self, record: Record) -> TaskView:
         """The state of a row's task, which its provider is asked for unless that was just done.
 
@@ -184,16 +180,16 @@ class Service:
         """
         runtime = self._runtime
         recent = runtime.pace.just_answered(record, runtime.clock()) and record.status not in ENDED
-        return self.rows.view(record) if recent else await self.task(record.id)
+        return self.reader.view(record) if recent else await self.task(record.id)
 
     async def withdraw(self, record: Record) -> bool:
         """Take a queued row back for good. False when it is not queued any more; one that is being
         sent at this moment is waited for."""
         for _ in range(WITHDRAWALS):
             if await self._runtime.sender.withdraw(record):
-                self.changes.publish(record.handle)
+                self._runtime.changes.publish(record.handle)
                 return True
-            now = await self.rows.row(record.id)
+            now = await self.reader.row(record.id)
             if now is None or now.status != "queued":
                 return False
             await self._runtime.sleep(BETWEEN_WITHDRAWALS_S)
@@ -225,26 +221,14 @@ class Service:
         example) only when it concerns every task.
         """
         runtime = self._runtime
-        began = self._runtime.clock()
-        told, told_at = "", 0.0
         own, strange = await self._sorted(task_ids)
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
-            while True:
-                waited = self._runtime.clock() - began
-                saving, pending = watch.over and watch.saving, watch.answer_pending
-                least_s = LEAST_LOOK_S if pending or saving else 0
-                most_s = max(timeout_s, least_s)
-                if error := watch.lasting_error:
-                    raise error
-                sentence = watch.sentence(self._view, runtime.pace.usual_s)
-                if not pending and (sentence != told or waited >= told_at + REPORT_S):
-                    told, told_at = sentence, waited
-                    await report(waited, max(timeout_s, waited), sentence)
-                if (watch.over and not saving) or waited >= most_s:
-                    return _in_order(watch.result(self._view), task_ids, own, strange)
-                await watch.changed.wait(min(REPORT_S, most_s - waited))
+            result = await watch.until_over(
+                timeout_s, report, self.reader.show, runtime.pace.usual_s, runtime.clock
+            )
+        return _in_order(result, task_ids, own, strange)
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
@@ -282,7 +266,7 @@ class Service:
         uploads = self._runtime.ports.uploads
         if uploads is None:
             raise KlingError("This server reads local pictures itself: give the path.")
-        self._refuse_lookers("Ask whoever runs the server for it.")
+        self._require_spending("Ask whoever runs the server for it.")
         return await uploads.address(self._principal.name)
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
@@ -297,11 +281,11 @@ class Service:
             return ()
         from kling_mcp.outputs.pictures_of_videos import make_posters
 
-        return await make_posters(self.frames, task_ids)
+        return await make_posters(self._frames, task_ids)
 
     def progress(self, record: Record) -> str:
         """A running task in a sentence: its state, for how long, and how long is usual."""
-        words = self.rows.view(record).text()
+        words = self.reader.view(record).text()
         usual_s = self._runtime.pace.usual_s(record) if record.task_id else 0.0
         return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
 
@@ -311,7 +295,7 @@ class Service:
         from kling_mcp.inputs import PicturePolicy
 
         settings, uploads = self._runtime.settings, self._runtime.ports.uploads
-        frames, owner = self.frames, self._principal.name
+        frames, owner = self._frames, self._principal.name
 
         async def picture(address: str) -> TaskPicture:
             if uploads and uploads.holds(address):
@@ -326,7 +310,7 @@ class Service:
             of_tasks=picture,
         )
 
-    def _refuse_lookers(self, advice: str) -> None:
+    def _require_spending(self, advice: str) -> None:
         """Raises NotAllowed for a login that may spend nothing."""
         if SPEND not in self._principal.scopes:
             raise NotAllowed(
@@ -334,24 +318,16 @@ class Service:
                 advice=advice,
             )
 
-    def _view(self, found: Found) -> TaskView:
-        from kling_mcp.tasks.views import Viewer
-
-        runtime = self._runtime
-        viewer = Viewer(
-            runtime.clients, runtime.clock(), runtime.storage, unsaved=runtime.downloads.unsaved
-        )
-        if found.record is not None:
-            return viewer.record(found.record)
-        assert found.task is not None
-        return viewer.foreign(found.task, found.provider)
+    @cached_property
+    def _frames(self) -> Frames:
+        return self._runtime.frames.of(self._principal)
 
     async def _own(self, task_id: str) -> str:
         """What the task is known by in here. Raises TaskNotFound for one that is not the
         caller's, as for one that there is not."""
         if self.sees_all:
             return task_id
-        record = await self.rows.find(task_id)
+        record = await self.reader.find(task_id)
         if record is None:
             from kling_mcp.tasks.lookup import not_found
 

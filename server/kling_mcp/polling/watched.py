@@ -15,6 +15,7 @@ from kling_tools.results import ENDED, TaskView, WaitResult
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.tasks.lookup import Found
+    from kling_tools.service import Report
 
 __all__ = ["Line", "Signal", "WaitState", "Watch", "Watched"]
 
@@ -24,6 +25,12 @@ NAMED = 3
 
 TOO_LONG = 1.5
 """Multiple of the usual time from which on a task takes longer than usual."""
+
+REPORT_S = 5.0
+"""Seconds between two reports of progress while nothing happens."""
+
+LEAST_LOOK_S = 5
+"""Seconds that the first look may take, also when the caller does not want to wait."""
 
 NOT_ANSWERED = "Not answered in time; wait again."
 
@@ -110,6 +117,34 @@ class Watch:
             return None
         mendable = all(isinstance(error, TaskNotFound) for error in errors)
         return None if mendable else errors[0]
+
+    async def until_over(
+        self,
+        timeout_s: float,
+        report: Report,
+        view: View,
+        usual_s: Callable[[Record], float],
+        clock: Callable[[], float],
+    ) -> WaitResult:
+        """Wait until the tasks are over and their files written, `timeout_s` seconds at most, and
+        report where they stand on the way. A first look may take `LEAST_LOOK_S` in any case.
+
+        Raises an error that no waiting mends only when it concerns every task.
+        """
+        began, said, said_at = clock(), "", 0.0
+        while True:
+            waited = clock() - began
+            pending, saving = self.answer_pending, self.over and self.saving
+            most_s = max(timeout_s, LEAST_LOOK_S if pending or saving else 0)
+            if error := self.lasting_error:
+                raise error
+            sentence = self.sentence(view, usual_s)
+            if not pending and (sentence != said or waited >= said_at + REPORT_S):
+                said, said_at = sentence, waited
+                await report(waited, max(timeout_s, waited), sentence)
+            if (self.over and not saving) or waited >= most_s:
+                return self.result(view)
+            await self.changed.wait(min(REPORT_S, most_s - waited))
 
     def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
         """Where things stand, for a progress bar."""

@@ -115,7 +115,7 @@ class _Offers:
 
     async def task_ids(self, ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
         """Ids of the newest tasks of the ledger; of finished ones, where a video is wanted."""
-        page = await current_service().rows.recent()
+        page = await current_service().reader.recent()
         finished = isinstance(ref, ResourceTemplateReference) and ref.uri in OF_VIDEOS
         ids = [t.task_id for t in page.tasks if t.status == "succeed" or not finished]
         return ids, page.more

@@ -79,8 +79,7 @@ async def _watch_and_tell(
     if not named and TASKS_URI not in uris:
         task_status.started()
         return
-    async with service.changes.subscribe() as changes, AsyncExitStack() as stack:
-        await service.hears()
+    async with service.changed_tasks() as changes, AsyncExitStack() as stack:
         await stack.enter_async_context(service.watch(list(named.values())))
         watched: set[str] = set()
 
@@ -91,10 +90,10 @@ async def _watch_and_tell(
                 await stack.enter_async_context(service.watch(new))
 
         if TASKS_URI in uris:
-            await watch(await service.rows.running())
+            await watch(await service.reader.running())
         task_status.started()
         async for handle in changes:
-            record = await service.rows.find(handle)
+            record = await service.reader.find(handle)
             own = record is not None and record.handle == handle  # else it may be another's task_id
             if not own and not service.sees_all:
                 continue

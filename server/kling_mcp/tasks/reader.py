@@ -7,6 +7,7 @@ from collections.abc import Callable
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal, own_external_id
 from kling_mcp.providers.pool import Clients
+from kling_mcp.tasks.lookup import Found
 from kling_mcp.tasks.views import Files, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
@@ -90,6 +91,14 @@ class TaskReader:
     def view(self, record: Record) -> TaskView:
         """A row in the state last seen."""
         return self._viewer().record(record)
+
+    def show(self, found: Found) -> TaskView:
+        """A task that was looked up: a row, or one that only its provider knows."""
+        viewer = self._viewer()
+        if found.record is not None:
+            return viewer.record(found.record)
+        assert found.task is not None
+        return viewer.foreign(found.task, found.provider)
 
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while

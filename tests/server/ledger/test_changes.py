@@ -78,7 +78,7 @@ async def test_a_task_that_is_only_watched_is_said_to_change_and_is_saved(tmp_pa
     with anyio.fail_after(20):
         async with (
             open_service(settings, capabilities, providers) as service,
-            service.changes.subscribe() as handles,
+            service.changed_tasks() as handles,
             service.watch([task_id]),
         ):
             paths: list[str | None] = []
@@ -108,7 +108,7 @@ async def test_what_another_process_saw_is_said_here_while_somebody_watches(
     with anyio.fail_after(20):
         async with (
             open_service(settings, read_capabilities(None), configured_providers(settings)) as here,
-            here.changes.subscribe() as handles,
+            here.changed_tasks() as handles,
             here.watch([task_id]),
         ):
             record = await other.find(task_id)

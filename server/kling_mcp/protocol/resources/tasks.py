@@ -50,7 +50,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     )
     async def tasks() -> str:
         with readable_errors():
-            page = await current_service().rows.recent()
+            page = await current_service().reader.recent()
         return json.dumps(page.structured(), ensure_ascii=False)
 
     @server.resource(
@@ -63,7 +63,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     async def task(task_id: str) -> str:
         service = current_service()
         with readable_errors():
-            record = await service.rows.find(task_id)
+            record = await service.reader.find(task_id)
             view = await service.look(record) if record else await service.task(task_id)
         return json.dumps(view.structured(), ensure_ascii=False)
 
@@ -77,11 +77,11 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     async def video(task_id: str) -> bytes:
         with readable_errors():
             service = current_service()
-            record = await service.rows.find(task_id)
+            record = await service.reader.find(task_id)
             if record is None:
                 raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
             file = await service.file(record)
-        return await _saved_bytes(record, file, service.rows.view(record))
+        return await _saved_bytes(record, file, service.reader.view(record))
 
 
 async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> bytes:
@@ -146,7 +146,7 @@ def add_frame_resources(server: MCPServer[Any]) -> None:
     async def frame(task_id: str, which: str) -> bytes:
         service = current_service()
         with readable_errors():
-            return (await service.frames.frame(task_id, which)).data
+            return await service.frame(task_id, which)
 
     @server.resource(
         SHEET_URI,
@@ -158,7 +158,7 @@ def add_frame_resources(server: MCPServer[Any]) -> None:
     async def sheet(task_id: str) -> bytes:
         service = current_service()
         with readable_errors():
-            return (await service.frames.contact_sheet(task_id)).data
+            return await service.contact_sheet(task_id)
 
 
 PART_URI = "kling://tasks/{task_id}/video/{span}"
@@ -181,7 +181,7 @@ def add_video_parts(server: MCPServer[Any]) -> None:
     async def part(task_id: str, span: str) -> bytes:
         first, last = _bounds(span)
         service = current_service()
-        record = await service.rows.find(task_id)
+        record = await service.reader.find(task_id)
         if record is None:
             raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
         if record.path is None:

@@ -153,7 +153,7 @@ class VideoTasks:
         fields = result.structured_content or {}
         if tool not in CREATES or not fields.get("task_id") or "request" in fields:
             return None
-        record = await current_service().rows.find(fields["task_id"])
+        record = await current_service().reader.find(fields["task_id"])
         if record is None:
             return None
         receipt = Receipt.model_validate(fields).model_copy(update={"next": None})
@@ -179,7 +179,7 @@ class VideoTasks:
         known = watch is not None and (trouble is None or _passes(trouble))
         try:
             if known and record.status not in ENDED:
-                view = service.rows.view(record)
+                view = service.reader.view(record)
             else:
                 view, trouble = await service.look(record), None
         except TaskNotFound as error:
@@ -187,7 +187,7 @@ class VideoTasks:
         except KlingError as error:
             if not _passes(error):
                 raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
-            view, trouble = service.rows.view(record), error
+            view, trouble = service.reader.view(record), error
         record = await self._row(task_id, ctx) or record
         state = self._state(record, ctx, view)
         if state.status in FINAL:
@@ -226,7 +226,7 @@ class VideoTasks:
         told: TaskState | None = None
         try:
             with scope:
-                async with service.changes.subscribe() as changed, service.watch([task_id]):
+                async with service.changed_tasks() as changed, service.watch([task_id]):
                     while record := await self._row(task_id, ctx):
                         state = self._state(record, ctx, await self._last_look(record, ctx))
                         if told is None or _news(state) != _news(told):
@@ -249,10 +249,10 @@ class VideoTasks:
     async def _row(self, task_id: str, ctx: Context) -> Record | None:
         """The row behind a handle. Every handle that a client names is looked up here, so that
         here is the place to ask whether the caller may see it."""
-        return await current_service().rows.row(task_id)
+        return await current_service().reader.row(task_id)
 
     def _is_over(self, record: Record, ctx: Context) -> bool:
-        return record.status in ENDED or current_service().rows.lost_for_good(record)
+        return record.status in ENDED or current_service().reader.lost_for_good(record)
 
     async def _last_look(self, record: Record, ctx: Context) -> TaskView | None:
         """What is to be said of a task that has ended, its file written; None while it runs."""
@@ -261,7 +261,7 @@ class VideoTasks:
         try:
             return await current_service().look(record)
         except KlingError:
-            return current_service().rows.view(record)
+            return current_service().reader.view(record)
 
     def _state(self, record: Record, ctx: Context, view: TaskView | None) -> TaskState:
         service = current_service()
