@@ -1,4 +1,9 @@
-"""The way of a create: judge, open the pictures, check the price, send once, answer."""
+"""The way of a create, as `Submission.submit` goes it from top to bottom:
+
+judged -> pictures opened -> priced -> confirmed -> written down -> sent -> receipt
+
+A dry run is judged, opened and priced, and then answered. `sender` writes the row and sends.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +33,7 @@ from kling_tools.errors import (
     quote_provider,
 )
 from kling_tools.faults import Fault
+from kling_tools.products import PRODUCTS
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Capabilities
@@ -38,8 +44,8 @@ __all__ = ["Caps", "Submission"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The most units that one video and the videos of 24 hours may cost, and above how many the
-    person is asked; None means no cap."""
+    """Limits of cost, in units: of one video, of the videos of 24 hours, and above which the person
+    is asked; None means no limit."""
 
     per_task: float | None = None
     per_day: DayCaps = field(default_factory=DayCaps)
@@ -47,7 +53,7 @@ class Caps:
 
 
 class Submission:
-    """Takes requests to the provider that the caller names, else to the default one."""
+    """Sends requests to the provider that the caller names, else to the default one."""
 
     def __init__(
         self,
@@ -77,10 +83,10 @@ class Submission:
         draft: Draft[SubmitArguments],
         confirm: Confirm,
         principal: Principal,
-        pictures: PicturePolicy,
+        policy: PicturePolicy,
     ) -> Receipt:
-        """Send a request, or find that it was sent before, or (dry run) only judge it. `pictures`
-        says which ones the principal may name.
+        """Send a request once, or find that it was sent before, or (dry run) only judge it. Returns
+        the receipt. `policy` says which pictures the principal may name.
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
@@ -90,136 +96,33 @@ class Submission:
         rules_broken = bool(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as held:
-            judged = await held.enter_async_context(self._with_pictures(judged, pictures))
+            judged = await held.enter_async_context(_with_pictures(judged, policy))
             faults = judged.review.verdict.faults
             if judged.arguments.dry_run:
                 return await self._dry_run(judged)
             if faults:
                 raise InvalidRequest(faults) if rules_broken else ImageRejected(faults)
             left_s = self._limits.answer_s - (anyio.current_time() - began)
-            new_row = judged.new_row
-            if self._has_a_say_in_price(judged) and not await self._is_made(new_row):
+            if self._has_price_limit(judged) and not await self._is_made(judged):
                 self._check_price(judged)
-                await self._ask_the_person(judged, new_row, confirm)
-            sending = partial(self._send, judged, new_row, held.pop_all())
+                await self._ask_the_person(judged, confirm)
+            sending = partial(self._send, judged, held.pop_all())
         try:
             return await self._background_work.run(sending, left_s)
         except TimeoutError:
-            raise await self._on_its_way(new_row) from None
+            raise await self._not_answered_yet(judged.new_row) from None
 
-    async def _send(
-        self, judged: JudgedRequest, new_row: NewRow, pictures: AsyncExitStack
-    ) -> Receipt:
-        async with pictures:
-            try:
-                record, new = await self._sender.send(
-                    new_row,
-                    await self._clients.get(judged.provider.name),
-                    judged.body,
-                    self._caps.per_day,
-                )
-            except RequestRefused as error:
-                error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
-                raise
-        with decoration("the whole receipt"):
-            return receipt(judged, record, repeated=not new, saves=self._saves)
-        return bare_receipt(record, repeated=not new)
-
-    async def _on_its_way(self, new_row: NewRow) -> ProviderDown:
-        """What is told of a request that goes on when its call has to be answered."""
-        made = await self._ledger.peek(new_row)
-        ask = f"kling_get_task with task_id {made.handle}" if made else "kling_list_tasks"
-        return ProviderDown(
-            f"{new_row.provider} has not answered yet; the request goes on here.",
-            provider=new_row.provider,
-            charged="unknown",
-            advice=f"Do not submit anything else in its place. Ask {ask} in a moment, or send the "
-            "very same request again: it joins this one and is not paid twice.",
-        )
-
-    @asynccontextmanager
-    async def _with_pictures(
-        self, judged: JudgedRequest, policy: PicturePolicy
-    ) -> AsyncIterator[JudgedRequest]:
-        """The judged request with its pictures open; faults of theirs are added to its verdict."""
-        wishes = judged.arguments.pictures()
-        opened, verdict = await open_pictures(wishes, policy)
-        pictures = [picture for picture in opened if picture]
-        try:
-            by_field = dict(zip((field for field, _ in wishes), opened, strict=True))
-            dynamic = [
-                by_field.get(f"dynamic_masks[{place}].mask")
-                for place in range(len(judged.arguments.dynamic_masks))
-            ]
-            image, static = by_field.get("image"), by_field.get("static_mask")
-            verdict.extend(check_mask_sizes(image, static, dynamic))
-            judged.review.verdict.extend(verdict)
-            yield replace(judged, pictures=pictures)
-        finally:
-            for picture in pictures:
-                picture.close()
-
-    async def _dry_run(self, judged: JudgedRequest) -> Receipt:
-        """What a submit would do, caps and what was made before included; nothing is written."""
-        made = None
-        if not judged.review.verdict.faults and self._ledger.exists:
-            made = await self._ledger.peek(judged.new_row)
-        if made is None or made.status == "failed":
-            made = None
-            try:
-                self._check_price(judged)
-                if not judged.review.verdict.faults:
-                    await self._ledger.check_day(judged.new_row, self._caps.per_day)
-            except SpendCapReached as cap:
-                fault = Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}")
-                judged.review.verdict.faults.append(fault)
-        return dry_run_receipt(judged, made, self._asked_by(judged))
-
-    def _has_a_say_in_price(self, judged: JudgedRequest) -> bool:
+    def _has_price_limit(self, judged: JudgedRequest) -> bool:
         limits = (judged.arguments.max_units, self._caps.per_task, self._caps.confirm_above)
         return any(limit is not None for limit in limits)
 
-    async def _is_made(self, new_row: NewRow) -> bool:
-        """Whether the request is only found again, which costs nothing."""
-        made = await self._ledger.peek(new_row)
+    async def _is_made(self, judged: JudgedRequest) -> bool:
+        """Whether the request was made before, so that it costs nothing now."""
+        made = await self._ledger.peek(judged.new_row)
         return made is not None and made.status != "failed"
 
-    async def _ask_the_person(
-        self, judged: JudgedRequest, new_row: NewRow, confirm: Confirm
-    ) -> None:
-        setting = self._asked_by(judged)
-        if not setting:
-            return
-        what = " ".join(
-            part
-            for part in (
-                judged.review.model_name,
-                judged.review.mode or "",
-                f"{judged.arguments.duration} s",
-                f"take {judged.arguments.take}",
-            )
-            if part
-        )
-        price = judged.review.estimate
-        question = (
-            f"Make this video at {judged.provider.name} for {price}? ({what}: "
-            f'"{quote_provider(new_row.prompt)}")'
-        )
-        agreed = await confirm(question, setting)
-        if not agreed:
-            raise SpendCapReached(
-                f"The person did not agree to {price}, which {setting} asks for.",
-                advice="Ask what they would like instead; dry_run shows prices.",
-            )
-
-    def _asked_by(self, judged: JudgedRequest) -> str:
-        """The setting that wants the person asked for this price; empty when none does."""
-        above, units = self._caps.confirm_above, judged.review.estimate.units
-        if above is None or (units is not None and units <= above):
-            return ""
-        return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
-
     def _check_price(self, judged: JudgedRequest) -> None:
+        """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
         price = judged.review.estimate
         caps = (
             (judged.arguments.max_units, "max_units", "raise max_units if the person agrees"),
@@ -240,3 +143,94 @@ class Submission:
                 f"This video would cost {price}; {name} is {cap:g}.",
                 advice=f"Choose {cheaper}, or {way}.",
             )
+
+    def _confirm_setting(self, judged: JudgedRequest) -> str:
+        """The setting that requires the person's consent to this price; empty when none does."""
+        above, units = self._caps.confirm_above, judged.review.estimate.units
+        if above is None or (units is not None and units <= above):
+            return ""
+        return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
+
+    async def _ask_the_person(self, judged: JudgedRequest, confirm: Confirm) -> None:
+        """Raises SpendCapReached when a setting requires consent and the person refuses it."""
+        setting = self._confirm_setting(judged)
+        if not setting:
+            return
+        review, arguments = judged.review, judged.arguments
+        choices = (review.model_name, review.mode, f"{arguments.duration} s")
+        what = " ".join(filter(None, (*choices, f"take {arguments.take}")))
+        question = (
+            f"Make this {PRODUCTS[review.product].result} at {judged.provider.name} for "
+            f'{review.estimate}? ({what}: "{quote_provider(judged.new_row.prompt)}")'
+        )
+        if not await confirm(question, setting):
+            raise SpendCapReached(
+                f"The person did not agree to {review.estimate}, which {setting} requires.",
+                advice="Ask what they would like instead; dry_run shows prices.",
+            )
+
+    async def _send(self, judged: JudgedRequest, held: AsyncExitStack) -> Receipt:
+        """Write the row, send the request, and close the pictures."""
+        async with held:
+            client = await self._clients.get(judged.provider.name)
+            try:
+                record, new = await self._sender.send(
+                    judged.new_row, client, judged.body, self._caps.per_day
+                )
+            except RequestRefused as error:
+                error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
+                raise
+        with decoration("the whole receipt"):
+            return receipt(judged, record, repeated=not new, saves=self._saves)
+        return bare_receipt(record, repeated=not new)
+
+    async def _not_answered_yet(self, new_row: NewRow) -> ProviderDown:
+        """The error for a call that is answered while its request goes on in the background."""
+        made = await self._ledger.peek(new_row)
+        ask = f"kling_get_task with task_id {made.handle}" if made else "kling_list_tasks"
+        return ProviderDown(
+            f"{new_row.provider} has not answered yet; the request goes on here.",
+            provider=new_row.provider,
+            charged="unknown",
+            advice=f"Do not submit anything else in its place. Ask {ask} in a moment, or send the "
+            "very same request again: it joins this one and is not paid twice.",
+        )
+
+    async def _dry_run(self, judged: JudgedRequest) -> Receipt:
+        """What a submit would do now, by the caps and by what was made before. Writes nothing."""
+        faults = judged.review.verdict.faults
+        made = None
+        if not faults and self._ledger.exists:
+            made = await self._ledger.peek(judged.new_row)
+        if made is None or made.status == "failed":
+            made = None
+            try:
+                self._check_price(judged)
+                if not faults:
+                    await self._ledger.check_day(judged.new_row, self._caps.per_day)
+            except SpendCapReached as cap:
+                faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
+        return dry_run_receipt(judged, made, self._confirm_setting(judged))
+
+
+@asynccontextmanager
+async def _with_pictures(
+    judged: JudgedRequest, policy: PicturePolicy
+) -> AsyncIterator[JudgedRequest]:
+    """The judged request with its pictures open; their faults are added to its verdict."""
+    named = judged.arguments.pictures()
+    opened, verdict = await open_pictures(named, policy)
+    pictures = [picture for picture in opened if picture]
+    try:
+        by_field = dict(zip((field for field, _ in named), opened, strict=True))
+        dynamic = [
+            by_field.get(f"dynamic_masks[{place}].mask")
+            for place in range(len(judged.arguments.dynamic_masks))
+        ]
+        image, static = by_field.get("image"), by_field.get("static_mask")
+        verdict.extend(check_mask_sizes(image, static, dynamic))
+        judged.review.verdict.extend(verdict)
+        yield replace(judged, pictures=pictures)
+    finally:
+        for picture in pictures:
+            picture.close()
