@@ -1,4 +1,4 @@
-"""Work that runs beside the calls of a server, and cannot end it."""
+"""Work that runs beside the calls of a server. Its errors go to the log and end nothing else."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Background", "BackgroundWork"]
 logger = logging.getLogger(__name__)
 
 PAUSES_S = (1.0, 5.0, 30.0, 300.0)
-"""Seconds before work that broke begins anew: longer each time, the last one again and again."""
+"""Seconds before broken work starts again: longer after each failure; the last one repeats."""
 
 Work = Callable[..., Awaitable[None]]
 
 
 class Background:
-    """Starts work in the task group that holds the server. No error gets from the work to the
-    group: it is written to the log. `sleep` waits between two tries, `pauses_s` says how long."""
+    """Starts work in the server's task group. The log gets the errors of the work; the group gets
+    none. `sleep` waits between two tries, for `pauses_s` seconds."""
 
     def __init__(
         self,
@@ -39,18 +39,18 @@ class Background:
         self._pauses_s = pauses_s
 
     def start_soon(self, work: Work, *args: object) -> None:
-        """Run the work once."""
-        self._group.start_soon(_went_well, work, args)
+        """Start the work once. Returns at once."""
+        self._group.start_soon(_has_ended, work, args)
 
     def keep_up(self, work: Work, *args: object) -> None:
-        """Run the work until it ends by itself: when it breaks it begins anew, after a pause."""
-        self._group.start_soon(self._again_and_again, work, args)
+        """Start the work, and start it again after a pause whenever it breaks. Returns at once."""
+        self._group.start_soon(self._repeat, work, args)
 
-    async def _again_and_again(self, work: Work, args: tuple[object, ...]) -> None:
+    async def _repeat(self, work: Work, args: tuple[object, ...]) -> None:
         failures, longest_s = 0, self._pauses_s[-1]
         while True:
             began = anyio.current_time()
-            if await _went_well(work, args):
+            if await _has_ended(work, args):
                 return
             if anyio.current_time() - began > longest_s:
                 failures = 0
@@ -58,8 +58,9 @@ class Background:
             failures += 1
 
 
-async def _went_well(work: Work, args: tuple[object, ...]) -> bool:
-    """Whether the work came to its end. What it raises is logged; a cancellation passes."""
+async def _has_ended(work: Work, args: tuple[object, ...]) -> bool:
+    """Run the work. Returns True when it ended, False when it broke, which is logged. A
+    cancellation passes."""
     try:
         await work(*args)
     except Exception:
@@ -72,11 +73,11 @@ ResultT = TypeVar("ResultT")
 
 
 class BackgroundWork:
-    """Runs work in the background of the process, and waits for it for a while."""
+    """Runs work in the background, and lets callers wait for its result for a while."""
 
     def __init__(self, background: Background) -> None:
         self._background = background
-        self._joined: dict[Hashable, _Errand[Any]] = {}
+        self._joined: dict[Hashable, _Job[Any]] = {}
 
     async def run(
         self,
@@ -86,59 +87,61 @@ class BackgroundWork:
         key: Hashable | None = None,
         stays: bool = False,
     ) -> ResultT:
-        """What the work returns or raises; with a `key`, what the work under way of that key does.
+        """Start the work, wait for it, and return its result or raise its error. With a `key`, wait
+        for the work of that key if it is already running.
 
-        Raises TimeoutError when it is not done within that many seconds; it goes on then. When
-        all callers are cancelled before, the work is too, up to what it shields, unless it `stays`.
+        Raises TimeoutError after `within_s` seconds; the work then goes on. If all callers are
+        cancelled before, the work is cancelled too, except what it shields; with `stays` it goes
+        on.
         """
-        errand: _Errand[ResultT] | None = self._joined.get(key)
-        if errand is None:
-            errand = _Errand(work)
-            self._background.start_soon(self._go, errand, key)
+        job: _Job[ResultT] | None = self._joined.get(key)
+        if job is None:
+            job = _Job(work)
+            self._background.start_soon(self._go, job, key)
             if key is not None:
-                self._joined[key] = errand
-        errand.waiting += 1
-        errand.stays |= stays
+                self._joined[key] = job
+        job.waiting += 1
+        job.stays |= stays
         try:
             with anyio.fail_after(within_s):
-                await errand.done.wait()
+                await job.done.wait()
         except TimeoutError:
-            errand.alone = errand.stays = True
+            job.outlives_calls = job.stays = True
             raise
         except BaseException:
-            if errand.waiting == 1 and not errand.stays:
-                errand.scope.cancel()
-                self._forget(errand, key)
+            if job.waiting == 1 and not job.stays:
+                job.scope.cancel()
+                self._forget(job, key)
             raise
         finally:
-            errand.waiting -= 1
-        if errand.raised is not None:
-            raise errand.raised
-        return errand.results[0]
+            job.waiting -= 1
+        if job.raised is not None:
+            raise job.raised
+        return job.results[0]
 
     def has(self, key: Hashable) -> bool:
-        """Whether work of that key is under way."""
+        """Whether work of that key is running."""
         return key in self._joined
 
-    async def _go(self, errand: _Errand[Any], key: Hashable | None) -> None:
+    async def _go(self, job: _Job[Any], key: Hashable | None) -> None:
         try:
-            await errand.go()
+            await job.go()
         finally:
-            self._forget(errand, key)
+            self._forget(job, key)
 
-    def _forget(self, errand: _Errand[Any], key: Hashable | None) -> None:
-        if self._joined.get(key) is errand:
+    def _forget(self, job: _Job[Any], key: Hashable | None) -> None:
+        if self._joined.get(key) is job:
             del self._joined[key]
 
 
-class _Errand(Generic[ResultT]):
+class _Job(Generic[ResultT]):
     def __init__(self, work: Callable[[], Awaitable[ResultT]]) -> None:
         self._work = work
         self.scope = anyio.CancelScope()
         self.done = anyio.Event()
         self.results: list[ResultT] = []
         self.raised: Exception | None = None
-        self.alone = False
+        self.outlives_calls = False
         self.stays = False
         self.waiting = 0
 
@@ -148,11 +151,11 @@ class _Errand(Generic[ResultT]):
                 self.results.append(await self._work())
         except KlingError as error:
             self.raised = error
-            if self.alone:
-                logger.warning("What went on after its call was answered failed: %s", error)
+            if self.outlives_calls:
+                logger.warning("Work that went on after its call was answered failed: %s", error)
         except Exception as error:
             self.raised = error
-            if self.alone:
-                logger.exception("What went on after its call was answered broke.")
+            if self.outlives_calls:
+                logger.exception("Work that went on after its call was answered broke.")
         finally:
             self.done.set()

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from kling_tools.faults import Fault, sentences, told
+from kling_tools.faults import Fault, sentences, shortened
 from kling_tools.quoting import quote_provider, token
 
 __all__ = [
@@ -120,7 +120,7 @@ class _Refused(KlingError):
     def facts(self) -> dict[str, Any]:
         facts = super().facts()
         facts["message"] = "Refused before anything was sent."
-        facts["faults"] = [fault.facts() for fault in told(self.faults)]
+        facts["faults"] = [fault.facts() for fault in shortened(self.faults)]
         return facts
 
 

@@ -1,14 +1,14 @@
-"""What is wrong with, or doubtful about, a request, as data that a person or a model can act on."""
+"""Faults and warnings of a request, as data that a person or a model can act on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Fault", "Verdict", "sentences", "told"]
+__all__ = ["Fault", "Verdict", "sentences", "shortened"]
 
-MOST_TOLD = 20
-"""Faults that one answer names; it counts the rest."""
+MOST_FAULTS = 20
+"""Faults that one answer names; it only counts the rest."""
 
 TEXT_LIMIT = 600
 """Characters of one sentence: a caller's own numbers may have thousands of digits."""
@@ -16,11 +16,12 @@ TEXT_LIMIT = 600
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule that a request breaks (a refusal) or comes near to breaking (a warning).
+    """A rule that a request breaks (the request is refused) or almost breaks (a warning).
 
-    `field` is the argument's path in Kling's own names (`multi_prompt[2].duration`), `rule` a
-    stable identifier that tests and clients may rely on, `message` one plain sentence, `use` a
-    value (or a change) that would do, empty when there is none, `source` where the rule stands.
+    `field` is the argument's path in Kling's own names (`multi_prompt[2].duration`). `rule` is a
+    stable identifier that tests and clients may rely on. `message` is one plain sentence. `use` is
+    a value or a change that would be accepted; empty when there is none. `source` names the page
+    that states the rule. Texts are cut at TEXT_LIMIT characters.
     """
 
     field: str
@@ -39,33 +40,33 @@ class Fault:
         return f"{self.field}: {self.message}{advice}"
 
     def facts(self) -> dict[str, str]:
-        """The fault as fields of a structured answer; empty ones are left out."""
+        """The fault as fields of a structured answer, without empty ones."""
         facts = {"field": self.field, "rule": self.rule, "message": self.message, "use": self.use}
         return {name: value for name, value in facts.items() if value}
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the rules found: `faults` refuse the request, `warnings` go into its answer."""
+    """What the rules found: `faults` refuse the request, `warnings` appear in its answer."""
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
 
     def extend(self, other: Verdict) -> None:
-        """Add what another set of rules found."""
+        """Add the faults and warnings of another verdict."""
         self.faults.extend(other.faults)
         self.warnings.extend(other.warnings)
 
 
-def told(faults: Sequence[Fault]) -> Sequence[Fault]:
-    """The faults as an answer names them: MOST_TOLD, and one that counts the rest."""
-    more = len(faults) - MOST_TOLD
+def shortened(faults: Sequence[Fault]) -> Sequence[Fault]:
+    """The first MOST_FAULTS faults, and one more that counts the rest if there is a rest."""
+    more = len(faults) - MOST_FAULTS
     if more <= 0:
         return faults
     message = f"and {more:,} more, which are named when these are corrected."
-    return [*faults[:MOST_TOLD], Fault("faults", "more_faults", message)]
+    return [*faults[:MOST_FAULTS], Fault("faults", "more_faults", message)]
 
 
 def sentences(faults: Sequence[Fault]) -> str:
-    """The faults as one line of text, each a sentence that names its field; MOST_TOLD at most."""
-    return " ".join(str(fault) for fault in told(faults))
+    """The faults as one line of text, each a sentence that names its field; see `shortened`."""
+    return " ".join(str(fault) for fault in shortened(faults))

@@ -1,9 +1,8 @@
-"""Somebody else's words made safe to show: one line, visible, short, and never like ours.
+"""Makes a provider's words safe to quote: one short line in which every character is visible.
 
-A provider's message reaches an assistant, which reads all that it is given. What a person would
-not see on a screen (colours of a terminal, writing directions, invisible letters) is where
-instructions hide, so it is taken out; a quotation mark becomes an apostrophe, so that the quote
-cannot end early.
+A provider's message reaches an assistant, which reads everything in it. Instructions can hide in
+what a person does not see on a screen (terminal colours, writing directions, invisible letters),
+so these are removed. Quotation marks become apostrophes, so that the quote cannot end early.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import unicodedata
 __all__ = ["PROVIDER_TEXT_LIMIT", "quote_provider", "token"]
 
 PROVIDER_TEXT_LIMIT = 200
-"""Characters of a provider's own words that may reach an agent."""
+"""Characters of a provider's message that may reach an agent."""
 
 TOKEN_LIMIT = 64
 """Characters of a provider's code or request id."""
 
 _READ_LIMIT = 4000
-"""Characters that are looked at: a message may be megabytes long."""
+"""Characters that are read: a message may be megabytes long."""
 
 _TERMINAL = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
@@ -33,7 +32,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0000-\U000e0fff]"
 )
-"""Letters and marks that show nothing, beside the format characters (Unicode category Cf)."""
+"""Letters and marks that show nothing and are not in Unicode's category Cf (format)."""
 
 _MARKS = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02', "'"))
 
@@ -41,8 +40,7 @@ _NO_TOKEN = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
 def quote_provider(text: str) -> str:
-    """A provider's words as they may stand between quotation marks, at most PROVIDER_TEXT_LIMIT
-    characters."""
+    """The text, safe to put between quotation marks; at most PROVIDER_TEXT_LIMIT characters."""
     plain = _INVISIBLE.sub("", _TERMINAL.sub("", text[:_READ_LIMIT]))
     shown = "".join(_shown(character) for character in plain)
     line = " ".join(shown.translate(_MARKS).split())
@@ -50,7 +48,7 @@ def quote_provider(text: str) -> str:
 
 
 def token(text: str) -> str:
-    """A provider's code or id as one word of ASCII, at most TOKEN_LIMIT characters."""
+    """The code or id as one word of ASCII; at most TOKEN_LIMIT characters."""
     return _NO_TOKEN.sub("_", text[:TOKEN_LIMIT])
 
 

@@ -1,4 +1,4 @@
-"""Bodies of creates that wait for a free slot, kept on disk with the pictures in them."""
+"""The queue: bodies of creates that wait for a free slot, on disk, with their pictures."""
 
 from __future__ import annotations
 
@@ -16,35 +16,40 @@ __all__ = ["FolderQueue", "KeptBodies", "SpooledBody"]
 
 CHUNK_BYTES = 256 * 1024
 LIMIT_BYTES = 2 * 2**30
-"""Bytes that all waiting bodies together may take: about forty of the largest."""
+"""Bytes that all waiting bodies may take together: about forty of the largest."""
 
 
 class KeptBodies(Protocol):
-    """Bodies that wait, by the ids of their ledger rows: in a folder, or in a database."""
+    """Waiting bodies by the ids of their ledger rows: in a folder, or in a database.
+
+    Every method raises NotConfigured when the folder or the database cannot be used; `drop`,
+    `kept` and `sweep` of a folder do not.
+    """
 
     async def keep(self, record_id: str, body: Body) -> bool:
-        """Write a body down whole; False when there is no room left for it below the limit."""
+        """Store a whole body. Returns False when it would exceed the limit."""
         ...
 
     async def body(self, record_id: str) -> Body | None:
-        """The body of a row; None when it is not here any more."""
+        """The body of a row; None when it is no longer here."""
         ...
 
     async def drop(self, record_id: str) -> None:
-        """Forget a body that was sent or refused."""
+        """Remove the body of a create that was sent or refused. One that cannot be removed now is
+        left for `sweep`."""
         ...
 
     async def kept(self) -> frozenset[str]:
-        """The ids of all rows that something lies here for."""
+        """The ids of all rows with a body here, or with a part of one that a dead process left."""
         ...
 
     async def sweep(self, record_ids: Collection[str]) -> None:
-        """Remove whatever lies here for these rows."""
+        """Remove the bodies of these rows, and parts of them."""
         ...
 
 
 class SpooledBody:
-    """A body that lies on disk. Reading it raises NotConfigured when it is gone by then."""
+    """A body on disk. Reading it raises NotConfigured when the file has gone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -61,17 +66,14 @@ class SpooledBody:
 
 
 class FolderQueue:
-    """A folder of bodies by the ids of their ledger rows.
-
-    Raises NotConfigured when the disk does not take or give a body.
-    """
+    """A folder of bodies, named by the ids of their ledger rows; of `limit_bytes` at most."""
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
 
     async def keep(self, record_id: str, body: Body) -> bool:
-        """Write a body down whole; False when there is no room left for it below the limit."""
+        """Store a whole body. Returns False when it would exceed the limit."""
         path = self._path(record_id)
         if path.exists():
             return True
@@ -91,7 +93,7 @@ class FolderQueue:
         return True
 
     async def body(self, record_id: str) -> SpooledBody | None:
-        """The body of a row; None when it is not here any more."""
+        """The body of a row; None when it is no longer here."""
         try:
             return await to_thread.run_sync(SpooledBody, self._path(record_id))
         except FileNotFoundError:
@@ -100,16 +102,15 @@ class FolderQueue:
             raise _unusable(self._folder, error) from error
 
     async def drop(self, record_id: str) -> None:
-        """Forget a body that was sent or refused; one that cannot be removed is left for `sweep`,
-        as the create is over and known."""
+        """Remove a body that was sent or refused; see `KeptBodies.drop`."""
         await to_thread.run_sync(_removed, self._path(record_id))
 
     async def kept(self) -> frozenset[str]:
-        """The ids of all rows that something lies here for, also half a body of a dead process."""
+        """The ids of all rows with a whole body or a part of one here."""
         return await to_thread.run_sync(self._ids)
 
     async def sweep(self, record_ids: Collection[str]) -> None:
-        """Remove whatever lies here for these rows."""
+        """Remove the bodies of these rows, and parts of them."""
         for record_id in record_ids:
             path = self._path(record_id)
             await to_thread.run_sync(_removed, path)
@@ -135,7 +136,7 @@ def _removed(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, none when another process has just sent it off."""
+    """Bytes of a file; 0 when another process has just removed it."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

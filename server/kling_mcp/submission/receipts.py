@@ -1,11 +1,12 @@
-"""What a create call answers: a receipt of what was sent, or of what a dry run would send."""
+"""The answer to a create call: a receipt of what was sent, or of what a dry run would send."""
 
 from __future__ import annotations
 
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
-from kling_tools.faults import told
+from kling_tools.faults import shortened
+from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 
@@ -22,7 +23,8 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
         answer.sent = []
         answer.not_sent = []
         answer.note = " ".join(filter(None, ("Nothing was sent or charged now.", answer.note)))
-    then = "the video is saved when it is done" if saves else "then kling_save_video"
+    result = PRODUCTS[judged.review.product].result
+    then = f"the {result} is saved when it is done" if saves else "then kling_save_video"
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
     if record.status == "queued":
         answer.next = f"{QUEUED} {answer.next}"
@@ -34,7 +36,7 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
 
 
 def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
-    """What the ledger knows of a task, where the receipt itself cannot be made."""
+    """What the ledger knows of a task, for when the whole receipt cannot be made."""
     return Receipt(
         task_id=record.handle,
         status=record.status,
@@ -52,20 +54,21 @@ TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
 
 QUEUED = (
-    "No slot was free: it is kept on this computer and sent when one is, as long as a server runs."
+    "No slot was free: the request is queued here, and sent when one is, while a kling-mcp server "
+    "is running."
 )
 
 
 def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = "") -> Receipt:
-    """What would be sent, pictures shortened, and everything that stands against it.
+    """What would be sent, with pictures in a few words, and every fault.
 
-    `made` is the row of the very same request, when it was sent before; `asked_by` the setting
-    that wants the person asked for this price.
+    `made` is the row of the very same request if it was sent before; `asked_by` is the setting
+    that requires the person's consent to this price, empty when none does.
     """
     answer = _outline(judged)
     answer.dry_run = True
     answer.sent = []
-    answer.faults = [fault.facts() for fault in told(judged.review.verdict.faults)]
+    answer.faults = [fault.facts() for fault in shortened(judged.review.verdict.faults)]
     answer.request = {
         "method": "POST",
         "path": f"{judged.provider.row.prefix}/{judged.review.product}",
@@ -104,7 +107,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
         pictures=[_picture_text(picture) for picture in judged.pictures],
         sent=sent,
         not_sent=not_sent if sent else [],
-        warnings=[str(warning) for warning in told(review.verdict.warnings)],
+        warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
         note=SANDBOX_NOTE if judged.provider.embedded else None,
     )
 

@@ -1,4 +1,4 @@
-"""Open rows are taken up by whichever process is alive: queued ones sent, lost ones looked for."""
+"""Takes up open rows in the background: sends queued ones, looks for tasks of lost answers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Recovery"]
 logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0
-"""Seconds between two looks at the open rows while there are any."""
+"""Seconds between two rounds over the open rows."""
 
 LOST_TRIES = 5
-"""Times that a row without an answer is looked for in the background; each call looks again."""
+"""Times that the background looks for the task of one row; after that, only calls look again."""
 
 
 class Recovery:
-    """Works through the open rows in the background, and ends when there are none."""
+    """Works through the open rows until there are none."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Recovery:
         self._sender = sender
         self._sleep = sleep
         self._looked_for: dict[str, int] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._running = False
 
     async def run(self) -> None:
-        """Take up open rows until none is left that this process can do something about.
+        """Take up open rows until this process can do nothing more for any row.
 
-        A second call while the first one runs returns at once.
+        A second call while the first one runs returns at once. Raises nothing.
         """
         if self._running:
             return
@@ -60,19 +60,19 @@ class Recovery:
             self._running = False
 
     async def _work(self) -> None:
-        while rows := [row for row in await self._ledger.open_rows() if self._is_ours(row)]:
-            lines_that_wait = set()
+        while rows := [row for row in await self._ledger.open_rows() if self._can_be_taken_up(row)]:
+            waiting_lines = set()
             for row in rows:
                 if row.status != "queued":
                     await self._take_up(row)
-                elif row.line not in lines_that_wait and await self._take_up(row):
-                    lines_that_wait.add(row.line)
+                elif row.line not in waiting_lines and await self._take_up(row):
+                    waiting_lines.add(row.line)
             await self._sleep(EVERY_S)
 
-    def _is_ours(self, row: Record) -> bool:
+    def _can_be_taken_up(self, row: Record) -> bool:
         if row.is_beyond_use:
-            if row.id not in self._told:
-                self._told.add(row.id)
+            if row.id not in self._logged:
+                self._logged.add(row.id)
                 logger.error("%s", beyond_use(row))
             return False
         return (
@@ -82,8 +82,8 @@ class Recovery:
         )
 
     async def _take_up(self, row: Record) -> bool:
-        """Work on one row, and whether it is queued after that; one that another process holds is
-        left to it for as long as it lives, and one that is not due yet to its time."""
+        """Work on one row, unless another process holds it or it is not due yet. Returns whether
+        the row is queued after that."""
         now = self._ledger.now()
         if row.is_leased(now) or not row.is_due(now):
             return row.status == "queued"

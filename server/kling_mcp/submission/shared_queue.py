@@ -1,4 +1,4 @@
-"""The queue of several servers: bodies lie in their database, so that any of them can send one."""
+"""The queue of several servers: its bodies lie in their database, so any server can send one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PART_BYTES = 1024 * 1024
 
 
 class SharedBody:
-    """A body in the database. Reading it raises NotConfigured when it is gone by then."""
+    """A body in the database. Reading it raises NotConfigured when its rows have gone."""
 
     def __init__(self, engine: Engine, record_id: str, content_length: int) -> None:
         self._engine = engine
@@ -45,15 +45,15 @@ class SharedBody:
 
 
 class SharedQueue:
-    """Bodies by the ids of their ledger rows; see `Spool`. Raises NotConfigured when the database
-    cannot be used."""
+    """Bodies in the database, by the ids of their ledger rows; of `limit_bytes` in all at most.
+    See `KeptBodies`."""
 
     def __init__(self, engine: Engine, limit_bytes: int = LIMIT_BYTES) -> None:
         self._engine = engine
         self._limit_bytes = limit_bytes
 
     async def keep(self, record_id: str, body: Body) -> bool:
-        """Write a body down whole; False when there is no room left for it below the limit."""
+        """Store a whole body. Returns False when it would exceed the limit."""
         if await self.body(record_id):
             return True
         if await self._engine.read(_used) + body.content_length > self._limit_bytes:
@@ -75,7 +75,7 @@ class SharedQueue:
         return True
 
     async def body(self, record_id: str) -> SharedBody | None:
-        """The body of a row; None when it is not here any more."""
+        """The body of a row; None when it is no longer here."""
         row = await self._engine.read(
             lambda db: db.execute(
                 "SELECT bytes FROM whole_bodies WHERE record_id = ?", (record_id,)
@@ -84,22 +84,21 @@ class SharedQueue:
         return SharedBody(self._engine, record_id, row["bytes"]) if row else None
 
     async def drop(self, record_id: str) -> None:
-        """Forget a body that was sent or refused; one that cannot be removed is left for `sweep`,
-        as the create is over and known."""
+        """Remove a body that was sent or refused; see `KeptBodies.drop`. Raises nothing."""
         try:
             await self.sweep([record_id])
         except NotConfigured:
             return
 
     async def kept(self) -> frozenset[str]:
-        """The ids of all rows that something lies here for, also half a body of a dead process."""
+        """The ids of all rows with a whole body or a part of one here."""
         rows = await self._engine.read(
             lambda db: db.execute("SELECT DISTINCT record_id FROM bodies").fetchall()
         )
         return frozenset(row["record_id"] for row in rows)
 
     async def sweep(self, record_ids: Collection[str]) -> None:
-        """Remove whatever lies here for these rows."""
+        """Remove the bodies of these rows, and parts of them."""
         for record_id in record_ids:
             await self._engine.write(partial(_remove, record_id=record_id))
 

@@ -17,7 +17,7 @@ from annotated_types import MaxLen
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kling_tools.faults import MOST_TOLD, Fault, Verdict
+from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
 
 __all__ = ["Draft", "read_draft"]
@@ -121,7 +121,7 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         details = error.errors(include_url=False, include_context=True)
     bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
     rest = {name: value for name, value in raw.items() if name in names - bad}
-    told, more = details[:MOST_TOLD], details[MOST_TOLD:]
+    told, more = details[:MOST_FAULTS], details[MOST_FAULTS:]
     verdict = Verdict([_fault(detail, names) for detail in told], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))

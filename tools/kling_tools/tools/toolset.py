@@ -1,4 +1,4 @@
-"""The tools: what an assistant reads about each, and what each does."""
+"""The tools: the text that an assistant reads about each, and the handler that each call runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ __all__ = ["HOSTED_INSTRUCTIONS", "INSTRUCTIONS", "PLAYER_URI", "build_toolset",
 
 
 def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
-    """`kling_upload_picture`: an address that takes one picture, and what then stands for it."""
+    """`kling_upload_picture`: returns an address that takes one picture, and the name by which a
+    request can then use it."""
     return KlingTool.of(
         _upload_picture,
         service,
@@ -76,7 +77,7 @@ kling_upload_picture."""
 )
 
 PLAYER_URI = "ui://kling/player.html"
-"""The app that a host may show for a create call (MCP Apps, 2026-01-26)."""
+"""The app that a host may show beside a create call (MCP Apps, 2026-01-26)."""
 
 SHOWN_IN_PLAYER = {"ui": {"resourceUri": PLAYER_URI}}
 
@@ -84,7 +85,7 @@ SPENDS = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
 READS = ToolAnnotations(read_only_hint=True)
-SAVES_WHAT_IT_SEES = ToolAnnotations(read_only_hint=False, destructive_hint=False)
+MAY_SAVE = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 WRITES_A_FILE = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
@@ -133,8 +134,8 @@ async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVide
 RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
 
 
-def nobody() -> VideoService:
-    """Stands for a service in a list of tools that is only read. Raises LookupError."""
+def no_service() -> VideoService:
+    """The service of tools that are listed and never called. Raises LookupError."""
     raise LookupError("These tools were built without a service.")
 
 
@@ -144,18 +145,18 @@ def build_toolset(
     models: Mapping[str, Sequence[str]],
     saves: bool = False,
     hosted: bool = False,
-    service: Callable[[], VideoService] = nobody,
+    service: Callable[[], VideoService] = no_service,
 ) -> list[KlingTool]:
-    """The tools for these providers. `models` names those of each tool that makes something, the
-    default first.
+    """The tools for these providers. `models` names the models of each tool that makes something,
+    the default first.
 
-    `provider` is published only when there is a choice. `saves` says that a look at a finished
-    task also writes its video to disk, so that looking is not only reading. `hosted` says that
-    the server runs elsewhere: it keeps videos itself, hands out links, and takes pictures.
-    `service` is asked at each call for the service of its caller.
+    The argument `provider` is published only when there is a choice. `saves`: a look at a finished
+    task also writes its video to disk, so it is not read-only. `hosted`: the server runs elsewhere,
+    stores videos itself, answers with links, and takes uploads. `service` returns the service of
+    the caller, at each call.
     """
     place = "url" if hosted else "path"
-    looks = SAVES_WHAT_IT_SEES if saves else READS
+    looks = MAY_SAVE if saves else READS
     without = () if len(providers) > 1 else ("provider",)
     choice = {"provider": {"enum": list(providers)}}
     tools = [
@@ -279,16 +280,17 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "max_units": {"description": ""},
     "dry_run": {"description": ""},
 }
-"""Where a field means something else, or less, than for one picture."""
+"""Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 
 def _inputs(tool: str) -> tuple[str, ...]:
-    """The fields that a caller of the tool thinks of first."""
+    """The tool's main fields, which its schema lists first."""
     return PRODUCTS[MAKERS[tool][0]].inputs
 
 
 def _models(models: Mapping[str, Sequence[str]], tool: str) -> dict[str, str]:
-    """What is said of the models: nothing where no configured provider makes such a video."""
+    """The description of `model_name`; empty when no configured provider has a model for the
+    tool."""
     if not models.get(tool):
         return {}
     default, *others = models[tool]
