@@ -286,7 +286,7 @@ class Runtime:
 
     async def _follow(self, ledger: Ledger) -> None:
         """Publish what other servers write as changes here, too."""
-        async with aclosing(ledger.told()) as told:
+        async with aclosing(ledger.changed_rows()) as told:
             async for ids in told:
                 self._subscribed.set()
                 if self.changes.are_heard:

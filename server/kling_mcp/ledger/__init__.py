@@ -1,8 +1,8 @@
-"""The ledger: every video that was asked for, written down before money is spent.
+"""The ledger: one row for every requested video, written before money is spent.
 
-One SQLite file in the user's data folder, in WAL mode so that several processes can share it, or a
-PostgreSQL database. A row exists before its POST, with the `external_task_id` that is sent, and is
-never deleted.
+It is one SQLite file in the user's data folder, in WAL mode so that several processes can share it,
+or a PostgreSQL database. A row exists before its POST, with the `external_task_id` of that POST,
+and is never deleted.
 Imported by everything above `providers`.
 Tests: tests/server/ledger.
 """

@@ -1,4 +1,4 @@
-"""Which tasks changed: said once by whoever sees it, heard by all who listen in this process."""
+"""The bus of changed tasks within one process, and the finding of what changed."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ __all__ = ["Changes", "Noticing"]
 
 
 class Changes:
-    """A bus of task handles (`Record.handle`). It carries no state: who hears a handle looks at
-    the ledger, so that a handle which somebody has not taken up yet need not be said again."""
+    """A bus of the handles (`Record.handle`) of changed tasks. It carries no state: a listener
+    looks into the ledger, so a handle that still waits for a listener is not sent twice."""
 
     def __init__(self) -> None:
         self._listeners: list[_Listener] = []
 
     @property
     def are_heard(self) -> bool:
-        """Whether anybody listens."""
+        """Whether the bus has a listener."""
         return bool(self._listeners)
 
     def publish(self, handle: str) -> None:
-        """Say that the task with this handle changed; never blocks."""
+        """Tell all listeners that the task with this handle changed; never blocks."""
         for listener in self._listeners:
             listener.hear(handle)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[MemoryObjectReceiveStream[str]]:
-        """Handles of tasks that change while the context is held, each once until it is taken."""
+        """A stream of the handles of tasks that change while the context is held. A handle that
+        still waits in the stream is not sent again."""
         send, receive = anyio.create_memory_object_stream[str](math.inf)
         listener = _Listener(send)
         self._listeners.append(listener)
@@ -55,8 +56,8 @@ class _Listener:
         self._sent: deque[str] = deque()
 
     def hear(self, handle: str) -> None:
-        """Pass it on unless it is still to be taken. A stream gives in order what it holds, so
-        that the newest of what was sent is what has not been taken."""
+        """Send the handle unless it still waits in the stream. The stream keeps the order, so the
+        last handles of `_sent` are those that wait."""
         waiting = self._stream.statistics().current_buffer_used
         while len(self._sent) > waiting:
             self._sent.popleft()
@@ -70,17 +71,17 @@ class _Listener:
 
 
 REMEMBERED = 5_000
-"""Rows whose last state is remembered; one of an older row is said again at worst."""
+"""Rows whose last state is remembered. An older row may be published again without a change."""
 
 _State = tuple[str, TaskStatus, str, float | None, str | None]
 
 
 class Noticing:
-    """Publishes the handle of every row that is not as it was when last seen here.
+    """Publishes the handle of every row that differs from what this process saw of it last.
 
-    What this process writes is noticed at once. What another process wrote is noticed when the
-    database tells of it, or when somebody here looks at the row, which the scheduler does for as
-    long as somebody waits.
+    A change by this process is noticed at once. A change by another process is noticed when the
+    database tells of it, or when this process reads the row, as the scheduler does while somebody
+    waits.
     """
 
     def __init__(self, changes: Changes) -> None:
@@ -89,12 +90,12 @@ class Noticing:
 
     @property
     def unfinished(self) -> list[str]:
-        """The ids of the rows that had not ended when they were last seen here."""
+        """The ids of the rows whose task had not ended when this process last saw them."""
         return [row_id for row_id, state in self._last.items() if state[1] not in ENDED]
 
     def __call__(self, record: Record, written: bool) -> None:
-        """A row passes; one that is seen for the first time changed only if it was `written` just
-        now."""
+        """Compare a row with its last state. A row without one counts as changed if this process
+        has just `written` it."""
         handle = record.handle
         state = (handle, record.status, record.message, record.units, record.path)
         before = self._last.pop(record.id, None)

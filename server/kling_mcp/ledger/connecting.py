@@ -1,4 +1,4 @@
-"""Opening the ledger that the settings name; a hosted one tells callers nothing of its database."""
+"""Opens the ledger that the settings name; a hosted one hides its database from callers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 
 class DiscreetEngine:
-    """The same engine; what stands in its way is written to the log. Callers are told that
-    something does: the words of a database name folders, hosts, addresses and users."""
+    """The same engine with errors for callers that give no details. The log has the details: a
+    database's own words name folders, hosts, addresses and users."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -58,9 +58,9 @@ class DiscreetEngine:
         with _quietly():
             return await self._engine.alone(work)
 
-    def told(self) -> AsyncGenerator[list[str], None]:
+    def changed_rows(self) -> AsyncGenerator[list[str], None]:
         """See `Engine`."""
-        return self._engine.told()
+        return self._engine.changed_rows()
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -86,9 +86,9 @@ def open_ledger(
     *,
     discreet: bool = False,
 ) -> Ledger:
-    """The ledger in PostgreSQL where the settings name a database, else the file in the home
-    folder; nothing is opened yet. A `discreet` one tells its callers neither where it is nor what
-    stands in its way. Raises NotConfigured for an address that is none."""
+    """The ledger in the PostgreSQL database that the settings name, or in a file in the home
+    folder; the first call opens it. A `discreet` ledger tells its callers neither its place nor why
+    it cannot be used. Raises NotConfigured for an address that cannot be read."""
     engine: Engine = SqliteEngine(settings.home / FILE_NAME)
     if settings.database is not None:
         from kling_mcp.ledger.postgres import PostgresEngine

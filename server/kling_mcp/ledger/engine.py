@@ -1,4 +1,4 @@
-"""What the ledger needs of a database: SQLite on one machine, PostgreSQL for several."""
+"""The database behind the ledger: SQLite for one machine, PostgreSQL for several."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ of the rowid (built into SQLite), a number and a size in bytes. A released step 
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:
-    """The error of a ledger that a newer program has written: what its rows say of money may be
-    more than this one understands."""
+    """The error about a ledger that a newer program wrote: this program may not understand what its
+    rows say of money."""
     return NotConfigured(
-        f"The ledger {place} was written by a newer kling-mcp: it has version {version}, and this "
-        f"program knows versions up to {known}. Nothing was changed in it.",
+        f"A newer kling-mcp wrote the ledger {place}: it has version {version}, and this program "
+        f"knows versions up to {known}. Nothing was changed in it.",
         advice="Update kling-mcp.",
     )
 
 
 class Cursor(Protocol):
-    """What a statement gives. Rows are read by the names of their columns."""
+    """The result of a statement. Rows are read by the names of their columns."""
 
     @property
     def rowcount(self) -> int:
-        """How many rows the statement changed."""
+        """The number of rows that the statement changed."""
         ...
 
     def fetchone(self) -> Any:
@@ -85,12 +85,12 @@ class Cursor(Protocol):
         ...
 
     def fetchall(self) -> Sequence[Mapping[str, Any]]:
-        """All rows that are left."""
+        """All remaining rows."""
         ...
 
 
 class Database(Protocol):
-    """A connection, within a transaction or outside of one."""
+    """A connection, inside or outside of a transaction."""
 
     def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Cursor:
         """Run one statement; `?` stands for each value."""
@@ -98,52 +98,52 @@ class Database(Protocol):
 
 
 class Engine(Protocol):
-    """Runs work off the event loop. Every method raises NotConfigured when the database cannot be
-    used, saying what stands in the way; nothing is opened before the first one is called."""
+    """Runs work off the event loop. Every method raises NotConfigured, with the reason, when the
+    database cannot be used. The first call opens it."""
 
     @property
     def place(self) -> str:
-        """Where the database is, for people; never a password."""
+        """The place of the database, for people to read; without a password."""
         ...
 
     @property
     def exists(self) -> bool:
-        """Whether there may be rows; False only if it is known that nothing was ever written."""
+        """Whether the database may have rows; False when surely nothing was ever written."""
         ...
 
     @property
     def is_shared(self) -> bool:
-        """Whether servers on several machines may use it at once."""
+        """Whether servers on several machines may use the database at once."""
         ...
 
     @property
     def ahead_s(self) -> float:
-        """Seconds by which the database's clock is ahead of this machine's: leases of several
-        machines are judged by one clock."""
+        """Seconds by which the database's clock is ahead of this machine's. All machines judge
+        leases by the database's clock."""
         ...
 
     async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
-        """Work that only reads: it waits for no writer."""
+        """Run work that only reads; it waits for no writer. Returns the work's result."""
         ...
 
     async def write(
         self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
     ) -> ResultT:
-        """Work in a transaction, which is on the disk when this returns. One that is `relaxed`
-        survives a killed process, and may be lost with a machine's power. Work that may be done
-        `again` is, once, when the connection was lost on the way."""
+        """Run work in a transaction, which is on the disk when this returns the work's result. A
+        `relaxed` transaction survives a killed process, but may be lost in a power cut. Work that
+        may run `again` does so once when the connection was lost."""
         ...
 
     async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
-        """Like `write`, while no other work of this kind runs anywhere: for what depends on
-        several rows at once, and may be done again."""
+        """Like `write`, while no other work of this kind runs on any machine: for work that
+        depends on several rows at once, and may run again."""
         ...
 
-    def told(self) -> AsyncGenerator[list[str], None]:
-        """Ids of rows that anybody changed, as they change; ends at once where nobody says so.
-        An empty list says that from now on nothing is missed; before, something may have been."""
+    def changed_rows(self) -> AsyncGenerator[list[str], None]:
+        """Yields the ids of changed rows, whoever changed them; SQLite yields nothing. An empty
+        list marks a (re)connect: earlier changes may have been missed."""
         ...
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the database if it is open."""
         ...

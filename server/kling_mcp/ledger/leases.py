@@ -1,4 +1,4 @@
-"""Leases on rows: while one call works on a row, no other one of any process does."""
+"""Leases on rows: one call of one process at a time works on a row."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 
 
 class Leases:
-    """Keeps and gives back the leases that a ledger has given."""
+    """Renews and releases the leases of a ledger's rows."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     @asynccontextmanager
     async def held(self, record: Record, owner: str) -> AsyncIterator[None]:
-        """Keep the row's lease, renewed for as long as the work takes. The ledger itself takes it
-        back when it writes down what became of the row."""
+        """Renew the row's lease for as long as the context is held. The ledger ends the lease when
+        it writes the result of the work; an error in the context releases it."""
         raised: BaseException | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._renew, record.id, owner)
@@ -42,12 +42,12 @@ class Leases:
             raise raised
 
     async def let_go(self, record: Record, owner: str) -> None:
-        """Give the lease back; if the ledger cannot be written now, it ends by itself."""
+        """Release the lease. It ends by itself when the ledger cannot be written now."""
         with decoration("the lease given back"), suppress(KlingError):
             await self._ledger.release(record.id, owner)
 
     async def _renew(self, record_id: str, owner: str) -> None:
-        """Goes on when the ledger cannot be written for a moment: the create must not end here."""
+        """Renew until cancelled, also after errors of the ledger: the create must not end here."""
         while True:
             await anyio.sleep(self._ledger.lease_s / 3)
             try:

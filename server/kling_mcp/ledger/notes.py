@@ -1,4 +1,4 @@
-"""Notes of tasks that were made while the ledger could not be written: paid, and not to be lost."""
+"""Notes of paid tasks that were made while the ledger could not be written."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _TASKS = TypeAdapter(Task)
 
 
 class Notes:
-    """A folder beside the ledger with one file for each row, which holds the row's task. It is
-    kept on this machine also where the ledger is elsewhere. Nothing here raises."""
+    """A folder with one file for each row, which holds the row's task. It lies on this machine,
+    even if the ledger is elsewhere. No method raises."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._unreadable: set[Path] = set()
 
     async def write(self, record_id: str, task: Task) -> bool:
-        """Keep the task of a row; it is on the disk when this returns True."""
+        """Write down the task of a row. Returns whether it is on the disk."""
         return await to_thread.run_sync(self._write, record_id, task)
 
     async def task(self, record_id: str) -> Task | None:
-        """The task of a row; None where there is no note, or none that can be read."""
+        """The task of a row; None without a readable note."""
         return await to_thread.run_sync(self._read, self._path(record_id))
 
     async def drop(self, record_id: str) -> None:
-        """Forget a note that the ledger holds by now."""
+        """Delete the note of a row after the ledger has taken it."""
         await to_thread.run_sync(self._drop, self._path(record_id))
 
     async def kept(self) -> Sequence[str]:
-        """The ids of the rows with a note."""
+        """The ids of all rows with a note."""
         return await to_thread.run_sync(self._ids)
 
     def _write(self, record_id: str, task: Task) -> bool:

@@ -1,4 +1,4 @@
-"""The ledger's tables in PostgreSQL, for several servers, and what it tells of rows that change."""
+"""The ledger in PostgreSQL, for several servers, with its notifications of changed rows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kling_mcp.ledger.postgres_library import (
     ahead_s,
     alive,
     database_errors,
+    is_transient,
     migrate,
-    passes,
     place_of,
     plain,
     pool_class,
@@ -32,14 +32,14 @@ __all__ = ["PostgresEngine", "listening", "news"]
 
 
 TOGETHER = 500
-"""News that are handed over together at most."""
+"""The most notifications that are handed over together."""
 
 SILENT_S = 30.0
-"""Seconds after which a listener that hears nothing makes sure that it is still connected."""
+"""Seconds of silence after which a listener checks its connection."""
 
 
 async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
-    """A connection that hears of every row. Raises what the library raises."""
+    """A connection that hears of every changed row. Raises psycopg's errors."""
     from psycopg import AsyncConnection
 
     connection = await AsyncConnection.connect(
@@ -57,7 +57,7 @@ async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
 
 
 async def news(connection: AsyncConnection[Any]) -> AsyncIterator[list[str]]:
-    """Ids as they come; those that have come meanwhile are handed over together."""
+    """Yields the ids of changed rows; ids that arrive together are handed over together."""
     while True:
         ids: dict[str, None] = {}
         async for notice in connection.notifies(timeout=SILENT_S, stop_after=1):
@@ -73,21 +73,21 @@ async def news(connection: AsyncConnection[Any]) -> AsyncIterator[list[str]]:
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 4
-"""Connections of one server at most, and one more that listens."""
+"""The most connections of one server; one more listens."""
 
 BUSY_S = 5.0
-"""Seconds that work waits for a connection, or for a lock that others hold."""
+"""Seconds for which work waits for a connection, or for somebody else's lock."""
 
 PAUSES_S = (0.2, 1.0, 5.0)
-"""Seconds between tries to listen again."""
+"""Seconds between the tries to listen again; the last one repeats."""
 
 TASKS_LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.tasks'))"
 
 
 class PostgresEngine:
-    """See `Engine`. `url` is a libpq connection URI, such as postgresql://user:word@host/name; a
-    schema can be chosen with its `options` or the role's search_path. Raises NotConfigured for one
-    that cannot be read, and where the library is not installed."""
+    """See `Engine`. `url` is a libpq connection URI, such as postgresql://user:word@host/name. Its
+    `options` or the role's search_path can choose a schema. Raises NotConfigured for a URL that
+    cannot be read, and without psycopg."""
 
     is_shared = True
     exists = True
@@ -115,8 +115,8 @@ class PostgresEngine:
         """See `Engine`."""
         return await self._run(work, (TASKS_LOCK,), again=True)
 
-    async def told(self) -> AsyncGenerator[list[str], None]:
-        """See `Engine`; listens again for as long as it takes when the connection is lost."""
+    async def changed_rows(self) -> AsyncGenerator[list[str], None]:
+        """See `Engine`; after a lost connection it listens again, however long that takes."""
         failures = 0
         while True:
             try:
@@ -133,9 +133,8 @@ class PostgresEngine:
             failures += 1
 
     def looked_at(self) -> tuple[int, int, int]:
-        """The version of its tables (0 where there are none), how many rows there are, and how
-        many of them are open; nothing is changed. Raises NotConfigured; to be called off the
-        event loop."""
+        """The version of the tables (0 without tables), the number of rows, and the number of open
+        rows. Changes nothing. It blocks: call it off the event loop. Raises NotConfigured."""
         try:
             with psycopg().connect(self._url, connect_timeout=int(BUSY_S)) as connection:
                 connection.read_only = True
@@ -183,12 +182,12 @@ class PostgresEngine:
                         connection.execute(statement.encode())
                     return work(_Marked(connection))
         except database_errors() as error:
-            if again and passes(error):
+            if again and is_transient(error):
                 return self._in_thread(pool, work, first, False)
             raise self._unusable(error) from error
 
     def _opened(self) -> ConnectionPool[Connection[Mapping[str, Any]]]:
-        """The pool, with today's tables behind it."""
+        """Open the pool and bring the tables to today's version."""
         from psycopg.rows import dict_row
 
         pool_of = pool_class()
@@ -222,15 +221,15 @@ class PostgresEngine:
         return pool
 
     def _configure(self, connection: Connection[Any]) -> None:
-        """Every new connection; a pool replaces its connections now and then."""
+        """Prepare a new connection; the pool replaces its connections now and then."""
         connection.execute(f"SET lock_timeout = '{BUSY_S:.0f}s'".encode())
         connection.isolation_level = psycopg().IsolationLevel.READ_COMMITTED
         self.ahead_s = ahead_s(connection)
         connection.prepare_threshold = 2
 
     def _check(self, connection: Connection[Any]) -> None:
-        """A connection about to be used. Where one is lost most others are as well: a pool that
-        finds them one after the other waits ever longer in between."""
+        """Check a connection that is about to be used. When one is lost, most others are lost too:
+        the pool checks all at once, as it would wait ever longer from one to the next."""
         try:
             pool_class().check_connection(connection)
         except database_errors():
@@ -246,7 +245,7 @@ class PostgresEngine:
 
 
 class _Marked:
-    """A connection that takes `?` for each value, as SQLite does."""
+    """A connection whose statements have `?` for each value, as SQLite's have."""
 
     def __init__(self, connection: Connection[Mapping[str, Any]]) -> None:
         self._connection = connection
@@ -258,5 +257,5 @@ class _Marked:
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL's texts hold every character but one."""
+    """The value without NUL, the only character that PostgreSQL's texts cannot hold."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 """psycopg as the ledger uses it, and the steps from an empty schema to today's tables.
 
-Servers of several versions may run at once while one of them takes a step: a step only adds, every
-new column has a default, and nothing that an older version reads or writes changes its meaning.
+Older servers may still run when a newer one takes a step. So a step only adds, every new column has
+a default, and whatever an older version reads or writes keeps its meaning.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = [
     "ahead_s",
     "alive",
     "database_errors",
+    "is_transient",
     "migrate",
-    "passes",
     "place_of",
     "plain",
     "pool_class",
@@ -59,8 +59,8 @@ POSTGRES_STEPS: tuple[str, ...] = (
     CREATE TABLE whole_bodies (record_id TEXT PRIMARY KEY, bytes BIGINT NOT NULL);
     """,
 )
-"""Steps from an empty schema to today's; one that was released is never changed. The schema's
-version, in the table `versions`, is the number of steps that were taken."""
+"""The steps from an empty schema to today's tables. A released step never changes. The schema's
+version, in the table `versions`, is the number of steps taken."""
 
 
 ALIVE: Mapping[str, int] = {
@@ -69,9 +69,8 @@ ALIVE: Mapping[str, int] = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
-"""How libpq notices within some seconds (the first in ms) that the machine at the other end is
-gone without a word; by itself it waits for a quarter of an hour. Work that hangs holds all else
-up."""
+"""libpq's settings (seconds, the first one ms) that detect a machine which vanished. By itself
+libpq waits for a quarter of an hour, and work that hangs holds up everything else."""
 
 
 @contextmanager
@@ -106,9 +105,9 @@ def database_errors() -> tuple[type[Exception], ...]:
     return (psycopg().Error, PoolTimeout)
 
 
-def passes(error: Exception) -> bool:
-    """Whether the same work may do the next time: the connection was lost, or another transaction
-    stood in the way of this one. A pool has waited long enough."""
+def is_transient(error: Exception) -> bool:
+    """True for a lost connection or a conflict with another transaction: the same work may succeed
+    now. False for a timeout of the pool, which has waited long enough."""
     from psycopg_pool import PoolTimeout
 
     state = getattr(error, "sqlstate", None)
@@ -119,13 +118,12 @@ def passes(error: Exception) -> bool:
 
 
 def plain(error: Exception) -> str:
-    """The database's words in one line; libpq names host and user, never the password."""
+    """The database's message in one line; libpq names host and user, never the password."""
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
 
 
 def alive(url: str) -> dict[str, Any]:
-    """What connections are opened with so that none outlives the other end, unless the address
-    says otherwise."""
+    """The options of `ALIVE` for a connection, without those that the address sets itself."""
     with _extra():
         from psycopg.conninfo import conninfo_to_dict
     given = conninfo_to_dict(url)
@@ -133,8 +131,8 @@ def alive(url: str) -> dict[str, Any]:
 
 
 def place_of(url: str) -> str:
-    """What may be shown of an address. A password with an @ or a / in it would be taken apart,
-    and part of it for a host."""
+    """The database and host of an address, for people to read. Raises NotConfigured for an address
+    that cannot be read, or with an @ or a / in its password: part of it would show as the host."""
     with _extra():
         from psycopg.conninfo import conninfo_to_dict
     authority, _, path = url.partition("?")[0].partition("://")[2].partition("/")
@@ -154,8 +152,8 @@ STEPS_LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.versio
 
 
 def migrate(connection: Connection[Any], place: str) -> None:
-    """Take the steps that were not taken yet, all or none; servers that come at once take each one
-    once. Raises NotConfigured for a schema of a newer version."""
+    """Take all missing steps, or none. Servers that start together take each step once. Raises
+    NotConfigured for a schema of a newer version."""
     with connection.transaction():
         connection.execute(STEPS_LOCK.encode())
         connection.execute(
@@ -172,8 +170,8 @@ def migrate(connection: Connection[Any], place: str) -> None:
 
 
 def ahead_s(connection: Connection[Any]) -> float:
-    """Seconds by which the database's clock is ahead of this machine's; 0 when the way there takes
-    longer. Half of the way there and back is taken for the way there."""
+    """Seconds by which the database's clock is ahead of this machine's; 0 when the difference is
+    smaller than the time of the question. The answer counts as given at half of that time."""
     before = time.time()
     row = connection.execute("SELECT extract(epoch FROM clock_timestamp()) AS now").fetchone()
     after = time.time()

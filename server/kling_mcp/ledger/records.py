@@ -1,4 +1,4 @@
-"""A row of the ledger and the wish before it has one, with what reads and changes rows."""
+"""A row of the ledger, a request before it has a row, and the SQL that reads and changes rows."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ __all__ = [
 
 
 OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
-"""Rows that still need something of us: to be sent, or to be looked for."""
+"""Rows that this program still has to send, or to look for at their provider."""
 
 COUNTED = "coalesce(CASE WHEN status IN ('succeed', 'failed') THEN units END, estimate_units, 0)"
-"""The units of a row that count against a cap, in SQL: the estimate until the true cost is known.
-See `Record.counted_units`."""
+"""The units of a row that count against a cap, in SQL: its true cost, or its estimate until then.
+`Record.counted_units` is the same in Python."""
 
 WITHDRAWN = "withdrawn before it was sent"
 """The message of a row that its owner took back while it was queued."""
 
 
 LONGEST_LEASE_S = 30.0
-"""Seconds that a lease may lie ahead, those by which clocks differ included. One that ends later
-was written before the clock was set back, and is none."""
+"""Seconds that a lease may reach into the future, differences of clocks included. A lease that ends
+later was written before the clock was set back; it is ignored."""
 
 END_OF_TIME = 253_402_300_799
 """The last second of the year 9999: no calendar goes on after it."""
@@ -60,8 +60,8 @@ Count = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRow:
-    """What is to be made, before it has a row. `digest` stands for the whole request; `request`
-    is what it asked, without the pictures' bytes."""
+    """A request before it has a row. `digest` identifies the whole request; `request` holds its
+    fields, without the bytes of the pictures."""
 
     provider: str
     base_url: str
@@ -78,35 +78,35 @@ class NewRow:
 
 @dataclass(frozen=True, slots=True)
 class DayCaps:
-    """The most units of 24 hours: of everybody's videos, and of one principal's; None means no
-    cap."""
+    """The most units that may be spent in 24 hours: by everybody together (`team`), and by one
+    principal. None means no cap."""
 
     team: float | None = None
     principal: float | None = None
 
     @property
     def least(self) -> float | None:
-        """The stricter one."""
+        """The lower of the two caps, in units; None without any cap."""
         return min((cap for cap in (self.team, self.principal) if cap is not None), default=None)
 
 
 NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}
-"""Columns by which a task is asked for; what its provider answers mends some of the others."""
+"""The columns that a question to the provider needs; its answer mends some of the others."""
 
 LONGEST_QUEUE_S = 30.0
-"""Seconds between two tries of a queued row at most, whatever the provider asks for."""
+"""The most seconds between two tries of a queued row, whatever the provider asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row. Times are seconds since the epoch, units Kling's; `money` was taken from the
-    account's balance instead of units, in its currency.
+    """One row. Times are seconds since the epoch, units are Kling's. `money` is what the account's
+    balance paid instead of units, in its currency.
 
-    While a process works on a row it holds a lease, which it renews; `due_at` is when a queued row
-    may be sent again after `tries` attempts; `ended_at` when it was first seen to have ended;
-    `expires_at` when the provider deletes the video; `file_note` what is odd about the saved file.
-    `damaged` names the columns whose values no version writes; they are read as empty here. A
-    row is `shadowed` when an older one has its id at the provider: some gateways give one id twice.
+    A process that works on a row holds a lease and renews it. A queued row may be sent again from
+    `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
+    `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file.
+    `damaged` names the columns with values that no version writes; they are read as empty. A row is
+    `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
 
     id: str
@@ -146,46 +146,46 @@ class Record:
 
     @property
     def line(self) -> tuple[str, str, Product, str]:
-        """The queue that it would wait in: what one user wants of one provider for one product."""
+        """The queue for the row: one user's requests to one provider for one product."""
         return self.provider, self.base_url, self.product, self.principal
 
     def is_leased(self, now: float) -> bool:
-        """Whether somebody works on it."""
+        """Whether a process works on the row at this time (seconds since the epoch)."""
         return now < self.lease_until <= now + LONGEST_LEASE_S
 
     @property
     def is_beyond_use(self) -> bool:
-        """Whether it can neither be sent nor asked for, as the columns for that are damaged."""
+        """Whether the row is too damaged to be sent, or to be looked up at its provider."""
         needed = NEEDED_TO_ASK if self.task_id else {*self.damaged}
         free = self.status == "failed" and "attempt" not in self.damaged
         return not free and not needed.isdisjoint(self.damaged)
 
     def is_due(self, now: float) -> bool:
-        """Whether a queued row may be sent (again): also one that is to wait longer than any row
-        waits, by a clock that was set back or by an older version."""
+        """Whether a queued row may be sent (again). A row that would wait longer than any row may
+        is due: a clock was set back, or an older version wrote it."""
         return not now < self.due_at <= now + LONGEST_QUEUE_S
 
     @property
     def handle(self) -> str:
-        """What an agent asks with, for this row alone: the provider's id, or ours until there is
-        one."""
+        """The id that an agent uses for this row alone: the provider's task id, or ours until the
+        provider has given one."""
         return self.id if self.shadowed else self.task_id or self.external_task_id or self.id
 
     @property
     def counted_units(self) -> float:
-        """What it cost as far as is known, else what it is estimated to cost."""
+        """The units that the row counts against a cap: its true cost, or its estimate until
+        then."""
         known = self.units if self.status in ENDED else None
         return known if known is not None else self.estimate_units or 0.0
 
     @property
     def sandboxed(self) -> bool:
-        """Whether the embedded sandbox made it, whoever is configured now: its units are play
-        money."""
+        """Whether the embedded sandbox made the video, so that its units are play money."""
         return self.base_url.startswith(SANDBOX_URL)
 
     @property
     def withdrawn(self) -> bool:
-        """Whether its owner took it back before it was sent."""
+        """Whether the owner took the request back before it was sent."""
         return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
 
 
@@ -212,30 +212,30 @@ EMPTY: dict[str, Any] = {
     "videos": (),
     "callback_key": "",
 }
-"""What a damaged column is read as."""
+"""The values that stand for damaged columns."""
 
 
 def records(db: Database, rest: str, values: Sequence[Any]) -> list[Record]:
-    """The rows that the rest of a SELECT finds."""
+    """The rows that match `rest`, the part of the SELECT behind FROM."""
     rows = db.execute(f"SELECT {COLUMNS}, {SHADOWED} FROM tasks {rest}", values).fetchall()  # noqa: S608
     return [_from_columns(row) for row in rows]
 
 
 def first_record(db: Database, rest: str, values: Sequence[Any]) -> Record | None:
-    """The first of these rows."""
+    """The first row that matches; None without any."""
     found = records(db, rest, values)
     return found[0] if found else None
 
 
 def record_of(db: Database, record_id: str) -> Record:
-    """The row with this id of its own, which there is: rows are never deleted."""
+    """The row with this ledger id, which exists: rows are never deleted."""
     record = first_record(db, "WHERE id = ?", (record_id,))
     assert record is not None
     return record
 
 
 _NOTHING = object()
-"""Stands for bytes in a column of texts or numbers, which no SQL finds by their value."""
+"""Stands for bytes in a column of texts or numbers; no reader takes it for a value."""
 
 
 @cache
@@ -244,8 +244,8 @@ def _reader() -> TypeAdapter[Record]:
 
 
 def _from_columns(row: Mapping[str, Any]) -> Record:
-    """The row, whatever stands in it. A column with what no version writes is read as empty and
-    named as damaged; what a newer version adds to a video is passed over."""
+    """The row, whatever its columns hold. A column with a value that no version writes is read as
+    empty and named in `damaged`; fields that a newer version adds to a video are ignored."""
     columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
     columns |= {"request": _json(row["request"]), "videos": _json(row["videos"])}
     try:
@@ -257,7 +257,7 @@ def _from_columns(row: Mapping[str, Any]) -> Record:
 
 
 def _json(text: Any) -> Any:
-    """What a column's JSON says, or the column as it is when it is none."""
+    """The value of a column's JSON; the column itself when its text is no JSON."""
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (TypeError, ValueError, RecursionError):
@@ -265,7 +265,7 @@ def _json(text: Any) -> Any:
 
 
 def _finite(text: str) -> float:
-    """A number. Raises ValueError for infinity, NaN and what is too large."""
+    """The number. Raises ValueError for infinity, NaN and numbers that are too large."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
@@ -273,11 +273,11 @@ def _finite(text: str) -> float:
 
 
 KEPT_S = 30 * 86_400
-"""Seconds that Kling keeps a result (its API pages, on task queries)."""
+"""Seconds for which Kling keeps a result (its API pages, on task queries)."""
 
 
 def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
-    """The row with what the provider said of its task; see `Ledger.record`."""
+    """Write the provider's answer into the row and return the row; see `Ledger.record`."""
     videos = [
         {
             "url": video.url,
@@ -330,7 +330,7 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
 
 
 def change(db: Database, record_id: str, changes: str, values: Sequence[object]) -> Record:
-    """The row with these changes."""
+    """Change columns of the row and return the row."""
     db.execute(f"UPDATE tasks SET {changes} WHERE id = ?", (*values, record_id))  # noqa: S608
     return record_of(db, record_id)
 
@@ -338,7 +338,8 @@ def change(db: Database, record_id: str, changes: str, values: Sequence[object])
 def not_made(
     db: Database, record_id: str, changes: str, values: Sequence[object], owner: str | None
 ) -> Record:
-    """The row, changed if it is open and, where an owner is named, if the lease is theirs."""
+    """Change an open row and return the row. Nothing changes when the row is not open, or when an
+    `owner` is named who does not hold its lease."""
     db.execute(
         f"UPDATE tasks SET {changes} WHERE id = ? AND {OPEN} "  # noqa: S608
         "AND lease_owner = coalesce(?, lease_owner)",
@@ -348,12 +349,12 @@ def not_made(
 
 
 def beyond_use(record: Record) -> KlingError:
-    """What is told of a damaged row that can neither be sent nor asked for."""
+    """The error about a row that is too damaged to be sent or looked up."""
     columns = ", ".join(record.damaged)
     return KlingError(
-        f"Row {record.id} of the ledger ({record.handle}) is damaged in {columns}: it is neither "
-        "sent nor asked for.",
+        f"Row {record.id} of the ledger ({record.handle}) is damaged in {columns}: it can be "
+        "neither sent nor looked up.",
         charged="yes" if record.task_id else "unknown",
-        advice="Look at the provider's console whether it was made. To make (and pay) the video "
-        "anew, raise take.",
+        advice="Check in the provider's console whether the video was made. To make it again (and "
+        "pay again), raise take.",
     )

@@ -1,4 +1,4 @@
-"""The row of a wish, written before anything is sent: the one that there is, or a new one."""
+"""Reserves the row of a request before it is sent: the row of the same request, or a new one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["check_day", "differences", "latest", "over_the_day", "reserve"]
 
 
 SHOWN = 40
-"""Characters of a value."""
+"""Characters of a value that an error shows."""
 
 NAMED = 4
-"""Fields at most; how many more there are is said."""
+"""Fields that an error names; it counts the others."""
 
 
 def differences(used: Record, new_row: NewRow) -> str:
-    """The fields in which they differ, each with its value then and now, in one line."""
+    """One line with the fields in which a row and a new request differ, and their values."""
     then = {**_named(used.request), "route": used.product, "take": used.take}
     now = {**_named(new_row.request), "route": new_row.product, "take": new_row.take}
     apart = [
@@ -52,10 +52,10 @@ def _shown(value: Any) -> str:
 
 DAY_S = 86_400
 ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may be off."""
+"""Units by which a sum of prices such as 0.3 may be off, as binary fractions are."""
 
 SANDBOXED = f"{SANDBOX_URL}%"
-"""Base URLs whose units are play money: they do not count against a cap of real ones."""
+"""Matches base URLs of the sandbox. Its units are play money and count against no real cap."""
 
 
 def reserve(
@@ -67,8 +67,8 @@ def reserve(
     clock: Callable[[], float],
     lease_s: float,
 ) -> tuple[Record, bool]:
-    """The row of a wish, and whether it is new; see `Ledger.reserve`. A new one gets this id, by
-    which it is known as new when it is only the commit's answer that was lost."""
+    """The row of a request, and whether it is new; see `Ledger.reserve`. A new row gets
+    `record_id`, so that a second run after a lost commit still knows it as new."""
     before = latest(db, new_row)
     if before and before.status != "failed":
         return before, before.id == record_id
@@ -105,7 +105,7 @@ def reserve(
 
 
 def latest(db: Database, new_row: NewRow) -> Record | None:
-    """The last attempt at a wish."""
+    """The last attempt at a request; None without one."""
     return first_record(
         db,
         "WHERE provider = ? AND base_url = ? AND digest = ? AND take = ? "
@@ -131,7 +131,7 @@ def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
 
 
 def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
-    """What is told of a request that would pass a cap of which `spent` units are used up."""
+    """The error about a request that would pass a cap, with `spent` units of it used up."""
     price = "an unknown number" if new_row.estimate_units is None else f"{new_row.estimate_units:g}"
     known = not math.isnan(spent)
     used = f"{spent:g}" if known else "an unknown number"

@@ -1,4 +1,4 @@
-"""The ledger's tables in one SQLite file, and what its owner can do when that cannot be used."""
+"""The ledger in one SQLite file, and advice for its owner when the file cannot be used."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _BY_ERRNO = {
 
 
 def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
-    """The error that says why the ledger cannot be used and how to mend it."""
+    """The error that says why the file cannot be used, with advice for its owner."""
     if isinstance(error, OSError):
         advice = _BY_ERRNO.get(error.errno or 0, _ANY)
     else:
@@ -73,8 +73,8 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
 
 
 STEPS: tuple[str, ...] = (TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),)
-"""Steps from an empty file to today's; one that was released is never changed. The file's version
-(`PRAGMA user_version`) is the number of steps that were taken."""
+"""The steps from an empty file to today's tables. A released step never changes. The file's version
+(`PRAGMA user_version`) is the number of steps taken."""
 
 
 BUSY_S = 5.0
@@ -85,7 +85,7 @@ _TEXT = partial(str, encoding="utf-8", errors="replace")
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The file with today's tables, made when it is not there.
+    """Open the file with today's tables, or make it.
 
     Every commit reaches the disk before it returns. Raises NotConfigured for a file
     of a newer version, sqlite3.Error and OSError.
@@ -119,7 +119,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction that survives a killed process, and may be lost with a machine's power."""
+    """A transaction that survives a killed process, but may be lost in a power cut."""
     db.execute("PRAGMA synchronous = NORMAL")
     try:
         with transaction(db):
@@ -129,9 +129,8 @@ def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _check(db: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError for a file whose pages are damaged: what was paid before is
-    not known then. A value that does not fit its column is no reason: its row is told as damaged.
-    """
+    """Raises sqlite3.DatabaseError for a file with damaged pages: it may have lost paid rows. A
+    value that does not fit its column damages one row only, which `Record.damaged` tells."""
     found = [row[0] for row in db.execute("PRAGMA quick_check")]
     damage = [text for text in found if text != "ok" and not _OF_A_ROW.match(text)]
     if damage:
@@ -144,7 +143,7 @@ _OF_A_ROW = re.compile(r"(NULL|TEXT|NUMERIC|non-\w+) value in tasks\.")
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
-    """Switch the file to WAL; when another process is at it too, SQLite itself does not wait."""
+    """Switch the file to WAL. SQLite itself does not wait while another process switches it."""
     until = time.monotonic() + BUSY_S
     while True:
         try:
@@ -158,7 +157,7 @@ def _use_wal(db: sqlite3.Connection) -> None:
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """How many of the steps were taken with a file; 0 for an empty one.
+    """The number of steps taken with a file; 0 for an empty one.
 
     Raises sqlite3.DatabaseError for a file whose tables were made by something else.
     """
@@ -186,7 +185,7 @@ Around = Callable[[sqlite3.Connection], AbstractContextManager[sqlite3.Connectio
 
 
 class SqliteEngine:
-    """See `Engine`. Work is done one piece at a time."""
+    """See `Engine`. It does one piece of work at a time."""
 
     is_shared = False
     ahead_s = 0.0
@@ -203,7 +202,7 @@ class SqliteEngine:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file yet; one that may not be looked at counts, as a call will say."""
+        """Whether the file exists. A file without access counts: a call will name the reason."""
         try:
             return self.path.exists()
         except OSError:
@@ -220,11 +219,11 @@ class SqliteEngine:
         return await self._run(work, _relaxed if relaxed else transaction)
 
     async def alone(self, work: Callable[[Database], ResultT]) -> ResultT:
-        """See `Engine`; every transaction of SQLite that writes is alone."""
+        """See `Engine`; SQLite runs one writing transaction at a time anyway."""
         return await self._run(work, transaction)
 
-    async def told(self) -> AsyncGenerator[list[str], None]:
-        """See `Engine`; SQLite tells nothing."""
+    async def changed_rows(self) -> AsyncGenerator[list[str], None]:
+        """See `Engine`; SQLite yields nothing."""
         nothing: tuple[list[str], ...] = ()
         for ids in nothing:
             yield ids

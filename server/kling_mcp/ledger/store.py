@@ -1,7 +1,8 @@
-"""The ledger itself: reserve before the POST, write down after it, find again."""
+"""The ledger's methods: reserve a row before the POST, write the answer into it, find it again."""
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -27,38 +28,39 @@ from kling_mcp.ledger.records import (
 from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
-from kling_tools.decorations import decoration
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "ledger.sqlite3"
 
 LEASE_S = 15.0
-"""Seconds after which a process that does not renew its lease is taken for dead."""
+"""Seconds after which a process that has not renewed its lease counts as dead."""
 
 LONGEST_WATCH_S = 300.0
-"""Seconds that a right to ask may lie ahead; see LONGEST_LEASE_S."""
+"""Seconds that a claim to ask may reach into the future; see LONGEST_LEASE_S."""
 
 IN_ONE_READ = 500
-"""Ids that one statement asks for; SQLite takes 32,766 values at most."""
+"""Ids in one statement; SQLite takes 32,766 values at most."""
 
 NO_CAPS = DayCaps()
 
 Seen = Callable[[Record, bool], None]
-"""Is told of a row that passes, and whether it was just written."""
+"""Hears of each row that is read or written, and whether it was written."""
 
 
 def ignored(record: Record, written: bool) -> None:
-    """Nobody is told."""
+    """Hears of rows and does nothing."""
 
 
 class Ledger:
-    """The store of one user, or of a team. Methods run off the event loop, and raise NotConfigured
-    when the database cannot be used, saying what stands in the way.
+    """The rows of one user, or of a team. Methods run off the event loop, and raise NotConfigured
+    with the reason when the database cannot be used.
 
-    `place` is a folder, for one SQLite file, or an engine. Nothing is opened or created before the
-    first call. `lease_s` is the seconds after which a lease that was not renewed is over. `seen` is
-    told of every row that passes, and whether it was just written.
+    `place` is a folder for one SQLite file, or an engine. The first call opens or creates it.
+    `clock` tells the seconds since the epoch. A lease ends after `lease_s` seconds unless it is
+    renewed. `seen` hears of each row that is read or written, and whether it was written.
     """
 
     def __init__(
@@ -75,37 +77,38 @@ class Ledger:
         self._seen = seen
 
     def now(self) -> float:
-        """Seconds since the epoch by the clock that all who share this ledger go by."""
+        """Seconds since the epoch, by the one clock of all servers that share this ledger."""
         return self._own_clock() + self._engine.ahead_s
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """The place of the database, for people to read."""
         return self._engine.place
 
     @property
     def engine(self) -> Engine:
-        """The database behind it."""
+        """The database behind the ledger."""
         return self._engine
 
     @property
     def exists(self) -> bool:
-        """Whether there may be rows in it."""
+        """Whether the ledger may have rows."""
         return self._engine.exists
 
     @property
     def is_shared(self) -> bool:
-        """Whether servers on several machines may use it at once."""
+        """Whether servers on several machines may use the ledger at once."""
         return self._engine.is_shared
 
     async def reserve(
         self, new_row: NewRow, *, caps: DayCaps = NO_CAPS, owner: str = ""
     ) -> tuple[Record, bool]:
-        """The row of a wish, and whether it is new (`unknown` until its answer is known).
+        """The row of a request, and whether it is new (`unknown` until its answer is known).
 
-        The same request with the same take has one row until it fails; then a new attempt. A new
-        row is leased to `owner`, who is about to send it.
-        Raises SpendCapReached when the units of the last 24 hours would pass a cap.
+        The same request with the same take has one row until it fails; then it gets another row, a
+        new attempt. A new row is leased to `owner`, who is about to send it.
+        Raises SpendCapReached when the units of the last 24 hours would pass a cap, and KlingError
+        when another request has the external_task_id.
         """
         record_id = uuid.uuid4().hex
         record, new = await self._engine.alone(
@@ -115,11 +118,11 @@ class Ledger:
         return record, new
 
     async def peek(self, new_row: NewRow) -> Record | None:
-        """The row that `reserve` would find; nothing is written."""
+        """The row that `reserve` would find; None without one. It writes nothing."""
         return await self._engine.read(lambda db: latest(db, new_row))
 
     async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
-        """Raises SpendCapReached when the wish would pass a cap; nothing is written."""
+        """Raises SpendCapReached when the request would pass a cap. It writes nothing."""
         if caps.least is None:
             return
         if self.exists:
@@ -129,7 +132,7 @@ class Ledger:
             raise over_the_day(new_row, caps.least, 0.0, caps.least != caps.team)
 
     async def claim(self, record_id: str, owner: str) -> bool:
-        """Take or renew the lease of an open row; False while somebody else holds it."""
+        """Take or renew the lease of an open row. Returns False while somebody else holds it."""
         now = self.now()
         changed = await self._engine.write(
             lambda db: (
@@ -147,7 +150,7 @@ class Ledger:
         return changed == 1
 
     async def release(self, record_id: str, owner: str) -> None:
-        """Give a lease back."""
+        """Release a lease of `owner`."""
         await self._engine.write(
             lambda db: db.execute(
                 "UPDATE tasks SET lease_owner = '', lease_until = 0 "
@@ -165,10 +168,11 @@ class Ledger:
         *,
         in_doubt: bool = False,
     ) -> Record:
-        """Keep a row until a slot is free; it may be sent again from `due_at` on.
+        """Queue a row until a slot is free; it may be sent again from `due_at` on (seconds since
+        the epoch). Returns the row.
 
-        One `in_doubt` may have been made by an earlier create and is `unknown` for that long.
-        Like `refused`, it changes nothing when another process knows better.
+        A row `in_doubt` may have been made by an earlier create, so it is `unknown` instead of
+        `queued`. Like `refused`, this changes nothing when another process knows better.
         """
         status = "unknown" if in_doubt else "queued"
         return await self._written(
@@ -183,7 +187,7 @@ class Ledger:
         )
 
     async def reopen(self, record_id: str, owner: str | None = None) -> Record:
-        """A queued row is about to be sent: from now on its answer may be lost."""
+        """Mark a queued row as `unknown`: it is about to be sent, and its answer may be lost."""
         return await self._written(
             lambda db: not_made(
                 db, record_id, "status = 'unknown', updated_at = ?", (self.now(),), owner
@@ -191,7 +195,7 @@ class Ledger:
         )
 
     async def open_rows(self) -> list[Record]:
-        """Rows that still need something of us: queued, or sent without an answer; oldest first."""
+        """All rows that are queued, or were sent without an answer; the oldest first."""
         return await self._engine.read(
             lambda db: records(
                 db,
@@ -201,8 +205,8 @@ class Ledger:
         )
 
     async def is_first_in_line(self, record: Record, besides: Collection[str] = ()) -> bool:
-        """Whether no older request waits in the same line, or is being sent from it; `besides` are
-        ids of those that nobody need wait for."""
+        """Whether no older request of the same line waits or is being sent. Rows with ids in
+        `besides` hold nobody up."""
         left_out = [*besides] or [""]
         marks = ", ".join("?" * len(left_out))
         now = self.now()
@@ -221,12 +225,12 @@ class Ledger:
         )
 
     async def record(self, record_id: str, task: Task, *, again: bool = False) -> Record:
-        """Write down what the provider said of a task; one that has ended frees a slot, so that
-        queued rows are due at once. What was seen to have ended does not run again: such an answer
-        is older than the row.
+        """Write the provider's answer about a task into the row and return the row. A task that has
+        ended frees a slot, so queued rows become due at once. A task that was seen to have ended
+        does not run again: such an answer is older than the row.
 
-        `again` says that the provider can be asked for all of it by our own id: it may then be
-        lost with the machine's power, which spares a wait for the disk.
+        `again` says that the provider can be asked for the same answer by our own id. The write
+        does not wait for the disk then, and may be lost in a power cut.
         """
         now = self.now()
         return await self._written(lambda db: write_task(db, record_id, task, now), relaxed=again)
@@ -234,9 +238,9 @@ class Ledger:
     async def refused(self, record_id: str, message: str, owner: str | None = None) -> None:
         """Mark a row as failed: the provider did not create the task.
 
-        Its external_task_id is free again. A row that has a task by now stays as it is: another
-        process has sent the same request with success. So does one whose lease is not `owner`'s
-        any more: another process, which took this one for dead, may be sending it.
+        The external_task_id is free again. The row stays as it is when it has a task by now, as
+        another process has sent the same request with success. It also stays when its lease is no
+        longer `owner`'s, as another process may be sending it after this one seemed dead.
         """
         await self._written(
             lambda db: not_made(
@@ -250,8 +254,9 @@ class Ledger:
         )
 
     async def withdraw(self, record_id: str) -> bool:
-        """Take a queued row back: it becomes `failed` and is never sent. False, and nothing is
-        changed, when it is not queued or when somebody holds its lease, who may be sending it."""
+        """Withdraw a queued row: it becomes `failed` and is never sent. Returns False, and changes
+        nothing, when the row is not queued or when somebody holds its lease and may be sending it.
+        """
         now = self.now()
         changed = await self._engine.write(
             lambda db: (
@@ -270,15 +275,16 @@ class Ledger:
     async def saved(
         self, record_id: str, path: Path | str, size_bytes: int, sha256: str, note: str = ""
     ) -> Record:
-        """Write down where a video lies, what it is, and what is odd about it."""
+        """Write the path of a saved video, its size, its SHA-256 (hex) and what is odd about it
+        into the row. Returns the row."""
         columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
         values = (str(path), size_bytes, sha256, note)
         return await self._written(lambda db: change(db, record_id, columns, values))
 
     async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
-        """The row with this id of its own, which no other row can take; else the oldest with this
-        task_id, as newer ones have another handle; else the newest with this external_task_id.
-        Where a principal is named, of those alone that are theirs."""
+        """The row with this ledger id, which is unique; else the oldest row with this task_id, as
+        newer ones have another handle; else the newest row with this external_task_id. A
+        `principal` sees their own rows only. Returns None without such a row."""
         found = await self._engine.read(
             lambda db: records(
                 db,
@@ -293,7 +299,7 @@ class Ledger:
         return record
 
     async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, list[str]]:
-        """Those of the provider's task ids that have rows, with the ids of the rows."""
+        """The provider's task ids that have rows, each with the ledger ids of its rows."""
         if not task_ids:
             return {}
         marks = ", ".join("?" * len(task_ids))
@@ -318,7 +324,7 @@ class Ledger:
         provider: str = "",
         principal: str | None = None,
     ) -> list[Record]:
-        """Rows, newest first, narrowed by what is not empty."""
+        """Rows, the newest first, that match all arguments which are not empty."""
         wanted = {
             "product": product,
             "status": status,
@@ -338,8 +344,8 @@ class Ledger:
     async def several(
         self, any_ids: Collection[str], *, changed: bool = False
     ) -> dict[str, Record]:
-        """The rows that `find` would find for each of these ids, in few reads; `changed` when it is
-        known that somebody wrote them just now."""
+        """The row that `find` would find for each id, in few reads; ids without a row are left out.
+        `changed` says that somebody has just written these rows."""
         wanted = list(dict.fromkeys(any_ids))
         rows: list[Record] = []
         for place in range(0, len(wanted), IN_ONE_READ):
@@ -357,7 +363,7 @@ class Ledger:
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
 
     async def by_callback_key(self, key: str) -> Record | None:
-        """The row whose callbacks come to this address."""
+        """The row with this callback key; None without one."""
         if not key:
             return None
         return await self._engine.read(
@@ -365,8 +371,8 @@ class Ledger:
         )
 
     async def watch(self, record_ids: Collection[str], owner: str, lasts_s: float) -> set[str]:
-        """Take or renew, for so many seconds, the right to ask the providers for these rows; those
-        of them that nobody else has now."""
+        """Take or renew, for `lasts_s` seconds, the claim to ask providers for these rows. Returns
+        the ids that `owner` has now; somebody else has the others."""
         ids, now = list(record_ids), self.now()
         if not ids:
             return set()
@@ -383,7 +389,7 @@ class Ledger:
         return {row["id"] for row in mine}
 
     async def unwatch(self, record_ids: Collection[str], owner: str) -> None:
-        """Give that right back."""
+        """Release the claims of `owner` to ask for these rows."""
         ids = list(record_ids)
         if not ids:
             return
@@ -398,8 +404,8 @@ class Ledger:
         )
 
     async def counts(self) -> list[Mapping[str, Any]]:
-        """For each provider and status: `provider`, `status`, how many `tasks`, and the `units`
-        that they cost or are estimated to cost."""
+        """One mapping for each provider and status: `provider`, `status`, the number of `tasks`,
+        and the `units` that they cost or are estimated to cost."""
         return list(
             await self._engine.read(
                 lambda db: db.execute(
@@ -411,9 +417,11 @@ class Ledger:
         )
 
     def _tell(self, record: Record, *, written: bool) -> None:
-        """Those who listen may break; what was read or written stands."""
-        with decoration("the news of a row"):
+        """Tell the listener of a row. A listener that breaks changes nothing for the caller."""
+        try:
             self._seen(record, written)
+        except Exception:
+            logger.exception("The answer goes out without the news of a row.")
 
     async def _written(
         self, work: Callable[[Database], Record], *, relaxed: bool = False
@@ -422,17 +430,17 @@ class Ledger:
         self._tell(record, written=True)
         return record
 
-    def told(self) -> AsyncGenerator[list[str], None]:
-        """Ids of rows that anybody changed, see `Engine.told`."""
-        return self._engine.told()
+    def changed_rows(self) -> AsyncGenerator[list[str], None]:
+        """Yields the ids of changed rows; see `Engine.changed_rows`."""
+        return self._engine.changed_rows()
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the database if it is open."""
         await self._engine.close()
 
 
 def _by_id(rows: Sequence[Record]) -> dict[str, Record]:
-    """The row that each id means; `rows` are the oldest first. See `Ledger.find`."""
+    """The row for each id, as `Ledger.find` chooses it; the oldest of `rows` comes first."""
     return {
         **{row.external_task_id: row for row in rows},
         **{row.task_id: row for row in reversed(rows) if row.task_id},

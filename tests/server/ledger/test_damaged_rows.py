@@ -203,7 +203,7 @@ async def test_a_damaged_open_row_is_told_as_one_and_neither_sent_nor_paid_again
             CREATE, {"image": str(house.folder / "photo.png"), "prompt": "bad"}
         )
 
-    told = f"is damaged in {column}: it is neither sent nor asked for."
+    told = f"is damaged in {column}: it can be neither sent nor looked up."
     for text in (row["next"], words(seen), words(again)):
         assert told in text
         assert "raise take" in text

@@ -216,7 +216,7 @@ async def test_no_connection_waits_for_a_machine_that_is_gone(
         listening = anyio.Event()
 
         async def listen() -> None:
-            async for _ in ledger.told():
+            async for _ in ledger.changed_rows():
                 listening.set()
 
         group.start_soon(listen)

@@ -178,7 +178,7 @@ async def test_what_one_server_writes_the_others_are_told(url: str) -> None:
         listening = anyio.Event()
 
         async def listen() -> None:
-            async for ids in there.told():
+            async for ids in there.changed_rows():
                 told.extend(ids)
                 if told:
                     group.cancel_scope.cancel()
@@ -208,7 +208,7 @@ async def test_a_listener_that_lost_its_connection_listens_again(
 
         async def listen() -> None:
             nonlocal beginnings
-            async for ids in ledger.told():
+            async for ids in ledger.changed_rows():
                 beginnings += not ids
                 heard.set()
 
