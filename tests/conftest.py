@@ -9,8 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("whenever", deadline=None)
-hypothesis.settings.load_profile("whenever")  # a busy machine makes no property untrue
+# A busy machine makes no property untrue.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("campaign", deadline=None, max_examples=100)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets what it starts in the background ignore Ctrl+C, and its children inherit that.
@@ -22,8 +23,10 @@ ROOM_BYTES = 2 * 10**9
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Quick tests write to memory where there is room: each row of a ledger waits for the disk."""
+    """Quick tests try a few examples, and write to memory where there is room: each row of a
+    ledger waits for the disk."""
     quick = config.option.markexpr == "not campaign"
+    hypothesis.settings.load_profile("quick" if quick else "campaign")
     if quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

@@ -41,9 +41,10 @@ def used(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 TREES = {
-    path: ast.parse(path.read_text(encoding="utf-8"))
+    path: ast.parse(text)
     for root in ROOTS
     for path in Path(next(iter(root.__path__))).rglob("*.py")
+    if re.search(rf"\.({'|'.join(CALLS)})\b", text := path.read_text(encoding="utf-8"))
 }
 METHODS = {pair for tree in TREES.values() for pair in used(tree) if pair[1] in CALLS[1:]}
 

@@ -272,6 +272,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=50, deadline=None, derandomize=True
+    max_examples=settings.default.max_examples * 2 // 5,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
 )
 test_any_order_of_what_processes_do_keeps_the_book = LedgerMachine.TestCase

@@ -30,6 +30,9 @@ def shared(postgres: Postgres) -> None:
 
 
 SharedLedgerMachine.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=settings.default.max_examples // 8,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
 )
 test_any_order_of_what_servers_do_keeps_the_book = SharedLedgerMachine.TestCase

@@ -128,9 +128,16 @@ class FaultRun:
     """All cells of one fault that strikes `times`, in a copy of the prepared folder."""
 
     def __init__(
-        self, fault: str, times: str, prepared: Path, folder: Path, ids: dict[str, str]
+        self,
+        fault: str,
+        times: str,
+        providers: tuple[str, ...],
+        prepared: Path,
+        folder: Path,
+        ids: dict[str, str],
     ) -> None:
         shutil.copytree(prepared, folder)
+        self._providers = providers
         self._fault = fault
         self._times = times
         self._folder = folder
@@ -141,12 +148,12 @@ class FaultRun:
     async def cells(self) -> AsyncIterator[tuple[str, str, str, Cell]]:
         """Tool, time, provider and cell."""
         async with self._server(self._switch()) as client:
-            for provider in PROVIDERS:
+            for provider in self._providers:
                 for tool in (*CREATES, *READS):
                     yield tool, self._times, provider, await self._cell(client, tool, provider)
         if self._times == STRUCK[-1]:
             async with self._server("") as client:
-                for provider in PROVIDERS:
+                for provider in self._providers:
                     for tool in CREATES:
                         yield tool, TIMES[-1], provider, await self._cell(client, tool, provider)
 

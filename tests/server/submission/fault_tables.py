@@ -29,6 +29,14 @@ def folded(row: dict[str, ByProvider]) -> Row:
     }
 
 
+def outcomes(row: Row, providers: Iterable[str]) -> dict[str, ByProvider]:
+    """The opposite of `folded`, for these providers."""
+    return {
+        times: {name: found if isinstance(found, str) else found[name] for name in providers}
+        for times, found in row.items()
+    }
+
+
 def read_matrix() -> Folded:
     """The expected outcomes."""
     matrix: Folded = json.loads(MATRIX.read_text(encoding="utf-8"))

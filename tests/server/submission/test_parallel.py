@@ -1,4 +1,4 @@
-"""Fifty equal calls in four processes: one create, and everybody gets the same task."""
+"""Equal calls in several processes: one create, and everybody gets the same task."""
 
 import json
 import subprocess
@@ -13,8 +13,13 @@ from tests.server.serving import picture
 from kling_sandbox import SandboxStore
 from kling_sandbox.state import Counts
 
-CALLS = (13, 13, 12, 12)
+FEW = (4, 4)
+FIFTY = (13, 13, 12, 12)
+"""How many calls each process makes."""
 CAMPAIGN = pytest.mark.campaign
+MANY = pytest.mark.parametrize(
+    "calls", [FEW, pytest.param(FIFTY, marks=CAMPAIGN)], ids=["few", "fifty"]
+)
 
 PROCESS = """
 import json, sys
@@ -44,19 +49,21 @@ anyio.run(main)
 """
 
 
-def fifty_calls(folder: Path, provider: str, *faults: str) -> tuple[list[dict[str, Any]], Counts]:
-    """What fifty calls that begin together are answered, and what the sandbox counted."""
+def equal_calls(
+    folder: Path, provider: str, *faults: str, calls: tuple[int, ...] = FIFTY
+) -> tuple[list[dict[str, Any]], Counts]:
+    """What calls that begin together are answered, and what the sandbox counted."""
     arguments = {"image": picture(folder, size=(320, 320)), "prompt": "Zoom"}
     with served_sandbox(folder / "sandbox", *faults) as url:
         settings = settings_of(folder, url, provider)
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", PROCESS, json.dumps([settings, arguments, calls])],
+                [sys.executable, "-c", PROCESS, json.dumps([settings, arguments, number])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for calls in CALLS
+            for number in calls
         ]
         for process in processes:
             assert process.stdout is not None
@@ -70,21 +77,25 @@ def fifty_calls(folder: Path, provider: str, *faults: str) -> tuple[list[dict[st
             output, _ = process.communicate(timeout=60)
             assert process.returncode == 0
             answers += json.loads(output)
-    assert len(answers) == sum(CALLS)
+    assert len(answers) == sum(calls)
     return answers, SandboxStore(folder / "sandbox").counts()
 
 
 @pytest.mark.parametrize("provider", ["kling", pytest.param("newapi", marks=CAMPAIGN)])
-def test_fifty_equal_calls_in_four_processes_make_one_create(provider: str, tmp_path: Path) -> None:
-    answers, counts = fifty_calls(tmp_path, provider, "slow@creates:0.5")
+@MANY
+def test_equal_calls_in_several_processes_make_one_create(
+    calls: tuple[int, ...], provider: str, tmp_path: Path
+) -> None:
+    answers, counts = equal_calls(tmp_path, provider, "slow@creates:0.5", calls=calls)
 
     assert len({answer["task_id"] for answer in answers}) == 1
     assert [answer.get("repeated", False) for answer in answers].count(False) == 1
     assert counts.requests["creates"] == counts.accepted == 1
 
 
-def test_a_lost_answer_among_them_changes_nothing(tmp_path: Path) -> None:
-    answers, counts = fifty_calls(tmp_path, "kling", "drop-after-accept:1")
+@MANY
+def test_a_lost_answer_among_them_changes_nothing(calls: tuple[int, ...], tmp_path: Path) -> None:
+    answers, counts = equal_calls(tmp_path, "kling", "drop-after-accept:1", calls=calls)
 
     assert len({answer["task_id"] for answer in answers}) == 1
     assert counts.requests["creates"] == counts.accepted == 1
@@ -92,7 +103,7 @@ def test_a_lost_answer_among_them_changes_nothing(tmp_path: Path) -> None:
 
 @CAMPAIGN
 def test_fifty_calls_into_a_full_house_wait_as_one(tmp_path: Path) -> None:
-    answers, counts = fifty_calls(tmp_path, "kling", "concurrency")
+    answers, counts = equal_calls(tmp_path, "kling", "concurrency")
 
     assert {answer["status"] for answer in answers} == {"queued"}
     assert len({answer["task_id"] for answer in answers}) == 1
@@ -101,7 +112,7 @@ def test_fifty_calls_into_a_full_house_wait_as_one(tmp_path: Path) -> None:
 
 @CAMPAIGN
 def test_at_a_gateway_that_lost_the_answer_nobody_sends_it_again(tmp_path: Path) -> None:
-    answers, counts = fifty_calls(tmp_path, "newapi", "drop-after-accept:1")
+    answers, counts = equal_calls(tmp_path, "newapi", "drop-after-accept:1")
 
     assert {answer["charged"] for answer in answers} == {"unknown"}
     assert counts.requests["creates"] == counts.accepted == 1
