@@ -18,7 +18,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as built:
         make_folder(folder, built_wheel(Path(built)))
-    print(f"npx @anthropic-ai/mcpb pack {folder} dist/kling-mcp.mcpb")
+    print(f"The bundle's folder is ready: {folder}")
+    print("Pack it into one file (requires Node.js):")
+    print(f"  npx @anthropic-ai/mcpb pack {folder} dist/kling-mcp.mcpb")
 
 
 main()

@@ -1,7 +1,6 @@
 """A PostgreSQL server of its own for tests, on loopback, gone when they end."""
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -59,10 +58,14 @@ class Postgres:
     def run(self, program: str, *arguments: str) -> None:
         """Run one of its programs as a user that it accepts: it refuses to be root."""
         command = [str(self.programs / program), "-D", str(self.folder), *arguments]
-        if os.geteuid() == 0:
+        if _is_root():
             command = ["setpriv", "--reuid", user(), "--regid", group(), "--clear-groups", *command]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run(command, check=True, timeout=60, cwd="/", **quiet)  # type: ignore[call-overload]
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def user() -> str:
@@ -70,10 +73,14 @@ def user() -> str:
 
 
 def group() -> str:
+    import pwd  # Windows has no such module
+
     return str(pwd.getpwnam(user()).pw_gid)
 
 
 def known(name: str) -> bool:
+    import pwd
+
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -91,7 +98,7 @@ def postgres_server(port: int) -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="kling-mcp-postgres-") as folder:
         place = Path(folder)
         server = Postgres(port, place / "data", Path(programs).parent)
-        if os.geteuid() == 0:
+        if _is_root():
             shutil.chown(place, user(), int(group()))
         server.run("initdb", "-U", "kling", "--auth=trust", "-E", "UTF8", "--locale=C", "-N")
         server.start()

@@ -1,4 +1,4 @@
-"""The addresses of tasks among the resources."""
+"""The URIs of tasks, their videos and their frames among the resources."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ _TASK = re.compile(r"kling://tasks/([^/?#]+)(?:/video)?")
 
 
 def task_of(uri: str) -> str | None:
-    """The id in the address of a task or of its video; None for any other address."""
+    """The task id in the URI of a task or of its video; None for any other URI."""
     match = _TASK.fullmatch(uri)
     return match.group(1) if match else None

@@ -21,7 +21,7 @@
         ├── TaskNotFound     the agent: wrong id, wrong provider, or older than 30 days
         └── ProviderDown     the agent: unreachable, broken, or silent
 
-The classes know nothing of the SDK: `kling_tools.tools.tool` makes of one an answer with
+The classes do not import the SDK; `kling_tools.tools.tool` turns an error into an answer with
 `isError`.
 """
 
@@ -66,6 +66,8 @@ _MONEY: dict[Charged, str] = {
     "yes": "This was charged.",
     "unknown": "Whether it was charged is unknown.",
 }
+_MONEY_IN_ADVICE = ("It cost nothing.", "It was charged")
+"""Advice that begins so says itself what the task cost, so the sentence of the call is left out."""
 
 
 def _quote(provider_message: str) -> str:
@@ -88,15 +90,16 @@ class KlingError(Exception):
 
     def __str__(self) -> str:
         """One short paragraph: what is wrong, the money, what to do next."""
-        parts = (self.message, self._quoted(), _MONEY[self.charged], self.advice)
+        money = "" if self.advice.startswith(_MONEY_IN_ADVICE) else _MONEY[self.charged]
+        parts = (self.message, self._quoted(), money, self.advice)
         return " ".join(part for part in parts if part)
 
     def _quoted(self) -> str:
-        """The provider's own words, if it said any."""
+        """The provider's own words as a sentence; empty when it gave none."""
         return ""
 
     def facts(self) -> dict[str, Any]:
-        """The same as `str(self)`, as fields of the structured answer."""
+        """The content of `str(self)`, as fields of the structured answer."""
         facts: dict[str, Any] = {
             "error": self.kind,
             "message": self.message,
@@ -161,7 +164,7 @@ class UnsafePath(KlingError):
 
 
 class UnsafeUrl(KlingError):
-    """For the agent: the URL is of a kind that the server does not fetch."""
+    """For the agent: the server does not fetch URLs of this kind."""
 
     kind = "unsafe_url"
 
@@ -175,7 +178,7 @@ class SaveFailed(KlingError):
 class TaskFailed(KlingError):
     """For the agent: the job itself failed at the provider; the call worked.
 
-    `provider_message` holds the provider's own words, apart from ours.
+    `provider_message` holds the provider's own words; `message` is ours.
     """
 
     kind = "task_failed"
@@ -271,7 +274,7 @@ class RateLimited(ProviderError):
 
 
 class ConcurrencyFull(ProviderError):
-    """For the agent: as many tasks run as the account allows; one has to end first."""
+    """For the agent: as many tasks run as the account allows; one must end first."""
 
     kind = "concurrency_full"
 
@@ -283,19 +286,19 @@ class ContentRefused(ProviderError):
 
 
 class RequestRefused(ProviderError):
-    """For the agent: the provider does not accept the request; another value may do."""
+    """For the agent: the provider does not accept the request; another value may work."""
 
     kind = "request_refused"
 
 
 class DuplicateTask(ProviderError):
-    """For the machine: a task with this external_task_id exists, so no second one was made."""
+    """For the machine: a task with this external_task_id exists; no second one was made."""
 
     kind = "duplicate_task"
 
 
 class TaskNotFound(ProviderError):
-    """For the agent: no such task at that provider (results are cleared after 30 days)."""
+    """For the agent: that provider has no such task (it clears results after 30 days)."""
 
     kind = "task_not_found"
 

@@ -1,4 +1,4 @@
-"""What the tools need from the machine behind them."""
+"""The service behind the tools, as a protocol: `kling_mcp.service` implements it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ __all__ = ["Confirm", "Poster", "Report", "SubmitArguments", "VideoService"]
 SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
 
 Confirm = Callable[[str, str], Awaitable[bool]]
-"""Asks the person a question that the named setting makes necessary; whether they agree."""
+"""Called with a question and the setting that requires it. Asks the person; returns whether they
+agree."""
 
 Report = Callable[[float, float, str], Awaitable[None]]
-"""Tells the caller of progress: done, total, and a sentence."""
+"""Reports progress to the caller: done, total, and a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """A small JPEG of the video of a task, and where the video itself can be read."""
+    """A small JPEG of a task's video, and the URI and size of the video itself."""
 
     task_id: str
     jpeg: bytes
@@ -45,7 +46,7 @@ class Poster:
     video_bytes: int
 
     def content(self) -> list[ContentBlock]:
-        """The picture and the link as parts of an answer; the video itself is never one."""
+        """The picture and a link to the video as parts of an answer; never the video itself."""
         return [
             ImageContent(
                 type="image", data=base64.b64encode(self.jpeg).decode(), mime_type="image/jpeg"
@@ -61,13 +62,13 @@ class Poster:
 
 
 class VideoService(Protocol):
-    """What an agent can ask for, and pictures of what came of it.
+    """What an agent can ask for, and small pictures of the results.
 
-    Every method raises `KlingError` and its kin only.
+    Methods raise no other errors than `KlingError` and its subclasses.
     """
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
-        """Send one request (or, with `dry_run`, only judge it); money is spent here alone."""
+        """Send one request, or only check it with `dry_run`. No other method spends money."""
         ...
 
     async def task(self, task_id: str) -> TaskView:
@@ -79,7 +80,7 @@ class VideoService(Protocol):
         ...
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
-        """Wait until all tasks have ended, `timeout_s` seconds at most."""
+        """Wait until all tasks have ended, at most `timeout_s` seconds."""
         ...
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
@@ -87,15 +88,15 @@ class VideoService(Protocol):
         ...
 
     async def upload(self) -> UploadAddress:
-        """An address that takes one picture, where the service cannot read the caller's disk."""
+        """An address that accepts one picture, for a service that cannot read the caller's disk."""
         ...
 
     async def thumbnail(self, arguments: SubmitArguments) -> str:
-        """The first picture of a request, small, as a `data:` URI; empty when there is none to
-        show. Raises nothing."""
+        """The first picture of a request, small, as a `data:` URI; empty when the request has no
+        picture to show. Raises nothing."""
         ...
 
     async def posters(self, task_ids: Sequence[str]) -> Sequence[Poster]:
-        """Small pictures of these finished tasks, where hosts are to be shown any; raises
-        nothing for a video that has none."""
+        """Small pictures of these finished tasks; empty when posters are switched off. Skips a
+        video without a picture and raises nothing."""
         ...

@@ -1,4 +1,4 @@
-"""`kling-mcp demo`: a real MCP client that has one picture made into one video."""
+"""`kling-mcp demo`: a real MCP client that makes one video from one picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run_from", "shipped_picture"]
 
 PICTURE = "astronaut.png"
-"""NASA's portrait of Eileen Collins; where it comes from stands in examples/pictures/SOURCES.md."""
+"""NASA's portrait of Eileen Collins; its source is in examples/pictures/SOURCES.md."""
 
 PROMPT = "Slow zoom on the astronaut while she keeps smiling"
 OTHER_PROMPT = "Slow zoom into the picture"
@@ -31,14 +31,14 @@ _CALL_LIMIT_S = 90
 _WAIT_S = 20
 _WHOLE_WAIT_S = 15 * 60
 _SILENCE_S = 5.0
-"""Seconds between two lines while the video is made."""
+"""Least seconds between two progress lines."""
 
 _LOG_LINES = 8
 _INTERRUPTED = 130
 
 
 class _Stopped(Exception):
-    """The demo cannot go on; the text says why."""
+    """The demo cannot continue; the text says why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         default=SANDBOX,
-        help="who makes the video; every other than the default, %(default)s, costs money",
+        help="who makes the video; any but the default, %(default)s, costs money",
     )
 
 
@@ -77,7 +77,7 @@ def run_from(args: argparse.Namespace) -> int:
 def shipped_picture() -> Path:
     """The photograph that comes with the project: in the package, or in its source tree.
 
-    Raises `FileNotFoundError` where neither holds it.
+    Raises `FileNotFoundError` when neither holds it.
     """
     here = Path(__file__).resolve().parents[1]
     places = (here / "pictures", here.parents[1] / "examples" / "pictures")
@@ -109,12 +109,19 @@ def _run(args: argparse.Namespace) -> int:
     _say("Video", str(video), f"{saved['duration_s']:g} s, {size}")
     _say("Frames", str(sheet))
     _say("Done", f"in {time.monotonic() - started:.0f} s")
-    _say("Next", "kling-mcp install CLIENT puts it into Claude Desktop, Cursor, VS Code and others")
+    _say(
+        "Next",
+        "kling-mcp install CLIENT adds this server to Claude Desktop, Cursor, VS Code and others.",
+        "The demo's own ledger is removed: kling-mcp tasks does not list this video."
+        if args.provider == SANDBOX
+        else "kling-mcp tasks lists this video and what it cost.",
+    )
     return 0
 
 
 def _settings(provider: str, picture: Path, output: Path, home: Path) -> dict[str, str]:
-    """The server's environment. The sandbox gets a ledger that vanishes; paid tasks are kept."""
+    """The server's environment. The sandbox gets a temporary ledger; paid tasks go to the user's
+    own."""
     settings = {
         "KLING_MCP_PROVIDER": provider,
         "KLING_MCP_OUTPUT_DIR": str(output),
@@ -126,7 +133,7 @@ def _settings(provider: str, picture: Path, output: Path, home: Path) -> dict[st
 
 
 async def _make_video(picture: Path, prompt: str, settings: dict[str, str]) -> dict[str, Any]:
-    """What `kling_save_video` answers at the end; raises `_Stopped` when the way ends before."""
+    """The answer of `kling_save_video` at the end; raises `_Stopped` when a step before fails."""
     from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
     server = StdioServerParameters(command=sys.executable, args=["-m", "kling_mcp"], env=settings)
@@ -160,7 +167,7 @@ def _tail(log: TextIO) -> str:
 
 
 async def _go_through(client: Client, picture: Path, prompt: str) -> dict[str, Any]:
-    """Submit, wait, save; each step is a call that any assistant could make."""
+    """Submit, wait, save. Each step is a call that any assistant could make."""
     about = client.server_info
     name = f"{about.name} {about.version}" if about else "unnamed"
     _say("Server", f"{name}, over stdio, MCP {client.protocol_version}")
@@ -179,7 +186,7 @@ async def _go_through(client: Client, picture: Path, prompt: str) -> dict[str, A
 
 
 async def _wait(client: Client, task_id: str) -> None:
-    """Wait for the task and show what the server says of it meanwhile."""
+    """Wait for the task and print the server's progress messages."""
     began = time.monotonic()
     task = await _until_ended(client, task_id)
     if task["status"] != "succeed":
@@ -189,12 +196,12 @@ async def _wait(client: Client, task_id: str) -> None:
 
 
 async def _until_ended(client: Client, task_id: str) -> dict[str, Any]:
-    told_at = -math.inf
+    said_at = -math.inf
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
-        nonlocal told_at
-        if message and time.monotonic() - told_at >= _SILENCE_S:
-            told_at = time.monotonic()
+        nonlocal said_at
+        if message and time.monotonic() - said_at >= _SILENCE_S:
+            said_at = time.monotonic()
             _say("Wait", message)
 
     until = time.monotonic() + _WHOLE_WAIT_S
@@ -227,6 +234,6 @@ def _price(task: dict[str, Any]) -> str:
 
 
 def _say(label: str, *lines: str) -> None:
-    """Lines under one label, at once also where the output is buffered."""
+    """Print lines under one label, and flush them."""
     for number, line in enumerate(lines):
         print(f"{'' if number else label:<9}{line}", flush=True)

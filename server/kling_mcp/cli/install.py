@@ -1,4 +1,5 @@
-"""`kling-mcp install CLIENT` and `uninstall CLIENT`: this server in a client's configuration."""
+"""`kling-mcp install CLIENT` and `uninstall CLIENT`: add or remove this server in a client's
+configuration."""
 
 from __future__ import annotations
 
@@ -23,24 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("client", metavar="CLIENT", help=f"one of {', '.join(CLIENTS)}")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
-        "--config", type=Path, default=None, metavar="FILE", help="another file than the client's"
+        "--config", type=Path, default=None, metavar="FILE", help="change this file instead"
     )
 
 
 def known_client(name: str) -> ClientRow:
-    """The row of a client; raises KlingError, which lists the known ones."""
+    """The row of a client. Raises KlingError with the known names."""
     row = find_client(name)
     if row is None:
         raise KlingError(
-            f"No client {name!r} is known here.",
-            advice=f"There are {', '.join(CLIENTS)}. For another one, `kling-mcp install cursor "
-            "--print` shows the usual entry.",
+            f"The client {name!r} is unknown.",
+            advice=f"Known clients: {', '.join(CLIENTS)}. For another one, `kling-mcp install "
+            "cursor --print` shows the usual entry.",
         )
     return row
 
 
 def file_of(client: ClientRow, machine: Machine, config: Path | None = None) -> Path:
-    """The client's configuration file on this machine, or the one that was asked for."""
+    """The client's configuration file on this machine, or `config` when given."""
     if config is not None:
         return config.expanduser().absolute()
     if client.folder and machine.environment.get(client.folder[0]):
@@ -49,13 +50,13 @@ def file_of(client: ClientRow, machine: Machine, config: Path | None = None) -> 
 
 
 def agreed(change: Change, *, yes: bool) -> bool:
-    """Show the change, ask, and make it; False when the person does not want it."""
+    """Show the change, ask, and make it. Returns False when the person declines."""
     from kling_mcp.cli.client_configs.change import shown, write
 
     print(shown(change))
     if not yes:
         if not sys.stdin.isatty():
-            print("Nothing was written: give --yes where nobody can be asked.", file=sys.stderr)
+            print("Nothing was written: without a terminal, give --yes.", file=sys.stderr)
             return False
         try:
             answer = input("Write this? [y/N] ")
@@ -66,7 +67,7 @@ def agreed(change: Change, *, yes: bool) -> bool:
             return False
     backup = write(change)
     if backup is not None:
-        print(f"The file as it was before is kept as {backup}.")
+        print(f"The previous file is kept as {backup}.")
     return True
 
 
@@ -82,7 +83,7 @@ def add_install_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def install(arguments: argparse.Namespace) -> int:
-    """Show the change, ask, and make it; 0 when the entry is there, 1 when it was not wanted.
+    """Show the change, ask, and make it. Returns 0 when the file has the entry, else 1.
 
     Raises KlingError when the client is unknown or its file cannot be changed.
     """
@@ -99,16 +100,16 @@ def install(arguments: argparse.Namespace) -> int:
         print(f"{client.title}, in {path}:", file=sys.stderr)
         print(entry_to_paste(client, wanted))
         if wanted.keys:
-            print(f"Put {', '.join(wanted.keys)} in place of the asterisks.", file=sys.stderr)
+            print(f"Replace the asterisks by {', '.join(wanted.keys)}.", file=sys.stderr)
         if arguments.print:
             return 0
-        told = "Nothing was written: add this to the file, beside what is there."
-        print(f"{told} {client.then}", file=sys.stderr)
+        advice = "Nothing was written: add this to the file, and keep what is there."
+        print(f"{advice} {client.then}", file=sys.stderr)
         return 1
     there = entry_in(path, place_of(client))
     change = plan_install(path, edits_for(client, wanted, there), again=there is not None)
     if change.before == change.after:
-        print(f"{client.title} has this entry already ({path}).")
+        print(f"{client.title} already has this entry ({path}).")
     elif agreed(change, yes=arguments.yes):
         print(f"{client.title} now knows this server ({path}).")
     else:
@@ -126,7 +127,7 @@ def _wanted(machine: Machine, *, with_key: bool) -> Wanted:
     keys = keys_of(machine.environment)
     if with_key and not keys:
         raise KlingError(
-            "--with-key needs a key in the environment, and none is set.",
+            "--with-key requires a key in the environment, and none is set.",
             advice="Set KLING_API_KEY, or KLING_ACCESS_KEY and KLING_SECRET_KEY.",
         )
     settings = plain_settings(machine.environment)
@@ -139,25 +140,25 @@ def _print_all(lines: list[str]) -> None:
 
 
 def _about_the_key(client: ClientRow, wanted: Wanted, path: Path, *, has_key: bool) -> list[str]:
-    """Where the key is now, and what to do if it is nowhere."""
+    """Where the key is now, and what to do when there is none."""
     named = ", ".join(wanted.variables)
     if has_key:
-        return [f"The key stands in {path.name}: whoever reads that file can spend."]
+        return [f"The key is in {path.name}: whoever reads that file can spend your units."]
     if client.keys == "none":
         return [
-            f"{client.title} keeps keys nowhere but in that file, which holds none: the free "
-            f"sandbox is used unless {client.title} itself is started with the key in its "
-            "environment. --with-key writes it into the file instead."
+            f"{client.title} can keep keys only in that file, which has none. The free sandbox is "
+            f"used unless {client.title} itself starts with the key in its environment; --with-key "
+            "writes the key into the file instead."
         ]
     if client.keys in ("reference", "forwarded"):
         if not wanted.variables:
-            return ["No key is set here: the free sandbox is used. Set one and install again."]
-        return [f"The key stays out of the file; {client.title} reads it from {named}."]
+            return ["No key is set, so the free sandbox is used. Set one and install again."]
+        return [f"The key is not in the file; {client.title} reads it from {named}."]
     return []
 
 
 def uninstall(arguments: argparse.Namespace) -> int:
-    """Show the change, ask, and make it; 0 when the entry is gone, 1 when that was not wanted.
+    """Show the change, ask, and make it. Returns 0 when the entry is gone, else 1.
 
     Raises KlingError when the client is unknown or its file cannot be changed.
     """
@@ -169,13 +170,13 @@ def uninstall(arguments: argparse.Namespace) -> int:
     client = known_client(arguments.client)
     path = file_of(client, this_machine(), arguments.config)
     if client.format != "json":
-        print(f"Take {'.'.join(place_of(client))} out of {path}, which only you change.")
+        print(f"Remove {'.'.join(place_of(client))} from {path} yourself.")
         return 1
     change = plan_uninstall(path, own_edits(client), holds_secrets)
     if change.before == change.after:
-        print(f"{client.title} does not know this server ({path}).")
+        print(f"{client.title} has no entry for this server ({path}).")
         return 0
     if not agreed(change, yes=arguments.yes):
         return 1
-    print(f"{client.title} does not know this server any more ({path}).")
+    print(f"{client.title} no longer has an entry for this server ({path}).")
     return 0

@@ -1,4 +1,4 @@
-"""The command `kling-mcp`: the server over stdio, and what else a person can start.
+"""The command `kling-mcp`: the server over stdio, and the other commands.
 
 `--version` and `--help` answer before the SDK is imported.
 """
@@ -28,13 +28,13 @@ An MCP server that lets an assistant make Kling AI videos in conversation.
 Without a command it serves MCP over standard input and output, as hosts start it."""
 
 INTERRUPTED = 130
-"""The exit code of a program that Ctrl-C ended."""
+"""The exit code after Ctrl-C."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 
-    A failure is told in one line; `--debug` lets it through, with where it happened.
+    A failure is printed in one line; `--debug` shows its traceback.
     """
     words = sys.argv[1:] if argv is None else argv
     if not words:
@@ -79,7 +79,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
         for name in _given_settings(arguments):
             parser.error(
-                f"{_option(name)} is for the server: set {environment_name(name)} for this command"
+                f"{_option(name)} is for the server; for this command, set {environment_name(name)}"
             )
     return arguments
 
@@ -111,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     serving = commands.add_parser(
         "serve",
         help="serve MCP over HTTP, on this machine or to a team",
-        description="Serve MCP over HTTP; settings come before the command. Any other address than "
-        "this machine's wants a login (docs/deploy.md).",
+        description="Serve MCP over HTTP. Settings come before the command. Any address but this "
+        "machine's requires a login (docs/deploy.md).",
     )
     serve_command.add_arguments(serving)
     serving.set_defaults(run=_serve_http)
@@ -133,25 +133,25 @@ def _parser() -> argparse.ArgumentParser:
             "install",
             clients.add_install_arguments,
             clients.install,
-            "put this server into the configuration of an MCP client",
+            "add this server to the configuration of an MCP client",
         ),
         (
             "uninstall",
             clients.add_arguments,
             clients.uninstall,
-            "take it out of a client's configuration again",
+            "remove this server from a client's configuration",
         ),
         (
             "tasks",
             tasks_command.add_arguments,
             tasks_command.run_from,
-            "show what was made, when, what it cost and where it is",
+            "show what was made, when, its cost and its file",
         ),
         (
             "tokens",
             tokens_command.add_arguments,
             tokens_command.run_from,
-            "give out logins for a server that a team shares",
+            "manage logins for a server that a team shares",
         ),
         (
             "sandbox",
@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_sandbox(arguments: argparse.Namespace) -> int:
-    """The sandbox knows no settings of the server, but its tasks lie beside the server's ledger."""
+    """The sandbox reads no settings of the server, but its tasks lie beside the ledger."""
     from kling_mcp.settings.environment import read_environment
     from kling_sandbox import cli as sandbox
 
@@ -181,7 +181,7 @@ def _run_sandbox(arguments: argparse.Namespace) -> int:
 
 
 SETTING = "setting_"
-"""Before the names of the server's settings, which a command may have options of its own for."""
+"""Prefix of the server's settings, since a command may have an option of the same name."""
 
 
 def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -201,13 +201,15 @@ def _is_secret(name: str) -> bool:
 
 
 class _OnlyFromEnvironment(argparse.Action):
-    """Refuses a key as an option, which other users of the machine and logs would see."""
+    """Refuses a key as an option: other users of the machine, and logs, would see it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from kling_mcp.settings.settings import environment_name
 
         name = self.dest.removeprefix(SETTING)
-        parser.error(f"a secret is no option: set {environment_name(name)} in the environment")
+        parser.error(
+            f"a secret cannot be an option; set {environment_name(name)} in the environment"
+        )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -236,7 +238,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _settings_help() -> str:
     from kling_mcp.settings.settings import Settings, environment_name
 
-    lines = ["environment, or a file that KLING_MCP_ENV_FILE names (keys only there):"]
+    lines = ["environment, or the file that KLING_MCP_ENV_FILE names (the only places for keys):"]
     for name, field in Settings.model_fields.items():
         what = field.description if _is_secret(name) else _option(name)
         lines.append(f"  {environment_name(name):<30} {what}")
@@ -244,7 +246,7 @@ def _settings_help() -> str:
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
-    """The settings of this process; options that were given win over the environment."""
+    """The settings of this process; given options override the environment."""
     from kling_mcp.settings.settings import load_settings
 
     return load_settings(**_given_settings(arguments))
@@ -257,11 +259,11 @@ def _serve_http(arguments: argparse.Namespace) -> int:
 
 
 def _serve_stdio(arguments: argparse.Namespace) -> int:
-    """Serve until standard input ends. Ctrl-C ends at once: the SDK would wait for more input,
-    and the ledger is written so that nothing is lost.
+    """Serve until standard input ends. Ctrl-C ends the process at once, since the SDK would wait
+    for more input; the ledger is on disk, so nothing is lost.
 
-    What importing makes stays for good: collecting garbage meanwhile would cost a tenth of the
-    start, and looking at it later a little of every collection.
+    Imported objects live until the end. Garbage collection during the imports would cost a tenth of
+    the start, and examining them later a little of each collection.
     """
     gc.disable()
     settings = settings_from(arguments)

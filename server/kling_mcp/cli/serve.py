@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default=HOST,
-        help="address to listen on; any but this machine's wants a login (default: %(default)s)",
+        help="address to listen on; any but this machine's requires a login (default: %(default)s)",
     )
     parser.add_argument(
-        "--port", type=_port, default=PORT, help="0 takes a free one (default: %(default)s)"
+        "--port", type=_port, default=PORT, help="0 picks a free one (default: %(default)s)"
     )
 
 
 def serve(settings: Settings, host: str, port: int) -> int:
-    """Serve until interrupted or told to stop, and finish what is being sent; the exit code.
+    """Serve until stopped, and finish requests on their way to a provider. Returns the exit code.
 
-    Videos are not saved by themselves unless KLING_MCP_SAVE says so.
-    Raises NotConfigured for settings that cannot be used, for an address that other machines reach
-    without a login, and for one that is taken.
+    Videos are saved automatically only when KLING_MCP_SAVE says so. Raises NotConfigured for
+    unusable settings, for an address that other machines reach without a login, and for a port
+    that is taken.
     """
     from kling_mcp.hosting.http_app import http_app, refuse_to_be_open, server_of
     from kling_mcp.hosting.team import Hosting
@@ -59,7 +59,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     except OSError as error:
         raise NotConfigured(
             f"{host}:{port} cannot be used: {error.strerror}.",
-            advice="Choose another --port; 0 takes a free one.",
+            advice="Choose another --port; 0 picks a free one.",
         ) from error
     with listener, suppress(KeyboardInterrupt):
         server_of(http_app(server, host, hosting), hosting).run(sockets=[listener])

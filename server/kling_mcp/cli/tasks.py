@@ -1,4 +1,4 @@
-"""`kling-mcp tasks`: the ledger in the terminal: what was made, when, what it cost, where it is."""
+"""`kling-mcp tasks`: the ledger in the terminal. What was made, when, its cost and its file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_from(arguments: argparse.Namespace) -> int:
-    """Print the ledger; 0. Nothing is asked of a provider and nothing is written.
+    """Print the ledger and return 0. Asks no provider and writes nothing.
 
     Raises NotConfigured when the ledger or a setting cannot be used.
     """
@@ -59,7 +59,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
     ledger = open_ledger(load_settings())
     if not ledger.exists:
-        print(f"No video was asked for yet ({ledger.place} does not exist).", file=sys.stderr)
+        print(f"No videos yet ({ledger.place} does not exist).", file=sys.stderr)
         return 0
     try:
         while True:
@@ -144,7 +144,7 @@ def _cells(row: Record) -> tuple[str, ...]:
 
 
 def _where(row: Record) -> str:
-    """The file of a row, else why there is none, else what to ask for it with."""
+    """The file of a row; else its task id, with the reason why it has no file."""
     if row.path:
         return row.path
     reason = row.message if row.status in ("failed", "queued") else ""

@@ -1,8 +1,8 @@
-"""What the terminal at an output can show, and output that no text can break or steer.
+"""Safe output to a terminal, and what the terminal can show.
 
-Prompts, paths and messages were written by strangers: what is printed inside `guarded_output` has
-their control characters and changes of the writing direction as visible `\\u001b`, and so has what
-the terminal's encoding lacks.
+Prompts, paths and messages were written by strangers. Inside `guarded_output`, control characters,
+changes of the writing direction, and characters that the terminal's encoding lacks are printed as
+visible `\\u001b`.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ __all__ = ["guarded_output", "shows_colours", "shows_unicode", "steer", "visible
 _STEERING = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]"
 )
-"""Control characters but tab and line feed, and those that change the writing direction."""
+"""Control characters except tab and line feed, and those that change the writing direction."""
 
 
 def visible(text: str) -> str:
-    """The text with every character that steers a terminal as `\\u001b`, as JSON writes it."""
+    """The text with each character that steers a terminal written as `\\u001b`, as in JSON."""
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @contextmanager
 def guarded_output() -> Iterator[None]:
-    """Standard output and standard error meanwhile print only what is visible."""
+    """During the context, standard output and standard error print only visible text."""
     out, err = (cast(TextIO, stream and _Guarded(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err):
         yield
 
 
 def steer(stream: TextIO, text: str) -> None:
-    """Write a text of our own with control characters in it, also through guarded output."""
+    """Write our own text with its control characters, also through guarded output."""
     stream.steer(text) if isinstance(stream, _Guarded) else stream.write(text)
 
 
@@ -63,12 +63,12 @@ class _Guarded:
 
 
 def shows_colours(stream: TextIO) -> bool:
-    """Whether colours are wanted there: a terminal, no NO_COLOR (no-color.org), not `dumb`."""
+    """Whether to print colours: on a terminal, without NO_COLOR (no-color.org), not `dumb`."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def shows_unicode(stream: TextIO) -> bool:
-    """Whether signs beyond ASCII can be written there (not to a Windows console of old)."""
+    """Whether the stream's encoding has signs beyond ASCII (an old Windows console has not)."""
     try:
         "✓✗·".encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

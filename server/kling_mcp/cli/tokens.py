@@ -21,7 +21,7 @@ NAME_LENGTH = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument(
-        "--file", type=Path, help="the file of tokens (default: the one KLING_MCP_TOKENS names)"
+        "--file", type=Path, help="the token file (default: the one that KLING_MCP_TOKENS names)"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make a token for somebody and show it once")
@@ -29,21 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     less = add.add_mutually_exclusive_group()
     less.add_argument("--read-only", action="store_true", help="it may look, not make videos")
     less.add_argument("--metrics", action="store_true", help="it may read /metrics, nothing else")
-    add.add_argument("--expires", type=_date, metavar="YYYY-MM-DD", help="the last day it is good")
+    add.add_argument("--expires", type=_date, metavar="YYYY-MM-DD", help="its last valid day")
     actions.add_parser("list", help="show who has a token")
-    remove = actions.add_parser("remove", help="take all tokens of somebody back, at once")
+    remove = actions.add_parser("remove", help="revoke all tokens of somebody, at once")
     remove.add_argument("name")
 
 
 def run_from(arguments: argparse.Namespace) -> int:
-    """Do it; 0, or 1 when there is no such name. Raises NotConfigured for a file that cannot be
-    used, and when none is named."""
+    """Add, list or remove tokens. Returns 0, or 1 when nobody has that name. Raises NotConfigured
+    when no token file is configured or the file cannot be used."""
     from kling_mcp.hosting.tokens import TokenFile
 
     path = arguments.file or _file_of_the_server()
     if path is None:
         raise NotConfigured(
-            "Which file the tokens lie in is not said.",
+            "No token file is configured.",
             advice="Set KLING_MCP_TOKENS for the server and this command, or give --file.",
         )
     file = TokenFile(path)
@@ -64,7 +64,7 @@ def run_from(arguments: argparse.Namespace) -> int:
 
 
 def _file_of_the_server() -> Path | None:
-    """What the server's own setting names; its other settings need not be there yet."""
+    """The file in the server's own setting. Its other settings need not be complete yet."""
     from kling_mcp.settings.environment import read_environment
 
     named = read_environment().values.get("KLING_MCP_TOKENS")
@@ -79,7 +79,7 @@ def _add(file: TokenFile, arguments: argparse.Namespace) -> int:
     text, token = new_token(arguments.name, scopes, arguments.expires)
     file.write([*file.all(), token])
     print(text)
-    print("This is the only time that it is shown.", file=sys.stderr)
+    print("Copy it now: it is not shown again.", file=sys.stderr)
     return 0
 
 

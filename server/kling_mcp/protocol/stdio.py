@@ -1,7 +1,7 @@
-"""The server over standard input and output, where every line that has an id gets an answer.
+"""The server over standard input and output. Every line with an id gets an answer.
 
-The SDK drops a line that it cannot read, and a client then waits for ever: half an emoji is enough.
-Here such a line is answered with an error under its id, and one without an id is told to the log.
+The SDK drops a line that it cannot read (half an emoji is enough), and the client then waits for
+ever. Here such a line is answered with an error under its id; a line without an id is logged.
 """
 
 from __future__ import annotations
@@ -40,24 +40,27 @@ _UNHARMED = "Nothing was done, and nothing was sent or charged."
 _WHY: tuple[tuple[str, str], ...] = (
     (
         "hex escape|surrogate",
-        "it holds half a character, such as one half of an emoji (\\ud83d). Send the whole "
+        "it contains half a character, such as one half of an emoji (\\ud83d). Send the whole "
         "character or leave it out",
     ),
-    ("recursion", "its lists and objects lie too deep within each other. Send them flatter"),
-    ("control character", "a text in it holds a line end or the like. Send it as an escape (\\n)"),
-    ("number", "it holds a number that is no number or too long. Send a shorter one"),
-    ("", "it is no JSON. Send one whole JSON object a line"),
+    ("recursion", "its lists and objects are nested too deep. Send a flatter structure"),
+    (
+        "control character",
+        "a string in it contains a control character (a line end, say). Send it as an escape (\\n)",
+    ),
+    ("number", "it contains a number that is malformed or too long. Send a shorter one"),
+    ("", "it is not JSON. Send one whole JSON object per line"),
 )
-"""Words of the parser, and what its sender is told."""
+"""A pattern for the parser's words, and the explanation for the sender."""
 
-_NOT_JSON_RPC = "it is no JSON-RPC 2.0 request. Send jsonrpc, id, method and params"
+_NOT_JSON_RPC = "it is not a JSON-RPC 2.0 request. Send jsonrpc, id, method and params"
 _BATCH = "it is a batch, which MCP does not have. Send each request on a line of its own"
-_NO_ID = "its id is neither a text nor a whole number. Give it one that is"
+_NO_ID = "its id must be a string or a whole number. Send such an id"
 
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]|[^\s"\[\]{},:]+', re.DOTALL)
 
 _ABOUT_ALL = ("json_invalid", "model_type", "missing")
-"""Faults whose input is the whole message."""
+"""Types of pydantic errors whose input is the whole message."""
 
 Id = str | int | None
 
@@ -70,7 +73,7 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 
 class _Answering:
-    """What the SDK reads, without what it could not read: that is answered here."""
+    """The SDK's stream of messages. It answers unreadable lines itself and passes on the rest."""
 
     def __init__(
         self, stream: ReadStream[SessionMessage | Exception], write: WriteStream[SessionMessage]
@@ -80,11 +83,11 @@ class _Answering:
 
     @property
     def last_context(self) -> Any:
-        """See the SDK's streams."""
+        """The context of the last message, as in the SDK's streams."""
         return getattr(self._stream, "last_context", None)
 
     async def receive(self) -> SessionMessage:
-        """The next message that can be read."""
+        """The next readable message."""
         while True:
             item = _mended(await self._stream.receive())
             if isinstance(item, SessionMessage) and not _is_request_without_id(item):
@@ -127,8 +130,8 @@ class _Answering:
 
 
 def _is_request_without_id(item: SessionMessage) -> bool:
-    """The SDK takes a request whose id is none (1.5, null, true) for a notification; those of MCP
-    have names of their own."""
+    """The SDK takes a request with a malformed id (1.5, null, true) for a notification. The names
+    of MCP's notifications tell them apart."""
     message = item.message
     return isinstance(message, JSONRPCNotification) and not message.method.startswith(
         "notifications/"
@@ -136,7 +139,7 @@ def _is_request_without_id(item: SessionMessage) -> bool:
 
 
 def _mended(item: SessionMessage | Exception) -> SessionMessage | Exception:
-    """The message behind a byte order mark, which some editors and shells put in front."""
+    """The message after a byte order mark, which some editors and shells write first."""
     text = _given(item) if isinstance(item, ValidationError) else None
     if not isinstance(text, str) or not text.startswith("\ufeff"):
         return item
@@ -148,15 +151,15 @@ def _mended(item: SessionMessage | Exception) -> SessionMessage | Exception:
 
 
 def _given(error: ValidationError) -> Any:
-    """The whole line as text where it is no JSON, else its value. Each form that a message may
-    have tells of its own faults: one of them misses a field of the whole."""
+    """The line as text when it is not JSON, else its value. pydantic reports errors for each form
+    that a message may have; at least one of them has the whole message as its input."""
     details = error.errors(include_url=False)
     wholes = [each["input"] for each in details if each["type"] in _ABOUT_ALL]
     return wholes[0] if wholes else {}
 
 
 def _judged(item: SessionMessage | Exception) -> tuple[list[Id], int, str]:
-    """The ids to answer under, the code, and why; no why for an empty line."""
+    """The ids to answer under, the error code, and the reason (empty for an empty line)."""
     if isinstance(item, SessionMessage):
         return [None], INVALID_REQUEST, _NO_ID
     if not isinstance(item, ValidationError):
@@ -173,8 +176,8 @@ def _judged(item: SessionMessage | Exception) -> tuple[list[Id], int, str]:
 
 
 def _ids(message: Any) -> list[Id]:
-    """The id to answer a message under: none for a notification, and for what is itself an answer;
-    null for one that is no id."""
+    """The id to answer under: an empty list for a notification or a response, [None] for a
+    malformed id."""
     if not isinstance(message, Mapping) or "id" not in message:
         return []
     if "method" not in message and message.keys() & {"result", "error"}:
@@ -183,15 +186,15 @@ def _ids(message: Any) -> list[Id]:
 
 
 def _is_id(value: Any) -> bool:
-    """Whether it is a text that can be written, or a whole number."""
+    """Whether it is an encodable string or a whole number."""
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _messages(line: str) -> list[dict[str, Any]]:
-    """The objects of a line that is no JSON, or is cut short: their fields as far as they are
-    single values. A batch has several."""
+    """The objects of a line that is not whole JSON, with the fields that are single values. A batch
+    has several objects."""
     outer = 2 if line.lstrip()[:1] == "[" else 1
     depth, name, found = 0, "", list[dict[str, Any]]()
     for part in map(re.Match[str].group, _TOKEN.finditer(line)):

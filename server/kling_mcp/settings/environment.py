@@ -1,8 +1,8 @@
-"""The variables and files that settings are read from, cleaned in one place.
+"""Reads and cleans the variables and files of settings.
 
-A value has no space, line end or pair of quotation marks around it. A placeholder that nobody
-replaced (`null`, `${env:KLING_API_KEY}`, `your-api-key-here`) counts as not set. Only a regular
-file of at most 100 kB is read: a named pipe would wait for its writer.
+Spaces, line ends and quotation marks around a value are removed. A placeholder that nobody replaced
+(`null`, `${env:KLING_API_KEY}`, `your-api-key-here`) counts as not set. Only a regular file of at
+most 100 kB is read: a named pipe would wait for its writer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 LOCAL = Path(".env")
-"""In whatever folder a host starts the server, perhaps another program's or a stranger's."""
+"""In the working folder, which may belong to another program or to a stranger."""
 
 LIMIT_BYTES = 100_000
 
@@ -45,12 +45,12 @@ ENCODING = "utf-8-sig"
 
 
 class EnvFileFault(Exception):
-    """Why a file cannot be read, as the rest of "the file …"."""
+    """A file cannot be read. The text completes a sentence that begins "the file …"."""
 
 
 def read_env_file(path: Path, *, fill_in: bool = False) -> Mapping[str, str]:
-    """What the file sets, with `${NAME}` filled in from the environment only where that is wanted;
-    raises EnvFileFault, and FileNotFoundError when there is none."""
+    """The variables of a file. With `fill_in`, `${NAME}` is replaced from the environment. Raises
+    EnvFileFault, and FileNotFoundError when the file does not exist."""
     from dotenv import dotenv_values
 
     try:
@@ -96,11 +96,12 @@ LOCAL_MAY_SET = frozenset(
         "KLING_MCP_SAVE",
     }
 )
-"""What a `.env` of the working folder decides: nothing about where something goes, who is asked, or
-what may be read. A cap is taken where no other is set, so that it only ever makes less."""
+"""The settings that a `.env` in the working folder may set. None decides where data goes, which
+provider is used, or which files may be read. A cap counts only when no other is set, so it can only
+lower spending."""
 
 LOCAL_PROVIDER = ("KLING_MCP_PROVIDER", "sandbox")
-"""The one provider that it may name: there nothing leaves the machine and nothing is spent."""
+"""The only provider that it may name: nothing leaves the machine and nothing is spent."""
 
 SEPARATORS = {
     "KLING_MCP_IMAGE_ROOTS": os.pathsep,
@@ -109,7 +110,7 @@ SEPARATORS = {
     "KLING_MCP_ALLOWED_ORIGINS": ",",
     "KLING_MCP_TRUSTED_PROXIES": ",",
 }
-"""Settings that are lists: a part that is a placeholder is left out, the others stay."""
+"""Settings that are lists. Items that are placeholders are left out."""
 
 _PLACEHOLDER = re.compile(
     r"""null | none | nil | undefined | todo | tbd
@@ -127,17 +128,17 @@ SPACES, QUOTATION_MARKS = "spaces", "quotation marks"
 _AROUND = "\ufeff\u200b"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”"}
 _TEXT_LIMIT = 200
-"""Characters above which a value is no placeholder."""
+"""Most characters of a placeholder."""
 
 
 class UnusableEnvFile(NotConfigured):
-    """For whoever runs the server: the file of settings that was named cannot be read."""
+    """For whoever runs the server: the named file of settings cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What was left out of a variable ("" for a whole file), in whole sentences that hold no value;
-    `harmless` where the variable counts all the same."""
+    """What was left out of a variable ("" for a whole file), in sentences without values;
+    `harmless` when the variable is still used."""
 
     variable: str
     text: str
@@ -146,8 +147,8 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`values` by their names in capital letters, each as it counts; `origins`, where each comes
-    from; `remarks`, what was left out."""
+    """Cleaned `values` by upper-case name, the `origins` of each, and `remarks` about what was left
+    out."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -155,9 +156,9 @@ class Environment:
 
 
 def read_environment(named: str | Path = "") -> Environment:
-    """The variables of the process, then those of a file: the one that is `named` or that
-    KLING_MCP_ENV_FILE names, which may set everything, else the `.env` of the working folder, which
-    may set little. Raises UnusableEnvFile when a file that was named cannot be read.
+    """The variables of the process, then those of a file. A file that is `named`, or that
+    KLING_MCP_ENV_FILE names, may set everything; otherwise the `.env` of the working folder may set
+    LOCAL_MAY_SET. Raises UnusableEnvFile when a named file cannot be read.
     """
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -172,11 +173,11 @@ def read_environment(named: str | Path = "") -> Environment:
             if value:
                 values[upper], origins[upper] = value, origin
             if left_out in (SPACES, QUOTATION_MARKS):
-                told = f"{upper} has {left_out} around it, which are left out."
-                remarks.append(Remark(upper, told, harmless=True))
+                text = f"{upper} has {left_out} around it, which are ignored."
+                remarks.append(Remark(upper, text, harmless=True))
             elif left_out:
-                rest = "the rest of it counts" if value else "it counts as not set"
-                remarks.append(Remark(upper, f"{upper} holds {left_out} ({origin}): {rest}."))
+                rest = "the rest of it is used" if value else "it counts as not set"
+                remarks.append(Remark(upper, f"{upper} contains {left_out} ({origin}): {rest}."))
 
     take(os.environ, "the environment")
     file = str(named) or values.get(ENV_FILE, "")
@@ -189,8 +190,8 @@ def read_environment(named: str | Path = "") -> Environment:
         local = {}
     except EnvFileFault as fault:
         local = {}
-        told = f".env in the working folder {fault}: nothing is taken from it."
-        remarks.append(Remark("", told))
+        text = f".env in the working folder {fault}, so it is ignored."
+        remarks.append(Remark("", text))
     refused = {
         name
         for name, text in local.items()
@@ -200,8 +201,8 @@ def read_environment(named: str | Path = "") -> Environment:
     remarks += [
         Remark(
             name,
-            f".env in the working folder sets {name}, which it may not: it is left out. Set it in "
-            f"the environment, or set {ENV_FILE} to the file's path.",
+            f".env in the working folder may not set {name}, so it is ignored. Set it in the "
+            f"environment, or set {ENV_FILE} to the file's path.",
         )
         for name in sorted(refused - values.keys())
     ]
@@ -209,7 +210,7 @@ def read_environment(named: str | Path = "") -> Environment:
 
 
 def cleaned(name: str, text: str) -> tuple[str, str]:
-    """The value of a variable as it counts, empty for not set, and what was left out, in words."""
+    """The cleaned value (empty for not set), and a description of what was left out."""
     value = text.strip().strip(_AROUND).strip()
     left_out = SPACES if value != text and value else ""
     while len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
@@ -226,7 +227,7 @@ def cleaned(name: str, text: str) -> tuple[str, str]:
 
 
 def _placeholder(text: str) -> str:
-    """What the text is instead of a value, in words; empty for a value."""
+    """A description of a placeholder; empty for a real value."""
     if len(text) > _TEXT_LIMIT:
         return ""
     if _VARIABLE.search(text):
@@ -252,8 +253,8 @@ def _named_file(file: str) -> Mapping[str, str]:
     except RuntimeError:
         fault = "lies in a home folder that does not exist"
     raise UnusableEnvFile(
-        f"{ENV_FILE} names {file}, which {fault}.",
-        advice="It is a text file in UTF-8 with a line NAME=value for each setting.",
+        f"KLING_MCP_ENV_FILE names {file}, which {fault}.",
+        advice="It must be a UTF-8 text file with one line NAME=value per setting.",
     )
 
 
@@ -262,9 +263,9 @@ class RowFileFault(Exception):
 
 
 def read_row_file(path: Path) -> Mapping[str, Any]:
-    """The file's table, from TOML where its name ends so, else from JSON.
+    """The table in a file: TOML when its name ends in .toml, else JSON.
 
-    Raises RowFileFault when it cannot be read or holds something else.
+    Raises RowFileFault when the file cannot be read or contains no table.
     """
     import tomllib
 
@@ -274,5 +275,5 @@ def read_row_file(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise RowFileFault(str(error)) from error
     if not isinstance(rows, Mapping):
-        raise RowFileFault("it does not hold a table")
+        raise RowFileFault("it contains no table")
     return rows

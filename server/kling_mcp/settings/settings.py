@@ -1,4 +1,4 @@
-"""The settings: the command line, the environment, a file that is named, and little of a `.env`.
+"""The settings: from the command line, the environment, a named file, and partly from a `.env`.
 
 `kling-mcp --help` shows them all, from the descriptions below.
 """
@@ -28,7 +28,7 @@ __all__ = ["Settings", "environment_name", "load_settings", "validated"]
 APP = "kling-mcp"
 
 CAPS = ("KLING_MCP_MAX_", "KLING_MCP_CONFIRM_")
-"""How the names of settings begin that hold spending down."""
+"""Prefixes of the settings that limit spending."""
 
 Some = TypeVar("Some", bound=BaseModel)
 
@@ -40,14 +40,14 @@ LEVELS = {level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR")} | {
     "FATAL": "ERROR",
     "CRITICAL": "ERROR",
 }
-"""The words for how much is logged, those of other programs too."""
+"""Log levels, including the words of other programs."""
 
 
 class Settings(BaseModel):
     """All settings; `load_settings` makes them.
 
-    Keys are secrets: they do not show in `repr` and cannot be given as options. A field is filled
-    by its alias only: by their own names `home` would be the shell's HOME, and so on.
+    Keys are secrets: `repr` hides them, and they cannot be options. A field is read by its alias
+    only; by its own name, `home` would read the shell's HOME.
     """
 
     _environment: Environment = PrivateAttr(default_factory=Environment)
@@ -79,7 +79,7 @@ class Settings(BaseModel):
     cometapi_base_url: str = Field(
         default="",
         validation_alias="COMETAPI_BASE_URL",
-        description="Another base URL than CometAPI's own, or sandbox.",
+        description="Base URL instead of CometAPI's own, or sandbox.",
     )
     anyfast_api_key: SecretStr | None = Field(
         default=None, validation_alias="ANYFAST_API_KEY", description="AnyFast key."
@@ -87,7 +87,7 @@ class Settings(BaseModel):
     anyfast_base_url: str = Field(
         default="",
         validation_alias="ANYFAST_BASE_URL",
-        description="Another base URL than AnyFast's own, or sandbox.",
+        description="Base URL instead of AnyFast's own, or sandbox.",
     )
     powertokens_api_key: SecretStr | None = Field(
         default=None, validation_alias="POWERTOKENS_API_KEY", description="PowerTokens key."
@@ -95,7 +95,7 @@ class Settings(BaseModel):
     powertokens_base_url: str = Field(
         default="",
         validation_alias="POWERTOKENS_BASE_URL",
-        description="Another base URL than PowerTokens' own, or sandbox.",
+        description="Base URL instead of PowerTokens' own, or sandbox.",
     )
     newapi_api_key: SecretStr | None = Field(
         default=None,
@@ -169,8 +169,8 @@ class Settings(BaseModel):
     save: bool = Field(
         default=True,
         validation_alias="KLING_MCP_SAVE",
-        description="Save each video by itself when it is seen done; default: true, and false "
-        "for serve --http.",
+        description="Save each finished video automatically; default: true, and false for "
+        "serve --http.",
     )
     poster: bool = Field(
         default=False,
@@ -196,8 +196,8 @@ class Settings(BaseModel):
         ge=2,
         multiple_of=2,
         validation_alias="KLING_MCP_SANDBOX_SIDE_PX",
-        description="Most pixels of the shorter side of a sandbox video: 300 makes one five times "
-        "as fast.",
+        description="Most pixels of the shorter side of a sandbox video; with 300, one is made "
+        "five times as fast.",
     )
     sandbox_slots: int = Field(
         default=20,
@@ -213,8 +213,8 @@ class Settings(BaseModel):
     env_file: Path | None = Field(
         default=None,
         validation_alias="KLING_MCP_ENV_FILE",
-        description="File of settings to trust, NAME=value a line; default: .env in the working "
-        "folder, which decides little (docs/settings.md).",
+        description="File of trusted settings, one NAME=value per line; default: .env in the "
+        "working folder, which may set only a few (docs/settings.md).",
     )
     log_level: str = Field(
         default="WARNING",
@@ -283,10 +283,10 @@ class Settings(BaseModel):
         return value.strip().lower()
 
     def key_of(self, variable: str) -> str | None:
-        """The API key that this variable holds, None when it is not set; a provider of the user's
-        own has a variable of its own.
+        """The API key in this variable; None when it is not set. Also reads the variable of a
+        provider that the user has added.
 
-        Raises NotConfigured for one that cannot be sent.
+        Raises NotConfigured for a key that cannot be sent.
         """
         known = getattr(self, variable.lower(), None)
         if isinstance(known, SecretStr):
@@ -299,19 +299,19 @@ class Settings(BaseModel):
             raise _unusable(f"{variable}: {error}") from None
 
     def base_url_of(self, variable: str) -> str:
-        """The base URL that was asked for instead of the provider's own; empty when none was."""
+        """The base URL in this variable; empty when it is not set."""
         name = variable.lower()
         if name in type(self).model_fields:
             return str(getattr(self, name)).strip()
         return self.variable(variable)
 
     def variable(self, variable: str) -> str:
-        """A variable of the environment or the file as it counts; empty when it is not set."""
+        """The cleaned value of a variable, from the environment or the file; empty when not set."""
         return self._environment.values.get(variable, "")
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What was left out of the variables, and why; those of other programs are not told."""
+        """What was left out of our variables, and why."""
         return tuple(
             remark
             for remark in self._environment.remarks
@@ -320,18 +320,19 @@ class Settings(BaseModel):
         )
 
     def remarks_on(self, *variables: str) -> tuple[Remark, ...]:
-        """What was left out of these variables, also where a provider of one's own has them."""
+        """What was left out of these variables, including those of a provider that the user has
+        added."""
         return tuple(r for r in self._environment.remarks if r.variable in variables)
 
     def origin_of(self, variable: str) -> str:
-        """Where the variable comes from: "the environment", the path of a file, or ""."""
+        """The origin of a variable: "the environment", the path of a file, or ""."""
         return self._environment.origins.get(variable, "")
 
 
 def load_settings(**options: Any) -> Settings:
-    """The settings; `options`, by the names of the fields, win over all else.
+    """The settings. `options`, by field name, override everything else.
 
-    Raises NotConfigured, naming every setting that cannot be used, never a secret.
+    Raises NotConfigured, which names every unusable setting and never shows a secret.
     """
     given = {environment_name(name): value for name, value in options.items()}
     for name, value in [*given.items()]:
@@ -344,7 +345,7 @@ def load_settings(**options: Any) -> Settings:
     own = {name: value for name, value in environment.values.items() if name in known}
     unusable = sorted(name for name in own if _is_stray(name, environment) and not _fits(name, own))
     remarks = [
-        Remark(name, f"{name} in .env of the working folder cannot be used: it is left out.")
+        Remark(name, f"{name} in .env of the working folder cannot be used, so it is ignored.")
         for name in unusable
     ]
     environment = replace(environment, remarks=(*environment.remarks, *remarks))
@@ -355,8 +356,8 @@ def load_settings(**options: Any) -> Settings:
 
 
 def _is_stray(name: str, environment: Environment) -> bool:
-    """Whether the variable comes from the .env of the working folder, which anybody may have put
-    there and which must stop nothing. A cap is meant, whoever wrote it, and never left out."""
+    """Whether the variable comes from the .env of the working folder and is no cap. Anybody may
+    have put that file there, so a wrong value in it must not stop the server; a wrong cap must."""
     return environment.origins.get(name) == str(LOCAL.absolute()) and not name.startswith(CAPS)
 
 
@@ -369,8 +370,8 @@ def _fits(name: str, values: Mapping[str, str]) -> bool:
 
 
 def validated(model: type[Some], values: Mapping[str, Any], advice: str = HELP) -> Some:
-    """The model of these values; raises NotConfigured with the name of each that cannot be used
-    and the reason, never the value, also not in what the error comes from."""
+    """The model with these values. Raises NotConfigured with the name of each unusable value and
+    the reason. Neither the error nor its cause contains the value."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -384,7 +385,7 @@ def validated(model: type[Some], values: Mapping[str, Any], advice: str = HELP) 
 
 
 def _unusable(faults: str, advice: str = HELP) -> NotConfigured:
-    return NotConfigured(f"Settings that cannot be used: {faults}.", advice=advice)
+    return NotConfigured(f"These settings cannot be used: {faults}.", advice=advice)
 
 
 def _bare_key(text: str) -> str:
@@ -395,7 +396,7 @@ def _bare_key(text: str) -> str:
 
 
 def environment_name(name: str) -> str:
-    """The variable that a field of `Settings` is read from; KeyError for any other name."""
+    """The environment variable of a field of `Settings`. Raises KeyError for any other name."""
     return str(Settings.model_fields[name].validation_alias)
 
 
@@ -403,7 +404,7 @@ def _at_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(f"there is no home folder {path.parts[0]}") from None
+        raise ValueError(f"the home folder {path.parts[0]} does not exist") from None
 
 
 def _platform_folder(kind: str) -> Path:

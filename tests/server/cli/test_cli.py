@@ -111,7 +111,7 @@ def test_an_option_that_a_command_would_ignore_is_refused_before_it(
 
     assert end.value.code == 2
     name = "KLING_MCP_" + option[2:].replace("-", "_").upper()
-    assert f"{option} is for the server: set {name} for this command\n" in capsys.readouterr().err
+    assert f"{option} is for the server; for this command, set {name}\n" in capsys.readouterr().err
     assert started == []
 
 
@@ -180,7 +180,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_1() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("kling-mcp: Settings that cannot be used: KLING_MCP_")
+    assert done.stderr.startswith("kling-mcp: These settings cannot be used: KLING_MCP_")
     assert "KLING_MCP_SANDBOX_QUEUE_S: " in done.stderr
     assert "KLING_MCP_LOG_LEVEL: " in done.stderr
     assert "Traceback" not in done.stderr

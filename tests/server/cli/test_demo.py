@@ -76,6 +76,7 @@ def test_the_demo_says_what_was_offered_and_what_it_would_cost(
         assert tool in output
     assert "units" in labelled(output)["Price"]
     assert "kling-mcp install" in labelled(output)["Next"]
+    assert "kling-mcp tasks does not list this video" in output
     assert "the video is made" in labelled(output)["Wait"]
 
 

@@ -84,7 +84,7 @@ def test_a_missing_file_is_made_and_goes_again(
     assert Path(command["command"]).is_absolute()
     assert KEY not in path.read_text()
     assert cli.main(["install", client, "--yes"]) == 0
-    assert "has this entry already" in capsys.readouterr().out
+    assert "already has this entry" in capsys.readouterr().out
     assert cli.main(["uninstall", client, "--yes"]) == 0
 
     assert not path.exists()
@@ -385,7 +385,7 @@ def test_a_client_whose_file_is_not_json_gets_the_entry_to_paste(
     assert KEY not in out + err
     assert list(home.iterdir()) == []
     assert cli.main(["uninstall", client]) == 1
-    assert "kling out of" in capsys.readouterr().out
+    assert "Remove " in capsys.readouterr().out
 
 
 def test_codex_s_entry_is_toml(capsys: pytest.CaptureFixture[str]) -> None:
@@ -451,7 +451,7 @@ def test_an_entry_that_is_there_keeps_what_is_not_the_installer_s(
     out, err = capsys.readouterr()
     assert "whoever reads that file can spend" in out
     assert cli.main(["install", client, "--yes"]) == 0
-    assert "has this entry already" in capsys.readouterr().out
+    assert "already has this entry" in capsys.readouterr().out
     assert cli.main(["uninstall", client, "--yes"]) == 0
     gone = capsys.readouterr()
     for secret in (OLD_KEY, KEY, "another-secret", "secret-of-x", "secret-y"):
@@ -507,7 +507,7 @@ def test_an_entry_of_a_server_behind_a_url_is_left_alone(
 
     assert cli.main(["install", "cursor", "--yes"]) == 1
 
-    assert "reached by a URL" in capsys.readouterr().err
+    assert "server at a URL" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 
@@ -561,7 +561,7 @@ def test_what_is_not_there_needs_no_uninstalling(
 
     assert cli.main(["uninstall", "zed", "--yes"]) == 0
     assert cli.main(["uninstall", "cursor", "--yes"]) == 0
-    assert capsys.readouterr().out.count("does not know this server") == 2
+    assert capsys.readouterr().out.count("entry for this server") == 2
     assert path_of("zed", home).read_bytes() == before
 
 

@@ -154,6 +154,6 @@ def test_a_file_that_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
     change = plan_install(path, [EDIT])
     path.write_text('{"other": 1}')
 
-    with pytest.raises(KlingError, match="changed meanwhile"):
+    with pytest.raises(KlingError, match="Another program changed"):
         write(change)
     assert path.read_text() == '{"other": 1}'

@@ -154,5 +154,5 @@ def test_an_empty_house_says_so_and_stays_empty(
 
     assert main(["tasks"]) == 0
 
-    assert "No video was asked for yet" in capsys.readouterr().err
+    assert "No videos yet" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

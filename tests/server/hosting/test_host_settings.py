@@ -84,7 +84,7 @@ def test_a_setting_that_cannot_be_used_is_named_and_not_shown(
 ) -> None:
     monkeypatch.setenv(variable, text)
 
-    with pytest.raises(NotConfigured, match=f"Settings that cannot be used: {variable}: ") as told:
+    with pytest.raises(NotConfigured, match=f"These settings cannot be used: {variable}: ") as told:
         load_host_settings()
 
     assert "a-secret" not in f"{told.value} {told.value.__context__!r}"
@@ -115,9 +115,9 @@ def test_no_text_breaks_the_reading_of_settings(variable: str, text: str) -> Non
     except NotConfigured as refusal:
         told = str(refusal)
     else:
-        told = "Settings that cannot be used: taken"
+        told = "These settings cannot be used: taken"
 
-    assert told.startswith("Settings that cannot be used: ")
+    assert told.startswith("These settings cannot be used: ")
 
 
 def test_the_env_file_of_the_working_folder_decides_nothing_of_it(tmp_path: Path) -> None:

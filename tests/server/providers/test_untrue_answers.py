@@ -181,6 +181,8 @@ async def test_a_failed_task_is_told_with_what_it_cost(
     assert next_words in facts(seen)["next"]
     assert next_words in facts(saved)["next"]
     assert facts(saved)["charged"] == charged
+    money = ("This call cost nothing.", "This was charged.", "It cost nothing.", "It was charged")
+    assert sum(words(saved).count(sentence) for sentence in money) == (charged != "unknown")
 
 
 GATEWAY_CREATED = {"id": "t-1", "object": "video", "status": "queued"}

@@ -154,7 +154,7 @@ def test_a_dot_env_decides_neither_who_is_asked_nor_where_things_go_nor_what_is_
     assert shown(settings) == before
     assert [remark.variable for remark in settings.remarks] == [variable]
     told = settings.remarks[0].text
-    assert f".env in the working folder sets {variable}, which it may not" in told
+    assert f".env in the working folder may not set {variable}" in told
     assert "KLING_MCP_ENV_FILE" in told
     assert text not in told
 
@@ -532,7 +532,7 @@ def test_the_other_folders_of_a_list_stay_beside_a_placeholder(
     settings = load_settings()
 
     assert settings.image_roots == (Path("/srv/a"), Path("/srv/b"))
-    assert "the rest of it counts" in settings.remarks[0].text
+    assert "the rest of it is used" in settings.remarks[0].text
 
 
 @pytest.mark.parametrize("around", [' " {} " ', "'{}'", "\t{}\r\n", "\ufeff{}", "\u00a0{}\u200b"])

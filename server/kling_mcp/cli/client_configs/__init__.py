@@ -1,6 +1,6 @@
-"""Writing this server into the configuration of MCP clients, and taking it out again.
+"""Adds this server to the configuration of MCP clients, and removes it again.
 
-`clients` is the table of what is known about each; `edits` says what changes, `jsonc` makes the
-change in the text so that all else in it stays byte for byte; `change` writes the file. Files in
-other formats are not changed: the entry is printed.
+`clients` is the table of clients. `edits` describes changes, `jsonc` makes them in the text and
+keeps all other bytes, `change` writes the file. For files in other formats the entry is printed.
+Imported by `cli.install`. Tests: tests/server/cli.
 """

@@ -1,7 +1,7 @@
-"""The change of one file: what it would be, how it is shown, written and taken back.
+"""The change of one configuration file: planned, shown, written, undone.
 
-Beside a file that was there its older self is kept as `NAME.before-kling-mcp`. As long as putting
-the entry into that gives the file as it is now, taking it out gives that back, byte for byte.
+A changed file's previous text is kept beside it as `NAME.before-kling-mcp`. While that backup plus
+the entry equals the present file, uninstalling restores the backup byte for byte.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Change", "entry_in", "plan_install", "plan_uninstall", "shown", "wri
 
 MARK = "\ufeff"
 LINE_SHOWN = 160
-"""Characters of a line that are shown: a file on one line may hold anything."""
+"""Most characters shown of a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file's text before and after; None where there is no file. `keeps_backup`: the older self
-    beside it stays as it is; `backup_goes`: it is not needed any more."""
+    """A file's text before and after; None when the file does not exist. `keeps_backup`: the
+    present backup stays as it is; `backup_goes`: the backup is removed."""
 
     path: Path
     before: str | None
@@ -40,14 +40,14 @@ class Change:
 
     @property
     def backup(self) -> Path:
-        """Where the older self is kept: beside the file itself, also when a link leads to it."""
+        """The path of the backup: beside the real file, also when `path` is a symlink."""
         real = self.path.resolve()
         return real.with_name(real.name + ".before-kling-mcp")
 
 
 def entry_in(path: Path, place: tuple[str, ...]) -> object:
-    """What stands at a place of the file; None when nothing does. Raises KlingError when the file
-    cannot be read."""
+    """The value at a path of keys in the file; None when it is missing. Raises KlingError when the
+    file cannot be read."""
     try:
         return _found(_read(path) or "", Put(place, {}))
     except NotEditable as error:
@@ -55,8 +55,8 @@ def entry_in(path: Path, place: tuple[str, ...]) -> object:
 
 
 def plan_install(path: Path, edits: Sequence[Edit], *, again: bool = False) -> Change:
-    """The change that puts the edits into the file, `again` where an entry is there already; raises
-    KlingError when it cannot be made."""
+    """The change that puts the edits into the file; `again` when the file already has the entry.
+    Raises KlingError when the change cannot be made."""
     before = _read(path)
     try:
         after = _put_all(before or "", edits)
@@ -70,8 +70,8 @@ def plan_install(path: Path, edits: Sequence[Edit], *, again: bool = False) -> C
 def plan_uninstall(
     path: Path, own: Sequence[Edit], holds_secrets: Callable[[object], bool]
 ) -> Change:
-    """The change that takes them out; `own` are edits whose paths and ids count, not the values,
-    the entry last. No copy of an entry that holds secrets stays beside the file.
+    """The change that removes our edits. `own` lists their paths and ids, the entry last; values
+    are ignored. No backup with a secret in our entry stays beside the file.
 
     Raises KlingError when the file cannot be read.
     """
@@ -103,7 +103,7 @@ def plan_uninstall(
 
 
 def shown(change: Change) -> str:
-    """The lines that change as a unified diff, without secrets; empty when nothing changes."""
+    """The changed lines as a unified diff, with secrets masked; empty when nothing changes."""
     lines = difflib.unified_diff(
         without_secrets(change.before or "").splitlines(),
         without_secrets(change.after or "", change.before or "").splitlines(),
@@ -116,15 +116,18 @@ def shown(change: Change) -> str:
 
 
 def write(change: Change) -> Path | None:
-    """Make the change at once or not at all; the backup that was written, if one was.
+    """Make the change atomically. Returns the path of a new backup, or None.
 
-    The file keeps its rights, and a link stays a link. Raises KlingError.
+    The file keeps its permissions, and a symlink stays a symlink. Raises KlingError.
     """
     real = change.path.resolve()
     backup: Path | None = None
     try:
         if _read(change.path) != change.before:
-            raise KlingError(f"{change.path} has changed meanwhile; nothing was written.")
+            raise KlingError(
+                f"Another program changed {change.path} meanwhile; nothing was written.",
+                advice="Run the command again.",
+            )
         real.parent.mkdir(parents=True, exist_ok=True)
         if change.before is not None and not change.keeps_backup:
             backup = change.backup
@@ -160,7 +163,7 @@ def _replace(real: Path, text: str, *, exists: bool) -> None:
 
 
 def _read(path: Path) -> str | None:
-    """The text with its line ends and its mark; None when there is no file."""
+    """The text with its line ends and byte order mark; None when the file does not exist."""
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -179,7 +182,7 @@ def _is_readable(text: str | None) -> bool:
 
 
 def _same_again(older: str, now: Sequence[Edit], text: str) -> bool:
-    """Whether putting the edits into the older text gives this one."""
+    """Whether the older text plus the edits equals this text."""
     try:
         return _put_all(older, now) == text
     except NotEditable:
@@ -195,7 +198,7 @@ def _put_all(text: str, edits: Sequence[Edit]) -> str:
 
 
 def _check(before: str, after: str, edits: Sequence[Edit], *, gone: bool) -> None:
-    """Read both texts, and refuse when anything differs but what was to change."""
+    """Read both texts. Raises NotEditable when anything else than the edits differs."""
     for edit in edits:
         found = _found(after, edit)
         if (found is not None) if gone else (found != edit.value):
@@ -205,7 +208,7 @@ def _check(before: str, after: str, edits: Sequence[Edit], *, gone: bool) -> Non
 
 
 def _others(text: str, edits: Sequence[Edit]) -> object:
-    """What a text says without our entries, and without what holds nothing else."""
+    """The content of a text without our entries, and without objects that held only them."""
     said = dict(JSONC.read(text.removeprefix(MARK)))
     for edit in edits:
         said = _bare(said, edit.path, edit)
@@ -230,7 +233,7 @@ def _is(item: object, edit: ListItem) -> bool:
 
 
 def _found(text: str, edit: Edit) -> object:
-    """The value that stands where an edit puts it; None when there is none."""
+    """The value at an edit's place; None when it is missing."""
     node: object = JSONC.read(text.removeprefix(MARK))
     for key in edit.path:
         if not isinstance(node, dict) or key not in node:
@@ -243,7 +246,7 @@ def _found(text: str, edit: Edit) -> object:
 
 
 def _as_it_is(text: str, edit: Edit) -> Edit:
-    """The edit with the value that stands in the text."""
+    """The edit with the value that the text has there."""
     value = _found(text, edit)
     if not isinstance(value, dict):
         raise NotEditable(f"{'.'.join(edit.path)} is not what was put there")
@@ -257,5 +260,5 @@ def _short(line: str) -> str:
 def _refused(path: Path, error: NotEditable) -> KlingError:
     return KlingError(
         f"{path} cannot be changed safely ({error}); it was left as it is.",
-        advice="Mend it, or add the entry by hand: --print shows it.",
+        advice="Correct the file, or add the entry by hand: --print shows it.",
     )

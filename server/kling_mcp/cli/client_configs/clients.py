@@ -1,5 +1,4 @@
-"""The clients that this server can be written into, one row each, and the computer that they run
-on."""
+"""The table of MCP clients, one row each, and the machine that they run on."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`platform` as in `sys.platform`; tests make up others."""
+    """A computer: `platform` is a value of `sys.platform`, `home` the user's home folder."""
 
     platform: str
     home: Path
@@ -31,11 +30,11 @@ class Machine:
 
     @property
     def system(self) -> str:
-        """`mac`, `windows` or `linux` (which stands for all others)."""
+        """`mac`, `windows` or `linux` (also for all other systems)."""
         return {"darwin": "mac", "win32": "windows"}.get(self.platform, "linux")
 
     def place(self, template: str) -> Path:
-        """The path that a template stands for: `{home}`, `{appdata}` (Windows' roaming folder),
+        """The path for a template with `{home}`, `{appdata}` (Windows' roaming folder) or
         `{config}` (XDG_CONFIG_HOME, else ~/.config)."""
         home = self.home
         appdata = self.environment.get("APPDATA")
@@ -50,25 +49,25 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The one that this process runs on; raises RuntimeError when there is no home folder."""
+    """The machine of this process. Raises RuntimeError when the home folder is unknown."""
     return Machine(sys.platform, Path.home(), os.environ)
 
 
 FormatName = Literal["json", "toml", "yaml"]
 
 KeyPlace = Literal["reference", "forwarded", "keyring", "asked", "none"]
-"""How a key gets to the server without standing in the file: `reference`, its value in `env` is
-the name of a variable in the client's own spelling; `forwarded`, the file lists the variables that
-are handed on; `keyring`, it lists those that the client keeps in the system's keyring; `asked`, the
-client asks for it once and keeps it; `none`, the client has nothing of the kind."""
+"""How a key reaches the server without being in the file. `reference`: `env` refers to a variable,
+in the client's own syntax. `forwarded`: the file lists variables that the client passes on.
+`keyring`: the file lists keys in the system's keyring. `asked`: the client asks once and stores
+it. `none`: the client has no such way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRow:
-    """One client. `files` are templates by system (`Machine.place`), `folder` a variable and the
-    name of the file in the folder that it names. `servers` is the path of keys to the entries.
-    `fields` are those of an entry besides the command; `spelling` writes a reference to the
-    variable `{name}`; `then` says what the person does next."""
+    """One client. `files` are path templates by system (`Machine.place`). `folder` is a
+    variable with a folder's path, and the file's name in it. `servers` is the path of keys to the
+    entries. `fields` are an entry's fields beside the command. `spelling` is the reference to a
+    variable `{name}`. `then` tells the person what to do next."""
 
     name: str
     title: str
@@ -216,10 +215,10 @@ CLIENTS: Mapping[str, ClientRow] = {row.name: row for row in _ROWS}
 
 
 def find_client(name: str) -> ClientRow | None:
-    """The row of a name, however it is spelt: `Claude Desktop`, `claude_desktop`, `VSCode`."""
-    wanted = _plain(name)
+    """The row of a client in any spelling: `Claude Desktop`, `claude_desktop`, `VSCode`."""
+    spelling = _plain(name)
     return next(
-        (row for row in _ROWS if wanted in (_plain(row.name), _plain(row.title))),
+        (row for row in _ROWS if spelling in (_plain(row.name), _plain(row.title))),
         None,
     )
 

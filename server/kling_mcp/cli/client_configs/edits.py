@@ -1,4 +1,4 @@
-"""The edits of a configuration's text: what is put where, and why a text cannot be edited."""
+"""Edits of a configuration's text, and the error for a text that cannot be edited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Edit", "Format", "ListItem", "NotEditable", "Put"]
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """The value at a path of keys; whatever was there is replaced."""
+    """Sets the value at a path of keys."""
 
     path: tuple[str, ...]
     value: Any
@@ -19,7 +19,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class ListItem:
-    """An object in the list at a path; one with the same `id` is replaced."""
+    """Adds an object to the list at a path, or replaces the one with the same `id`."""
 
     path: tuple[str, ...]
     value: Mapping[str, Any]
@@ -29,7 +29,7 @@ Edit = Put | ListItem
 
 
 class NotEditable(Exception):
-    """A text that cannot be changed safely: why, and in which line (from 1; 0 when unknown)."""
+    """A text cannot be changed safely: the reason and the line (from 1; 0 when unknown)."""
 
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
@@ -39,8 +39,8 @@ class NotEditable(Exception):
 class Format:
     """How a text is changed.
 
-    `put` and `take` give the text with an edit made or undone (an edit that is not there leaves
-    the text as it is), `read` what a text says; all raise NotEditable.
+    `put` returns the text with an edit made, `take` with an edit undone (unchanged when the edit is
+    not there), and `read` the text's content. All raise NotEditable.
     """
 
     put: Callable[[str, Edit], str]

@@ -1,4 +1,4 @@
-"""How a client is to start this server: the program by its whole path, or through uvx."""
+"""The entry of this server in a client's configuration: command, settings, keys."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = [
 
 
 UV_CACHES = ("archive-v0", "environments-v2", "builds-v0")
-"""Folders of uv's cache that uvx runs programs from; they come and go."""
+"""Folders of uv's cache from which uvx runs programs; uv removes them at times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command and its arguments. Clients start with another PATH than shells do, so the command
-    is a whole path wherever it can be found."""
+    """A command and its arguments. Clients have another PATH than shells, so the command is an
+    absolute path when it can be found."""
 
     command: str
     args: tuple[str, ...] = ()
@@ -46,8 +46,8 @@ class Launch:
 def this_launch(
     program: str | None = None, python: str | None = None, prefix: str | None = None
 ) -> Launch:
-    """The way to start what runs now; by default from `sys.argv[0]`, `sys.executable` and
-    `sys.prefix`."""
+    """The command that starts the running program; the arguments default to `sys.argv[0]`,
+    `sys.executable` and `sys.prefix`."""
     program = sys.argv[0] if program is None else program
     python = sys.executable if python is None else python
     prefix = sys.prefix if prefix is None else prefix
@@ -65,7 +65,7 @@ def this_launch(
 
 
 NAME = "kling"
-"""What the server is called in a configuration."""
+"""The server's name in a configuration."""
 
 KEYS = (
     "KLING_API_KEY",
@@ -80,8 +80,8 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the entry is to hold: how to start, the variables of keys, the settings that are no
-    secret, and, where the person asked for it, the keys themselves."""
+    """The content of the entry: the command, the names of key variables, the plain settings, and,
+    when the person asked for it, the keys themselves."""
 
     launch: Launch
     variables: tuple[str, ...]
@@ -90,20 +90,21 @@ class Wanted:
 
 
 def keys_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The keys here by their variables."""
+    """The keys in the environment, by variable."""
     found = {name: cleaned(name, environment.get(name, ""))[0] for name in KEYS}
     return {name: key for name, key in found.items() if key}
 
 
 def plain_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings here that are no secrets: clients hand few variables on to servers."""
+    """The settings in the environment that are not secret. Clients pass few variables on to
+    servers, so the entry has to contain them."""
     names = [name for name in sorted(environment) if PLAIN.fullmatch(name)]
     found = {name: cleaned(name, environment[name])[0] for name in names}
     return {name: value for name, value in found.items() if value and _may_be_written(name, value)}
 
 
 def _may_be_written(name: str, value: str) -> bool:
-    """Base URLs of other programs are not ours, and none of ours has a user or a query."""
+    """False for base URLs of other programs, and for URLs that contain a user or a query."""
     if not name.endswith("_BASE_URL"):
         return True
     ours = f"{name.removesuffix('BASE_URL')}API_KEY" in KEYS
@@ -111,21 +112,21 @@ def _may_be_written(name: str, value: str) -> bool:
 
 
 def place_of(client: ClientRow) -> tuple[str, ...]:
-    """Where the entry stands in the client's file."""
+    """The path of keys to the entry in the client's file."""
     return (*client.servers, NAME)
 
 
 def edits_for(client: ClientRow, wanted: Wanted, there: object = None) -> list[Edit]:
-    """The changes that put the entry into the client's file, which has `there` in its place: what
-    that holds besides stays, and so does a key in it unless another is to be written.
+    """The edits that put the entry into the client's file. `there` is the present entry: its other
+    fields stay, and so does a key in it unless a new one is written.
 
-    Raises KlingError for an entry that is of another kind of server.
+    Raises KlingError when the present entry is for a server at a URL.
     """
     old = there if isinstance(there, Mapping) else {}
     if "url" in old or "httpUrl" in old or "serverUrl" in old:
         raise KlingError(
-            f"{client.title} has an entry {NAME} already, of a server that is reached by a URL.",
-            advice="Give that entry another name first, or take it out.",
+            f"{client.title} already has an entry {NAME}, for a server at a URL.",
+            advice="Rename or remove that entry first.",
         )
     old_env = _env_in(old)
     env, items = _env_for(client, wanted, old_env)
@@ -149,7 +150,7 @@ def edits_for(client: ClientRow, wanted: Wanted, there: object = None) -> list[E
 
 
 def _env_in(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of an entry; Zed kept them with the command before."""
+    """The variables of an entry; older versions of Zed kept them inside `command`."""
     command = entry.get("command")
     found = entry.get("env") or (command.get("env") if isinstance(command, Mapping) else None)
     return dict(found) if isinstance(found, Mapping) else {}
@@ -158,7 +159,7 @@ def _env_in(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _env_for(
     client: ClientRow, wanted: Wanted, old: Mapping[str, Any]
 ) -> tuple[dict[str, str], list[Edit]]:
-    """The variables to write, and what VS Code is to ask for."""
+    """The variables to write, and the inputs that VS Code asks the person for."""
     if wanted.keys:
         return {**wanted.settings, **wanted.keys}, []
     if client.keys not in ("reference", "asked"):
@@ -178,13 +179,13 @@ def _env_for(
 
 
 def _counted(env: Mapping[str, Any], name: str) -> str:
-    """The value of a variable in an entry as it would count; empty for a placeholder."""
+    """The cleaned value of a variable in an entry; empty for a placeholder."""
     value = env.get(name)
     return cleaned(name, value)[0] if isinstance(value, str) else ""
 
 
 def entry_to_paste(client: ClientRow, wanted: Wanted) -> str:
-    """The entry as text in the client's own format; keys are not in it."""
+    """The entry as text in the client's own format, with asterisks for keys."""
     masked = replace(wanted, keys=dict.fromkeys(wanted.keys, MASK))
     if client.format == "toml":
         return _toml(client, masked)
@@ -229,12 +230,12 @@ def _yaml(client: ClientRow, wanted: Wanted) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as JSON, which TOML and YAML take for texts, numbers and lists of them."""
+    """A value as JSON, which TOML and YAML accept for strings, numbers and lists of them."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def own_edits(client: ClientRow) -> list[Edit]:
-    """Where this server's part of the file can stand, without its values."""
+    """The edits whose paths this server may own in the file, without values."""
     inputs = [ListItem(("inputs",), _input(name)) for name in KEYS if client.keys == "asked"]
     return [*inputs, Put(place_of(client), {})]
 

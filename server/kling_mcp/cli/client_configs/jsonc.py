@@ -1,4 +1,4 @@
-"""Changes in JSON with comments: only what is added, replaced or taken out is touched."""
+"""Edits of JSON with comments. All bytes outside the edited value stay as they are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _take(text: str, edit: Edit) -> str:
 
 
 JSONC = Format(_put, _take, _read)
-"""For `.json` files too: their owners do write comments into them, and clients take them."""
+"""Also for `.json` files: people write comments into them, and clients accept those."""
 
 
 def _leaf(edit: Edit) -> Any:
@@ -72,7 +72,7 @@ def _nested(path: tuple[str, ...], value: Any) -> Any:
 
 
 def _descend(text: str, node: Node, path: tuple[str, ...]) -> tuple[Node, tuple[str, ...]]:
-    """The deepest node of the path that exists, and what of the path is missing below it."""
+    """The deepest existing node of the path, and the missing rest of the path."""
     for place, key in enumerate(path):
         if node.kind != "object":
             above = path[place - 1] if place else "the whole"
@@ -125,7 +125,7 @@ def _insert(text: str, style: _Style, node: Node, key: str | None, value: Any) -
 
 
 def _without(text: str, node: Node, member: Member) -> str:
-    """The text without a member; a comment behind it on its last line goes with it."""
+    """The text without a member, and without a comment after it on its last line."""
     place = next(i for i, other in enumerate(node.members) if other is member)
     start, end = member.start, member.node.end
     is_last = place == len(node.members) - 1
@@ -170,19 +170,19 @@ class _Style:
             self.unit = "  "
 
     def dumps(self, value: Any, indent: str) -> str:
-        """The value over several lines, those after the first behind `indent`."""
+        """The value as indented JSON; `indent` precedes each line after the first."""
         lines = json.dumps(value, indent=self.unit, ensure_ascii=False).split("\n")
         return (self.newline + indent).join(lines)
 
     def indent_of_line(self, at: int) -> str:
-        """What the line that holds a place begins with."""
+        """The indentation of the line that contains a position."""
         start = self._text.rfind("\n", 0, at) + 1
         found = re.compile(r"[ \t]*").match(self._text, start)
         assert found is not None
         return found.group()
 
     def member_indent(self, node: Node) -> str:
-        """That of the last member which begins a line; empty when none does."""
+        """The indentation of the last member that begins a line; empty when none does."""
         for member in reversed(node.members):
             start = self._text.rfind("\n", 0, member.start) + 1
             before = self._text[start : member.start]

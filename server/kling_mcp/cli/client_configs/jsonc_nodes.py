@@ -1,4 +1,4 @@
-"""JSON with comments and trailing commas, read into nodes that know where they stand."""
+"""A parser of JSON with comments and trailing commas, into nodes with positions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DEPTH = 200
 
 @dataclass(slots=True)
 class Node:
-    """A value with its place in the text, `end` behind its last character. An object or a list
-    has `members` and knows whether a comma stands behind the last one."""
+    """A value and its position in the text; `end` is after its last character. An object or a list
+    has `members`; `comma_at_end` is True when a comma follows the last one."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class Node:
     comma_at_end: bool = False
 
     def python(self) -> Any:
-        """The value without comments; of keys that come twice the last counts."""
+        """The value without comments. Of a repeated key, the last value counts."""
         if self.kind == "object":
             return {member.key: member.node.python() for member in self.members}
         if self.kind == "list":
@@ -40,7 +40,7 @@ class Node:
         return self.value
 
     def member(self, key: str) -> Member | None:
-        """The one that counts, of an object."""
+        """The object's member with this key (the last, when repeated); None when missing."""
         found = [member for member in self.members if member.key == key]
         return found[-1] if found else None
 
@@ -55,7 +55,7 @@ class Member:
 
 
 def parse(text: str) -> Node | None:
-    """The one value of the text; None when there is none. Raises NotEditable."""
+    """The value of the text; None for an empty text. Raises NotEditable."""
     reader = _Reader(text)
     reader.blank()
     if reader.at == len(text):
@@ -63,7 +63,7 @@ def parse(text: str) -> Node | None:
     node = reader.value(0)
     reader.blank()
     if reader.at < len(text):
-        raise reader.fault("something stands behind the end")
+        raise reader.fault("there is text after the end")
     return node
 
 
@@ -137,7 +137,7 @@ class _Reader:
         try:
             said = json.loads(found.group() if found else "")
         except ValueError:
-            raise self.fault("a text in quotation marks has no end, or cannot be read") from None
+            raise self.fault("a string has no end, or cannot be read") from None
         assert found is not None
         self.at = found.end()
         return str(said)

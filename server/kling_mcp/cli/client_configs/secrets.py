@@ -1,4 +1,4 @@
-"""Which values of a configuration are secrets, and its text without them."""
+"""Finds the secrets in a configuration, and masks them in its text."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ MASK = "********"
 SECRET = re.compile(
     r"KEY|SECRET|TOKEN|PASS|PWD|AUTH|BEARER|CREDENTIAL|COOKIE|SESSION|DATABASE|DSN", re.IGNORECASE
 )
-"""A name whose value is nobody's business."""
+"""A name whose value is a secret."""
 
 PLAIN = re.compile(rf"KLING_MCP_(?!.*({SECRET.pattern}|URL))[A-Z_]+|[A-Z]+_BASE_URL")
-"""Our settings, without those that may hold a password."""
+"""Our settings, except those that may hold a password."""
 
 HOLDERS = ("env", "envs", "environment", "headers", "http_headers")
-"""What stands in these is one as well, except for settings of ours."""
+"""All values inside these are secrets too, except our plain settings."""
 
 _URL_SECRET = re.compile(r"://[^/\s\"]*@|[?&][^=&\s\"]+=")
 _COMMENT = re.compile(r"(\"(?:[^\"\\]|\\.?)*(?:\"|\Z))|//[^\r\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 
 def holds_secrets(entry: object) -> bool:
-    """Whether a key itself stands in an entry; references to variables are none."""
+    """Whether an entry contains a key itself; a reference to a variable does not count."""
     env = entry.get("env") if isinstance(entry, dict) else None
     return isinstance(env, dict) and any(
         SECRET.search(name) and is_written_out(value) for name, value in env.items()
@@ -37,13 +37,13 @@ def holds_secrets(entry: object) -> bool:
 
 
 def is_written_out(value: object) -> bool:
-    """Whether it is a value itself, neither empty nor a reference to one."""
+    """Whether it is a non-empty value, not a reference to a variable."""
     return isinstance(value, str) and bool(value.strip()) and "${" not in value
 
 
 def without_secrets(text: str, older: str = "") -> str:
-    """A configuration's text with `********` for every secret in it, and `(new)` behind one that
-    is not the same in the older text. Comments are left out, since anything may stand in them."""
+    """A configuration's text with `********` for each secret, and `(new)` after a secret that
+    differs from the older text. Comments are left out, since they may contain secrets."""
     known = {path: value for path, _, value in _secrets(_parsed(older))}
     shown, at = "", 0
     for path, node, value in _secrets(_parsed(text)):

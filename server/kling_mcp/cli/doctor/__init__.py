@@ -1,6 +1,6 @@
-"""What `kling-mcp doctor` looks at: settings, keys, network, accounts, folders, versions.
+"""The checks of `kling-mcp doctor`: settings, keys, network, accounts, folders, versions.
 
-Each module looks at one thing and gives `Finding`s; `examination` runs them, side by side where
-they wait for somebody else. Nothing is spent: providers are only asked for a task that does not
-exist, and for what is left of the account.
+Each module checks one thing and returns `Finding`s; `examination` runs them all. Nothing is spent:
+providers are asked only for a task that does not exist and for the account's units.
+Imported by `cli.main`. Tests: tests/server/cli.
 """

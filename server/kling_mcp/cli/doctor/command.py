@@ -1,4 +1,4 @@
-"""`kling-mcp doctor`: what is right and what is wrong with this installation."""
+"""`kling-mcp doctor`: checks this installation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_from(arguments: argparse.Namespace) -> int:
-    """Print the findings; 0 when nothing is wrong, else 1. Nothing is spent."""
+    """Print the findings. Returns 0 when nothing is wrong, else 1. Spends nothing."""
     import logging
 
     import anyio
@@ -43,7 +43,7 @@ def run_from(arguments: argparse.Namespace) -> int:
 
 
 def _secrets() -> set[str]:
-    """Every value that may be a key, as it was written and as it counts."""
+    """Every value that may be a key, both as written and as cleaned."""
     from kling_mcp.settings.environment import read_environment
 
     counted: Mapping[str, str] = {}

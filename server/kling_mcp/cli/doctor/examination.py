@@ -1,4 +1,4 @@
-"""Everything that the doctor looks at, in its order, and the versions that are in use."""
+"""Runs all checks of the doctor in order, and reports the versions in use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = ("mcp", "httpx", "pydantic", "av", "pillow", "truststore")
 
 
 def version_findings() -> list[Finding]:
-    """The versions of kling-mcp, Python, the packages that matter, and the protocol."""
+    """The versions of kling-mcp, Python, the main packages, and the protocol."""
     from mcp_types.version import SUPPORTED_PROTOCOL_VERSIONS
 
     packages = {name: _installed(name) for name in PACKAGES}
@@ -57,8 +57,8 @@ def version_findings() -> list[Finding]:
         Finding(
             "protocol",
             "good",
-            f"Hosts can speak MCP {SUPPORTED_PROTOCOL_VERSIONS[0]} to "
-            f"{SUPPORTED_PROTOCOL_VERSIONS[-1]} with it.",
+            f"Hosts can use MCP versions {SUPPORTED_PROTOCOL_VERSIONS[0]} to "
+            f"{SUPPORTED_PROTOCOL_VERSIONS[-1]}.",
             "",
             {"versions": list(SUPPORTED_PROTOCOL_VERSIONS)},
         ),
@@ -73,8 +73,8 @@ def _installed(name: str) -> str | None:
 
 
 async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> list[Finding]:
-    """What is right and what is wrong with this installation; `options` are settings that were
-    given. Providers are asked side by side; nothing is spent and no secret is told."""
+    """All findings about this installation; `options` are given settings. Providers are asked in
+    parallel. Spends nothing and shows no secret."""
     try:
         settings = load_settings(**options)
     except NotConfigured as error:
@@ -127,7 +127,7 @@ def _configured(provider: Configured, settings: Settings, *, first: bool) -> Fin
         return Finding(
             "settings",
             "note",
-            "No provider's key is used: the sandbox makes test clips, free of charge.",
+            "No provider's key is set: the sandbox makes test clips, free of charge.",
             "Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real videos.",
             facts,
         )

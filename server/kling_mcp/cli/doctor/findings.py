@@ -1,4 +1,4 @@
-"""What the doctor found: one row for each thing, shown as text or as JSON."""
+"""The doctor's findings, and how they are printed as text or JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Finding", "Level", "as_json", "as_text", "is_well"]
 
 
 Level = Literal["good", "note", "warning", "wrong"]
-"""`warning`: it works, and may not do what was meant; `wrong`: something cannot work."""
+"""`warning`: it works, but perhaps not as intended; `wrong`: something cannot work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`area` says what it is about, `text` what was found, `advice` what to do about it, and
-    `facts` the same for programs. None of them holds a secret."""
+    """`area` is the subject, `text` the finding, `advice` what to do, and `facts` the same for
+    programs. None of them contains a secret."""
 
     area: str
     level: Level
@@ -38,12 +38,12 @@ MARKS: dict[Level, tuple[str, str, str]] = {
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
-    """Whether nothing is wrong; warnings and notes do not count."""
+    """Whether no finding has the level `wrong`."""
     return all(finding.level != "wrong" for finding in findings)
 
 
 def as_text(findings: Sequence[Finding], *, colours: bool, unicode: bool) -> str:
-    """A line for each finding, its advice below it, and what it comes to."""
+    """One line per finding with its advice below, and a summary at the end."""
     width = max((len(finding.area) for finding in findings), default=0)
     lines = []
     for finding in findings:

@@ -1,4 +1,4 @@
-"""The ledger and the folders of videos and pictures, as the doctor finds them."""
+"""Checks of the ledger and of the folders for videos and pictures."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from kling_tools.errors import NotConfigured
 __all__ = ["ledger_finding", "output_findings", "root_findings", "shared_ledger_finding"]
 
 
-_OLDER = " It is of an older version and is brought up to date."
+_OLDER = " It has an older version and will be updated."
 
 
 async def shared_ledger_finding(address: str) -> Finding:
-    """Whether the ledger can be read; nothing in it is changed, and no table is made."""
+    """Whether the shared ledger can be read. Changes nothing and creates no table."""
     from kling_mcp.ledger.postgres import PostgresEngine
 
     try:
@@ -54,14 +54,14 @@ async def shared_ledger_finding(address: str) -> Finding:
 
 LITTLE_BYTES = 500 * 2**20
 TOO_LITTLE_BYTES = 50 * 2**20
-"""A video of 15 s in 4k has up to about 50 MB."""
+"""A video of 15 s in 4k takes up to about 50 MB."""
 
 WAIT_S = 1.0
-"""Seconds that the ledger is waited for while another process writes to it."""
+"""Seconds to wait for the ledger while another process writes to it."""
 
 
 def ledger_finding(home: Path) -> Finding:
-    """Whether the ledger can be read and written; nothing in it is changed."""
+    """Whether the ledger can be read and written. Changes nothing."""
     path = home / "ledger.sqlite3"
     facts = {"path": str(path)}
     try:
@@ -105,7 +105,7 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
 
 
 def output_findings(folder: Path) -> list[Finding]:
-    """Whether videos can be saved there, and how many fit."""
+    """Whether videos can be saved in the folder, and whether its disk has room."""
     facts: dict[str, Any] = {"path": str(folder)}
     try:
         existing = _try_writing(folder)
@@ -121,7 +121,7 @@ def output_findings(folder: Path) -> list[Finding]:
             )
         ]
     saved = f"Videos are saved in {folder}"
-    made = "" if folder.exists() else ", which is made when it is needed"
+    made = "" if folder.exists() else ", which is created when needed"
     facts = {**facts, "free_bytes": free}
     space = (
         f"{free / 2**30:.1f} GB are free" if free >= 2**30 else f"{free / 2**20:.0f} MB are free"
@@ -134,17 +134,17 @@ def output_findings(folder: Path) -> list[Finding]:
 
 
 def root_findings(roots: Sequence[Path]) -> list[Finding]:
-    """Whether the folders that pictures may come from are there."""
+    """Whether the folders of pictures exist and can be read."""
     found = []
     for root in roots:
         facts = {"path": str(root)}
         if not root.is_dir():
-            text = f"Pictures may come from {root}, which is no folder."
+            text = f"Pictures may come from {root}, which is not a folder."
             advice = "Correct KLING_MCP_IMAGE_ROOTS."
             found.append(Finding("pictures", "warning", text, advice, facts))
         elif not os.access(root, os.R_OK | os.X_OK):
             text = f"Pictures may come from {root}, which this user cannot read."
-            found.append(Finding("pictures", "warning", text, "Allow it to be read.", facts))
+            found.append(Finding("pictures", "warning", text, "Let this user read it.", facts))
         else:
             found.append(Finding("pictures", "good", f"Pictures may come from {root}.", "", facts))
     if not roots:
@@ -154,9 +154,9 @@ def root_findings(roots: Sequence[Path]) -> list[Finding]:
 
 
 def _try_writing(folder: Path) -> Path:
-    """Write into a folder, or into the nearest one above it that exists; that one.
+    """Write a temporary file into the folder, or into its nearest existing parent.
 
-    Nothing stays there. Raises OSError when it cannot be done.
+    Returns the folder that was written to. Raises OSError.
     """
     existing = folder.absolute()
     while not existing.exists() and existing != existing.parent:

@@ -1,4 +1,4 @@
-"""Whether a key looks like one, and like one of its provider, without showing any of it."""
+"""Checks of the form of each key, without showing any part of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIR = ("KLING_ACCESS_KEY", "KLING_SECRET_KEY")
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """One way to get a key wrong: `applies` to the key of a provider family."""
+    """One common mistake with a key; `applies` takes the key and the provider's family."""
 
     applies: Callable[[str, str], bool]
     text: str
@@ -30,13 +30,13 @@ class Slip:
 SLIPS: tuple[Slip, ...] = (
     Slip(
         lambda key, _: key[:1] in "\"'" or key[-1:] in "\"'",
-        "has quotation marks around it, which are sent along",
+        "has quotation marks around it, which would be sent too",
         "Write it without them.",
     ),
     Slip(
         lambda key, _: bool(re.search(r"your|xxx|<|>|\.\.\.|example|change.?me", key.lower())),
         "looks like the placeholder of an example",
-        "Put the provider's key in its place.",
+        "Replace it by the provider's key.",
     ),
     Slip(
         lambda key, _: key.startswith("eyJ") and key.count(".") == 2,
@@ -45,9 +45,9 @@ SLIPS: tuple[Slip, ...] = (
     ),
     Slip(
         lambda key, family: family == "kling" and key.startswith("sk-"),
-        "begins with sk-, as the keys of gateways do, not those of Kling",
-        "Set it as COMETAPI_API_KEY, ANYFAST_API_KEY, POWERTOKENS_API_KEY or NEWAPI_API_KEY, "
-        "whichever it is of.",
+        "begins with sk-, like keys of gateways, not of Kling",
+        "Set it as the gateway's key: COMETAPI_API_KEY, ANYFAST_API_KEY, POWERTOKENS_API_KEY or "
+        "NEWAPI_API_KEY.",
     ),
     Slip(
         lambda key, _: len(key) < 16,
@@ -55,11 +55,11 @@ SLIPS: tuple[Slip, ...] = (
         "Copy it again, to its end.",
     ),
 )
-"""The first that applies is told. `sk-` is what new-api gateways write before their keys."""
+"""The first that applies is reported. New-api gateways write `sk-` before their keys."""
 
 
 def _settings(provider: Configured) -> tuple[str, ...]:
-    """The variables that this provider's key comes from; none in the sandbox."""
+    """The variables of this provider's key; empty for the sandbox."""
     from kling_mcp.providers.auth import SignedToken
 
     if provider.embedded:
@@ -70,7 +70,7 @@ def _settings(provider: Configured) -> tuple[str, ...]:
 
 
 def key_findings(providers: Mapping[str, Configured], settings: Settings) -> list[Finding]:
-    """What the form of each key in use says."""
+    """Findings about the form of each key in use."""
     found: list[Finding] = []
     for provider in providers.values():
         for variable in _settings(provider):
@@ -108,5 +108,5 @@ def _doubles(settings: Settings) -> Iterator[Finding]:
 
 
 def key_origins(provider: Configured, settings: Settings) -> dict[str, str]:
-    """Where each of the provider's key settings comes from."""
+    """The origin of each of the provider's key settings, by variable."""
     return {name: settings.origin_of(name) for name in _settings(provider)}

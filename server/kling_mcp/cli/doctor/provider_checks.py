@@ -1,4 +1,4 @@
-"""A provider as the doctor sees it: the way to it, its key, its account, and its clock."""
+"""Checks of a provider: the connection, the key, the account, and the clock."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ __all__ = ["ask", "clock_finding", "server_ahead_s", "way_to"]
 
 
 HALF_A_SECOND = 0.5
-"""A Date header is cut down to whole seconds: on average half a second is missing."""
+"""A Date header is truncated to whole seconds: on average half a second is missing."""
 
 NOTABLE_S = 60.0
-"""Seconds from which a wrong clock is told where no token depends on it."""
+"""Least difference of the clocks (s) to report when no token depends on the clock."""
 
 
 def server_ahead_s(date: str, asked_at: float, answered_at: float) -> float | None:
-    """Seconds by which the provider's clock is ahead of ours (seconds since the epoch), good to
-    half the time that the answer took; None when the header cannot be read."""
+    """Seconds by which the provider's clock is ahead of ours, accurate to half the response time;
+    None for an unreadable header. `asked_at` and `answered_at` are seconds since the epoch."""
     try:
         said = parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -50,7 +50,8 @@ def server_ahead_s(date: str, asked_at: float, answered_at: float) -> float | No
 
 
 def clock_finding(name: str, ahead_s: float, *, signs_tokens: bool) -> Finding:
-    """What the difference means; a token is valid from 5 s before to 30 min after it is made."""
+    """The finding about a clock difference. A token is valid from 5 s before to 30 min after it is
+    made."""
     facts = {"provider": name, "server_ahead_s": round(ahead_s, 1)}
     off = f"this machine's clock is {abs(ahead_s):.0f} s {'behind' if ahead_s > 0 else 'ahead'}"
     refused = ahead_s < -NOT_BEFORE_S or ahead_s > LIFETIME_S
@@ -59,7 +60,7 @@ def clock_finding(name: str, ahead_s: float, *, signs_tokens: bool) -> Finding:
         return Finding(
             "clock",
             "wrong",
-            f"{name}: {off}: tokens made here are {why} there.",
+            f"{name}: {off}, so the provider sees our tokens as {why}.",
             "Let the system set its clock from the network.",
             facts,
         )
@@ -70,8 +71,8 @@ def clock_finding(name: str, ahead_s: float, *, signs_tokens: bool) -> Finding:
 
 
 def way_to(base_url: str) -> dict[str, str | None]:
-    """`proxy` (without its user and password; None for none) and `certificates` (None over plain
-    http) of requests to that address."""
+    """The `proxy` (without user and password; None without a proxy) and the `certificates` (None
+    over plain http) of requests to that address."""
     proxy = proxy_of(base_url)
     return {
         "proxy": _bare(proxy) if proxy else None,
@@ -89,16 +90,16 @@ def _bare(proxy: str) -> str:
 
 
 DEADLINE_S = 4.0
-"""Seconds for all that one provider is asked: a wrong key is to be known within five."""
+"""Seconds for all requests to one provider, so that a wrong key is reported within five."""
 
 NO_TASK = "kling-mcp-doctor-no-such-task"
-"""The id of a task that nobody has: asking for it costs nothing and needs a good key."""
+"""The id of a task that does not exist: asking for it costs nothing and requires a valid key."""
 
 
 async def ask(
     provider: Configured, settings: Settings, clock: Callable[[], float] = time.time
 ) -> list[Finding]:
-    """What the provider says; nothing is sent that could cost something."""
+    """Findings from a provider's answers. Sends nothing that could cost money."""
     if provider.embedded:
         return [
             Finding(
@@ -124,11 +125,11 @@ async def ask(
 
 
 NO_API = (None, "1202", "1203")
-"""Codes of an answer from where the API is not: no code at all, no such method, no such path."""
+"""Codes of an address without the API: no code at all, no such method, no such path."""
 
 
 class _Asked:
-    """One examination: what was found so far, and when the first answer came."""
+    """The check of one provider: its findings so far, and the time of the first answer."""
 
     def __init__(self, provider: Configured, clock: Callable[[], float]) -> None:
         from urllib.parse import urlsplit
@@ -147,7 +148,7 @@ class _Asked:
 
     @property
     def way(self) -> str:
-        """The proxy and the certificates, as an aside."""
+        """The proxy and the certificates in parentheses, for a sentence."""
         proxy, store = self._facts["proxy"], self._facts["certificates"]
         judged = f"; certificates: {store}" if store else ""
         return f" (proxy: {proxy or 'none'}{judged})"
@@ -215,9 +216,9 @@ class _Asked:
                 code=said,
             )
         elif isinstance(failure, RateLimited):
-            self.add("key", "note", f"{name} has too much to do to look at the key now.")
+            self.add("key", "note", f"{name} is too busy to check the key now.")
         else:
-            text = f"{name} answers a question about a task that does not exist with: "
+            text = f"{name} answers a query for a task that does not exist with: "
             code = failure.code if isinstance(failure, ProviderError) else None
             level: Level = "wrong" if code in NO_API else "warning"
             self.add("key", level, text + failure.message, failure.advice, code=code)
@@ -228,12 +229,14 @@ class _Asked:
         try:
             packs = await client.account(self._clock())
         except KlingError as error:
-            self.add("account", "note", f"{name} does not tell what is left: {error.message}")
+            self.add(
+                "account", "note", f"{name} does not say how many units are left: {error.message}"
+            )
             return
         left = units_left(packs)
         facts: dict[str, Any] = {"units_left": left, "packs": [_facts(pack) for pack in packs]}
         if not packs:
-            self.add("account", "note", f"{name} names no resource pack of the last year.", **facts)
+            self.add("account", "note", f"{name} lists no resource pack of the last year.", **facts)
         elif left <= 0:
             advice = "Buy a pack at Kling: creates are refused without one."
             self.add("account", "warning", f"{name} says that no units are left.", advice, **facts)

@@ -1,7 +1,7 @@
 """The player in the chat (MCP Apps): a page that shows a take from its price to the video.
 
-The page is put together from `page.html`, `style.css` and four scripts that are read in order:
-`host.js` speaks with the host, `takes.js` with the server's tools, `view.js` with the person.
+The page is assembled from `page.html`, `style.css` and four scripts, in this order: `host.js` talks
+to the host, `takes.js` to the server's tools, `view.js` to the person, and `main.js` starts them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ SCRIPTS = ("host.js", "takes.js", "view.js", "main.js")
 
 @cache
 def player_page() -> str:
-    """The HTML document, with its style and its scripts inside; it loads nothing itself but the
-    video."""
+    """The HTML document with its style and scripts inside. It loads nothing but the video."""
     page = _part("page.html").replace("/*style*/", _part("style.css"))
     return page.replace("/*script*/", "\n".join(map(_part, SCRIPTS)))
 
 
 def player_extension(rows: Iterable[ProviderRow]) -> Apps:
-    """The MCP Apps extension with the player; of other hosts it may load the videos of these
-    providers only. Nothing is read before a host asks for the page."""
+    """The MCP Apps extension with the player. The page may load videos from these providers' hosts
+    only. Its files are read when a host first asks for it."""
     hosts = sorted({host for row in rows for host in row.video_hosts})
     csp = {"csp": {"resourceDomains": hosts}} if hosts else {}
     apps = Apps()
