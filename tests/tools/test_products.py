@@ -12,13 +12,14 @@ import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
-from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry
+from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry, rules_of_others
 from kling_tools.requests import requests
+from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import TaskView
-from kling_tools.rules.between_fields import RULES
+from kling_tools.rules.between_fields import RULES, apply_rules
 from kling_tools.rules.capabilities import built_in_capabilities
-from kling_tools.rules.checks import CHECKS
+from kling_tools.rules.checks import CHECKS, apply_checks
 from kling_tools.tools.toolset import build_toolset
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -82,16 +83,37 @@ def test_every_tool_that_costs_money_has_a_product() -> None:
 
 
 @each_product
-def test_a_product_names_the_rules_that_its_request_has_alone(row: ProductEntry) -> None:
-    request, shared = request_of(row), set(VideoRequest.model_fields)
-    rules = {rule.id for rule in RULES if rule.of is request}
-    checks = {
-        check.__name__
-        for check, looks_at in CHECKS
-        if looks_at <= set(request.model_fields) and not looks_at <= shared
-    }
+def test_the_rules_of_a_product_exist_and_its_row_names_the_checks_of_its_own_fields(
+    row: ProductEntry,
+) -> None:
+    fields_alone = set(request_of(row).model_fields) - set(VideoRequest.model_fields)
+    own_checks = {check.__name__ for check, looks_at in CHECKS if looks_at & fields_alone}
 
-    assert set(row.rules) == rules | checks
+    assert own_checks <= set(row.rules)
+    assert set(row.rules) - own_checks <= {rule.id for rule in RULES}
+
+
+@each_product
+def test_no_request_is_judged_by_a_rule_of_another_product(row: ProductEntry) -> None:
+    kind = request_of(row)
+    draft = Draft(kind())
+    found = [*apply_rules(draft).faults, *apply_checks(draft).faults]
+
+    assert found
+    assert {fault.field for fault in found} <= set(kind.model_fields)
+    assert not {fault.rule for fault in found} & rules_of_others(kind.products)
+
+
+def test_the_row_of_a_product_decides_which_rules_judge_a_request() -> None:
+    class OtherProduct(requests.MultiImageToVideoRequest):
+        products = ("image2video",)
+
+    def rules_broken(kind: type[VideoRequest]) -> set[str]:
+        draft = Draft(kind(prompt="sing"))
+        return {fault.rule for fault in apply_rules(draft).faults}
+
+    assert rules_broken(requests.MultiImageToVideoRequest) == {"image_list_required"}
+    assert rules_broken(OtherProduct) == {"image_or_image_tail"}
 
 
 @each_product

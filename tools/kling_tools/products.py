@@ -1,16 +1,18 @@
-"""The table of products: each thing that Kling makes is a row, and who asks "which?" reads it.
+"""The table of products: one row for each thing that Kling makes.
 
-Rows are data, below requests, rules and tools: what lies higher, or in another package, is named
-by its plain name. `tests/tools/test_products.py` proves that each name leads somewhere.
+All code that depends on the product reads its row. Rows are data below requests, rules and tools,
+so they name functions and classes there by plain names. `tests/tools/test_products.py` proves that
+each name leads somewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Literal
 
-__all__ = ["MAKERS", "PRODUCTS", "Product", "ProductEntry"]
+__all__ = ["MAKERS", "PRODUCTS", "REQUESTS", "Product", "ProductEntry", "rules_of_others"]
 
 Product = Literal["image2video", "multi-image2video", "omni-video"]
 """The names of the products, as Kling's paths have them."""
@@ -18,15 +20,18 @@ Product = Literal["image2video", "multi-image2video", "omni-video"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductEntry:
-    """One row. Raises ValueError where a field that every product needs is empty.
+    """One row. Raises ValueError when a field that every product requires is empty.
 
-    `tool` makes it; of two products of one tool, the upper row is preferred. `request` is the
-    class in `requests.requests`, `inputs` its fields that a caller thinks of first. `rules` are
-    those of `rules.rules` and `rules.checks` that this kind of request has alone. `result` is what
-    comes out, `makes` says it in words. `path` follows a provider's prefix. `priced_by` are the
-    ways in which its models are priced in `rules/capabilities.json`. `desk` is the function in
-    `kling_sandbox.rules` that plays it. `picture_key` is what the body calls a picture of a list;
-    `names_pictures` says that the prompt has to name each one.
+    `tool` makes it; if a tool makes two products, the upper row is preferred. `request` is its
+    class in `requests.requests`, `inputs` are the fields that its tool's schema lists first.
+    `rules` are the ids in `rules.between_fields` and the functions in `rules.checks` that judge
+    requests for this product and for no other. `result` is the kind of file that it makes, `makes`
+    says it in words. `path` follows a provider's prefix. `picture_key` is the body's name for a
+    picture of a list; with `names_pictures` the prompt must name each picture.
+
+    Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
+    `rules/capabilities.json`, and `desk`, the function in `kling_sandbox.rules` that plays it (the
+    sandbox imports nothing from here).
     """
 
     name: Product
@@ -105,3 +110,16 @@ MAKERS: Mapping[str, tuple[Product, ...]] = {
     for tool in dict.fromkeys(row.tool for row in _ROWS)
 }
 """The tools that make something and cost money, each with its products, the preferred first."""
+
+REQUESTS: Mapping[str, tuple[Product, ...]] = {
+    request: tuple(row.name for row in _ROWS if row.request == request)
+    for request in dict.fromkeys(row.request for row in _ROWS)
+}
+"""The request classes, each with the products that it can ask for, the preferred first."""
+
+
+@cache
+def rules_of_others(products: tuple[Product, ...]) -> frozenset[str]:
+    """The rules that judge requests for other products only, and none for these."""
+    own = {rule for name in products for rule in PRODUCTS[name].rules}
+    return frozenset(rule for row in _ROWS for rule in row.rules) - own

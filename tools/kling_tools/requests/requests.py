@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from kling_tools.products import MAKERS, Product
+from kling_tools.products import REQUESTS, Product
 from kling_tools.requests import fields
 
 __all__ = [
@@ -109,7 +109,7 @@ class VideoRequest(BaseModel):
 class ImageToVideoRequest(VideoRequest):
     """A video from a first frame, optionally a last one (Kling's image2video)."""
 
-    products = MAKERS["kling_image_to_video"]
+    products = REQUESTS["ImageToVideoRequest"]
 
     image: fields.Image = ""
     image_tail: fields.ImageTail = ""
@@ -134,7 +134,7 @@ class ImageToVideoRequest(VideoRequest):
 class MultiImageToVideoRequest(VideoRequest):
     """A video that combines several pictures (Kling's multi-image2video, or omni-video)."""
 
-    products = MAKERS["kling_multi_image_to_video"]
+    products = REQUESTS["MultiImageToVideoRequest"]
 
     prompt: fields.MultiImagePrompt = ""
     image_list: fields.ImageList = []

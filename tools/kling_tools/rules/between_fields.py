@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kling_tools.faults import Fault, Verdict
+from kling_tools.products import rules_of_others
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import (
-    ImageToVideoRequest,
-    MultiImageToVideoRequest,
     VideoRequest,
 )
 
@@ -28,11 +27,10 @@ MISSING = "<missing>"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One row. `when` maps fields to GIVEN, MISSING or a value; a field that a request does not
-    have counts as missing. `of` narrows the row to one kind of request. A row of level `warning`
-    is told and does not refuse."""
+    have counts as missing. A row of level `warning` warns and does not refuse. A row whose id a
+    product names among its rules judges requests for that product only."""
 
     id: str
-    of: type[VideoRequest] = VideoRequest
     when: Mapping[str, object] = field(default_factory=dict)
     require: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
@@ -45,7 +43,6 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule(
         id="image_or_image_tail",
-        of=ImageToVideoRequest,
         when={"image_tail": MISSING},
         require=("image",),
         because="a video needs at least a first frame",
@@ -54,7 +51,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="image_list_required",
-        of=MultiImageToVideoRequest,
         require=("image_list",),
         because="there is nothing to combine",
         use="a list of 1 to 7 pictures",
@@ -164,8 +160,9 @@ def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
     """What the table says of a request; a row that looks at an unreadable field keeps silent."""
     verdict = Verdict()
     request, given = draft.arguments, draft.arguments.given()
+    others = rules_of_others(request.products)
     for rule in RULES:
-        if not isinstance(request, rule.of) or draft.invalid & set(rule.when):
+        if rule.id in others or draft.invalid & set(rule.when):
             continue
         if not all(_holds(request, given, name, value) for name, value in rule.when.items()):
             continue

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from kling_tools.faults import Fault, Verdict
+from kling_tools.products import rules_of_others
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import (
     IMAGE_TOKEN,
@@ -24,9 +26,9 @@ __all__ = ["CHECKS", "apply_checks"]
 VOICE_TOKEN = re.compile(r"<<<\s*voice_(\d+)\s*>>>")
 
 
-def shots_add_up(request: VideoRequest) -> Iterator[Fault]:
+def shots_add_up(request: ImageToVideoRequest) -> Iterator[Fault]:
     """The durations of the shots add up to the duration of the video (S2)."""
-    if not isinstance(request, ImageToVideoRequest) or not request.multi_prompt:
+    if not request.multi_prompt:
         return
     total = sum(int(shot.duration) for shot in request.multi_prompt)
     if total != int(request.duration):
@@ -39,10 +41,8 @@ def shots_add_up(request: VideoRequest) -> Iterator[Fault]:
         )
 
 
-def shots_in_order(request: VideoRequest) -> Iterator[Fault]:
+def shots_in_order(request: ImageToVideoRequest) -> Iterator[Fault]:
     """Shots are numbered from 1, in order (S2's examples; S4)."""
-    if not isinstance(request, ImageToVideoRequest):
-        return
     indexes = [shot.index for shot in request.multi_prompt]
     expected = list(range(1, len(indexes) + 1))
     if indexes != expected:
@@ -55,10 +55,8 @@ def shots_in_order(request: VideoRequest) -> Iterator[Fault]:
         )
 
 
-def voices_are_spoken(request: VideoRequest) -> Iterator[Fault]:
+def voices_are_spoken(request: ImageToVideoRequest) -> Iterator[Fault]:
     """Voice tokens name a place in voice_list, each voice is named, and sound is on (S2)."""
-    if not isinstance(request, ImageToVideoRequest):
-        return
     texts = [request.prompt, *(shot.prompt for shot in request.multi_prompt)]
     named = {int(n) for text in texts for n in VOICE_TOKEN.findall(text)}
     count = len(request.voice_list)
@@ -82,9 +80,9 @@ def voices_are_spoken(request: VideoRequest) -> Iterator[Fault]:
         yield Fault("sound", "voices_need_sound", "voice tokens need sound.", '"on"', "S2")
 
 
-def camera_moves_once(request: VideoRequest) -> Iterator[Fault]:
+def camera_moves_once(request: ImageToVideoRequest) -> Iterator[Fault]:
     """Type `simple` moves in exactly one way, a preset takes no settings (S2)."""
-    camera = getattr(request, "camera_control", None)
+    camera = request.camera_control
     if camera is None:
         return
     shown = ", ".join(f"{name} {value:g}" for name, value in camera.moves.items()) or "none"
@@ -97,10 +95,8 @@ def camera_moves_once(request: VideoRequest) -> Iterator[Fault]:
         yield Fault("camera_control.config", "camera_preset_takes_no_config", message, use, "S2")
 
 
-def images_are_there(request: VideoRequest) -> Iterator[Fault]:
+def images_are_there(request: MultiImageToVideoRequest) -> Iterator[Fault]:
     """Picture tokens name a place in image_list (omni-video's page)."""
-    if not isinstance(request, MultiImageToVideoRequest):
-        return
     count = len(request.image_list)
     for number in sorted({int(n) for n in IMAGE_TOKEN.findall(request.prompt)}):
         if not 1 <= number <= count:
@@ -132,7 +128,7 @@ def callback_is_a_url(request: VideoRequest) -> Iterator[Fault]:
         )
 
 
-CHECKS: tuple[tuple[Callable[[VideoRequest], Iterator[Fault]], frozenset[str]], ...] = (
+CHECKS: tuple[tuple[Callable[[Any], Iterator[Fault]], frozenset[str]], ...] = (
     (shots_add_up, frozenset({"multi_prompt", "duration"})),
     (shots_in_order, frozenset({"multi_prompt"})),
     (voices_are_spoken, frozenset({"prompt", "multi_prompt", "voice_list"})),
@@ -140,13 +136,14 @@ CHECKS: tuple[tuple[Callable[[VideoRequest], Iterator[Fault]], frozenset[str]], 
     (images_are_there, frozenset({"prompt", "image_list"})),
     (callback_is_a_url, frozenset({"callback_url"})),
 )
-"""Each check with the fields that it looks at."""
+"""Each check with the fields that it looks at. `products` says which requests it judges."""
 
 
 def apply_checks(draft: Draft[VideoRequest]) -> Verdict:
     """What the checks find in a request."""
     verdict = Verdict()
+    others = rules_of_others(draft.arguments.products)
     for check, looks_at in CHECKS:
-        if not looks_at & draft.invalid:
+        if check.__name__ not in others and not looks_at & draft.invalid:
             verdict.faults.extend(check(draft.arguments))
     return verdict

@@ -22,6 +22,7 @@ from kling_tools.requests.arguments import (
     WaitForTasksArguments,
 )
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, UploadAddress, WaitResult
 from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
@@ -158,53 +159,57 @@ def build_toolset(
     place = "url" if hosted else "path"
     looks = MAY_SAVE if saves else READS
     without = () if len(providers) > 1 else ("provider",)
-    choice = {"provider": {"enum": list(providers)}}
+
+    def maker(
+        name: str,
+        title: str,
+        description: str,
+        arguments: type[VideoRequest],
+        *,
+        required: Sequence[str] = (),
+        texts: Mapping[str, dict[str, Any]] = {},
+    ) -> KlingTool:
+        """A tool that makes something; its main fields come from the row of its product."""
+        return KlingTool.of(
+            _submit,
+            service,
+            name=name,
+            title=title,
+            description=description,
+            arguments=arguments,
+            answer=Receipt,
+            annotations=SPENDS,
+            meta=SHOWN_IN_PLAYER,
+            input_schema=arguments_schema(
+                arguments,
+                first=PRODUCTS[MAKERS[name][0]].inputs,
+                without=without,
+                required=required,
+                properties={
+                    "provider": {"enum": list(providers)},
+                    **texts,
+                    "model_name": _model_text(models.get(name, ())),
+                },
+            ),
+            answer_fields=RECEIPT_FIELDS,
+        )
+
     tools = [
-        KlingTool.of(
-            _submit,
-            service,
-            name="kling_image_to_video",
-            title="Picture to video",
-            description="""Animate a picture (costs money); its ratio is the video's. Returns
-                task_id and price at once; then kling_wait_for_tasks (minutes).""",
-            arguments=ImageToVideoArguments,
-            answer=Receipt,
-            annotations=SPENDS,
-            meta=SHOWN_IN_PLAYER,
-            input_schema=arguments_schema(
-                ImageToVideoArguments,
-                first=_inputs("kling_image_to_video"),
-                without=without,
-                properties={
-                    **choice,
-                    "model_name": _models(models, "kling_image_to_video"),
-                },
-            ),
-            answer_fields=RECEIPT_FIELDS,
+        maker(
+            "kling_image_to_video",
+            "Picture to video",
+            """Animate a picture (costs money); its ratio is the video's. Returns task_id and
+            price at once; then kling_wait_for_tasks (minutes).""",
+            ImageToVideoArguments,
         ),
-        KlingTool.of(
-            _submit,
-            service,
-            name="kling_multi_image_to_video",
-            title="Pictures to one video",
-            description="""Combine pictures (people, things, places) in one new scene (costs
-                money). For one picture, or a first and a last frame, kling_image_to_video.""",
-            arguments=MultiImageToVideoArguments,
-            answer=Receipt,
-            annotations=SPENDS,
-            meta=SHOWN_IN_PLAYER,
-            input_schema=arguments_schema(
-                MultiImageToVideoArguments,
-                first=_inputs("kling_multi_image_to_video"),
-                without=without,
-                required=_inputs("kling_multi_image_to_video"),
-                properties={
-                    **choice,
-                    **MULTI_IMAGE_TEXTS,
-                    "model_name": _models(models, "kling_multi_image_to_video"),
-                },
-            ),
-            answer_fields=RECEIPT_FIELDS,
+        maker(
+            "kling_multi_image_to_video",
+            "Pictures to one video",
+            """Combine pictures (people, things, places) in one new scene (costs money). For one
+            picture, or a first and a last frame, kling_image_to_video.""",
+            MultiImageToVideoArguments,
+            required=("image_list", "prompt"),
+            texts=MULTI_IMAGE_TEXTS,
         ),
         KlingTool.of(
             _get_task,
@@ -283,15 +288,10 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 """Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 
-def _inputs(tool: str) -> tuple[str, ...]:
-    """The tool's main fields, which its schema lists first."""
-    return PRODUCTS[MAKERS[tool][0]].inputs
-
-
-def _models(models: Mapping[str, Sequence[str]], tool: str) -> dict[str, str]:
+def _model_text(models: Sequence[str]) -> dict[str, str]:
     """The description of `model_name`; empty when no configured provider has a model for the
-    tool."""
-    if not models.get(tool):
+    tool. The first model is the default."""
+    if not models:
         return {}
-    default, *others = models[tool]
+    default, *others = models
     return {"description": f"Default {default}; {', '.join([*others, 'or any other'])}."}
