@@ -1,7 +1,7 @@
-"""What all callers of a server share, each part made when it is first needed.
+"""What all callers of a server share; each part is made when it is first needed.
 
-A server that is only asked for its list of tools opens nothing and leaves nothing behind. What a
-server for a team does differently enters as `Ports`; their defaults are a person's own machine.
+A server that only lists its tools opens nothing and leaves nothing behind. A server for a team
+fills the `Ports` differently; their defaults are a person's own machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kling_mcp.background import Background, BackgroundWork
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger
-    from kling_mcp.outputs.downloads import AutoSave, Downloads
+    from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.outputs.storage import VideoStorage
     from kling_mcp.polling.pace import Pace
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 __all__ = ["Ports", "Runtime", "Sleep", "Uploads"]
 
 SUBSCRIBED_WITHIN_S = 5.0
-"""Seconds that the first listener waits for the database; then what is missed is seen later."""
+"""Seconds that the first listener waits for the database; changes before that are seen later."""
 
 LEFT_BEHIND_S = 15.0
-"""Seconds between two looks for rows that other servers have left behind."""
+"""Seconds between two searches for open rows that other servers left behind."""
 
 Sleep = Callable[[float], Awaitable[None]]
-"""Waits some seconds; tests give one that does not."""
+"""Waits a number of seconds; tests hand in one that returns at once."""
 
 
 class Uploads(Protocol):
-    """Pictures that callers hand over to a server which cannot read their disks."""
+    """Pictures that callers upload to a server which cannot read their disks."""
 
     async def address(self, owner: str) -> UploadAddress:
         """An address that takes one picture of this owner's."""
@@ -73,13 +73,13 @@ class Uploads(Protocol):
 class Ports:
     """What a server for a team puts in the place of a person's own machine.
 
-    `storage` keeps finished videos, by default in the output folder. With `uploads` callers hand
-    over their pictures, and no path of this machine is read for them or shown to them. `observe`
-    hears of each request to a provider. Providers call back below `callback_base`, an address
-    without a slash at its end, and sign with `callback_secret`; empty: nobody is asked to. One
-    caller may spend `max_units_per_day_user` in 24 hours; None: no cap. `running` is entered with
-    the runtime for as long as the server runs. `secrets` are those of the server itself, which no
-    answer and no line of the log may show.
+    `storage` keeps finished videos, by default in the output folder. With `uploads`, callers upload
+    their pictures, and the server neither reads nor shows a path of this machine for them.
+    `observe` is called with each request to a provider. Providers call back below `callback_base`,
+    an address without a slash at its end, and sign with `callback_secret`; when empty, no provider
+    is asked to. One caller may spend `max_units_per_day_user` in 24 hours; None is no cap.
+    `running` is entered with the runtime for as long as the server runs. `secrets` are those of the
+    server itself, which no answer and no line of the log may show.
     """
 
     storage: VideoStorage | None = None
@@ -132,7 +132,7 @@ class Runtime:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger; its open rows are taken up from the first use on."""
+        """The ledger. From its first use on, open rows are taken up in the background."""
         from kling_mcp.ledger import open_ledger
 
         discreet = self.ports.uploads is not None
@@ -205,7 +205,7 @@ class Runtime:
         """Reads and shows the rows of the ledger."""
         from kling_mcp.tasks.reader import TaskReader
 
-        return TaskReader(self.ledger, self.clients, self.storage, self.downloads.unsaved)
+        return TaskReader(self.ledger, self.clients, self.storage, self.downloads.why_unsaved)
 
     @cached_property
     def storage(self) -> VideoStorage:
@@ -227,21 +227,15 @@ class Runtime:
             self.background_work,
             self.sleep,
             self.limits,
+            autosaves=self.settings.save,
         )
-
-    @cached_property
-    def autosave(self) -> AutoSave:
-        """Saves videos whose task is seen done, where that is wanted."""
-        from kling_mcp.outputs.downloads import AutoSave
-
-        return AutoSave(self.downloads, wanted=self.settings.save)
 
     @cached_property
     def frames(self) -> Frames:
         """Frames of finished videos."""
         from kling_mcp.outputs.pictures_of_videos import Frames
 
-        return Frames(self.reader, self.downloads, self.autosave, self.limits.decoding)
+        return Frames(self.reader, self.downloads, self.limits.decoding)
 
     @cached_property
     def pace(self) -> Pace:
@@ -263,7 +257,7 @@ class Runtime:
             self.lookup,
             Sweep(self.clients, self.ledger),
             self.pace,
-            self.autosave,
+            self.downloads,
             self.changes,
             self.background,
             self.ledger.now,
@@ -271,23 +265,23 @@ class Runtime:
         )
 
     async def subscribed(self) -> None:
-        """Returns when `changes` tells of what other servers write, too; after some seconds in any
-        case."""
+        """Wait until this process receives change notifications from the database, some seconds at
+        most."""
         if self.ledger.is_shared:
             with anyio.move_on_after(SUBSCRIBED_WITHIN_S):
                 await self._subscribed.wait()
 
     async def _recover(self, ledger: Ledger) -> None:
-        """Take up open rows, and later on those that servers leave which end."""
+        """Take up open rows now, and later on the rows of servers that ended."""
         while True:
             if ledger.exists:
                 await self.recovery.run()
             await anyio.sleep(LEFT_BEHIND_S)
 
     async def _follow(self, ledger: Ledger) -> None:
-        """Publish what other servers write as changes here, too."""
-        async with aclosing(ledger.changed_rows()) as told:
-            async for ids in told:
+        """Publish the changes that other servers write in this process, too."""
+        async with aclosing(ledger.changed_rows()) as batches:
+            async for ids in batches:
                 self._subscribed.set()
                 if self.changes.are_heard:
                     with suppress(KlingError):

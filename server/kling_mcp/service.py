@@ -59,11 +59,11 @@ NOT_ANSWERED_YET = (
 )
 
 SHORT_S = 10.0
-"""Seconds below which a wait is a question how things are: each task is then asked for at once."""
+"""A wait of fewer seconds asks how things are now: each task is then asked for at once."""
 
 WITHDRAWALS = 10
 BETWEEN_WITHDRAWALS_S = 0.5
-"""How often, and at what distance, a queued row is tried that somebody else has in hand."""
+"""Tries to withdraw a queued row that another worker holds, and the seconds between them."""
 
 
 class Service:
@@ -74,21 +74,22 @@ class Service:
         self._principal = principal
 
     def of(self, principal: Principal) -> Service:
-        """The same service for somebody else."""
+        """The same service for another caller."""
         return self if principal == self._principal else Service(self._runtime, principal)
 
     @property
     def principal(self) -> Principal:
-        """Whose it is."""
+        """The caller, whose tasks this service sees."""
         return self._principal
 
     @property
     def sees_all(self) -> bool:
-        """Whether tasks count as the caller's that are in no ledger, or in no caller's name."""
+        """Whether the caller sees every task: nobody logs in here."""
         return self._principal.only is None
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
-        """Send one request once, or judge it only (`dry_run`)."""
+        """Send one request once, or only judge and price it (`dry_run`). Raises NotAllowed for a
+        login without the scope, and what `Submission.submit` raises."""
         if not draft.arguments.dry_run:
             self._require_spending(
                 "Ask whoever runs the server for it; dry_run shows the price meanwhile."
@@ -101,7 +102,7 @@ class Service:
         return receipt
 
     async def task(self, task_id: str) -> TaskView:
-        """The state of a task now; its file is written when it is seen done and that is wanted.
+        """The state of a task now. The file of a finished task is written where autosave is on.
 
         Raises TaskNotFound and other ProviderErrors.
         """
@@ -113,16 +114,16 @@ class Service:
         except TimeoutError:
             return await self._as_last_seen(own)
         record = found.record
-        if record is not None and runtime.autosave.is_due(record):
+        if record is not None and runtime.downloads.is_due(record):
             left_s = limits.answer_s - (anyio.current_time() - began)
-            outcome = await runtime.autosave.kept(record, min(limits.file_s, left_s))
+            outcome = await runtime.downloads.save_row(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
                 found = replace(found, record=outcome)
         return self.reader.show(found)
 
     async def _as_last_seen(self, own: str) -> TaskView:
-        """A task whose provider has not answered yet. Raises ProviderDown when no row tells of
-        it."""
+        """The last known state of a task whose provider has not answered yet. Raises ProviderDown
+        when the ledger has no row of it."""
         record = await self.reader.find(own)
         if record is None:
             raise ProviderDown(
@@ -174,7 +175,7 @@ class Service:
         return self._runtime.pace.poll_s(record.provider)
 
     async def look(self, record: Record) -> TaskView:
-        """The state of a row's task, which its provider is asked for unless that was just done.
+        """The state of a row's task. Its provider is asked unless it answered just now.
 
         Raises like `task`.
         """
@@ -183,8 +184,8 @@ class Service:
         return self.reader.view(record) if recent else await self.task(record.id)
 
     async def withdraw(self, record: Record) -> bool:
-        """Take a queued row back for good. False when it is not queued any more; one that is being
-        sent at this moment is waited for."""
+        """Withdraw a queued row for good, and return True; False when it is not queued any more. A
+        row that is being sent is waited for, up to some seconds."""
         for _ in range(WITHDRAWALS):
             if await self._runtime.sender.withdraw(record):
                 self._runtime.changes.publish(record.handle)
@@ -196,11 +197,11 @@ class Service:
         return False
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        """Run something for as long as the server lives, or until it ends by itself."""
+        """Run work in the background until it ends, or until the server does."""
         self._runtime.background.start_soon(work, *args)
 
     async def tasks(self, query: ListTasksArguments) -> TaskPage:
-        """A page of the ledger and of the providers' own lists, newest first."""
+        """A page of the ledger and of the providers' own lists, newest first (`Listing`)."""
         from kling_mcp.tasks.listing import Listing
 
         runtime = self._runtime
@@ -208,17 +209,17 @@ class Service:
             runtime.clients,
             runtime.ledger,
             runtime.storage,
-            runtime.downloads.unsaved,
+            runtime.downloads.why_unsaved,
             runtime.limits.look_s,
         )
         return await listing.page(query, runtime.clock(), self._principal)
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
-        """Look at the tasks until all have ended or the time is over.
+        """Wait until all tasks have ended, `timeout_s` seconds at most, and return their states.
 
-        A task that cannot be found or asked for counts as ended and says why; while its provider
-        is down the last known state is kept. Raises what no waiting mends (a refused key, for
-        example) only when it concerns every task.
+        A task that nobody knows, or that cannot be asked for, counts as ended and says why. While a
+        provider is down, the last known state stands. An error that no waiting mends, such as a
+        refused key, is raised only when it concerns every task.
         """
         runtime = self._runtime
         own, strange = await self._sorted(task_ids)
@@ -232,22 +233,22 @@ class Service:
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:
-        """Keep looking at these tasks for as long as the context is held, so that what changes
-        is said in `changes`, and finished videos are saved where that is wanted."""
+        """Keep these tasks watched for as long as the context is held: `changed_tasks` names them
+        when they change, and their finished videos are saved where autosave is on."""
         own, _ = await self._sorted(task_ids)
         async with self._runtime.scheduler.watch(list(own)):
             yield
 
     async def account(self) -> dict[str, Any]:
-        """What is left at each provider, see `balances`."""
+        """The units left at each provider; see `balances`."""
         from kling_mcp.providers.pool import balances
 
         runtime = self._runtime
         return await balances(runtime.clients, runtime.clock(), runtime.limits.look_s)
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
-        """Write a finished task's video below the output folder, or to where a hosted server keeps
-        it, which answers with a link.
+        """Write a finished task's video below the output folder; a server for a team writes it to
+        its own storage and returns a link.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
@@ -256,13 +257,13 @@ class Service:
         return await runtime.downloads.save(await self._own(task_id), path, runtime.limits.answer_s)
 
     async def file(self, record: Record) -> Path | None:
-        """A file of this machine with the row's saved video; None when it is not there any more.
-        Raises KlingError."""
+        """A file of this machine with the row's saved video; None when it is gone. Raises
+        KlingError."""
         return await self._runtime.downloads.storage.file(record)
 
     async def upload(self) -> UploadAddress:
-        """An address that takes one picture of the caller's. Raises NotAllowed, and KlingError on a
-        server that reads the caller's own disk."""
+        """An address that takes one picture. Raises NotAllowed, and KlingError on a server that
+        reads the caller's own disk."""
         uploads = self._runtime.ports.uploads
         if uploads is None:
             raise KlingError("This server reads local pictures itself: give the path.")
@@ -284,14 +285,14 @@ class Service:
         return await make_posters(self._frames, task_ids)
 
     def progress(self, record: Record) -> str:
-        """A running task in a sentence: its state, for how long, and how long is usual."""
+        """A running task in a sentence: its state, its age, and how long it usually takes."""
         words = self.reader.view(record).text()
         usual_s = self._runtime.pace.usual_s(record) if record.task_id else 0.0
         return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
 
     def _pictures(self) -> PicturePolicy:
-        """What the caller may name as a picture: files below the roots, frames of their own tasks,
-        and what they have uploaded themselves."""
+        """The pictures that the caller may name: files below the roots, frames of their own tasks,
+        and their own uploads."""
         from kling_mcp.inputs import PicturePolicy
 
         settings, uploads = self._runtime.settings, self._runtime.ports.uploads
@@ -311,7 +312,7 @@ class Service:
         )
 
     def _require_spending(self, advice: str) -> None:
-        """Raises NotAllowed for a login that may spend nothing."""
+        """Raise NotAllowed for a login without the scope to spend."""
         if SPEND not in self._principal.scopes:
             raise NotAllowed(
                 f"This login may look at videos, not make them: it lacks the scope {SPEND}.",
@@ -323,8 +324,8 @@ class Service:
         return self._runtime.frames.of(self._principal)
 
     async def _own(self, task_id: str) -> str:
-        """What the task is known by in here. Raises TaskNotFound for one that is not the
-        caller's, as for one that there is not."""
+        """The id under which this process knows the task. Raises TaskNotFound, in the same words,
+        for a task of another caller and for one that does not exist."""
         if self.sees_all:
             return task_id
         record = await self.reader.find(task_id)
@@ -335,8 +336,8 @@ class Service:
         return record.id
 
     async def _sorted(self, task_ids: Sequence[str]) -> tuple[dict[str, str], dict[str, TaskView]]:
-        """The caller's tasks, by what they are known by in here, with the ids that the caller
-        gave; and what is said of the others, by those."""
+        """The caller's own tasks, by the id under which this process knows them, with the id that
+        the caller gave; and the views of all other ids."""
         own: dict[str, str] = {}
         strange: dict[str, TaskView] = {}
         for task_id in dict.fromkeys(task_ids):
@@ -355,7 +356,7 @@ def _in_order(
     own: Mapping[str, str],
     strange: Mapping[str, TaskView],
 ) -> WaitResult:
-    """The result with the views of strange ids where the caller named them."""
+    """The result with the views of strange ids at the places where the caller named them."""
     if not strange:
         return result
     seen = {**dict(zip(own.values(), result.tasks, strict=True)), **strange}
@@ -374,7 +375,7 @@ async def open_service(
     limits: TimeLimits = TIME_LIMITS,
     redactor: Redactor | None = None,
 ) -> AsyncIterator[Service]:
-    """The service for the life of a server; what it opened is closed at the end."""
+    """The service for the life of a server. Everything that it opened is closed at the end."""
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
         runtime = Runtime(
             settings=settings,

@@ -102,8 +102,8 @@ class Callbacks:
             record = found.record or record
         if record.status in ENDED:
             runtime.pace.called_back(provider, runtime.ledger.now())
-        if runtime.autosave.is_due(record):
-            await runtime.autosave.kept(record, runtime.limits.file_s)
+        if runtime.downloads.is_due(record):
+            await runtime.downloads.save_row(record, runtime.limits.file_s)
         return record
 
     def _slot(self) -> anyio.CapacityLimiter:

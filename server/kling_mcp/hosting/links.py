@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from kling_mcp.outputs.folder import default_name
+from kling_mcp.outputs.storage import default_name
 from kling_mcp.tasks.views import Link
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ class BucketStorage:
         """The path in the cache to download to. Raises KlingError as `TeamFolder.target` does."""
         return self._cache / _kept_here(path, handle, record).id / "video.mp4"
 
-    async def keep(self, saved: VideoFile, record: Record) -> str:
+    async def store(self, saved: VideoFile, record: Record) -> str:
         """Upload the file and return its address. Raises SaveFailed when the bucket refuses it."""
         key = f"videos/{_place_of(record)}/{record.id}.mp4"
         metadata = {"sha256": saved.sha256, "task": record.id}

@@ -4,9 +4,9 @@ Imported by `polling`, `runtime`, `service`, `hosting` and `cli`.
 Tests: tests/server/outputs.
 """
 
-from kling_mcp.outputs.folder import VideoFolder
 from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4
 from kling_mcp.outputs.saving import VideoFile, save_video
+from kling_mcp.outputs.storage import VideoFolder
 from kling_mcp.providers.video_stream import Download, VideoStream
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Downloads of finished videos: each is fetched once, however many callers ask.
 
-A task that is seen done is saved without being asked.
+Where autosave is on, the video of a task that has ended is saved without a call for it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.providers.task import Task
 
-__all__ = ["AutoSave", "Downloads", "remark"]
+__all__ = ["Downloads", "file_note"]
 
 
 APART_S, APART_SHARE = 0.5, 0.1
-"""A length is told when it differs by more than both: Kling's clips are a few frames longer or
+"""A length is reported when it differs by more than both: Kling's clips are a few frames longer or
 shorter than their round seconds (5.04 s, 10.04 s) [seen in its answers]."""
 
 
-def remark(facts: Mp4Facts, request: Mapping[str, Any]) -> str:
-    """Sentences about a length far from the `duration` of the request, and about sound that was
-    switched on and is not there; empty when all is well or nothing is known."""
+def file_note(facts: Mp4Facts, request: Mapping[str, Any]) -> str:
+    """Sentences about a length far from the `duration` of the request, and about missing sound that
+    was switched on; empty when all is well or nothing is known."""
     asked_s = _seconds(request.get("duration"))
     found = []
     if asked_s and facts.duration_s:
@@ -64,19 +64,19 @@ def _seconds(value: object) -> float:
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
-"""Videos of one provider that are fetched side by side; its slow hosts keep no other waiting."""
+"""Videos of one provider that are fetched side by side; slow hosts delay no other provider's."""
 
 FIRST_REST_S, LONGEST_REST_S = 60.0, 900.0
-"""Seconds after a failure in which a video is not fetched by itself again; twice as many after each
-further one."""
+"""Seconds after a failure before autosave tries a video again; twice as many after each further
+failure, up to the longest."""
 
 REMEMBERED = 2_000
-"""Failures of which it is remembered why."""
+"""Failures whose reasons are remembered."""
 
 
 @dataclass(slots=True)
 class _Download:
-    """One that is under way: bytes on disk, of how many if that is known, and why its last attempt
+    """A download under way: the bytes on disk, the total if it is known, and why the last attempt
     failed."""
 
     came: int = 0
@@ -103,7 +103,8 @@ class _Failure:
 
 
 class Downloads:
-    """Writes videos to the storage, each once however many callers ask for it."""
+    """Writes videos to the storage, each once however many callers ask for it. With `autosaves`,
+    videos of finished tasks are due without a call for them."""
 
     def __init__(
         self,
@@ -114,6 +115,8 @@ class Downloads:
         background_work: BackgroundWork,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         limits: TimeLimits = TIME_LIMITS,
+        *,
+        autosaves: bool = False,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
@@ -122,6 +125,7 @@ class Downloads:
         self._lookup = lookup
         self._sleep = sleep
         self.limits = limits
+        self._autosaves = autosaves
         self._turns: dict[str, anyio.CapacityLimiter] = {}
         self._downloads: dict[str, _Download] = {}
         self._failures: dict[str, _Failure] = {}
@@ -157,7 +161,8 @@ class Downloads:
     async def fetch(
         self, task_id: str, path: str, within_s: float | None = None
     ) -> tuple[VideoFile, Found]:
-        """Write a finished task's video; its URL is asked for anew, as it may have expired.
+        """Write a finished task's video, and return its file and its task. Its URL is asked for
+        anew, as the last one may have expired.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs and for a download
         that takes longer than `within_s` (`file_s` of the limits): it goes on, and the next call
@@ -178,11 +183,19 @@ class Downloads:
                 advice="Call kling_save_video again in a moment: it joins what is under way.",
             ) from None
 
-    async def keep(self, record: Record, within_s: float) -> Record:
-        """The row of a finished task once its file is there, which is written if need be, whether
-        or not the caller is cancelled; the row as it is when that takes longer.
+    def is_due(self, record: Record) -> bool:
+        """Whether the row's video is to be saved without being asked for: it is ready, has no file
+        yet, and no attempt failed just now."""
+        ready = record.status == "succeed" and bool(record.videos) and record.path is None
+        failure = self._failures.get(record.id)
+        rests = failure is not None and anyio.current_time() < failure.rests_until
+        return self._autosaves and ready and not rests
 
-        Raises KlingError and its kin when it cannot be written.
+    async def save_row(self, record: Record, within_s: float) -> Record | KlingError:
+        """The row of a finished task with its file, or why it has none.
+
+        A cancelled call does not stop the download. One that takes longer than `within_s` goes on
+        in the background; the row is then returned as it is.
         """
         if record.path is not None:
             return record
@@ -193,16 +206,12 @@ class Downloads:
             )
         except TimeoutError:
             return record
+        except KlingError as error:
+            return error
         return found.record or record
 
-    def rests(self, record: Record) -> bool:
-        """Whether the row's video could not be saved just now: it is not tried by itself again."""
-        failure = self._failures.get(record.id)
-        return failure is not None and anyio.current_time() < failure.rests_until
-
-    def unsaved(self, record: Record) -> str:
-        """What stands between a finished video and its file, and what to do; empty when nothing is
-        known to."""
+    def why_unsaved(self, record: Record) -> str:
+        """Why a finished video has no file yet, and what to do; empty when no reason is known."""
         if download := self._downloads.get(record.id):
             until = _until(record) if download.trouble else ""
             return f"It is being saved: {download}.{until} kling_save_video waits for it."
@@ -213,7 +222,7 @@ class Downloads:
     async def _save(
         self, task_id: str, path: str, record: Record | None
     ) -> tuple[VideoFile, Found]:
-        """Like `fetch`, for as long as it takes; remembers why there is no file."""
+        """Like `fetch`, without a limit of time; remembers why there is no file."""
         try:
             found = await self._found(task_id)
             record = found.record
@@ -229,7 +238,7 @@ class Downloads:
             raise mistake from error
 
     async def _found(self, task_id: str) -> Found:
-        """The task, which has a video."""
+        """The task with its video. Raises TaskFailed and KlingError for one without."""
         found = await self._lookup.find(task_id, fresh=True)
         state = found.state
         handle = found.record.handle if found.record else task_id
@@ -292,14 +301,14 @@ class Downloads:
     async def _written_down(self, saved: VideoFile, found: Found) -> Found:
         if found.record is None:
             return found
-        note = remark(saved.facts, found.record.request)
-        place = await self.storage.keep(saved, found.record)
+        note = file_note(saved.facts, found.record.request)
+        place = await self.storage.store(saved, found.record)
         record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
         self._failures.pop(record.id, None)
         return replace(found, record=record)
 
     async def _sweep(self) -> None:
-        """Remove what downloads of killed processes left, once in the life of this one."""
+        """Remove what downloads of killed processes left; once in the life of this process."""
         if not self._swept:
             self._swept = True
             await to_thread.run_sync(sweep_parts, self.storage.root)
@@ -310,7 +319,8 @@ class Downloads:
         return self._turns[provider]
 
     def _remember(self, error: KlingError, record: Record | None, path: str) -> None:
-        """Why a finished video has no file; a path that somebody asked for is their own matter."""
+        """Remember why a finished video has no file. A failure at a path that a caller chose says
+        nothing of the usual place."""
         if record is None or not record.videos or path:
             return
         before = self._failures.pop(record.id, None)
@@ -343,28 +353,3 @@ def _charged(state: Record | Task) -> Charged:
     if not costs:
         return "unknown"
     return "yes" if any(costs) else "no"
-
-
-class AutoSave:
-    """Saves videos in the background, where a cancelled call does not stop it."""
-
-    def __init__(self, downloads: Downloads, *, wanted: bool) -> None:
-        self._downloads = downloads
-        self._wanted = wanted
-
-    def is_due(self, record: Record) -> bool:
-        """Whether the row's video is there to be saved and is not saved yet, and did not fail to be
-        saved just now."""
-        there = record.status == "succeed" and bool(record.videos) and record.path is None
-        return self._wanted and there and not self._downloads.rests(record)
-
-    async def kept(self, record: Record, within_s: float) -> Record | KlingError:
-        """The row once its file is there, or why it has none.
-
-        A file that takes longer is written on in the background; the row is then returned as it
-        is.
-        """
-        try:
-            return await self._downloads.keep(record, within_s)
-        except KlingError as error:
-            return error

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class NoSuchMoment(ValueError):
-    """What was asked for is no moment, or not one of this video; the text says what there is."""
+    """There is no such moment, or the video does not have it; the text says what there is."""
 
 
 @dataclass(frozen=True, slots=True)

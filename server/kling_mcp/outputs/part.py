@@ -1,4 +1,4 @@
-"""The hidden file that a download grows in until it may have its name."""
+"""The hidden file that a download is written to until it is whole and gets its name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from kling_mcp.outputs.folder import numbered
 from kling_tools.errors import SaveFailed
 
-__all__ = ["STILL_THERE", "Part", "disk_errors", "sweep_parts"]
+__all__ = ["STILL_THERE", "Part", "disk_errors", "numbered", "sweep_parts"]
 
 STILL_THERE = "The finished video still exists at the provider and is not paid again;"
 
 LEFT_BEHIND_S = 3_600.0
-"""Seconds without a new byte after which nobody writes a part any more: downloads are given up
-sooner."""
+"""Seconds without a new byte after which a part has no writer: downloads are given up sooner."""
 
 MOST_ENTRIES = 50_000
-"""Files and folders that are looked at for parts: a folder may be somebody's whole home."""
+"""Files and folders that are searched for parts at most: a folder may be a whole home."""
 
 _PART_NAME = re.compile(r"\..+\.mp4\.[0-9a-f]{8}\.part")
 
@@ -44,7 +42,7 @@ _DISK_FAULTS = {
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turns an `OSError` of the disk into `SaveFailed`, with what to do about it."""
+    """Turn an `OSError` of the disk into `SaveFailed` with advice."""
     try:
         yield
     except OSError as error:
@@ -58,10 +56,10 @@ def disk_errors(target: Path) -> Iterator[None]:
 
 
 class Part:
-    """An open, hidden file beside `target` that only this download writes to; one that waits for
-    its turn is closed until `reopen`.
+    """An open, hidden file beside `target` that only this download writes to. While the download
+    waits for its turn, the file is closed.
 
-    Every method blocks and may raise `OSError`; `bytes` counts what was written so far.
+    Every method blocks and may raise `OSError`; `bytes` counts the bytes written so far.
     """
 
     def __init__(self, target: Path) -> None:
@@ -73,18 +71,18 @@ class Part:
         self._file: BinaryIO = self.path.open("xb", buffering=0)
 
     def reopen(self) -> None:
-        """Open the file behind what was written so far; from the start if that is not there."""
+        """Open the file behind the bytes written so far; begin anew if they are gone."""
         self._file = self.path.open("ab", buffering=0)
         if self._file.tell() != self.bytes:
             self.restart()
 
     def close(self) -> None:
-        """Close the file until there is more to write."""
+        """Close the file until `reopen`."""
         self._file.close()
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal digest of what was written so far."""
+        """Hexadecimal SHA-256 of the bytes written so far."""
         return self._digest.hexdigest()
 
     def append(self, data: bytes) -> None:
@@ -97,22 +95,22 @@ class Part:
             view = view[written:]
 
     def restart(self) -> None:
-        """Forget what was written."""
+        """Discard all bytes written so far."""
         self._file.seek(0)
         self._file.truncate()
         self.bytes = 0
         self._digest = hashlib.sha256()
 
     def sync(self) -> None:
-        """Wait until the disk holds everything that was written."""
+        """Wait until the disk holds all bytes written so far."""
         os.fsync(self._file.fileno())
 
     def claim(self) -> tuple[Path, bool]:
         """Give the file its name: `target`, or the first free `-2`, `-3` … beside it.
 
-        Returns the path, and whether a file with exactly these bytes stood there before and was
-        taken instead. Nothing is ever overwritten, also not by two processes at once. Raises
-        `SaveFailed` when thousands of files have the name.
+        Returns the path, and whether a file with exactly these bytes had it before. No file is
+        ever overwritten, even when two processes write at once. Raises `SaveFailed` when thousands
+        of files have the name.
         """
         self._file.close()
         for name in numbered(self.target.name):
@@ -128,7 +126,7 @@ class Part:
         )
 
     def discard(self) -> None:
-        """Remove what is left of the file, if anything is; never raises."""
+        """Remove the file if it is still there; never raises."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -158,7 +156,7 @@ def _move(part: Path, name: Path) -> bool:
 
 
 def _move_without_links(part: Path, name: Path) -> bool:
-    """The same on file systems that have no hard links, such as FAT and some network shares."""
+    """Rename on file systems without hard links, such as FAT and some network shares."""
     try:
         name.open("xb").close()
     except FileExistsError:
@@ -171,8 +169,17 @@ def _move_without_links(part: Path, name: Path) -> bool:
     return True
 
 
+def numbered(name: str) -> Iterator[str]:
+    """The name itself, then `name-2`, `name-3` … with the suffix kept at the end."""
+    yield name
+    stem, dot, suffix = name.rpartition(".")
+    for number in range(2, 10_000):
+        yield f"{stem}-{number}{dot}{suffix}"
+
+
 def sweep_parts(root: Path, now: float | None = None) -> None:
-    """Remove the parts that killed processes left below a folder. Blocks; raises nothing."""
+    """Remove the parts that killed processes left below a folder; `now` is in seconds since the
+    epoch. Blocks; raises nothing."""
     before = (time.time() if now is None else now) - LEFT_BEHIND_S
     looked_at = 0
     for folder, folders, names in os.walk(root):

@@ -1,4 +1,4 @@
-"""Frames, contact sheets and posters of the videos of tasks, which are saved first."""
+"""Frames, contact sheets and posters of the videos of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kling_tools.service import Poster
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kling_mcp.outputs.downloads import AutoSave, Downloads
+    from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.principal import Principal
     from kling_mcp.tasks.reader import TaskReader
 
@@ -46,12 +46,10 @@ class Frames:
         self,
         rows: TaskReader,
         downloads: Downloads,
-        autosave: AutoSave,
         decoding: Decoding = DECODING,
     ) -> None:
         self._rows = rows
         self._downloads = downloads
-        self._autosave = autosave
         self._decoding = decoding
 
     def of(self, principal: Principal) -> Frames:
@@ -59,7 +57,7 @@ class Frames:
         rows = self._rows.of(principal)
         if rows is self._rows:
             return self
-        return Frames(rows, self._downloads, self._autosave, self._decoding)
+        return Frames(rows, self._downloads, self._decoding)
 
     async def picture(self, address: str) -> TaskPicture:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
@@ -99,8 +97,8 @@ class Frames:
     async def saved_first_frame(
         self, task_id: str, draw: Callable[[Image], T]
     ) -> tuple[T, int] | None:
-        """What is drawn of the first frame of a file that is saved and still there, and the file's
-        length in bytes; None when it is not there."""
+        """What `draw` makes of a saved file's first frame, and the file's length in bytes; None
+        when the file is gone."""
         from kling_mcp.outputs.frames import moment_of, read_frame
 
         record = await self._rows.find(task_id)
@@ -113,7 +111,7 @@ class Frames:
         return drawn, record.bytes or 0
 
     async def _read(self, read: Callable[[], T]) -> T:
-        """What a reader of video files finds, in a thread; raises KlingError when it cannot."""
+        """What `read` returns, in a thread; raises KlingError for a file that cannot be read."""
         from kling_mcp.outputs import NotWholeMp4
 
         try:
@@ -125,7 +123,7 @@ class Frames:
             raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
 
     async def _file(self, task_id: str) -> tuple[Path, str]:
-        """The saved file of a task and its SHA-256; it is saved now if it is not there."""
+        """The file of a task and its SHA-256; a video without a file is saved first."""
         record = await self._rows.find(task_id)
         if record is None and not self._rows.all:
             raise not_found(task_id)
@@ -134,12 +132,12 @@ class Frames:
             return file.path, file.sha256
         path = await self._downloads.storage.file(record)
         if path is None:
-            kept = await self._autosave.kept(
+            saved = await self._downloads.save_row(
                 replace(record, path=None), self._downloads.limits.file_s
             )
-            if isinstance(kept, KlingError):
-                raise kept
-            record = kept
+            if isinstance(saved, KlingError):
+                raise saved
+            record = saved
             path = await self._downloads.storage.file(record)
         if path is None or record.sha256 is None:
             raise KlingError(
@@ -151,8 +149,8 @@ class Frames:
 
 
 def _digest(video_sha256: str, picture: str) -> str:
-    """Stands for the picture whichever way its bytes are encoded: a newer encoder must not make
-    the same wish a new one, which would be paid again."""
+    """Identifies the picture however its bytes are encoded: with a newer encoder the same request
+    must not become a new one, which would be paid again."""
     return hashlib.sha256(f"{video_sha256} {picture}".encode()).hexdigest()
 
 
@@ -167,7 +165,7 @@ _SIZES_AND_QUALITIES = ((512, 80), (512, 60), (384, 60), (256, 50), (256, 20))
 
 
 async def make_posters(frames: Frames, task_ids: Sequence[str]) -> list[Poster]:
-    """Posters of those tasks whose files are saved; nothing is saved for a poster, and a file that
+    """Posters of the tasks whose files are saved. No video is saved for a poster, and a file that
     cannot be read has none."""
     posters: list[Poster] = []
     for task_id in dict.fromkeys(task_ids):

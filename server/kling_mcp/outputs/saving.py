@@ -38,7 +38,7 @@ Broke = Callable[[str], None]
 ResultT = TypeVar("ResultT")
 
 Turn = AbstractAsyncContextManager[object]
-"""What an attempt waits for before it begins, and holds until it ends."""
+"""Entered when an attempt begins, which may mean waiting, and left when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def save_video(
 
 
 class _Broken(Exception):
-    """One attempt did not bring the whole file; the next one may."""
+    """One attempt brought less than the whole file; the next one may succeed."""
 
     def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -154,7 +154,7 @@ class _Saving:
             self._part.close()
 
     async def _fetch_in_time(self) -> None:
-        """Bring the file, and let no attempt take longer than what is left for all."""
+        """Fetch the file within the time that is left for all attempts."""
         began = anyio.current_time()
         try:
             with anyio.fail_after(self._left_s):
@@ -165,7 +165,7 @@ class _Saving:
             self._left_s -= anyio.current_time() - began
 
     async def _fetch(self) -> None:
-        """Bring the file from the last byte on disk to its end."""
+        """Fetch the file from the last byte on disk to its end."""
         try:
             async with AsyncExitStack() as opened:
                 stream = await self._opened(opened)
@@ -194,7 +194,7 @@ class _Saving:
             raise _Broken(f"no answer began within {seconds:g} s") from error
 
     async def _agree(self, stream: VideoStream) -> None:
-        """Make the bytes on disk continue in the stream, or begin again."""
+        """Check that the stream continues the bytes on disk; begin anew if it does not."""
         known_bytes = self._total_bytes
         if stream.total_bytes is not None:
             self._total_bytes = stream.total_bytes
@@ -249,7 +249,7 @@ class _Saving:
         return VideoFile(path, self._part.bytes, self._part.sha256, facts, already_there)
 
     async def _begin_again_once(self, error: NotWholeMp4) -> NoReturn:
-        """A second look from the first byte on; the same bytes again are the provider's file."""
+        """Fetch once more from the first byte. The same bytes again are the provider's own file."""
         sha256 = self._part.sha256
         if sha256 == self._refused_sha256:
             raise SaveFailed(
@@ -289,8 +289,8 @@ class _Saving:
 async def _not_too_slow(
     chunks: AsyncIterator[bytes], limits: DownloadLimits
 ) -> AsyncIterator[bytes]:
-    """The chunks; raises ProviderDown when they come too slowly. What is done with them takes no
-    time of theirs."""
+    """The chunks; raises ProviderDown when they come too slowly. Only the time of waiting for them
+    counts."""
     left_s, came = limits.least_in_s, 0
     while True:
         began = anyio.current_time()

@@ -1,26 +1,220 @@
-"""Where saved videos lie: in a folder of this machine, or wherever a hosted server keeps them."""
+"""Where saved videos lie: in a folder of this machine, under names that are readable and valid
+everywhere, or wherever a hosted server keeps them."""
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 import anyio
 
-from kling_mcp.outputs import VideoFile, VideoFolder
+from kling_tools.errors import UnsafePath
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
+    from kling_mcp.outputs.saving import VideoFile
     from kling_mcp.tasks.views import Link
 
-__all__ = ["FolderStorage", "VideoStorage"]
+__all__ = [
+    "NAME_LIMIT_BYTES",
+    "FolderStorage",
+    "VideoFolder",
+    "VideoStorage",
+    "default_name",
+    "name_fault",
+]
+
+
+NAME_LIMIT_BYTES = 200
+"""UTF-8 bytes of a file name; below the usual 255 so that a counter or a part mark still fits."""
+
+_SLUG_LIMIT = 40
+_SLUG_LIMIT_BYTES = 100
+_TASK_ID_LIMIT = 64
+_REFERENCE = re.compile(r"<<<\w*>>>")
+_KEPT_CATEGORIES = frozenset("LNM")
+_REFUSED_CHARACTERS = frozenset('<>:"|?*\\')
+_REFUSED_CATEGORIES = frozenset(("Cc", "Cs", "Zl", "Zp"))
+_WRITING_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [port + digit for port in ("com", "lpt") for digit in "0123456789¹²³"]
+)
+
+
+def default_name(prompt: str, task_id: str, index: int = 0) -> str:
+    """A name from the prompt's first words and the task's id, ending in `.mp4`.
+
+    `index` counts the videos of one task from 0; from 1 on it stands in the name.
+    """
+    clip = f"-clip{index + 1}" if index else ""
+    return f"{_slug(prompt) or 'kling'}-{_identifier(task_id) or 'video'}{clip}.mp4"
+
+
+def _slug(prompt: str) -> str:
+    """The first words in lower case, joined by hyphens; letters of every script are kept."""
+    text = unicodedata.normalize("NFKC", _REFERENCE.sub(" ", prompt[:1000])).lower()
+    letters = "".join(ch if unicodedata.category(ch)[0] in _KEPT_CATEGORIES else " " for ch in text)
+    slug = ""
+    for word in letters.split():
+        longer = f"{slug}-{word}" if slug else _shortened(word)
+        if len(longer) > _SLUG_LIMIT or len(longer.encode()) > _SLUG_LIMIT_BYTES:
+            break
+        slug = longer
+    return slug
+
+
+def _shortened(word: str) -> str:
+    """The word within the limits; scripts without spaces make one word of a whole sentence."""
+    return word[:_SLUG_LIMIT].encode()[:_SLUG_LIMIT_BYTES].decode(errors="ignore")
+
+
+def _identifier(task_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", task_id)[:_TASK_ID_LIMIT].strip("-")
+
+
+def name_fault(name: str) -> str | None:
+    """What makes a file name unusable on some common system, as the rest of "the name …".
+
+    None when nothing does. Windows' rules hold everywhere, because folders are copied and synced.
+    """
+    for ch in name:
+        if ch in _REFUSED_CHARACTERS:
+            return f"has the character {ch}, which Windows refuses"
+        if unicodedata.category(ch) in _REFUSED_CATEGORIES or ch in _WRITING_DIRECTION:
+            return f"has the control character U+{ord(ch):04X}"
+    if len(name.encode()) > NAME_LIMIT_BYTES:
+        return f"is longer than {NAME_LIMIT_BYTES} bytes"
+    if name.split(".")[0].rstrip(" ").lower() in _DEVICES:
+        return "is the name of a device on Windows"
+    return None
+
+
+SETTING = "KLING_MCP_OUTPUT_DIR"
+PATH_LIMIT = 1000
+"""Characters of a path that may be asked for."""
+
+_SHOWN_LIMIT = 80
+_SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)))
+"""All of Unicode's category Zs."""
+
+_PART_LIMIT_BYTES = 255
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
+_WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
+_SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")
+_REFUSED_IN_FOLDERS = ("Cc", "Cs")
+
+
+class VideoFolder:
+    """Turns what an agent asks for into a file below `root`, symlinks resolved.
+
+    `root` is what `KLING_MCP_OUTPUT_DIR` says; it need not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    def target(
+        self, path: str | None = None, *, prompt: str = "", task_id: str, index: int = 0
+    ) -> Path:
+        """The file that a video should be saved as; nothing is created.
+
+        Without `path`, or when it names a folder (an existing one, or with a slash at its end),
+        the name is made from the prompt, the task's id and the video's `index` in the task. A
+        relative path is taken from the root; an absolute one, a `~` one and a `file://` URL must
+        lie below it. Spaces at the ends of its parts are left out, a missing `.mp4` is added. The
+        file may exist already: whoever writes it claims a free name (`kling_mcp.outputs.saving`).
+
+        Raises `UnsafePath` for a path outside the root, one that no file can have, and a suffix
+        other than `.mp4`.
+        """
+        default = default_name(prompt, task_id, index)
+        if path is None or not path.strip():
+            return self.root / default
+        path = path.strip(_SPACES)
+        asked = self._read(path)
+        is_folder = path.endswith(("/", os.sep))
+        below = self._trimmed(self._below_root(asked, path), path, is_folder=is_folder)
+        if is_folder or below == Path() or (self.root / below).is_dir():
+            return self.root / self._below_root(self.root / below / default, path)
+        name = self._file_name(below.name, path)
+        return self.root / self._below_root((self.root / below).with_name(name), path)
+
+    def _read(self, path: str) -> Path:
+        """The path that was asked for, absolute but not resolved."""
+        if len(path) > PATH_LIMIT:
+            raise self._refusal(path, f"is longer than {PATH_LIMIT} characters")
+        local = path
+        if _SCHEME.match(path):
+            local, urls = _FILE_URL.subn("", path)
+            if not urls:
+                raise self._refusal(path, "is not the path of a local file")
+            local = unquote(local)
+            if _WINDOWS_DRIVE.match(local):
+                local = local[1:]
+        if any(unicodedata.category(ch) in _REFUSED_IN_FOLDERS for ch in local):
+            raise self._refusal(path, "has a control character in it")
+        try:
+            asked = self.root / Path(local).expanduser()
+        except RuntimeError:
+            raise self._refusal(path, "begins with a home folder that does not exist") from None
+        if any(len(part.encode()) > _PART_LIMIT_BYTES for part in asked.parts):
+            raise self._refusal(path, f"has a part of more than {_PART_LIMIT_BYTES} bytes")
+        return asked
+
+    def _below_root(self, asked: Path, path: str) -> Path:
+        """Where a path lies from the root on, after symlinks."""
+        try:
+            return asked.resolve().relative_to(self.root.resolve())
+        except ValueError:
+            raise self._refusal(path, "lies outside it") from None
+        except (OSError, RuntimeError):
+            raise self._refusal(path, "cannot be followed") from None
+
+    def _trimmed(self, below: Path, path: str, *, is_folder: bool) -> Path:
+        """The path without spaces at the ends of its parts; folders that are to be made have names
+        that every common system takes."""
+        names = [*below.parts] if is_folder else [*below.parts[:-1]]
+        folder = Path()
+        for name in (name.strip().rstrip(". ") for name in names):
+            folder /= name
+            fault = name_fault(name) if name else "has a folder without a name"
+            if fault and not (self.root / folder).is_dir():
+                raise self._refusal(path, fault)
+        return folder if is_folder else folder / below.name.strip()
+
+    def _file_name(self, name: str, path: str) -> str:
+        if name.lower().endswith(".mp4"):
+            full = name
+        elif suffix := _SUFFIX.search(name):
+            raise self._refusal(path, f"ends in {suffix[0]}; videos are saved as .mp4")
+        else:
+            full = name + ".mp4"
+        if not full[:-4].strip(" ."):
+            raise self._refusal(path, "has no name before .mp4")
+        if fault := name_fault(full):
+            raise self._refusal(path, fault)
+        return full
+
+    def _refusal(self, path: str, fault: str) -> UnsafePath:
+        shown = path if len(path) <= _SHOWN_LIMIT else path[: _SHOWN_LIMIT - 1] + "…"
+        return UnsafePath(
+            f"Videos are saved below {self.root} only, and the path {shown!r} {fault}.",
+            advice=f"Give a plain name such as clip.mp4, or none; whoever runs the server can "
+            f"choose another folder with {SETTING}.",
+        )
 
 
 class VideoStorage(Protocol):
-    """What writes down where a video lies, in the row's `path`, and finds it again.
+    """Keeps saved videos; the row's `path` says where.
 
-    `private` says that no caller is to hear of paths: they are those of somebody else's machine.
-    Downloads grow below `root`.
+    With `private` no caller sees a path: it would be one of somebody else's machine. Downloads grow
+    below `root`.
     """
 
     private: bool
@@ -31,17 +225,17 @@ class VideoStorage(Protocol):
         empty for nothing. Raises UnsafePath and other KlingErrors."""
         ...
 
-    async def keep(self, saved: VideoFile, record: Record) -> str:
-        """Take the file that was written; what the row's `path` is to say. Raises SaveFailed."""
+    async def store(self, saved: VideoFile, record: Record) -> str:
+        """Take the file that was written and return the row's new `path`. Raises SaveFailed."""
         ...
 
     async def file(self, record: Record) -> Path | None:
-        """A file of this machine with the row's saved video, None when it is not there any more.
-        Raises KlingError when that cannot be told now."""
+        """A file of this machine with the row's saved video; None when it is gone. Raises
+        KlingError while that cannot be found out."""
         ...
 
     def seems_there(self, record: Record) -> bool:
-        """Whether the row's video is where it was put, as far as a quick look tells."""
+        """Whether the row's video seems to be where it was saved, by a quick check."""
         ...
 
     def link(self, record: Record) -> Link | None:
@@ -63,7 +257,7 @@ class FolderStorage:
         prompt = record.prompt if record else ""
         return self._folder.target(path or None, prompt=prompt, task_id=handle)
 
-    async def keep(self, saved: VideoFile, record: Record) -> str:
+    async def store(self, saved: VideoFile, record: Record) -> str:
         """The file stays where it is."""
         return str(saved.path)
 

@@ -19,7 +19,7 @@ from kling_tools.errors import AuthFailed, KlingError, NotConfigured, PaymentReq
 if TYPE_CHECKING:
     from kling_mcp.background import Background
     from kling_mcp.ledger import Ledger, Record
-    from kling_mcp.outputs.downloads import AutoSave
+    from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.polling.pace import Pace
     from kling_mcp.tasks.lookup import Found, Lookup
 
@@ -46,7 +46,7 @@ class Poller:
         lookup: Lookup,
         sweep: Sweep,
         pace: Pace,
-        autosave: AutoSave,
+        downloads: Downloads,
         background: Background,
         now: Callable[[], float],
     ) -> None:
@@ -54,7 +54,7 @@ class Poller:
         self._lookup = lookup
         self._sweep = sweep
         self._pace = pace
-        self._autosave = autosave
+        self._downloads = downloads
         self._background = background
         self._now = now
         self._limiters = defaultdict[str, anyio.CapacityLimiter](
@@ -155,13 +155,13 @@ class Poller:
     def save_if_due(self, watched: Watched) -> None:
         """Have the video of a finished task saved, where that is wanted."""
         record = watched.record
-        if record and not watched.saving and self._autosave.is_due(record):
+        if record and not watched.saving and self._downloads.is_due(record):
             watched.saving = True
             self._background.start_soon(self._save, watched, record)
 
     async def _save(self, watched: Watched, record: Record) -> None:
         try:
-            outcome = await self._autosave.kept(record, math.inf)
+            outcome = await self._downloads.save_row(record, math.inf)
         finally:
             watched.saving = False
         if not isinstance(outcome, KlingError) and watched.found is not None:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from kling_mcp.background import Background
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.ledger.changes import Changes
-    from kling_mcp.outputs.downloads import AutoSave
+    from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.sweep import Sweep
     from kling_mcp.providers.configured import Configured
@@ -100,7 +100,7 @@ class Scheduler:
         lookup: Lookup,
         sweep: Sweep,
         pace: Pace,
-        autosave: AutoSave,
+        downloads: Downloads,
         changes: Changes,
         background: Background,
         clock: Callable[[], float],
@@ -116,7 +116,7 @@ class Scheduler:
         self._wake = Signal(sleep)
         self._plan = Plan(providers, pace)
         self._claims = PollClaims(ledger)
-        self._poller = Poller(ledger, lookup, sweep, pace, autosave, background, self._now)
+        self._poller = Poller(ledger, lookup, sweep, pace, downloads, background, self._now)
         self._watched: dict[str, Watched] = {}
         self._remembered: dict[str, Watched] = {}
         self._kept: dict[str, anyio.CancelScope] = {}

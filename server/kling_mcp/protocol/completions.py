@@ -1,4 +1,4 @@
-"""What can stand for an argument of a prompt or of a resource's address (`completion/complete`)."""
+"""Values for the arguments of prompts and of resource addresses (`completion/complete`)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Chosen = Mapping[str, str]
 """The other arguments, as far as they are filled in."""
 
 NEEDS = {"storyboard": "multi_shot", "first_to_last_frame": "image_tail"}
-"""What a model must be able to do for a prompt."""
+"""The feature that a prompt requires of a model."""
 
 
 def add_completions(
@@ -81,14 +81,15 @@ def add_completions(
 
 
 class _Offers:
-    """All values for an argument, and whether there are more that were not looked at."""
+    """All values for an argument, and whether there are more."""
 
     def __init__(self, providers: Mapping[str, Configured], capabilities: Capabilities) -> None:
         self._providers = providers
         self._capabilities = capabilities
 
     async def models(self, ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
-        """The living models before the retired; for a prompt, those that can do it."""
+        """The current models before the retired ones; for a prompt, those with the feature it
+        requires."""
         from kling_mcp.protocol.resources.models import model_names
 
         names = model_names(self._providers, self._capabilities)
@@ -99,11 +100,11 @@ class _Offers:
         return names, False
 
     async def modes(self, _: Reference, chosen: Chosen) -> tuple[Sequence[str], bool]:
-        """Modes of the model that was chosen, else of any living one."""
+        """Modes of the chosen model, else of any current one."""
         return list(dict.fromkeys(m for row in self._rows(chosen) for m in row.modes)), False
 
     async def durations(self, _: Reference, chosen: Chosen) -> tuple[Sequence[str], bool]:
-        """Seconds that the chosen model makes, else any living one; in their order."""
+        """Durations of the chosen model in seconds, else of any current one, ascending."""
         seconds = {d for row in self._rows(chosen) for d in row.durations}
         return sorted(seconds, key=int), False
 
@@ -114,14 +115,14 @@ class _Offers:
         return [str(count) for count in range(1, most + 1)], False
 
     async def task_ids(self, ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
-        """Ids of the newest tasks of the ledger; of finished ones, where a video is wanted."""
+        """Ids of the newest tasks of the ledger; only finished ones for the address of a video."""
         page = await current_service().reader.recent()
         finished = isinstance(ref, ResourceTemplateReference) and ref.uri in OF_VIDEOS
         ids = [t.task_id for t in page.tasks if t.status == "succeed" or not finished]
         return ids, page.more
 
     async def frames(self, _ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
-        """The frames that have a name; any number of seconds is one as well."""
+        """The frames that have a name; a number of seconds names a frame as well."""
         return ["first", "last"], True
 
     def _row(self, name: str) -> ProductRow | None:
@@ -136,7 +137,7 @@ class _Offers:
 
 
 async def _must_exist(server: MCPServer[Any], ref: Reference) -> None:
-    """The protocol's error for a prompt or a template that the server does not have."""
+    """Raise the protocol's error for a prompt or a template that the server does not have."""
     if isinstance(ref, PromptReference):
         known = [prompt.name for prompt in await server.list_prompts()]
         name = ref.name

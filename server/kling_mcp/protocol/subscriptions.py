@@ -1,4 +1,4 @@
-"""Subscriptions to tasks, in both eras of the protocol: who hears of which change."""
+"""Subscriptions to tasks, in both eras of the protocol."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ async def follow(
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    """Keep the tasks behind these URIs watched, and tell of each that changes, until cancelled. It
-    has started when no change is missed any more.
+    """Keep the tasks behind these URIs watched, and call `tell` with each URI that changes, until
+    cancelled. `task_status` starts once no change can be missed.
 
-    Without a ledger that can be read there is nothing to tell; calls say why.
+    When the ledger cannot be read, nothing is told; calls report the reason.
     """
     try:
         await _watch_and_tell(service, uris, tell, task_status)
@@ -109,7 +109,7 @@ async def _watch_and_tell(
 
 
 BUFFERED = 1024
-"""Notifications that wait for a client that does not read; then its stream ends."""
+"""Notifications that are kept for a client that does not read; then its stream ends."""
 
 FOLLOWED = 500
 """Tasks, and addresses of resources, that one stream or connection may name: each is looked up."""
@@ -127,8 +127,8 @@ class TaskNotification(Notification[dict[str, Any], Literal["notifications/tasks
 def add_subscriptions(server: MCPServer[Any], bus: SubscriptionBus, desk: TaskDesk) -> None:
     """Serve subscriptions in both eras; `bus` carries what others publish, `desk` the tasks.
 
-    MCPServer has no public way to serve `resources/subscribe`, nor another listener than its own,
-    which knows no tasks: the handlers go to the low-level server behind it.
+    MCPServer has no public way to serve `resources/subscribe` or to replace its listener, which
+    knows no tasks: the handlers are registered with the low-level server behind it.
     """
     subscriptions = Subscriptions(bus, desk)
     low_level = cast(Any, server)._lowlevel_server
@@ -149,7 +149,7 @@ class Subscriptions:
         self._held: WeakKeyDictionary[Any, dict[str, anyio.CancelScope]] = WeakKeyDictionary()
 
     async def subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
-        """Tell this connection of changes of one resource, until it unsubscribes or ends."""
+        """Notify this connection of changes of one resource, until it unsubscribes or ends."""
         held = self._scopes(ctx)
         uri = str(params.uri)
         if uri not in held and (uri == TASKS_URI or task_of(uri)):
@@ -163,7 +163,7 @@ class Subscriptions:
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
-        """Stop telling of it, and watching for it, at once."""
+        """Stop the notifications, and watching for them, at once."""
         if scope := self._scopes(ctx).pop(str(params.uri), None):
             scope.cancel()
         return EmptyResult()
@@ -171,8 +171,8 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Serve one stream: an acknowledgement first, then what was asked for, until it ends: at
-        the latest with the login that opened it."""
+        """Serve one stream: an acknowledgement first, then the notifications asked for, until the
+        client ends it or the login that opened it expires."""
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
         wanted = params.notifications
         if len(wanted.resource_subscriptions or ()) > FOLLOWED:
@@ -224,7 +224,8 @@ class Subscriptions:
         return SubscriptionsListenResult(_meta=meta)
 
     async def _task_ids(self, ctx: Context, wanted: SubscriptionFilter) -> list[str]:
-        """The tasks asked for that exist. Raises MCPError for a client without the extension."""
+        """The existing ones of the tasks asked for. Raises MCPError for a client without the
+        extension."""
         asked = (wanted.model_extra or {}).get("taskIds")
         if asked is None:
             return []
@@ -236,12 +237,12 @@ class Subscriptions:
         return [item for item in dict.fromkeys(asked) if await self._desk.knows(item, ctx)]
 
     def _scopes(self, ctx: Context) -> dict[str, anyio.CancelScope]:
-        """What the connection behind a request holds; all of it is let go when it ends."""
+        """The scopes of a connection's subscriptions; all are cancelled when it ends."""
         connection = cast(Any, ctx.session)._connection
         if connection not in self._held:
             held: dict[str, anyio.CancelScope] = {}
             self._held[connection] = held
-            connection.exit_stack.callback(_let_go, held)
+            connection.exit_stack.callback(_cancel_all, held)
         return self._held[connection]
 
     async def _tell(
@@ -265,14 +266,14 @@ class Subscriptions:
             follows.set()
 
 
-def _let_go(held: dict[str, anyio.CancelScope]) -> None:
+def _cancel_all(held: dict[str, anyio.CancelScope]) -> None:
     for scope in held.values():
         scope.cancel()
     held.clear()
 
 
 def _honored(wanted: SubscriptionFilter, task_ids: Sequence[str]) -> SubscriptionFilter:
-    """What is acknowledged: everything asked for, of the tasks those that there are."""
+    """What is acknowledged: everything asked for, but of the tasks only the existing ones."""
     flags = ("tools_list_changed", "prompts_list_changed", "resources_list_changed")
     honored: dict[str, Any] = {name: True for name in flags if getattr(wanted, name)}
     if wanted.resource_subscriptions:

@@ -28,10 +28,10 @@ LAST_SEEN = "The tasks that you made here, in the state last seen."
 class Listing:
     """Makes one page from both sources.
 
-    A page holds that page of the ledger, brought up to date from each provider's own list, and
-    from the same page of that list the tasks that the ledger does not know. So every task is on
-    exactly one page, although providers tell neither order nor total. They are asked side by side,
-    and given `within_s` seconds to answer.
+    A page holds the same page of the ledger, updated from each provider's own list, and from the
+    same page of that list the tasks that the ledger does not know. So every task is on exactly one
+    page, although providers state neither order nor total. They are asked side by side and have
+    `within_s` seconds to answer.
     """
 
     def __init__(
@@ -39,24 +39,24 @@ class Listing:
         clients: Clients,
         ledger: Ledger,
         files: Files,
-        unsaved: Callable[[Record], str],
+        why_unsaved: Callable[[Record], str],
         within_s: float,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
         self._files = files
-        self._unsaved = unsaved
+        self._why_unsaved = why_unsaved
         self._within_s = within_s
 
     async def page(
         self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
     ) -> TaskPage:
-        """The page asked for, newest first; what could not be asked is said in its note. Who has
-        logged in sees their own tasks alone: a provider's list shows everybody's.
+        """One page, newest first; its note names the lists that could not be read. A caller with a
+        login sees only the ledger's rows of their own: a provider's list shows everybody's tasks.
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer = Viewer(self._clients, now, self._files, unsaved=self._unsaved)
+        viewer = Viewer(self._clients, now, self._files, why_unsaved=self._why_unsaved)
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
         if principal.only is None:
@@ -123,7 +123,7 @@ class Listing:
     async def _lists(
         self, names: Sequence[str], query: ListTasksArguments
     ) -> dict[str, tuple[list[Sequence[Task]], str]]:
-        """By provider, the page of each of its lists, and why further ones are missing. Raises
+        """By provider: the page of each of its lists, and why other lists are missing. Raises
         NotConfigured for a provider without a key."""
         clients = {name: await self._clients.get(name) for name in names}
         found: dict[str, tuple[list[Sequence[Task]], str]] = {

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def not_found(task_id: str) -> TaskNotFound:
-    """What is said of a task that is not the caller's: nothing that tells whether there is one."""
+    """The error for a task of another caller, in the same words as for one that does not exist."""
     return TaskNotFound(
         f"You have no task {quote_provider(task_id)[:64]}.",
         advice="kling_list_tasks shows your tasks; wait for one with the task_id of its receipt.",
@@ -35,8 +35,8 @@ def not_found(task_id: str) -> TaskNotFound:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A task of the ledger (`record`), or one made elsewhere (`task`), and whose it is; `product`
-    is where one made elsewhere was found."""
+    """A task of the ledger (`record`), or one made elsewhere (`task`), and its provider; `product`
+    is the route on which a task made elsewhere was found."""
 
     provider: str
     record: Record | None = None
@@ -85,8 +85,8 @@ class Lookup:
     async def find(self, any_id: str, *, fresh: bool = False) -> Found:
         """The task with this id or external id, now.
 
-        An ended task is not asked for again unless `fresh` is wanted (its URL may have expired),
-        and one that has no id at the provider yet cannot be.
+        An ended task is asked for again only with `fresh` (its URL may have expired); one that has
+        no id at its provider yet cannot be asked for.
         Raises TaskNotFound when no configured provider knows it, NotConfigured when the provider
         that made it is not configured any more, and other ProviderErrors.
         """
@@ -112,7 +112,7 @@ class Lookup:
         return Found(record.provider, await self._ledger.record(record.id, task))
 
     async def _foreign(self, task_id: str) -> Found:
-        """A task that was made elsewhere: every provider and route is asked at once."""
+        """A task made elsewhere: every provider and route is asked at once."""
         found: list[Found] = []
         missing: list[TaskNotFound] = []
         trouble: list[KlingError] = []

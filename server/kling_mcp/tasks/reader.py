@@ -1,4 +1,4 @@
-"""The ledger's rows for those who only read them: nobody is asked, no file is made for it."""
+"""Reads and shows the rows of the ledger. No provider is asked, and no ledger file is made."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ RECENT = 50
 
 RUNNING: tuple[TaskStatus, ...] = ("queued", "unknown", "submitted", "processing")
 FOLLOWED = 500
-"""Rows of one status that are followed at most."""
+"""Running rows of one status that are returned at most."""
 
 
 class TaskReader:
     """Reads rows and shows them; `only` those of one principal, whoever else's id is asked for.
-    `unsaved` says what stands between a finished video and its file."""
+    `why_unsaved` says why a finished video has no file yet."""
 
     def __init__(
         self,
         ledger: Ledger,
         clients: Clients,
         files: Files,
-        unsaved: Callable[[Record], str],
+        why_unsaved: Callable[[Record], str],
         only: str | None = None,
     ) -> None:
         self._ledger = ledger
         self._clients = clients
         self._files = files
-        self._unsaved = unsaved
+        self._why_unsaved = why_unsaved
         self._only = only
 
     def of(self, principal: Principal) -> TaskReader:
         """The rows of this principal alone, or all where nobody logs in."""
         if principal.only == self._only:
             return self
-        return TaskReader(self._ledger, self._clients, self._files, self._unsaved, principal.only)
+        return TaskReader(
+            self._ledger, self._clients, self._files, self._why_unsaved, principal.only
+        )
 
     @property
     def all(self) -> bool:
@@ -61,13 +63,13 @@ class TaskReader:
         return found
 
     async def row(self, row_id: str) -> Record | None:
-        """The row with exactly this id of its own, which nobody can guess; other ids, which the
-        provider or the caller chose, do not count."""
+        """The row with this ledger id only; task_id and external_task_id are ignored because
+        callers could guess them."""
         record = await self.find(row_id)
         return record if record and record.id == row_id else None
 
     async def running(self) -> list[Record]:
-        """The rows that have not ended as far as is known here."""
+        """The rows that have not ended, as far as the ledger knows."""
         if not self._ledger.exists:
             return []
         return [
@@ -79,7 +81,7 @@ class TaskReader:
         ]
 
     async def recent(self) -> TaskPage:
-        """The newest rows in the state last seen."""
+        """The newest rows in their last known state."""
         viewer = self._viewer()
         rows: list[Record] = []
         if self._ledger.exists:
@@ -89,7 +91,7 @@ class TaskReader:
         )
 
     def view(self, record: Record) -> TaskView:
-        """A row in the state last seen."""
+        """A row in its last known state."""
         return self._viewer().record(record)
 
     def show(self, found: Found) -> TaskView:
@@ -101,8 +103,8 @@ class TaskReader:
         return viewer.foreign(found.task, found.provider)
 
     def lost_for_good(self, record: Record) -> bool:
-        """Whether it was sent, its answer lost, and its provider cannot be asked for it; not while
-        somebody works on it, nor when this process merely has no key for that provider."""
+        """Whether it was sent, its answer was lost, and its provider cannot be asked for it. False
+        while a worker holds the row, and when this process has no key for that provider."""
         known = record.provider in self._clients.names
         return (
             known
@@ -111,4 +113,4 @@ class TaskReader:
         )
 
     def _viewer(self) -> Viewer:
-        return Viewer(self._clients, self._ledger.now(), self._files, unsaved=self._unsaved)
+        return Viewer(self._clients, self._ledger.now(), self._files, why_unsaved=self._why_unsaved)

@@ -51,7 +51,7 @@ STRANGE = "The provider uses a word for its state that is not known here; look a
 
 
 def after_failure(units: float | None, money: float | None) -> str:
-    """What to do about a task that failed and cost this."""
+    """Advice for a failed task by its cost; None is unknown."""
     if units or money:
         return FAILED_PAID
     return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
@@ -59,20 +59,20 @@ def after_failure(units: float | None, money: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An address and the time of its end, as people write it, UTC."""
+    """An address, and the time (UTC, as text) at which it expires."""
 
     url: str
     expires_at: str
 
 
 class Files(Protocol):
-    """Where saved videos lie. `private` means that callers get links and never see a path."""
+    """The saved videos. With `private`, callers get links and never see a path."""
 
     @property
     def private(self) -> bool: ...
 
     def seems_there(self, record: Record) -> bool:
-        """Whether the row's video is where it was put, as far as a quick look tells."""
+        """Whether the row's video seems to be where it was saved, by a quick check."""
         ...
 
     def link(self, record: Record) -> Link | None:
@@ -82,7 +82,7 @@ class Files(Protocol):
 
 class Viewer:
     """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
-    to them. `unsaved` says what stands between a finished video and its file, empty for nothing."""
+    to them. `why_unsaved` says why a finished video has no file yet, empty for no known reason."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Viewer:
         now: float,
         files: Files,
         *,
-        unsaved: Callable[[Record], str],
+        why_unsaved: Callable[[Record], str],
     ) -> None:
         self._clients = clients
-        self._unsaved = unsaved
+        self._why_unsaved = why_unsaved
         self._now = now
         self._files = files
 
@@ -152,14 +152,14 @@ class Viewer:
         return link.url if link else None
 
     def _about_the_file(self, record: Record) -> str | None:
-        """Where a finished video still is when that is not plain, and what is odd about it."""
+        """What to know about a finished video's file: its note, or where the video still is."""
         file = "file" if self._files.private else f"file {record.path}"
         if self._files.seems_there(record):
             return record.file_note or None
         if record.expires_at is not None and self._now > record.expires_at:
             lost = f" and its {file} is not there any more" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
-        if reason := self._unsaved(record):
+        if reason := self._why_unsaved(record):
             return reason
         if record.sandboxed:
             return NOT_SAVED_IN_SANDBOX
@@ -187,9 +187,9 @@ class Viewer:
         return view
 
     def listed(self, record: Record) -> TaskView:
-        """A row of a list: what tells it apart from others instead of its URLs and advice."""
+        """A row of a list: what distinguishes it from others, without URLs and advice."""
         view = self.record(record)
-        told = record.status in TOLD or record.damaged or self._unsaved(record)
+        told = record.status in TOLD or record.damaged or self._why_unsaved(record)
         return view.model_copy(
             update={
                 "source": "ledger",
@@ -224,7 +224,7 @@ class Viewer:
 
 
 def _never_made(reason: str) -> str:
-    """The reason may be the provider's words or ours: whose is not said."""
+    """Advice for a task that was never made. The reason may be the provider's words or ours."""
     said = quote_provider(reason)
     if not said:
         return f"{NEVER_MADE}. Submit again to make it."
@@ -232,7 +232,7 @@ def _never_made(reason: str) -> str:
 
 
 def _about_no_file(record: Record) -> str:
-    """What to do about a task that has ended without a video, and what it cost."""
+    """Advice for a task that ended without a video, with its cost."""
     if record.units is not None or record.money is not None:
         return NO_FILE
     price = (

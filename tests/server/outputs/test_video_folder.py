@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.outputs.folder import VideoFolder
+from kling_mcp.outputs.storage import VideoFolder
 from kling_tools.errors import UnsafePath
 
 TASK = "829611643369439283"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.outputs.folder import NAME_LIMIT_BYTES, default_name, name_fault, numbered
+from kling_mcp.outputs.part import numbered
+from kling_mcp.outputs.storage import NAME_LIMIT_BYTES, default_name, name_fault
 
 TASK = "829611643369439283"
 

@@ -68,7 +68,7 @@ TOGETHER = {
 
 
 def model_names(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[str]:
-    """Models that any configured provider has a route for, the living before the retired."""
+    """Models that a configured provider has a route for, the current before the retired ones."""
     products = {p for provider in providers.values() for p in provider.row.products}
     return capabilities.models_of(products)
 

@@ -33,7 +33,7 @@ __all__ = [
 
 
 INLINE_BYTES = 8 * 1024 * 1024
-"""Bytes of the largest video that is handed over whole; as base64 in JSON it is a third more."""
+"""Bytes of the largest video that one read returns whole; base64 in JSON adds a third."""
 
 JSON = "application/json"
 
@@ -85,7 +85,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
 
 
 async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> bytes:
-    """The bytes of the saved file. Raises ResourceError, which says where the video is instead."""
+    """The bytes of the saved file. Raises ResourceError, which says where the video is."""
     if record.status != "succeed":
         raise ResourceError(f"Task {record.handle} is {record.status}, there is no video.")
     if record.path is None:
@@ -165,11 +165,11 @@ PART_URI = "kling://tasks/{task_id}/video/{span}"
 """`span` is FIRST-LAST, in bytes as HTTP counts them: both ends are part of it."""
 
 PART_BYTES = 4 * 1024 * 1024
-"""Bytes that one read hands over at most."""
+"""Bytes that one read of a part returns at most."""
 
 
 def add_video_parts(server: MCPServer[Any]) -> None:
-    """Give the server the parts of saved videos; one behind the end of the file is empty."""
+    """Give the server the parts of saved videos; a part behind the end of the file is empty."""
 
     @server.resource(
         PART_URI,

@@ -34,7 +34,7 @@ __all__ = [
 
 
 ProtocolStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
-"""The extension's words. A tool's error is `completed`; `failed` is for JSON-RPC errors."""
+"""The states of the extension. A tool's error is `completed`; `failed` is for JSON-RPC errors."""
 
 FINAL: frozenset[ProtocolStatus] = frozenset({"completed", "failed", "cancelled"})
 
@@ -43,7 +43,7 @@ InputRequests = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
-    """One task now. Times are seconds since the epoch, `poll_s` seconds between two looks.
+    """One task now. Times are seconds since the epoch, `poll_s` the seconds between two questions.
 
     `result` belongs to `completed`, `error` to `failed`, `input_requests` to `input_required`.
     """
@@ -59,7 +59,7 @@ class TaskState:
     input_requests: InputRequests | None = None
 
     def handle(self) -> dict[str, Any]:
-        """The fields of a `Task`: all that a create answers. It is kept without end (`ttlMs`)."""
+        """The fields of a `Task`, the whole answer to a create. It is kept for good (`ttlMs`)."""
         fields: dict[str, Any] = {
             "taskId": self.task_id,
             "status": self.status,
@@ -73,7 +73,7 @@ class TaskState:
         return fields
 
     def detailed(self) -> dict[str, Any]:
-        """The fields of a `DetailedTask`, with what belongs to its status."""
+        """The fields of a `DetailedTask`, with the field of its status."""
         fields = self.handle()
         if self.result is not None:
             dumped = self.result.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -90,30 +90,32 @@ def _iso(seconds: float) -> str:
 
 
 class TaskDesk(Protocol):
-    """Whoever does the work. `ctx` says who asks: what is not theirs does not exist for them."""
+    """Does the work of the extension. `ctx` says who asks: other callers' tasks do not exist for
+    them."""
 
     async def begun(
         self, tool: str, result: CallToolResult, ctx: ServerRequestContext[Any, Any]
     ) -> TaskState | None:
-        """The task that this answer of a tool began, durable by now; None when it began none."""
+        """The task that this answer of a tool began, already durable; None if it began none."""
         ...
 
     async def knows(self, task_id: str, ctx: ServerRequestContext[Any, Any]) -> bool:
-        """Whether there is such a task; nobody is asked for its state."""
+        """Whether the task exists; no provider is asked."""
         ...
 
     async def state(self, task_id: str, ctx: ServerRequestContext[Any, Any]) -> TaskState | None:
-        """The task now; None when there is none."""
+        """The task now; None when it does not exist."""
         ...
 
     async def answer(
         self, task_id: str, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]
     ) -> bool:
-        """Take the person's answers to what a task asked; False when there is no such task."""
+        """Take the person's answers to a task's questions; False when the task does not exist."""
         ...
 
     async def cancel(self, task_id: str, ctx: ServerRequestContext[Any, Any]) -> str | None:
-        """Stop what can be stopped and say in a sentence what that was; None for no such task."""
+        """Stop what can be stopped, and say in a sentence what that was; None when the task does
+        not exist."""
         ...
 
     async def follow(
@@ -122,7 +124,8 @@ class TaskDesk(Protocol):
         ctx: ServerRequestContext[Any, Any],
         tell: Callable[[TaskState], None],
     ) -> None:
-        """Tell of the task now and at each change, until it has ended; at once for no such task."""
+        """Call `tell` with the task now and at each change, until it has ended. Returns at once
+        when the task does not exist."""
         ...
 
 
@@ -167,9 +170,9 @@ class VideoTasks:
         return await self._row(task_id, ctx) is not None
 
     async def state(self, task_id: str, ctx: Context) -> TaskState | None:
-        """The task now. A client that asks again and again is one that waits: the scheduler looks
-        for all of them, and the ledger answers. While the provider is down, the last known state
-        stands. Raises MCPError when no waiting mends it."""
+        """The task now. A client that asks again and again counts as waiting: the scheduler asks
+        the provider once for all clients, and the ledger answers them. While the provider is down,
+        the last known state stands. Raises MCPError for an error that no waiting mends."""
         record = await self._row(task_id, ctx)
         if record is None:
             return None
@@ -198,12 +201,12 @@ class VideoTasks:
         return state
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: Context) -> bool:
-        """A video asks for nothing once it is begun (the person was asked before), so that any
-        answer is to a question that is not open, and is ignored as the specification wants."""
+        """A video asks nothing once it is begun (the person was asked before). Any answer is thus
+        to a question that is not open, and is ignored, as the specification requires."""
         return await self._row(task_id, ctx) is not None
 
     async def cancel(self, task_id: str, ctx: Context) -> str | None:
-        """Withdraw a queued request; stop waiting for one that runs, which Kling goes on with."""
+        """Withdraw a queued request, or stop waiting for a running one, which Kling finishes."""
         record = await self._row(task_id, ctx)
         if record is None:
             return None
@@ -219,7 +222,7 @@ class VideoTasks:
         return RUNS_ON.format(handle=record.handle)
 
     async def follow(self, task_id: str, ctx: Context, tell: Callable[[TaskState], None]) -> None:
-        """Keep the task watched and tell of its changes until it ends or its waiting is stopped."""
+        """Keep the task watched and tell of its changes until it ends or is cancelled."""
         service = current_service()
         scope = anyio.CancelScope()
         self._following.setdefault(task_id, set()).add(scope)
@@ -229,7 +232,7 @@ class VideoTasks:
                 async with service.changed_tasks() as changed, service.watch([task_id]):
                     while record := await self._row(task_id, ctx):
                         state = self._state(record, ctx, await self._last_look(record, ctx))
-                        if told is None or _news(state) != _news(told):
+                        if told is None or _told_fields(state) != _told_fields(told):
                             tell(state)
                             told = state
                         if state.status in FINAL:
@@ -247,15 +250,14 @@ class VideoTasks:
             tell(self._working(row, ctx, RUNS_ON.format(handle=row.handle)))
 
     async def _row(self, task_id: str, ctx: Context) -> Record | None:
-        """The row behind a handle. Every handle that a client names is looked up here, so that
-        here is the place to ask whether the caller may see it."""
+        """The caller's row behind a handle. Every handle that a client names is looked up here."""
         return await current_service().reader.row(task_id)
 
     def _is_over(self, record: Record, ctx: Context) -> bool:
         return record.status in ENDED or current_service().reader.lost_for_good(record)
 
     async def _last_look(self, record: Record, ctx: Context) -> TaskView | None:
-        """What is to be said of a task that has ended, its file written; None while it runs."""
+        """The view of a task that has ended, with its file written; None while it runs."""
         if record.withdrawn or not self._is_over(record, ctx):
             return None
         try:
@@ -299,8 +301,8 @@ def _answer(view: TaskView) -> CallToolResult:
     )
 
 
-def _news(state: TaskState) -> tuple[object, ...]:
-    """What a listener wants to hear of; not how many seconds have gone by."""
+def _told_fields(state: TaskState) -> tuple[object, ...]:
+    """The fields whose change is told; the seconds that have gone by are left out."""
     told = state.detailed()
     del told["lastUpdatedAt"]
     if state.status not in FINAL:
