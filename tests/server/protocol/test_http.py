@@ -22,6 +22,7 @@ from tests.server.loopback import served_sandbox
 from tests.server.protocol.raw_client import MODERN
 from tests.server.serving import picture
 
+from kling_mcp.cli.main import main
 from kling_mcp.hosting.http_app import MAX_BODY_BYTES
 from kling_sandbox import SandboxStore
 
@@ -161,30 +162,31 @@ def test_other_paths_are_not_there(url: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
 def test_an_address_that_others_reach_is_refused_before_anything_starts(
-    host: str, tmp_path: Path
+    host: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [sys.executable, "-m", "kling_mcp", "serve", "--http", "--host", host]
+    monkeypatch.setenv("HOME", str(tmp_path))
 
-    done = subprocess.run(
-        command, env={"HOME": str(tmp_path)}, capture_output=True, text=True, timeout=30
-    )
+    assert main(["serve", "--http", "--host", host]) == 1
 
-    assert done.returncode == 1
-    assert f"Other machines can reach this server at {host}, and it has no login" in done.stderr
+    told = capsys.readouterr().err
+    assert f"Other machines can reach this server at {host}, and it has no login" in told
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "kling_mcp", "serve", "--http", "--port", port]
-        done = subprocess.run(
-            command, env={"HOME": str(tmp_path)}, capture_output=True, text=True, timeout=30
-        )
+        assert main(["serve", "--http", "--port", port]) == 1
 
-    assert done.returncode == 1
-    assert "cannot be used" in done.stderr
-    assert "--port" in done.stderr
+    told = capsys.readouterr().err
+    assert "cannot be used" in told
+    assert "--port" in told
 
 
 def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
