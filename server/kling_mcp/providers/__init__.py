@@ -1,4 +1,4 @@
-"""Who is asked and how: rows, keys, HTTP, dialects, error codes.
+"""The providers: their table, keys, HTTP, dialects and error codes.
 
 Imported by everything above `inputs`; alone in speaking HTTP with providers.
 Tests: tests/server/providers.

@@ -1,4 +1,4 @@
-"""What is left of an account, as `GET /account/costs` of Kling's own API tells it."""
+"""The resource packs of an account, from `GET /account/costs` of Kling's own API."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from kling_tools.errors import quote_provider
 __all__ = ["ResourcePack", "read_packs", "units_left"]
 
 USABLE = ("online", "toBeOnline")
-"""States of a pack that can be used now or later; others are expired or used up."""
+"""The states of packs that can be used now or later; other packs are expired or used up."""
 
 
 MOST_PACKS = 100
-"""Packs of an account that are read."""
+"""The most packs of an account that are read."""
 
 MOST_UNITS = 1e9
-"""Units of a pack that can be true."""
+"""The most units that a pack can hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourcePack:
-    """One pack: units bought and left (None when it does not say), its end in seconds since the
+    """One pack: its `total` and `remaining` units (None if unknown), its end in seconds since the
     epoch, and its state in Kling's words (`toBeOnline online expired runOut`)."""
 
     name: str
@@ -35,7 +35,7 @@ class ResourcePack:
 
 
 def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
-    """The packs of an answer; none when it names none."""
+    """The packs in an answer; empty without any."""
     listed = mapping(document.get("data")).get("resource_pack_subscribe_infos")
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         return []
@@ -43,7 +43,7 @@ def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
 
 
 def units_left(packs: Sequence[ResourcePack]) -> float:
-    """Units in the packs that can be used now; 0 when there is none."""
+    """The units in all packs that can be used now or later; 0 without packs."""
     return sum(pack.remaining or 0 for pack in packs if pack.status in USABLE)
 
 

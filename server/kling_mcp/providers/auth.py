@@ -1,7 +1,7 @@
-"""What stands behind `Authorization: Bearer …`: an API key, or a short-lived JWT.
+"""The credentials behind `Authorization: Bearer …`: an API key, or a short-lived JWT.
 
-The JWT is the one of Kling's authentication page: HS256 over the secret key with `iss` (access
-key), `exp` (now + 1800 s) and `nbf` (now - 5 s).
+The JWT follows Kling's authentication page: HS256 over the secret key with `iss` (access key),
+`exp` (now + 1800 s) and `nbf` (now - 5 s).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ __all__ = ["ApiKey", "Credentials", "SignedToken"]
 LIFETIME_S = 1800
 NOT_BEFORE_S = 5
 RENEW_BEFORE_S = 300
-"""Seconds before its end at which a token is replaced: a long upload must not outlive it."""
+"""Seconds before its end at which a token is replaced, as it must outlive a long upload."""
 
 
 class Credentials(Protocol):
-    """Gives the bearer token of the next request. `secrets` are what a token is made from, and the
-    tokens in use: nobody else may read them."""
+    """Gives the bearer token of the next request. `secrets` are the keys and the tokens in use,
+    which nobody else may read."""
 
     secrets: tuple[str, ...]
 
     def token(self) -> str:
-        """The token to send now."""
+        """The token for a request that is sent now."""
         ...
 
     def renew(self) -> bool:
-        """Forget a refused token; False when no other one could be made."""
+        """Drop a refused token. Returns whether the next token differs."""
         ...
 
 
 @dataclass(slots=True)
 class ApiKey:
-    """A key that is sent as it is."""
+    """A key that is itself the token."""
 
     key: str = field(repr=False)
     secrets: tuple[str, ...] = field(init=False, repr=False)
@@ -50,7 +50,7 @@ class ApiKey:
         return self.key
 
     def renew(self) -> bool:
-        """False: there is only the one key."""
+        """Returns False: the key stays the same."""
         return False
 
 
@@ -72,7 +72,7 @@ class SignedToken:
         self.secrets = (self.access_key, self.secret_key)
 
     def token(self) -> str:
-        """A token that is valid for another five minutes at least."""
+        """A token that stays valid for at least five minutes."""
         now = self.clock()
         if now > self._ends_at - RENEW_BEFORE_S:
             import jwt
@@ -92,6 +92,6 @@ class SignedToken:
         return self._token
 
     def renew(self) -> bool:
-        """True: the next token is a fresh one."""
+        """Returns True: the next token is a fresh one."""
         self._ends_at = 0.0
         return True

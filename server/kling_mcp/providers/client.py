@@ -1,8 +1,8 @@
-"""The one module that knows a provider's HTTP: endpoints, retries, deadlines, error mapping.
+"""The client of a provider: endpoints, retries, deadlines, errors of its HTTP.
 
-Reads are repeated (with stamina, honouring Retry-After), a create never is: whether it arrived is
-for the ledger to find out. Only a token that was refused for its age is replaced and the same
-request sent once more: Kling had not looked at it.
+A read is repeated (by stamina, after the Retry-After of the answer). A create is never repeated:
+the submission looks for its task instead. One exception is safe: after a token was refused for its
+age, the same request goes out once more with a fresh token, as Kling had not looked at it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kling_mcp.providers.responses import (
     read_created,
     read_document,
 )
-from kling_mcp.providers.retries import LAST_ATTEMPT_S, patience, retry_after_s
+from kling_mcp.providers.retries import LAST_ATTEMPT_S, retry_after_s, retry_hook
 from kling_mcp.providers.rows import ProviderRow
 from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
@@ -45,20 +45,20 @@ __all__ = ["KlingClient", "Observe"]
 logger = logging.getLogger(__name__)
 
 READ_DEADLINE_S = 30
-"""Seconds for all attempts of one read together: a tool call has 60 at most."""
+"""Seconds for all attempts of one read together; hosts end a tool call after 60."""
 CREATE_TIMEOUT = httpx.Timeout(connect=10, read=30, write=60, pool=10)
-"""Seconds for the steps of a create: what has not answered by then is looked for."""
+"""Seconds for the steps of a create; a create without an answer by then is looked for."""
 CREATE_DEADLINE_S = 180
 """Seconds for a create: four pictures of 10 MB are 53 MB of JSON."""
 ANSWER_LIMIT = 16 * 2**20
-"""Bytes of an answer that are read at most; 500 listed tasks take about half a megabyte."""
+"""The most bytes of an answer that are read; 500 listed tasks take about half a megabyte."""
 REDIRECTS = 3
 YEAR_MS = 365 * 86_400_000
 
 ResultT = TypeVar("ResultT")
 
 Observe = Callable[[str, str, str, float], None]
-"""Hears of each request: provider, method, outcome (HTTP status, or `broken`), seconds."""
+"""Hears of each request: provider, method, outcome (HTTP status or `broken`), seconds."""
 
 _NOT_SENT = (
     httpx.ConnectError,
@@ -67,16 +67,16 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-"""Failures before a connection stood: the request cannot have arrived."""
+"""Failures before the connection was open: the request cannot have arrived."""
 _BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
-"""All that httpx raises; InvalidURL for a broken redirect, also for one that is not followed."""
+"""All errors of httpx; InvalidURL stands for a broken redirect, followed or not."""
 
 
 class KlingClient:
     """Talks to one provider over one connection for the life of the process.
 
-    A read is tried `attempts` times. Every method raises `ProviderError` or one of its kin;
-    `charged` is `unknown` when a create was sent and it cannot be told whether it arrived.
+    A read is tried up to `attempts` times. Every method raises `ProviderError` or a subclass. Its
+    `charged` is `unknown` when a create was sent and may have arrived.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class KlingClient:
         self._attempts = attempts
 
     async def create(self, product: Product, body: Body) -> Task:
-        """Send one create, once; the new task as the provider answers it."""
+        """Send one create, once. Returns the new task of the provider's answer."""
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
             "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
@@ -104,8 +104,8 @@ class KlingClient:
         return self._charged(read_task(document, self.row.shapes, self.row.name))
 
     async def task(self, product: Product, task_id: str) -> Task:
-        """One task, by its task_id or (where the provider knows them) external_task_id. It may
-        have succeeded and not have its video yet."""
+        """One task, by its task_id or, at providers that know it, its external_task_id. A task that
+        succeeded may not have its video yet."""
         path = f"{self._path(product)}/{_segment(task_id)}"
         row = self.row
         repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
@@ -117,21 +117,22 @@ class KlingClient:
         return await self._read(path, {}, look)
 
     async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
-        """One page of the provider's list, in its order, without what cannot be read."""
+        """One page of the provider's list, in its order, without unreadable entries."""
         params = {"pageNum": page, "pageSize": page_size}
         tasks = await self._read(self._path(product), params, read_tasks)
         return [self._charged(task) for task in tasks[:page_size]]
 
     async def account(self, now: float) -> list[ResourcePack]:
-        """The account's resource packs at a time (seconds since the epoch); free, up to 12 hours
-        late, at most once a second (Kling's account page). Only where the row `tells_units`."""
+        """The account's resource packs at a time (seconds since the epoch), for providers whose row
+        `tells_units`. The call is free, allowed once a second, and up to 12 hours behind (Kling's
+        account page)."""
         until = int(now * 1000)
         params = {"start_time": until - YEAR_MS, "end_time": until}
         return await self._read("/account/costs", params, read_packs)
 
     def _charged(self, task: Task) -> Task:
-        """The task; 0 units for a video are no price of a gateway, which does not count in units:
-        that is what it paid to Kling."""
+        """The task without the 0 units of a gateway that does not count in units: they are not the
+        price of its video."""
         made = task.lacks_file or task.status == "succeed"
         free = made and task.units == 0 and not self.row.tells_units
         return replace(task, units=None) if free else task
@@ -144,7 +145,7 @@ class KlingClient:
     ) -> ResultT:
         began = anyio.current_time()
         async for attempt in stamina.retry_context(
-            on=patience(began),
+            on=retry_hook(began),
             attempts=self._attempts,
             timeout=LAST_ATTEMPT_S,
             wait_initial=0.3,
@@ -167,8 +168,8 @@ class KlingClient:
         lost: Charged,
         read: Callable[[Answer], Mapping[str, Any]],
     ) -> Mapping[str, Any]:
-        """The document of the answer to one request. When the token was refused for its age, the
-        same request is sent once more."""
+        """The document of the answer to a request. After a token that was refused for its age, the
+        same request is sent once more with a fresh one."""
         until = anyio.current_time() + deadline_s
         answer = await self._exchange(request, deadline_s, lost)
         try:
@@ -213,9 +214,9 @@ class KlingClient:
 
     @asynccontextmanager
     async def open_video(self, url: str, offset: int = 0) -> AsyncIterator[VideoStream]:
-        """Stream a result from its signed URL, from a byte on; the key is not sent along.
+        """Stream a result from its signed URL, beginning at byte `offset`; without the key.
 
-        Raises UnsafeUrl for anything but https (http only from a provider on this machine), and
+        Raises UnsafeUrl for any URL but https (or http at a provider on this machine), and
         ProviderDown when the stream cannot be opened or breaks.
         """
         headers = {"Accept-Encoding": "identity"}
@@ -258,7 +259,7 @@ class KlingClient:
             await response.aclose()
 
     def _checked(self, url: str) -> tuple[httpx.URL, dict[str, Any]]:
-        """A URL that may be fetched, and the extensions of the request for it."""
+        """The URL if it may be fetched, and the extensions of its request; raises UnsafeUrl."""
         parsed = parsed_url(url) or httpx.URL()
         host = parsed.raw_host.decode("ascii")
         base, local = self._connection.api.base_url, self._connection.loopback
@@ -267,12 +268,12 @@ class KlingClient:
 
 
 def _segment(any_id: str) -> str:
-    """An id as one segment of a path; with its dots, or `..` would climb."""
+    """An id as one segment of a path. Dots are escaped too, as `..` would climb."""
     return quote(any_id, safe="", errors="replace").replace(".", "%2E")
 
 
 async def _limited(response: httpx.Response) -> bytes:
-    """The body, read past httpx, which would inflate all of what it gets."""
+    """The body, read without httpx's own decompression, which has no limit."""
     assert isinstance(response.stream, httpx.AsyncByteStream)
     encoding = response.headers.get("Content-Encoding", "")
     return await read_body(response.stream, encoding, ANSWER_LIMIT)

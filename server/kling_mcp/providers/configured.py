@@ -1,4 +1,4 @@
-"""Which providers this process uses: those with a key, else the sandbox."""
+"""The providers of this process: all providers with a key, else the sandbox."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["SANDBOX_URL", "Configured", "configured_providers"]
 
 SANDBOX_URL = "http://sandbox.kling.invalid"
-"""Where the embedded sandbox pretends to be; no name server knows it."""
+"""The base URL of the embedded sandbox; no name server knows its host."""
 
 SANDBOX_KEY = "sandbox-key"
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A provider as this process uses it; `embedded` when the sandbox answers in its place."""
+    """A provider with its base URL and credentials; `embedded` when the sandbox answers for it."""
 
     row: ProviderRow
     base_url: str
@@ -40,9 +40,9 @@ class Configured:
 def configured_providers(settings: Settings) -> Mapping[str, Configured]:
     """The providers by name, the default first.
 
-    All with a key are on, in the order of the table; `KLING_MCP_PROVIDER` comes first, and when it
-    is `sandbox` it comes alone, so that nothing can be spent. Raises NotConfigured when a provider
-    was asked for that has no key, or when half of a key pair is missing.
+    All providers with a key are used, in the order of the table. `KLING_MCP_PROVIDER` comes first;
+    `sandbox` comes alone, so that nothing can be spent. Raises NotConfigured when
+    `KLING_MCP_PROVIDER` has no key, or when half of a key pair is missing.
     """
     rows = read_providers(settings.providers)
     wanted = settings.provider
@@ -92,7 +92,7 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
 
 
 def _because(settings: Settings, row: ProviderRow) -> str:
-    """Why a key or a base URL that stands somewhere does not count."""
+    """The reasons why a key or a base URL that is set somewhere does not count."""
     remarks = settings.remarks_on(row.key_setting, row.base_url_setting)
     return "".join(f"{remark.text} " for remark in remarks if not remark.harmless)
 
@@ -102,7 +102,7 @@ def _sandbox(row: ProviderRow, base_url: str) -> Configured:
 
 
 def _played(row: ProviderRow) -> str:
-    """Where the sandbox plays the provider that this one is like."""
+    """The URL at which the sandbox plays the built-in provider that this row is like."""
     if row.family in PROVIDERS:
         return SANDBOX_URL if row.family == "kling" else f"{SANDBOX_URL}/{row.family}"
     raise NotConfigured(
@@ -131,7 +131,8 @@ def _credentials(row: ProviderRow, settings: Settings) -> Credentials | None:
 
 
 def _checked(row: ProviderRow, base_url: str) -> str:
-    """The base URL if paths can be added to it and it can be put on the wire."""
+    """The base URL without a slash at its end. Raises NotConfigured for a URL to which no path can
+    be added, or that cannot be sent."""
     try:
         parts = urlsplit(base_url)
         plain = not (parts.username or parts.password or {"?", "#"} & set(base_url))

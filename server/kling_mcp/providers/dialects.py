@@ -6,10 +6,10 @@
 `openai`    new-api's   {id, task_id, object: "video", model, status, progress: 0, created_at}
             creates
 
-A shape is recognised by its status field, so a gateway that changes from one to another between
-versions is still understood. What a provider says is checked here, where it enters: ids and URLs
-stand in answers as they are, so only what can be one is taken for one; a reason is cut short, and
-so is a list of videos; what a task cost is believed when it has ended.
+The status field tells the shape, so a gateway may change its shape between versions. Everything
+that a provider says is checked here, where it enters: our answers repeat ids and URLs, so anything
+that cannot be one is dropped; reasons and lists of videos are cut short; a price counts once the
+task has ended. The readers of single values are at the end of the module.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ __all__ = [
 ]
 
 DEPTH = 4
-"""How deep a wrapper may hold the upstream's own answer."""
+"""The most wrappers around the upstream's own answer that are opened."""
 
 MOST_VIDEOS = 16
-"""Videos of one task that are kept: Kling makes one."""
+"""The most videos of one task that are read; Kling makes one."""
 
 MOST_UNITS = 100_000.0
-"""Units of one task that can be true: Kling's largest pack holds fewer."""
+"""The most units that one task can cost; Kling's largest pack holds fewer."""
 
 LONGEST_S = 86_400.0
-"""Seconds of a video that can be true."""
+"""The most seconds that a video can last."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]{1,4000}", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]{0,30}:", re.IGNORECASE)
 
 JUST_FAILED = ("failed", "failure", "fail")
-"""Words for a task that failed which say no more than that."""
+"""Words for a failed task that give no reason."""
 
 WORD_LIMIT = 40
-"""Characters of a word for a task's state that are told."""
+"""The most characters of a provider's word for a task's state that an answer shows."""
 
 NO_WORD = ("", "unknown")
-"""What a wrapper says for its status while only the upstream's own answer tells one."""
+"""The status of a wrapper whose upstream answer alone has the true status."""
 
 
 def read_task(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -> Task:
-    """The task of an answer to a create.
+    """The task that an answer to a create names.
 
-    Raises ProviderDown when no shape fits, no id is named, or it says success without a video.
+    Raises ProviderDown when the answer fits no shape, has no id, or says success without a video.
     """
     task = _read(document, shapes, provider)
     if task.lacks_file:
@@ -81,10 +81,10 @@ def read_look(
     *,
     repeats_ids: bool = True,
 ) -> Task:
-    """The task of an answer to the question about `asked`, its task_id or external_task_id, which
-    a provider that `repeats_ids` names again. It may have no video yet.
+    """The task that an answer about `asked` (a task_id or external_task_id) names; it may have no
+    video yet. A provider that `repeats_ids` always puts `asked` into its answer.
 
-    Raises ProviderDown when no shape fits, no id is named, or it tells of another task.
+    Raises ProviderDown when the answer fits no shape, has no id, or is about another task.
     """
     task = _read(document, shapes, provider)
     told, ours = _named(document, "task_id", "id"), _named(document, "external_task_id")
@@ -106,7 +106,7 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
 
 
 def _named(document: Mapping[str, Any], *names: str) -> list[str]:
-    """All ids of these names in an answer, however deep."""
+    """All ids in the fields with these names, at every depth of an answer."""
     levels = [place for level in _levels(document) for place in (level, level.get("task_info"))]
     return [
         found for level in levels for name in names if (found := text(mapping(level).get(name)))
@@ -114,7 +114,7 @@ def _named(document: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def read_tasks(document: Mapping[str, Any]) -> list[Task]:
-    """The tasks of Kling's list, each once; entries that cannot be read are left out."""
+    """The tasks of Kling's list, each one once. Unreadable entries are left out."""
     data = document.get("data")
     items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
     tasks = {task.task_id: task for task in (_kling_task(item) for item in items)}
@@ -153,7 +153,7 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
 
 
 def _charged(task: Task, data: Mapping[str, Any]) -> Task:
-    """The task with what it cost. Units tell that only where no money was taken beside them."""
+    """The task with its cost. The units are its cost only when no money was taken as well."""
     told = data.get("final_balance_deduction")
     sums = [told.get("quota"), told.get("list_price")] if isinstance(told, Mapping) else [told]
     if task.status not in ENDED:
@@ -164,7 +164,8 @@ def _charged(task: Task, data: Mapping[str, Any]) -> Task:
 
 
 def _ended_so(task: Task, word: object) -> Task:
-    """A task that failed without a reason has the provider's word for it, if that says more."""
+    """The task; a failure without a reason gets the provider's word for it, if that word tells
+    more than the failure."""
     plain = text(word).strip().lower() in JUST_FAILED
     return (
         task
@@ -196,8 +197,7 @@ def _wrapper(document: Mapping[str, Any]) -> Task:
 
 
 def _levels(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The wrapper's data and what lies in it: however many envelopes, and then the upstream's
-    task."""
+    """The wrapper's data, the envelopes within it, and the upstream's task at the end."""
     levels = [data]
     while len(levels) <= DEPTH and (below := mapping(levels[-1].get("data"))):
         levels.append(below)
@@ -207,7 +207,7 @@ def _levels(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _why_failed(
     data: Mapping[str, Any], inner: Task | None, levels: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Why a task failed, from wherever the gateway has put it; an address is no reason."""
+    """The reason for a failure, wherever the gateway has put it. An address is no reason."""
     told = [reason(data.get("fail_reason")), inner.message if inner else ""]
     for level in levels:
         told.append(reason(level.get("error")))
@@ -218,7 +218,8 @@ def _why_failed(
 
 
 def _wrapped_videos(data: Mapping[str, Any], inner: Task | None) -> tuple[Video, ...]:
-    """Newer gateways name the URL `result_url`, older ones put it where the reason stands."""
+    """The videos of a wrapper. Newer gateways use `result_url`, older ones the field of the
+    reason."""
     if inner and inner.videos:
         return inner.videos
     told = (_url(data, name) for name in ("result_url", "url", "fail_reason"))
@@ -274,44 +275,45 @@ def _video(item: Mapping[str, Any]) -> Video:
 
 
 SECONDS_BELOW = 1e11
-"""Times below this are seconds, above it milliseconds."""
+"""Times below this are in seconds, times above it in milliseconds."""
 
 TEXT_LIMIT = 8000
-"""Characters of any text that are looked at: longer than every id and URL that is believed."""
+"""The most characters of a text that are read; every valid id and URL is shorter."""
 
 LARGEST = 1e300
-"""Numbers up to this can be added up and stay finite."""
+"""Sums of numbers up to this stay finite."""
 
 LAST_S = 4_102_444_800.0
-"""The year 2100, in seconds since the epoch: nothing that a provider tells of lies behind it."""
+"""The year 2100 in seconds since the epoch; every true time of a provider is earlier."""
 
 REASON_LIMIT = 1000
-"""Characters of a reason that are kept."""
+"""The most characters of a reason."""
 
 REASONS = (
     *("message", "msg", "detail", "error_message", "error_msg", "errorMessage"),
     *("error_description", "description", "reason", "fail_reason", "title", "error", "errors"),
 )
-"""Where providers and the frameworks behind them say why: FastAPI in `detail`, for one."""
+"""The fields in which providers and their frameworks give a reason; FastAPI uses `detail`."""
 
 REASON_DEPTH = 4
-"""How deep a reason may lie."""
+"""The most levels at which a reason is looked for."""
 
 LOC_LIMIT = 80
-"""Characters of the name of the field that a reason is about."""
+"""The most characters of a field's name in a reason."""
 
 LISTED = 5
-"""Reasons of one list that are told."""
+"""The most reasons of one list that are told."""
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """An object, or an empty one."""
+    """The value if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def text(value: Any) -> str:
-    """Text, also from a whole number, at most TEXT_LIMIT characters. JSON can spell half a
-    character (a lone surrogate), which no URL and no file takes: it becomes a question mark."""
+    """The value as text, at most TEXT_LIMIT characters; a whole number becomes text, any other
+    value an empty text. JSON can spell half a character (a lone surrogate), which no URL and no
+    file can hold: it becomes a question mark."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -320,7 +322,7 @@ def text(value: Any) -> str:
 
 
 def number(value: Any, most: float = LARGEST) -> float | None:
-    """A number from 0 to the `most` that can be true, also from text; None for anything else."""
+    """The value as a number from 0 to `most`, also from text; None for any other value."""
     try:
         told = isinstance(value, str | int | float) and not isinstance(value, bool)
         found = float(value) if told else math.nan
@@ -330,8 +332,8 @@ def number(value: Any, most: float = LARGEST) -> float | None:
 
 
 def seconds(value: Any) -> float | None:
-    """A time in seconds since the epoch, from seconds or milliseconds; None for anything else,
-    such as a time that no calendar has."""
+    """The value as seconds since the epoch, from seconds or milliseconds; None for any other value,
+    such as a time after the year 2100."""
     found = number(value)
     if found is not None and found >= SECONDS_BELOW:
         found /= 1000
@@ -339,7 +341,7 @@ def seconds(value: Any) -> float | None:
 
 
 def reason(value: Any, depth: int = REASON_DEPTH) -> str:
-    """The words that say why, wherever they stand in an answer or a part of it; empty for none."""
+    """The reason in an answer or a part of it, wherever it stands; empty without one."""
     if isinstance(value, list) and depth:
         listed = [words for item in value[:LISTED] if (words := reason(item, depth - 1))]
         return "; ".join(listed)[:REASON_LIMIT]
@@ -354,5 +356,5 @@ def reason(value: Any, depth: int = REASON_DEPTH) -> str:
 
 
 def is_address(words: str) -> bool:
-    """Whether this is an address of the web."""
+    """Whether the text is a web address."""
     return words[:8].lower().startswith(("https://", "http://"))

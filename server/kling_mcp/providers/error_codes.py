@@ -1,6 +1,6 @@
-"""What a provider's error codes mean, as a table after Kling's error code page.
+"""The meaning of providers' error codes: a table after Kling's error code page.
 
-`created` answers the question that costs money: after this answer to a create, can the task exist?
+`created` answers the question about money: can the task exist after this answer to a create?
 """
 
 from __future__ import annotations
@@ -256,8 +256,8 @@ _REFUSAL = re.compile(r"1\d{3}")
 
 
 def row_without_json(http_status: int, page: bool) -> CodeRow:
-    """The row of an answer that is no JSON, a web `page` for example: a firewall's refusal is no
-    verdict of the provider."""
+    """The row of an answer without JSON, such as a web `page`. A firewall's refusal says nothing
+    about the key or the account."""
     if http_status < 300:
         return _PAGE if page else UNREADABLE
     if 400 <= http_status < 500 and http_status not in SPEAKS_WITHOUT_JSON:
@@ -284,7 +284,8 @@ def row_for(code: str, message: str, http_status: int) -> CodeRow:
 
 
 def unreadable(provider: str, why: str) -> ProviderError:
-    """The error for an answer that says success and does not hold what success means."""
+    """The error about an answer that says success but lacks what a success contains; `why` names
+    it."""
     row = UNREADABLE
     message, advice = row.texts(provider)
     return row.error(

@@ -1,4 +1,4 @@
-"""The JSON body of a create, sent piece by piece so that pictures never stand in memory whole."""
+"""The JSON body of a create, sent in pieces, so that no picture is in memory as a whole."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from kling_tools.faults import Fault
 __all__ = ["Body", "JsonBody"]
 
 WRITE_BYTES = 256 * 1024
-"""Bytes that go out in one piece, so that a small picture does not take a write for each part."""
+"""The most bytes of one write; small pictures and texts go out together."""
 
 
 class Body(Protocol):
-    """What a create sends: its exact length in bytes, and the bytes, any number of times."""
+    """The body of a create: its exact length, and its bytes, which can be iterated again."""
 
     @property
     def content_length(self) -> int:
-        """Bytes in all."""
+        """The length of the body in bytes."""
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -32,14 +32,14 @@ class Body(Protocol):
 class JsonBody:
     """An async iterable of the bytes of one JSON object, for httpx's `content=`.
 
-    `fields` may hold a `StreamedBase64` at any depth; it becomes a JSON string. The body can be
-    iterated again, as when a request is repeated with a fresh token. `content_length` is its
-    exact length in bytes: send it as the Content-Length header, or httpx sends chunks without
-    a length. Integers of any size are written exactly.
+    A `StreamedBase64` in `fields`, at any depth, becomes a JSON string. The body can be iterated
+    again, for example to repeat a request with a fresh token. `content_length` is its exact length
+    in bytes: send it as the Content-Length header, or httpx sends chunks without a length. Integers
+    of any size are written exactly.
 
-    Raises `ValueError` for a float that JSON cannot express and `TypeError` for a value that is
-    no JSON. Iterating raises `ImageRejected` when a picture changed after it was checked; the
-    body is then incomplete, so that no server can have taken it for a whole request.
+    Raises `ValueError` for a float that JSON cannot express, and `TypeError` for a value that is no
+    JSON. Iterating raises `ImageRejected` when a picture changed after its check; the body stays
+    incomplete then, so that no server can take it for a whole request.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class JsonBody:
                 yield await to_thread.run_sync(_next, chunks, field)
 
     def preview(self) -> dict[str, Any]:
-        """The same fields with every picture shortened to a few words, for a dry run."""
+        """The fields for a dry run, with a few words in place of every picture."""
         shown: dict[str, Any] = _shown(self._fields)
         return shown
 
@@ -90,7 +90,8 @@ _Part = bytes | tuple[str, StreamedBase64]
 
 
 def _parts(value: Any, field: str) -> Iterator[_Part]:
-    """JSON text and streams in order; `field` is the path of `value`, as in `image_list[0]`."""
+    """JSON text and streams in their order; `field` is the path of `value`, like
+    `image_list[0]`."""
     if isinstance(value, StreamedBase64):
         yield b'"'
         yield field, value
@@ -119,7 +120,7 @@ def _text(value: Any, before: bytes = b"", after: bytes = b"") -> bytes:
 
 
 def _joined(parts: Iterator[_Part]) -> Iterator[_Part]:
-    """The same parts with neighbouring text put together, so that small bodies go out at once."""
+    """The same parts with neighbouring text joined, so that a small body is one write."""
     text = b""
     for part in parts:
         if isinstance(part, bytes):

@@ -1,7 +1,7 @@
-"""Proxies and certificates of a connection, and why one failed, in words.
+"""Proxies, certificates, and the words for a failed connection.
 
-`NO_PROXY` takes names with all below them, addresses, networks such as 10.0.0.0/8 or fd07::/64,
-IPv6 addresses with or without brackets, each with or without a port, and `*`; httpx itself knows no
+`NO_PROXY` takes names with their subdomains, addresses, networks such as 10.0.0.0/8 or fd07::/64,
+IPv6 addresses with or without brackets, each with or without a port, and `*`. httpx itself knows no
 networks and breaks at brackets.
 
 Certificates come from the file in SSL_CERT_FILE (or the folder in SSL_CERT_DIR), then from the
@@ -29,7 +29,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy's URL for requests to that URL; None for the direct way."""
+    """The URL of the proxy for a request to `url`; None for a direct connection."""
     parts = urlsplit(url)
     proxies = known_proxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -43,7 +43,7 @@ def proxy_of(url: str) -> str | None:
 
 
 def known_proxies() -> dict[str, str]:
-    """The proxies' URLs by the scheme of what goes through them: http, https, all."""
+    """The proxies' URLs by the scheme of their requests: http, https, all."""
     found = getproxies()
     return {
         scheme: proxy if "://" in proxy else f"http://{proxy}"
@@ -78,12 +78,12 @@ def _matches(entry: str, host: str, port: int | None) -> bool:
 
 
 def _without_brackets(entry: str) -> str:
-    """`[::1]` and `[fd07::]/64` as addresses and networks are written elsewhere."""
+    """`[::1]` and `[fd07::]/64` without their brackets."""
     return entry.replace("[", "", 1).replace("]", "", 1) if "]:" not in entry else entry
 
 
 def certificate_store() -> str:
-    """Which one is used, in words."""
+    """The store of certificates that is used, in words."""
     named = _named()
     if named is not None:
         variable, path = named
@@ -94,7 +94,7 @@ def certificate_store() -> str:
 
 
 def tls_context() -> ssl.SSLContext:
-    """A context that judges servers by it; raises NotConfigured when it cannot be read."""
+    """A TLS context with that store; raises NotConfigured when the store cannot be read."""
     named = _named()
     if named is not None:
         return _context_of(*named)
@@ -128,7 +128,8 @@ def _named() -> tuple[str, str] | None:
 
 
 def _system_has_none() -> bool:
-    """Containers without ca-certificates; macOS and Windows always have a store."""
+    """Whether the system has no store, like a container without ca-certificates. macOS and Windows
+    always have one."""
     if sys.platform in ("darwin", "win32"):
         return False
     paths = ssl.get_default_verify_paths()
@@ -142,7 +143,8 @@ _CERTIFICATE = (
 
 
 def connection_fault(error: BaseException) -> tuple[str, str] | None:
-    """What happened, to come after the server's name, and advice; None when it cannot be told."""
+    """A predicate for a sentence that begins with the server's name, and advice; None for an error
+    that is neither of TLS nor of a name."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = _reason(cause, "verify_message")
@@ -161,7 +163,7 @@ def connection_fault(error: BaseException) -> tuple[str, str] | None:
 
 
 def _reason(error: ssl.SSLError, attribute: str) -> str:
-    """OpenSSL's words, which only errors that it made itself have."""
+    """OpenSSL's reason, which only its own errors have."""
     return str(getattr(error, attribute, None) or "no reason given")
 
 

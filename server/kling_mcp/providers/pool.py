@@ -1,4 +1,4 @@
-"""The clients of all configured providers, each opened when it is first needed."""
+"""The clients of all configured providers; the first use of a provider opens its client."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Clients:
         self._opening = anyio.Lock()
 
     def configured(self, name: str) -> Configured:
-        """A provider by name; raises NotConfigured when this process has no key for it."""
+        """A provider by name; raises NotConfigured for one that this process does not use."""
         try:
             return self._configured[name]
         except KeyError:
@@ -67,12 +67,12 @@ class Clients:
             ) from None
 
     def embedded(self, name: str) -> bool:
-        """Whether the sandbox answers in this provider's place."""
+        """Whether the sandbox answers for this provider."""
         found = self._configured.get(name)
         return found is not None and found.embedded
 
     async def get(self, name: str) -> KlingClient:
-        """The client of a provider, opened if need be; raises NotConfigured."""
+        """The client of a provider, opened by the first call; raises NotConfigured."""
         from kling_mcp.providers.client import KlingClient
         from kling_mcp.providers.transport import Callbacks, connect
 
@@ -93,10 +93,11 @@ SILENT = "This provider does not tell what is left: see its web page."
 
 
 async def balances(clients: Clients, now: float, within_s: float) -> dict[str, Any]:
-    """`providers`: by name `units_left` and `packs`, or a `note` why they are not known.
+    """`providers`: for each name its `units_left` and `packs`, or a `note` about the reason why
+    they are unknown.
 
-    `now` is in seconds since the epoch, as are the ends of packs. A provider that fails, or does
-    not answer within those seconds, is told in its note. Raises nothing.
+    `now` and the ends of packs are seconds since the epoch. The note also tells of a provider that
+    fails, or does not answer within `within_s` seconds. Raises nothing.
     """
     found = {name: {"units_left": None, "note": NOT_IN_TIME} for name in clients.names}
 

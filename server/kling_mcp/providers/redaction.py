@@ -1,7 +1,7 @@
-"""No secret of this process leaves it: not in an answer, not in the ledger, not in the log.
+"""Keeps the secrets of this process out of its answers, its ledger and its log.
 
-It stands at three doors. What a provider says passes through when it has been decoded, before
-anything is cut or kept; what an assistant reads, and each line of the log, when it leaves.
+The redactor works at three places: on a provider's document as soon as it is decoded, before any
+text is cut or kept; on every answer to an assistant; and on every line of the log.
 """
 
 from __future__ import annotations
@@ -35,25 +35,26 @@ __all__ = [
 IN_PLACE = "..."
 
 LEAST = 8
-"""Characters from which on a secret is one; shorter ones stand in words."""
+"""The fewest characters of a secret; shorter texts are parts of words."""
 
 LEAST_OTHERS = 16
-"""The same for a variable of other programs, which may hold anything."""
+"""The fewest characters of a secret in another program's variable."""
 
 LONGEST_CODED = 100
-"""Characters of a secret whose base64 is looked for; a token is base64 already."""
+"""The most characters of a secret whose base64 is looked for; longer ones are tokens, which are
+base64 already."""
 
 _NAMED = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PWD|CREDENTIALS?)$", re.IGNORECASE)
-"""Variables of the environment that hold a secret."""
+"""Names of environment variables that hold a secret."""
 
 _GIVEN_OUT = re.compile(r"kmcp_[\w-]{20,}|(?<=/callbacks/)[\w-]{20,}")
-"""What this server gives out itself: tokens of a login, addresses that a provider calls."""
+"""Secrets that this server makes: login tokens, and the keys of callback addresses."""
 
 _RUN = re.compile(r"\\{2,}")
 _ESCAPED = re.compile(r"(?:\\(?:u00|x)|%)([0-9a-f]{2})", re.IGNORECASE)
 
 MOST_ESCAPES = 1_000_000
-"""In one value; a list of 500 tasks with their links has less than a tenth."""
+"""The most escapes in one value; a list of 500 tasks with links has less than a tenth of them."""
 
 _QUERY = re.compile(r"""(https?://[^\s"'<>?\\]*)(?:\?[^\s"'<>\\]*)?""", re.IGNORECASE)
 _SIGNED = re.compile(r"""([?&][\w.-]{1,40}=)[^\s"'<>&\\]{16,}""")
@@ -61,16 +62,16 @@ _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?")
 _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s{1,4})[\w.~+/=-]{8,}", re.IGNORECASE)
 
 LINE_LIMIT, TAIL = 20_000, 500
-"""Characters of a log's line that are kept, and so many more that are looked at: a secret must
-not be cut in two."""
+"""The most characters of a line of the log, and the characters behind them that are searched too,
+as a cut could hide half of a secret."""
 
 ROUNDS = 4
-"""How many times over a text may be escaped."""
+"""The most layers of escapes that are undone."""
 
 
 class Redactor:
-    """Takes secrets out of texts, however they are escaped: `given` ones, and those that
-    `credentials` have now."""
+    """Takes secrets out of texts, also escaped ones: the `given` secrets, and those that the
+    `credentials` have at that moment."""
 
     def __init__(self, given: Iterable[str] = (), credentials: Iterable[Credentials] = ()) -> None:
         self._given = frozenset(given)
@@ -79,7 +80,7 @@ class Redactor:
         self._forms: tuple[str, ...] = ()
 
     def text(self, text: str) -> str:
-        """The text with `...` for each secret; its escapes are undone where they hide one."""
+        """The text with `...` for each secret. Escapes are undone if they hide one."""
         text = self._without_forms(text)
         decoded = _decoded(text)
         found = self._without_forms(decoded)
@@ -88,9 +89,9 @@ class Redactor:
         return _GIVEN_OUT.sub(IN_PLACE, text) if given_out else text
 
     def value(self, value: Any) -> Any:
-        """The same for every text in a value as JSON has them, names of fields included.
+        """The JSON value with `...` for each secret in its texts and in its names of fields.
 
-        Raises ValueError for one with so many escapes that undoing them keeps others waiting.
+        Raises ValueError for a value with more than MOST_ESCAPES escapes.
         """
         whole = json.dumps(value, ensure_ascii=False, default=str)
         if sum(map(whole.count, "\\%&")) > MOST_ESCAPES:
@@ -98,7 +99,7 @@ class Redactor:
         return value if self.text(whole) == whole else mapped(value, self.text)
 
     def line(self, text: str) -> str:
-        """For a log, which also holds no signed URL and nobody else's token."""
+        """The text for a log: without secrets, without the queries of URLs, without any tokens."""
         text = text[: LINE_LIMIT + TAIL]
         text = _QUERY.sub(lambda found: found[1] + ("?..." if found[0] != found[1] else ""), text)
         text = _SIGNED.sub(rf"\1{IN_PLACE}", text)
@@ -122,20 +123,20 @@ class Redactor:
 def redactor_of(
     settings: Settings, providers: Iterable[Configured], others: Iterable[str] = ()
 ) -> Redactor:
-    """One that knows every secret of these settings, of the providers' keys, of the environment,
-    and `others`."""
+    """A redactor for all secrets of the settings, of the providers' credentials and of the
+    environment, and for `others`."""
     secrets = [*_of_environment(), *secrets_of(settings), *others]
     return Redactor(secrets, [provider.credentials for provider in providers])
 
 
 def secrets_of(settings: BaseModel) -> list[str]:
-    """Every secret of these settings, and the parts of it that are secret by themselves."""
+    """All secrets of the settings, and their parts that are secret by themselves."""
     values = [v for v in vars(settings).values() if isinstance(v, SecretStr)]
     return [part for value in values for part in _parts(value.get_secret_value())]
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """A value as JSON has them, with every text changed."""
+    """The JSON value with `change` applied to every text and every name of a field."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
@@ -149,7 +150,7 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def guard_logs(redactor: Redactor) -> None:
-    """From now on no line of the log holds a secret, whoever writes it."""
+    """Take secrets out of every line of the log from now on."""
     for handler in logging.getLogger().handlers:
         for old in [each for each in handler.filters if isinstance(each, _Discreet)]:
             handler.removeFilter(old)
@@ -157,14 +158,14 @@ def guard_logs(redactor: Redactor) -> None:
 
 
 class _Discreet(logging.Filter):
-    """Stands before a handler, since records of all loggers come there."""
+    """A filter of a handler, where the records of all loggers pass."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True, always; the record has lost its secrets."""
+        """Take the secrets out of the record. Returns True: every record is written."""
         record.msg, record.args = self._redactor.line(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
@@ -176,8 +177,7 @@ class _Discreet(logging.Filter):
 
 
 def _decoded(text: str) -> str:
-    """The text as a reader would understand it, whose escapes (of JSON, URLs and HTML, also
-    several times over) may hide a secret."""
+    """The text without the escapes of JSON, URLs and HTML, up to ROUNDS layers of them."""
     for _ in range(ROUNDS):
         before = text
         if "\\" in text or "%" in text:
@@ -191,7 +191,7 @@ def _decoded(text: str) -> str:
 
 
 def _in_base64(secret: str) -> set[str]:
-    """What stands of a secret in base64, wherever in the encoded text it begins."""
+    """The forms that a secret takes in base64, for each offset at which it may begin."""
     if len(secret) > LONGEST_CODED:
         return set()
     forms = set()
@@ -204,7 +204,7 @@ def _in_base64(secret: str) -> set[str]:
 
 
 def _parts(secret: str) -> list[str]:
-    """A secret, and what is secret in it: the password of a URL, the key behind a prefix."""
+    """A secret and its secret parts: the password of a URL, the key behind a prefix."""
     found = [secret, secret.removeprefix("whsec_")]
     try:
         password = urlsplit(secret).password or ""
@@ -215,7 +215,7 @@ def _parts(secret: str) -> list[str]:
 
 
 def _of_environment() -> list[str]:
-    """Secrets among the variables: those whose name says so, and passwords in addresses."""
+    """Secrets in environment variables: values of telling names, and passwords in addresses."""
     found = []
     for name, value in os.environ.items():
         if _NAMED.search(name) and len(value) >= LEAST_OTHERS and not os.path.exists(value):  # noqa: PTH110

@@ -1,4 +1,4 @@
-"""An HTTP answer of a provider, read as its JSON document or as the error that it stands for."""
+"""Reads a provider's HTTP answer: its JSON document, or the error that it stands for."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 
 
 ENCODINGS = "gzip"
-"""What an Accept-Encoding header may ask for."""
+"""The value of our Accept-Encoding header."""
 
 STEP_BYTES = 64 * 1024
-"""Bytes that are inflated at once."""
+"""The most bytes that one step decompresses."""
 
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 _COMPRESSED = ("gzip", "x-gzip", "deflate")
@@ -42,13 +42,13 @@ _PLAIN = ("", "identity")
 
 
 class UnreadableBody(Exception):
-    """The body is too long, or not compressed as its header says; the text tells which."""
+    """The body is too long, or its compression differs from its header; the text tells which."""
 
 
 async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> bytes:
-    """The bytes behind `chunks`, which are as the Content-Encoding header says.
+    """The decompressed bytes of `chunks`; `encoding` is the Content-Encoding header.
 
-    Never holds more than `limit` bytes, a chunk and a step. Raises UnreadableBody.
+    Holds at most `limit` bytes, a chunk and a step. Raises UnreadableBody.
     """
     kind = encoding.strip().lower()
     if kind not in (*_PLAIN, *_COMPRESSED):
@@ -67,7 +67,7 @@ async def read_body(chunks: AsyncIterable[bytes], encoding: str, limit: int) -> 
 
 
 def _inflated(inflater: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
-    """What a chunk stands for, step by step: a step that is full may not have been the last."""
+    """The decompressed chunk, step by step; after a full step there may be another one."""
     step = b""
     while not inflater.eof and (chunk or len(step) == STEP_BYTES):
         try:
@@ -80,7 +80,7 @@ def _inflated(inflater: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer as far as the readers need it."""
+    """The part of an HTTP answer that the readers need."""
 
     http_status: int
     body: bytes
@@ -90,9 +90,8 @@ class Answer:
 
 
 def read_document(answer: Answer) -> Mapping[str, Any]:
-    """The JSON object of a successful answer; raises the ProviderError that it stands for.
-
-    An answer without a code succeeds only as an OpenAI-like object, which has an id.
+    """The JSON object of a successful answer; raises the ProviderError that any other answer stands
+    for. Without a code, an answer is a success only if it is an OpenAI-like object with an id.
     """
     document = _discreet(_json(answer.body), answer.redactor)
     if not isinstance(document, Mapping):
@@ -108,9 +107,8 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
 
 
 def read_created(answer: Answer) -> Mapping[str, Any]:
-    """The JSON object of an answer to a create; raises the ProviderError that it stands for.
-
-    A task was made also where the HTTP status refuses and the words name a new task.
+    """The JSON object of a successful answer to a create; raises the ProviderError that any other
+    answer stands for. A document that names a new task is a success under any HTTP status.
     """
     if answer.http_status >= 400:
         document = mapping(_discreet(_json(answer.body), answer.redactor))
@@ -132,8 +130,8 @@ def _json(body: bytes | str) -> Any:
 
 
 def _discreet(document: Any, redactor: Redactor | None) -> Any:
-    """The document without the secrets of this process, which some gateways repeat in a refusal:
-    taken out before anything is cut or kept."""
+    """The document without the secrets of this process, which some gateways repeat in a refusal.
+    They are taken out before any text is cut or kept."""
     try:
         return redactor.value(document) if redactor else document
     except (RecursionError, ValueError):
@@ -141,8 +139,7 @@ def _discreet(document: Any, redactor: Redactor | None) -> Any:
 
 
 def _refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Code and message of what it refuses; None for a success, such as the news that a task
-    failed."""
+    """Code and message of a refusal; None for a success, such as the answer that a task failed."""
     named = text(document.get("id")) or text(document.get("task_id"))
     error = document.get("error")
     failed = named and task_status(document.get("status")) == "failed"
@@ -157,7 +154,7 @@ def _refusal(document: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _is_nothing(error: Any) -> bool:
-    """Whether what stands for an error says that there is none: `{"code": 0, "message": ""}`."""
+    """Whether an `error` field means no error, such as `{"code": 0, "message": ""}`."""
     if not isinstance(error, Mapping):
         return not error
     rest = [value for name, value in error.items() if name != "code"]
@@ -170,7 +167,7 @@ _NO_MESSAGE = ("success", "succeed", "ok")
 
 
 def _unwrapped(code: str, message: str) -> tuple[str, str]:
-    """Kling's own refusal, where a gateway hands it on as the text of its own."""
+    """Code and message of Kling's own refusal if a gateway's message holds one as JSON text."""
     if code in CODES or not message.startswith("{"):
         return code, message
     inner = _refusal(mapping(_json(message)))

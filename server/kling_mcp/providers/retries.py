@@ -1,4 +1,4 @@
-"""How long anything may take that a stranger could draw out, and whether a read is repeated."""
+"""Limits for everything that another side could draw out, and the retries of reads."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = [
     "TIME_LIMITS",
     "DownloadLimits",
     "TimeLimits",
-    "patience",
     "retry_after_s",
+    "retry_hook",
 ]
 
 LAST_ATTEMPT_S = 20
-"""Seconds after the first attempt of a read at which no other one is begun."""
+"""Seconds after the first attempt of a read within which another attempt may begin."""
 
 LONGEST_WAIT_S = 300.0
-"""Seconds that a Retry-After may ask for at most: whoever names a year is asked again sooner."""
+"""The most seconds that a Retry-After can ask for; a longer one counts as this."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadLimits:
-    """How slow a download may be: an attempt is given up when the answer has not begun within
-    `opening_s` seconds, or when less than `least_bytes` come in `least_in_s` seconds; the download
-    when its attempts and the pauses between them take `within_s` seconds. Waiting for a turn does
-    not count.
+    """How slow a download may be. An attempt ends when the answer has not begun within `opening_s`
+    seconds, or when fewer than `least_bytes` bytes arrive in `least_in_s` seconds. The download
+    ends when its attempts and their pauses take `within_s` seconds; the wait for its turn does not
+    count.
 
     The sandbox makes a clip of 15 s in 4k before its first byte. A video of 10 MB may take the
     whole time on a line of 90 kbit/s.
@@ -53,9 +53,10 @@ DOWNLOAD_LIMITS = DownloadLimits()
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds after which a call of a tool is answered, whatever still goes on: hosts cut it off
-    after 60. Of these, what a look at a task, a list or an account may take, and what is then
-    waited for a video's file; how slow its download may be; and what decoding may take."""
+    """The limits of one server. A tool call is answered after `answer_s` seconds, whatever still
+    runs, as hosts end a call after 60. A look at a task, a list or an account takes at most
+    `look_s` of them, the wait for a video's file at most `file_s`. `download` and `decoding` have
+    limits of their own."""
 
     answer_s: float = 45.0
     look_s: float = 30.0
@@ -67,9 +68,10 @@ class TimeLimits:
 TIME_LIMITS = TimeLimits()
 
 
-def patience(began: float) -> Callable[[Exception], bool | float]:
-    """A backoff hook for stamina: whether a read that `began` then (seconds of the event loop's
-    clock) is repeated after an error, and after how many seconds when the provider says so."""
+def retry_hook(began: float) -> Callable[[Exception], bool | float]:
+    """A backoff hook for stamina. It tells whether a read that began at `began` (seconds of the
+    event loop's clock) is repeated after an error, and after how many seconds if the provider says
+    so."""
 
     def decide(error: Exception) -> bool | float:
         if not isinstance(error, ProviderError) or not error.retryable:
@@ -83,10 +85,8 @@ def patience(began: float) -> Callable[[Exception], bool | float]:
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """The Retry-After header, a number or a date (RFC 9110), in seconds from now, at most
-    `LONGEST_WAIT_S`.
-
-    None when it is missing, cannot be read, or does not ask to wait.
+    """The Retry-After header (a number or a date, RFC 9110) in seconds from now, at most
+    `LONGEST_WAIT_S`; None when it is missing, unreadable, or asks for no wait.
     """
     if header is None:
         return None

@@ -1,8 +1,8 @@
-"""Where a request goes and who answers: one row of `providers.json` for each provider.
+"""The table of providers: one row of `providers.json` for each.
 
-What a model can do stands in `kling_tools.rules.capabilities`; a row holds only what differs from
-provider to provider. A user's own file adds rows or changes them: a new gateway of the same family
-is `{"mine": {"like": "newapi", "base_url": "https://…"}}`.
+A row holds the differences between providers; `kling_tools.rules.capabilities` says what models can
+do. A user's own file adds or changes rows: a new gateway of the same family is
+`{"mine": {"like": "newapi", "base_url": "https://…"}}`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from kling_tools.rules.capabilities import ProviderTerms
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
 
 SANDBOX = "sandbox"
-"""The name of the keyless provider, and the base URL that leads any provider to it."""
+"""The name of the provider without a key. As a base URL it leads any provider to the sandbox."""
 
 Shape = Literal["envelope", "wrapper", "openai"]
-"""How an answer reads: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
+"""The shape of an answer: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
 
 
 KLING_MEDIA = tuple(
     f"https://*.{domain}"
     for domain in ("inkwai.com", "kechuangai.com", "kling.ai", "klingai.com", "kwimgs.com")
 )
-"""Where Kling's results have been seen to lie, in every region; gateways hand the same on."""
+"""The hosts of Kling's results that were seen, in every region; gateways pass the same URLs on."""
 
 TextField = Annotated[str, Field(pattern=r"^(negative_)?prompt$")]
 
@@ -41,15 +41,14 @@ TextField = Annotated[str, Field(pattern=r"^(negative_)?prompt$")]
 class ProviderRow(BaseModel):
     """One provider.
 
-    `family` is the built-in provider that the row is like, and so the sandbox that can play it.
-    `prefix` stands before the product in every path. `shapes` are the forms of its answers, the
-    likeliest first. `lists` says whether it can list tasks, `tells_units` whether it can be
-    asked for what is left of the account. `external_ids`: `unique` when a task
-    can be asked for by the id that we gave it and no second one with that id is made, `unknown`
-    when its pages only say that it can be asked for, `none` when ids are rewritten. `poll_s` is
-    the seconds between two looks at a running task. `video_hosts` are the origins that its videos
-    are loaded from, as a Content-Security-Policy names them. `callbacks` says that it calls a
-    `callback_url` when a task changes. See `ProviderTerms` for the rest.
+    `family` is the built-in provider that the row is like, whose sandbox can play it. `prefix`
+    stands before the product in every path. `shapes` are the shapes of its answers, the likeliest
+    first. `lists` says whether it lists tasks, `tells_units` whether it tells the units left in the
+    account. `external_ids` is `unique` when our own id finds a task and no second task gets that
+    id, `unknown` when its pages only promise the first, `none` when it changes ids. `poll_s` is the
+    seconds between two looks at a running task. `video_hosts` are the origins of its videos, in the
+    words of a Content-Security-Policy. `callbacks` says that it calls a `callback_url` when a task
+    changes. `ProviderTerms` explains the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +77,8 @@ class ProviderRow(BaseModel):
 
     @model_validator(mode="after")
     def _has_defaults(self) -> Self:
-        """`model_name` is always sent: Kling takes a retired model for one that is left out."""
+        """Each tool has a default model, as `model_name` is always sent: Kling would take a retired
+        model for a missing name."""
         for products in MAKERS.values():
             served = [product for product in self.products if product in products]
             if served and not any(product in self.default_models for product in served):
@@ -87,7 +87,7 @@ class ProviderRow(BaseModel):
 
     @property
     def terms(self) -> ProviderTerms:
-        """The part of the row that judges requests."""
+        """The part of the row that the rules need."""
         return ProviderTerms(
             name=self.name,
             products=self.products,
@@ -101,17 +101,18 @@ class ProviderRow(BaseModel):
 
     @property
     def key_setting(self) -> str:
-        """The environment variable that holds its key."""
+        """The name of the environment variable with the key."""
         return f"{self.name.upper()}_API_KEY"
 
     @property
     def base_url_setting(self) -> str:
-        """The environment variable that leads to another base URL."""
+        """The name of the environment variable with another base URL."""
         return f"{self.name.upper()}_BASE_URL"
 
 
 def read_providers(path: Path | None) -> Mapping[str, ProviderRow]:
-    """The providers with those of the user's JSON or TOML file; raises NotConfigured."""
+    """The built-in providers with the rows of the user's JSON or TOML file; raises
+    NotConfigured."""
     if path is None:
         return PROVIDERS
     try:
@@ -160,7 +161,8 @@ def _row(name: str, raw: Mapping[str, Mapping[str, Any]]) -> ProviderRow:
 def _inherited(
     name: str, raw: Mapping[str, Mapping[str, Any]], below: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], str]:
-    """A row's fields over those of the one that it is like, and the last one of that line."""
+    """The row's fields over those of the row that it is `like`, and the row at the end of that
+    chain."""
     own = {key: value for key, value in raw[name].items() if key != "like"}
     like = raw[name].get("like", "")
     if not like:

@@ -1,4 +1,4 @@
-"""A task as a provider tells of it, whatever its dialect."""
+"""A task as a provider tells of it, the same for all dialects."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _WORDS: dict[TaskStatus, str] = {
     "failed": "failed failure fail error errored rejected blocked cancelled canceled cancel "
     "aborted abort terminated stopped killed expired timeout timedout",
 }
-"""The words of Kling, of the gateways and of what gateways hand on from others, in small letters
-alone; any other word is `unknown`, never success."""
+"""The words of Kling, of the gateways and of the gateways' own upstreams, in small letters. Any
+other word is `unknown`, never a success."""
 
 STATUS_WORDS = {word: status for status, words in _WORDS.items() for word in words.split()}
 
 OUR_IDS = "kmcp-"
-"""How an external_task_id begins that was made here."""
+"""The beginning of every external_task_id that this program makes."""
 
 NO_ADDRESS = "about:invalid"
-"""Stands for the URL of a video that is named by what is no address of the web, such as `file:`."""
+"""Stands for the URL of a video whose address is no web address, such as `file:`."""
 
 FILE_LATE_S = 120.0
-"""Seconds for which a task that succeeded without a file is looked at again."""
+"""Seconds for which a task that succeeded without a file is asked for again."""
 
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _PREFIX = "taskstatus"
 
 
 def task_status(word: object) -> TaskStatus:
-    """The status that a provider's word stands for, in any spelling: TIMED_OUT, timed-out."""
+    """The status for a provider's word, in any spelling, such as TIMED_OUT or timed-out."""
     letters = _NOT_LETTERS.sub("", str(word)[:40].lower()).removeprefix(_PREFIX)
     return STATUS_WORDS.get(letters, "unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One result: its signed URL, its length in seconds where told, its id at the provider."""
+    """One result: its signed URL, its length in seconds if known, its id at the provider."""
 
     url: str
     duration_s: float | None = None
@@ -53,9 +53,8 @@ class Video:
 @dataclass(frozen=True, slots=True)
 class Task:
     """The state of a task. Times are seconds since the epoch. `units` is the true cost, known once
-    the task has ended; None where it was paid with `money` of the account's balance instead. One
-    that `lacks_file` succeeded, as its provider says, and names no video: it counts as `processing`
-    until it had `FILE_LATE_S` for that."""
+    the task has ended; None if the account's balance paid `money` instead. A task that `lacks_file`
+    succeeded at its provider but names no video; it counts as `processing` for `FILE_LATE_S`."""
 
     task_id: str
     status: TaskStatus
@@ -70,7 +69,7 @@ class Task:
 
 
 def settled(task: Task, now: float) -> Task:
-    """A task made elsewhere, at a time in seconds since the epoch: it succeeded without a file once
-    that cannot be merely late. Since when it is done, its provider knows alone."""
+    """A task without a ledger row, at `now` in seconds since the epoch: it counts as succeeded
+    without a file once `FILE_LATE_S` have passed since the provider's last update."""
     late = now - (task.updated_at or 0.0) < FILE_LATE_S
     return task if late or not task.lacks_file else replace(task, status="succeed")

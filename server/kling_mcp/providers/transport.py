@@ -1,12 +1,12 @@
-"""The HTTP connections of a provider: base URL, credentials, and what carries the bytes.
+"""The HTTP connections of a provider: base URL, credentials and transport.
 
-The sandbox is reached through an ASGI transport, so it runs through exactly the code that calls
+An ASGI transport leads to the sandbox, so the sandbox runs through exactly the code that calls
 Kling.
 
-A video may be fetched from public addresses only. A provider names its URL, and that URL may
-redirect; neither may lead this machine to a service of its own, of its network or of its cloud. So
-the host of every URL is judged as it is written, and the other end of every connection before a
-byte is sent to it. Behind an HTTP proxy the second check is not possible: there the proxy connects.
+Videos are fetched from public addresses only. A provider chooses the URL of a video, and that URL
+may redirect; neither may lead this machine to a service of its own, of its network or of its cloud.
+So the host of every URL is checked as it is written, and the peer of every connection before a byte
+is sent. Behind an HTTP proxy the second check is not possible: the proxy makes the connection.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ SCHEME_SHOWN = 20
 
 
 def checked_url(scheme: str, host: str, *, local: bool, own: bool) -> dict[str, Any]:
-    """The extensions that a request to a provider's URL needs; raises UnsafeUrl.
+    """The httpx extensions of a request to a URL that the provider gave; raises UnsafeUrl.
 
-    `local` says that the provider itself is on this machine, so that everything of it is and http
-    will do; `own` that the URL is below the base URL that the provider's user has chosen.
+    `local` says that the provider itself runs on this machine, so that its URLs may be local and
+    http. `own` says that the URL is below the provider's base URL, which the user has chosen.
     """
     if not host or scheme not in ("https", *["http"] * local):
         kind = scheme[:SCHEME_SHOWN] if host else "broken"
@@ -67,8 +67,8 @@ def checked_url(scheme: str, host: str, *, local: bool, own: bool) -> dict[str, 
 class PeerCheck:
     """A `trace` extension for one httpx request to `host`.
 
-    As soon as a connection to that host stands, and before anything is sent, its other end is
-    looked at; raises UnsafeUrl when that is private. A connection to a proxy is let be.
+    It checks the peer of the connection before a byte is sent, and raises UnsafeUrl for a private
+    address. It does not check a connection to a proxy.
     """
 
     def __init__(self, host: str) -> None:
@@ -76,7 +76,7 @@ class PeerCheck:
         self._direct = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Called by httpcore with the name of each step and its details."""
+        """httpcore calls this with the name and the details of each step."""
         if event == "connection.connect_tcp.started":
             self._direct = info["host"] == self._host
         elif event == "connection.connect_tcp.complete" and self._direct:
@@ -99,10 +99,10 @@ def _private(host: str) -> UnsafeUrl:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
-"""Seconds for each step of a request; `kling_mcp.providers.client` bounds the whole."""
+"""Seconds for each step of a request; `kling_mcp.providers.client` limits the whole request."""
 
 FILE_TIMEOUT = httpx.Timeout(connect=10, read=180, write=60, pool=10)
-"""As long as a sandbox may take to make a clip of 15 s in 4k before its first byte."""
+"""Seconds for each step of a download; a sandbox may need them to make a clip of 15 s in 4k."""
 
 MOST_PORT = 65_535
 
@@ -111,8 +111,8 @@ HEADERS = {"User-Agent": f"kling-mcp/{__version__}"}
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Two clients: `api` for the provider's routes, `files` for signed URLs, which must not see
-    the key. `loopback` says that the provider itself is reached without TLS on this machine."""
+    """Two clients: `api` for the provider's routes, `files` for signed URLs, which must not get the
+    key. `loopback` says that the provider itself runs on this machine, where http is allowed."""
 
     api: httpx.AsyncClient
     files: httpx.AsyncClient
@@ -122,8 +122,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """The address below which a provider may call back, and the secret that it signs with; empty
-    where nobody listens."""
+    """The base of the addresses that a provider may call back, and the secret for its signatures;
+    both are empty without a listener."""
 
     base: str = ""
     secret: str = field(default="", repr=False)
@@ -133,8 +133,8 @@ class Callbacks:
 async def connect(
     provider: Configured, settings: Settings, callbacks: Callbacks | None = None
 ) -> AsyncIterator[Connection]:
-    """Open the provider's connections and close them at the end. A sandbox in this process calls
-    back at these addresses alone.
+    """Open the provider's connections and close them at the end. An embedded sandbox calls back
+    below `callbacks.base` only.
 
     Raises NotConfigured for a base URL that no host can have, and for certificates or a proxy
     that cannot be used.
@@ -163,8 +163,8 @@ async def connect(
 
 
 def _by_environment(verify: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    """What carries requests, each through its proxy or directly. Raises ValueError, ImportError or
-    httpx.InvalidURL for a proxy that cannot be used."""
+    """A transport that sends each request through its proxy or directly. Raises ValueError,
+    ImportError or httpx.InvalidURL for a proxy that cannot be used."""
     direct = httpx.AsyncHTTPTransport(verify=verify)
     through = {
         proxy: httpx.AsyncHTTPTransport(verify=verify, proxy=httpx.Proxy(proxy))
@@ -191,8 +191,8 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
 
 
 def parsed_url(text: str) -> httpx.URL | None:
-    """A URL that a connection can be tried to; None for one that httpx or a socket would break at,
-    such as one with a port above 65535 or a host `xn--.invalid`, which is no name."""
+    """The URL if a connection to it can be tried; None if httpx or a socket would break, as at a
+    port above 65535 or at the host `xn--.invalid`, which is no valid name."""
     try:
         url = httpx.URL(text)
         possible = url.host.isprintable() and url.raw_host.isascii()
@@ -232,8 +232,8 @@ def _embedded_sandbox(settings: Settings, callbacks: Callbacks) -> httpx.AsyncBa
 
 
 class _SandboxTransport(httpx.AsyncBaseTransport):
-    """The sandbox in this process, failing as one behind a port does: a connection that it drops
-    breaks, and what breaks in it is its HTTP 500."""
+    """The sandbox in this process. It fails like a server behind a port: a dropped connection is a
+    broken one, and an error in its code is an HTTP 500."""
 
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)

@@ -1,4 +1,4 @@
-"""A video on its way from the provider, from whichever byte the provider chose to start at."""
+"""The stream of a video from the provider, which may start at another byte than asked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Download", "VideoStream", "extent"]
 class VideoStream:
     """The bytes of one answer to one download request.
 
-    `offset` is the byte at which the provider really starts: the one that was asked for after a
-    206 with that `Content-Range`, 0 after a 200, which ignores the wish. `total_bytes` is the
-    length of the whole file, not of this answer, and None when the provider does not say it.
-    A connection that breaks makes `chunks` raise `kling_tools.errors.ProviderDown`.
+    `offset` is the byte at which the answer starts: the first byte of the `Content-Range` of a 206,
+    or 0 for a 200, which ignores the question. `total_bytes` is the length of the whole file, None
+    if the provider does not tell it. `chunks` raises `kling_tools.errors.ProviderDown` when the
+    connection breaks.
     """
 
     offset: int
@@ -25,12 +25,12 @@ class VideoStream:
 
 
 Download = Callable[[int], AbstractAsyncContextManager[VideoStream]]
-"""Opens the video from a byte offset on; leaving the context closes the connection."""
+"""Opens the video at a byte offset; leaving the context closes the connection."""
 
 
 def extent(http_status: int, headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
-    """Where an answer starts and how long the whole file is, in bytes; a 206 that does not tell
-    starts where it was `asked` to."""
+    """The byte at which an answer starts, and the length of the whole file in bytes (None if
+    unknown). A 206 without a readable `Content-Range` starts at the byte that was `asked` for."""
     if http_status != 206:
         return 0, _number(headers.get("Content-Length", ""))
     span, _, total = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
@@ -39,7 +39,7 @@ def extent(http_status: int, headers: Mapping[str, str], asked: int) -> tuple[in
 
 
 LONGEST_NUMBER = 18
-"""Digits of a byte count that is believed; Python itself refuses to read thousands of them."""
+"""The most digits of a byte count that is read; Python refuses thousands of them."""
 
 
 def _number(text: str) -> int | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.providers.retries import LAST_ATTEMPT_S, LONGEST_WAIT_S, patience, retry_after_s
+from kling_mcp.providers.retries import LAST_ATTEMPT_S, LONGEST_WAIT_S, retry_after_s, retry_hook
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, RateLimited
 
 
@@ -28,15 +28,15 @@ from kling_tools.errors import KlingError, ProviderDown, ProviderError, RateLimi
 async def test_only_what_may_pass_is_repeated_and_when_the_provider_says(
     error: Exception, verdict: bool | float
 ) -> None:
-    assert patience(anyio.current_time())(error) == verdict
+    assert retry_hook(anyio.current_time())(error) == verdict
 
 
 @pytest.mark.anyio
 async def test_a_wait_that_ends_after_the_last_attempt_is_not_begun() -> None:
     error = RateLimited("often", retryable=True, retry_after_s=5)
 
-    assert patience(anyio.current_time() - LAST_ATTEMPT_S + 6)(error) == 5
-    assert patience(anyio.current_time() - LAST_ATTEMPT_S + 4)(error) is False
+    assert retry_hook(anyio.current_time() - LAST_ATTEMPT_S + 6)(error) == 5
+    assert retry_hook(anyio.current_time() - LAST_ATTEMPT_S + 4)(error) is False
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_no_header_breaks_the_reader(header: str) -> None:
 
 
 def test_a_provider_error_that_is_not_retryable_is_the_default() -> None:
-    assert patience(0.0)(ProviderError("no")) is False
+    assert retry_hook(0.0)(ProviderError("no")) is False
