@@ -1,15 +1,15 @@
-"""Kling's official video API, played by this machine: for trying things out and for tests.
+"""A sandbox that plays Kling's official video API on this machine, for trials and tests.
 
-`create_app(SandboxConfig(home=...))` is an ASGI app; through `httpx.ASGITransport` it needs no
-port, `kling-mcp sandbox` serves it over HTTP. It accepts, refuses and answers as recorded from the
-live service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. Pictures
-at addresses are not fetched, and a `callback_url` is called only where the config lets it be: by
-the command on this machine, by the embedded one at the hosted server that it is part of. Below
-`/cometapi`, `/anyfast`, `/powertokens`, `/newapi` and `/newapi-old` it plays the gateways of those
-names (`gateways` has the rows).
+`create_app(SandboxConfig(home=...))` is an ASGI app. `httpx.ASGITransport` calls it without a port;
+`kling-mcp sandbox` serves it over HTTP. It accepts, refuses and answers as recorded from the live
+service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. It fetches no
+picture from a URL. It calls a `callback_url` only as the config allows: the command calls this
+machine, the embedded sandbox its own server. Below `/cometapi`, `/anyfast`, `/powertokens`,
+`/newapi` and `/newapi-old` it plays the gateways of those names (`gateways` has the rows).
 
-It takes nothing from the client or the contract of this project: it is a second opinion on them.
-The names below are loaded when first used; the command line reads this package at every start.
+It imports nothing else of this project, so that it can check the client and the contract. The names
+below are loaded when first used, since the command line imports this package at every start.
+Tests: tests/server/sandbox.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Kling's HTTP, and that of the gateways before it, as one Starlette app, and how it is served.
+"""The sandbox as one Starlette app, and the server that serves it over HTTP.
 
-A create goes: faults, authentication, intake of the body, what its provider does with it, Kling's
-rules, store, answer. Nothing is kept in memory, so an app may be made anew for every call; only
-where its config lets a `callback_url` be called, a thread does so when its time comes. Over real
-HTTP a fault really breaks the connection.
+A create passes faults, authentication, intake of the body, the gateway's changes to it, Kling's
+rules, the store, and the answer. The app keeps nothing in memory, so each call may use a new one.
+Only callbacks, if the config allows them, run later in a thread. Over real HTTP, a fault breaks the
+connection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["BreakableProtocol", "Sandbox", "bound_socket", "create_app", "server
 
 
 def create_app(config: SandboxConfig) -> Starlette:
-    """The sandbox as an ASGI app. Its folder is made at the first request, not here."""
+    """The sandbox as an ASGI app. Its folder is made at the first request."""
     backend = Backend(config)
     kling = KlingDesk(backend)
     desks = [kling, *(Desk(backend, gateway) for gateway in GATEWAYS)]
@@ -56,9 +56,9 @@ def _split(path: str) -> tuple[str, str]:
 
 
 class Sandbox(Starlette):
-    """A Starlette app that lets `ConnectionDropped` through to whoever serves it.
+    """A Starlette app that passes `ConnectionDropped` on to its server.
 
-    Starlette's own outermost layer would answer 500 before that.
+    Starlette's own outermost layer would answer 500 instead.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class Sandbox(Starlette):
         self._not_served = not_served
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The router, with the provider's words for a path or a method that does not exist."""
+        """The router, with the provider's answer for a path or a method that does not exist."""
         return ExceptionMiddleware(self.router, handlers={HTTPException: self._not_served})
 
 
 GRACE_S = 1
-"""Seconds that answers have to end when the sandbox is told to stop: a fault may hold one back for
-much longer."""
+"""Seconds that open answers have to end when the sandbox stops. A fault may delay one for much
+longer."""
 
 
 class BreakableProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with three more rules: `ConnectionDropped` closes the socket, as does the
-    end of the server, and a client that goes away in the middle of its request is no error.
+    """uvicorn's HTTP/1.1 with three more rules: `ConnectionDropped` closes the socket, the end of
+    the server closes it too, and a client that leaves during its request is no error.
 
-    uvicorn itself would answer 500, or log a traceback where the answer has begun. What was sent
-    before reaches the client; where nothing was, the connection is reset.
+    uvicorn itself would answer 500, or log a traceback after a begun answer. Bytes already sent
+    reach the client; without any, the connection is reset.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -113,15 +113,15 @@ def _breaking(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
 
 
 async def _end(receive: Receive) -> None:
-    """Returns when uvicorn knows that the connection is gone, and so expects no answer."""
+    """Wait until uvicorn knows that the connection is closed, so that it expects no answer."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A listening address; port 0 takes a free one. Raises `OSError` when it is taken.
+    """A bound socket; port 0 picks a free port. Raises `OSError` when the port is taken.
 
-    The protocol is named because asyncio sends small answers at once only where it is.
+    The protocol is named because asyncio sends small answers without delay only then.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -135,7 +135,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
-    """A server for the app, quiet unless something breaks that no fault broke.
+    """A uvicorn server for the app. It logs only real failures, not those of faults.
 
     `run(sockets=[...])` serves until interrupted, or until its `should_exit` is set.
     """

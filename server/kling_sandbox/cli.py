@@ -1,4 +1,4 @@
-"""The command `kling-mcp sandbox`: the sandbox over HTTP, for clients of Kling or its gateways."""
+"""The command `kling-mcp sandbox`: serves the sandbox over HTTP to any client of Kling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEFAULT_PORT = 8765
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the switches of the command."""
+    """Add the command's options to a parser."""
     defaults = SandboxConfig(home=default_home())
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
@@ -54,25 +54,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--serve-discontinued",
         action="store_true",
-        help="take models that Kling has discontinued, as a gateway may",
+        help="accept models that Kling has discontinued, as a gateway may",
     )
     parser.add_argument(
         "--callback-secret",
         default="",
         metavar="whsec_…",
-        help="sign the calls to a callback_url, which are made on this machine only",
+        help="sign callbacks; a callback_url is called only on this machine",
     )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="NAME[:N][@TARGET]",
-        help="let something go wrong; may be repeated; `--fault help` lists all",
+        help="make something go wrong; may be repeated; `--fault help` lists all faults",
     )
 
 
 def run_from(args: argparse.Namespace) -> int:
-    """Do what the parsed switches say; the exit code, 2 for a wrong switch."""
+    """Run the command. Returns the exit code: 0, or 2 for a wrong option."""
     if "help" in args.fault:
         print(fault_help())
         return 0
@@ -106,10 +106,10 @@ def run(
     serve_discontinued: bool = False,
     callback_secret: str = "",
 ) -> None:
-    """Serve the sandbox until interrupted; where it is and its key go to stderr.
+    """Serve the sandbox until interrupted. Prints its address and its key on stderr.
 
-    Strikes of faults are counted anew with every start. Raises `ValueError` for an unknown fault
-    and `OSError` when the port is taken.
+    Each start counts faults from zero. Raises `ValueError` for an unknown fault and `OSError` when
+    the port is taken.
     """
     from kling_sandbox.app import bound_socket, create_app, server_of
     from kling_sandbox.state import SandboxStore
@@ -139,7 +139,7 @@ def run(
 
 
 def default_home() -> Path:
-    """The folder of a sandbox that was given none, in the user's data folder."""
+    """The default folder of the sandbox, in the user's data folder."""
     from platformdirs import user_data_path
 
     return user_data_path("kling-mcp", appauthor=False) / "sandbox"

@@ -1,4 +1,4 @@
-"""The videos of tasks: each made when first asked for, off the event loop, and kept."""
+"""The videos of tasks. Each is made at the first download, in a thread, and kept."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["ClipMaker", "script_of"]
 
 NUMBER_DIGITS = 4
-"""Last digits of the task's id that stand in the picture."""
+"""How many last digits of the task's id the picture shows."""
 
 
 class ClipMaker:
-    """The folder of finished clips, their shorter sides `side_px` px at most, and one worker that
-    fills it."""
+    """The folder of finished clips, and one worker that makes them. Their shorter sides have at
+    most `side_px` px."""
 
     def __init__(self, folder: Path, files: PictureFiles, side_px: int) -> None:
         self._folder = folder
@@ -34,10 +34,10 @@ class ClipMaker:
         self._worker: anyio.CapacityLimiter | None = None
 
     async def clip(self, task: Task) -> Path:
-        """The MP4 of a task that has succeeded; one is made at a time in this process.
+        """The MP4 of a task that has succeeded. This process makes one at a time.
 
-        A caller that goes away does not stop the work: the clip will be there for the next one.
-        Raises `OSError` when the disk does not take it.
+        A cancelled caller does not stop the work; the next caller gets the clip. Raises `OSError`
+        when the disk refuses it.
         """
         path = self._folder / f"{task.task_id}.mp4"
         if not path.exists():
@@ -57,7 +57,7 @@ class ClipMaker:
 
 
 def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
-    """What the film of an order shows, with that number in its mark. Loads Pillow and PyAV."""
+    """The script of an order's film, with `number` in its mark. Loads Pillow and PyAV."""
     from kling_sandbox.film.canvas import Still
     from kling_sandbox.film.script import Script
 
@@ -81,7 +81,7 @@ def _still(picture: Picture, files: PictureFiles) -> Still:
 
     if picture.url:
         return Still(
-            caption="The sandbox fetches nothing.\nThis card stands for the picture at",
+            caption="The sandbox fetches nothing.\nThis card replaces the picture at",
             words=picture.url,
         )
     return Still(files.path(picture))

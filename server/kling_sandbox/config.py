@@ -1,4 +1,4 @@
-"""What a sandbox is started with, and where a gateway judges otherwise than Kling."""
+"""The configuration of a sandbox, and the rules in which a gateway differs from Kling."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["DISCONTINUED", "KLING_RULES", "ProviderRules", "SandboxConfig"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderRules:
-    """Where a provider departs from Kling's rules; as it stands, Kling's own.
+    """A provider's differences from Kling's rules. The defaults are Kling's own.
 
-    `prompt_optional` names the products that need no prompt, `least_pictures` is how many
-    pictures `multi-image2video` needs, `brush_on_several` whether it judges `cfg_scale`,
-    `static_mask` and `dynamic_masks`, which Kling ignores there.
+    `prompt_optional` names the products that require no prompt. `least_pictures` is the number of
+    pictures that `multi-image2video` requires. `brush_on_several`: that product checks `cfg_scale`,
+    `static_mask` and `dynamic_masks`, which Kling ignores.
     """
 
     prompt_optional: tuple[Product, ...] = ()
@@ -29,29 +29,28 @@ class ProviderRules:
 
 
 KLING_RULES = ProviderRules()
-"""No departure."""
+"""No differences."""
 
 
 DAY_S = 86_400.0
 
 DISCONTINUED = ("kling-v1",)
-"""Refused as such by the live service on 2026-09-20."""
+"""Models that the live service refused as discontinued on 2026-09-20."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """Everything that a sandbox is started with.
+    """The configuration of a sandbox.
 
-    `home` is the folder for its state, made when first needed. Any of `api_keys`, or a JWT signed
-    with `access_key` and `secret_key`, is let in. A task is `submitted` for `queue_s` seconds,
-    then `processing` for `render_s` seconds, by `clock` (Unix seconds). No video's shorter
-    side has more than `side_px` px, an even number. Video URLs begin with
-    `public_url` and hold for `url_ttl_s` seconds after the end of the task; Kling says 30 days.
-    More than `slots` unfinished tasks of a provider are refused with 1303. `faults` are what goes
-    wrong. `pack_units` is what each provider's account holds at first; `discontinued` names the
-    models that are refused as such (empty: they are served, as a gateway may). `may_call` says
-    which `callback_url` is called; with a `callback_secret` (`whsec_…`) the calls are signed.
-    `rules` is filled in by the dialect of a request.
+    `home` is the folder of its state, made when first needed. It accepts any of `api_keys`, and a
+    JWT signed with `access_key` and `secret_key`. A task is `submitted` for `queue_s` seconds, then
+    `processing` for `render_s` seconds, by `clock` (Unix seconds). The shorter side of a video has
+    at most `side_px` px, an even number. Video URLs begin with `public_url` and are valid for
+    `url_ttl_s` seconds after the end of the task; Kling says 30 days. More than `slots` unfinished
+    tasks of a provider are refused with 1303. `faults` are the active faults. `pack_units` is each
+    provider's initial balance. Models in `discontinued` are refused as such (empty: all are served,
+    as a gateway may). `may_call` decides which `callback_url` is called; with a `callback_secret`
+    (`whsec_…`) callbacks are signed. `rules` comes from the dialect of a request.
     """
 
     home: Path

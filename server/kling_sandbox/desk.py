@@ -1,4 +1,4 @@
-"""What all providers of a sandbox share: its state, its pictures, its films, their addresses."""
+"""The HTTP endpoints of one played provider, and the backend that all of them share."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ __all__ = [
 
 
 class Backend:
-    """One sandbox; nothing is kept in memory but whom to call back, and no folder is made before
-    it is needed."""
+    """The state, pictures, clips and addresses of one sandbox. Only due callbacks are in memory.
+    Folders are made when first needed."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
@@ -64,10 +64,9 @@ _DELIVERY = ("external_task_id", "callback_url")
 
 
 async def read_body(request: Request, intake: Intake) -> Any:
-    """The JSON document, read to its end even when it is refused; raises `Refusal`.
+    """The JSON document of a request, read to its end even when refused. Raises `Refusal`.
 
-    Megabytes of text that are neither base64 nor anything else known are refused as Kling refuses
-    a picture that is not base64.
+    Megabytes of text that are not base64 are refused like a picture that is not base64.
     """
     too_long = False
     async for chunk in request.stream():
@@ -85,13 +84,13 @@ async def read_body(request: Request, intake: Intake) -> Any:
 
 
 async def drain(request: Request) -> None:
-    """Read the body and forget it: a client that still sends would miss the answer."""
+    """Read and drop the body: a client that is still sending would miss the answer."""
     async for _ in request.stream():
         pass
 
 
 def without_bytes(value: Any) -> Any:
-    """The document with each long picture as its hash and its size in bytes."""
+    """The document with each long picture replaced by its hash and its size in bytes."""
     if isinstance(value, Lifted):
         return {"sha256": value.sha256, "bytes": value.size}
     if isinstance(value, list):
@@ -101,12 +100,12 @@ def without_bytes(value: Any) -> Any:
     return value
 
 
-def fingerprint(door: str, body: dict[str, Any]) -> str:
-    """The same for bodies that ask the same `door`, a provider's product, for the same video.
+def fingerprint(route: str, body: dict[str, Any]) -> str:
+    """A hash that is equal for equal requests to a `route` (provider and product).
 
-    Their external id and callback may differ."""
+    The external id and the callback are ignored."""
     asked = {key: value for key, value in body.items() if key not in _DELIVERY}
-    text = json.dumps([door, without_bytes(asked)], sort_keys=True)
+    text = json.dumps([route, without_bytes(asked)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -114,7 +113,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Desk:
-    """One provider of a sandbox, as its row says; it holds no state of its own."""
+    """One provider of a sandbox, after its dialect. It has no state of its own."""
 
     def __init__(self, backend: Backend, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -125,7 +124,7 @@ class Desk:
         self._faults = FaultInjector(self._config.faults, self._store, self._answers)
 
     def routes(self) -> list[Route]:
-        """Everything that the provider has, below each of its base URLs."""
+        """The provider's routes, below each of its base URLs."""
         routes = []
         for root in (base + self.dialect.prefix for base in self.dialect.bases):
             for found in self.dialect.queries:
@@ -137,9 +136,9 @@ class Desk:
         return routes
 
     def guarded(self, target: Target, name: str, endpoint: Endpoint) -> Endpoint:
-        """The endpoint behind faults and authentication, its refusals worded as the provider does.
+        """The endpoint behind faults and authentication, with refusals in the provider's words.
 
-        Requests are counted under `name`, refused ones under `name` with `_refused` too.
+        Requests are counted under `name`, refused ones also under `name` with `_refused`.
         """
 
         async def answered(request: Request) -> Response:
@@ -161,7 +160,7 @@ class Desk:
         return answered
 
     def create(self, product: Product) -> Endpoint:
-        """POST of a task of that product."""
+        """The endpoint that creates a task of that product (POST)."""
 
         async def endpoint(request: Request) -> Response:
             with Intake(self._config.home / "incoming") as intake:
@@ -193,7 +192,7 @@ class Desk:
         return endpoint
 
     async def query(self, request: Request) -> Response:
-        """GET of one task, by its id or, where the provider knows it, its external id."""
+        """GET of one task, by its id or, if the provider supports it, its external id."""
         any_id = request.path_params["any_id"]
         task = self._store.find(any_id, self.dialect.name, external=self.dialect.external_ids)
         if task is None:
@@ -201,7 +200,7 @@ class Desk:
         return self._answers.one(task, self._config.clock())
 
     def not_served(self, method: str, path: str) -> Response:
-        """The answer to a method or a path below a base URL that the provider does not have."""
+        """The answer to an unknown method or path below a base URL."""
         return self._answers.no_route(method, path)
 
     def _authenticate(self, header: str | None) -> None:
@@ -217,16 +216,16 @@ class Desk:
 
 
 def check_authorization(header: str | None, config: SandboxConfig) -> None:
-    """Let the request through or raise the `Refusal` 1001 to 1004 (Kling's API pages)."""
+    """Check a key or a JWT. Raises the `Refusal` 1001 to 1004 (Kling's API pages)."""
     credential = _credential(header)
     if not _is_key(credential, config):
         _check_claims(_claims_of(credential, config), config)
 
 
 def check_key(header: str | None, config: SandboxConfig) -> None:
-    """Let the request through or raise the `Refusal` 1001 or 1002: gateways take no JWT.
+    """Check a key. Raises the `Refusal` 1001 or 1002; gateways accept no JWT.
 
-    A key may carry the `sk-` that new-api writes before its keys.
+    A key may begin with the `sk-` that new-api writes before its keys.
     """
     credential = _credential(header)
     if not _is_key(credential, config) and not _is_key(credential.removeprefix("sk-"), config):
@@ -248,7 +247,8 @@ def _is_key(credential: str, config: SandboxConfig) -> bool:
 
 
 def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:
-    """The claims of a token whose signature holds; times are judged by the sandbox's clock."""
+    """The claims of a token with a valid signature. Its times are checked elsewhere, by the
+    sandbox's clock."""
     import jwt
 
     try:

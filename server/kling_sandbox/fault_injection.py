@@ -1,4 +1,4 @@
-"""What a fault does to a request: an answer in place of the real one, a delay, or a break."""
+"""Applies faults to requests: another answer, a delay, or a broken connection."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REFUSALS: dict[str, Refusal] = {
 
 
 class FaultInjector:
-    """The faults of one sandbox, applied to the requests of one provider as they come."""
+    """Applies the faults of one sandbox to the requests of one provider."""
 
     def __init__(self, faults: tuple[Fault, ...], store: SandboxStore, answers: Answers) -> None:
         self._faults = faults
@@ -49,15 +49,15 @@ class FaultInjector:
         self._answers = answers
 
     def due(self, target: Target, moment: Moment) -> Iterator[Fault]:
-        """The faults that strike now, in their order; each is counted as it is asked for."""
+        """The faults that strike now, in order. Each is counted when it is yielded."""
         for fault in self._faults:
             if fault.strikes(target, moment) and self._store.claim(fault):
                 yield fault
 
     async def inject(self, target: Target, moment: Moment) -> Response | None:
-        """Let what is due happen: the answer that replaces the real one, None to go on.
+        """Apply the due faults. Returns the answer that replaces the real one, or None.
 
-        After the first fault that answers, the others wait for the next request. Raises
+        After the first fault with an answer, the others wait for the next request. Raises
         `ConnectionDropped`.
         """
         for fault in self.due(target, moment):
@@ -83,7 +83,7 @@ class FaultInjector:
 
 
 def xml_error(status: int, code: str, message: str) -> Response:
-    """An error as the store behind a CDN words it."""
+    """An XML error, as object stores behind a CDN answer."""
     return Response(
         f'<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{message}</Message></Error>",

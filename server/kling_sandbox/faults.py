@@ -1,5 +1,4 @@
-"""The faults that a sandbox can be told to have: one row each, and the switches that turn them
-on."""
+"""The faults of a sandbox: one row each, and the switches that turn them on."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ __all__ = [
 
 
 class ConnectionDropped(OSError):
-    """The sandbox broke the connection, as a fault asked it to.
+    """A fault broke the connection.
 
-    For whoever serves the app: end the connection here and send nothing more. `serving` does that
-    for uvicorn. Through `httpx.ASGITransport` it reaches the caller as it is; a transport around
-    it should raise `httpx.RemoteProtocolError` when nothing was answered (`answered` false), else
-    `httpx.ReadError`, which is what a client of the served form sees.
+    For the server of the app: close the connection and send nothing more, as `app.server_of` does
+    for uvicorn. `httpx.ASGITransport` passes it on to the caller; a transport around that should
+    raise `httpx.RemoteProtocolError` when nothing was answered (`answered` is False), else
+    `httpx.ReadError`, as a client of the served sandbox would see.
     """
 
     def __init__(self, message: str, *, answered: bool = False) -> None:
@@ -35,16 +34,16 @@ class ConnectionDropped(OSError):
 
 
 Target = Literal["creates", "queries", "downloads"]
-"""Which requests: POSTs that make a task, GETs of tasks, lists and costs, GETs of videos."""
+"""Kinds of requests: POSTs that make a task; GETs of tasks, lists and costs; GETs of videos."""
 
 Moment = Literal["arrival", "accepted", "receipt", "fate", "body"]
-"""When: before anything is done, after the task is stored, in the receipt for it, in what becomes
-of it, in the bytes of its video."""
+"""When a fault strikes: before anything is done, after the task is stored, in its receipt, in its
+outcome (`fate`), or in the bytes of its video."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRow:
-    """One switch: when it strikes, which requests it may strike, and what then happens."""
+    """One switch: when it strikes, which requests, and what it does."""
 
     moment: Moment
     targets: tuple[Target, ...]
@@ -103,9 +102,9 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One switch turned on. `target` None means all that it can strike, `times` None always.
+    """One switch turned on. `target` None means all of its requests, `times` None means always.
 
-    `seconds` is the lateness of `slow`, 0 for the others.
+    `seconds` is the delay of `slow`, 0 for the others.
     """
 
     name: str
@@ -115,10 +114,10 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """The fault that a switch stands for; raises `ValueError` with what is wrong with it."""
+        """The fault of a switch. Raises `ValueError` with the reason when it is wrong."""
         form = _FORM.fullmatch(text.strip())
         if form is None or form["name"] not in FAULTS:
-            raise ValueError(f"no such fault: {text!r}; `--fault help` lists them")
+            raise ValueError(f"unknown fault {text!r}; `--fault help` lists all")
         row = FAULTS[form["name"]]
         if form["early"] and form["late"]:
             raise ValueError(f"{text!r} names two targets; name one")
@@ -129,9 +128,9 @@ class Fault:
         numbers = form["numbers"].split(":")[1:]
         seconds = numbers.pop(0) if row.takes_seconds and numbers else ""
         if row.takes_seconds and not seconds:
-            raise ValueError(f"{form['name']} needs seconds, as in {form['name']}:2.5")
+            raise ValueError(f"{form['name']} requires seconds, as in {form['name']}:2.5")
         if len(numbers) > 1 or any(not number.isdigit() for number in numbers):
-            raise ValueError(f"{text!r}: how often must be one whole number, as in :2")
+            raise ValueError(f"{text!r}: the number of times must be one whole number, as in :2")
         return cls(
             form["name"],
             target,
@@ -150,17 +149,17 @@ class Fault:
     def strikes(self, target: Target, moment: Moment) -> bool:
         """Whether a request of that kind can be struck at that moment."""
         row = FAULTS[self.name]
-        wanted = (self.target,) if self.target else row.targets
-        return moment == row.moment and target in wanted
+        targets = (self.target,) if self.target else row.targets
+        return moment == row.moment and target in targets
 
 
 def parse_faults(texts: Iterable[str]) -> tuple[Fault, ...]:
-    """The faults that several switches stand for; raises `ValueError` for the first wrong one."""
+    """The faults of several switches. Raises `ValueError` for the first wrong one."""
     return tuple(Fault.parse(text) for text in texts)
 
 
 def fault_help() -> str:
-    """One line for each switch: its name, what it strikes, what happens."""
+    """One line per switch: its name, its requests, its effect."""
     width = max(map(len, FAULTS)) + len(":SECONDS")
     lines = []
     for name, row in FAULTS.items():

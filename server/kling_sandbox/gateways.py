@@ -1,7 +1,7 @@
-"""The providers that a sandbox plays: one row each, with what its documents and sources say.
+"""The providers that a sandbox plays, one row each, after their documents and sources.
 
-A dialect is only which products are routed, how ids are given out, what is dropped before the body
-is handed to Kling, and how answers read. Below is one state, one judge and one film for all.
+A dialect decides which products have routes, how ids are made, which fields are dropped before the
+body reaches Kling, and how answers look. State, rules and films are the same for all.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PRODUCTS: tuple[Product, ...] = ("image2video", "multi-image2video", "omni-vide
 class Dialect:
     """One provider.
 
-    `bases` are its base URLs below the sandbox's, `prefix` follows them. `creates` are the products
-    it takes, `queries` the paths where its tasks are found, whichever made them. `tokens`: a JWT is
-    let in too; `external_ids`: a task is found by the caller's id too; `rewrites_ids`: it gives out
-    ids of its own. `needs_model`: without a model that Kling has it refuses by itself. `fills` are
-    fields that it adds where left out, `drops` those that it loses in silence. Only Kling lists.
+    `bases` are its base URLs below the sandbox's; `prefix` follows them. `creates` are the products
+    that it makes, `queries` the paths that find any of its tasks. `tokens`: it accepts a JWT too.
+    `external_ids`: it finds a task by the caller's id too. `rewrites_ids`: it makes ids of its own.
+    `needs_model`: it refuses a request without a model of Kling's. `fills` are fields that it adds
+    when missing, `drops` those that it loses silently. Only Kling has lists.
     """
 
     name: str
@@ -172,9 +172,9 @@ GATEWAYS: tuple[Dialect, ...] = (
 
 
 def forwarded_body(dialect: Dialect, product: Product, body: Any) -> Any:
-    """The body that Kling is handed; raises `Refusal` for what the provider refuses itself.
+    """The body that Kling gets. Raises `Refusal` for a request that the provider refuses itself.
 
-    A body that is no object goes on as it is, for Kling to refuse.
+    A body that is not an object is passed on unchanged; Kling refuses it.
     """
     if not isinstance(body, dict):
         return body

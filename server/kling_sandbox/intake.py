@@ -1,4 +1,4 @@
-"""One long base64 string of a request on its way from the wire into a file."""
+"""Reads a request body as it arrives, and decodes its long base64 strings into files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["LIFT_FROM_CHARS", "REST_LIMIT_BYTES", "BodyTooLong", "Intake", "Lift
 
 
 REST_LIMIT_BYTES = 4_000_000
-"""The most that a body may hold besides its pictures."""
+"""Most bytes of a body, pictures not counted."""
 
 
 class BodyTooLong(ValueError):
-    """For whoever sent it: the body holds too much that is not a picture."""
+    """For the sender: the body contains too much that is not a picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
     """A long base64 string of a request, decoded into a file.
 
-    `size` is bytes of the file, `sha256` their hash in hex. The file is the intake's and gone
-    when it closes, unless it is moved away.
+    `size` is the file's bytes, `sha256` their hash in hex. The intake removes the file when it
+    closes, unless the file was moved.
     """
 
     path: Path
@@ -42,9 +42,9 @@ class Lifted:
 
 
 class Lift:
-    """A base64 string being decoded into a file; a few characters of it wait in memory.
+    """A base64 string that is being decoded into a file; a few characters wait in memory.
 
-    `padding` is what came of `=` so far, `slash` whether a backslash waits for its second half.
+    `padding` holds the `=` so far. `slash` is True when a backslash waits for its second half.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,17 +57,14 @@ class Lift:
         self._file: BinaryIO = path.open("wb")
 
     def add(self, chars: bytes) -> None:
-        """Decode characters of the plain alphabet, no padding among them."""
+        """Decode characters of the base64 alphabet, without padding."""
         chars = self._waiting + chars
         whole = len(chars) & ~3
         self._waiting = chars[whole:]
         self._write(binascii.a2b_base64(chars[:whole]))
 
     def finish(self) -> Lifted | None:
-        """The file, now that the string has ended; None if it is not base64.
-
-        What base64 would not give back unchanged is not base64 here.
-        """
+        """End the string. Returns its file; None when the string is not canonical base64."""
         last = self._waiting + self.padding
         try:
             decoded = binascii.a2b_base64(last, strict_mode=True) if last else b""
@@ -80,10 +77,10 @@ class Lift:
         return Lifted(self.path, self.size, self._hash.hexdigest())
 
     def give_back(self) -> bytes:
-        """All characters so far; the file is removed. Raises `BodyTooLong` for very many."""
+        """Remove the file and return all characters so far. Raises `BodyTooLong` for too many."""
         self._file.close()
         if self.size > REST_LIMIT_BYTES:
-            raise BodyTooLong("a long string is neither base64 nor text of a tolerable length")
+            raise BodyTooLong("a long string is not base64 and too long for text")
         chars = base64.b64encode(self.path.read_bytes()) + self._waiting + self.padding
         self.path.unlink()
         return chars
@@ -100,7 +97,7 @@ class Lift:
 
 
 LIFT_FROM_CHARS = 16_384
-"""Shorter strings stay in the JSON."""
+"""Strings of fewer characters stay in the JSON."""
 
 _SLICE_BYTES = 65_536
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -108,10 +105,10 @@ _STOPS = re.compile(rb'["\\]')
 
 
 class Intake:
-    """One request body on its way in. Feed it, then ask for the document, inside a `with`.
+    """Reads one request body. Inside a `with`, call `feed` for each piece, then `document`.
 
-    Files lie in `folder` (made if missing) and are removed at the end of the `with`, except those
-    that were moved away.
+    The files are in `folder` (made if missing). The end of the `with` removes those that were not
+    moved.
     """
 
     def __init__(self, folder: Path, *, lift_from: int = LIFT_FROM_CHARS) -> None:
@@ -140,18 +137,18 @@ class Intake:
             lifted.path.unlink(missing_ok=True)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the body; raises `BodyTooLong`, or `OSError` of the disk."""
+        """Read the next piece of the body. Raises `BodyTooLong`, or `OSError` of the disk."""
         view = memoryview(chunk)
         for start in range(0, len(view), _SLICE_BYTES):
             self._take(bytes(view[start : start + _SLICE_BYTES]))
             if len(self._rest) > REST_LIMIT_BYTES:
-                raise BodyTooLong("the body holds too much that is not a picture")
+                raise BodyTooLong("the body contains too much that is not a picture")
 
     def document(self) -> Any:
-        """The JSON document, every long base64 string in it a `Lifted`.
+        """The JSON document, with a `Lifted` for each long base64 string.
 
         Raises `ValueError` when the body is not JSON in UTF-8 (NaN and Infinity are not JSON) or
-        nests too deep.
+        is nested too deep.
         """
         if self._lift is not None:
             raise ValueError("the body ends within a string")
@@ -208,11 +205,11 @@ class Intake:
         return end + 1
 
     def _room(self) -> int:
-        """Characters until a string that may be base64 is long enough to be lifted."""
+        """Characters until a string is long enough to be decoded into a file."""
         return max(0, self._lift_from - (len(self._rest) - (self._string_from or 0)))
 
     def _begin_lift(self) -> None:
-        """Move the string so far into a file, if it is base64 so far."""
+        """Move the string into a file, if it is base64 so far."""
         begun = bytes(self._rest[self._string_from :]).replace(b"\\/", b"/")
         if begun.translate(None, _ALPHABET):
             self._plain = False
@@ -223,7 +220,7 @@ class Intake:
         del self._rest[self._string_from :]
 
     def _take_lifted(self, lift: Lift, piece: bytes, at: int) -> int:
-        """Take characters of a string that goes to disk; PHP writes its slashes as `\\/`."""
+        """Read characters of a string that goes to disk. PHP writes slashes as `\\/`."""
         if lift.slash:
             if piece[at : at + 1] != b"/" or lift.padding:
                 return self._fall_back(lift, at)
@@ -257,7 +254,7 @@ class Intake:
         self._lift = self._string_from = None
 
     def _fall_back(self, lift: Lift, at: int) -> int:
-        """It is not base64 after all: the string goes on as text."""
+        """The string turned out not to be base64: it continues as text."""
         self._rest += lift.give_back()
         if lift.slash:
             self._rest += b"\\"

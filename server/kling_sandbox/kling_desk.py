@@ -1,4 +1,4 @@
-"""Kling's own routes, and giving out videos: ranges, and one that breaks off on purpose."""
+"""The endpoints that only Kling has, and the downloads of videos."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["CutShort", "KlingDesk", "video_response"]
 
 
 def video_response(path: Path, *, cut_short: bool) -> Response:
-    """The file as a CDN gives it out: ETag, Content-Length, `Range` for resuming."""
+    """The file as a CDN serves it: ETag, Content-Length, `Range` for resuming."""
     whole = FileResponse(path, media_type="video/mp4")
     return CutShort(whole, path.stat().st_size // 2) if cut_short else whole
 
 
 class CutShort(Response):
-    """A response of which at most `limit` bytes are sent, though its headers promise all.
+    """A response that sends at most `limit` bytes, though its headers promise all.
 
     Then it raises `ConnectionDropped`.
     """
@@ -95,7 +95,7 @@ class KlingDesk(Desk):
         return self._lists.costs(self._config.pack_units, spent, now)
 
     async def download(self, request: Request) -> Response:
-        """GET of a video; it asks for no Authorization and counts one that is sent."""
+        """GET of a video. It requires no Authorization, and counts requests that send one."""
         signed = "authorization" in request.headers
         self._count("downloads", *["downloads_with_authorization"] * signed)
         replacement = await self._faults.inject("downloads", "arrival")
@@ -113,7 +113,7 @@ class KlingDesk(Desk):
         return video_response(await self._backend.clips.clip(task), cut_short=cut)
 
     async def stats(self, request: Request) -> Response:
-        """GET of what happened so far; no part of Kling, and open to anybody."""
+        """GET of the sandbox's statistics, without a login. Kling has no such endpoint."""
         counts, now = self._store.counts(), self._config.clock()
         return JSONResponse(
             {

@@ -1,6 +1,6 @@
-"""What each model takes, and what it costs, as the sandbox judges requests by it.
+"""What each model can do and costs: the sandbox's own table.
 
-The sandbox's own table, apart from `kling_tools`, so that each checks the other. Source: copies
+It is separate from the table in `kling_tools`, so that each checks the other. Source: copies
 of Kling's official capability map (spring and May 2026), its update log and recorded refusals;
 units from the official billing page of 2026-09-20 and the older resource-pack page.
 """
@@ -29,9 +29,9 @@ class Units:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One model. `tail`, `end_only`, `brush`, `camera` hold "mode/duration" keys, "*" all of them.
+    """One model. `tail`, `end_only`, `brush`, `camera` are sets of "mode/duration", "*" means all.
 
-    `sound` and `voices` hold modes, "*" all of them. A model without `modes` refuses the field.
+    `sound` and `voices` are sets of modes, "*" means all. A model without `modes` refuses `mode`.
     """
 
     products: tuple[Product, ...]
@@ -56,7 +56,7 @@ class ModelRow:
         return "*" in keys or f"{mode}/{duration}" in keys
 
     def price(self, mode: str, duration: int, *, sound: bool, voice: bool) -> float:
-        """Units of one clip; a mode without a row of its own is priced as the only one there is."""
+        """Units of one clip. A mode without a price of its own has the price of the first one."""
         row = self.units.get(mode) or next(iter(self.units.values()))
         rate = row.silent
         if sound:

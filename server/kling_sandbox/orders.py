@@ -1,4 +1,4 @@
-"""What one accepted request asks for, in a form that the state file keeps."""
+"""Orders and tasks: what an accepted request asks for, in the form of the state file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["CameraControl", "Order", "Picture", "Status", "Task"]
 
 
 SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
-"""By mode (Kling's image2video page); the master models, which have none, make 1080p."""
+"""By mode (Kling's image2video page). The master models have no mode and make 1080p."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it came: an address, or the name of a file on the sandbox's files.
+    """A picture of a request: a URL, or the name of a file in the sandbox's folder.
 
-    `width` and `height` are px, 0 for an address; `name` is `<sha256>.<png or jpg>`.
+    `width` and `height` are px, 0 for a URL; `name` is `<sha256>.<png or jpg>`.
     """
 
     url: str = ""
@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CameraControl:
-    """`camera_control`: a type, and for `simple` the axis that is not 0 with its value."""
+    """`camera_control`: a type, and for `simple` the one axis that moves, with its value."""
 
     kind: str
     axis: str = ""
@@ -38,10 +38,10 @@ class CameraControl:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One video to be made.
+    """One ordered video.
 
-    `duration` and `shots` are seconds, `aspect_ratio` is width by height (None: the picture's),
-    `flaw` is why the task will fail, empty when it will not.
+    `duration` and `shots` are seconds. `aspect_ratio` is width divided by height (None: the
+    picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
     """
 
     product: Product
@@ -63,7 +63,7 @@ class Order:
 
     @property
     def units(self) -> float:
-        """What the video costs when it succeeds."""
+        """The units that the video costs when it succeeds."""
         row = MODELS[self.model]
         return row.price(self.mode, self.duration, sound=self.sound, voice=self.voice)
 
@@ -78,7 +78,7 @@ class Order:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Order:
-        """The order that `to_json` gave."""
+        """The order from the values of `to_json`."""
         camera, tail = values["camera"], values["tail"]
         return cls(
             **{
@@ -96,12 +96,12 @@ Status = Literal["submitted", "processing", "succeed", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the state file keeps it; nothing runs, the clock alone decides how far it is.
+    """A task in the state file. Nothing runs: its status follows from the clock alone.
 
-    `task_id` is Kling's id, `public_id` the one that `provider` gave out, often the same.
-    Times are Unix seconds: `created_at`, `started_at` when it begins to process, `ended_at` when
-    it is done. `failure` is Kling's message of a task that fails, empty for one that succeeds.
-    `units` are what it costs when it succeeds.
+    `task_id` is Kling's id, `public_id` the provider's, often the same. Times are Unix seconds:
+    `created_at`, `started_at` when processing begins, `ended_at` when it is done. `failure` is
+    Kling's message for a failing task, empty for one that succeeds. `units` is its cost when it
+    succeeds.
     """
 
     task_id: str
@@ -115,7 +115,7 @@ class Task:
     failure: str = ""
 
     def status(self, now: float) -> Status:
-        """Kling's word for where the task is."""
+        """Kling's word for the task's status."""
         if now < self.started_at:
             return "submitted"
         if now < self.ended_at:
@@ -129,7 +129,7 @@ class Task:
         return self.started_at if now < self.ended_at else self.ended_at
 
     def charged(self, now: float) -> float | None:
-        """Units that were deducted: None while it runs, 0 when it failed."""
+        """The deducted units: None while it runs, 0 when it failed."""
         if now < self.ended_at:
             return None
         return 0.0 if self.failure else self.units

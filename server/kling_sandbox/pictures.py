@@ -1,4 +1,4 @@
-"""The type and size of a picture, read from the first bytes of its file."""
+"""Checks the pictures of requests, and stores them in the sandbox's folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _END_WINDOW = 65_536
 
 
 class ImageHeader(NamedTuple):
-    """`kind` is the file's real type, `width` and `height` are px as stored, not as turned."""
+    """`kind` is the file's real type. `width` and `height` are px as stored, before rotation."""
 
     kind: Literal["png", "jpg"]
     width: int
@@ -31,7 +31,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(path: Path) -> ImageHeader | None:
-    """What the file is; None when it is no whole PNG or JPEG. Raises `OSError` of the disk."""
+    """Type and size of the file; None when it is not a whole PNG or JPEG. Raises `OSError`."""
     with path.open("rb") as file:
         start = file.read(24)
         if start.startswith(_PNG) and start[12:16] == b"IHDR" and len(start) == 24:
@@ -67,7 +67,7 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _ends_with(file: BinaryIO, mark: bytes) -> bool:
-    """Whether the end mark stands in the last bytes; cameras put their own data behind it."""
+    """Whether the last bytes contain the end mark. Cameras write their own data after it."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_WINDOW))
     return mark in file.read()
@@ -77,25 +77,25 @@ MAX_BYTES = 10 * 1024 * 1024
 MIN_SIDE_PX = 300
 MAX_RATIO = 2.5
 MAX_PIXELS = 100_000_000
-"""Not Kling's limit: the sandbox has to decode the picture."""
+"""The sandbox's own limit, since it decodes the picture; Kling has none."""
 
 
 class PictureFiles:
-    """The folder of a sandbox's pictures. A file's name is its hash, so none is kept twice."""
+    """The folder of a sandbox's pictures. A file's name is its hash, so each is stored once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, picture: Picture) -> Path:
-        """Where the picture's file lies."""
+        """The path of the picture's file."""
         return self._folder / picture.name
 
     def accept(self, field: str, value: object) -> Picture:
-        """Judge the value of a picture field and put its file on the files.
+        """Check the value of a picture field and store its file.
 
-        An address is believed unseen, as Kling does until the task runs. Base64 is judged at
-        once (Kling's image2video page: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), though
-        the real service may only fail the task. Raises `Refusal`.
+        A URL is accepted unseen, as Kling does until the task runs. Base64 is checked at once
+        (Kling's image2video page: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), while the
+        real service may accept it and fail the task. Raises `Refusal`.
         """
         if isinstance(value, str) and value.startswith(("http://", "https://")):
             return Picture(url=value)
@@ -137,7 +137,7 @@ def _check_sides(header: ImageHeader) -> None:
 
 
 def same_shape(one: Picture, other: Picture) -> bool:
-    """Whether two pictures have one aspect ratio, to a px; an address may have any."""
+    """Whether two pictures have the same aspect ratio, within a px. A URL matches any."""
     if one.url or other.url:
         return True
     return abs(one.width * other.height - other.width * one.height) <= max(

@@ -1,4 +1,4 @@
-"""What a sandbox remembers: tasks, requests, faults that struck, the key of its addresses."""
+"""The state of a sandbox in SQLite: tasks, counters of requests and faults, the signing key."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ _BUSY_S = 30.0
 class StateFile:
     """One file that several processes may use at once.
 
-    Every use opens and closes it: there is nothing to shut down, and the embedded form may be used
-    from any thread. A crash of the machine, not of a process, may lose the last writes.
+    Every use opens and closes it, so nothing must be shut down, and any thread may use it. A crash
+    of the machine, but not of a process, may lose the last writes.
     """
 
     def __init__(self, home: Path) -> None:
@@ -59,7 +59,7 @@ class StateFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that commits each statement by itself."""
+        """A connection that commits after each statement."""
         self._home.mkdir(parents=True, exist_ok=True)
         file = self._home / "sandbox.sqlite3"
         connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
@@ -75,7 +75,7 @@ class StateFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside a transaction that nobody else writes in; undone on an error."""
+        """A connection inside an exclusive write transaction, rolled back on an error."""
         with self.reading() as connection, _transaction(connection):
             yield connection
 
@@ -92,7 +92,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make the tables, and carry over tasks of a file from before there were providers."""
+    """Create the tables, and convert a file from before the sandbox played gateways."""
     with _transaction(connection):
         columns = {row[1] for row in connection.execute("PRAGMA table_info(tasks)")}
         old = bool(columns) and "provider" not in columns
@@ -109,18 +109,18 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 KLING = "kling"
-"""The provider that is meant unless another one is named."""
+"""The default provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the sandbox was asked.
+    """Counts of requests.
 
-    `requests` by kind (`creates`, `creates_refused`, `queries`, `lists`, `costs`, `downloads`,
-    `downloads_with_authorization`), `accepted` creates that made a task, `accepted_per_request`
-    the same by fingerprint: equal requests to one provider but for their external id and callback
-    have one. `per_provider` holds the requests of each provider by kind, and its `accepted`.
-    `strikes` of faults by switch.
+    `requests` by kind: `creates`, `creates_refused`, `queries`, `lists`, `costs`, `downloads`,
+    `downloads_with_authorization`. `accepted`: creates that made a task; `accepted_per_request`:
+    the same by fingerprint, which ignores the external id and the callback. `per_provider`: the
+    requests of each provider by kind, and its `accepted`. `strikes`: by switch, how often each
+    fault struck.
     """
 
     requests: dict[str, int]
@@ -137,7 +137,7 @@ class Counters:
         self._file = file
 
     def count(self, *names: str, provider: str = KLING) -> None:
-        """Count one request under each name, in all and of its provider."""
+        """Count one request under each name, in total and for its provider."""
         with self._file.writing() as db:
             for name in names:
                 for counter in (name, f"{provider}/{name}"):
@@ -148,7 +148,7 @@ class Counters:
                     )
 
     def counts(self) -> Counts:
-        """What was asked so far, over all processes."""
+        """The counts so far, over all processes."""
         requests: dict[str, int] = {}
         per_provider: dict[str, dict[str, int]] = {}
         with self._file.reading() as db:
@@ -174,7 +174,7 @@ class Counters:
             )
 
     def claim(self, fault: Fault) -> bool:
-        """Whether the fault strikes once more; each strike is counted."""
+        """Whether the fault may strike once more. Counts the strike."""
         with self._file.writing() as db:
             row = db.execute("SELECT n FROM strikes WHERE fault = ?", (str(fault),)).fetchone()
             if fault.times is not None and (row[0] if row else 0) >= fault.times:
@@ -186,13 +186,13 @@ class Counters:
         return True
 
     def forget_strikes(self) -> None:
-        """Count the strikes of faults from the start again."""
+        """Set the counts of strikes back to zero."""
         with self._file.writing() as db:
             db.execute("DELETE FROM strikes")
 
 
 NotStored = Literal["external_id_taken", "concurrency", "no_balance"]
-"""Why a task was not stored, by the name of its refusal."""
+"""The name of the refusal of a task that was not stored."""
 
 _TASK = "task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure"
 _LETTERS = string.ascii_letters + string.digits
@@ -201,7 +201,7 @@ _LETTERS = string.ascii_letters + string.digits
 class SandboxStore(Counters):
     """The state in `home`, which is made when first needed.
 
-    Each provider is an account of its own: ids, external ids, slots and units are its own.
+    Each provider has an account of its own, with its own ids, external ids, slots and units.
     """
 
     def __init__(self, home: Path) -> None:
@@ -223,12 +223,12 @@ class SandboxStore(Counters):
         pack_units: float,
         failure: str = "",
     ) -> Task | NotStored:
-        """Store a new task, or say why not; the three limits are judged in one transaction.
+        """Store a new task, or return why not. One transaction checks all three limits.
 
-        The external id must be new in the whole account [live], after a failed task too (not
-        probed), fewer than `slots` tasks may be unfinished, and the pack must still hold the
-        units of all that run and of this one. With `rewrite_id` the public id is `task_` and 32
-        letters and digits, as new-api makes it.
+        The external id must be new in the whole account [live], also after a failed task (not
+        probed). Fewer than `slots` tasks may be unfinished. The pack must have the units of all
+        running tasks and of this one. With `rewrite_id` the public id is `task_` and 32 letters and
+        digits, as new-api makes it.
         """
         task_id = str((int(now * 1000) << 19) + secrets.randbits(19))
         task = Task(
@@ -277,7 +277,7 @@ class SandboxStore(Counters):
         return task
 
     def find(self, any_id: str, provider: str = KLING, *, external: bool = True) -> Task | None:
-        """The provider's task with that public id or, if `external`, that external id."""
+        """The provider's task with that public id or, if `external`, external id; else None."""
         query = (
             f"SELECT {_TASK} FROM tasks WHERE provider = ? "  # noqa: S608
             "AND (public_id = ? OR (? AND external_id = ?))"
@@ -285,7 +285,7 @@ class SandboxStore(Counters):
         return self._one(query, provider, any_id, external, any_id)
 
     def filmed(self, task_id: str) -> Task | None:
-        """The task with that id of Kling's, whichever provider took it."""
+        """The task with that id of Kling's, of any provider; else None."""
         return self._one(f"SELECT {_TASK} FROM tasks WHERE task_id = ?", task_id)  # noqa: S608
 
     def page(self, product: str, number: int, size: int, provider: str = KLING) -> list[Task]:
@@ -299,9 +299,9 @@ class SandboxStore(Counters):
         return [_task(row) for row in rows]
 
     def body(self, any_id: str, provider: str = KLING) -> dict[str, Any] | None:
-        """The body that made the task, each picture as its hash and size.
+        """The body that Kling got for the task, with each picture as its hash and size.
 
-        It is what Kling was handed: what a gateway drops is not in it.
+        Fields that the gateway dropped are not in it.
         """
         query = (
             "SELECT body_json FROM tasks WHERE provider = ? AND (public_id = ? OR external_id = ?)"
@@ -320,7 +320,7 @@ class SandboxStore(Counters):
             return float(db.execute(query, (now, provider)).fetchone()[0])
 
     def statuses(self, now: float) -> dict[str, int]:
-        """How many tasks stand where, by Kling's words."""
+        """The number of tasks by Kling's status."""
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_TASK} FROM tasks").fetchall()  # noqa: S608
         found: dict[str, int] = {"submitted": 0, "processing": 0, "succeed": 0, "failed": 0}
@@ -329,7 +329,7 @@ class SandboxStore(Counters):
         return found
 
     def signing_key(self) -> bytes:
-        """The key that video URLs are signed with; made once, the same after a restart."""
+        """The signing key of video URLs. It is made once and survives a restart."""
         if self._signing_key is None:
             with self._file.writing() as db:
                 fresh = secrets.token_bytes(32)

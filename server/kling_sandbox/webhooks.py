@@ -1,7 +1,7 @@
-"""Telling a `callback_url` that a task changed, as Kling does: once for each change, no repeats.
+"""Calls a `callback_url` when a task changes, as Kling does: once per change, without repeats.
 
 The body is the bare task, without an envelope. With a secret it is signed after the Standard
-Webhooks scheme, which Kling can do since 2026-08-07.
+Webhooks scheme, which Kling supports since 2026-08-07.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def only_below(base: str) -> MayCall:
 
 
 class WebhookSender:
-    """Calls in a thread that lives only while there is somebody to call.
+    """Sends callbacks from a thread that lives only while callbacks are due.
 
-    `document` writes a task as it is at a time by `clock`. What is still to be said when the
-    process ends is never said.
+    `document` returns a task as it is at a time by `clock`. Callbacks that are due after the end of
+    the process are never sent.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class WebhookSender:
         self._number = 0
 
     def follow(self, task: Task) -> None:
-        """Tell the task's `callback_url`, if it may be called, when it starts and when it ends."""
+        """Call the task's `callback_url`, if allowed, when the task starts and when it ends."""
         url = task.order.callback_url
         if not url or not self._may_call(url):
             return
@@ -88,7 +88,7 @@ class WebhookSender:
             _post(url, body, self._signature(body))
 
     def _next(self) -> tuple[str, Task] | None:
-        """The next call when its time has come; None when there has been none for a while."""
+        """Wait for the next due callback; None after some seconds without one."""
         with self._news:
             while True:
                 if not self._due and not self._news.wait(_LINGER_S):
@@ -105,8 +105,8 @@ class WebhookSender:
         if not self._key:
             return {}
         name, at = f"msg_{secrets.token_hex(16)}", str(int(self._clock()))
-        said = b".".join((name.encode(), at.encode(), body))
-        signature = base64.b64encode(hmac.digest(self._key, said, hashlib.sha256)).decode()
+        signed = b".".join((name.encode(), at.encode(), body))
+        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
         return {
             "webhook-id": name,
             "webhook-timestamp": at,
@@ -115,7 +115,7 @@ class WebhookSender:
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    """One POST; whoever does not answer it is not called again."""
+    """Send one POST. A failed one is not repeated."""
     import http.client  # it brings TLS and e-mail along
 
     parts = urlsplit(url)

@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?P<task_id>[0-9]+)-0_(?:raw|watermark)_video_1\.mp4")
 
 @dataclass(frozen=True, slots=True)
 class VideoLinks:
-    """Makes and checks addresses below `public_url`, signed with what `key` answers."""
+    """Makes and checks addresses below `public_url`; `key` returns the signing key."""
 
     public_url: str
     key: Callable[[], bytes]
@@ -40,38 +40,38 @@ class VideoLinks:
         return f"{self.public_url}{path}?expires={expires}&sig={self._signature(path, expires)}"
 
     def task_id(self, path: str) -> str | None:
-        """The task whose video has that path, None for a path that is no video's."""
+        """The id of the task whose video has that path; None for any other path."""
         found = _NAME.fullmatch(path.rpartition("/")[2])
         return found["task_id"] if found else None
 
     def holds(self, path: str, expires: str, signature: str, now: float) -> bool:
-        """Whether the address was made here and has not expired."""
+        """Whether this sandbox signed the address and it has not expired."""
         if not (expires.isascii() and expires.isdigit() and len(expires) <= 12):
             return False
         expected = self._signature(path, int(expires))
         return hmac.compare_digest(signature.encode(), expected.encode()) and now < int(expires)
 
     def _signature(self, path: str, expires: int) -> str:
-        said = f"{path}\n{expires}".encode()
-        return hmac.new(self.key(), said, hashlib.sha256).hexdigest()[:32]
+        signed = f"{path}\n{expires}".encode()
+        return hmac.new(self.key(), signed, hashlib.sha256).hexdigest()[:32]
 
 
 _FRAMES_PER_S = 24
 
 
 class KlingDocuments:
-    """Tasks as Kling writes them; `url_ttl_s` is how long a video's address holds."""
+    """Tasks as Kling writes them. A video's address is valid for `url_ttl_s` seconds."""
 
     def __init__(self, links: VideoLinks, url_ttl_s: float) -> None:
         self._links = links
         self._url_ttl_s = url_ttl_s
 
     def receipt(self, task: Task, task_id: str) -> dict[str, Any]:
-        """What a create answers: `submitted`, however fast the task may be."""
+        """The answer to a create: always `submitted`, however fast the task is."""
         return self._outline(task, task_id, task.created_at) | {"task_status": "submitted"}
 
     def task(self, task: Task, task_id: str, now: float) -> dict[str, Any]:
-        """What a query answers; until it has succeeded a task has no `task_result`."""
+        """The answer to a query. A task has a `task_result` only after it has succeeded."""
         shown = self._outline(task, task_id, now)
         status = task.status(now)
         shown["task_status_msg"] = task.failure if status == "failed" else ""
@@ -109,24 +109,24 @@ class KlingDocuments:
 
 
 def video_seconds(asked: int) -> str:
-    """The duration that Kling reports for a clip asked to be `asked` seconds long.
+    """The duration that Kling reports for a clip of `asked` seconds.
 
-    A clip has one frame more than its seconds hold, at 24 a second, so 5 becomes "5.041"; the
-    sandbox's own files are as long (a test reads it from them).
+    A clip has one frame more than its seconds at 24 frames a second, so 5 becomes "5.041". The
+    sandbox's own files have the same length.
     """
     return f"{(asked * _FRAMES_PER_S + 1) * 1000 // _FRAMES_PER_S / 1000:.3f}"
 
 
 def envelope(data: object, message: str = "SUCCEED") -> dict[str, Any]:
-    """Success, around `data`."""
+    """The document of a success, with `data`."""
     return {"code": 0, "message": message, "request_id": request_id(), "data": data}
 
 
 def refusal_document(refusal: Refusal) -> dict[str, Any]:
-    """A refusal: it carries a request id and no data."""
+    """The document of a refusal: a request id and no data."""
     return {"code": refusal.code, "message": refusal.message, "request_id": request_id()}
 
 
 def request_id() -> str:
-    """A new one for each answer."""
+    """A new request id."""
     return str(uuid.uuid4())

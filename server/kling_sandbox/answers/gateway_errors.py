@@ -1,4 +1,4 @@
-"""Errors as gateways word them, and the pages of HTML that stand where an answer was expected."""
+"""Errors in the words of gateways, and the HTML pages that come instead of an answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BAD_GATEWAY = (
     "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
     "</body>\r\n</html>\r\n"
 )
-"""A proxy whose upstream is gone."""
+"""The page of a proxy whose upstream does not answer."""
 
 LOGIN = (
     '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Sign in</title></head>\n'
@@ -38,22 +38,22 @@ LOGIN = (
     '<input name="username"><input name="password" type="password">\n'
     "<button>Sign in</button>\n</form>\n</body>\n</html>\n"
 )
-"""A proxy that wants a person to sign in first."""
+"""The page of a proxy that requires a person to sign in."""
 
 DASHBOARD = (
     '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Console</title></head>\n'
     "<body>\n<noscript>You need to enable JavaScript to run this app.</noscript>\n"
     '<div id="root"></div>\n</body>\n</html>\n'
 )
-"""A gateway's own web app, which is given out for every path that is not an API's."""
+"""A gateway's own web app, which it serves for every path outside its API."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWords:
-    """How a gateway words one refusal of its own.
+    """A gateway's words for one refusal of its own.
 
     `form` is `error` for `{"error": {code, message, type}}` and `task` for
-    `{code, message, data: null}`; an empty `message` leaves the refusal's own.
+    `{code, message, data: null}`. An empty `message` keeps the refusal's text.
     """
 
     http_status: int
@@ -79,14 +79,14 @@ NEW_API: Mapping[str, OwnWords] = {
     "no_balance": OwnWords(403, "task", "insufficient_user_quota", "user quota is not enough"),
     "task_unknown": OwnWords(400, "task", "task_not_exist", "task_not_exist"),
 }
-"""By the name of the refusal. A create's errors have the form `task` here, that of no money too."""
+"""By the name of the refusal. Errors of creates have the form `task`, also for an empty account."""
 
 OLD_NEW_API: Mapping[str, OwnWords] = {
     **NEW_API,
     "model_unserved": OwnWords(503, "error"),
     "no_balance": OwnWords(403, "task", "quota_not_enough", "user quota is not enough"),
 }
-"""As before the public ids of 2026."""
+"""New-api before the public ids of 2026."""
 
 FORWARDING: Mapping[str, OwnWords] = {
     **dict.fromkeys(_BAD_KEY, OwnWords(401, "error", message="invalid token")),
@@ -99,16 +99,16 @@ FORWARDING: Mapping[str, OwnWords] = {
     "maintenance": OwnWords(503, "error"),
     "backlog": OwnWords(504, "error"),
 }
-"""Of a gateway that forwards Kling's answers: 401 and 400 as CometAPI recorded its own, the others
-unknown and taken to be alike."""
+"""A gateway that forwards Kling's answers. 401 and 400 are as CometAPI documents its own; the
+others are unknown and assumed to be alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayErrors:
-    """The errors of one gateway: its name for them, its words, and what a missing route answers.
+    """The errors of one gateway: its name for them, its words, and its answer for a missing route.
 
-    `page` is HTTP 200 with the gateway's web app, as new-api does for all paths but `/v1`, `/api`
-    and `/assets`; `json` is its 404 for those.
+    `page` is HTTP 200 with the gateway's web app, as new-api answers for all paths but `/v1`,
+    `/api` and `/assets`; `json` is its 404 for those.
     """
 
     kind: str
@@ -116,7 +116,7 @@ class GatewayErrors:
     missing_route: Literal["page", "json"] = "page"
 
     def own(self, refusal: Refusal) -> Response | None:
-        """The gateway's answer to what it refuses itself, None for what Kling refuses."""
+        """The gateway's answer when it refuses the request itself; None when Kling refuses it."""
         words = self.words.get(refusal.name)
         if words is None:
             return None
@@ -147,7 +147,7 @@ def task_error(code: str, message: str) -> dict[str, Any]:
 
 
 def retry_after(refusal: Refusal) -> dict[str, str]:
-    """The header that a refusal carries, if any."""
+    """The Retry-After header of a refusal; empty when it has none."""
     if refusal.retry_after_s is None:
         return {}
     return {"Retry-After": str(refusal.retry_after_s)}

@@ -1,7 +1,7 @@
-"""What Kling answers when it refuses: one class, and the sentences that were seen live.
+"""Kling's refusals: one class, and the table of codes and sentences.
 
-Codes and HTTP statuses are the table of Kling's API pages. Sentences marked [live] stand in
-live answers or were found in public records of answers; the others follow their pattern.
+Codes and HTTP statuses are the table of Kling's API pages. Sentences marked [live] were recorded
+from live answers or found in public records of answers; the others follow their pattern.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ _TEXTS: dict[str, tuple[int, str]] = {
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """An answer with a code other than 0: for whoever sent the request.
+    """An answer with a code other than 0, for the sender of the request.
 
     `code` is Kling's, `message` its text, `http_status` usually follows from the code,
-    `retry_after_s` becomes a Retry-After header. `name` is what `refused` was asked for, empty for
-    others: by it a gateway knows what it refuses itself.
+    `retry_after_s` becomes a Retry-After header. `name` is the key in the table of sentences (empty
+    without one); gateways decide by it which requests they refuse themselves.
     """
 
     code: int
@@ -116,14 +116,14 @@ class Refusal(Exception):
 
 
 def refused(name: str, **words: object) -> Refusal:
-    """The refusal of that name with its words filled in; raises `KeyError` for another name."""
+    """The refusal of that name with its words filled in. Raises `KeyError` for an unknown name."""
     code, text = _TEXTS[name]
     shown = {name: _shown(word, 300) for name, word in words.items()}
     return Refusal(code, text.format(**shown), HTTP_STATUS[code], name=name)
 
 
 def invalid_value(field: str, value: object) -> Refusal:
-    """Kling's plainest refusal [live]: it never says which values would do."""
+    """Kling's plainest refusal [live]. It never names the accepted values."""
     return Refusal(1201, f"{field} value '{_shown(value, 100)}' is invalid", HTTP_STATUS[1201])
 
 

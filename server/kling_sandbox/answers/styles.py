@@ -1,4 +1,4 @@
-"""How a provider answers: Kling's envelope, and the receipts and wrappers of new-api gateways.
+"""The shapes of answers: Kling's envelope, and the receipts and wrappers of new-api gateways.
 
 Shapes are those of the public source of QuantumNous/new-api (dto/openai_video, dto/task,
 relay/relay_task, service/task_polling, controller/relay) and of AnyFast's pages.
@@ -33,11 +33,11 @@ __all__ = [
 
 
 Stage = Literal["unseen", Status]
-"""Kling's words, and `unseen` until the gateway has looked at the task for the first time."""
+"""Kling's words, and `unseen` until the gateway has queried Kling for the first time."""
 
 SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001
-"""new-api says this for every HTTP 429 of its upstream: what Kling said, even that the account is
-empty, is lost (controller/relay)."""
+"""new-api says this for every HTTP 429 of its upstream. Kling's own words are lost, even those
+about an empty account (controller/relay)."""
 
 _KLING_CHANNEL = "50"
 _QUOTA_PER_UNIT = 70_000
@@ -48,9 +48,9 @@ _QUOTA_PER_UNIT = 70_000
 class WrapperStyle:
     """How one gateway of the family fills in the wrapper.
 
-    `receipt_status` is the status that a create answers, `words` the status and progress by stage,
-    `action` the kind of task with `{product}` in it, `address_in` where the video's address stands
-    beside Kling's own envelope, `row` whether the whole row of the gateway's table is shown.
+    `receipt_status` is the status in a create's answer, `words` the status and progress by stage,
+    `action` the kind of task with `{product}` in it, `address_in` the field with the video's
+    address beside Kling's own envelope, `row` whether the gateway's whole table row is shown.
     """
 
     receipt_status: str
@@ -62,7 +62,7 @@ class WrapperStyle:
 
 
 class WrapperAnswers:
-    """Answers with `code` "success" or the name of an error; the wrapper's times are seconds."""
+    """Answers whose `code` is "success" or the name of an error. Times are seconds."""
 
     def __init__(self, documents: KlingDocuments, style: WrapperStyle) -> None:
         self._documents = documents
@@ -82,7 +82,7 @@ class WrapperAnswers:
         return JSONResponse(receipt)
 
     def one(self, task: Task, now: float) -> Response:
-        """One task, from the gateway's own table, with Kling's last answer in it."""
+        """One task from the gateway's own table, which contains Kling's last answer."""
         status, progress = self._style.words[_stage(task, now)]
         ended = now >= task.ended_at
         shown: dict[str, Any] = {
@@ -103,7 +103,7 @@ class WrapperAnswers:
         return JSONResponse({"code": "success", "message": "", "data": shown})
 
     def refused(self, refusal: Refusal) -> Response:
-        """The gateway's own refusal, or Kling's as a text inside the gateway's error."""
+        """The gateway's own refusal, or Kling's as a string inside the gateway's error."""
         own = self._style.errors.own(refusal)
         if own is not None:
             return own
@@ -124,7 +124,7 @@ class WrapperAnswers:
 
 
 def _stage(task: Task, now: float) -> Stage:
-    """A gateway asks Kling every few seconds: the first half of the queue goes unnoticed."""
+    """A gateway queries Kling every few seconds, so it misses the first half of the queue."""
     if now < (task.created_at + task.started_at) / 2:
         return "unseen"
     return task.status(now)
@@ -147,11 +147,11 @@ def _row(task: Task, now: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeStyle:
-    """How a provider fills in the envelope; as it stands, as Kling does.
+    """How a provider fills in the envelope. The defaults are Kling's own way.
 
-    `receipts` are the messages of creates by product ("SUCCEED" else), `receipt_request_id`
-    whether a create's answer, or a refusal, has a `request_id`, `hollow` whether `task_info` and
-    `task_result` are `{}` where there is nothing to say. `errors` None means all are Kling's.
+    `receipts` are the messages of creates by product (default "SUCCEED"). `receipt_request_id`:
+    creates and refusals have a `request_id`. `hollow`: empty `task_info` and `task_result` appear
+    as `{}`. `errors` None means that all errors are Kling's.
     """
 
     receipts: Mapping[str, str] = field(default_factory=dict)
@@ -161,7 +161,7 @@ class EnvelopeStyle:
 
 
 class EnvelopeAnswers:
-    """Answers with `code` 0 or Kling's error code; times are ms."""
+    """Answers whose `code` is 0 or Kling's error code. Times are ms."""
 
     def __init__(self, documents: KlingDocuments, style: EnvelopeStyle) -> None:
         self._documents = documents
@@ -182,7 +182,7 @@ class EnvelopeAnswers:
         return JSONResponse(envelope(self.shown(task, now)))
 
     def refused(self, refusal: Refusal) -> Response:
-        """A refusal, in the provider's own words if it is its own."""
+        """A refusal, in the provider's words when the provider itself refuses."""
         own = self._style.errors and self._style.errors.own(refusal)
         return own or JSONResponse(
             self._stamped(refusal_document(refusal)), refusal.http_status, retry_after(refusal)
@@ -206,14 +206,14 @@ class EnvelopeAnswers:
 
 
 class KlingAnswers(EnvelopeAnswers):
-    """What Kling answers besides, and no gateway: lists and the account."""
+    """The answers that only Kling has: lists and the account."""
 
     def many(self, tasks: list[Task], now: float) -> Response:
-        """A page of tasks: `data` is an array, with no total."""
+        """A page of tasks: `data` is an array, without a total."""
         return JSONResponse(envelope([self.shown(task, now) for task in tasks]))
 
     def costs(self, total: float, spent: float, now: float) -> Response:
-        """`/account/costs`: one resource pack with what is left of it."""
+        """`/account/costs`: one resource pack and its remaining units."""
         pack = {
             "resource_pack_name": "Sandbox video pack",
             "resource_pack_id": "sandbox-pack-1",
@@ -234,7 +234,7 @@ Style = EnvelopeStyle | WrapperStyle
 
 
 class Answers(Protocol):
-    """One shape of answers; the only place where that shape is known."""
+    """One shape of answers."""
 
     def created(self, task: Task, *, nameless: bool = False) -> Response:
         """The receipt of a create; `nameless` leaves every id out."""
@@ -250,7 +250,7 @@ class Answers(Protocol):
 
 
 def answers_in(style: Style, documents: KlingDocuments) -> Answers:
-    """The answers that a style asks for."""
+    """The answers for a style."""
     if isinstance(style, WrapperStyle):
         return WrapperAnswers(documents, style)
     return EnvelopeAnswers(documents, style)

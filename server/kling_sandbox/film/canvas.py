@@ -1,4 +1,4 @@
-"""A picture made ready for a camera, with the word SANDBOX in a corner of every frame.
+"""Prepares a picture for the camera, and writes the word SANDBOX into a corner of every frame.
 
 A number behind it tells takes of the same wish apart.
 """
@@ -74,8 +74,8 @@ class Still:
     caption: str = ""
     words: str = ""
 
-    def load(self, wanted: int, most_pixels: int = MOST_PIXELS) -> Image.Image:
-        """The picture upright in RGB, at least `wanted` px on its shorter side if it has them.
+    def load(self, side_px: int, most_pixels: int = MOST_PIXELS) -> Image.Image:
+        """The picture upright in RGB, at least `side_px` px on its shorter side if it has them.
 
         Transparent parts become white. A file that cannot be decoded, or has more than
         `most_pixels`, becomes a card that says so.
@@ -86,8 +86,8 @@ class Still:
             with _ONE_AT_A_TIME, Image.open(self.path) as file:
                 if file.width * file.height > most_pixels:
                     return _card("This picture is too vast:", f"{file.width} x {file.height} px")
-                file.draft("RGB", (2 * wanted, 2 * wanted))
-                file.thumbnail((LONGEST_OF_WANTED * wanted, LONGEST_OF_WANTED * wanted))
+                file.draft("RGB", (2 * side_px, 2 * side_px))
+                file.thumbnail((LONGEST_OF_WANTED * side_px, LONGEST_OF_WANTED * side_px))
                 upright = _turned(file)
                 if not upright.has_transparency_data:
                     return upright.convert("RGB")

@@ -1,7 +1,7 @@
-"""What Kling takes and what it refuses: the sandbox's own judgement of a request body.
+"""The sandbox's own rules for request bodies: what Kling accepts and refuses.
 
-Written apart from `kling_tools.rules`, from the same documents, so that a mistake in one shows.
-A request is refused at its first fault, as Kling does.
+They were written apart from `kling_tools.rules`, after the same documents, so that each shows
+mistakes of the other. A request is refused at its first fault, as Kling does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
 
 
 def judge(product: Product, body: Any, files: PictureFiles, config: SandboxConfig) -> Order:
-    """The order that a body stands for; raises `Refusal` with Kling's answer."""
+    """The order in a request body. Raises `Refusal` with Kling's answer."""
     if not isinstance(body, dict):
         raise refused("not_json")
     return PRODUCTS[product](Fields(body), files, config)

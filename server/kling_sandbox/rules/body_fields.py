@@ -1,4 +1,4 @@
-"""Reading the fields of a request body as strictly as Kling does; absent and null are the same."""
+"""Reads the fields of a request body as strictly as Kling. Absent and null are the same."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ __all__ = ["Fields"]
 
 
 class Fields:
-    """One JSON object of a request. Every reader raises `Refusal` for a value of another kind.
+    """One JSON object of a request. Each method raises `Refusal` for a value of a wrong type.
 
-    `prefix` names where the object stands, for the texts of refusals. Fields that nobody reads
-    are ignored in silence [live].
+    `prefix` is the object's path, for the texts of refusals. Unknown fields are ignored [live].
     """
 
     def __init__(self, values: dict[str, Any], prefix: str = "") -> None:
@@ -23,11 +22,11 @@ class Fields:
         self._prefix = prefix
 
     def __contains__(self, name: str) -> bool:
-        """Whether the field is there and neither null nor empty."""
+        """Whether the field is present, and neither null nor empty."""
         return self._values.get(name) not in (None, "", [], {})
 
     def value(self, name: str) -> Any:
-        """The value as it came; None when absent."""
+        """The raw value; None when absent."""
         return self._values.get(name)
 
     def refuse(self, name: str) -> Refusal:
@@ -46,7 +45,7 @@ class Fields:
         return value
 
     def choice(self, name: str, allowed: Collection[str], default: str) -> str:
-        """One of a few strings; the default when absent or empty."""
+        """One of the `allowed` strings; the default when absent or empty."""
         value = self.value(name)
         if value in (None, ""):
             return default
@@ -55,7 +54,7 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool:
-        """A JSON boolean, false when absent; the string "true" is no boolean."""
+        """A JSON boolean, False when absent. The string "true" is refused."""
         value = self.value(name)
         if value is None:
             return False
@@ -64,7 +63,7 @@ class Fields:
         return value
 
     def seconds(self, name: str, allowed: Collection[int], default: int | None = None) -> int:
-        """A duration: a string of digits, for a JSON number is refused [live]."""
+        """A duration: a string of digits. A JSON number is refused [live]."""
         value = self.value(name)
         if value in (None, "") and default is not None:
             return default
@@ -86,7 +85,7 @@ class Fields:
         return float(value)
 
     def whole(self, name: str) -> int:
-        """A JSON integer; it has to be there."""
+        """A JSON integer; it is required."""
         value = self.value(name)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.refuse(name)
@@ -102,7 +101,7 @@ class Fields:
         return Fields(value, f"{self._prefix}{name}.")
 
     def objects(self, name: str, least: int, most: int) -> list[Fields]:
-        """A list of objects, empty when absent; its length is judged unless it is absent."""
+        """A list of `least` to `most` objects; empty when absent."""
         value = self.value(name)
         if value is None or value == []:
             return []
@@ -119,7 +118,7 @@ class Fields:
 
 
 def _encodable(text: str) -> bool:
-    """Whether the text can be written as UTF-8; JSON escapes can name half a character."""
+    """Whether the text can be encoded in UTF-8. JSON escapes can name half a character."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""One picture becomes a video: `image2video`, with camera, shots, voices and elements."""
+"""Rules of `image2video`: one picture, with camera, shots, voices and elements."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ _REACH = 10.0
 
 
 def camera_control(fields: Fields, what: Variant) -> CameraControl | None:
-    """The move asked for, None for none; raises `Refusal`.
-
-    A model or combination without it gets the text that was seen live.
-    """
+    """The requested camera move; None without one. Raises `Refusal`."""
     camera = fields.object("camera_control")
     if camera is None:
         return None
@@ -54,14 +51,14 @@ _OWN_SHOT_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """The seconds of each shot, none for one unbroken take; `customized` by the caller's list."""
+    """The seconds of each shot; empty for one unbroken take. `customized`: listed by the caller."""
 
     seconds: tuple[int, ...] = ()
     customized: bool = False
 
 
 def shots_of(fields: Fields, what: Variant) -> Shots:
-    """The shots asked for; raises `Refusal`."""
+    """The requested shots. Raises `Refusal`."""
     if not fields.flag("multi_shot"):
         for name in ("shot_type", "multi_prompt"):
             if name in fields:
@@ -89,7 +86,7 @@ def shots_of(fields: Fields, what: Variant) -> Shots:
 
 
 def _even(duration: int) -> tuple[int, ...]:
-    """The sandbox's own cut: shots of about three seconds, the first ones a second longer."""
+    """The sandbox's own cut: shots of about three seconds; the first may be a second longer."""
     count = max(1, min(MAX_SHOTS, duration // _OWN_SHOT_S))
     short, longer = divmod(duration, count)
     return tuple(short + (place < longer) for place in range(count))
@@ -102,9 +99,9 @@ _VOICE = re.compile(r"<<<voice_(\d+)>>>")
 
 
 def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bool:
-    """Whether the video is billed with a named voice; raises `Refusal`.
+    """Whether the video is billed with a named voice. Raises `Refusal`.
 
-    A voice needs sound, a place in the prompt, and no elements beside it (section 3).
+    A voice requires sound, a place in the prompt, and no elements beside it.
     """
     voices = fields.objects("voice_list", 1, MAX_VOICES)
     named = {int(place) for place in _VOICE.findall(prompt)}
@@ -127,7 +124,7 @@ def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bo
 
 
 def check_elements(fields: Fields, what: Variant) -> None:
-    """Judge `element_list`; raises `Refusal`. Ids are JSON integers, not strings."""
+    """Check `element_list`. Raises `Refusal`. Ids are JSON integers, not strings."""
     elements = fields.objects("element_list", 1, MAX_ELEMENTS)
     if elements and not what.row.elements:
         raise refused("unsupported", field="element_list")
@@ -137,13 +134,13 @@ def check_elements(fields: Fields, what: Variant) -> None:
 
 
 DEFAULT_MODEL = "kling-v1"
-"""Left out, the model is v1 (Kling's image2video page), which is discontinued."""
+"""The default model (Kling's image2video page), which is discontinued."""
 
 _CONTROLS = (("image_tail",), ("static_mask", "dynamic_masks"), ("camera_control",))
 
 
 def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
-    """The order that the body stands for; raises `Refusal` at its first fault."""
+    """The order in the body. Raises `Refusal` at its first fault."""
     what = variant(fields, "image2video", DEFAULT_MODEL, config)
     shots = shots_of(fields, what)
     optional = shots.customized or "image2video" in config.rules.prompt_optional
@@ -185,7 +182,7 @@ def _check_cfg_scale(fields: Fields, what: Variant) -> None:
 def _frames(
     fields: Fields, what: Variant, files: PictureFiles, *, sound: bool
 ) -> tuple[Picture | None, Picture | None]:
-    """The start and the end frame; a shape that the model lacks is refused before it is read."""
+    """The start and the end frame. A combination that the model lacks is refused before reading."""
     row = what.row
     if "image_tail" in fields:
         if not row.tail:

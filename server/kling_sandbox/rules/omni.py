@@ -1,4 +1,4 @@
-"""Several pictures become a video: `omni-video` and `multi-image2video`, after Kling's pages."""
+"""Rules of `omni-video` and `multi-image2video`: several pictures (after Kling's pages)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ROLES = ("first_frame", "end_frame")
 
 
 def omni(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
-    """The order that the body stands for; raises `Refusal` at its first fault.
+    """The order in the body. Raises `Refusal` at its first fault.
 
-    With a first frame and no aspect_ratio the video has the first frame's shape, otherwise 16:9.
+    Without aspect_ratio, the video has the first frame's shape, or 16:9 without a first frame.
     """
     what = variant(fields, "omni-video", DEFAULT_MODEL, config)
     prompt = prompts(fields, required=True)
@@ -82,7 +82,7 @@ MOST_MULTI_IMAGES = 4
 
 
 def multi_image(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
-    """The order that the body stands for; raises `Refusal` at its first fault."""
+    """The order in the body. Raises `Refusal` at its first fault."""
     what = variant(fields, "multi-image2video", MULTI_IMAGE_MODEL, config)
     prompt = prompts(fields, required=True)
     ratio = fields.choice("aspect_ratio", ASPECT_RATIOS, "16:9")

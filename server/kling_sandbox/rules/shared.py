@@ -1,4 +1,4 @@
-"""The rules that hold for every product: model, mode, duration, prompts, ids."""
+"""Rules of every product: model, mode, duration, prompts, ids, masks."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Variant:
 
 
 def variant(fields: Fields, product: Product, default_model: str, config: SandboxConfig) -> Variant:
-    """What is asked for, as far as the model allows it; raises `Refusal`.
+    """The requested model, mode and duration. Raises `Refusal` when the model lacks them.
 
-    An unknown model is refused with 1201 and Kling's plainest text, which public records show for
-    kling-v3-0; 1203, which the table of codes offers, was not seen for models.
+    An unknown model is refused with 1201 and Kling's plainest text, as public records show for
+    kling-v3-0. The table of codes also has 1203, which was not seen for models.
     """
     model = fields.value("model_name") or default_model
     if model in config.discontinued:
@@ -61,7 +61,7 @@ def variant(fields: Fields, product: Product, default_model: str, config: Sandbo
 
 
 def prompts(fields: Fields, *, required: bool) -> str:
-    """The prompt; the negative prompt is only measured. Raises `Refusal`."""
+    """The prompt. Of the negative prompt only the length is checked. Raises `Refusal`."""
     prompt = fields.text("prompt", PROMPT_LIMIT)
     if required and not prompt.strip():
         raise refused("prompt_missing")
@@ -70,7 +70,7 @@ def prompts(fields: Fields, *, required: bool) -> str:
 
 
 def sound_on(fields: Fields, what: Variant) -> bool:
-    """Whether sound is asked for; refused where the model has none in that mode."""
+    """Whether sound is requested. Raises `Refusal` when the model has none in that mode."""
     sound = fields.choice("sound", ("on", "off"), "off") == "on"
     if sound and not ("*" in what.row.sound or what.mode in what.row.sound):
         raise refused("unsupported", field="sound")
@@ -97,11 +97,11 @@ MISFIT = (
 
 
 def brush_flaw(fields: Fields, what: Variant, files: PictureFiles, image: Picture) -> str:
-    """Judge the masks; the answer is why the task will fail, empty when it will not.
+    """Check the masks. Returns the reason for which the task will fail; empty when it will not.
 
     Raises `Refusal` for a model without brush, for counts and for points. Masks of another shape
-    than the image, or of different sizes, are taken and fail the task, as the official page says.
-    The sandbox's video does not show the brush.
+    than the image, or of different sizes, are accepted and fail the task, as the official page
+    says. The sandbox's video does not show the brush.
     """
     if "static_mask" not in fields and "dynamic_masks" not in fields:
         return ""
@@ -114,7 +114,7 @@ def brush_flaw(fields: Fields, what: Variant, files: PictureFiles, image: Pictur
 
 
 def masks_of(fields: Fields, files: PictureFiles) -> list[Picture]:
-    """The static and the dynamic masks; raises `Refusal` for counts, points and pictures."""
+    """The static and the dynamic masks. Raises `Refusal` for counts, points and pictures."""
     masks = []
     if "static_mask" in fields:
         masks.append(files.accept("static_mask", fields.value("static_mask")))

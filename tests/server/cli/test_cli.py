@@ -196,7 +196,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_1() -> None:
         (["--providers", "rows.json"], {}, "KLING_MCP_PROVIDERS names rows.json"),
         ([], {"KLING_ACCESS_KEY": "half"}, "KLING_SECRET_KEY is missing"),
         (["--capabilities", "rows.json"], {}, "KLING_MCP_CAPABILITIES names rows.json"),
-        (["--sandbox-faults", "meteor"], {}, "no such fault"),
+        (["--sandbox-faults", "meteor"], {}, "unknown fault"),
         ([], {"KLING_API_KEY": "two words"}, "KLING_API_KEY: must be the bare key"),
     ],
 )

@@ -57,15 +57,15 @@ def test_any_switch_is_a_fault_that_reads_the_same_again_or_is_refused(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("html-503", "no such fault"),
-        ("", "no such fault"),
+        ("html-503", "unknown fault"),
+        ("", "unknown fault"),
         ("html-502@downloads", "strikes only creates, queries"),
         ("html-502@everything", "strikes only creates, queries"),
         ("html-502:2@downloads", "strikes only creates, queries"),
         ("html-502@queries:2@queries", "names two targets"),
-        ("html-502:1:2", "how often must be one whole number"),
-        ("html-502:1.5", "how often must be one whole number"),
-        ("slow", "needs seconds"),
+        ("html-502:1:2", "the number of times must be"),
+        ("html-502:1.5", "the number of times must be"),
+        ("slow", "requires seconds"),
     ],
 )
 def test_a_wrong_switch_says_what_is_wrong(text: str, says: str) -> None:
