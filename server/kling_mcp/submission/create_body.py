@@ -31,8 +31,8 @@ class CreateBody:
     """The fields of one create, and the two ids that it gets once its ledger row exists.
 
     `fields` may hold a `Picture` at any depth. `callback_base` is the address before the row's
-    callback key; it is empty where the provider calls nobody back, where this server cannot be
-    reached, and where the caller named a callback_url.
+    callback key; it is empty when the provider does not call back, when this server cannot be
+    reached, and when the caller named a callback_url.
     """
 
     fields: Mapping[str, Any]

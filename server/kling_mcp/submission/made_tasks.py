@@ -168,8 +168,9 @@ def safe_advice(record: Record, row: ProviderRow) -> str:
     """What the agent can do about a row without a known task, without paying twice."""
     if row.external_ids == "unique":
         return (
-            f"Do not submit anew. Ask kling_get_task for {record.external_task_id}, or send the "
-            "very same request again: it is then looked up first and not paid twice."
+            f"Do not submit a new request. Ask kling_get_task for {record.external_task_id}, or "
+            "send the very same request again: its task is looked up first, so it is not paid "
+            "twice."
         )
     return _look_at_the_console(row)
 
@@ -185,8 +186,8 @@ def repeat_refused(row: ProviderRow) -> ProviderError:
 
 
 LOOKED_FOR = {
-    "none": "This provider cannot be asked for it by our id",
-    "unknown": "It was asked for by our id and is not shown, which proves nothing there",
+    "none": "This provider cannot look a task up by our id",
+    "unknown": "This provider found no task by our id, which proves nothing there",
 }
 """By what a provider's row says of `external_ids`, where they are not unique."""
 
@@ -194,5 +195,5 @@ LOOKED_FOR = {
 def _look_at_the_console(row: ProviderRow) -> str:
     return (
         f"{LOOKED_FOR[row.external_ids]}: look at its console or its bill. The same request is not "
-        "sent again by itself; raise take to make (and pay) the video anew."
+        "sent again; raise take to make (and pay) the video once more."
     )

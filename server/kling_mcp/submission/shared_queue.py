@@ -38,7 +38,7 @@ class SharedBody:
         ).fetchone()
         if row is None or not row["data"]:
             raise NotConfigured(
-                "A waiting request is not in the database any more.",
+                "A waiting request is no longer in the database.",
                 advice="Nothing was sent. Submit it again.",
             )
         return bytes(row["data"])

@@ -93,7 +93,7 @@ async def test_a_task_that_cannot_be_seen_for_a_while_is_not_made_again(tmp_path
     assert first.is_error
     assert first.structured_content is not None
     assert first.structured_content["charged"] == "unknown"
-    assert "Do not submit anew" in first.structured_content["next"]
+    assert "Do not submit a new request" in first.structured_content["next"]
     assert not second.is_error, words(second)
     assert second.structured_content is not None
     assert second.structured_content["repeated"] is True
@@ -110,7 +110,7 @@ async def test_while_nobody_answers_the_money_is_said_to_be_unknown(tmp_path: Pa
         assert result.is_error
         assert result.structured_content is not None
         assert result.structured_content["charged"] == "unknown"
-        assert "Do not submit anew" in result.structured_content["next"]
+        assert "Do not submit a new request" in result.structured_content["next"]
     assert accepted(tmp_path) <= 1
 
 
