@@ -1,4 +1,4 @@
-"""Pictures on their way in: taken from wherever they are, checked, and held open to be sent.
+"""Pictures of requests: found in any form, checked, and held open until they are sent.
 
 Imported by everything above `settings`.
 Tests: tests/server/inputs.

@@ -1,4 +1,4 @@
-"""Turns a picture that Kling would refuse into one that it takes."""
+"""Converts a picture that Kling would refuse into one that it takes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["Converted", "convert"]
 
 
 SIDE_MAX = 65_500
-"""Pixels of the longest side that a JPEG can have."""
+"""The most pixels of a JPEG's side."""
 
 ALWAYS_CONVERTED_PIXELS = 20_000_000
-"""Pixels up to which a picture of any type is converted: 21 bytes each are 420 MB of memory."""
+"""The most pixels of a picture that is surely converted: 21 bytes each are 420 MB of memory."""
 
 JPEG_QUALITY = 92
 ATTEMPTS = 6
@@ -46,10 +46,10 @@ class Converted:
 
 
 def convert(held: HeldFile, facts: Facts, role: Role, decoding: Decoding) -> Converted:
-    """A copy of the picture that Kling takes: JPEG, or PNG where it has transparency.
+    """A copy of the picture that Kling takes: a JPEG, or a PNG if it has transparency.
 
-    The first frame of an animation is taken, EXIF's turn is applied, a small picture is enlarged
-    to `SIDE_MIN` px, one of too many bytes made smaller. A mask becomes a PNG of the same pixels.
+    It is the first frame of an animation, turned as EXIF says. A small picture is enlarged to
+    `SIDE_MIN` px, one of too many bytes is made smaller. A mask becomes a PNG of the same pixels.
     Raises `Refusal` when the picture cannot be decoded or made to fit, KlingError when no memory
     is free.
     """
@@ -87,7 +87,7 @@ def convert(held: HeldFile, facts: Facts, role: Role, decoding: Decoding) -> Con
 
 
 def _needed_bytes(image: Any, role: Role) -> int:
-    """Memory for the picture as it is, and for its copy, which may be the larger one."""
+    """Bytes of memory for the picture and for its copy, which may be larger."""
     width, height = image.size
     grown = 1.0 if role.mask else max(1.0, SIDE_MIN / min(width, height)) ** 2
     return decoded_bytes(image, scans=scans_of(image)) + int(
@@ -96,7 +96,7 @@ def _needed_bytes(image: Any, role: Role) -> int:
 
 
 def _plain(image: Any) -> Any:
-    """The picture upright, as L, RGB or RGBA, and RGBA only when something shows through."""
+    """The picture upright, as L, RGB or, if it has transparent pixels, RGBA."""
     image = upright(image)
     if image.mode not in ("RGB", "RGBA", "P"):
         image.info.pop("icc_profile", None)  # a profile of another colour space would be wrong

@@ -1,7 +1,7 @@
-"""What decoding may take: one budget of bytes for the process, and threads of its own.
+"""The limits of decoding: one budget of bytes for the process, and its own threads.
 
-A file of some kilobytes can decode into gigabytes, and four people may send one at once. Whoever
-decodes anything that a stranger made, picture or video, does it in `run` and inside `room`.
+A file of some kilobytes can decode into gigabytes, and four people may send such files at once.
+Code that decodes a stranger's picture or video must run in `run` and inside `room`.
 """
 
 from __future__ import annotations
@@ -37,28 +37,30 @@ T = TypeVar("T")
 _MB = 1024 * 1024
 
 PIXEL_BYTES = {"WEBP": 17, "AVIF": 16, "HEIF": 16}
-"""Most bytes that a pixel takes in Pillow's readers, measured with Pillow 13 and rounded up."""
+"""The most bytes for a pixel in Pillow's readers, measured with Pillow 13 and rounded up."""
 
 PLAIN_PIXEL_BYTES = 4
 """The same for all other formats."""
 
 COEFFICIENT_BYTES = 8
-"""What each pixel of a JPEG of several scans takes besides, in whatever size it is decoded:
-libjpeg holds the coefficients until the last scan."""
+"""Further bytes for each pixel of a JPEG of several scans, at any size of its decoding: libjpeg
+holds the coefficients until the last scan."""
 
 SCAN = b"\xff\xda"
 SCANS_MAX = 64
-"""A progressive JPEG has ten or so. Each goes over all of the picture, and may have a few bytes."""
+"""The most scans of a JPEG; a progressive one has about ten. A scan of a few bytes may still cover
+the whole picture."""
 
 TILE_WIDTH, TILE_LENGTH = 322, 323
 TILE_PIXEL_BYTES = 8
-"""Tiles of a TIFF may be larger than the picture, and are decoded whole [TIFF 6.0, section 15]."""
+"""Tiles of a TIFF are decoded as a whole, and may be larger than the picture [TIFF 6.0, 15]."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingLimits:
-    """`decoded_bytes` that all decoding of the process takes at once, in `threads` threads. A
-    caller waits for them for `wait_s` seconds; decoding of one video ends after `video_s`."""
+    """All decoding of the process together takes at most `decoded_bytes` bytes and `threads`
+    threads. A caller waits for them at most `wait_s` seconds. The decoding of one video ends after
+    `video_s` seconds."""
 
     decoded_bytes: int = 512 * _MB
     threads: int = 2
@@ -67,10 +69,10 @@ class DecodingLimits:
 
 
 class Decoding:
-    """Lends memory and threads to those who decode.
+    """Lends memory and threads for decoding.
 
-    Threads are waited for in the event loop, so that a call which decodes nothing never waits for
-    one that does. Memory is waited for in these threads, first come, first served.
+    The wait for a thread is in the event loop, so a call that decodes nothing never waits for one
+    that does. The wait for memory is in these threads, first come, first served.
     """
 
     def __init__(self, limits: DecodingLimits | None = None) -> None:
@@ -81,8 +83,8 @@ class Decoding:
         self._threads: RunVar[anyio.CapacityLimiter] = RunVar("decoding threads")
 
     async def run(self, work: Callable[[], T], *, wait_s: float | None = None) -> T:
-        """What the work returns, done in one of these threads; raises KlingError when there is
-        none in time."""
+        """The result of the work, done in one of these threads; raises KlingError if no thread is
+        free within `wait_s` seconds."""
         limiter, borrower = self._limiter(), object()
         with anyio.move_on_after(self.limits.wait_s if wait_s is None else wait_s) as scope:
             await limiter.acquire_on_behalf_of(borrower)
@@ -94,14 +96,14 @@ class Decoding:
             limiter.release_on_behalf_of(borrower)
 
     def fits(self, needed_bytes: int) -> bool:
-        """Whether so much is ever lent."""
+        """Whether the budget is large enough for so many bytes."""
         return needed_bytes <= self.limits.decoded_bytes
 
     @contextmanager
     def room(self, needed_bytes: int, what: str = "this") -> Iterator[None]:
-        """So much memory, waited for; it blocks the thread.
+        """Reserve so much memory for the context; it blocks the thread until the memory is free.
 
-        Raises KlingError when there is none in time, and when so much is never lent.
+        Raises KlingError if it is not free in time, and if the budget is too small.
         """
         if not self.fits(needed_bytes):
             raise KlingError(
@@ -137,12 +139,12 @@ class Decoding:
 
 
 DECODING = Decoding()
-"""That of the process. Tests give others."""
+"""The limits of the process; tests give others."""
 
 
 def decoded_bytes(image: Image, pixels: int = 0, scans: int = 1) -> int:
-    """The most memory that decoding an opened picture takes. Of a JPEG that was told to become
-    smaller `pixels` are those of the file, and `scans` is what `scans_of` tells."""
+    """The most bytes of memory that the decoding of an opened picture takes. For a JPEG that is
+    decoded at a smaller size, `pixels` is the number in its file and `scans` is from `scans_of`."""
     each = PIXEL_BYTES.get(image.format or "", PLAIN_PIXEL_BYTES)
     needed = image.width * image.height * each
     if scans > 1:
@@ -152,9 +154,9 @@ def decoded_bytes(image: Image, pixels: int = 0, scans: int = 1) -> int:
 
 
 def scans_of(image: Image) -> int:
-    """In how many scans an opened JPEG comes, at most; 1 for any other picture. Its file is read.
+    """The most scans that an opened JPEG can have, counted in its file; 1 for any other picture.
 
-    Raises ValueError for so many that decoding them would take minutes.
+    Raises ValueError for more than SCANS_MAX, whose decoding would take minutes.
     """
     file = getattr(image, "fp", None)
     if image.format not in ("JPEG", "MPO") or file is None:
@@ -170,10 +172,10 @@ def scans_of(image: Image) -> int:
 
 
 def shrink(image: Image, longest: int, decoding: Decoding, most_bytes: int | None = None) -> Image:
-    """An opened picture that is not decoded yet, decoded in as few bytes as its reader can, upright
-    and at most `longest` px long.
+    """An opened picture, decoded in as few bytes as its reader can, upright, with sides of at most
+    `longest` px.
 
-    Raises KlingError when it takes more than `most_bytes` or than is lent, and what Pillow raises.
+    Raises KlingError if it takes more than `most_bytes` or than the budget, and Pillow's errors.
     """
     pixels, scans = image.width * image.height, scans_of(image)
     image.draft(None, (2 * longest, 2 * longest))  # a JPEG is then read in an eighth of its size
@@ -187,7 +189,7 @@ def shrink(image: Image, longest: int, decoding: Decoding, most_bytes: int | Non
 
 
 def upright(image: Image) -> Image:
-    """The same picture, turned as its EXIF says, where that can be read."""
+    """The picture, turned as its EXIF says if that is readable."""
     from PIL import ImageOps
 
     try:
@@ -199,7 +201,7 @@ def upright(image: Image) -> Image:
 
 def _busy() -> KlingError:
     return KlingError(
-        "This server has too many pictures and videos to look at in this moment.",
+        "This server is decoding too many pictures and videos at this moment.",
         charged="no",
         advice="Nothing was sent. Send the very same request again in a moment.",
     )

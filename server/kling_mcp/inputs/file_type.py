@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes and never by its name, and whether it is whole."""
+"""The real type of a file, by its first bytes instead of its name, and whether it is whole."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ __all__ = [
 
 
 HEAD_BYTES = 4096
-"""Bytes that `detect` wants to see."""
+"""Bytes that `detect` requires."""
 
 Opener = Callable[[IO[bytes]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class FileType:
-    """A kind of file: `name` as in "PNG", `said` as in "a PNG picture".
+    """A type of file: its `name` ("PNG"), and the words for it (`said`: "a PNG picture").
 
-    `accepted` when Kling takes it, `suffixes` the names' endings, `plugin` where Pillow's reader
-    of it is ("module:class"), empty when there is none, `light` when its header is read without
-    reading the whole file.
+    `suffixes` are the endings of its names, `plugin` is Pillow's reader of it ("module:class", or
+    empty). Kling takes an `accepted` type. The header of a `light` type is read without the rest of
+    the file.
     """
 
     name: str
@@ -57,7 +57,7 @@ class FileType:
     light: bool = False
 
     def opener(self) -> Opener | None:
-        """What opens such a picture, or None when this installation cannot."""
+        """The reader that opens such a picture; None if this installation has none."""
         module_name, _, class_name = self.plugin.partition(":")
         if not module_name:
             return None
@@ -137,12 +137,13 @@ _NAMED = {
 
 
 def named_like(name: str) -> FileType | None:
-    """The type that a file's name claims, None when it claims none that is known here."""
+    """The type that a file's name claims; None for an unknown ending."""
     return _NAMED.get(PurePosixPath(name).suffix.lower())
 
 
 def detect(head: bytes) -> FileType:
-    """The type of a file from its first `HEAD_BYTES` bytes; EMPTY, TEXT or UNKNOWN at worst."""
+    """The type of a file from its first `HEAD_BYTES` bytes; EMPTY, TEXT or UNKNOWN if it is no
+    known type."""
     if not head:
         return EMPTY
     for pattern, file_type in _SIGNATURES:
@@ -158,7 +159,7 @@ def detect(head: bytes) -> FileType:
 
 
 def _as_text(head: bytes) -> str | None:
-    """The bytes as text, or None when they are none; a character cut off at the end is allowed."""
+    """The bytes as text, or None if they are no text. The last character may be cut off."""
     coding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     for cut in range(4):
         try:
@@ -170,16 +171,16 @@ def _as_text(head: bytes) -> str | None:
 
 
 PIXELS_MAX = 178_956_970
-"""Pixels above which Pillow calls a picture a decompression bomb (twice its MAX_IMAGE_PIXELS)."""
+"""The most pixels of a picture; Pillow calls more a decompression bomb (twice MAX_IMAGE_PIXELS)."""
 
 WHOLE_READ_MAX = 10 * 1024 * 1024
-"""Bytes up to which a header is read that cannot be had without the whole file."""
+"""The most bytes of a file that is read as a whole for its header."""
 
 HEADER_BYTES = 4 * 1024 * 1024
-"""Bytes in which any other header has to end, profiles and previews included."""
+"""The most bytes of any other header, profiles and previews included."""
 
 HEADER_READS = 20_000
-"""Reads that a header may take: an empty chunk of a PNG takes two for its twelve bytes."""
+"""The most reads of a header; an empty chunk of a PNG takes two reads for its twelve bytes."""
 
 _ORIENTATION = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
@@ -187,8 +188,8 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Width and height in stored pixels; `turned` when EXIF says to show it turned by 90°;
-    `decoded_bytes` that decoding takes at most."""
+    """Width and height in stored pixels. `turned` means that EXIF tells viewers to turn the picture
+    by 90°. Decoding takes at most `decoded_bytes` bytes."""
 
     width: int
     height: int
@@ -197,10 +198,10 @@ class Header:
 
 
 def read_header(held: HeldFile, file_type: FileType) -> Header | None:
-    """What the header of a picture of this type says.
+    """The header of a picture of this type.
 
-    None when the type has no reader here or only one that would read a big file whole. Raises
-    `Refusal` when the header is damaged or states more than `PIXELS_MAX` pixels.
+    None if the type has no reader here, or one that would read a big file as a whole. Raises
+    `Refusal` when the header is damaged or claims more than `PIXELS_MAX` pixels.
     """
     opener = file_type.opener() if file_type.light or held.size <= WHOLE_READ_MAX else None
     if opener is None:
@@ -258,12 +259,12 @@ class _Damaged(Exception):
 
 
 def is_whole(held: HeldFile, file_type: FileType, decoding: Decoding) -> bool:
-    """False when the picture is damaged or cut short.
+    """Whether the picture is complete and undamaged.
 
-    Of a PNG every checksum is compared and the pixels are unpacked, of a JPEG all is decoded but
-    enlarged to an eighth of its sides only; others are decoded. What is behind the end of a
-    picture does not count. One that would take more memory than is ever lent passes, and so does
-    what nothing here can read. Raises `SourceChanged`, and KlingError when no memory is free.
+    The check of a PNG compares every checksum and unpacks the pixels; that of a JPEG decodes it to
+    an eighth of its sides; other types are decoded. Bytes behind the end of a picture do not count.
+    A picture passes unchecked if it would take more memory than is ever lent, or has no reader
+    here. Raises `SourceChanged`, and KlingError when no memory is free.
     """
     opener = file_type.opener()
     if opener is None:
@@ -308,8 +309,8 @@ def _check_png(held: HeldFile, opener: Opener, decoding: Decoding) -> None:
 
 
 def _check_jpeg(held: HeldFile, opener: Opener, decoding: Decoding) -> None:
-    """Pillow misses an end that is missing where an end mark stands, and noise in between: libjpeg
-    only warns of it. FFmpeg is told to stop there."""
+    """libjpeg only warns of a missing part before an end mark, and of noise, so Pillow misses both.
+    FFmpeg is told to stop there."""
     image = opener(held.view())
     data, scan = held.head(held.size), image.fp.tell()
     if data.find(b"\xff\xd9", scan) < 0:

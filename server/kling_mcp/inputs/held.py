@@ -1,6 +1,6 @@
-"""The bytes of a picture, held open so that what was checked is what is sent.
+"""Open files of pictures: the bytes that were checked are the bytes that are sent.
 
-Their base64 text is made piece by piece: no picture stands in memory whole.
+Their base64 text is made in pieces, so that no picture is in memory as a whole.
 """
 
 from __future__ import annotations
@@ -43,25 +43,26 @@ def size_text(size_bytes: int) -> str:
 
 
 class SourceChanged(Exception):
-    """The bytes behind a `StreamedBase64` are no longer those that were checked."""
+    """The bytes of a file changed after they were checked."""
 
 
 class ByteSource(Protocol):
-    """Bytes of known size that can be read at any place, any number of times."""
+    """Bytes of known size that can be read at any place and again."""
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The number of bytes."""
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly the `length` bytes from `offset` on; raises `SourceChanged` when it cannot."""
+        """Exactly `length` bytes from `offset` on; raises `SourceChanged` if they cannot be
+        read."""
 
 
 class StreamedBase64:
-    """Base64 text of a source, made in chunks each time it is iterated.
+    """The base64 text of a source, made in chunks by each iteration.
 
-    `label` is what a person may see instead of the text. Iterating yields ASCII bytes,
-    `encoded_length` of them in all, and raises `SourceChanged` when the source was altered.
+    `label` stands for the text when a person reads it. Iterating yields `encoded_length` ASCII
+    bytes in `chunks` pieces, and raises `SourceChanged` when the source was altered.
     """
 
     def __init__(self, source: ByteSource, label: str) -> None:
@@ -82,18 +83,18 @@ class StreamedBase64:
 
 VIEW_BYTES = 256 * 1024 * 1024
 VIEW_READS = 1_000_000
-"""Bytes that a decoder may read in all, and how often: a GIF takes two reads for 256 bytes."""
+"""The most bytes, and the most reads, of one decoder; a GIF takes two reads for 256 bytes."""
 
 
 class TooMuchToRead(ValueError):
-    """A decoder wants to read more, or more often, than any picture needs."""
+    """A decoder reads more bytes, or more often, than any picture needs."""
 
 
 class HeldFile:
-    """An open file that is read by position, and only while it stays as it was when opened.
+    """An open file that is read by position, and only while it is unchanged since it was opened.
 
-    Several pictures may share it, each under its own name: the file is closed when the last of
-    them has let go. `size` is in bytes, `label` safe to show.
+    Several pictures may share it, each under its own name; the file closes when the last of them
+    lets go. `size` is in bytes, `label` is safe to show.
     """
 
     def __init__(self, file: IO[bytes], label: str) -> None:
@@ -104,13 +105,13 @@ class HeldFile:
         self.size, self._written_ns = self._state()
 
     def hold(self, user: str) -> HeldFile:
-        """The same file, kept open until `user` lets go as well."""
+        """Keep the file open until `user` lets go, too. Returns the file itself."""
         with self._lock:
             self._users.add(user)
         return self
 
     def let_go(self, user: str) -> None:
-        """End one user's hold; harmless when repeated."""
+        """End one user's hold; twice is harmless."""
         with self._lock:
             self._users.discard(user)
             if not self._users:
@@ -124,8 +125,8 @@ class HeldFile:
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset` on.
 
-        Raises `SourceChanged` when they are not there, when the file was written to since it was
-        opened, or when it cannot be read any more.
+        Raises `SourceChanged` when the file is shorter, was written to since it was opened, or can
+        no longer be read.
         """
         try:
             data = self._read_once(offset, length)
@@ -147,8 +148,8 @@ class HeldFile:
         return self.read_at(0, min(length, self.size))
 
     def view(self, most_bytes: int = VIEW_BYTES, most_reads: int = VIEW_READS) -> IO[bytes]:
-        """The file as a stream with a position of its own, for a decoder. Reading raises
-        `TooMuchToRead` beyond so many bytes, or so many reads, in all."""
+        """The file as a stream with its own position, for a decoder. A read after `most_bytes`
+        bytes or `most_reads` reads raises `TooMuchToRead`."""
         return _Rationed(_View(self), most_bytes, most_reads)
 
     def digest(self) -> str:

@@ -19,16 +19,16 @@ from kling_mcp.inputs.refusal import FORMS, SOURCE, Refusal
 __all__ = ["decode_base64", "decode_data_uri", "keep", "looks_like_base64"]
 
 TEXT_MAX = 100 * 1024 * 1024
-"""Characters of base64 above which nothing is decoded."""
+"""The most characters of base64 that are decoded."""
 
 LABEL = "inline picture"
 
 _STEP = 256 * 1024
 _ESCAPED_STEP = 16 * 1024
-"""Characters of escaped text that are read at once: each escape takes a hundred times its size."""
+"""Characters of escaped text that are read at once; an escape takes a hundred times its size."""
 
 _NEAR = 40
-"""Characters before the comma of a `data:` URI in which `;base64` is looked for."""
+"""The characters before the comma of a `data:` URI that may hold `;base64`."""
 
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = string.whitespace.encode()
@@ -49,7 +49,7 @@ def looks_like_base64(text: str) -> bool:
 def decode_data_uri(uri: str, decoding: Decoding = DECODING) -> HeldFile:
     """The bytes of a `data:` URI, base64 or percent-encoded, as a temporary file.
 
-    The media type it claims is not believed; base64 is read like `decode_base64` does. Raises
+    It ignores the media type of the URI, and reads base64 as `decode_base64` does. Raises
     `Refusal`.
     """
     _refuse_long(uri)
@@ -65,10 +65,10 @@ def decode_data_uri(uri: str, decoding: Decoding = DECODING) -> HeldFile:
 
 
 def decode_base64(text: str, decoding: Decoding = DECODING) -> HeldFile:
-    """The bytes that base64 `text` stands for, as a temporary file that goes when it is closed.
+    """The decoded bytes of base64 `text`, as a temporary file that is deleted when it is closed.
 
-    Whitespace, the URL-safe alphabet and missing padding are tolerated. Spaces are read as `+`,
-    which forms turn into spaces, where that makes a whole picture. Raises `Refusal`.
+    Whitespace, the URL-safe alphabet and missing padding are accepted. A space counts as `+`, which
+    web forms turn into a space, if that makes a whole picture. Raises `Refusal`.
     """
     _refuse_long(text)
     return _kept_base64(_Base64(text, 0), decoding)
@@ -76,7 +76,7 @@ def decode_base64(text: str, decoding: Decoding = DECODING) -> HeldFile:
 
 @dataclass(frozen=True, slots=True)
 class _Base64:
-    """Base64 from a place in a text on, perhaps with escapes such as %2B."""
+    """Base64 in a text from `start` on; `escaped` if it has escapes such as %2B."""
 
     text: str
     start: int
@@ -101,7 +101,7 @@ def _kept_base64(given: _Base64, decoding: Decoding) -> HeldFile:
 
 
 def _with_pluses(given: _Base64, decoding: Decoding) -> HeldFile | None:
-    """The picture with each space read as `+`; None when that makes no whole picture."""
+    """The picture with `+` for each space; None if that makes no whole picture."""
     try:
         held = keep(_decoded(piece.replace(" ", "+") for piece in given.pieces()))
     except ValueError:
@@ -114,7 +114,7 @@ def _with_pluses(given: _Base64, decoding: Decoding) -> HeldFile | None:
 
 
 def _pieces(text: str, start: int, *, escaped: bool = False) -> Iterator[str]:
-    """The text from `start` on in pieces, none of which ends inside an escape such as %2B."""
+    """The text from `start` on in pieces; no piece ends inside an escape such as %2B."""
     step = _ESCAPED_STEP if escaped else _STEP
     while start < len(text):
         end = start + step
@@ -147,7 +147,7 @@ def _decode(packed: bytes, *, padded: bool = False) -> bytes:
 
 
 def keep(pieces: Iterable[bytes], label: str = LABEL) -> HeldFile:
-    """Bytes as a temporary file that goes when it is closed; raises `OSError`."""
+    """The bytes as a temporary file that is deleted when it is closed; raises `OSError`."""
     with ExitStack() as undo:
         file = undo.enter_context(tempfile.TemporaryFile(buffering=0))
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""All pictures of a request opened and judged together, brush masks against their picture too."""
+"""Opens and checks all pictures of a request together, brush masks against their picture too."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = ["check_mask_sizes", "look_at_picture", "open_pictures", "thumbnail"]
 
 
 TOLERANCE = 0.01
-"""How far the ratios of image and mask may differ: rounding a small mask's sides costs as much."""
+"""How far the ratios of image and mask may differ, as the sides of a small mask are rounded."""
 
 
 def check_mask_sizes(
     image: Picture | None, static_mask: Picture | None, dynamic: Sequence[Picture | None]
 ) -> Verdict:
-    """Faults of masks that differ in pixels or format, or whose ratio is not the image's.
+    """The faults of masks that differ in pixels or format, or in their ratio from the image.
 
     Kling fails a task whose masks differ in resolution from each other or in ratio from the image
-    [Kling image2video page]. Pictures by URL have no known size and pass.
+    [Kling image2video page]. Pictures by URL pass, as their size is unknown.
     """
     verdict = Verdict()
     masks = [mask for mask in (static_mask, *dynamic) if mask is not None and mask.width]
@@ -76,7 +76,7 @@ def _against_first(mask: Picture, first: Picture) -> list[Fault]:
 
 
 def _same_ratio(mask: Picture, image: Picture) -> bool:
-    """Whether the mask fits the image as stored, or as viewers show it when EXIF turns it."""
+    """Whether the mask fits the image as it is stored, or as EXIF turns it for viewers."""
     ratio = _ratio(mask) / _ratio(image)
     if abs(ratio - 1) <= TOLERANCE:
         return True
@@ -97,17 +97,17 @@ WHOLE_FILE = "a whole copy, one that opens in an image viewer"
 WHOLE_BASE64 = "the whole base64 as it was made (each + must stay one), or a path or URL instead"
 
 _OPENER = ""
-"""The name under which the files are held while they are being looked at."""
+"""The name that holds the files while they are checked."""
 
 
 async def open_pictures(
     wishes: Sequence[tuple[str, str]], policy: PicturePolicy
 ) -> tuple[list[Picture | None], Verdict]:
-    """Every wish, a pair of field and value, as an open `Picture`, or None when it has faults.
+    """An open `Picture` for every pair of field and value, or None for a picture with faults.
 
-    Nothing is raised for a bad picture: the verdict holds every fault of every one, and warnings
-    about doubtful names and conversions. A value that is given twice is opened once. The work is
-    done in a thread. Close every picture when it has been sent, also when others have faults.
+    A bad picture raises nothing: the verdict holds all faults of all pictures, and warnings about
+    doubtful names and conversions. A value that is given twice is opened once. The work is done in
+    a thread. Close every picture after it was sent, also if others have faults.
     """
     taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
     opened = partial(_open_all, tuple(wishes), policy, taken)
@@ -119,8 +119,8 @@ async def open_pictures(
 async def look_at_picture(
     value: str, policy: PicturePolicy, look: Callable[[HeldFile, FileType], T]
 ) -> T | None:
-    """What `look` finds in a picture of any type, in a thread; None for one that Kling fetches.
-    Raises Refusal, KlingError, and whatever `look` does."""
+    """The result of `look` for a picture of any type, called in a thread; None for a picture that
+    Kling fetches. Raises Refusal, KlingError, and the errors of `look`."""
     taken = await take_pictures([value], policy.of_tasks)
 
     def looked() -> T | None:
@@ -169,7 +169,7 @@ class _Found:
 
 
 class _Desk:
-    """What has been opened for one request, so that the same value is opened only once."""
+    """The pictures that one request has opened; it opens the same value only once."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class _Desk:
         self._converted: dict[tuple[str, bool], Converted] = {}
 
     def picture(self, field: str, value: str) -> tuple[Picture, list[Fault]]:
-        """The picture for a field and the warnings about it; raises `_Refused`."""
+        """The picture for a field, and the warnings about it; raises `_Refused`."""
         try:
             found = self._find(value)
             if isinstance(found, PictureUrl):
@@ -273,7 +273,8 @@ class _Desk:
         return picture, [*_warnings(field, found, told)]
 
     def _check(self, found: _Found, *, decoded: bool) -> None:
-        """Read all of it, once; a frame of a task was made here, and has its hash already."""
+        """Read the whole picture, once. A frame of a task has its hash already, as it was made
+        here."""
         if found.sha256:
             return
         file_type = found.facts.file_type
@@ -311,13 +312,13 @@ THUMBNAIL_SIDE = 160
 THUMBNAIL_QUALITY = 70
 
 THUMBNAIL_BYTES_MAX = 128 * 1024 * 1024
-"""Memory that a likeness is worth: a PNG of 33 megapixels, a JPEG of any size but a progressive
-one of more than 16."""
+"""The most memory for a thumbnail: enough for a PNG of 33 megapixels, a progressive JPEG of 16, and
+any other JPEG."""
 
 
 async def thumbnail(wishes: Sequence[tuple[str, str]], policy: PicturePolicy) -> str:
     """The first of the pictures (field and value) as a `data:` URI of some kilobytes; empty for a
-    URL, which is not fetched. Raises whatever stands against it."""
+    URL, which is not fetched, and without pictures. Raises Refusal and KlingError."""
     if not wishes:
         return ""
 

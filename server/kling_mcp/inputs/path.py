@@ -1,4 +1,4 @@
-"""Pictures given as a path or a `file:` URL, opened without ever leaving the folders allowed."""
+"""Pictures given as a path or a `file:` URL, opened within the allowed folders only."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _FOLDER = _flags("O_RDONLY", "O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH")
 def open_below(root: Path, real: Path) -> int:
     """A descriptor of `real`, an absolute path below `root`, both without symlinks.
 
-    The folders between are opened one by one from `root` down, so that one that is swapped for a
-    symlink at any moment leads nowhere. A pipe does not block. Raises `OSError`.
+    Each folder is opened from the one above it, so a folder that is replaced by a symlink at any
+    moment leads nowhere. A pipe does not block. Raises `OSError`.
     """
     if os.open not in os.supports_dir_fd:
         return _open_and_look_again(real)
@@ -56,7 +56,8 @@ def open_below(root: Path, real: Path) -> int:
 
 
 def _open_and_look_again(real: Path) -> int:
-    """For Windows, which opens by whole paths only: what was opened must still stand there."""
+    """Open a path on Windows, which opens whole paths only, and check that the open file is still
+    the one at that path."""
     descriptor = os.open(real, _FILE)
     opened, now = os.fstat(descriptor), real.lstat()
     same = (opened.st_dev, opened.st_ino) == (now.st_dev, now.st_ino)
@@ -67,15 +68,15 @@ def _open_and_look_again(real: Path) -> int:
 
 
 ENTRIES = 5_000
-"""Of one folder, as many as are looked at."""
+"""The most entries of one folder that are compared."""
 
 NEAR = 0.6
-"""How much of two names must agree, as `difflib` counts it."""
+"""The least likeness of two similar names, as `difflib` counts it (0 to 1)."""
 
 
 def same_looking(root: Path, asked: Path) -> Path | None:
-    """The one path that differs from `asked` only in the kind of its spaces and in how its accents
-    are composed; both lie below the root. None when there is none, or more than one."""
+    """The one path below the root that differs from `asked` only in the kind of its spaces or in
+    the composition of its accents; None without exactly one."""
     found = root
     for part in asked.relative_to(root).parts:
         if os.path.lexists(found / part):
@@ -89,19 +90,19 @@ def same_looking(root: Path, asked: Path) -> Path | None:
 
 
 def nearest_name(folder: Path, name: str) -> str | None:
-    """The name of the picture there that is most like this one; None when none is."""
+    """The name of the picture in the folder that is most like `name`; None without a like one."""
     pictures = {in_plain_signs(n).casefold(): n for n in _names(folder) if named_like(n)}
     near = difflib.get_close_matches(in_plain_signs(name).casefold(), pictures, n=1, cutoff=NEAR)
     return pictures[near[0]] if near else None
 
 
 def _stem(name: str) -> str:
-    """What is left of a name without its ending, and without what people write differently."""
+    """A name without its ending, and without differences of case, spaces and accents."""
     return Path(in_plain_signs(name)).stem.casefold()
 
 
 def in_plain_signs(text: str) -> str:
-    """The text with accents composed and every kind of space as the usual one."""
+    """The text with composed accents and usual spaces."""
     composed = unicodedata.normalize("NFC", text)
     return "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in composed)
 
@@ -136,11 +137,11 @@ def open_file_url(url: str, policy: PicturePolicy) -> HeldFile:
 
 
 def open_path(text: str, policy: PicturePolicy) -> HeldFile:
-    """The file that `text` names, held open.
+    """Open the file that `text` names.
 
-    `~` is the home folder; a relative path is tried in each root in turn and the first that
-    exists is taken, else the first whose name looks the same. Raises `Refusal`: for a path outside
-    the roots the same one whether or not there is such a file.
+    `~` is the home folder. A relative path is tried in each root in turn: the first existing file
+    is taken, else the first whose name looks the same. Raises `Refusal`; for a path outside the
+    roots it does not tell whether the file exists.
     """
     if not policy.allow_local:
         raise Refusal(
@@ -172,14 +173,14 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
 
 
 def _forms(text: str) -> list[str]:
-    """The path, and what is meant where a shell's backslashes stand before its spaces."""
+    """The path, and the path without a shell's backslashes before its spaces."""
     if os.name == "nt" or "\\" not in text:
         return [text]
     return [text, re.sub(r"\\(.)", r"\1", text)]
 
 
 def _attempts(path: Path, policy: PicturePolicy) -> list[Path]:
-    """Where it may lie: a root may be spelt with other spaces or accents, too."""
+    """The places to look for the path, also below a root with other spaces or accents."""
     roots = policy.real_roots()
     if not path.is_absolute():
         return [root / path for root in roots]

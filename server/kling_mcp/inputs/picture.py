@@ -1,5 +1,4 @@
-"""One picture of a request, in whatever form it was given: recognised, and judged by Kling's
-rules."""
+"""One picture of a request: its form is recognised, its content opened."""
 
 from __future__ import annotations
 
@@ -25,19 +24,19 @@ _FOLDER = re.compile(
     r"(/mnt/(?:user-data|data|uploads?|files?|outputs)|/home/(?:claude|oai|sandbox)|/workspace/uploads)/",
     re.IGNORECASE,
 )
-"""Claude's and ChatGPT's containers, and those of their like."""
+"""Folders in the containers of Claude, ChatGPT and similar chats."""
 
 _ADDRESS = re.compile(
     r"(?:sandbox|blob|attachment|file-service|cid|content|ph|upload|uploads|mcp-file|filesystem):"
     r"|file[-_][A-Za-z0-9]{12,}$",
     re.IGNORECASE,
 )
-"""Names that mean something only within a chat, a web page or an app."""
+"""Names that have a meaning only within a chat, a web page or an app."""
 
 
 def chat_storage_refusal(text: str, policy: PicturePolicy) -> Refusal | None:
-    """What to say of a picture in a chat's storage; None for one that is not there, also where this
-    machine has the folder itself."""
+    """The refusal of a picture in a chat's storage; None for any other picture, and if this machine
+    has the folder itself."""
     folder = _FOLDER.match(text)
     if folder is None and not _ADDRESS.match(text):
         return None
@@ -60,13 +59,13 @@ Kind = Literal["url", "file", "data", "base64", "task", "upload"]
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 PATH_CHARS = 4096
-"""Characters above which a text is no path (Linux's PATH_MAX)."""
+"""The most characters of a path (Linux's PATH_MAX)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A picture as it was given: its form, either the URL or the bytes, and their SHA-256 in hex
-    where it is known without reading them."""
+    """A picture as it was given: its form, its URL or its bytes, and their SHA-256 in hex if it is
+    known without reading them."""
 
     kind: Kind
     content: PictureUrl | HeldFile
@@ -74,12 +73,12 @@ class Given:
 
 
 def is_url(value: str) -> bool:
-    """Whether Kling fetches the picture itself."""
+    """Whether the value is a web address, which Kling fetches itself."""
     return _URL.match(value.strip()) is not None
 
 
 def recognise(value: str, policy: PicturePolicy) -> Given:
-    """What `value` is, opened; raises `Refusal` when it is nothing that can be sent."""
+    """Recognise the form of `value` and open the picture; raises `Refusal` if it cannot be sent."""
     text = value.strip()
     if text[:1] == text[-1:] and text[:1] in ("'", '"'):
         text = text[1:-1].strip()
@@ -134,14 +133,14 @@ _SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], .
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A picture that keeps Kling's rules as far as can be seen from here.
+    """A picture that passed every check of Kling's rules that is possible here.
 
-    `field` is where it goes in the request, as in `image_list[1].image`; `label` is safe to show
-    (a file's name, a URL without its query). `width` and `height` (px), `format` ("JPEG" or
-    "PNG") and `size_bytes` describe what is sent; they are None or empty for a URL. `sha256` is
-    that of the bytes as they were given, before any conversion, so that the same wish always has
-    the same digest; of the URL's text for a URL. `converted` says what was converted, or nothing.
-    `turned` when EXIF says that viewers show the picture turned by 90°.
+    `field` is its place in the request, such as `image_list[1].image`. `label` is safe to show (a
+    file's name, a URL without its query). `width` and `height` (px), `format` ("JPEG" or "PNG") and
+    `size_bytes` describe what is sent; they are None or empty for a URL. `sha256` (hex) is that of
+    the bytes before any conversion, or of the URL's text, so the same request always has the same
+    digest. `converted` says in words what was converted. `turned` means that EXIF tells viewers to
+    turn the picture by 90°.
     """
 
     field: str
@@ -158,10 +157,11 @@ class Picture:
     held: HeldFile | None = dataclasses.field(default=None, repr=False)
 
     def wire(self) -> str | StreamedBase64:
-        """What goes into the JSON body: the URL, or the base64 without a `data:` prefix."""
+        """The value for the JSON body: the URL, or the base64 without a `data:` prefix."""
         return self.url if self.held is None else StreamedBase64(self.held, self.label)
 
     def close(self) -> None:
-        """Let go of the file, when the picture has been sent or given up; harmless if repeated."""
+        """Release the file. Call it when the picture was sent or is not needed; twice is
+        harmless."""
         if self.held is not None:
             self.held.let_go(self.field)

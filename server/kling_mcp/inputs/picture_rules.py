@@ -1,4 +1,4 @@
-"""Kling's rules for a picture, judged from what its header says."""
+"""Kling's rules for a picture, applied to the facts of its header."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ __all__ = [
 ]
 
 BYTES_MAX = 10 * 1024 * 1024
-"""Bytes of a picture (not of its base64). Kling says "10MB"; read here as 10 MiB."""
+"""The most bytes of a picture, before base64. Kling says "10MB"; read here as 10 MiB."""
 
 SIDE_MIN = 300
-"""Pixels that each side must have at least [Kling image2video page]."""
+"""The fewest pixels of each side [Kling image2video page]."""
 
 RATIO_MAX = (5, 2)
 """Long side to short side, at most 2.5 [Kling image2video page]."""
 
 SOURCE_BYTES_MAX = 100 * 1024 * 1024
-"""Bytes of a file above which no conversion is tried."""
+"""The most bytes of a file that is converted."""
 
 CONVERTED_PIXEL_BYTES = 4
-"""What a conversion takes for each pixel besides decoding."""
+"""Bytes of memory that a conversion takes for each pixel, besides decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a picture is for: `ratio` when its ratio is limited, `mask` when it is a brush mask."""
+    """The use of a picture: its `ratio` is limited, or it is a brush `mask`."""
 
     ratio: bool
     mask: bool
 
     @property
     def fixable(self) -> frozenset[str]:
-        """The rules whose breach a conversion may cure; a mask must keep its size in pixels."""
+        """The rules that a conversion can satisfy; a mask must keep its size in pixels."""
         return _TYPE_AND_BYTES if self.mask else _TYPE_AND_BYTES | {"image_side"}
 
 
@@ -66,7 +66,7 @@ def role_of(field: str) -> Role:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a picture: what to call it, its real type, bytes, and its header if read."""
+    """The facts of a picture: a label to show, its real type, its bytes, and its header if read."""
 
     label: str
     file_type: FileType
@@ -84,7 +84,7 @@ class Facts:
 
     @property
     def converted_bytes(self) -> int:
-        """Memory that a conversion takes, as far as the header tells."""
+        """Bytes of memory that a conversion takes; 0 without a header."""
         if self.header is None:
             return 0
         pixels = self.header.width * self.header.height
@@ -92,9 +92,9 @@ class Facts:
 
 
 def judge(field: str, facts: Facts, *, fix: bool) -> list[Fault]:
-    """Every rule that a picture breaks in this field.
+    """A fault for every rule that a picture breaks in this field.
 
-    `fix` is whether conversion is switched on already: the advice offers it only when it is not.
+    The advice offers the setting for conversion unless `fix` says that it is on already.
     """
     role = role_of(field)
     faults = []

@@ -1,4 +1,4 @@
-"""What the operator allows of pictures, and those at addresses of ours: frames and uploads."""
+"""The operator's rules for pictures, and the pictures at our own addresses: frames and uploads."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TaskPicture:
-    """A picture made from a task's video: PNG or JPEG bytes, what to call it, and `sha256`, which
-    is the same whenever it is the same picture of the same video.
+    """A picture made from a task's video: PNG or JPEG bytes, a label to show, and a `sha256` that
+    stays the same for the same picture of the same video.
 
-    One that somebody uploaded is an open `file` as it came, whose SHA-256 is still to be read.
+    An uploaded picture is an open `file` instead; its SHA-256 is not known yet.
     """
 
     label: str
@@ -38,7 +38,7 @@ class TaskPicture:
 
     @property
     def kind(self) -> Literal["task", "upload"]:
-        """Where it comes from."""
+        """The origin of the picture."""
         return "task" if self.file is None else "upload"
 
     def held(self) -> HeldFile:
@@ -47,20 +47,20 @@ class TaskPicture:
 
 
 TaskPictures = Callable[[str], Awaitable[TaskPicture]]
-"""Makes the picture that an address such as kling://tasks/ID/frames/last names; raises KlingError
-and its kin when there is none."""
+"""Makes the picture for an address such as kling://tasks/ID/frames/last; raises KlingError or a
+subclass when it cannot."""
 
 
 def is_address(value: str) -> bool:
-    """Whether a value given as a picture is the address of something of ours."""
+    """Whether a value given as a picture is one of our own kling:// addresses."""
     return _ADDRESS.match(value) is not None
 
 
 async def take_pictures(
     values: Iterable[str], make: TaskPictures | None
 ) -> Mapping[str, TaskPicture | Refusal]:
-    """Every picture that is given by an address, or why there is none; each is made once. They are
-    made side by side: each may have to wait for its video."""
+    """The picture for every kling:// address among the values, or the reason why it cannot be made.
+    Each is made once, all side by side, as each may wait for its video."""
     addresses = dict.fromkeys(filter(is_address, values))
     taken: dict[str, TaskPicture | Refusal] = {}
 
@@ -86,11 +86,10 @@ async def _taken(address: str, make: TaskPictures | None) -> TaskPicture | Refus
 class PicturePolicy:
     """The operator's choices about pictures.
 
-    `roots` are the only folders that local pictures may come from (none means no folder),
-    `allow_local` whether local files may be named at all, `fix` whether a picture that Kling
-    would refuse is converted instead (the setting KLING_MCP_FIX_IMAGES). `of_tasks` makes the
-    pictures that are frames of finished tasks; None where there are no tasks. `decoding` lends
-    the memory and the threads that looking at pictures takes.
+    Local pictures may come from folders below `roots` only; without `allow_local` no local file may
+    be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
+    `of_tasks` makes the pictures that are frames of finished tasks; None without tasks. `decoding`
+    lends memory and threads for decoding.
     """
 
     roots: tuple[Path, ...]
@@ -100,20 +99,20 @@ class PicturePolicy:
     decoding: Decoding = DECODING
 
     def real_roots(self) -> tuple[Path, ...]:
-        """The roots as absolute folders with symlinks and `~` resolved."""
+        """The roots as absolute folders, without symlinks and `~`."""
         return tuple(Path(os.path.realpath(at_home(root))) for root in self.roots)
 
     def root_of(self, real: Path) -> Path | None:
-        """The root that `real`, an absolute path without symlinks, lies in, or None."""
+        """The root above `real`, an absolute path without symlinks; None if no root is above it."""
         return next((root for root in self.real_roots() if real.is_relative_to(root)), None)
 
     def roots_text(self) -> str:
-        """The roots for a person to read, with the home folder written as `~`."""
+        """The roots for a person to read; `~` stands for the home folder."""
         return " or ".join(_with_tilde(root) for root in self.roots) or "no folder"
 
 
 def at_home(path: Path) -> Path:
-    """The path with a leading `~` replaced by the home folder, unchanged when there is none."""
+    """The path with the home folder in place of a leading `~`."""
     try:
         return path.expanduser()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Why a picture cannot be used, before it is known which field asked for it."""
+"""The reason why a picture cannot be used, before its field is known."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from kling_tools.faults import Fault
 __all__ = ["FORMS", "SOURCE", "Refusal", "short"]
 
 SOURCE = "Kling image2video page"
-"""Where Kling's own rules about pictures stand."""
+"""The source of Kling's own rules about pictures."""
 
 FORMS = "an https URL, a path, a file:// URL, a data: URI or raw base64 of a JPEG or PNG"
-"""The forms in which a picture may be given."""
+"""The forms of a picture that a request may hold."""
 
 _HEAD_CHARS, _TAIL_CHARS = 36, 23
 
 
 class Refusal(Exception):
-    """One picture cannot be used; `fault` says why, for a field still to be named."""
+    """A picture cannot be used; `fault` gives the reason for a field."""
 
     def __init__(self, rule: str, message: str, use: str = "", source: str = "") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 
 def short(text: str) -> str:
-    """`text` made safe to show: printable, at most 60 characters, both ends kept."""
+    """The text, safe to show: printable, with both ends, at most 60 characters."""
     if len(text) > _HEAD_CHARS + 1 + _TAIL_CHARS:
         text = f"{text[:_HEAD_CHARS]}…{text[-_TAIL_CHARS:]}"
     return "".join(ch if ch.isprintable() else "?" for ch in text)

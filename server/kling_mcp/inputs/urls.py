@@ -1,4 +1,4 @@
-"""Pictures that Kling fetches itself, and which hosts, in any spelling, are public."""
+"""Pictures that Kling fetches itself, and the check whether a host is public in any spelling."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["PictureUrl", "is_private_host", "is_public_peer", "read_url"]
 
 
 _LOCAL_NAMES = ("localhost", "local", "internal", "home.arpa")
-"""Names, and ends of names, that never mean a host of the internet (RFC 6761, 6762, 8375)."""
+"""Names and ends of names without a host on the internet (RFC 6761, 6762, 8375)."""
 
 _STAND_INS = ip_network("198.18.0.0/15")
-"""Meant for benchmarks; VPN clients give every name an address in it and connect elsewhere."""
+"""Reserved for benchmarks. VPN clients give every name an address in it and connect elsewhere."""
 
 _TRANSLATED = ip_network("64:ff9b::/96")
-"""IPv6 addresses of hosts that have an IPv4 one only, which are the last 32 bits (RFC 6052)."""
+"""IPv6 addresses for hosts with IPv4 only; the last 32 bits are the IPv4 address (RFC 6052)."""
 
 _UNICAST = ip_network("2000::/3")
-"""All that is given out of IPv6 (RFC 4291). What lies outside is of a site or a link, or an IPv4
-address in a form of old (fec0::/10, ::ffff:0:0:0/96, 64:ff9b:1::/48, ::/96)."""
+"""The IPv6 addresses of the internet (RFC 4291). All others belong to a site or a link, or are old
+forms of an IPv4 address (fec0::/10, ::ffff:0:0:0/96, 64:ff9b:1::/48, ::/96)."""
 
 _NEVER = (ip_network("192.88.99.0/24"), ip_network("3fff::/20"))
-"""Relays of old and documentation (RFC 7526, 9637), which not every Python knows."""
+"""Old relays, and documentation (RFC 7526, 9637); some Pythons do not know them."""
 
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
-"""What stands before an IPv4 address in the last 64 bits of a tunnel's end (RFC 5214)."""
+"""The bits before the IPv4 address in the last 64 bits of an ISATAP address (RFC 5214)."""
 
 Address = IPv4Address | IPv6Address
 
 
 def is_private_host(host: str) -> bool:
-    """Whether a URL's host is an address, in any spelling, or a name that is not public."""
+    """Whether a URL's host is not public: an address in any spelling, or a name."""
     name = host.rstrip(".").lower()
     address = _literal(name)
     if address is not None:
@@ -47,7 +47,7 @@ def is_private_host(host: str) -> bool:
 
 
 def is_public_peer(address: str) -> bool:
-    """Whether the other end of a connection, an address as sockets write it, is public."""
+    """Whether the peer of a connection, an address as sockets write it, is public."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -56,8 +56,8 @@ def is_public_peer(address: str) -> bool:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is; also 2130706433, 0x7f000001, 0177.0.0.1 and 127.1, which
-    system libraries take for IPv4 addresses."""
+    """The host as an address; None for a name. System libraries also take 2130706433, 0x7f000001,
+    0177.0.0.1 and 127.1 for IPv4 addresses."""
     try:
         return ip_address(host)
     except ValueError:
@@ -79,7 +79,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _meant(address: Address) -> Iterator[Address]:
-    """The address, or what it stands for: an IPv6 one may lead to an IPv4 one."""
+    """The address, or the IPv4 address to which an IPv6 address leads."""
     if isinstance(address, IPv4Address):
         yield address
         return
@@ -96,7 +96,7 @@ def _meant(address: Address) -> Iterator[Address]:
 
 @dataclass(frozen=True, slots=True)
 class PictureUrl:
-    """A URL as it is sent, with a `label` of host and path only: a query may be a signature."""
+    """A URL as it is sent, with a `label` of its host and path; its query may be a signature."""
 
     text: str
     label: str
@@ -104,9 +104,9 @@ class PictureUrl:
 
 
 def read_url(text: str) -> PictureUrl:
-    """A checked http or https URL; raises `Refusal` for one that Kling could not fetch.
+    """A checked http or https URL; raises `Refusal` for a URL that Kling cannot fetch.
 
-    An address of this machine or network is a warning, since only the sandbox can use it.
+    An address of this machine or network gives a warning, as only the sandbox can fetch it.
     """
     parts = _split(text)
     if parts is None or any(ch.isspace() or not ch.isprintable() for ch in text):
