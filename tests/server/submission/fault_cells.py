@@ -37,6 +37,9 @@ MONEY = {
     "yes": "This was charged.",
     "unknown": "Whether it was charged is unknown.",
 }
+MONEY_IN_ADVICE = ("It cost nothing.", "It was charged")
+"""Advice on a failed task says itself what the task cost."""
+
 NEVER_SHOWN = re.compile(
     r"<!doctype|<html|<head|<body|Traceback|File \"|sandbox-key|Bearer ", re.IGNORECASE
 )
@@ -227,6 +230,7 @@ def assert_honest(cell: Cell) -> None:
         assert all(fault["message"] in text for fault in facts["faults"]), cell.name
         return
     assert text.startswith(facts["message"]), cell.name
-    assert MONEY[charged] in text, cell.name
+    said = facts["next"].startswith(MONEY_IN_ADVICE)
+    assert said or MONEY[charged] in text, cell.name
     assert facts["next"] in text, cell.name
     assert facts.get("provider_message", "") in text, cell.name
