@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Service", "Sleep", "open_service"]
 
 NOT_ANSWERED_YET = (
-    "Its provider has not answered yet; this is the state last seen. Ask again in a moment."
+    "Its provider has not answered yet; this is the last known state. Ask again in a moment."
 )
 
 SHORT_S = 10.0
@@ -205,14 +205,8 @@ class Service:
         from kling_mcp.tasks.listing import Listing
 
         runtime = self._runtime
-        listing = Listing(
-            runtime.clients,
-            runtime.ledger,
-            runtime.storage,
-            runtime.downloads.why_unsaved,
-            runtime.limits.look_s,
-        )
-        return await listing.page(query, runtime.clock(), self._principal)
+        within_s = runtime.limits.look_s
+        return await Listing(runtime.clients, runtime.ledger, self.reader, within_s).page(query)
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Wait until all tasks have ended, `timeout_s` seconds at most, and return their states.

@@ -1,7 +1,7 @@
-"""What an agent gets: structured answers and the line of text that says the same.
+"""What an agent gets: structured answers, each with a line of text that says the same.
 
 Some hosts show a model only the structured content, others only the text, so each is complete on
-its own. Fields that have nothing to say are left out.
+its own. Empty fields are left out.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 TaskStatus = Literal["queued", "submitted", "processing", "succeed", "failed", "unknown"]
-"""Kling's own words, and two of ours before them: `queued` (kept here until a slot is free) and
-`unknown` (sent, its answer lost, being looked up)."""
+"""Kling's own words and two of ours: `queued` (kept here until a slot is free) and `unknown` (sent,
+but the answer was lost; the task is looked for)."""
 
 ENDED: frozenset[TaskStatus] = frozenset({"succeed", "failed"})
 
@@ -52,7 +52,7 @@ class Answer(BaseModel):
         raise NotImplementedError(type(self))
 
     def for_apps(self) -> dict[str, Any] | None:
-        """What only an app of the host gets; the model does not see it."""
+        """Fields for an app of the host alone; the model does not see them."""
         return None
 
     def finished(self) -> list[str]:
@@ -169,11 +169,11 @@ class Receipt(Answer):
     _thumbnail: str = PrivateAttr("")
 
     def show_in_player(self, thumbnail: str) -> None:
-        """Give the player a small likeness of the picture, as a `data:` URI."""
+        """Give the player a thumbnail of the picture, a `data:` URI."""
         self._thumbnail = thumbnail
 
     def for_apps(self) -> dict[str, Any] | None:
-        """The likeness, under a name of ours."""
+        """The thumbnail, under a name of ours."""
         return {"kling-mcp/thumbnail": self._thumbnail} if self._thumbnail else None
 
     def text(self) -> str:
@@ -227,7 +227,7 @@ class WaitResult(Answer):
         return "\n".join(lines)
 
     def finished(self) -> list[str]:
-        """Those of the tasks that have their videos."""
+        """The tasks that have their videos."""
         return [task_id for task in self.tasks for task_id in task.finished()]
 
 
@@ -272,7 +272,7 @@ class SavedVideo(Answer):
     note: str | None = None
 
     def structured(self) -> dict[str, Any]:
-        """The same, where it is first."""
+        """The fields, those that say where the video is first."""
         facts = super().structured()
         first = ("task_id", "path", "url", "expires_at")
         return {name: facts[name] for name in first if name in facts} | facts

@@ -48,7 +48,7 @@ def file_note(facts: Mp4Facts, request: Mapping[str, Any]) -> str:
     if asked_s and facts.duration_s:
         apart_s = abs(facts.duration_s - asked_s)
         if apart_s > max(APART_S, APART_SHARE * asked_s):
-            found.append(f"The file is {facts.duration_s:g} s long; {asked_s:g} s were asked for.")
+            found.append(f"The file is {facts.duration_s:g} s long; {asked_s:g} s were requested.")
     if request.get("sound") == "on" and not facts.has_audio:
         found.append("The file has no sound, though sound was on.")
     return " ".join(found)
@@ -178,7 +178,7 @@ class Downloads:
             download = self._downloads.get(known_by)
             raise KlingError(
                 f"The video of {record.handle if record else task_id} is not saved yet: "
-                f"{download or 'its provider has not answered yet'}. This goes on here.",
+                f"{download or 'its provider has not answered yet'}. The download goes on.",
                 charged="no",
                 advice="Call kling_save_video again in a moment: it joins what is under way.",
             ) from None
@@ -255,7 +255,7 @@ class Downloads:
             )
         if not state.videos and state.status == "succeed":
             raise KlingError(
-                f"The provider says that task {handle} is done and names no video.",
+                f"The provider says that task {handle} is done, but names no video.",
                 charged=_charged(state),
                 advice=ONLY_THE_PROVIDER,
             )
@@ -341,7 +341,7 @@ def _until(record: Record) -> str:
 
 def _mistake(error: Exception) -> KlingError:
     return KlingError(
-        f"This server made a mistake of its own ({type(error).__name__}).",
+        f"This server failed by a mistake of its own ({type(error).__name__}).",
         charged="no",
         advice="Its log says more. The video still exists at the provider.",
     )

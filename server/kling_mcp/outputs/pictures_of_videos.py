@@ -125,7 +125,7 @@ class Frames:
     async def _file(self, task_id: str) -> tuple[Path, str]:
         """The file of a task and its SHA-256; a video without a file is saved first."""
         record = await self._rows.find(task_id)
-        if record is None and not self._rows.all:
+        if record is None and self._rows.only is not None:
             raise not_found(task_id)
         if record is None:
             file, _ = await self._downloads.fetch(task_id, "")

@@ -1,4 +1,4 @@
-"""How often a task is looked at: by how long its kind usually takes (`usual.json`), and by what
+"""How often a task is asked for: by how long such a task usually takes (`usual.json`), and by what
 failed."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Pace", "Rhythm", "UsualRow", "usual_rows", "usual_s"]
 
 MODE = "std"
 DURATION = "5"
-"""What Kling takes where a request names neither."""
+"""Kling's defaults for a request that names neither."""
 
 
 class UsualRow(BaseModel):
@@ -44,7 +44,7 @@ class UsualRow(BaseModel):
 
 @cache
 def usual_rows() -> list[UsualRow]:
-    """The rows of the table; the first one that fits counts."""
+    """The rows of the table; the first row that fits counts."""
     text = files("kling_mcp.polling").joinpath("usual.json").read_text(encoding="utf-8")
     return TypeAdapter(list[UsualRow]).validate_json(text)
 
@@ -68,26 +68,26 @@ def usual_s(model_name: str, request: dict[str, object]) -> float:
 
 
 FIRST = 0.5
-"""Part of the usual time after which the first look is worth a request."""
+"""Part of the usual time after which the first request is due."""
 EARLY = 0.125
-"""Part of the usual time between two looks before the end is near."""
+"""Part of the usual time between two requests before the end is near."""
 NEAR = 0.75
 """Part of the usual time from which on the end is near."""
 SILENT = 3.0
 """Multiple of the usual time from which on the task is silent for too long."""
 SILENT_LOOKS = 24
-"""Looks that a task of no usual time gets before it counts as silent."""
+"""Requests for a task of no usual time before it counts as silent."""
 RARER = 0.05
-"""Part of its age between two looks at a silent task."""
+"""Part of its age between two requests for a silent task."""
 RAREST_S = 60.0
 HASTE = 0.1
-"""Part of its age between two looks at a task on this machine, which may end at once."""
+"""Part of its age between two requests for a task on this machine, which may end at once."""
 SOONEST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """The looks at one task. `usual_s` is the seconds that it usually takes, `poll_s` those
+    """The requests for one task. `usual_s` is the seconds that it usually takes, `poll_s` those
     between two looks near its end: a task that ends there is noticed after half of them in the
     median. `local` when the provider is on this machine: asking costs nothing, and it may be a
     sandbox, whose tasks end within seconds.
@@ -99,11 +99,11 @@ class Rhythm:
 
     @property
     def first_s(self) -> float:
-        """Seconds after the submit at which the first look is due."""
+        """Seconds after the submit at which the first request is due."""
         return 0.0 if self.local else FIRST * self.usual_s
 
     def wait_s(self, age_s: float) -> float:
-        """Seconds until the next look at a task that was submitted `age_s` seconds ago."""
+        """Seconds until the next request for a task that was submitted `age_s` seconds ago."""
         if age_s >= max(SILENT * self.usual_s, SILENT_LOOKS * self.poll_s):
             return min(max(2 * self.poll_s, RARER * age_s), RAREST_S)
         if self.local:
@@ -117,19 +117,19 @@ class Rhythm:
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 DOWN = 3
-"""Failures in a row after which a provider counts as down, and is asked rarely for all its tasks
-together."""
+"""Failures in a row after which a provider counts as down: one request at a time then finds out for
+all its tasks."""
 
 QUEUED_S = 1.0
-"""Seconds between two looks at a row that is kept here; nobody is asked for it before it is due."""
+"""Seconds between two tries for a queued row; no provider is asked before the row is due."""
 
 MOST_DOUBLINGS = 8
 
 SAFETY_NET = 6
-"""Multiple of the time between two looks where the provider tells of itself when a task ends."""
+"""Multiple of the time between two requests where the provider calls back when a task ends."""
 
 TRUSTED_S = 3_600.0
-"""Seconds for which a callback that told the truth lets looks be rarer."""
+"""Seconds for which a callback that proved true makes requests rarer."""
 
 
 class Pace:
@@ -187,25 +187,25 @@ class Pace:
         return now + self._rhythm(found, now).wait_s(_age_s(watched, now))
 
     def quiet(self, provider: str) -> tuple[float, KlingError] | None:
-        """Until when (seconds since the epoch) this provider is left alone, and why."""
+        """Until when (seconds since the epoch) this provider is not asked, and why."""
         return self._quiet.get(provider)
 
     def is_doubtful(self, provider: str) -> bool:
-        """Whether it failed time after time: one request then finds out for all its tasks."""
+        """Whether it failed `DOWN` times in a row: one request then finds out for all its tasks."""
         return self._failures.get(provider, 0) >= DOWN
 
     def answered(self, provider: str) -> None:
-        """The provider works; the time for which it wants to be left alone is kept all the same."""
+        """The provider answered. A time until which it asked to be left alone still holds."""
         self._failures.pop(provider, None)
 
     def called_back(self, provider: str, now: float) -> None:
-        """The provider told of itself that a task had ended, and it had: for a while its tasks are
-        looked at more rarely, in case that a callback is lost."""
+        """The provider called back that a task had ended, and it had: for a while its tasks are
+        asked for more rarely, in case a callback is lost."""
         self._called_back[provider] = now
 
     def failed(self, provider: str, error: KlingError, now: float) -> None:
-        """The provider could not be asked. It is left alone for as long as it says, and also when
-        that happens time after time."""
+        """The provider could not be asked. It is left alone for as long as it says, and longer and
+        longer after `DOWN` failures in a row."""
         if not (isinstance(error, ProviderError) and error.retryable):
             return
         count = self._failures[provider] = self._failures.get(provider, 0) + 1
@@ -216,8 +216,8 @@ class Pace:
             self._quiet[provider] = (now + quiet_s, error)
 
     def just_answered(self, record: Record, now: float) -> bool:
-        """Whether its provider told of the row's task so shortly before `now`, seconds since the
-        epoch, that asking again would be too soon."""
+        """Whether the provider answered for the row's task so shortly before `now` (seconds since
+        the epoch) that asking again would be too soon."""
         age_s = now - record.updated_at
         return record.task_id is not None and 0 <= age_s < self.poll_s(record.provider) / 2
 
@@ -238,8 +238,8 @@ def _backoff_s(poll_s: float, times: int) -> float:
 
 
 def _age_s(watched: Watched, now: float) -> float:
-    """Seconds since the provider got the task. A row that was queued here got there later than it
-    was made: the time at which it was last written is nearer."""
+    """Seconds since the provider got the task. A row that was queued here reached the provider
+    later than it was made: the time of its last write is nearer."""
     assert watched.found is not None
     state, record = watched.found.state, watched.record
     began = record.updated_at if record and record.tries else state.created_at or now

@@ -23,11 +23,11 @@ UNLISTED = 2
 """Failures in a row after which a task is asked for by itself: its list may be what fails."""
 
 Due = tuple[Line | None, Sequence[Watched]]
-"""A request to be made: a line with its tasks, or no line and one task."""
+"""A request to make: a line with its tasks, or no line and one task."""
 
 
 class Plan:
-    """Puts tasks of one list together, and holds back what a provider is not to be asked now."""
+    """Groups tasks of one list, and delays requests to a provider that asked to be left alone."""
 
     def __init__(self, providers: Mapping[str, Configured], pace: Pace) -> None:
         self._providers = providers
@@ -35,7 +35,7 @@ class Plan:
         self._swept_at: dict[Line, float] = {}
 
     def due(self, tasks: Iterable[Watched], now: float) -> list[Due]:
-        """The requests for tasks that are due; what is held back gets a later time."""
+        """The requests for tasks that are due at `now`; delayed tasks get a later `due_at`."""
         busy = {watched.provider for watched in tasks if watched.busy}
         waiting = [watched for watched in tasks if watched.state == "waiting"]
         alone, lines = self._sorted(waiting)
@@ -54,7 +54,7 @@ class Plan:
     def _sorted(
         self, waiting: Sequence[Watched]
     ) -> tuple[list[Watched], dict[Line, list[Watched]]]:
-        """Tasks that are asked for one by one, and those of which one list tells."""
+        """Tasks that are asked for one by one, and tasks that share a list."""
         alone: list[Watched] = []
         lines: dict[Line, list[Watched]] = defaultdict(list)
         for watched in waiting:
@@ -65,7 +65,7 @@ class Plan:
         return alone, lines
 
     def _line_of(self, watched: Watched) -> Line | None:
-        """The list that may answer for a task; None when it has to be asked for by itself."""
+        """The list that may answer for a task; None when only a query can."""
         found = watched.found
         if found is None or not watched.listed or watched.failures >= UNLISTED:
             return None
@@ -81,7 +81,7 @@ class Plan:
         return [w for w in tasks if w.due_at <= now and not self._is_quiet(w, now)]
 
     def _is_quiet(self, watched: Watched, now: float) -> bool:
-        """Whether its provider wants to be left alone; who waits is told why."""
+        """Whether its provider asked to be left alone; its watches get the reason."""
         quiet = self._pace.quiet(watched.provider)
         if quiet is None or quiet[0] <= now:
             return False
@@ -92,8 +92,8 @@ class Plan:
         return True
 
     def _probing(self, due: Sequence[Due], asked: set[str], now: float) -> list[Due]:
-        """Of what is due, only one request to each provider that failed time after time; `asked`
-        are the providers that are being asked."""
+        """The requests that are due, but only one to each provider that failed time after time;
+        `asked` are the providers that are being asked."""
         kept: list[Due] = []
         for line, members in due:
             provider = members[0].provider

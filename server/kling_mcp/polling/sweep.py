@@ -22,13 +22,13 @@ __all__ = ["Sweep"]
 
 
 SIZES = (30, 100, 500)
-"""Page sizes that are asked for; Kling takes 1 to 500."""
+"""Page sizes of the requests; Kling takes 1 to 500."""
 ROOM = 2
-"""Places on a page for each task that is looked for: others may have made newer ones."""
+"""Places on a page for each wanted task: others may have made newer ones."""
 PAGES = 3
 WORTH = 10
-"""Pages in a row that show nothing of what is looked for, before single queries are the cheaper
-way: so many, or one for so many tasks that are missing."""
+"""Pages in a row without a wanted task after which single queries are cheaper: `PAGES`, or one for
+each `WORTH` missing tasks."""
 MOST_PAGES = 60
 PAGES_AT_ONCE = 4
 """Pages of one list that are read side by side."""
@@ -133,7 +133,7 @@ async def _read(
 
 
 def _is_past(tasks: list[Task], missing: list[float | None]) -> bool:
-    """Whether a list that gives the newest first has passed all that is missing."""
+    """Whether a list, newest first, has passed the place of every missing task."""
     oldest = min((task.created_at or 0.0 for task in tasks), default=0.0)
     return oldest > 0 and all(
         made_at is not None and made_at > oldest + CLOCKS_DIFFER_S for made_at in missing

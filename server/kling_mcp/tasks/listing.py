@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
 
-from kling_mcp.principal import LOCAL, Principal
-from kling_mcp.tasks.views import Files, Viewer
 from kling_tools.errors import KlingError
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
 
 if TYPE_CHECKING:
-    from kling_mcp.ledger import Ledger, Record
+    from kling_mcp.ledger import Ledger
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
+    from kling_mcp.tasks.reader import TaskReader
+    from kling_mcp.tasks.views import Viewer
     from kling_tools.requests.arguments import ListTasksArguments
 
 __all__ = ["Listing"]
 
 
-NOT_IN_TIME = "it has not answered in time."
-LAST_SEEN = "The tasks that you made here, in the state last seen."
+NOT_IN_TIME = "it did not answer in time."
+LAST_SEEN = "The tasks that you made here, in their last known state."
 
 
 class Listing:
-    """Makes one page from both sources.
+    """Makes one page from both sources: the rows of `reader` and the lists of the providers.
 
     A page holds the same page of the ledger, updated from each provider's own list, and from the
     same page of that list the tasks that the ledger does not know. So every task is on exactly one
@@ -38,28 +38,24 @@ class Listing:
         self,
         clients: Clients,
         ledger: Ledger,
-        files: Files,
-        why_unsaved: Callable[[Record], str],
+        reader: TaskReader,
         within_s: float,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
-        self._files = files
-        self._why_unsaved = why_unsaved
+        self._reader = reader
         self._within_s = within_s
 
-    async def page(
-        self, query: ListTasksArguments, now: float, principal: Principal = LOCAL
-    ) -> TaskPage:
+    async def page(self, query: ListTasksArguments) -> TaskPage:
         """One page, newest first; its note names the lists that could not be read. A caller with a
         login sees only the ledger's rows of their own: a provider's list shows everybody's tasks.
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer = Viewer(self._clients, now, self._files, why_unsaved=self._why_unsaved)
+        viewer, only = self._reader.viewer(), self._reader.only
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
-        if principal.only is None:
+        if only is None:
             others, more, notes = await self._elsewhere(query, viewer)
         rows = await self._ledger.page(
             limit=query.page_size + 1,
@@ -67,7 +63,7 @@ class Listing:
             product=query.product,
             status=query.status,
             provider=query.provider,
-            principal=principal.only,
+            principal=only,
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
         if any(self._clients.embedded(name) for name in self._clients.names):
@@ -116,7 +112,7 @@ class Listing:
             has, its = ("has", "its") if len(silent) == 1 else ("have", "their")
             notes.append(
                 f"{', '.join(silent)} {has} no list of {its} own: only tasks made here are shown, "
-                "in the state last seen."
+                "in their last known state."
             )
         return found, more, notes
 

@@ -22,7 +22,7 @@ FOLLOWED = 500
 
 
 class TaskReader:
-    """Reads rows and shows them; `only` those of one principal, whoever else's id is asked for.
+    """Reads rows and shows them: with `only`, those of one principal, whatever id is asked for.
     `why_unsaved` says why a finished video has no file yet."""
 
     def __init__(
@@ -37,29 +37,24 @@ class TaskReader:
         self._clients = clients
         self._files = files
         self._why_unsaved = why_unsaved
-        self._only = only
+        self.only = only
 
     def of(self, principal: Principal) -> TaskReader:
         """The rows of this principal alone, or all where nobody logs in."""
-        if principal.only == self._only:
+        if principal.only == self.only:
             return self
         return TaskReader(
             self._ledger, self._clients, self._files, self._why_unsaved, principal.only
         )
 
-    @property
-    def all(self) -> bool:
-        """Whether these are all rows of the ledger."""
-        return self._only is None
-
     async def find(self, any_id: str) -> Record | None:
         """The row with this task_id, external_task_id or id."""
         if not self._ledger.exists:
             return None
-        found = await self._ledger.find(any_id, principal=self._only)
-        if found is None and self._only:
-            chosen = own_external_id(self._only, any_id)
-            found = await self._ledger.find(chosen, principal=self._only)
+        found = await self._ledger.find(any_id, principal=self.only)
+        if found is None and self.only:
+            chosen = own_external_id(self.only, any_id)
+            found = await self._ledger.find(chosen, principal=self.only)
         return found
 
     async def row(self, row_id: str) -> Record | None:
@@ -76,27 +71,27 @@ class TaskReader:
             record
             for status in RUNNING
             for record in await self._ledger.page(
-                limit=FOLLOWED, offset=0, status=status, principal=self._only
+                limit=FOLLOWED, offset=0, status=status, principal=self.only
             )
         ]
 
     async def recent(self) -> TaskPage:
         """The newest rows in their last known state."""
-        viewer = self._viewer()
+        viewer = self.viewer()
         rows: list[Record] = []
         if self._ledger.exists:
-            rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self._only)
+            rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self.only)
         return TaskPage(
             tasks=[viewer.listed(row) for row in rows[:RECENT]], page=1, more=len(rows) > RECENT
         )
 
     def view(self, record: Record) -> TaskView:
         """A row in its last known state."""
-        return self._viewer().record(record)
+        return self.viewer().record(record)
 
     def show(self, found: Found) -> TaskView:
         """A task that was looked up: a row, or one that only its provider knows."""
-        viewer = self._viewer()
+        viewer = self.viewer()
         if found.record is not None:
             return viewer.record(found.record)
         assert found.task is not None
@@ -109,8 +104,9 @@ class TaskReader:
         return (
             known
             and not record.is_leased(self._ledger.now())
-            and self._viewer().lost_for_good(record)
+            and self.viewer().lost_for_good(record)
         )
 
-    def _viewer(self) -> Viewer:
+    def viewer(self) -> Viewer:
+        """Shows tasks as of now."""
         return Viewer(self._clients, self._ledger.now(), self._files, why_unsaved=self._why_unsaved)

@@ -20,34 +20,35 @@ PROMPT_SHOWN = 60
 """Characters of a prompt that a list shows."""
 
 AFTER_FAILURE = (
-    "Failed tasks are said not to be charged. Change the prompt or the picture and submit again."
+    "Providers say that failed tasks are not charged. Change the prompt or the picture and submit "
+    "again."
 )
 FAILED_FREE = "It cost nothing. Change the prompt or the picture and submit again."
 FAILED_PAID = (
-    "It was charged although it failed: the account's owner can ask the provider why. Change the "
-    "prompt or the picture before you submit again."
+    "It was charged although it failed: the owner of the account can ask the provider why. Change "
+    "the prompt or the picture before you submit again."
 )
-FILE_LATE = "The provider says that it is done; its video is not there yet. Wait for it."
+FILE_LATE = "The provider says that it is done, but its video is not there yet. Wait for it."
 ONLY_THE_PROVIDER = (
-    "Only the provider can help, with this task_id. Raise take to make (and pay) it anew."
+    "Only the provider can help, with this task_id. Raise take to make (and pay for) it again."
 )
 NO_FILE = (
-    "The provider says that it is done and names no video that can be fetched; kling_save_video "
-    f"asks once more. {ONLY_THE_PROVIDER}"
+    "The provider says that it is done, but names no video to fetch; kling_save_video asks once "
+    f"more. {ONLY_THE_PROVIDER}"
 )
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
-LOST = "Sent, answer lost; it is looked up at each call. Do not submit it anew."
+LOST = "Sent, but the answer was lost. Each call looks for the task; do not submit it again."
 LOST_FOR_GOOD = (
-    "Sent, answer lost, and this provider cannot be asked for it: look at its console or bill. "
-    "Raise take to make (and pay) it anew."
+    "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
+    "console or bill. Raise take to make (and pay for) it again."
 )
-WAITING = "Kept on this computer; it is sent when a slot is free, as long as a server runs."
+WAITING = "Queued here; it is sent when a slot is free, while a kling-mcp server is running."
 NEVER_MADE = "It was never made and cost nothing"
 TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
-TOLD = ("failed", "unknown")
-"""States of which a list says more."""
-STRANGE = "The provider uses a word for its state that is not known here; look again later."
+SHOWN_IN_LISTS = ("failed", "unknown")
+"""States whose advice a list shows."""
+STRANGE = "The provider reports a state that is unknown here; look again later."
 
 
 def after_failure(units: float | None, money: float | None) -> str:
@@ -157,7 +158,7 @@ class Viewer:
         if self._files.seems_there(record):
             return record.file_note or None
         if record.expires_at is not None and self._now > record.expires_at:
-            lost = f" and its {file} is not there any more" if record.path else ""
+            lost = f", and its {file} is gone" if record.path else ""
             return f"The provider has deleted it after 30 days{lost}."
         if reason := self._why_unsaved(record):
             return reason
@@ -189,7 +190,7 @@ class Viewer:
     def listed(self, record: Record) -> TaskView:
         """A row of a list: what distinguishes it from others, without URLs and advice."""
         view = self.record(record)
-        told = record.status in TOLD or record.damaged or self._why_unsaved(record)
+        shown = record.status in SHOWN_IN_LISTS or record.damaged or self._why_unsaved(record)
         return view.model_copy(
             update={
                 "source": "ledger",
@@ -199,7 +200,7 @@ class Viewer:
                 "prompt": _cut(record.prompt) or None,
                 "videos": [],
                 "url": None,
-                "next": view.next if told else None,
+                "next": view.next if shown else None,
             }
         )
 
@@ -228,7 +229,7 @@ def _never_made(reason: str) -> str:
     said = quote_provider(reason)
     if not said:
         return f"{NEVER_MADE}. Submit again to make it."
-    return f'{NEVER_MADE}: "{said}" Mend what that names and submit again.'
+    return f'{NEVER_MADE}: "{said}" Correct that and submit again.'
 
 
 def _about_no_file(record: Record) -> str:
@@ -238,7 +239,7 @@ def _about_no_file(record: Record) -> str:
     price = (
         "an unknown price" if record.estimate_units is None else f"{record.counted_units:g} units"
     )
-    return f"{NO_FILE} Whether it was charged is not told; the estimate was {price}."
+    return f"{NO_FILE} The provider does not say whether it was charged; the estimate was {price}."
 
 
 def _videos(videos: Sequence[Video]) -> list[VideoView]:

@@ -15,7 +15,7 @@ from tests.server.serving import picture
     ("duration", "sound", "told"),
     [
         (5, {}, ""),
-        (10, {}, "The file is 5.042 s long; 10 s were asked for."),
+        (10, {}, "The file is 5.042 s long; 10 s were requested."),
         (5, {"model_name": "kling-v2-6", "mode": "pro", "sound": "on"}, "has no sound"),
     ],
 )

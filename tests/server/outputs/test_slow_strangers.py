@@ -291,7 +291,7 @@ def test_a_task_whose_provider_is_silent_is_shown_as_last_seen(tmp_path: Path) -
             played.reads = says_nothing
             answer, _ = await called(client, "kling_get_task", task_id=task_id)
         assert facts(answer)["status"] == "submitted"
-        assert "state last seen" in facts(answer)["next"]
+        assert "last known state" in facts(answer)["next"]
 
     in_virtual_time(play)
 

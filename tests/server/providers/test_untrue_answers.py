@@ -162,7 +162,7 @@ async def test_what_the_balance_paid_is_told_as_money(
         ({"final_unit_deduction": "0"}, "It cost nothing", "no"),
         ({"final_unit_deduction": "1.5"}, "It was charged although it failed", "yes"),
         (BALANCE, "It was charged although it failed", "yes"),
-        ({}, "are said not to be charged", "unknown"),
+        ({}, "failed tasks are not charged", "unknown"),
     ],
 )
 async def test_a_failed_task_is_told_with_what_it_cost(

@@ -45,7 +45,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         TASKS_URI,
         name="tasks",
         title="Kling tasks",
-        description="The newest tasks made here, in the state last seen.",
+        description="The newest tasks made here, in their last known state.",
         mime_type=JSON,
     )
     async def tasks() -> str:
@@ -71,7 +71,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         VIDEO_URI,
         name="video",
         title="The video of a Kling task",
-        description="The saved MP4, if it is small enough to be handed over whole.",
+        description="The saved MP4, if it is small enough to be read whole.",
         mime_type="video/mp4",
     )
     async def video(task_id: str) -> bytes:
@@ -96,20 +96,20 @@ async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> byt
     named = view.path or "The saved video"
     if file is None:
         raise ResourceError(
-            f"{named} cannot be read: it is gone, or not the file any more that was saved for "
-            f"{record.handle}. Save it anew with kling_save_video."
+            f"{named} cannot be read: it is gone, or has changed since it was saved for "
+            f"{record.handle}. Save it again with kling_save_video."
         )
     if record.bytes is not None and record.bytes > INLINE_BYTES:
         where = f"{view.path} ({Path(view.path).as_uri()})" if view.path else view.url
         raise ResourceError(
-            f"The video has {record.bytes} bytes, more than the {INLINE_BYTES} that are handed "
-            f"over whole. It lies at {where}."
+            f"The video has {record.bytes} bytes, more than the {INLINE_BYTES} that one read "
+            f"returns. It is at {where}."
         )
     try:
         return await anyio.Path(file).read_bytes()
     except OSError as error:
         raise ResourceError(
-            f"{named} cannot be read ({error.strerror}); save it anew with kling_save_video."
+            f"{named} cannot be read ({error.strerror}); save it again with kling_save_video."
         ) from error
 
 
@@ -189,7 +189,7 @@ def add_video_parts(server: MCPServer[Any]) -> None:
         with readable_errors():
             file = await service.file(record)
         if file is None:
-            raise ResourceError(f"The file of {record.handle} is not there any more: save it anew.")
+            raise ResourceError(f"The file of {record.handle} is gone: save it again.")
         try:
             return await to_thread.run_sync(_read, file, first, last - first + 1)
         except OSError as error:
