@@ -11,9 +11,14 @@ import pytest
 from PIL import Image
 
 from kling_mcp.cli.demo import shipped_picture
+from kling_mcp.cli.main import main
 from kling_mcp.outputs.mp4 import check
 
-QUICK = {"KLING_MCP_SANDBOX_QUEUE_S": "0.1", "KLING_MCP_SANDBOX_RENDER_S": "0.2"}
+QUICK = {
+    "KLING_MCP_SANDBOX_QUEUE_S": "0.1",
+    "KLING_MCP_SANDBOX_RENDER_S": "0.2",
+    "KLING_MCP_SANDBOX_SIDE_PX": "300",
+}
 SLOW = {"KLING_MCP_SANDBOX_QUEUE_S": "60"}
 OWN_SETTINGS = ("KLING", "COMETAPI", "ANYFAST", "POWERTOKENS", "NEWAPI")
 
@@ -80,23 +85,37 @@ def test_the_demo_says_what_was_offered_and_what_it_would_cost(
     assert "the video is made" in labelled(output)["Wait"]
 
 
-def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(tmp_path: Path) -> None:
-    (tmp_path / "notes.png").write_text("no picture at all")
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run the demo in, in this process."""
+    for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
+        monkeypatch.delenv(name)
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
-    process = start(tmp_path, "notes.png", settings=QUICK)
-    _, errors = process.communicate(timeout=60)
 
-    assert process.returncode == 1
+def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "notes.png").write_text("no picture at all")
+
+    assert main(["demo", "notes.png"]) == 1
+
+    errors = capfd.readouterr().err
     assert "image" in errors
     assert "notes.png" in errors
     assert "Traceback" not in errors
 
 
-def test_a_server_that_cannot_start_is_told_in_its_own_words(tmp_path: Path) -> None:
-    process = start(tmp_path, "--provider", "nobody", settings=QUICK)
-    _, errors = process.communicate(timeout=60)
+@pytest.mark.usefixtures("here")
+def test_a_server_that_cannot_start_is_told_in_its_own_words(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "--provider", "nobody"]) == 1
 
-    assert process.returncode == 1
+    errors = capfd.readouterr().err
     assert "nobody" in errors or "must be one of" in errors
     assert "Traceback" not in errors
 
