@@ -40,7 +40,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(
 
     assert token.startswith(PREFIX)
     assert len(token) > 40
-    assert "only time" in told.err
+    assert "not shown again" in told.err
     assert found is not None
     assert (found.name, found.scopes, found.expires) == ("ann", (READ, SPEND), None)
     assert token not in (tmp_path / "team" / "tokens").read_text()
