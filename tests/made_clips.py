@@ -1,5 +1,8 @@
 """Small real MP4 files for tests, encoded on the spot."""
 
+import math
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -31,6 +34,34 @@ def make_clip(
         container.mux(video.encode())
         if audio is not None:
             _play_silence(container, audio)
+    return path
+
+
+SOUND_RATE = 8000
+
+
+def make_film(
+    path: Path, pictures: Sequence[Image.Image], *, fps: int = 24, loudness: float | None = None
+) -> Path:
+    """An H.264 clip of these pictures, with a tone as loud as that (0 is silence), or no sound."""
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        video.width, video.height = pictures[0].size
+        video.pix_fmt = "yuv420p"
+        audio = None
+        if loudness is not None:
+            audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+        for picture in pictures:
+            container.mux(video.encode(av.VideoFrame.from_image(picture)))
+        container.mux(video.encode())
+        if audio is not None and loudness is not None:
+            count = len(pictures) * SOUND_RATE // fps
+            tone = array("f", (loudness * math.sin(n * 0.35) for n in range(count)))
+            frame = av.AudioFrame(format="fltp", layout="mono", samples=count)
+            frame.sample_rate = SOUND_RATE
+            frame.planes[0].update(tone.tobytes())
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode())
     return path
 
 

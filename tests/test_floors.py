@@ -198,4 +198,4 @@ def test_the_server_for_one_person_starts_without_the_wing_for_teams(tmp_path: P
 
     assert done.stderr == ""
     assert done.stdout.split()[0].startswith(str(tmp_path))
-    assert done.stdout.split()[1:] == ["6", "False"]
+    assert done.stdout.split()[1:] == ["7", "False"]

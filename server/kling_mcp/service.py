@@ -24,7 +24,7 @@ from kling_tools.errors import (
     TaskNotFound,
     quote_provider,
 )
-from kling_tools.requests.arguments import ListTasksArguments
+from kling_tools.requests.arguments import ListTasksArguments, LookArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
@@ -33,9 +33,10 @@ from kling_tools.results import (
     TaskPage,
     TaskView,
     UploadAddress,
+    VideoLook,
     WaitResult,
 )
-from kling_tools.rules.capabilities import Capabilities
+from kling_tools.rules.capabilities import Capabilities, Estimate
 from kling_tools.service import Confirm, Report, SubmitArguments
 
 if TYPE_CHECKING:
@@ -249,6 +250,28 @@ class Service:
         """
         runtime = self._runtime
         return await runtime.downloads.save(await self._own(task_id), path, runtime.limits.answer_s)
+
+    async def look_at(self, query: LookArguments) -> VideoLook:
+        """A finished video shown and held against its request; it is saved first when need be.
+
+        Raises ImageRejected for a picture that cannot be read, and like `frames`.
+        """
+        from kling_mcp.inputs.opening import likenesses
+        from kling_mcp.outputs.look import look
+
+        frames = self._frames
+        moments = [frames.moment(which) for which in query.at]
+        pictures = await likenesses(query.wished(), self._pictures())
+        return await look(query.task_id, frames, moments, pictures, self._price_of)
+
+    def _price_of(self, record: Record) -> Estimate:
+        """What the same video costs once more."""
+        clients, units = self._runtime.clients, record.estimate_units
+        at_list = record.provider in clients.names and (
+            clients.configured(record.provider).row.terms.list_price
+        )
+        usd = self._runtime.capabilities.usd_per_unit
+        return Estimate(units, units * usd if units is not None and at_list else None)
 
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is gone. Raises

@@ -15,11 +15,14 @@ from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
 from kling_tools.errors import KlingError
 from kling_tools.results import (
+    AnotherTake,
+    Finding,
     Receipt,
     SavedVideo,
     TaskPage,
     TaskView,
     UploadAddress,
+    VideoLook,
     VideoView,
     WaitResult,
 )
@@ -37,6 +40,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
     "kling_save_video": SavedVideo,
+    "kling_look": VideoLook,
     "kling_upload_picture": UploadAddress,
 }
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -100,7 +104,7 @@ def _hints(tool: KlingTool) -> str:
 
 def answers() -> str:
     """A section for each kind of answer."""
-    kinds = list(dict.fromkeys([*ANSWERS.values(), VideoView]))
+    kinds = list(dict.fromkeys([*ANSWERS.values(), VideoView, Finding, AnotherTake]))
     return "\n" + "\n".join(_answer(kind) for kind in kinds) + "\n"
 
 
@@ -119,6 +123,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict:
         return "object"
+    if origin is tuple:
+        return " and ".join(_type(part) for part in inner)
     meant = [one for one in inner if one is not type(None)]
     if type(None) in inner or origin is Union:
         return _type(meant[0])

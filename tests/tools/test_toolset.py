@@ -18,6 +18,7 @@ NAMES = (
     "kling_list_tasks",
     "kling_wait_for_tasks",
     "kling_save_video",
+    "kling_look",
 )
 I2V_SEED_FIELDS = {
     "model_name",
@@ -93,7 +94,7 @@ def nodes(schema: Any) -> Any:
             yield from nodes(value)
 
 
-def test_there_are_six_tools() -> None:
+def test_there_are_seven_tools() -> None:
     assert tuple(toolset()) == NAMES
 
 
@@ -165,6 +166,7 @@ def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
         "kling_list_tasks": (True, None),
         "kling_wait_for_tasks": (True, None),
         "kling_save_video": (False, True),
+        "kling_look": (True, None),
     }
 
 

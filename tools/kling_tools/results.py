@@ -6,21 +6,26 @@ its own. Empty fields are left out.
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any, Literal
 
+from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.rules.capabilities import price_text
 
 __all__ = [
+    "AnotherTake",
     "Answer",
+    "Finding",
     "Receipt",
     "SavedVideo",
     "TaskPage",
     "TaskStatus",
     "TaskView",
     "UploadAddress",
+    "VideoLook",
     "VideoView",
     "WaitResult",
 ]
@@ -57,6 +62,10 @@ class Answer(BaseModel):
 
     def finished(self) -> list[str]:
         """Ids of the tasks whose videos the answer presents as finished."""
+        return []
+
+    def images(self) -> list[ImageContent]:
+        """What the model is to see besides the text."""
         return []
 
 
@@ -292,6 +301,71 @@ class SavedVideo(Answer):
     def finished(self) -> list[str]:
         """The task whose video it is."""
         return [self.task_id]
+
+
+class Finding(BaseModel):
+    """What is not as it was wished in a video: where (seconds), in a sentence, and the cheapest
+    next step with its price."""
+
+    kind: Literal["black", "frozen", "cut", "silent", "length", "shape", "image", "image_tail"]
+    from_s: float | None = None
+    to_s: float | None = None
+    says: str
+    next: str
+
+
+class AnotherTake(BaseModel):
+    """The same request once more: the tool, what to change in its arguments, and the price."""
+
+    tool: str
+    change: dict[str, Any]
+    estimate_units: float | None = None
+    estimate_usd: float | None = None
+
+
+class VideoLook(Answer):
+    """A finished video, shown and measured. Stretches are pairs of seconds, `cuts` seconds; they
+    are `findings` only where the wish does not ask for them. `not_compared` says which part of the
+    wish could not be held against it."""
+
+    task_id: str
+    shows: str
+    findings: list[Finding]
+    width: int
+    height: int
+    duration_s: float
+    fps: float
+    codec: str
+    audio: bool
+    black: list[tuple[float, float]] = []
+    frozen: list[tuple[float, float]] = []
+    silent: list[tuple[float, float]] = []
+    cuts: list[float] = []
+    not_compared: str | None = None
+    another_take: AnotherTake | None = None
+    sandbox: bool | None = None
+    _jpeg: bytes = PrivateAttr(b"")
+
+    def show(self, jpeg: bytes) -> None:
+        """Give the answer its picture."""
+        self._jpeg = jpeg
+
+    def images(self) -> list[ImageContent]:
+        """The frames, in one JPEG."""
+        data = base64.b64encode(self._jpeg).decode()
+        return [ImageContent(type="image", data=data, mime_type="image/jpeg")]
+
+    def text(self) -> str:
+        """The facts, what is shown, and the findings."""
+        lines = [
+            f"{self.task_id}: {self.width}x{self.height}, {self.duration_s:g} s, {self.fps:g} fps, "
+            f"{self.codec}, {'with' if self.audio else 'no'} sound. Shown: {self.shows}.",
+            *(f"{finding.says} {finding.next}" for finding in self.findings),
+            "" if self.findings else "Nothing amiss was found.",
+            self.not_compared or "",
+            "A sandbox test clip." if self.sandbox else "",
+        ]
+        return " ".join(line for line in lines if line)
 
 
 class UploadAddress(Answer):

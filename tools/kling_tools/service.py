@@ -12,6 +12,7 @@ from mcp_types import ContentBlock, ImageContent, ResourceLink
 from kling_tools.requests.arguments import (
     ImageToVideoArguments,
     ListTasksArguments,
+    LookArguments,
     MultiImageToVideoArguments,
 )
 from kling_tools.requests.drafts import Draft
@@ -21,6 +22,7 @@ from kling_tools.results import (
     TaskPage,
     TaskView,
     UploadAddress,
+    VideoLook,
     WaitResult,
 )
 
@@ -85,6 +87,10 @@ class VideoService(Protocol):
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video to disk."""
+        ...
+
+    async def look_at(self, query: LookArguments) -> VideoLook:
+        """What a finished video looks like, and what is not as it was wished; it is saved first."""
         ...
 
     async def upload(self) -> UploadAddress:

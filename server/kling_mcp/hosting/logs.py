@@ -28,6 +28,7 @@ TOOLS = frozenset(
         "kling_list_tasks",
         "kling_wait_for_tasks",
         "kling_save_video",
+        "kling_look",
         "kling_upload_picture",
     }
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kling_mcp.inputs.conversion import Converted, convert
 from kling_mcp.inputs.decoding import Decoding, shrink
@@ -27,9 +27,13 @@ from kling_mcp.inputs.picture_rules import Facts, judge, role_of
 from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
 from kling_mcp.inputs.refusal import SOURCE, Refusal
 from kling_mcp.inputs.urls import PictureUrl
+from kling_tools.errors import ImageRejected
 from kling_tools.faults import Fault, Verdict
 
-__all__ = ["check_mask_sizes", "look_at_picture", "open_pictures", "thumbnail"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["check_mask_sizes", "likenesses", "look_at_picture", "open_pictures", "thumbnail"]
 
 
 TOLERANCE = 0.01
@@ -304,6 +308,34 @@ def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
         message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
         warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
     return warnings
+
+
+LIKENESS_SIDE = 1200
+"""Longer side in px of a picture that is held against a frame."""
+
+
+async def likenesses(wishes: Mapping[str, str], policy: PicturePolicy) -> dict[str, Image]:
+    """The pictures by field, upright and not large; those that Kling fetches itself are left out.
+    Raises ImageRejected."""
+    found: dict[str, Image] = {}
+    for field, value in wishes.items():
+        try:
+            likeness = await look_at_picture(value, policy, partial(_likeness, policy.decoding))
+        except Refusal as refusal:
+            raise ImageRejected([refusal.fault(field)]) from refusal
+        except (OSError, ValueError, SyntaxError, SourceChanged) as error:
+            fault = Fault(field, "image_damaged", "the picture cannot be read.", WHOLE_FILE)
+            raise ImageRejected([fault]) from error
+        if likeness is not None:
+            found[field] = likeness
+    return found
+
+
+def _likeness(decoding: Decoding, held: HeldFile, file_type: FileType) -> Image | None:
+    opener = file_type.opener()
+    if opener is None or read_header(held, file_type) is None:
+        return None
+    return shrink(opener(held.view()), LIKENESS_SIDE, decoding).convert("RGB")
 
 
 THUMBNAIL_SIDE = 160

@@ -20,7 +20,9 @@ from kling_tools.service import Poster
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from kling_mcp.ledger import Record
     from kling_mcp.outputs.downloads import Downloads
+    from kling_mcp.outputs.frames import Moment
     from kling_mcp.principal import Principal
     from kling_mcp.tasks.reader import TaskReader
 
@@ -71,18 +73,15 @@ class Frames:
 
     async def frame(self, task_id: str, which: str) -> TaskPicture:
         """The `first` or `last` frame, or that at so many seconds: a PNG in full size."""
-        from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
+        from kling_mcp.outputs.frames import png_bytes, read_frame
 
         def read() -> tuple[int, bytes]:
             frame = read_frame(path, moment, self._decoding)
             return frame.pts, png_bytes(frame.picture)
 
-        try:
-            moment = moment_of(which)
-            path, sha256 = await self._file(task_id)
-            pts, data = await self._read(read)
-        except NoSuchMoment as error:
-            raise KlingError(str(error), charged="no") from error
+        moment = self.moment(which)
+        _, path, sha256 = await self._saved(task_id)
+        pts, data = await self._read(read)
         label = f"{which.strip().lower()} frame of {task_id}"
         return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
@@ -90,7 +89,7 @@ class Frames:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
         from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 
-        path, sha256 = await self._file(task_id)
+        _, path, sha256 = await self._saved(task_id)
         data = await self._read(lambda: contact_sheet_jpeg(path, decoding=self._decoding))
         return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
 
@@ -110,26 +109,47 @@ class Frames:
         )
         return drawn, record.bytes or 0
 
+    async def read(
+        self, task_id: str, read: Callable[[Path, Decoding], T]
+    ) -> tuple[Record | None, T]:
+        """A task's row, where there is one, and what a reader finds in its video, in a thread."""
+        record, path, _ = await self._saved(task_id)
+        return record, await self._read(lambda: read(path, self._decoding))
+
+    @staticmethod
+    def moment(which: str) -> Moment:
+        """The moment that `first`, `last` or seconds mean; raises KlingError."""
+        from kling_mcp.outputs.frames import NoSuchMoment, moment_of
+
+        try:
+            return moment_of(which)
+        except NoSuchMoment as error:
+            raise KlingError(str(error), charged="no") from error
+
     async def _read(self, read: Callable[[], T]) -> T:
         """What `read` returns, in a thread; raises KlingError for a file that cannot be read."""
         from kling_mcp.outputs import NotWholeMp4
+        from kling_mcp.outputs.frames import NoSuchMoment
 
         try:
             return await self._decoding.run(read)
+        except NoSuchMoment as error:
+            raise KlingError(str(error), charged="no") from error
         except NotWholeMp4 as error:
             raise KlingError(error.reason, charged="no") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
 
-    async def _file(self, task_id: str) -> tuple[Path, str]:
-        """The file of a task and its SHA-256; a video without a file is saved first."""
+    async def _saved(self, task_id: str) -> tuple[Record | None, Path, str]:
+        """A task's row, where there is one, its saved file and the SHA-256 of that; it is saved
+        now if it is not there."""
         record = await self._rows.find(task_id)
         if record is None and self._rows.only is not None:
             raise not_found(task_id)
         if record is None:
             file, _ = await self._downloads.fetch(task_id, "")
-            return file.path, file.sha256
+            return None, file.path, file.sha256
         path = await self._downloads.storage.file(record)
         if path is None:
             saved = await self._downloads.save_row(
@@ -145,7 +165,7 @@ class Frames:
                 charged="no",
                 advice="Ask again in a moment.",
             )
-        return path, record.sha256
+        return record, path, record.sha256
 
 
 def _digest(video_sha256: str, picture: str) -> str:

@@ -17,7 +17,7 @@ from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
 
 PENDING_BYTES = 200
-LIST_BYTES = 9000
+LIST_BYTES = 11_000
 
 
 @pytest.fixture(params=ERAS_WITH_CLIPS)

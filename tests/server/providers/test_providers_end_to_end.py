@@ -24,7 +24,7 @@ BLIND = ("anyfast", "powertokens", "newapi")
 """Providers that cannot be asked for a task by our id."""
 
 RISK = "Failure to pass the risk control system"
-LIST_BYTES = 9000
+LIST_BYTES = 11_000
 ASTRONAUT = "https://filesystem.site/cdn/20250414/chxiLc2O45zoLT8BCrQ6WQlTvGDDnK.png"
 PORTRAIT = "https://h2.inkwai.com/bs2/3214b798-e1b4-4b00-b7af-72b5b0417420_raw_image_0.jpg"
 

@@ -14,6 +14,7 @@ __all__ = [
     "GetTaskArguments",
     "ImageToVideoArguments",
     "ListTasksArguments",
+    "LookArguments",
     "MultiImageToVideoArguments",
     "SaveVideoArguments",
     "SpendingChoices",
@@ -117,6 +118,26 @@ class SaveVideoArguments(_Reading):
         _TEXT,
         Field(description="File or folder below the output folder; default: from the prompt."),
     ] = ""
+
+
+class LookArguments(_Reading):
+    """`kling_look`: which task, which frames, and the pictures to hold it against."""
+
+    task_id: TaskId = ""
+    at: Annotated[
+        list[Annotated[str, BeforeValidator(normalize.moment), Field(max_length=20), _TEXT]],
+        BeforeValidator(normalize.one_or_many),
+        Field(max_length=12, description="first, last or seconds; default: a sheet of 12 frames."),
+    ] = []
+    image: Annotated[
+        str, _TEXT, Field(description="As in the request, to compare with the first frame.")
+    ] = ""
+    image_tail: Annotated[str, _TEXT, Field(description="The same for the last one.")] = ""
+
+    def wished(self) -> dict[str, str]:
+        """The pictures that are given, by field."""
+        given = {"image": self.image, "image_tail": self.image_tail}
+        return {name: value for name, value in given.items() if value}
 
 
 class UploadPictureArguments(_Reading):

@@ -17,6 +17,7 @@ __all__ = [
     "element_ids",
     "from_json_text",
     "identifier",
+    "moment",
     "one_or_many",
     "picture_list",
     "points",
@@ -68,6 +69,12 @@ def identifier(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else value
+
+
+def moment(value: Any) -> Any:
+    """A number of seconds becomes text, as first and last are."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.9f}".rstrip("0").rstrip(".") if number else word(value)
 
 
 def switch(value: Any) -> Any:

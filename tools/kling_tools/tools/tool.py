@@ -204,9 +204,11 @@ async def _shown(answer: Answer, call: Call) -> CallToolResult:
         fields = answer.structured()
         text = answer.text()
         meta = answer.for_apps()
+    with decoration("its images"):
+        pictures += answer.images()
     with decoration("posters"):
         posters = await call.service.posters(answer.finished())
-        pictures = [part for poster in posters for part in poster.content()]
+        pictures += [part for poster in posters for part in poster.content()]
     return CallToolResult(
         content=[TextContent(type="text", text=text), *pictures],
         structured_content=fields,

@@ -16,6 +16,7 @@ from kling_tools.requests.arguments import (
     GetTaskArguments,
     ImageToVideoArguments,
     ListTasksArguments,
+    LookArguments,
     MultiImageToVideoArguments,
     SaveVideoArguments,
     UploadPictureArguments,
@@ -23,7 +24,15 @@ from kling_tools.requests.arguments import (
 )
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import VideoRequest
-from kling_tools.results import Receipt, SavedVideo, TaskPage, TaskView, UploadAddress, WaitResult
+from kling_tools.results import (
+    Receipt,
+    SavedVideo,
+    TaskPage,
+    TaskView,
+    UploadAddress,
+    VideoLook,
+    WaitResult,
+)
 from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
 from kling_tools.tools.tool import Call, KlingTool
@@ -67,14 +76,15 @@ queued means kept here until a slot is free. A task that runs at Kling cannot be
 INSTRUCTIONS = _INSTRUCTIONS.format(
     file="""\
 3. The file: a finished video is saved by itself (path in the answer) unless that is turned off;
-kling_save_video writes it to a place of your choice. Links expire after 30 days."""
+kling_save_video writes it to a place of your choice. Links expire after 30 days.
+kling_look shows it to you and says what is wrong with it."""
 )
 
 HOSTED_INSTRUCTIONS = _INSTRUCTIONS.format(
     file="""\
 3. The file: kling_save_video keeps it on the server and answers with a link that soon expires; ask
-again for a new one. This server reads no local files: give pictures as https URL, data: URI or by
-kling_upload_picture."""
+again for a new one. kling_look shows it to you and says what is wrong with it.
+This server reads no local files: give pictures as https URL, data: URI or kling_upload_picture."""
 )
 
 PLAYER_URI = "ui://kling/player.html"
@@ -130,6 +140,10 @@ async def _wait_for_tasks(draft: Draft[WaitForTasksArguments], call: Call) -> Wa
 async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVideo:
     arguments = _read(draft, "task_id")
     return await call.service.save(arguments.task_id, arguments.path)
+
+
+async def _look(draft: Draft[LookArguments], call: Call) -> VideoLook:
+    return await call.service.look_at(_read(draft, "task_id"))
 
 
 RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
@@ -267,6 +281,19 @@ def build_toolset(
                 SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
             ),
             answer_fields=("url",) if hosted else ("task_id", "path", "bytes", "duration_s"),
+        ),
+        KlingTool.of(
+            _look,
+            service,
+            name="kling_look",
+            title="Look at video",
+            description="""See a finished video, and what is wrong with it (black, frozen, cut,
+                silent, not as asked).""",
+            arguments=LookArguments,
+            answer=VideoLook,
+            annotations=READS,
+            input_schema=arguments_schema(LookArguments, required=("task_id",)),
+            answer_fields=("findings", "another_take"),
         ),
     ]
     return [*tools, upload_tool(service)] if hosted else tools

@@ -1,0 +1,326 @@
+"""`kling_look`: a finished video shown, and held against what was asked for.
+
+A stretch or a cut is a fact; it is a finding only where the wish does not ask for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
+from kling_mcp.outputs.downloads import APART_S, APART_SHARE
+from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_PX, Seen, Stretch, watch
+from kling_mcp.outputs.mp4 import Mp4Facts
+from kling_tools.products import PRODUCTS
+from kling_tools.results import AnotherTake, Finding, VideoLook
+from kling_tools.rules.capabilities import Estimate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from kling_mcp.inputs.decoding import Decoding
+    from kling_mcp.ledger import Record
+    from kling_mcp.outputs.frames import Moment
+    from kling_mcp.outputs.pictures_of_videos import Frames
+
+__all__ = ["JPEG_BYTES", "Wish", "findings", "look", "sheet_jpeg"]
+
+JPEG_BYTES = 150_000
+
+NAMED = 6
+"""Frames of which each one's time is told in words; it stands on each in any case."""
+
+SIDES_AND_QUALITIES = ((1200, 85), (1200, 70), (1200, 50), (800, 50), (600, 40), (480, 20))
+
+SILENT_SHARE = 0.5
+
+RATIO_APART = 0.05
+"""Sides are rounded to what a codec takes, so that ratios differ a little."""
+
+ALIKE_PX = 24
+LEAST_CORRELATION, MOST_APART = 0.5, 45.0
+"""Two pictures, each shrunk to 24x24, differ when their greys correlate less and their colours (0
+to 255) are further apart. Measured: the same photograph cropped, lighter or blurred correlates by
+0.87 and more, another one by 0.33 at most."""
+
+
+async def look(
+    task_id: str,
+    frames: Frames,
+    moments: Sequence[Moment],
+    pictures: Mapping[str, Image],
+    price: Callable[[Record], Estimate],
+) -> VideoLook:
+    """A task's video with the frames at these moments, and what is not as it was wished. `pictures`
+    are those of the request that were given again; `price` says what another take costs.
+
+    Raises like the methods of `Frames`.
+    """
+    with_frames = bool(moments) or not pictures
+
+    def read(video: Path, decoding: Decoding) -> tuple[Seen, bytes, str]:
+        seen = watch(video, moments, decoding=decoding)
+        return seen, *sheet_jpeg(seen, pictures, with_frames=with_frames)
+
+    record, (seen, jpeg, shows) = await frames.read(task_id, read)
+    facts = seen.facts
+    found: list[Finding] = []
+    take: AnotherTake | None = None
+    left_out: str | None = NO_WISH
+    if record is not None and record.request:
+        take = _another_take(record, price(record))
+        wish = Wish.of(record, pictures)
+        found = list(findings(seen, wish, _costs(take, sandboxed=record.sandboxed)))
+        left_out = _left_out(record, pictures)
+    answer = VideoLook(
+        task_id=record.handle if record else task_id,
+        shows=shows,
+        findings=found,
+        width=facts.width,
+        height=facts.height,
+        duration_s=facts.duration_s,
+        fps=facts.fps,
+        codec=facts.video_codec,
+        audio=facts.has_audio,
+        black=[*seen.black],
+        frozen=[*seen.frozen],
+        silent=[*seen.silent],
+        cuts=[*seen.cuts],
+        not_compared=left_out,
+        another_take=take if found else None,
+        sandbox=(record.sandboxed or None) if record else None,
+    )
+    answer.show(jpeg)
+    return answer
+
+
+NO_WISH = "Not compared with the request, which is not in this ledger."
+
+
+def _another_take(record: Record, price: Estimate) -> AnotherTake:
+    return AnotherTake(
+        tool=PRODUCTS[record.product].tool,
+        change={"take": record.take + 1},
+        estimate_units=price.units,
+        estimate_usd=price.usd,
+    )
+
+
+def _costs(take: AnotherTake, *, sandboxed: bool) -> str:
+    price = Estimate(take.estimate_units, take.estimate_usd)
+    told = f"{price}, in the sandbox nothing" if sandboxed else f"{price}"
+    return f"Another take (the same request with take {take.change['take']}) costs {told}."
+
+
+def _left_out(record: Record, pictures: Mapping[str, Image]) -> str | None:
+    """The pictures of the request that were not given again. The ledger has only their names."""
+    names = [n for n in ("image", "image_tail") if n in record.request and n not in pictures]
+    if not names:
+        return None
+    return f"Not compared with {' and '.join(names)}: give the same again (no URL) for that."
+
+
+ASKED_FOR: Mapping[str, re.Pattern[str]] = {
+    kind: re.compile(words, re.IGNORECASE)
+    for kind, words in {
+        "black": r"\bfad(e|es|ing)\b|black[ -]?out|(black|dark) screen|\b(to|from|into) black"
+        r"|darkness|lights? (go(es)? )?(off|out)|黑屏|淡出|淡入|变黑",
+        "frozen": r"\bfr(ee|o)ze|\bstill\b|motionless|static|immobile|unmoving|nothing moves"
+        r"|\bno (motion|movement)|not? mov(e|ing)|静止|定格|不动",
+        "cut": r"\bcuts?\b|\bscenes\b|scene change|\bshots\b|montage|\bjumps? (to|cut)"
+        r"|then we see|flash|strobe|lightning|explo|lights? (on|off|out)|转场|切换|闪",
+        "silent": r"silen(t|ce|tly)|\bmuted?\b|no sound|soundless|静音|无声|沉默",
+    }.items()
+}
+"""Words of a prompt with which a stretch of that kind may be meant: then it is no finding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a video was to be, as far as it is known; `pictures` are those that it was to begin
+    (`image`) and to end with (`image_tail`)."""
+
+    prompt: str
+    duration_s: float | None
+    sound: bool
+    several_shots: bool
+    ratio: str
+    pictures: Mapping[str, Image] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record, pictures: Mapping[str, Image]) -> Wish:
+        """The wish of a row."""
+        request = record.request
+        shots = [str(shot) for shot in request.get("multi_prompt") or ()]
+        length = str(request.get("duration", ""))
+        return cls(
+            prompt=" ".join([record.prompt, *shots]),
+            duration_s=float(length) if length.isdecimal() else None,
+            sound=request.get("sound") == "on",
+            several_shots=bool(request.get("multi_shot")),
+            ratio=str(request.get("aspect_ratio", "")),
+            pictures=pictures,
+        )
+
+    def means(self, kind: str) -> bool:
+        """Whether the prompt may mean a stretch of this kind."""
+        return ASKED_FOR[kind].search(self.prompt) is not None
+
+
+def findings(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:
+    """What is not as it was wished, each with the cheapest next step; `anew` says what another take
+    costs."""
+    length_s = seen.facts.duration_s
+    for kind, stretches, says in (
+        ("black", seen.black, "The picture is black"),
+        ("frozen", _outside(seen.frozen, seen.black), "Nothing moves"),
+    ):
+        for start, end in stretches if not wish.means(kind) else ():
+            rest_s = length_s - (end - start)
+            at_an_end = start < JOINED_S or end > length_s - JOINED_S
+            cheaper = at_an_end and rest_s >= length_s / 2
+            yield Finding(
+                kind=kind,
+                from_s=start,
+                to_s=end,
+                says=f"{says} from {start:g} to {end:g} s.",
+                next=f"{FREE_CUT if cheaper else ''}{anew}",
+            )
+    if not wish.several_shots and not wish.means("cut"):
+        for at in seen.cuts:
+            look = f'Look at it with at ["{max(0.0, at - 0.1):.2f}", "{at:.2f}"], which is free. '
+            says = f"It cuts at {at:g} s; one shot was asked for."
+            yield Finding(kind="cut", from_s=at, to_s=at, says=says, next=look + anew)
+    yield from _about_sound(seen, wish, anew)
+    yield from _about_length(seen.facts, wish, anew)
+    yield from _about_shape(seen.facts, wish, anew)
+    for name, frame, at, what in (
+        ("image", seen.first, 0.0, "first"),
+        ("image_tail", seen.last, length_s, "last"),
+    ):
+        if name in wish.pictures and _differ(frame, wish.pictures[name]):
+            says = f"Its {what} frame does not look like {name}."
+            yield Finding(kind=name, from_s=at, to_s=at, says=says, next=anew)
+
+
+FREE_CUT = "Cutting that off on this computer costs nothing. "
+
+
+def _outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
+    """Those of which less than half lies in one of the others: black is frozen, too."""
+    return [
+        (start, end)
+        for start, end in stretches
+        if all(min(end, b) - max(start, a) < (end - start) / 2 for a, b in others)
+    ]
+
+
+def _about_sound(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:
+    length_s = seen.facts.duration_s
+    if not wish.sound or wish.means("silent"):
+        return
+    if not seen.facts.has_audio:
+        says = "Sound was asked for, and the file has none."
+        yield Finding(kind="silent", from_s=0.0, to_s=length_s, says=says, next=anew)
+    elif sum(end - start for start, end in seen.silent) >= SILENT_SHARE * length_s:
+        for start, end in seen.silent:
+            says = f"Sound was asked for, and it is silent from {start:g} to {end:g} s."
+            yield Finding(kind="silent", from_s=start, to_s=end, says=says, next=anew)
+
+
+def _about_length(facts: Mp4Facts, wish: Wish, anew: str) -> Iterator[Finding]:
+    if wish.duration_s is None:
+        return
+    apart_s = facts.duration_s - wish.duration_s
+    if abs(apart_s) > max(APART_S, APART_SHARE * wish.duration_s):
+        start, end = sorted((facts.duration_s, wish.duration_s))
+        says = f"It is {facts.duration_s:g} s long; {wish.duration_s:g} s were asked for."
+        cheaper = FREE_CUT if apart_s > 0 else ""
+        yield Finding(kind="length", from_s=start, to_s=end, says=says, next=cheaper + anew)
+
+
+def _about_shape(facts: Mp4Facts, wish: Wish, anew: str) -> Iterator[Finding]:
+    """Against the ratio that was asked for, else against that of the first picture."""
+    wide, _, high = wish.ratio.partition(":")
+    image = wish.pictures.get("image")
+    asked, ratio = wish.ratio, 0.0
+    if wide.isdecimal() and high.isdecimal() and int(high):
+        ratio = int(wide) / int(high)
+    elif image is not None:
+        asked, ratio = f"image is {image.width}x{image.height}", image.width / image.height
+    if not ratio or not facts.height:
+        return
+    if abs(facts.width / facts.height / ratio - 1) > RATIO_APART:
+        yield Finding(
+            kind="shape",
+            says=f"It is {facts.width}x{facts.height}; {asked} was the wish.",
+            next=f"Cropping it on this computer costs nothing. {anew}",
+        )
+
+
+def _differ(frame: Image, picture: Image) -> bool:
+    """Whether the frame shows something else, however the picture was fitted into its shape."""
+    from PIL import ImageOps
+
+    fitted = (
+        ImageOps.fit(picture, frame.size),
+        picture.resize(frame.size),
+        ImageOps.pad(picture, frame.size),
+    )
+    return all(_apart(frame, other) for other in fitted)
+
+
+def _apart(one: Image, other: Image) -> bool:
+    from statistics import StatisticsError, correlation
+
+    from PIL import ImageChops, ImageStat
+
+    small = [image.convert("RGB").resize((ALIKE_PX, ALIKE_PX)) for image in (one, other)]
+    apart = ImageStat.Stat(ImageChops.difference(*small)).mean
+    if sum(apart) / len(apart) <= MOST_APART:
+        return False
+    try:
+        return correlation(*(list(image.convert("L").tobytes()) for image in small)) < (
+            LEAST_CORRELATION
+        )
+    except StatisticsError:  # one of them is of a single grey
+        return True
+
+
+def sheet_jpeg(
+    seen: Seen, pictures: Mapping[str, Image], *, with_frames: bool
+) -> tuple[bytes, str]:
+    """The frames, and each picture of the wish beside the frame that it was for, in one JPEG of at
+    most `JPEG_BYTES`; and what it shows, in words."""
+    from PIL import ImageOps
+
+    tiles = [(time_text(at), frame) for at, frame in seen.frames] if with_frames else []
+    shown = [", ".join(label for label, _ in tiles)] if tiles else []
+    if len(tiles) > NAMED:
+        shown = [f"{len(tiles)} frames from {tiles[0][0]} to {tiles[-1][0]}"]
+    for name, label, frame in (
+        ("image", "first frame", seen.first),
+        ("image_tail", "last frame", seen.last),
+    ):
+        if name in pictures:
+            tiles += [(label, frame), (name, pictures[name])]
+            shown.append(f"the {label} beside {name}")
+    columns, size = _layout(len(tiles), *seen.first.size, pairs=not with_frames)
+    drawn = [labelled(ImageOps.pad(frame.convert("RGB"), size), label) for label, frame in tiles]
+    sheet = sheet_of(drawn, columns)
+    return jpeg_within(sheet, JPEG_BYTES, SIDES_AND_QUALITIES), "; ".join(shown)
+
+
+def _layout(count: int, width: int, height: int, *, pairs: bool) -> tuple[int, tuple[int, int]]:
+    """How many columns make the tiles largest, two for pairs, and the tiles' size (px)."""
+
+    def scale(columns: int) -> float:
+        rows = -(-count // columns)
+        return min(SHEET_PX / (columns * width), SHEET_PX / (rows * height))
+
+    columns = 2 if pairs else max(range(1, count + 1), key=scale)
+    return columns, (int(width * scale(columns)), int(height * scale(columns)))

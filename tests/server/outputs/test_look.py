@@ -1,0 +1,304 @@
+"""An assistant sees a finished video, and hears what in it is not as it was asked for."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import ByteStream, Response
+from mcp import Client
+from mcp_types import CallToolResult, ImageContent, TextContent
+from PIL import Image, ImageOps
+from tests.made_clips import make_film
+from tests.server.scripted import CREATE, Scripted, ends_with_video, facts, talking_to
+from tests.server.serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.outputs.ffmpeg_filters import watch
+from kling_mcp.outputs.look import JPEG_BYTES, sheet_jpeg
+from kling_mcp.protocol.server import build_server
+
+LOOK = "kling_look"
+SIZE = (128, 96)
+FRAMES = 63
+"""At 24 a second that is 2.6 s, as near to 3 s as Kling's own clips are."""
+
+SETTLING_S = 0.6
+"""In which the encoder still refines a picture that stands."""
+
+WISH = {"model_name": "kling-v3", "duration": 3, "prompt": "The camera comes closer"}
+
+
+def landscape(box: float = 0.0, *, centre: tuple[float, float] = (-2.0, -1.0)) -> Image.Image:
+    """A picture with much in it, seen from nearer the larger the box."""
+    x, y = centre
+    extent = (x + box, y + box, x + 3 - box, y + 2 - box)
+    return Image.effect_mandelbrot(SIZE, extent, 40).convert("RGB")
+
+
+BLACK = Image.new("RGB", SIZE, (2, 2, 3))
+MOVING = [landscape(n * 0.003) for n in range(FRAMES)]
+FROZEN = [MOVING[0]] * FRAMES
+ELSEWHERE = [ImageOps.invert(frame.rotate(90)) for frame in MOVING]
+HALF = FRAMES // 2
+
+
+def still_with_a_blink() -> list[Image.Image]:
+    """One picture in which only a spot of 1 in 300 pixels opens and closes."""
+    shown = []
+    for number in range(FRAMES):
+        frame = MOVING[0].copy()
+        frame.paste((30, 30, 30), (60, 40, 69, 41 + number % 12 // 3))
+        shown.append(frame)
+    return shown
+
+
+def flash() -> list[Image.Image]:
+    """Two frames of light."""
+    white = Image.new("RGB", SIZE, (250, 250, 250))
+    return [*MOVING[:30], white, white, *MOVING[32:]]
+
+
+CASES: dict[str, tuple[Callable[[], Sequence[Image.Image]], dict[str, Any], float | None, Any]] = {
+    "moving": (lambda: MOVING, {}, None, {}),
+    "a blink": (still_with_a_blink, {}, None, {}),
+    "a flash": (flash, {}, None, {}),
+    "still by wish": (lambda: FROZEN, {"prompt": "She holds perfectly still"}, None, {}),
+    "frozen": (lambda: FROZEN, {}, None, {"frozen": (0, 2.6)}),
+    "frozen at the end": (
+        lambda: [*MOVING[:24], *[MOVING[24]] * 39],
+        {},
+        None,
+        {"frozen": (1.0, 2.6)},
+    ),
+    "black at the end": (
+        lambda: [*MOVING[:48], *[BLACK] * 15],
+        {},
+        None,
+        {"black": (2.0, 2.6)},
+    ),
+    "black by wish": (
+        lambda: [*MOVING[:48], *[BLACK] * 15],
+        {"prompt": "At the end it fades to black"},
+        None,
+        {},
+    ),
+    "all black": (lambda: [BLACK] * FRAMES, {}, None, {"black": (0, 2.6)}),
+    "cut": (lambda: [*MOVING[:HALF], *ELSEWHERE[HALF:]], {}, None, {"cut": (1.3, 1.3)}),
+    "cut by wish": (
+        lambda: [*MOVING[:HALF], *ELSEWHERE[HALF:]],
+        {
+            "prompt": "",
+            "multi_shot": True,
+            "shot_type": "customize",
+            "multi_prompt": [{"prompt": "near", "duration": 1}, {"prompt": "far", "duration": 2}],
+        },
+        None,
+        {},
+    ),
+    "with sound": (lambda: MOVING, {"sound": "on"}, 0.3, {}),
+    "silent": (lambda: MOVING, {"sound": "on"}, 0.0, {"silent": (0, 2.6)}),
+    "without sound": (lambda: MOVING, {"sound": "on"}, None, {"silent": (0, 2.6)}),
+    "sound that nobody paid for": (lambda: MOVING, {}, 0.0, {}),
+    "too short": (lambda: MOVING[:40], {}, None, {"length": (1.7, 3)}),
+}
+
+
+def shown(answer: CallToolResult) -> tuple[str, Image.Image]:
+    """The text and the picture of an answer."""
+    text, image = answer.content
+    assert isinstance(text, TextContent)
+    assert isinstance(image, ImageContent)
+    assert image.mime_type == "image/jpeg"
+    data = base64.b64decode(image.data)
+    assert len(data) <= JPEG_BYTES
+    return text.text, Image.open(io.BytesIO(data))
+
+
+def serving(clip: Path) -> Scripted:
+    """A provider whose every task has this video."""
+    data = clip.read_bytes()
+    return Scripted(
+        ends_with_video("https://files.example/a.mp4"),
+        lambda _: Response(200, stream=ByteStream(data)),
+    )
+
+
+async def made(client: Client, folder: Path, **wish: Any) -> str:
+    """The id of a task with that wish."""
+    answer = await client.call_tool(CREATE, {"image": picture(folder), **WISH, **wish})
+    assert not answer.is_error, answer.content
+    return str(facts(answer)["task_id"])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("case", CASES)
+async def test_what_is_not_as_asked_for_is_found_and_nothing_else(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, wish, loudness, expected = CASES[case]
+    clip = make_film(tmp_path / "made.mp4", pictures(), loudness=loudness)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        answer = await client.call_tool(LOOK, {"task_id": await made(client, tmp_path, **wish)})
+
+    text, _ = shown(answer)
+    found = {f["kind"]: (f["from_s"], f["to_s"]) for f in facts(answer)["findings"]}
+    near_s = SETTLING_S if "frozen" in expected else 0.06
+    assert found == {kind: pytest.approx(at, abs=near_s) for kind, at in expected.items()}
+    assert ("Nothing amiss was found." in text) == (not expected)
+    for finding in facts(answer)["findings"]:
+        assert f"{finding['says']} {finding['next']}" in text
+        assert "costs about" in finding["next"]
+    assert ("another_take" in facts(answer)) == bool(expected)
+
+
+@pytest.mark.anyio
+async def test_the_next_step_names_its_price_and_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", [*MOVING[:48], *[BLACK] * 15])
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        task_id = await made(client, tmp_path)
+        answer = facts(await client.call_tool(LOOK, {"task_id": task_id}))
+        (finding,) = answer["findings"]
+        take = answer["another_take"]
+        wish = {"image": picture(tmp_path), **WISH, **take["change"], "dry_run": True}
+        priced = facts(await client.call_tool(take["tool"], wish))
+
+    assert finding["says"].startswith("The picture is black from 2 to 2.6")
+    assert "costs nothing" in finding["next"]
+    assert "about 1.8 units (0.25 USD list price)" in finding["next"]
+    assert (priced["estimate_units"], priced["take"]) == (take["estimate_units"], 2)
+
+
+@pytest.mark.anyio
+async def test_the_end_is_held_against_the_picture_that_was_wished_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    same, other = tmp_path / "same.png", tmp_path / "other.png"
+    MOVING[-1].resize((640, 480)).save(same)
+    ELSEWHERE[-1].resize((640, 480)).save(other)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        asked = {"task_id": await made(client, tmp_path, image_tail=str(same))}
+        alone = await client.call_tool(LOOK, asked)
+        good = await client.call_tool(LOOK, {**asked, "image_tail": str(same)})
+        bad = await client.call_tool(LOOK, {**asked, "image_tail": str(other)})
+        missing = await client.call_tool(LOOK, {**asked, "image_tail": "nowhere.png"})
+
+    assert "Not compared with image and image_tail" in shown(alone)[0]
+    assert facts(alone)["findings"] == facts(good)["findings"] == []
+    assert facts(good)["shows"] == "the last frame beside image_tail"
+    (finding,) = facts(bad)["findings"]
+    assert finding["says"] == "Its last frame does not look like image_tail."
+    width, height = shown(bad)[1].size
+    assert width > 2 * height
+    assert missing.is_error
+    assert facts(missing)["faults"][0]["field"] == "image_tail"
+
+
+@pytest.mark.anyio
+async def test_the_shape_is_held_against_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    wide = tmp_path / "wide.png"
+    MOVING[0].resize((640, 300)).save(wide)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        asked = {"task_id": await made(client, tmp_path, image=str(wide)), "image": str(wide)}
+        (finding,) = facts(await client.call_tool(LOOK, asked))["findings"]
+
+    assert finding["kind"] == "shape"
+    assert finding["says"] == "It is 128x96; image is 640x300 was the wish."
+
+
+@pytest.mark.anyio
+async def test_frames_at_given_seconds_are_shown_with_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        asked = {"task_id": await made(client, tmp_path)}
+        some = await client.call_tool(LOOK, {**asked, "at": [1, "1.5", "last"]})
+        one = await client.call_tool(LOOK, {**asked, "at": "0.5"})
+        late = await client.call_tool(LOOK, {**asked, "at": [9]})
+        odd = await client.call_tool(LOOK, {**asked, "at": ["soon"]})
+        many = await client.call_tool(LOOK, {**asked, "at": list(range(13))})
+
+    assert facts(some)["shows"] == "1.00 s, 1.50 s, 2.59 s"
+    assert facts(one)["shows"] == "0.50 s"
+    assert max(shown(one)[1].size) == 1200
+    assert "is 2.625 s long: there is no frame at 9 s" in facts(late)["message"]
+    assert "'soon' is no frame" in facts(odd)["message"]
+    assert many.is_error
+
+
+@pytest.mark.anyio
+async def test_a_task_of_no_row_is_shown_and_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", FROZEN)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        answer = await client.call_tool(LOOK, {"task_id": "t-1"})
+
+    text, _ = shown(answer)
+    assert facts(answer)["findings"] == []
+    assert len(facts(answer)["frozen"]) == 1
+    assert "Not compared with the request" in text
+
+
+SANDBOX: dict[str, tuple[str, dict[str, Any]]] = {
+    "one picture": (CREATE, {"prompt": "Zoom"}),
+    "an end": (CREATE, {"prompt": "Zoom", "mode": "pro", "image_tail": "b.png"}),
+    "sound": (CREATE, {**WISH, "sound": "on"}),
+    "two shots": (CREATE, {**CASES["cut by wish"][1], "model_name": "kling-v3", "duration": 3}),
+    "a camera move": (
+        CREATE,
+        {
+            "model_name": "kling-v1-5",
+            "mode": "pro",
+            "prompt": "Zoom",
+            "camera_control": {"type": "simple", "config": {"zoom": 1}},
+        },
+    ),
+    "a URL": (CREATE, {**WISH, "image": "https://pictures.example/a.png"}),
+    "several pictures": (
+        "kling_multi_image_to_video",
+        {"prompt": "They meet", "duration": 3, "image_list": ["a.png", "b.png"]},
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", SANDBOX)
+async def test_no_clip_of_the_sandbox_gives_a_false_alarm(kind: str, tmp_path: Path) -> None:
+    tool, wish = SANDBOX[kind]
+    picture(tmp_path, "a.png")
+    landscape(0.3, centre=(-1.2, -0.4)).resize((640, 480)).save(tmp_path / "b.png")
+    if tool == CREATE:
+        wish = {"image": "a.png", **wish}
+    again = {n: wish[n] for n in ("image", "image_tail") if n in wish}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        receipt = await client.call_tool(tool, wish)
+        assert not receipt.is_error, receipt.content
+        task_id = facts(receipt)["task_id"]
+        answers = [
+            await client.call_tool(LOOK, {"task_id": task_id, **pictures})
+            for pictures in ({}, again)
+        ]
+
+    for answer in answers:
+        assert facts(answer)["findings"] == []
+        assert facts(answer)["sandbox"] is True
+        assert "A sandbox test clip." in shown(answer)[0]
+
+
+def test_the_noisiest_sheet_fits(tmp_path: Path) -> None:
+    noise = [Image.effect_noise((720, 1280), 250).convert("RGB") for _ in range(2)]
+    seen = watch(make_film(tmp_path / "noise.mp4", noise * 7))
+
+    jpeg, shows = sheet_jpeg(seen, {}, with_frames=True)
+
+    assert len(jpeg) <= JPEG_BYTES
+    assert shows.startswith("12 frames from 0.00 s")
