@@ -1,4 +1,4 @@
-"""What makes an answer nicer, and must never stand between an agent and its receipt."""
+"""The guard for additions to an answer, which must never cost an agent its receipt."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["DECORATION_S", "decoration"]
 logger = logging.getLogger(__name__)
 
 DECORATION_S = 5.0
-"""Seconds that one decoration may take; the answer goes out without it then."""
+"""Seconds that one decoration may take; after them the answer goes out without it."""
 
 
 @contextmanager
 def decoration(what: str) -> Iterator[None]:
-    """The one rule for all that follows a spend: it fails in silence.
+    """Runs a block after a spend, whose failure must not reach the caller.
 
-    Errors of the block, and its being too slow, end the block and go to the log. Cancellation
-    from outside passes. It needs a running event loop.
+    An error ends the block, and so does DECORATION_S; both go to the log with `what` is missing.
+    Cancellation from outside passes. Requires a running event loop.
     """
     try:
         with anyio.move_on_after(DECORATION_S) as scope:

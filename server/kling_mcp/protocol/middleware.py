@@ -1,4 +1,4 @@
-"""What every request passes before its handler: caller, known names, readable errors, cache hints.
+"""The middleware around every request: secrets, caller, known names, readable errors, cache hints.
 
 Cache hints (`ttlMs`, `cacheScope`) tell a client how long it may keep an answer (protocol
 2026-07-28).
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CACHE_HINTS",
+    "cache_model_tables",
     "current_service",
     "hide_secrets",
-    "keeping_tables",
     "readable_errors",
     "refuse_long_addresses",
     "refuse_unknown",
@@ -39,13 +39,14 @@ __all__ = [
 
 
 ADDRESS_LIMIT = 2048
-"""Characters of a resource's address; an error repeats it."""
+"""The most characters of a resource's address, as errors repeat it."""
 
 _service: ContextVar[Service] = ContextVar("_service")
 
 
 def current_service() -> Service:
-    """The service of the caller whose request is being answered; it sees that caller's tasks."""
+    """The service of the caller of this request, which sees that caller's tasks. The middleware
+    `serve_each_caller` sets it; outside of a request it raises LookupError."""
     return _service.get()
 
 
@@ -72,9 +73,9 @@ def hide_secrets(redactor: Redactor) -> ServerMiddleware[Any]:
 
 
 def serve_each_caller(*, login: bool) -> ServerMiddleware[Any]:
-    """Gives each request the service of its own caller (`current_service`).
+    """Sets the service of each request's caller, see `current_service`.
 
-    With `login` a request that carries none is refused, whatever let it through before.
+    With `login` it refuses a request without one, whatever middleware let the request pass.
     """
 
     async def serve(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -86,7 +87,7 @@ def serve_each_caller(*, login: bool) -> ServerMiddleware[Any]:
 
 
 def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
-    """Whoever this very request comes from: a session may be older than its login."""
+    """The caller of this very request, as a session may be older than its login."""
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
     user = ctx.request.scope.get("user") if ctx.request is not None else None
@@ -116,6 +117,7 @@ def refuse_unknown(method: str, what: str, known: Collection[str]) -> ServerMidd
 async def refuse_long_addresses(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
+    """Refuses a resource's address of more than ADDRESS_LIMIT characters."""
     uri = (ctx.params or {}).get("uri")
     if isinstance(uri, str) and len(uri) > ADDRESS_LIMIT:
         raise MCPError(
@@ -128,7 +130,7 @@ async def refuse_long_addresses(
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turns our errors into the SDK's errors for resources, whose text reaches the client."""
+    """Turns a KlingError into the SDK's errors for resources, whose text reaches the client."""
     try:
         yield
     except TaskNotFound as error:
@@ -138,8 +140,8 @@ def readable_errors() -> Iterator[None]:
 
 
 LASTING = CacheHint(ttl_ms=300_000, scope="public")
-"""Nothing in it changes while a server runs, nor between callers; five minutes, as the next server
-at the same address may be a newer one."""
+"""For answers that stay the same while a server runs, for all callers. Five minutes, as a newer
+server may follow at the same address."""
 
 CHANGING = CacheHint(ttl_ms=0, scope="private")
 
@@ -151,13 +153,15 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/templates/list": LASTING,
     "resources/read": CHANGING,
 }
-"""By method; the tables of models among the resources are the exception."""
+"""The cache hint of each method; `cache_model_tables` makes the one exception."""
 
 TABLES = "kling://models"
 
 
-async def keeping_tables(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Lets clients keep the tables of models, which the SDK cannot tell from other resources."""
+async def cache_model_tables(
+    ctx: ServerRequestContext[Any, Any], call_next: CallNext
+) -> HandlerResult:
+    """Lets clients keep the tables of models, which the SDK treats like all other resources."""
     result = await call_next(ctx)
     uri = (ctx.params or {}).get("uri")
     table = ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(TABLES)

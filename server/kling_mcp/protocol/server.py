@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from kling_mcp.protocol.completions import add_completions
 from kling_mcp.protocol.middleware import (
     CACHE_HINTS,
+    cache_model_tables,
     current_service,
     hide_secrets,
-    keeping_tables,
     refuse_long_addresses,
     refuse_unknown,
     serve_each_caller,
@@ -64,7 +64,7 @@ __all__ = ["Team", "add_prompts", "build_server", "read_capabilities"]
 logger = logging.getLogger(__name__)
 
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
-"""They write whole URLs, signatures included, or a line for each repeated read."""
+"""Loggers that write whole URLs with their signatures, or a line for each repeated read."""
 
 SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
@@ -73,11 +73,11 @@ Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """What a server for a team adds; the defaults are a server for one person.
+    """The additions of a server for a team; the defaults make a server for one person.
 
-    `middleware` comes right after a request's caller is known. With a `token_verifier` every
-    request requires a login. `state_key` signs what a client carries between the steps of one
-    call, on all replicas alike.
+    `middleware` runs as soon as a request's caller is known. With a `token_verifier` every request
+    requires a login. `state_key` signs the state that a client carries between the steps of one
+    call; it is the same on all replicas.
     """
 
     ports: Ports = field(default_factory=Ports)
@@ -88,7 +88,7 @@ class Team:
 
 
 class _Server(MCPServer[Service]):
-    """One that answers over stdio what the SDK's own reader drops."""
+    """A server whose stdio also answers lines that the SDK's own reader drops."""
 
     async def run_stdio_async(self) -> None:
         """Serve until standard input ends; see `kling_mcp.protocol.stdio`."""
@@ -103,10 +103,10 @@ def build_server(
     team: Team | None = None,
     limits: TimeLimits = TIME_LIMITS,
 ) -> MCPServer[Service]:
-    """The server with its tools; nothing is opened before the first call.
+    """The server with its tools; the first call opens the ledger and connections.
 
-    `sleep` is what waits between two looks at a task, `clock` tells the seconds since the epoch,
-    `limits` how long calls and downloads may take; tests give others.
+    `sleep` waits some seconds between two looks at a task, `clock` tells the seconds since the
+    epoch, `limits` how long calls and downloads may take; tests give others.
 
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
@@ -140,7 +140,7 @@ def build_server(
             *team.middleware,
             refuse_unknown("tools/call", "tool", [tool.name for tool in tools]),
             refuse_long_addresses,
-            keeping_tables,
+            cache_model_tables,
         ],
         extensions=[
             TasksExtension(desk),
@@ -179,7 +179,7 @@ def _toolset(
     saves: bool,
     hosted: bool,
 ) -> list[KlingTool]:
-    """The tools of these providers; the models named are those of the default one first."""
+    """The tools for these providers; their texts name the default provider's models first."""
     rows = [provider.row for provider in providers.values()]
 
     def models_of(products: Sequence[Product]) -> list[str]:
@@ -201,7 +201,7 @@ def _toolset(
 
 
 def read_capabilities(path: Path | None) -> Capabilities:
-    """The table, with the rows of the user's JSON or TOML file; raises NotConfigured."""
+    """The built-in table with the rows of the user's JSON or TOML file; raises NotConfigured."""
     if path is None:
         return built_in_capabilities()
     try:
@@ -222,7 +222,7 @@ def read_capabilities(path: Path | None) -> Capabilities:
 def add_prompts(
     server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
 ) -> None:
-    """Give the server its prompts, planned for these providers, the default one first."""
+    """Give the server its prompts for these providers, the default one first."""
     prompts = build_prompts(capabilities, [provider.row.terms for provider in providers.values()])
     for prompt in prompts:
         server.add_prompt(prompt)

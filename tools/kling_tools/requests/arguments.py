@@ -1,4 +1,4 @@
-"""The tools' arguments: the requests with what decides about money, and the readers' few."""
+"""The tools' arguments: requests with the choices about money, and those of the other tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WHOLE = WithJsonSchema({"type": "integer"})
 
 
 def _words(words: str) -> WithJsonSchema:
-    """Publishes a choice that may be empty: one vendor refuses an empty word in an enum."""
+    """Publishes a choice that may be empty, as one vendor refuses an empty word in an enum."""
     return WithJsonSchema({"type": "string", "description": words})
 
 
@@ -52,7 +52,7 @@ MaxUnits = Annotated[
 
 
 class SpendingChoices(BaseModel):
-    """What a create call may spend, and whether it may send anything at all."""
+    """The choices of a create call about money: who is paid, how much, and whether at all."""
 
     provider: Provider = ""
     take: Take = 1
@@ -80,7 +80,7 @@ class GetTaskArguments(_Reading):
 
 
 class ListTasksArguments(_Reading):
-    """`kling_list_tasks`: a page, and what it is narrowed to."""
+    """`kling_list_tasks`: a page, and the filters of its tasks."""
 
     product: Annotated[
         Literal["", Product],
@@ -98,7 +98,7 @@ class ListTasksArguments(_Reading):
 
 
 class WaitForTasksArguments(_Reading):
-    """`kling_wait_for_tasks`: which tasks, and how many seconds at most."""
+    """`kling_wait_for_tasks`: the tasks, and the most seconds to wait."""
 
     task_ids: Annotated[
         list[Annotated[TaskId, Field(min_length=1)]],
@@ -109,7 +109,7 @@ class WaitForTasksArguments(_Reading):
 
 
 class SaveVideoArguments(_Reading):
-    """`kling_save_video`: which task, and where to."""
+    """`kling_save_video`: the task, and the path of the file."""
 
     task_id: TaskId = ""
     path: Annotated[

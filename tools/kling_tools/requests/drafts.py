@@ -1,8 +1,8 @@
-"""Raw arguments read leniently: what is right is kept, every fault is named.
+"""Reads raw arguments leniently: it keeps the good fields and names every fault.
 
-A request with one bad field still has to be judged as a whole, so that a caller hears of all
-faults at once. A `Draft` holds the request with the bad fields at their defaults, the names of
-those fields (rules that look at them keep silent), and the faults.
+A request with one bad field is still judged as a whole, so that a caller hears of all faults at
+once. A `Draft` holds the request with the bad fields at their defaults, the names of those fields
+(rules about them keep silent), and the faults.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
 __all__ = ["Draft", "read_draft"]
 
 MOST_VALUES = 3000
-"""Values in all lists and objects of one call. Six masks with paths of 77 points, the largest that
-Kling takes, are half of it."""
+"""The most values in all lists and objects of one call. The largest that Kling takes, six masks
+with paths of 77 points, have half as many."""
 
 _JSON_TEXT = re.compile(r"\s*[\[{]")
 
@@ -37,7 +37,7 @@ ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
 
 @dataclass(slots=True)
 class Draft(Generic[ArgumentsT_co]):
-    """Arguments as far as they could be read; `invalid` names the fields that could not."""
+    """The readable arguments; `invalid` names the unreadable fields, which have their defaults."""
 
     arguments: ArgumentsT_co
     invalid: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ MESSAGES: dict[str, str] = {
     "model_attributes_type": "must be an object, not {kind}",
     "extra_forbidden": "is not an argument of this call",
 }
-"""Pydantic's error types in words for the one who sent the value."""
+"""Pydantic's error types in words for the sender of the value."""
 
 ADVICE: dict[str, str] = {
     "string_too_long": "a shorter text",
@@ -91,7 +91,7 @@ NO_LIMIT = Fault(
     "0 is read as left out: no limit for this call.",
     "dry_run, which sends nothing, or a number above 0",
 )
-"""Hosts fill in 0 for what was left out; who meant `spend nothing` has to hear of it."""
+"""Hosts fill in 0 for a missing value; a caller who meant `spend nothing` has to hear of it."""
 
 _KINDS = {
     dict: "an object",
@@ -104,10 +104,10 @@ _KINDS = {
 
 
 def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Draft[ArgumentsT]:
-    """Read raw arguments; never raises for what a caller could send.
+    """Read raw arguments. It raises nothing, whatever a caller sends.
 
-    A blank value (see `host_habits`), like a field left out, means its default: the class must
-    have one for every field (what is required is a rule).
+    A blank value (see `host_habits`) means the field's default, as a missing field does. So every
+    field of the class has a default; whether it is required is a rule.
     """
     names = set(arguments_class.model_fields)
     if crowd := _crowd(raw, names):
@@ -129,7 +129,8 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
 
 
 def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:
-    """For a call of so many values that judging each would keep others waiting."""
+    """The fault of a call with so many values that judging them would keep others waiting; None for
+    any other call."""
     unknown = [name for name in raw if name not in names]
     left = MOST_VALUES - len(unknown)
     if left < 0:
@@ -144,8 +145,8 @@ def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:
 
 
 def _values_in(value: Any, most: int) -> int:
-    """How many values there are, those in lists, objects and JSON text included; a number above
-    `most` where there are more."""
+    """The number of values, with those in lists, objects and JSON text. It stops counting above
+    `most`."""
     count, waiting = 0, [value]
     while waiting and count <= most:
         value = waiting.pop()
@@ -162,7 +163,7 @@ def _values_in(value: Any, most: int) -> int:
 def _uncounted(
     arguments_class: type[BaseModel], raw: Mapping[str, Any], faults: Sequence[Fault]
 ) -> Iterator[Fault]:
-    """Lists that are too long, where pydantic stopped at faults of their entries."""
+    """Faults of lists that are too long, which pydantic does not name beside faults of entries."""
     told = {fault.field for fault in faults}
     for name, info in arguments_class.model_fields.items():
         limits = [limit.max_length for limit in info.metadata if isinstance(limit, MaxLen)]
@@ -198,12 +199,12 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
 
 
 def _last(path: str) -> str:
-    """The last name in a path: `multi_prompt[0]` and `multi_prompt` are both `multi_prompt`."""
+    """The last name in a path without its index: `multi_prompt` for `multi_prompt[0]`."""
     return path.rpartition(".")[2].partition("[")[0]
 
 
 def _name(part: str) -> str:
-    """A caller's own word, which may be an argument that does not exist, made safe to show."""
+    """A name that the caller chose, safe to show: printable, at most 40 characters."""
     printable = "".join(ch if ch.isprintable() else "?" for ch in part)
     return printable if len(printable) <= 40 else f"{printable[:39]}…"
 

@@ -1,7 +1,7 @@
 """Arguments that no caller meant: blanks and bookkeeping of hosts, and names that do not exist.
 
-Some hosts fill in every optional of a schema (metatool-ai/metamcp#365), others send their own
-bookkeeping along (n8n-io/n8n#21500; Cursor's `random_string` for a tool without arguments).
+Some hosts fill in every optional field of a schema (metatool-ai/metamcp#365). Others add their own
+bookkeeping (n8n-io/n8n#21500; Cursor's `random_string` for a tool without arguments).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ADDED_BY_HOSTS", "EXAMPLES", "REQUIRED_LISTS", "ZERO_IS_A_VALUE", "g
 
 
 CLOSE = 0.75
-"""How alike two names must be to be taken for a slip of the pen, of 1."""
+"""The least likeness (0 to 1) of a misspelt name and the right one."""
 
 ANOTHER_TAKE = "take: 2, 3, … for each further version"
 SIZE = "mode: std=720p, pro=1080p, 4k"
@@ -55,7 +55,7 @@ INSTEAD: dict[str, str] = {
     "filename": "path",
     "output": "path",
 }
-"""Names of other vendors' APIs, and wishes that Kling does not know."""
+"""The right argument, or other advice, for names of other vendors' APIs."""
 
 EXAMPLES: dict[str, str] = {
     "type": "simple, down_back, forward_up, right_turn_forward or left_turn_forward",
@@ -72,7 +72,7 @@ EXAMPLES: dict[str, str] = {
     "x": "a number of pixels",
     "y": "a number of pixels",
 }
-"""What a missing or misshapen part looks like, by its name."""
+"""An example of each part that may be missing or of a wrong type."""
 
 PARTS = (
     fields.Shot,
@@ -85,9 +85,9 @@ PARTS = (
 
 
 def instead_of(path: str, names: Collection[str]) -> str:
-    """What to write instead of an argument that does not exist; empty when nothing comes near.
+    """The right argument, or other advice, for an unknown one; empty if none is like it.
 
-    `path` is where it stood, `names` the arguments of the call.
+    `path` is its place in the call, `names` are the arguments of the call.
     """
     outer, _, name = path.rpartition(".")
     if outer == "camera_control" and name in fields.CameraConfig.model_fields:
@@ -102,20 +102,19 @@ def instead_of(path: str, names: Collection[str]) -> str:
 ADDED_BY_HOSTS = frozenset(
     {"toolCallId", "tool", "sessionId", "action", "chatInput", "random_string"}
 )
-"""Arguments that are passed over. None is near a name of ours, so no slip of the pen is among
-them."""
+"""Arguments that are ignored. None is like a name of ours, so none is a misspelt one."""
 
 ZERO_IS_A_VALUE = frozenset({"cfg_scale", "timeout_s"})
-"""Where 0 is within Kling's or our own limits: the weakest hold on the prompt (whether the model
-takes it is for the review to say), and a look without waiting. Every other 0 is a blank."""
+"""The fields in which 0 is a value: the weakest hold on the prompt (the review knows whether the
+model takes it), and a look without waiting. Every other 0 is a blank."""
 
 REQUIRED_LISTS = frozenset({"image_list", "task_ids"})
-"""No optionals: the fault names the entry that holds nothing."""
+"""Required lists, whose blank entries stay so that a fault can name them."""
 
 
 def given(raw: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The arguments that say something. `names` are those of the call; names that nobody knows
-    stay, so that they are refused."""
+    """The arguments without blanks. `names` are the arguments of the call; unknown names stay, so
+    that they are refused."""
     return {
         name: _without_blanks(value) if name in names else value
         for name, value in raw.items()
@@ -134,8 +133,8 @@ def _is_left_out(name: str, value: Any) -> bool:
 
 
 def _is_blank(value: Any) -> bool:
-    """Null, an empty text, 0, and lists and objects of nothing else. False within an object is a
-    value: `{"enabled": false}` is Kling's own word for no watermark."""
+    """Whether the value is null, an empty text, 0, or a list or object of such values only. False
+    in an object is a value: `{"enabled": false}` is Kling's own word for no watermark."""
     if isinstance(value, dict):
         return all(_is_blank(part) for part in value.values())
     if isinstance(value, list):
@@ -144,8 +143,8 @@ def _is_blank(value: Any) -> bool:
 
 
 def _without_blanks(value: Any) -> Any:
-    """The value without optionals of nested objects that hold nothing; 0 is a place or a setting
-    there. Entries of a list stay: their numbers are named in prompts."""
+    """The value without the blank fields of nested objects, where 0 is a value. Entries of a list
+    stay, as prompts name their numbers."""
     if isinstance(value, list):
         return [_without_blanks(part) for part in value]
     if not isinstance(value, dict):

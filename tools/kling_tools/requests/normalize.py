@@ -1,8 +1,8 @@
-"""Friendly forms of arguments turned into Kling's own, before they are validated.
+"""Turns friendly forms of arguments into Kling's own, before validation.
 
-Each function takes whatever a caller sent and returns the normal form where it recognises one,
-or the value unchanged, so that validation refuses it with its own words. Kling's forms stand in
-the parameter table of its image2video page.
+Each function takes any value and returns Kling's form of it, or the value unchanged if it does not
+know the form; validation then refuses it in its own words. Kling's forms are in the parameter table
+of its image2video page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DURATION = re.compile(r"(\d{1,3})(?:\.0+)?\s*(?:s|sec|seconds)?", re.IGNORECASE
 
 
 def from_json_text(value: Any) -> Any:
-    """A list or object that a client sent as JSON text (Claude Desktop does) becomes one."""
+    """JSON text of a list or object becomes that list or object; Claude Desktop sends such text."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
@@ -42,7 +42,7 @@ def from_json_text(value: Any) -> Any:
 
 
 def one_or_many(value: Any) -> Any:
-    """A single thing where a list is wanted becomes a list of one."""
+    """A single value becomes a list of one."""
     value = from_json_text(value)
     return value if isinstance(value, list | tuple) else [value]
 
@@ -60,12 +60,12 @@ def duration(value: Any) -> Any:
 
 
 def word(value: Any) -> Any:
-    """A word of an enumeration, in the lower case in which Kling writes all of them."""
+    """A word of an enumeration becomes lower case, as Kling writes all of them."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def identifier(value: Any) -> Any:
-    """Spaces around an id go, and an id that a client sent as a number becomes text again."""
+    """An id loses the spaces around it; a number becomes text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else value

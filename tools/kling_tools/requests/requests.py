@@ -1,7 +1,7 @@
 """The two requests, with every field of Kling's pages under Kling's own names.
 
-A request is plain data: fields with their types and limits. What holds between fields stands in
-`kling_tools.rules.between_fields`, what a model can do in `kling_tools.rules.capabilities`.
+A request is plain data: fields with their types and limits. The rules between fields are in
+`kling_tools.rules.between_fields`, the abilities of models in `kling_tools.rules.capabilities`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _PATTERN = re.compile(r"(?P<what>\*|[\w*-]+/[\d*]+)(?P<conditions>( \w+=[\w-]+)*
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One request's mode, duration (seconds, as text) and what else a pattern may ask about."""
+    """One request's mode, its duration (seconds, as text) and further details for patterns."""
 
     mode: str
     duration: str
     details: Mapping[str, str]
 
     def matches(self, pattern: str) -> bool:
-        """Whether the pattern covers this combination; its mark of doubt is not looked at."""
+        """Whether the pattern covers this combination; its mark of doubt does not count."""
         match = _PATTERN.fullmatch(pattern)
         if match is None:
             return False
@@ -53,18 +53,20 @@ class Combination:
 
 
 def is_pattern(text: str) -> bool:
-    """Whether the text is MODE/DURATION, `*` for any, with conditions and a mark of doubt."""
+    """Whether the text is MODE/DURATION (`*` for any), perhaps with conditions and a mark of
+    doubt."""
     return _PATTERN.fullmatch(text) is not None
 
 
 ASKS_FOR_NOTHING: tuple[object, ...] = (None, "", "off", False, [])
 
 IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
-"""How an omni-video prompt names a picture of its list, counted from 1."""
+"""The name of a listed picture in an omni-video prompt, counted from 1."""
 
 
 def with_picture_references(prompt: str, count: int) -> str:
-    """The prompt with every picture named, as omni-video needs it; as it is when it names any."""
+    """The prompt with the names of all pictures, which omni-video requires; a prompt that names a
+    picture stays as it is."""
     if IMAGE_TOKEN.search(prompt):
         return prompt
     tokens = ", ".join(f"<<<image_{number}>>>" for number in range(1, count + 1))
@@ -72,7 +74,7 @@ def with_picture_references(prompt: str, count: int) -> str:
 
 
 class VideoRequest(BaseModel):
-    """What both requests share. Closed: Kling drops unknown fields in silence."""
+    """The fields of both requests. Unknown fields are refused, as Kling drops them in silence."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -97,7 +99,7 @@ class VideoRequest(BaseModel):
         return frozenset(name for name in values if values[name] not in ASKS_FOR_NOTHING)
 
     def combination(self, mode: str) -> Combination:
-        """What a capability pattern looks at, with the mode as the model names it."""
+        """The combination for capability patterns; `mode` is the model's own name of it."""
         return Combination(mode, self.duration, {"sound": self.sound})
 
     def pictures(self) -> list[tuple[str, str]]:
@@ -121,7 +123,7 @@ class ImageToVideoRequest(VideoRequest):
     camera_control: fields.CameraControlField = None
 
     def combination(self, mode: str) -> Combination:
-        """What a capability pattern looks at: also the type of the camera move."""
+        """The combination for capability patterns, with the type of the camera move."""
         camera = {"type": self.camera_control.type} if self.camera_control else {}
         return Combination(mode, self.duration, {"sound": self.sound, **camera})
 

@@ -1,4 +1,4 @@
-"""What holds between fields, what a model can do, and what it costs.
+"""The rules between fields, the abilities of models, and their prices.
 
 Imported by `prompts`, `results` and `kling_mcp`.
 Tests: tests/tools.

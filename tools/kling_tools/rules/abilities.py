@@ -1,4 +1,4 @@
-"""What the chosen model can and cannot do with this request, after the capability table."""
+"""Compares a request with the abilities of its model in the capability table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["apply_abilities", "wire_mode"]
 
 @dataclass(frozen=True, slots=True)
 class _Ability:
-    """A feature and the fields that ask for it together: those in `given` and none in `missing`.
-    A fault names the first; the row keeps silent while one of them could not be read."""
+    """A feature, and the fields that together ask for it: all in `given` and none in `missing`. A
+    fault names the first of them. The row keeps silent while one of them is unreadable."""
 
     feature: Feature
     noun: str
@@ -49,18 +49,19 @@ WITHOUT: dict[Feature, str] = {
     "image_tail_alone": "image, the first frame, as well",
     "sound": '"off"',
 }
-"""What to do instead where no living model has the feature."""
+"""Advice for features that no living model has."""
 
 
 def wire_mode(row: ProductRow | None, mode: str) -> str | None:
-    """The mode as it is sent: None for a model without modes (the master models)."""
+    """The mode to send; None for a model without modes (the master models)."""
     return None if row is not None and not row.modes else mode
 
 
 def apply_abilities(
     draft: Draft[VideoRequest], model_name: str, product: Product, capabilities: Capabilities
 ) -> Verdict:
-    """What the table says of the request; an unknown model passes with a warning."""
+    """The faults and warnings of the table for a request; an unknown model passes with a
+    warning."""
     row = capabilities.product_row(model_name, product)
     verdict = Verdict(warnings=list(_retirement(model_name, row, capabilities)))
     if row is None:
@@ -107,7 +108,7 @@ def _retirement(
 
 
 def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Iterator[Fault]:
-    """Mode, duration, number of pictures and aspect ratio against the row."""
+    """Faults of mode, duration and number of pictures."""
     request = draft.arguments
     source = row.source
     if row.modes and "mode" not in draft.invalid and request.mode not in row.modes:
@@ -158,7 +159,7 @@ def _judge(
 
 
 def _combinations(draft: Draft[VideoRequest], row: ProductRow) -> Iterator[Combination]:
-    """The request's combination; a mode or duration that is itself at fault counts as any."""
+    """The request's combinations; a faulty mode or duration counts as any that the model has."""
     request = draft.arguments
     modes = (request.mode,) if request.mode in row.modes else (row.modes or ("-",))
     durations = (request.duration,) if request.duration in row.durations else row.durations
@@ -171,7 +172,7 @@ def _combinations(draft: Draft[VideoRequest], row: ProductRow) -> Iterator[Combi
 def _instead(
     feature: Feature, model_name: str, product: Product, capabilities: Capabilities
 ) -> str:
-    """Where the feature is to be had: this model otherwise, then the living models."""
+    """Advice where to get the feature: other settings of this model, then other living models."""
     ways: list[str] = []
     for name in (model_name, *capabilities.models_of([product])):
         row = capabilities.product_row(name, product)
@@ -186,7 +187,7 @@ def _instead(
 
 
 def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:
-    """Patterns as advice: `mode pro with sound off` where they hold for every duration."""
+    """Patterns as advice, such as `mode pro with sound off` if they hold for every duration."""
     if "*" in patterns:
         return ""
     what = {pattern.partition(" ")[0] for pattern in patterns}
@@ -203,7 +204,7 @@ def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:
 
 
 def _listed(values: tuple[str, ...]) -> str:
-    """`5 or 10`, `3-15`: a run of three or more numbers becomes a range."""
+    """The values in words: `5 or 10`, or `3-15` for three or more consecutive numbers."""
     if len(values) > 2 and all(v.isdecimal() for v in values):
         numbers = [int(v) for v in values]
         if numbers == list(range(numbers[0], numbers[-1] + 1)):

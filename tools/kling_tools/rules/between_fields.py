@@ -1,8 +1,8 @@
-"""What holds between the fields of a request: rows of a table, applied by `apply_rules`.
+"""The rules between the fields of a request: rows of a table, applied by `apply_rules`.
 
-A row reads: when all of these conditions hold, the fields in `require` must be given and those in
-`forbid` must not, because …; `use` says what would do. `S2` is Kling's image2video page, `S1`
-CometAPI's multi-image2video page, `S4` a gateway's copy of Kling's page with later additions.
+A row reads: when all conditions in `when` hold, the fields in `require` must be given and those in
+`forbid` must not, because …; `use` is advice. `S2` is Kling's image2video page, `S1` CometAPI's
+multi-image2video page, `S4` a gateway's copy of Kling's page with later additions.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ RULES: tuple[Rule, ...] = (
 
 
 def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
-    """What the table says of a request; a row that looks at an unreadable field keeps silent."""
+    """The faults and warnings of the table for a request. A row about an unreadable field keeps
+    silent."""
     verdict = Verdict()
     request, given = draft.arguments, draft.arguments.given()
     others = rules_of_others(request.products)

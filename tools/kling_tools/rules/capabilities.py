@@ -1,4 +1,4 @@
-"""The table of models: what each can do and costs, and what a provider's row adds to the rules."""
+"""The table of models, their abilities and prices, and a provider's terms for the rules."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = [
 class ProviderTerms:
     """The part of a provider's row that the rules need.
 
-    `products` are the routes it serves; `default_models` the model taken when none is named, by
-    product in the order of preference; `loses` maps fields that it would drop in silence to the
-    reason; `documented_lengths` maps text fields to the characters that its own pages name (above
-    is a warning: Kling itself takes 2,500); `least_images` the fewest pictures of a list;
-    `prompt_optional` when its pages show a picture alone; `list_price` whether Kling's prices in
-    dollars apply.
+    `products` are the routes that it serves. `default_models` has the model of a request that names
+    none, by product, in the order of preference. `loses` maps the fields that it would drop in
+    silence to the reason. `documented_lengths` maps text fields to the most characters on its own
+    pages; more gives a warning, as Kling itself takes 2,500. `least_images` is the fewest pictures
+    of a list. `prompt_optional` says that its pages show a picture alone, `list_price` that Kling's
+    prices in dollars apply.
     """
 
     name: str
@@ -80,7 +80,7 @@ class _Row(BaseModel):
 
 
 class Retirement(_Row):
-    """That a model has gone or may have gone: why we think so, how sure it is, what replaces it."""
+    """A model that is retired, or may be: the reason, whether that is certain, its successor."""
 
     note: str
     certain: bool = False
@@ -88,7 +88,8 @@ class Retirement(_Row):
 
 
 class PriceRow(_Row):
-    """A price in cost units, per clip or per second; what it leaves out, it does not look at."""
+    """A price in cost units, per clip or per second, for requests that match its other fields; None
+    matches any."""
 
     mode: str | None = None
     duration: str | None = None
@@ -99,7 +100,8 @@ class PriceRow(_Row):
 
 
 class ProductRow(_Row):
-    """What one model can do in one product. `images` is the most pictures one request may hold."""
+    """One model's abilities and prices in one product. `images` is the most pictures of a
+    request."""
 
     modes: tuple[str, ...] = ()
     durations: tuple[str, ...] = ()
@@ -112,11 +114,11 @@ class ProductRow(_Row):
     date: str = ""
 
     def patterns(self, feature: Feature) -> tuple[str, ...]:
-        """The combinations in which the model has the feature; empty when it never has."""
+        """The patterns of combinations in which the model has the feature; empty if it has none."""
         return self.allows.get(feature, ())
 
     def allows_it(self, feature: Feature, combination: Combination) -> Literal["yes", "?", "no"]:
-        """Whether the model has the feature in this combination; `?` when sources disagree."""
+        """Whether the model has the feature in this combination; `?` if sources disagree."""
         found = [p for p in self.patterns(feature) if combination.matches(p)]
         if not found:
             return "no"
@@ -131,25 +133,25 @@ class ModelRow(_Row):
 
 
 class Capabilities(_Row):
-    """The table: models by name, and what one unit lists at in US dollars outside China."""
+    """The table: models by name, and the list price of a unit in US dollars outside China."""
 
     usd_per_unit: float = 0.14
     models: dict[str, ModelRow] = Field(default_factory=dict)
 
     def product_row(self, model_name: str, product: Product) -> ProductRow | None:
-        """The row of a model in a product; None when the model or that use of it is unknown."""
+        """The row of a model in a product; None if the model, or that product of it, is unknown."""
         model = self.models.get(model_name)
         return model.products.get(product) if model else None
 
     def models_of(self, products: Iterable[Product]) -> list[str]:
-        """Names of the models that serve any of the products, the living before the retired."""
+        """The names of all models that serve one of the products, the retired ones last."""
         wanted = set(products)
         names = [name for name, row in self.models.items() if wanted & set(row.products)]
         return sorted(names, key=lambda name: self.models[name].retired is not None)
 
     def known_as(self, name: str) -> str | None:
-        """The model that is meant by another spelling of its name, such as `kling-v2.6` or `Kling
-        2.6`; None for a known name and for one that may be new: numbers always differ there."""
+        """The model with this name in another spelling, such as `kling-v2.6` or `Kling 2.6`. None
+        for a known name, and for a name with other numbers, which may be a new model's."""
         if name in self.models:
             return None
         digits, letters = _spelled(name)
@@ -170,7 +172,8 @@ _NO_LETTERS = re.compile(r"kling|v(?=\W*\d)|[\d\W_]+")
 
 
 def _spelled(name: str) -> tuple[str, str]:
-    """The numbers and the words of a model's name, without what people leave out or put in."""
+    """The digits and the letters of a model's name, without the parts that people add or leave
+    out."""
     plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
     return "".join(re.findall(r"\d", plain)), _NO_LETTERS.sub("", plain)
 
@@ -193,9 +196,9 @@ def built_in_capabilities() -> Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cost in units and in US dollars at Kling's list price.
+    """Cost in units, and in US dollars at Kling's list price.
 
-    Units are None when the price is not known, dollars also where a reseller sets its own.
+    Both are None if the price is unknown; dollars are None also if a reseller sets its own price.
     """
 
     units: float | None

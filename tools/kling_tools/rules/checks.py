@@ -1,7 +1,7 @@
-"""Rules of arithmetic and reference that no table row can say: shots, voices, camera, URLs.
+"""Checks of sums and references, which no table row can express: shots, voices, camera, URLs.
 
-Each check takes the request and yields the faults it finds. The table below names the fields that
-it needs; it is silent while one of them could not be read.
+Each check takes a request and yields its faults. The table `CHECKS` names the fields of each check,
+which keeps silent while one of them is unreadable.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ CHECKS: tuple[tuple[Callable[[Any], Iterator[Fault]], frozenset[str]], ...] = (
 
 
 def apply_checks(draft: Draft[VideoRequest]) -> Verdict:
-    """What the checks find in a request."""
+    """The faults that the checks find in a request."""
     verdict = Verdict()
     others = rules_of_others(draft.arguments.products)
     for check, looks_at in CHECKS:

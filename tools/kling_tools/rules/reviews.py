@@ -25,10 +25,10 @@ __all__ = ["Review", "review"]
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A judged request: where it would go, what it would cost, and what was found.
+    """A judged request: its product and model, its price, and its verdict.
 
-    `row` says what the model can do in this product, None when that is unknown; `mode` is None for
-    models without modes; `verdict.faults` is empty when it may be sent.
+    `row` has the model's abilities in this product, None if they are unknown. `mode` is None for a
+    model without modes. A request without `verdict.faults` may be sent.
     """
 
     request: VideoRequest
@@ -41,7 +41,7 @@ class Review:
 
 
 def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms) -> Review:
-    """Judge a request for one provider; reports every fault and warning, raises nothing."""
+    """Judge a request for one provider, with every fault and warning; raises nothing."""
     request = draft.arguments
     verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
     product, model_name = _route(draft, capabilities, terms, verdict)
@@ -71,14 +71,14 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
 
 
 def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTerms) -> bool:
-    """Whether cfg_scale 0 is the weakest hold on the prompt (Kling's range is 0 to 1), as models
-    from v1 on had it, or what a host fills in for all others."""
+    """Whether cfg_scale 0 is a value: the weakest hold on the prompt, in Kling's range of 0 to 1.
+    For models without cfg_scale it is a blank that a host filled in."""
     lost = "cfg_scale" in terms.loses.get(product, {})
     return row is not None and bool(row.patterns("cfg_scale")) and not lost
 
 
 def _without_prompt(rules: Verdict) -> Verdict:
-    """The verdict where a picture alone is taken: a missing prompt is only worth a word."""
+    """The verdict at a provider that takes a picture alone: a missing prompt becomes a warning."""
     missing = [fault for fault in rules.faults if fault.rule == "prompt_required"]
     kept = [fault for fault in rules.faults if fault.rule != "prompt_required"]
     told = [
@@ -93,10 +93,10 @@ def _route(
     terms: ProviderTerms,
     verdict: Verdict,
 ) -> tuple[Product, str]:
-    """The product that serves the model (Kling has two for several pictures), and the model.
+    """The product that serves the model (Kling has two for several pictures), and the model's name.
 
-    A provider without any product for the request gets a fault, as does a model that does
-    something else.
+    It adds a fault if the provider has no product for the request, or if the model makes another
+    kind of video.
     """
     request = draft.arguments
     served = [product for product in request.products if product in terms.products]
@@ -128,7 +128,8 @@ def _route(
 
 
 def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -> Verdict:
-    """What this provider would lose or has documented more narrowly than Kling."""
+    """Faults of fields that this provider would lose, and warnings where its documented limits are
+    narrower than Kling's."""
     verdict = Verdict()
     request = draft.arguments
     given = request.given()

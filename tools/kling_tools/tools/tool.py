@@ -1,7 +1,8 @@
-"""One tool: how a call is read, handled and answered, and how the person behind the host is asked.
+"""One tool: it reads, handles and answers a call, and asks the person behind the host.
 
-Until 2025-11-25 the server sends a request of its own in the middle of a call; from 2026-07-28 on
-it answers the call with what it wants to know, and the client calls again with the person's word.
+Until protocol 2025-11-25 the server sends a request of its own in the middle of a call. From
+2026-07-28 on it answers the call with its question, and the client repeats the call with the
+answer.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ ANSWERS_INSTEAD = "2026-07-28"
 
 
 class Agreement(BaseModel):
-    """What the person is asked to fill in."""
+    """The form that the person fills in."""
 
     agree: bool = Field(description="Spend this?")
 
 
 class AskFirst(Exception):
-    """The call ends here with a question; the client calls again with the answer."""
+    """The call ends with a question; the client repeats it with the person's answer."""
 
     def __init__(self, result: InputRequiredResult) -> None:
         super().__init__("the person has to be asked first")
@@ -60,8 +61,8 @@ class AskFirst(Exception):
 async def confirm(context: Context[Any, Any], question: str, setting: str) -> bool:
     """Whether the person agrees.
 
-    Raises SpendCapReached, naming the setting, when the host cannot ask, and AskFirst when it is
-    to be asked by another round of the call.
+    Raises SpendCapReached, which names the setting, if the host cannot ask, and AskFirst if the
+    question takes another round of the call.
     """
     capabilities = context.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
@@ -94,7 +95,7 @@ logger = logging.getLogger(__name__)
 
 
 class Call:
-    """One call as a handler sees it: the service behind it and a way to report progress."""
+    """One call for its handler: the caller's service, and the way to the host and its person."""
 
     def __init__(self, service: VideoService, context: Context[Any, Any]) -> None:
         self.service = service
@@ -102,18 +103,18 @@ class Call:
 
     @property
     def report(self) -> Report:
-        """Sends progress to a caller that asked for it, else does nothing."""
+        """Sends progress to a caller that asked for it; otherwise does nothing."""
         return self._context.report_progress
 
     @property
     def shows_player(self) -> bool:
-        """Whether the host shows apps, and so the player."""
+        """Whether the host shows apps, and therefore the player."""
         from mcp.server.apps import client_supports_apps
 
         return client_supports_apps(self._context)
 
     async def confirm(self, question: str, setting: str) -> bool:
-        """Whether the person agrees; see `kling_tools.tools.tool`."""
+        """Whether the person agrees; see the function `confirm`."""
         return await confirm(self._context, question, setting)
 
 
@@ -143,7 +144,8 @@ class KlingTool(Tool):
         answer_fields: Sequence[str],
         meta: dict[str, Any] | None = None,
     ) -> KlingTool:
-        """Make the tool; `service` tells whose tasks a call sees, `answer_fields` are published."""
+        """The tool. A call sees the tasks of the service that `service` returns; the schema of the
+        answer has the `answer_fields`."""
         return cls(
             fn=handler,
             is_async=True,
@@ -168,7 +170,7 @@ class KlingTool(Tool):
         context: Context[Any, Any],
         convert_result: bool = False,
     ) -> CallToolResult | InputRequiredResult:
-        """Answer one call. Errors that an agent can act on are answers, not exceptions."""
+        """Answer one call. An error for the agent is an answer; only MCPError is raised."""
         try:
             call = Call(self.service(), context)
             answer = await self.handler(read_draft(self.arguments, arguments), call)
@@ -184,7 +186,7 @@ class KlingTool(Tool):
         return await _shown(answer, call)
 
     def _broken(self) -> KlingError:
-        """For what nobody foresaw: the agent hears of the money, the log of the rest."""
+        """The error about a mistake of this program; the details are in the log."""
         reads = self.annotations is not None and self.annotations.read_only_hint
         return KlingError(
             "The server made a mistake of its own; its log on standard error tells more.",
@@ -217,7 +219,7 @@ async def _shown(answer: Answer, call: Call) -> CallToolResult:
 
 
 def error_answer(error: KlingError) -> CallToolResult:
-    """An error as an agent reads it: one paragraph, and the same facts as fields."""
+    """The answer about an error: one paragraph, and the same facts as fields."""
     return CallToolResult(
         content=[TextContent(type="text", text=str(error))],
         structured_content=error.facts(),
