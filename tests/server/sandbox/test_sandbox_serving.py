@@ -117,7 +117,7 @@ def test_an_unknown_fault_is_said_and_nothing_is_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_from(parsed("--fault=nothing", f"--home={tmp_path / 'home'}")) == 2
-    assert "unknown fault: 'nothing'" in capsys.readouterr().err
+    assert "unknown fault 'nothing'" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
 
 
