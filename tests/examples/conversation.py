@@ -12,6 +12,7 @@ __all__ = ["INTRODUCTION", "play"]
 ONE = "kling_image_to_video"
 SEVERAL = "kling_multi_image_to_video"
 WAIT = "kling_wait_for_tasks"
+LOOK = "kling_look"
 
 SLOW_S, QUICK_S = 60, 30
 """What a task takes: longer than one wait lasts, or less."""
@@ -68,7 +69,12 @@ async def _two_takes(stage: Stage) -> None:
     await _wait_to_the_end(stage, both)
     stage.assistant(
         "Both are done and saved in ~/Videos/kling-mcp. With a key they would have cost 3 units "
-        "together, 1.5 each. Which one do you like?"
+        "together, 1.5 each. I look at the first one."
+    )
+    await stage.call(LOOK, task_id=first["task_id"])
+    stage.assistant(
+        "She is there from the first frame to the last, and nothing is black, frozen or cut. Which "
+        "one do you like?"
     )
     stage.you("The first one. Can you make it again, to be safe?")
     await stage.call(ONE, **wish, max_units=1.5)

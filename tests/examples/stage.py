@@ -72,7 +72,7 @@ class Stage:
         """The assistant calls a tool: its structured answer. Both are written down."""
         assert self._client is not None
         answer = await self._client.call_tool(tool, arguments)
-        (content,) = answer.content
+        content, *pictures = answer.content
         assert isinstance(content, TextContent)
         fields = answer.structured_content
         assert fields is not None
@@ -83,6 +83,7 @@ class Stage:
             "The answer is an error:" if answer.is_error else "The answer:",
             "",
             *_block("text", self._stable(content.text)),
+            *(["A JPEG comes with it, which the model sees.", ""] if pictures else []),
             *_block("json", self._stable(_json(fields))),
         ]
         return fields

@@ -26,6 +26,8 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
     result = PRODUCTS[judged.review.product].result
     then = f"the {result} is saved when it is done" if saves else "then kling_save_video"
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
+    if record.take > 1:
+        answer.next += f" {COMPARE}"
     if record.status == "queued":
         answer.next = f"{QUEUED} {answer.next}"
     if repeated and record.status in ENDED:
@@ -50,6 +52,7 @@ def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
     )
 
 
+COMPARE = "Compare the takes with kling_look."
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
 

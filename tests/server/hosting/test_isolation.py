@@ -160,6 +160,7 @@ WAYS: dict[str, Way] = {
     "get": tool("kling_get_task", task_id="ID"),
     "wait": tool("kling_wait_for_tasks", task_ids=["ID"], timeout_s=0),
     "save": tool("kling_save_video", task_id="ID"),
+    "look": tool("kling_look", task_id="ID"),
     "its last frame": tool(
         "kling_image_to_video", image="kling://tasks/ID/frames/last", prompt="On", dry_run=True
     ),

@@ -9,7 +9,7 @@ import boto3
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.server.hosting.exchanging import hosted, said
+from tests.server.hosting.exchanging import facts, hosted, said
 from tests.server.serving import picture
 
 from kling_mcp.hosting import team_storage
@@ -105,6 +105,7 @@ async def test_another_replica_reads_the_video_from_the_bucket(s3: Any, tmp_path
     async with hosted(tmp_path, storage=STORAGE) as server:
         frame = await server.client.read_resource(f"kling://tasks/{task_id}/frames/last")
         sheet = await server.client.read_resource(f"kling://tasks/{task_id}/contact-sheet")
+        look = await server.client.call_tool("kling_look", {"task_id": task_id})
         video = await server.client.read_resource(f"kling://tasks/{task_id}/video")
         part = await server.client.read_resource(f"kling://tasks/{task_id}/video/4-7")
         image = f"kling://tasks/{task_id}/frames/last"
@@ -113,6 +114,9 @@ async def test_another_replica_reads_the_video_from_the_bucket(s3: Any, tmp_path
 
     assert frame == first
     assert sheet.contents
+    assert facts(look)["findings"] == []
+    assert [part.type for part in look.content] == ["text", "image"]
+    assert "s3://" not in str(facts(look))
     assert len(video.contents[0].blob) > saved["bytes"]  # type: ignore[union-attr]
     assert part.contents[0].blob == "ZnR5cA=="  # type: ignore[union-attr]
     assert more["task_id"] != task_id

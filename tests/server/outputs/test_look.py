@@ -248,6 +248,16 @@ async def test_a_task_of_no_row_is_shown_and_not_judged(
     assert "Not compared with the request" in text
 
 
+@pytest.mark.anyio
+async def test_the_receipt_of_another_take_suggests_to_compare(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        wish = {"image": picture(tmp_path), **WISH}
+        first, second = [await client.call_tool(CREATE, {**wish, "take": n}) for n in (1, 2)]
+
+    assert LOOK not in facts(first)["next"]
+    assert facts(second)["next"].endswith("Compare the takes with kling_look.")
+
+
 SANDBOX: dict[str, tuple[str, dict[str, Any]]] = {
     "one picture": (CREATE, {"prompt": "Zoom"}),
     "an end": (CREATE, {"prompt": "Zoom", "mode": "pro", "image_tail": "b.png"}),
