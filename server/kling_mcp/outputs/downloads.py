@@ -341,7 +341,7 @@ def _until(record: Record) -> str:
 
 def _mistake(error: Exception) -> KlingError:
     return KlingError(
-        f"This server failed by a mistake of its own ({type(error).__name__}).",
+        f"This server made a mistake of its own ({type(error).__name__}).",
         charged="no",
         advice="Its log says more. The video still exists at the provider.",
     )
