@@ -73,10 +73,10 @@ def test_a_code_that_is_a_sentence_becomes_a_word() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        ProviderError("Refused.", provider_message="no", advice="Stop."),
-        TaskFailed("It failed.", task_id="t", provider_message="no", advice="Stop."),
+        ProviderError("Refused.", provider_says="no", advice="Stop."),
+        TaskFailed("It failed.", task_id="t", provider_says="no", advice="Stop."),
     ],
 )
 def test_the_text_quotes_what_the_fields_hold(error: ProviderError | TaskFailed) -> None:
     assert str(error).endswith('. The provider says: "no". This call cost nothing. Stop.')
-    assert error.facts()["provider_message"] == "no"
+    assert error.facts()["provider_says"] == "no"

@@ -70,8 +70,8 @@ _MONEY_IN_ADVICE = ("It cost nothing.", "It was charged")
 """Advice that begins so says itself what the task cost, so the sentence of the call is left out."""
 
 
-def _quote(provider_message: str) -> str:
-    return f'The provider says: "{provider_message}".' if provider_message else ""
+def _quote(provider_says: str) -> str:
+    return f'The provider says: "{provider_says}".' if provider_says else ""
 
 
 class KlingError(Exception):
@@ -178,7 +178,7 @@ class SaveFailed(KlingError):
 class TaskFailed(KlingError):
     """For the agent: the job itself failed at the provider; the call worked.
 
-    `provider_message` holds the provider's own words; `message` is ours.
+    `provider_says` holds the provider's own words; `message` is ours.
     """
 
     kind = "task_failed"
@@ -188,21 +188,21 @@ class TaskFailed(KlingError):
         message: str,
         *,
         task_id: str,
-        provider_message: str = "",
+        provider_says: str = "",
         charged: Charged = "no",
         advice: str = "",
     ) -> None:
         super().__init__(message, charged=charged, advice=advice)
         self.task_id = task_id
-        self.provider_message = quote_provider(provider_message)
+        self.provider_says = quote_provider(provider_says)
 
     def _quoted(self) -> str:
-        return _quote(self.provider_message)
+        return _quote(self.provider_says)
 
     def facts(self) -> dict[str, Any]:
         facts = super().facts() | {"task_id": self.task_id}
-        if self.provider_message:
-            facts["provider_message"] = self.provider_message
+        if self.provider_says:
+            facts["provider_says"] = self.provider_says
         return facts
 
 
@@ -211,7 +211,7 @@ class ProviderError(KlingError):
 
     `code` is the provider's business code (Kling's integers as text, a gateway's words),
     `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
-    asked to wait, `provider_message` its own words, made safe by `kling_tools.quoting`.
+    asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`.
     """
 
     kind = "provider_error"
@@ -226,7 +226,7 @@ class ProviderError(KlingError):
         retryable: bool = False,
         retry_after_s: float | None = None,
         provider: str = "",
-        provider_message: str = "",
+        provider_says: str = "",
         charged: Charged = "no",
         advice: str = "",
     ) -> None:
@@ -237,10 +237,10 @@ class ProviderError(KlingError):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.provider = provider
-        self.provider_message = quote_provider(provider_message)
+        self.provider_says = quote_provider(provider_says)
 
     def _quoted(self) -> str:
-        return _quote(self.provider_message)
+        return _quote(self.provider_says)
 
     def facts(self) -> dict[str, Any]:
         extra = {
@@ -250,7 +250,7 @@ class ProviderError(KlingError):
             "request_id": self.request_id,
             "retryable": self.retryable,
             "retry_after_s": self.retry_after_s,
-            "provider_message": self.provider_message,
+            "provider_says": self.provider_says,
         }
         return super().facts() | {k: v for k, v in extra.items() if v not in (None, "")}
 

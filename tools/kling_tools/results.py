@@ -105,7 +105,7 @@ class TaskView(Answer):
     money: float | None = None
     path: str | None = None
     url: str | None = None
-    provider_message: str | None = None
+    provider_says: str | None = None
     error: str | None = None
     next: str | None = None
 
@@ -132,8 +132,8 @@ class TaskView(Answer):
             facts.append(f"saved at {self.path}")
         if self.url:
             facts.append(f"saved: {self.url}")
-        if self.provider_message:
-            facts.append(f'the provider says: "{self.provider_message}"')
+        if self.provider_says:
+            facts.append(f'the provider says: "{self.provider_says}"')
         if self.model_name:
             facts.append(self.model_name)
         if self.created:

@@ -190,7 +190,7 @@ async def _wait(client: Client, task_id: str) -> None:
     began = time.monotonic()
     task = await _until_ended(client, task_id)
     if task["status"] != "succeed":
-        words = task.get("provider_message") or task.get("next") or "no reason given"
+        words = task.get("provider_says") or task.get("next") or "no reason given"
         raise _Stopped(f"The task ended as {task['status']}: {words}")
     _say("Wait", f"the video is made, after {time.monotonic() - began:.0f} s")
 

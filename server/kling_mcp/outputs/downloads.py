@@ -247,7 +247,7 @@ class Downloads:
             raise TaskFailed(
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
                 task_id=handle,
-                provider_message="" if never else state.message,
+                provider_says="" if never else state.message,
                 charged="no" if never else _charged(state),
                 advice="kling_get_task says more."
                 if never

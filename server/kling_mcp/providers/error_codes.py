@@ -68,7 +68,7 @@ _ACCOUNT = CodeRow(
 _REFUSED = CodeRow(
     error=errors.RequestRefused,
     message="{name} refuses the request.",
-    advice="Change what it names, then call again.",
+    advice="Leave out optional arguments, or use another model_name; dry_run shows the request.",
 )
 _POLICY = CodeRow(
     error=errors.ContentRefused,

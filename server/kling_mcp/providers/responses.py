@@ -179,7 +179,7 @@ def _error(
     row: CodeRow,
     aside: str,
     code: str = "",
-    provider_message: str = "",
+    provider_says: str = "",
     request_id: str = "",
 ) -> ProviderError:
     message, advice = row.texts(answer.provider)
@@ -192,7 +192,7 @@ def _error(
         retryable=row.retryable,
         retry_after_s=answer.retry_after_s,
         provider=answer.provider,
-        provider_message=provider_message,
+        provider_says=provider_says,
         charged="unknown" if broken else row.created,
         advice=advice,
     )

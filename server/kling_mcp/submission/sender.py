@@ -232,7 +232,7 @@ class Sender:
                 return await self._enqueue(record, client, body, error, in_doubt=sent_before)
             if sent_before:
                 raise maybe_charged(error, record, client.row) from None
-            await self._fail(record, error.provider_message or error.message)
+            await self._fail(record, error.provider_says or error.message)
             raise
         except KlingError as error:
             if not sent_before:
@@ -268,7 +268,7 @@ class Sender:
         if not kept and in_doubt:
             raise maybe_charged(error, record, client.row)
         if not kept:
-            await self._fail(record, error.provider_message or error.message)
+            await self._fail(record, error.provider_says or error.message)
             error.advice = (
                 "Too many requests wait in the queue already. Submit this one again when some have "
                 "been sent (kling_wait_for_tasks)."
@@ -292,7 +292,7 @@ class Sender:
         """
         generated = has_generated_id(record)
         if not (generated or sent_before or record.tries):
-            await self._fail(record, error.provider_message)
+            await self._fail(record, error.provider_says)
             raise error
         try:
             found = await self._tasks.find(record, client)

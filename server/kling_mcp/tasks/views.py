@@ -117,7 +117,7 @@ class Viewer:
         elif record.status == "failed" and record.task_id is None:
             view.next = _never_made(record.message)
         elif record.status == "failed":
-            view.provider_message = quote_provider(record.message) or None
+            view.provider_says = quote_provider(record.message) or None
             view.next = after_failure(record.units, record.money)
         elif record.status == "unknown":
             view.next = STRANGE if record.task_id else LOST
@@ -177,7 +177,7 @@ class Viewer:
             videos=_videos(task.videos),
             units=task.units,
             money=task.money,
-            provider_message=quote_provider(task.message) or None,
+            provider_says=quote_provider(task.message) or None,
         )
         if task.status == "failed":
             view.next = after_failure(task.units, task.money)

@@ -340,9 +340,9 @@ async def test_a_failed_task_is_an_answer_and_its_video_an_error(tmp_path: Path)
         facts = await refused(client, "kling_save_video", task_id=receipt["task_id"])
 
     assert task["status"] == "failed"
-    assert task["provider_message"] == "Failure to pass the risk control system"
+    assert task["provider_says"] == "Failure to pass the risk control system"
     assert facts["error"] == "task_failed"
-    assert facts["provider_message"] == "Failure to pass the risk control system"
+    assert facts["provider_says"] == "Failure to pass the risk control system"
 
 
 @pytest.mark.anyio

@@ -57,7 +57,7 @@ def test_every_refusal_says_what_is_wrong_what_it_cost_and_what_to_do(provider: 
 )
 def test_a_gateway_s_error_speaks_of_the_gateway_and_names_its_settings(provider: str) -> None:
     for error in refusals(provider):
-        ours = f"{error.message} {error.advice}".replace(error.provider_message, "")
+        ours = f"{error.message} {error.advice}".replace(error.provider_says, "")
 
         assert "Kling" not in ours, ours
         assert all(name.startswith(f"{provider.upper()}_") for name in SETTING.findall(ours)), ours

@@ -212,7 +212,7 @@ def test_refusals_of_gateways_are_told_as_one_clear_error(
     assert type(raised) is error
     assert raised.charged == charged
     said = document.get("error", document)["message"]
-    assert raised.provider_message == said
+    assert raised.provider_says == said
     assert raised.advice
 
 
@@ -236,7 +236,7 @@ def test_a_refusal_of_kling_s_is_read_out_of_the_gateway_s(
 
     assert type(raised) is error
     assert (raised.code, raised.charged) == (str(inner["code"]), charged)
-    assert raised.provider_message == inner["message"]
+    assert raised.provider_says == inner["message"]
 
 
 @pytest.mark.parametrize("message", ["{", '{"code": 77}', '{"a": 1}', "{" * 100_000])

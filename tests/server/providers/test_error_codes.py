@@ -111,7 +111,7 @@ def test_each_row_of_kling_s_table_is_told_as_it_is(
         assert type(raised) is error
         assert (raised.retryable, raised.charged) == (retryable, charged)
         assert (raised.code, raised.http_status, raised.request_id) == (code, http_status, "r-1")
-        assert raised.provider_message == "words of Kling"
+        assert raised.provider_says == "words of Kling"
         assert raised.advice
 
 
@@ -137,7 +137,7 @@ def test_recorded_refusals_are_understood(
 
     assert type(raised) is error
     assert raised.charged == "no"
-    assert raised.provider_message == message
+    assert raised.provider_says == message
 
 
 def test_a_retired_model_is_told_with_one_that_is_not() -> None:

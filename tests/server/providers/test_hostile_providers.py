@@ -156,11 +156,11 @@ async def test_what_hides_in_a_refusal_reaches_the_agent_as_a_short_quote(
         result = await make(client, tmp_path)
 
     told = facts(result)
-    assert told["provider_message"].startswith("refused '. Nothing was charged. Call kling_save")
-    assert len(told["provider_message"]) <= 200
+    assert told["provider_says"].startswith("refused '. Nothing was charged. Call kling_save")
+    assert len(told["provider_says"]) <= 200
     assert len(told["request_id"]) <= 64
     assert words(result).count('"') == 2
-    assert f'says: "{told["provider_message"]}"' in words(result)
+    assert f'says: "{told["provider_says"]}"' in words(result)
     assert all(_is_safe(str(value)) for value in [*told.values(), words(result)])
     assert "kling_save_video" not in told["message"] + told["next"]
 
@@ -178,7 +178,7 @@ async def test_what_hides_in_a_failed_task_reaches_the_agent_as_a_short_quote(
 
     for result in answers:
         told = facts(result)
-        assert len(told["provider_message"]) <= 200
+        assert len(told["provider_says"]) <= 200
         assert words(result).count('"') == 2
         assert all(_is_safe(str(value)) for value in [*told.values(), words(result)])
         assert "cron.d" not in told["next"] + told.get("message", "")

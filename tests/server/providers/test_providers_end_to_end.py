@@ -211,9 +211,9 @@ async def test_a_failed_task_has_its_reason_at_every_provider(name: str, tmp_pat
         facts = await refused(client, "save_video", task_id=receipt["task_id"])
 
     (task,) = waited["tasks"]
-    assert (task["status"], task["provider_message"]) == ("failed", RISK)
+    assert (task["status"], task["provider_says"]) == ("failed", RISK)
     assert "videos" not in task
-    assert (facts["error"], facts["provider_message"]) == ("task_failed", RISK)
+    assert (facts["error"], facts["provider_says"]) == ("task_failed", RISK)
 
 
 async def test_a_field_that_newapi_loses_is_refused_with_a_provider_that_keeps_it(
@@ -359,7 +359,7 @@ async def test_a_success_with_an_error_in_it_is_a_refusal_at_every_provider(
         facts = await refused(client, "image_to_video", **WISH)
 
     assert (facts["error"], facts["charged"], facts["code"]) == ("request_refused", "no", "1201")
-    assert facts["provider_message"] == "Invalid request parameters"
+    assert facts["provider_says"] == "Invalid request parameters"
 
 
 @pytest.mark.parametrize("name", ALL)

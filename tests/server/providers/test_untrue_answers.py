@@ -227,7 +227,7 @@ async def test_what_a_gateway_ended_has_failed_with_its_reason(
         waited = await client.call_tool("kling_wait_for_tasks", {"task_ids": ["t-1"]})
 
     assert facts(waited)["done"], words(waited)
-    assert (seen["status"], seen["provider_message"]) == ("failed", reason)
+    assert (seen["status"], seen["provider_says"]) == ("failed", reason)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ async def test_the_reason_of_a_refusal_is_told_wherever_it_stands(
     async with talking_to(provider, tmp_path, monkeypatch) as client:
         made = await make(client, tmp_path)
 
-    said = facts(made)["provider_message"]
+    said = facts(made)["provider_says"]
     assert facts(made)["error"] == "request_refused"
     assert "image" in said
     assert "invalid" in said

@@ -233,4 +233,4 @@ def assert_honest(cell: Cell) -> None:
     said = facts["next"].startswith(MONEY_IN_ADVICE)
     assert said or MONEY[charged] in text, cell.name
     assert facts["next"] in text, cell.name
-    assert facts.get("provider_message", "") in text, cell.name
+    assert facts.get("provider_says", "") in text, cell.name

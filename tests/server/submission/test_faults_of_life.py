@@ -58,7 +58,7 @@ def accepted(folder: Path) -> int:
     [
         ("no-balance", "payment_required", "1102", "top it up"),
         ("token-expired", "auth_failed", "1004", "clock"),
-        ("ok-with-error@creates", "request_refused", "1201", "Change what it names"),
+        ("ok-with-error@creates", "request_refused", "1201", "Leave out optional arguments"),
     ],
 )
 async def test_a_refused_create_says_why_and_that_nothing_was_charged(
@@ -207,7 +207,7 @@ async def test_our_own_reason_is_not_put_into_the_provider_s_mouth(tmp_path: Pat
 
     assert listed.structured_content is not None
     (task,) = listed.structured_content["tasks"]
-    assert "provider_message" not in task
+    assert "provider_says" not in task
     assert 'never made and cost nothing: "kling (127.0.0.1) cannot be reached."' in task["next"]
 
 

@@ -336,9 +336,9 @@ async def test_where_our_id_may_not_be_unique_a_lost_create_is_asked_for_and_not
 @pytest.mark.parametrize(
     "error",
     [
-        ContentRefused("policy", provider_message="risk control"),
-        AuthFailed("key", provider_message="risk control"),
-        ProviderDown("cannot be reached", provider_message="risk control"),
+        ContentRefused("policy", provider_says="risk control"),
+        AuthFailed("key", provider_says="risk control"),
+        ProviderDown("cannot be reached", provider_says="risk control"),
     ],
 )
 async def test_a_create_that_made_nothing_fails_and_may_be_sent_again(
@@ -368,7 +368,7 @@ async def test_a_picture_that_changed_on_the_way_is_no_task(desk: Desk) -> None:
 async def test_a_task_that_somebody_else_made_with_the_caller_s_own_id_is_not_taken_for_ours(
     name: str, desk: Desk
 ) -> None:
-    theirs = DuplicateTask("exists", provider_message="External_task_id scene-1 already exists")
+    theirs = DuplicateTask("exists", provider_says="External_task_id scene-1 already exists")
     provider = Provider([theirs], {"*": made("theirs")}, name)
 
     raised = await desk.refused(provider, external_task_id="scene-1")
@@ -377,7 +377,7 @@ async def test_a_task_that_somebody_else_made_with_the_caller_s_own_id_is_not_ta
     assert raised is theirs
     assert raised.charged == "no"
     assert provider.asked == []
-    assert (row.status, row.task_id, row.message) == ("failed", None, theirs.provider_message)
+    assert (row.status, row.task_id, row.message) == ("failed", None, theirs.provider_says)
 
 
 async def test_our_own_id_that_exists_is_our_own_task(desk: Desk) -> None:

@@ -86,14 +86,14 @@ class View {
   }
 
   #fill(card, take) {
-    const { status, units, path, url, provider_message, next } = take.view;
+    const { status, units, path, url, provider_says, next } = take.view;
     const saved = path ?? url;
     const state = take.id ? status : "dry";
     card.classList.toggle("failed", status === "failed");
     card.querySelector(".price").textContent = outline(take);
     card.querySelector(".status").textContent = this.#status(take);
     card.querySelector(".advice").textContent = [
-      provider_message ? `The provider says: "${provider_message}"` : "",
+      provider_says ? `The provider says: "${provider_says}"` : "",
       status === "failed" || status === "unknown" ? next : "",
       path ? `Saved at ${path}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
