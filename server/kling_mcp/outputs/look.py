@@ -155,10 +155,9 @@ class Wish:
     def of(cls, record: Record, pictures: Mapping[str, Image]) -> Wish:
         """The wish of a row."""
         request = record.request
-        shots = [str(shot) for shot in request.get("multi_prompt") or ()]
         length = str(request.get("duration", ""))
         return cls(
-            prompt=" ".join([record.prompt, *shots]),
+            prompt=f"{record.prompt} {request.get('multi_prompt', '')}",
             duration_s=float(length) if length.isdecimal() else None,
             sound=request.get("sound") == "on",
             several_shots=bool(request.get("multi_shot")),

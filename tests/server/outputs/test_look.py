@@ -10,7 +10,7 @@ import pytest
 from httpx import ByteStream, Response
 from mcp import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 from tests.made_clips import make_film
 from tests.server.scripted import CREATE, Scripted, ends_with_video, facts, talking_to
 from tests.server.serving import no_sleep, picture, sandbox_settings
@@ -60,10 +60,42 @@ def flash() -> list[Image.Image]:
     return [*MOVING[:30], white, white, *MOVING[32:]]
 
 
+def night() -> list[Image.Image]:
+    """A sky that is nearly black, with stars."""
+    sky = ImageOps.colorize(Image.linear_gradient("L").resize(SIZE), (6, 8, 20), (12, 14, 26))
+    for place in range(40):
+        sky.putpixel((place * 37 % SIZE[0], place * 53 % SIZE[1]), (230, 230, 240))
+    return [ImageChops.offset(sky, number // 2, 0) for number in range(FRAMES)]
+
+
+def dissolve() -> list[Image.Image]:
+    """One picture becomes another within half a second."""
+    shares = [min(max((number - 25) / 12, 0.0), 1.0) for number in range(FRAMES)]
+    return [Image.blend(*pair) for pair in zip(MOVING, ELSEWHERE, shares, strict=True)]
+
+
+def shaken() -> list[Image.Image]:
+    """As a hand holds a camera, badly."""
+    return [
+        ImageChops.offset(frame, number * 7 % 11, number * 5 % 7)
+        for number, frame in enumerate(MOVING)
+    ]
+
+
+def whip() -> list[Image.Image]:
+    """The camera is torn around within a third of a second."""
+    shifts = [SIZE[0] * min(max(number - 25, 0), 8) // 8 for number in range(FRAMES)]
+    return [ImageChops.offset(frame, -by, 0) for frame, by in zip(MOVING, shifts, strict=True)]
+
+
 CASES: dict[str, tuple[Callable[[], Sequence[Image.Image]], dict[str, Any], float | None, Any]] = {
     "moving": (lambda: MOVING, {}, None, {}),
     "a blink": (still_with_a_blink, {}, None, {}),
     "a flash": (flash, {}, None, {}),
+    "a starry night": (night, {}, None, {}),
+    "a dissolve": (dissolve, {}, None, {}),
+    "a shaken camera": (shaken, {}, None, {}),
+    "a whip pan": (whip, {}, None, {}),
     "still by wish": (lambda: FROZEN, {"prompt": "She holds perfectly still"}, None, {}),
     "frozen": (lambda: FROZEN, {}, None, {"frozen": (0, 2.6)}),
     "frozen at the end": (
