@@ -15,7 +15,7 @@ __all__ = ["losses", "overview", "row_fields"]
 LOOKED_UP = {
     "unique": "looked up by our id, sent again if there is none",
     "unknown": "looked up by our id, never sent again",
-    "none": "told, never sent again",
+    "none": "reported, never sent again",
 }
 OWN = ("name", "family", "source", "date")
 """Fields that say where a row comes from, not what it does."""

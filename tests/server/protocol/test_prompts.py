@@ -185,7 +185,7 @@ async def test_a_budget_pays_for_whole_takes_only(client: Client) -> None:
     assert "Make 3, together about 4.5 units" in await takes(budget_units="4.5")
     assert "Make 2, together about 3 units" in await takes(budget_units="4.4")
     plenty = await takes(budget_units="300")
-    assert "it pays 200 " in plenty
+    assert "it pays for 200 " in plenty
     assert "Make 4, together about 6 units" in plenty
     assert "Make 7, together about 10.5 units" in await takes(budget_units="300", takes="7")
 
@@ -200,11 +200,15 @@ async def test_a_budget_pays_for_whole_takes_only(client: Client) -> None:
         ("storyboard", {"story": "x", "model_name": "kling-v2-6"}, 'Use model_name "kling-v3"'),
         ("storyboard", {"duration": "long"}, "story: is required."),
         ("storyboard", {"duration": "long"}, "'long' is not a whole number of seconds"),
-        ("takes_within_budget", {"budget_units": "1"}, "costs about 1.5 units, the budget is 1"),
+        (
+            "takes_within_budget",
+            {"budget_units": "1"},
+            "costs about 1.5 units, but the budget is 1",
+        ),
         ("takes_within_budget", {"budget_units": "4", "takes": "9"}, "or takes 2."),
         ("takes_within_budget", {"budget_units": "much"}, "must be a number, not 'much'"),
         ("takes_within_budget", {"budget_units": "-1"}, "must be more than 0"),
-        ("takes_within_budget", {"budget_units": "9", "model_name": "new"}, "is not known"),
+        ("takes_within_budget", {"budget_units": "9", "model_name": "new"}, "is unknown"),
         ("first_to_last_frame", {"mode": "hd"}, "Use 'std', 'pro' or '4k'"),
         ("animate_picture", {"moode": "pro"}, "is not an argument of this call. Use mode."),
         ("direct_camera", {"camera": "x", "duration": "99"}, "makes 3-15 s, not 99"),

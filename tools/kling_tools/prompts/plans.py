@@ -46,17 +46,17 @@ MOVES: tuple[tuple[str, str, int], ...] = (
     (r"\b(pedestal|crane|boom)(s|ing)?\b.*\bup\b", "vertical", 1),
     (r"\b(pedestal|crane|boom)(s|ing)?\b.*\bdown\b", "vertical", -1),
 )
-"""Pattern, setting of `config`, direction. Signs after Kling's image2video page, see
+"""Pattern, field of `config`, sign. The signs follow Kling's image2video page, see
 `kling_tools.requests.fields.CameraConfig`."""
 
 USUAL = 5
 SPEEDS = ((r"slow\w*|gentl[ey]|slight\w*", 3), (r"fast|quick\w*|rapid\w*", 8))
-"""How far, of 10. Kling names no scale; these are ours."""
+"""Strength of a move, out of 10. Kling names no scale; these values are ours."""
 
 
 def camera_control_of(words: str) -> dict[str, Any] | None:
-    """The `simple` camera_control for the words, which moves in exactly one way; None when they
-    name no move of Kling's, or several."""
+    """The `simple` camera_control for the words; None when they name none of Kling's moves, or
+    several."""
     text = words.lower()
     found = [(axis, sign) for pattern, axis, sign in MOVES if re.search(pattern, text)]
     if len(found) != 1:
@@ -67,7 +67,7 @@ def camera_control_of(words: str) -> dict[str, Any] | None:
 
 
 def models_with_camera_control(capabilities: Capabilities) -> list[str]:
-    """Each model that takes `camera_control` for one picture, in which form, and its state."""
+    """Each model that takes `camera_control` for one picture, with its conditions and its state."""
     shown = []
     for name in capabilities.models_of([PLANNED]):
         row = capabilities.product_row(name, PLANNED)
@@ -90,25 +90,25 @@ LEAST_SHOT_S = 1
 
 DEFAULT_S = "5"
 FIRST = ("image", "image_tail", "prompt")
-"""What a reader of a call looks for first."""
+"""The arguments that a call shows first."""
 
 USUAL_SHOT_S = 3
-"""Seconds of a shot where nobody says how many shots there are to be."""
+"""Seconds of a shot when the number of shots is not given."""
 
 DEFAULT_TAKES = 4
-"""Takes that are planned, if the budget pays them, where nobody says how many."""
+"""Takes to plan when their number is not given and the budget pays for them."""
 
 MOST_TAKES = 999
 """The limit of the tools' `take`."""
 
 ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may be off."""
+"""Units by which a sum of prices such as 0.3 may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Arguments of `kling_image_to_video` that no rule refuses, and what they cost (units, USD at
-    list price). `what` names model, mode and length for a person."""
+    """Arguments of `kling_image_to_video` that pass all rules, and their price (units, USD at list
+    price). `what` names model, mode and length for a person."""
 
     call: Mapping[str, Any]
     price: Estimate
@@ -124,11 +124,11 @@ class Planner:
         self._terms = terms
 
     def plan(self, **asked: Any) -> Plan:
-        """The call for what is asked, with provider, model and mode chosen where they are not.
+        """The call for the given arguments. Chooses provider, model and mode when not given.
 
-        The default provider, model and the cheapest mode are taken if they can do it, else the
-        first that can. Raises InvalidRequest with the faults of the choice that comes nearest; of
-        several the last, as the table goes from older models to abler ones.
+        It takes the default provider and model and the cheapest mode if they can do it, else the
+        first that can. Raises InvalidRequest with the faults of the choice with the fewest; of
+        several, the last one, since the table goes from older models to abler ones.
         """
         given = {name: value for name, value in asked.items() if value not in ("", None)}
         asked = {"duration": DEFAULT_S} | given
@@ -176,7 +176,8 @@ NO_PROVIDER = Fault(
 
 
 def cut_into_shots(total_s: int, shots: int | None) -> list[int]:
-    """The seconds of each shot, whole and as even as can be, the longer ones first; they add up.
+    """The whole seconds of each shot, as even as possible, longer ones first. Their sum is
+    `total_s`.
 
     Raises InvalidRequest when there are more shots than seconds.
     """
@@ -200,24 +201,24 @@ def cut_into_shots(total_s: int, shots: int | None) -> list[int]:
 
 
 def takes_within(budget_units: float, plan: Plan, takes: int | None) -> tuple[int, int]:
-    """How many takes to make, and how many the budget would pay.
+    """The number of takes to make, and the number that the budget pays for.
 
-    Raises InvalidRequest when it does not pay those asked for, or when the price is unknown.
+    Raises InvalidRequest when the budget is too small, or the price is unknown.
     """
     units = plan.price.units
     if units is None:
-        message = f"the price of {plan.what} is not known, so no budget can be kept."
+        message = f"the price of {plan.what} is unknown, so a budget cannot be kept."
         raise InvalidRequest(
             [Fault("model_name", "price_unknown", message, "a model of the table")]
         )
     payable = min(MOST_TAKES, int((budget_units + ROUNDING) / units)) if units else MOST_TAKES
     if payable < (takes or 1):
-        wanted = takes or 1
+        count = takes or 1
         message = (
-            f"{f'{wanted} takes of {plan.what} cost' if takes else f'{plan.what} costs'} about "
-            f"{wanted * units:g} units, the budget is {budget_units:g}."
+            f"{f'{count} takes of {plan.what} cost' if takes else f'{plan.what} costs'} about "
+            f"{count * units:g} units, but the budget is {budget_units:g}."
         )
         ways = [f"takes {payable}"] if payable else ["a shorter video or a cheaper mode or model"]
-        use = ", or ".join([f"at least {wanted * units:g}", *ways])
+        use = ", or ".join([f"at least {count * units:g}", *ways])
         raise InvalidRequest([Fault("budget_units", "budget_too_small", message, use)])
     return takes or min(payable, DEFAULT_TAKES), payable

@@ -1,6 +1,6 @@
-"""What a person fills in for each prompt. The protocol carries every value as text.
+"""The arguments of each prompt, which a person fills in. The protocol sends every value as text.
 
-The descriptions are published with the list of prompts, where hosts show them as a form.
+Clients get the descriptions with the list of prompts, and hosts show them as a form.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ Wish = Annotated[
 
 
 class PictureArguments(BaseModel):
-    """What all prompts share: the first picture and the form of the video.
+    """The arguments that all prompts share: the first picture and the form of the video.
 
-    An empty text stands for what was not filled in; the plan then chooses. Validation is built when
-    a prompt is first asked for, not when the server starts.
+    An empty string means not filled in; the plan then chooses. Validation is built at the first
+    use of a prompt, not at the start of the server.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
@@ -129,7 +129,7 @@ class TakesArguments(PictureArguments):
         Field(
             ge=1,
             le=MOST_TAKES,
-            description="How many versions; as many as the budget pays, up to 4.",
+            description="How many versions; default: as many as the budget pays for, up to 4.",
         ),
     ] = None
 
@@ -148,11 +148,11 @@ class CameraArguments(PictureArguments):
 
 
 Script = Callable[[Any], str]
-"""Writes the text from the arguments. Raises InvalidRequest for what no video can be."""
+"""Writes the text from the arguments. Raises InvalidRequest when no video can be made from them."""
 
 
 class KlingPrompt(Prompt):
-    """A prompt: an arguments class, which of them are required, and a script."""
+    """A prompt: an arguments class, the required arguments, and a script."""
 
     reading: type[BaseModel] = Field(exclude=True)
     script: Script = Field(exclude=True)
@@ -191,8 +191,8 @@ class KlingPrompt(Prompt):
     async def render(
         self, arguments: dict[str, Any] | None, context: Context[Any, Any]
     ) -> list[Message]:
-        """The text, as one message of the user. An empty argument counts as left out: hosts send
-        the whole form.
+        """The text, as one message of the user. An empty argument counts as missing, since hosts
+        send the whole form.
 
         Raises MCPError (-32602), naming every fault, for arguments that cannot be used.
         """

@@ -1,4 +1,4 @@
-"""The five prompts: a wish becomes a plan with a price, and the way through the tools to it."""
+"""The five prompts: each turns an idea into a priced plan and the tool calls that make it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 __all__ = ["build_prompts"]
 
 YOUR_PROMPT = "<your prompt>"
-"""Stands in a planned call for the prompt that the assistant writes."""
+"""In a planned call, the placeholder of the prompt that the assistant writes."""
 
 
 def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) -> list[KlingPrompt]:
@@ -44,7 +44,7 @@ def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) ->
             scripts.animate,
             name="animate_picture",
             title="Animate a picture",
-            description="One picture becomes a video; the price is told before anything is sent.",
+            description="One picture becomes a video; you see the price before anything is sent.",
             arguments=AnimateArguments,
             required=("image",),
         ),
@@ -69,7 +69,7 @@ def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) ->
             scripts.takes,
             name="takes_within_budget",
             title="Takes within a budget",
-            description="Versions of one video to choose from, no more than the budget pays.",
+            description="Versions of one video to choose from, as many as the budget pays for.",
             arguments=TakesArguments,
             required=("image", "budget_units"),
         ),
@@ -77,8 +77,8 @@ def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) ->
             scripts.camera,
             name="direct_camera",
             title="Direct the camera",
-            description="""A video with the camera move that you name, said in the way that the
-                model understands.""",
+            description="""A video with the camera move that you name, in the words that the model
+                understands.""",
             arguments=CameraArguments,
             required=("image", "camera"),
         ),
@@ -86,7 +86,7 @@ def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) ->
 
 
 class _Scripts:
-    """Writes each prompt's text. Every script raises InvalidRequest when no video can be so."""
+    """Writes each prompt's text. Scripts raise InvalidRequest when no such video can be made."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
@@ -95,7 +95,7 @@ class _Scripts:
         plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
         write = (
             "Write the prompt: who or what moves and how, and what the camera does. One scene "
-            "without a cut; what is to stay as it is in the picture need not be described."
+            "without a cut. Do not describe what stays as it is in the picture."
         )
         return _text("Make a Kling video from one picture.", _wish(asked.wish), write, plan)
 
@@ -136,8 +136,8 @@ class _Scripts:
         takes, payable = takes_within(budget, plan, asked.takes)
         units = plan.price.units or 0.0
         facts = (
-            f"The budget is {budget:g} units: it pays {payable} of {plan.what} at {units:g} units "
-            f"each. Make {takes}, together about {takes * units:g} units."
+            f"The budget is {budget:g} units: it pays for {payable} of {plan.what} at {units:g} "
+            f"units each. Make {takes}, together about {takes * units:g} units."
         )
         write = (
             "Write one prompt for all takes: who or what moves and how, and what the camera does. "
@@ -177,7 +177,7 @@ class _Scripts:
 
 
 def _form(asked: PictureArguments) -> dict[str, Any]:
-    """What was filled in of the picture and the form of the video, without what was left out."""
+    """The filled-in arguments about the picture and the form of the video."""
     form = asked.model_dump(include=set(PictureArguments.model_fields))
     return {name: value for name, value in form.items() if value != ""}
 
