@@ -26,6 +26,7 @@ TASKS_TABLE = """
         model_name       TEXT NOT NULL,
         prompt           TEXT NOT NULL,
         request          TEXT NOT NULL,
+        arguments        TEXT NOT NULL DEFAULT '{{}}',
         estimate_units   {real},
         units            {real},
         message          TEXT NOT NULL DEFAULT '',

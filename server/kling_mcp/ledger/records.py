@@ -61,7 +61,8 @@ Count = Annotated[int, Field(ge=0)]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRow:
     """A request before it has a row. `digest` identifies the whole request; `request` holds its
-    fields, without the bytes of the pictures."""
+    fields, with a name in the place of each picture; `arguments` those of the call, to make it
+    again, with None in the place of each picture that was given as bytes."""
 
     provider: str
     base_url: str
@@ -71,6 +72,7 @@ class NewRow:
     model_name: str
     prompt: str
     request: dict[str, Any]
+    arguments: dict[str, Any] = field(default_factory=dict)
     estimate_units: float | None
     external_task_id: str = ""
     principal: str = ""
@@ -122,6 +124,7 @@ class Record:
     model_name: str
     prompt: str
     request: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     estimate_units: Units | None
     units: Units | None
     message: str
@@ -209,6 +212,7 @@ EMPTY: dict[str, Any] = {
     "product": "image2video",
     "status": "unknown",
     "request": {},
+    "arguments": {},
     "videos": (),
     "callback_key": "",
 }
@@ -247,7 +251,7 @@ def _from_columns(row: Mapping[str, Any]) -> Record:
     """The row, whatever its columns hold. A column with a value that no version writes is read as
     empty and named in `damaged`; fields that a newer version adds to a video are ignored."""
     columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
-    columns |= {"request": _json(row["request"]), "videos": _json(row["videos"])}
+    columns |= {name: _json(row[name]) for name in ("request", "arguments", "videos")}
     try:
         return _reader().validate_python(columns)
     except ValidationError as error:

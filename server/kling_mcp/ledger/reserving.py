@@ -88,6 +88,7 @@ def reserve(
         "model_name": new_row.model_name,
         "prompt": new_row.prompt,
         "request": json.dumps(new_row.request, ensure_ascii=False),
+        "arguments": json.dumps(new_row.arguments, ensure_ascii=False),
         "estimate_units": new_row.estimate_units,
         "created_at": now,
         "updated_at": now,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import NewRow
@@ -15,6 +16,7 @@ from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.create_body import CreateBody, render_fields
 from kling_tools.faults import Fault, Verdict
+from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.reviews import Review, review
@@ -32,6 +34,9 @@ PROVIDER_RULES = frozenset(
     }
 )
 """Rules that come from a provider's row, so that another provider may take the request."""
+
+AS_BYTES = ("data", "base64")
+"""Kinds of pictures that are nowhere but in the call."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,29 @@ class JudgedRequest:
             model_name=self.review.model_name,
             prompt=self.arguments.prompt or _first_shot(self.arguments),
             request=self.body.labelled(),
+            arguments=self._repeatable,
             estimate_units=self.review.estimate.units,
             external_task_id=self.external_task_id,
             principal=self.principal.name,
         )
+
+    @property
+    def _repeatable(self) -> dict[str, Any]:
+        """The arguments with which the request can be made again, with None for each picture that
+        was given as bytes."""
+        left_out = {*SpendingChoices.model_fields, "external_task_id"}
+        arguments = self.arguments.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+        addresses = {picture.field for picture in self.pictures if picture.kind not in AS_BYTES}
+        inline = {value for name, value in self.arguments.pictures() if name not in addresses}
+
+        def kept(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: kept(part) for name, part in value.items()}
+            if isinstance(value, list):
+                return [kept(part) for part in value]
+            return None if isinstance(value, str) and value in inline else value
+
+        return {name: kept(value) for name, value in arguments.items()}
 
 
 def judge_request(

@@ -1,5 +1,6 @@
 """What the ledger keeps of a request: rows of earlier versions are found again by their digests."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -105,5 +106,29 @@ async def test_a_row_shows_pictures_by_their_labels_and_lacks_the_id_that_it_gav
         "aspect_ratio": "16:9",
         "mode": "std",
         "duration": "5",
+        "sound": "on",
+    }
+
+
+async def test_a_row_keeps_the_call_to_make_it_again_without_the_bytes_of_pictures(
+    tmp_path: Path,
+) -> None:
+    inline = base64.b64encode((PICTURES / "astronaut.png").read_bytes()).decode()
+    row = await row_of(
+        "kling_multi_image_to_video",
+        {
+            "image_list": ["astronaut.png", f"data:image/png;base64,{inline}", inline],
+            "prompt": "they dance",
+            "sound": "on",
+            "take": 2,
+            "max_units": 9,
+            "external_task_id": "mine",
+        },
+        tmp_path,
+    )
+
+    assert row.arguments == {
+        "image_list": ["astronaut.png", None, None],
+        "prompt": "they dance",
         "sound": "on",
     }
