@@ -15,7 +15,7 @@ import httpx
 import pytest
 from mcp import Client
 from standardwebhooks import Webhook
-from tests.server.hosting.exchanging import PUBLIC, Hosted, facts, hosted
+from tests.server.hosting.public_server import PUBLIC, Hosted, facts, hosted
 from tests.server.hosting.team import served_team
 from tests.server.scripted import Scripted, task
 from tests.server.serving import no_sleep, picture, sandbox_settings

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
-from tests.server.hosting.exchanging import PUBLIC, Hosted, hosted, said
+from tests.server.hosting.public_server import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, picture_data, served_team
 from tests.server.serving import ERAS_WITH_CLIPS, picture
 

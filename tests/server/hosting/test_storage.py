@@ -9,7 +9,7 @@ import boto3
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.server.hosting.exchanging import facts, hosted, said
+from tests.server.hosting.public_server import facts, hosted, said
 from tests.server.serving import picture
 
 from kling_mcp.hosting import team_storage

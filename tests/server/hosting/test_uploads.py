@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.applications import Starlette
-from tests.server.hosting.exchanging import PUBLIC, Hosted, hosted, said
+from tests.server.hosting.public_server import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, served_team
 from tests.server.serving import picture
 
