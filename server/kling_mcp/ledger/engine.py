@@ -27,6 +27,7 @@ TASKS_TABLE = """
         prompt           TEXT NOT NULL,
         request          TEXT NOT NULL,
         arguments        TEXT NOT NULL DEFAULT '{{}}',
+        pictures         TEXT NOT NULL DEFAULT '[]',
         estimate_units   {real},
         units            {real},
         message          TEXT NOT NULL DEFAULT '',

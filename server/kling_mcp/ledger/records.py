@@ -62,7 +62,8 @@ Count = Annotated[int, Field(ge=0)]
 class NewRow:
     """A request before it has a row. `digest` identifies the whole request; `request` holds its
     fields, with a name in the place of each picture; `arguments` those of the call, to make it
-    again, with None in the place of each picture that was given as bytes."""
+    again, with None in the place of each picture that was given as bytes. `pictures` are
+    the names of the pictures, masks left out."""
 
     provider: str
     base_url: str
@@ -76,6 +77,7 @@ class NewRow:
     estimate_units: float | None
     external_task_id: str = ""
     principal: str = ""
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class Record:
 
     A process that works on a row holds a lease and renews it. A queued row may be sent again from
     `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
-    `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file.
+    `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file,
+    `pictures` the names of the request's pictures, never their paths.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -125,6 +128,7 @@ class Record:
     prompt: str
     request: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
     estimate_units: Units | None
     units: Units | None
     message: str
@@ -213,6 +217,7 @@ EMPTY: dict[str, Any] = {
     "status": "unknown",
     "request": {},
     "arguments": {},
+    "pictures": (),
     "videos": (),
     "callback_key": "",
 }
@@ -251,7 +256,7 @@ def _from_columns(row: Mapping[str, Any]) -> Record:
     """The row, whatever its columns hold. A column with a value that no version writes is read as
     empty and named in `damaged`; fields that a newer version adds to a video are ignored."""
     columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
-    columns |= {name: _json(row[name]) for name in ("request", "arguments", "videos")}
+    columns |= {name: _json(row[name]) for name in ("request", "arguments", "pictures", "videos")}
     try:
         return _reader().validate_python(columns)
     except ValidationError as error:

@@ -89,6 +89,7 @@ def reserve(
         "prompt": new_row.prompt,
         "request": json.dumps(new_row.request, ensure_ascii=False),
         "arguments": json.dumps(new_row.arguments, ensure_ascii=False),
+        "pictures": json.dumps(new_row.pictures, ensure_ascii=False),
         "estimate_units": new_row.estimate_units,
         "created_at": now,
         "updated_at": now,

@@ -89,6 +89,7 @@ class JudgedRequest:
             estimate_units=self.review.estimate.units,
             external_task_id=self.external_task_id,
             principal=self.principal.name,
+            pictures=tuple(p.label for p in self.pictures if "mask" not in p.field),
         )
 
     @property
