@@ -37,6 +37,8 @@ def _default(schema: dict[str, Any]) -> str:
 
 def kind(schema: dict[str, Any]) -> str:
     """The type with its choices and limits."""
+    if len(meant := _meant(schema)) > 1:
+        return " or ".join(map(kind, meant))
     schema = _not_null(schema)
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
@@ -58,6 +60,9 @@ def _between(schema: dict[str, Any], low: str, high: str) -> str:
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The one schema that is meant where null stands for leaving it out."""
-    (found,) = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    return dict(found)
+    """The schema that is meant where null stands for leaving it out; the first of several."""
+    return dict(_meant(schema)[0])
+
+
+def _meant(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]

@@ -153,7 +153,7 @@ class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on.
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
-    that nothing was sent at all, and `request` then holds the exact call.
+    that nothing was sent at all; "full" then has the exact call in `request`.
     """
 
     task_id: str | None = None

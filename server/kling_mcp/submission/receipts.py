@@ -72,11 +72,12 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
     answer.dry_run = True
     answer.sent = []
     answer.faults = [fault.facts() for fault in shortened(judged.review.verdict.faults)]
-    answer.request = {
-        "method": "POST",
-        "path": f"{judged.provider.row.prefix}/{PRODUCTS[judged.review.product].path}",
-        "body": judged.body.preview(judged.external_task_id),
-    }
+    if judged.arguments.dry_run == "full":
+        answer.request = {
+            "method": "POST",
+            "path": f"{judged.provider.row.prefix}/{PRODUCTS[judged.review.product].path}",
+            "body": judged.body.preview(judged.external_task_id),
+        }
     answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE
     if asked_by:
         answer.next += (

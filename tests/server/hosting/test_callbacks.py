@@ -113,7 +113,7 @@ async def test_a_create_names_an_address_of_its_own_that_nobody_can_guess(
     kling: Kling, tmp_path: Path
 ) -> None:
     async with hosted(tmp_path, provider=KLING) as server:
-        dry = await made(server, tmp_path, dry_run=True)
+        dry = await made(server, tmp_path, dry_run="full")
         receipt = await made(server, tmp_path)
         row = await server.row(receipt["task_id"])
 

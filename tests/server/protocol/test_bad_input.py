@@ -169,7 +169,8 @@ async def test_a_call_in_which_a_host_has_filled_in_every_optional_is_the_plain_
 async def test_a_prompt_that_looks_like_json_is_sent_as_it_is(prompt: str, tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path))) as client:
         result = await client.call_tool(
-            "kling_image_to_video", {"image": picture(tmp_path), "prompt": prompt, "dry_run": True}
+            "kling_image_to_video",
+            {"image": picture(tmp_path), "prompt": prompt, "dry_run": "full"},
         )
 
     assert result.structured_content is not None

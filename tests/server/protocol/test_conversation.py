@@ -131,12 +131,12 @@ async def test_ten_equal_calls_at_once_make_one_video(client: Client, tmp_path: 
 
 
 @pytest.mark.anyio
-async def test_a_dry_run_shows_the_body_and_the_price_and_sends_nothing(
+async def test_a_full_dry_run_shows_the_body_and_the_price_and_sends_nothing(
     client: Client, tmp_path: Path
 ) -> None:
     result = await client.call_tool(
         "kling_image_to_video",
-        {"image": picture(tmp_path), "prompt": "Zoom", "duration": 10, "dry_run": True},
+        {"image": picture(tmp_path), "prompt": "Zoom", "duration": 10, "dry_run": "full"},
     )
 
     assert result.structured_content is not None
@@ -152,6 +152,23 @@ async def test_a_dry_run_shows_the_body_and_the_price_and_sends_nothing(
     assert "Sent:" not in words(result)
     assert not (tmp_path / "home" / "ledger.sqlite3").exists()
     assert not (tmp_path / "home" / "sandbox").exists()
+
+
+@pytest.mark.anyio
+async def test_a_dry_run_does_not_repeat_what_the_caller_said(
+    client: Client, tmp_path: Path
+) -> None:
+    prompt = "A heron lands, folds its wings and waits at the water's edge."
+    asked = {"image": picture(tmp_path), "prompt": prompt, "negative_prompt": "no rain"}
+
+    result = await client.call_tool("kling_image_to_video", {**asked, "dry_run": "true"})
+
+    whole = result.model_dump_json()
+    assert "nothing sent" in words(result)
+    assert "1.5 units" in words(result)
+    assert "heron" not in whole
+    assert "no rain" not in whole
+    assert "/v1/videos" not in whole
 
 
 @pytest.mark.anyio

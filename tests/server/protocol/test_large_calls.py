@@ -112,7 +112,13 @@ async def test_the_largest_brush_that_kling_takes_is_judged_as_ever(client: Clie
     for given in (masks, json.dumps(masks)):
         answer = await client.call_tool(
             "kling_image_to_video",
-            video(dynamic_masks=given, model_name="kling-v1", mode="pro", image_tail=""),
+            video(
+                dynamic_masks=given,
+                model_name="kling-v1",
+                mode="pro",
+                image_tail="",
+                dry_run="full",
+            ),
         )
         facts = answer.structured_content or {}
         assert [f for f in facts.get("faults", []) if f["rule"] == "too_many_values"] == []

@@ -277,7 +277,7 @@ async def test_a_dry_run_shows_the_path_and_the_body_of_every_provider(
     async with served(tmp_path, name) as client:
         image = picture(tmp_path)
         result = await client.call_tool(
-            "kling_image_to_video", {**BODIES[name], "image": image, "dry_run": True}
+            "kling_image_to_video", {**BODIES[name], "image": image, "dry_run": "full"}
         )
 
     assert not result.is_error

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    WithJsonSchema,
+)
+from pydantic_core import core_schema
 
 from kling_tools.products import Product
 from kling_tools.requests import normalize
@@ -44,7 +53,22 @@ Take = Annotated[
         description="Same request, same take: same video, paid once. Raise for another version.",
     ),
 ]
-DryRun = Annotated[bool, Field(description="Show price, faults and body; send nothing.")]
+
+
+def _true_false_or_full(value: Any, read_bool: Callable[[Any], Any]) -> Any:
+    return value if (value := normalize.word(value)) == "full" else read_bool(value)
+
+
+DryRun = Annotated[
+    bool | Literal["full"],
+    GetPydanticSchema(
+        lambda _, schema_of: core_schema.no_info_wrap_validator_function(
+            _true_false_or_full, schema_of(bool)
+        )
+    ),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["full"]}]}),
+    Field(description="Show price and faults; send nothing. full: the body too."),
+]
 MaxUnits = Annotated[
     Annotated[float, Field(gt=0), WithJsonSchema({"type": "number"})] | None,
     Field(description="Refuse if it would cost more (1 unit lists at 0.14 USD)."),
