@@ -95,8 +95,14 @@ class Service:
             self._require_spending(
                 "Ask whoever runs the server for it; dry_run shows the price meanwhile."
             )
-        runtime = self._runtime
-        receipt = await runtime.submission.submit(draft, confirm, self._principal, self._pictures())
+        runtime, again = self._runtime, draft.arguments.another_take_of
+        receipt = await runtime.submission.submit(
+            draft,
+            confirm,
+            self._principal,
+            self._pictures(),
+            await self.reader.find(again) if again else None,
+        )
         with decoration("a first try of what is queued"):
             if receipt.status == "queued":
                 runtime.background.start_soon(runtime.recovery.run)

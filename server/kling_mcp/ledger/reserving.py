@@ -9,12 +9,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
-from kling_mcp.ledger.records import COUNTED, DayCaps, NewRow, Record, first_record, record_of
+from kling_mcp.ledger.records import (
+    COUNTED,
+    DayCaps,
+    NewRow,
+    Record,
+    first_record,
+    record_of,
+    records,
+)
 from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.results import ENDED
 
-__all__ = ["check_day", "differences", "latest", "over_the_day", "reserve"]
+__all__ = ["check_day", "differences", "latest", "next_take", "over_the_day", "reserve"]
 
 
 SHOWN = 40
@@ -114,6 +123,21 @@ def latest(db: Database, new_row: NewRow) -> Record | None:
         "ORDER BY attempt DESC LIMIT 1",
         (new_row.provider, new_row.base_url, new_row.digest, new_row.take),
     )
+
+
+def next_take(db: Database, new_row: NewRow, earlier: Record) -> int:
+    """The take for another take of an `earlier` row: the next free one of the request, or the one
+    that the same call got before, as long as that has not ended. So a call that is repeated because
+    its answer was lost is not paid twice."""
+    rows = records(
+        db,
+        "WHERE provider = ? AND base_url = ? AND digest = ? ORDER BY take, attempt",
+        (new_row.provider, new_row.base_url, new_row.digest),
+    )
+    for row in rows:
+        if row.arguments.get("another_take_of") == earlier.id and row.status not in ENDED:
+            return row.take
+    return max((row.take for row in rows if row.status != "failed"), default=0) + 1
 
 
 def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:

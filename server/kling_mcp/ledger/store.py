@@ -25,7 +25,7 @@ from kling_mcp.ledger.records import (
     records,
     write_task,
 )
-from kling_mcp.ledger.reserving import check_day, latest, over_the_day, reserve
+from kling_mcp.ledger.reserving import check_day, latest, next_take, over_the_day, reserve
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
 
@@ -120,6 +120,10 @@ class Ledger:
     async def peek(self, new_row: NewRow) -> Record | None:
         """The row that `reserve` would find; None without one. It writes nothing."""
         return await self._engine.read(lambda db: latest(db, new_row))
+
+    async def next_take(self, new_row: NewRow, earlier: Record) -> int:
+        """The take for another take of an `earlier` row; see `reserving.next_take`."""
+        return await self._engine.read(lambda db: next_take(db, new_row, earlier))
 
     async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
         """Raises SpendCapReached when the request would pass a cap. It writes nothing."""

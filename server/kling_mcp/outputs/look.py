@@ -104,7 +104,7 @@ NO_WISH = "Not compared with the request, which is not in this ledger."
 def _another_take(record: Record, price: Estimate) -> AnotherTake:
     return AnotherTake(
         tool=PRODUCTS[record.product].tool,
-        change={"take": record.take + 1},
+        change={"another_take_of": record.handle},
         estimate_units=price.units,
         estimate_usd=price.usd,
     )
@@ -113,7 +113,7 @@ def _another_take(record: Record, price: Estimate) -> AnotherTake:
 def _costs(take: AnotherTake, *, sandboxed: bool) -> str:
     price = Estimate(take.estimate_units, take.estimate_usd)
     told = f"{price}, in the sandbox nothing" if sandboxed else f"{price}"
-    return f"Another take (the same request with take {take.change['take']}) costs {told}."
+    return f'Another take (another_take_of "{take.change["another_take_of"]}") costs {told}.'
 
 
 def _left_out(record: Record, pictures: Mapping[str, Image]) -> str | None:

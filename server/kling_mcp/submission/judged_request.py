@@ -7,22 +7,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from kling_mcp.inputs import Picture
-from kling_mcp.ledger import NewRow
+from kling_mcp.ledger import NewRow, Record
+from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.create_body import CreateBody, render_fields
 from kling_tools.faults import Fault, Verdict
+from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
-from kling_tools.requests.drafts import Draft
+from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.reviews import Review, review
 from kling_tools.service import SubmitArguments
 
-__all__ = ["JudgedRequest", "judge_request"]
+__all__ = ["JudgedRequest", "judge_request", "repeated"]
 
 PROVIDER_RULES = frozenset(
     {
@@ -41,7 +43,8 @@ AS_BYTES = ("data", "base64")
 
 @dataclass(frozen=True)
 class JudgedRequest:
-    """A judged request. `pictures` are its open pictures, none before they are opened.
+    """A judged request. `pictures` are its open pictures, none before they are opened; `earlier` is
+    the row of which it is another take.
 
     `callback_base` is the address at which providers report changes, before a row's callback key;
     it is empty when this server cannot be reached.
@@ -53,6 +56,7 @@ class JudgedRequest:
     principal: Principal
     callback_base: str = ""
     pictures: Sequence[Picture] = ()
+    earlier: Record | None = None
 
     @cached_property
     def body(self) -> CreateBody:
@@ -108,7 +112,74 @@ class JudgedRequest:
                 return [kept(part) for part in value]
             return None if isinstance(value, str) and value in inline else value
 
-        return {name: kept(value) for name, value in arguments.items()}
+        source = {"another_take_of": self.earlier.id} if self.earlier else {}
+        return {name: kept(value) for name, value in arguments.items()} | source
+
+    @property
+    def as_of(self) -> str:
+        """What differs from the request of which it is another take; empty for the same request."""
+        if self.earlier is None or self.earlier.digest == self.new_row.digest:
+            return ""
+        apart = differences(self.earlier, replace(self.new_row, take=self.earlier.take))
+        return f"Differs from {self.earlier.handle}: {apart}."
+
+
+ArgumentsT = TypeVar("ArgumentsT", bound=SubmitArguments)
+
+
+def repeated(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[ArgumentsT]:
+    """The request of an earlier row, with the arguments of `draft` in place of its own. It raises
+    nothing: whatever stands in the way is a fault of the draft."""
+    arguments, faults = draft.arguments, list(draft.verdict.faults)
+    tool = PRODUCTS[arguments.products[0]].tool
+    if earlier is None:
+        faults.append(
+            Fault(
+                "another_take_of",
+                "task_unknown",
+                "this server made no task with that id.",
+                "an id of kling_list_tasks, or the whole request with a higher take",
+            )
+        )
+    elif PRODUCTS[earlier.product].tool != tool:
+        made_by = PRODUCTS[earlier.product].tool
+        message = f"{earlier.handle} was made with {made_by}."
+        faults.append(Fault("another_take_of", "tool_of_task", message, made_by))
+    elif not earlier.arguments:
+        whole = f"the whole request with take {earlier.take + 1}"
+        message = f"the ledger has no arguments of {earlier.handle}."
+        faults.append(Fault("another_take_of", "arguments_unknown", message, whole))
+    if earlier is None or len(faults) > len(draft.verdict.faults):
+        silent = frozenset(type(arguments).model_fields)
+        return replace(draft, invalid=silent, verdict=Verdict(faults, draft.verdict.warnings))
+    given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
+    stored = {"provider": earlier.provider, "model_name": earlier.model_name, **earlier.arguments}
+    lost = {name for name in stored if name not in given and _has_none(stored[name])}
+    again = read_draft(
+        type(arguments),
+        {name: value for name, value in stored.items() if name not in lost}
+        | given
+        | {"another_take_of": earlier.handle},
+    )
+    faults += again.verdict.faults
+    faults += [
+        Fault(
+            name,
+            "picture_not_kept",
+            f"the picture of {earlier.handle} came as bytes, which the ledger does not keep.",
+            f"the same picture again as {name}, beside another_take_of",
+        )
+        for name in sorted(lost)
+    ]
+    warnings = draft.verdict.warnings + again.verdict.warnings
+    invalid = draft.invalid | again.invalid | lost
+    return Draft(again.arguments, frozenset(invalid), Verdict(faults, warnings))
+
+
+def _has_none(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_none, value.values()))
+    return value is None or (isinstance(value, list) and any(map(_has_none, value)))
 
 
 def judge_request(
@@ -117,8 +188,10 @@ def judge_request(
     capabilities: Capabilities,
     principal: Principal,
     callback_base: str = "",
+    earlier: Record | None = None,
 ) -> JudgedRequest:
-    """Choose the provider and judge the request for it; raises nothing for a bad request."""
+    """Choose the provider and judge the request for it; raises nothing for a bad request. `earlier`
+    is the row of which it is another take."""
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
     provider = clients.configured(asked) if known else clients.default
@@ -136,7 +209,9 @@ def judge_request(
         }
         verdict.faults[:] = [_with_able_providers(fault, others) for fault in verdict.faults]
         verdict.warnings[:] = [_with_able_providers(fault, others) for fault in verdict.warnings]
-    return JudgedRequest(draft.arguments, judged, provider, principal, callback_base)
+    return JudgedRequest(
+        draft.arguments, judged, provider, principal, callback_base, earlier=earlier
+    )
 
 
 def _with_able_providers(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

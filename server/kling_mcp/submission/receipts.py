@@ -32,8 +32,10 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
         answer.next = f"{QUEUED} {answer.next}"
     if repeated and record.status in ENDED:
         answer.next = (
-            f'kling_get_task with task_id "{record.handle}"; raise take for another version.'
+            f'kling_get_task with task_id "{record.handle}"; {ANOTHER.format(record.handle)}'
         )
+    elif repeated and judged.earlier:
+        answer.next += f" take {record.take + 1} makes one more."
     return answer
 
 
@@ -52,6 +54,7 @@ def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
     )
 
 
+ANOTHER = 'another_take_of "{}" makes another version.'
 COMPARE = "Compare the takes with kling_look."
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
@@ -88,7 +91,7 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
     if made is not None and not answer.faults:
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
-            "returns that one and costs nothing; raise take for another version."
+            f"returns that one and costs nothing; {ANOTHER.format(made.handle)}"
         )
     return answer
 
@@ -112,7 +115,10 @@ def _outline(judged: JudgedRequest) -> Receipt:
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
-        note=SANDBOX_NOTE if judged.provider.embedded else None,
+        note=" ".join(
+            filter(None, (judged.as_of, SANDBOX_NOTE if judged.provider.embedded else ""))
+        )
+        or None,
     )
 
 

@@ -16,11 +16,11 @@ import anyio
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
-from kling_mcp.ledger import DayCaps, Ledger, NewRow
+from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.principal import Principal
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
-from kling_mcp.submission.judged_request import JudgedRequest, judge_request
+from kling_mcp.submission.judged_request import JudgedRequest, judge_request, repeated
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
 from kling_tools.decorations import decoration
@@ -84,20 +84,28 @@ class Submission:
         confirm: Confirm,
         principal: Principal,
         policy: PicturePolicy,
+        earlier: Record | None = None,
     ) -> Receipt:
         """Send a request once, or find that it was sent before, or (dry run) only judge it. Returns
-        the receipt. `policy` says which pictures the principal may name.
+        the receipt. `policy` says which pictures the principal may name, `earlier` is the row that
+        the draft's `another_take_of` names.
 
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
+        if draft.arguments.another_take_of:
+            draft = repeated(draft, earlier)
         judged = judge_request(
-            draft, self._clients, self._capabilities, principal, self._callback_base
+            draft, self._clients, self._capabilities, principal, self._callback_base, earlier
         )
         rules_broken = bool(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as held:
             judged = await held.enter_async_context(_with_pictures(judged, policy))
             faults = judged.review.verdict.faults
+            if earlier and not faults and judged.arguments.take == 1:
+                take = await self._ledger.next_take(judged.new_row, earlier)
+                arguments = judged.arguments.model_copy(update={"take": take})
+                judged = replace(judged, arguments=arguments)
             if judged.arguments.dry_run:
                 return await self._dry_run(judged)
             if faults:

@@ -195,8 +195,7 @@ async def test_the_next_step_names_its_price_and_can_be_followed(
         answer = facts(await client.call_tool(LOOK, {"task_id": task_id}))
         (finding,) = answer["findings"]
         take = answer["another_take"]
-        wish = {"image": picture(tmp_path), **WISH, **take["change"], "dry_run": True}
-        priced = facts(await client.call_tool(take["tool"], wish))
+        priced = facts(await client.call_tool(take["tool"], {**take["change"], "dry_run": True}))
 
     assert finding["says"].startswith("The picture is black from 2 to 2.6")
     assert "costs nothing" in finding["next"]

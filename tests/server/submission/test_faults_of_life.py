@@ -238,7 +238,7 @@ async def test_a_dry_run_tells_of_a_cap_in_the_words_of_the_refusal(tmp_path: Pa
 
     assert told.structured_content is not None
     said = f"{told.structured_content['message']} {told.structured_content['next']}"
-    assert f"It would be refused: max_units: {said} POST" in words(dry)
+    assert f"It would be refused: max_units: {said}" in words(dry)
 
 
 @pytest.mark.anyio

@@ -55,6 +55,15 @@ Take = Annotated[
 ]
 
 
+AnotherTakeOf = Annotated[
+    TaskId,
+    Field(
+        description="A task_id: its request once more as the next free take. Arguments given "
+        "beside it replace its own; all others are its."
+    ),
+]
+
+
 def _true_false_or_full(value: Any, read_bool: Callable[[Any], Any]) -> Any:
     return value if (value := normalize.word(value)) == "full" else read_bool(value)
 
@@ -76,10 +85,12 @@ MaxUnits = Annotated[
 
 
 class SpendingChoices(BaseModel):
-    """The choices of a create call about money: who is paid, how much, and whether at all."""
+    """The choices of a create call about money: who is paid, how much, how often, and whether at
+    all. `another_take_of` names the task whose request is to be made again."""
 
     provider: Provider = ""
     take: Take = 1
+    another_take_of: AnotherTakeOf = ""
     dry_run: DryRun = False
     max_units: MaxUnits = None
 

@@ -1,0 +1,236 @@
+"""`another_take_of` makes the request of an earlier task again, in one call."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from PIL import Image
+from tests.server.scripted import CREATE, Scripted, ends, facts, talking_to, words
+from tests.server.serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.ledger import Ledger, Record
+from kling_mcp.protocol.server import build_server
+
+pytestmark = pytest.mark.anyio
+
+SEVERAL = "kling_multi_image_to_video"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        yield client
+
+
+async def ok(client: Client, tool: str = CREATE, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, words(result)
+    return facts(result)
+
+
+async def refused(client: Client, tool: str = CREATE, **arguments: Any) -> list[dict[str, str]]:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error, words(result)
+    faults: list[dict[str, str]] = facts(result)["faults"]
+    return faults
+
+
+async def wait(client: Client, receipt: dict[str, Any]) -> None:
+    await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+
+
+async def rows(folder: Path) -> list[Record]:
+    """The rows of the ledger, oldest first."""
+    ledger = Ledger(folder / "home")
+    found = await ledger.page(limit=100, offset=0)
+    await ledger.close()
+    return found[::-1]
+
+
+async def test_another_take_is_the_same_request_with_the_next_free_take(
+    client: Client, tmp_path: Path
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Zoom", "duration": 10, "negative_prompt": "fog"}
+    first = await ok(client, **asked)
+    await ok(client, **asked, take=2)
+
+    third = await ok(client, another_take_of=first["task_id"])
+
+    one, _, last = await rows(tmp_path)
+    assert third["take"] == 3
+    assert third["duration_s"] == 10
+    assert "repeated" not in third
+    assert last.task_id == third["task_id"]
+    assert (last.digest, last.request) == (one.digest, one.request)
+
+
+async def test_a_take_of_another_take_goes_on_counting(client: Client, tmp_path: Path) -> None:
+    made = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    for number in (2, 3):
+        made = await ok(client, another_take_of=made["task_id"])
+        assert made["take"] == number
+
+
+async def test_the_same_call_again_is_not_paid_again_while_its_task_runs(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_render_s=1000)
+    async with Client(build_server(settings)) as client:
+        first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+        second = await ok(client, another_take_of=first["task_id"])
+        lost_and_asked_again = await ok(client, another_take_of=first["task_id"])
+        third = await ok(client, another_take_of=first["task_id"], take=3)
+
+    assert lost_and_asked_again["task_id"] == second["task_id"]
+    assert lost_and_asked_again["repeated"]
+    assert "take 3 makes one more" in lost_and_asked_again["next"]
+    assert third["take"] == 3
+    assert len(await rows(tmp_path)) == 3
+
+
+async def test_the_same_call_makes_one_more_when_its_task_has_ended(
+    client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    second = await ok(client, another_take_of=first["task_id"])
+    await wait(client, second)
+
+    assert (await ok(client, another_take_of=first["task_id"]))["take"] == 3
+
+
+async def test_arguments_beside_it_replace_those_of_the_task(
+    client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom", negative_prompt="fog")
+
+    changed = await ok(client, another_take_of=first["task_id"], prompt="Pan", mode="pro")
+
+    one, other = await rows(tmp_path)
+    assert other.request == {**one.request, "prompt": "Pan", "mode": "pro"}
+    assert changed["take"] == 1
+    assert 'prompt was "Zoom", is "Pan"' in changed["note"]
+
+
+async def test_several_pictures_are_taken_again_too(client: Client, tmp_path: Path) -> None:
+    pictures = [picture(tmp_path, "a.png"), picture(tmp_path, "b.png", (400, 400))]
+    first = await ok(client, SEVERAL, image_list=pictures, prompt="They meet", sound="on")
+
+    second = await ok(client, SEVERAL, another_take_of=first["task_id"])
+
+    assert second["take"] == 2
+    assert len(second["pictures"]) == 2
+    assert second["estimate_units"] == first["estimate_units"]
+
+
+async def test_it_has_the_model_of_the_task_whatever_the_default_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Scripted(ends(task_status="processing"))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    rows = tmp_path / "rows.json"
+    models = {"image2video": "kling-v2-6", "omni-video": "kling-v3-omni"}
+    rows.write_text(json.dumps({"kling": {"default_models": models}}))
+
+    async with talking_to(provider, tmp_path, monkeypatch, providers=rows) as client:
+        fresh = await ok(client, image=picture(tmp_path), prompt="Pan", dry_run=True)
+        again = await ok(client, another_take_of=first["task_id"], dry_run=True)
+
+    assert fresh["model_name"] == "kling-v2-6"
+    assert again["model_name"] == first["model_name"]
+
+
+async def test_a_dry_run_of_another_take_names_its_number_and_price_and_sends_nothing(
+    client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+
+    dry = await ok(client, another_take_of=first["task_id"], dry_run=True)
+
+    assert (dry["take"], dry["estimate_units"]) == (2, first["estimate_units"])
+    assert len(await rows(tmp_path)) == 1
+
+
+async def test_a_picture_is_opened_and_judged_anew(client: Client, tmp_path: Path) -> None:
+    photo = picture(tmp_path)
+    first = await ok(client, image=photo, prompt="Zoom")
+    picture(tmp_path, size=(700, 500))
+
+    other = await ok(client, another_take_of=first["task_id"], dry_run=True)
+    Image.new("RGB", (40, 30)).save(photo)
+    faults = await refused(client, another_take_of=first["task_id"])
+    Path(photo).unlink()
+    gone = await refused(client, another_take_of=first["task_id"])
+
+    assert "the content of a picture" in other["note"]
+    assert "700x500" in other["pictures"][0]
+    assert [fault["field"] for fault in faults] == ["image"]
+    assert [fault["rule"] for fault in gone] == ["path_missing"]
+
+
+@pytest.mark.parametrize("form", ["data:image/png;base64,{}", "{}"], ids=["data", "base64"])
+async def test_a_picture_that_came_as_bytes_has_to_be_given_again(
+    form: str, client: Client, tmp_path: Path
+) -> None:
+    inline = form.format(base64.b64encode(Path(picture(tmp_path)).read_bytes()).decode())
+    first = await ok(client, image=inline, prompt="Zoom")
+
+    faults = await refused(client, another_take_of=first["task_id"])
+    again = await ok(client, another_take_of=first["task_id"], image=inline)
+
+    assert [fault["field"] for fault in faults] == ["image"]
+    assert faults[0]["use"] == "the same picture again as image, beside another_take_of"
+    assert again["take"] == 2
+
+
+async def test_a_task_of_the_other_tool_names_that_tool(client: Client, tmp_path: Path) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+
+    (fault,) = await refused(client, SEVERAL, another_take_of=first["task_id"])
+    again = await ok(client, fault["use"], another_take_of=first["task_id"])
+
+    assert fault["field"] == "another_take_of"
+    assert again["take"] == 2
+
+
+async def test_an_id_that_is_not_known_sends_nothing(client: Client, tmp_path: Path) -> None:
+    (fault,) = await refused(client, another_take_of="nowhere")
+
+    assert fault["rule"] == "task_unknown"
+    assert not (tmp_path / "home" / "ledger.sqlite3").exists()
+
+
+async def test_a_failed_take_is_free_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Scripted(ends(task_status="failed", task_status_msg="risk control"))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+        await wait(client, first)
+        again = await ok(client, another_take_of=first["task_id"])
+
+    assert again["take"] == 1
+    assert [row.attempt for row in await rows(tmp_path)] == [1, 2]
+
+
+async def test_a_cap_refuses_another_take_like_any_other(client: Client, tmp_path: Path) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+
+    result = await client.call_tool(CREATE, {"another_take_of": first["task_id"], "max_units": 1})
+
+    assert result.is_error
+    assert len(await rows(tmp_path)) == 1
+
+
+async def test_a_request_that_was_made_names_the_way_to_another_version(
+    client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    await wait(client, first)
+
+    same = await ok(client, image=picture(tmp_path), prompt="Zoom")
+
+    assert f'another_take_of "{first["task_id"]}" makes another version' in same["next"]
+    assert (await ok(client, another_take_of=first["task_id"]))["take"] == 2
