@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from kling_tools.rules.capabilities import price_text
 
 __all__ = [
+    "WITHOUT_VIDEO",
     "AnotherTake",
     "Answer",
     "Finding",
@@ -30,11 +31,16 @@ __all__ = [
     "WaitResult",
 ]
 
-TaskStatus = Literal["queued", "submitted", "processing", "succeed", "failed", "unknown"]
-"""Kling's own words and two of ours: `queued` (kept here until a slot is free) and `unknown` (sent,
-but the answer was lost; the task is looked for)."""
+TaskStatus = Literal[
+    "queued", "sending", "unknown", "submitted", "processing", "succeed", "failed", "cancelled"
+]
+"""Kling's own words and four of ours: `queued` (kept here until a slot is free), `sending` (on its
+way now), `unknown` (sent, but the answer was lost; the task is looked for) and `cancelled`
+(withdrawn here before it was sent)."""
 
-ENDED: frozenset[TaskStatus] = frozenset({"succeed", "failed"})
+WITHOUT_VIDEO: frozenset[TaskStatus] = frozenset({"failed", "cancelled"})
+
+ENDED: frozenset[TaskStatus] = WITHOUT_VIDEO | {"succeed"}
 
 SANDBOX_NOTE = "Sandbox, no key used: nothing is charged, the video is a test clip."
 

@@ -93,7 +93,7 @@ def _facts(row: Record) -> dict[str, Any]:
         "task_id": row.task_id,
         "external_task_id": row.external_task_id,
         "provider": row.provider,
-        "sandbox": row.sandboxed,
+        "sandbox": row.sandbox,
         "product": row.product,
         "status": row.status,
         "model_name": row.model_name,
@@ -121,8 +121,8 @@ def _as_table(rows: list[Record]) -> str:
         if place:
             lines.append(f"    {_where(rows[place - 1])}")
     day = [row for row in rows if row.created_at > time.time() - DAY_S]
-    spent = sum(row.counted_units for row in day if not row.sandboxed)
-    played = sum(row.counted_units for row in day if row.sandboxed)
+    spent = sum(row.counted_units for row in day if not row.sandbox)
+    played = sum(row.counted_units for row in day if row.sandbox)
     play = f", and {played:g} of the sandbox's play money" if played else ""
     lines.append(f"{len(rows)} shown; {spent:g} units in the last 24 hours among them{play}.")
     return "\n".join(lines)
@@ -136,7 +136,7 @@ def _cells(row: Record) -> tuple[str, ...]:
         units = f"{row.units:g}"
     else:
         units = "?" if row.estimate_units is None else f"~{row.estimate_units:g}"
-    if row.sandboxed:
+    if row.sandbox:
         units += " (play)"
     what = " ".join(row.prompt.split())
     short = what if len(what) <= PROMPT_SHOWN else what[: PROMPT_SHOWN - 1] + "…"

@@ -49,14 +49,16 @@ TASKS_TABLE = """
         watch_owner      TEXT NOT NULL DEFAULT '',
         watch_until      {real} NOT NULL DEFAULT 0,
         money            {real},
+        sandbox          INTEGER NOT NULL DEFAULT 0,
+        status_at        {real} NOT NULL DEFAULT 0,
         UNIQUE (provider, base_url, digest, take, attempt)
     );
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
-        WHERE status <> 'failed' OR task_id IS NOT NULL;
+        WHERE status NOT IN ('failed', 'cancelled') OR task_id IS NOT NULL;
     CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
     CREATE INDEX tasks_by_task_id ON tasks (task_id);
     CREATE INDEX tasks_by_time ON tasks (created_at);
-    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'unknown');
+    CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'sending', 'unknown');
     CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
     CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
     """

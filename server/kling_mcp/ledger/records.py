@@ -12,16 +12,15 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kling_mcp.ledger.engine import Database
-from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video
 from kling_tools.errors import KlingError
 from kling_tools.products import Product
-from kling_tools.results import ENDED, TaskStatus
+from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
 
 __all__ = [
+    "AT",
     "COUNTED",
     "OPEN",
-    "WITHDRAWN",
     "DayCaps",
     "NewRow",
     "Record",
@@ -35,15 +34,18 @@ __all__ = [
 ]
 
 
-OPEN = "status IN ('queued', 'unknown') AND task_id IS NULL"
+OPEN = "status IN ('queued', 'sending', 'unknown') AND task_id IS NULL"
 """Rows that this program still has to send, or to look for at their provider."""
 
-COUNTED = "coalesce(CASE WHEN status IN ('succeed', 'failed') THEN units END, estimate_units, 0)"
+COUNTED = (
+    "coalesce(CASE WHEN status IN ('succeed', 'failed', 'cancelled') THEN units END, "
+    "estimate_units, 0)"
+)
 """The units of a row that count against a cap, in SQL: its true cost, or its estimate until then.
 `Record.counted_units` is the same in Python."""
 
-WITHDRAWN = "withdrawn before it was sent"
-"""The message of a row that its owner took back while it was queued."""
+AT = "status_at = CASE WHEN status = ? THEN status_at ELSE ? END"
+"""Sets when a row's status began, in SQL: takes the new status and the time now."""
 
 
 LONGEST_LEASE_S = 30.0
@@ -78,6 +80,7 @@ class NewRow:
     external_task_id: str = ""
     principal: str = ""
     pictures: tuple[str, ...] = ()
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ class Record:
     `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
     `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file,
     `pictures` the names of the request's pictures, never their paths.
+    `sandbox` says that the embedded sandbox makes the video, so that its units are play money,
+    `status_at` when the status became what it is.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -148,6 +153,8 @@ class Record:
     principal: str = ""
     callback_key: str = field(default="", compare=False, repr=False)
     money: Units | None = None
+    sandbox: bool = False
+    status_at: Seconds = 0.0
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
 
@@ -164,7 +171,7 @@ class Record:
     def is_beyond_use(self) -> bool:
         """Whether the row is too damaged to be sent, or to be looked up at its provider."""
         needed = NEEDED_TO_ASK if self.task_id else {*self.damaged}
-        free = self.status == "failed" and "attempt" not in self.damaged
+        free = self.status in WITHOUT_VIDEO and "attempt" not in self.damaged
         return not free and not needed.isdisjoint(self.damaged)
 
     def is_due(self, now: float) -> bool:
@@ -185,15 +192,15 @@ class Record:
         known = self.units if self.status in ENDED else None
         return known if known is not None else self.estimate_units or 0.0
 
-    @property
-    def sandboxed(self) -> bool:
-        """Whether the embedded sandbox made the video, so that its units are play money."""
-        return self.base_url.startswith(SANDBOX_URL)
+    def state(self, now: float) -> TaskStatus:
+        """The status at this time (seconds since the epoch): a row that a dead process was sending
+        is `unknown`."""
+        return "unknown" if self.status == "sending" and not self.is_leased(now) else self.status
 
     @property
-    def withdrawn(self) -> bool:
-        """Whether the owner took the request back before it was sent."""
-        return self.status == "failed" and self.task_id is None and self.message == WITHDRAWN
+    def is_unanswered(self) -> bool:
+        """Whether the row was sent, or was about to be, and nothing more is known of it."""
+        return self.task_id is None and self.status in ("sending", "unknown")
 
 
 NOT_COLUMNS = ("damaged", "shadowed")
@@ -213,6 +220,8 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
     **dict.fromkeys(("sha256", "expires_at", "money"), None),
     **dict.fromkeys(("take", "attempt", "tries"), 0),
+    "sandbox": False,
+    "status_at": 0.0,
     "product": "image2video",
     "status": "unknown",
     "request": {},
@@ -307,7 +316,7 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
     expires_at = min(task.updated_at or now, now) + KEPT_S if status == "succeed" else None
     db.execute(
         "UPDATE tasks SET lease_owner = '', lease_until = 0, "  # noqa: S608
-        "task_id = coalesce(task_id, ?), status = ?, message = ?, "
+        f"task_id = coalesce(task_id, ?), {AT}, status = ?, message = ?, "
         "units = CASE WHEN ? THEN NULL "
         "ELSE coalesce(?, CASE WHEN task_id IS NULL OR (ended_at IS NULL AND ?) THEN NULL "
         "ELSE units END) END, "
@@ -316,6 +325,8 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
         f"WHERE id = ? AND {goes_on}",
         (
             task.task_id,
+            status,
+            now,
             status,
             task.message,
             task.money is not None,

@@ -18,10 +18,9 @@ from kling_mcp.ledger.records import (
     record_of,
     records,
 )
-from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
-from kling_tools.results import ENDED
+from kling_tools.results import ENDED, WITHOUT_VIDEO
 
 __all__ = ["check_day", "differences", "latest", "next_take", "over_the_day", "reserve"]
 
@@ -63,9 +62,6 @@ DAY_S = 86_400
 ROUNDING = 1e-6
 """Units by which a sum of prices such as 0.3 may be off, as binary fractions are."""
 
-SANDBOXED = f"{SANDBOX_URL}%"
-"""Matches base URLs of the sandbox. Its units are play money and count against no real cap."""
-
 
 def reserve(
     db: Database,
@@ -79,7 +75,7 @@ def reserve(
     """The row of a request, and whether it is new; see `Ledger.reserve`. A new row gets
     `record_id`, so that a second run after a lost commit still knows it as new."""
     before = latest(db, new_row)
-    if before and before.status != "failed":
+    if before and before.status not in WITHOUT_VIDEO:
         return before, before.id == record_id
     _check_external_id(db, new_row)
     now = clock()
@@ -93,7 +89,7 @@ def reserve(
         "take": new_row.take,
         "attempt": before.attempt + 1 if before else 1,
         "external_task_id": new_row.external_task_id or f"{OUR_IDS}{record_id}",
-        "status": "unknown",
+        "status": "sending" if owner else "unknown",
         "model_name": new_row.model_name,
         "prompt": new_row.prompt,
         "request": json.dumps(new_row.request, ensure_ascii=False),
@@ -105,6 +101,8 @@ def reserve(
         "lease_owner": owner,
         "lease_until": now + lease_s if owner else 0.0,
         "principal": new_row.principal,
+        "sandbox": int(new_row.sandbox),
+        "status_at": now,
         "callback_key": secrets.token_urlsafe(24),
     }
     marks = ", ".join("?" * len(columns))
@@ -147,9 +145,9 @@ def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
             continue
         spent = db.execute(
             f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
-            "WHERE (base_url LIKE ?) = (? LIKE ?) AND created_at > ? "
+            "WHERE sandbox = ? AND created_at > ? "
             "AND principal = coalesce(?, principal)",
-            (SANDBOXED, new_row.base_url, SANDBOXED, now - DAY_S, whose),
+            (int(new_row.sandbox), now - DAY_S, whose),
         ).fetchone()["spent"]
         after = math.inf if new_row.estimate_units is None else spent + new_row.estimate_units
         if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
@@ -166,7 +164,7 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
         if of_principal
         else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
     )
-    if known and new_row.base_url.startswith(SANDBOX_URL):
+    if known and new_row.sandbox:
         used += " of the sandbox's play money"
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
@@ -179,7 +177,7 @@ def _check_external_id(db: Database, new_row: NewRow) -> None:
     used = new_row.external_task_id and first_record(
         db,
         "WHERE provider = ? AND base_url = ? AND external_task_id = ? "
-        "AND (status <> 'failed' OR task_id IS NOT NULL)",
+        "AND (status NOT IN ('failed', 'cancelled') OR task_id IS NOT NULL)",
         (new_row.provider, new_row.base_url, new_row.external_task_id),
     )
     if not used:

@@ -131,7 +131,12 @@ def relaxed(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def _check(db: sqlite3.Connection) -> None:
     """Raises sqlite3.DatabaseError for a file with damaged pages: it may have lost paid rows. A
     value that does not fit its column damages one row only, which `Record.damaged` tells."""
-    found = [row[0] for row in db.execute("PRAGMA quick_check")]
+    try:
+        found = [row[0] for row in db.execute("PRAGMA quick_check")]
+    except sqlite3.DatabaseError as broken:
+        if broken.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        found = [str(broken)]
     damage = [text for text in found if text != "ok" and not _OF_A_ROW.match(text)]
     if damage:
         error = sqlite3.DatabaseError(f"it is damaged ({' '.join(damage[0].split())[:200]})")

@@ -12,10 +12,10 @@ from typing import Any
 
 from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.records import (
+    AT,
     COUNTED,
     LONGEST_LEASE_S,
     OPEN,
-    WITHDRAWN,
     DayCaps,
     NewRow,
     Record,
@@ -43,6 +43,13 @@ LONGEST_WATCH_S = 300.0
 
 IN_ONE_READ = 500
 """Ids in one statement; SQLite takes 32,766 values at most."""
+
+LEFT_UNANSWERED = (
+    "status_at = CASE WHEN status = 'sending' AND lease_owner <> ? THEN ? ELSE status_at END, "
+    "status = CASE WHEN status = 'sending' AND lease_owner <> ? THEN 'unknown' ELSE status END"
+)
+"""Marks a row that was being sent as `unknown`, in SQL: takes the new owner, the time now, and the
+new owner. Its owner may renew the lease."""
 
 NO_CAPS = DayCaps()
 
@@ -141,11 +148,11 @@ class Ledger:
         changed = await self._engine.write(
             lambda db: (
                 db.execute(
-                    "UPDATE tasks SET lease_owner = ?, lease_until = ? "  # noqa: S608
+                    f"UPDATE tasks SET {LEFT_UNANSWERED}, lease_owner = ?, lease_until = ? "  # noqa: S608
                     f"WHERE id = ? AND {OPEN} "
                     "AND (lease_owner IN ('', ?) OR lease_until <= ? OR lease_until > ?)",
                     (
-                        *(owner, now + self.lease_s, record_id),
+                        *(owner, now, owner, owner, now + self.lease_s, record_id),
                         *(owner, now, now + LONGEST_LEASE_S),
                     ),
                 ).rowcount
@@ -154,12 +161,14 @@ class Ledger:
         return changed == 1
 
     async def release(self, record_id: str, owner: str) -> None:
-        """Release a lease of `owner`."""
+        """Release a lease of `owner`. A row that was being sent is `unknown` then: its answer is
+        lost."""
+        now = self.now()
         await self._engine.write(
             lambda db: db.execute(
-                "UPDATE tasks SET lease_owner = '', lease_until = 0 "
+                f"UPDATE tasks SET {LEFT_UNANSWERED}, lease_owner = '', lease_until = 0 "  # noqa: S608
                 "WHERE id = ? AND lease_owner = ?",
-                (record_id, owner),
+                ("", now, "", record_id, owner),
             )
         )
 
@@ -178,23 +187,29 @@ class Ledger:
         A row `in_doubt` may have been made by an earlier create, so it is `unknown` instead of
         `queued`. Like `refused`, this changes nothing when another process knows better.
         """
-        status = "unknown" if in_doubt else "queued"
+        status, now = "unknown" if in_doubt else "queued", self.now()
         return await self._written(
             lambda db: not_made(
                 db,
                 record_id,
-                "lease_owner = '', lease_until = 0, status = ?, message = ?, due_at = ?, "
+                f"lease_owner = '', lease_until = 0, {AT}, status = ?, message = ?, due_at = ?, "
                 "tries = tries + 1, updated_at = ?",
-                (status, message, due_at, self.now()),
+                (status, now, status, message, due_at, now),
                 owner,
             )
         )
 
     async def reopen(self, record_id: str, owner: str | None = None) -> Record:
-        """Mark a queued row as `unknown`: it is about to be sent, and its answer may be lost."""
+        """Mark a queued row as `sending`, or `unknown` without an owner: it is about to be sent,
+        and its answer may be lost."""
+        status, now = "sending" if owner else "unknown", self.now()
         return await self._written(
             lambda db: not_made(
-                db, record_id, "status = 'unknown', updated_at = ?", (self.now(),), owner
+                db,
+                record_id,
+                f"{AT}, status = ?, updated_at = ?",
+                (status, now, status, now),
+                owner,
             )
         )
 
@@ -246,30 +261,31 @@ class Ledger:
         another process has sent the same request with success. It also stays when its lease is no
         longer `owner`'s, as another process may be sending it after this one seemed dead.
         """
+        now = self.now()
         await self._written(
             lambda db: not_made(
                 db,
                 record_id,
-                "lease_owner = '', lease_until = 0, status = 'failed', message = ?, units = 0, "
-                "updated_at = ?",
-                (message, self.now()),
+                f"lease_owner = '', lease_until = 0, {AT}, status = 'failed', message = ?, "
+                "units = 0, updated_at = ?",
+                ("failed", now, message, now),
                 owner,
             )
         )
 
-    async def withdraw(self, record_id: str) -> bool:
-        """Withdraw a queued row: it becomes `failed` and is never sent. Returns False, and changes
-        nothing, when the row is not queued or when somebody holds its lease and may be sending it.
-        """
+    async def withdraw(self, record_id: str, message: str = "") -> bool:
+        """Withdraw a queued row: it becomes `cancelled` and is never sent. Returns False, and
+        changes nothing, when the row is not queued or when somebody holds its lease and may be
+        sending it. `message` says why it was withdrawn."""
         now = self.now()
         changed = await self._engine.write(
             lambda db: (
                 db.execute(
-                    "UPDATE tasks SET lease_owner = '', lease_until = 0, status = 'failed', "
-                    "message = ?, units = 0, updated_at = ? "
+                    "UPDATE tasks SET lease_owner = '', lease_until = 0, status = 'cancelled', "
+                    "message = ?, units = 0, updated_at = ?, status_at = ? "
                     "WHERE id = ? AND status = 'queued' AND task_id IS NULL "
                     "AND (lease_until <= ? OR lease_until > ?)",
-                    (WITHDRAWN, now, record_id, now, now + LONGEST_LEASE_S),
+                    (message, now, now, record_id, now, now + LONGEST_LEASE_S),
                 ).rowcount
             ),
             again=False,

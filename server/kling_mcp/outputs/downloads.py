@@ -26,7 +26,7 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
 from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
-from kling_tools.results import SavedVideo
+from kling_tools.results import WITHOUT_VIDEO, SavedVideo
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -139,7 +139,7 @@ class Downloads:
         notes = ["It was there already."] if file.already_there else []
         if record and record.file_note:
             notes.append(record.file_note)
-        if record.sandboxed if record else self._clients.embedded(found.provider):
+        if record.sandbox if record else self._clients.embedded(found.provider):
             notes.append("A sandbox test clip.")
         link = self.storage.link(record) if record else None
         return SavedVideo(
@@ -242,7 +242,7 @@ class Downloads:
         found = await self._lookup.find(task_id, fresh=True)
         state = found.state
         handle = found.record.handle if found.record else task_id
-        if state.status == "failed":
+        if state.status in WITHOUT_VIDEO:
             never = found.record is not None and found.record.task_id is None
             raise TaskFailed(
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
@@ -263,7 +263,7 @@ class Downloads:
             wait = "Wait with kling_wait_for_tasks, then save."
             if found.record and found.record.ended_at is not None:
                 wait = f"{FILE_LATE} {wait}"
-            lost = found.record and not found.record.task_id and state.status == "unknown"
+            lost = found.record is not None and found.record.is_unanswered
             raise KlingError(
                 f"Task {handle} is {state.status}, there is no video yet.",
                 charged="unknown" if lost else "no",

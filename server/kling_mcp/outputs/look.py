@@ -74,7 +74,7 @@ async def look(
     if record is not None and record.request:
         take = _another_take(record, price(record))
         wish = Wish.of(record, pictures)
-        found = list(findings(seen, wish, _costs(take, sandboxed=record.sandboxed)))
+        found = list(findings(seen, wish, _costs(take, sandboxed=record.sandbox)))
         left_out = _left_out(record, pictures)
     answer = VideoLook(
         task_id=record.handle if record else task_id,
@@ -92,7 +92,7 @@ async def look(
         cuts=[*seen.cuts],
         not_compared=left_out,
         another_take=take if found else None,
-        sandbox=(record.sandboxed or None) if record else None,
+        sandbox=(record.sandbox or None) if record else None,
     )
     answer.show(jpeg)
     return answer

@@ -263,7 +263,7 @@ class Watched:
             return
         self.found, self.error, self.failures = outcome, None, 0
         record = outcome.record
-        lost = record is not None and record.task_id is None and record.status == "unknown"
+        lost = record is not None and record.is_unanswered
         self.fruitless = self.fruitless + 1 if lost else 0
 
     def remembered(self) -> Watched:

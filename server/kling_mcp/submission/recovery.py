@@ -87,7 +87,7 @@ class Recovery:
         now = self._ledger.now()
         if row.is_leased(now) or not row.is_due(now):
             return row.status == "queued"
-        if row.status == "unknown":
+        if row.is_unanswered:
             self._looked_for[row.id] = self._looked_for.get(row.id, 0) + 1
         try:
             row = await self._sender.take_up(row, await self._clients.get(row.provider))

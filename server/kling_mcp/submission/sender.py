@@ -16,15 +16,15 @@ The states of a create. Each arrow is a method here or in `made_tasks`; on the r
     sending ──...───────────────> unknown   ...       the answer is lost, or the process dies
     unknown ──_record───────────> made      record    the task is found
     unknown ──take_over_note────> made      record    a note kept the task
-    unknown ──_lease_when_free──> sending   claim     the same request comes again
-    unknown ──_work_on──────────> sending   claim     it is looked for in the background
+    unknown ──_lease_when_free──> unknown   claim     the same request comes again
+    unknown ──_work_on──────────> unknown   claim     it is looked for in the background
     queued  ──_send_queued──────> sending   reopen    it is due, and first in its line
     queued  ──_send_queued──────> failed    refused   its body is gone
-    queued  ──withdraw──────────> failed    withdraw  its owner takes it back
+    queued  ──withdraw──────────> cancelled withdraw  its owner takes it back
     made    ──_refresh──────────> made      record    the same request comes again
 
-In the ledger, `sending` is the status `unknown` with a lease. `made` is any row with a task_id; its
-status is the provider's: `submitted`, `processing`, `succeed` or `failed`.
+A row that is `sending` has a lease; without one it counts as `unknown`. `made` is any row with a
+task_id; its status is the provider's: `submitted`, `processing`, `succeed` or `failed`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Sender:
         row again only if there is none."""
         with anyio.CancelScope(shield=True):
             async with self._leases.held(record, owner):
-                found = await self._find(record, client) if _is_unanswered(record) else record
+                found = await self._find(record, client) if record.is_unanswered else record
                 if found is None:
                     whole = _of_row(body, record)
                     record = await self._create(record, client, whole, sent_before=True)
@@ -160,7 +160,7 @@ class Sender:
             async with self._leases.held(record, owner):
                 record = await self._ledger.find(record.id) or record
                 due = record.is_due(self._ledger.now())  # or it was tried since it was read
-                if due and _is_unanswered(record):
+                if due and record.is_unanswered:
                     record = await self._find_or_send(record, client)
                 elif due and record.task_id is None and record.status == "queued":
                     record = await self._send_queued(record, client)
@@ -208,7 +208,7 @@ class Sender:
             await self._ledger.refused(record.id, message, record.lease_owner)
             return await self._ledger.find(record.id) or record
         reopened = await self._ledger.reopen(record.id, record.lease_owner)
-        if not _is_unanswered(reopened) or reopened.lease_owner != record.lease_owner:
+        if not reopened.is_unanswered or reopened.lease_owner != record.lease_owner:
             return reopened
         return await self._create(reopened, client, body)
 
@@ -357,7 +357,7 @@ class Sender:
         Raises ProviderDown when another process still holds it after OTHERS_S seconds.
         """
         until = self._ledger.now() + OTHERS_S
-        while _is_unanswered(record):
+        while record.is_unanswered:
             with anyio.CancelScope(shield=True):
                 free = not record.is_leased(self._ledger.now())
                 if free and await self._ledger.claim(record.id, owner):
@@ -371,11 +371,6 @@ class Sender:
             await self._sleep(0.2)
             record = await self._ledger.find(record.id) or record
         return record
-
-
-def _is_unanswered(record: Record) -> bool:
-    """Whether the row was sent, or was about to be, and nothing more is known of it."""
-    return record.task_id is None and record.status == "unknown"
 
 
 def _of_row(body: CreateBody, record: Record) -> Body:

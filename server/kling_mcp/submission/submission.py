@@ -35,7 +35,7 @@ from kling_tools.errors import (
 from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.drafts import Draft
-from kling_tools.results import Receipt
+from kling_tools.results import WITHOUT_VIDEO, Receipt
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, SubmitArguments
 
@@ -127,7 +127,7 @@ class Submission:
     async def _is_made(self, judged: JudgedRequest) -> bool:
         """Whether the request was made before, so that it costs nothing now."""
         made = await self._ledger.peek(judged.new_row)
-        return made is not None and made.status != "failed"
+        return made is not None and made.status not in WITHOUT_VIDEO
 
     def _check_price(self, judged: JudgedRequest) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
@@ -210,7 +210,7 @@ class Submission:
         made = None
         if not faults and self._ledger.exists:
             made = await self._ledger.peek(judged.new_row)
-        if made is None or made.status == "failed":
+        if made is None or made.status in WITHOUT_VIDEO:
             made = None
             try:
                 self._check_price(judged)

@@ -15,6 +15,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import Task, settled
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 from kling_tools.products import Product
+from kling_tools.results import WITHOUT_VIDEO
 
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient
@@ -77,7 +78,11 @@ class Lookup:
             return replace(known, task=settled(task, self._ledger.now()))
         found = await self.find(any_id)
         record = found.record
-        if record and record.task_id is None and record.status in ("queued", "unknown"):
+        if (
+            record
+            and record.task_id is None
+            and (record.status == "queued" or record.is_unanswered)
+        ):
             client = await self._clients.get(record.provider)
             found = replace(found, record=await self._take_up(record, client))
         return found
@@ -97,7 +102,7 @@ class Lookup:
             return await self._foreign(any_id)
         if record.is_beyond_use:
             raise beyond_use(record)
-        if record.status == "failed" or (record.status == "succeed" and not fresh):
+        if record.status in WITHOUT_VIDEO or (record.status == "succeed" and not fresh):
             return Found(record.provider, record)
         client = await self._clients.get(record.provider)
         now_at = self._clients.configured(record.provider).base_url

@@ -16,7 +16,7 @@ __all__ = ["TaskReader"]
 RECENT = 50
 """Rows that the list of recent tasks holds, newest first."""
 
-RUNNING: tuple[TaskStatus, ...] = ("queued", "unknown", "submitted", "processing")
+RUNNING: tuple[TaskStatus, ...] = ("queued", "sending", "unknown", "submitted", "processing")
 FOLLOWED = 500
 """Running rows of one status that are returned at most."""
 

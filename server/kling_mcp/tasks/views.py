@@ -38,6 +38,7 @@ NO_FILE = (
 )
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
+ON_ITS_WAY = "It is being sent; the answer is awaited."
 LOST = "Sent, but the answer was lost. Each call looks for the task; do not submit it again."
 LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
@@ -102,24 +103,26 @@ class Viewer:
         """A task of the ledger."""
         view = TaskView(
             task_id=record.handle,
-            status=record.status,
+            status=(status := record.state(self._now)),
             provider=record.provider if self._clients.several else None,
-            sandbox=record.sandboxed or None,
-            elapsed_s=self._elapsed_s(record.status, record.created_at),
+            sandbox=record.sandbox or None,
+            elapsed_s=self._elapsed_s(status, record.status_at),
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
             money=record.money,
             path=None if self._files.private else record.path,
             url=self._link(record),
         )
-        if record.withdrawn:
+        if record.status == "cancelled":
             view.next = TAKEN_BACK
         elif record.status == "failed" and record.task_id is None:
             view.next = _never_made(record.message)
         elif record.status == "failed":
             view.provider_says = quote_provider(record.message) or None
             view.next = after_failure(record.units, record.money)
-        elif record.status == "unknown":
+        elif status == "sending":
+            view.next = ON_ITS_WAY
+        elif status == "unknown":
             view.next = STRANGE if record.task_id else LOST
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
@@ -140,7 +143,7 @@ class Viewer:
 
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it."""
-        if record.status != "unknown" or record.task_id is not None:
+        if record.state(self._now) != "unknown" or record.task_id is not None:
             return False
         known = record.provider in self._clients.names
         return not known or self._clients.configured(record.provider).row.external_ids == "none"
@@ -162,7 +165,7 @@ class Viewer:
             return f"The provider has deleted it after 30 days{lost}."
         if reason := self._why_unsaved(record):
             return reason
-        if record.sandboxed:
+        if record.sandbox:
             return NOT_SAVED_IN_SANDBOX
         return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
 

@@ -109,7 +109,7 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
         if times > asked[prompt]:
             yield f"{prompt} was asked for {asked[prompt]} times and paid {times} times"
     written = {row["task_id"] for row in rows}
-    lost = Counter(row["prompt"] for row in rows if row["status"] == "unknown")
+    lost = Counter(row["prompt"] for row in rows if row["status"] in ("sending", "unknown"))
     forgotten = Counter(
         json.loads(task["body_json"])["prompt"]
         for task in tasks

@@ -25,7 +25,6 @@ from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS
-from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
@@ -153,6 +152,7 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
         bytes=None,
         sha256=None,
         expires_at=None,
+        status_at=clock.now,
     )
     assert record.handle == record.external_task_id
     (row,) = rows_on_disk(place)
@@ -565,8 +565,8 @@ async def test_the_cap_counts_24_hours_the_true_cost_and_no_play_money(
     await ledger.record(cheaper.id, Task(task_id="t-1", status="succeed", units=1))
     refused, _ = await ledger.reserve(wish("refused", units=9))
     await ledger.refused(refused.id, "no")
-    await ledger.reserve(wish("sandbox", units=9, provider="sandbox", base_url=SANDBOX_URL))
-    await ledger.reserve(wish("played", units=9, base_url=f"{SANDBOX_URL}/cometapi"))
+    await ledger.reserve(wish("sandbox", units=9, provider="sandbox", sandbox=True))
+    await ledger.reserve(wish("played", units=9, provider="cometapi", sandbox=True))
 
     assert (await ledger.reserve(wish("new", units=9), caps=DayCaps(10)))[1]
     with pytest.raises(SpendCapReached):
@@ -579,7 +579,7 @@ async def test_the_cap_is_one_for_all_providers_and_another_for_the_sandbox(ledg
     await ledger.reserve(
         wish("b", units=4, provider="newapi", base_url="https://b"), caps=DayCaps(10)
     )
-    played = {"provider": "sandbox", "base_url": SANDBOX_URL}
+    played: dict[str, Any] = {"provider": "sandbox", "sandbox": True}
 
     with pytest.raises(SpendCapReached):
         await ledger.reserve(wish("c", units=4, provider="cometapi"), caps=DayCaps(10))

@@ -68,7 +68,10 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.runner.run(call)
 
     def changed(self, row: str, **changes: object) -> Record:
-        self.book[row] = replace(self.book[row], **changes)  # type: ignore[arg-type]
+        before = self.book[row]
+        if changes.get("status", before.status) != before.status:
+            changes["status_at"] = self.now
+        self.book[row] = replace(before, **changes)  # type: ignore[arg-type]
         return self.book[row]
 
     def freed(self, row: str, **changes: object) -> Record:
@@ -78,7 +81,11 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.book[row].lease_owner == f"p{process}" and self.is_open(row)
 
     def is_open(self, row: str) -> bool:
-        return self.book[row].task_id is None and self.book[row].status in ("queued", "unknown")
+        return self.book[row].task_id is None and self.book[row].status in (
+            "queued",
+            "sending",
+            "unknown",
+        )
 
     def spent(self) -> float:
         return sum(
@@ -117,7 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
             raise AssertionError("the day's cap was passed")
         record, new = self.run(call)
         assert new
-        assert (record.status, record.attempt) == ("unknown", len(attempts) + 1)
+        assert (record.status, record.attempt) == ("sending", len(attempts) + 1)
         assert (record.lease_owner, record.lease_until) == (f"p{process}", self.now + LEASE_S)
         assert record.external_task_id not in {r.external_task_id for r in self.book.values()}
         self.book[record.id] = record
@@ -132,7 +139,9 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         assert self.run(self.ledgers[process].claim(row, name)) == free
         if free:
-            self.changed(row, lease_owner=name, lease_until=self.now + LEASE_S)
+            lost = before.status == "sending" and before.lease_owner != name
+            status = "unknown" if lost else before.status
+            self.changed(row, status=status, lease_owner=name, lease_until=self.now + LEASE_S)
 
     @rule(hand=hands, place=places)
     def release(self, hand: int | None, place: int) -> None:
@@ -140,7 +149,9 @@ class LedgerMachine(RuleBasedStateMachine):
         process = self.hand(hand, row)
         self.run(self.ledgers[process].release(row, f"p{process}"))
         if self.book[row].lease_owner == f"p{process}":
-            self.changed(row, lease_owner="", lease_until=0.0)
+            status = self.book[row].status
+            status = "unknown" if status == "sending" else status
+            self.changed(row, status=status, lease_owner="", lease_until=0.0)
 
     @rule(
         process=processes,
@@ -217,7 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         record = self.run(self.ledgers[process].reopen(row, f"p{process}"))
         if self.holds(process, row):
-            self.changed(row, status="unknown", updated_at=self.now)
+            self.changed(row, status="sending", updated_at=self.now)
         assert record == self.book[row]
 
     @rule(process=processes, place=places)

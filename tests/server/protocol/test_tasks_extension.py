@@ -266,7 +266,7 @@ async def test_cancelling_a_queued_request_withdraws_it_for_good(
         fits("GetTaskResult", now)
         assert now["status"] == "cancelled"
         assert "cost nothing" in now["statusMessage"]
-        assert statuses(tmp_path) == ["failed"]
+        assert statuses(tmp_path) == ["cancelled"]
         assert list((tmp_path / "home" / "spool").iterdir()) == []
         assert (await create(client, tmp_path))["taskId"] != begun["taskId"]
 

@@ -55,7 +55,7 @@ async def test_the_call_is_answered_in_time_and_says_how_to_go_on(
     assert facts(answer)["charged"] == "unknown"
     assert "has not answered yet" in words(answer)
     assert rows[0]["task_id"] in words(answer)
-    assert rows[0]["status"] == "unknown"
+    assert rows[0]["status"] == "sending"
 
 
 async def test_the_same_request_joins_the_one_on_its_way_and_is_paid_once(

@@ -88,9 +88,7 @@ async def put(ledger: Ledger, state: str) -> str:
 
 
 def state_of(row: Record, now: float) -> str:
-    if row.task_id:
-        return "made"
-    return "sending" if row.status == "unknown" and row.is_leased(now) else row.status
+    return "made" if row.task_id else row.state(now)
 
 
 @pytest.mark.parametrize("arrow", WRITTEN, ids=" ".join)

@@ -123,9 +123,19 @@ class ListTasksArguments(_Reading):
         _words(f"{', '.join(get_args(Product)[:-1])} or {get_args(Product)[-1]}"),
     ] = ""
     status: Annotated[
-        Literal["", "queued", "submitted", "processing", "succeed", "failed", "unknown"],
+        Literal[
+            "",
+            "queued",
+            "sending",
+            "unknown",
+            "submitted",
+            "processing",
+            "succeed",
+            "failed",
+            "cancelled",
+        ],
         BeforeValidator(normalize.word),
-        _words("queued, submitted, processing, succeed, failed or unknown"),
+        _words("queued, submitted, processing, succeed, failed, cancelled or unknown"),
     ] = ""
     provider: Provider = ""
     page: Annotated[int, Field(ge=1, le=1000), _WHOLE] = 1

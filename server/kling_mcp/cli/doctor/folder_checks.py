@@ -86,7 +86,7 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
         if version:
             counts = dict(db.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
             rows = sum(counts.values())
-            open_rows = sum(counts.get(status, 0) for status in ("queued", "unknown"))
+            open_rows = sum(counts.get(status, 0) for status in ("queued", "sending", "unknown"))
     finally:
         db.execute("ROLLBACK")
     facts = {

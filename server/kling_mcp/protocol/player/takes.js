@@ -1,5 +1,5 @@
 // The takes of one wish, kept up to date by asking the server, not the model.
-const ENDED = ["succeed", "failed"];
+const ENDED = ["succeed", "failed", "cancelled"];
 const ASK_FOR_S = 15;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;

@@ -1,11 +1,13 @@
 // What a person sees of the takes.
 const WORDS = {
   queued: "waiting for a free slot",
+  sending: "on its way",
   submitted: "accepted, not begun yet",
   processing: "being made",
   unknown: "being looked up",
   succeed: "done",
   failed: "failed",
+  cancelled: "withdrawn",
 };
 const el = (id) => document.getElementById(id);
 const price = ({ estimate_units: units, estimate_usd: usd }) => {
@@ -94,7 +96,7 @@ class View {
     card.querySelector(".status").textContent = this.#status(take);
     card.querySelector(".advice").textContent = [
       provider_says ? `The provider says: "${provider_says}"` : "",
-      status === "failed" || status === "unknown" ? next : "",
+      ["failed", "cancelled", "unknown"].includes(status) ? next : "",
       path ? `Saved at ${path}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
       ...(take.receipt.warnings ?? []),
@@ -104,7 +106,7 @@ class View {
     const screen = card.querySelector(".screen");
     if (take.open && !screen.firstChild) screen.append(bar(take));
     else if (status === "succeed" && !screen.querySelector("video")) void this.#play(screen, take);
-    else if (status === "failed") screen.replaceChildren();
+    else if (["failed", "cancelled"].includes(status)) screen.replaceChildren();
     this.#actions(card, take);
   }
 

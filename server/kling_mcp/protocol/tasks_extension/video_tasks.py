@@ -161,7 +161,7 @@ class VideoTasks:
             return None
         receipt = Receipt.model_validate(fields).model_copy(update={"next": None})
         over = await self._last_look(record, ctx)
-        if over is None and not record.withdrawn:
+        if over is None and record.status != "cancelled":
             current_service().keep_watching(record)
         return replace(self._state(record, ctx, over), message=receipt.text())
 
@@ -258,7 +258,7 @@ class VideoTasks:
 
     async def _last_look(self, record: Record, ctx: Context) -> TaskView | None:
         """The view of a task that has ended, with its file written; None while it runs."""
-        if record.withdrawn or not self._is_over(record, ctx):
+        if record.status == "cancelled" or not self._is_over(record, ctx):
             return None
         try:
             return await current_service().look(record)
@@ -267,7 +267,7 @@ class VideoTasks:
 
     def _state(self, record: Record, ctx: Context, view: TaskView | None) -> TaskState:
         service = current_service()
-        if record.withdrawn:
+        if record.status == "cancelled":
             return replace(self._working(record, ctx, WITHDRAWN), status="cancelled")
         if view is None or not self._is_over(record, ctx):
             return self._working(record, ctx, service.progress(record))
