@@ -114,7 +114,7 @@ def build_server(
     providers = configured_providers(settings)
     team = team or Team()
     hosted = team.ports.uploads is not None
-    tools = _toolset(providers, capabilities, saves=settings.save, hosted=hosted)
+    tools = _toolset(providers, capabilities, settings, hosted=hosted)
     redactor = redactor_of(settings, providers.values(), team.ports.secrets)
 
     @asynccontextmanager
@@ -175,8 +175,8 @@ def build_server(
 def _toolset(
     providers: Mapping[str, Configured],
     capabilities: Capabilities,
+    settings: Settings,
     *,
-    saves: bool,
     hosted: bool,
 ) -> list[KlingTool]:
     """The tools for these providers; their texts name the default provider's models first."""
@@ -194,8 +194,9 @@ def _toolset(
     return build_toolset(
         list(providers),
         models={tool: models_of(products) for tool, products in MAKERS.items()},
-        saves=saves,
+        saves=settings.save,
         hosted=hosted,
+        waits_s=settings.wait_s,
         service=current_service,
     )
 

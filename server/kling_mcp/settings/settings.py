@@ -22,6 +22,7 @@ from kling_mcp.settings.environment import (
     read_environment,
 )
 from kling_tools.errors import NotConfigured
+from kling_tools.requests.host_habits import LONGEST_WAIT_S
 
 __all__ = ["Settings", "environment_name", "load_settings", "validated"]
 
@@ -171,6 +172,14 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_SAVE",
         description="Save each finished video automatically; default: true, and false for "
         "serve --http.",
+    )
+    wait_s: int | None = Field(
+        default=None,
+        ge=1,
+        le=LONGEST_WAIT_S,
+        validation_alias="KLING_MCP_WAIT_S",
+        description="Most seconds of one wait; default: 900 in Claude Code, else 50 unless the "
+        "caller asks for more.",
     )
     poster: bool = Field(
         default=False,

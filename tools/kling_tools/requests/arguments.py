@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 
 from kling_tools.products import Product
 from kling_tools.requests import normalize
+from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
     "UploadPictureArguments",
     "WaitForTasksArguments",
 ]
-
-MAX_WAIT_S = 50
-"""Seconds that one call may block: hosts give up after 60."""
 
 _TEXT = WithJsonSchema({"type": "string"})
 _WHOLE = WithJsonSchema({"type": "integer"})
@@ -150,7 +148,11 @@ class WaitForTasksArguments(_Reading):
         BeforeValidator(normalize.one_or_many),
         Field(max_length=500),
     ] = []
-    timeout_s: Annotated[int, Field(ge=0, le=MAX_WAIT_S)] = 45
+    timeout_s: Annotated[
+        Annotated[int, Field(ge=0, le=LONGEST_WAIT_S)] | None,
+        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_S}),
+        Field(description="Seconds; left out, as long as the host allows."),
+    ] = None
 
 
 class SaveVideoArguments(_Reading):

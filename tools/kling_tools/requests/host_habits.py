@@ -1,4 +1,5 @@
-"""Arguments that no caller meant: blanks and bookkeeping of hosts, and names that do not exist.
+"""Habits of hosts: how long their calls may take, and arguments that no caller meant, such as
+blanks, bookkeeping, and names that do not exist.
 
 Some hosts fill in every optional field of a schema (metatool-ai/metamcp#365). Others add their own
 bookkeeping (n8n-io/n8n#21500; Cursor's `random_string` for a tool without arguments).
@@ -6,13 +7,63 @@ bookkeeping (n8n-io/n8n#21500; Cursor's `random_string` for a tool without argum
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from kling_tools.requests import fields
 
-__all__ = ["ADDED_BY_HOSTS", "EXAMPLES", "REQUIRED_LISTS", "ZERO_IS_A_VALUE", "given", "instead_of"]
+__all__ = [
+    "ADDED_BY_HOSTS",
+    "EXAMPLES",
+    "LONGEST_WAIT_S",
+    "REQUIRED_LISTS",
+    "ZERO_IS_A_VALUE",
+    "given",
+    "instead_of",
+    "wait_s",
+]
+
+LONGEST_WAIT_S = 900
+"""The most seconds that one call may wait."""
+
+CUT_AFTER_60_S = 50
+"""Seconds that a call waits where its host gives up after 60, as the TypeScript SDK does."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingHost:
+    """How long a wait lasts at a host unless the caller says otherwise, and at most (seconds), from
+    this version of the host on."""
+
+    wait_s: int
+    most_s: int
+    since: tuple[int, ...] = ()
+
+
+UNKNOWN_HOST = WaitingHost(CUT_AFTER_60_S, LONGEST_WAIT_S)
+
+HOSTS: Mapping[str, WaitingHost] = {
+    # It puts a call into the background after 120 s and tells its end; progress keeps it alive
+    # (anthropics/claude-code#78407, #86464).
+    "claude-code": WaitingHost(LONGEST_WAIT_S, LONGEST_WAIT_S, since=(2, 1, 212)),
+    # Claude Desktop gives up after 60 s, which nobody can change (anthropics/claude-code#22542).
+    "claude-ai": WaitingHost(CUT_AFTER_60_S, CUT_AFTER_60_S),
+}
+"""What is known of hosts, by the name in their clientInfo."""
+
+
+def wait_s(name: str, version: str, asked: int | None, setting: int | None) -> int:
+    """The seconds that a wait lasts: as many as the caller `asked` for, else as many as suit the
+    host, and never more than the `setting` of the server's owner, which stands for the host."""
+    host = HOSTS.get(name, UNKNOWN_HOST)
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) < host.since:
+        host = UNKNOWN_HOST
+    if setting is not None:
+        host = WaitingHost(setting, setting)
+    return host.wait_s if asked is None else min(asked, host.most_s)
 
 
 CLOSE = 0.75

@@ -107,6 +107,12 @@ class Call:
         return self._context.report_progress
 
     @property
+    def host(self) -> tuple[str, str]:
+        """The host's name and version, as it gives them; empty when it does not."""
+        client = self._context.session.client_params
+        return (client.client_info.name, client.client_info.version) if client else ("", "")
+
+    @property
     def shows_player(self) -> bool:
         """Whether the host shows apps, and therefore the player."""
         from mcp.server.apps import client_supports_apps

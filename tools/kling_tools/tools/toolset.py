@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from mcp_types import ToolAnnotations
@@ -23,6 +24,7 @@ from kling_tools.requests.arguments import (
     WaitForTasksArguments,
 )
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.host_habits import wait_s
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import (
     Receipt,
@@ -133,9 +135,12 @@ async def _list_tasks(draft: Draft[ListTasksArguments], call: Call) -> TaskPage:
     return await call.service.tasks(_read(draft))
 
 
-async def _wait_for_tasks(draft: Draft[WaitForTasksArguments], call: Call) -> WaitResult:
+async def _wait_for_tasks(
+    draft: Draft[WaitForTasksArguments], call: Call, setting: int | None
+) -> WaitResult:
     arguments = _read(draft, "task_ids")
-    return await call.service.wait(arguments.task_ids, arguments.timeout_s, call.report)
+    most_s = wait_s(*call.host, arguments.timeout_s, setting)
+    return await call.service.wait(arguments.task_ids, most_s, call.report)
 
 
 async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVideo:
@@ -161,6 +166,7 @@ def build_toolset(
     models: Mapping[str, Sequence[str]],
     saves: bool = False,
     hosted: bool = False,
+    waits_s: int | None = None,
     service: Callable[[], VideoService] = no_service,
 ) -> list[KlingTool]:
     """The tools for these providers. `models` names the models of each tool that makes something,
@@ -168,8 +174,8 @@ def build_toolset(
 
     The argument `provider` is published only when there is a choice. `saves`: a look at a finished
     task also writes its video to disk, so it is not read-only. `hosted`: the server runs elsewhere,
-    stores videos itself, answers with links, and takes uploads. `service` returns the service of
-    the caller, at each call.
+    stores videos itself, answers with links, and takes uploads. `waits_s`: the most seconds of a
+    wait; None leaves them to the host. `service` returns the service of the caller, at each call.
     """
     place = "url" if hosted else "path"
     looks = MAY_SAVE if saves else READS
@@ -255,12 +261,12 @@ def build_toolset(
             answer_fields=("tasks", "more"),
         ),
         KlingTool.of(
-            _wait_for_tasks,
+            partial(_wait_for_tasks, setting=waits_s),
             service,
             name="kling_wait_for_tasks",
             title="Wait for tasks",
-            description="""Wait until all tasks end or timeout_s seconds pass; call again while
-                done is false.""",
+            description="""Wait until all tasks end or timeout_s pass; call again while done is
+                false.""",
             arguments=WaitForTasksArguments,
             answer=WaitResult,
             annotations=looks,
