@@ -326,10 +326,11 @@ def test_a_misspelt_argument_is_told_the_right_name() -> None:
 
 
 def test_where_a_picture_alone_is_taken_a_missing_prompt_is_only_told() -> None:
-    terms = replace(KLING, prompt_optional=True)
+    terms = replace(KLING, prompt_optional=("image2video",))
 
     assert faults({"image": PICTURE}, terms=terms) == {}
     assert warnings({"image": PICTURE}, terms=terms) == {"prompt": "prompt_required"}
+    assert "prompt" in faults({"image_list": [PICTURE, PICTURE]}, terms=terms)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class ProviderRow(BaseModel):
     loses: Mapping[Product, Mapping[str, str]] = {}
     documented_lengths: Mapping[TextField, int] = {}
     least_images: int = 1
-    prompt_optional: bool = False
+    prompt_optional: tuple[Product, ...] = ()
     list_price: bool = False
     video_hosts: tuple[str, ...] = KLING_MEDIA
     callbacks: bool = False

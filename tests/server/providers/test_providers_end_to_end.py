@@ -232,6 +232,20 @@ async def test_a_field_that_newapi_loses_is_refused_with_a_provider_that_keeps_i
     assert asked(tmp_path, "creates") == {"kling": 1}
 
 
+@pytest.mark.parametrize("name", ["kling", "cometapi", "anyfast"])
+@pytest.mark.parametrize("wish", [{"image": PORTRAIT}, {"image_list": [PORTRAIT, PORTRAIT]}])
+async def test_a_request_without_a_prompt_is_judged_here_as_at_the_provider(
+    tmp_path: Path, name: str, wish: dict[str, Any]
+) -> None:
+    optional = name == "cometapi" and "image" in wish
+    tool = "kling_image_to_video" if "image" in wish else "kling_multi_image_to_video"
+    async with served(tmp_path, name) as client:
+        made = await client.call_tool(tool, wish)
+
+    assert made.is_error is not optional, made.content
+    assert asked(tmp_path, "accepted") == ({name: 1} if optional else {})
+
+
 async def test_a_prompt_longer_than_cometapi_documents_is_sent_with_a_warning(
     tmp_path: Path,
 ) -> None:

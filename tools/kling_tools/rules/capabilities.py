@@ -38,8 +38,8 @@ class ProviderTerms:
     none, by product, in the order of preference. `loses` maps the fields that it would drop in
     silence to the reason. `documented_lengths` maps text fields to the most characters on its own
     pages; more gives a warning, as Kling itself takes 2,500. `least_images` is the fewest pictures
-    of a list. `prompt_optional` says that its pages show a picture alone, `list_price` that Kling's
-    prices in dollars apply.
+    of a list. `prompt_optional` are the products for which its pages show a picture without a
+    prompt. `list_price` says that Kling's prices in dollars apply.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ProviderTerms:
     loses: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
     documented_lengths: Mapping[str, int] = field(default_factory=dict)
     least_images: int = 1
-    prompt_optional: bool = False
+    prompt_optional: tuple[Product, ...] = ()
     list_price: bool = True
 
 

@@ -46,7 +46,7 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
     product, model_name = _route(draft, capabilities, terms, verdict)
     rules = apply_rules(draft)
-    if terms.prompt_optional:
+    if product in terms.prompt_optional:
         rules = _without_prompt(rules)
     verdict.extend(rules)
     verdict.extend(apply_checks(draft))
