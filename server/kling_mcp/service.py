@@ -24,7 +24,7 @@ from kling_tools.errors import (
     TaskNotFound,
     quote_provider,
 )
-from kling_tools.requests.arguments import ListTasksArguments, LookArguments
+from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
@@ -37,7 +37,7 @@ from kling_tools.results import (
     WaitResult,
 )
 from kling_tools.rules.capabilities import Capabilities, Estimate
-from kling_tools.service import Confirm, Report, SubmitArguments
+from kling_tools.service import Confirm, Report
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream

@@ -9,12 +9,7 @@ from typing import Protocol
 
 from mcp_types import ContentBlock, ImageContent, ResourceLink
 
-from kling_tools.requests.arguments import (
-    ImageToVideoArguments,
-    ListTasksArguments,
-    LookArguments,
-    MultiImageToVideoArguments,
-)
+from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     Receipt,
@@ -26,9 +21,7 @@ from kling_tools.results import (
     WaitResult,
 )
 
-__all__ = ["Confirm", "Poster", "Report", "SubmitArguments", "VideoService"]
-
-SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
+__all__ = ["Confirm", "Poster", "Report", "VideoService"]
 
 Confirm = Callable[[str, str], Awaitable[bool]]
 """Called with a question and the setting that requires it. Asks the person; returns whether they

@@ -14,6 +14,7 @@ from kling_mcp.inputs import Picture
 from kling_mcp.providers.json_body import JsonBody
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
+    BrushRequest,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
     with_picture_references,
@@ -88,7 +89,6 @@ def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]
     request = review.request
     fields: dict[str, Any] = {"model_name": review.model_name}
     fields |= PRODUCT_FIELDS[review.product](request, pictures, PRODUCTS[review.product])
-    fields |= _masks(request.dynamic_masks, pictures)
     fields |= {
         "negative_prompt": request.negative_prompt,
         "mode": review.mode,
@@ -108,6 +108,7 @@ def _frames(
         "image": pictures.get("image"),
         "image_tail": pictures.get("image_tail"),
         "prompt": request.prompt,
+        **_masks(request, pictures),
     }
     if request.multi_shot:
         fields |= {
@@ -137,6 +138,7 @@ def _picture_list(
         if product.names_pictures
         else prompt,
         "aspect_ratio": request.aspect_ratio,
+        **_masks(request, pictures),
     }
 
 
@@ -150,7 +152,7 @@ PRODUCT_FIELDS: Mapping[
 """Renders the fields that a product does not share with all others."""
 
 
-def _masks(dynamic_masks: Any, pictures: Mapping[str, Any]) -> dict[str, Any]:
+def _masks(request: BrushRequest, pictures: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "static_mask": pictures.get("static_mask"),
         "dynamic_masks": [
@@ -158,7 +160,7 @@ def _masks(dynamic_masks: Any, pictures: Mapping[str, Any]) -> dict[str, Any]:
                 "mask": pictures[f"dynamic_masks[{place}].mask"],
                 "trajectories": [point.model_dump() for point in group.trajectories],
             }
-            for place, group in enumerate(dynamic_masks)
+            for place, group in enumerate(request.dynamic_masks)
         ],
     }
 

@@ -18,11 +18,10 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.create_body import CreateBody, render_fields
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import PRODUCTS
-from kling_tools.requests.arguments import SpendingChoices
+from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.reviews import Review, review
-from kling_tools.service import SubmitArguments
 
 __all__ = ["JudgedRequest", "judge_request", "repeated"]
 

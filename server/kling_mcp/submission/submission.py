@@ -34,10 +34,11 @@ from kling_tools.errors import (
 )
 from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS
+from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import WITHOUT_VIDEO, Receipt
 from kling_tools.rules.capabilities import Capabilities
-from kling_tools.service import Confirm, SubmitArguments
+from kling_tools.service import Confirm
 
 __all__ = ["Caps", "Submission"]
 
@@ -231,10 +232,7 @@ async def _with_pictures(
     pictures = [picture for picture in opened if picture]
     try:
         by_field = dict(zip((field for field, _ in named), opened, strict=True))
-        dynamic = [
-            by_field.get(f"dynamic_masks[{place}].mask")
-            for place in range(len(judged.arguments.dynamic_masks))
-        ]
+        dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
         image, static = by_field.get("image"), by_field.get("static_mask")
         verdict.extend(check_mask_sizes(image, static, dynamic))
         judged.review.verdict.extend(verdict)

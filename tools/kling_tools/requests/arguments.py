@@ -28,6 +28,7 @@ __all__ = [
     "MultiImageToVideoArguments",
     "SaveVideoArguments",
     "SpendingChoices",
+    "SubmitArguments",
     "UploadPictureArguments",
     "WaitForTasksArguments",
 ]
@@ -99,6 +100,10 @@ class ImageToVideoArguments(SpendingChoices, ImageToVideoRequest):
 
 class MultiImageToVideoArguments(SpendingChoices, MultiImageToVideoRequest):
     """`kling_multi_image_to_video`."""
+
+
+SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
+"""The arguments of the tools that make something."""
 
 
 class _Reading(BaseModel):

@@ -1,4 +1,4 @@
-"""The two requests, with every field of Kling's pages under Kling's own names.
+"""The requests, with every field of Kling's pages under Kling's own names.
 
 A request is plain data: fields with their types and limits. The rules between fields are in
 `kling_tools.rules.between_fields`, the abilities of models in `kling_tools.rules.capabilities`.
@@ -18,6 +18,7 @@ from kling_tools.requests import fields
 
 __all__ = [
     "IMAGE_TOKEN",
+    "BrushRequest",
     "Combination",
     "ImageToVideoRequest",
     "MultiImageToVideoRequest",
@@ -74,7 +75,7 @@ def with_picture_references(prompt: str, count: int) -> str:
 
 
 class VideoRequest(BaseModel):
-    """The fields of both requests. Unknown fields are refused, as Kling drops them in silence."""
+    """The fields of all requests. Unknown fields are refused, as Kling drops them in silence."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -87,8 +88,6 @@ class VideoRequest(BaseModel):
     duration: fields.Duration = "5"
     sound: fields.Sound = "off"
     cfg_scale: fields.CfgScale = None
-    static_mask: fields.StaticMask = ""
-    dynamic_masks: fields.DynamicMasks = []
     watermark_info: fields.WatermarkInfoField = None
     callback_url: fields.CallbackUrl = ""
     external_task_id: fields.ExternalTaskId = ""
@@ -104,11 +103,22 @@ class VideoRequest(BaseModel):
 
     def pictures(self) -> list[tuple[str, str]]:
         """Every picture of the request as (field path, reference), in the order of the body."""
+        return []
+
+
+class BrushRequest(VideoRequest):
+    """The fields of requests with a motion brush: masks over the first frame."""
+
+    static_mask: fields.StaticMask = ""
+    dynamic_masks: fields.DynamicMasks = []
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The static mask, then the dynamic ones."""
         masks = [(f"dynamic_masks[{i}].mask", m.mask) for i, m in enumerate(self.dynamic_masks)]
         return [("static_mask", self.static_mask), *masks] if self.static_mask else masks
 
 
-class ImageToVideoRequest(VideoRequest):
+class ImageToVideoRequest(BrushRequest):
     """A video from a first frame, optionally a last one (Kling's image2video)."""
 
     products = REQUESTS["ImageToVideoRequest"]
@@ -133,7 +143,7 @@ class ImageToVideoRequest(VideoRequest):
         return [(name, value) for name, value in frames if value] + super().pictures()
 
 
-class MultiImageToVideoRequest(VideoRequest):
+class MultiImageToVideoRequest(BrushRequest):
     """A video that combines several pictures (Kling's multi-image2video, or omni-video)."""
 
     products = REQUESTS["MultiImageToVideoRequest"]
