@@ -217,6 +217,11 @@ def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> s
         + " answer has a task_id.",
         f"{_call('kling_wait_for_tasks', {'task_ids': _ids(takes)})}; call it again while done "
         "is false.",
+        *(
+            [f"See each take: {_call('kling_look', {'task_id': '<task_id>'})}."]
+            if takes > 1
+            else []
+        ),
         "Tell me where each file is (path) and what it cost. Where there is no path, save it: "
         f"{_call('kling_save_video', {'task_id': '<task_id>'})}.",
     ]
