@@ -36,7 +36,7 @@ from kling_tools.results import (
     VideoLook,
     WaitResult,
 )
-from kling_tools.rules.capabilities import Capabilities, Estimate
+from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm, Report
 
 if TYPE_CHECKING:
@@ -262,22 +262,12 @@ class Service:
 
         Raises ImageRejected for a picture that cannot be read, and like `frames`.
         """
-        from kling_mcp.inputs.opening import likenesses
         from kling_mcp.outputs.look import look
 
-        frames = self._frames
-        moments = [frames.moment(which) for which in query.at]
-        pictures = await likenesses(query.wished(), self._pictures())
-        return await look(query.task_id, frames, moments, pictures, self._price_of)
-
-    def _price_of(self, record: Record) -> Estimate:
-        """What the same video costs once more."""
-        clients, units = self._runtime.clients, record.estimate_units
-        at_list = record.provider in clients.names and (
-            clients.configured(record.provider).row.terms.list_price
+        runtime = self._runtime
+        return await look(
+            query, self._frames, self._pictures(), runtime.clients, runtime.capabilities
         )
-        usd = self._runtime.capabilities.usd_per_unit
-        return Estimate(units, units * usd if units is not None and at_list else None)
 
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is gone. Raises

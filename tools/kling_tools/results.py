@@ -321,10 +321,12 @@ class Finding(BaseModel):
 
 
 class AnotherTake(BaseModel):
-    """The same request once more: the tool, what to change in its arguments, and the price."""
+    """The same request once more: the tool, its arguments, those to add because their pictures came
+    as bytes (`give_again`), and the price."""
 
     tool: str
-    change: dict[str, Any]
+    arguments: dict[str, Any]
+    give_again: list[str] = []
     estimate_units: float | None = None
     estimate_usd: float | None = None
 

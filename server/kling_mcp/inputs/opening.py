@@ -33,7 +33,7 @@ from kling_tools.faults import Fault, Verdict
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["check_mask_sizes", "likenesses", "look_at_picture", "open_pictures", "thumbnail"]
+__all__ = ["check_mask_sizes", "likeness", "look_at_picture", "open_pictures", "thumbnail"]
 
 
 TOLERANCE = 0.01
@@ -314,21 +314,16 @@ LIKENESS_SIDE = 1200
 """Longer side in px of a picture that is held against a frame."""
 
 
-async def likenesses(wishes: Mapping[str, str], policy: PicturePolicy) -> dict[str, Image]:
-    """The pictures by field, upright and not large; those that Kling fetches itself are left out.
-    Raises ImageRejected."""
-    found: dict[str, Image] = {}
-    for field, value in wishes.items():
-        try:
-            likeness = await look_at_picture(value, policy, partial(_likeness, policy.decoding))
-        except Refusal as refusal:
-            raise ImageRejected([refusal.fault(field)]) from refusal
-        except (OSError, ValueError, SyntaxError, SourceChanged) as error:
-            fault = Fault(field, "image_damaged", "the picture cannot be read.", WHOLE_FILE)
-            raise ImageRejected([fault]) from error
-        if likeness is not None:
-            found[field] = likeness
-    return found
+async def likeness(field: str, value: str, policy: PicturePolicy) -> Image | None:
+    """The picture upright and not large; None for one that Kling fetches itself. Raises
+    ImageRejected."""
+    try:
+        return await look_at_picture(value, policy, partial(_likeness, policy.decoding))
+    except Refusal as refusal:
+        raise ImageRejected([refusal.fault(field)]) from refusal
+    except (OSError, ValueError, SyntaxError, SourceChanged) as error:
+        fault = Fault(field, "image_damaged", "the picture cannot be read.", WHOLE_FILE)
+        raise ImageRejected([fault]) from error
 
 
 def _likeness(decoding: Decoding, held: HeldFile, file_type: FileType) -> Image | None:

@@ -202,6 +202,17 @@ class Record:
         """Whether the row was sent, or was about to be, and nothing more is known of it."""
         return self.task_id is None and self.status in ("sending", "unknown")
 
+    @property
+    def arguments_as_bytes(self) -> list[str]:
+        """The arguments that hold a picture which came as bytes: the row has None in its place."""
+        return [name for name, value in self.arguments.items() if _has_none(value)]
+
+
+def _has_none(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_none, value.values()))
+    return value is None or (isinstance(value, list) and any(map(_has_none, value)))
+
 
 NOT_COLUMNS = ("damaged", "shadowed")
 

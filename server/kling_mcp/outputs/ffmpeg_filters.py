@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.filter.context import FilterContext
     from PIL.Image import Image
 
-__all__ = ["JOINED_S", "SHEET_PX", "Seen", "Stretch", "watch"]
+__all__ = ["JOINED_S", "SHEET_FRAMES", "SHEET_PX", "Seen", "Stretch", "watch"]
 
 SHEET_FRAMES = 12
 

@@ -6,26 +6,28 @@ A stretch or a cut is a fact; it is a finding only where the wish does not ask f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kling_mcp.inputs.opening import likeness
 from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
-from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_PX, Seen, Stretch, watch
+from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
 from kling_mcp.outputs.mp4 import Mp4Facts
+from kling_tools.errors import ImageRejected
 from kling_tools.products import PRODUCTS
+from kling_tools.requests.arguments import LookArguments
 from kling_tools.results import AnotherTake, Finding, VideoLook
-from kling_tools.rules.capabilities import Estimate
+from kling_tools.rules.capabilities import Capabilities, Estimate
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kling_mcp.inputs.decoding import Decoding
+    from kling_mcp.inputs import PicturePolicy
     from kling_mcp.ledger import Record
-    from kling_mcp.outputs.frames import Moment
     from kling_mcp.outputs.pictures_of_videos import Frames
+    from kling_mcp.providers.pool import Clients
 
 __all__ = ["JPEG_BYTES", "Wish", "findings", "look", "sheet_jpeg"]
 
@@ -49,35 +51,37 @@ to 255) are further apart. Measured: the same photograph cropped, lighter or blu
 
 
 async def look(
-    task_id: str,
+    query: LookArguments,
     frames: Frames,
-    moments: Sequence[Moment],
-    pictures: Mapping[str, Image],
-    price: Callable[[Record], Estimate],
+    policy: PicturePolicy,
+    clients: Clients,
+    capabilities: Capabilities,
 ) -> VideoLook:
-    """A task's video with the frames at these moments, and what is not as it was wished. `pictures`
-    are those of the request that were given again; `price` says what another take costs.
+    """A task's video with the frames that the query names, and what is not as it was wished. The
+    wished pictures are read again, as the query names them, else as the request did.
 
-    Raises like the methods of `Frames`.
+    Raises like the methods of `Frames`, and ImageRejected for a picture of the query.
     """
-    with_frames = bool(moments) or not pictures
+    moments = [frames.moment(which) for which in query.at]
+    record, path, _ = await frames.saved(query.task_id)
+    pictures = await _wished(query, record, policy)
 
-    def read(video: Path, decoding: Decoding) -> tuple[Seen, bytes, str]:
-        seen = watch(video, moments, decoding=decoding)
-        return seen, *sheet_jpeg(seen, pictures, with_frames=with_frames)
+    def read() -> tuple[Seen, bytes, str]:
+        sheet = SHEET_FRAMES - ("image_tail" in pictures)
+        seen = watch(path, moments, most_frames=sheet, decoding=frames.decoding)
+        return seen, *sheet_jpeg(seen, pictures, beside=query.wished(), at=bool(moments))
 
-    record, (seen, jpeg, shows) = await frames.read(task_id, read)
+    seen, jpeg, shows = await frames.run(read)
     facts = seen.facts
     found: list[Finding] = []
     take: AnotherTake | None = None
     left_out: str | None = NO_WISH
     if record is not None and record.request:
-        take = _another_take(record, price(record))
-        wish = Wish.of(record, pictures)
-        found = list(findings(seen, wish, _costs(take, sandboxed=record.sandbox)))
+        take = _another_take(record, clients, capabilities)
+        found = list(findings(seen, Wish.of(record, pictures), _costs(take, record)))
         left_out = _left_out(record, pictures)
     answer = VideoLook(
-        task_id=record.handle if record else task_id,
+        task_id=record.handle if record else query.task_id,
         shows=shows,
         findings=found,
         width=facts.width,
@@ -100,25 +104,54 @@ async def look(
 
 NO_WISH = "Not compared with the request, which is not in this ledger."
 
+ENDS = ("image", "image_tail")
 
-def _another_take(record: Record, price: Estimate) -> AnotherTake:
+
+async def _wished(
+    query: LookArguments, record: Record | None, policy: PicturePolicy
+) -> dict[str, Image]:
+    """The pictures to begin and to end with, those that can be read. Raises ImageRejected for one
+    of the query."""
+    given, found = query.wished(), {}
+    for name in ENDS:
+        value = given.get(name) or (record.arguments.get(name) if record else None)
+        if not isinstance(value, str):
+            continue
+        try:
+            picture = await likeness(name, value, policy)
+        except ImageRejected:
+            if name in given:
+                raise
+            continue
+        if picture is not None:
+            found[name] = picture
+    return found
+
+
+def _another_take(record: Record, clients: Clients, capabilities: Capabilities) -> AnotherTake:
+    units = record.estimate_units
+    at_list = record.provider in clients.names and (
+        clients.configured(record.provider).row.terms.list_price
+    )
     return AnotherTake(
         tool=PRODUCTS[record.product].tool,
-        change={"another_take_of": record.handle},
-        estimate_units=price.units,
-        estimate_usd=price.usd,
+        arguments={"another_take_of": record.handle},
+        give_again=record.arguments_as_bytes,
+        estimate_units=units,
+        estimate_usd=units * capabilities.usd_per_unit if units is not None and at_list else None,
     )
 
 
-def _costs(take: AnotherTake, *, sandboxed: bool) -> str:
+def _costs(take: AnotherTake, record: Record) -> str:
     price = Estimate(take.estimate_units, take.estimate_usd)
-    told = f"{price}, in the sandbox nothing" if sandboxed else f"{price}"
-    return f'Another take (another_take_of "{take.change["another_take_of"]}") costs {told}.'
+    told = f"{price}, in the sandbox nothing" if record.sandbox else f"{price}"
+    again = "".join(f", {name} again" for name in take.give_again)
+    return f'Another take (another_take_of "{record.handle}"{again}) costs {told}.'
 
 
 def _left_out(record: Record, pictures: Mapping[str, Image]) -> str | None:
-    """The pictures of the request that were not given again. The ledger has only their names."""
-    names = [n for n in ("image", "image_tail") if n in record.request and n not in pictures]
+    """The pictures of the request that could not be read again."""
+    names = [name for name in ENDS if name in record.request and name not in pictures]
     if not names:
         return None
     return f"Not compared with {' and '.join(names)}: give the same again (no URL) for that."
@@ -246,17 +279,17 @@ def _about_shape(facts: Mp4Facts, wish: Wish, anew: str) -> Iterator[Finding]:
     """Against the ratio that was asked for, else against that of the first picture."""
     wide, _, high = wish.ratio.partition(":")
     image = wish.pictures.get("image")
-    asked, ratio = wish.ratio, 0.0
+    told, ratio = f"{wish.ratio} was asked for", 0.0
     if wide.isdecimal() and high.isdecimal() and int(high):
         ratio = int(wide) / int(high)
     elif image is not None:
-        asked, ratio = f"image is {image.width}x{image.height}", image.width / image.height
+        told, ratio = f"image is {image.width}x{image.height}", image.width / image.height
     if not ratio or not facts.height:
         return
     if abs(facts.width / facts.height / ratio - 1) > RATIO_APART:
         yield Finding(
             kind="shape",
-            says=f"It is {facts.width}x{facts.height}; {asked} was the wish.",
+            says=f"It is {facts.width}x{facts.height}; {told}.",
             next=f"Cropping it on this computer costs nothing. {anew}",
         )
 
@@ -291,21 +324,29 @@ def _apart(one: Image, other: Image) -> bool:
 
 
 def sheet_jpeg(
-    seen: Seen, pictures: Mapping[str, Image], *, with_frames: bool
+    seen: Seen, pictures: Mapping[str, Image], *, beside: Collection[str] = (), at: bool = False
 ) -> tuple[bytes, str]:
-    """The frames, and each picture of the wish beside the frame that it was for, in one JPEG of at
-    most `JPEG_BYTES`; and what it shows, in words."""
+    """One JPEG of at most `JPEG_BYTES`, and what it shows, in words.
+
+    Each picture of `beside` stands beside the frame that it was for. Without those, or `at` certain
+    moments, the frames are shown, and behind the last one of a whole clip what it was to end with.
+    """
     from PIL import ImageOps
 
-    tiles = [(time_text(at), frame) for at, frame in seen.frames] if with_frames else []
+    pairs = [name for name in beside if name in pictures]
+    tiles = [(time_text(s), frame) for s, frame in seen.frames] if at or not pairs else []
+    with_frames = bool(tiles)
     shown = [", ".join(label for label, _ in tiles)] if tiles else []
     if len(tiles) > NAMED:
         shown = [f"{len(tiles)} frames from {tiles[0][0]} to {tiles[-1][0]}"]
+    if with_frames and not at and "image_tail" in pictures:
+        tiles.append(("image_tail", pictures["image_tail"]))
+        shown.append("image_tail beside the last")
     for name, label, frame in (
         ("image", "first frame", seen.first),
         ("image_tail", "last frame", seen.last),
     ):
-        if name in pictures:
+        if name in pairs:
             tiles += [(label, frame), (name, pictures[name])]
             shown.append(f"the {label} beside {name}")
     columns, size = _layout(len(tiles), *seen.first.size, pairs=not with_frames)

@@ -52,14 +52,14 @@ class Frames:
     ) -> None:
         self._rows = rows
         self._downloads = downloads
-        self._decoding = decoding
+        self.decoding = decoding
 
     def of(self, principal: Principal) -> Frames:
         """Frames of this principal's tasks alone."""
         rows = self._rows.of(principal)
         if rows is self._rows:
             return self
-        return Frames(rows, self._downloads, self._decoding)
+        return Frames(rows, self._downloads, self.decoding)
 
     async def picture(self, address: str) -> TaskPicture:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
@@ -76,12 +76,12 @@ class Frames:
         from kling_mcp.outputs.frames import png_bytes, read_frame
 
         def read() -> tuple[int, bytes]:
-            frame = read_frame(path, moment, self._decoding)
+            frame = read_frame(path, moment, self.decoding)
             return frame.pts, png_bytes(frame.picture)
 
         moment = self.moment(which)
-        _, path, sha256 = await self._saved(task_id)
-        pts, data = await self._read(read)
+        _, path, sha256 = await self.saved(task_id)
+        pts, data = await self.run(read)
         label = f"{which.strip().lower()} frame of {task_id}"
         return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
@@ -89,8 +89,8 @@ class Frames:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
         from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 
-        _, path, sha256 = await self._saved(task_id)
-        data = await self._read(lambda: contact_sheet_jpeg(path, decoding=self._decoding))
+        _, path, sha256 = await self.saved(task_id)
+        data = await self.run(lambda: contact_sheet_jpeg(path, decoding=self.decoding))
         return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
 
     async def saved_first_frame(
@@ -104,17 +104,10 @@ class Frames:
         path = await self._downloads.storage.file(record) if record else None
         if record is None or path is None:
             return None
-        drawn = await self._read(
-            lambda: draw(read_frame(path, moment_of("first"), self._decoding).picture)
+        drawn = await self.run(
+            lambda: draw(read_frame(path, moment_of("first"), self.decoding).picture)
         )
         return drawn, record.bytes or 0
-
-    async def read(
-        self, task_id: str, read: Callable[[Path, Decoding], T]
-    ) -> tuple[Record | None, T]:
-        """A task's row, where there is one, and what a reader finds in its video, in a thread."""
-        record, path, _ = await self._saved(task_id)
-        return record, await self._read(lambda: read(path, self._decoding))
 
     @staticmethod
     def moment(which: str) -> Moment:
@@ -126,13 +119,13 @@ class Frames:
         except NoSuchMoment as error:
             raise KlingError(str(error), charged="no") from error
 
-    async def _read(self, read: Callable[[], T]) -> T:
+    async def run(self, read: Callable[[], T]) -> T:
         """What `read` returns, in a thread; raises KlingError for a file that cannot be read."""
         from kling_mcp.outputs import NotWholeMp4
         from kling_mcp.outputs.frames import NoSuchMoment
 
         try:
-            return await self._decoding.run(read)
+            return await self.decoding.run(read)
         except NoSuchMoment as error:
             raise KlingError(str(error), charged="no") from error
         except NotWholeMp4 as error:
@@ -141,7 +134,7 @@ class Frames:
             reason = error.strerror or type(error).__name__
             raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
 
-    async def _saved(self, task_id: str) -> tuple[Record | None, Path, str]:
+    async def saved(self, task_id: str) -> tuple[Record | None, Path, str]:
         """A task's row, where there is one, its saved file and the SHA-256 of that; it is saved
         now if it is not there."""
         record = await self._rows.find(task_id)

@@ -154,7 +154,7 @@ def repeated(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[Argument
         return replace(draft, invalid=silent, verdict=Verdict(faults, draft.verdict.warnings))
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     stored = {"provider": earlier.provider, "model_name": earlier.model_name, **earlier.arguments}
-    lost = {name for name in stored if name not in given and _has_none(stored[name])}
+    lost = {name for name in earlier.arguments_as_bytes if name not in given}
     again = read_draft(
         type(arguments),
         {name: value for name, value in stored.items() if name not in lost}
@@ -174,12 +174,6 @@ def repeated(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[Argument
     warnings = draft.verdict.warnings + again.verdict.warnings
     invalid = draft.invalid | again.invalid | lost
     return Draft(again.arguments, frozenset(invalid), Verdict(faults, warnings))
-
-
-def _has_none(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_none, value.values()))
-    return value is None or (isinstance(value, list) and any(map(_has_none, value)))
 
 
 def judge_request(

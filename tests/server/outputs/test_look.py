@@ -195,7 +195,7 @@ async def test_the_next_step_names_its_price_and_can_be_followed(
         answer = facts(await client.call_tool(LOOK, {"task_id": task_id}))
         (finding,) = answer["findings"]
         take = answer["another_take"]
-        priced = facts(await client.call_tool(take["tool"], {**take["change"], "dry_run": True}))
+        priced = facts(await client.call_tool(take["tool"], {**take["arguments"], "dry_run": True}))
 
     assert finding["says"].startswith("The picture is black from 2 to 2.6")
     assert "costs nothing" in finding["next"]
@@ -212,14 +212,19 @@ async def test_the_end_is_held_against_the_picture_that_was_wished_for(
     MOVING[-1].resize((640, 480)).save(same)
     ELSEWHERE[-1].resize((640, 480)).save(other)
     async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
-        asked = {"task_id": await made(client, tmp_path, image_tail=str(same))}
-        alone = await client.call_tool(LOOK, asked)
+        first = await made(client, tmp_path, image=str(same), image_tail=str(other))
+        alone = await client.call_tool(LOOK, {"task_id": first})
+        asked = {"task_id": await made(client, tmp_path, image=str(same), image_tail=str(same))}
         good = await client.call_tool(LOOK, {**asked, "image_tail": str(same)})
         bad = await client.call_tool(LOOK, {**asked, "image_tail": str(other)})
         missing = await client.call_tool(LOOK, {**asked, "image_tail": "nowhere.png"})
+        same.unlink()
+        gone = await client.call_tool(LOOK, asked)
 
-    assert "Not compared with image and image_tail" in shown(alone)[0]
-    assert facts(alone)["findings"] == facts(good)["findings"] == []
+    assert [f["kind"] for f in facts(alone)["findings"]] == ["image_tail"]
+    assert facts(alone)["shows"].endswith("; image_tail beside the last")
+    assert facts(good)["findings"] == facts(gone)["findings"] == []
+    assert "Not compared with image and image_tail" in shown(gone)[0]
     assert facts(good)["shows"] == "the last frame beside image_tail"
     (finding,) = facts(bad)["findings"]
     assert finding["says"] == "Its last frame does not look like image_tail."
@@ -237,11 +242,26 @@ async def test_the_shape_is_held_against_the_picture(
     wide = tmp_path / "wide.png"
     MOVING[0].resize((640, 300)).save(wide)
     async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
-        asked = {"task_id": await made(client, tmp_path, image=str(wide)), "image": str(wide)}
+        asked = {"task_id": await made(client, tmp_path, image=str(wide))}
         (finding,) = facts(await client.call_tool(LOOK, asked))["findings"]
 
     assert finding["kind"] == "shape"
-    assert finding["says"] == "It is 128x96; image is 640x300 was the wish."
+    assert finding["says"] == "It is 128x96; image is 640x300."
+
+
+@pytest.mark.anyio
+async def test_a_picture_that_came_as_bytes_is_named_as_to_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", FROZEN)
+    data = base64.b64encode(Path(picture(tmp_path)).read_bytes()).decode()
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        asked = {"task_id": await made(client, tmp_path, image=data)}
+        answer = await client.call_tool(LOOK, asked)
+
+    assert facts(answer)["another_take"]["give_again"] == ["image"]
+    assert f'another_take_of "{asked["task_id"]}", image again' in shown(answer)[0]
+    assert "Not compared with image:" in shown(answer)[0]
 
 
 @pytest.mark.anyio
@@ -339,7 +359,7 @@ def test_the_noisiest_sheet_fits(tmp_path: Path) -> None:
     noise = [Image.effect_noise((720, 1280), 250).convert("RGB") for _ in range(2)]
     seen = watch(make_film(tmp_path / "noise.mp4", noise * 7))
 
-    jpeg, shows = sheet_jpeg(seen, {}, with_frames=True)
+    jpeg, shows = sheet_jpeg(seen, {})
 
     assert len(jpeg) <= JPEG_BYTES
     assert shows.startswith("12 frames from 0.00 s")

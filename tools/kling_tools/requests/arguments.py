@@ -181,10 +181,8 @@ class LookArguments(_Reading):
         BeforeValidator(normalize.one_or_many),
         Field(max_length=12, description="first, last or seconds; default: a sheet of 12 frames."),
     ] = []
-    image: Annotated[
-        str, _TEXT, Field(description="As in the request, to compare with the first frame.")
-    ] = ""
-    image_tail: Annotated[str, _TEXT, Field(description="The same for the last one.")] = ""
+    image: Annotated[str, _TEXT, Field(description="To see beside the first frame.")] = ""
+    image_tail: Annotated[str, _TEXT, Field(description="Beside the last frame.")] = ""
 
     def wished(self) -> dict[str, str]:
         """The pictures that are given, by field."""
