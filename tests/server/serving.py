@@ -22,6 +22,9 @@ from kling_sandbox import SandboxConfig, create_app, parse_faults
 ERAS_WITH_CLIPS = (pytest.param("legacy", marks=pytest.mark.campaign), "2026-07-28")
 """Both eras of the protocol, for tests that have a clip made: it takes a second of a core."""
 
+CORE_BYTES, ALL_BYTES = 11_000, 20_000
+"""The most bytes of tools/list: of the set `core`, and of all tools."""
+
 SIDE_PX = 300
 """Of the sandbox's clips: the least that Kling takes as a picture, for frames that are given on."""
 

@@ -126,9 +126,10 @@ def _settings(provider: str, picture: Path, output: Path, home: Path) -> dict[st
         "KLING_MCP_PROVIDER": provider,
         "KLING_MCP_OUTPUT_DIR": str(output),
         "KLING_MCP_IMAGE_ROOTS": str(picture.parent),
+        "KLING_MCP_TOOLS": "all",
     }
     if provider == SANDBOX:
-        settings["KLING_MCP_HOME"] = str(home)
+        settings |= {"KLING_MCP_HOME": str(home), "KLING_MCP_READ_ONLY": "false"}
     return {**os.environ, **settings}
 
 

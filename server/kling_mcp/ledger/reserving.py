@@ -135,7 +135,7 @@ def next_take(db: Database, new_row: NewRow, earlier: Record) -> int:
     for row in rows:
         if row.arguments.get("another_take_of") == earlier.id and row.status not in ENDED:
             return row.take
-    return max((row.take for row in rows if row.status != "failed"), default=0) + 1
+    return max((row.take for row in rows if row.status not in WITHOUT_VIDEO), default=0) + 1
 
 
 def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:

@@ -48,11 +48,12 @@ from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured
-from kling_tools.products import MAKERS, Product
+from kling_tools.products import MAKERS, PRODUCTS, Product
+from kling_tools.prompts.plans import PLANNED
 from kling_tools.prompts.prompts import build_prompts
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 from kling_tools.tools.tool import KlingTool
-from kling_tools.tools.toolset import HOSTED_INSTRUCTIONS, INSTRUCTIONS, build_toolset
+from kling_tools.tools.toolset import build_toolset, instructions
 
 if TYPE_CHECKING:
     from mcp.server.auth.provider import TokenVerifier
@@ -130,8 +131,7 @@ def build_server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
-        instructions=(HOSTED_INSTRUCTIONS if hosted else INSTRUCTIONS)
-        + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
+        instructions=instructions(tools) + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
         tools=[*tools],
         lifespan=lifespan,
         middleware=[
@@ -159,7 +159,8 @@ def build_server(
     add_task_resources(server)
     add_account_resource(server)
     add_completions(server, providers, capabilities)
-    add_prompts(server, providers, capabilities)
+    if PRODUCTS[PLANNED].tool in {tool.name for tool in tools}:
+        add_prompts(server, providers, capabilities)
     add_video_parts(server)
     add_frame_resources(server)
     add_subscriptions(server, bus, desk)
@@ -197,6 +198,8 @@ def _toolset(
         saves=settings.save,
         hosted=hosted,
         waits_s=settings.wait_s,
+        only=settings.tools,
+        read_only=settings.read_only,
         service=current_service,
     )
 

@@ -173,6 +173,16 @@ class Settings(BaseModel):
         description="Save each finished video automatically; default: true, and false for "
         "serve --http.",
     )
+    tools: tuple[str, ...] = Field(
+        default=("all",),
+        validation_alias="KLING_MCP_TOOLS",
+        description="Tools that are offered: all, core, or names of tools, separated by commas.",
+    )
+    read_only: bool = Field(
+        default=False,
+        validation_alias="KLING_MCP_READ_ONLY",
+        description="Offer no tool that spends money.",
+    )
     wait_s: int | None = Field(
         default=None,
         ge=1,
@@ -238,11 +248,11 @@ class Settings(BaseModel):
             return tuple(Path(part.strip()) for part in value.split(os.pathsep) if part.strip())
         return value
 
-    @field_validator("sandbox_faults", mode="before")
+    @field_validator("sandbox_faults", "tools", mode="before")
     @classmethod
-    def _split_faults(cls, value: Any) -> Any:
+    def _split_at_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
     @field_validator(

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from tests.server.hosting.public_server import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, served_team
-from tests.server.serving import picture
+from tests.server.serving import ALL_BYTES, picture
 
 from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.team import Hosting
@@ -276,4 +276,4 @@ async def test_the_list_of_tools_stays_small_with_one_tool_more(tmp_path: Path) 
     assert upload.name == "kling_upload_picture"
     assert "path" not in tools["kling_save_video"].input_schema["properties"]
     assert len(upload.model_dump_json(by_alias=True, exclude_none=True)) < 350
-    assert len(listed.model_dump_json(by_alias=True, exclude_none=True).encode()) <= 11_000
+    assert len(listed.model_dump_json(by_alias=True, exclude_none=True).encode()) <= ALL_BYTES

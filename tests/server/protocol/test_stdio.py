@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, StdioServerParameters
-from tests.server.serving import ERAS_WITH_CLIPS, picture
+from tests.server.serving import ALL_BYTES, ERAS_WITH_CLIPS, picture
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -103,6 +103,6 @@ async def test_a_server_that_is_only_asked_for_its_tools_leaves_nothing_behind(
             assert await server.wait() == 0
 
     assert len(json.loads(listed)["result"]["tools"]) == 7
-    assert len(listed) <= 11_000
+    assert len(listed) <= ALL_BYTES
     assert complaints == b""
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import stamina
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from tests.made_clips import make_clip
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import ALL_BYTES, no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -24,7 +24,6 @@ BLIND = ("anyfast", "powertokens", "newapi")
 """Providers that cannot be asked for a task by our id."""
 
 RISK = "Failure to pass the risk control system"
-LIST_BYTES = 11_000
 ASTRONAUT = "https://filesystem.site/cdn/20250414/chxiLc2O45zoLT8BCrQ6WQlTvGDDnK.png"
 PORTRAIT = "https://h2.inkwai.com/bs2/3214b798-e1b4-4b00-b7af-72b5b0417420_raw_image_0.jpg"
 
@@ -418,7 +417,7 @@ async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -
 
         assert choices == ([None, None] if len(names) == 1 else [[*names]] * 2)
         wire = listed.model_dump_json(by_alias=True, exclude_none=True)
-        assert len(wire.encode()) <= LIST_BYTES
+        assert len(wire.encode()) <= ALL_BYTES
 
 
 async def test_the_default_comes_first_in_the_choice_and_is_used(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_SANDBOX_SIDE_PX": ("sandbox_side_px", "300", 300),
     "KLING_MCP_SANDBOX_SLOTS": ("sandbox_slots", "3", 3),
     "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
+    "KLING_MCP_TOOLS": ("tools", "core, kling_look", ("core", "kling_look")),
+    "KLING_MCP_READ_ONLY": ("read_only", "true", True),
     "KLING_MCP_WAIT_S": ("wait_s", "20", 20),
     "KLING_MCP_ENV_FILE": ("env_file", "trusted.env", Path("trusted.env")),
     "KLING_MCP_LOG_LEVEL": ("log_level", "debug", "DEBUG"),

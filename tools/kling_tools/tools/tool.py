@@ -32,6 +32,7 @@ from pydantic import BaseModel, Field
 
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.results import Answer
 from kling_tools.service import Report, VideoService
@@ -169,6 +170,11 @@ class KlingTool(Tool):
             handler=handler,
             service=service,
         )
+
+    @property
+    def spends(self) -> bool:
+        """Whether a call may cost money."""
+        return issubclass(self.arguments, SpendingChoices)
 
     async def run(
         self,
