@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from kling_tools.faults import Fault, sentences, shortened
+from kling_tools.faults import Fault, Variant, sentences, shortened
 from kling_tools.quoting import quote_provider, token
 
 __all__ = [
@@ -77,21 +77,31 @@ def _quote(provider_says: str) -> str:
 class KlingError(Exception):
     """Base of all errors that an agent reads.
 
-    `message` says what is wrong, `charged` whether money was spent, `advice` what to do now.
+    `message` says what is wrong, `charged` whether money was spent, `advice` what to do now,
+    `would_pass` the nearest request that is not refused.
     """
 
     kind: ClassVar[str] = "kling_error"
 
-    def __init__(self, message: str, *, charged: Charged = "no", advice: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        charged: Charged = "no",
+        advice: str = "",
+        would_pass: Variant | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.charged: Charged = charged
         self.advice = advice
+        self.would_pass = would_pass
 
     def __str__(self) -> str:
         """One short paragraph: what is wrong, the money, what to do next."""
         money = "" if self.advice.startswith(_MONEY_IN_ADVICE) else _MONEY[self.charged]
-        parts = (self.message, self._quoted(), money, self.advice)
+        passes = str(self.would_pass or "")
+        parts = (self.message, self._quoted(), money, passes, self.advice)
         return " ".join(part for part in parts if part)
 
     def _quoted(self) -> str:
@@ -105,6 +115,8 @@ class KlingError(Exception):
             "message": self.message,
             "charged": self.charged,
         }
+        if self.would_pass:
+            facts["would_pass"] = self.would_pass.model_dump(exclude_defaults=True)
         if self.advice:
             facts["next"] = self.advice
         return facts
@@ -113,12 +125,16 @@ class KlingError(Exception):
 class _Refused(KlingError):
     """A request refused before anything was sent, with every fault that was found."""
 
-    def __init__(self, faults: Sequence[Fault], *, advice: str = "") -> None:
-        super().__init__(sentences(faults), advice=advice)
+    def __init__(
+        self, faults: Sequence[Fault], *, advice: str = "", would_pass: Variant | None = None
+    ) -> None:
+        super().__init__(sentences(faults), advice=advice, would_pass=would_pass)
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        return f"Refused, nothing was sent or charged. {self.message} {self.advice}".rstrip()
+        head = "Refused, nothing was sent or charged."
+        parts = (head, str(self.would_pass or ""), self.message, self.advice)
+        return " ".join(part for part in parts if part)
 
     def facts(self) -> dict[str, Any]:
         facts = super().facts()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Fault", "Verdict", "sentences", "shortened"]
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Fault", "Variant", "Verdict", "sentences", "shortened"]
 
 MOST_FAULTS = 20
 """Faults that one answer names; it only counts the rest."""
@@ -56,6 +60,38 @@ class Verdict:
         """Add the faults and warnings of another verdict."""
         self.faults.extend(other.faults)
         self.warnings.extend(other.warnings)
+
+
+class Variant(BaseModel):
+    """The nearest request that no rule refuses. `change` are the arguments to change in the call,
+    `leave_out` those to leave out, as no living model takes the whole wish with them. `makes` names
+    model, mode, seconds, sound and price; the estimates are in units and US dollars."""
+
+    model_config = ConfigDict(frozen=True)
+
+    change: dict[str, Any] = {}
+    leave_out: list[str] = []
+    makes: str
+    estimate_units: float | None = None
+    estimate_usd: float | None = None
+
+    @property
+    def arguments(self) -> str:
+        """The change as arguments to copy: `with model_name: kling-v2-6, mode: pro`."""
+        changes = ", ".join(f"{name}: {_copied(name, self.change[name])}" for name in self.change)
+        parts = [f"with {changes}"] if changes else []
+        parts += [f"without {' and '.join(self.leave_out)}"] if self.leave_out else []
+        return " and ".join(parts)
+
+    def __str__(self) -> str:
+        passes = f"passes {self.arguments}; that makes {self.makes}."
+        return f"No living model takes all of it. It {passes}" if self.leave_out else f"It {passes}"
+
+
+def _copied(name: str, value: Any) -> str:
+    if name == "multi_prompt":
+        return f"the same shots with durations {', '.join(shot['duration'] for shot in value)}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def shortened(faults: Sequence[Fault]) -> Sequence[Fault]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from kling_tools.faults import Variant
 from kling_tools.rules.capabilities import price_text
 
 __all__ = [
@@ -177,6 +178,7 @@ class Receipt(Answer):
     not_sent: list[str] = []
     repeated: bool | None = None
     faults: list[dict[str, str]] = []
+    would_pass: Variant | None = None
     warnings: list[str] = []
     request: dict[str, Any] | None = None
     note: str | None = None
@@ -209,6 +211,7 @@ class Receipt(Answer):
             f"Sent: {', '.join(self.sent)}." if self.sent else "",
             f"Not sent: {', '.join(self.not_sent)}." if self.not_sent else "",
             f"It would be refused: {' '.join(faults)}" if faults else "",
+            str(self.would_pass or ""),
             f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
             _request_text(self.request) if self.request else "",
             self.note or "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
@@ -22,7 +22,15 @@ from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.results import ENDED, WITHOUT_VIDEO
 
-__all__ = ["check_day", "differences", "latest", "next_take", "over_the_day", "reserve"]
+__all__ = [
+    "check_day",
+    "differences",
+    "latest",
+    "left_of_day",
+    "next_take",
+    "over_the_day",
+    "reserve",
+]
 
 
 SHOWN = 40
@@ -140,6 +148,23 @@ def next_take(db: Database, new_row: NewRow, earlier: Record) -> int:
 
 def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
     """Raises SpendCapReached when the units of the last 24 hours would pass a cap."""
+    for cap, spent, of_principal in _spent(db, new_row, caps, now):
+        after = math.inf if new_row.estimate_units is None else spent + new_row.estimate_units
+        if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
+            raise over_the_day(new_row, cap, spent, of_principal)
+
+
+def left_of_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> float:
+    """The units that a request like this one may cost now; 0 if a damaged row hides them."""
+    left = [cap - spent for cap, spent, _ in _spent(db, new_row, caps, now)]
+    return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
+
+
+def _spent(
+    db: Database, new_row: NewRow, caps: DayCaps, now: float
+) -> Iterator[tuple[float, float, bool]]:
+    """Each cap with the units of the last 24 hours that count against it, and whether it is the
+    principal's."""
     for cap, whose in ((caps.team, None), (caps.principal, new_row.principal)):
         if cap is None:
             continue
@@ -149,9 +174,7 @@ def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
             "AND principal = coalesce(?, principal)",
             (int(new_row.sandbox), now - DAY_S, whose),
         ).fetchone()["spent"]
-        after = math.inf if new_row.estimate_units is None else spent + new_row.estimate_units
-        if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
-            raise over_the_day(new_row, cap, spent, whose is not None)
+        yield cap, spent, whose is not None
 
 
 def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
@@ -169,7 +192,7 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
         f"in the last 24 hours and this video would cost {price}.",
-        advice=f"Wait, make a cheaper video, or have {setting} raised.",
+        advice=f"Wait, or have {setting} raised.",
     )
 
 

@@ -25,7 +25,14 @@ from kling_mcp.ledger.records import (
     records,
     write_task,
 )
-from kling_mcp.ledger.reserving import check_day, latest, next_take, over_the_day, reserve
+from kling_mcp.ledger.reserving import (
+    check_day,
+    latest,
+    left_of_day,
+    next_take,
+    over_the_day,
+    reserve,
+)
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
 
@@ -141,6 +148,14 @@ class Ledger:
             await self._engine.read(lambda db: check_day(db, new_row, caps, now))
         elif new_row.estimate_units is None or new_row.estimate_units > caps.least:
             raise over_the_day(new_row, caps.least, 0.0, caps.least != caps.team)
+
+    async def left_of_day(self, new_row: NewRow, caps: DayCaps) -> float | None:
+        """The units that a request like this one may cost now; None without any cap. It writes
+        nothing."""
+        if caps.least is None or not self.exists:
+            return caps.least
+        now = self.now()
+        return await self._engine.read(lambda db: left_of_day(db, new_row, caps, now))
 
     async def claim(self, record_id: str, owner: str) -> bool:
         """Take or renew the lease of an open row. Returns False while somebody else holds it."""

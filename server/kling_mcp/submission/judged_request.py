@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from kling_mcp.inputs import Picture
@@ -16,12 +16,13 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.create_body import CreateBody, render_fields
-from kling_tools.faults import Fault, Verdict
+from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
-from kling_tools.rules.capabilities import Capabilities
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 from kling_tools.rules.reviews import Review, review
+from kling_tools.rules.variants import find_variant
 
 __all__ = ["JudgedRequest", "judge_request", "repeated"]
 
@@ -45,17 +46,46 @@ class JudgedRequest:
     """A judged request. `pictures` are its open pictures, none before they are opened; `earlier` is
     the row of which it is another take.
 
-    `callback_base` is the address at which providers report changes, before a row's callback key;
-    it is empty when this server cannot be reached.
+    `other_terms` are those of the other configured providers. `callback_base` is the address at
+    which providers report changes, before a row's callback key; it is empty when this server cannot
+    be reached.
     """
 
-    arguments: SubmitArguments
+    draft: Draft[SubmitArguments]
     review: Review
     provider: Configured
     principal: Principal
+    capabilities: Capabilities
+    other_terms: Sequence[ProviderTerms] = ()
     callback_base: str = ""
     pictures: Sequence[Picture] = ()
     earlier: Record | None = None
+
+    @property
+    def arguments(self) -> SubmitArguments:
+        """The readable arguments of the call."""
+        return self.draft.arguments
+
+    @property
+    def retired(self) -> bool:
+        """Whether the model has been retired, or may have been."""
+        return any(warning.rule == "model_retired" for warning in self.review.verdict.warnings)
+
+    def variant(self, within_units: float | None, **wanted: Any) -> Variant | None:
+        """The nearest request that is not refused and costs no more; see `find_variant`. Another
+        provider is named only if this one cannot make the whole wish."""
+        search = partial(find_variant, self.draft, self.capabilities, within_units=within_units)
+        here = search(self.provider.row.terms, wanted=wanted)
+        if here and not here.leave_out:
+            return _at(here, self.provider.name) if self._names_no_provider else here
+        for terms in self.other_terms:
+            if (there := search(terms, wanted=wanted)) and not there.leave_out:
+                return _at(there, terms.name)
+        return here
+
+    @property
+    def _names_no_provider(self) -> bool:
+        return any(fault.rule == "provider_unknown" for fault in self.review.verdict.faults)
 
     @cached_property
     def body(self) -> CreateBody:
@@ -189,6 +219,9 @@ def judge_request(
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
     provider = clients.configured(asked) if known else clients.default
+    other_terms = [
+        clients.configured(name).row.terms for name in clients.names if name != provider.name
+    ]
     judged = review(draft, capabilities, provider.row.terms)
     verdict = judged.verdict
     if not known:
@@ -196,16 +229,16 @@ def judge_request(
         message = f"{asked} is not configured."
         verdict.faults.append(Fault("provider", "provider_unknown", message, use))
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):
-        others = {
-            name: review(draft, capabilities, clients.configured(name).row.terms).verdict
-            for name in clients.names
-            if name != provider.name
-        }
+        others = {terms.name: review(draft, capabilities, terms).verdict for terms in other_terms}
         verdict.faults[:] = [_with_able_providers(fault, others) for fault in verdict.faults]
         verdict.warnings[:] = [_with_able_providers(fault, others) for fault in verdict.warnings]
     return JudgedRequest(
-        draft.arguments, judged, provider, principal, callback_base, earlier=earlier
+        draft, judged, provider, principal, capabilities, other_terms, callback_base, (), earlier
     )
+
+
+def _at(variant: Variant, provider: str) -> Variant:
+    return variant.model_copy(update={"change": {"provider": provider, **variant.change}})
 
 
 def _with_able_providers(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

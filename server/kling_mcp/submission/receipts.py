@@ -5,7 +5,7 @@ from __future__ import annotations
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
-from kling_tools.faults import shortened
+from kling_tools.faults import Variant, shortened
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
@@ -59,17 +59,25 @@ COMPARE = "Compare the takes with kling_look."
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
 
+NO_MODEL = "Ask the person for another wish: no living model makes this one under the caps."
+
 QUEUED = (
     "No slot was free: the request is queued here, and sent when one is, while a kling-mcp server "
     "is running."
 )
 
 
-def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = "") -> Receipt:
+def dry_run_receipt(
+    judged: JudgedRequest,
+    made: Record | None,
+    asked_by: str = "",
+    would_pass: Variant | None = None,
+) -> Receipt:
     """What would be sent, with pictures in a few words, and every fault.
 
     `made` is the row of the very same request if it was sent before; `asked_by` is the setting
-    that requires the person's consent to this price, empty when none does.
+    that requires the person's consent to this price, empty when none does. `would_pass` is the
+    nearest request that passes, for a refused one or for a retired model.
     """
     answer = _outline(judged)
     answer.dry_run = True
@@ -86,8 +94,13 @@ def dry_run_receipt(judged: JudgedRequest, made: Record | None, asked_by: str = 
         answer.next += (
             f" They are then asked to agree ({asked_by}); a host that cannot ask them is refused."
         )
+    if judged.retired:
+        answer.next = NO_MODEL
     if answer.faults:
         answer.next = "Correct the faults, then submit."
+    if would_pass:
+        answer.would_pass = would_pass
+        answer.next = f"Ask the person, then submit {would_pass.arguments}."
     if made is not None and not answer.faults:
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '

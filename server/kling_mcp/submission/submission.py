@@ -32,7 +32,7 @@ from kling_tools.errors import (
     SpendCapReached,
     quote_provider,
 )
-from kling_tools.faults import Fault
+from kling_tools.faults import Fault, Variant
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
@@ -41,6 +41,8 @@ from kling_tools.rules.capabilities import Capabilities
 from kling_tools.service import Confirm
 
 __all__ = ["Caps", "Submission"]
+
+ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +100,26 @@ class Submission:
         judged = judge_request(
             draft, self._clients, self._capabilities, principal, self._callback_base, earlier
         )
-        rules_broken = bool(judged.review.verdict.faults)
+        rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as held:
             judged = await held.enter_async_context(_with_pictures(judged, policy))
             faults = judged.review.verdict.faults
+            by_rules_only = rules_broken == len(faults)
             if earlier and not faults and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})
-                judged = replace(judged, arguments=arguments)
+                judged = replace(judged, draft=replace(judged.draft, arguments=arguments))
             if judged.arguments.dry_run:
-                return await self._dry_run(judged)
+                return await self._dry_run(judged, by_rules_only)
             if faults:
-                raise InvalidRequest(faults) if rules_broken else ImageRejected(faults)
+                passes = await self._variant(judged) if by_rules_only else None
+                raise (InvalidRequest if rules_broken else ImageRejected)(faults, would_pass=passes)
             left_s = self._limits.answer_s - (anyio.current_time() - began)
             if self._has_price_limit(judged) and not await self._is_made(judged):
-                self._check_price(judged)
-                await self._ask_the_person(judged, confirm)
+                async with self._with_variant(judged, self._caps.confirm_above):
+                    self._check_price(judged)
+                    await self._ask_the_person(judged, confirm)
             sending = partial(self._send, judged, held.pop_all())
         try:
             return await self._background_work.run(sending, left_s)
@@ -134,24 +139,39 @@ class Submission:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
         price = judged.review.estimate
         caps = (
-            (judged.arguments.max_units, "max_units", "raise max_units if the person agrees"),
+            (judged.arguments.max_units, "max_units", "Raise max_units if the person agrees."),
             (
                 self._caps.per_task,
                 "the cap for one video (KLING_MCP_MAX_UNITS_PER_TASK)",
-                "have that setting raised",
+                "Have KLING_MCP_MAX_UNITS_PER_TASK raised.",
             ),
         )
         for cap, name, way in caps:
             if cap is None or (price.units is not None and price.units <= cap):
                 continue
-            cheaper = "a shorter video, mode std or another model"
-            if price.units is None:
-                known = self._capabilities.models_of([judged.review.product])[:3]
-                cheaper = f"a model whose price is known ({', '.join(known)})"
             raise SpendCapReached(
                 f"This video would cost {price}; {name} is {cap:g}.",
-                advice=f"Choose {cheaper}, or {way}.",
+                advice=way if price.units is not None else ONLY_KNOWN_PRICES,
             )
+
+    async def _variant(
+        self, judged: JudgedRequest, within_units: float | None = None
+    ) -> Variant | None:
+        """The nearest request that passes every rule and every cap, and costs no more than that."""
+        day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
+        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
+        return judged.variant(min((n for n in limits if n is not None), default=None))
+
+    @asynccontextmanager
+    async def _with_variant(
+        self, judged: JudgedRequest, within_units: float | None = None
+    ) -> AsyncIterator[None]:
+        """Give an error about a cap the nearest request that fits under it."""
+        try:
+            yield
+        except SpendCapReached as cap:
+            cap.would_pass = await self._variant(judged, within_units)
+            raise
 
     def _confirm_setting(self, judged: JudgedRequest) -> str:
         """The setting that requires the person's consent to this price; empty when none does."""
@@ -183,9 +203,10 @@ class Submission:
         async with held:
             client = await self._clients.get(judged.provider.name)
             try:
-                record, new = await self._sender.send(
-                    judged.new_row, client, judged.body, self._caps.per_day
-                )
+                async with self._with_variant(judged):
+                    record, new = await self._sender.send(
+                        judged.new_row, client, judged.body, self._caps.per_day
+                    )
             except RequestRefused as error:
                 error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
                 raise
@@ -205,7 +226,7 @@ class Submission:
             "very same request again: it joins this one and is not paid twice.",
         )
 
-    async def _dry_run(self, judged: JudgedRequest) -> Receipt:
+    async def _dry_run(self, judged: JudgedRequest, by_rules_only: bool) -> Receipt:
         """What a submit would do now, by the caps and by what was made before. Writes nothing."""
         faults = judged.review.verdict.faults
         made = None
@@ -219,7 +240,9 @@ class Submission:
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
             except SpendCapReached as cap:
                 faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
-        return dry_run_receipt(judged, made, self._confirm_setting(judged))
+        refused = bool(faults) or (judged.retired and made is None)
+        passes = await self._variant(judged) if refused and by_rules_only else None
+        return dry_run_receipt(judged, made, self._confirm_setting(judged), passes)
 
 
 @asynccontextmanager

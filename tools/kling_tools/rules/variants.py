@@ -1,0 +1,294 @@
+"""The nearest request that passes: what a refused call, or one above a cap, can be instead.
+
+The search goes over the table: every living model with its modes and seconds, with and without
+sound. It keeps as much of the wish as it can, then changes as little as it can, then pays as little
+as it can. Only if no model takes the whole wish, optional arguments that were refused are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import Any
+
+from pydantic import BaseModel
+
+from kling_tools.faults import Variant, Verdict
+from kling_tools.products import Product
+from kling_tools.requests.arguments import SpendingChoices
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.fields import CameraControl, Shot
+from kling_tools.requests.requests import VideoRequest
+from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
+from kling_tools.rules.reviews import Review, review
+
+__all__ = ["find_variant"]
+
+SETTINGS = ("model_name", "mode", "duration", "sound")
+"""The arguments that the search chooses."""
+
+NEEDED = frozenset(
+    {
+        *(*SETTINGS, "image", "image_list", "prompt", "multi_shot", "multi_prompt"),
+        *SpendingChoices.model_fields,
+    }
+)
+"""The arguments that are never left out: without them it is another video, or another price."""
+
+MOST_LEFT_OUT = 2
+
+MODES = ("std", "pro", "4k")
+SECONDS = tuple(str(seconds) for seconds in range(3, 16))
+"""What a model that the table does not know is taken to have: Kling's own limits."""
+
+WITHOUT_SOUND, OTHER_LENGTH, LOWER_MODE, OTHER_MODEL = 3.0, 2.0, 1.0, 0.4
+"""How much of a wish is lost: without its sound, for a video of half or double the length (in
+proportion), for each step down in mode, and with another model than the one that was named."""
+
+ROUNDING = 1e-6
+"""Units by which a sum of prices such as 0.3 may be off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    model_name: str
+    mode: str
+    duration: str
+    sound: str
+
+    def values(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in SETTINGS}
+
+
+def find_variant(
+    draft: Draft[VideoRequest],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+    *,
+    within_units: float | None = None,
+    wanted: Mapping[str, Any] = {},
+) -> Variant | None:
+    """The nearest request that passes the review at this provider, or None.
+
+    It costs at most `within_units` (None: any price, also an unknown one). `wanted` replaces
+    arguments of the draft before the search and counts as changed.
+    """
+    asked = _with_values(draft, {**_repairs(draft), **wanted})
+    for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
+        rest = _with_values(asked, {name: _default(draft, name) for name in leave_out})
+        for setting in _settings(rest, draft, capabilities, terms):
+            tried = _with_setting(rest, setting, terms)
+            if tried is None or tried.verdict.faults:
+                continue
+            found = review(tried, capabilities, terms)
+            if not found.verdict.faults and _is_within(found.estimate, within_units):
+                return _variant(draft, tried, found, leave_out)
+    return None
+
+
+def _is_within(price: Estimate, limit: float | None) -> bool:
+    return limit is None or (price.units is not None and price.units <= limit + ROUNDING)
+
+
+def _with_setting(
+    draft: Draft[VideoRequest], setting: _Setting, terms: ProviderTerms
+) -> Draft[VideoRequest] | None:
+    """The request with this setting; None when it has more shots than seconds."""
+    values: dict[str, Any] = setting.values()
+    unnamed = not draft.arguments.model_name and "model_name" not in draft.invalid
+    if unnamed and setting.model_name == _default_model(draft.arguments, terms):
+        del values["model_name"]
+    shots: Sequence[Shot] = getattr(draft.arguments, "multi_prompt", ())
+    if shots and _total(shots) != int(setting.duration):
+        if len(shots) > int(setting.duration):
+            return None
+        values["multi_prompt"] = _fitted(shots, int(setting.duration))
+    return _with_values(draft, values)
+
+
+def _default_model(request: VideoRequest, terms: ProviderTerms) -> str:
+    """The model that this provider makes such a request with when it names none."""
+    named = (terms.default_models[p] for p in terms.default_models if p in request.products)
+    return next(named, "")
+
+
+def _settings(
+    draft: Draft[VideoRequest],
+    original: Draft[VideoRequest],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+) -> list[_Setting]:
+    """All settings of living models at this provider, the nearest to the wish first."""
+    request = draft.arguments
+    served = [p for p in request.products if p in terms.products]
+    if not served:
+        return []
+    given = original.arguments.model_fields_set - original.invalid
+    named = request.model_name or _default_model(request, terms)
+    meant = capabilities.known_as(named) or _successor(named, served, capabilities) or named
+    shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
+    seconds = _total(shots) if shots else int(request.duration)
+
+    def distance(setting: _Setting) -> tuple[float, int, int, float]:
+        changed = {
+            "model_name": setting.model_name != meant,
+            "mode": setting.mode != request.mode,
+            "duration": setting.duration != request.duration,
+            "sound": setting.sound != request.sound,
+        }
+        lost = WITHOUT_SOUND * (request.sound == "on" and setting.sound == "off")
+        lost += OTHER_LENGTH * abs(int(setting.duration) - seconds) / max(seconds, 1)
+        lost += LOWER_MODE * max(0, MODES.index(request.mode) - MODES.index(setting.mode))
+        lost += OTHER_MODEL * (changed["model_name"] and "model_name" in given)
+        price = estimate(
+            capabilities,
+            _product_of(setting.model_name, served, capabilities),
+            model_name=setting.model_name,
+            mode=setting.mode,
+            duration=setting.duration,
+            sound=setting.sound,
+            voice="voice_list" in request.given(),
+        )
+        names = [name for name in SETTINGS if changed[name]]
+        units = float("inf") if price.units is None else price.units
+        return (round(lost, 6), len(given.intersection(names)), len(names), units)
+
+    return sorted(_all_settings(meant, request, served, capabilities), key=distance)
+
+
+def _successor(name: str, served: Sequence[Product], capabilities: Capabilities) -> str:
+    """The model that follows a retired one; empty for a living or unknown one."""
+    model = capabilities.models.get(name)
+    if model is None or model.retired is None:
+        return ""
+    row = capabilities.product_row(name, _product_of(name, served, capabilities))
+    return (row.successor if row else "") or model.retired.successor
+
+
+def _all_settings(
+    meant: str, request: VideoRequest, served: Sequence[Product], capabilities: Capabilities
+) -> Iterator[_Setting]:
+    unknown = [meant] if meant and meant not in capabilities.models else []
+    for name in (*unknown, *capabilities.models_of(served)):
+        model = capabilities.models.get(name)
+        if model and model.retired:
+            continue
+        rows = [model.products[p] for p in served if p in model.products] if model else [None]
+        for row in rows:
+            modes = (row.modes or ("std",)) if row else (request.mode,)
+            seconds = row.durations if row else SECONDS
+            sounds = ("off", "on") if row is None or row.patterns("sound") else ("off",)
+            for mode, duration, sound in product(modes, seconds, sounds):
+                yield _Setting(name, mode, duration, sound)
+
+
+def _product_of(name: str, served: Sequence[Product], capabilities: Capabilities) -> Product:
+    return next((p for p in served if capabilities.product_row(name, p)), served[0])
+
+
+def _refused_options(
+    draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
+) -> list[str]:
+    """The optional arguments that the review refuses in this request."""
+    faults = review(draft, capabilities, terms).verdict.faults
+    roots = dict.fromkeys(_root(fault.field) for fault in faults)
+    return [name for name in roots if name in draft.arguments.given() - NEEDED]
+
+
+def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for size in range(MOST_LEFT_OUT + 1):
+        yield from combinations(names, size)
+
+
+def _repairs(draft: Draft[VideoRequest]) -> dict[str, Any]:
+    """Values that are wrong in themselves, put right: the numbers of shots, who cuts them, and a
+    fixed camera move with settings."""
+    request = draft.arguments
+    if draft.invalid & {"multi_shot", "shot_type", "multi_prompt", "camera_control"}:
+        return {}
+    values: dict[str, Any] = {}
+    shots: list[Shot] = getattr(request, "multi_prompt", [])
+    shot_type = getattr(request, "shot_type", None)
+    if [shot.index for shot in shots] != list(range(1, len(shots) + 1)):
+        values["multi_prompt"] = _numbered(shots)
+    if (shots or shot_type) and not getattr(request, "multi_shot", True):
+        values["multi_shot"] = True
+    if (values.get("multi_shot") or getattr(request, "multi_shot", False)) and not shot_type:
+        values["shot_type"] = "customize" if shots else "intelligence"
+    camera: CameraControl | None = getattr(request, "camera_control", None)
+    if camera and camera.type != "simple" and camera.moves:
+        values["camera_control"] = CameraControl(type=camera.type)
+    return values
+
+
+def _numbered(shots: Sequence[Shot]) -> list[Shot]:
+    return [shot.model_copy(update={"index": place}) for place, shot in enumerate(shots, start=1)]
+
+
+def _total(shots: Sequence[Shot]) -> int:
+    return sum(int(shot.duration) for shot in shots)
+
+
+def _fitted(shots: Sequence[Shot], seconds: int) -> list[Shot]:
+    """The shots with durations that add up to `seconds`, in their proportions; each lasts at least
+    one second, so there are at most as many shots as seconds."""
+    total, ends, passed = _total(shots), [0], 0
+    for place, shot in enumerate(shots, start=1):
+        passed += int(shot.duration)
+        left = len(shots) - place
+        ends.append(min(max(round(passed * seconds / total), ends[-1] + 1), seconds - left))
+    return [
+        shot.model_copy(update={"duration": str(ends[place + 1] - ends[place])})
+        for place, shot in enumerate(shots)
+    ]
+
+
+def _with_values(draft: Draft[VideoRequest], values: Mapping[str, Any]) -> Draft[VideoRequest]:
+    """The draft with these arguments, which are readable now."""
+    kept = [fault for fault in draft.verdict.faults if _root(fault.field) not in values]
+    return replace(
+        draft,
+        arguments=draft.arguments.model_copy(update=dict(values)),
+        invalid=draft.invalid - set(values),
+        verdict=Verdict(kept, list(draft.verdict.warnings)),
+    )
+
+
+def _root(path: str) -> str:
+    """The argument in a fault's path: `multi_prompt` in `multi_prompt[2].duration`."""
+    return path.partition(".")[0].partition("[")[0]
+
+
+def _default(draft: Draft[VideoRequest], name: str) -> Any:
+    return type(draft.arguments).model_fields[name].get_default(call_default_factory=True)
+
+
+def _variant(
+    draft: Draft[VideoRequest],
+    tried: Draft[VideoRequest],
+    found: Review,
+    leave_out: Sequence[str],
+) -> Variant:
+    before, after = draft.arguments, tried.arguments
+    sound = "with sound" if after.sound == "on" else "no sound"
+    what = (found.model_name, found.mode, f"{after.duration} s", sound)
+    return Variant(
+        change={
+            name: _as_argument(getattr(after, name))
+            for name in type(before).model_fields
+            if name not in leave_out
+            and (name in draft.invalid or getattr(before, name) != getattr(after, name))
+        },
+        leave_out=list(leave_out),
+        makes=f"{' '.join(part for part in what if part)}, {found.estimate}",
+        estimate_units=found.estimate.units,
+        estimate_usd=found.estimate.usd,
+    )
+
+
+def _as_argument(value: Any) -> Any:
+    """The value as a caller writes it."""
+    if isinstance(value, list):
+        return [part.model_dump(include={"prompt", "duration"}) for part in value]
+    return value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value
