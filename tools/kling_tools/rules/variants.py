@@ -42,7 +42,7 @@ MODES = ("std", "pro", "4k")
 SECONDS = tuple(str(seconds) for seconds in range(3, 16))
 """What a model that the table does not know is taken to have: Kling's own limits."""
 
-WITHOUT_SOUND, OTHER_LENGTH, LOWER_MODE, OTHER_MODEL = 3.0, 2.0, 1.0, 0.4
+WITHOUT_SOUND, OTHER_LENGTH, LOWER_MODE, OTHER_MODEL = 3.0, 2.0, 0.5, 0.4
 """How much of a wish is lost: without its sound, for a video of half or double the length (in
 proportion), for each step down in mode, and with another model than the one that was named."""
 

@@ -1,0 +1,161 @@
+"""What is refused, or costs more than a cap, is told the nearest request that passes; followed as
+it stands, it passes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from tests.server.serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
+
+MAKER = "kling_image_to_video"
+
+
+def words(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+def accepted(folder: Path) -> int:
+    return SandboxStore(folder / "home" / "sandbox").counts().accepted
+
+
+async def followed(
+    folder: Path, asked: dict[str, Any], **settings: Any
+) -> tuple[CallToolResult, CallToolResult]:
+    """The answer to a wish, and the answer to the wish with the change that the first one names."""
+    server = build_server(sandbox_settings(folder, **settings), sleep=no_sleep)
+    async with Client(server) as client:
+        wish = {"image": picture(folder), "prompt": "Zoom", **asked}
+        first = await client.call_tool(MAKER, wish)
+        told = facts(first)["would_pass"]
+        kept = {name: wish[name] for name in wish if name not in told.get("leave_out", ())}
+        then = kept | told.get("change", {}) | {"dry_run": False}
+        return first, await client.call_tool(MAKER, then)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("asked", "settings"),
+    [
+        ({"model_name": "kling-v2-6", "duration": 4, "sound": "on"}, {}),
+        ({"camera_control": "down_back"}, {}),
+        ({"sound": "on", "max_units": 4}, {}),
+        ({"mode": "pro", "max_units": 2}, {}),
+        ({"duration": 10}, {"max_units_per_task": 2}),
+        ({"model_name": "kling-v3", "mode": "pro"}, {"max_units_per_day": 2}),
+        ({"model_name": "kling-v3", "max_units": 2.5}, {"max_units_per_day": 2}),
+        ({"model_name": "kling-v9", "max_units": 4}, {}),
+        ({"mode": "pro"}, {"confirm_above_units": 2}),
+        ({"provider": "nobody"}, {}),
+    ],
+)
+async def test_a_refusal_followed_as_it_stands_is_submitted(
+    asked: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    refused, then = await followed(tmp_path, asked, **settings)
+
+    assert refused.is_error
+    assert not then.is_error, words(then)
+    assert facts(then)["estimate_units"] == facts(refused)["would_pass"]["estimate_units"]
+    assert accepted(tmp_path) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("asked", "settings"),
+    [
+        ({"model_name": "kling-v2-6", "duration": 4, "sound": "on"}, {}),
+        ({"duration": 10}, {"max_units_per_day": 2}),
+        ({"duration": 10}, {"max_units_per_task": 2}),
+        ({"model_name": "kling-v1"}, {}),
+    ],
+)
+async def test_a_dry_run_names_the_same_request_and_how_to_submit_it(
+    asked: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    dry, then = await followed(tmp_path, asked | {"dry_run": True}, **settings)
+
+    change = facts(dry)["would_pass"]["change"]
+    copied = ", ".join(f"{name}: {value}" for name, value in change.items())
+    assert facts(dry)["next"] == f"Ask the person, then submit with {copied}."
+    assert f"It passes with {copied}; that makes kling-" in words(dry)
+    assert not then.is_error, words(then)
+
+
+@pytest.mark.anyio
+async def test_the_whole_way_out_is_said_before_the_single_faults(tmp_path: Path) -> None:
+    asked = {"model_name": "kling-v2-6", "duration": 4, "sound": "on"}
+    refused, _ = await followed(tmp_path, asked)
+
+    assert words(refused).startswith(
+        "Refused, nothing was sent or charged. It passes with model_name: kling-v3; that makes "
+        "kling-v3 std 4 s with sound, about 3.6 units (0.50 USD list price). duration: kling-v2-6"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_cap_names_what_fits_under_it_and_only_then_that_it_may_be_raised(
+    tmp_path: Path,
+) -> None:
+    asked = {"model_name": "kling-v3", "mode": "pro", "duration": 10, "sound": "on", "max_units": 6}
+    refused, _ = await followed(tmp_path, asked)
+
+    assert words(refused) == (
+        "This video would cost about 12 units (1.68 USD list price); max_units is 6. This call "
+        "cost nothing. It passes with duration: 5; that makes kling-v3 pro 5 s with sound, about 6 "
+        "units (0.84 USD list price). Raise max_units if the person agrees."
+    )
+
+
+@pytest.mark.anyio
+async def test_what_the_day_has_left_decides(tmp_path: Path) -> None:
+    server = build_server(sandbox_settings(tmp_path, max_units_per_day=4), sleep=no_sleep)
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "mode": "pro"}
+    async with Client(server) as client:
+        await client.call_tool(MAKER, wish)
+        second = await client.call_tool(MAKER, wish | {"take": 2})
+        told = facts(second)["would_pass"]
+        third = await client.call_tool(MAKER, wish | {"take": 2} | told["change"])
+        fourth = await client.call_tool(MAKER, wish | {"take": 3})
+
+    assert told["change"] == {"mode": "std"}
+    assert not third.is_error
+    assert "would_pass" not in facts(fourth)
+
+
+@pytest.mark.anyio
+async def test_a_retired_model_is_never_submitted_by_advice(tmp_path: Path) -> None:
+    server = build_server(sandbox_settings(tmp_path))
+    mask = {"mask": picture(tmp_path, "mask.png"), "trajectories": [[1, 2], [3, 4]]}
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "dry_run": True}
+    async with Client(server) as client:
+        plain = await client.call_tool(MAKER, wish | {"model_name": "kling-v1"})
+        brush = wish | {"model_name": "kling-v1", "dynamic_masks": [mask]}
+        alone = await client.call_tool(MAKER, brush)
+
+    assert facts(plain)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
+    assert "faults" not in facts(alone), facts(alone)
+    assert "would_pass" not in facts(alone)
+    assert facts(alone)["next"].startswith("Ask the person for another wish")
+
+
+@pytest.mark.anyio
+async def test_a_picture_that_is_refused_gets_no_request_that_would_pass(tmp_path: Path) -> None:
+    server = build_server(sandbox_settings(tmp_path))
+    async with Client(server) as client:
+        wish = {"image": str(tmp_path / "none.png"), "prompt": "Zoom", "sound": "on"}
+        refused = await client.call_tool(MAKER, wish)
+
+    assert refused.is_error
+    assert "would_pass" not in facts(refused)
