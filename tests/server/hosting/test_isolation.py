@@ -164,6 +164,12 @@ WAYS: dict[str, Way] = {
     "its last frame": tool(
         "kling_image_to_video", image="kling://tasks/ID/frames/last", prompt="On", dry_run=True
     ),
+    "another take": tool(
+        "kling_image_to_video",
+        another_take_of="ID",
+        image="https://example.com/a.png",
+        dry_run=True,
+    ),
     "the task": resource("kling://tasks/ID"),
     "the video": resource("kling://tasks/ID/video"),
     "a frame": resource("kling://tasks/ID/frames/first"),
@@ -177,7 +183,7 @@ OF_ROWS: dict[str, Way] = {
 }
 
 
-SAY_IT_INSIDE = ("wait", "its last frame")
+SAY_IT_INSIDE = ("wait", "its last frame", "another take")
 """Answers that are no errors, and name what is wrong with one of several tasks or pictures."""
 
 

@@ -53,6 +53,20 @@ async def test_a_person_who_agrees_gets_the_video(era: str, tmp_path: Path) -> N
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
+async def test_a_person_is_asked_about_the_very_take_that_is_made(era: str, tmp_path: Path) -> None:
+    person = Person("accept", {"agree": True})
+    first = await submit(tmp_path, era, person)
+    made = first.structured_content["task_id"]
+
+    second = await submit(tmp_path, era, person, another_take_of=made)
+
+    assert second.structured_content["take"] == 2
+    assert "take 2" in person.asked[-1]
+    assert len(person.asked) == accepted(tmp_path) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize(
     ("action", "content"), [("accept", {"agree": False}), ("decline", None), ("cancel", None)]
 )
