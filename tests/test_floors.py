@@ -45,6 +45,7 @@ CONTRACT = (
     "decorations",
     "faults",
     "quoting",
+    "times",
 )
 """The floors of `kling_tools`, the highest first."""
 

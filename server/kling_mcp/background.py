@@ -119,6 +119,14 @@ class BackgroundWork:
             raise job.raised
         return job.results[0]
 
+    def start_soon(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Start work whose result nobody waits for. Returns at once."""
+
+        async def alone() -> None:
+            await work(*args)
+
+        self._background.start_soon(alone)
+
     def has(self, key: Hashable) -> bool:
         """Whether work of that key is running."""
         return key in self._joined

@@ -18,11 +18,12 @@ import anyio
 from kling_mcp.ledger.changes import Changes, Noticing
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_tools.errors import KlingError
+from kling_tools.times import zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background, BackgroundWork
     from kling_mcp.inputs.policy import TaskPicture
-    from kling_mcp.ledger import DayCaps, Ledger
+    from kling_mcp.ledger import DayCaps, Ledger, Record
     from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.outputs.storage import VideoStorage
@@ -48,6 +49,9 @@ SUBSCRIBED_WITHIN_S = 5.0
 
 LEFT_BEHIND_S = 15.0
 """Seconds between two searches for open rows that other servers left behind."""
+
+FOLLOWED_S = 86_400.0
+"""Seconds for which a running task is asked for although nobody waits for it."""
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits a number of seconds; tests hand in one that returns at once."""
@@ -111,7 +115,7 @@ class Runtime:
     changes: Changes = field(default_factory=Changes)
 
     def __post_init__(self) -> None:
-        self._noticing = Noticing(self.changes)
+        self._noticing = Noticing(self.changes, self._written)
         self._subscribed = anyio.Event()
 
     @cached_property
@@ -141,6 +145,8 @@ class Runtime:
         self.background.keep_up(self._recover, ledger)
         if ledger.is_shared:
             self.background.keep_up(self._follow, ledger)
+        if self.settings.save:
+            self.background.keep_up(self._finish, ledger)
         return ledger
 
     @cached_property
@@ -205,7 +211,13 @@ class Runtime:
         """Reads and shows the rows of the ledger."""
         from kling_mcp.tasks.reader import TaskReader
 
-        return TaskReader(self.ledger, self.clients, self.storage, self.downloads.why_unsaved)
+        return TaskReader(
+            self.ledger,
+            self.clients,
+            self.storage,
+            self.downloads.saving,
+            zone=zone_named(self.settings.timezone),
+        )
 
     @cached_property
     def storage(self) -> VideoStorage:
@@ -228,6 +240,7 @@ class Runtime:
             self.sleep,
             self.limits,
             autosaves=self.settings.save,
+            zone=zone_named(self.settings.timezone),
         )
 
     @cached_property
@@ -270,6 +283,22 @@ class Runtime:
         if self.ledger.is_shared:
             with anyio.move_on_after(SUBSCRIBED_WITHIN_S):
                 await self._subscribed.wait()
+
+    def _written(self, record: Record) -> None:
+        """Have the video of a task saved that has just been seen to end."""
+        if self.settings.save and not self.ledger.is_shared:
+            self.downloads.noticed(record)
+
+    async def _finish(self, ledger: Ledger) -> None:
+        """Have the running tasks that this process has seen asked for although nobody waits for
+        them: their videos are then saved."""
+        while True:
+            await anyio.sleep(LEFT_BEHIND_S)
+            running = await ledger.several(self._noticing.unfinished)
+            for record in running.values():
+                recent = record.created_at > ledger.now() - FOLLOWED_S
+                if record.task_id and recent and record.provider in self.providers:
+                    self.scheduler.keep(record.id)
 
     async def _recover(self, ledger: Ledger) -> None:
         """Take up open rows now, and later on the rows of servers that ended."""

@@ -55,6 +55,7 @@ class Stage:
             sandbox_render_s=render_s,
             sandbox_faults=faults,
             sandbox_side_px=self._side_px,
+            timezone="Europe/Berlin",
         )
         server = build_server(settings, clock=self._clock)
         async with Client(server) as self._client:

@@ -96,7 +96,9 @@ class VideoView(BaseModel):
 class TaskView(Answer):
     """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it cost
     when the provider says so, `money` what the account's balance paid instead; `path` where the
-    video was saved, or `url` a link to it that soon expires, from a server that keeps it."""
+    video is saved, or `url` a link to it that soon expires, from a server that keeps it; without
+    either, `file` is how the saving goes, and `fetch_until` when the provider deletes the video.
+    `picture` is the first picture's name, `duration_s` the seconds that were asked for."""
 
     task_id: str
     status: TaskStatus
@@ -104,14 +106,21 @@ class TaskView(Answer):
     provider: str | None = None
     sandbox: bool | None = None
     source: str | None = None
+    picture: str | None = None
     prompt: str | None = None
     model_name: str | None = None
+    mode: str | None = None
+    duration_s: int | None = None
+    sound: str | None = None
+    take: int | None = None
     created: str | None = None
     videos: list[VideoView] = []
     units: float | None = None
     money: float | None = None
     path: str | None = None
     url: str | None = None
+    file: str | None = None
+    fetch_until: str | None = None
     provider_says: str | None = None
     error: str | None = None
     next: str | None = None
@@ -124,31 +133,38 @@ class TaskView(Answer):
         where = [self.provider or "", "sandbox" if self.sandbox else ""]
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
+        line = ", ".join([head, *self.facts()])
+        return f"{line}. {self.next}" if self.next else f"{line}."
+
+    def facts(self) -> list[str]:
+        """Which task it is, what it cost and where its file is, in a few words each."""
+        seconds = f"{self.duration_s} s" if self.duration_s else ""
+        sound = "with sound" if self.sound == "on" else ""
+        what = (self.model_name, self.mode, seconds, sound)
         facts = [
-            f"{v.duration_s or '?'} s video" + ("" if self.path or self.url else f" {v.url}")
-            for v in self.videos
+            self.picture or "",
+            f'"{self.prompt}"' if self.prompt else "",
+            " ".join(word for word in what if word),
+            f"take {self.take}" if self.take else "",
+            f"made {self.created}" if self.created else "",
         ]
-        facts += [f"watermarked copy {v.watermark_url}" for v in self.videos if v.watermark_url]
+        for video in self.videos:
+            link = "" if self.path or self.url else f" {video.url}"
+            copy = f", watermarked copy {video.watermark_url}" if video.watermark_url else ""
+            facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.units is not None:
             verb = "would have cost" if self.sandbox else "cost"
             amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
             facts.append(f"{verb} {amount if self.units else 'nothing'}")
-        if self.money is not None:
-            facts.append(f"cost {self.money:g} of the account's balance")
-        if self.path:
-            facts.append(f"saved at {self.path}")
-        if self.url:
-            facts.append(f"saved: {self.url}")
-        if self.provider_says:
-            facts.append(f'the provider says: "{self.provider_says}"')
-        if self.model_name:
-            facts.append(self.model_name)
-        if self.created:
-            facts.append(f"made {self.created}")
-        if self.prompt:
-            facts.append(f'"{self.prompt}"')
-        line = ", ".join([head, *facts])
-        return f"{line}. {self.next}" if self.next else f"{line}."
+        facts += [
+            f"cost {self.money:g} of the account's balance" if self.money is not None else "",
+            f"saved at {self.path}" if self.path else "",
+            f"saved: {self.url}" if self.url else "",
+            f"file {self.file}" if self.file else "",
+            f"can be fetched until {self.fetch_until}" if self.fetch_until else "",
+            f'the provider says: "{self.provider_says}"' if self.provider_says else "",
+        ]
+        return [fact for fact in facts if fact]
 
     def finished(self) -> list[str]:
         """This task, once it has its video."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -81,11 +81,14 @@ class Noticing:
 
     A change by this process is noticed at once. A change by another process is noticed when the
     database tells of it, or when this process reads the row, as the scheduler does while somebody
-    waits.
+    waits. `on_write` is called with each row that was written.
     """
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(
+        self, changes: Changes, on_write: Callable[[Record], None] = lambda record: None
+    ) -> None:
         self._changes = changes
+        self._on_write = on_write
         self._last: dict[str, _State] = {}
 
     @property
@@ -96,6 +99,8 @@ class Noticing:
     def __call__(self, record: Record, written: bool) -> None:
         """Compare a row with its last state. A row without one counts as changed if this process
         has just `written` it."""
+        if written:
+            self._on_write(record)
         handle = record.handle
         state = (handle, record.status, record.message, record.units, record.path)
         before = self._last.pop(record.id, None)

@@ -6,9 +6,10 @@ Where autosave is on, the video of a task that has ended is saved without a call
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,10 @@ from kling_mcp.outputs.storage import VideoStorage
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
-from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, after_failure
+from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, Saving, after_failure
 from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
 from kling_tools.results import WITHOUT_VIDEO, SavedVideo
+from kling_tools.times import spoken
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -77,8 +79,9 @@ REMEMBERED = 2_000
 @dataclass(slots=True)
 class _Download:
     """A download under way: the bytes on disk, the total if it is known, and why the last attempt
-    failed."""
+    failed. Its provider is asked for a fresh link first; then it is `open`."""
 
+    open: bool = False
     came: int = 0
     total: int | None = None
     trouble: str = ""
@@ -86,13 +89,19 @@ class _Download:
     async def progress(self, came: int, total: int | None) -> None:
         self.came, self.total = came, total
 
+    @property
+    def failed(self) -> str:
+        """That the last attempt failed, as the end of a sentence; empty when it did not."""
+        return f"; the last attempt failed: {self.trouble}" if self.trouble else ""
+
     def broke(self, reason: str) -> None:
         self.trouble = reason.rstrip(".")
 
     def __str__(self) -> str:
+        if not self.open:
+            return "its provider has not answered yet"
         total = f" of {self.total / 1e6:.1f}" if self.total is not None else ""
-        came = f"{self.came / 1e6:.1f}{total} MB came" if self.came else "nothing came yet"
-        return f"{came}; the last attempt failed: {self.trouble}" if self.trouble else came
+        return f"{self.came / 1e6:.1f}{total} MB came" if self.came else "nothing came yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class _Failure:
 
 class Downloads:
     """Writes videos to the storage, each once however many callers ask for it. With `autosaves`,
-    videos of finished tasks are due without a call for them."""
+    videos of finished tasks are due without a call for them. Times are shown in the `zone`."""
 
     def __init__(
         self,
@@ -117,6 +126,7 @@ class Downloads:
         limits: TimeLimits = TIME_LIMITS,
         *,
         autosaves: bool = False,
+        zone: tzinfo | None = None,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
@@ -126,6 +136,7 @@ class Downloads:
         self._sleep = sleep
         self.limits = limits
         self._autosaves = autosaves
+        self._zone = zone
         self._turns: dict[str, anyio.CapacityLimiter] = {}
         self._downloads: dict[str, _Download] = {}
         self._failures: dict[str, _Failure] = {}
@@ -175,18 +186,19 @@ class Downloads:
         try:
             return await self._background_work.run(work, seconds, key=(known_by, path))
         except TimeoutError:
-            download = self._downloads.get(known_by)
+            download = self._downloads.get(known_by, _Download())
             raise KlingError(
                 f"The video of {record.handle if record else task_id} is not saved yet: "
-                f"{download or 'its provider has not answered yet'}. The download goes on.",
+                f"{download}{download.failed}. The download goes on.",
                 charged="no",
                 advice="Call kling_save_video again in a moment: it joins what is under way.",
             ) from None
 
     def is_due(self, record: Record) -> bool:
         """Whether the row's video is to be saved without being asked for: it is ready, has no file
-        yet, and no attempt failed just now."""
+        yet, is still at its provider, and no attempt failed just now."""
         ready = record.status == "succeed" and bool(record.videos) and record.path is None
+        ready = ready and self._ledger.now() <= (record.expires_at or math.inf)
         failure = self._failures.get(record.id)
         rests = failure is not None and anyio.current_time() < failure.rests_until
         return self._autosaves and ready and not rests
@@ -210,23 +222,33 @@ class Downloads:
             return error
         return found.record or record
 
-    def why_unsaved(self, record: Record) -> str:
-        """Why a finished video has no file yet, and what to do; empty when no reason is known."""
+    def saving(self, record: Record) -> Saving:
+        """How the saving of a finished video that has no file goes."""
         if download := self._downloads.get(record.id):
-            until = _until(record) if download.trouble else ""
-            return f"It is being saved: {download}.{until} kling_save_video waits for it."
+            trouble = f"The last attempt failed: {download.trouble}.{self._until(record)}"
+            advice = f"{trouble} kling_save_video waits for it." if download.trouble else ""
+            return Saving(f"being saved: {download}", advice)
         if failure := self._failures.get(record.id):
-            return f"It could not be saved: {failure.error}"
-        return ""
+            return Saving(advice=f"It could not be saved: {failure.error}")
+        return Saving()
+
+    def noticed(self, record: Record) -> None:
+        """Start saving the row's video in the background if it is due. Returns at once."""
+        if self.is_due(record) and record.id not in self._downloads:
+            self._downloads[record.id] = _Download()
+            self._background_work.start_soon(self.save_row, record, math.inf)
 
     async def _save(
         self, task_id: str, path: str, record: Record | None
     ) -> tuple[VideoFile, Found]:
         """Like `fetch`, without a limit of time; remembers why there is no file."""
+        known_by = record.id if record else task_id
+        download = self._downloads[known_by] = _Download()
         try:
             found = await self._found(task_id)
             record = found.record
-            saved = await self._fetched(found, record.handle if record else task_id, path)
+            handle = record.handle if record else task_id
+            saved = await self._fetched(found, handle, path, download)
             return saved, await self._written_down(saved, found)
         except KlingError as error:
             self._remember(error, record, path)
@@ -236,6 +258,9 @@ class Downloads:
             mistake = _mistake(error)
             self._remember(mistake, record, path)
             raise mistake from error
+        finally:
+            if self._downloads.get(known_by) is download:
+                del self._downloads[known_by]
 
     async def _found(self, task_id: str) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""
@@ -271,12 +296,13 @@ class Downloads:
             )
         return found
 
-    async def _fetched(self, found: Found, handle: str, path: str) -> VideoFile:
+    async def _fetched(
+        self, found: Found, handle: str, path: str, download: _Download
+    ) -> VideoFile:
         target = self.storage.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
         url = found.state.videos[0].url
-        known_by = found.record.id if found.record else handle
-        download = self._downloads[known_by] = _Download()
+        download.open = True
         try:
             await self._sweep()
             return await save_video(
@@ -292,11 +318,8 @@ class Downloads:
             if self.storage.private:
                 error.message = error.message.replace(str(target), "the server's disk")
             if found.record:
-                error.advice += _until(found.record)
+                error.advice += self._until(found.record)
             raise
-        finally:
-            if self._downloads.get(known_by) is download:
-                del self._downloads[known_by]
 
     async def _written_down(self, saved: VideoFile, found: Found) -> Found:
         if found.record is None:
@@ -306,6 +329,11 @@ class Downloads:
         record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
         self._failures.pop(record.id, None)
         return replace(found, record=record)
+
+    def _until(self, record: Record) -> str:
+        if record.expires_at is None:
+            return ""
+        return f" Its URL (kling_get_task) is valid until {spoken(record.expires_at, self._zone)}."
 
     async def _sweep(self) -> None:
         """Remove what downloads of killed processes left; once in the life of this process."""
@@ -330,13 +358,6 @@ class Downloads:
         self._failures[record.id] = _Failure(error, times, until)
         while len(self._failures) > REMEMBERED:
             del self._failures[next(iter(self._failures))]
-
-
-def _until(record: Record) -> str:
-    if record.expires_at is None:
-        return ""
-    date = datetime.fromtimestamp(record.expires_at, UTC).strftime("%Y-%m-%d %H:%MZ")
-    return f" Its URL (kling_get_task) is valid until {date}."
 
 
 def _mistake(error: Exception) -> KlingError:

@@ -23,6 +23,7 @@ from kling_mcp.settings.environment import (
 )
 from kling_tools.errors import NotConfigured
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
+from kling_tools.times import zone_named
 
 __all__ = ["Settings", "environment_name", "load_settings", "validated"]
 
@@ -141,6 +142,12 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_FIX_IMAGES",
         description="Convert pictures that Kling would refuse (WebP, HEIC, too large or small).",
     )
+    timezone: str = Field(
+        default="",
+        validation_alias="KLING_MCP_TIMEZONE",
+        description="Time zone of dates, such as Europe/Berlin or +01:00; default: this "
+        "computer's.",
+    )
     capabilities: Path | None = Field(
         default=None,
         validation_alias="KLING_MCP_CAPABILITIES",
@@ -240,6 +247,12 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_LOG_LEVEL",
         description="DEBUG, INFO, WARNING or ERROR; the log goes to standard error.",
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        zone_named(value)
+        return value
 
     @field_validator("image_roots", mode="before")
     @classmethod

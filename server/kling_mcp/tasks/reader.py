@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import tzinfo
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal, own_external_id
 from kling_mcp.providers.pool import Clients
 from kling_mcp.tasks.lookup import Found
-from kling_mcp.tasks.views import Files, Viewer
+from kling_mcp.tasks.views import Files, Saving, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
 __all__ = ["TaskReader"]
@@ -22,29 +23,37 @@ FOLLOWED = 500
 
 
 class TaskReader:
-    """Reads rows and shows them: with `only`, those of one principal, whatever id is asked for.
-    `why_unsaved` says why a finished video has no file yet."""
+    """Reads rows and shows them, times in the `zone`: with `only`, those of one principal, whatever
+    id is asked for. `saving` says how the saving of a finished video goes."""
 
     def __init__(
         self,
         ledger: Ledger,
         clients: Clients,
         files: Files,
-        why_unsaved: Callable[[Record], str],
+        saving: Callable[[Record], Saving],
         only: str | None = None,
+        *,
+        zone: tzinfo | None = None,
     ) -> None:
         self._ledger = ledger
         self._clients = clients
         self._files = files
-        self._why_unsaved = why_unsaved
+        self._saving = saving
         self.only = only
+        self.zone = zone
 
     def of(self, principal: Principal) -> TaskReader:
         """The rows of this principal alone, or all where nobody logs in."""
         if principal.only == self.only:
             return self
         return TaskReader(
-            self._ledger, self._clients, self._files, self._why_unsaved, principal.only
+            self._ledger,
+            self._clients,
+            self._files,
+            self._saving,
+            principal.only,
+            zone=self.zone,
         )
 
     async def find(self, any_id: str) -> Record | None:
@@ -107,6 +116,12 @@ class TaskReader:
             and self.viewer().lost_for_good(record)
         )
 
-    def viewer(self) -> Viewer:
-        """Shows tasks as of now."""
-        return Viewer(self._clients, self._ledger.now(), self._files, why_unsaved=self._why_unsaved)
+    def viewer(self, zone: tzinfo | None = None) -> Viewer:
+        """Shows tasks as of now, times in the `zone` instead of the server's."""
+        return Viewer(
+            self._clients,
+            self._ledger.now(),
+            self._files,
+            saving=self._saving,
+            zone=zone or self.zone,
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import tzinfo
+from typing import Any, Protocol
 
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.records import beyond_use
@@ -13,11 +13,12 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_tools.errors import quote_provider
 from kling_tools.results import ENDED, TaskView, VideoView
+from kling_tools.times import spoken
 
-__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Files", "Link", "Viewer", "after_failure"]
+__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Files", "Link", "Saving", "Viewer", "after_failure"]
 
-PROMPT_SHOWN = 60
-"""Characters of a prompt that a list shows."""
+PROMPT_SHOWN = 80
+"""Characters of a prompt that a view shows."""
 
 AFTER_FAILURE = (
     "Providers say that failed tasks are not charged. Change the prompt or the picture and submit "
@@ -39,6 +40,7 @@ NO_FILE = (
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
 ON_ITS_WAY = "It is being sent; the answer is awaited."
+GONE = "not there any more"
 LOST = "Sent, but the answer was lost. Each call looks for the task; do not submit it again."
 LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
@@ -82,9 +84,18 @@ class Files(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """How the saving of a video goes: how far it is (`state`), and what went wrong and what to do
+    (`advice`). Both are empty where nobody has tried."""
+
+    state: str = ""
+    advice: str = ""
+
+
 class Viewer:
     """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
-    to them. `why_unsaved` says why a finished video has no file yet, empty for no known reason."""
+    to them, and times in the `zone`. `saving` says how the saving of a video goes."""
 
     def __init__(
         self,
@@ -92,10 +103,12 @@ class Viewer:
         now: float,
         files: Files,
         *,
-        why_unsaved: Callable[[Record], str],
+        saving: Callable[[Record], Saving],
+        zone: tzinfo | None = None,
     ) -> None:
         self._clients = clients
-        self._why_unsaved = why_unsaved
+        self._saving = saving
+        self._zone = zone
         self._now = now
         self._files = files
 
@@ -110,8 +123,7 @@ class Viewer:
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
             money=record.money,
-            path=None if self._files.private else record.path,
-            url=self._link(record),
+            **self._names(record),
         )
         if record.status == "cancelled":
             view.next = TAKEN_BACK
@@ -131,7 +143,7 @@ class Viewer:
         elif record.status == "processing" and record.ended_at is not None:
             view.next = FILE_LATE
         elif record.status == "succeed":
-            view.next = self._about_the_file(record)
+            self._show_the_file(record, view)
             if not (view.videos or view.path or view.url):
                 view.next = _about_no_file(record)
         if record.is_beyond_use:
@@ -148,26 +160,41 @@ class Viewer:
         known = record.provider in self._clients.names
         return not known or self._clients.configured(record.provider).row.external_ids == "none"
 
-    def _link(self, record: Record) -> str | None:
-        """A link to the saved video, from a server that hands out links."""
-        if not self._files.private or not self._files.seems_there(record):
-            return None
-        link = self._files.link(record)
-        return link.url if link else None
+    def _names(self, record: Record) -> dict[str, Any]:
+        """What tells a task from others, as fields of its view."""
+        request = record.request
+        first, more = record.pictures[:1], len(record.pictures) - 1
+        seconds = str(request.get("duration", ""))
+        return {
+            "picture": (first[0] + (f" and {more} more" if more else "")) if first else None,
+            "prompt": _cut(record.prompt) or None,
+            "model_name": record.model_name or None,
+            "mode": _text(request.get("mode")),
+            "duration_s": int(seconds) if seconds.isdecimal() and len(seconds) < 4 else None,
+            "sound": _text(request.get("sound")),
+            "take": record.take or None,
+            "created": spoken(record.created_at, self._zone) if record.status in ENDED else None,
+        }
 
-    def _about_the_file(self, record: Record) -> str | None:
-        """What to know about a finished video's file: its note, or where the video still is."""
-        file = "file" if self._files.private else f"file {record.path}"
+    def _show_the_file(self, record: Record, view: TaskView) -> None:
+        """Where the file of a finished video is, or how to get it."""
         if self._files.seems_there(record):
-            return record.file_note or None
+            link = self._files.link(record)
+            view.path = None if self._files.private else record.path
+            view.url = link.url if self._files.private and link else None
+            view.next = record.file_note or None
+            return
+        at = "" if self._files.private else f": {record.path} was moved or deleted"
+        saving = self._saving(record)
+        view.file = saving.state or (f"{GONE}{at}" if record.path else None)
         if record.expires_at is not None and self._now > record.expires_at:
-            lost = f", and its {file} is gone" if record.path else ""
-            return f"The provider has deleted it after 30 days{lost}."
-        if reason := self._why_unsaved(record):
-            return reason
-        if record.sandbox:
-            return NOT_SAVED_IN_SANDBOX
-        return f"Its {file} was moved or deleted. {NOT_SAVED}" if record.path else NOT_SAVED
+            view.next = "The provider has deleted it after 30 days."
+        elif saving.state or saving.advice:
+            view.next = saving.advice or None
+        else:
+            until = record.expires_at
+            view.fetch_until = spoken(until, self._zone) if until is not None else None
+            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
 
     def foreign(self, task: Task, provider: str) -> TaskView:
         """A task that this ledger does not know, as the provider tells of it."""
@@ -177,6 +204,7 @@ class Viewer:
             provider=provider if self._clients.several else None,
             sandbox=self._clients.embedded(provider) or None,
             elapsed_s=self._elapsed_s(task.status, task.created_at),
+            created=spoken(task.created_at, self._zone) if task.created_at else None,
             videos=_videos(task.videos),
             units=task.units,
             money=task.money,
@@ -193,14 +221,12 @@ class Viewer:
     def listed(self, record: Record) -> TaskView:
         """A row of a list: what distinguishes it from others, without URLs and advice."""
         view = self.record(record)
-        shown = record.status in SHOWN_IN_LISTS or record.damaged or self._why_unsaved(record)
+        shown = record.status in SHOWN_IN_LISTS or record.damaged or self._saving(record).advice
         return view.model_copy(
             update={
                 "source": "ledger",
                 "provider": record.provider,
-                "created": _date(record.created_at),
-                "model_name": record.model_name,
-                "prompt": _cut(record.prompt) or None,
+                "created": spoken(record.created_at, self._zone),
                 "videos": [],
                 "url": None,
                 "next": view.next if shown else None,
@@ -210,12 +236,10 @@ class Viewer:
     def listed_foreign(self, task: Task, provider: str) -> TaskView:
         """A row of a list that only the provider knows."""
         view = self.foreign(task, provider)
-        created = _date(task.created_at) if task.created_at else None
         return view.model_copy(
             update={
                 "source": provider,
                 "provider": provider,
-                "created": created,
                 "videos": [],
                 "next": None,
             }
@@ -253,8 +277,8 @@ def _videos(videos: Sequence[Video]) -> list[VideoView]:
     ]
 
 
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _cut(text: str) -> str:

@@ -16,7 +16,8 @@ from tests.server.serving import ALL_BYTES, CORE_BYTES, ERAS_WITH_CLIPS, picture
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
 
-PENDING_BYTES = 200
+PENDING_BYTES = 340
+"""Of a running task: its state, and which one it is."""
 
 
 @pytest.fixture(params=ERAS_WITH_CLIPS)

@@ -70,6 +70,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_OUTPUT_DIR": ("output_dir", "/srv/videos", Path("/srv/videos")),
     "KLING_MCP_IMAGE_ROOTS": ("image_roots", "/srv/a", (Path("/srv/a"),)),
     "KLING_MCP_FIX_IMAGES": ("fix_images", "true", True),
+    "KLING_MCP_TIMEZONE": ("timezone", "Asia/Tokyo", "Asia/Tokyo"),
     "KLING_MCP_CAPABILITIES": ("capabilities", "/srv/rows.json", Path("/srv/rows.json")),
     "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
     "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),

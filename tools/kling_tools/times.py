@@ -1,0 +1,96 @@
+"""Times as a person says and reads them: local, with the weekday and the offset."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+__all__ = ["FORMS", "moment", "spoken", "zone_named"]
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+FORMS = 'today, yesterday, tuesday, 2026-11-20, "3 days" or 2026-11-20T14:30'
+"""The times that `moment` reads, for people."""
+
+_OFFSET = re.compile(r"(?:utc|gmt)?([+-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
+_AGO = re.compile(r"(?:last )?(\d{1,5}) ?(min|minute|hour|h|day|d|week|w|month)s?(?: ago)?")
+_DAY = re.compile(r"(last )?([a-z]{3,9})")
+_UNITS = {
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "mon": timedelta(days=30),
+}
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """The time zone of a name such as Europe/Berlin, or of an offset such as +01:00; None, which
+    means this machine's, for an empty name. Raises ValueError for any other text."""
+    name = name.strip()
+    if not name:
+        return None
+    if offset := _OFFSET.fullmatch(name):
+        away = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
+        if away < timedelta(days=1):
+            return timezone(-away if offset[1] == "-" else away)
+    elif name.upper() in ("UTC", "GMT", "Z"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name[:40]!r} is no time zone such as Europe/Berlin or +01:00") from None
+
+
+def spoken(seconds: float, zone: tzinfo | None = None) -> str:
+    """Seconds since the epoch as `Sun 2026-11-29 10:05 +01:00`, by default in this machine's
+    zone."""
+    local = _local(seconds, zone)
+    offset = local.strftime("%z")
+    return f"{DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]}"
+
+
+def moment(text: str, now: float, zone: tzinfo | None = None, *, end: bool = False) -> float:
+    """The seconds since the epoch that a text means (`FORMS`). A day means its begin, or with `end`
+    the begin of the next one. Raises ValueError for a text that means no time."""
+    text = " ".join(text.casefold().split())
+    if text == "now":
+        return now
+    if ago := _AGO.fullmatch(text):
+        unit = next(unit for name, unit in _UNITS.items() if ago[2].startswith(name))
+        return now - int(ago[1]) * unit.total_seconds()
+    day = _day(text, _local(now, zone).date())
+    try:
+        if day is not None:
+            return _at(datetime.combine(day + timedelta(days=end), time()), zone)
+        return _at(datetime.fromisoformat(text.upper()), zone)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text[:40]!r} is no time such as {FORMS}") from None
+
+
+def _day(text: str, today: date) -> date | None:
+    if text in ("today", "yesterday"):
+        return today - timedelta(days=text == "yesterday")
+    named = _DAY.fullmatch(text)
+    if named and (found := [d for d in _WEEKDAYS if d.startswith(named[2])]):
+        back = (today.weekday() - _WEEKDAYS.index(found[0])) % 7
+        return today - timedelta(days=back or (7 if named[1] else 0))
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _local(seconds: float, zone: tzinfo | None) -> datetime:
+    try:
+        if zone is not None:
+            return datetime.fromtimestamp(seconds, zone)
+        return datetime.fromtimestamp(seconds).astimezone()
+    except (OverflowError, ValueError, OSError):  # the last hours of the calendar
+        return datetime.fromtimestamp(seconds, UTC)
+
+
+def _at(when: datetime, zone: tzinfo | None) -> float:
+    return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
