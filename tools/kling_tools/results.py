@@ -173,7 +173,8 @@ class TaskView(Answer):
 
 
 class Receipt(Answer):
-    """What a create call did: what was sent, what it will cost, and how to go on.
+    """What a create call did: what was sent, what it will cost, and how to go on. `video` is the
+    size that the video will have, as far as it is known: "720x1280", or "720p, 3:2".
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
     that nothing was sent at all; "full" then has the exact call in `request`.
@@ -190,6 +191,7 @@ class Receipt(Answer):
     estimate_units: float | None = None
     estimate_usd: float | None = None
     pictures: list[str] = []
+    video: str | None = None
     sent: list[str] = []
     not_sent: list[str] = []
     repeated: bool | None = None
@@ -223,7 +225,8 @@ class Receipt(Answer):
         faults = [_fault_text(fault) for fault in self.faults]
         lines = [
             head,
-            f"Pictures: {', '.join(self.pictures)}." if self.pictures else "",
+            f"Pictures: {'; '.join(self.pictures)}." if self.pictures else "",
+            f"Video: {self.video}." if self.video else "",
             f"Sent: {', '.join(self.sent)}." if self.sent else "",
             f"Not sent: {', '.join(self.not_sent)}." if self.not_sent else "",
             f"It would be refused: {' '.join(faults)}" if faults else "",

@@ -17,7 +17,7 @@ from anyio import to_thread
 from kling_mcp.hosting.links import iso_time, owner_of
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect, read_header
 from kling_mcp.inputs.held import HeldFile
-from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge
+from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge, role_of
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.inputs.refusal import Refusal
 from kling_tools.errors import KlingError
@@ -212,7 +212,8 @@ class Uploads:
             raise NotTaken(422, _sentence(refusal.fault(""))) from refusal
         facts = Facts("the picture", file_type, held.size, header)
         faults = judge("image_tail", facts, fix=self._fix)
-        if faults and not (self._fix and facts.convertible):
+        mended = all(role_of("image_tail").can_mend(fault, facts) for fault in faults)
+        if faults and not (self._fix and facts.convertible and mended):
             raise NotTaken(422, " ".join(map(_sentence, faults)))
         if self._uploads.count(owner, MOST) >= MOST:
             raise NotTaken(

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _MB = 1024 * 1024
 
-PIXEL_BYTES = {"WEBP": 17, "AVIF": 16, "HEIF": 16}
+PIXEL_BYTES = {"WEBP": 17, "AVIF": 16, "HEIF": 10.5}
 """The most bytes for a pixel in Pillow's readers, measured with Pillow 13 and rounded up."""
 
 PLAIN_PIXEL_BYTES = 4
@@ -146,7 +146,7 @@ def decoded_bytes(image: Image, pixels: int = 0, scans: int = 1) -> int:
     """The most bytes of memory that the decoding of an opened picture takes. For a JPEG that is
     decoded at a smaller size, `pixels` is the number in its file and `scans` is from `scans_of`."""
     each = PIXEL_BYTES.get(image.format or "", PLAIN_PIXEL_BYTES)
-    needed = image.width * image.height * each
+    needed = int(image.width * image.height * each)
     if scans > 1:
         needed += COEFFICIENT_BYTES * max(pixels, image.width * image.height)
     tags = getattr(image, "tag_v2", {})

@@ -183,17 +183,22 @@ HEADER_READS = 20_000
 """The most reads of a header; an empty chunk of a PNG takes two reads for its twelve bytes."""
 
 _ORIENTATION = 0x0112
+_UPRIGHT = 1
 _QUARTER_TURNS = (5, 6, 7, 8)
+_SEE_THROUGH = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Width and height in stored pixels. `turned` means that EXIF tells viewers to turn the picture
-    by 90°. Decoding takes at most `decoded_bytes` bytes."""
+    """Width and height in pixels, as a viewer shows them. `turned` means that EXIF tells viewers to
+    turn the stored pixels by 90°. `uneven` says that programs may show the picture differently:
+    "turned" (EXIF turns or mirrors it), "CMYK", or "alpha" (it may be transparent). Decoding takes
+    at most `decoded_bytes` bytes."""
 
     width: int
     height: int
     turned: bool = False
+    uneven: frozenset[str] = frozenset()
     decoded_bytes: int = 0
 
 
@@ -213,7 +218,8 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
         width, height = (int(side) for side in image.size)
         if width < 1 or height < 1:
             raise ValueError("a picture without pixels")
-        turned = _is_turned(image.info.get("exif"))
+        orientation = _orientation(image.info.get("exif"))
+        uneven = _uneven(image, orientation)
         needed = decoded_bytes(image)
     except SourceChanged:
         raise
@@ -230,20 +236,33 @@ def read_header(held: HeldFile, file_type: FileType) -> Header | None:
             f"{held.label} claims {width}x{height} px, more than {PIXELS_MAX:,} pixels in all.",
             "a smaller picture",
         )
-    return Header(width, height, turned, needed)
+    turned = orientation in _QUARTER_TURNS
+    if turned:
+        width, height = height, width
+    return Header(width, height, turned, uneven, needed)
 
 
-def _is_turned(exif: Any) -> bool:
+def _orientation(exif: Any) -> int:
     if not exif:
-        return False
+        return _UPRIGHT
     from PIL import Image
 
     try:
         tags = Image.Exif()
         tags.load(exif)
-        return tags.get(_ORIENTATION) in _QUARTER_TURNS
+        found = tags.get(_ORIENTATION)
     except Exception:  # a damaged EXIF block does not make the picture unusable
-        return False
+        return _UPRIGHT
+    return found if isinstance(found, int) and 1 < found <= max(_QUARTER_TURNS) else _UPRIGHT
+
+
+def _uneven(image: Any, orientation: int) -> frozenset[str]:
+    found = {
+        "turned": orientation != _UPRIGHT,
+        "CMYK": image.mode in ("CMYK", "YCCK"),
+        "alpha": image.mode in _SEE_THROUGH or "transparency" in image.info,
+    }
+    return frozenset(name for name, there in found.items() if there)
 
 
 CHUNKS_MAX = 100_000

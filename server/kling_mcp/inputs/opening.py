@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from kling_mcp.inputs.conversion import Converted, convert
+from kling_mcp.inputs.conversion import Converted, Fit, convert
 from kling_mcp.inputs.decoding import Decoding, shrink
 from kling_mcp.inputs.file_type import (
     HEAD_BYTES,
@@ -23,7 +23,7 @@ from kling_mcp.inputs.file_type import (
 )
 from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.picture import Given, Kind, Picture, is_url, recognise
-from kling_mcp.inputs.picture_rules import Facts, judge, role_of
+from kling_mcp.inputs.picture_rules import Facts, Role, judge, role_of
 from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
 from kling_mcp.inputs.refusal import SOURCE, Refusal
 from kling_mcp.inputs.urls import PictureUrl
@@ -105,16 +105,17 @@ _OPENER = ""
 
 
 async def open_pictures(
-    wishes: Sequence[tuple[str, str]], policy: PicturePolicy
+    wishes: Sequence[tuple[str, str]], policy: PicturePolicy, fit: str = ""
 ) -> tuple[list[Picture | None], Verdict]:
-    """An open `Picture` for every pair of field and value, or None for a picture with faults.
+    """An open `Picture` for every pair of field and value, or None for a picture with faults. The
+    first and the last frame are cropped or padded to the `fit`, such as "9:16" or "9:16 pad".
 
     A bad picture raises nothing: the verdict holds all faults of all pictures, and warnings about
-    doubtful names and conversions. A value that is given twice is opened once. The work is done in
-    a thread. Close every picture after it was sent, also if others have faults.
+    doubtful names. A value that is given twice is opened once. The work is done in a thread. Close
+    every picture after it was sent, also if others have faults.
     """
     taken = await take_pictures([value for _, value in wishes], policy.of_tasks)
-    opened = partial(_open_all, tuple(wishes), policy, taken)
+    opened = partial(_open_all, tuple(wishes), policy, taken, Fit.of(fit))
     if all(is_url(value) for _, value in wishes):
         return opened()  # nothing is read, so that nobody's picture is waited for
     return await policy.decoding.run(opened)
@@ -139,11 +140,12 @@ def _open_all(
     wishes: Sequence[tuple[str, str]],
     policy: PicturePolicy,
     taken: Mapping[str, TaskPicture | Refusal],
+    fit: Fit | None,
 ) -> tuple[list[Picture | None], Verdict]:
     verdict = Verdict()
     pictures: list[Picture | None] = []
     with ExitStack() as looked_at, ExitStack() as undo:
-        desk = _Desk(policy, taken, looked_at)
+        desk = _Desk(policy, taken, looked_at, fit)
         for field, value in wishes:
             try:
                 picture, warnings = desk.picture(field, value)
@@ -180,18 +182,22 @@ class _Desk:
         policy: PicturePolicy,
         taken: Mapping[str, TaskPicture | Refusal],
         looked_at: ExitStack,
+        fit: Fit | None = None,
     ) -> None:
         self._policy = policy
         self._taken = taken
         self._looked_at = looked_at
+        self._fit = fit
         self._found: dict[str, PictureUrl | _Found | Refusal] = {}
-        self._converted: dict[tuple[str, bool], Converted] = {}
+        self._converted: dict[tuple[str, bool, Fit | None], Converted | None] = {}
 
     def picture(self, field: str, value: str) -> tuple[Picture, list[Fault]]:
         """The picture for a field, and the warnings about it; raises `_Refused`."""
         try:
             found = self._find(value)
             if isinstance(found, PictureUrl):
+                if self._fit and role_of(field).frame:
+                    raise _Refused([_not_fitted(field)])
                 return _from_url(field, found)
             return self._from_bytes(field, value, found)
         except Refusal as refusal:
@@ -245,36 +251,58 @@ class _Desk:
 
     def _from_bytes(self, field: str, value: str, found: _Found) -> tuple[Picture, list[Fault]]:
         role = role_of(field)
+        fit = self._fit if role.frame else None
         fix = self._policy.fix or found.kind == "task"  # nobody else could convert a frame
-        faults = judge(field, found.facts, fix=fix)
-        held, facts, told = found.held, found.facts, ""
-        if faults and fix and all(fault.rule in role.fixable for fault in faults):
-            key = (value, role.mask)
-            if key not in self._converted:
-                converted = convert(found.held, found.facts, role, self._policy.decoding)
-                self._keep(converted.held)
-                self._converted[key] = converted
-            converted = self._converted[key]
-            held, facts, told = converted.held, converted.facts, converted.told
-            faults = judge(field, facts, fix=fix)
+        faults = judge(field, found.facts, fix=fix, fitted=fit is not None)
+        held, facts, converted = found.held, found.facts, None
+        uneven = fix and not role.mask and facts.header is not None and facts.header.uneven
         if faults:
-            raise _Refused(faults)
-        self._check(found, decoded=bool(told))
+            mended = all(role.can_mend(fault, facts) for fault in faults)
+            if not ((fix or fit) and mended):
+                raise _Refused(faults)
+        if faults or fit or uneven:
+            converted = self._convert(value, found, role, fit, required=bool(faults))
+        if converted is not None:
+            held, facts = converted.held, converted.facts
+            if faults := judge(field, facts, fix=fix, fitted=fit is not None):
+                raise _Refused(faults)
+        self._check(found, decoded=converted is not None)
         header = facts.header
+        fitted = fit is not None and converted is not None and converted.fitted
         picture = Picture(
             field,
             found.kind,
             facts.label,
-            found.sha256,
+            _fitted_hash(found.sha256, fit) if fit and fitted else found.sha256,
             width=header.width if header else None,
             height=header.height if header else None,
             format=facts.file_type.name,
             size_bytes=facts.size_bytes,
-            converted=told,
+            converted=converted.told if converted else "",
             turned=header.turned if header else False,
             held=held.hold(field),
         )
-        return picture, [*_warnings(field, found, told)]
+        return picture, [] if converted else [*_warnings(field, found)]
+
+    def _convert(
+        self, value: str, found: _Found, role: Role, fit: Fit | None, *, required: bool
+    ) -> Converted | None:
+        """The converted picture, once for each use of a value. None for one that may be sent as it
+        is and cannot be converted, or has no need of it."""
+        key = (value, role.mask, fit)
+        if key not in self._converted:
+            try:
+                converted = convert(
+                    found.held, found.facts, role, self._policy.decoding, fit, required=required
+                )
+            except Refusal:
+                if required or fit:
+                    raise
+                converted = None
+            if converted is not None:
+                self._keep(converted.held)
+            self._converted[key] = converted
+        return self._converted[key]
 
     def _check(self, found: _Found, *, decoded: bool) -> None:
         """Read the whole picture, once. A frame of a task has its hash already, as it was made
@@ -298,16 +326,26 @@ def _from_url(field: str, url: PictureUrl) -> tuple[Picture, list[Fault]]:
     return Picture(field, "url", url.label, sha256, url=url.text), warnings
 
 
-def _warnings(field: str, found: _Found, told: str) -> list[Fault]:
-    warnings = []
+def _not_fitted(field: str) -> Fault:
+    return Fault(
+        "fit",
+        "fit_of_a_url",
+        f"Kling fetches {field} from its URL itself, so it cannot be cropped here.",
+        f"a path or a data: URI as {field}, or leave fit out",
+    )
+
+
+def _fitted_hash(sha256: str, fit: Fit) -> str:
+    """What stands for the picture in the digest of the request: another crop is another video."""
+    return hashlib.sha256(f"{sha256} {fit.words}".encode()).hexdigest()
+
+
+def _warnings(field: str, found: _Found) -> Iterator[Fault]:
     facts = found.facts
     claimed = named_like(facts.label) if found.kind == "file" else None
-    if told:
-        warnings.append(Fault(field, "image_converted", told))
-    elif claimed not in (None, facts.file_type):
+    if claimed not in (None, facts.file_type):
         message = f"{facts.label} is {facts.file_type.said} in spite of its name; it is sent as is."
-        warnings.append(Fault(field, "image_suffix", message, source=SOURCE))
-    return warnings
+        yield Fault(field, "image_suffix", message, source=SOURCE)
 
 
 LIKENESS_SIDE = 1200

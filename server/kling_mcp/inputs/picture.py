@@ -137,10 +137,11 @@ class Picture:
 
     `field` is its place in the request, such as `image_list[1].image`. `label` is safe to show (a
     file's name, a URL without its query). `width` and `height` (px), `format` ("JPEG" or "PNG") and
-    `size_bytes` describe what is sent; they are None or empty for a URL. `sha256` (hex) is that of
-    the bytes before any conversion, or of the URL's text, so the same request always has the same
-    digest. `converted` says in words what was converted. `turned` means that EXIF tells viewers to
-    turn the picture by 90°.
+    `size_bytes` describe what is sent, as a viewer shows it; they are None or empty for a URL.
+    `sha256` (hex) is that of the bytes before any conversion (and of a fit that changed the
+    picture), or of the URL's text, so the same request always has the same digest. `converted` says
+    in a clause what was converted. `turned` means that EXIF tells viewers to turn the picture by
+    90°.
     """
 
     field: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_mcp.inputs.decoding import DECODING
-from kling_mcp.inputs.file_type import FileType, Header
+from kling_mcp.inputs.file_type import JPEG, FileType, Header
 from kling_mcp.inputs.held import size_text
 from kling_mcp.inputs.refusal import SOURCE
 from kling_tools.faults import Fault
@@ -14,6 +14,7 @@ from kling_tools.faults import Fault
 __all__ = [
     "BYTES_MAX",
     "CONVERTED_PIXEL_BYTES",
+    "SIDE_MENDED",
     "SIDE_MIN",
     "SOURCE_BYTES_MAX",
     "Facts",
@@ -34,34 +35,41 @@ RATIO_MAX = (5, 2)
 SOURCE_BYTES_MAX = 100 * 1024 * 1024
 """The most bytes of a file that is converted."""
 
-CONVERTED_PIXEL_BYTES = 4
-"""Bytes of memory that a conversion takes for each pixel, besides decoding."""
+SIDE_MENDED = SIDE_MIN // 2
+"""The fewest pixels of a side that is enlarged: more than twice its size shows only blur."""
+
+CONVERTED_PIXEL_BYTES = 8
+"""Bytes of memory for each pixel of a decoded picture and of its copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """The use of a picture: its `ratio` is limited, or it is a brush `mask`."""
+    """The use of a picture: its `ratio` is limited, it is a brush `mask`, or it is the first or
+    last `frame`, to which `fit` applies."""
 
-    ratio: bool
-    mask: bool
+    ratio: bool = False
+    mask: bool = False
+    frame: bool = False
 
-    @property
-    def fixable(self) -> frozenset[str]:
-        """The rules that a conversion can satisfy; a mask must keep its size in pixels."""
-        return _TYPE_AND_BYTES if self.mask else _TYPE_AND_BYTES | {"image_side"}
+    def can_mend(self, fault: Fault, facts: Facts) -> bool:
+        """Whether a conversion satisfies the rule; a mask must keep its size in pixels."""
+        if fault.rule == "image_side":
+            tiny = facts.header and min(facts.header.width, facts.header.height) < SIDE_MENDED
+            return not self.mask and not tiny
+        return fault.rule in ("image_type", "image_bytes")
 
 
-_TYPE_AND_BYTES = frozenset({"image_type", "image_bytes"})
-_START_FRAME = Role(ratio=True, mask=False)
-_END_FRAME = Role(ratio=False, mask=False)
-_MASK = Role(ratio=False, mask=True)
+_PICTURE = Role(ratio=True)
+_FIRST_FRAME = Role(ratio=True, frame=True)
+_END_FRAME = Role(frame=True)
+_MASK = Role(mask=True)
 
 
 def role_of(field: str) -> Role:
     """The role of a field: the page limits no ratio for `image_tail`, and masks follow `image`."""
     if field.endswith("mask"):
         return _MASK
-    return _END_FRAME if field == "image_tail" else _START_FRAME
+    return {"image": _FIRST_FRAME, "image_tail": _END_FRAME}.get(field, _PICTURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class Facts:
         return (
             self.file_type.opener() is not None
             and self.size_bytes <= SOURCE_BYTES_MAX
-            and DECODING.fits(self.converted_bytes)
+            and (self.file_type is JPEG or DECODING.fits(self.converted_bytes))
         )
 
     @property
@@ -88,20 +96,25 @@ class Facts:
         if self.header is None:
             return 0
         pixels = self.header.width * self.header.height
-        return self.header.decoded_bytes + pixels * CONVERTED_PIXEL_BYTES
+        return max(self.header.decoded_bytes, pixels * CONVERTED_PIXEL_BYTES)
 
 
-def judge(field: str, facts: Facts, *, fix: bool) -> list[Fault]:
+def judge(field: str, facts: Facts, *, fix: bool, fitted: bool = False) -> list[Fault]:
     """A fault for every rule that a picture breaks in this field.
 
-    The advice offers the setting for conversion unless `fix` says that it is on already.
+    The advice offers the setting for conversion unless `fix` says that it is on already. A picture
+    that is `fitted` to another ratio here may have any.
     """
     role = role_of(field)
     faults = []
     for rule, message, use in _breaches(facts, role):
-        offer = not fix and rule in role.fixable and facts.convertible
-        advice = f"{use}, or set KLING_MCP_FIX_IMAGES=true to have it converted" if offer else use
-        faults.append(Fault(field, rule, message, advice, SOURCE))
+        if fitted and rule == "image_ratio":
+            continue
+        fault = Fault(field, rule, message, use, SOURCE)
+        if not (fix or fitted) and role.can_mend(fault, facts) and facts.convertible:
+            use = f"{use}, or have KLING_MCP_FIX_IMAGES=false removed: it is then converted"
+            fault = replace(fault, use=use)
+        faults.append(fault)
     return faults
 
 
@@ -134,13 +147,19 @@ def _breaches(facts: Facts, role: Role) -> Iterator[tuple[str, str, str]]:
         yield (
             "image_ratio",
             f"{label} is {width}x{height} px; the ratio must lie between 1:2.5 and 2.5:1.",
-            _crop(width, height),
+            _ratio_advice(facts, role),
         )
 
 
-def _crop(width: int, height: int) -> str:
+def _ratio_advice(facts: Facts, role: Role) -> str:
+    assert facts.header is not None
+    width, height = facts.header.width, facts.header.height
+    fit = "16:9" if width > height else "9:16"
+    offer = f'fit "{fit}" to have it cropped here, or ' if role.frame and facts.convertible else ""
     if min(width, height) < SIDE_MIN:
-        return "a picture between 1:2.5 and 2.5:1"
+        return (offer if min(width, height) >= SIDE_MENDED else "") + (
+            "a picture between 1:2.5 and 2.5:1"
+        )
     longest, shortest = RATIO_MAX
     kept = min(width, height) * longest // shortest
-    return f"a crop of at most {min(width, kept)}x{min(height, kept)} px"
+    return f"{offer}a crop of at most {min(width, kept)}x{min(height, kept)} px"

@@ -194,7 +194,7 @@ class Wish:
             duration_s=float(length) if length.isdecimal() else None,
             sound=request.get("sound") == "on",
             several_shots=bool(request.get("multi_shot")),
-            ratio=str(request.get("aspect_ratio", "")),
+            ratio=str(request.get("aspect_ratio") or record.arguments.get("fit", "")).split(" ")[0],
             pictures=pictures,
         )
 

@@ -138,9 +138,10 @@ class Settings(BaseModel):
         "default: the home folder.",
     )
     fix_images: bool = Field(
-        default=False,
+        default=True,
         validation_alias="KLING_MCP_FIX_IMAGES",
-        description="Convert pictures that Kling would refuse (WebP, HEIC, too large or small).",
+        description="Convert pictures that Kling would refuse or show differently (HEIC, WebP, too "
+        "large or small, turned by EXIF, transparent); default: true.",
     )
     timezone: str = Field(
         default="",

@@ -112,8 +112,8 @@ def dry_run_receipt(
 def _outline(judged: JudgedRequest) -> Receipt:
     review, arguments = judged.review, judged.arguments
     sent = [] if review.verdict.faults else judged.body.names()
-    choices = SpendingChoices.model_fields
-    fields = [name for name in type(arguments).model_fields if name not in choices]
+    ours = SpendingChoices.model_fields.keys() | {"fit"}
+    fields = [name for name in type(arguments).model_fields if name not in ours]
     given = arguments.given() & arguments.model_fields_set
     not_sent = [name for name in fields if name in given and name not in sent]
     return Receipt(
@@ -125,6 +125,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
         estimate_units=review.estimate.units,
         estimate_usd=review.estimate.usd,
         pictures=[_picture_text(picture) for picture in judged.pictures],
+        video=_video_size(judged),
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
@@ -136,6 +137,38 @@ def _outline(judged: JudgedRequest) -> Receipt:
 
 
 def _picture_text(picture: Picture) -> str:
+    if picture.converted:
+        return f"{picture.field}: {picture.label}, {picture.converted}"
     size = f" {picture.width}x{picture.height}" if picture.width else ""
-    converted = f" ({picture.converted})" if picture.converted else ""
-    return f"{picture.field}: {picture.label}{size}{converted}"
+    return f"{picture.field}: {picture.label}{size}"
+
+
+LINES = {"std": 720, "pro": 1080, "4k": 2160}
+"""Pixels of the shorter side of a 16:9 video [Kling's image2video page]."""
+
+RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3")
+SAME_RATIO = 0.01
+
+
+def _video_size(judged: JudgedRequest) -> str | None:
+    """The video's size as far as Kling's pages tell it: its pixels in 16:9 and 9:16, else its lines
+    and its ratio; None where nothing is known."""
+    lines = LINES.get(judged.review.mode or "")
+    asked: str = getattr(judged.arguments, "aspect_ratio", "")
+    image = next((p for p in judged.pictures if p.field == "image" and p.width and p.height), None)
+    if lines is None or not (asked or image):
+        return None
+    ratio = asked
+    if image and not asked:
+        shape = (image.width or 1) / (image.height or 1)
+        near = (name for name in RATIOS if abs(shape / _quotient(name) - 1) <= SAME_RATIO)
+        ratio = next(near, f"{shape:.2f}:1")
+    if ratio not in ("16:9", "9:16"):
+        return f"{lines}p, {ratio}"
+    long = lines * 16 // 9
+    return f"{long}x{lines}" if ratio == "16:9" else f"{lines}x{long}"
+
+
+def _quotient(ratio: str) -> float:
+    wide, _, high = ratio.partition(":")
+    return int(wide) / int(high)

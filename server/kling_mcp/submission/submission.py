@@ -251,7 +251,7 @@ async def _with_pictures(
 ) -> AsyncIterator[JudgedRequest]:
     """The judged request with its pictures open; their faults are added to its verdict."""
     named = judged.arguments.pictures()
-    opened, verdict = await open_pictures(named, policy)
+    opened, verdict = await open_pictures(named, policy, getattr(judged.arguments, "fit", ""))
     pictures = [picture for picture in opened if picture]
     try:
         by_field = dict(zip((field for field, _ in named), opened, strict=True))

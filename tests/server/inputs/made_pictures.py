@@ -38,9 +38,9 @@ def saved(folder: Path, name: str, data: bytes) -> Path:
 
 
 @contextmanager
-def opened(wishes: Sequence[tuple[str, str]], policy: PicturePolicy):
+def opened(wishes: Sequence[tuple[str, str]], policy: PicturePolicy, fit=""):
     """The pictures and the verdict of `open_pictures`, the pictures closed at the end."""
-    pictures, verdict = anyio.run(open_pictures, wishes, policy)
+    pictures, verdict = anyio.run(open_pictures, wishes, policy, fit)
     try:
         yield pictures, verdict
     finally:

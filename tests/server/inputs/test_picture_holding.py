@@ -56,7 +56,9 @@ def test_a_converted_picture_given_twice_is_converted_once(tmp_path, monkeypatch
     monkeypatch.setattr(
         opening,
         "convert",
-        lambda *args, convert=opening.convert: conversions.append(args) or convert(*args),
+        lambda *args, convert=opening.convert, **choices: (
+            conversions.append(args) or convert(*args, **choices)
+        ),
     )
     saved(tmp_path, "photo.webp", picture_bytes("WEBP"))
     wishes = [(field, "photo.webp") for field in ("image", "image_tail", "static_mask")]
@@ -90,10 +92,10 @@ def test_a_failure_of_the_program_closes_what_was_opened(policy, monkeypatch):
     )
     judge = opening.judge
 
-    def fail_at_the_second(field, facts, *, fix):
+    def fail_at_the_second(field, facts, **choices):
         if field == "image_tail":
             raise KeyError(field)
-        return judge(field, facts, fix=fix)
+        return judge(field, facts, **choices)
 
     monkeypatch.setattr(opening, "judge", fail_at_the_second)
     with pytest.raises(KeyError):
@@ -150,9 +152,9 @@ def test_a_file_that_is_deleted_or_replaced_after_the_check_is_still_the_checked
 def test_a_file_that_changes_during_the_check_is_a_fault(policy, tmp_path, monkeypatch):
     judge = opening.judge
 
-    def judge_while_writing(field, facts, *, fix):
+    def judge_while_writing(field, facts, **choices):
         (tmp_path / "photo.png").write_bytes(PNG + b"more")
-        return judge(field, facts, fix=fix)
+        return judge(field, facts, **choices)
 
     monkeypatch.setattr(opening, "judge", judge_while_writing)
 

@@ -150,7 +150,11 @@ def test_the_ratio_is_limited_where_the_vendor_limits_it(policy, field, expected
 def test_the_advice_for_a_ratio_is_a_crop_that_would_do(policy):
     text = base64.b64encode(picture_bytes(size=(1601, 400))).decode()
 
-    assert looked_at(text, policy)[1].faults[0].use == "a crop of at most 1000x400 px"
+    def use(field):
+        return looked_at(text, policy, field)[1].faults[0].use
+
+    assert use("image_list[0]") == "a crop of at most 1000x400 px"
+    assert use("image") == 'fit "16:9" to have it cropped here, or a crop of at most 1000x400 px'
 
 
 def test_ten_mebibytes_pass_and_one_byte_more_does_not(tmp_path, policy):

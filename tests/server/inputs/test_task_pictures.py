@@ -50,7 +50,8 @@ def test_a_frame_too_large_for_kling_is_sent_as_a_jpeg_and_said_to_be():
         assert rules(verdict) == []
         assert (picture.format, picture.width, picture.height) == ("JPEG", 2000, 1900)
         assert picture.sha256 == "ab12"
-        assert warned(verdict) == ["image_converted"]
+        assert picture.converted.startswith("sent as JPEG 2000x1900 from PNG, it had ")
+        assert warned(verdict) == []
 
 
 def test_why_there_is_no_frame_is_a_fault_of_every_field_that_asked():

@@ -263,7 +263,7 @@ def test_without_any_setting_there_are_these_defaults(tmp_path: Path) -> None:
     assert settings.output_dir.name == "kling-mcp"
     assert settings.output_dir.is_relative_to(tmp_path)
     assert settings.image_roots == (tmp_path,)
-    assert settings.fix_images is False
+    assert settings.fix_images is True
     assert settings.max_units_per_task is None
     assert settings.max_units_per_day is None
     assert settings.confirm_above_units is None

@@ -83,6 +83,17 @@ MaxUnits = Annotated[
 ]
 
 
+Fit = Annotated[
+    Literal["", "16:9", "9:16", "1:1", "16:9 pad", "9:16 pad", "1:1 pad"],
+    BeforeValidator(normalize.fit),
+    _TEXT,
+    Field(
+        description="16:9, 9:16 or 1:1: crop local frames to this ratio first, free; "
+        '"9:16 pad" adds borders.'
+    ),
+]
+
+
 class SpendingChoices(BaseModel):
     """The choices of a create call about money: who is paid, how much, how often, and whether at
     all. `another_take_of` names the task whose request is to be made again."""
@@ -95,7 +106,9 @@ class SpendingChoices(BaseModel):
 
 
 class ImageToVideoArguments(SpendingChoices, ImageToVideoRequest):
-    """`kling_image_to_video`."""
+    """`kling_image_to_video`. `fit` is done here, before anything is sent."""
+
+    fit: Fit = ""
 
 
 class MultiImageToVideoArguments(SpendingChoices, MultiImageToVideoRequest):

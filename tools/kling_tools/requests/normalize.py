@@ -15,6 +15,7 @@ __all__ = [
     "camera",
     "duration",
     "element_ids",
+    "fit",
     "from_json_text",
     "identifier",
     "moment",
@@ -69,6 +70,15 @@ def identifier(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() if isinstance(value, str) else value
+
+
+def fit(value: Any) -> Any:
+    """ "9/16", "9:16 crop" and "pad 9:16" become "9:16" and "9:16 pad"."""
+    words = word(value).replace("/", ":").split() if isinstance(value, str) else []
+    ratios = [part for part in words if part not in ("crop", "pad")]
+    if len(ratios) != 1:
+        return value
+    return " ".join([*ratios, *(["pad"] if "pad" in words else [])])
 
 
 def moment(value: Any) -> Any:
