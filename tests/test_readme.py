@@ -12,6 +12,7 @@ from mcp import Client
 from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
+from kling_tools.products import PRODUCTS
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities, estimate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +78,8 @@ def price(model_name: str, column: str) -> str:
     """Units of five seconds as the table writes them; empty where the model cannot do it."""
     table = built_in_capabilities()
     mode, _, sound = column.partition(", ")
-    ((product, row),) = table.models[model_name].products.items()
+    uses = table.models[model_name].products
+    product, row = next((name, uses[name]) for name in PRODUCTS if name in uses)
     if mode not in row.modes or (sound and not has_sound(row, mode)):
         return ""
     cost = estimate(

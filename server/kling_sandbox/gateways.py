@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from kling_sandbox.answers.gateway_errors import FORWARDING, NEW_API, OLD_NEW_API, GatewayErrors
 from kling_sandbox.answers.refusals import refused
@@ -19,7 +19,8 @@ from kling_sandbox.state import KLING
 
 __all__ = ["GATEWAYS", "OFFICIAL", "Dialect", "forwarded_body"]
 
-_PRODUCTS: tuple[Product, ...] = ("image2video", "multi-image2video", "omni-video")
+_PRODUCTS: tuple[Product, ...] = get_args(Product)
+_EVERY_PATH = tuple(dict.fromkeys([*_PRODUCTS, "text2video"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ OFFICIAL = Dialect(
     bases=("", "/kling"),
     prefix="/v1/videos",
     creates=_PRODUCTS,
-    queries=(*_PRODUCTS, "text2video"),
+    queries=_EVERY_PATH,
     style=EnvelopeStyle(),
     tokens=True,
     external_ids=True,
@@ -107,8 +108,8 @@ GATEWAYS: tuple[Dialect, ...] = (
     Dialect(
         name="anyfast",
         bases=("/anyfast",),
-        creates=_PRODUCTS,
-        queries=(*_PRODUCTS, "text2video"),
+        creates=("image2video", "multi-image2video", "omni-video"),
+        queries=_EVERY_PATH,
         style=WrapperStyle(
             receipt_status="submitted",
             words=_ANYFAST_STAGES,

@@ -8,7 +8,8 @@ from pydantic.fields import FieldInfo
 from tests.docs.pages import table
 
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
-from kling_tools.rules.capabilities import ProviderTerms
+from kling_tools.products import MAKERS, PRODUCTS, Product
+from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 __all__ = ["losses", "overview", "row_fields"]
 
@@ -19,17 +20,12 @@ LOOKED_UP = {
 }
 OWN = ("name", "family", "source", "date")
 """Fields that say where a row comes from, not what it does."""
-PRODUCTS = {
-    "image2video": "one picture",
-    "omni-video": "several (v3-omni, o1)",
-    "multi-image2video": "several (v1-6)",
-}
 
 
 def overview() -> str:
     """One row a provider: where it is, what it makes, and what happens to a lost answer."""
     rows = [_row(row) for row in PROVIDERS.values()]
-    head = ("provider", "key", "address", "pictures", "list", "after a lost answer", "from")
+    head = ("provider", "key", "address", "makes", "list", "after a lost answer", "from")
     return "\n" + table(head, rows) + "\n"
 
 
@@ -39,11 +35,20 @@ def _row(row: ProviderRow) -> tuple[str, ...]:
         f"`{row.name}`",
         "none" if keyless else f"`{row.key_setting}`",
         "this machine" if keyless else _address(row),
-        ", ".join(PRODUCTS[product] for product in row.products),
+        ", ".join(map(_made, row.products)),
         "yes" if row.lists else "no",
         LOOKED_UP[row.external_ids],
         f"{row.source} ({row.date})",
     )
+
+
+def _made(product: Product) -> str:
+    """What the product's row says, with the models where one tool makes two products."""
+    row = PRODUCTS[product]
+    if len(MAKERS[row.tool]) == 1:
+        return row.makes
+    models = ", ".join(f"`{name}`" for name in built_in_capabilities().models_of([product]))
+    return f"{row.makes} ({models})"
 
 
 def _address(row: ProviderRow) -> str:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -14,6 +14,7 @@ from tests.docs.schema_words import argument_rows
 from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
 from kling_tools.errors import KlingError
+from kling_tools.products import MAKERS, Product
 from kling_tools.results import (
     AnotherTake,
     Finding,
@@ -34,8 +35,7 @@ __all__ = ["answers", "every_error", "reference"]
 
 MATRIX = Path(__file__).parents[1] / "server" / "submission" / "fault_matrix.json"
 ANSWERS: dict[str, type[BaseModel]] = {
-    "kling_image_to_video": Receipt,
-    "kling_multi_image_to_video": Receipt,
+    **dict.fromkeys(MAKERS, Receipt),
     "kling_get_task": TaskView,
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
@@ -61,17 +61,13 @@ def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:
 
 
 def _tools(*, hosted: bool) -> list[KlingTool]:
-    models = built_in_capabilities().models
-    living = [name for name, row in models.items() if not row.retired]
-    single = [name for name in living if "image2video" in models[name].products]
-    return build_toolset(
-        list(PROVIDERS),
-        models={
-            "kling_image_to_video": single,
-            "kling_multi_image_to_video": [name for name in living if name not in single],
-        },
-        hosted=hosted,
-    )
+    models = {tool: _living_models(products) for tool, products in MAKERS.items()}
+    return build_toolset(list(PROVIDERS), models=models, hosted=hosted)
+
+
+def _living_models(products: Sequence[Product]) -> list[str]:
+    table = built_in_capabilities()
+    return [name for name in table.models_of(products) if not table.models[name].retired]
 
 
 def _section(tool: KlingTool, struck: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ DAMAGE: tuple[tuple[str, Any], ...] = (
     *(("request", text) for text in (*JSON[:5], "[]", '{"duration": 1e999}')),
     *(("videos", text) for text in (*JSON, "{}", '[{"url": "u", "duration_s": 1e999}]')),
     ("status", "paused by a newer version"),
-    ("product", "text2video"),
+    ("product", "a product of a newer version"),
     *((column, b"\xff\x00") for column in (*TEXTS, "path", "sha256", "task_id")),
     *((column, value) for column in NUMBERS for value in ("soon", b"\x00", -5)),
     *((column, 9e999) for column in NUMBERS),

@@ -176,8 +176,8 @@ async def test_costs_need_a_span_of_time(open_sandbox: Any) -> None:
     ("method", "path"),
     [
         ("GET", "/"),
-        ("POST", "/v1/videos/text2video"),
-        ("GET", "/v1/videos/text2video"),
+        ("POST", "/v1/videos/no-product"),
+        ("GET", "/v1/videos/no-product"),
         ("POST", "/v1/videos/image2video/"),
         ("DELETE", "/v1/videos/image2video/1"),
         ("POST", "/account/costs"),
