@@ -25,9 +25,9 @@ class ProductEntry:
     `tool` makes it; if a tool makes two products, the upper row is preferred. `request` is its
     class in `requests.requests`, `inputs` are the fields that its tool's schema lists first.
     `rules` are the ids in `rules.between_fields` and the functions in `rules.checks` that judge
-    requests for this product and for no other. `result` is the kind of file that it makes, `makes`
-    says it in words. `path` follows a provider's prefix. `picture_key` is the body's name for a
-    picture of a list; with `names_pictures` the prompt must name each picture.
+    requests for this product; those that no row names judge all requests. `result` is the kind of
+    file that it makes, `makes` says it in words. `path` follows a provider's prefix. `picture_key`
+    is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
 
     Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
     `rules/capabilities.json`, and `desk`, the function in `kling_sandbox.rules` that plays it (the
@@ -61,6 +61,7 @@ _ROWS = (
         request="ImageToVideoRequest",
         inputs=("image", "prompt", "image_tail"),
         rules=(
+            "prompt_required",
             "image_or_image_tail",
             "shots_add_up",
             "shots_in_order",
@@ -78,7 +79,7 @@ _ROWS = (
         tool="kling_multi_image_to_video",
         request="MultiImageToVideoRequest",
         inputs=("image_list", "prompt"),
-        rules=("image_list_required", "images_are_there"),
+        rules=("prompt_required", "image_list_required", "images_are_there"),
         result="video",
         makes="video of several pictures",
         path="omni-video",
@@ -92,7 +93,7 @@ _ROWS = (
         tool="kling_multi_image_to_video",
         request="MultiImageToVideoRequest",
         inputs=("image_list", "prompt"),
-        rules=("image_list_required", "images_are_there"),
+        rules=("prompt_required", "image_list_required", "images_are_there"),
         result="video",
         makes="video of several pictures",
         path="multi-image2video",
