@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kling_tools.tools.toolset import build_toolset
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (ROOT / "server", ROOT / "tools")
 
@@ -199,4 +201,4 @@ def test_the_server_for_one_person_starts_without_the_wing_for_teams(tmp_path: P
 
     assert done.stderr == ""
     assert done.stdout.split()[0].startswith(str(tmp_path))
-    assert done.stdout.split()[1:] == ["7", "False"]
+    assert done.stdout.split()[1:] == [str(len(build_toolset(["sandbox"], models={}))), "False"]

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from kling_tools.products import MAKERS
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset, instructions
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = (
-    "kling_image_to_video",
-    "kling_multi_image_to_video",
+    *MAKERS,
     "kling_get_task",
     "kling_list_tasks",
     "kling_wait_for_tasks",
@@ -94,7 +94,7 @@ def nodes(schema: Any) -> Any:
             yield from nodes(value)
 
 
-def test_there_are_seven_tools() -> None:
+def test_those_that_make_something_come_first() -> None:
     assert tuple(toolset()) == NAMES
 
 
@@ -160,8 +160,7 @@ def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
     }
 
     assert hints == {
-        "kling_image_to_video": (False, True),
-        "kling_multi_image_to_video": (False, True),
+        **dict.fromkeys(MAKERS, (False, True)),
         "kling_get_task": (True, None),
         "kling_list_tasks": (True, None),
         "kling_wait_for_tasks": (True, None),

@@ -137,8 +137,18 @@ def _merged(rows: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     for name, change in changes.items():
         if not isinstance(change, Mapping):
             raise RowFileFault(f"{name} is not a table of fields")
-        merged[name] = {**merged.get(name, {}), **change}
+        merged[name] = _over(merged.get(name, {}), change)
     return merged
+
+
+def _over(below: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of both rows; the own ones count. Default models that the own row does not name
+    stay: a file that names those of today must still do when there is one more product."""
+    fields = {**below, **own}
+    theirs, ours = below.get("default_models"), own.get("default_models")
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        fields["default_models"] = {**ours, **{p: theirs[p] for p in theirs if p not in ours}}
+    return fields
 
 
 def _rows(raw: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ProviderRow]:
@@ -148,7 +158,9 @@ def _rows(raw: Mapping[str, Mapping[str, Any]]) -> Mapping[str, ProviderRow]:
 def _row(name: str, raw: Mapping[str, Mapping[str, Any]]) -> ProviderRow:
     fields, family = _inherited(name, raw)
     try:
-        return ProviderRow.model_validate({**fields, "name": name, "family": family})
+        row = ProviderRow.model_validate({**fields, "name": name, "family": family})
+        served = {p: row.default_models[p] for p in row.default_models if p in row.products}
+        return row.model_copy(update={"default_models": served})
     except ValidationError as error:
         faults = [
             f"{'.'.join([name, *map(str, detail['loc'])])}: "
@@ -172,7 +184,7 @@ def _inherited(
     if like in (name, *below):
         raise RowFileFault(f"{name} is like itself")
     fields, family = _inherited(like, raw, (*below, name))
-    return {**fields, **own}, family
+    return _over(fields, own), family
 
 
 PROVIDERS: Mapping[str, ProviderRow] = _rows(_built_in())

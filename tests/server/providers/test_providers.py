@@ -176,6 +176,27 @@ def test_a_file_may_change_a_field_of_a_row_and_the_rest_stays(tmp_path: Path) -
     assert PROVIDERS["cometapi"].least_images == 2
 
 
+def test_a_file_may_change_one_default_model_and_the_others_stay(tmp_path: Path) -> None:
+    own = {"default_models": {"image2video": "kling-v3"}}
+    rows = read_providers(row_file(tmp_path, {"kling": own, "mine": {"like": "anyfast", **own}}))
+
+    assert rows["kling"].default_models == PROVIDERS["kling"].default_models | own["default_models"]
+    assert rows["mine"].default_models == {
+        "image2video": "kling-v3",
+        "multi-image2video": "kling-v1-6",
+    }
+
+
+def test_a_default_model_of_a_product_that_a_provider_does_not_make_is_left_out(
+    tmp_path: Path,
+) -> None:
+    mine = {"like": "kling", "base_url": "https://mine.example", "products": ["image2video"]}
+
+    row = read_providers(row_file(tmp_path, {"mine": mine}))["mine"]
+
+    assert row.default_models == {"image2video": "kling-v2-5-turbo"}
+
+
 def test_a_row_may_be_like_one_that_is_like_another(tmp_path: Path) -> None:
     file = row_file(tmp_path, {"second": {"like": "mine", "base_url": "https://b"}, "mine": MINE})
 
