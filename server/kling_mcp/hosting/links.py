@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from kling_mcp.outputs.storage import default_name
+from kling_mcp.outputs.storage import name_of
 from kling_mcp.tasks.views import Link
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
 
-__all__ = ["Signer", "VideoLinks", "iso_time", "owner_of", "video_name"]
+__all__ = ["Signer", "VideoLinks", "iso_time", "owner_of"]
 
 
 _DIGITS = 12
@@ -74,18 +74,13 @@ class VideoLinks:
         """A link to the row's video."""
         expires = self._signer.expiry(self._lasts_s, WHOLE_S)
         signature = self._signer.sign(PURPOSE, record.id, expires)
-        name = quote(video_name(record), safe="")
+        name = quote(name_of(record), safe="")
         url = f"{self._base}/{record.id}/{name}?expires={expires}&signature={signature}"
         return Link(url, iso_time(expires))
 
     def left_s(self, row_id: str, expires: str, signature: str) -> float:
         """Seconds until a link to this row's video expires; 0 for an invalid one."""
         return self._signer.left_s(PURPOSE, row_id, expires, signature)
-
-
-def video_name(record: Record) -> str:
-    """The file name under which a browser saves the row's video."""
-    return default_name(record.prompt, record.handle)
 
 
 def iso_time(seconds: float) -> str:

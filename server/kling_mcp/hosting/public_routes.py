@@ -21,9 +21,9 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
-from kling_mcp.hosting.links import video_name
 from kling_mcp.hosting.team_storage import BucketStorage
 from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
+from kling_mcp.outputs.storage import name_of
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class _PublicRoutes:
             return FileResponse(
                 path,
                 media_type="video/mp4",
-                filename=video_name(record),
+                filename=name_of(record),
                 content_disposition_type="inline",
                 headers=LINK_HEADERS,
             )

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from anyio import to_thread
 
-from kling_mcp.hosting.links import owner_of, video_name
-from kling_mcp.outputs.storage import FolderStorage
+from kling_mcp.hosting.links import owner_of
+from kling_mcp.outputs.storage import FolderStorage, name_of
 from kling_mcp.tasks.views import Link
 from kling_tools.errors import KlingError, SaveFailed
 
@@ -161,7 +161,7 @@ class TeamFolder(FolderStorage):
         """The path, chosen by the server. Raises KlingError when the caller names a path, and for a
         task that this server did not make."""
         own = _kept_here(path, handle, record)
-        return self.root / _place_of(own) / video_name(own)
+        return self.root / _place_of(own) / name_of(own)
 
     def link(self, record: Record) -> Link:
         """A signed address of this server."""
@@ -213,7 +213,7 @@ class BucketStorage:
         key = self.bucket.key_of(record.path or "")
         if key is None:
             return None
-        return self.bucket.link(key, video_name(record), lasts_s, head=head)
+        return self.bucket.link(key, name_of(record), lasts_s, head=head)
 
     def seems_there(self, record: Record) -> bool:
         """Whether the row names a key of this bucket; sends no request."""

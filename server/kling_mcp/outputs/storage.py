@@ -26,6 +26,7 @@ __all__ = [
     "VideoStorage",
     "default_name",
     "name_fault",
+    "name_of",
 ]
 
 
@@ -33,7 +34,11 @@ NAME_LIMIT_BYTES = 200
 """UTF-8 bytes of a file name; below the usual 255 so that a counter or a part mark still fits."""
 
 _SLUG_LIMIT = 40
-_SLUG_LIMIT_BYTES = 100
+_PICTURE_LIMIT = 20
+_SLUG_BYTES = 2.5
+"""Bytes for each character that a limit allows: scripts with longer ones get fewer."""
+
+_FILE_NAME = re.compile(r"(?:.*/)?([^/]+)\.[A-Za-z0-9]{2,5}")
 _TASK_ID_LIMIT = 64
 _REFERENCE = re.compile(r"<<<\w*>>>")
 _KEPT_CATEGORIES = frozenset("LNM")
@@ -46,31 +51,40 @@ _DEVICES = frozenset(
 )
 
 
-def default_name(prompt: str, task_id: str, index: int = 0) -> str:
-    """A name from the prompt's first words and the task's id, ending in `.mp4`.
+def default_name(prompt: str, task_id: str, index: int = 0, *, picture: str = "") -> str:
+    """A name from the picture's file name, the prompt's first words and the task's id, ending in
+    `.mp4`. A picture without a file name is left out.
 
     `index` counts the videos of one task from 0; from 1 on it stands in the name.
     """
+    named = _FILE_NAME.fullmatch(picture)
+    drawn = _slug(named[1], _PICTURE_LIMIT) if named else ""
+    words = _slug(prompt, _SLUG_LIMIT - len(drawn))
     clip = f"-clip{index + 1}" if index else ""
-    return f"{_slug(prompt) or 'kling'}-{_identifier(task_id) or 'video'}{clip}.mp4"
+    what = "-".join(filter(None, (drawn, words))) or "kling"
+    return f"{what}-{_identifier(task_id) or 'video'}{clip}.mp4"
 
 
-def _slug(prompt: str) -> str:
-    """The first words in lower case, joined by hyphens; letters of every script are kept."""
+def name_of(record: Record) -> str:
+    """The default name of a row's video."""
+    return default_name(record.prompt, record.handle, picture="".join(record.pictures[:1]))
+
+
+def _slug(prompt: str, limit: int) -> str:
+    """The first words in lower case, joined by hyphens, at most `limit` characters; letters of
+    every script are kept."""
     text = unicodedata.normalize("NFKC", _REFERENCE.sub(" ", prompt[:1000])).lower()
     letters = "".join(ch if unicodedata.category(ch)[0] in _KEPT_CATEGORIES else " " for ch in text)
+    limit_bytes = int(limit * _SLUG_BYTES)
     slug = ""
     for word in letters.split():
-        longer = f"{slug}-{word}" if slug else _shortened(word)
-        if len(longer) > _SLUG_LIMIT or len(longer.encode()) > _SLUG_LIMIT_BYTES:
+        # Scripts without spaces make one word of a whole sentence.
+        short = word[:limit].encode()[:limit_bytes].decode(errors="ignore")
+        longer = f"{slug}-{word}" if slug else short
+        if len(longer) > limit or len(longer.encode()) > limit_bytes:
             break
         slug = longer
     return slug
-
-
-def _shortened(word: str) -> str:
-    """The word within the limits; scripts without spaces make one word of a whole sentence."""
-    return word[:_SLUG_LIMIT].encode()[:_SLUG_LIMIT_BYTES].decode(errors="ignore")
 
 
 def _identifier(task_id: str) -> str:
@@ -120,20 +134,27 @@ class VideoFolder:
         self.root = root.expanduser().absolute()
 
     def target(
-        self, path: str | None = None, *, prompt: str = "", task_id: str, index: int = 0
+        self,
+        path: str | None = None,
+        *,
+        prompt: str = "",
+        task_id: str,
+        index: int = 0,
+        picture: str = "",
     ) -> Path:
         """The file that a video should be saved as; nothing is created.
 
         Without `path`, or when it names a folder (an existing one, or with a slash at its end),
-        the name is made from the prompt, the task's id and the video's `index` in the task. A
-        relative path is taken from the root; an absolute one, a `~` one and a `file://` URL must
-        lie below it. Spaces at the ends of its parts are left out, a missing `.mp4` is added. The
-        file may exist already: whoever writes it claims a free name (`kling_mcp.outputs.saving`).
+        the name is made from the picture's, the prompt, the task's id and the video's `index` in
+        the task (`default_name`). A relative path is taken from the root; an absolute one, a `~`
+        one and a `file://` URL must lie below it. Spaces at the ends of its parts are left out, a
+        missing `.mp4` is added. The file may exist already: whoever writes it claims a free name
+        (`kling_mcp.outputs.saving`).
 
         Raises `UnsafePath` for a path outside the root, one that no file can have, and a suffix
         other than `.mp4`.
         """
-        default = default_name(prompt, task_id, index)
+        default = default_name(prompt, task_id, index, picture=picture)
         if path is None or not path.strip():
             return self.root / default
         path = path.strip(_SPACES)
@@ -255,7 +276,8 @@ class FolderStorage:
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A path below the folder; see `VideoFolder.target`."""
         prompt = record.prompt if record else ""
-        return self._folder.target(path or None, prompt=prompt, task_id=handle)
+        picture = "".join(record.pictures[:1]) if record else ""
+        return self._folder.target(path or None, prompt=prompt, task_id=handle, picture=picture)
 
     async def store(self, saved: VideoFile, record: Record) -> str:
         """The file stays where it is."""

@@ -33,6 +33,25 @@ def test_the_first_words_and_the_task_make_the_name(prompt: str, name: str) -> N
     assert default_name(prompt, TASK) == name
 
 
+@pytest.mark.parametrize(
+    ("picture", "name"),
+    [
+        ("cat.jpg", f"cat-she-turns-her-head-{TASK}.mp4"),
+        ("example.com/photos/My Cat (2).webp", f"my-cat-2-she-turns-her-head-{TASK}.mp4"),
+        ("Ängström.JPEG", f"ängström-she-turns-her-head-{TASK}.mp4"),
+        (
+            "a-very-long-name-of-a-photograph.png",
+            f"a-very-long-name-of-she-turns-her-head-{TASK}.mp4",
+        ),
+        ("inline picture", f"she-turns-her-head-{TASK}.mp4"),
+        ("upload 1a2b3c", f"she-turns-her-head-{TASK}.mp4"),
+        ("last frame of 829611643369439283", f"she-turns-her-head-{TASK}.mp4"),
+    ],
+)
+def test_the_name_of_a_picture_comes_first(picture: str, name: str) -> None:
+    assert default_name("She turns her head", TASK, picture=picture) == name
+
+
 def test_a_second_video_of_a_task_is_told_apart() -> None:
     assert default_name("zoom", TASK, index=1) == f"zoom-{TASK}-clip2.mp4"
 
@@ -41,9 +60,9 @@ def test_a_strange_task_id_cannot_leave_the_folder() -> None:
     assert default_name("zoom", "../a/b:c") == "zoom-a-b-c.mp4"
 
 
-@given(prompt=st.text(), task_id=st.text(max_size=80))
-def test_every_default_name_is_valid_everywhere(prompt: str, task_id: str) -> None:
-    name = default_name(prompt, task_id)
+@given(prompt=st.text(), task_id=st.text(max_size=80), picture=st.text())
+def test_every_default_name_is_valid_everywhere(prompt: str, task_id: str, picture: str) -> None:
+    name = default_name(prompt, task_id, picture=f"{picture}.jpg")
 
     assert name_fault(name) is None
     assert name.endswith(".mp4")

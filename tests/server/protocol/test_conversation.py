@@ -71,7 +71,7 @@ async def test_a_picture_becomes_a_saved_video(client: Client, tmp_path: Path) -
     assert waited["tasks"][0]["units"] == 1.5
     path = Path(saved["path"])
     assert path.parent == tmp_path / "videos"
-    assert path.name == f"slow-zoom-{receipt['task_id']}.mp4"
+    assert path.name == f"photo-slow-zoom-{receipt['task_id']}.mp4"
     with av.open(str(path)) as video:
         stream = video.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 960, 720)
