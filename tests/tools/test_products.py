@@ -1,5 +1,9 @@
-"""The table of products: every row is whole, and each name in it leads somewhere."""
+"""The table of products: every row is whole, and each name in it leads somewhere.
 
+A new row alone fails `test_a_product_is_in_each_place`, once for each place that lacks it.
+"""
+
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -12,8 +16,11 @@ import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
+from kling_sandbox.model_table import MODELS
+from kling_sandbox.model_table import Product as SandboxProduct
 from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry, rules_of_others
 from kling_tools.requests import requests
+from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import TaskView
@@ -22,6 +29,7 @@ from kling_tools.rules.capabilities import built_in_capabilities
 from kling_tools.rules.checks import CHECKS, apply_checks
 from kling_tools.tools.toolset import build_toolset
 
+ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 OPTIONAL = {"picture_key", "names_pictures"}
 NEEDED = sorted({field.name for field in fields(ProductEntry)} - OPTIONAL)
@@ -58,18 +66,71 @@ def test_every_product_has_one_row_and_every_row_one_tool() -> None:
     assert sorted(name for products in MAKERS.values() for name in products) == sorted(PRODUCTS)
 
 
+RULE_NAMES = {rule.id for rule in RULES} | {check.__name__ for check, _ in CHECKS}
+TOOLS = {tool.name: tool for tool in build_toolset(["kling"], models={})}
+
+PLACES: dict[str, Callable[[ProductEntry], object]] = {
+    "a request class of that name in tools/kling_tools/requests/requests.py": lambda row: hasattr(
+        requests, row.request
+    ),
+    "its arguments in SubmitArguments of tools/kling_tools/requests/arguments.py": lambda row: any(
+        row.request in {base.__name__ for base in kind.__mro__}
+        for kind in get_args(SubmitArguments)
+    ),
+    "its rules in tools/kling_tools/rules/between_fields.py or checks.py": lambda row: (
+        set(row.rules) <= RULE_NAMES
+    ),
+    "a model in tools/kling_tools/rules/capabilities.json": lambda row: any(
+        row.name in model.products for model in built_in_capabilities().models.values()
+    ),
+    "its tool in tools/kling_tools/tools/toolset.py": lambda row: row.tool in TOOLS,
+    "a snapshot of its tool: python -m pytest tests/tools --update-snapshots": lambda row: (
+        SNAPSHOTS / f"{row.tool}.json"
+    ).exists(),
+    "its fields in PRODUCT_FIELDS of server/kling_mcp/submission/create_body.py": lambda row: (
+        row.name in PRODUCT_FIELDS
+    ),
+    "a provider in server/kling_mcp/providers/providers.json": lambda row: any(
+        row.name in provider.products for provider in PROVIDERS.values()
+    ),
+    "its name in Product of server/kling_sandbox/model_table.py": lambda row: (
+        row.name in get_args(SandboxProduct)
+    ),
+    "a model in server/kling_sandbox/model_table.py": lambda row: any(
+        row.name in model.products for model in MODELS.values()
+    ),
+    "its desk in PRODUCTS of server/kling_sandbox/rules/__init__.py": lambda row: (
+        row.name in desks.PRODUCTS and desks.PRODUCTS[row.name].__name__ == row.desk
+    ),
+    "a route in server/kling_sandbox/gateways.py": lambda row: row.path in OFFICIAL.creates,
+    "its tool in bundle/manifest.json": lambda row: (
+        f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
+    ),
+    "its tool in README.md": lambda row: f"`{row.tool}`" in (ROOT / "README.md").read_text("utf-8"),
+    "its tool in docs/tools.md: python -m pytest tests/docs --update-snapshots": lambda row: (
+        f"## {row.tool}" in (ROOT / "docs/tools.md").read_text("utf-8")
+    ),
+}
+"""What a product needs besides its row, and where, in the order of CONTRIBUTING.md."""
+
+
+@each_product
+@pytest.mark.parametrize("place", PLACES)
+def test_a_product_is_in_each_place(place: str, row: ProductEntry) -> None:
+    assert PLACES[place](row), f"{row.name} requires {place}"
+
+
 @each_product
 def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
     row: ProductEntry,
 ) -> None:
     request = request_of(row)
-    (tool,) = (tool for tool in build_toolset(["kling"], models={}) if tool.name == row.tool)
+    tool = TOOLS[row.tool]
 
     assert request.products == MAKERS[row.tool]
     assert set(row.inputs) <= set(request.model_fields)
     assert set(request.model_fields) - {"callback_url"} <= set(tool.parameters["properties"])
     assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
-    assert (SNAPSHOTS / f"{row.tool}.json").exists()
 
 
 def test_every_tool_that_costs_money_has_a_product() -> None:
@@ -129,19 +190,9 @@ def test_a_product_has_models_priced_as_its_row_says(row: ProductEntry) -> None:
     )
 
 
-@each_product
-def test_a_product_is_made_by_a_provider_and_played_by_the_sandbox(row: ProductEntry) -> None:
-    assert any(row.name in provider.products for provider in PROVIDERS.values())
-    assert desks.PRODUCTS[row.name].__name__ == row.desk
-    assert row.path in OFFICIAL.creates
-
-
-def test_every_product_has_its_part_of_the_body() -> None:
+def test_no_place_has_a_product_that_the_table_does_not_have() -> None:
     assert set(PRODUCT_FIELDS) == set(PRODUCTS)
-
-
-def test_the_sandbox_plays_no_product_that_the_table_does_not_have() -> None:
-    assert set(desks.PRODUCTS) == set(PRODUCTS)
+    assert set(desks.PRODUCTS) == set(PRODUCTS) == set(get_args(SandboxProduct))
 
 
 @each_product
