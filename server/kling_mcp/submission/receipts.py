@@ -35,7 +35,7 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
             f'kling_get_task with task_id "{record.handle}"; {ANOTHER.format(record.handle)}'
         )
     elif repeated and judged.earlier:
-        answer.next += f" take {record.take + 1} makes one more."
+        answer.next += f" Add take {record.take + 1} to make one more."
     return answer
 
 

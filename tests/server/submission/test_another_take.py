@@ -85,7 +85,7 @@ async def test_the_same_call_again_is_not_paid_again_while_its_task_runs(tmp_pat
 
     assert lost_and_asked_again["task_id"] == second["task_id"]
     assert lost_and_asked_again["repeated"]
-    assert "take 3 makes one more" in lost_and_asked_again["next"]
+    assert "Add take 3 to make one more" in lost_and_asked_again["next"]
     assert third["take"] == 3
     assert len(await rows(tmp_path)) == 3
 
