@@ -125,8 +125,13 @@ class Service:
             left_s = limits.answer_s - (anyio.current_time() - began)
             outcome = await runtime.downloads.save_row(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
-                found = replace(found, record=outcome)
-        return self.reader.show(found)
+                found, record = replace(found, record=outcome), outcome
+        view = self.reader.show(found)
+        if record is not None and record.status in ENDED and record.arguments:
+            from kling_mcp.tasks.views import another_take
+
+            view.another_take = another_take(record, runtime.clients, runtime.capabilities)
+        return view
 
     async def _as_last_seen(self, own: str) -> TaskView:
         """The last known state of a task whose provider has not answered yet. Raises ProviderDown

@@ -93,6 +93,25 @@ class VideoView(BaseModel):
     watermark_url: str = ""
 
 
+class AnotherTake(BaseModel):
+    """The same request once more: the tool, its arguments, those to add because their pictures came
+    as bytes (`give_again`), and the price."""
+
+    tool: str
+    arguments: dict[str, Any]
+    give_again: list[str] = []
+    estimate_units: float | None = None
+    estimate_usd: float | None = None
+
+    def text(self, *, sandbox: bool) -> str:
+        """How to make it, and what it costs."""
+        price = price_text(self.estimate_units, self.estimate_usd)
+        again = "".join(f", {name} again" for name in self.give_again)
+        free = ", in the sandbox nothing" if sandbox else ""
+        source = self.arguments["another_take_of"]
+        return f'Another take (another_take_of "{source}"{again}) costs {price}{free}.'
+
+
 class TaskView(Answer):
     """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it cost
     when the provider says so, `money` what the account's balance paid instead; `path` where the
@@ -124,6 +143,7 @@ class TaskView(Answer):
     provider_says: str | None = None
     error: str | None = None
     next: str | None = None
+    another_take: AnotherTake | None = None
 
     def text(self) -> str:
         """The task in one line."""
@@ -133,8 +153,9 @@ class TaskView(Answer):
         where = [self.provider or "", "sandbox" if self.sandbox else ""]
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
-        line = ", ".join([head, *self.facts()])
-        return f"{line}. {self.next}" if self.next else f"{line}."
+        again = self.another_take.text(sandbox=bool(self.sandbox)) if self.another_take else ""
+        sentences = [f"{', '.join([head, *self.facts()])}.", self.next or "", again]
+        return " ".join(sentence for sentence in sentences if sentence)
 
     def facts(self) -> list[str]:
         """Which task it is, what it cost and where its file is, in a few words each."""
@@ -340,17 +361,6 @@ class Finding(BaseModel):
     to_s: float | None = None
     says: str
     next: str
-
-
-class AnotherTake(BaseModel):
-    """The same request once more: the tool, its arguments, those to add because their pictures came
-    as bytes (`give_again`), and the price."""
-
-    tool: str
-    arguments: dict[str, Any]
-    give_again: list[str] = []
-    estimate_units: float | None = None
-    estimate_usd: float | None = None
 
 
 class VideoLook(Answer):

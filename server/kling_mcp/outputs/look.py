@@ -15,11 +15,11 @@ from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, tim
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
 from kling_mcp.outputs.mp4 import Mp4Facts
+from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected
-from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import LookArguments
 from kling_tools.results import AnotherTake, Finding, VideoLook
-from kling_tools.rules.capabilities import Capabilities, Estimate
+from kling_tools.rules.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,8 +77,8 @@ async def look(
     take: AnotherTake | None = None
     left_out: str | None = NO_WISH
     if record is not None and record.request:
-        take = _another_take(record, clients, capabilities)
-        found = list(findings(seen, Wish.of(record, pictures), _costs(take, record)))
+        take = another_take(record, clients, capabilities)
+        found = list(findings(seen, Wish.of(record, pictures), take.text(sandbox=record.sandbox)))
         left_out = _left_out(record, pictures)
     answer = VideoLook(
         task_id=record.handle if record else query.task_id,
@@ -126,27 +126,6 @@ async def _wished(
         if picture is not None:
             found[name] = picture
     return found
-
-
-def _another_take(record: Record, clients: Clients, capabilities: Capabilities) -> AnotherTake:
-    units = record.estimate_units
-    at_list = record.provider in clients.names and (
-        clients.configured(record.provider).row.terms.list_price
-    )
-    return AnotherTake(
-        tool=PRODUCTS[record.product].tool,
-        arguments={"another_take_of": record.handle},
-        give_again=record.arguments_as_bytes,
-        estimate_units=units,
-        estimate_usd=units * capabilities.usd_per_unit if units is not None and at_list else None,
-    )
-
-
-def _costs(take: AnotherTake, record: Record) -> str:
-    price = Estimate(take.estimate_units, take.estimate_usd)
-    told = f"{price}, in the sandbox nothing" if record.sandbox else f"{price}"
-    again = "".join(f", {name} again" for name in take.give_again)
-    return f'Another take (another_take_of "{record.handle}"{again}) costs {told}.'
 
 
 def _left_out(record: Record, pictures: Mapping[str, Image]) -> str | None:

@@ -12,10 +12,21 @@ from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_tools.errors import quote_provider
-from kling_tools.results import ENDED, TaskView, VideoView
+from kling_tools.products import PRODUCTS
+from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
+from kling_tools.rules.capabilities import Capabilities
 from kling_tools.times import spoken
 
-__all__ = ["FILE_LATE", "ONLY_THE_PROVIDER", "Files", "Link", "Saving", "Viewer", "after_failure"]
+__all__ = [
+    "FILE_LATE",
+    "ONLY_THE_PROVIDER",
+    "Files",
+    "Link",
+    "Saving",
+    "Viewer",
+    "after_failure",
+    "another_take",
+]
 
 PROMPT_SHOWN = 80
 """Characters of a prompt that a view shows."""
@@ -52,6 +63,23 @@ TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again
 SHOWN_IN_LISTS = ("failed", "unknown")
 """States whose advice a list shows."""
 STRANGE = "The provider reports a state that is unknown here; look again later."
+
+
+def another_take(record: Record, clients: Clients, capabilities: Capabilities) -> AnotherTake:
+    """The call that makes the row's request once more, and its price."""
+    units, usd = record.estimate_units, None
+    at_list = record.provider in clients.names and (
+        clients.configured(record.provider).row.terms.list_price
+    )
+    if units is not None and at_list:
+        usd = round(units * capabilities.usd_per_unit, 4)
+    return AnotherTake(
+        tool=PRODUCTS[record.product].tool,
+        arguments={"another_take_of": record.handle},
+        give_again=record.arguments_as_bytes,
+        estimate_units=units,
+        estimate_usd=usd,
+    )
 
 
 def after_failure(units: float | None, money: float | None) -> str:

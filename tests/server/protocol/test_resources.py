@@ -53,7 +53,8 @@ async def test_the_list_and_the_task_are_what_the_tools_say(tmp_path: Path) -> N
         (listed,) = (await read(client, "kling://tasks"))["tasks"]
         assert (listed["task_id"], listed["status"]) == (view["task_id"], "succeed")
         assert listed["prompt"] == "Zoom"
-        assert await read(client, f"kling://tasks/{view['task_id']}") == view
+        told = await client.call_tool("kling_get_task", {"task_id": view["task_id"]})
+        assert await read(client, f"kling://tasks/{view['task_id']}") == told.structured_content
 
 
 @pytest.mark.anyio

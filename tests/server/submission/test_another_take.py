@@ -185,6 +185,27 @@ async def test_a_picture_that_came_as_bytes_has_to_be_given_again(
     assert again["take"] == 2
 
 
+@pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}"], ids=["path", "data"])
+async def test_an_ended_task_tells_the_call_that_makes_it_again(
+    form: str, client: Client, tmp_path: Path
+) -> None:
+    photo = picture(tmp_path)
+    as_bytes = base64.b64encode(Path(photo).read_bytes()).decode()
+    image = form.format(photo if form == "{}" else as_bytes)
+    made = await ok(client, image=image, prompt="Zoom")
+    await wait(client, made)
+
+    told = await client.call_tool("kling_get_task", {"task_id": made["task_id"]})
+    again = facts(told)["another_take"]
+    more = dict.fromkeys(again.get("give_again", []), image)
+    second = await ok(client, again["tool"], **again["arguments"], **more)
+
+    assert f'another_take_of "{made["task_id"]}"' in words(told)
+    assert again["estimate_units"] == made["estimate_units"] == second["estimate_units"]
+    assert second["take"] == 2
+    assert more == ({} if form == "{}" else {"image": image})
+
+
 async def test_a_task_of_the_other_tool_names_that_tool(client: Client, tmp_path: Path) -> None:
     first = await ok(client, image=picture(tmp_path), prompt="Zoom")
 
