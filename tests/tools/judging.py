@@ -3,7 +3,7 @@
 from typing import Any
 
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.requests.drafts import read_draft
+from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms, built_in_capabilities
 from kling_tools.rules.reviews import Review, review
 
@@ -18,15 +18,18 @@ IMAGE: dict[str, Any] = {"image": PICTURE, "prompt": "slow zoom"}
 SEVERAL: dict[str, Any] = {"image_list": [PICTURE, PICTURE], "prompt": "they dance"}
 
 
+def drafted(arguments: dict[str, Any]) -> Draft[Any]:
+    several = "image_list" in arguments or "aspect_ratio" in arguments
+    return read_draft(MultiImageToVideoArguments if several else ImageToVideoArguments, arguments)
+
+
 def judge(
     arguments: dict[str, Any],
     *,
     capabilities: Capabilities | None = None,
     terms: ProviderTerms = KLING,
 ) -> Review:
-    several = "image_list" in arguments or "aspect_ratio" in arguments
-    kind = MultiImageToVideoArguments if several else ImageToVideoArguments
-    return review(read_draft(kind, arguments), capabilities or built_in_capabilities(), terms)
+    return review(drafted(arguments), capabilities or built_in_capabilities(), terms)
 
 
 def faults(arguments: dict[str, Any], **more: Any) -> dict[str, str]:

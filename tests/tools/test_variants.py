@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, judge
+from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, drafted, judge
 
 from kling_tools.faults import Variant
-from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
-from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 from kling_tools.rules.variants import find_variant
 
@@ -26,11 +24,6 @@ GATEWAY = ProviderTerms(
 )
 MASK = {"mask": PICTURE, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}
 SHOT = {"prompt": "a", "duration": "5"}
-
-
-def drafted(arguments: dict[str, Any]) -> Draft[Any]:
-    several = "image_list" in arguments
-    return read_draft(MultiImageToVideoArguments if several else ImageToVideoArguments, arguments)
 
 
 def variant(

@@ -1,0 +1,212 @@
+"""What a prompt asks for in words and the request does not give: warned of before it is paid.
+
+A warning costs attention, so each pattern is narrow: where a sentence can be read in two ways, it
+keeps silent.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from kling_tools.faults import Fault
+from kling_tools.quoting import quote_provider
+from kling_tools.requests.requests import VideoRequest
+
+__all__ = ["asked_ratio", "ratio_warnings", "spoken_words", "token_warnings"]
+
+SHOWN = 60
+"""Characters of a prompt that a warning repeats."""
+
+NEAR = 40
+"""Characters between a verb of speaking and what is said, or between a sign and its words."""
+
+_QUOTED = re.compile(
+    "\u201c([^\u201c\u201d]{1,300})\u201d|\u201e([^\u201e\u201c\u201d]{1,300})[\u201c\u201d]"
+    "|\u00ab\\s?([^\u00ab\u00bb]{1,300}?)\\s?\u00bb|\u300c([^\u300c\u300d]{1,300})\u300d"
+    '|"([^"]{1,300})"'
+)
+"""Words in the quotation marks of English, German, French, Chinese and Japanese."""
+
+_SAYING = (
+    r"(?:\b(?:says?|said|saying|asks?|asking|answers?|repl(?:y|ies)|shouts?|shouting|yells?|yelling"
+    r"|whispers?|whispering|sings?|singing|exclaims?|speaks?|speaking|tells?|telling|murmurs?"
+    r"|screams?|announces?|sag(?:t|en)|fragt|ruft|flüstert|schreit|singt|spricht|antwortet"
+    r"|dit|disent|crie|chuchote|murmure|demande|répond|chante|dice|dicen|grita|susurra|pregunta"
+    r"|responde|canta|diz|sussurra|fala|chiede|grida|risponde|mówi|krzyczy|zegt|roept|fluistert)\b"
+    r"|говорит|кричит|шепчет|поёт|поет|спрашивает|[说說喊唱问問道]|言う|言い|言って|叫|囁|歌う)"
+)
+_SAYS_QUOTE = re.compile(
+    rf"{_SAYING}(?:\s+(?!(?:for|about|of|under|at|like|near|in|on|with|from|by)\b)\w+)?\s*$"
+    rf"|{_SAYING}(?:\s+\w+){{0,4}}\s*[:,\uff1a\uff0c]\s*$",
+    re.IGNORECASE,
+)
+_SAID = re.compile(rf"(?:\s*,\s*|\s*と\s*){_SAYING}|\s*says\b", re.IGNORECASE)
+_SAID_BY = re.compile(rf"\s*[,.-]?\s*(?:\w+\s+){{0,3}}{_SAYING}", re.IGNORECASE)
+
+_WRITTEN = re.compile(
+    r"\b(?:signs?|text|words?|letters?|lettering|read(?:s|ing)?|written|writes?|writing|label\w*"
+    r"|titled?|titles|logo|banner|shirt|t-shirt|caption|poster|named?|called|billboard|headline"
+    r"|spell\w*|engraved|inscri\w+|display\w*|shows?|screen|book|song|style|film|movie|tattoo"
+    r"|card|note|neon|button|schild|aufschrift|steht|schrift\w*|namens|titel|liest|plakat"
+    r"|panneau|enseigne|affiche|texte|écrit\w*|intitulé\w*|nommé\w*|cartel|letrero|texto|escrito"
+    r"|llamad\w+|titulad\w+|cartello|scritta|insegna|placa|chamad\w+)\b"
+    r"|写着|寫著|字样|标题|名为|招牌|书名|という|看板|文字|書かれ|надпись|вывеск",
+    re.IGNORECASE,
+)
+"""What shows words instead of speaking them: a sign, a shirt, a title, a name."""
+
+_SENTENCE_END = re.compile("[.!?…,\u3002\uff01\uff1f]$")
+
+_SAYS_PLAINLY = re.compile(
+    r"\b(?:(?P<before>\w+(?:[ -]\w+)?)\s+)?(?:says|sagt)[\s,:]+(?P<said>\w[^.;]{0,80})",
+    re.IGNORECASE,
+)
+"""What somebody says without quotation marks, in the two verbs that mean nothing else."""
+
+_NOBODY = re.compile(
+    r"\b(?:that|which|who|it|as|everything|nothing|look|smile|face|gesture|das|die|der|es)$",
+    re.IGNORECASE,
+)
+"""Subjects that leave open whether anybody speaks: a sign that says, a smile that says it all."""
+
+
+def spoken_words(prompt: str) -> str:
+    """The first words of the prompt that somebody speaks in it; empty without any."""
+    for match in _QUOTED.finditer(prompt):
+        quote = next(group for group in match.groups() if group).strip()
+        before = prompt[max(0, match.start() - NEAR) : match.start()]
+        after = prompt[match.end() : match.end() + NEAR]
+        if _WRITTEN.search(before):
+            continue
+        sentence = _SENTENCE_END.search(quote)
+        said = _SAYS_QUOTE.search(before) or (_SAID_BY if sentence else _SAID).match(after)
+        if said or (sentence and " " in quote):
+            return quote
+    for match in _SAYS_PLAINLY.finditer(prompt):
+        subject = match["before"] or ""
+        if not _NOBODY.search(subject) and not _WRITTEN.search(subject):
+            return match["said"].strip()
+    return ""
+
+
+def speech_message(words: str) -> str:
+    """The sentence about words that are spoken while sound is off."""
+    shown = quote_provider(words)
+    shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
+    return f'the prompt has words to be heard ("{shown}"), and sound is off: nobody will hear them.'
+
+
+_TOKEN = re.compile(r"<<<\s*([^<>]{0,40}?)\s*>>>")
+_NUMBERED = re.compile(r"(image|voice|element)_(\d{1,3})")
+
+
+def token_warnings(request: VideoRequest) -> Iterator[Fault]:
+    """Warnings about names in triple angle brackets that nothing in the request answers to. Those
+    of voices and listed pictures with a wrong number are faults of `checks`."""
+    shots = getattr(request, "multi_prompt", ())
+    named = {
+        "image": getattr(request, "image_list", None),
+        "voice": getattr(request, "voice_list", None),
+        "element": getattr(request, "element_list", None),
+    }
+    texts = [("prompt", request.prompt)]
+    texts += [(f"multi_prompt[{place}].prompt", shot.prompt) for place, shot in enumerate(shots)]
+    for field, text in texts:
+        for token in dict.fromkeys(_TOKEN.findall(text)):
+            match = _NUMBERED.fullmatch(token)
+            listed = named[match[1]] if match else None
+            if match and listed is not None and match[1] != "element":
+                continue
+            if match and listed is not None and 1 <= int(match[2]) <= len(listed):
+                continue
+            message = f"nothing in this request answers to <<<{quote_provider(token)}>>>."
+            use = "plain words in its place"
+            if listed is not None:
+                use = "an id in element_list for it, or plain words"
+            yield Fault(field, "token_unanswered", message, use)
+
+
+_RATIO = re.compile(
+    r"(?<![\d:.,/])(16|9|21|4|3|1|2)\s?[:\u2236]\s?(9|16|21|3|4|1|2)(?![\d:])", re.IGNORECASE
+)
+_SURE = frozenset({"16:9", "9:16", "21:9"})
+_POSSIBLE = _SURE | {"1:1", "4:3", "3:4", "3:2", "2:3"}
+_ABOUT_RATIO = re.compile(
+    r"ratio|aspect|format|verhältnis|画幅|比例|宽高|アスペクト|比率|соотношени|proporci|vertical"
+    r"|portrait|landscape|horizontal|square",
+    re.IGNORECASE,
+)
+_A_TIME = re.compile(
+    r"\b(?:at|clock|time|watch|um|uhr|uhrzeit|à|las|score|alle|o'clock|am|pm|a\.m|p\.m)\b", re.I
+)
+_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "9:16",
+        re.compile(
+            r"\b(?:vertical|portrait)[- ](?:video|format|orientation|aspect|mode)\b|\bhochformat\b"
+            r"|\bformat (?:vertical|portrait)\b|\b(?:formato|v[ií]deo|video) verticale?\b"
+            r"|竖屏|竖版|豎屏|縦長動画|縦型動画|縦動画|вертикальн\w+ (?:видео|формат)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "16:9",
+        re.compile(
+            r"\b(?:horizontal|landscape)[- ](?:video|format|orientation|aspect|mode)\b"
+            r"|\bwidescreen (?:video|format)\b|\bquerformat\b|\bformat (?:horizontal|paysage)\b"
+            r"|\b(?:formato|v[ií]deo|video) (?:horizontal|orizzontale)\b|横屏|横版|横長動画"
+            r"|горизонтальн\w+ (?:видео|формат)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "1:1",
+        re.compile(
+            r"\bsquare[- ](?:video|format|aspect)\b|\bquadratisches (?:video|format)\b"
+            r"|\bformat carré\b|\bformato (?:cuadrado|quadrado|quadrato)\b|方形画面|正方形の動画",
+            re.IGNORECASE,
+        ),
+    ),
+)
+"""The shape of a video in words, and the ratio of those that Kling makes."""
+
+
+def asked_ratio(prompt: str) -> str:
+    """The ratio that the prompt asks for (`9:16`); empty without one. A time or a score is none."""
+    for match in _RATIO.finditer(prompt):
+        ratio = f"{match[1]}:{match[2]}"
+        around = prompt[max(0, match.start() - NEAR) : match.end() + NEAR]
+        about = _ABOUT_RATIO.search(around)
+        if ratio in _POSSIBLE and (about or (ratio in _SURE and not _A_TIME.search(around))):
+            return ratio
+    return next((ratio for ratio, words in _SHAPES if words.search(prompt)), "")
+
+
+UNLIKE = 0.05
+"""How much (natural logarithm of their quotient) two ratios differ at least."""
+
+
+def ratio_warnings(
+    request: VideoRequest, sizes: Sequence[tuple[str, int | None, int | None]]
+) -> Iterator[Fault]:
+    """A warning if the prompt asks for a ratio that the video will not have. `sizes` are the
+    pictures by field, with width and height in pixels, None where they are not known."""
+    asked = asked_ratio(request.prompt)
+    if not asked:
+        return
+    if hasattr(request, "aspect_ratio"):
+        if asked != request.aspect_ratio:
+            message = f"the prompt asks for {asked}, the video will have {request.aspect_ratio}."
+            yield Fault("aspect_ratio", "ratio_in_words", message, f'"{asked}"')
+        return
+    for field, width, height in sizes:
+        if field not in ("image", "image_tail") or not width or not height:
+            continue
+        wide, high = map(int, asked.split(":"))
+        if abs(math.log(width * high / (height * wide))) > UNLIKE:
+            message = f"the prompt asks for {asked}, the video takes its ratio from {field}, "
+            message += f"{width}x{height} px."
+            yield Fault(field, "ratio_in_words", message, f"a picture cropped to {asked}")
+        return
