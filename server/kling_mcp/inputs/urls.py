@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,9 +130,30 @@ def _doubts(host: str, path: str) -> Iterator[Fault]:
         message = f"Kling cannot reach {short(host)}: it is not on the internet."
         yield Fault("", "url_private", message, "a public URL or a local copy")
     claimed = named_like(path)
-    if claimed is not None and not claimed.accepted:
+    if _is_page(host, path):
+        message = f"{short(host + path)} looks like a web page, not like a picture."
+        use = "the address of the picture itself, or a local copy"
+        yield Fault("", "url_of_page", message, use)
+    elif claimed is not None and not claimed.accepted:
         message = f"the URL names {claimed.said}; Kling takes JPEG and PNG only."
         yield Fault("", "image_suffix", message, source=SOURCE)
+
+
+_PAGE_ENDS = (".html", ".htm", ".xhtml", ".php", ".asp", ".aspx", ".jsp")
+
+_PAGES = re.compile(
+    r"(?:www\.)?(?:instagram\.com/p/|facebook\.com/photo|pinterest\.[a-z.]+/pin/"
+    r"|unsplash\.com/photos/|pexels\.com/photo/|flickr\.com/photos/|reddit\.com/r/"
+    r"|(?:x|twitter)\.com/[^/]+/status/|imgur\.com/(?:a/|gallery/)?\w+$)"
+    r"|(?:drive|docs)\.google\.com/file/|photos\.(?:app\.goo\.gl|google\.com)/"
+    r"|[a-z-]+(?:\.m)?\.wiki(?:pedia|media)\.org/wiki/(?!special:)"
+)
+"""Hosts and paths at which a browser shows a page about a picture, and no picture is served."""
+
+
+def _is_page(host: str, path: str) -> bool:
+    where = f"{host}{path}".lower()
+    return where.endswith(_PAGE_ENDS) or _PAGES.match(where) is not None
 
 
 def _split(text: str) -> SplitResult | None:

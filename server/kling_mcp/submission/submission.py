@@ -11,13 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
+from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.principal import Principal
+from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
 from kling_mcp.submission.judged_request import JudgedRequest, judge_request, repeated
@@ -32,12 +36,13 @@ from kling_tools.errors import (
     SpendCapReached,
     quote_provider,
 )
-from kling_tools.faults import Fault, Variant
+from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import WITHOUT_VIDEO, Receipt
 from kling_tools.rules.capabilities import Capabilities
+from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 from kling_tools.service import Confirm
 
 __all__ = ["Caps", "Submission"]
@@ -106,6 +111,8 @@ class Submission:
             judged = await held.enter_async_context(_with_pictures(judged, policy))
             faults = judged.review.verdict.faults
             by_rules_only = rules_broken == len(faults)
+            if not faults:
+                await self._warn_of_silence(judged)
             if earlier and not faults and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})
@@ -155,12 +162,22 @@ class Submission:
             )
 
     async def _variant(
-        self, judged: JudgedRequest, within_units: float | None = None
+        self, judged: JudgedRequest, within_units: float | None = None, **wanted: Any
     ) -> Variant | None:
-        """The nearest request that passes every rule and every cap, and costs no more than that."""
+        """The nearest request, with the wanted arguments, that passes every rule and every cap, and
+        costs no more than that."""
         day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
         limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
-        return judged.variant(min((n for n in limits if n is not None), default=None))
+        return judged.variant(min((n for n in limits if n is not None), default=None), **wanted)
+
+    async def _warn_of_silence(self, judged: JudgedRequest) -> None:
+        """Warn of words that nobody will hear, with the change by which they are heard."""
+        if warning := speech_warning(judged.arguments):
+            heard = await self._variant(judged, sound="on")
+            if heard and heard.change.get("sound") == "on" and not heard.leave_out:
+                use = f"{heard.arguments.removeprefix('with ')}, which makes {heard.makes}"
+                warning = replace(warning, use=use)
+            judged.review.verdict.warnings.append(warning)
 
     @asynccontextmanager
     async def _with_variant(
@@ -245,6 +262,18 @@ class Submission:
         return dry_run_receipt(judged, made, self._confirm_setting(judged), passes)
 
 
+def _is_in_this_network(provider: Configured) -> bool:
+    """Whether the provider can fetch what only this machine or network reaches."""
+    return provider.embedded or is_private_host(urlsplit(provider.base_url).hostname or "")
+
+
+def _refuse_private_urls(verdict: Verdict) -> None:
+    """Make faults of the warnings about pictures that the provider cannot fetch."""
+    private = [warning for warning in verdict.warnings if warning.rule == "url_private"]
+    verdict.warnings[:] = [warning for warning in verdict.warnings if warning not in private]
+    verdict.faults.extend(private)
+
+
 @asynccontextmanager
 async def _with_pictures(
     judged: JudgedRequest, policy: PicturePolicy
@@ -258,6 +287,10 @@ async def _with_pictures(
         dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
         image, static = by_field.get("image"), by_field.get("static_mask")
         verdict.extend(check_mask_sizes(image, static, dynamic))
+        if not _is_in_this_network(judged.provider):
+            _refuse_private_urls(verdict)
+        sizes = [(picture.field, picture.width, picture.height) for picture in pictures]
+        verdict.warnings.extend(ratio_warnings(judged.arguments, sizes))
         judged.review.verdict.extend(verdict)
         yield replace(judged, pictures=pictures)
     finally:

@@ -14,7 +14,7 @@ from kling_tools.faults import Fault
 from kling_tools.quoting import quote_provider
 from kling_tools.requests.requests import VideoRequest
 
-__all__ = ["asked_ratio", "ratio_warnings", "spoken_words", "token_warnings"]
+__all__ = ["asked_ratio", "ratio_warnings", "speech_warning", "spoken_words", "token_warnings"]
 
 SHOWN = 60
 """Characters of a prompt that a warning repeats."""
@@ -91,11 +91,17 @@ def spoken_words(prompt: str) -> str:
     return ""
 
 
-def speech_message(words: str) -> str:
-    """The sentence about words that are spoken while sound is off."""
+def speech_warning(request: VideoRequest) -> Fault | None:
+    """A warning about words that are spoken in the prompt, or in a shot, while sound is off; the
+    caller adds with which change they are heard."""
+    texts = [request.prompt, *(shot.prompt for shot in getattr(request, "multi_prompt", ()))]
+    words = next(filter(None, map(spoken_words, texts)), "")
+    if not words or request.sound == "on":
+        return None
     shown = quote_provider(words)
     shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
-    return f'the prompt has words to be heard ("{shown}"), and sound is off: nobody will hear them.'
+    message = f'sound is off, so nobody will hear "{shown}" of the prompt.'
+    return Fault("sound", "speech_without_sound", message)
 
 
 _TOKEN = re.compile(r"<<<\s*([^<>]{0,40}?)\s*>>>")

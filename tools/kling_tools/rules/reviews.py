@@ -19,6 +19,7 @@ from kling_tools.rules.capabilities import (
     estimate,
 )
 from kling_tools.rules.checks import apply_checks
+from kling_tools.rules.prompt_warnings import token_warnings
 
 __all__ = ["Review", "review"]
 
@@ -50,6 +51,8 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
         rules = _without_prompt(rules)
     verdict.extend(rules)
     verdict.extend(apply_checks(draft))
+    if draft.invalid.isdisjoint(("prompt", "multi_prompt", "image_list", "element_list")):
+        verdict.warnings.extend(token_warnings(request))
     verdict.extend(apply_abilities(draft, model_name, product, capabilities))
     verdict.extend(_terms(draft, product, terms))
     row = capabilities.product_row(model_name, product)

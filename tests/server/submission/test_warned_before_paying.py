@@ -1,0 +1,129 @@
+"""What a request will not give is said in the dry run and in the receipt, with what would give it;
+an ordinary request gets no warning."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+from tests.server.serving import no_sleep, picture, sandbox_settings
+
+from kling_mcp.protocol.server import build_server
+
+MAKER = "kling_image_to_video"
+SAYS = 'The man looks up and says "Hello there"'
+
+
+async def call(folder: Path, tool: str = MAKER, **more: Any) -> CallToolResult:
+    """One create at the embedded sandbox, or at a provider of the settings among `more`."""
+    names = [name for name in more if name.startswith(("kling_", "max_units_"))]
+    settings = {name: more.pop(name) for name in names}
+    if "kling_api_key" in settings:
+        settings["provider"] = "kling"
+    wish = {"image": picture(folder), "prompt": "Slow zoom"} if tool == MAKER else {}
+    server = build_server(sandbox_settings(folder, **settings), sleep=no_sleep)
+    async with Client(server) as client:
+        return await client.call_tool(tool, wish | more)
+
+
+def warnings(result: CallToolResult) -> list[str]:
+    assert result.structured_content is not None
+    assert not result.is_error, result.content
+    told = result.structured_content.get("warnings", [])
+    assert isinstance(told, list)
+    return told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_words_that_nobody_will_hear_are_told_with_what_would_be_heard(
+    dry_run: bool, tmp_path: Path
+) -> None:
+    (told,) = warnings(await call(tmp_path, prompt=SAYS, dry_run=dry_run))
+
+    assert told == (
+        'sound: sound is off, so nobody will hear "Hello there" of the prompt. Use model_name: '
+        "kling-v3, sound: on, which makes kling-v3 std 5 s with sound, about 4.5 units (0.63 USD "
+        "list price)."
+    )
+
+
+@pytest.mark.anyio
+async def test_sound_that_the_cap_does_not_allow_is_not_advised(tmp_path: Path) -> None:
+    (told,) = warnings(await call(tmp_path, prompt=SAYS, max_units=2))
+    (daily,) = warnings(await call(tmp_path / "b", prompt=SAYS, max_units_per_day=2))
+
+    assert told == daily == 'sound: sound is off, so nobody will hear "Hello there" of the prompt.'
+
+
+@pytest.mark.anyio
+async def test_with_sound_nothing_is_told(tmp_path: Path) -> None:
+    assert warnings(await call(tmp_path, prompt=SAYS, sound="on", model_name="kling-v3")) == []
+
+
+@pytest.mark.anyio
+async def test_a_ratio_in_words_that_the_picture_does_not_have_is_told(tmp_path: Path) -> None:
+    (told,) = warnings(await call(tmp_path, prompt="Slow zoom, 9:16"))
+
+    assert "the prompt asks for 9:16, the video takes its ratio from image, 640x480 px" in told
+
+
+@pytest.mark.anyio
+async def test_a_name_that_nothing_answers_to_is_told(tmp_path: Path) -> None:
+    (told,) = warnings(await call(tmp_path, prompt="<<<image_1>>> turns her head"))
+
+    assert told.startswith("prompt: nothing in this request answers to <<<image_1>>>.")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/cat.html",
+        "https://www.instagram.com/p/abc123/",
+        "https://unsplash.com/photos/a-cat-x1y2",
+        "https://drive.google.com/file/d/abc/view",
+        "https://en.wikipedia.org/wiki/File:Cat.jpg",
+        "https://imgur.com/abc123",
+    ],
+)
+async def test_a_url_of_a_page_is_told(url: str, tmp_path: Path) -> None:
+    (told,) = warnings(await call(tmp_path, image=url, dry_run=True))
+
+    assert "looks like a web page, not like a picture" in told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/cat.jpg",
+        "https://example.com/cat",
+        "https://images.unsplash.com/photo-15",
+        "https://i.imgur.com/abc123.png",
+        "https://upload.wikimedia.org/wikipedia/commons/a/a1/Cat.jpg",
+        "https://commons.wikimedia.org/wiki/Special:FilePath/Cat.jpg",
+        "https://picsum.photos/600/400",
+    ],
+)
+async def test_a_url_of_a_picture_is_not(url: str, tmp_path: Path) -> None:
+    assert warnings(await call(tmp_path, image=url, dry_run=True)) == []
+
+
+@pytest.mark.anyio
+async def test_a_private_url_is_refused_where_the_provider_cannot_reach_it(tmp_path: Path) -> None:
+    url = "http://192.168.1.5/cat.jpg"
+    key = {"kling_api_key": "k"}
+    elsewhere = await call(tmp_path, image=url, **key, kling_base_url="https://kling.example")
+    beside = await call(
+        tmp_path, image=url, dry_run=True, **key, kling_base_url="http://127.0.0.1:9"
+    )
+    here = await call(tmp_path, image=url, dry_run=True)
+
+    assert elsewhere.is_error
+    assert elsewhere.structured_content is not None
+    (fault,) = elsewhere.structured_content["faults"]
+    assert (fault["field"], fault["rule"]) == ("image", "url_private")
+    assert ["not on the internet" in told for told in warnings(beside)] == [True]
+    assert ["not on the internet" in told for told in warnings(here)] == [True]
