@@ -49,7 +49,7 @@ Take = Annotated[
     Field(ge=1, le=999),
     _WHOLE,
     Field(
-        description="Same request, same take: same video, paid once. Raise for another version.",
+        description="Same request, same take: same video, paid once.",
     ),
 ]
 
@@ -57,8 +57,7 @@ Take = Annotated[
 AnotherTakeOf = Annotated[
     TaskId,
     Field(
-        description="A task_id: its request once more as the next free take. Arguments given "
-        "beside it replace its own; all others are its."
+        description="A task_id: its request once more, as the next take. Give only what differs."
     ),
 ]
 

@@ -232,7 +232,6 @@ def build_toolset(
         description: str,
         arguments: type[VideoRequest],
         *,
-        required: Sequence[str] = (),
         texts: Mapping[str, dict[str, Any]] = {},
     ) -> KlingTool:
         """A tool that makes something; its main fields come from the row of its product."""
@@ -250,7 +249,6 @@ def build_toolset(
                 arguments,
                 first=PRODUCTS[MAKERS[name][0]].inputs,
                 without=without,
-                required=required,
                 properties={
                     "provider": {"enum": list(providers)},
                     **texts,
@@ -274,7 +272,6 @@ def build_toolset(
             """Combine pictures (people, things, places) in one new scene (costs money). For one
             picture, or a first and a last frame, kling_image_to_video.""",
             MultiImageToVideoArguments,
-            required=("image_list", "prompt"),
             texts=MULTI_IMAGE_TEXTS,
         ),
         KlingTool.of(
@@ -402,6 +399,7 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "static_mask": {"description": ""},
     "dynamic_masks": {"description": "", "items": {"type": "object"}},
     "take": {"description": ""},
+    "another_take_of": {"description": ""},
     "max_units": {"description": ""},
     "dry_run": {"description": ""},
 }
