@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
+    from kling_mcp.submission.waiting import WaitingRequests
     from kling_mcp.tasks.lookup import Lookup
     from kling_mcp.tasks.reader import TaskReader
     from kling_tools.results import UploadAddress
@@ -117,6 +118,7 @@ class Runtime:
     def __post_init__(self) -> None:
         self._noticing = Noticing(self.changes, self._written)
         self._subscribed = anyio.Event()
+        self._began_at = self.clock()
 
     @cached_property
     def clients(self) -> Clients:
@@ -166,14 +168,23 @@ class Runtime:
 
         folder = self.settings.home / "spool"
         queue = SharedQueue(self.ledger.engine) if self.ledger.is_shared else FolderQueue(folder)
-        return Sender(self.ledger, queue, Notes(self.settings.home / "made"), self.sleep)
+        notes = Notes(self.settings.home / "made")
+        queue_s = self.settings.queue_hours * 3600
+        return Sender(self.ledger, queue, notes, self.sleep, queue_s=queue_s)
+
+    @cached_property
+    def waiting(self) -> WaitingRequests:
+        """The requests that wait here for a free slot."""
+        from kling_mcp.submission.waiting import WaitingRequests
+
+        return WaitingRequests(self.ledger, self.sender, self.sleep, began_at=self._began_at)
 
     @cached_property
     def recovery(self) -> Recovery:
         """Takes up open rows in the background."""
         from kling_mcp.submission.recovery import Recovery
 
-        return Recovery(self.clients, self.ledger, self.sender, self.sleep)
+        return Recovery(self.clients, self.ledger, self.sender, self.waiting, self.sleep)
 
     @cached_property
     def submission(self) -> Submission:
@@ -216,6 +227,7 @@ class Runtime:
             self.clients,
             self.storage,
             self.downloads.saving,
+            self.sender.may_send,
             zone=zone_named(self.settings.timezone),
         )
 

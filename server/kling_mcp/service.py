@@ -28,6 +28,7 @@ from kling_tools.requests.arguments import ListTasksArguments, LookArguments, Su
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
+    CancelResult,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -61,10 +62,6 @@ NOT_ANSWERED_YET = (
 
 SHORT_S = 10.0
 """A wait of fewer seconds asks how things are now: each task is then asked for at once."""
-
-WITHDRAWALS = 10
-BETWEEN_WITHDRAWALS_S = 0.5
-"""Tries to withdraw a queued row that another worker holds, and the seconds between them."""
 
 
 class Service:
@@ -198,15 +195,44 @@ class Service:
     async def withdraw(self, record: Record) -> bool:
         """Withdraw a queued row for good, and return True; False when it is not queued any more. A
         row that is being sent is waited for, up to some seconds."""
-        for _ in range(WITHDRAWALS):
-            if await self._runtime.sender.withdraw(record):
-                self._runtime.changes.publish(record.handle)
-                return True
-            now = await self.reader.row(record.id)
-            if now is None or now.status != "queued":
-                return False
-            await self._runtime.sleep(BETWEEN_WITHDRAWALS_S)
-        return False
+        return await self._runtime.waiting.withdraw(record)
+
+    async def cancel(self, task_ids: Sequence[str]) -> CancelResult:
+        """Withdraw those that are still queued here, and say of all others why they go on. Nobody
+        but the ledger is asked. Raises NotAllowed for a login without the scope."""
+        self._require_spending("Ask whoever made the request to withdraw it.")
+        tasks, withdrawn = [], 0
+        for task_id in dict.fromkeys(task_ids):
+            record = await self.reader.find(task_id)
+            done = record is not None and await self.withdraw(record)
+            withdrawn += done
+            tasks.append(await self._cancelled(task_id, record, done=done))
+        return CancelResult(withdrawn=withdrawn, tasks=tasks)
+
+    async def _cancelled(self, task_id: str, record: Record | None, *, done: bool) -> TaskView:
+        """What became of the wish to cancel a task."""
+        if record is None:
+            from kling_mcp.tasks.lookup import not_found
+
+            missing = not_found(task_id)
+            return TaskView(
+                task_id=task_id, status="unknown", error=missing.kind, next=str(missing)
+            )
+        now = await self.reader.find(record.id) or record
+        view = self.reader.view(now)
+        if done or now.status == "cancelled":
+            return view
+        from kling_mcp.submission.waiting import not_withdrawn
+
+        price = self._price_of(now)
+        saves = self._runtime.settings.save
+        return view.model_copy(
+            update={"next": not_withdrawn(view.status, price, saves=saves), "videos": []}
+        )
+
+    async def news(self) -> str:
+        """What the caller is told once, with the next answer; usually empty. Raises KlingError."""
+        return await self._runtime.waiting.news(self._principal)
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run work in the background until it ends, or until the server does."""
@@ -229,6 +255,7 @@ class Service:
         """
         runtime = self._runtime
         own, strange = await self._sorted(task_ids)
+        await self._let_be_sent(list(own))
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
@@ -236,6 +263,13 @@ class Service:
                 timeout_s, report, self.reader.show, runtime.pace.usual_s, runtime.clock
             )
         return _in_order(result, task_ids, own, strange)
+
+    async def _let_be_sent(self, own: Sequence[str]) -> None:
+        """Whoever may spend, and waits for queued requests, has them sent."""
+        if own and self._runtime.ledger.exists and SPEND in self._principal.scopes:
+            for record in (await self._runtime.ledger.several(own)).values():
+                if record.status == "queued" or record.is_unanswered:
+                    self._runtime.sender.want(record.id)
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:

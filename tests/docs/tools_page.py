@@ -17,6 +17,7 @@ from kling_tools.errors import KlingError
 from kling_tools.products import MAKERS, Product
 from kling_tools.results import (
     AnotherTake,
+    CancelResult,
     Finding,
     Receipt,
     SavedVideo,
@@ -39,6 +40,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "kling_get_task": TaskView,
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
+    "kling_cancel_task": CancelResult,
     "kling_save_video": SavedVideo,
     "kling_look": VideoLook,
     "kling_upload_picture": UploadAddress,

@@ -17,6 +17,7 @@ NAMES = (
     "kling_get_task",
     "kling_list_tasks",
     "kling_wait_for_tasks",
+    "kling_cancel_task",
     "kling_save_video",
     "kling_look",
 )
@@ -164,6 +165,7 @@ def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
         "kling_get_task": (True, None),
         "kling_list_tasks": (True, None),
         "kling_wait_for_tasks": (True, None),
+        "kling_cancel_task": (False, True),
         "kling_save_video": (False, True),
         "kling_look": (True, None),
     }

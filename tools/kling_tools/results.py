@@ -20,6 +20,7 @@ __all__ = [
     "WITHOUT_VIDEO",
     "AnotherTake",
     "Answer",
+    "CancelResult",
     "Finding",
     "Receipt",
     "SavedVideo",
@@ -287,6 +288,17 @@ class WaitResult(Answer):
     def finished(self) -> list[str]:
         """The tasks that have their videos."""
         return [task_id for task in self.tasks for task_id in task.finished()]
+
+
+class CancelResult(Answer):
+    """How many requests were withdrawn before they were sent, and each task as it is now."""
+
+    withdrawn: int
+    tasks: list[TaskView]
+
+    def text(self) -> str:
+        """A line for each task."""
+        return "\n".join(task.text() for task in self.tasks)
 
 
 class TaskPage(Answer):

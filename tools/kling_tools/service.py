@@ -12,6 +12,7 @@ from mcp_types import ContentBlock, ImageContent, ResourceLink
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
+    CancelResult,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -76,6 +77,14 @@ class VideoService(Protocol):
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Wait until all tasks have ended, at most `timeout_s` seconds."""
+        ...
+
+    async def cancel(self, task_ids: Sequence[str]) -> CancelResult:
+        """Withdraw requests that are still queued here; the others go on, and each says why."""
+        ...
+
+    async def news(self) -> str:
+        """What the caller is to be told once, besides the answer; usually empty."""
         ...
 
     async def save(self, task_id: str, path: str) -> SavedVideo:

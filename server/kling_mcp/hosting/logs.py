@@ -29,6 +29,7 @@ TOOLS = frozenset(
         "kling_wait_for_tasks",
         "kling_save_video",
         "kling_look",
+        "kling_cancel_task",
         "kling_upload_picture",
     }
 )

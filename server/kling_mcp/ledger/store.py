@@ -22,6 +22,7 @@ from kling_mcp.ledger.records import (
     change,
     first_record,
     not_made,
+    record_of,
     records,
     write_task,
 )
@@ -238,9 +239,14 @@ class Ledger:
             )
         )
 
-    async def is_first_in_line(self, record: Record, besides: Collection[str] = ()) -> bool:
+    async def is_first_in_line(
+        self,
+        record: Record,
+        besides: Collection[str] = (),
+        sent_here: Callable[[Record], bool] = lambda _: True,
+    ) -> bool:
         """Whether no older request of the same line waits or is being sent. Rows with ids in
-        `besides` hold nobody up."""
+        `besides` hold nobody up, nor do queued rows that are not `sent_here`."""
         left_out = [*besides] or [""]
         marks = ", ".join("?" * len(left_out))
         now = self.now()
@@ -255,7 +261,9 @@ class Ledger:
             )
         )
         return all(
-            row.is_beyond_use or not (row.status == "queued" or row.is_leased(now)) for row in older
+            row.is_beyond_use
+            or not (row.is_leased(now) or (row.status == "queued" and sent_here(row)))
+            for row in older
         )
 
     async def record(self, record_id: str, task: Task, *, again: bool = False) -> Record:
@@ -305,6 +313,8 @@ class Ledger:
             ),
             again=False,
         )
+        if changed == 1:
+            self._tell(await self._engine.read(lambda db: record_of(db, record_id)), written=True)
         return changed == 1
 
     async def saved(

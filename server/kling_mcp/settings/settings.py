@@ -168,6 +168,13 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_MAX_UNITS_PER_DAY",
         description="Most units of the last 24 hours.",
     )
+    queue_hours: float = Field(
+        default=24.0,
+        gt=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_QUEUE_HOURS",
+        description="Hours that a request waits here for a free slot before it is withdrawn.",
+    )
     confirm_above_units: float | None = Field(
         default=None,
         ge=0,

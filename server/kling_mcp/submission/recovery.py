@@ -1,4 +1,5 @@
-"""Takes up open rows in the background: sends queued ones, looks for tasks of lost answers."""
+"""Takes up open rows in the background: sends queued ones where this process was asked to spend,
+looks for tasks of lost answers, and withdraws what has waited for too long."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.sender import Sender
+from kling_mcp.submission.waiting import WaitingRequests
 from kling_tools.errors import KlingError
 
 __all__ = ["Recovery"]
@@ -32,11 +34,13 @@ class Recovery:
         clients: Clients,
         ledger: Ledger,
         sender: Sender,
+        waiting: WaitingRequests,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
         self._sender = sender
+        self._waiting = waiting
         self._sleep = sleep
         self._looked_for: dict[str, int] = {}
         self._logged: set[str] = set()
@@ -60,7 +64,7 @@ class Recovery:
             self._running = False
 
     async def _work(self) -> None:
-        while rows := [row for row in await self._ledger.open_rows() if self._can_be_taken_up(row)]:
+        while rows := await self._rows():
             waiting_lines = set()
             for row in rows:
                 if row.status != "queued":
@@ -68,6 +72,12 @@ class Recovery:
                 elif row.line not in waiting_lines and await self._take_up(row):
                     waiting_lines.add(row.line)
             await self._sleep(EVERY_S)
+
+    async def _rows(self) -> list[Record]:
+        """The open rows that can be taken up, without those that have waited for too long."""
+        rows = await self._ledger.open_rows()
+        await self._waiting.withdraw_old(rows)
+        return [row for row in rows if self._can_be_taken_up(row)]
 
     def _can_be_taken_up(self, row: Record) -> bool:
         if row.is_beyond_use:
@@ -79,6 +89,7 @@ class Recovery:
             row.provider in self._clients.names
             and self._clients.configured(row.provider).base_url == row.base_url
             and self._looked_for.get(row.id, 0) < LOST_TRIES
+            and (row.status != "queued" or self._sender.may_send(row))
         )
 
     async def _take_up(self, row: Record) -> bool:

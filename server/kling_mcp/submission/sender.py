@@ -65,6 +65,9 @@ __all__ = ["Sender"]
 OTHERS_S = 40.0
 """Seconds to wait for another process that sends the same request right now."""
 
+QUEUE_S = 86_400.0
+"""Seconds for which a request waits here at most; then it is withdrawn."""
+
 FIRST_QUEUE_S = 1.0
 """Seconds before the second try of a queued row: error 1303 requires at least one."""
 MOST_STEPS = 10
@@ -72,7 +75,8 @@ MOST_STEPS = 10
 
 
 class Sender:
-    """Sends requests, and takes up rows that were left open."""
+    """Sends requests, and takes up rows that were left open. A queued row waits `queue_s` seconds
+    at most. `asked_to_spend` says that this process was called to send a request."""
 
     def __init__(
         self,
@@ -80,7 +84,12 @@ class Sender:
         queue: KeptBodies,
         notes: Notes,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        *,
+        queue_s: float = QUEUE_S,
     ) -> None:
+        self.queue_s = queue_s
+        self.asked_to_spend = False
+        self._wanted: set[str] = set()
         self._ledger = ledger
         self._queue = queue
         self._tasks = MadeTasks(ledger, queue, notes, sleep)
@@ -98,6 +107,7 @@ class Sender:
         Raises SpendCapReached, NotConfigured (the ledger), and ProviderError: with `charged`
         unknown when the task may exist and was not found.
         """
+        self.asked_to_spend = True
         lock = self._locks.setdefault(
             f"{new_row.provider}/{new_row.digest}/{new_row.take}", anyio.Lock()
         )
@@ -130,8 +140,24 @@ class Sender:
                 await self._leases.let_go(record, owner)
         return found or record, found is None
 
+    def want(self, record_id: str) -> None:
+        """Let a queued row be sent: somebody waits for it."""
+        self._wanted.add(record_id)
+
+    def may_send(self, record: Record) -> bool:
+        """Whether this process may send a row that no call has just asked for: it has sent another
+        one, or somebody waits for this one. Nothing that only reads sends."""
+        asked = self.asked_to_spend or record.id in self._wanted
+        return asked and not self.is_too_old(record)
+
+    def is_too_old(self, record: Record) -> bool:
+        """Whether a queued row has waited for so long that it is withdrawn."""
+        waited_s = self._ledger.now() - record.created_at
+        return record.status == "queued" and waited_s >= self.queue_s
+
     async def take_up(self, record: Record, client: KlingClient) -> Record:
-        """Do what an open row still requires, if no process does: send it, or look for its task.
+        """Do what an open row still requires, if no process does: send it where `may_send` allows
+        that, or look for its task.
 
         Skips a queued row unless it is first in its line: if the older ones got no slot, it would
         not either. Returns the row as it is now. Raises ProviderError like `send`.
@@ -142,15 +168,19 @@ class Sender:
             return known
         if not record.is_due(self._ledger.now()):
             return record
-        if record.status == "queued" and not await self._ledger.is_first_in_line(
-            record, besides=self._stuck
-        ):
+        if record.status == "queued" and not await self._is_next(record):
             return record
         try:
             return await self._work_on(record, client)
         except Exception:
             self._stuck.add(record.id)
             raise
+
+    async def _is_next(self, record: Record) -> bool:
+        """Whether a queued row may be sent now, and no row before it waits to be sent."""
+        return self.may_send(record) and await self._ledger.is_first_in_line(
+            record, besides=self._stuck, sent_here=self.may_send
+        )
 
     async def _work_on(self, record: Record, client: KlingClient) -> Record:
         owner = uuid.uuid4().hex
@@ -171,10 +201,10 @@ class Sender:
         """Write into the ledger what notes of made tasks say. Raises NotConfigured."""
         await self._tasks.take_over_notes()
 
-    async def withdraw(self, record: Record) -> bool:
+    async def withdraw(self, record: Record, message: str = "") -> bool:
         """Take back a queued row for good, with its pictures in the queue. Returns False when the
-        row is no longer queued, or is being sent at this moment."""
-        if not await self._ledger.withdraw(record.id):
+        row is no longer queued, or is being sent at this moment. `message` says why."""
+        if not await self._ledger.withdraw(record.id, message):
             return False
         await self.tidy()
         return True
@@ -196,7 +226,8 @@ class Sender:
         and its body still lies in the queue."""
         if found := await self._find(record, client):
             return found
-        body = await self._queue.body(record.id) if record.tries else None
+        kept = record.tries and self.may_send(record)
+        body = await self._queue.body(record.id) if kept else None
         if body is None:
             return record
         return await self._create(record, client, body, sent_before=True)

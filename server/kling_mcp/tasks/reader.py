@@ -24,7 +24,8 @@ FOLLOWED = 500
 
 class TaskReader:
     """Reads rows and shows them, times in the `zone`: with `only`, those of one principal, whatever
-    id is asked for. `saving` says how the saving of a finished video goes."""
+    id is asked for. `saving` says how the saving of a finished video goes, `sends` whether this
+    process sends a queued request."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class TaskReader:
         clients: Clients,
         files: Files,
         saving: Callable[[Record], Saving],
+        sends: Callable[[Record], bool],
         only: str | None = None,
         *,
         zone: tzinfo | None = None,
@@ -40,6 +42,7 @@ class TaskReader:
         self._clients = clients
         self._files = files
         self._saving = saving
+        self._sends = sends
         self.only = only
         self.zone = zone
 
@@ -52,6 +55,7 @@ class TaskReader:
             self._clients,
             self._files,
             self._saving,
+            self._sends,
             principal.only,
             zone=self.zone,
         )
@@ -123,5 +127,6 @@ class TaskReader:
             self._ledger.now(),
             self._files,
             saving=self._saving,
+            sends=self._sends,
             zone=zone or self.zone,
         )

@@ -57,9 +57,14 @@ LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
     "console or bill. Raise take to make (and pay for) it again."
 )
-WAITING = "Queued here; it is sent when a slot is free, while a kling-mcp server is running."
+WAITING = "Queued here; it is sent when a slot is free, while this server runs."
+NOT_SENT = (
+    "Queued here, and nothing was spent. This server does not send it by itself: "
+    "kling_wait_for_tasks sends it, kling_cancel_task withdraws it."
+)
 NEVER_MADE = "It was never made and cost nothing"
-TAKEN_BACK = "It was withdrawn before it was sent and cost nothing. Submit again to make it."
+TAKEN_BACK = "It was {how} and cost nothing. Submit again to make it."
+BEFORE_SENT = "withdrawn before it was sent"
 SHOWN_IN_LISTS = ("failed", "unknown")
 """States whose advice a list shows."""
 STRANGE = "The provider reports a state that is unknown here; look again later."
@@ -123,7 +128,8 @@ class Saving:
 
 class Viewer:
     """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
-    to them, and times in the `zone`. `saving` says how the saving of a video goes."""
+    to them, and times in the `zone`. `saving` says how the saving of a video goes,
+    `sends` whether this process sends a queued request."""
 
     def __init__(
         self,
@@ -132,10 +138,12 @@ class Viewer:
         files: Files,
         *,
         saving: Callable[[Record], Saving],
+        sends: Callable[[Record], bool],
         zone: tzinfo | None = None,
     ) -> None:
         self._clients = clients
         self._saving = saving
+        self._sends = sends
         self._zone = zone
         self._now = now
         self._files = files
@@ -154,7 +162,7 @@ class Viewer:
             **self._names(record),
         )
         if record.status == "cancelled":
-            view.next = TAKEN_BACK
+            view.next = TAKEN_BACK.format(how=record.message or BEFORE_SENT)
         elif record.status == "failed" and record.task_id is None:
             view.next = _never_made(record.message)
         elif record.status == "failed":
@@ -167,7 +175,7 @@ class Viewer:
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
         elif record.status == "queued":
-            view.next = WAITING
+            view.next = WAITING if self._sends(record) else NOT_SENT
         elif record.status == "processing" and record.ended_at is not None:
             view.next = FILE_LATE
         elif record.status == "succeed":

@@ -160,6 +160,7 @@ WAYS: dict[str, Way] = {
     "get": tool("kling_get_task", task_id="ID"),
     "wait": tool("kling_wait_for_tasks", task_ids=["ID"], timeout_s=0),
     "save": tool("kling_save_video", task_id="ID"),
+    "cancel": tool("kling_cancel_task", task_ids=["ID"]),
     "look": tool("kling_look", task_id="ID"),
     "its last frame": tool(
         "kling_image_to_video", image="kling://tasks/ID/frames/last", prompt="On", dry_run=True
@@ -183,7 +184,7 @@ OF_ROWS: dict[str, Way] = {
 }
 
 
-SAY_IT_INSIDE = ("wait", "its last frame", "another take")
+SAY_IT_INSIDE = ("wait", "cancel", "its last frame", "another take")
 """Answers that are no errors, and name what is wrong with one of several tasks or pictures."""
 
 

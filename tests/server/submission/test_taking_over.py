@@ -21,6 +21,7 @@ from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.recovery import Recovery
 from kling_mcp.submission.sender import Sender
+from kling_mcp.submission.waiting import WaitingRequests
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,
@@ -108,6 +109,7 @@ class Server:
         self.ledger = Ledger(folder, clock, **more)
         self.queue = FolderQueue(folder / "spool")
         self.sender = Sender(self.ledger, self.queue, Notes(folder / "made"), clock.sleep)
+        self.sender.asked_to_spend = True
 
     async def send(self, kling: Kling, **changes: Any) -> Record:
         client: Any = kling
@@ -476,7 +478,8 @@ class OneProvider:
 
 def caretaker_of(server: Server, kling: Kling, clock: Clock) -> Recovery:
     clients: Any = OneProvider(kling)
-    return Recovery(clients, server.ledger, server.sender, clock.sleep)
+    waiting = WaitingRequests(server.ledger, server.sender, clock.sleep)
+    return Recovery(clients, server.ledger, server.sender, waiting, clock.sleep)
 
 
 async def test_a_server_that_starts_at_once_waits_for_the_lease_of_the_dead_one(

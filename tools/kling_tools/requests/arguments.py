@@ -21,6 +21,7 @@ from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
 
 __all__ = [
+    "CancelTaskArguments",
     "GetTaskArguments",
     "ImageToVideoArguments",
     "ListTasksArguments",
@@ -44,6 +45,11 @@ def _words(words: str) -> WithJsonSchema:
 
 Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64), _TEXT]
 TaskId = Annotated[str, BeforeValidator(normalize.identifier), Field(max_length=128), _TEXT]
+TaskIds = Annotated[
+    list[Annotated[TaskId, Field(min_length=1)]],
+    BeforeValidator(normalize.one_or_many),
+    Field(max_length=500),
+]
 Take = Annotated[
     int,
     Field(ge=1, le=999),
@@ -160,16 +166,18 @@ class ListTasksArguments(_Reading):
 class WaitForTasksArguments(_Reading):
     """`kling_wait_for_tasks`: the tasks, and the most seconds to wait."""
 
-    task_ids: Annotated[
-        list[Annotated[TaskId, Field(min_length=1)]],
-        BeforeValidator(normalize.one_or_many),
-        Field(max_length=500),
-    ] = []
+    task_ids: TaskIds = []
     timeout_s: Annotated[
         Annotated[int, Field(ge=0, le=LONGEST_WAIT_S)] | None,
         WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_S}),
         Field(description="Seconds; left out, as long as the host allows."),
     ] = None
+
+
+class CancelTaskArguments(_Reading):
+    """`kling_cancel_task`: the tasks."""
+
+    task_ids: TaskIds = []
 
 
 class SaveVideoArguments(_Reading):

@@ -185,9 +185,7 @@ class KlingTool(Tool):
         """Answer one call. An error for the agent is an answer; only MCPError is raised."""
         try:
             call = Call(self.service(), context)
-            answer = await self.handler(read_draft(self.arguments, arguments), call)
-        except KlingError as error:
-            return error_answer(error)
+            result = await self._answer(arguments, call)
         except AskFirst as question:
             return question.result
         except MCPError:
@@ -195,6 +193,13 @@ class KlingTool(Tool):
         except Exception:
             logger.exception("%s broke", self.name)
             return error_answer(self._broken())
+        return await _with_news(result, call.service)
+
+    async def _answer(self, arguments: dict[str, Any], call: Call) -> CallToolResult:
+        try:
+            answer = await self.handler(read_draft(self.arguments, arguments), call)
+        except KlingError as error:
+            return error_answer(error)
         return await _shown(answer, call)
 
     def _broken(self) -> KlingError:
@@ -228,6 +233,19 @@ async def _shown(answer: Answer, call: Call) -> CallToolResult:
         structured_content=fields,
         _meta=meta,
     )
+
+
+async def _with_news(result: CallToolResult, service: VideoService) -> CallToolResult:
+    """The answer, with what its caller is to be told once."""
+    news = ""
+    with decoration("what waits here"):
+        news = await service.news()
+    if news:
+        first = result.content[0]
+        assert isinstance(first, TextContent)
+        first.text = f"{first.text}\n{news}"
+        result.structured_content = {**(result.structured_content or {}), "news": news}
+    return result
 
 
 def error_answer(error: KlingError) -> CallToolResult:
