@@ -223,9 +223,10 @@ class Service:
         if done or now.status == "cancelled":
             return view
         from kling_mcp.submission.waiting import not_withdrawn
+        from kling_mcp.tasks.account import price_of
 
-        price = self._price_of(now)
-        saves = self._runtime.settings.save
+        runtime, saves = self._runtime, self._runtime.settings.save
+        price = price_of(now.provider, now.estimate_units, runtime.clients, runtime.capabilities)
         return view.model_copy(
             update={"next": not_withdrawn(view.status, price, saves=saves), "videos": []}
         )

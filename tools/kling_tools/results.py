@@ -236,7 +236,7 @@ class Receipt(Answer):
     def text(self) -> str:
         """The receipt in one line."""
         what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
-        price = price_text(self.estimate_units, self.estimate_usd)
+        price = price_text(self.estimate_units, self.estimate_usd, self.provider)
         if self.dry_run:
             head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:

@@ -106,10 +106,11 @@ class WaitingRequests:
         rows = [row for owner in owners for row in self._withdrawn.pop(owner, ())]
         if not rows:
             return []
+        counted = _counted(rows, "was", "were")
+        they, them = ("It", "it") if len(rows) == 1 else ("They", "them")
         return [
-            f"{_counted(rows)} withdrawn {self._after} in the queue: {_named(rows)}. "
-            f"{'It' if len(rows) == 1 else 'They'} cost nothing; submit again to make "
-            f"{'it' if len(rows) == 1 else 'them'}."
+            f"{counted} withdrawn {self._after} in the queue: {_named(rows)}. {they} cost nothing; "
+            f"submit again to make {them}."
         ]
 
     def _about_waiting(self, rows: Sequence[Record]) -> list[str]:
@@ -152,8 +153,8 @@ def not_withdrawn(status: TaskStatus, price: Estimate, *, saves: bool) -> str:
     return NOT_WITHDRAWN[status].format(price=price, file=file)
 
 
-def _counted(rows: Sequence[Record]) -> str:
-    return "1 request is" if len(rows) == 1 else f"{len(rows)} requests are"
+def _counted(rows: Sequence[Record], one: str = "is", more: str = "are") -> str:
+    return f"1 request {one}" if len(rows) == 1 else f"{len(rows)} requests {more}"
 
 
 def _named(rows: Sequence[Record]) -> str:

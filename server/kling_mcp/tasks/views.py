@@ -11,6 +11,7 @@ from kling_mcp.ledger import Record
 from kling_mcp.ledger.records import beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
+from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
 from kling_tools.products import PRODUCTS
 from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
@@ -72,18 +73,13 @@ STRANGE = "The provider reports a state that is unknown here; look again later."
 
 def another_take(record: Record, clients: Clients, capabilities: Capabilities) -> AnotherTake:
     """The call that makes the row's request once more, and its price."""
-    units, usd = record.estimate_units, None
-    at_list = record.provider in clients.names and (
-        clients.configured(record.provider).row.terms.list_price
-    )
-    if units is not None and at_list:
-        usd = round(units * capabilities.usd_per_unit, 4)
+    price = price_of(record.provider, record.estimate_units, clients, capabilities)
     return AnotherTake(
         tool=PRODUCTS[record.product].tool,
         arguments={"another_take_of": record.handle},
         give_again=record.arguments_as_bytes,
-        estimate_units=units,
-        estimate_usd=usd,
+        estimate_units=price.units,
+        estimate_usd=None if price.usd is None else round(price.usd, 4),
     )
 
 

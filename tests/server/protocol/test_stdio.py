@@ -102,7 +102,7 @@ async def test_a_server_that_is_only_asked_for_its_tools_leaves_nothing_behind(
             complaints = b"".join([piece async for piece in server.stderr])
             assert await server.wait() == 0
 
-    assert len(json.loads(listed)["result"]["tools"]) == 7
+    assert len(json.loads(listed)["result"]["tools"]) == 8
     assert len(listed) <= ALL_BYTES
     assert complaints == b""
     assert list(tmp_path.iterdir()) == []

@@ -143,3 +143,178 @@ async def test_what_waiting_does_not_mend_is_never_queued(
     assert result.structured_content is not None
     assert result.structured_content["error"] == "payment_required"
     assert not (tmp_path / "home" / "spool").exists()
+
+
+FULL = {"sandbox_faults": "concurrency"}
+ON_ITS_OWN_S = 60.0
+"""Seconds after which whatever a server does by itself has been done."""
+
+
+async def queued(client: Client, folder: Path, prompt: str = "Zoom") -> str:
+    """The id of a request that waits here."""
+    wish = {"image": picture(folder), "prompt": prompt}
+    receipt = await facts(client, "kling_image_to_video", wish)
+    assert receipt["status"] == "queued"
+    return str(receipt["task_id"])
+
+
+async def text(client: Client, tool: str, arguments: dict[str, Any]) -> str:
+    result = await client.call_tool(tool, arguments)
+    return "".join(part.text for part in result.content if part.type == "text")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("kling_list_tasks", {}),
+        ("kling_get_task", {"task_id": "ID"}),
+        ("kling_save_video", {"task_id": "ID"}),
+        ("kling_image_to_video", {"image": "IMAGE", "prompt": "Another", "dry_run": True}),
+    ],
+)
+async def test_nothing_that_only_reads_sends_what_waits_from_before(
+    tool: str, arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        task_id = await queued(client, tmp_path)
+    words = {"ID": task_id, "IMAGE": picture(tmp_path)}
+    given = {name: words.get(str(value), value) for name, value in arguments.items()}
+
+    async with serving(tmp_path, monkeypatch) as client:
+        await client.call_tool(tool, given)
+        await anyio.sleep(ON_ITS_OWN_S)
+        view = await facts(client, "kling_get_task", {"task_id": task_id})
+
+    assert view["status"] == "queued"
+    assert "kling_wait_for_tasks sends it, kling_cancel_task withdraws it" in view["next"]
+    assert accepted(tmp_path) == 0
+
+
+async def test_the_first_answer_after_a_restart_says_once_what_is_still_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        task_id = await queued(client, tmp_path, "A fox runs")
+    await anyio.sleep(1)
+
+    async with serving(tmp_path, monkeypatch) as client:
+        first = await client.call_tool("kling_get_task", {"task_id": "1"})
+        again = await text(client, "kling_list_tasks", {})
+
+    (content,) = first.content
+    assert f'1 request is still queued from before this server started: {task_id} ("A fox' in (
+        content.text  # type: ignore[union-attr]
+    )
+    assert first.structured_content is not None
+    assert "kling_wait_for_tasks with the ids sends" in first.structured_content["news"]
+    assert "from before this server started" not in again
+
+
+async def test_a_wait_sends_what_it_waits_for_and_nothing_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        older = await queued(client, tmp_path, "The older one")
+        newer = await queued(client, tmp_path, "The newer one")
+
+    async with serving(tmp_path, monkeypatch) as client:
+        waited = await facts(client, "kling_wait_for_tasks", {"task_ids": [newer], "timeout_s": 20})
+        left = await facts(client, "kling_get_task", {"task_id": older})
+
+    assert waited["tasks"][0]["status"] == "succeed"
+    assert left["status"] == "queued"
+    assert accepted(tmp_path) == 1
+
+
+async def test_a_server_that_spends_sends_what_waits_from_before_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        task_id = await queued(client, tmp_path)
+    await anyio.sleep(1)
+
+    async with serving(tmp_path, monkeypatch) as client:
+        said = await text(
+            client, "kling_image_to_video", {"image": picture(tmp_path), "prompt": "Another"}
+        )
+        await anyio.sleep(ON_ITS_OWN_S)
+        view = await facts(client, "kling_get_task", {"task_id": task_id})
+
+    assert "Sent when a slot is free; kling_cancel_task withdraws." in said
+    assert view["status"] == "succeed"
+    assert accepted(tmp_path) == 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_has_waited_for_too_long_is_withdrawn_and_said_so_once(
+    restarted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, queue_hours=0.1, **FULL) as client:
+        task_id = await queued(client, tmp_path)
+        await anyio.sleep(0 if restarted else 400)
+        if not restarted:
+            said = await text(client, "kling_list_tasks", {})
+            again = await text(client, "kling_list_tasks", {})
+            view = await facts(client, "kling_get_task", {"task_id": task_id})
+    if restarted:
+        await anyio.sleep(400)
+        async with serving(tmp_path, monkeypatch, queue_hours=0.1) as client:
+            await client.call_tool("kling_list_tasks", {})
+            await anyio.sleep(ON_ITS_OWN_S)
+            said = await text(client, "kling_list_tasks", {})
+            again = await text(client, "kling_list_tasks", {})
+            view = await facts(client, "kling_get_task", {"task_id": task_id})
+
+    assert "1 request was withdrawn by itself after 0.1 hours in the queue" in said
+    assert "It cost nothing" in said
+    assert "1 request was withdrawn" not in again
+    assert view["status"] == "cancelled"
+    assert view["next"].startswith("It was withdrawn by itself after 0.1 hours in the queue and")
+    assert accepted(tmp_path) == 0
+    assert list((tmp_path / "home" / "spool").iterdir()) == []
+
+
+async def test_a_queued_request_is_withdrawn_costs_nothing_and_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_faults="concurrency:3") as client:
+        task_id = await queued(client, tmp_path)
+        withdrawn = await facts(client, "kling_cancel_task", {"task_ids": task_id})
+        waited = await facts(client, "kling_wait_for_tasks", {"task_ids": [task_id]})
+        await anyio.sleep(ON_ITS_OWN_S)
+        paid = accepted(tmp_path)
+        again = await facts(
+            client, "kling_image_to_video", {"image": picture(tmp_path), "prompt": "Zoom"}
+        )
+        made = await facts(client, "kling_wait_for_tasks", {"task_ids": [again["task_id"]]})
+
+    assert withdrawn["withdrawn"] == 1
+    assert withdrawn["tasks"][0]["status"] == "cancelled"
+    assert "withdrawn before it was sent and cost nothing" in withdrawn["tasks"][0]["next"]
+    assert waited["done"] is True
+    assert paid == 0
+    assert again["task_id"] != task_id
+    assert made["tasks"][0]["status"] == "succeed"
+
+
+async def test_a_running_task_goes_on_and_says_what_it_costs_and_that_its_file_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_render_s=60) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        task_id = (await facts(client, "kling_image_to_video", wish))["task_id"]
+        told = await facts(client, "kling_cancel_task", {"task_ids": [task_id, "nobody-s"]})
+        waited = await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [task_id], "timeout_s": 50}
+        )
+        await anyio.sleep(60)
+        await facts(client, "kling_get_task", {"task_id": task_id})
+        over = await facts(client, "kling_cancel_task", {"task_ids": [task_id]})
+
+    running, strange = told["tasks"]
+    assert told["withdrawn"] == 0
+    assert "Kling cannot cancel a task: it goes on and costs about 1.5 units" in running["next"]
+    assert "kling_save_video saves it" in running["next"]
+    assert strange["error"] == "task_not_found"
+    assert waited["tasks"][0]["task_id"] == task_id
+    assert "It had ended before" in over["tasks"][0]["next"]

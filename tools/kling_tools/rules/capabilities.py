@@ -196,25 +196,28 @@ def built_in_capabilities() -> Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cost in units, and in US dollars at Kling's list price.
+    """Cost in units, and in US dollars, both at Kling's list price.
 
-    Both are None if the price is unknown; dollars are None also if a reseller sets its own price.
+    Both are None if the price is unknown; dollars are None also at a `reseller` (the provider's
+    name), which sets its own price.
     """
 
     units: float | None
     usd: float | None
+    reseller: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return price_text(self.units, self.usd)
+        return price_text(self.units, self.usd, self.reseller)
 
 
-def price_text(units: float | None, usd: float | None) -> str:
-    """A price in words: `about 1.5 units (0.21 USD list price)`."""
+def price_text(units: float | None, usd: float | None, reseller: str = "") -> str:
+    """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
+    (its name), which sets its own price."""
     if units is None:
         return "an unknown price"
     amount = f"about {units:g} unit{'' if units == 1 else 's'}"
     if usd is None:
-        return f"{amount} by Kling's own rates (this reseller bills differently)"
+        return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own"
     return f"{amount} ({usd:.2f} USD list price)"
 
 

@@ -67,7 +67,7 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
         voice="voice_list" in request.given(),
     )
     if not terms.list_price:
-        price = replace(price, usd=None)
+        price = replace(price, usd=None, reseller=terms.name)
     if request.cfg_scale == 0 and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
     return Review(request, product, model_name, row, mode, price, verdict)

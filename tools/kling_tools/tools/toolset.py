@@ -378,9 +378,9 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_get_task",
         "kling_list_tasks",
         "kling_wait_for_tasks",
+        "kling_cancel_task",
         "kling_save_video",
         "kling_look",
-        "kling_cancel_task",
         "kling_upload_picture",
     ),
 }
