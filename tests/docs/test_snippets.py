@@ -23,6 +23,10 @@ NOT_RUN = {
     "python -m pip install ": "set-up: .ci/run does it, word for word",
     "docker compose ": "wants Docker and its images; tests/server/replicas runs the same without",
     "KLING_MCP_TOKENS=tokens ": "tests/examples/test_team_client.py does it, on this machine",
+    **dict.fromkeys(
+        ("git apply ", "python -m pytest tests/tools", "python try_product.py"),
+        "tests/docs/test_new_product.py does it in a copy",
+    ),
     "sqlite3 ": "tests/server/ledger/test_ledger_document.py runs it on a ledger",
 }
 """The beginnings of commands that are not run here, and why."""
@@ -30,6 +34,7 @@ NOT_RUN = {
 ELSEWHERE = {
     "sql": "tests/server/ledger/test_ledger_document.py runs it on a ledger",
     "mermaid": "a drawing",
+    "diff": "tests/docs/test_new_product.py applies it to a copy",
 }
 """Languages whose blocks are not run here, and why."""
 
@@ -45,6 +50,7 @@ FILES = {
     "models.json": ("CONTRIBUTING.md", "json", '"models": {'),
     "try_gateway.py": ("CONTRIBUTING.md", "python", "gateway"),
     "try_model.py": ("CONTRIBUTING.md", "python", '"model_name": "kling-v3-5"'),
+    "try_product.py": ("CONTRIBUTING.md", "python", "kling_text_to_video"),
 }
 """Files that commands on the pages name, and the block that shows each: page, language, a word."""
 

@@ -84,7 +84,7 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         row.name in model.products for model in built_in_capabilities().models.values()
     ),
     "its tool in tools/kling_tools/tools/toolset.py": lambda row: row.tool in TOOLS,
-    "a snapshot of its tool: python -m pytest tests/tools --update-snapshots": lambda row: (
+    "a snapshot of its tool: pytest tests/tools/test_toolset.py --update-snapshots": lambda row: (
         SNAPSHOTS / f"{row.tool}.json"
     ).exists(),
     "its fields in PRODUCT_FIELDS of server/kling_mcp/submission/create_body.py": lambda row: (
@@ -107,7 +107,7 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
     ),
     "its tool in README.md": lambda row: f"`{row.tool}`" in (ROOT / "README.md").read_text("utf-8"),
-    "its tool in docs/tools.md: python -m pytest tests/docs --update-snapshots": lambda row: (
+    "docs/tools.md: pytest tests/docs/test_made_pages.py --update-snapshots": lambda row: (
         f"## {row.tool}" in (ROOT / "docs/tools.md").read_text("utf-8")
     ),
 }
