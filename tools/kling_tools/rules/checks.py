@@ -7,13 +7,14 @@ which keeps silent while one of them is unreadable.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import rules_of_others
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.fields import Shot
 from kling_tools.requests.requests import (
     IMAGE_TOKEN,
     ImageToVideoRequest,
@@ -21,7 +22,10 @@ from kling_tools.requests.requests import (
     VideoRequest,
 )
 
-__all__ = ["CHECKS", "apply_checks"]
+__all__ = ["CHECKS", "apply_checks", "fitted_shots", "total_seconds"]
+
+LEAST_S, MOST_S = 3, 15
+"""The seconds of the shortest and the longest video that a model of Kling makes."""
 
 VOICE_TOKEN = re.compile(r"<<<\s*voice_(\d+)\s*>>>")
 
@@ -30,15 +34,34 @@ def shots_add_up(request: ImageToVideoRequest) -> Iterator[Fault]:
     """The durations of the shots add up to the duration of the video (S2)."""
     if not request.multi_prompt:
         return
-    total = sum(int(shot.duration) for shot in request.multi_prompt)
-    if total != int(request.duration):
-        yield Fault(
-            "multi_prompt",
-            "shots_add_up",
-            f"the shots last {total} s together, duration is {request.duration} s.",
-            f'duration "{total}", or shots that add up to {request.duration}',
-            "S2",
-        )
+    shots, asked = request.multi_prompt, int(request.duration)
+    total = total_seconds(shots)
+    if total == asked:
+        return
+    ways = [f'duration "{total}"'] if LEAST_S <= total <= MOST_S else []
+    if len(shots) <= asked:
+        ways.append(f"shots of {', '.join(s.duration for s in fitted_shots(shots, asked))} s")
+    message = f"the shots last {total} s together, duration is {asked} s."
+    yield Fault("multi_prompt", "shots_add_up", message, ", or ".join(ways), "S2")
+
+
+def total_seconds(shots: Sequence[Shot]) -> int:
+    """The seconds of all shots together."""
+    return sum(int(shot.duration) for shot in shots)
+
+
+def fitted_shots(shots: Sequence[Shot], seconds: int) -> list[Shot]:
+    """The shots with durations that add up to `seconds`, in their proportions. Each lasts at least
+    one second, so there must be at most as many shots as seconds."""
+    total, ends, passed = total_seconds(shots), [0], 0
+    for place, shot in enumerate(shots, start=1):
+        passed += int(shot.duration)
+        left = len(shots) - place
+        ends.append(min(max(round(passed * seconds / total), ends[-1] + 1), seconds - left))
+    return [
+        shot.model_copy(update={"duration": str(ends[place + 1] - ends[place])})
+        for place, shot in enumerate(shots)
+    ]
 
 
 def shots_in_order(request: ImageToVideoRequest) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import CameraControl, Shot
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
+from kling_tools.rules.checks import fitted_shots, total_seconds
 from kling_tools.rules.reviews import Review, review
 
 __all__ = ["find_variant"]
@@ -100,10 +101,10 @@ def _with_setting(
     if unnamed and setting.model_name == _default_model(draft.arguments, terms):
         del values["model_name"]
     shots: Sequence[Shot] = getattr(draft.arguments, "multi_prompt", ())
-    if shots and _total(shots) != int(setting.duration):
+    if shots and total_seconds(shots) != int(setting.duration):
         if len(shots) > int(setting.duration):
             return None
-        values["multi_prompt"] = _fitted(shots, int(setting.duration))
+        values["multi_prompt"] = fitted_shots(shots, int(setting.duration))
     return _with_values(draft, values)
 
 
@@ -128,7 +129,7 @@ def _settings(
     named = request.model_name or _default_model(request, terms)
     meant = capabilities.known_as(named) or _successor(named, served, capabilities) or named
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
-    seconds = _total(shots) if shots else int(request.duration)
+    seconds = total_seconds(shots) if shots else int(request.duration)
 
     def distance(setting: _Setting) -> tuple[float, int, int, float]:
         changed = {
@@ -224,24 +225,6 @@ def _repairs(draft: Draft[VideoRequest]) -> dict[str, Any]:
 
 def _numbered(shots: Sequence[Shot]) -> list[Shot]:
     return [shot.model_copy(update={"index": place}) for place, shot in enumerate(shots, start=1)]
-
-
-def _total(shots: Sequence[Shot]) -> int:
-    return sum(int(shot.duration) for shot in shots)
-
-
-def _fitted(shots: Sequence[Shot], seconds: int) -> list[Shot]:
-    """The shots with durations that add up to `seconds`, in their proportions; each lasts at least
-    one second, so there are at most as many shots as seconds."""
-    total, ends, passed = _total(shots), [0], 0
-    for place, shot in enumerate(shots, start=1):
-        passed += int(shot.duration)
-        left = len(shots) - place
-        ends.append(min(max(round(passed * seconds / total), ends[-1] + 1), seconds - left))
-    return [
-        shot.model_copy(update={"duration": str(ends[place + 1] - ends[place])})
-        for place, shot in enumerate(shots)
-    ]
 
 
 def _with_values(draft: Draft[VideoRequest], values: Mapping[str, Any]) -> Draft[VideoRequest]:
