@@ -24,6 +24,7 @@ MACHINE = (
     "submission",
     "outputs",
     "tasks",
+    "doctor",
     "ledger",
     "providers",
     "inputs",

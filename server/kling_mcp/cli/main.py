@@ -85,12 +85,11 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from kling_mcp.cli import demo
+    from kling_mcp.cli import demo, doctor
     from kling_mcp.cli import install as clients
     from kling_mcp.cli import serve as serve_command
     from kling_mcp.cli import tasks as tasks_command
     from kling_mcp.cli import tokens as tokens_command
-    from kling_mcp.cli.doctor import command as doctor
     from kling_sandbox import cli as sandbox
 
     parser = argparse.ArgumentParser(

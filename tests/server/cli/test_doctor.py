@@ -20,10 +20,10 @@ from tests.server.loopback import served_sandbox
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
-from kling_mcp.cli.doctor import folder_checks
-from kling_mcp.cli.doctor.examination import examine
-from kling_mcp.cli.doctor.findings import Finding
-from kling_mcp.cli.doctor.provider_checks import DEADLINE_S
+from kling_mcp.doctor import folder_checks
+from kling_mcp.doctor.examination import examine
+from kling_mcp.doctor.findings import Finding
+from kling_mcp.doctor.provider_checks import DEADLINE_S
 from kling_mcp.ledger import Ledger, NewRow
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS, open_database
@@ -41,7 +41,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 def empty_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working folder of its own, no setting from outside but the folders, and time enough for a
     busy machine."""
-    monkeypatch.setattr("kling_mcp.cli.doctor.provider_checks.DEADLINE_S", 60)
+    monkeypatch.setattr("kling_mcp.doctor.provider_checks.DEADLINE_S", 60)
     monkeypatch.chdir(tmp_path)
     for name in [*map(environment_name, Settings.model_fields), *PROXIES]:
         monkeypatch.delenv(name, raising=False)
@@ -297,7 +297,7 @@ def test_a_port_that_nobody_listens_on_is_told(monkeypatch: pytest.MonkeyPatch) 
 def test_a_provider_that_says_nothing_is_given_up_before_five_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kling_mcp.cli.doctor.provider_checks.DEADLINE_S", 0.2)
+    monkeypatch.setattr("kling_mcp.doctor.provider_checks.DEADLINE_S", 0.2)
     with bound_socket("127.0.0.1", 0) as listener:
         listener.listen()
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -509,7 +509,7 @@ def test_a_database_that_lets_nobody_in_is_told(monkeypatch: pytest.MonkeyPatch)
 )
 def test_little_space_is_told(free: int, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "kling_mcp.cli.doctor.folder_checks.shutil.disk_usage",
+        "kling_mcp.doctor.folder_checks.shutil.disk_usage",
         lambda _: shutil._ntuple_diskusage(2 * free, free, free),
     )
 

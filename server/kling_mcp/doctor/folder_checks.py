@@ -13,7 +13,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from kling_mcp.cli.doctor.findings import Finding, Level
+from kling_mcp.doctor.findings import Finding, Level
 from kling_mcp.ledger.engine import newer
 from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
 from kling_mcp.ledger.sqlite import STEPS, unusable, version_of

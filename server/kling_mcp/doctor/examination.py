@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kling_mcp.cli.doctor.findings import Finding
-from kling_mcp.cli.doctor.folder_checks import (
+from kling_mcp.doctor.findings import Finding
+from kling_mcp.doctor.folder_checks import (
     ledger_finding,
     output_findings,
     root_findings,
     shared_ledger_finding,
 )
-from kling_mcp.cli.doctor.key_checks import key_findings, key_origins
-from kling_mcp.cli.doctor.provider_checks import ask
+from kling_mcp.doctor.key_checks import key_findings, key_origins
+from kling_mcp.doctor.provider_checks import ask
 from kling_mcp.providers.configured import Configured, configured_providers
 from kling_mcp.settings.settings import load_settings
 from kling_mcp.version import __version__

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from kling_mcp.cli.doctor.findings import Finding, Level
+from kling_mcp.doctor.findings import Finding, Level
 from kling_mcp.providers.account import ResourcePack, units_left
 from kling_mcp.providers.auth import LIFETIME_S, NOT_BEFORE_S
 from kling_mcp.providers.network import certificate_store, proxy_of

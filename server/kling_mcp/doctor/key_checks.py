@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kling_mcp.cli.doctor.findings import Finding
+from kling_mcp.doctor.findings import Finding
 
 if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
