@@ -5,26 +5,36 @@ external_task_id, the same id is sent again; elsewhere the row stays `unknown` a
 process that works on a row holds the row's lease. When a process dies, its lease runs out, and
 another process takes the row up.
 
-The states of a create. Each arrow is a method here or in `made_tasks`; on the right is the
-`Ledger` method by which it writes:
+The states of a create. Each arrow is a method here, in `made_tasks` or in `Leases`; on the right is
+the `Ledger` method by which it writes:
 
-    new     ──send──────────────> sending   reserve   the row is there before the POST
-    sending ──_record───────────> made      record    the provider answered with a task
-    sending ──_fail─────────────> failed    refused   the provider, or a body, refuses
-    sending ──_enqueue──────────> queued    queue     no slot is free
-    sending ──_enqueue──────────> unknown   queue     no slot, but an earlier POST may have worked
-    sending ──...───────────────> unknown   ...       the answer is lost, or the process dies
-    unknown ──_record───────────> made      record    the task is found
-    unknown ──take_over_note────> made      record    a note kept the task
-    unknown ──_lease_when_free──> unknown   claim     the same request comes again
-    unknown ──_work_on──────────> unknown   claim     it is looked for in the background
-    queued  ──_send_queued──────> sending   reopen    it is due, and first in its line
-    queued  ──_send_queued──────> failed    refused   its body is gone
-    queued  ──withdraw──────────> cancelled withdraw  its owner takes it back
-    made    ──_refresh──────────> made      record    the same request comes again
+    new       ──send───────────────> sending   reserve   the row is there before the POST
+    failed    ──send───────────────> sending   reserve   the same request comes again: one more row
+    cancelled ──send───────────────> sending   reserve   the same request comes again: one more row
+    sending   ──_record────────────> made      record    the provider answered with a task
+    sending   ──take_over_note─────> made      record    a note kept the task
+    sending   ──_after_lost_answer─> sending   ...       there is no task: one more POST
+    sending   ──_fail──────────────> failed    refused   provider, body or full queue refuses
+    sending   ──_enqueue───────────> queued    queue     no slot is free
+    sending   ──let_go─────────────> unknown   ...       the answer is lost, and no task is found
+    sending   ──...────────────────> unknown   ...       the process dies, and its lease runs out
+    unknown   ──_lease_when_free───> unknown   claim     the same request comes again
+    unknown   ──_work_on───────────> unknown   claim     a get, a wait or recovery looks for it
+    unknown   ──_record────────────> made      record    its task is found, or one more POST made it
+    unknown   ──take_over_note─────> made      record    a note kept the task
+    unknown   ──_enqueue───────────> unknown   queue     one more POST found no slot
+    queued    ──_work_on───────────> leased    claim     it is due, and first in its line
+    queued    ──withdraw───────────> cancelled withdraw  its owner takes it back, or it is too old
+    leased    ──_send_queued───────> sending   reopen    the POST follows
+    leased    ──_send_queued───────> failed    refused   its body is gone
+    leased    ──let_go─────────────> queued    ...       another process has just tried it
+    leased    ──...────────────────> queued    ...       the process dies, and its lease runs out
+    made      ──_refresh───────────> made      record    the same request comes again
 
-A row that is `sending` has a lease; without one it counts as `unknown`. `made` is any row with a
-task_id; its status is the provider's: `submitted`, `processing`, `succeed` or `failed`.
+A row that is `sending` has a lease; without one it counts as `unknown`. A row that is `unknown` is
+looked for, and sent again, under a lease too. `leased` is `queued` with a lease: it cannot be
+withdrawn any more. `made` is any row with a task_id; its status is the provider's: `submitted`,
+`processing`, `succeed` or `failed`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 ARROW = re.compile(r"^ {4}(\w+) +──([\w.]+)─+> (\w+) +(\S+) +\S", re.MULTILINE)
 DRAWN = [match.groups() for match in ARROW.finditer(sender.__doc__ or "")]
-WRITTEN = [arrow for arrow in DRAWN if arrow[1] != "..."]
+WRITTEN = [arrow for arrow in DRAWN if arrow[3] != "..."]
 
 WRITES = {"reserve", "claim", "record", "refused", "queue", "reopen", "withdraw"}
 """Methods of the ledger that move a row to another state."""
@@ -80,14 +80,22 @@ async def put(ledger: Ledger, state: str) -> str:
     row, _ = await ledger.reserve(ROW, owner=ME)
     if state == "unknown":
         await ledger.release(row.id, ME)
-    elif state == "queued":
+    elif state in ("queued", "leased", "cancelled"):
         await ledger.queue(row.id, "full", 0.0, ME)
+    elif state == "failed":
+        await ledger.refused(row.id, "no", ME)
     elif state == "made":
         await ledger.record(row.id, TASK)
+    if state == "leased":
+        await ledger.claim(row.id, ME)
+    elif state == "cancelled":
+        await ledger.withdraw(row.id)
     return row.id
 
 
 def state_of(row: Record, now: float) -> str:
+    if row.status == "queued" and row.is_leased(now):
+        return "leased"
     return "made" if row.task_id else row.state(now)
 
 
@@ -107,10 +115,32 @@ async def test_the_ledger_moves_a_row_as_it_is_drawn(
         "reopen": lambda: ledger.reopen(row_id, ME),
         "withdraw": lambda: ledger.withdraw(row_id),
     }
-    if write == "reopen":
+    if write == "queue":
         await ledger.claim(row_id, ME)
 
     await writes[write]()
 
+    row, *older = await ledger.page(limit=9, offset=0)
+    assert state_of(row, ledger.now()) == end
+    assert [state_of(one, ledger.now()) for one in older] == [start] * (
+        write == "reserve" and start != "new"
+    )
+
+
+async def test_a_row_that_is_about_to_be_sent_is_not_withdrawn(ledger: Ledger) -> None:
+    row_id = await put(ledger, "leased")
+
+    assert not await ledger.withdraw(row_id)
+
+
+@pytest.mark.parametrize(("start", "end"), [("sending", "unknown"), ("leased", "queued")])
+async def test_a_row_whose_lease_is_given_back_is_as_it_is_drawn(
+    start: str, end: str, ledger: Ledger
+) -> None:
+    row_id = await put(ledger, start)
+
+    await ledger.release(row_id, ME)
+
+    assert (start, "let_go", end, "...") in DRAWN
     (row,) = await ledger.page(limit=9, offset=0)
     assert state_of(row, ledger.now()) == end
