@@ -170,7 +170,8 @@ class Runtime:
         queue = SharedQueue(self.ledger.engine) if self.ledger.is_shared else FolderQueue(folder)
         notes = Notes(self.settings.home / "made")
         queue_s = self.settings.queue_hours * 3600
-        return Sender(self.ledger, queue, notes, self.sleep, queue_s=queue_s)
+        read_only = self.settings.read_only
+        return Sender(self.ledger, queue, notes, self.sleep, queue_s=queue_s, read_only=read_only)
 
     @cached_property
     def waiting(self) -> WaitingRequests:
@@ -227,7 +228,7 @@ class Runtime:
             self.clients,
             self.storage,
             self.downloads.saving,
-            self.sender.may_send,
+            self.waiting.outlook,
             zone=zone_named(self.settings.timezone),
         )
 

@@ -86,7 +86,8 @@ MOST_STEPS = 10
 
 class Sender:
     """Sends requests, and takes up rows that were left open. A queued row waits `queue_s` seconds
-    at most. `asked_to_spend` says that this process was called to send a request."""
+    at most. `asked_to_spend` says that this process was called to send a request; one that is
+    `read_only` sends none."""
 
     def __init__(
         self,
@@ -96,8 +97,10 @@ class Sender:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         *,
         queue_s: float = QUEUE_S,
+        read_only: bool = False,
     ) -> None:
         self.queue_s = queue_s
+        self.read_only = read_only
         self.asked_to_spend = False
         self._wanted: set[str] = set()
         self._ledger = ledger
@@ -158,7 +161,7 @@ class Sender:
         """Whether this process may send a row that no call has just asked for: it has sent another
         one, or somebody waits for this one. Nothing that only reads sends."""
         asked = self.asked_to_spend or record.id in self._wanted
-        return asked and not self.is_too_old(record)
+        return asked and not self.read_only and not self.is_too_old(record)
 
     def is_too_old(self, record: Record) -> bool:
         """Whether a queued row has waited for so long that it is withdrawn."""

@@ -68,6 +68,16 @@ class WaitingRequests:
             await self._sleep(BETWEEN_WITHDRAWALS_S)
         return False
 
+    def outlook(self, record: Record) -> str:
+        """What becomes of a queued request, and what can be done with it."""
+        if self._sender.may_send(record):
+            return SENT_WHEN_FREE
+        return f"{KEPT} {self._way.format(it='it', ids='')}"
+
+    @property
+    def _way(self) -> str:
+        return ANOTHER_SENDS if self._sender.read_only else WAIT_SENDS
+
     async def withdraw_old(self, rows: Sequence[Record]) -> None:
         """Withdraw those that have waited for too long; the next answer to its owner says so."""
         for row in rows:
@@ -125,11 +135,21 @@ class WaitingRequests:
         if kept:
             sentences.append(
                 f"{_counted(kept)} still queued from before this server started: {_named(kept)}. "
-                "Nothing was spent, and this server does not send them by itself: "
-                "kling_wait_for_tasks with the ids sends them, kling_cancel_task withdraws them."
+                f"Nothing was spent. {self._way.format(it='them', ids=' with the ids')}"
             )
         return sentences
 
+
+SENT_WHEN_FREE = "Queued here; it is sent when a slot is free, while this server runs."
+KEPT = "Queued here, and nothing was spent."
+WAIT_SENDS = (
+    "This server does not send {it} by itself: kling_wait_for_tasks{ids} sends {it}, "
+    "kling_cancel_task withdraws {it}."
+)
+ANOTHER_SENDS = (
+    "This server only reads (KLING_MCP_READ_ONLY) and does not send {it}; kling_cancel_task "
+    "withdraws {it}."
+)
 
 AT_ONCE = "It is being sent at this moment and cannot be withdrawn. Ask for it in a moment."
 MAYBE = "Its answer was lost: it may exist and be paid, and cannot be withdrawn."

@@ -24,8 +24,8 @@ FOLLOWED = 500
 
 class TaskReader:
     """Reads rows and shows them, times in the `zone`: with `only`, those of one principal, whatever
-    id is asked for. `saving` says how the saving of a finished video goes, `sends` whether this
-    process sends a queued request."""
+    id is asked for. `saving` says how the saving of a finished video goes, `outlook` what
+    becomes of a queued request."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class TaskReader:
         clients: Clients,
         files: Files,
         saving: Callable[[Record], Saving],
-        sends: Callable[[Record], bool],
+        outlook: Callable[[Record], str],
         only: str | None = None,
         *,
         zone: tzinfo | None = None,
@@ -42,7 +42,7 @@ class TaskReader:
         self._clients = clients
         self._files = files
         self._saving = saving
-        self._sends = sends
+        self._outlook = outlook
         self.only = only
         self.zone = zone
 
@@ -55,7 +55,7 @@ class TaskReader:
             self._clients,
             self._files,
             self._saving,
-            self._sends,
+            self._outlook,
             principal.only,
             zone=self.zone,
         )
@@ -127,6 +127,6 @@ class TaskReader:
             self._ledger.now(),
             self._files,
             saving=self._saving,
-            sends=self._sends,
+            outlook=self._outlook,
             zone=zone or self.zone,
         )

@@ -58,11 +58,6 @@ LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
     "console or bill. Raise take to make (and pay for) it again."
 )
-WAITING = "Queued here; it is sent when a slot is free, while this server runs."
-NOT_SENT = (
-    "Queued here, and nothing was spent. This server does not send it by itself: "
-    "kling_wait_for_tasks sends it, kling_cancel_task withdraws it."
-)
 NEVER_MADE = "It was never made and cost nothing"
 TAKEN_BACK = "It was {how} and cost nothing. Submit again to make it."
 BEFORE_SENT = "withdrawn before it was sent"
@@ -125,7 +120,7 @@ class Saving:
 class Viewer:
     """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
     to them, and times in the `zone`. `saving` says how the saving of a video goes,
-    `sends` whether this process sends a queued request."""
+    `outlook` what becomes of a queued request."""
 
     def __init__(
         self,
@@ -134,12 +129,12 @@ class Viewer:
         files: Files,
         *,
         saving: Callable[[Record], Saving],
-        sends: Callable[[Record], bool],
+        outlook: Callable[[Record], str],
         zone: tzinfo | None = None,
     ) -> None:
         self._clients = clients
         self._saving = saving
-        self._sends = sends
+        self._outlook = outlook
         self._zone = zone
         self._now = now
         self._files = files
@@ -171,7 +166,7 @@ class Viewer:
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
         elif record.status == "queued":
-            view.next = WAITING if self._sends(record) else NOT_SENT
+            view.next = self._outlook(record)
         elif record.status == "processing" and record.ended_at is not None:
             view.next = FILE_LATE
         elif record.status == "succeed":

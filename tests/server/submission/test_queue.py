@@ -226,6 +226,26 @@ async def test_a_wait_sends_what_it_waits_for_and_nothing_before_it(
     assert accepted(tmp_path) == 1
 
 
+async def test_a_read_only_server_sends_nothing_even_when_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        task_id = await queued(client, tmp_path)
+    await anyio.sleep(1)
+
+    async with serving(tmp_path, monkeypatch, read_only=True) as client:
+        waiting = {"task_ids": [task_id], "timeout_s": 20}
+        waited = await facts(client, "kling_wait_for_tasks", waiting)
+        (cancelled,) = (await facts(client, "kling_cancel_task", {"task_ids": [task_id]}))["tasks"]
+
+    (view,) = waited["tasks"]
+    assert view["status"] == "queued"
+    assert "only reads (KLING_MCP_READ_ONLY) and does not send it" in view["next"]
+    assert "KLING_MCP_READ_ONLY" in waited["news"]
+    assert cancelled["status"] == "cancelled"
+    assert accepted(tmp_path) == 0
+
+
 async def test_a_server_that_spends_sends_what_waits_from_before_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
