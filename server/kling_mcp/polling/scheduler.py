@@ -17,18 +17,20 @@ lead from one to the next:
        WAITING ------ _send() ---> ASKING   |
         |   ^                       |   |   |
         |   +------- _ask() --------+   |   |
-        |    it runs, or its provider   |   |
-        |    could not be asked         |   |
-        |                               |   |
-        +-- answered() --+-- answered() +---+  it has ended, or nobody knows it
+        |    it runs, its provider      |   |
+        |    could not be asked, or     |   |
+        |    another server asks        |   |
+        |                               |   |  it has ended, nobody knows it, its key
+        +-- answered() --+-- answered() +---+  is refused, or this server broke
                          |
             +------------+------------+
             | its file is wanted      |
             v                         v
          SAVING ------ _save() ---> OVER
 
-`_leave()` ends each of them with the last caller who waits; `_enter()` asks once more for a task
-that nobody knew.
+`_ask()` also takes up a create that has no task yet: it may send a queued one, and looks for one
+whose answer was lost. `_leave()` ends each state with the last caller who waits, but a download in
+SAVING goes on. `_enter()` asks once more for a task that nobody knew.
 """
 
 from __future__ import annotations

@@ -134,6 +134,18 @@ async def test_a_task_goes_through_the_states_as_drawn(
 
 
 @pytest.mark.anyio
+async def test_a_refused_key_ends_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen(monkeypatch)
+    refused = httpx.Response(401, json={"code": 1002, "message": "access key not found"})
+    playing = Scripted(lambda request: task() if request.method == "POST" else refused)
+    async with talking_to(playing, tmp_path, monkeypatch) as client:
+        await make(client, tmp_path)
+        assert (await wait(client, "t-1"))["error"] == "auth_failed"
+
+    assert ("asking", "answered", "over") in seen.steps <= DRAWN
+
+
+@pytest.mark.anyio
 async def test_a_video_that_another_server_saw_finished_is_saved_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
