@@ -235,9 +235,16 @@ class Runtime:
     @cached_property
     def storage(self) -> VideoStorage:
         """Where finished videos are kept."""
+        from kling_mcp.inputs import PicturePolicy
         from kling_mcp.outputs.storage import FolderStorage
+        from kling_mcp.settings.settings import known_folders
 
-        return self.ports.storage or FolderStorage(self.settings.output_dir)
+        if self.ports.storage:
+            return self.ports.storage
+        others = self.settings.save_roots
+        words = {word: folder for word, folder in known_folders().items() if folder in others}
+        pictures = PicturePolicy(self.settings.image_roots, folders=known_folders())
+        return FolderStorage(self.settings.output_dir, others, words, pictures)
 
     @cached_property
     def downloads(self) -> Downloads:

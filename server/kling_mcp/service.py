@@ -347,6 +347,7 @@ class Service:
         """The pictures that the caller may name: files below the roots, frames of their own tasks,
         and their own uploads."""
         from kling_mcp.inputs import PicturePolicy
+        from kling_mcp.settings.settings import known_folders
 
         settings, uploads = self._runtime.settings, self._runtime.ports.uploads
         frames, owner = self._frames, self._principal.name
@@ -360,6 +361,7 @@ class Service:
             roots=settings.image_roots,
             allow_local=uploads is None,
             fix=settings.fix_images,
+            folders={} if uploads else known_folders(),
             decoding=self._runtime.limits.decoding,
             of_tasks=picture,
         )

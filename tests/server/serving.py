@@ -104,6 +104,7 @@ def sandbox_settings(folder: Path, **more: Any) -> Settings:
             "provider": "sandbox",
             "home": folder / "home",
             "output_dir": folder / "videos",
+            "save_roots": (),
             "image_roots": (folder,),
             "sandbox_queue_s": 0,
             "sandbox_render_s": 0,

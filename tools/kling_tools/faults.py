@@ -25,7 +25,8 @@ class Fault:
     `field` is the argument's path in Kling's own names (`multi_prompt[2].duration`). `rule` is a
     stable identifier that tests and clients may rely on. `message` is one plain sentence. `use` is
     a value or a change that would be accepted; empty when there is none. `source` names the page
-    that states the rule. Texts are cut at TEXT_LIMIT characters.
+    that states the rule. `choices` names what there is to choose from. Texts are cut at TEXT_LIMIT
+    characters.
     """
 
     field: str
@@ -33,6 +34,7 @@ class Fault:
     message: str
     use: str = ""
     source: str = ""
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("message", "use"):
@@ -41,11 +43,16 @@ class Fault:
 
     def __str__(self) -> str:
         advice = f" Use {self.use}." if self.use else ""
-        return f"{self.field}: {self.message}{advice}"
+        return f"{self.field}: {self.message}{advice}{self._listed}"
+
+    @property
+    def _listed(self) -> str:
+        return f" There: {'; '.join(self.choices)}." if self.choices else ""
 
     def facts(self) -> dict[str, str]:
         """The fault as fields of a structured answer, without empty ones."""
         facts = {"field": self.field, "rule": self.rule, "message": self.message, "use": self.use}
+        facts["choices"] = "; ".join(self.choices)
         return {name: value for name, value in facts.items() if value}
 
 

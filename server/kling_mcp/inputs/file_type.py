@@ -22,6 +22,7 @@ __all__ = [
     "JPEG",
     "PIXELS_MAX",
     "PNG",
+    "READABLE",
     "TEXT",
     "UNKNOWN",
     "FileType",
@@ -101,6 +102,9 @@ HTML = FileType("HTML", "an HTML page")
 TEXT = FileType("text", "a text file")
 EMPTY = FileType("empty", "empty (0 bytes)")
 UNKNOWN = FileType("unknown", "no picture of a known type")
+
+READABLE = (JPEG, PNG, HEIC, WEBP, AVIF, GIF, BMP, TIFF)
+"""The types that Kling takes, or that can be converted for it."""
 
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
     (re.compile(pattern, re.DOTALL), file_type)

@@ -12,12 +12,19 @@ from itertools import islice
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
-from kling_mcp.inputs.file_type import named_like
-from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.file_type import (
+    HEAD_BYTES,
+    READABLE,
+    detect,
+    named_like,
+    read_header,
+)
+from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.policy import PicturePolicy, at_home
 from kling_mcp.inputs.refusal import FORMS, Refusal, short
 
 __all__ = [
+    "folder_of",
     "in_plain_signs",
     "nearest_name",
     "open_below",
@@ -121,6 +128,10 @@ _TILDE = re.compile(r"~(?:[/\\]|$)")
 
 def open_file_url(url: str, policy: PicturePolicy) -> HeldFile:
     """The file behind a `file:` URL of this machine; raises `Refusal`."""
+    return open_path(_path_of_url(url), policy)
+
+
+def _path_of_url(url: str) -> str:
     rest = url.partition(":")[2]
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
@@ -133,7 +144,7 @@ def open_file_url(url: str, policy: PicturePolicy) -> HeldFile:
         rest = slash + path
     if os.name == "nt":
         rest = re.sub(r"^/(?=[A-Za-z]:)", "", rest)
-    return open_path(unquote(rest), policy)
+    return unquote(rest)
 
 
 def open_path(text: str, policy: PicturePolicy) -> HeldFile:
@@ -143,6 +154,25 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
     is taken, else the first whose name looks the same. Raises `Refusal`; for a path outside the
     roots it does not tell whether the file exists.
     """
+    return _open(*_found(text, policy))
+
+
+def folder_of(value: str, policy: PicturePolicy) -> Path | None:
+    """The folder of a picture that is given as a path or a `file:` URL; None for any other form,
+    and when the picture is not there, or in no folder that pictures may come from."""
+    if re.match(r"(?!file:)[a-z][a-z0-9+.-]+:", value, re.IGNORECASE):
+        return None
+    try:
+        text = _path_of_url(value) if value.lower().startswith("file:") else value
+        _, real, _ = _found(text, policy)
+    except (Refusal, OSError, ValueError):
+        return None
+    return real.parent
+
+
+def _found(text: str, policy: PicturePolicy) -> tuple[Path, Path, Path]:
+    """The root above the file that `text` names, the file without symlinks, and the path as it was
+    given. Raises `Refusal`."""
     if not policy.allow_local:
         raise Refusal(
             "path_not_allowed",
@@ -164,11 +194,11 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
         raise _outside(paths[0], policy)
     for root, real, path in inside:
         if _exists(real):
-            return _open(root, real, path)
+            return root, real, path
     for root, real, path in inside:
         like = same_looking(root, real)
         if like and (other := Path(os.path.realpath(like))) and policy.root_of(other) == root:
-            return _open(root, other, path)
+            return root, other, path
     raise _missing(paths[0], policy, [real for _, real, _ in inside])
 
 
@@ -180,10 +210,13 @@ def _forms(text: str) -> list[str]:
 
 
 def _attempts(path: Path, policy: PicturePolicy) -> list[Path]:
-    """The places to look for the path, also below a root with other spaces or accents."""
+    """The places to look for the path, also below a root with other spaces or accents, and in the
+    folder of the person that its first part is a word for."""
     roots = policy.real_roots()
     if not path.is_absolute():
-        return [root / path for root in roots]
+        first, *rest = path.parts or ("",)
+        own = policy.folders.get(first.casefold())
+        return [*(root / path for root in roots), *([own.joinpath(*rest)] if own else [])]
     below = [
         root.joinpath(*path.parts[len(root.parts) :])
         for root in roots
@@ -213,7 +246,10 @@ def _exists(real: Path) -> bool:
 def _open(root: Path, real: Path, named: Path) -> HeldFile:
     label = short(named.name or str(named))
     try:
-        _refuse_irregular(real.lstat(), label)
+        status = real.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            raise _folder_refusal(root, real, named)
+        _refuse_irregular(status, label)
         descriptor = open_below(root, real)
     except OSError as error:
         raise Refusal(
@@ -231,14 +267,55 @@ def _open(root: Path, real: Path, named: Path) -> HeldFile:
 
 
 def _refuse_irregular(status: os.stat_result, label: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise Refusal("path_is_folder", f"{label} is a folder.", "the path of one picture in it")
     if not stat.S_ISREG(status.st_mode):
         raise Refusal(
             "path_not_a_file",
             f"{label} is no file but a device, a pipe, a socket or a link to itself.",
             "the path of a picture file",
         )
+
+
+LISTED = 50
+"""The most pictures of a folder that are named."""
+
+
+def _folder_refusal(root: Path, folder: Path, named: Path) -> Refusal:
+    """The refusal of a folder, which names its pictures with their sizes, the newest first."""
+    try:
+        with os.scandir(folder) as entries:
+            files = [
+                (entry.stat(follow_symlinks=False).st_mtime, entry.name)
+                for entry in islice(entries, ENTRIES)
+                if named_like(entry.name) in READABLE and entry.is_file(follow_symlinks=False)
+            ]
+    except OSError as error:
+        reason = error.strerror or "it was moved"
+        return Refusal("path_is_folder", f"{short(str(named))} is a folder ({reason}).", FORMS)
+    label = short(str(named))
+    if not files:
+        use = "the path of a picture"
+        return Refusal("path_is_folder", f"{label} is a folder without pictures.", use)
+    newest = [name for _, name in sorted(files, key=lambda file: (-file[0], file[1]))[:LISTED]]
+    count = f"{len(files)} picture{'' if len(files) == 1 else 's'}"
+    shown = f"; the newest {LISTED} are named" if len(files) > LISTED else ""
+    return Refusal(
+        "path_is_folder",
+        f"{label} is a folder with {count}{shown}.",
+        f"the path of one of them, such as {short(str(named / newest[0]))}",
+        choices=[f"{short(name)} {_size_of(root, folder / name)}".strip() for name in newest],
+    )
+
+
+def _size_of(root: Path, real: Path) -> str:
+    """The size of a picture in pixels, as a viewer shows it; empty when it cannot be read."""
+    try:
+        with os.fdopen(open_below(root, real), "rb", buffering=0) as file:
+            _refuse_irregular(os.fstat(file.fileno()), real.name)
+            held = HeldFile(file, real.name)
+            header = read_header(held, detect(held.head(HEAD_BYTES)))
+    except (OSError, Refusal, SourceChanged):
+        return ""
+    return f"{header.width}x{header.height}" if header else ""
 
 
 def _outside(path: Path, policy: PicturePolicy) -> Refusal:
@@ -250,6 +327,13 @@ def _outside(path: Path, policy: PicturePolicy) -> Refusal:
 
 
 def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
+    for folder in dict.fromkeys(policy.folders.values()):
+        elsewhere = same_looking(folder, folder / path.name) if path.name else None
+        if elsewhere and policy.root_of(Path(os.path.realpath(elsewhere))):
+            message = f"there is no file {short(path.name)} at that path, but one in {folder.name}"
+            return Refusal(
+                "path_missing", f"{message}.", f"{elsewhere} if the person says that it is meant"
+            )
     for real in reals:
         if name := nearest_name(real.parent, real.name):
             shown = in_plain_signs(str(path.with_name(name)))

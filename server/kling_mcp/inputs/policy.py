@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -88,13 +88,15 @@ class PicturePolicy:
 
     Local pictures may come from folders below `roots` only; without `allow_local` no local file may
     be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
-    `of_tasks` makes the pictures that are frames of finished tasks; None without tasks. `decoding`
-    lends memory and threads for decoding.
+    `folders` are the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
+    pictures that are frames of finished tasks; None without tasks. `decoding` lends memory and
+    threads for decoding.
     """
 
     roots: tuple[Path, ...]
     allow_local: bool = True
     fix: bool = False
+    folders: Mapping[str, Path] = field(default_factory=dict)
     of_tasks: TaskPictures | None = None
     decoding: Decoding = DECODING
 

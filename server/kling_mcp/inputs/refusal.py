@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kling_tools.faults import Fault
@@ -20,9 +21,17 @@ _HEAD_CHARS, _TAIL_CHARS = 36, 23
 class Refusal(Exception):
     """A picture cannot be used; `fault` gives the reason for a field."""
 
-    def __init__(self, rule: str, message: str, use: str = "", source: str = "") -> None:
+    def __init__(
+        self,
+        rule: str,
+        message: str,
+        use: str = "",
+        source: str = "",
+        *,
+        choices: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
-        self._fault = Fault("", rule, message, use, source)
+        self._fault = Fault("", rule, message, use, source, tuple(choices))
 
     def fault(self, field: str) -> Fault:
         """The reason as a fault of `field`."""

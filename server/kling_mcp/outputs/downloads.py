@@ -8,25 +8,28 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import to_thread
 
 from kling_mcp.background import BackgroundWork
+from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.outputs import VideoFile, save_video
-from kling_mcp.outputs.mp4 import Mp4Facts
-from kling_mcp.outputs.part import sweep_parts
-from kling_mcp.outputs.storage import VideoStorage
+from kling_mcp.outputs.mp4 import Mp4Facts, check
+from kling_mcp.outputs.part import copied, disk_errors, is_unchanged, sweep_parts
+from kling_mcp.outputs.storage import VideoStorage, is_default_name
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, Saving, after_failure
-from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed
+from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed, UnsafePath
 from kling_tools.results import WITHOUT_VIDEO, SavedVideo
 from kling_tools.times import spoken
 
@@ -147,7 +150,7 @@ class Downloads:
         holds. Raises like `fetch`."""
         file, found = await self.fetch(task_id, path, within_s)
         record = found.record
-        notes = ["It was there already."] if file.already_there else []
+        notes = ["It was there already."] if file.already_there else [file.note or ""]
         if record and record.file_note:
             notes.append(record.file_note)
         if record.sandbox if record else self._clients.embedded(found.provider):
@@ -166,7 +169,7 @@ class Downloads:
             codec=file.facts.video_codec,
             audio=file.facts.has_audio,
             sha256=file.sha256,
-            note=" ".join(notes) or None,
+            note=" ".join(filter(None, notes)) or None,
         )
 
     async def fetch(
@@ -245,6 +248,8 @@ class Downloads:
         known_by = record.id if record else task_id
         download = self._downloads[known_by] = _Download()
         try:
+            if record and (kept := await self._kept(record, path)):
+                return kept
             found = await self._found(task_id)
             record = found.record
             handle = record.handle if record else task_id
@@ -261,6 +266,38 @@ class Downloads:
         finally:
             if self._downloads.get(known_by) is download:
                 del self._downloads[known_by]
+
+    async def _kept(self, record: Record, path: str) -> tuple[VideoFile, Found] | None:
+        """The row's saved file, under the name that is asked for: moved there if nobody named it
+        before, else copied. None without a file, and for one that was changed. Its provider is not
+        asked. Raises UnsafePath, which says where the file is, and SaveFailed."""
+        place = record.path
+        if place is None or self.storage.private:
+            return None
+        source = Path(place)
+        if not await to_thread.run_sync(is_unchanged, source, record.bytes, record.sha256):
+            return None
+        try:
+            target = self.storage.target(path, record.handle, record)
+        except UnsafePath as error:
+            error.advice = f"{error.advice} The video is saved at {place}."
+            raise
+        new, there, note = source, True, ""
+        if path and target != source:
+            with disk_errors(target):
+                new, there = await to_thread.run_sync(copied, source, target)
+        unnamed = is_default_name(source.name, record.handle)
+        moves = source.parent == self.storage.root and unnamed and not new.samefile(source)
+        if new != source:
+            note = f"{'Moved' if moves else 'Copied'} from {source}."
+        facts = await DECODING.run(partial(check, new), wait_s=math.inf)
+        size = record.bytes or new.stat().st_size
+        saved = VideoFile(new, size, record.sha256 or "", facts, there, note)
+        found = await self._written_down(saved, Found(record.provider, record))
+        if moves:
+            with suppress(OSError):
+                await to_thread.run_sync(source.unlink)
+        return saved, found
 
     async def _found(self, task_id: str) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""

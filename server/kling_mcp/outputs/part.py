@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,15 @@ from typing import BinaryIO
 
 from kling_tools.errors import SaveFailed
 
-__all__ = ["STILL_THERE", "Part", "disk_errors", "numbered", "sweep_parts"]
+__all__ = [
+    "STILL_THERE",
+    "Part",
+    "copied",
+    "disk_errors",
+    "is_unchanged",
+    "numbered",
+    "sweep_parts",
+]
 
 STILL_THERE = "The finished video still exists at the provider and is not paid again;"
 
@@ -140,6 +149,38 @@ class Part:
                 return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
         except OSError:
             return False
+
+
+COPIED_BYTES = 1024 * 1024
+
+
+def is_unchanged(path: Path, size_bytes: int | None, sha256: str | None) -> bool:
+    """Whether a regular file with exactly these bytes is at the path. Blocks; never raises."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def copied(source: Path, target: Path) -> tuple[Path, bool]:
+    """Copy a file to `target`, or to the first free `-2`, `-3` … beside it.
+
+    Returns the path, and whether a file with exactly these bytes had it before. Blocks. Raises
+    `OSError` and `SaveFailed`.
+    """
+    part = Part(target)
+    try:
+        with source.open("rb") as file:
+            while piece := file.read(COPIED_BYTES):
+                part.append(piece)
+        part.sync()
+        return part.claim()
+    finally:
+        part.discard()
 
 
 def _move(part: Path, name: Path) -> bool:

@@ -45,7 +45,8 @@ Turn = AbstractAsyncContextManager[object]
 class VideoFile:
     """A whole video on disk: its path, length in bytes, SHA-256 in hexadecimal, and facts.
 
-    `already_there` is True when a file with exactly these bytes had the name before.
+    `already_there` is True when a file with exactly these bytes had the name before. `note` says
+    where a file was before it got this name.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class VideoFile:
     sha256: str
     facts: Mp4Facts
     already_there: bool = False
+    note: str = ""
 
 
 async def save_video(

@@ -6,15 +6,18 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 import anyio
 
+from kling_mcp.inputs.path import folder_of
 from kling_tools.errors import UnsafePath
 
 if TYPE_CHECKING:
+    from kling_mcp.inputs import PicturePolicy
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.saving import VideoFile
     from kling_mcp.tasks.views import Link
@@ -25,6 +28,7 @@ __all__ = [
     "VideoFolder",
     "VideoStorage",
     "default_name",
+    "is_default_name",
     "name_fault",
     "name_of",
 ]
@@ -91,6 +95,12 @@ def _identifier(task_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", task_id)[:_TASK_ID_LIMIT].strip("-")
 
 
+def is_default_name(name: str, task_id: str) -> bool:
+    """Whether a file of a task has a name that it got without being asked for one."""
+    stem = default_name("", task_id).removeprefix("kling").removesuffix(".mp4")
+    return re.search(rf"{re.escape(stem)}(-\d+)?\.mp4$", name) is not None
+
+
 def name_fault(name: str) -> str | None:
     """What makes a file name unusable on some common system, as the rest of "the name …".
 
@@ -117,6 +127,7 @@ _SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 
 """All of Unicode's category Zs."""
 
 _PART_LIMIT_BYTES = 255
+NO_WORDS: Mapping[str, Path] = {}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
 _WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
@@ -125,13 +136,19 @@ _REFUSED_IN_FOLDERS = ("Cc", "Cs")
 
 
 class VideoFolder:
-    """Turns what an agent asks for into a file below `root`, symlinks resolved.
+    """Turns what an agent asks for into a file below `root` or one of the `others`, symlinks
+    resolved.
 
-    `root` is what `KLING_MCP_OUTPUT_DIR` says; it need not exist yet.
+    `root` is what `KLING_MCP_OUTPUT_DIR` says; it need not exist yet. The others count only where
+    they exist. `words` stand for some of them at the beginning of a path: desktop/clip.mp4.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, others: Sequence[Path] = (), words: Mapping[str, Path] = NO_WORDS
+    ) -> None:
         self.root = root.expanduser().absolute()
+        self._others = others
+        self._words = words
 
     def target(
         self,
@@ -141,18 +158,20 @@ class VideoFolder:
         task_id: str,
         index: int = 0,
         picture: str = "",
+        beside: Sequence[Path] = (),
     ) -> Path:
         """The file that a video should be saved as; nothing is created.
 
         Without `path`, or when it names a folder (an existing one, or with a slash at its end),
         the name is made from the picture's, the prompt, the task's id and the video's `index` in
         the task (`default_name`). A relative path is taken from the root; an absolute one, a `~`
-        one and a `file://` URL must lie below it. Spaces at the ends of its parts are left out, a
-        missing `.mp4` is added. The file may exist already: whoever writes it claims a free name
+        one and a `file://` URL must lie below it or one of the others, or directly in one of the
+        folders `beside`. Spaces at the ends of its parts are left out, a missing `.mp4` is added.
+        The file may exist already: whoever writes it claims a free name
         (`kling_mcp.outputs.saving`).
 
-        Raises `UnsafePath` for a path outside the root, one that no file can have, and a suffix
-        other than `.mp4`.
+        Raises `UnsafePath` for a path outside these folders, one that no file can have, and a
+        suffix other than `.mp4`.
         """
         default = default_name(prompt, task_id, index, picture=picture)
         if path is None or not path.strip():
@@ -160,11 +179,14 @@ class VideoFolder:
         path = path.strip(_SPACES)
         asked = self._read(path)
         is_folder = path.endswith(("/", os.sep))
-        below = self._trimmed(self._below_root(asked, path), path, is_folder=is_folder)
-        if is_folder or below == Path() or (self.root / below).is_dir():
-            return self.root / self._below_root(self.root / below / default, path)
-        name = self._file_name(below.name, path)
-        return self.root / self._below_root((self.root / below).with_name(name), path)
+        root, below = self._place(asked, path, beside)
+        below = self._trimmed(root, below, path, is_folder=is_folder)
+        if is_folder or below == Path() or (root / below).is_dir():
+            whole = root / below / default
+        else:
+            whole = (root / below).with_name(self._file_name(below.name, path))
+        root, below = self._place(whole, path, beside)
+        return root / below
 
     def _read(self, path: str) -> Path:
         """The path that was asked for, absolute but not resolved."""
@@ -181,23 +203,37 @@ class VideoFolder:
         if any(unicodedata.category(ch) in _REFUSED_IN_FOLDERS for ch in local):
             raise self._refusal(path, "has a control character in it")
         try:
-            asked = self.root / Path(local).expanduser()
+            asked = self.root / self._from_word(Path(local).expanduser())
         except RuntimeError:
             raise self._refusal(path, "begins with a home folder that does not exist") from None
         if any(len(part.encode()) > _PART_LIMIT_BYTES for part in asked.parts):
             raise self._refusal(path, f"has a part of more than {_PART_LIMIT_BYTES} bytes")
         return asked
 
-    def _below_root(self, asked: Path, path: str) -> Path:
-        """Where a path lies from the root on, after symlinks."""
+    def _from_word(self, path: Path) -> Path:
+        """The path with a folder of the person in the place of its first part, if that is a word
+        for one, and no folder of ours has that name."""
+        first, *rest = path.parts or ("",)
+        folder = self._words.get(first.strip(_SPACES).casefold())
+        if folder is None or not folder.is_dir() or (self.root / first).exists():
+            return path
+        return folder.joinpath(*rest)
+
+    def _place(self, asked: Path, path: str, beside: Sequence[Path]) -> tuple[Path, Path]:
+        """The allowed folder that a path lies below, and the path from there on, after symlinks."""
         try:
-            return asked.resolve().relative_to(self.root.resolve())
-        except ValueError:
-            raise self._refusal(path, "lies outside it") from None
+            real = asked.resolve()
+            for root in (self.root, *filter(Path.is_dir, self._others)):
+                if real.is_relative_to(root.resolve()):
+                    return root, real.relative_to(root.resolve())
+            for folder in beside:
+                if folder.resolve() in (real, real.parent):
+                    return folder, real.relative_to(folder.resolve())
         except (OSError, RuntimeError):
             raise self._refusal(path, "cannot be followed") from None
+        raise self._refusal(path, "lies outside")
 
-    def _trimmed(self, below: Path, path: str, *, is_folder: bool) -> Path:
+    def _trimmed(self, root: Path, below: Path, path: str, *, is_folder: bool) -> Path:
         """The path without spaces at the ends of its parts; folders that are to be made have names
         that every common system takes."""
         names = [*below.parts] if is_folder else [*below.parts[:-1]]
@@ -205,7 +241,7 @@ class VideoFolder:
         for name in (name.strip().rstrip(". ") for name in names):
             folder /= name
             fault = name_fault(name) if name else "has a folder without a name"
-            if fault and not (self.root / folder).is_dir():
+            if fault and not (root / folder).is_dir():
                 raise self._refusal(path, fault)
         return folder if is_folder else folder / below.name.strip()
 
@@ -224,10 +260,13 @@ class VideoFolder:
 
     def _refusal(self, path: str, fault: str) -> UnsafePath:
         shown = path if len(path) <= _SHOWN_LIMIT else path[: _SHOWN_LIMIT - 1] + "…"
+        names = [folder.name for folder in self._others if folder.is_dir()]
+        others = f", in {', '.join(names)} or beside the picture" if names else ""
+        examples = f" or {names[0].lower()}/clip.mp4" if self._words and names else ""
         return UnsafePath(
-            f"Videos are saved below {self.root} only, and the path {shown!r} {fault}.",
-            advice=f"Give a plain name such as clip.mp4, or none; whoever runs the server can "
-            f"choose another folder with {SETTING}.",
+            f"Videos are saved below {self.root}{others} only, and the path {shown!r} {fault}.",
+            advice=f"Give a plain name such as clip.mp4{examples}, or none; whoever runs the "
+            f"server can allow other folders with {SETTING} and KLING_MCP_SAVE_ROOTS.",
         )
 
 
@@ -264,20 +303,44 @@ class VideoStorage(Protocol):
         ...
 
 
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 class FolderStorage:
-    """Videos below one folder, under the names that callers ask for."""
+    """Videos below one folder, under the names that callers ask for; and, where a caller names
+    them, in the person's own folders (`others`, with their `words`) and beside the pictures of the
+    task, as far as `pictures` says that those may be read."""
 
     private = False
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = VideoFolder(folder)
+    def __init__(
+        self,
+        folder: Path,
+        others: Sequence[Path] = (),
+        words: Mapping[str, Path] = NO_WORDS,
+        pictures: PicturePolicy | None = None,
+    ) -> None:
+        self._folder = VideoFolder(folder, others, words)
         self.root = self._folder.root
+        self._pictures = pictures if others else None
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A path below the folder; see `VideoFolder.target`."""
         prompt = record.prompt if record else ""
         picture = "".join(record.pictures[:1]) if record else ""
-        return self._folder.target(path or None, prompt=prompt, task_id=handle, picture=picture)
+        beside = self._beside(record) if record and path else []
+        return self._folder.target(
+            path or None, prompt=prompt, task_id=handle, picture=picture, beside=beside
+        )
+
+    def _beside(self, record: Record) -> list[Path]:
+        """The folders of the task's pictures that are files of this machine."""
+        if self._pictures is None:
+            return []
+        given = [record.arguments.get("image"), *_listed(record.arguments.get("image_list"))]
+        found = [folder_of(value, self._pictures) for value in given if isinstance(value, str)]
+        return [folder for folder in found if folder]
 
     async def store(self, saved: VideoFile, record: Record) -> str:
         """The file stays where it is."""

@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from kling_mcp.settings.environment import (
     ENV_FILE,
@@ -25,7 +33,7 @@ from kling_tools.errors import NotConfigured
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.times import zone_named
 
-__all__ = ["Settings", "environment_name", "load_settings", "validated"]
+__all__ = ["Settings", "environment_name", "known_folders", "load_settings", "validated"]
 
 APP = "kling-mcp"
 
@@ -130,6 +138,13 @@ class Settings(BaseModel):
         default_factory=lambda: _platform_folder("user_videos_path"),
         validation_alias="KLING_MCP_OUTPUT_DIR",
         description="Folder that videos are saved in; default: kling-mcp in the user's videos.",
+    )
+    save_roots: tuple[Path, ...] = Field(
+        default_factory=lambda: tuple(dict.fromkeys(known_folders().values())),
+        validation_alias="KLING_MCP_SAVE_ROOTS",
+        description="Further folders that videos may be saved in by name, separated by "
+        f"{os.pathsep!r}, or off; default: desktop, downloads, videos and pictures, and the "
+        "picture's own folder.",
     )
     image_roots: tuple[Path, ...] = Field(
         default_factory=lambda: (Path.home(),),
@@ -262,9 +277,11 @@ class Settings(BaseModel):
         zone_named(value)
         return value
 
-    @field_validator("image_roots", mode="before")
+    @field_validator("image_roots", "save_roots", mode="before")
     @classmethod
-    def _split_roots(cls, value: Any) -> Any:
+    def _split_roots(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "save_roots" and str(value).strip().lower() == "off":
+            return ()
         if isinstance(value, str):
             return tuple(Path(part.strip()) for part in value.split(os.pathsep) if part.strip())
         return value
@@ -295,7 +312,7 @@ class Settings(BaseModel):
     def _expand(cls, value: Path | None) -> Path | None:
         return _at_home(value) if value else value
 
-    @field_validator("image_roots")
+    @field_validator("image_roots", "save_roots")
     @classmethod
     def _expand_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(_at_home(path) for path in value)
@@ -445,6 +462,28 @@ def _at_home(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise ValueError(f"the home folder {path.parts[0]} does not exist") from None
+
+
+FOLDER_WORDS = {
+    "user_desktop_path": ("desktop", "desk"),
+    "user_downloads_path": ("downloads", "download"),
+    "user_videos_path": ("videos", "movies"),
+    "user_pictures_path": ("pictures", "photos"),
+}
+"""The words for a person's own folders, besides the folders' own names."""
+
+
+def known_folders() -> dict[str, Path]:
+    """The folders of the person for desktop, downloads, videos and pictures, by each word for them
+    in lower case. They need not exist."""
+    import platformdirs
+
+    folders: dict[str, Path] = {}
+    for kind, words in FOLDER_WORDS.items():
+        folder: Path = getattr(platformdirs, kind)()
+        for word in (*words, folder.name.casefold()):
+            folders.setdefault(word, folder)
+    return folders
 
 
 def _platform_folder(kind: str) -> Path:

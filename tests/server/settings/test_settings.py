@@ -68,6 +68,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_HOME": ("home", "/srv/kling", Path("/srv/kling")),
     "KLING_MCP_DATABASE": ("database", "postgresql://h/kling", "postgresql://h/kling"),
     "KLING_MCP_OUTPUT_DIR": ("output_dir", "/srv/videos", Path("/srv/videos")),
+    "KLING_MCP_SAVE_ROOTS": ("save_roots", "/srv/b", (Path("/srv/b"),)),
     "KLING_MCP_IMAGE_ROOTS": ("image_roots", "/srv/a", (Path("/srv/a"),)),
     "KLING_MCP_FIX_IMAGES": ("fix_images", "true", True),
     "KLING_MCP_TIMEZONE": ("timezone", "Asia/Tokyo", "Asia/Tokyo"),
@@ -263,6 +264,8 @@ def test_without_any_setting_there_are_these_defaults(tmp_path: Path) -> None:
     assert settings.output_dir.name == "kling-mcp"
     assert settings.output_dir.is_relative_to(tmp_path)
     assert settings.image_roots == (tmp_path,)
+    named = ("Desktop", "Downloads", "Videos", "Pictures")
+    assert settings.save_roots == tuple(tmp_path / name for name in named)
     assert settings.fix_images is True
     assert settings.max_units_per_task is None
     assert settings.max_units_per_day is None

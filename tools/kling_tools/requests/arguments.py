@@ -188,7 +188,10 @@ class SaveVideoArguments(_Reading):
         str,
         Field(max_length=4096),
         _TEXT,
-        Field(description="File or folder below the output folder; default: from the prompt."),
+        Field(
+            description="File or folder: below the output folder, beside the picture, or "
+            "desktop/, downloads/, videos/, pictures/. Default: from the prompt."
+        ),
     ] = ""
 
 
