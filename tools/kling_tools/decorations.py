@@ -18,10 +18,10 @@ DECORATION_S = 5.0
 
 @contextmanager
 def decoration(what: str) -> Iterator[None]:
-    """Runs a block after a spend, whose failure must not reach the caller.
+    """Runs a block that adds to an answer after a spend. Its failure never reaches the caller.
 
-    An error ends the block, and so does DECORATION_S; both go to the log with `what` is missing.
-    Cancellation from outside passes. Requires a running event loop.
+    An error ends the block, and so do DECORATION_S seconds. The log then says that the answer goes
+    out without `what`. Cancellation from outside passes. Requires a running event loop.
     """
     try:
         with anyio.move_on_after(DECORATION_S) as scope:

@@ -179,7 +179,9 @@ def _spent(
 
 def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
     """The error about a request that would pass a cap, with `spent` units of it used up."""
-    price = "an unknown number" if new_row.estimate_units is None else f"{new_row.estimate_units:g}"
+    price = "the price of this video is not known"
+    if new_row.estimate_units is not None:
+        price = f"this video would cost {new_row.estimate_units:g}"
     known = not math.isnan(spent)
     used = f"{spent:g}" if known else "an unknown number"
     whose, setting = (
@@ -191,7 +193,7 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
         used += " of the sandbox's play money"
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
-        f"in the last 24 hours and this video would cost {price}.",
+        f"in the last 24 hours, and {price}.",
         advice=f"Wait, or have {setting} raised.",
     )
 

@@ -271,8 +271,8 @@ class Ledger:
         ended frees a slot, so queued rows become due at once. A task that was seen to have ended
         does not run again: such an answer is older than the row.
 
-        `again` says that the provider can be asked for the same answer by our own id. The write
-        does not wait for the disk then, and may be lost in a power cut.
+        `again` says that our own id gets the same answer from the provider once more. The write
+        then does not wait for the disk, and a power cut may lose it.
         """
         now = self.now()
         return await self._written(lambda db: write_task(db, record_id, task, now), relaxed=again)

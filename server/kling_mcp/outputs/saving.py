@@ -73,9 +73,9 @@ async def save_video(
 
     `download(offset)` opens the video from a byte on. After a break it is opened again where
     the last one ended, at most `attempts` times in all, with `await pause(seconds)` in between
-    when a pause is given. `progress` is told the bytes on disk and the length, if it is known,
-    `broke` why an attempt failed that another one follows. Each attempt holds the `turn`, which no
-    pause does; it can be entered again and again.
+    when a pause is given. `progress` hears the bytes on disk, and the length if it is known.
+    `broke` hears why an attempt failed, when another one follows. The `turn` is held during each
+    attempt and free during each pause, so it must be one that can be entered again.
     The file has its name only when it is whole, and no trace is left otherwise, also after a
     cancellation.
 

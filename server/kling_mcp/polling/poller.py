@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 16
 """Requests to one provider that run side by side."""
 
-NOT_ASKED = "It could not be asked for, by a mistake of this server: its log says more."
+NOT_ASKED = "This server made a mistake and could not ask for the task. Its log says more."
 
 OF_THE_ACCOUNT = (AuthFailed, PaymentRequired, NotConfigured)
 """Refusals of a list that each of its tasks would get as well."""

@@ -60,8 +60,8 @@ class Signal:
         self._is_set = False
 
     async def wait(self, most_s: float = math.inf) -> bool:
-        """Return when the signal is set, and clear it, or after `most_s` seconds. Whether the
-        seconds went by without it."""
+        """Wait for the signal, `most_s` seconds at most, and clear it. Returns whether the seconds
+        ran out first."""
         slept = False
         if not self._is_set:
             with anyio.CancelScope() as self._waiting:

@@ -178,7 +178,8 @@ def safe_advice(record: Record, row: ProviderRow) -> str:
 def repeat_refused(row: ProviderRow) -> ProviderError:
     """The refusal to send a request again that might then be paid twice."""
     return ProviderDown(
-        f"This request was sent to {row.name} before and its answer was lost, so it may exist.",
+        f"This request was sent to {row.name} before. Its answer was lost, so the video may have "
+        "been made and paid.",
         provider=row.name,
         charged="unknown",
         advice=_look_at_the_console(row),

@@ -248,7 +248,7 @@ class Sender:
     async def _send_queued(self, record: Record, client: KlingClient) -> Record:
         body = await self._queue.body(record.id)
         if body is None:
-            message = "its pictures are no longer in the queue; submit it again"
+            message = "The queued request is no longer stored here. It was never sent."
             await self._ledger.refused(record.id, message, record.lease_owner)
             return await self._ledger.find(record.id) or record
         reopened = await self._ledger.reopen(record.id, record.lease_owner)

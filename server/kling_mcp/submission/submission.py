@@ -156,10 +156,10 @@ class Submission:
         for cap, name, way in caps:
             if cap is None or (price.units is not None and price.units <= cap):
                 continue
-            raise SpendCapReached(
-                f"This video would cost {price}; {name} is {cap:g}.",
-                advice=way if price.units is not None else ONLY_KNOWN_PRICES,
-            )
+            if price.units is None:
+                message = f"The price of this video is not known, and {name} is {cap:g}."
+                raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
+            raise SpendCapReached(f"This video would cost {price}; {name} is {cap:g}.", advice=way)
 
     async def _variant(
         self, judged: JudgedRequest, within_units: float | None = None, **wanted: Any

@@ -537,7 +537,7 @@ async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger, place: P
 
 @pytest.mark.anyio
 async def test_a_video_of_unknown_price_is_refused_under_a_cap_only(ledger: Ledger) -> None:
-    with pytest.raises(SpendCapReached, match="would cost an unknown number"):
+    with pytest.raises(SpendCapReached, match="price of this video is not known"):
         await ledger.reserve(wish(units=None), caps=DayCaps(1000))
 
     assert (await ledger.reserve(wish(units=None)))[1]

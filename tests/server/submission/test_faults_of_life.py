@@ -248,7 +248,7 @@ async def test_a_cap_and_an_unknown_price_are_told_with_models_that_have_one(
     asked = {"model_name": "kling-v9"}
     (result,) = await submit(tmp_path, "", also=asked, max_units_per_task=2)
 
-    assert "an unknown price" in words(result)
+    assert "The price of this video is not known, and the cap for one video" in words(result)
     assert "It passes with model_name: kling-v2-5-turbo; that makes kling-v2-5-turbo" in words(
         result
     )

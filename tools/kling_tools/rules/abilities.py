@@ -74,7 +74,7 @@ def apply_abilities(
                 Fault(
                     "model_name",
                     "model_unknown",
-                    f"{model_name} is not in the capability table; sent as it is, unchecked.",
+                    f"{model_name} is not in the capability table. It is passed on unchecked.",
                     f"a known model: {', '.join(capabilities.models_of([product]))}",
                 )
             )
