@@ -45,7 +45,9 @@ chosen = st.fixed_dictionaries(
         "duration": st.one_of(st.integers(0, 20), st.just("soon")),
         "sound": st.sampled_from(["on", "off", "loud"]),
         "cfg_scale": st.sampled_from([0.5, 3]),
-        "negative_prompt": st.just("blur"),
+        "negative_prompt": st.sampled_from(["blur", "x" * 2501]),
+        "seed": st.just(7),
+        "colour": st.just("red"),
     },
 )
 features = st.fixed_dictionaries(
@@ -55,7 +57,11 @@ features = st.fixed_dictionaries(
         "voice_list": st.sampled_from([["v"], ["v", "w"]]),
         "element_list": st.just(["160"]),
         "camera_control": st.sampled_from(
-            ["down_back", *({"type": t, "config": {"zoom": 5}} for t in ("simple", "down_back"))]
+            [
+                "down_back",
+                "zoom in",
+                *({"type": t, "config": {"zoom": 5}} for t in ("simple", "down_back")),
+            ]
         ),
         "static_mask": st.just(PICTURE),
         "dynamic_masks": st.just([MASK]),
@@ -176,9 +182,25 @@ def test_what_no_living_model_takes_is_left_out_and_said_so() -> None:
     assert found is not None
     assert (found.leave_out, found.change) == (["camera_control"], {"mode": "pro"})
     assert str(found) == (
-        "No living model takes all of it. It passes with mode: pro and without camera_control; "
-        "that makes kling-v2-5-turbo pro 5 s no sound, about 2.5 units (0.35 USD list price)."
+        "It passes with mode: pro and without camera_control; that makes kling-v2-5-turbo pro 5 s "
+        "no sound, about 2.5 units (0.35 USD list price)."
     )
+
+
+def test_what_cannot_be_read_or_is_not_kling_s_is_left_out_and_a_misspelt_name_is_not() -> None:
+    told = [
+        variant(IMAGE | asked)
+        for asked in ({"camera_control": "zoom in"}, {"cfg_scale": 3}, {"seed": 7, "fps": 30})
+    ]
+
+    assert [found and found.leave_out for found in told] == [
+        ["camera_control"],
+        ["cfg_scale"],
+        ["seed", "fps"],
+    ]
+    assert variant(IMAGE | {"imagetail": PICTURE}) is None
+    assert variant(IMAGE | {"model": "kling-v3"}) is None
+    assert variant(IMAGE | {"dynamic_masks": [MASK] * 2000}) is None
 
 
 def test_a_missing_picture_is_not_made_up() -> None:

@@ -71,8 +71,9 @@ class Verdict:
 
 class Variant(BaseModel):
     """The nearest request that no rule refuses. `change` are the arguments to change in the call,
-    `leave_out` those to leave out, as no living model takes the whole wish with them. `makes` names
-    model, mode, seconds, sound and price; the estimates are in units and US dollars."""
+    `leave_out` those to leave out, as they are unreadable or no living model takes the whole wish
+    with them. `makes` names model, mode, seconds, sound and price; the estimates are in units and
+    US dollars."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,8 +92,7 @@ class Variant(BaseModel):
         return " and ".join(parts)
 
     def __str__(self) -> str:
-        passes = f"passes {self.arguments}; that makes {self.makes}."
-        return f"No living model takes all of it. It {passes}" if self.leave_out else f"It {passes}"
+        return f"It passes {self.arguments}; that makes {self.makes}."
 
 
 def _copied(name: str, value: Any) -> str:

@@ -18,6 +18,7 @@ from kling_tools.requests import fields
 __all__ = [
     "ADDED_BY_HOSTS",
     "EXAMPLES",
+    "INSTEAD",
     "LONGEST_WAIT_S",
     "REQUIRED_LISTS",
     "ZERO_IS_A_VALUE",

@@ -2,7 +2,8 @@
 
 The search goes over the table: every living model with its modes and seconds, with and without
 sound. It keeps as much of the wish as it can, then changes as little as it can, then pays as little
-as it can. Only if no model takes the whole wish, optional arguments that were refused are left out.
+as it can. Only if no model takes the whole wish, optional arguments that were refused, or that
+cannot be read, are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kling_tools.products import Product
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import CameraControl, Shot
+from kling_tools.requests.host_habits import INSTEAD
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
 from kling_tools.rules.checks import fitted_shots, total_seconds
@@ -38,6 +40,9 @@ NEEDED = frozenset(
 """The arguments that are never left out: without them it is another video, or another price."""
 
 MOST_LEFT_OUT = 2
+
+NOT_OF_KLING = frozenset(name for name in INSTEAD if INSTEAD[name].startswith("no "))
+"""Arguments of other vendors that Kling has nothing like: without them nothing is lost."""
 
 MODES = ("std", "pro", "4k")
 SECONDS = tuple(str(seconds) for seconds in range(3, 16))
@@ -80,7 +85,7 @@ def find_variant(
         rest = _with_values(asked, {name: _default(draft, name) for name in leave_out})
         for setting in _settings(rest, draft, capabilities, terms):
             tried = _with_setting(rest, setting, terms)
-            if tried is None or tried.verdict.faults:
+            if tried is None or tried.verdict.faults or tried.invalid:
                 continue
             found = review(tried, capabilities, terms)
             if not found.verdict.faults and _is_within(found.estimate, within_units):
@@ -191,10 +196,13 @@ def _product_of(name: str, served: Sequence[Product], capabilities: Capabilities
 def _refused_options(
     draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
 ) -> list[str]:
-    """The optional arguments that the review refuses in this request."""
+    """The optional arguments that the review refuses in this request, those that cannot be read,
+    and those that Kling has not."""
+    request = draft.arguments
     faults = review(draft, capabilities, terms).verdict.faults
+    optional = (request.given() | draft.invalid) - NEEDED
     roots = dict.fromkeys(_root(fault.field) for fault in faults)
-    return [name for name in roots if name in draft.arguments.given() - NEEDED]
+    return [name for name in roots if name in optional or name in NOT_OF_KLING]
 
 
 def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -230,9 +238,10 @@ def _numbered(shots: Sequence[Shot]) -> list[Shot]:
 def _with_values(draft: Draft[VideoRequest], values: Mapping[str, Any]) -> Draft[VideoRequest]:
     """The draft with these arguments, which are readable now."""
     kept = [fault for fault in draft.verdict.faults if _root(fault.field) not in values]
+    known = {name: values[name] for name in values if name in type(draft.arguments).model_fields}
     return replace(
         draft,
-        arguments=draft.arguments.model_copy(update=dict(values)),
+        arguments=draft.arguments.model_copy(update=known),
         invalid=draft.invalid - set(values),
         verdict=Verdict(kept, list(draft.verdict.warnings)),
     )
@@ -244,7 +253,9 @@ def _root(path: str) -> str:
 
 
 def _default(draft: Draft[VideoRequest], name: str) -> Any:
-    return type(draft.arguments).model_fields[name].get_default(call_default_factory=True)
+    """The value of an argument that is left out; None for one that there is not."""
+    field = type(draft.arguments).model_fields.get(name)
+    return field.get_default(call_default_factory=True) if field else None
 
 
 def _variant(
