@@ -22,7 +22,8 @@ Product = Literal["image2video", "multi-image2video", "omni-video"]
 class ProductEntry:
     """One row. Raises ValueError when a field that every product requires is empty.
 
-    `tool` makes it; if a tool makes two products, the upper row is preferred. `request` is its
+    `tool` makes it. If a tool makes two products, the model decides; without one the first of a
+    provider's `default_models` does, and an unknown model goes to the upper row. `request` is its
     class in `requests.requests`, `inputs` are the fields that its tool's schema lists first.
     `rules` are the ids in `rules.between_fields` and the functions in `rules.checks` that judge
     requests for this product; those that no row names judge all requests. `result` is the kind of
@@ -110,13 +111,13 @@ MAKERS: Mapping[str, tuple[Product, ...]] = {
     tool: tuple(row.name for row in _ROWS if row.tool == tool)
     for tool in dict.fromkeys(row.tool for row in _ROWS)
 }
-"""The tools that make something and cost money, each with its products, the preferred first."""
+"""The tools that make something and cost money, each with its products in their order."""
 
 REQUESTS: Mapping[str, tuple[Product, ...]] = {
     request: tuple(row.name for row in _ROWS if row.request == request)
     for request in dict.fromkeys(row.request for row in _ROWS)
 }
-"""The request classes, each with the products that it can ask for, the preferred first."""
+"""The request classes, each with the products that it can ask for, in their order."""
 
 
 @cache
