@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from tests.docs.pages import table
 
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
-from kling_tools.products import MAKERS, PRODUCTS, Product
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 __all__ = ["losses", "overview", "row_fields"]
@@ -45,7 +45,7 @@ def _row(row: ProviderRow) -> tuple[str, ...]:
 def _made(product: Product) -> str:
     """What the product's row says, with the models where one tool makes two products."""
     row = PRODUCTS[product]
-    if len(MAKERS[row.tool]) == 1:
+    if len(PRODUCTS_BY_TOOL[row.tool]) == 1:
         return row.makes
     models = ", ".join(f"`{name}`" for name in built_in_capabilities().models_of([product]))
     return f"{row.makes} ({models})"

@@ -14,7 +14,7 @@ from tests.docs.schema_words import argument_rows
 from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
 from kling_tools.errors import KlingError
-from kling_tools.products import MAKERS, Product
+from kling_tools.products import PRODUCTS_BY_TOOL, Product
 from kling_tools.results import (
     AnotherTake,
     CancelResult,
@@ -36,7 +36,7 @@ __all__ = ["answers", "every_error", "reference"]
 
 MATRIX = Path(__file__).parents[1] / "server" / "submission" / "fault_matrix.json"
 ANSWERS: dict[str, type[BaseModel]] = {
-    **dict.fromkeys(MAKERS, Receipt),
+    **dict.fromkeys(PRODUCTS_BY_TOOL, Receipt),
     "kling_get_task": TaskView,
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
@@ -63,7 +63,7 @@ def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:
 
 
 def _tools(*, hosted: bool) -> list[KlingTool]:
-    models = {tool: _living_models(products) for tool, products in MAKERS.items()}
+    models = {tool: _living_models(products) for tool, products in PRODUCTS_BY_TOOL.items()}
     return build_toolset(list(PROVIDERS), models=models, hosted=hosted)
 
 

@@ -18,7 +18,7 @@ from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
 from kling_sandbox.model_table import MODELS
 from kling_sandbox.model_table import Product as SandboxProduct
-from kling_tools.products import MAKERS, PRODUCTS, Product, ProductEntry, rules_of_others
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product, ProductEntry, rules_of_others
 from kling_tools.requests import requests
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
@@ -63,7 +63,9 @@ def test_every_missing_part_is_named(missing: set[str]) -> None:
 
 def test_every_product_has_one_row_and_every_row_one_tool() -> None:
     assert set(PRODUCTS) == set(get_args(Product))
-    assert sorted(name for products in MAKERS.values() for name in products) == sorted(PRODUCTS)
+    assert sorted(name for products in PRODUCTS_BY_TOOL.values() for name in products) == sorted(
+        PRODUCTS
+    )
 
 
 RULE_NAMES = {rule.id for rule in RULES} | {check.__name__ for check, _ in CHECKS}
@@ -127,7 +129,7 @@ def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
     request = request_of(row)
     tool = TOOLS[row.tool]
 
-    assert request.products == MAKERS[row.tool]
+    assert request.products == PRODUCTS_BY_TOOL[row.tool]
     assert set(row.inputs) <= set(request.model_fields)
     assert set(request.model_fields) - {"callback_url"} <= set(tool.parameters["properties"])
     assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
@@ -140,7 +142,7 @@ def test_every_tool_that_costs_money_has_a_product() -> None:
         if tool.output_schema and "estimate_units" in tool.output_schema["properties"]
     }
 
-    assert spends == set(MAKERS)
+    assert spends == set(PRODUCTS_BY_TOOL)
 
 
 @each_product

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from kling_tools.products import MAKERS
+from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset, instructions
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = (
-    *MAKERS,
+    *PRODUCTS_BY_TOOL,
     "kling_get_task",
     "kling_list_tasks",
     "kling_wait_for_tasks",
@@ -161,7 +161,7 @@ def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
     }
 
     assert hints == {
-        **dict.fromkeys(MAKERS, (False, True)),
+        **dict.fromkeys(PRODUCTS_BY_TOOL, (False, True)),
         "kling_get_task": (True, None),
         "kling_list_tasks": (True, None),
         "kling_wait_for_tasks": (True, None),

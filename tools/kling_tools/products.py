@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Literal
 
-__all__ = ["MAKERS", "PRODUCTS", "REQUESTS", "Product", "ProductEntry", "rules_of_others"]
+__all__ = ["PRODUCTS", "PRODUCTS_BY_TOOL", "REQUESTS", "Product", "ProductEntry", "rules_of_others"]
 
 Product = Literal["image2video", "multi-image2video", "omni-video"]
 """The names of the products, as Kling's paths have them."""
@@ -107,7 +107,7 @@ _ROWS = (
 PRODUCTS: Mapping[Product, ProductEntry] = {row.name: row for row in _ROWS}
 """The products by name, in the order of the table."""
 
-MAKERS: Mapping[str, tuple[Product, ...]] = {
+PRODUCTS_BY_TOOL: Mapping[str, tuple[Product, ...]] = {
     tool: tuple(row.name for row in _ROWS if row.tool == tool)
     for tool in dict.fromkeys(row.tool for row in _ROWS)
 }

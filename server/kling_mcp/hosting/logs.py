@@ -16,14 +16,14 @@ from pydantic import BaseModel
 
 from kling_mcp.protocol.middleware import current_service
 from kling_tools.decorations import decoration
-from kling_tools.products import MAKERS
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
 
 
 TOOLS = frozenset(
     {
-        *MAKERS,
+        *PRODUCTS_BY_TOOL,
         "kling_get_task",
         "kling_list_tasks",
         "kling_wait_for_tasks",

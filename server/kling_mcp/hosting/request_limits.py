@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kling_tools.products import MAKERS
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -116,7 +116,7 @@ class Limits:
     least_rate: int = 32 * 1024
 
 
-_NAMES = tuple(tool.encode() for tool in MAKERS)
+_NAMES = tuple(tool.encode() for tool in PRODUCTS_BY_TOOL)
 """The tools that take pictures."""
 
 _LONGEST = max(map(len, _NAMES))
@@ -184,7 +184,7 @@ class _Body:
         self._limits = limits
         self._of_calls = of_calls
         self._names_itself = "mcp-method" in headers
-        self._takes_pictures = headers.get("mcp-name") in MAKERS
+        self._takes_pictures = headers.get("mcp-name") in PRODUCTS_BY_TOOL
         self._declared = _number(headers.get("content-length"))
         self._began: float | None = None
         self._whole = False

@@ -48,7 +48,7 @@ from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.errors import NotConfigured
-from kling_tools.products import MAKERS, PRODUCTS, Product
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.prompts.plans import PLANNED
 from kling_tools.prompts.prompts import build_prompts
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
@@ -194,7 +194,7 @@ def _toolset(
 
     return build_toolset(
         list(providers),
-        models={tool: models_of(products) for tool, products in MAKERS.items()},
+        models={tool: models_of(products) for tool, products in PRODUCTS_BY_TOOL.items()},
         saves=settings.save,
         hosted=hosted,
         waits_s=settings.wait_s,

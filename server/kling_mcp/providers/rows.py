@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
-from kling_tools.products import MAKERS, Product
+from kling_tools.products import PRODUCTS_BY_TOOL, Product
 from kling_tools.rules.capabilities import ProviderTerms
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
@@ -79,7 +79,7 @@ class ProviderRow(BaseModel):
     def _has_defaults(self) -> Self:
         """Each tool has a default model, as `model_name` is always sent: Kling would take a retired
         model for a missing name."""
-        for products in MAKERS.values():
+        for products in PRODUCTS_BY_TOOL.values():
             served = [product for product in self.products if product in products]
             if served and not any(product in self.default_models for product in served):
                 raise ValueError(f"default_models names no model for {served[0]}")

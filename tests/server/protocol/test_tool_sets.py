@@ -14,7 +14,7 @@ from kling_tools.errors import NotConfigured
 
 pytestmark = pytest.mark.anyio
 
-MAKERS = {"kling_image_to_video", "kling_multi_image_to_video"}
+PRODUCTS_BY_TOOL = {"kling_image_to_video", "kling_multi_image_to_video"}
 
 
 async def offered(folder: Path, **settings: Any) -> tuple[set[str], str]:
@@ -30,7 +30,7 @@ async def test_all_tools_are_offered_unless_the_setting_names_some(tmp_path: Pat
     two, _ = await offered(tmp_path, tools="kling_list_tasks, KLING_LOOK")
     more, _ = await offered(tmp_path, tools="core,kling_list_tasks,all")
 
-    assert MAKERS < core <= everything
+    assert PRODUCTS_BY_TOOL < core <= everything
     assert two == {"kling_list_tasks", "kling_look"}
     assert more == everything
 
@@ -39,7 +39,7 @@ async def test_a_read_only_server_has_no_tool_that_spends(tmp_path: Path) -> Non
     everything, whole = await offered(tmp_path)
     reading, told = await offered(tmp_path, read_only=True)
 
-    assert reading == everything - MAKERS
+    assert reading == everything - PRODUCTS_BY_TOOL
     assert "none of its tools costs money" in told
     assert "Only kling_image_to_video and kling_multi_image_to_video cost money" in whole
     settings = sandbox_settings(tmp_path, read_only=True)

@@ -16,7 +16,7 @@ from tests.server.serving import ALL_BYTES, no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
-from kling_tools.products import MAKERS
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 pytestmark = pytest.mark.anyio
 
@@ -416,7 +416,7 @@ async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -
             if tool.name.endswith("to_video")
         ]
 
-        assert choices == [None if len(names) == 1 else [*names]] * len(MAKERS)
+        assert choices == [None if len(names) == 1 else [*names]] * len(PRODUCTS_BY_TOOL)
         wire = listed.model_dump_json(by_alias=True, exclude_none=True)
         assert len(wire.encode()) <= ALL_BYTES
 

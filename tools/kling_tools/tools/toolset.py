@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest, NotConfigured
 from kling_tools.faults import Fault
-from kling_tools.products import MAKERS, PRODUCTS
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
     CancelTaskArguments,
     GetTaskArguments,
@@ -255,7 +255,7 @@ def build_toolset(
             meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 arguments,
-                first=PRODUCTS[MAKERS[name][0]].inputs,
+                first=PRODUCTS[PRODUCTS_BY_TOOL[name][0]].inputs,
                 without=without,
                 properties={
                     "provider": {"enum": list(providers)},

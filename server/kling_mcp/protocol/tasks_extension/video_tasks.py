@@ -15,7 +15,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 
 from kling_mcp.protocol.middleware import current_service
 from kling_tools.errors import KlingError, ProviderError, TaskNotFound
-from kling_tools.products import MAKERS
+from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.results import ENDED, Receipt, TaskView
 from kling_tools.tools.tool import error_answer
 
@@ -131,7 +131,7 @@ class TaskDesk(Protocol):
 
 logger = logging.getLogger(__name__)
 
-CREATES = frozenset(MAKERS)
+CREATES = frozenset(PRODUCTS_BY_TOOL)
 """The tools that begin a task; the others answer at once, or wait no longer than hosts allow."""
 
 WITHDRAWN = "It was withdrawn before it was sent; it cost nothing and is not made."
