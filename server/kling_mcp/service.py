@@ -112,7 +112,7 @@ class Service:
         """
         runtime, began = self._runtime, anyio.current_time()
         limits, own = runtime.limits, await self._own(task_id)
-        look = partial(runtime.lookup.current, own)
+        look = partial(runtime.lookup.find_or_take_up, own)
         try:
             found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
         except TimeoutError:

@@ -98,7 +98,7 @@ class Callbacks:
             return record
         with anyio.move_on_after(LOOK_S):
             async with self._slot():
-                found = await runtime.lookup.current(record.id)
+                found = await runtime.lookup.find_or_take_up(record.id)
             record = found.record or record
         if record.status in ENDED:
             runtime.pace.called_back(provider, runtime.ledger.now())

@@ -117,7 +117,7 @@ class Poller:
         outcome: Found | KlingError
         try:
             async with self._limiters[provider]:
-                outcome = await self._lookup.current(watched.asked_as, watched.found)
+                outcome = await self._lookup.find_or_take_up(watched.asked_as, watched.found)
             self._pace.answered(outcome.provider)
         except KlingError as error:
             outcome = error

@@ -66,9 +66,10 @@ class Lookup:
         self._ledger = ledger
         self._take_up = take_up
 
-    async def current(self, any_id: str, known: Found | None = None) -> Found:
-        """The task as it is now. A request that has no task at its provider yet is taken up first,
-        and a task made elsewhere is asked for where it was found before (`known`).
+    async def find_or_take_up(self, any_id: str, known: Found | None = None) -> Found:
+        """The task as it is now. A request that has no task at its provider yet is taken up first:
+        a queued one may be sent. A task made elsewhere is asked for where it was found before
+        (`known`).
 
         Raises like `find`.
         """
