@@ -415,7 +415,9 @@ class Ledger:
             lambda db: first_record(db, "WHERE callback_key = ?", (key,))
         )
 
-    async def watch(self, record_ids: Collection[str], owner: str, lasts_s: float) -> set[str]:
+    async def claim_polling(
+        self, record_ids: Collection[str], owner: str, lasts_s: float
+    ) -> set[str]:
         """Take or renew, for `lasts_s` seconds, the claim to ask providers for these rows. Returns
         the ids that `owner` has now; somebody else has the others."""
         ids, now = list(record_ids), self.now()
@@ -433,7 +435,7 @@ class Ledger:
         )
         return {row["id"] for row in mine}
 
-    async def unwatch(self, record_ids: Collection[str], owner: str) -> None:
+    async def release_polling(self, record_ids: Collection[str], owner: str) -> None:
         """Release the claims of `owner` to ask for these rows."""
         ids = list(record_ids)
         if not ids:

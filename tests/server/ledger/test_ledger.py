@@ -398,11 +398,11 @@ async def test_a_right_to_ask_from_before_the_clock_was_set_back_is_none(
     ledger: Ledger, clock: Clock
 ) -> None:
     record, _ = await ledger.reserve(wish())
-    assert await ledger.watch([record.id], "dead", 15.0) == {record.id}
-    assert await ledger.watch([record.id], "next", 15.0) == set()
+    assert await ledger.claim_polling([record.id], "dead", 15.0) == {record.id}
+    assert await ledger.claim_polling([record.id], "next", 15.0) == set()
     clock.now -= HOUR_S
 
-    assert await ledger.watch([record.id], "next", 15.0) == {record.id}
+    assert await ledger.claim_polling([record.id], "next", 15.0) == {record.id}
 
 
 @pytest.mark.anyio

@@ -173,7 +173,7 @@ async def test_a_task_that_a_dead_server_asked_for_is_asked_for_by_another_one(
         ledger = Ledger(PostgresEngine(url), its_time["clock"])
         record = await ledger.find(made["task_id"])
         assert record is not None
-        await ledger.watch([record.id], "a dead server", 3)
+        await ledger.claim_polling([record.id], "a dead server", 3)
         await ledger.close()
         kling.ended = True
         began = anyio.current_time()
@@ -200,7 +200,7 @@ async def test_who_subscribes_at_one_server_hears_what_another_one_sees(
         ledger = Ledger(PostgresEngine(url))
         record = await ledger.find(made["task_id"])
         assert record is not None
-        await ledger.watch([record.id], "a third server", 1_000)
+        await ledger.claim_polling([record.id], "a third server", 1_000)
         await ledger.close()
         async with connect(server_of(tmp_path, "two", url)) as hearing:
             await subscribe(hearing, uri)
@@ -322,7 +322,7 @@ async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at
         ledger = Ledger(PostgresEngine(url))
         record = await ledger.find(made["task_id"])
         assert record is not None
-        mine = await ledger.watch([record.id], "another server", 15)
+        mine = await ledger.claim_polling([record.id], "another server", 15)
         await ledger.close()
 
     assert mine == {record.id}
