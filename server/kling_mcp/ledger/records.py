@@ -26,8 +26,8 @@ __all__ = [
     "Record",
     "beyond_use",
     "change",
+    "change_open_row",
     "first_record",
-    "not_made",
     "record_of",
     "records",
     "write_task",
@@ -366,7 +366,7 @@ def change(db: Database, record_id: str, changes: str, values: Sequence[object])
     return record_of(db, record_id)
 
 
-def not_made(
+def change_open_row(
     db: Database, record_id: str, changes: str, values: Sequence[object], owner: str | None
 ) -> Record:
     """Change an open row and return the row. Nothing changes when the row is not open, or when an

@@ -20,8 +20,8 @@ from kling_mcp.ledger.records import (
     NewRow,
     Record,
     change,
+    change_open_row,
     first_record,
-    not_made,
     record_of,
     records,
     write_task,
@@ -205,7 +205,7 @@ class Ledger:
         """
         status, now = "unknown" if in_doubt else "queued", self.now()
         return await self._written(
-            lambda db: not_made(
+            lambda db: change_open_row(
                 db,
                 record_id,
                 f"lease_owner = '', lease_until = 0, {AT}, status = ?, message = ?, due_at = ?, "
@@ -220,7 +220,7 @@ class Ledger:
         and its answer may be lost."""
         status, now = "sending" if owner else "unknown", self.now()
         return await self._written(
-            lambda db: not_made(
+            lambda db: change_open_row(
                 db,
                 record_id,
                 f"{AT}, status = ?, updated_at = ?",
@@ -286,7 +286,7 @@ class Ledger:
         """
         now = self.now()
         await self._written(
-            lambda db: not_made(
+            lambda db: change_open_row(
                 db,
                 record_id,
                 f"lease_owner = '', lease_until = 0, {AT}, status = 'failed', message = ?, "
