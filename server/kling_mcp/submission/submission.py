@@ -108,7 +108,7 @@ class Submission:
         rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as held:
-            judged = await held.enter_async_context(_with_pictures(judged, policy))
+            judged = await held.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
             by_rules_only = rules_broken == len(faults)
             if not faults:
@@ -275,7 +275,7 @@ def _refuse_private_urls(verdict: Verdict) -> None:
 
 
 @asynccontextmanager
-async def _with_pictures(
+async def _with_open_pictures(
     judged: JudgedRequest, policy: PicturePolicy
 ) -> AsyncIterator[JudgedRequest]:
     """The judged request with its pictures open; their faults are added to its verdict."""
