@@ -46,12 +46,12 @@ class CreateBody:
 
     def identity(self) -> dict[str, Any]:
         """What makes the video what it is, with each picture as its SHA-256."""
-        fields = _with_pictures(self.fields, attrgetter("sha256"))
+        fields = _with_shown(self.fields, attrgetter("sha256"))
         return {name: value for name, value in fields.items() if name != "callback_url"}
 
     def labelled(self) -> dict[str, Any]:
         """The fields with each picture as its label, for people to read."""
-        return _with_pictures(self.fields, attrgetter("label"))
+        return _with_shown(self.fields, attrgetter("label"))
 
     def preview(self, external_task_id: str) -> dict[str, Any]:
         """The fields as a dry run shows them: each picture in a few words."""
@@ -59,14 +59,14 @@ class CreateBody:
 
     def on_wire(self, external_task_id: str, callback_key: str = "") -> JsonBody:
         """The whole body with the ids of its ledger row."""
-        fields = _with_pictures(self.fields, Picture.wire)
+        fields = _with_shown(self.fields, Picture.wire)
         fields["external_task_id"] = external_task_id
         if self.callback_base and callback_key:
             fields["callback_url"] = f"{self.callback_base}/{callback_key}"
         return JsonBody(fields)
 
 
-def _with_pictures(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:
+def _with_shown(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:
     """The fields with `shown(picture)` in the place of each picture."""
 
     def value_of(value: Any) -> Any:
@@ -101,7 +101,7 @@ def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]
     return {name: value for name, value in fields.items() if value not in (None, "", [])}
 
 
-def _frames(
+def _one_picture(
     request: ImageToVideoRequest, pictures: Mapping[str, Any], _: ProductEntry
 ) -> dict[str, Any]:
     fields: dict[str, Any] = {
@@ -127,7 +127,7 @@ def _frames(
     }
 
 
-def _picture_list(
+def _several_pictures(
     request: MultiImageToVideoRequest, pictures: Mapping[str, Any], product: ProductEntry
 ) -> dict[str, Any]:
     listed = [pictures[f"image_list[{place}]"] for place in range(len(request.image_list))]
@@ -145,9 +145,9 @@ def _picture_list(
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
-    "image2video": _frames,
-    "omni-video": _picture_list,
-    "multi-image2video": _picture_list,
+    "image2video": _one_picture,
+    "omni-video": _several_pictures,
+    "multi-image2video": _several_pictures,
 }
 """Renders the fields that a product does not share with all others."""
 
