@@ -131,7 +131,7 @@ class PollClaims:
         gap_s = max((now - w.looked_at for w in tasks if w.looked_at is not None), default=0.0)
         lasts_s = min(max(BEYOND_NEXT * gap_s, CLAIM_LEAST_S), CLAIM_MOST_S)
         try:
-            mine = await self._ledger.watch(rows, self._owner, lasts_s)
+            mine = await self._ledger.claim_polling(rows, self._owner, lasts_s)
         except KlingError:  # the request that follows reports it; to ask twice beats never asking
             return list(tasks)
         return [watched for watched in tasks if (_row_id(watched) or "") in {*mine, ""}]
@@ -141,7 +141,7 @@ class PollClaims:
         if self._ledger.is_shared:
             rows = [row_id for watched in tasks if (row_id := _row_id(watched))]
             try:
-                await self._ledger.unwatch(rows, self._owner)
+                await self._ledger.release_polling(rows, self._owner)
             except KlingError:  # claims end by themselves
                 return
 

@@ -233,14 +233,14 @@ async def test_only_one_server_at_a_time_may_ask_for_a_row(url: str) -> None:
     here, there = (Ledger(PostgresEngine(url), lambda: now) for _ in range(2))
     rows = [(await here.reserve(wish(digest)))[0].id for digest in "abc"]
 
-    assert await here.watch(rows[:2], "here", 15) == set(rows[:2])
-    assert await there.watch(rows, "there", 15) == {rows[2]}
-    assert await here.watch(rows, "here", 15) == set(rows[:2])
-    await here.unwatch(rows[:1], "here")
-    assert await there.watch(rows, "there", 15) == {rows[0], rows[2]}
+    assert await here.claim_polling(rows[:2], "here", 15) == set(rows[:2])
+    assert await there.claim_polling(rows, "there", 15) == {rows[2]}
+    assert await here.claim_polling(rows, "here", 15) == set(rows[:2])
+    await here.release_polling(rows[:1], "here")
+    assert await there.claim_polling(rows, "there", 15) == {rows[0], rows[2]}
     now = 16.0
-    assert await there.watch(rows, "there", 15) == set(rows)
-    assert await there.watch([], "there", 15) == set()
+    assert await there.claim_polling(rows, "there", 15) == set(rows)
+    assert await there.claim_polling([], "there", 15) == set()
     await here.close()
     await there.close()
 
