@@ -119,7 +119,7 @@ def test_every_judgement_ends_with_a_route_and_sentences(arguments: dict[str, An
 @pytest.mark.parametrize(
     ("arguments", "use"),
     [
-        ({"aspect_ratio": "9:16"}, "a picture cropped to that ratio"),
+        ({"aspect_ratio": "9:16"}, "fit: 16:9, 9:16 or 1:1"),
         ({"seed": 7}, "no seed, Kling has none; take: 2, 3"),
         ({"model": "kling-v3"}, "model_name"),
         ({"end_image": PICTURE}, "image_tail"),

@@ -1,5 +1,6 @@
 """What hosts fill in says nothing, what they send along is passed over, slips are still told."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from tests.tools.judging import IMAGE, SEVERAL, faults, judge
 
 from kling_tools.faults import sentences
 from kling_tools.requests.drafts import read_draft
-from kling_tools.requests.host_habits import ADDED_BY_HOSTS, REQUIRED_LISTS
+from kling_tools.requests.host_habits import ADDED_BY_HOSTS, INSTEAD, REQUIRED_LISTS
 from kling_tools.tools.toolset import build_toolset
 
 TOOLS = {tool.name: tool.arguments for tool in build_toolset(["kling"], models={}, hosted=True)}
@@ -51,6 +52,18 @@ def test_what_nobody_knows_is_still_refused(kind: type[BaseModel], name: str) ->
     (fault,) = read_draft(kind, {name: "x"}).verdict.faults
 
     assert (fault.field, fault.rule) == (name, "extra_forbidden")
+
+
+@pytest.mark.parametrize("kind", TOOLS.values(), ids=TOOLS)
+def test_advice_about_another_vendor_s_name_is_an_argument_of_this_call(
+    kind: type[BaseModel],
+) -> None:
+    names = set(kind.model_fields)
+    for name in set(INSTEAD) - names:
+        (fault,) = read_draft(kind, {name: "x"}).verdict.faults
+        first = re.split(r"\W", fault.use, maxsplit=1)[0]
+
+        assert first in names or fault.use == "" or fault.use.startswith("no "), (name, fault.use)
 
 
 @pytest.mark.parametrize(

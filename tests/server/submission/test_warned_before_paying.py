@@ -66,7 +66,13 @@ async def test_with_sound_nothing_is_told(tmp_path: Path) -> None:
 async def test_a_ratio_in_words_that_the_picture_does_not_have_is_told(tmp_path: Path) -> None:
     (told,) = warnings(await call(tmp_path, prompt="Slow zoom, 9:16"))
 
-    assert "the prompt asks for 9:16, the video takes its ratio from image, 640x480 px" in told
+    fitted = await call(tmp_path, prompt="Slow zoom, 9:16", fit="9:16")
+
+    assert told == (
+        "image: the prompt asks for 9:16, the video takes its ratio from image, 640x480 px. Use "
+        'fit "9:16".'
+    )
+    assert "ratio" not in " ".join(warnings(fitted))
 
 
 @pytest.mark.anyio

@@ -73,10 +73,11 @@ CLOSE = 0.75
 ANOTHER_TAKE = "take: 2, 3, … for each further version"
 SIZE = "mode: std=720p, pro=1080p, 4k"
 
+FIT = "fit: 16:9, 9:16 or 1:1, which crops the first frame here, for free"
+
 INSTEAD: dict[str, str] = {
-    "aspect_ratio": "a picture cropped to that ratio (the first frame decides), or "
-    "kling_multi_image_to_video, which has aspect_ratio",
-    "ratio": "a picture cropped to that ratio (the first frame decides)",
+    "aspect_ratio": FIT,
+    "ratio": FIT,
     "model": "model_name",
     "seed": f"no seed, Kling has none; {ANOTHER_TAKE}",
     "n": ANOTHER_TAKE,
@@ -92,7 +93,7 @@ INSTEAD: dict[str, str] = {
     "first_frame": "image",
     "end_image": "image_tail",
     "last_frame": "image_tail",
-    "images": "image_list in kling_multi_image_to_video, or image here",
+    "images": "image, or image_list in kling_multi_image_to_video",
     "text": "prompt",
     "description": "prompt",
     "camera": "camera_control, or the prompt",
@@ -144,11 +145,20 @@ def instead_of(path: str, names: Collection[str]) -> str:
     outer, _, name = path.rpartition(".")
     if outer == "camera_control" and name in fields.CameraConfig.model_fields:
         return f'config: {{"{name}": …}}'
-    if not outer and name in INSTEAD and name not in names:
+    if name == "ratio" and "aspect_ratio" in names:
+        return "aspect_ratio"
+    if not outer and name in INSTEAD and name not in names and _applies(INSTEAD[name], names):
         return INSTEAD[name]
     inner = [field for part in PARTS for field in part.model_fields]
     near = get_close_matches(name, inner if outer else list(names), n=1, cutoff=CLOSE)
     return near[0] if near else ""
+
+
+def _applies(advice: str, names: Collection[str]) -> bool:
+    """Whether a call with these arguments has the one with which the advice begins; one that begins
+    with `no` is for calls that make something."""
+    argument = re.split(r"\W", advice, maxsplit=1)[0]
+    return argument in names or (argument == "no" and "prompt" in names)
 
 
 ADDED_BY_HOSTS = frozenset(

@@ -190,6 +190,9 @@ def asked_ratio(prompt: str) -> str:
     return next((ratio for ratio, words in _SHAPES if words.search(prompt)), "")
 
 
+FITS = frozenset({"16:9", "9:16", "1:1"})
+"""The ratios to which a first frame can be cropped here."""
+
 UNLIKE = 0.05
 """How much (natural logarithm of their quotient) two ratios differ at least."""
 
@@ -214,5 +217,6 @@ def ratio_warnings(
         if abs(math.log(width * high / (height * wide))) > UNLIKE:
             message = f"the prompt asks for {asked}, the video takes its ratio from {field}, "
             message += f"{width}x{height} px."
-            yield Fault(field, "ratio_in_words", message, f"a picture cropped to {asked}")
+            use = f'fit "{asked}"' if asked in FITS else f"a picture cropped to {asked}"
+            yield Fault(field, "ratio_in_words", message, use)
         return
