@@ -215,6 +215,7 @@ class Receipt(Answer):
     pictures: list[str] = []
     video: str | None = None
     sent: list[str] = []
+    will_send: list[str] = []
     not_sent: list[str] = []
     repeated: bool | None = None
     faults: list[dict[str, str]] = []
@@ -250,6 +251,7 @@ class Receipt(Answer):
             f"Pictures: {'; '.join(self.pictures)}." if self.pictures else "",
             f"Video: {self.video}." if self.video else "",
             f"Sent: {', '.join(self.sent)}." if self.sent else "",
+            f"Will send: {', '.join(self.will_send)}." if self.will_send else "",
             f"Not sent: {', '.join(self.not_sent)}." if self.not_sent else "",
             f"It would be refused: {' '.join(faults)}" if faults else "",
             str(self.would_pass or ""),

@@ -29,6 +29,7 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
     if record.take > 1:
         answer.next += f" {COMPARE}"
     if record.status == "queued":
+        answer.sent, answer.will_send = [], answer.sent
         answer.next = f"{QUEUED} {answer.next}"
     if repeated and record.status in ENDED:
         answer.next = (
@@ -62,8 +63,8 @@ NO_PRICE = "Tell the person that the price is not known; then submit without dry
 NO_MODEL = "Ask the person for another wish: no living model makes this one under the caps."
 
 QUEUED = (
-    "No slot was free: the request is queued here, and sent when one is, while a kling-mcp server "
-    "is running."
+    "No slot was free: the request is queued here and sent when one is, while this server runs. "
+    "kling_cancel_task withdraws it."
 )
 
 

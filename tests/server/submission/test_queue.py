@@ -51,6 +51,8 @@ async def test_a_request_that_finds_no_slot_is_queued_and_sent_later(
         )
 
     assert receipt["status"] == "queued"
+    assert "sent" not in receipt
+    assert {"image", "prompt"} <= set(receipt["will_send"])
     assert waited["done"] is True
     assert waited["tasks"][0]["status"] == "succeed"
     assert accepted(tmp_path) == 1
