@@ -32,7 +32,8 @@ file.
 
 async def play(stage: Stage) -> None:
     """Tuesday: a vague wish and two takes. Thursday: a refusal, a failed task, and several pictures
-    in one video. Monday: where is last Tuesday's video?"""
+    in one video. Friday: a picture from the phone, and a price above a cap. Saturday: a full
+    account. Monday: what was made, what it cost, and where last Tuesday's video is."""
     async with stage.session("Tuesday: a vague wish", render_s=SLOW_S):
         await _two_takes(stage)
     await later(days=2)
@@ -40,7 +41,15 @@ async def play(stage: Stage) -> None:
         await _what_goes_wrong(stage)
         stage.lines += ["## Several pictures in one video", ""]
         await _several_pictures(stage)
-    await later(days=4)
+    await later(days=1)
+    async with stage.session("Friday: a picture from the phone", render_s=QUICK_S):
+        await _phone_picture(stage)
+        stage.lines += ["## A price that is too high", ""]
+        await _under_a_cap(stage)
+    await later(days=1)
+    async with stage.session("Saturday: too much at once", render_s=SLOW_S, slots=1):
+        await _take_back(stage)
+    await later(days=2)
     async with stage.session("Monday: where is last Tuesday's video?", render_s=QUICK_S):
         await _last_tuesday(stage)
 
@@ -63,7 +72,7 @@ async def _two_takes(stage: Stage) -> None:
     )
     stage.you("Yes. Make two, I want to choose.")
     first = await stage.call(ONE, **wish, max_units=1.5)
-    second = await stage.call(ONE, **wish, max_units=1.5, take=2)
+    second = await stage.call(ONE, another_take_of=first["task_id"], max_units=1.5)
     both = [first["task_id"], second["task_id"]]
     stage.assistant("Both are on their way. I wait for them.")
     await _wait_to_the_end(stage, both)
@@ -91,14 +100,12 @@ async def _what_goes_wrong(stage: Stage) -> None:
         "sound": "on",
         "duration": 8,
     }
-    await stage.call(ONE, **wish)
+    refused = await stage.call(ONE, **wish)
     stage.assistant(
-        "The default model makes neither eight seconds nor sound. kling-v3 makes both. I look up "
-        "its price."
+        "The default model makes neither eight seconds nor sound. kling-v3 makes both, for about "
+        "7.2 units, 1.01 USD at list price. Go ahead?"
     )
-    wish["model_name"] = "kling-v3"
-    await stage.call(ONE, **wish, dry_run=True)
-    stage.assistant("That would be about 7.2 units, 1.01 USD at list price. Go ahead?")
+    wish |= refused["would_pass"]["change"]
     stage.you("Fine.")
     task = await stage.call(ONE, **wish, max_units=7.2)
     await _wait_to_the_end(stage, [task["task_id"]])
@@ -128,6 +135,57 @@ async def _several_pictures(stage: Stage) -> None:
     task = await stage.call(SEVERAL, **wish)
     await _wait_to_the_end(stage, [task["task_id"]])
     stage.assistant("Done and saved: the cat and the coffee in one video, 3 units.")
+
+
+async def _phone_picture(stage: Stage) -> None:
+    stage.you(
+        "Here is a photo from my phone, ~/Pictures/IMG_0042.HEIC. Upright for a story, please."
+    )
+    wish = {
+        "image": "~/Pictures/IMG_0042.HEIC",
+        "prompt": "Steam rises from the cup, the light grows warmer.",
+        "fit": "9:16",
+        "max_units": 1.5,
+    }
+    task = await stage.call(ONE, **wish)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant("Done: converted, cropped to 9:16 here for free, and animated.")
+
+
+async def _under_a_cap(stage: Stage) -> None:
+    stage.you("Now that one in ten seconds, sharp and with sound. But not more than 1 dollar.")
+    stage.assistant("One dollar is about 7 units. I ask for the best, and set that as a limit.")
+    wish = {
+        "image": "~/Pictures/IMG_0042.HEIC",
+        "prompt": "Steam rises from the cup, spoons clink in the background.",
+        "fit": "9:16",
+        "model_name": "kling-v3",
+        "mode": "pro",
+        "duration": 10,
+        "sound": "on",
+        "max_units": 7,
+    }
+    refused = await stage.call(ONE, **wish)
+    stage.assistant(
+        "Ten seconds of that cost 1.68 USD. Five seconds with everything else as you wish cost "
+        "0.84 USD. Shall I make those?"
+    )
+    stage.you("Yes, please.")
+    task = await stage.call(ONE, **{**wish, **refused["would_pass"]["change"]})
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant("Done, for 6 units.")
+
+
+async def _take_back(stage: Stage) -> None:
+    stage.you("The cat again, twice: once asleep, once yawning.")
+    made = []
+    for what in ("sleeps, her side rises and falls", "yawns and stretches"):
+        task = await stage.call(ONE, image="~/Pictures/cat.jpg", prompt=f"The cat {what}.")
+        made.append(task["task_id"])
+    stage.assistant("The first one runs. No slot was free for the second one, so it waits here.")
+    stage.you("Oh, then leave the yawning.")
+    await stage.call("kling_cancel_task", task_ids=[made[1]])
+    stage.assistant("It was withdrawn before it was sent and cost nothing.")
 
 
 async def _last_tuesday(stage: Stage) -> None:

@@ -42,9 +42,11 @@ class Stage:
         self._client: Client | None = None
 
     @asynccontextmanager
-    async def session(self, title: str, *faults: str, render_s: float) -> AsyncIterator[None]:
+    async def session(
+        self, title: str, *faults: str, render_s: float, slots: int = 20
+    ) -> AsyncIterator[None]:
         """A new start of the server by its host; `faults` are the sandbox's, whose tasks take
-        `render_s` seconds."""
+        `render_s` seconds, as many as `slots` at once."""
         self.lines += [f"## {title}", ""]
         settings = load_settings(
             provider="sandbox",
@@ -54,6 +56,7 @@ class Stage:
             sandbox_queue_s=0,
             sandbox_render_s=render_s,
             sandbox_faults=faults,
+            sandbox_slots=slots,
             sandbox_side_px=self._side_px,
             timezone="Europe/Berlin",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from benchmarks.virtual_time import VirtualTimeLoop
+from PIL import Image
 from tests.examples.conversation import INTRODUCTION, play
 from tests.examples.stage import Stage
 from tests.server.serving import SIDE_PX, sandbox_by
@@ -22,11 +23,21 @@ WHOLE_PX = 720
 SIZE = re.compile(r"\b\d+x\d+, |(?<=width\": )\d+|(?<=height\": )\d+")
 
 
+def take_with_a_phone(folder: Path) -> None:
+    """A picture as a phone keeps it: large, and HEIC."""
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    with Image.open(folder / "coffee.jpg") as picture:
+        picture.resize((1500, 1000)).save(folder / "IMG_0042.HEIC", quality=90)
+
+
 def played(home: Path, monkeypatch: pytest.MonkeyPatch, side_px: int) -> str:
     """The document of one run; everything that it writes lies in `home`."""
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     shutil.copytree(EXAMPLES / "pictures", home / "Pictures")
+    take_with_a_phone(home / "Pictures")
 
     async def run() -> str:
         loop = asyncio.get_running_loop()
