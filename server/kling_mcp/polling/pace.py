@@ -194,7 +194,7 @@ class Pace:
         """Whether it failed `DOWN` times in a row: one request then finds out for all its tasks."""
         return self._failures.get(provider, 0) >= DOWN
 
-    def answered(self, provider: str) -> None:
+    def heard_from(self, provider: str) -> None:
         """The provider answered. A time until which it asked to be left alone still holds."""
         self._failures.pop(provider, None)
 

@@ -80,7 +80,7 @@ class Poller:
             logger.exception("The list of %s cannot be read.", line[0])
             await self._ask_unlisted(list(running))
             return
-        self._pace.answered(line[0])
+        self._pace.heard_from(line[0])
         unlisted = []
         for watched, outcome in zip(running, outcomes, strict=True):
             if outcome is None:
@@ -118,7 +118,7 @@ class Poller:
         try:
             async with self._limiters[provider]:
                 outcome = await self._lookup.find_or_take_up(watched.asked_as, watched.found)
-            self._pace.answered(outcome.provider)
+            self._pace.heard_from(outcome.provider)
         except KlingError as error:
             outcome = error
             self._pace.failed(provider, error, self._now())
@@ -145,7 +145,7 @@ class Poller:
     def answered(self, watched: Watched, outcome: Found | KlingError) -> None:
         """Its provider answered or failed, or its row changed: keep that, and wake who waits."""
         now = self._now()
-        watched.answered(outcome, now)
+        watched.learn(outcome, now)
         asked_at = watched.asked_at if watched.busy and not watched.failures else now
         soonest = now + self._pace.poll_s(watched.provider) / 2
         watched.due_at = max(self._pace.next_at(watched, asked_at), soonest)

@@ -254,7 +254,7 @@ class Watched:
         known = (self.found.record or self.found.task) if self.found else None
         return self.missing or (known is not None and known.status in ENDED)
 
-    def answered(self, outcome: Found | KlingError, now: float) -> None:
+    def learn(self, outcome: Found | KlingError, now: float) -> None:
         """Keep what was learned of it just now: its state, or why it could not be asked for."""
         self.looked_at, self.urgent = now, False
         if isinstance(outcome, KlingError):
