@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kling_mcp.polling.watched import Line, Watched
+from kling_mcp.polling.watched import ListKey, Watched
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
@@ -22,49 +22,51 @@ __all__ = ["Due", "Plan", "PollClaims"]
 UNLISTED = 2
 """Failures in a row after which a task is asked for by itself: its list may be what fails."""
 
-Due = tuple[Line | None, Sequence[Watched]]
-"""A request to make: a line with its tasks, or no line and one task."""
+Due = tuple[ListKey | None, Sequence[Watched]]
+"""A request to make: a list with its tasks, or no list and one task."""
 
 
 class Plan:
-    """Groups tasks of one list, and delays requests to a provider that asked to be left alone."""
+    """Groups tasks of one list, and delays requests to a provider that asked to be left alone. The
+    only fields of a task that it writes say when and why not yet: `due_at`, `urgent`, `looked_at` and
+    `error`."""
 
     def __init__(self, providers: Mapping[str, Configured], pace: Pace) -> None:
         self._providers = providers
         self._pace = pace
-        self._swept_at: dict[Line, float] = {}
+        self._swept_at: dict[ListKey, float] = {}
 
     def due(self, tasks: Iterable[Watched], now: float) -> list[Due]:
         """The requests for tasks that are due at `now`; delayed tasks get a later `due_at`."""
         busy = {watched.provider for watched in tasks if watched.busy}
         waiting = [watched for watched in tasks if watched.state == "waiting"]
-        alone, lines = self._sorted(waiting)
+        alone, lists = self._sorted(waiting)
         found: list[Due] = [(None, [watched]) for watched in self._ready(alone, now)]
-        for line, members in lines.items():
+        for key, members in lists.items():
             ready = self._ready(members, now)
-            again_at = self._swept_at.get(line, -math.inf) + self._pace.poll_s(line[0])
+            again_at = self._swept_at.get(key, -math.inf) + self._pace.poll_s(key[0])
             if ready and again_at > now and not any(watched.urgent for watched in ready):
                 for watched in ready:
                     watched.due_at = again_at
             elif ready:
-                self._swept_at[line] = now
-                found.append((line, members))
+                self._swept_at[key] = now
+                found.append((key, members))
         return self._probing(found, busy, now)
 
     def _sorted(
         self, waiting: Sequence[Watched]
-    ) -> tuple[list[Watched], dict[Line, list[Watched]]]:
+    ) -> tuple[list[Watched], dict[ListKey, list[Watched]]]:
         """Tasks that are asked for one by one, and tasks that share a list."""
         alone: list[Watched] = []
-        lines: dict[Line, list[Watched]] = defaultdict(list)
+        lists: dict[ListKey, list[Watched]] = defaultdict(list)
         for watched in waiting:
-            line = self._line_of(watched)
-            (alone if line is None else lines[line]).append(watched)
-        for line in [line for line, members in lines.items() if len(members) == 1]:
-            alone += lines.pop(line)
-        return alone, lines
+            key = self._list_of(watched)
+            (alone if key is None else lists[key]).append(watched)
+        for key in [key for key, members in lists.items() if len(members) == 1]:
+            alone += lists.pop(key)
+        return alone, lists
 
-    def _line_of(self, watched: Watched) -> Line | None:
+    def _list_of(self, watched: Watched) -> ListKey | None:
         """The list that may answer for a task; None when only a query can."""
         found = watched.found
         if found is None or not watched.listed or watched.failures >= UNLISTED:
@@ -78,10 +80,11 @@ class Plan:
         return (found.provider, product) if product else None
 
     def _ready(self, tasks: Sequence[Watched], now: float) -> list[Watched]:
-        return [w for w in tasks if w.due_at <= now and not self._is_quiet(w, now)]
+        return [w for w in tasks if w.due_at <= now and not self._put_off(w, now)]
 
-    def _is_quiet(self, watched: Watched, now: float) -> bool:
-        """Whether its provider asked to be left alone; its watches get the reason."""
+    def _put_off(self, watched: Watched, now: float) -> bool:
+        """Delay a task whose provider asked to be left alone, and give the reason to its watches.
+        Returns whether it did."""
         quiet = self._pace.quiet(watched.provider)
         if quiet is None or quiet[0] <= now:
             return False
@@ -95,14 +98,14 @@ class Plan:
         """The requests that are due, but only one to each provider that failed time after time;
         `asked` are the providers that are being asked."""
         kept: list[Due] = []
-        for line, members in due:
+        for key, members in due:
             provider = members[0].provider
             if self._pace.is_doubtful(provider) and provider in asked:
                 for watched in members:
                     watched.due_at = now + self._pace.poll_s(provider)
             else:
                 asked.add(provider)
-                kept.append((line, members))
+                kept.append((key, members))
         return kept
 
 

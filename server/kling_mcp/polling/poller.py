@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_mcp.polling.sweep import Sweep
-from kling_mcp.polling.watched import Line, Watched
+from kling_mcp.polling.watched import ListKey, Watched
 from kling_tools.errors import AuthFailed, KlingError, NotConfigured, PaymentRequired, ProviderError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Poller:
             partial(anyio.CapacityLimiter, AT_ONCE)
         )
 
-    async def ask_line(self, line: Line, members: Sequence[Watched]) -> None:
+    async def ask_list(self, key: ListKey, members: Sequence[Watched]) -> None:
         """One list request for all of them, and single ones for those that it does not show. An
         end that another process has seen meanwhile is taken from the ledger."""
         await self.read(members)
@@ -71,16 +71,16 @@ class Poller:
             await self._ask_each(list(running))
             return
         try:
-            async with self._limiters[line[0]]:
-                outcomes = await self._sweep.current(*line, tasks)
+            async with self._limiters[key[0]]:
+                outcomes = await self._sweep.current(*key, tasks)
         except KlingError as error:
-            await self._list_refused(line, list(running), error)
+            await self._list_refused(key, list(running), error)
             return
         except Exception:
-            logger.exception("The list of %s cannot be read.", line[0])
+            logger.exception("The list of %s cannot be read.", key[0])
             await self._ask_unlisted(list(running))
             return
-        self._pace.heard_from(line[0])
+        self._pace.heard_from(key[0])
         unlisted = []
         for watched, outcome in zip(running, outcomes, strict=True):
             if outcome is None:
@@ -90,11 +90,11 @@ class Poller:
         await self._ask_unlisted(unlisted)
 
     async def _list_refused(
-        self, line: Line, members: Sequence[Watched], error: KlingError
+        self, key: ListKey, members: Sequence[Watched], error: KlingError
     ) -> None:
         """A list that is refused for a reason of its own says nothing of its tasks."""
         retryable = isinstance(error, ProviderError) and error.retryable
-        self._pace.failed(line[0], error, self._now())
+        self._pace.failed(key[0], error, self._now())
         if retryable or isinstance(error, OF_THE_ACCOUNT):
             for watched in members:
                 self.answered(watched, error)

@@ -1,7 +1,7 @@
 """One scheduler per process asks for all tasks that somebody waits for.
 
 Ten callers who wait for one task cost what one costs. Where a provider has a list, one list request
-answers for all tasks of a line; elsewhere single queries are spread over the time between two
+answers for all tasks of a product; elsewhere single queries are spread over the time between two
 requests. A task that nobody waits for any more is not asked for. Where several servers share a
 ledger, one of them polls each task; the database tells the others. A server that dies loses its
 claim after some seconds; another one with a waiting caller takes it.
@@ -46,7 +46,7 @@ import anyio
 
 from kling_mcp.polling.plan import Due, Plan, PollClaims
 from kling_mcp.polling.poller import NOT_ASKED, Poller
-from kling_mcp.polling.watched import Line, Signal, Watch, Watched
+from kling_mcp.polling.watched import ListKey, Signal, Watch, Watched
 from kling_mcp.tasks.lookup import Found
 from kling_tools.errors import KlingError
 
@@ -292,24 +292,24 @@ class Scheduler:
             self._slept_until = max(when, now)
 
     def _send(self, group: TaskGroup, due: Due, now: float) -> None:
-        line, members = due
+        key, members = due
         request = _Request(members, anyio.CancelScope())
         self._requests.add(request)
         for watched in members:
             watched.busy, watched.asked_at = True, now
-        group.start_soon(self._ask, line, request)
+        group.start_soon(self._ask, key, request)
 
-    async def _ask(self, line: Line | None, request: _Request) -> None:
+    async def _ask(self, key: ListKey | None, request: _Request) -> None:
         members = request.members
         try:
             with request.scope:
                 mine = await self._claims.claim(members, self._now())
                 await self._leave_to_others([w for w in members if w not in mine])
-                if line is None or len(mine) < 2:
+                if key is None or len(mine) < 2:
                     for watched in mine:
                         await self._poller.ask_one(watched)
                 else:
-                    await self._poller.ask_line(line, mine)
+                    await self._poller.ask_list(key, mine)
         except Exception:
             logger.exception("Tasks of %s could not be asked for.", members[0].provider)
             for watched in members:

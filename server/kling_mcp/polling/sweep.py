@@ -80,8 +80,8 @@ class Sweep:
         """
         client = await self._clients.get(provider)
         found: dict[str, Task] = {}
-        line = (provider, product)
-        pages = _pages(len(wanted), crowded=line in self._crowded)
+        key = (provider, product)
+        pages = _pages(len(wanted), crowded=key in self._crowded)
         certain = len(wanted) // SIZES[-1]
         vain = 0
         together = [pages[:certain]] if certain else []
@@ -95,7 +95,7 @@ class Sweep:
                 break
             if vain >= max(PAGES, len(missing) // WORTH):
                 break
-            self._crowded.add(line)
+            self._crowded.add(key)
         return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kling_mcp.tasks.lookup import Found
     from kling_tools.service import Report
 
-__all__ = ["Line", "Signal", "WaitState", "Watch", "Watched"]
+__all__ = ["ListKey", "Signal", "WaitState", "Watch", "Watched"]
 
 
 NAMED = 3
@@ -189,7 +189,7 @@ def _progress(view: TaskView, usual_s: float) -> str:
     return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
 
 
-Line = tuple[str, Product]
+ListKey = tuple[str, Product]
 """A provider and a product: what one list request answers for."""
 
 
