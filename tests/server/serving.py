@@ -78,6 +78,15 @@ def sandbox_by(clock: Callable[[], float]) -> Callable[..., AsyncIterator[Connec
     return connect
 
 
+def tasks_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tasks of an answer, each with what an answer about many says once."""
+    shared = answer.get("unless_stated", {})
+    return [
+        {name: value for name, value in {**shared, **task}.items() if value is not None}
+        for task in answer["tasks"]
+    ]
+
+
 PICTURE_SIZE = (640, 480)
 
 

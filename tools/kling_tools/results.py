@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mcp_types import ImageContent
@@ -273,15 +275,122 @@ def _request_text(request: dict[str, Any]) -> str:
     return f"{request['method']} {request['path']} {body}"
 
 
-class WaitResult(Answer):
+FEW = 3
+"""Tasks that an answer shows one by one; of more it says once what most have in common."""
+
+PER_TASK = "{task_id}"
+"""Stands for each task's id in a path that is said once."""
+
+
+class _Tasks(Answer):
+    """Several tasks. Of many, `unless_stated` holds the fields that most of them share, and each
+    task only those in which it differs; a null says that it lacks a shared one."""
+
+    tasks: list[TaskView]
+
+    def structured(self) -> dict[str, Any]:
+        """The fields; of many tasks what they share is said once."""
+        fields = super().structured()
+        if len(self.tasks) > FEW:
+            shared, rows = _said_once(self.many())
+            first = {name: fields[name] for name in fields if name != "tasks"}
+            fields = first | {"unless_stated": shared, "tasks": rows}
+        return fields
+
+    def many(self) -> Sequence[TaskView]:
+        """The tasks as they are shown among many."""
+        return self.tasks
+
+    def lines(self) -> list[str]:
+        """A line for each task; of many, first what they share."""
+        if len(self.tasks) <= FEW:
+            return [task.text() for task in self.tasks]
+        shared, rows = _said_once(self.many())
+        return [f"Unless a line says otherwise: {_words(shared)}", *map(_line, rows)]
+
+
+def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The fields that most views share, and each view's fields in which it differs. The name of a
+    saved file stands for its picture and prompt, unless all views have the same."""
+    rows = [_row(view) for view in views]
+    names = dict.fromkeys(name for row in rows for name in row if name != "task_id")
+    shared = {name: value for name in names if (value := _usual(rows, name)) is not None}
+    if "path" not in shared and (folder := _usual(rows, "folder")):
+        for row in rows:
+            if row.get("folder") == folder:
+                row["path"] = row["path"].removeprefix(folder)
+    else:
+        shared.pop("folder", None)
+    different = []
+    for row in rows:
+        own = {n: row.get(n) for n in names if n != "folder" and row.get(n) != shared.get(n)}
+        if own.get("path"):
+            own.pop("picture", None)
+            own.pop("prompt", None)
+        different.append({"task_id": row["task_id"], **own})
+    return shared, different
+
+
+def _row(view: TaskView) -> dict[str, Any]:
+    row = view.structured()
+    if view.path:
+        row["path"] = view.path.replace(view.task_id, PER_TASK)
+        row["folder"] = view.path[: 1 + max(view.path.rfind("/"), view.path.rfind("\\"))]
+    if view.path or view.url:
+        row.pop("videos", None)
+    return row
+
+
+def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """The value that more than half of the rows have; None without one."""
+    said, count = Counter(json.dumps(row.get(name)) for row in rows).most_common(1)[0]
+    return json.loads(said) if 2 * count > len(rows) else None
+
+
+def _words(fields: Mapping[str, Any]) -> str:
+    """Fields of a view in words."""
+    head = " ".join(
+        [
+            fields.get("status") or "",
+            f"for {fields['elapsed_s']} s" if fields.get("elapsed_s") is not None else "",
+            f"({fields['provider']})" if fields.get("provider") else "",
+            "(sandbox)" if fields.get("sandbox") else "",
+        ]
+    )
+    view = TaskView.model_validate({"task_id": "", "status": "unknown", **fields})
+    folder = f"saved in {fields['folder']}" if fields.get("folder") else ""
+    facts = [" ".join(head.split()), *view.facts(), folder]
+    lacks = [f"no {name}" for name, value in fields.items() if value is None]
+    line = ", ".join(fact for fact in [*facts, *lacks] if fact)
+    return f"{line}. {view.next}" if view.next else f"{line}."
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """One of many tasks: the name of its file where that names the task, else its id, and all in
+    which it differs."""
+    task_id, path = row["task_id"], row.get("path") or ""
+    named = PER_TASK in path
+    head = path.replace(PER_TASK, task_id) if named else task_id
+    others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
+    return f"{head}: {_words(others)}" if others else str(head)
+
+
+class WaitResult(_Tasks):
     """The tasks waited for, as they are now; `done` when none of them runs any more."""
 
     done: bool
-    tasks: list[TaskView]
+
+    def structured(self) -> dict[str, Any]:
+        """The fields; `done` first."""
+        return {"done": self.done} | super().structured()
+
+    def many(self) -> Sequence[TaskView]:
+        """The tasks without the times at which they were made: the caller has just made them."""
+        return [task.model_copy(update={"created": None}) for task in self.tasks]
 
     def text(self) -> str:
         """Every task in one line, and whether to wait again."""
-        lines = [task.text() for task in self.tasks]
+        lines = self.lines()
         if not self.done:
             running = sum(task.status not in ENDED for task in self.tasks)
             lines.append(f"{running} still running: call kling_wait_for_tasks again.")
@@ -292,22 +401,20 @@ class WaitResult(Answer):
         return [task_id for task in self.tasks for task_id in task.finished()]
 
 
-class CancelResult(Answer):
+class CancelResult(_Tasks):
     """How many requests were withdrawn before they were sent, and each task as it is now."""
 
     withdrawn: int
-    tasks: list[TaskView]
 
     def text(self) -> str:
         """A line for each task."""
-        return "\n".join(task.text() for task in self.tasks)
+        return "\n".join(self.lines())
 
 
-class TaskPage(Answer):
+class TaskPage(_Tasks):
     """One page of tasks, newest first; each says whether this ledger or only its provider knows
     it (`source`)."""
 
-    tasks: list[TaskView]
     page: int
     more: bool
     note: str | None = None
@@ -318,7 +425,7 @@ class TaskPage(Answer):
         count = f"{len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
         head = f"{count}, page {self.page}. {tail}".rstrip()
         note = [self.note] if self.note else []
-        return "\n".join([head, *note, *(task.text() for task in self.tasks)])
+        return "\n".join([head, *note, *self.lines()])
 
 
 class SavedVideo(Answer):

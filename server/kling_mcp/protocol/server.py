@@ -195,7 +195,6 @@ def _toolset(
     return build_toolset(
         list(providers),
         models={tool: models_of(products) for tool, products in PRODUCTS_BY_TOOL.items()},
-        saves=settings.save,
         hosted=hosted,
         waits_s=settings.wait_s,
         only=settings.tools,

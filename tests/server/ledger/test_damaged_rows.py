@@ -13,7 +13,7 @@ from mcp import Client
 from psycopg.rows import dict_row
 from tests.postgres import Postgres
 from tests.server.scripted import facts, words
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import no_sleep, picture, sandbox_settings, tasks_of
 
 from kling_mcp.protocol.server import build_server
 
@@ -156,14 +156,14 @@ async def _others_go_on(house: House, client: Client, bad: list[str], good: str)
     for some in (bad[place : place + 20] for place in range(0, len(bad), 20)):
         waited = await client.call_tool("kling_wait_for_tasks", {"task_ids": [good, *some]})
         assert not waited.is_error, words(waited)
-        assert facts(waited)["tasks"][0]["status"] == "succeed"
+        assert tasks_of(facts(waited))[0]["status"] == "succeed"
         assert facts(waited)["done"], words(waited)
     new = await house.make(client, "new")
     ended = await client.call_tool("kling_wait_for_tasks", {"task_ids": [new["task_id"]]})
     assert facts(ended)["tasks"][0]["status"] == "succeed", words(ended)
     listed = await client.call_tool("kling_list_tasks", {"page_size": 100})
     assert not listed.is_error, words(listed)
-    shown = facts(listed)["tasks"]
+    shown = tasks_of(facts(listed))
     assert {good, new["task_id"]} <= {task["task_id"] for task in shown}
     whole = [task for task in shown if "damaged in" not in task.get("next", "")]
     assert {task["task_id"] for task in whole if task["source"] == "ledger"} <= {

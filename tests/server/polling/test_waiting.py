@@ -15,6 +15,7 @@ from benchmarks.virtual_time import VirtualTimeLoop
 from benchmarks.waiting import cancelled, handed_over, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
+from tests.server.serving import tasks_of
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.changes import Changes
@@ -286,7 +287,7 @@ def test_a_provider_that_is_down_is_asked_ever_more_rarely_and_the_last_state_st
             for _ in range(12):
                 answer = await wait_once(client, ids)
                 assert answer["done"] is False
-                assert {task["status"] for task in answer["tasks"]} <= {"submitted", "processing"}
+                assert {task["status"] for task in tasks_of(answer)} <= {"submitted", "processing"}
 
     in_virtual_time(play)
 

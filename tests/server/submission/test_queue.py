@@ -9,7 +9,7 @@ import anyio
 import pytest
 from benchmarks.virtual_time import virtual_clock
 from mcp import Client
-from tests.server.serving import picture, sandbox_by, sandbox_settings, virtual_time
+from tests.server.serving import picture, sandbox_by, sandbox_settings, tasks_of, virtual_time
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -80,7 +80,7 @@ async def test_ten_jobs_are_handed_over_at_once_and_all_are_made(
         waited = await facts(client, "kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 50})
 
     assert "queued" in states
-    assert [task["status"] for task in waited["tasks"]] == ["succeed"] * 10
+    assert [task["status"] for task in tasks_of(waited)] == ["succeed"] * 10
     assert accepted(tmp_path) == 10
 
 

@@ -142,7 +142,6 @@ SPENDS = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
 READS = ToolAnnotations(read_only_hint=True)
-MAY_SAVE = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 WRITES_A_FILE = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
 )
@@ -213,7 +212,6 @@ def build_toolset(
     providers: Sequence[str],
     *,
     models: Mapping[str, Sequence[str]],
-    saves: bool = False,
     hosted: bool = False,
     waits_s: int | None = None,
     only: Collection[str] = ("all",),
@@ -223,15 +221,13 @@ def build_toolset(
     """The tools for these providers. `models` names the models of each tool that makes something,
     the default first.
 
-    The argument `provider` is published only when there is a choice. `saves`: a look at a finished
-    task also writes its video to disk, so it is not read-only. `hosted`: the server runs elsewhere,
-    stores videos itself, answers with links, and takes uploads. `waits_s`: the most seconds of a
-    wait; None leaves them to the host. `only` names tools and sets of them; with `read_only` none
-    of them spends. `service` returns the service of the caller, at each call. Raises NotConfigured
-    for a name that is unknown.
+    The argument `provider` is published only when there is a choice. `hosted`: the server runs
+    elsewhere, stores videos itself, answers with links, and takes uploads. `waits_s`: the most
+    seconds of a wait; None leaves them to the host. `only` names tools and sets of them; with
+    `read_only` none of them spends. `service` returns the service of the caller, at each call.
+    Raises NotConfigured for a name that is unknown.
     """
     place = "url" if hosted else "path"
-    looks = MAY_SAVE if saves else READS
     without = () if len(providers) > 1 else ("provider",)
 
     def maker(
@@ -290,7 +286,7 @@ def build_toolset(
             description="One task now, by task_id or external_task_id.",
             arguments=GetTaskArguments,
             answer=TaskView,
-            annotations=looks,
+            annotations=READS,
             input_schema=arguments_schema(GetTaskArguments),
             answer_fields=("task_id", "status", "videos", "units", place, "provider_says"),
         ),
@@ -319,7 +315,7 @@ def build_toolset(
                 false.""",
             arguments=WaitForTasksArguments,
             answer=WaitResult,
-            annotations=looks,
+            annotations=READS,
             input_schema=arguments_schema(WaitForTasksArguments, required=("task_ids",)),
             answer_fields=("done", "tasks"),
         ),

@@ -6,6 +6,16 @@ const LONGEST_PAUSE_MS = 30_000;
 const PART_BYTES = 2 * 1024 * 1024;
 const SHOWN_BYTES = 48 * 1024 * 1024;
 
+// A task with what an answer about many says once, and the whole path of its file.
+function whole({ tasks, unless_stated: shared = {} }, index) {
+  const view = { ...shared, ...tasks[index] };
+  for (const name of Object.keys(view)) if (view[name] === null) delete view[name];
+  if (view.path) view.path = view.path.replaceAll("{task_id}", view.task_id);
+  if (view.path && tasks[index].path && !/[\\/]/.test(view.path))
+    view.path = (shared.folder ?? "") + view.path;
+  return view;
+}
+
 class Take {
   constructor(tool, given, receipt) {
     this.tool = tool;
@@ -133,8 +143,8 @@ class Takes {
   async #ask() {
     const open = this.#all.filter((take) => take.open);
     const task_ids = open.map((take) => take.id);
-    const { tasks } = await this.host.tool("kling_wait_for_tasks",
+    const answer = await this.host.tool("kling_wait_for_tasks",
       { task_ids, timeout_s: ASK_FOR_S });
-    open.forEach((take, index) => take.see(tasks[index]));
+    open.forEach((take, index) => take.see(whole(answer, index)));
   }
 }

@@ -1,0 +1,104 @@
+"""An answer about many tasks says once what most of them have in common."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from tests.server.serving import sandbox_settings, tasks_of
+from tests.server.tasks.rows import WISHES, made_before
+
+from kling_mcp.ledger import open_ledger
+from kling_mcp.protocol.server import build_server
+
+pytestmark = pytest.mark.anyio
+
+BYTES_PER_TASK = 150
+LISTED_BYTES_PER_TASK = 240
+"""A list also says when each was made."""
+
+
+async def asked(
+    folder: Path, tool: str, count: int, failed: int = -1
+) -> tuple[list[str], CallToolResult]:
+    """The ids of so many finished tasks, one of them failed, and what the tool says of them."""
+    settings = sandbox_settings(folder)
+    ledger = open_ledger(settings)
+    ids = [
+        await made_before(
+            ledger,
+            number,
+            settings.output_dir,
+            ended="failed" if number == failed else "succeed",
+        )
+        for number in range(count)
+    ]
+    await ledger.close()
+    given: dict[str, Any] = {"task_ids": ids} if "wait" in tool else {"page_size": 100}
+    async with Client(build_server(settings)) as client:
+        return ids, await client.call_tool(tool, given)
+
+
+def size(answer: CallToolResult) -> int:
+    fields = json.dumps(answer.structured_content, separators=(",", ":"))
+    return len(words(answer)) + len(fields)
+
+
+def words(answer: CallToolResult) -> str:
+    assert isinstance(answer.content[0], TextContent)
+    return answer.content[0].text
+
+
+@pytest.mark.parametrize(
+    ("tool", "most"),
+    [("kling_wait_for_tasks", BYTES_PER_TASK), ("kling_list_tasks", LISTED_BYTES_PER_TASK)],
+)
+async def test_a_hundred_finished_videos_are_a_short_answer(
+    tool: str, most: int, tmp_path: Path
+) -> None:
+    ids, answer = await asked(tmp_path, tool, 100)
+
+    assert size(answer) <= 100 * most
+    assert all(task_id in words(answer) for task_id in ids)
+    assert answer.structured_content is not None
+    shown = {task["task_id"]: task for task in tasks_of(answer.structured_content)}
+    assert set(shown) == set(ids)
+    folder = answer.structured_content["unless_stated"]["folder"]
+    for task_id, task in shown.items():
+        assert task["status"] == "succeed"
+        assert Path(folder + task["path"].replace("{task_id}", task_id)).exists()
+
+
+async def test_what_is_different_about_one_of_many_is_said_of_it_alone(tmp_path: Path) -> None:
+    ids, answer = await asked(tmp_path, "kling_wait_for_tasks", 6, failed=4)
+
+    assert answer.structured_content is not None
+    states = {task["task_id"]: task["status"] for task in tasks_of(answer.structured_content)}
+    assert states == {task_id: "failed" if task_id == ids[4] else "succeed" for task_id in ids}
+    (line,) = [line for line in words(answer).splitlines() if ids[4] in line]
+    assert line.startswith(f'{ids[4]}: failed, coffee.jpg, "{WISHES[0][1]}", cost nothing. ')
+    assert words(answer).count("succeed") == 1
+    assert words(answer).count("kling-v2-5-turbo") == 1
+
+
+async def test_takes_of_one_wish_in_one_folder_share_the_form_of_their_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.server.tasks.rows.WISHES", WISHES[:1])
+    ids, answer = await asked(tmp_path, "kling_wait_for_tasks", 10)
+
+    assert answer.structured_content is not None
+    shared = answer.structured_content["unless_stated"]
+    assert answer.structured_content["tasks"] == [{"task_id": task_id} for task_id in ids]
+    assert all(Path(shared["path"].replace("{task_id}", task_id)).exists() for task_id in ids)
+    assert (shared["picture"], shared["prompt"]) == WISHES[0]
+
+
+async def test_a_few_tasks_are_shown_whole(tmp_path: Path) -> None:
+    _, answer = await asked(tmp_path, "kling_wait_for_tasks", 3)
+
+    assert answer.structured_content is not None
+    assert "unless_stated" not in answer.structured_content
+    assert all(Path(task["path"]).exists() for task in answer.structured_content["tasks"])
