@@ -27,9 +27,9 @@ Due = tuple[ListKey | None, Sequence[Watched]]
 
 
 class Plan:
-    """Groups tasks of one list, and delays requests to a provider that asked to be left alone. The
-    only fields of a task that it writes say when and why not yet: `due_at`, `urgent`, `looked_at` and
-    `error`."""
+    """Groups tasks of one list, and delays requests to a provider that asked to be left alone. It
+    writes only `due_at`, `urgent`, `looked_at` and `error` of a task: when it is asked for, and why
+    not yet."""
 
     def __init__(self, providers: Mapping[str, Configured], pace: Pace) -> None:
         self._providers = providers
