@@ -24,7 +24,7 @@ from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_variant
 
-__all__ = ["JudgedRequest", "judge_request", "repeated"]
+__all__ = ["JudgedRequest", "judge_request", "request_again"]
 
 PROVIDER_RULES = frozenset(
     {
@@ -157,7 +157,7 @@ class JudgedRequest:
 ArgumentsT = TypeVar("ArgumentsT", bound=SubmitArguments)
 
 
-def repeated(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[ArgumentsT]:
+def request_again(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[ArgumentsT]:
     """The request of an earlier row, with the arguments of `draft` in place of its own. It raises
     nothing: whatever stands in the way is a fault of the draft."""
     arguments, faults = draft.arguments, list(draft.verdict.faults)

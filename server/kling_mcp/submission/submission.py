@@ -24,7 +24,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
-from kling_mcp.submission.judged_request import JudgedRequest, judge_request, repeated
+from kling_mcp.submission.judged_request import JudgedRequest, judge_request, request_again
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
 from kling_tools.decorations import decoration
@@ -101,7 +101,7 @@ class Submission:
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
         if draft.arguments.another_take_of:
-            draft = repeated(draft, earlier)
+            draft = request_again(draft, earlier)
         judged = judge_request(
             draft, self._clients, self._capabilities, principal, self._callback_base, earlier
         )
