@@ -25,7 +25,7 @@ class Leases:
         self._ledger = ledger
 
     @asynccontextmanager
-    async def held(self, record: Record, owner: str) -> AsyncIterator[None]:
+    async def renewed(self, record: Record, owner: str) -> AsyncIterator[None]:
         """Renew the row's lease for as long as the context is held. The ledger ends the lease when
         it writes the result of the work; an error in the context releases it."""
         raised: BaseException | None = None

@@ -131,7 +131,7 @@ class Sender:
                 if record.is_beyond_use:
                     raise beyond_use(record)
                 if new:
-                    async with self._leases.held(record, owner):
+                    async with self._leases.renewed(record, owner):
                         return await self._create(record, client, _of_row(body, record)), True
             record = await self._tasks.take_over_note(record)
             record = await self._lease_when_free(owner, record)
@@ -145,7 +145,7 @@ class Sender:
         """Look for the task of an open row that a dead process or an earlier call left; send the
         row again only if there is none."""
         with anyio.CancelScope(shield=True):
-            async with self._leases.held(record, owner):
+            async with self._leases.renewed(record, owner):
                 found = await self._find(record, client) if record.is_unanswered else record
                 if found is None:
                     whole = _of_row(body, record)
@@ -200,7 +200,7 @@ class Sender:
         with anyio.CancelScope(shield=True):
             if not await self._ledger.claim(record.id, owner):
                 return await self._ledger.find(record.id) or record
-            async with self._leases.held(record, owner):
+            async with self._leases.renewed(record, owner):
                 record = await self._ledger.find(record.id) or record
                 due = record.is_due(self._ledger.now())  # or it was tried since it was read
                 if due and record.is_unanswered:

@@ -107,8 +107,8 @@ class Submission:
         )
         rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
-        async with AsyncExitStack() as held:
-            judged = await held.enter_async_context(_with_open_pictures(judged, policy))
+        async with AsyncExitStack() as opened:
+            judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
             by_rules_only = rules_broken == len(faults)
             if not faults:
@@ -127,7 +127,7 @@ class Submission:
                 async with self._with_variant(judged, self._caps.confirm_above):
                     self._check_price(judged)
                     await self._ask_the_person(judged, confirm)
-            sending = partial(self._send, judged, held.pop_all())
+            sending = partial(self._send, judged, opened.pop_all())
         try:
             return await self._background_work.run(sending, left_s)
         except TimeoutError:
@@ -215,9 +215,9 @@ class Submission:
                 advice="Ask what they would like instead; dry_run shows prices.",
             )
 
-    async def _send(self, judged: JudgedRequest, held: AsyncExitStack) -> Receipt:
+    async def _send(self, judged: JudgedRequest, opened: AsyncExitStack) -> Receipt:
         """Write the row, send the request, and close the pictures."""
-        async with held:
+        async with opened:
             client = await self._clients.get(judged.provider.name)
             try:
                 async with self._with_variant(judged):
