@@ -250,11 +250,11 @@ class Downloads:
         try:
             if record and (kept := await self._kept(record, path)):
                 return kept
-            found = await self._found(task_id)
+            found = await self._with_video(task_id)
             record = found.record
             handle = record.handle if record else task_id
-            saved = await self._fetched(found, handle, path, download)
-            return saved, await self._written_down(saved, found)
+            saved = await self._fetch(found, handle, path, download)
+            return saved, await self._write_down(saved, found)
         except KlingError as error:
             self._remember(error, record, path)
             raise
@@ -293,13 +293,13 @@ class Downloads:
         facts = await DECODING.run(partial(check, new), wait_s=math.inf)
         size = record.bytes or new.stat().st_size
         saved = VideoFile(new, size, record.sha256 or "", facts, there, note)
-        found = await self._written_down(saved, Found(record.provider, record))
+        found = await self._write_down(saved, Found(record.provider, record))
         if moves:
             with suppress(OSError):
                 await to_thread.run_sync(source.unlink)
         return saved, found
 
-    async def _found(self, task_id: str) -> Found:
+    async def _with_video(self, task_id: str) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""
         found = await self._lookup.find(task_id, fresh=True)
         state = found.state
@@ -333,9 +333,7 @@ class Downloads:
             )
         return found
 
-    async def _fetched(
-        self, found: Found, handle: str, path: str, download: _Download
-    ) -> VideoFile:
+    async def _fetch(self, found: Found, handle: str, path: str, download: _Download) -> VideoFile:
         target = self.storage.target(path, handle, found.record)
         client = await self._clients.get(found.provider)
         url = found.state.videos[0].url
@@ -358,7 +356,7 @@ class Downloads:
                 error.advice += self._until(found.record)
             raise
 
-    async def _written_down(self, saved: VideoFile, found: Found) -> Found:
+    async def _write_down(self, saved: VideoFile, found: Found) -> Found:
         if found.record is None:
             return found
         note = file_note(saved.facts, found.record.request)
