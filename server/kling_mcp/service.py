@@ -183,7 +183,7 @@ class Service:
         """Seconds that a client should leave between two questions for this task."""
         return self._runtime.pace.poll_s(record.provider)
 
-    async def look(self, record: Record) -> TaskView:
+    async def view_now(self, record: Record) -> TaskView:
         """The state of a row's task. Its provider is asked unless it answered just now.
 
         Raises like `task`.

@@ -64,7 +64,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
         service = current_service()
         with readable_errors():
             record = await service.reader.find(task_id)
-            view = await service.look(record) if record else await service.task(task_id)
+            view = await service.view_now(record) if record else await service.task(task_id)
         return json.dumps(view.structured(), ensure_ascii=False)
 
     @server.resource(

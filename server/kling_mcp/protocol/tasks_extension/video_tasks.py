@@ -184,7 +184,7 @@ class VideoTasks:
             if known and record.status not in ENDED:
                 view = service.reader.view(record)
             else:
-                view, trouble = await service.look(record), None
+                view, trouble = await service.view_now(record), None
         except TaskNotFound as error:
             return self._completed(record, error_answer(error), ctx)
         except KlingError as error:
@@ -261,7 +261,7 @@ class VideoTasks:
         if record.status == "cancelled" or not self._is_over(record, ctx):
             return None
         try:
-            return await current_service().look(record)
+            return await current_service().view_now(record)
         except KlingError:
             return current_service().reader.view(record)
 
