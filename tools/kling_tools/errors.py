@@ -227,7 +227,8 @@ class ProviderError(KlingError):
 
     `code` is the provider's business code (Kling's integers as text, a gateway's words),
     `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
-    asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`.
+    asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`. `of_model` says
+    that only the model is refused.
     """
 
     kind = "provider_error"
@@ -245,8 +246,10 @@ class ProviderError(KlingError):
         provider_says: str = "",
         charged: Charged = "no",
         advice: str = "",
+        of_model: bool = False,
     ) -> None:
         super().__init__(message, charged=charged, advice=advice)
+        self.of_model = of_model
         self.code = token(code) if code else None
         self.http_status = http_status
         self.request_id = token(request_id) if request_id else None

@@ -30,7 +30,8 @@ class CodeRow:
     `{name}`, `{settings}` and `{base_url}` in the texts stand for the provider, see `texts`.
     `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
     `created`: whether a create that got this answer may have made a task; `at_the_door`: it is
-    refused before it is handed on to Kling, so that even an HTTP 5xx made none.
+    refused before it is handed on to Kling, so that even an HTTP 5xx made none; `of_model`: only
+    this model is refused.
     """
 
     error: type[ProviderError]
@@ -40,6 +41,7 @@ class CodeRow:
     renew: bool = False
     created: Charged = "no"
     at_the_door: bool = False
+    of_model: bool = False
 
     def texts(self, provider: str) -> tuple[str, str]:
         """Message and advice with the provider's name and the settings that lead to it."""
@@ -177,6 +179,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             error=errors.RequestRefused,
             message="This model has been retired.",
             advice="Use another model_name, kling-v2-5-turbo for example.",
+            of_model=True,
         ),
     ),
     (
@@ -195,6 +198,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             message="{name} does not serve this model now.",
             advice="Use another model_name, or another provider.",
             at_the_door=True,
+            of_model=True,
         ),
     ),
 )

@@ -195,4 +195,5 @@ def _error(
         provider_says=provider_says,
         charged="unknown" if broken else row.created,
         advice=advice,
+        of_model=row.of_model,
     )

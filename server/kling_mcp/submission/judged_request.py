@@ -71,10 +71,12 @@ class JudgedRequest:
         """Whether the model has been retired, or may have been."""
         return any(warning.rule == "model_retired" for warning in self.review.verdict.warnings)
 
-    def variant(self, within_units: float | None, **wanted: Any) -> Variant | None:
+    def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
         """The nearest request that is not refused and costs no more; see `find_variant`. Another
         provider is named only if this one cannot make the whole wish."""
-        search = partial(find_variant, self.draft, self.capabilities, within_units=within_units)
+        search = partial(
+            find_variant, self.draft, self.capabilities, within_units=within_units, avoid=avoid
+        )
         here = search(self.provider.row.terms, wanted=wanted)
         if here and not here.leave_out:
             return _at(here, self.provider.name) if self._names_no_provider else here

@@ -225,6 +225,9 @@ class Submission:
                         judged.new_row, client, judged.body, self._caps.per_day
                     )
             except RequestRefused as error:
+                if error.of_model:
+                    avoid = judged.review.model_name
+                    error.would_pass = await self._variant(judged, avoid=avoid)
                 error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
                 raise
         with decoration("the whole receipt"):

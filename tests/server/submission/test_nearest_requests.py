@@ -37,6 +37,8 @@ async def followed(
     server = build_server(sandbox_settings(folder, **settings), sleep=no_sleep)
     async with Client(server) as client:
         wish = {"image": picture(folder), "prompt": "Zoom", **asked}
+        if "image_tail" in wish:
+            wish["image_tail"] = picture(folder, "end.png")
         first = await client.call_tool(MAKER, wish)
         told = facts(first)["would_pass"]
         kept = {name: wish[name] for name in wish if name not in told.get("leave_out", ())}
@@ -58,6 +60,8 @@ async def followed(
         ({"model_name": "kling-v9", "max_units": 4}, {}),
         ({"mode": "pro"}, {"confirm_above_units": 2}),
         ({"provider": "nobody"}, {}),
+        ({"model_name": "kling-v1"}, {}),
+        ({"model_name": "kling-v1", "image_tail": "again"}, {}),
     ],
 )
 async def test_a_refusal_followed_as_it_stands_is_submitted(

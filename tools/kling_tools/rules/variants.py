@@ -74,16 +74,19 @@ def find_variant(
     *,
     within_units: float | None = None,
     wanted: Mapping[str, Any] = {},
+    avoid: str = "",
 ) -> Variant | None:
     """The nearest request that passes the review at this provider, or None.
 
     It costs at most `within_units` (None: any price, also an unknown one). `wanted` replaces
-    arguments of the draft before the search and counts as changed.
+    arguments of the draft before the search and counts as changed; the model `avoid` is not taken.
     """
     asked = _with_values(draft, {**_repairs(draft), **wanted})
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
         rest = _with_values(asked, {name: _default(draft, name) for name in leave_out})
         for setting in _settings(rest, draft, capabilities, terms):
+            if setting.model_name == avoid:
+                continue
             tried = _with_setting(rest, setting, terms)
             if tried is None or tried.verdict.faults or tried.invalid:
                 continue
