@@ -227,8 +227,8 @@ class ProviderError(KlingError):
 
     `code` is the provider's business code (Kling's integers as text, a gateway's words),
     `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
-    asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`. `of_model` says
-    that only the model is refused.
+    asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`. `of_model`
+    says that only the model is refused.
     """
 
     kind = "provider_error"
