@@ -148,9 +148,14 @@ class JudgedRequest:
         return {name: kept(value) for name, value in arguments.items()} | source
 
     @property
+    def is_same_as_earlier(self) -> bool:
+        """Whether it is another take of a request in which nothing differs."""
+        return self.earlier is not None and self.earlier.digest == self.new_row.digest
+
+    @property
     def as_of(self) -> str:
         """What differs from the request of which it is another take; empty for the same request."""
-        if self.earlier is None or self.earlier.digest == self.new_row.digest:
+        if self.earlier is None or self.is_same_as_earlier:
             return ""
         apart = differences(self.earlier, replace(self.new_row, take=self.earlier.take))
         return f"Differs from {self.earlier.handle}: {apart}."

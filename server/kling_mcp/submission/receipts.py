@@ -28,6 +28,8 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
     if record.take > 1:
         answer.next += f" {COMPARE}"
+    if judged.is_same_as_earlier:
+        answer.sent = []
     if record.status == "queued":
         answer.sent, answer.will_send = [], answer.sent
         answer.next = f"{QUEUED} {answer.next}"
