@@ -139,8 +139,8 @@ class WatermarkInfo(_Part):
 Image = Annotated[
     str,
     Field(
-        description="First frame: https URL, local path, data: URI or base64. JPEG/PNG, <=10 MB, "
-        "sides >=300 px, ratio 1:2.5 to 2.5:1."
+        description="First frame: local path (any format, HEIC too), https URL (JPEG/PNG, <=10 MB, "
+        "sides >=300 px), data: URI or base64. Ratio 1:2.5 to 2.5:1, else fit."
     ),
 ]
 ImageTail = Annotated[
@@ -153,8 +153,7 @@ ImageList = Annotated[
     Field(
         min_length=1,
         max_length=7,
-        description="Pictures to combine: https URL, local path, data: URI or base64. "
-        "JPEG/PNG, <=10 MB, sides >=300 px. 1-7, v1-6 1-4.",
+        description="Pictures to combine, each as image of kling_image_to_video. 1-7, v1-6 1-4.",
     ),
 ]
 Prompt = Annotated[
