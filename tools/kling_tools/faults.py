@@ -47,7 +47,7 @@ class Fault:
 
     @property
     def _listed(self) -> str:
-        return f" There: {'; '.join(self.choices)}." if self.choices else ""
+        return f" There are: {'; '.join(self.choices)}." if self.choices else ""
 
     def facts(self) -> dict[str, str]:
         """The fault as fields of a structured answer, without empty ones."""

@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Make, str, str]] = {
 @pytest.mark.parametrize("case", CASES)
 async def test_bad_input_is_named_and_nothing_is_sent(case: str, tmp_path: Path) -> None:
     make, field, text = CASES[case]
-    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+    async with Client(build_server(sandbox_settings(tmp_path, fix_images=False))) as client:
         result = await client.call_tool("kling_image_to_video", make(tmp_path))
 
     assert result.is_error
