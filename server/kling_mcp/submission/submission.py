@@ -166,9 +166,11 @@ class Submission:
     ) -> Variant | None:
         """The nearest request, with the wanted arguments, that passes every rule and every cap, and
         costs no more than that."""
-        day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
-        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
-        return judged.variant(min((n for n in limits if n is not None), default=None), **wanted)
+        with decoration("the nearest request that passes"):
+            day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
+            limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
+            return judged.variant(min((n for n in limits if n is not None), default=None), **wanted)
+        return None
 
     async def _warn_of_silence(self, judged: JudgedRequest) -> None:
         """Warn of words that nobody will hear, with the change by which they are heard."""

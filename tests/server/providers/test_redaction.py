@@ -134,7 +134,7 @@ async def test_no_other_secret_of_the_process_is_repeated_either(
 @pytest.mark.anyio
 async def test_what_a_caller_says_itself_is_answered_without_the_key(tmp_path: Path) -> None:
     settings = sandbox_settings(tmp_path, provider="kling", kling_api_key=KEY)
-    wish = {"image": picture(tmp_path), "prompt": f"a sign that reads {KEY}", "dry_run": True}
+    wish = {"image": picture(tmp_path), "prompt": f"a sign that reads {KEY}", "dry_run": "full"}
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         made = await client.call_tool("kling_image_to_video", wish)
         with pytest.raises(Exception, match="Unknown tool") as unknown:

@@ -163,3 +163,16 @@ async def test_a_picture_that_is_refused_gets_no_request_that_would_pass(tmp_pat
 
     assert refused.is_error
     assert "would_pass" not in facts(refused)
+
+
+@pytest.mark.anyio
+async def test_a_broken_ledger_leaves_the_faults_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "ledger.sqlite3").write_text("no database at all, but long enough" * 99)
+    server = build_server(sandbox_settings(tmp_path, max_units_per_day=9), sleep=no_sleep)
+    async with Client(server) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom", "sound": "on"}
+        refused = await client.call_tool(MAKER, wish)
+
+    assert facts(refused)["error"] == "invalid_request"
+    assert "would_pass" not in facts(refused)
