@@ -29,6 +29,7 @@ __all__ = [
     "TaskPage",
     "TaskStatus",
     "TaskView",
+    "Total",
     "UploadAddress",
     "VideoLook",
     "VideoView",
@@ -411,6 +412,30 @@ class CancelResult(_Tasks):
         return "\n".join(self.lines())
 
 
+class Total(BaseModel):
+    """All tasks of a list that were made here, on whatever page: how many, the units that they
+    cost, about how many more are estimated, what accounts paid in their own currency instead, by
+    provider, and the units of the sandbox's play money."""
+
+    tasks: int
+    units: float | None = None
+    estimated_units: float | None = None
+    money: dict[str, float] | None = None
+    play_units: float | None = None
+
+    def text(self) -> str:
+        """The sum in one line."""
+        more = " more" if self.units else ""
+        parts = [
+            f"{self.tasks} task{'' if self.tasks == 1 else 's'} made here",
+            f"{self.units:g} units" if self.units else "",
+            f"about {self.estimated_units:g}{more} units estimated" if self.estimated_units else "",
+            *(f"{paid:g} of the balance at {name}" for name, paid in (self.money or {}).items()),
+            f"{self.play_units:g} units of the sandbox's play money" if self.play_units else "",
+        ]
+        return f"In all: {', '.join(part for part in parts if part)}."
+
+
 class TaskPage(_Tasks):
     """One page of tasks, newest first; each says whether this ledger or only its provider knows
     it (`source`)."""
@@ -418,6 +443,7 @@ class TaskPage(_Tasks):
     page: int
     more: bool
     note: str | None = None
+    total: Total | None = None
 
     def text(self) -> str:
         """A line for each task."""
@@ -425,7 +451,8 @@ class TaskPage(_Tasks):
         count = f"{len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
         head = f"{count}, page {self.page}. {tail}".rstrip()
         note = [self.note] if self.note else []
-        return "\n".join([head, *note, *self.lines()])
+        total = [self.total.text()] if self.total else []
+        return "\n".join([head, *note, *self.lines(), *total])
 
 
 class SavedVideo(Answer):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -24,10 +25,12 @@ __all__ = [
     "DayCaps",
     "NewRow",
     "Record",
+    "Wanted",
     "beyond_use",
     "change",
     "change_open_row",
     "first_record",
+    "matching",
     "record_of",
     "records",
     "write_task",
@@ -95,6 +98,49 @@ class DayCaps:
     def least(self) -> float | None:
         """The lower of the two caps, in units; None without any cap."""
         return min((cap for cap in (self.team, self.principal) if cap is not None), default=None)
+
+
+class Wanted(TypedDict, total=False):
+    """Which rows are wanted; what is empty or left out is not asked for. `since` and `until` are
+    seconds since the epoch, the second one excluded; `text` is a part of the prompt or of a
+    picture's name, `picture` of a picture's name."""
+
+    product: str
+    status: str
+    provider: str
+    principal: str | None
+    model_name: str
+    since: float | None
+    until: float | None
+    text: str
+    picture: str
+
+
+IN_PICTURES = "lower(pictures) LIKE ? ESCAPE '!'"
+
+_CONDITIONS: Mapping[str, tuple[str, int]] = {
+    **{name: (f"{name} = ?", 1) for name in ("product", "status", "provider", "principal")},
+    "model_name": ("lower(model_name) = ?", 1),
+    "since": ("created_at >= ?", 1),
+    "until": ("created_at < ?", 1),
+    "text": (f"(lower(prompt) LIKE ? ESCAPE '!' OR {IN_PICTURES})", 2),
+    "picture": (IN_PICTURES, 1),
+}
+"""The SQL of each condition, and how often it takes its value."""
+
+
+def matching(wanted: Wanted) -> tuple[str, list[Any]]:
+    """The condition of a SELECT for these rows, and its values."""
+    given = {name: value for name, value in wanted.items() if value not in (None, "")}
+    values: list[Any] = []
+    for name, value in given.items():
+        if name in ("text", "picture"):
+            plain = re.sub(r"([%_!])", r"!\1", str(value).lower())
+            value = f"%{plain}%"
+        elif name == "model_name":
+            value = str(value).lower()
+        values += [value] * _CONDITIONS[name][1]
+    return " AND ".join(_CONDITIONS[name][0] for name in given) or "TRUE", values
 
 
 NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -84,6 +85,10 @@ _TEXT = partial(str, encoding="utf-8", errors="replace")
 """Reads a text of the file; one bad byte must not hide all rows of a read."""
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the file with today's tables, or make it.
 
@@ -95,6 +100,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         db.row_factory = sqlite3.Row
         db.text_factory = _TEXT
+        db.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows A-Z only
         _use_wal(db)
         _check(db)
         db.execute("PRAGMA synchronous = FULL")

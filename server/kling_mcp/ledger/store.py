@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.records import (
@@ -19,9 +19,11 @@ from kling_mcp.ledger.records import (
     DayCaps,
     NewRow,
     Record,
+    Wanted,
     change,
     change_open_row,
     first_record,
+    matching,
     record_of,
     records,
     write_task,
@@ -359,30 +361,35 @@ class Ledger:
             known.setdefault(row["task_id"], []).append(row["id"])
         return known
 
-    async def page(
-        self,
-        *,
-        limit: int,
-        offset: int,
-        product: str = "",
-        status: str = "",
-        provider: str = "",
-        principal: str | None = None,
-    ) -> list[Record]:
+    async def page(self, *, limit: int, offset: int, **wanted: Unpack[Wanted]) -> list[Record]:
         """Rows, the newest first, that match all arguments which are not empty."""
-        wanted = {
-            "product": product,
-            "status": status,
-            "provider": provider,
-            "principal": principal,
-        }
-        given = {name: value for name, value in wanted.items() if value}
-        where = " AND ".join(f"{name} = ?" for name in given) or "TRUE"
+        where, values = matching(wanted)
         return await self._engine.read(
             lambda db: records(
                 db,
                 f"WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",
-                (*given.values(), limit, offset),
+                (*values, limit, offset),
+            )
+        )
+
+    async def sums(self, **wanted: Unpack[Wanted]) -> list[Mapping[str, Any]]:
+        """For each provider, of all rows that match: the number of `tasks`, the `units` and the
+        `money` that they cost as far as it is known, the `estimated_units` of the others, and the
+        `play_units` of the sandbox."""
+        where, values = matching(wanted)
+        known = "(units IS NOT NULL OR money IS NOT NULL)"
+        return list(
+            await self._engine.read(
+                lambda db: db.execute(
+                    "SELECT provider, count(*) AS tasks, "  # noqa: S608
+                    "sum(CASE WHEN sandbox = 0 THEN units END) AS units, "
+                    "sum(CASE WHEN sandbox = 0 THEN money END) AS money, "
+                    f"sum(CASE WHEN sandbox = 0 AND NOT {known} THEN estimate_units END) "
+                    "AS estimated_units, "
+                    f"sum(CASE WHEN sandbox = 1 THEN {COUNTED} END) AS play_units "
+                    f"FROM tasks WHERE {where} GROUP BY provider ORDER BY provider",
+                    values,
+                ).fetchall()
             )
         )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kling_mcp.ledger.records import Wanted
 from kling_tools.errors import KlingError
-from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView
+from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
+from kling_tools.times import moment, zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger
@@ -52,18 +55,28 @@ class Listing:
 
         Raises NotConfigured for a provider without a key.
         """
-        viewer, only = self._reader.viewer(), self._reader.only
-        others: list[tuple[float, TaskView]] = []
-        more, notes = False, [LAST_SEEN]
-        if only is None:
-            others, more, notes = await self._elsewhere(query, viewer)
-        rows = await self._ledger.page(
-            limit=query.page_size + 1,
-            offset=(query.page - 1) * query.page_size,
+        zone = zone_named(query.timezone) or self._reader.zone
+        viewer, only = self._reader.viewer(zone), self._reader.only
+        now = self._ledger.now()
+        wanted = Wanted(
             product=query.product,
             status=query.status,
             provider=query.provider,
+            model_name=query.model_name,
             principal=only,
+            since=moment(query.since, now, zone) if query.since else None,
+            until=moment(query.until, now, zone, end=True) if query.until else None,
+            text=query.text,
+            picture=query.picture,
+        )
+        others: list[tuple[float, TaskView]] = []
+        more, notes = False, [LAST_SEEN]
+        if only is None:
+            others, more, notes = await self._elsewhere(query, viewer, wanted)
+        rows = await self._ledger.page(
+            limit=query.page_size + 1,
+            offset=(query.page - 1) * query.page_size,
+            **wanted,
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
         if any(self._clients.embedded(name) for name in self._clients.names):
@@ -74,10 +87,11 @@ class Listing:
             page=query.page,
             more=more or len(rows) > query.page_size,
             note=" ".join(notes) or None,
+            total=_total(await self._ledger.sums(**wanted)),
         )
 
     async def _elsewhere(
-        self, query: ListTasksArguments, viewer: Viewer
+        self, query: ListTasksArguments, viewer: Viewer, wanted: Wanted
     ) -> tuple[list[tuple[float, TaskView]], bool, list[str]]:
         found: list[tuple[float, TaskView]] = []
         more = False
@@ -95,9 +109,7 @@ class Listing:
                     for row_id in known.get(task.task_id, ()):
                         await self._ledger.record(row_id, task)
                 foreign = [
-                    task
-                    for task in tasks
-                    if task.task_id not in known and query.status in ("", task.status)
+                    task for task in tasks if task.task_id not in known and _matches(task, wanted)
                 ]
                 found += [(t.created_at or 0.0, viewer.listed_foreign(t, name)) for t in foreign]
                 if len(tasks) == query.page_size:
@@ -143,3 +155,31 @@ class Listing:
                 for name in names:
                     group.start_soon(ask, name)
         return found
+
+
+def _matches(task: Task, wanted: Wanted) -> bool:
+    """Whether a task that only its provider knows is wanted. Its prompt, pictures and model are not
+    known."""
+    if any(wanted.get(name) for name in ("text", "picture", "model_name")):
+        return False
+    made = task.created_at or 0.0
+    return (
+        wanted["status"] in ("", task.status)
+        and made >= (wanted["since"] or 0.0)
+        and made < (wanted["until"] or math.inf)
+    )
+
+
+def _total(sums: Sequence[Mapping[str, Any]]) -> Total:
+    """The sum of all providers; money is in each account's own currency."""
+
+    def units(name: str) -> float | None:
+        return round(sum(row[name] or 0 for row in sums), 3) or None
+
+    return Total(
+        tasks=sum(row["tasks"] for row in sums),
+        units=units("units"),
+        estimated_units=units("estimated_units"),
+        play_units=units("play_units"),
+        money={row["provider"]: round(row["money"], 4) for row in sums if row["money"]} or None,
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +21,7 @@ from kling_tools.products import Product
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
+from kling_tools.times import FORMS, moment, zone_named
 
 __all__ = [
     "CancelTaskArguments",
@@ -135,6 +138,23 @@ class GetTaskArguments(_Reading):
     external_task_id: TaskId = ""
 
 
+def _time(value: str) -> str:
+    """Raises ValueError for a text that is no time."""
+    if value:
+        moment(value, 0.0, UTC)
+    return value
+
+
+def _zone(value: str) -> str:
+    """Raises ValueError for a text that is no time zone."""
+    zone_named(value)
+    return value
+
+
+When = Annotated[str, Field(max_length=40), _TEXT, AfterValidator(_time)]
+Part = Annotated[str, Field(max_length=200), _TEXT]
+
+
 class ListTasksArguments(_Reading):
     """`kling_list_tasks`: a page, and the filters of its tasks."""
 
@@ -159,6 +179,18 @@ class ListTasksArguments(_Reading):
         _words("queued, submitted, processing, succeed, failed, cancelled or unknown"),
     ] = ""
     provider: Provider = ""
+    model_name: Part = ""
+    since: Annotated[When, Field(description=FORMS)] = ""
+    until: When = ""
+    text: Annotated[Part, Field(description="Part of the prompt or of a picture's name.")] = ""
+    picture: Part = ""
+    timezone: Annotated[
+        str,
+        Field(max_length=64),
+        _TEXT,
+        AfterValidator(_zone),
+        Field(description="The person's, as Europe/Berlin or +01:00."),
+    ] = ""
     page: Annotated[int, Field(ge=1, le=1000), _WHOLE] = 1
     page_size: Annotated[int, Field(ge=1, le=100)] = 20
 

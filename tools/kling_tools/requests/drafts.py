@@ -66,6 +66,7 @@ MESSAGES: dict[str, str] = {
     "too_short": "at least {min_length} entries, this has {actual_length}",
     "list_type": "must be a list, not {kind}",
     "missing": "is required",
+    "value_error": "{error}",
     "model_type": "must be an object, not {kind}",
     "model_attributes_type": "must be an object, not {kind}",
     "extra_forbidden": "is not an argument of this call",

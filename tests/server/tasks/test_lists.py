@@ -1,0 +1,106 @@
+"""A list is asked by day, words, picture, model and provider, and ends with a sum."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, TextContent
+from tests.server.serving import sandbox_settings, tasks_of
+from tests.server.tasks.rows import made_before
+
+from kling_mcp.ledger import open_ledger
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import Settings
+from kling_tools.times import moment, zone_named
+
+pytestmark = pytest.mark.anyio
+
+BERLIN = zone_named("Europe/Berlin")
+NOW = moment("2026-11-29T09:30", 0, BERLIN)
+HOURS = (0, 10, 24, 120, 500)
+"""How long ago each task was made: on Sunday, Saturday, Saturday, Tuesday, and weeks before."""
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> tuple[Settings, list[str]]:
+    """Settings of a server whose ledger has tasks of several days, and their ids."""
+    settings = sandbox_settings(tmp_path, timezone="Europe/Berlin")
+    ids = []
+    for number, hours in enumerate(HOURS):
+        ledger = open_ledger(settings, lambda hours=hours: NOW - hours * 3600)
+        ids.append(await made_before(ledger, number, settings.output_dir))
+        await ledger.close()
+    return settings, ids
+
+
+async def listed(settings: Settings, **asked: Any) -> CallToolResult:
+    async with Client(build_server(settings, clock=lambda: NOW)) as client:
+        return await client.call_tool("kling_list_tasks", asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"since": "today"}, [0]),
+        ({"since": "yesterday", "until": "yesterday"}, [1, 2]),
+        ({"since": "tuesday", "until": "tuesday"}, [3]),
+        ({"since": "2026-11-24", "until": "2026-11-28"}, [1, 2, 3]),
+        ({"since": "3 days"}, [0, 1, 2]),
+        ({"until": "2026-11-29T00:00+01:00"}, [1, 2, 3, 4]),
+        ({"text": "TURNS her"}, [1]),
+        ({"text": "coffee"}, [0, 4]),
+        ({"text": "100%"}, []),
+        ({"picture": "Rocket.JPG"}, [2]),
+        ({"picture": "steam"}, []),
+        ({"model_name": "Kling-v2-5-Turbo", "since": "today"}, [0]),
+        ({"model_name": "kling-v3"}, []),
+        ({"provider": "sandbox", "text": "waves"}, [3]),
+    ],
+)
+async def test_a_list_holds_what_was_asked_for(
+    asked: dict[str, Any], found: list[int], house: tuple[Settings, list[str]]
+) -> None:
+    settings, ids = house
+    answer = (await listed(settings, **asked)).structured_content
+
+    assert answer is not None
+    assert [task["task_id"] for task in answer["tasks"]] == [ids[number] for number in found]
+    assert answer["total"]["tasks"] == len(found)
+
+
+async def test_a_list_ends_with_the_sum_of_all_pages(house: tuple[Settings, list[str]]) -> None:
+    answer = await listed(house[0], page_size=2)
+
+    assert isinstance(answer.content[0], TextContent)
+    last = answer.content[0].text.splitlines()[-1]
+    assert last == "In all: 5 tasks made here, 7.5 units of the sandbox's play money."
+    assert answer.structured_content is not None
+    assert answer.structured_content["total"] == {"tasks": 5, "play_units": 7.5}
+
+
+async def test_dates_are_those_of_the_person(house: tuple[Settings, list[str]]) -> None:
+    here = (await listed(house[0], since="today")).structured_content
+    there = (await listed(house[0], since="today", timezone="America/New_York")).structured_content
+
+    assert here is not None
+    assert there is not None
+    assert tasks_of(here)[0]["created"] == "Sun 2026-11-29 09:30 +01:00"
+    assert [task["created"] for task in tasks_of(there)] == ["Sun 2026-11-29 03:30 -05:00"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"since": "soonish"}, "since: 'soonish' is no time such as today, yesterday, tuesday"),
+        ({"timezone": "Mars/Base"}, "timezone: 'Mars/Base' is no time zone such as Europe/Berlin"),
+    ],
+)
+async def test_a_time_that_nobody_can_read_is_named(
+    asked: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    answer = await listed(sandbox_settings(tmp_path), **asked)
+
+    assert answer.is_error
+    assert isinstance(answer.content[0], TextContent)
+    assert said in answer.content[0].text
