@@ -64,7 +64,7 @@ PAGE = f"""<!doctype html>
 <style>{_STYLE}</style>
 <h1>A picture for a Kling video</h1>
 <form>
-<p><label>JPEG or PNG, at most 10 MB, each side at least 300 px:
+<p><label>JPEG, PNG, HEIC or WebP, at most 10 MB, each side at least 300 px:
 <input type="file" name="picture" accept="image/*" required></label>
 <p><button name="send">Send</button>
 <output role="status"></output>

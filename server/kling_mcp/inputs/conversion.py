@@ -65,7 +65,10 @@ class Fit:
         return cls(words, int(wide), int(high), how == "pad")
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """The size in pixels to which a picture of this size is cropped or padded."""
+        """The size in pixels to which a picture of this size is cropped or padded; its own if that
+        has the ratio to the pixel."""
+        if abs(width * self.high - height * self.wide) <= max(self.wide, self.high):
+            return width, height
         across, down = round(height * self.wide / self.high), round(width * self.high / self.wide)
         if not self.pad:
             return min(width, across), min(height, down)

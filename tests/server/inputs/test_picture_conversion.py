@@ -4,6 +4,8 @@ import io
 from importlib import import_module
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from tests.server.inputs.made_pictures import (
     looked_at,
@@ -15,7 +17,7 @@ from tests.server.inputs.made_pictures import (
     warned,
 )
 
-from kling_mcp.inputs import PicturePolicy, file_type, inline, picture_rules
+from kling_mcp.inputs import PicturePolicy, conversion, file_type, inline, picture_rules
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 
 MIB = 1024 * 1024
@@ -263,6 +265,23 @@ def test_a_frame_gets_the_ratio_that_is_asked_for(tmp_path, size, fit, sent_as, 
         ):
             assert (picture.width, picture.height) == sent_as
             assert picture.converted == (f"sent as JPEG {sent_as[0]}x{sent_as[1]} from PNG, {told}")
+
+
+@given(
+    st.integers(1, 9000),
+    st.integers(1, 9000),
+    st.sampled_from(["16:9", "9:16", "1:1", "16:9 pad", "9:16 pad", "1:1 pad"]),
+)
+def test_a_fit_has_its_ratio_to_the_pixel_and_loses_nothing_that_it_need_not(width, height, words):
+    fit = conversion.Fit.of(words)
+    across, down = fit.size(width, height)
+
+    assert abs(across * fit.high - down * fit.wide) <= max(fit.wide, fit.high)
+    if not fit.pad or max(across, down) < conversion.PADDED_SIDE_MAX:
+        inner, outer = ((across, down), (width, height))[:: -1 if fit.pad else 1]
+        assert across == width or down == height
+        assert all(a <= b for a, b in zip(inner, outer, strict=True))
+    assert fit.size(across, down) == (across, down)
 
 
 def test_borders_are_a_blurred_copy_and_the_picture_is_whole(tmp_path, fixing):

@@ -177,6 +177,51 @@ def test_every_path_ends_below_the_folder_or_is_refused(
     assert found.name not in (".mp4", "..mp4")
 
 
+@settings(deadline=None)
+@given(
+    path=st.builds(
+        "".join,
+        st.lists(
+            st.sampled_from(
+                [
+                    "/",
+                    "..",
+                    "desktop",
+                    "door",
+                    "beside",
+                    "secret",
+                    "clip",
+                    ".mp4",
+                    "~",
+                    " ",
+                    "{base}",
+                ]
+            ),
+            max_size=8,
+        ),
+    )
+)
+def test_with_folders_of_the_person_every_path_ends_in_an_allowed_one_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, path: str
+) -> None:
+    base = tmp_path_factory.getbasetemp() / "person"
+    below, desktop, beside = base / "videos", base / "desktop", base / "beside"
+    for folder in (below, desktop, beside, base / "secret"):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (desktop / "door").exists():
+        (desktop / "door").symlink_to(base / "secret")
+    folders = VideoFolder(below, [desktop, base / "missing"], {"desktop": desktop})
+
+    try:
+        asked = path.replace("{base}", str(base))
+        found = folders.target(asked, task_id=TASK, beside=[beside]).resolve()
+    except UnsafePath:
+        return
+    allowed = found.is_relative_to(below) or found.is_relative_to(desktop)
+    assert allowed or found.parent == beside
+    assert found.suffix.lower() == ".mp4"
+
+
 def test_a_folder_that_is_there_is_used_whatever_its_name(root: Path) -> None:
     (root / "a:b").mkdir()
 
