@@ -190,12 +190,17 @@ async def _take_back(stage: Stage) -> None:
 
 async def _last_tuesday(stage: Stage) -> None:
     stage.you("Where is last Tuesday's video? The first one of the cat. I need it as anna/cat.mp4.")
-    page = await stage.call("kling_list_tasks", status="succeed")
+    page = await stage.call(
+        "kling_list_tasks", since="2026-09-15", until="2026-09-15", text="cat", status="succeed"
+    )
     first = page["tasks"][-1]
     await stage.call("kling_save_video", task_id=first["task_id"], path="anna/cat.mp4")
     stage.assistant(
-        "It was in ~/Videos/kling-mcp all along. A copy is now at ~/Videos/kling-mcp/anna/cat.mp4."
+        "It was in ~/Videos/kling-mcp all along, and is now at ~/Videos/kling-mcp/anna/cat.mp4."
     )
+    stage.you("And what did I spend in that week?")
+    await stage.call("kling_list_tasks", since="7 days")
+    stage.assistant("Nothing: it was all in the sandbox. With a key it would have been 22.2 units.")
 
 
 async def _wait_to_the_end(stage: Stage, task_ids: list[str]) -> None:
