@@ -51,6 +51,7 @@ TASKS_TABLE = """
         money            {real},
         sandbox          INTEGER NOT NULL DEFAULT 0,
         status_at        {real} NOT NULL DEFAULT 0,
+        quoted           INTEGER NOT NULL DEFAULT 0,
         UNIQUE (provider, base_url, digest, take, attempt)
     );
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)

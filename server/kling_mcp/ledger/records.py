@@ -201,6 +201,7 @@ class Record:
     money: Units | None = None
     sandbox: bool = False
     status_at: Seconds = 0.0
+    quoted: bool = False
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
 
@@ -279,6 +280,7 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("take", "attempt", "tries"), 0),
     "sandbox": False,
     "status_at": 0.0,
+    "quoted": False,
     "product": "image2video",
     "status": "unknown",
     "request": {},

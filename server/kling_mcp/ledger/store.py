@@ -279,8 +279,11 @@ class Ledger:
         now = self.now()
         return await self._written(lambda db: write_task(db, record_id, task, now), relaxed=again)
 
-    async def refused(self, record_id: str, message: str, owner: str | None = None) -> None:
-        """Mark a row as failed: the provider did not create the task.
+    async def refused(
+        self, record_id: str, message: str, owner: str | None = None, *, quoted: bool = False
+    ) -> None:
+        """Mark a row as failed: the provider did not create the task. `quoted` says that the
+        message is in the provider's words.
 
         The external_task_id is free again. The row stays as it is when it has a task by now, as
         another process has sent the same request with success. It also stays when its lease is no
@@ -292,8 +295,8 @@ class Ledger:
                 db,
                 record_id,
                 f"lease_owner = '', lease_until = 0, {AT}, status = 'failed', message = ?, "
-                "units = 0, updated_at = ?",
-                ("failed", now, message, now),
+                "quoted = ?, units = 0, updated_at = ?",
+                ("failed", now, message, int(quoted), now),
                 owner,
             )
         )

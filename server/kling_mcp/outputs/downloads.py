@@ -305,11 +305,13 @@ class Downloads:
         state = found.state
         handle = found.record.handle if found.record else task_id
         if state.status in WITHOUT_VIDEO:
-            never = found.record is not None and found.record.task_id is None
+            row = found.record
+            never = row is not None and row.task_id is None
+            ours = never and row is not None and not row.quoted
             raise TaskFailed(
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
                 task_id=handle,
-                provider_says="" if never else state.message,
+                provider_says="" if ours else state.message,
                 charged="no" if never else _charged(state),
                 advice="kling_get_task says more."
                 if never

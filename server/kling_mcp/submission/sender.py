@@ -276,7 +276,7 @@ class Sender:
                 return await self._enqueue(record, client, body, error, in_doubt=sent_before)
             if sent_before:
                 raise maybe_charged(error, record, client.row) from None
-            await self._fail(record, error.provider_says or error.message)
+            await self._fail(record, error.message, error.provider_says)
             raise
         except KlingError as error:
             if not sent_before:
@@ -284,8 +284,10 @@ class Sender:
             raise
         return await self._tasks.write_down(record, task, client)
 
-    async def _fail(self, record: Record, message: str) -> None:
-        await self._ledger.refused(record.id, message, record.lease_owner)
+    async def _fail(self, record: Record, message: str, provider_says: str = "") -> None:
+        await self._ledger.refused(
+            record.id, provider_says or message, record.lease_owner, quoted=bool(provider_says)
+        )
         await self._drop_body(record)
 
     async def _drop_body(self, record: Record) -> None:
@@ -312,7 +314,7 @@ class Sender:
         if not kept and in_doubt:
             raise maybe_charged(error, record, client.row)
         if not kept:
-            await self._fail(record, error.provider_says or error.message)
+            await self._fail(record, error.message, error.provider_says)
             error.advice = (
                 "Too many requests wait in the queue already. Submit this one again when some have "
                 "been sent (kling_wait_for_tasks)."
@@ -336,7 +338,7 @@ class Sender:
         """
         generated = has_generated_id(record)
         if not (generated or sent_before or record.tries):
-            await self._fail(record, error.provider_says)
+            await self._fail(record, "", error.provider_says)
             raise error
         try:
             found = await self._tasks.find(record, client)

@@ -59,6 +59,7 @@ LOST_FOR_GOOD = (
     "console or bill. Raise take to make (and pay for) it again."
 )
 NEVER_MADE = "It was never made and cost nothing"
+SUBMIT_AGAIN = "Submit again to make it; if it is refused again, that answer says what to do."
 TAKEN_BACK = "It was {how} and cost nothing. Submit again to make it."
 BEFORE_SENT = "withdrawn before it was sent"
 SHOWN_IN_LISTS = ("failed", "unknown")
@@ -155,7 +156,9 @@ class Viewer:
         if record.status == "cancelled":
             view.next = TAKEN_BACK.format(how=record.message or BEFORE_SENT)
         elif record.status == "failed" and record.task_id is None:
-            view.next = _never_made(record.message)
+            if record.quoted:
+                view.provider_says = quote_provider(record.message) or None
+            view.next = _never_made("" if record.quoted else record.message)
         elif record.status == "failed":
             view.provider_says = quote_provider(record.message) or None
             view.next = after_failure(record.units, record.money)
@@ -279,11 +282,10 @@ class Viewer:
 
 
 def _never_made(reason: str) -> str:
-    """Advice for a task that was never made. The reason may be the provider's words or ours."""
+    """Advice for a task that was never made; `reason` is ours, empty where the provider gave it."""
     said = quote_provider(reason)
-    if not said:
-        return f"{NEVER_MADE}. Submit again to make it."
-    return f'{NEVER_MADE}: "{said}" Correct that and submit again.'
+    why = f': "{said}"' if said else "."
+    return f"{NEVER_MADE}{why} {SUBMIT_AGAIN}"
 
 
 def _about_no_file(record: Record) -> str:

@@ -48,6 +48,7 @@ def test_every_refusal_says_what_is_wrong_what_it_cost_and_what_to_do(provider: 
         assert sum(money in text for money in MONEY) == 1, text
         assert error.advice.endswith("."), text
         assert text.endswith(error.advice)
+        assert not re.search(r"what (it|they|that) \w+|that text|its words", error.advice), text
         assert not re.search(r"\.\.|  |\{|\}|<|\( ", text.replace("...", "")), text
         assert text[0].isupper() or text.startswith(provider), text
 

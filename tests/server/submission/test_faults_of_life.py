@@ -212,6 +212,22 @@ async def test_our_own_reason_is_not_put_into_the_provider_s_mouth(tmp_path: Pat
 
 
 @pytest.mark.anyio
+async def test_a_refusal_s_own_words_stand_in_their_field_alone(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_faults="no-balance@creates")
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        refused = await client.call_tool("kling_image_to_video", wish)
+        listed = await client.call_tool("kling_list_tasks", {})
+        (task,) = (listed.structured_content or {})["tasks"]
+        saved = await client.call_tool("kling_save_video", {"task_id": task["task_id"]})
+
+    words_of_kling = (refused.structured_content or {})["provider_says"]
+    assert task["provider_says"] == words_of_kling
+    assert words_of_kling not in task["next"]
+    assert (saved.structured_content or {})["provider_says"] == words_of_kling
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("caps", "setting"),
     [
