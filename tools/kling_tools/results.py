@@ -242,7 +242,8 @@ class Receipt(Answer):
         what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
         price = price_text(self.estimate_units, self.estimate_usd, self.provider)
         if self.dry_run:
-            head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
+            take = f", take {self.take}" if self.take > 1 else ""
+            head = f"Dry run for {self.provider}, nothing sent: {what}{take}, {price}."
         elif self.repeated:
             head = f"Already made: task {self.task_id}, {self.status}."
         else:

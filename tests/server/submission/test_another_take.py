@@ -147,8 +147,10 @@ async def test_a_dry_run_of_another_take_names_its_number_and_price_and_sends_no
 ) -> None:
     first = await ok(client, image=picture(tmp_path), prompt="Zoom")
 
-    dry = await ok(client, another_take_of=first["task_id"], dry_run=True)
+    told = await client.call_tool(CREATE, {"another_take_of": first["task_id"], "dry_run": True})
+    dry = facts(told)
 
+    assert "std 5 s, take 2, about 1.5 units" in words(told)
     assert (dry["take"], dry["estimate_units"]) == (2, first["estimate_units"])
     assert len(await rows(tmp_path)) == 1
 
