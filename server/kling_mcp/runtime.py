@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
     from kling_mcp.submission.waiting import WaitingRequests
+    from kling_mcp.tasks.account import AccountDesk
     from kling_mcp.tasks.lookup import Lookup
     from kling_mcp.tasks.reader import TaskReader
     from kling_tools.results import UploadAddress
@@ -230,6 +231,22 @@ class Runtime:
             self.downloads.saving,
             self.waiting.outlook,
             zone=zone_named(self.settings.timezone),
+        )
+
+    @cached_property
+    def accounts(self) -> AccountDesk:
+        """Tells of the account: providers, caps, what was spent, and what is wrong."""
+        from kling_mcp.tasks.account import AccountDesk
+
+        return AccountDesk(
+            self.settings,
+            self.providers,
+            self.clients,
+            self.ledger,
+            self.capabilities,
+            self._day_caps,
+            self.clock,
+            private=self.ports.uploads is not None,
         )
 
     @cached_property

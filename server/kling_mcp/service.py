@@ -28,6 +28,7 @@ from kling_tools.requests.arguments import ListTasksArguments, LookArguments, Su
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
+    Account,
     CancelResult,
     Receipt,
     SavedVideo,
@@ -280,7 +281,11 @@ class Service:
         async with self._runtime.scheduler.watch(list(own)):
             yield
 
-    async def account(self) -> dict[str, Any]:
+    async def account(self) -> Account:
+        """The account as the caller may see it; see `AccountDesk`."""
+        return await self._runtime.accounts.account(self._principal)
+
+    async def balances(self) -> dict[str, Any]:
         """The units left at each provider; see `balances`."""
         from kling_mcp.providers.pool import balances
 

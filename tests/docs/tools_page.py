@@ -16,11 +16,15 @@ from kling_tools import errors
 from kling_tools.errors import KlingError
 from kling_tools.products import PRODUCTS_BY_TOOL, Product
 from kling_tools.results import (
+    Account,
     AnotherTake,
     CancelResult,
+    Cap,
     Finding,
+    ProviderAccount,
     Receipt,
     SavedVideo,
+    Spent,
     TaskPage,
     TaskView,
     UploadAddress,
@@ -40,6 +44,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "kling_get_task": TaskView,
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
+    "kling_account": Account,
     "kling_cancel_task": CancelResult,
     "kling_save_video": SavedVideo,
     "kling_look": VideoLook,
@@ -102,7 +107,8 @@ def _hints(tool: KlingTool) -> str:
 
 def answers() -> str:
     """A section for each kind of answer."""
-    kinds = list(dict.fromkeys([*ANSWERS.values(), VideoView, Finding, AnotherTake]))
+    parts = (VideoView, Finding, AnotherTake, ProviderAccount, Cap, Spent)
+    kinds = list(dict.fromkeys([*ANSWERS.values(), *parts]))
     return "\n" + "\n".join(_answer(kind) for kind in kinds) + "\n"
 
 

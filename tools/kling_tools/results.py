@@ -20,12 +20,16 @@ from kling_tools.rules.capabilities import price_text
 
 __all__ = [
     "WITHOUT_VIDEO",
+    "Account",
     "AnotherTake",
     "Answer",
     "CancelResult",
+    "Cap",
     "Finding",
+    "ProviderAccount",
     "Receipt",
     "SavedVideo",
+    "Spent",
     "TaskPage",
     "TaskStatus",
     "TaskView",
@@ -555,6 +559,112 @@ class VideoLook(Answer):
             "A sandbox test clip." if self.sandbox else "",
         ]
         return " ".join(line for line in lines if line)
+
+
+class ProviderAccount(BaseModel):
+    """A provider that is on: the settings by which, its host, the kind of its key, and the units
+    left there, where it tells them."""
+
+    provider: str
+    by: str | None = None
+    host: str | None = None
+    region: str | None = None
+    key: str | None = None
+    units_left: float | None = None
+    note: str | None = None
+
+    def text(self) -> str:
+        """The provider in one sentence."""
+        region = f" ({self.region})" if self.region else ""
+        facts = [f"{self.provider} at {self.host}{region}" if self.host else self.provider]
+        if self.key:
+            facts.append(f"{self.key} by {self.by}" if self.by else self.key)
+        if self.units_left is not None:
+            facts.append(f"{self.units_left:g} units left")
+        return f"{', '.join(facts)}. {self.note or ''}".rstrip()
+
+
+class Cap(BaseModel):
+    """A limit in Kling's units, and what is used of it."""
+
+    of: Literal["one video", "24 hours"]
+    units: float
+    used: float | None = None
+    setting: str
+
+    def text(self) -> str:
+        """The cap in a few words."""
+        used = "" if self.used is None else f", {self.used:g} used"
+        return f"{self.units:g} units for {self.of}{used} ({self.setting})"
+
+
+class Spent(BaseModel):
+    """Real money at one provider in one span of time: `units` and `money` (of the account's
+    balance) as the provider told them, `usd` those units at Kling's list price, and apart from
+    them the `estimated_units` of videos whose cost it has not told. `unpriced` videos have neither.
+    """
+
+    span: Literal["today", "7 days", "30 days"]
+    provider: str
+    videos: int
+    units: float = 0
+    usd: float | None = None
+    money: float = 0
+    estimated_units: float = 0
+    unpriced: int = 0
+
+    def text(self) -> str:
+        """The sum in a few words."""
+        facts = []
+        if self.units:
+            list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
+            facts.append(f"{self.units:g} units charged{list_price}")
+        if self.money:
+            facts.append(f"{self.money:g} of the account's balance")
+        if self.estimated_units:
+            facts.append(f"about {self.estimated_units:g} units estimated")
+        if self.unpriced:
+            facts.append(f"{self.unpriced} of an unknown price")
+        count = f"{self.videos} video{'' if self.videos == 1 else 's'}"
+        return f"{self.provider} {count}, {', '.join(facts) or 'free'}"
+
+
+class Account(Answer):
+    """Who is paid, what is left there, what may be and was spent, where files go and come from,
+    and what is wrong with the set-up."""
+
+    providers: list[ProviderAccount]
+    caps: list[Cap] = []
+    spent: list[Spent] = []
+    saves: bool
+    saves_to: str | None = None
+    pictures_from: list[str] = []
+    wrong: list[str] = []
+
+    def text(self) -> str:
+        """One line for each kind of fact."""
+        caps = "; ".join(cap.text() for cap in self.caps)
+        by = "" if self.saves else " by kling_save_video"
+        sources = ", ".join(self.pictures_from)
+        lines = [
+            *(provider.text() for provider in self.providers),
+            f"Caps: {caps}." if caps else "No cap is set.",
+            *self._spent_lines(),
+            f"Videos are saved{by} in {self.saves_to}." if self.saves_to else "",
+            f"Pictures may come from {sources}." if sources else "",
+            *(f"Wrong: {said}" for said in self.wrong),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _spent_lines(self) -> list[str]:
+        if not self.spent:
+            return ["Nothing was spent in the last 30 days."]
+        words = {"today": "Spent today", "7 days": "In 7 days", "30 days": "In 30 days"}
+        lines = []
+        for span, said in words.items():
+            sums = "; ".join(spent.text() for spent in self.spent if spent.span == span)
+            lines.append(f"{said}: {sums or 'nothing'}.")
+        return lines
 
 
 class UploadAddress(Answer):

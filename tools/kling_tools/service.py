@@ -12,6 +12,7 @@ from mcp_types import ContentBlock, ImageContent, ResourceLink
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
+    Account,
     CancelResult,
     Receipt,
     SavedVideo,
@@ -81,6 +82,11 @@ class VideoService(Protocol):
 
     async def cancel(self, task_ids: Sequence[str]) -> CancelResult:
         """Withdraw requests that are still queued here; the others go on, and each says why."""
+        ...
+
+    async def account(self) -> Account:
+        """Providers, what is left there, caps, what was spent, folders, and what is wrong. Asks
+        nothing that costs."""
         ...
 
     async def news(self) -> str:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio import to_thread
 
 from kling_mcp.doctor.findings import Finding
 from kling_mcp.doctor.folder_checks import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kling_mcp.settings.environment import Remark
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["examine", "version_findings"]
+__all__ = ["examine", "look_over", "version_findings"]
 
 
 PACKAGES = ("mcp", "httpx", "pydantic", "av", "pillow", "truststore")
@@ -85,7 +86,16 @@ async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> 
     except NotConfigured as error:
         providers = {}
         found.append(_trouble(error))
-    found += [
+    return found + await look_over(settings, providers, clock) + version_findings()
+
+
+async def look_over(
+    settings: Settings,
+    providers: Mapping[str, Configured],
+    clock: Callable[[], float] = time.time,
+) -> list[Finding]:
+    """All findings about these settings and providers, which are asked in parallel."""
+    found = [
         _configured(provider, settings, first=not place)
         for place, provider in enumerate(providers.values())
     ]
@@ -93,12 +103,11 @@ async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> 
     found += key_findings(providers, settings)
     found += await _ask_all(providers, settings, clock)
     if settings.database is None:
-        found.append(ledger_finding(settings.home))
+        found.append(await to_thread.run_sync(ledger_finding, settings.home))
     else:
         found.append(await shared_ledger_finding(settings.database.get_secret_value()))
-    found += output_findings(settings.output_dir)
-    found += root_findings(settings.image_roots)
-    return found + version_findings()
+    found += await to_thread.run_sync(output_findings, settings.output_dir)
+    return found + await to_thread.run_sync(root_findings, settings.image_roots)
 
 
 async def _ask_all(

@@ -30,6 +30,7 @@ TOOLS = frozenset(
         "kling_save_video",
         "kling_look",
         "kling_cancel_task",
+        "kling_account",
         "kling_upload_picture",
     }
 )

@@ -30,6 +30,7 @@ __all__ = [
     "next_take",
     "over_the_day",
     "reserve",
+    "spent_in_a_day",
 ]
 
 
@@ -160,6 +161,18 @@ def left_of_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> flo
     return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
 
 
+def spent_in_a_day(db: Database, whose: str | None, now: float, *, sandbox: bool) -> float:
+    """The units of the last 24 hours that count against a cap: of one principal, or of all (None),
+    in real units or in the sandbox's play money."""
+    row = db.execute(
+        f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
+        "WHERE sandbox = ? AND created_at > ? AND principal = coalesce(?, principal)",
+        (int(sandbox), now - DAY_S, whose),
+    ).fetchone()
+    spent: float = row["spent"]
+    return spent
+
+
 def _spent(
     db: Database, new_row: NewRow, caps: DayCaps, now: float
 ) -> Iterator[tuple[float, float, bool]]:
@@ -168,12 +181,7 @@ def _spent(
     for cap, whose in ((caps.team, None), (caps.principal, new_row.principal)):
         if cap is None:
             continue
-        spent = db.execute(
-            f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
-            "WHERE sandbox = ? AND created_at > ? "
-            "AND principal = coalesce(?, principal)",
-            (int(new_row.sandbox), now - DAY_S, whose),
-        ).fetchone()["spent"]
+        spent = spent_in_a_day(db, whose, now, sandbox=new_row.sandbox)
         yield cap, spent, whose is not None
 
 

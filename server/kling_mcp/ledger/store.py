@@ -35,6 +35,7 @@ from kling_mcp.ledger.reserving import (
     next_take,
     over_the_day,
     reserve,
+    spent_in_a_day,
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
@@ -458,6 +459,40 @@ class Ledger:
                 (*ids, owner),
             ),
             relaxed=True,
+        )
+
+    async def spent_in_a_day(self, principal: str | None, *, sandbox: bool) -> float:
+        """The units of the last 24 hours that count against a cap, of one principal or of all."""
+        now = self.now()
+        return await self._engine.read(
+            lambda db: spent_in_a_day(db, principal, now, sandbox=sandbox)
+        )
+
+    async def spent_since(
+        self, since: float, *, principal: str | None = None
+    ) -> list[Mapping[str, Any]]:
+        """What was spent for requests from `since` on (seconds since the epoch), without those of
+        the sandbox, those that wait here, and those that failed without a known price: for each
+        provider its number of `videos`, the `units` and the `money` that it told, the
+        `estimated_units` of the others, and how many have no `unpriced` estimate either."""
+        told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
+        return list(
+            await self._engine.read(
+                lambda db: db.execute(
+                    "SELECT provider, count(*) AS videos, "  # noqa: S608
+                    f"coalesce(sum(CASE WHEN {told} THEN units END), 0) AS units, "
+                    f"coalesce(sum(CASE WHEN {told} THEN money END), 0) AS money, "
+                    f"coalesce(sum(CASE WHEN {told} THEN 0 ELSE estimate_units END), 0) "
+                    "AS estimated_units, "
+                    f"coalesce(sum(CASE WHEN {told} OR estimate_units IS NOT NULL THEN 0 ELSE 1 "
+                    "END), 0) AS unpriced FROM tasks "
+                    "WHERE sandbox = 0 AND created_at >= ? AND principal = coalesce(?, principal) "
+                    "AND NOT (status IN ('queued', 'cancelled') OR (status = 'failed' "
+                    "AND coalesce(units, 0) = 0 AND coalesce(money, 0) = 0)) "
+                    "GROUP BY provider ORDER BY provider",
+                    (since, principal),
+                ).fetchall()
+            )
         )
 
     async def counts(self) -> list[Mapping[str, Any]]:

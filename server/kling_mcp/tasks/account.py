@@ -1,11 +1,40 @@
-"""What videos cost: the price of one, and what was spent."""
+"""The account: providers, what is left there, caps, what was spent, folders, and what is wrong."""
 
 from __future__ import annotations
 
-from kling_mcp.providers.pool import Clients
-from kling_tools.rules.capabilities import Capabilities, Estimate
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-__all__ = ["price_of"]
+import anyio
+
+from kling_mcp.doctor.findings import Finding
+from kling_mcp.providers.auth import SignedToken
+from kling_mcp.providers.pool import Clients
+from kling_tools.results import Account, Cap, ProviderAccount, Spent
+from kling_tools.rules.capabilities import Capabilities, Estimate
+from kling_tools.times import moment, zone_named
+
+if TYPE_CHECKING:
+    from kling_mcp.ledger import DayCaps, Ledger
+    from kling_mcp.principal import Principal
+    from kling_mcp.providers.configured import Configured
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["AccountDesk", "price_of"]
+
+ASKED_FOR_S = 60.0
+"""Seconds for which what the providers answered is told again, without asking them."""
+
+DAY_S = 86_400.0
+
+PER_TASK = "KLING_MCP_MAX_UNITS_PER_TASK"
+PER_DAY = "KLING_MCP_MAX_UNITS_PER_DAY"
+PER_DAY_USER = "KLING_MCP_MAX_UNITS_PER_DAY_USER"
+
+SILENT = "This provider does not tell what is left: see its web page."
+NOT_TOLD = "What is left was not told."
+PLAYED = "The sandbox in this program answers: nothing is charged, videos are test clips."
 
 
 def price_of(
@@ -18,3 +47,138 @@ def price_of(
     if not at_list:
         return Estimate(units, None, provider)
     return Estimate(units, None if units is None else units * capabilities.usd_per_unit)
+
+
+class AccountDesk:
+    """Tells each caller of the account. A `private` one, of a server for a team, names no path and
+    nothing that is wrong with the server: those who run it have `kling-mcp doctor`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        providers: Mapping[str, Configured],
+        clients: Clients,
+        ledger: Ledger,
+        capabilities: Capabilities,
+        day_caps: DayCaps,
+        clock: Callable[[], float],
+        *,
+        private: bool,
+    ) -> None:
+        self._settings = settings
+        self._providers = providers
+        self._clients = clients
+        self._ledger = ledger
+        self._capabilities = capabilities
+        self._day_caps = day_caps
+        self._clock = clock
+        self._private = private
+        self._found: tuple[float, Sequence[Finding]] | None = None
+        self._asking = anyio.Lock()
+
+    async def account(self, principal: Principal) -> Account:
+        """The account as this caller may see it. Providers have four seconds to answer questions
+        that cost nothing. Raises NotConfigured for a ledger that cannot be used."""
+        found = await self._findings()
+        settings = self._settings
+        shown = not self._private
+        return Account(
+            providers=[self._provider(p, found) for p in self._providers.values()],
+            caps=await self._caps(principal),
+            spent=await self._spent(principal),
+            saves_to=str(settings.output_dir) if shown else None,
+            saves=settings.save,
+            pictures_from=[str(root) for root in settings.image_roots] if shown else [],
+            wrong=[_said(f) for f in found if f.level in ("warning", "wrong")] if shown else [],
+        )
+
+    async def _findings(self) -> Sequence[Finding]:
+        """What the doctor finds, at most `ASKED_FOR_S` seconds old."""
+        from kling_mcp.doctor.examination import look_over
+
+        async with self._asking:
+            now = self._clock()
+            if self._found is None or not 0 <= now - self._found[0] < ASKED_FOR_S:
+                found = await look_over(self._settings, self._providers, self._clock)
+                self._found = now, found
+            return self._found[1]
+
+    def _provider(self, provider: Configured, found: Sequence[Finding]) -> ProviderAccount:
+        from kling_mcp.doctor.key_checks import key_origins
+
+        row, name = provider.row, provider.name
+        answer = ProviderAccount(provider=name)
+        if provider.embedded:
+            answer.note = PLAYED
+            return answer
+        answer.host = urlsplit(provider.base_url).hostname
+        origins = key_origins(provider, self._settings)
+        answer.key = (
+            "access key and secret key"
+            if isinstance(provider.credentials, SignedToken)
+            else "API key"
+        )
+        if not self._private:
+            answer.by = " and ".join(f"{key} from {origins[key] or 'an option'}" for key in origins)
+        regions = {url.rstrip("/"): region for region, url in row.regions.items()}
+        answer.region = regions.get(provider.base_url)
+        facts = [f.facts for f in found if f.area == "account" and f.facts.get("provider") == name]
+        left = next((fact["units_left"] for fact in facts if "units_left" in fact), None)
+        answer.units_left = left
+        if not row.tells_units:
+            answer.note = SILENT
+        elif left is None:
+            answer.note = NOT_TOLD
+        return answer
+
+    async def _caps(self, principal: Principal) -> list[Cap]:
+        """The caps, with what is used of those of a day; another caller's use is not told."""
+        played = self._clients.default.embedded
+        caps = []
+        if (most := self._settings.max_units_per_task) is not None:
+            caps.append(Cap(of="one video", units=most, setting=PER_TASK))
+        days = (
+            (self._day_caps.team, None, PER_DAY),
+            (self._day_caps.principal, principal.name, PER_DAY_USER),
+        )
+        for most, whose, setting in days:
+            if most is None or (whose is None and principal.only):
+                continue
+            used = 0.0
+            if self._ledger.exists:
+                used = await self._ledger.spent_in_a_day(whose, sandbox=played)
+            caps.append(Cap(of="24 hours", units=most, used=round(used, 4), setting=setting))
+        return caps
+
+    async def _spent(self, principal: Principal) -> list[Spent]:
+        """What was spent in each span of time at each provider, real money alone."""
+        if not self._ledger.exists:
+            return []
+        now = self._ledger.now()
+        spans = {
+            "today": moment("today", now, zone_named(self._settings.timezone)),
+            "7 days": now - 7 * DAY_S,
+            "30 days": now - 30 * DAY_S,
+        }
+        return [
+            self._spent_at(span, row)
+            for span, since in spans.items()
+            for row in await self._ledger.spent_since(since, principal=principal.only)
+        ]
+
+    def _spent_at(self, span: str, row: Mapping[str, Any]) -> Spent:
+        price = price_of(row["provider"], row["units"], self._clients, self._capabilities)
+        return Spent(
+            span=span,
+            provider=row["provider"],
+            videos=row["videos"],
+            units=round(row["units"], 4),
+            usd=None if price.usd is None else round(price.usd, 2),
+            money=round(row["money"], 4),
+            estimated_units=round(row["estimated_units"], 4),
+            unpriced=row["unpriced"],
+        )
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.text} {finding.advice}".strip()

@@ -327,3 +327,15 @@ def test_nobody_hears_of_somebody_else_s_changes(team: Team, ids: dict[str, str]
                 break
 
     assert ids["row"] not in told[0]
+
+
+def test_an_account_names_no_path_no_setting_of_the_server_and_nobody_else_s_money(
+    team: Team, ids: dict[str, str]
+) -> None:
+    told = team.call("bob", "kling_account")
+
+    fields = told["structuredContent"]
+    assert not told.get("isError")
+    assert not {"saves_to", "pictures_from", "wrong", "spent"} & set(fields)
+    assert SECRET not in json.dumps(told)
+    assert str(team.folder) not in json.dumps(told)

@@ -24,6 +24,7 @@ from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideo
 from kling_tools.times import FORMS, moment, zone_named
 
 __all__ = [
+    "AccountArguments",
     "CancelTaskArguments",
     "GetTaskArguments",
     "ImageToVideoArguments",
@@ -243,6 +244,10 @@ class LookArguments(_Reading):
         """The pictures that are given, by field."""
         given = {"image": self.image, "image_tail": self.image_tail}
         return {name: value for name, value in given.items() if value}
+
+
+class AccountArguments(_Reading):
+    """`kling_account`: nothing."""
 
 
 class UploadPictureArguments(_Reading):

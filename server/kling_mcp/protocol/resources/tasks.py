@@ -128,7 +128,7 @@ def add_account_resource(server: MCPServer[Any]) -> None:
     )
     async def account() -> str:
         with readable_errors():
-            document = await current_service().account()
+            document = await current_service().balances()
         return json.dumps(document, ensure_ascii=False)
 
 
