@@ -201,6 +201,12 @@ async def _last_tuesday(stage: Stage) -> None:
     stage.you("And what did I spend in that week?")
     await stage.call("kling_list_tasks", since="7 days")
     stage.assistant("Nothing: it was all in the sandbox. With a key it would have been 22.2 units.")
+    stage.you("How would I make real ones? And is there a limit on what you can spend?")
+    await stage.call("kling_account")
+    stage.assistant(
+        "You need a key from Kling, which goes into the server's settings as KLING_API_KEY. No "
+        "limit is set: KLING_MCP_MAX_UNITS_PER_DAY would be one."
+    )
 
 
 async def _wait_to_the_end(stage: Stage, task_ids: list[str]) -> None:

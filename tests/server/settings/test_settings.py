@@ -85,6 +85,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_SANDBOX_FAULTS": ("sandbox_faults", "task-fails", ("task-fails",)),
     "KLING_MCP_TOOLS": ("tools", "core, kling_look", ("core", "kling_look")),
     "KLING_MCP_READ_ONLY": ("read_only", "true", True),
+    "KLING_MCP_QUEUE_HOURS": ("queue_hours", "2", 2.0),
     "KLING_MCP_WAIT_S": ("wait_s", "20", 20),
     "KLING_MCP_ENV_FILE": ("env_file", "trusted.env", Path("trusted.env")),
     "KLING_MCP_LOG_LEVEL": ("log_level", "debug", "DEBUG"),
