@@ -20,6 +20,7 @@ from kling_tools.decorations import decoration
 from kling_tools.errors import (
     KlingError,
     NotAllowed,
+    NotConfigured,
     ProviderDown,
     TaskNotFound,
     quote_provider,
@@ -118,6 +119,13 @@ class Service:
             found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
         except TimeoutError:
             return await self._as_last_seen(own)
+        except NotConfigured as error:
+            known = await self.reader.find(own)
+            if known is None:
+                raise
+            return self.reader.view(known).model_copy(
+                update={"error": error.kind, "next": str(error)}
+            )
         record = found.record
         if record is not None and runtime.downloads.is_due(record):
             left_s = limits.answer_s - (anyio.current_time() - began)
@@ -384,14 +392,16 @@ class Service:
         return self._runtime.frames.of(self._principal)
 
     async def _own(self, task_id: str) -> str:
-        """The id under which this process knows the task. Raises TaskNotFound, in the same words,
-        for a task of another caller and for one that does not exist."""
-        if self.sees_all:
+        """The id under which this process knows the task of an id, a link or a path. Raises
+        TaskNotFound, in the same words, for a task of another caller and for one that does not
+        exist."""
+        from kling_mcp.tasks.lookup import not_found
+        from kling_mcp.tasks.reader import is_address
+
+        if self.sees_all and not is_address(task_id):
             return task_id
         record = await self.reader.find(task_id)
         if record is None:
-            from kling_mcp.tasks.lookup import not_found
-
             raise not_found(task_id)
         return record.id
 

@@ -30,6 +30,7 @@ __all__ = [
     "change",
     "change_open_row",
     "first_record",
+    "like_part",
     "matching",
     "record_of",
     "records",
@@ -129,14 +130,18 @@ _CONDITIONS: Mapping[str, tuple[str, int]] = {
 """The SQL of each condition, and how often it takes its value."""
 
 
+def like_part(text: str) -> str:
+    """The text for a LIKE ... ESCAPE '!', in which no character has a meaning of its own."""
+    return re.sub(r"([%_!])", r"!\1", text)
+
+
 def matching(wanted: Wanted) -> tuple[str, list[Any]]:
     """The condition of a SELECT for these rows, and its values."""
     given = {name: value for name, value in wanted.items() if value not in (None, "")}
     values: list[Any] = []
     for name, value in given.items():
         if name in ("text", "picture"):
-            plain = re.sub(r"([%_!])", r"!\1", str(value).lower())
-            value = f"%{plain}%"
+            value = f"%{like_part(str(value).lower())}%"
         elif name == "model_name":
             value = str(value).lower()
         values += [value] * _CONDITIONS[name][1]

@@ -23,6 +23,7 @@ from kling_mcp.ledger.records import (
     change,
     change_open_row,
     first_record,
+    like_part,
     matching,
     record_of,
     records,
@@ -348,6 +349,22 @@ class Ledger:
         if record is not None:
             self._tell(record, written=False)
         return record
+
+    async def by_video(
+        self, *, path: str = "", url: str = "", principal: str | None = None
+    ) -> Record | None:
+        """The newest row whose video is saved at this path, or at one that ends like it, or whose
+        result has this address before its query. None without one, and for empty texts."""
+        tail, part = like_part(path), like_part(url.partition("?")[0])
+        return await self._engine.read(
+            lambda db: first_record(
+                db,
+                "WHERE ((? <> '' AND (path = ? OR path LIKE ? ESCAPE '!')) "
+                "OR (? <> '' AND videos LIKE ? ESCAPE '!')) "
+                "AND principal = coalesce(?, principal) ORDER BY created_at DESC, rowid DESC",
+                (path, path, f"%/{tail}", url, f"%{part}%", principal),
+            )
+        )
 
     async def known(self, provider: str, task_ids: Collection[str]) -> dict[str, list[str]]:
         """The provider's task ids that have rows, each with the ledger ids of its rows."""

@@ -167,6 +167,8 @@ class Pace:
         found = watched.found
         if found is None or (found.record is not None and found.record.task_id is None):
             return now
+        if found.provider not in self._providers:  # the request says so at once
+            return now
         rhythm, age_s = self._rhythm(found, now), _age_s(watched, now)
         if age_s >= rhythm.first_s:
             return now

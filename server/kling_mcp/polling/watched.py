@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from kling_tools.errors import KlingError, ProviderError, TaskNotFound
+from kling_tools.errors import KlingError, NotConfigured, ProviderError, TaskNotFound
 from kling_tools.products import Product
 from kling_tools.results import ENDED, TaskView, WaitResult
 
@@ -110,13 +110,13 @@ class Watch:
 
     @property
     def lasting_error(self) -> KlingError | None:
-        """An error that concerns every task and that no waiting mends; None for unknown ids."""
+        """An error that concerns every task and that no waiting mends; None where each id answers
+        for itself: for unknown ones, and for known tasks of a provider that is set up no more."""
         tasks = self._tasks.values()
         errors = [watched.error for watched in tasks if watched.missing and watched.error]
         if len(errors) < len(tasks):
             return None
-        mendable = all(isinstance(error, TaskNotFound) for error in errors)
-        return None if mendable else errors[0]
+        return next((watched.error for watched in tasks if not watched.answers_for_itself), None)
 
     async def until_over(
         self,
@@ -247,6 +247,12 @@ class Watched:
         """Whether no further request can help: nobody knows the task, or it cannot be asked for."""
         error = self.error
         return error is not None and not (isinstance(error, ProviderError) and error.retryable)
+
+    @property
+    def answers_for_itself(self) -> bool:
+        """Whether its error says nothing of other tasks."""
+        kept = self.record is not None and isinstance(self.error, NotConfigured)
+        return kept or isinstance(self.error, TaskNotFound)
 
     @property
     def over(self) -> bool:

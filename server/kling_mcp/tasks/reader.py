@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import tzinfo
+from pathlib import Path
+from urllib.parse import unquote
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal, own_external_id
@@ -12,7 +15,7 @@ from kling_mcp.tasks.lookup import Found
 from kling_mcp.tasks.views import Files, Saving, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
-__all__ = ["TaskReader"]
+__all__ = ["TaskReader", "is_address"]
 
 RECENT = 50
 """Rows that the list of recent tasks holds, newest first."""
@@ -20,6 +23,45 @@ RECENT = 50
 RUNNING: tuple[TaskStatus, ...] = ("queued", "sending", "unknown", "submitted", "processing")
 FOLLOWED = 500
 """Running rows of one status that are returned at most."""
+
+
+SHORTEST_URL = 16
+"""Characters of an address that may stand for a result; a shorter one is part of many."""
+
+SHORTEST_ID = 6
+MOST_IDS = 12
+"""Parts of an address that may be an id: of so many characters, and so many of them."""
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_FILE_URL = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
+_COUNTER = re.compile(r"-(?:\d{1,3}|clip\d+)$")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is a link or a path, and no id."""
+    return "/" in text or "\\" in text or text.lower().endswith(".mp4")
+
+
+def local_path(text: str) -> str:
+    """The path that a text means on this machine, with the home folder in the place of ~."""
+    plain, urls = _FILE_URL.subn("", text)
+    try:
+        return str(Path(unquote(plain) if urls else plain).expanduser())
+    except RuntimeError:
+        return plain
+
+
+def ids_in(address: str) -> list[str]:
+    """The parts of a link or path that may be a task's id: the end of the file's name first, then
+    the folders, the last one first."""
+    *folders, name = re.split(r"[\\/]", unquote(address.partition("?")[0]).rstrip("\\/"))
+    stem = name.rpartition(".")[0] or name
+    found: list[str] = []
+    for ending in (stem, _COUNTER.sub("", stem)):
+        words = ending.split("-")
+        found += ["-".join(words[place:]) for place in range(len(words))][-MOST_IDS:]
+    likely = dict.fromkeys([*found, *folders[::-1]])
+    return [part for part in likely if SHORTEST_ID <= len(part) <= 128][: 2 * MOST_IDS]
 
 
 class TaskReader:
@@ -61,14 +103,33 @@ class TaskReader:
         )
 
     async def find(self, any_id: str) -> Record | None:
-        """The row with this task_id, external_task_id or id."""
+        """The row with this task_id, external_task_id or id, or whose video has this path or
+        link."""
         if not self._ledger.exists:
             return None
         found = await self._ledger.find(any_id, principal=self.only)
         if found is None and self.only:
             chosen = own_external_id(self.only, any_id)
             found = await self._ledger.find(chosen, principal=self.only)
+        if found is None and is_address(any_id):
+            found = await self._of_video(any_id)
         return found
+
+    async def _of_video(self, address: str) -> Record | None:
+        """The row of a saved file or of a result link. A file that was moved still has the id in
+        its name, and so have links of this server."""
+        url = address if _URL.match(address) else ""
+        path = "" if url or self._files.private else local_path(address)
+        found = None
+        if path or len(url) >= SHORTEST_URL:
+            found = await self._ledger.by_video(path=path, url=url, principal=self.only)
+        if found is not None:
+            return found
+        for some_id in ids_in(address):
+            found = await self._ledger.find(some_id, principal=self.only)
+            if found is not None:
+                return found
+        return None
 
     async def row(self, row_id: str) -> Record | None:
         """The row with this ledger id only; task_id and external_task_id are ignored because

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC
 from typing import Annotated, Any, Literal, get_args
@@ -15,7 +16,7 @@ from pydantic import (
     GetPydanticSchema,
     WithJsonSchema,
 )
-from pydantic_core import core_schema
+from pydantic_core import PydanticKnownError, core_schema
 
 from kling_tools.products import Product
 from kling_tools.requests import normalize
@@ -48,10 +49,28 @@ def _words(words: str) -> WithJsonSchema:
 
 
 Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64), _TEXT]
-TaskId = Annotated[str, BeforeValidator(normalize.identifier), Field(max_length=128), _TEXT]
+
+
+def _id_or_address(value: str) -> str:
+    """Raises pydantic's error for an id that is too long; links and paths may be longer."""
+    if len(value) > LONGEST_ID and not re.search(r"[\\/]", value):
+        raise PydanticKnownError("string_too_long", {"max_length": LONGEST_ID})
+    return value
+
+
+LONGEST_ID = 128
+TaskId = Annotated[
+    str,
+    BeforeValidator(normalize.task_id),
+    Field(max_length=4096),
+    _TEXT,
+    AfterValidator(_id_or_address),
+]
+"""An id, or the link or path of the task's video."""
+
 TaskIds = Annotated[
     list[Annotated[TaskId, Field(min_length=1)]],
-    BeforeValidator(normalize.one_or_many),
+    BeforeValidator(normalize.task_ids),
     Field(max_length=500),
 ]
 Take = Annotated[

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import unquote
 
 __all__ = [
     "camera",
@@ -24,6 +25,8 @@ __all__ = [
     "points",
     "shots",
     "switch",
+    "task_id",
+    "task_ids",
     "voice_ids",
     "watermark",
     "word",
@@ -79,6 +82,35 @@ def fit(value: Any) -> Any:
     if len(ratios) != 1:
         return value
     return " ".join([*ratios, *(["pad"] if "pad" in words else [])])
+
+
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d<>"
+_TASK_URI = re.compile(r"kling://tasks/([^/?#\s]+)[^\s]*", re.IGNORECASE)
+
+
+def task_id(value: Any) -> Any:
+    """An id as `identifier` makes it, without quotes around it; `kling://tasks/ID` and addresses
+    below it become the id. Links and paths stay: only the server knows their tasks."""
+    value = identifier(value)
+    if not isinstance(value, str):
+        return value
+    bare = value.strip(_QUOTES + " \t\r\n")
+    uri = _TASK_URI.fullmatch(bare)
+    return unquote(uri[1]) if uri else bare
+
+
+def task_ids(value: Any) -> Any:
+    """One id, several in one text (with commas, semicolons or lines between them), or a list."""
+    return [part for item in one_or_many(value) for part in _parts(item)]
+
+
+def _parts(item: Any) -> list[Any]:
+    """The ids of one text. A link or a path may contain commas and spaces: lines part it."""
+    if not isinstance(item, str) or not item.strip():
+        return [item]
+    address = re.search(r"[\\/]", _TASK_URI.sub("", item))
+    parts = re.split(r"[\r\n]+" if address else r"[,;\s]+", item)
+    return [part for part in parts if part.strip()]
 
 
 def moment(value: Any) -> Any:
