@@ -15,6 +15,7 @@ import anyio
 from kling_mcp.background import Background
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.providers.task import OUR_IDS
 from kling_mcp.runtime import Ports, Runtime, Sleep
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
@@ -132,7 +133,7 @@ class Service:
             outcome = await runtime.downloads.save_row(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
                 found, record = replace(found, record=outcome), outcome
-        view = self.reader.show(found)
+        view = _with_former_id(self.reader.show(found), task_id)
         if record is not None and record.status in ENDED and record.arguments:
             from kling_mcp.tasks.views import another_take
 
@@ -272,6 +273,8 @@ class Service:
             result = await watch.until_over(
                 timeout_s, report, self.reader.show, runtime.pace.usual_s, runtime.clock
             )
+        for view, task_id in zip(result.tasks, own.values(), strict=True):
+            _with_former_id(view, task_id)
         return _in_order(result, task_ids, own, strange)
 
     async def _let_be_sent(self, own: Sequence[str]) -> None:
@@ -418,6 +421,13 @@ class Service:
                     task_id=task_id, status="unknown", error=error.kind, next=str(error)
                 )
         return own, strange
+
+
+def _with_former_id(view: TaskView, asked_for: str) -> TaskView:
+    """The view; it names our own id, by which it was asked for, beside the provider's."""
+    if asked_for.startswith(OUR_IDS) and view.task_id != asked_for:
+        view.was = asked_for
+    return view
 
 
 def _in_order(

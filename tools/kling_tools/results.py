@@ -125,6 +125,8 @@ class TaskView(Answer):
     when the provider says so, `money` what the account's balance paid instead; `path` where the
     video is saved, or `url` a link to it that soon expires, from a server that keeps it; without
     either, `file` is how the saving goes, and `fetch_until` when the provider deletes the video.
+    `was` is the id under which it was asked for, until the provider gave it its own; `billed_by` a
+    reseller, whose own price the `units` are not.
     `picture` is the first picture's name, `duration_s` the seconds that were asked for."""
 
     task_id: str
@@ -149,13 +151,16 @@ class TaskView(Answer):
     file: str | None = None
     fetch_until: str | None = None
     provider_says: str | None = None
+    was: str | None = None
+    billed_by: str | None = None
     error: str | None = None
     next: str | None = None
     another_take: AnotherTake | None = None
 
     def text(self) -> str:
         """The task in one line."""
-        head = f"{self.task_id}: {self.status}"
+        was = f" (before: {self.was})" if self.was else ""
+        head = f"{self.task_id}{was}: {self.status}"
         if self.elapsed_s is not None:
             head += f" for {self.elapsed_s} s"
         where = [self.provider or "", "sandbox" if self.sandbox else ""]
@@ -184,7 +189,8 @@ class TaskView(Answer):
         if self.units is not None:
             verb = "would have cost" if self.sandbox else "cost"
             amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
-            facts.append(f"{verb} {amount if self.units else 'nothing'}")
+            listed = " at Kling's list price" if self.units and self.billed_by else ""
+            facts.append(f"{verb} {amount if self.units else 'nothing'}{listed}")
         facts += [
             f"cost {self.money:g} of the account's balance" if self.money is not None else "",
             f"saved at {self.path}" if self.path else "",
@@ -618,7 +624,8 @@ class Spent(BaseModel):
         facts = []
         if self.units:
             list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
-            facts.append(f"{self.units:g} units charged{list_price}")
+            told = "charged" if self.usd is not None else "told"
+            facts.append(f"{self.units:g} units {told}{list_price}")
         if self.money:
             facts.append(f"{self.money:g} of the account's balance")
         if self.estimated_units:
@@ -626,7 +633,9 @@ class Spent(BaseModel):
         if self.unpriced:
             facts.append(f"{self.unpriced} of an unknown price")
         count = f"{self.videos} video{'' if self.videos == 1 else 's'}"
-        return f"{self.provider} {count}, {', '.join(facts) or 'free'}"
+        listed = f" (at Kling's list price; {self.provider} sets its own)"
+        own = "" if self.usd is not None else listed
+        return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"
 
 
 class Account(Answer):

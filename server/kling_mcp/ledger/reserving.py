@@ -23,6 +23,7 @@ from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.results import ENDED, WITHOUT_VIDEO
 
 __all__ = [
+    "ONLY_KNOWN_PRICES",
     "check_day",
     "differences",
     "latest",
@@ -66,6 +67,8 @@ def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
+
+ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."
 
 DAY_S = 86_400
 ROUNDING = 1e-6
@@ -202,7 +205,9 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
     return SpendCapReached(
         f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
         f"in the last 24 hours, and {price}.",
-        advice=f"Wait, or have {setting} raised.",
+        advice=ONLY_KNOWN_PRICES
+        if new_row.estimate_units is None
+        else f"Wait, or have {setting} raised.",
     )
 
 

@@ -20,6 +20,7 @@ from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
+from kling_mcp.ledger.reserving import ONLY_KNOWN_PRICES
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
@@ -46,8 +47,6 @@ from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 from kling_tools.service import Confirm
 
 __all__ = ["Caps", "Submission"]
-
-ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,7 @@ class Submission:
             judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
             by_rules_only = rules_broken == len(faults)
+            self._warn_of_a_cap_at_a_reseller(judged)
             if not faults:
                 await self._warn_of_silence(judged)
             if earlier and not faults and judged.arguments.take == 1:
@@ -141,6 +141,21 @@ class Submission:
         """Whether the request was made before, so that it costs nothing now."""
         made = await self._ledger.peek(judged.new_row)
         return made is not None and made.status not in WITHOUT_VIDEO
+
+    def _warn_of_a_cap_at_a_reseller(self, judged: JudgedRequest) -> None:
+        """Say what a cap in Kling's units can hold where a reseller sets its own prices."""
+        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_day.least)
+        if judged.provider.row.list_price or all(limit is None for limit in limits):
+            return
+        name = judged.provider.name
+        judged.review.verdict.warnings.append(
+            Fault(
+                "max_units",
+                "cap_at_reseller",
+                f"counts units at Kling's list price; {name} sets its own prices, so no cap here "
+                "holds its bill.",
+            )
+        )
 
     def _check_price(self, judged: JudgedRequest) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""

@@ -79,9 +79,10 @@ class Listing:
             **wanted,
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
-        if any(self._clients.embedded(name) for name in self._clients.names):
-            notes.append(SANDBOX_NOTE)
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
+        played = any(self._clients.embedded(name) for name in self._clients.names)
+        if all(view.sandbox for _, view in merged) and (merged or played):
+            notes.append(SANDBOX_NOTE)
         return TaskPage(
             tasks=[view for _, view in merged],
             page=query.page,

@@ -147,9 +147,10 @@ class Viewer:
             status=(status := record.state(self._now)),
             provider=record.provider if self._clients.several else None,
             sandbox=record.sandbox or None,
-            elapsed_s=self._elapsed_s(status, record.status_at),
+            elapsed_s=self._elapsed_s(status, _since(record)),
             videos=_videos(record.videos),
             units=record.units if record.status in ENDED else None,
+            billed_by=self._reseller(record),
             money=record.money,
             **self._names(record),
         )
@@ -182,6 +183,13 @@ class Viewer:
             damage = f"Its row in the ledger is damaged in {', '.join(record.damaged)}."
             view.next = f"{view.next or ''} {damage}".strip()
         return view
+
+    def _reseller(self, record: Record) -> str | None:
+        """The provider, when it told units that are not its own price."""
+        known = record.provider in self._clients.names
+        own = known and self._clients.configured(record.provider).row.list_price
+        told = record.units and record.status in ENDED
+        return record.provider if told and not own and record.provider != "kling" else None
 
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it."""
@@ -279,6 +287,11 @@ class Viewer:
         if status in ENDED or since is None:
             return None
         return max(0, round(self._now - since))
+
+
+def _since(record: Record) -> float:
+    """When the row's state began: each try of a queued request is a short `sending` in between."""
+    return record.created_at if record.status == "queued" else record.status_at
 
 
 def _never_made(reason: str) -> str:

@@ -340,3 +340,42 @@ async def test_a_running_task_goes_on_and_says_what_it_costs_and_that_its_file_c
     assert strange["error"] == "task_not_found"
     assert waited["tasks"][0]["task_id"] == task_id
     assert "It had ended before" in over["tasks"][0]["next"]
+
+
+async def test_our_id_and_the_provider_s_are_told_together_when_ours_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, sandbox_faults="concurrency:2") as client:
+        ours = await queued(client, tmp_path)
+        waited = await facts(client, "kling_wait_for_tasks", {"task_ids": [ours]})
+        theirs = waited["tasks"][0]["task_id"]
+        said = await text(client, "kling_get_task", {"task_id": ours})
+        by_theirs = await text(client, "kling_get_task", {"task_id": theirs})
+
+    assert waited["tasks"][0]["was"] == ours
+    assert said.startswith(f"{theirs} (before: {ours}): succeed")
+    assert ours not in by_theirs
+
+
+async def test_seconds_are_counted_from_the_state_that_they_speak_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(
+        tmp_path, monkeypatch, sandbox_slots=1, sandbox_render_s=100, sandbox_queue_s=5
+    ) as client:
+        first = await facts(
+            client, "kling_image_to_video", {"image": picture(tmp_path), "prompt": "First"}
+        )
+        second = await queued(client, tmp_path, "Second")
+        await anyio.sleep(60)
+        waits = await facts(client, "kling_get_task", {"task_id": second})
+        await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [first["task_id"]], "timeout_s": 60}
+        )
+        await anyio.sleep(10)
+        runs = await facts(client, "kling_get_task", {"task_id": second})
+
+    assert waits["status"] == "queued"
+    assert 55 <= waits["elapsed_s"] <= 65
+    assert runs["status"] in ("submitted", "processing")
+    assert runs["elapsed_s"] < 30
