@@ -149,7 +149,7 @@ class Viewer:
             sandbox=record.sandbox or None,
             elapsed_s=self._elapsed_s(status, _since(record)),
             videos=_videos(record.videos),
-            units=record.units if record.status in ENDED else None,
+            units=record.units if record.status in ("succeed", "failed") else None,
             billed_by=self._reseller(record),
             money=record.money,
             **self._names(record),
