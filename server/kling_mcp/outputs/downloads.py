@@ -272,8 +272,10 @@ class Downloads:
         before, else copied. None without a file, and for one that was changed. Its provider is not
         asked. Raises UnsafePath, which says where the file is, and SaveFailed."""
         place = record.path
-        if place is None or self.storage.private:
+        if place is None:
             return None
+        if self.storage.private:
+            return await self._stored(record, path)
         source = Path(place)
         if not await to_thread.run_sync(is_unchanged, source, record.bytes, record.sha256):
             return None
@@ -298,6 +300,16 @@ class Downloads:
             with suppress(OSError):
                 await to_thread.run_sync(source.unlink)
         return saved, found
+
+    async def _stored(self, record: Record, path: str) -> tuple[VideoFile, Found] | None:
+        """The same on a server that hands out links: where the file lies is nobody's choice."""
+        self.storage.target(path, record.handle, record)
+        file = await self.storage.file(record)
+        if file is None or record.bytes is None:
+            return None
+        facts = await DECODING.run(partial(check, file), wait_s=math.inf)
+        saved = VideoFile(file, record.bytes, record.sha256 or "", facts, already_there=True)
+        return saved, Found(record.provider, record)
 
     async def _with_video(self, task_id: str) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""

@@ -15,6 +15,7 @@ from tests.server.hosting.team import give_token, picture_data, served_team
 from tests.server.serving import ERAS_WITH_CLIPS, picture
 
 from kling_mcp.hosting.links import PURPOSE, Signer
+from kling_sandbox import SandboxStore
 
 
 async def finished(server: Hosted, folder: Path, prompt: str = "Grüße, wind") -> dict[str, Any]:
@@ -47,6 +48,23 @@ async def test_a_saved_video_is_handed_out_by_its_link(tmp_path: Path) -> None:
     assert head.headers["content-length"] == str(saved["bytes"])
     assert (part.status_code, part.content) == (206, b"ftyp")
     assert beyond.status_code == 416
+
+
+@pytest.mark.anyio
+async def test_a_new_link_asks_no_provider_and_the_old_one_names_its_task(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        view = await finished(server, tmp_path)
+        saved = await server.call("kling_save_video", task_id=view["task_id"])
+        store = SandboxStore(tmp_path / "home" / "sandbox")
+        before = store.counts().requests
+        again = await server.call("kling_save_video", task_id=saved["url"])
+        named = await server.call("kling_wait_for_tasks", task_ids=[saved["url"]])
+        after = store.counts().requests
+
+    assert again["sha256"] == saved["sha256"]
+    assert again["url"].split("?")[0] == saved["url"].split("?")[0]
+    assert named["tasks"][0]["task_id"] == view["task_id"]
+    assert after == before
 
 
 @pytest.mark.anyio
