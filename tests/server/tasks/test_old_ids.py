@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from tests.server.serving import no_sleep, picture, sandbox_settings, tasks_of
@@ -15,6 +17,7 @@ from kling_mcp.ledger import Ledger, NewRow, open_ledger
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.task import Task
 from kling_mcp.settings.settings import Settings
+from kling_mcp.tasks.reader import ids_in
 from kling_tools.requests import normalize
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +140,15 @@ async def test_a_file_that_the_person_named_is_known_by_its_name(tmp_path: Path)
 
     assert got["task_id"] == task_id
     assert none.is_error
+
+
+@given(st.text(max_size=200))
+def test_parts_of_any_address_are_short_and_few(address: str) -> None:
+    parts = ids_in(address)
+
+    assert len(parts) <= 24
+    assert all(6 <= len(part) <= 128 for part in parts)
+    assert parts == list(dict.fromkeys(parts))
 
 
 @pytest.mark.parametrize(
