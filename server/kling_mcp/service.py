@@ -279,10 +279,12 @@ class Service:
 
     async def _let_be_sent(self, own: Sequence[str]) -> None:
         """Whoever may spend, and waits for queued requests, has them sent."""
-        if own and self._runtime.ledger.exists and SPEND in self._principal.scopes:
-            for record in (await self._runtime.ledger.several(own)).values():
+        runtime = self._runtime
+        may_spend = SPEND in self._principal.scopes and not runtime.settings.read_only
+        if own and runtime.ledger.exists and may_spend:
+            for record in (await runtime.ledger.several(own)).values():
                 if record.status == "queued" or record.is_unanswered:
-                    self._runtime.sender.want(record.id)
+                    runtime.sender.want(record.id)
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:

@@ -72,7 +72,7 @@ async def _all_tasks(client: Client) -> list[dict[str, Any]]:
     while more:
         result = await client.call_tool("kling_list_tasks", {"page": page, "page_size": 100})
         facts = result.structured_content or {}
-        tasks += [task for task in facts["tasks"] if task["source"] == "ledger"]
+        tasks += [task for task in facts["tasks"] if task.get("source", "ledger") == "ledger"]
         page, more = page + 1, facts["more"]
     return tasks
 
@@ -90,4 +90,4 @@ async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
 
 
 def _is_over(task: dict[str, Any]) -> bool:
-    return task["status"] == "failed" or "path" in task
+    return task["status"] in ("failed", "cancelled") or "path" in task

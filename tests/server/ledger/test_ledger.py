@@ -1020,3 +1020,36 @@ LedgerMachine.TestCase.settings = hypothesis_settings(
     max_examples=12, stateful_step_count=10, deadline=None
 )
 test_any_order_of_wishes_answers_and_restarts_keeps_the_book = LedgerMachine.TestCase
+
+
+@pytest.mark.anyio
+async def test_what_was_spent_is_told_apart_from_what_is_estimated(
+    ledger: Ledger, clock: Clock
+) -> None:
+    await ledger.reserve(wish("old", units=9))
+    clock.now += 2 * HOUR_S
+    paid, _ = await ledger.reserve(wish("paid", units=9))
+    await ledger.record(paid.id, Task(task_id="t-1", status="succeed", units=1.5))
+    cash, _ = await ledger.reserve(wish("cash", units=9))
+    await ledger.record(cash.id, Task(task_id="t-2", status="succeed", money=0.3))
+    await ledger.reserve(wish("running", units=2))
+    await ledger.reserve(wish("unpriced", units=None))
+    refused, _ = await ledger.reserve(wish("refused", units=9))
+    await ledger.refused(refused.id, "no")
+    waits, _ = await ledger.reserve(wish("waits", units=9))
+    await ledger.queue(waits.id, "full", 0.0)
+    await ledger.reserve(wish("play", units=9, sandbox=True))
+    await ledger.reserve(wish("another's", units=9, principal="ann"))
+
+    (row,) = await ledger.spent_since(clock.now - HOUR_S, principal="")
+    ann = await ledger.spent_since(clock.now - HOUR_S, principal="ann")
+
+    assert dict(row) == {
+        "provider": "kling",
+        "videos": 4,
+        "units": 1.5,
+        "money": 0.3,
+        "estimated_units": 2.0,
+        "unpriced": 1,
+    }
+    assert [found["estimated_units"] for found in ann] == [9.0]

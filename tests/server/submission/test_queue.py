@@ -379,3 +379,18 @@ async def test_seconds_are_counted_from_the_state_that_they_speak_of(
     assert 55 <= waits["elapsed_s"] <= 65
     assert runs["status"] in ("submitted", "processing")
     assert runs["elapsed_s"] < 30
+
+
+async def test_a_server_that_may_only_read_sends_nothing_by_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, monkeypatch, **FULL) as client:
+        task_id = await queued(client, tmp_path)
+
+    async with serving(tmp_path, monkeypatch, read_only=True) as client:
+        waited = await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [task_id], "timeout_s": 20}
+        )
+
+    assert waited["tasks"][0]["status"] == "queued"
+    assert accepted(tmp_path) == 0
