@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,15 @@ async def _all_tasks(client: Client) -> list[dict[str, Any]]:
     while more:
         result = await client.call_tool("kling_list_tasks", {"page": page, "page_size": 100})
         facts = result.structured_content or {}
-        tasks += [task for task in facts["tasks"] if task.get("source", "ledger") == "ledger"]
+        tasks += [task for task in _whole(facts) if task["source"] == "ledger"]
         page, more = page + 1, facts["more"]
     return tasks
+
+
+def _whole(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tasks of an answer, each with the fields that most of them share."""
+    tasks = [{**facts.get("unless_stated", {}), **task} for task in facts["tasks"]]
+    return [{n: value for n, value in task.items() if value is not None} for task in tasks]
 
 
 async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
@@ -85,7 +91,7 @@ async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
     while left and time.monotonic() < until:
         result = await client.call_tool("kling_wait_for_tasks", {"task_ids": left, "timeout_s": 2})
         if not result.is_error:
-            tasks = (result.structured_content or {})["tasks"]
+            tasks = _whole(result.structured_content or {})
             left = [task["task_id"] for task in tasks if not _is_over(task)]
 
 
