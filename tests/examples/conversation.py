@@ -198,6 +198,16 @@ async def _last_tuesday(stage: Stage) -> None:
     stage.assistant(
         "It was in ~/Videos/kling-mcp all along, and is now at ~/Videos/kling-mcp/anna/cat.mp4."
     )
+    stage.you(
+        "My notes name two: the file ~/Videos/kling-mcp/anna/cat.mp4, and kmcp-old-laptop-7. What "
+        "are they?"
+    )
+    saved = "~/Videos/kling-mcp/anna/cat.mp4"
+    await stage.call(WAIT, task_ids=[saved, "kmcp-old-laptop-7"])
+    stage.assistant(
+        "The file is the first take of the cat. Nobody here knows the other id: it was made on "
+        "another computer, or by another account."
+    )
     stage.you("And what did I spend in that week?")
     await stage.call("kling_list_tasks", since="7 days")
     stage.assistant("Nothing: it was all in the sandbox. With a key it would have been 22.2 units.")

@@ -187,7 +187,7 @@ class TaskView(Answer):
             copy = f", watermarked copy {video.watermark_url}" if video.watermark_url else ""
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.units is not None:
-            verb = "would have cost" if self.sandbox else "cost"
+            verb = "would have cost" if self.sandbox and self.units else "cost"
             amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
             facts.append(f"{verb} {amount if self.units else 'nothing'}{listed}")
@@ -318,7 +318,10 @@ class _Tasks(Answer):
         if len(self.tasks) <= FEW:
             return [task.text() for task in self.tasks]
         shared, rows = _said_once(self.many())
-        return [f"Unless a line says otherwise: {_words(shared)}", *map(_line, rows)]
+        return [
+            f"Unless a line says otherwise: {_words(shared)}",
+            *(_line(row, shared) for row in rows),
+        ]
 
 
 def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -336,7 +339,7 @@ def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str
     different = []
     for row in rows:
         own = {n: row.get(n) for n in names if n != "folder" and row.get(n) != shared.get(n)}
-        if own.get("path"):
+        if PER_TASK in (own.get("path") or ""):
             own.pop("picture", None)
             own.pop("prompt", None)
         different.append({"task_id": row["task_id"], **own})
@@ -359,17 +362,20 @@ def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
     return json.loads(said) if 2 * count > len(rows) else None
 
 
-def _words(fields: Mapping[str, Any]) -> str:
-    """Fields of a view in words."""
+def _words(fields: Mapping[str, Any], *, sandbox: bool = False) -> str:
+    """Fields of a view in words; `sandbox` says that it was made in play."""
+    provider = fields.get("provider") or ""
     head = " ".join(
         [
             fields.get("status") or "",
             f"for {fields['elapsed_s']} s" if fields.get("elapsed_s") is not None else "",
-            f"({fields['provider']})" if fields.get("provider") else "",
-            "(sandbox)" if fields.get("sandbox") else "",
+            f"({provider})" if provider else "",
+            "(sandbox)" if fields.get("sandbox") and provider != "sandbox" else "",
         ]
     )
-    view = TaskView.model_validate({"task_id": "", "status": "unknown", **fields})
+    view = TaskView.model_validate(
+        {"task_id": "", "status": "unknown", "sandbox": sandbox, **fields}
+    )
     folder = f"saved in {fields['folder']}" if fields.get("folder") else ""
     facts = [" ".join(head.split()), *view.facts(), folder]
     lacks = [f"no {name}" for name, value in fields.items() if value is None]
@@ -377,14 +383,15 @@ def _words(fields: Mapping[str, Any]) -> str:
     return f"{line}. {view.next}" if view.next else f"{line}."
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     """One of many tasks: the name of its file where that names the task, else its id, and all in
     which it differs."""
     task_id, path = row["task_id"], row.get("path") or ""
     named = PER_TASK in path
     head = path.replace(PER_TASK, task_id) if named else task_id
     others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
-    return f"{head}: {_words(others)}" if others else str(head)
+    sandbox = bool(shared.get("sandbox"))
+    return f"{head}: {_words(others, sandbox=sandbox)}" if others else str(head)
 
 
 class WaitResult(_Tasks):

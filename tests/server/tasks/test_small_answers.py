@@ -80,6 +80,10 @@ async def test_what_is_different_about_one_of_many_is_said_of_it_alone(tmp_path:
     (line,) = [line for line in words(answer).splitlines() if ids[4] in line]
     assert line.startswith(f'{ids[4]}: failed, coffee.jpg, "{WISHES[0][1]}", cost nothing. ')
     assert words(answer).count("succeed") == 1
+    assert words(answer).count("(sandbox)") == 1
+    (played,) = [line for line in words(answer).splitlines() if line.startswith("Unless")]
+    assert "would have cost" in words(answer)
+    assert "(sandbox)" in played
     assert words(answer).count("kling-v2-5-turbo") == 1
 
 
