@@ -52,17 +52,17 @@ Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64),
 
 
 def _id_or_address(value: str) -> str:
-    """Raises pydantic's error for an id that is too long; links and paths may be longer."""
-    if len(value) > LONGEST_ID and not re.search(r"[\\/]", value):
-        raise PydanticKnownError("string_too_long", {"max_length": LONGEST_ID})
+    """Raises pydantic's error for a text that is too long: links and paths may be longer."""
+    most = LONGEST_ADDRESS if re.search(r"[\\/]", value) else LONGEST_ID
+    if len(value) > most:
+        raise PydanticKnownError("string_too_long", {"max_length": most})
     return value
 
 
-LONGEST_ID = 128
+LONGEST_ID, LONGEST_ADDRESS = 128, 4096
 TaskId = Annotated[
     str,
     BeforeValidator(normalize.task_id),
-    Field(max_length=4096),
     _TEXT,
     AfterValidator(_id_or_address),
 ]
