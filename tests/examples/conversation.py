@@ -47,7 +47,7 @@ async def play(stage: Stage) -> None:
         stage.lines += ["## A price that is too high", ""]
         await _under_a_cap(stage)
     await later(days=1)
-    async with stage.session("Saturday: too much at once", render_s=SLOW_S, slots=1):
+    async with stage.session("Saturday: too much at once", render_s=QUICK_S, slots=1):
         await _take_back(stage)
     await later(days=2)
     async with stage.session("Monday: where is last Tuesday's video?", render_s=QUICK_S):
@@ -185,7 +185,11 @@ async def _take_back(stage: Stage) -> None:
     stage.assistant("The first one runs. No slot was free for the second one, so it waits here.")
     stage.you("Oh, then leave the yawning.")
     await stage.call("kling_cancel_task", task_ids=[made[1]])
-    stage.assistant("It was withdrawn before it was sent and cost nothing.")
+    stage.assistant(
+        "It was withdrawn before it was sent and cost nothing. I wait for the other one."
+    )
+    await _wait_to_the_end(stage, [made[0]])
+    stage.assistant("The sleeping cat is done and saved.")
 
 
 async def _last_tuesday(stage: Stage) -> None:
