@@ -259,8 +259,8 @@ class Runtime:
         if self.ports.storage:
             return self.ports.storage
         others = self.settings.save_roots
-        words = {word: folder for word, folder in known_folders().items() if folder in others}
-        pictures = PicturePolicy(self.settings.image_roots, folders=known_folders())
+        words = known_folders()
+        pictures = PicturePolicy(self.settings.image_roots, folders=words)
         return FolderStorage(self.settings.output_dir, others, words, pictures)
 
     @cached_property

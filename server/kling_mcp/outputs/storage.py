@@ -134,13 +134,17 @@ _WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")
 _REFUSED_IN_FOLDERS = ("Cc", "Cs")
 
+PLACES = ("desktop", "desk", "downloads", "download")
+"""Words that mean a place of the person's and not just a folder's name."""
+
 
 class VideoFolder:
     """Turns what an agent asks for into a file below `root` or one of the `others`, symlinks
     resolved.
 
     `root` is what `KLING_MCP_OUTPUT_DIR` says; it need not exist yet. The others count only where
-    they exist. `words` stand for some of them at the beginning of a path: desktop/clip.mp4.
+    they exist. `words` stand for folders of the person at the beginning of a path:
+    desktop/clip.mp4.
     """
 
     def __init__(
@@ -212,12 +216,19 @@ class VideoFolder:
 
     def _from_word(self, path: Path) -> Path:
         """The path with a folder of the person in the place of its first part, if that is a word
-        for one, and no folder of ours has that name."""
+        for one, and no folder of ours has that name. Raises UnsafePath for a desktop or downloads
+        folder that cannot be written to: a folder of that name elsewhere is not what was meant."""
         first, *rest = path.parts or ("",)
-        folder = self._words.get(first.strip(_SPACES).casefold())
-        if folder is None or not folder.is_dir() or (self.root / first).exists():
+        word = first.strip(_SPACES).casefold()
+        folder = self._words.get(word)
+        if folder is None or (self.root / first).exists():
             return path
-        return folder.joinpath(*rest)
+        if folder in self._others and folder.is_dir():
+            return folder.joinpath(*rest)
+        if word in PLACES:
+            missing = "" if folder.is_dir() else ", which this machine does not have"
+            raise self._refusal(str(path), f"begins with the person's {word} folder{missing}")
+        return path
 
     def _place(self, asked: Path, path: str, beside: Sequence[Path]) -> tuple[Path, Path]:
         """The allowed folder that a path lies below, and the path from there on, after symlinks."""

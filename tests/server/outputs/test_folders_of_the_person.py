@@ -180,12 +180,24 @@ async def test_the_setting_off_keeps_videos_in_their_folder(home: Path) -> None:
     settings = sandbox_settings(home, save=True, save_roots="off")
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         task, _ = await finished(client, picture(home / "Photos of Rome"))
-        for path in ("~/Desktop/rome.mp4", "~/Photos of Rome/rome.mp4"):
+        for path in ("~/Desktop/rome.mp4", "~/Photos of Rome/rome.mp4", "desktop/rome.mp4"):
             text = await refused(client, task, path)
             assert f"Videos are saved below {home / 'videos'} only" in text
-        named = await saved(client, task, "desktop/rome.mp4")
+        named = await saved(client, task, "rome/desktop/rome.mp4")
 
-    assert named["path"] == str(home / "videos" / "desktop" / "rome.mp4")
+    assert named["path"] == str(home / "videos" / "rome" / "desktop" / "rome.mp4")
+
+
+async def test_a_desktop_that_this_machine_lacks_is_no_folder_below_the_videos(
+    client: Client, home: Path
+) -> None:
+    task, _ = await finished(client, picture(home))
+    (home / "Desktop").rename(home / "Elsewhere")
+
+    text = await refused(client, task, "desktop/")
+
+    assert "begins with the person's desktop folder, which this machine does not have" in text
+    assert not (home / "videos" / "desktop").exists()
 
 
 async def test_words_for_folders_of_the_person_stand_for_them_in_pictures_too(
