@@ -111,8 +111,7 @@ class Submission:
             faults = judged.review.verdict.faults
             by_rules_only = rules_broken == len(faults)
             self._warn_of_a_cap_at_a_reseller(judged)
-            if not faults:
-                await self._warn_of_silence(judged)
+            rules_broken += await self._judge_speech(judged)
             if earlier and not faults and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})
@@ -139,7 +138,7 @@ class Submission:
 
     async def _is_made(self, judged: JudgedRequest) -> bool:
         """Whether the request was made before, so that it costs nothing now."""
-        made = await self._ledger.peek(judged.new_row)
+        made = await self._ledger.peek(judged.new_row) if self._ledger.exists else None
         return made is not None and made.status not in WITHOUT_VIDEO
 
     def _warn_of_a_cap_at_a_reseller(self, judged: JudgedRequest) -> None:
@@ -184,17 +183,32 @@ class Submission:
         with decoration("the nearest request that passes"):
             day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
             limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
-            return judged.variant(min((n for n in limits if n is not None), default=None), **wanted)
+            limit = min((n for n in limits if n is not None), default=None)
+            if not _leaves_sound_open(judged):
+                return judged.variant(limit, **wanted)
+            heard = judged.variant(limit, **{"sound": "on", **wanted})
+            if heard and heard.change.get("sound") == "on" and not heard.leave_out:
+                return heard
+            return judged.variant(limit, **{"sound": "off", **wanted})
         return None
 
-    async def _warn_of_silence(self, judged: JudgedRequest) -> None:
-        """Warn of words that nobody will hear, with the change by which they are heard."""
-        if warning := speech_warning(judged.arguments):
-            heard = await self._variant(judged, sound="on")
-            if heard and heard.change.get("sound") == "on" and not heard.leave_out:
-                use = f"{heard.arguments.removeprefix('with ')}, which makes {heard.makes}"
-                warning = replace(warning, use=use)
-            judged.review.verdict.warnings.append(warning)
+    async def _judge_speech(self, judged: JudgedRequest) -> int:
+        """Judge words that nobody would hear; the number of faults found. They are a fault unless
+        the caller chose `sound`, or the request was made before and costs nothing now."""
+        warning, verdict = speech_warning(judged.arguments), judged.review.verdict
+        if warning is None:
+            return 0
+        if _leaves_sound_open(judged) and (verdict.faults or not await self._is_made(judged)):
+            verdict.faults.append(replace(warning, use='"on", or "off" if the person agrees'))
+            return 1
+        if verdict.faults:
+            return 0
+        heard = await self._variant(judged, sound="on")
+        if heard and heard.change.get("sound") == "on" and not heard.leave_out:
+            use = f"{heard.arguments.removeprefix('with ')}, which makes {heard.makes}"
+            warning = replace(warning, use=use)
+        verdict.warnings.append(warning)
+        return 0
 
     @asynccontextmanager
     async def _with_variant(
@@ -280,6 +294,14 @@ class Submission:
         refused = bool(faults) or (judged.retired and made is None)
         passes = await self._variant(judged) if refused and by_rules_only else None
         return dry_run_receipt(judged, made, self._confirm_setting(judged), passes)
+
+
+def _leaves_sound_open(judged: JudgedRequest) -> bool:
+    """Whether words of the prompt would not be heard and the caller has not chosen `sound`. For
+    another take with the same words it was chosen before."""
+    same = judged.earlier is not None and judged.earlier.prompt == judged.new_row.prompt
+    chosen = "sound" in judged.arguments.model_fields_set | judged.draft.invalid
+    return not chosen and not same and speech_warning(judged.arguments) is not None
 
 
 def _is_in_this_network(provider: Configured) -> bool:

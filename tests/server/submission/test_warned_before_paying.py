@@ -40,7 +40,7 @@ def warnings(result: CallToolResult) -> list[str]:
 async def test_words_that_nobody_will_hear_are_told_with_what_would_be_heard(
     dry_run: bool, tmp_path: Path
 ) -> None:
-    (told,) = warnings(await call(tmp_path, prompt=SAYS, dry_run=dry_run))
+    (told,) = warnings(await call(tmp_path, prompt=SAYS, sound="off", dry_run=dry_run))
 
     assert told == (
         'sound: sound is off, so nobody will hear "Hello there" of the prompt. Use model_name: '
@@ -50,9 +50,56 @@ async def test_words_that_nobody_will_hear_are_told_with_what_would_be_heard(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("more", "change"),
+    [
+        ({}, {"model_name": "kling-v3", "sound": "on"}),
+        ({"sound": False}, {"model_name": "kling-v3", "sound": "on"}),
+        ({"model_name": "kling-v2-6", "duration": 4}, {"model_name": "kling-v3", "sound": "on"}),
+        ({"max_units": 2}, {"sound": "off"}),
+        ({"max_units_per_day": 2}, {"sound": "off"}),
+    ],
+)
+async def test_a_caller_who_did_not_choose_sound_pays_nothing_for_words_that_nobody_hears(
+    more: dict[str, Any], change: dict[str, str], dry_run: bool, tmp_path: Path
+) -> None:
+    first = await call(tmp_path, prompt=SAYS, dry_run=dry_run, **more)
+    told = first.structured_content
+    assert told is not None
+    then = warnings(await call(tmp_path, prompt=SAYS, **more | told["would_pass"]["change"]))
+
+    assert first.is_error is not dry_run
+    assert told["would_pass"]["change"] == change
+    assert "speech_without_sound" in [fault["rule"] for fault in told["faults"]]
+    assert told["faults"][-1]["use"] == '"on", or "off" if the person agrees'
+    assert ("nobody will hear" in " ".join(then)) is (change["sound"] == "off")
+
+
+@pytest.mark.anyio
+async def test_silence_that_was_chosen_once_is_not_asked_about_again(tmp_path: Path) -> None:
+    server = build_server(sandbox_settings(tmp_path), sleep=no_sleep)
+    wish = {"image": picture(tmp_path), "prompt": SAYS}
+    async with Client(server) as client:
+        made = await client.call_tool(MAKER, wish | {"sound": "off"})
+        again = await client.call_tool(MAKER, wish)
+        assert made.structured_content is not None
+        of = {"another_take_of": made.structured_content["task_id"]}
+        other = await client.call_tool(MAKER, of)
+        words = await client.call_tool(MAKER, of | {"prompt": 'She says "No"'})
+
+    assert not again.is_error
+    assert again.structured_content is not None
+    assert again.structured_content["repeated"] is True
+    assert len(warnings(other)) == 1
+    assert words.is_error
+
+
+@pytest.mark.anyio
 async def test_sound_that_the_cap_does_not_allow_is_not_advised(tmp_path: Path) -> None:
-    (told,) = warnings(await call(tmp_path, prompt=SAYS, max_units=2))
-    (daily,) = warnings(await call(tmp_path / "b", prompt=SAYS, max_units_per_day=2))
+    off: dict[str, Any] = {"prompt": SAYS, "sound": "off"}
+    (told,) = warnings(await call(tmp_path, **off, max_units=2))
+    (daily,) = warnings(await call(tmp_path / "b", **off, max_units_per_day=2))
 
     assert told == daily == 'sound: sound is off, so nobody will hear "Hello there" of the prompt.'
 

@@ -92,7 +92,7 @@ def find_variant(
                 continue
             found = review(tried, capabilities, terms)
             if not found.verdict.faults and _is_within(found.estimate, within_units):
-                return _variant(draft, tried, found, leave_out)
+                return _variant(draft, tried, found, leave_out, wanted)
     return None
 
 
@@ -266,8 +266,10 @@ def _variant(
     tried: Draft[VideoRequest],
     found: Review,
     leave_out: Sequence[str],
+    wanted: Mapping[str, Any],
 ) -> Variant:
     before, after = draft.arguments, tried.arguments
+    chosen = wanted.keys() - before.model_fields_set
     sound = "with sound" if after.sound == "on" else "no sound"
     what = (found.model_name, found.mode, f"{after.duration} s", sound)
     return Variant(
@@ -275,7 +277,7 @@ def _variant(
             name: _as_argument(getattr(after, name))
             for name in type(before).model_fields
             if name not in leave_out
-            and (name in draft.invalid or getattr(before, name) != getattr(after, name))
+            and (name in draft.invalid | chosen or getattr(before, name) != getattr(after, name))
         },
         leave_out=list(leave_out),
         makes=f"{' '.join(part for part in what if part)}, {found.estimate}",
