@@ -43,7 +43,7 @@ _SAYS_QUOTE = re.compile(
     re.IGNORECASE,
 )
 _SAID = re.compile(rf"(?:\s*,\s*|\s*と\s*){_SAYING}|\s*says\b", re.IGNORECASE)
-_SAID_BY = re.compile(rf"\s*[,.-]?\s*(?:\w+\s+){{0,3}}{_SAYING}", re.IGNORECASE)
+_SAID_BY = re.compile(rf"\s*(?:[,.-]\s*)?(?:\w+\s+){{0,3}}{_SAYING}", re.IGNORECASE)
 
 _WRITTEN = re.compile(
     r"\b(?:signs?|text|words?|letters?|lettering|read(?:s|ing)?|written|writes?|writing|label\w*"
@@ -81,7 +81,9 @@ def spoken_words(prompt: str) -> str:
         if _WRITTEN.search(before):
             continue
         sentence = _SENTENCE_END.search(quote)
-        said = _SAYS_QUOTE.search(before) or (_SAID_BY if sentence else _SAID).match(after)
+        said = _SAYS_QUOTE.search(before) or (
+            _SAID_BY.match(after) if sentence else _SAID.match(after)
+        )
         if said or (sentence and " " in quote):
             return quote
     for match in _SAYS_PLAINLY.finditer(prompt):
@@ -104,7 +106,7 @@ def speech_warning(request: VideoRequest) -> Fault | None:
     return Fault("sound", "speech_without_sound", message)
 
 
-_TOKEN = re.compile(r"<<<\s*([^<>]{0,40}?)\s*>>>")
+_TOKEN = re.compile(r"<<<([^<>]{0,60})>>>")
 _NUMBERED = re.compile(r"(image|voice|element)_(\d{1,3})")
 
 
@@ -120,7 +122,7 @@ def token_warnings(request: VideoRequest) -> Iterator[Fault]:
     texts = [("prompt", request.prompt)]
     texts += [(f"multi_prompt[{place}].prompt", shot.prompt) for place, shot in enumerate(shots)]
     for field, text in texts:
-        for token in dict.fromkeys(_TOKEN.findall(text)):
+        for token in dict.fromkeys(map(str.strip, _TOKEN.findall(text))):
             match = _NUMBERED.fullmatch(token)
             listed = named[match[1]] if match else None
             if match and listed is not None and match[1] != "element":
@@ -153,7 +155,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:vertical|portrait)[- ](?:video|format|orientation|aspect|mode)\b|\bhochformat\b"
             r"|\bformat (?:vertical|portrait)\b|\b(?:formato|v[ií]deo|video) verticale?\b"
-            r"|竖屏|竖版|豎屏|縦長動画|縦型動画|縦動画|вертикальн\w+ (?:видео|формат)",
+            r"|竖屏|竖版|豎屏|縦長動画|縦型動画|縦動画|\bвертикальн\w{1,4} (?:видео|формат)",
             re.IGNORECASE,
         ),
     ),
@@ -163,7 +165,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"\b(?:horizontal|landscape)[- ](?:video|format|orientation|aspect|mode)\b"
             r"|\bwidescreen (?:video|format)\b|\bquerformat\b|\bformat (?:horizontal|paysage)\b"
             r"|\b(?:formato|v[ií]deo|video) (?:horizontal|orizzontale)\b|横屏|横版|横長動画"
-            r"|горизонтальн\w+ (?:видео|формат)",
+            r"|\bгоризонтальн\w{1,4} (?:видео|формат)",
             re.IGNORECASE,
         ),
     ),
