@@ -155,7 +155,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(
             r"\b(?:vertical|portrait)[- ](?:video|format|orientation|aspect|mode)\b|\bhochformat\b"
             r"|\bformat (?:vertical|portrait)\b|\b(?:formato|v[ií]deo|video) verticale?\b"
-            r"|竖屏|竖版|豎屏|縦長動画|縦型動画|縦動画|\bвертикальн\w{1,4} (?:видео|формат)",
+            r"|竖屏|竖版|豎屏|縦長動画|縦型動画|縦動画|вертикальн\w{1,4} (?:видео|формат)",
             re.IGNORECASE,
         ),
     ),
@@ -165,7 +165,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"\b(?:horizontal|landscape)[- ](?:video|format|orientation|aspect|mode)\b"
             r"|\bwidescreen (?:video|format)\b|\bquerformat\b|\bformat (?:horizontal|paysage)\b"
             r"|\b(?:formato|v[ií]deo|video) (?:horizontal|orizzontale)\b|横屏|横版|横長動画"
-            r"|\bгоризонтальн\w{1,4} (?:видео|формат)",
+            r"|горизонтальн\w{1,4} (?:видео|формат)",
             re.IGNORECASE,
         ),
     ),
