@@ -237,15 +237,17 @@ def test_the_same_wish_of_two_people_is_two_videos(
 def test_nobody_learns_which_ids_others_have_chosen(
     team: Team, ids: dict[str, str], wish: dict[str, Any]
 ) -> None:
+    hers = team.call("ann", "kling_image_to_video", external_task_id="ann-2", **wish)
+    assert not hers.get("isError"), hers
     other = {**wish, "prompt": "Mine"}
-    made = team.call("bob", "kling_image_to_video", external_task_id=ids["chosen"], **other)
+    made = team.call("bob", "kling_image_to_video", external_task_id="ann-2", **other)
     again = team.call(
         "bob",
         "kling_image_to_video",
-        external_task_id=ids["chosen"],
+        external_task_id="ann-2",
         **{**wish, "prompt": "Mine too"},
     )
-    dry = team.call("bob", "kling_image_to_video", external_task_id=ids["chosen"], dry_run=True)
+    dry = team.call("bob", "kling_image_to_video", external_task_id="ann-2", dry_run=True)
 
     assert not made.get("isError"), made
     assert "belongs to another request" in json.dumps(again)
@@ -282,6 +284,7 @@ def test_without_a_good_token_nothing_is_answered(
     assert "result" not in answer.text
 
 
+@pytest.mark.usefixtures("ids")
 def test_who_may_only_look_makes_no_video_and_may_ask_for_its_price(
     team: Team, wish: dict[str, Any]
 ) -> None:
