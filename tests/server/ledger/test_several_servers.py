@@ -238,22 +238,51 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
 
 
 @pytest.mark.anyio
-async def test_what_a_server_leaves_behind_is_sent_by_one_that_runs_although_nobody_asks(
-    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("spends", [False, True], ids=["only reads", "was asked to spend"])
+async def test_what_a_server_leaves_behind_is_sent_by_one_that_was_asked_to_spend_and_no_other(
+    spends: bool, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kling = Kling(full=1)
+    kling = Kling()
     monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     monkeypatch.setattr("kling_mcp.runtime.LEFT_BEHIND_S", 0.2)
     url = postgres.new_schema()
     time_of_both = faster()
     async with client_of(tmp_path, "two", url, **time_of_both) as two:
         await facts(two, "kling_list_tasks")
+        if spends:
+            await facts(two, CREATE, image=picture(tmp_path), prompt="Pan")
+            kling.made = anyio.Event()
+        kling.full = 1
         async with client_of(tmp_path, "one", url, **time_of_both) as one:
             receipt = await facts(one, CREATE, image=picture(tmp_path), prompt="Zoom")
-        assert (receipt["status"], kling.bodies) == ("queued", [])
+        assert receipt["status"] == "queued"
 
         with anyio.fail_after(15):
-            await kling.made.wait()
+            if spends:
+                await kling.made.wait()
+                return
+            await rounds_of_recovery(3, monkeypatch)
+            assert kling.bodies == []
+            kling.ended = True
+            asked = {"task_ids": [receipt["task_id"]], "timeout_s": 100}
+            waited = await facts(two, "kling_wait_for_tasks", **asked)
+    assert waited["tasks"][0]["status"] == "succeed"
+    assert len(kling.bodies) == 1
+
+
+async def rounds_of_recovery(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Return when the servers have looked so often at what is open."""
+    looks, over, open_rows = 0, anyio.Event(), Ledger.open_rows
+
+    async def counted(self: Ledger) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks > count:
+            over.set()
+        return await open_rows(self)
+
+    monkeypatch.setattr(Ledger, "open_rows", counted)
+    await over.wait()
 
 
 @pytest.mark.anyio
@@ -290,24 +319,24 @@ async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at
     monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     taking, left, taken, given_back = (anyio.Event() for _ in range(4))
-    watch, unwatch = Ledger.watch, Ledger.unwatch
+    claim, release = Ledger.claim_polling, Ledger.release_polling
 
     async def slow(self: Ledger, *given: Any) -> set[str]:
         taking.set()
         with anyio.CancelScope(shield=True):
             await left.wait()
-            mine = await watch(self, *given)
+            mine = await claim(self, *given)
         taken.set()
         return mine
 
     async def noted(self: Ledger, *given: Any) -> None:
-        await unwatch(self, *given)
+        await release(self, *given)
         given_back.set()
 
     async with client_of(tmp_path, "one", url) as client:
         made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
-        monkeypatch.setattr(Ledger, "watch", slow)
-        monkeypatch.setattr(Ledger, "unwatch", noted)
+        monkeypatch.setattr(Ledger, "claim_polling", slow)
+        monkeypatch.setattr(Ledger, "release_polling", noted)
         wish = {"task_ids": [made["task_id"]], "timeout_s": 5}
         async with anyio.create_task_group() as group:
             group.start_soon(partial(facts, client, "kling_wait_for_tasks", **wish))
@@ -318,7 +347,7 @@ async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at
         with anyio.fail_after(5):
             await taken.wait()
             await given_back.wait()
-        monkeypatch.setattr(Ledger, "watch", watch)
+        monkeypatch.setattr(Ledger, "claim_polling", claim)
         ledger = Ledger(PostgresEngine(url))
         record = await ledger.find(made["task_id"])
         assert record is not None
