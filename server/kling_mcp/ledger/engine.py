@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["TASKS_TABLE", "Cursor", "Database", "Engine", "ResultT", "newer"]
+__all__ = ["TASKS_TABLE", "Cursor", "Database", "Engine", "ResultT", "newer", "statements_for"]
 
 ResultT = TypeVar("ResultT")
 
@@ -75,6 +76,56 @@ def newer(place: str, version: int, known: int) -> NotConfigured:
         f"knows versions up to {known}. Nothing was changed in it.",
         advice="Update kling-mcp.",
     )
+
+
+_FILLED_FROM = {
+    "sandbox": "CASE WHEN base_url LIKE 'http://sandbox.kling.invalid%' THEN 1 ELSE 0 END",
+    "status_at": "updated_at",
+}
+"""What older rows get in a column that is added, where its default is untrue of them."""
+
+_COLUMN = re.compile(r"^ {8}([a-z_0-9]+) +([A-Z][^\n]*),$", re.MULTILINE)
+_ADDED = re.compile(r"\bALTER TABLE tasks ADD COLUMN ([a-z_0-9]+) ([^;]+)")
+_INDEX = re.compile(r"\bCREATE (?:UNIQUE )?INDEX ([a-z_0-9]+) ON tasks [^;]+")
+
+
+def statements_for(steps: Sequence[str], found: Collection[str], place: str) -> list[str]:
+    """The statements that bring the table `tasks` with the columns `found`, as an earlier state of
+    the program left it, to the columns and indexes of `steps`; none where it has all columns.
+    Raises NotConfigured for columns that the steps do not know, or that cannot be added."""
+    table = steps[0].partition("CREATE TABLE tasks (")[2].partition(");")[0]
+    columns = dict([*_COLUMN.findall(table), *_ADDED.findall(";".join(steps))])
+    unknown = sorted({*found} - {*columns})
+    if unknown:
+        raise NotConfigured(
+            f"Another kling-mcp, probably a newer one, wrote the ledger {place}: this program does "
+            f"not know its columns {', '.join(unknown)}. Nothing was changed in it.",
+            advice="Update kling-mcp.",
+        )
+    missing = {name: kind for name, kind in columns.items() if name not in found}
+    lost = [
+        name
+        for name, kind in missing.items()
+        if "PRIMARY KEY" in kind or ("NOT NULL" in kind and "DEFAULT" not in kind)
+    ]
+    if lost:
+        raise NotConfigured(
+            f"The ledger {place} lacks columns that every kling-mcp writes: "
+            f"{', '.join(lost)}. Nothing was changed in it.",
+            advice="Put back a copy of it. A new ledger does not know what was paid before.",
+        )
+    added = [f"ALTER TABLE tasks ADD COLUMN {name} {kind}" for name, kind in missing.items()]
+    filled = [
+        f"UPDATE tasks SET {name} = {value}"  # noqa: S608
+        for name, value in _FILLED_FROM.items()
+        if name in missing
+    ]
+    indexes = [
+        statement
+        for index in _INDEX.finditer(";".join(steps) if missing else "")
+        for statement in (f"DROP INDEX IF EXISTS {index[1]}", index[0])
+    ]
+    return [*added, *filled, *indexes]
 
 
 class Cursor(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kling_mcp.ledger.engine import TASKS_TABLE, newer
+from kling_mcp.ledger.engine import TASKS_TABLE, newer, statements_for
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -167,6 +167,12 @@ def migrate(connection: Connection[Any], place: str) -> None:
         for number, step in enumerate(POSTGRES_STEPS[version:], version + 1):
             connection.execute(step.encode())
             connection.execute("INSERT INTO versions VALUES (%s, %s)", (number, time.time()))
+        found = connection.execute(
+            b"SELECT attname FROM pg_attribute "
+            b"WHERE attrelid = to_regclass('tasks') AND attnum > 0 AND NOT attisdropped"
+        ).fetchall()
+        for statement in statements_for(POSTGRES_STEPS, [row["attname"] for row in found], place):
+            connection.execute(statement.encode())
 
 
 def ahead_s(connection: Connection[Any]) -> float:

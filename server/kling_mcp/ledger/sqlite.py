@@ -15,12 +15,13 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.engine import TASKS_TABLE, Database, ResultT, newer
+from kling_mcp.ledger.engine import TASKS_TABLE, Database, ResultT, newer, statements_for
 from kling_tools.errors import NotConfigured
 
 __all__ = [
     "STEPS",
     "SqliteEngine",
+    "columns_of",
     "open_database",
     "relaxed",
     "transaction",
@@ -40,9 +41,14 @@ _STRANGE = (
     "Put back a copy of it, or move the file away to begin a new one; without it the server does "
     "not know what was paid before."
 )
+_OTHER_TABLES = (
+    "Its tables are not those of this program: restart the server, which updates an older file. "
+    "Nothing in it is lost."
+)
 _ANY = f"Check the disk and the folder's rights, {_ELSEWHERE}."
 
 _BY_SQLITE = {
+    sqlite3.SQLITE_ERROR: _OTHER_TABLES,
     sqlite3.SQLITE_FULL: _SPACE,
     sqlite3.SQLITE_IOERR: f"Its disk is full or broken: free some space, {_ELSEWHERE}.",
     sqlite3.SQLITE_READONLY: _RIGHTS,
@@ -180,6 +186,11 @@ def version_of(db: sqlite3.Connection) -> int:
     return int(version)
 
 
+def columns_of(db: sqlite3.Connection) -> list[str]:
+    """The names of the columns of the table `tasks`; none without the table."""
+    return [row[1] for row in db.execute("PRAGMA table_info(tasks)")]
+
+
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     with transaction(db):
         version = version_of(db)
@@ -188,6 +199,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         for step in STEPS[version:]:
             for statement in step.split(";"):
                 db.execute(statement)
+        for statement in statements_for(STEPS, columns_of(db), str(path)):
+            db.execute(statement)
         if version < len(STEPS):
             db.execute(f"PRAGMA user_version = {len(STEPS)}")
 

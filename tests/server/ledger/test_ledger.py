@@ -887,6 +887,102 @@ async def test_an_old_file_is_run_forward_with_its_rows(
     assert [row["note"] for row in rows_on_disk(Path(file_ledger.place).parent)] == ["none"]
 
 
+def change_tables(place: Place, *statements: str) -> None:
+    """Run statements on a ledger that nothing has open."""
+    if isinstance(place, str):
+        with psycopg.connect(place) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+        return
+    with closing(sqlite3.connect(place / "ledger.sqlite3")) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+
+
+ADDED_LATER = ("arguments", "pictures", "sandbox", "status_at", "quoted")
+"""Columns that the first ledgers lacked, whose version is the same."""
+
+OF_THE_FIRST_LEDGERS = (
+    "DROP INDEX tasks_by_claim",
+    "CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id) "
+    "WHERE status <> 'failed' OR task_id IS NOT NULL",
+    *(f"ALTER TABLE tasks DROP COLUMN {column}" for column in ADDED_LATER),
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "before", [OF_THE_FIRST_LEDGERS, OF_THE_FIRST_LEDGERS[-1:]], ids=["the first", "the last"]
+)
+async def test_an_older_ledger_gets_its_missing_columns_and_what_it_paid_for_is_not_paid_again(
+    ledger: Ledger, place: Place, before: tuple[str, ...]
+) -> None:
+    play = {"base_url": "http://sandbox.kling.invalid", "sandbox": True}
+    made, _ = await ledger.reserve(wish())
+    made = await ledger.record(made.id, submitted())
+    played, _ = await ledger.reserve(wish("played", **play))
+    await ledger.close()
+    change_tables(place, *before)
+    assert "quoted" not in rows_on_disk(place)[0]
+
+    listed = await ledger.page(limit=9, offset=0)
+    again, new = await ledger.reserve(wish())
+
+    assert [row.id for row in listed] == [played.id, made.id]
+    assert (again, new) == (made, False)
+    assert [row.sandbox for row in listed] == [True, False]
+    assert all(row.status_at for row in listed)
+    assert len(rows_on_disk(place)) == 2
+
+
+@pytest.mark.anyio
+async def test_an_id_that_was_withdrawn_is_free_again_in_an_older_ledger(
+    ledger: Ledger, place: Place
+) -> None:
+    await ledger.reserve(wish(external_task_id="mine"))
+    await ledger.close()
+    change_tables(place, "UPDATE tasks SET status = 'cancelled'", *OF_THE_FIRST_LEDGERS)
+
+    _, new = await ledger.reserve(wish("other", external_task_id="mine"))
+
+    assert new
+    assert len(rows_on_disk(place)) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("change", "words", "advice"),
+    [
+        (
+            "ALTER TABLE tasks ADD COLUMN mood TEXT",
+            "probably a newer one, wrote the ledger .*does not know its columns mood",
+            "Update kling-mcp",
+        ),
+        (
+            "ALTER TABLE tasks DROP COLUMN prompt",
+            "lacks columns that every kling-mcp writes: prompt",
+            "Put back a copy",
+        ),
+    ],
+    ids=["one more", "one less"],
+)
+async def test_a_ledger_with_other_columns_is_refused_with_words_and_left_alone(
+    ledger: Ledger, place: Place, change: str, words: str, advice: str
+) -> None:
+    await ledger.reserve(wish())
+    await ledger.close()
+    change_tables(place, change, "ALTER TABLE tasks DROP COLUMN quoted")
+    before = rows_on_disk(place)
+
+    with pytest.raises(NotConfigured, match=words) as refused:
+        await ledger.reserve(wish())
+
+    assert "Nothing was changed in it" in refused.value.message
+    assert advice in refused.value.advice
+    assert rows_on_disk(place) == before
+
+
 @pytest.mark.anyio
 async def test_a_step_that_fails_changes_nothing(
     file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
