@@ -14,9 +14,9 @@ from typing import Any
 from anyio import to_thread
 
 from kling_mcp.doctor.findings import Finding, Level
-from kling_mcp.ledger.engine import newer
+from kling_mcp.ledger.engine import newer, statements_for
 from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
-from kling_mcp.ledger.sqlite import STEPS, unusable, version_of
+from kling_mcp.ledger.sqlite import STEPS, columns_of, unusable, version_of
 from kling_tools.errors import NotConfigured
 
 __all__ = ["ledger_finding", "output_findings", "root_findings", "shared_ledger_finding"]
@@ -83,6 +83,7 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
     try:
         version = version_of(db)
         rows = open_rows = 0
+        columns = columns_of(db)
         if version:
             counts = dict(db.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
             rows = sum(counts.values())
@@ -98,8 +99,12 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
     if version > len(STEPS):
         trouble = newer(str(path), version, len(STEPS))
         return Finding("ledger", "wrong", trouble.message, trouble.advice, facts)
+    try:
+        lacks = bool(version == len(STEPS) and statements_for(STEPS, columns, str(path)))
+    except NotConfigured as error:
+        return Finding("ledger", "wrong", error.message, error.advice, facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
-    older = _OLDER if version < len(STEPS) else ""
+    older = _OLDER if lacks or version < len(STEPS) else ""
     text = f"The ledger opens and can be written: {rows} tasks{waiting} ({path}).{older}"
     return Finding("ledger", "good", text, "", facts)
 

@@ -424,6 +424,27 @@ def test_a_ledger_that_lacks_a_step_is_of_an_older_version(
     assert "an older version" in one(findings(monkeypatch), "ledger", "good").text
 
 
+def test_a_ledger_that_lacks_a_column_is_of_an_older_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_database(tmp_path / "home" / "ledger.sqlite3")) as db:
+        db.execute("ALTER TABLE tasks DROP COLUMN quoted")
+
+    assert "an older version" in one(findings(monkeypatch), "ledger", "good").text
+
+
+def test_a_ledger_with_a_column_that_is_not_known_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_database(tmp_path / "home" / "ledger.sqlite3")) as db:
+        db.execute("ALTER TABLE tasks ADD COLUMN mood TEXT")
+
+    finding = one(findings(monkeypatch), "ledger", "wrong")
+
+    assert "mood" in finding.text
+    assert finding.advice == "Update kling-mcp."
+
+
 def test_a_ledger_that_is_none_is_told_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
