@@ -17,6 +17,7 @@ from mcp import Client
 from mcp.server import MCPServer
 from PIL import Image
 from tests.postgres import Postgres
+from tests.server.ledger.test_ledger import OF_THE_FIRST_LEDGERS, change_tables
 from tests.server.protocol.raw_client import handshaken, modern
 from tests.server.protocol.test_subscriptions import subscribe
 from tests.server.scripted import BASE, CREATE, KEY, Scripted
@@ -89,11 +90,11 @@ async def servers(
         ]
 
 
-def client_of(folder: Path, name: str, url: str, **more: Any) -> Client:
+def client_of(folder: Path, name: str, url: str | None, **more: Any) -> Client:
     return Client(server_of(folder, name, url, **more))
 
 
-def server_of(folder: Path, name: str, url: str, **more: Any) -> MCPServer[Any]:
+def server_of(folder: Path, name: str, url: str | None, **more: Any) -> MCPServer[Any]:
     settings = sandbox_settings(
         folder,
         home=folder / name,
@@ -355,3 +356,25 @@ async def test_a_task_that_nobody_waits_for_any_more_is_left_to_other_servers_at
         await ledger.close()
 
     assert mine == {record.id}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_a_server_on_an_older_ledger_lists_its_videos_and_pays_none_again(
+    engine: str, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema() if engine == "postgres" else None
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with client_of(tmp_path, "one", url) as client:
+        made = await facts(client, CREATE, **wish)
+    change_tables(url or tmp_path / "one", *OF_THE_FIRST_LEDGERS)
+
+    async with client_of(tmp_path, "one", url) as client:
+        listed = await facts(client, "kling_list_tasks")
+        again = await facts(client, CREATE, **wish)
+
+    assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
+    assert again["task_id"] == made["task_id"]
+    assert len(kling.bodies) == 1
