@@ -80,12 +80,14 @@ class Fit:
 @dataclass(frozen=True, slots=True)
 class Converted:
     """A converted picture: its facts, its bytes in a temporary file, and what was done with it, in
-    a clause: "sent as JPEG 3024x4032 from HEIC". `fitted` says that a fit changed its ratio."""
+    a clause: "sent as JPEG 3024x4032 from HEIC". `fitted` says that a fit changed its ratio, `kept`
+    which part of the picture a crop left, 0 to 1."""
 
     facts: Facts
     held: HeldFile
     told: str
     fitted: bool
+    kept: float = 1.0
 
 
 def convert(
@@ -134,7 +136,7 @@ def convert(
         ) from error
     kept = HeldFile(file, facts.label)
     now = Facts(facts.label, work.file_type, kept.size, Header(*work.image.size))
-    return Converted(now, kept, work.told(), work.fitted)
+    return Converted(now, kept, work.told(), work.fitted, work.kept)
 
 
 def _prepare(image: Any, role: Role, fit: Fit | None, decoding: Decoding, label: str) -> int:
@@ -170,6 +172,7 @@ class _Work:
         image.load()
         self.done = ["its first frame"] if animated and not facts.file_type.accepted else []
         self.fitted = False
+        self.kept = 1.0
         self._facts = facts
         self._role = role
         if facts.header and "turned" in facts.header.uneven:
@@ -228,6 +231,7 @@ class _Work:
         else:
             left, top = _middle(before, size)
             self.image = self.image.crop((left, top, left + size[0], top + size[1]))
+            self.kept = math.prod(size) / math.prod(before)
         self.fitted = True
         self.done.append(
             f"{'padded' if fit.pad else 'cropped'} to {ratio} from {before[0]}x{before[1]}"

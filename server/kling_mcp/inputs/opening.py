@@ -282,7 +282,10 @@ class _Desk:
             turned=header.turned if header else False,
             held=held.hold(field),
         )
-        return picture, [] if converted else [*_warnings(field, found)]
+        if converted is None:
+            return picture, [*_warnings(field, found)]
+        little = converted.kept < LITTLE_LEFT
+        return picture, [_cropped(field, fit, converted.kept)] if fit and little else []
 
     def _convert(
         self, value: str, found: _Found, role: Role, fit: Fit | None, *, required: bool
@@ -333,6 +336,15 @@ def _not_fitted(field: str) -> Fault:
         f"Kling fetches {field} from its URL itself, so it cannot be cropped here.",
         f"a path or a data: URI as {field}, or leave fit out",
     )
+
+
+LITTLE_LEFT = 0.5
+"""The part of a picture below which a crop is warned of."""
+
+
+def _cropped(field: str, fit: Fit, kept: float) -> Fault:
+    message = f"the crop to {fit.words} keeps {kept:.0%} of {field}."
+    return Fault("fit", "crop_keeps_little", message, f'"{fit.words} pad" to keep all of it')
 
 
 def _fitted_hash(sha256: str, fit: Fit) -> str:

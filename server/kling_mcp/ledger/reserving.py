@@ -47,12 +47,13 @@ def differences(used: Record, new_row: NewRow) -> str:
     then = {**_named(used.request), "route": used.product, "take": used.take}
     now = {**_named(new_row.request), "route": new_row.product, "take": new_row.take}
     apart = [
-        f"{name} was {_shown(then.get(name))}, is {_shown(now.get(name))}"
+        _told(name, then.get(name), now.get(name))
         for name in dict.fromkeys((*now, *then))
         if then.get(name) != now.get(name)
     ]
     if not apart:
-        return "the content of a picture"
+        fits = [str(row.arguments.get("fit", "")) for row in (used, new_row)]
+        return _framed(*fits) if fits[0] != fits[1] else "the content of a picture"
     more = f" and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
     return "; ".join(apart[:NAMED]) + more
 
@@ -61,11 +62,38 @@ def _named(request: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in request.items() if name != "external_task_id"}
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "not given"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+def _framed(then: str, now: str) -> str:
+    """The change of a `fit`, such as "9:16 pad", in words."""
+    was, is_now = (
+        f"{'padded' if fit.endswith('pad') else 'cropped'} to {fit.partition(' ')[0]}"
+        if fit
+        else "as it is"
+        for fit in (then, now)
+    )
+    return f"the picture was {was}, is {is_now}"
+
+
+def _told(name: str, then: Any, now: Any) -> str:
+    """The change of a field; of long values, the part around their first difference."""
+    was, is_now = _text(then), _text(now)
+    pairs = enumerate(zip(was, is_now, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(was), len(is_now)))
+    return f"{name} was {_around(was, same)}, is {_around(is_now, same)}"
+
+
+def _text(value: Any) -> str:
+    return "not given" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _around(text: str, place: int) -> str:
+    if len(text) <= SHOWN:
+        return text
+    start = max(0, place - SHOWN // 2)
+    if start:
+        start = text.find(" ", start, place) + 1 or start
+    part = text[start:]
+    part = part if len(part) <= SHOWN else f"{part[: SHOWN - 1]}…"
+    return f"…{part}" if start else part
 
 
 ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."

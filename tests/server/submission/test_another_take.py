@@ -172,6 +172,49 @@ async def test_a_picture_is_opened_and_judged_anew(client: Client, tmp_path: Pat
     assert [fault["rule"] for fault in gone] == ["path_missing"]
 
 
+async def test_what_differs_in_a_long_prompt_is_shown_around_the_change(
+    client: Client, tmp_path: Path
+) -> None:
+    prompt = "The old lighthouse stands in the storm while {} waves break over the rocks below it"
+    first = await ok(client, image=picture(tmp_path), prompt=prompt.format("grey"))
+
+    of = first["task_id"]
+    other = await ok(client, another_take_of=of, prompt=prompt.format("huge"), dry_run=True)
+
+    assert (
+        f"Differs from {of}: prompt was …in the storm while grey waves break ove…, "
+        "is …in the storm while huge waves break ove…."
+    ) in other["note"]
+
+
+async def test_another_crop_of_the_same_picture_is_named_as_a_crop(
+    client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    of = first["task_id"]
+
+    cropped = await ok(client, another_take_of=of, fit="1:1", dry_run=True)
+    padded = await ok(client, another_take_of=of, fit="9:16 pad", dry_run=True)
+
+    assert "the picture was as it is, is cropped to 1:1." in cropped["note"]
+    assert "is padded to 9:16." in padded["note"]
+
+
+async def test_a_crop_that_keeps_less_than_half_names_the_pad(
+    client: Client, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path, size=(1280, 720)), "prompt": "Zoom", "dry_run": True}
+    cropped = await ok(client, **wish, fit="9:16")
+    square = await ok(client, **wish, fit="1:1")
+    padded = await ok(client, **wish, fit="9:16 pad")
+
+    assert cropped["warnings"] == [
+        'fit: the crop to 9:16 keeps 32% of image. Use "9:16 pad" to keep all of it.'
+    ]
+    assert "warnings" not in square
+    assert "warnings" not in padded
+
+
 @pytest.mark.parametrize("form", ["data:image/png;base64,{}", "{}"], ids=["data", "base64"])
 async def test_a_picture_that_came_as_bytes_has_to_be_given_again(
     form: str, client: Client, tmp_path: Path
