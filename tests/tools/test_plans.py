@@ -12,6 +12,7 @@ from kling_tools.prompts.plans import (
     cut_into_shots,
     takes_within,
 )
+from kling_tools.requests.fields import MOVES_IN_WORDS, CameraControl
 from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 TERMS = ProviderTerms(
@@ -88,3 +89,11 @@ def test_one_move_in_words_is_one_setting(words: str, config: dict[str, int]) ->
 )
 def test_no_move_or_several_are_left_to_the_prompt(words: str) -> None:
     assert camera_control_of(words) is None
+
+
+@pytest.mark.parametrize("axis", MOVES_IN_WORDS)
+@pytest.mark.parametrize("amount", [-8, -5, -3, 3, 5, 8])
+def test_a_move_in_words_is_read_as_the_same_move(axis: str, amount: int) -> None:
+    camera = {"type": "simple", "config": {axis: amount}}
+
+    assert camera_control_of(CameraControl.model_validate(camera).in_words) == camera

@@ -223,7 +223,7 @@ def test_what_kling_takes_is_not_refused(arguments: dict[str, Any]) -> None:
             "dynamic_masks[0].trajectories",
             "missing",
         ),
-        (SEVERAL | {"image_list": []}, "image_list", "too_short"),
+        (SEVERAL | {"image_list": []}, "image_list", "image_list_required"),
         ({"aspect_ratio": "1:1", "prompt": "p"}, "image_list", "image_list_required"),
         (SEVERAL | {"image_list": [PICTURE] * 8}, "image_list", "too_long"),
         (SEVERAL | {"image_list": [""]}, "image_list[0]", "string_too_short"),

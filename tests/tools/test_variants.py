@@ -180,10 +180,15 @@ def test_what_no_living_model_takes_is_left_out_and_said_so() -> None:
     found = variant(IMAGE | {"camera_control": "down_back", "image_tail": PICTURE})
 
     assert found is not None
-    assert (found.leave_out, found.change) == (["camera_control"], {"mode": "pro"})
+    assert found.leave_out == ["camera_control"]
+    assert found.change == {
+        "mode": "pro",
+        "prompt": "slow zoom. The camera sinks and moves back.",
+    }
     assert str(found) == (
-        "It passes with mode: pro and without camera_control; that makes kling-v2-5-turbo pro 5 s "
-        "no sound, about 2.5 units (0.35 USD list price)."
+        'It passes with prompt: "slow zoom. The camera sinks and moves back.", mode: pro and '
+        "without camera_control; that makes kling-v2-5-turbo pro 5 s no sound, about 2.5 units "
+        "(0.35 USD list price)."
     )
 
 

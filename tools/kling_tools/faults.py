@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Fault", "Variant", "Verdict", "sentences", "shortened"]
+__all__ = ["Fault", "Variant", "Verdict", "explained", "sentences", "shortened"]
 
 MOST_FAULTS = 20
 """Faults that one answer names; it only counts the rest."""
+
+OF_A_MODEL = ("_of_model", "model_spelling")
+"""Ends of the rules about what a model can do, and what it is called."""
 
 TEXT_LIMIT = 600
 """Characters of one sentence: a caller's own numbers may have thousands of digits."""
@@ -98,7 +101,17 @@ class Variant(BaseModel):
 def _copied(name: str, value: Any) -> str:
     if name == "multi_prompt":
         return f"the same shots with durations {', '.join(shot['duration'] for shot in value)}"
+    if name == "prompt":
+        return json.dumps(value, ensure_ascii=False)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def explained(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults beside a request that passes as a whole: those of the model keep silent on what to
+    use, as their advice looks at one argument alone and might be refused for another."""
+    return [
+        replace(fault, use="") if fault.rule.endswith(OF_A_MODEL) else fault for fault in faults
+    ]
 
 
 def shortened(faults: Sequence[Fault]) -> Sequence[Fault]:

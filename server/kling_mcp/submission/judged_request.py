@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 from kling_tools.rules.reviews import Review, review
-from kling_tools.rules.variants import find_variant
+from kling_tools.rules.variants import find_cheapest, find_variant
 
 __all__ = ["JudgedRequest", "judge_request", "request_again"]
 
@@ -84,6 +84,19 @@ class JudgedRequest:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
                 return _at(there, terms.name)
         return here
+
+    def nothing_within(self, units: float) -> str:
+        """A sentence that names the cheapest request with this wish, if even that costs more than
+        these units; empty when nothing is known of it."""
+        found = find_cheapest(self.draft, self.capabilities, self.provider.row.terms)
+        least = found.estimate.units if found else None
+        if found is None or least is None or least <= units:
+            return ""
+        what = (found.model_name, found.mode, f"{found.request.duration} s")
+        return (
+            f"Nothing current costs {_units(units)} or less; the cheapest is {_units(least)} "
+            f"({' '.join(part for part in what if part)})."
+        )
 
     @property
     def _names_no_provider(self) -> bool:
@@ -222,7 +235,11 @@ def judge_request(
     earlier: Record | None = None,
 ) -> JudgedRequest:
     """Choose the provider and judge the request for it; raises nothing for a bad request. `earlier`
-    is the row of which it is another take."""
+    is the row of which it is another take. A model's name as people say it is read as the model."""
+    said = draft.arguments.model_name
+    if model_name := capabilities.spoken(said):
+        named = draft.arguments.model_copy(update={"model_name": model_name})
+        draft = replace(draft, arguments=named)
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
     provider = clients.configured(asked) if known else clients.default
@@ -231,6 +248,8 @@ def judge_request(
     ]
     judged = review(draft, capabilities, provider.row.terms)
     verdict = judged.verdict
+    if model_name:
+        verdict.faults[:] = _with_spoken_name(verdict.faults, said, model_name)
     if not known:
         use = " or ".join(clients.names)
         message = f"{asked} is not configured."
@@ -242,6 +261,20 @@ def judge_request(
     return JudgedRequest(
         draft, judged, provider, principal, capabilities, other_terms, callback_base, (), earlier
     )
+
+
+def _with_spoken_name(faults: Sequence[Fault], said: str, model_name: str) -> Iterator[Fault]:
+    """The faults; the first one about the model says which model the spoken name means."""
+    told = False
+    for fault in faults:
+        if not told and fault.message.startswith(model_name):
+            told = True
+            fault = replace(fault, message=f"{said} is {model_name}, and {fault.message}")
+        yield fault
+
+
+def _units(units: float) -> str:
+    return f"{units:g} unit{'' if units == 1 else 's'}"
 
 
 def _at(variant: Variant, provider: str) -> Variant:

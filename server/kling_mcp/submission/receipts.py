@@ -62,7 +62,8 @@ COMPARE = "Compare the takes with kling_look."
 TELL_THE_PRICE = "Tell the person the price; then submit without dry_run."
 NO_PRICE = "Tell the person that the price is not known; then submit without dry_run."
 
-NO_MODEL = "Ask the person for another wish: no living model makes this one under the caps."
+NO_MODEL = "Ask the person for another wish: no current model makes this one."
+NO_MODEL_UNDER_CAPS = NO_MODEL.replace("this one", "this one under the caps")
 
 QUEUED = (
     "No slot was free: the request is queued here and sent when one is, while this server runs. "
@@ -75,12 +76,15 @@ def dry_run_receipt(
     made: Record | None,
     asked_by: str = "",
     would_pass: Variant | None = None,
+    *,
+    has_caps: bool = False,
 ) -> Receipt:
     """What would be sent, with pictures in a few words, and every fault.
 
     `made` is the row of the very same request if it was sent before; `asked_by` is the setting
     that requires the person's consent to this price, empty when none does. `would_pass` is the
-    nearest request that passes, for a refused one or for a retired model.
+    nearest request that passes, for a refused one or for a retired model; `has_caps` says whether
+    a cap narrowed the search for it.
     """
     answer = _outline(judged)
     answer.dry_run = True
@@ -98,7 +102,7 @@ def dry_run_receipt(
             f" They are then asked to agree ({asked_by}); a host that cannot ask them is refused."
         )
     if judged.retired:
-        answer.next = NO_MODEL
+        answer.next = NO_MODEL_UNDER_CAPS if has_caps else NO_MODEL
     if answer.faults:
         answer.next = "Correct the faults, then submit."
     if would_pass:

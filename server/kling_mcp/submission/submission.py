@@ -37,7 +37,7 @@ from kling_tools.errors import (
     SpendCapReached,
     quote_provider,
 )
-from kling_tools.faults import Fault, Variant, Verdict
+from kling_tools.faults import Fault, Variant, Verdict, explained
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
@@ -120,7 +120,8 @@ class Submission:
                 return await self._dry_run(judged, by_rules_only)
             if faults:
                 passes = await self._variant(judged) if by_rules_only else None
-                raise (InvalidRequest if rules_broken else ImageRejected)(faults, would_pass=passes)
+                told = explained(faults) if passes else faults
+                raise (InvalidRequest if rules_broken else ImageRejected)(told, would_pass=passes)
             left_s = self._limits.answer_s - (anyio.current_time() - began)
             if self._has_price_limit(judged) and not await self._is_made(judged):
                 async with self._with_variant(judged, self._caps.confirm_above):
@@ -143,8 +144,7 @@ class Submission:
 
     def _warn_of_a_cap_at_a_reseller(self, judged: JudgedRequest) -> None:
         """Say what a cap in Kling's units can hold where a reseller sets its own prices."""
-        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_day.least)
-        if judged.provider.row.list_price or all(limit is None for limit in limits):
+        if judged.provider.row.list_price or not self._has_caps(judged):
             return
         name = judged.provider.name
         judged.review.verdict.warnings.append(
@@ -181,9 +181,7 @@ class Submission:
         """The nearest request, with the wanted arguments, that passes every rule and every cap, and
         costs no more than that."""
         with decoration("the nearest request that passes"):
-            day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
-            limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
-            limit = min((n for n in limits if n is not None), default=None)
+            limit = await self._limit(judged, within_units)
             if not _leaves_sound_open(judged):
                 return judged.variant(limit, **wanted)
             heard = judged.variant(limit, **{"sound": "on", **wanted})
@@ -192,6 +190,22 @@ class Submission:
             return judged.variant(limit, **{"sound": "off", **wanted})
         return None
 
+    async def _limit(
+        self, judged: JudgedRequest, within_units: float | None = None
+    ) -> float | None:
+        """The most units that the video may cost by every cap; None without any."""
+        day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
+        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
+        return min((n for n in limits if n is not None), default=None)
+
+    async def _nothing_fits(self, judged: JudgedRequest) -> str:
+        """A sentence with the cheapest video of this wish, which costs more than the caps allow;
+        empty when the day's units are used up."""
+        with decoration("the cheapest request"):
+            limit = await self._limit(judged)
+            return judged.nothing_within(limit) if limit else ""
+        return ""
+
     async def _judge_speech(self, judged: JudgedRequest) -> int:
         """Judge words that nobody would hear; the number of faults found. They are a fault unless
         the caller chose `sound`, or the request was made before and costs nothing now."""
@@ -199,7 +213,9 @@ class Submission:
         if warning is None:
             return 0
         if _leaves_sound_open(judged) and (verdict.faults or not await self._is_made(judged)):
-            verdict.faults.append(replace(warning, use='"on", or "off" if the person agrees'))
+            verdict.faults.append(
+                replace(warning, use='"off" if the person agrees to a silent video')
+            )
             return 1
         if verdict.faults:
             return 0
@@ -219,6 +235,8 @@ class Submission:
             yield
         except SpendCapReached as cap:
             cap.would_pass = await self._variant(judged, within_units)
+            if cap.would_pass is None:
+                cap.message = f"{cap.message} {await self._nothing_fits(judged)}".rstrip()
             raise
 
     def _confirm_setting(self, judged: JudgedRequest) -> str:
@@ -280,7 +298,7 @@ class Submission:
     async def _dry_run(self, judged: JudgedRequest, by_rules_only: bool) -> Receipt:
         """What a submit would do now, by the caps and by what was made before. Writes nothing."""
         faults = judged.review.verdict.faults
-        made = None
+        made, capped = None, None
         if not faults and self._ledger.exists:
             made = await self._ledger.peek(judged.new_row)
         if made is None or made.status in WITHOUT_VIDEO:
@@ -290,10 +308,22 @@ class Submission:
                 if not faults:
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
             except SpendCapReached as cap:
+                capped = cap
                 faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
         refused = bool(faults) or (judged.retired and made is None)
         passes = await self._variant(judged) if refused and by_rules_only else None
-        return dry_run_receipt(judged, made, self._confirm_setting(judged), passes)
+        if passes:
+            faults[:] = explained(faults)
+        elif capped and (nothing := await self._nothing_fits(judged)):
+            message = f"{capped.message} {nothing} {capped.advice}"
+            faults[-1] = replace(faults[-1], message=message)
+        has_caps = self._has_caps(judged)
+        confirmed_by = self._confirm_setting(judged)
+        return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps)
+
+    def _has_caps(self, judged: JudgedRequest) -> bool:
+        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_day.least)
+        return any(limit is not None for limit in limits)
 
 
 def _leaves_sound_open(judged: JudgedRequest) -> bool:

@@ -52,6 +52,8 @@ async def followed(
     [
         ({"model_name": "kling-v2-6", "duration": 4, "sound": "on"}, {}),
         ({"camera_control": "down_back"}, {}),
+        ({"camera_control": {"type": "simple", "config": {"horizontal": -3}}}, {}),
+        ({"model_name": "kling 1.6", "duration": 10, "sound": "on", "image_tail": "again"}, {}),
         ({"sound": "on", "max_units": 4}, {}),
         ({"mode": "pro", "max_units": 2}, {}),
         ({"duration": 10}, {"max_units_per_task": 2}),
@@ -151,7 +153,9 @@ async def test_a_retired_model_is_never_submitted_by_advice(tmp_path: Path) -> N
     assert facts(plain)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
     assert "faults" not in facts(alone), facts(alone)
     assert "would_pass" not in facts(alone)
-    assert facts(alone)["next"].startswith("Ask the person for another wish")
+    assert facts(alone)["next"] == (
+        "Ask the person for another wish: no current model makes this one."
+    )
 
 
 @pytest.mark.anyio
@@ -176,3 +180,95 @@ async def test_a_broken_ledger_leaves_the_faults_as_they_are(tmp_path: Path) -> 
 
     assert facts(refused)["error"] == "invalid_request"
     assert "would_pass" not in facts(refused)
+
+
+@pytest.mark.anyio
+async def test_a_camera_move_that_no_current_model_takes_is_said_in_the_prompt(
+    tmp_path: Path,
+) -> None:
+    camera = {"type": "simple", "config": {"horizontal": -3}}
+    prompt = "Steam rises from the coffee"
+    asked = {"prompt": prompt, "camera_control": camera, "dry_run": True}
+    dry, then = await followed(tmp_path, asked)
+
+    moved = f"{prompt}. The camera slides left slowly."
+    way = f'with prompt: "{moved}" and without camera_control'
+    assert facts(dry)["would_pass"]["change"] == {"prompt": moved}
+    assert f"does not take camera_control. It passes {way}; that makes" in words(dry)
+    assert facts(dry)["next"] == f"Ask the person, then submit {way}."
+    assert not then.is_error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["kling 1.6", "Kling 1.6", "kling-v1.6", "1.6"])
+async def test_a_model_named_as_people_say_it_is_that_model(name: str, tmp_path: Path) -> None:
+    asked = {"model_name": name, "duration": 10, "sound": "on", "image_tail": "again"}
+    refused, _ = await followed(tmp_path, asked)
+
+    assert words(refused) == (
+        "Refused, nothing was sent or charged. It passes with model_name: kling-v3; that makes "
+        "kling-v3 std 10 s with sound, about 9 units (1.26 USD list price). image_tail: "
+        f"{name.lower()} is kling-v1-6, and kling-v1-6 (std, 10 s) does not take an end frame. "
+        "sound: kling-v1-6 (std, 10 s) does not take sound."
+    )
+
+
+@pytest.mark.anyio
+async def test_a_model_in_spoken_words_is_the_very_same_request(tmp_path: Path) -> None:
+    server = build_server(sandbox_settings(tmp_path), sleep=no_sleep)
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with Client(server) as client:
+        first = await client.call_tool(MAKER, wish | {"model_name": "Kling 2.5 turbo"})
+        again = await client.call_tool(MAKER, wish | {"model_name": "kling-v2-5-turbo"})
+        typo = await client.call_tool(MAKER, wish | {"model_name": "kling-v2-5-trubo"})
+
+    assert facts(first)["model_name"] == "kling-v2-5-turbo"
+    assert facts(again)["repeated"] is True
+    assert typo.is_error
+    assert facts(typo)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("asked", "settings", "nothing"),
+    [
+        ({"max_units": 1}, {}, "1 unit"),
+        ({"max_units": 1, "dry_run": True}, {}, "1 unit"),
+        ({}, {"max_units_per_task": 0.5}, "0.5 units"),
+        ({}, {"max_units_per_day": 1}, "1 unit"),
+    ],
+)
+async def test_a_cap_under_which_nothing_fits_names_the_cheapest_video(
+    asked: dict[str, Any], settings: dict[str, Any], nothing: str, tmp_path: Path
+) -> None:
+    server = build_server(sandbox_settings(tmp_path, **settings), sleep=no_sleep)
+    async with Client(server) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom", "mode": "pro"}
+        told = await client.call_tool(MAKER, wish | asked)
+
+    assert "would_pass" not in facts(told)
+    assert (
+        f"Nothing current costs {nothing} or less; the cheapest is 1.5 units (kling-v2-5-turbo std "
+        "5 s)."
+    ) in words(told)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("tool", "more"),
+    [
+        (MAKER, {}),
+        ("kling_multi_image_to_video", {}),
+        ("kling_multi_image_to_video", {"image_list": []}),
+    ],
+)
+async def test_a_wish_without_a_picture_is_told_where_a_picture_comes_from(
+    tool: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        told = await client.call_tool(tool, {"prompt": "a lighthouse in a storm", **more})
+
+    assert told.is_error
+    assert "this server makes videos from pictures only" in words(told)
+    assert "Ask the person for " in words(told)
+    assert "entries" not in words(told)

@@ -72,7 +72,7 @@ async def test_a_caller_who_did_not_choose_sound_pays_nothing_for_words_that_nob
     assert first.is_error is not dry_run
     assert told["would_pass"]["change"] == change
     assert "speech_without_sound" in [fault["rule"] for fault in told["faults"]]
-    assert told["faults"][-1]["use"] == '"on", or "off" if the person agrees'
+    assert told["faults"][-1]["use"] == '"off" if the person agrees to a silent video'
     assert ("nobody will hear" in " ".join(then)) is (change["sound"] == "off")
 
 

@@ -132,6 +132,8 @@ class Planner:
         """
         given = {name: value for name, value in asked.items() if value not in ("", None)}
         asked = {"duration": DEFAULT_S} | given
+        if meant := self.capabilities.spoken(str(asked.get("model_name", ""))):
+            asked["model_name"] = meant
         least: Review | None = None
         for terms, call in self._choices(asked):
             found = review(read_draft(ImageToVideoArguments, call), self.capabilities, terms)

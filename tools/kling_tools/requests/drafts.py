@@ -62,8 +62,8 @@ MESSAGES: dict[str, str] = {
     "greater_than": "must be more than {gt}, not {input}",
     "greater_than_equal": "must be at least {ge}, not {input}",
     "less_than_equal": "must be at most {le}, not {input}",
-    "too_long": "at most {max_length} entries, this has {actual_length}",
-    "too_short": "at least {min_length} entries, this has {actual_length}",
+    "too_long": "at most {most}, this has {actual_length}",
+    "too_short": "at least {least}, this has {actual_length}",
     "list_type": "must be a list, not {kind}",
     "missing": "is required",
     "value_error": "{error}",
@@ -82,8 +82,8 @@ ADVICE: dict[str, str] = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
-    "too_long": "{max_length} entries or fewer",
-    "too_short": "{min_length} entries or more",
+    "too_long": "{most} or fewer",
+    "too_short": "{least} or more",
 }
 
 NO_LIMIT = Fault(
@@ -172,17 +172,20 @@ def _uncounted(
         if not limits or not isinstance(value, list) or not isinstance(info.default, list):
             continue
         if len(value) > limits[0] and name not in told:
-            facts = {"max_length": limits[0], "actual_length": len(value)}
+            facts = {"most": _entries(limits[0]), "actual_length": len(value)}
             message = MESSAGES["too_long"].format_map(facts)
             yield Fault(name, "too_long", f"{message}.", ADVICE["too_long"].format_map(facts))
 
 
 def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     kind, value = detail["type"], detail["input"]
-    if kind == "too_long" and isinstance(value, str):
-        kind = "string_too_long"
+    if kind in ("too_long", "too_short") and isinstance(value, str):
+        kind = f"string_{kind}"
+    ctx = detail.get("ctx", {})
     facts = {
-        **detail.get("ctx", {}),
+        **ctx,
+        "most": _entries(ctx.get("max_length")),
+        "least": _entries(ctx.get("min_length")),
         "input": _shown(value),
         "kind": _KINDS.get(type(value), "a number"),
         "length": len(value) if isinstance(value, str) else 0,
@@ -197,6 +200,10 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     elif kind in ("missing", "model_type", "int_type"):
         use = EXAMPLES.get(_last(path), use)
     return Fault(path, kind, f"{message}.", use)
+
+
+def _entries(count: int | None) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
 
 
 def _last(path: str) -> str:

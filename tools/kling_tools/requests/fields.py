@@ -6,6 +6,7 @@ descriptions are published in the tools' schemas and count against their size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -109,6 +110,27 @@ class CameraConfig(_Part):
     zoom: Amount = 0
 
 
+MOVES_IN_WORDS: Mapping[str, tuple[str, str]] = {
+    "horizontal": ("slides left", "slides right"),
+    "vertical": ("cranes down", "cranes up"),
+    "pan": ("pans left", "pans right"),
+    "tilt": ("tilts down", "tilts up"),
+    "roll": ("rolls counterclockwise", "rolls clockwise"),
+    "zoom": ("zooms in", "zooms out"),
+}
+"""Each setting below and above zero, as a prompt says it."""
+
+PRESETS_IN_WORDS: Mapping[str, str] = {
+    "down_back": "sinks and moves back",
+    "forward_up": "moves forward and rises",
+    "right_turn_forward": "turns right and moves forward",
+    "left_turn_forward": "turns left and moves forward",
+}
+
+SLOW, QUICK = 3, 7
+"""The amounts up to which a move is slow, and from which it is quick. Kling names no scale."""
+
+
 class CameraControl(_Part):
     """A camera move: `simple` with a config, or one of four presets without."""
 
@@ -128,6 +150,17 @@ class CameraControl(_Part):
     def moves(self) -> dict[str, float]:
         """The settings of the config that are not zero."""
         return {name: value for name, value in self.config.model_dump().items() if value}
+
+    @property
+    def in_words(self) -> str:
+        """The move as a sentence of a prompt; empty for `simple` without exactly one move."""
+        if self.type != "simple":
+            return f"The camera {PRESETS_IN_WORDS[self.type]}."
+        if len(self.moves) != 1:
+            return ""
+        ((axis, amount),) = self.moves.items()
+        speed = " slowly" if abs(amount) <= SLOW else " quickly" if abs(amount) >= QUICK else ""
+        return f"The camera {MOVES_IN_WORDS[axis][amount > 0]}{speed}."
 
 
 class WatermarkInfo(_Part):

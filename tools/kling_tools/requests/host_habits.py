@@ -189,7 +189,7 @@ def given(raw: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 def _is_left_out(name: str, value: Any) -> bool:
     if name in ZERO_IS_A_VALUE and value == 0 and value is not False:
         return False
-    if name in REQUIRED_LISTS and isinstance(value, list):
+    if name in REQUIRED_LISTS and isinstance(value, list) and value:
         return False
     return value is False or _is_blank(value)
 

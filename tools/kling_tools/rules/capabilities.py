@@ -159,6 +159,14 @@ class Capabilities(_Row):
         found = get_close_matches(letters, near, n=1, cutoff=0.8) if digits else []
         return near[found[0]] if found else near.get(letters)
 
+    def spoken(self, name: str) -> str | None:
+        """The model whose name is written as people say it, with the same numbers and words:
+        `kling 1.6`, `Kling 2.5 turbo`. None for a known name and for every other one."""
+        if name in self.models:
+            return None
+        said = _said(name)
+        return next((known for known in self.models if said[0] and _said(known) == said), None)
+
     def overridden(self, changes: Mapping[str, Any]) -> Capabilities:
         """This table with rows added or changed, as a user's own file asks.
 
@@ -176,6 +184,12 @@ def _spelled(name: str) -> tuple[str, str]:
     out."""
     plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
     return "".join(re.findall(r"\d", plain)), _NO_LETTERS.sub("", plain)
+
+
+def _said(name: str) -> tuple[list[str], str]:
+    """The numbers and the letters of a model's name."""
+    plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
+    return re.findall(r"\d+", plain), _NO_LETTERS.sub("", plain)
 
 
 def _merged(base: Any, change: Any) -> Any:

@@ -19,14 +19,14 @@ from kling_tools.faults import Variant, Verdict
 from kling_tools.products import Product
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.fields import CameraControl, Shot
+from kling_tools.requests.fields import PROMPT_LIMIT, CameraControl, Shot
 from kling_tools.requests.host_habits import INSTEAD
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
 from kling_tools.rules.checks import fitted_shots, total_seconds
 from kling_tools.rules.reviews import Review, review
 
-__all__ = ["find_variant"]
+__all__ = ["find_cheapest", "find_variant"]
 
 SETTINGS = ("model_name", "mode", "duration", "sound")
 """The arguments that the search chooses."""
@@ -83,17 +83,55 @@ def find_variant(
     """
     asked = _with_values(draft, {**_repairs(draft), **wanted})
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
-        rest = _with_values(asked, {name: _default(draft, name) for name in leave_out})
-        for setting in _settings(rest, draft, capabilities, terms):
-            if setting.model_name == avoid:
-                continue
-            tried = _with_setting(rest, setting, terms)
-            if tried is None or tried.verdict.faults or tried.invalid:
-                continue
-            found = review(tried, capabilities, terms)
-            if not found.verdict.faults and _is_within(found.estimate, within_units):
+        rest = _with_values(asked, _without(asked, draft, leave_out))
+        for setting, tried, found in _passing(rest, draft, capabilities, terms):
+            if setting.model_name != avoid and _is_within(found.estimate, within_units):
                 return _variant(draft, tried, found, leave_out, wanted)
     return None
+
+
+def find_cheapest(
+    draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
+) -> Review | None:
+    """The cheapest request with this wish and any settings that passes the review at this provider;
+    None if none does, or no price is known."""
+    asked = _with_values(draft, _repairs(draft))
+    passing = (found for _, _, found in _passing(asked, draft, capabilities, terms))
+    priced = [found for found in passing if found.estimate.units is not None]
+    return min(priced, key=lambda found: found.estimate.units or 0.0, default=None)
+
+
+def _passing(
+    draft: Draft[VideoRequest],
+    original: Draft[VideoRequest],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+) -> Iterator[tuple[_Setting, Draft[VideoRequest], Review]]:
+    """The request with each setting that passes the review, the nearest to the wish first."""
+    for setting in _settings(draft, original, capabilities, terms):
+        tried = _with_setting(draft, setting, terms)
+        if tried is None or tried.verdict.faults or tried.invalid:
+            continue
+        found = review(tried, capabilities, terms)
+        if not found.verdict.faults:
+            yield setting, tried, found
+
+
+def _without(
+    asked: Draft[VideoRequest], draft: Draft[VideoRequest], leave_out: Sequence[str]
+) -> dict[str, Any]:
+    """The values of a request without these arguments. A camera move that no model takes as an
+    argument is said in the prompt."""
+    values = {name: _default(draft, name) for name in leave_out}
+    request = asked.arguments
+    camera: CameraControl | None = getattr(request, "camera_control", None)
+    if "camera_control" in leave_out and camera and request.prompt and camera.in_words:
+        spoken = f"{request.prompt.rstrip()} {camera.in_words}"
+        if not request.prompt.rstrip().endswith((".", "!", "?")):
+            spoken = f"{request.prompt.rstrip()}. {camera.in_words}"
+        if len(spoken) <= PROMPT_LIMIT and "prompt" not in asked.invalid:
+            values["prompt"] = spoken
+    return values
 
 
 def _is_within(price: Estimate, limit: float | None) -> bool:
