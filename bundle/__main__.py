@@ -1,6 +1,8 @@
 """`python -m bundle [FOLDER]`: a folder ready for `npx @anthropic-ai/mcpb pack FOLDER`."""
 
 import argparse
+import importlib.util
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bundle", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=USUAL, help="%(default)s")
     folder = parser.parse_args().folder
+    if importlib.util.find_spec("hatchling") is None:
+        sys.exit("The bundle requires hatchling: pip install hatchling")
     with tempfile.TemporaryDirectory() as built:
         make_folder(folder, built_wheel(Path(built)))
     print(f"The bundle's folder is ready: {folder}")

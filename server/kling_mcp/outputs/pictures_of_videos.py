@@ -82,7 +82,9 @@ class Frames:
         moment = self.moment(which)
         _, path, sha256 = await self.saved(task_id)
         pts, data = await self.run(read)
-        label = f"{which.strip().lower()} frame of {task_id}"
+        moment = which.strip().lower()
+        named = f"{moment} frame" if moment in ("first", "last") else f"frame at {moment} s"
+        label = f"{named} of {task_id}"
         return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
     async def contact_sheet(self, task_id: str) -> TaskPicture:

@@ -134,7 +134,7 @@ _WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")
 _REFUSED_IN_FOLDERS = ("Cc", "Cs")
 
-PLACES = ("desktop", "desk", "downloads", "download")
+PLACES = ("desktop", "desk", "downloads", "download", "pictures", "photos")
 """Words that mean a place of the person's and not just a folder's name."""
 
 

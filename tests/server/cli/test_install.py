@@ -616,9 +616,12 @@ def test_the_command_is_the_program_that_runs(tmp_path: Path) -> None:
 
     assert this_launch(str(program), python, "/x").command == str(program)
     assert this_launch("-m", python, "/x").command == str(program)
-    cached = this_launch(str(program), python, "/home/me/.cache/uv/archive-v0/abc")
+    cache = "/home/me/.cache/uv/archive-v0/abc"
+    cached = this_launch(str(program), python, cache, origin="")
     assert Path(cached.command).name == "uvx"
     assert cached.args == ("kling-mcp",)
+    cloned = this_launch(str(program), python, cache, origin="/home/me/kling mcp")
+    assert cloned.args == ("--from", "/home/me/kling mcp", "kling-mcp")
 
 
 def test_without_the_program_python_starts_the_module(

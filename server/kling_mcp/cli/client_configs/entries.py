@@ -7,8 +7,11 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from kling_mcp.cli.client_configs.clients import ClientRow
 from kling_mcp.cli.client_configs.edits import Edit, ListItem, Put
@@ -44,15 +47,20 @@ class Launch:
 
 
 def this_launch(
-    program: str | None = None, python: str | None = None, prefix: str | None = None
+    program: str | None = None,
+    python: str | None = None,
+    prefix: str | None = None,
+    origin: str | None = None,
 ) -> Launch:
     """The command that starts the running program; the arguments default to `sys.argv[0]`,
-    `sys.executable` and `sys.prefix`."""
+    `sys.executable`, `sys.prefix`, and the folder or URL that it was installed from."""
     program = sys.argv[0] if program is None else program
     python = sys.executable if python is None else python
     prefix = sys.prefix if prefix is None else prefix
     if set(UV_CACHES) & set(Path(prefix).parts):
-        return Launch(shutil.which("uvx") or "uvx", ("kling-mcp",))
+        origin = _origin() if origin is None else origin
+        source = ("--from", origin) if origin else ()
+        return Launch(shutil.which("uvx") or "uvx", (*source, "kling-mcp"))
     named = Path(program)
     if named.stem == "kling-mcp" and named.is_file():
         return Launch(str(named.absolute()))
@@ -62,6 +70,18 @@ def this_launch(
             return Launch(str(beside))
     found = shutil.which("kling-mcp")
     return Launch(str(Path(found).absolute())) if found else Launch(python, ("-m", "kling_mcp"))
+
+
+def _origin() -> str:
+    """The folder or URL that this program was installed from; empty for a package index [the
+    specification of direct_url.json, packaging.python.org]."""
+    try:
+        text = distribution("kling-mcp").read_text("direct_url.json")
+        url = str(json.loads(text)["url"]) if text else ""
+    except (PackageNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+    parts = urlsplit(url)
+    return url2pathname(parts.path) if parts.scheme == "file" else url
 
 
 NAME = "kling"
