@@ -52,6 +52,12 @@ SUBSCRIBED_WITHIN_S = 5.0
 LEFT_BEHIND_S = 15.0
 """Seconds between two searches for open rows that other servers left behind."""
 
+ENDING_S = 1.5
+"""Seconds for which a server that ends goes on saving: hosts end it by force after two."""
+
+SAVED_BESIDE = 20
+"""Videos that a wait has saved beside those that it waits for."""
+
 FOLLOWED_S = 86_400.0
 """Seconds for which a running task is asked for although nobody waits for it."""
 
@@ -313,6 +319,18 @@ class Runtime:
             self.ledger.now,
             self.sleep,
         )
+
+    async def save_finished(self, principal: str | None) -> None:
+        """Start saving the finished videos of a caller (None: all) that have no file yet, where
+        autosave is on. Returns at once."""
+        if self.settings.save and self.ledger.exists:
+            for record in await self.ledger.unsaved(principal, SAVED_BESIDE, self.providers):
+                self.downloads.noticed(record)
+
+    async def finish_saving(self) -> None:
+        """Wait until nothing is being saved any more, some seconds at most."""
+        if "downloads" in self.__dict__:
+            await self.downloads.until_saved(ENDING_S)
 
     async def subscribed(self) -> None:
         """Wait until this process receives change notifications from the database, some seconds at

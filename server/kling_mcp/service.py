@@ -267,6 +267,7 @@ class Service:
         runtime = self._runtime
         own, strange = await self._sorted(task_ids)
         await self._let_be_sent(list(own))
+        await runtime.save_finished(self._principal.only)
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
@@ -400,8 +401,7 @@ class Service:
         """The id under which this process knows the task of an id, a link or a path. Raises
         TaskNotFound, in the same words, for a task of another caller and for one that does not
         exist."""
-        from kling_mcp.tasks.lookup import not_found
-        from kling_mcp.tasks.reader import is_address
+        from kling_mcp.tasks.lookup import is_address, not_found
 
         if self.sees_all and not is_address(task_id):
             return task_id
@@ -473,4 +473,5 @@ async def open_service(
         )
         with runtime.ports.running(runtime) if runtime.ports.running else nullcontext():
             yield Service(runtime)
+            await runtime.finish_saving()
         group.cancel_scope.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from kling_sandbox.film.script import Script
 
 __all__ = ["ClipMaker", "script_of"]
+
+LEFT_BEHIND_S = 60.0
+"""Seconds without a new byte after which nobody is making a clip any more."""
 
 NUMBER_DIGITS = 4
 """How many last digits of the task's id the picture shows."""
@@ -52,8 +57,17 @@ class ClipMaker:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         script = script_of(task.order, self._files, task.task_id[-NUMBER_DIGITS:])
         replace(script, short_side=min(script.short_side, self._side_px)).film(path)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the halves of clips whose process was killed while it made them."""
+    for part in folder.glob("*.part"):
+        with suppress(OSError):
+            if part.stat().st_mtime < time.time() - LEFT_BEHIND_S:
+                part.unlink()
 
 
 def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:

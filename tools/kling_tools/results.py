@@ -325,8 +325,8 @@ class _Tasks(Answer):
 
 
 def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The fields that most views share, and each view's fields in which it differs. The name of a
-    saved file stands for its picture and prompt, unless all views have the same."""
+    """The fields that most views share, and each view's fields in which it differs from them. Where
+    nothing is shared, the name of a saved file stands for its picture and prompt."""
     rows = [_row(view) for view in views]
     names = dict.fromkeys(name for row in rows for name in row if name != "task_id")
     shared = {name: value for name in names if (value := _usual(rows, name)) is not None}
@@ -340,8 +340,8 @@ def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str
     for row in rows:
         own = {n: row.get(n) for n in names if n != "folder" and row.get(n) != shared.get(n)}
         if PER_TASK in (own.get("path") or ""):
-            own.pop("picture", None)
-            own.pop("prompt", None)
+            for name in {"picture", "prompt"} - shared.keys():
+                own.pop(name, None)
         different.append({"task_id": row["task_id"], **own})
     return shared, different
 
@@ -362,8 +362,12 @@ def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
     return json.loads(said) if 2 * count > len(rows) else None
 
 
-def _words(fields: Mapping[str, Any], *, sandbox: bool = False) -> str:
-    """Fields of a view in words; `sandbox` says that it was made in play."""
+_APART = {"source": "source {}", "was": "before: {}", "billed_by": "billed by {}"}
+"""Fields that no fact of a view names, in words."""
+
+
+def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -> str:
+    """Fields of a view in words: shared ones, or those of one view that differ from `shared`."""
     provider = fields.get("provider") or ""
     head = " ".join(
         [
@@ -373,13 +377,19 @@ def _words(fields: Mapping[str, Any], *, sandbox: bool = False) -> str:
             "(sandbox)" if fields.get("sandbox") and provider != "sandbox" else "",
         ]
     )
-    view = TaskView.model_validate(
-        {"task_id": "", "status": "unknown", "sandbox": sandbox, **fields}
-    )
+    meant = {**(shared or {}), **fields}
+    price = {"sandbox": meant.get("sandbox"), "billed_by": meant.get("billed_by")}
+    if fields.keys() & price.keys() and meant.get("units") is not None:
+        price["units"] = meant["units"]
+    view = TaskView.model_validate({"task_id": "", "status": "unknown", **fields, **price})
     folder = f"saved in {fields['folder']}" if fields.get("folder") else ""
-    facts = [" ".join(head.split()), *view.facts(), folder]
-    lacks = [f"no {name}" for name, value in fields.items() if value is None]
-    line = ", ".join(fact for fact in [*facts, *lacks] if fact)
+    apart, lacks = [], [f"no {name}" for name, value in fields.items() if value is None]
+    if shared is not None:
+        apart = [words.format(fields[n]) for n, words in _APART.items() if fields.get(n)]
+        sound = fields.get("sound")
+        apart += [f"sound {sound}"] if sound and sound != "on" else []
+    facts = [" ".join(head.split()), *view.facts(), folder, *apart, *lacks]
+    line = ", ".join(fact for fact in facts if fact)
     return f"{line}. {view.next}" if view.next else f"{line}."
 
 
@@ -390,8 +400,7 @@ def _line(row: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
     named = PER_TASK in path
     head = path.replace(PER_TASK, task_id) if named else task_id
     others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
-    sandbox = bool(shared.get("sandbox"))
-    return f"{head}: {_words(others, sandbox=sandbox)}" if others else str(head)
+    return f"{head}: {_words(others, shared)}" if others else str(head)
 
 
 class WaitResult(_Tasks):
@@ -430,16 +439,22 @@ class CancelResult(_Tasks):
         return "\n".join(self.lines())
 
 
+SANDBOX_WOULD = "those of the sandbox would have cost"
+
+
 class Total(BaseModel):
     """All tasks of a list that were made here, on whatever page: how many, the units that they
     cost, about how many more are estimated, what accounts paid in their own currency instead, by
-    provider, and the units of the sandbox's play money."""
+    provider, and about how many units are spent once what is queued is sent. `play_units` is what
+    those of the sandbox would have cost, `play_queued_units` what its queued ones would cost."""
 
     tasks: int
     units: float | None = None
     estimated_units: float | None = None
     money: dict[str, float] | None = None
+    queued_units: float | None = None
     play_units: float | None = None
+    play_queued_units: float | None = None
 
     def text(self) -> str:
         """The sum in one line."""
@@ -449,7 +464,11 @@ class Total(BaseModel):
             f"{self.units:g} units" if self.units else "",
             f"about {self.estimated_units:g}{more} units estimated" if self.estimated_units else "",
             *(f"{paid:g} of the balance at {name}" for name, paid in (self.money or {}).items()),
-            f"{self.play_units:g} units of the sandbox's play money" if self.play_units else "",
+            f"{self.queued_units:g} units still queued" if self.queued_units else "",
+            f"{SANDBOX_WOULD} {self.play_units:g} units" if self.play_units else "",
+            f"{self.play_queued_units:g} units still queued in the sandbox"
+            if self.play_queued_units
+            else "",
         ]
         return f"In all: {', '.join(part for part in parts if part)}."
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import quote_provider
-from kling_tools.results import TaskStatus
+from kling_tools.results import SANDBOX_WOULD, TaskStatus
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
@@ -120,10 +120,11 @@ def _as_table(rows: list[Record]) -> str:
         lines.append(f"{start}  {last}".rstrip())
         if place:
             lines.append(f"    {_where(rows[place - 1])}")
-    day = [row for row in rows if row.created_at > time.time() - DAY_S]
+    since = time.time() - DAY_S
+    day = [row for row in rows if row.created_at > since and row.status != "queued"]
     spent = sum(row.counted_units for row in day if not row.sandbox)
     played = sum(row.counted_units for row in day if row.sandbox)
-    play = f", and {played:g} of the sandbox's play money" if played else ""
+    play = f"; {SANDBOX_WOULD} {played:g} units" if played else ""
     lines.append(f"{len(rows)} shown; {spent:g} units in the last 24 hours among them{play}.")
     return "\n".join(lines)
 

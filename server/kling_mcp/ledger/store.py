@@ -393,21 +393,43 @@ class Ledger:
             )
         )
 
+    async def unsaved(
+        self, principal: str | None, limit: int, providers: Collection[str]
+    ) -> list[Record]:
+        """Finished tasks of these providers whose videos have no file and can still be fetched, the
+        newest first: of one principal, or of all (None)."""
+        marks = ", ".join("?" * len(providers))
+        return await self._engine.read(
+            lambda db: records(
+                db,
+                "WHERE status = 'succeed' AND path IS NULL AND videos <> '[]' "
+                f"AND provider IN ({marks}) AND coalesce(expires_at, ?) >= ? "
+                "AND principal = coalesce(?, principal) "
+                "ORDER BY created_at DESC, rowid DESC LIMIT ?",
+                (*providers, self.now(), self.now(), principal, limit),
+            )
+        )
+
     async def sums(self, **wanted: Unpack[Wanted]) -> list[Mapping[str, Any]]:
         """For each provider, of all rows that match: the number of `tasks`, the `units` and the
         `money` that they cost as far as it is known, the `estimated_units` of the others, and the
-        `play_units` of the sandbox."""
+        `play_units` of the sandbox. Queued rows are apart: `queued_units`, `play_queued_units`."""
         where, values = matching(wanted)
         known = "(units IS NOT NULL OR money IS NOT NULL)"
+        sent = "status NOT IN ('queued', 'cancelled')"
+        columns = {
+            "units": "sandbox = 0 THEN units",
+            "money": "sandbox = 0 THEN money",
+            "estimated_units": f"sandbox = 0 AND {sent} AND NOT {known} THEN estimate_units",
+            "queued_units": "sandbox = 0 AND status = 'queued' THEN estimate_units",
+            "play_units": f"sandbox = 1 AND {sent} THEN {COUNTED}",
+            "play_queued_units": "sandbox = 1 AND status = 'queued' THEN estimate_units",
+        }
+        summed = ", ".join(f"sum(CASE WHEN {case} END) AS {name}" for name, case in columns.items())
         return list(
             await self._engine.read(
                 lambda db: db.execute(
-                    "SELECT provider, count(*) AS tasks, "  # noqa: S608
-                    "sum(CASE WHEN sandbox = 0 THEN units END) AS units, "
-                    "sum(CASE WHEN sandbox = 0 THEN money END) AS money, "
-                    f"sum(CASE WHEN sandbox = 0 AND NOT {known} THEN estimate_units END) "
-                    "AS estimated_units, "
-                    f"sum(CASE WHEN sandbox = 1 THEN {COUNTED} END) AS play_units "
+                    f"SELECT provider, count(*) AS tasks, {summed} "  # noqa: S608
                     f"FROM tasks WHERE {where} GROUP BY provider ORDER BY provider",
                     values,
                 ).fetchall()

@@ -75,6 +75,11 @@ FIRST_REST_S, LONGEST_REST_S = 60.0, 900.0
 """Seconds after a failure before autosave tries a video again; twice as many after each further
 failure, up to the longest."""
 
+WAIT_FOR_IT = "kling_wait_for_tasks with this task_id waits for the file"
+NOT_SAVED_YET = (
+    "It is not saved yet: kling_save_video or kling_wait_for_tasks with this task_id saves it."
+)
+
 REMEMBERED = 2_000
 """Failures whose reasons are remembered."""
 
@@ -143,6 +148,7 @@ class Downloads:
         self._turns: dict[str, anyio.CapacityLimiter] = {}
         self._downloads: dict[str, _Download] = {}
         self._failures: dict[str, _Failure] = {}
+        self._ended = anyio.Event()
         self._swept = False
 
     async def save(self, task_id: str, path: str, within_s: float) -> SavedVideo:
@@ -230,10 +236,16 @@ class Downloads:
         if download := self._downloads.get(record.id):
             trouble = f"The last attempt failed: {download.trouble}.{self._until(record)}"
             advice = f"{trouble} kling_save_video waits for it." if download.trouble else ""
-            return Saving(f"being saved: {download}", advice)
+            return Saving(f"being saved: {download}; {WAIT_FOR_IT}", advice)
         if failure := self._failures.get(record.id):
             return Saving(advice=f"It could not be saved: {failure.error}")
-        return Saving()
+        return Saving(advice=NOT_SAVED_YET if self.is_due(record) else "")
+
+    async def until_saved(self, within_s: float) -> None:
+        """Wait until nothing is being saved any more, so many seconds at most."""
+        with anyio.move_on_after(within_s):
+            while self._downloads:
+                await self._ended.wait()
 
     def noticed(self, record: Record) -> None:
         """Start saving the row's video in the background if it is due. Returns at once."""
@@ -266,6 +278,8 @@ class Downloads:
         finally:
             if self._downloads.get(known_by) is download:
                 del self._downloads[known_by]
+            self._ended.set()
+            self._ended = anyio.Event()
 
     async def _kept(self, record: Record, path: str) -> tuple[VideoFile, Found] | None:
         """The row's saved file, under the name that is asked for: moved there if nobody named it

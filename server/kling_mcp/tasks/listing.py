@@ -115,11 +115,12 @@ class Listing:
                 found += [(t.created_at or 0.0, viewer.listed_foreign(t, name)) for t in foreign]
                 if len(tasks) == query.page_size:
                     more = more or bool(foreign)
-                    goes_on.append(name)
+                    if not self._clients.embedded(name):
+                        goes_on.append(name)
         if goes_on and not more:
             notes.append(
-                f"{', '.join(dict.fromkeys(goes_on))} may list tasks made elsewhere on page "
-                f"{query.page + 1}."
+                f"Videos made without this server may follow on page {query.page + 1}: the list at "
+                f"{', '.join(dict.fromkeys(goes_on))} goes on."
             )
         if silent:
             has, its = ("has", "its") if len(silent) == 1 else ("have", "their")
@@ -181,6 +182,8 @@ def _total(sums: Sequence[Mapping[str, Any]]) -> Total:
         tasks=sum(row["tasks"] for row in sums),
         units=units("units"),
         estimated_units=units("estimated_units"),
+        queued_units=units("queued_units"),
         play_units=units("play_units"),
+        play_queued_units=units("play_queued_units"),
         money={row["provider"]: round(row["money"], 4) for row in sums if row["money"]} or None,
     )

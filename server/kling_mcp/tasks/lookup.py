@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,17 +21,26 @@ from kling_tools.results import WITHOUT_VIDEO
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient
 
-__all__ = ["Found", "Lookup", "not_found"]
+__all__ = ["Found", "Lookup", "is_address", "not_found"]
 
 
 logger = logging.getLogger(__name__)
 
 
+_FILE_NAME = re.compile(r"\.[a-z][a-z0-9]{1,4}$", re.IGNORECASE)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is a link, a path or a file's name, and no id. No provider is sent one."""
+    return "/" in text or "\\" in text or bool(_FILE_NAME.search(text))
+
+
 def not_found(task_id: str) -> TaskNotFound:
     """The error for a task of another caller, in the same words as for one that does not exist."""
+    what = "saved video" if is_address(task_id) else "task"
     return TaskNotFound(
-        f"You have no task {quote_provider(task_id)[:64]}.",
-        advice="kling_list_tasks shows your tasks; wait for one with the task_id of its receipt.",
+        f"You have no {what} {quote_provider(task_id)[:64]}.",
+        advice="Give a task_id: kling_list_tasks shows your tasks.",
     )
 
 
@@ -97,7 +107,7 @@ class Lookup:
         that made it is not configured any more, and other ProviderErrors.
         """
         record = await self._ledger.find(any_id)
-        if record is None and "/" in any_id:
+        if record is None and is_address(any_id):
             raise not_found(any_id)
         if record is None:
             return await self._foreign(any_id)

@@ -11,11 +11,11 @@ from urllib.parse import unquote
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal, own_external_id
 from kling_mcp.providers.pool import Clients
-from kling_mcp.tasks.lookup import Found
+from kling_mcp.tasks.lookup import Found, is_address
 from kling_mcp.tasks.views import Files, Saving, Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
-__all__ = ["TaskReader", "is_address"]
+__all__ = ["TaskReader"]
 
 RECENT = 50
 """Rows that the list of recent tasks holds, newest first."""
@@ -35,11 +35,6 @@ MOST_IDS = 12
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
 _COUNTER = re.compile(r"-(?:\d{1,3}|clip\d+)$")
-
-
-def is_address(text: str) -> bool:
-    """Whether it is a link or a path, and no id."""
-    return "/" in text or "\\" in text or text.lower().endswith(".mp4")
 
 
 def local_path(text: str) -> str:

@@ -227,11 +227,12 @@ class Viewer:
         view.file = saving.state or (f"{GONE}{at}" if record.path else None)
         if record.expires_at is not None and self._now > record.expires_at:
             view.next = "The provider has deleted it after 30 days."
-        elif saving.state or saving.advice:
+            return
+        until = record.expires_at
+        view.fetch_until = spoken(until, self._zone) if until is not None else None
+        if saving.state or saving.advice:
             view.next = saving.advice or None
         else:
-            until = record.expires_at
-            view.fetch_until = spoken(until, self._zone) if until is not None else None
             view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
 
     def foreign(self, task: Task, provider: str) -> TaskView:
@@ -259,7 +260,9 @@ class Viewer:
     def listed(self, record: Record) -> TaskView:
         """A row of a list: what distinguishes it from others, without URLs and advice."""
         view = self.record(record)
-        shown = record.status in SHOWN_IN_LISTS or record.damaged or self._saving(record).advice
+        no_file = record.status == "succeed" and not (view.path or view.url)
+        unsaved = no_file and self._saving(record).advice
+        shown = record.status in SHOWN_IN_LISTS or record.damaged or unsaved
         return view.model_copy(
             update={
                 "source": "ledger",

@@ -50,7 +50,8 @@ async def test_the_table_says_what_it_cost_and_where_it_is(
     assert "failed" in shown[3]
     assert "balance" in shown[4]
     assert shown[-1] == (
-        "2 shown; 0 units in the last 24 hours among them, and 1.5 of the sandbox's play money."
+        "2 shown; 0 units in the last 24 hours among them; "
+        "those of the sandbox would have cost 1.5 units."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from tests.server.serving import sandbox_settings, tasks_of
+from tests.server.serving import picture, sandbox_settings, tasks_of
 from tests.server.tasks.rows import made_before
 
 from kling_mcp.ledger import open_ledger
@@ -74,7 +74,7 @@ async def test_a_list_ends_with_the_sum_of_all_pages(house: tuple[Settings, list
 
     assert isinstance(answer.content[0], TextContent)
     last = answer.content[0].text.splitlines()[-1]
-    assert last == "In all: 5 tasks made here, 7.5 units of the sandbox's play money."
+    assert last == "In all: 5 tasks made here, those of the sandbox would have cost 7.5 units."
     assert answer.structured_content is not None
     assert answer.structured_content["total"] == {"tasks": 5, "play_units": 7.5}
 
@@ -104,3 +104,40 @@ async def test_a_time_that_nobody_can_read_is_named(
     assert answer.is_error
     assert isinstance(answer.content[0], TextContent)
     assert said in answer.content[0].text
+
+
+async def test_what_is_queued_is_told_apart_from_what_was_spent(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_slots=1, sandbox_render_s=600)
+    async with Client(build_server(settings)) as client:
+        ids = []
+        for take in (1, 2, 3):
+            wish = {"image": picture(tmp_path), "prompt": "Zoom", "take": take}
+            receipt = (await client.call_tool("kling_image_to_video", wish)).structured_content
+            assert receipt is not None
+            ids.append(receipt["task_id"])
+        await client.call_tool("kling_cancel_task", {"task_ids": ids[2:]})
+        answer = await client.call_tool("kling_list_tasks", {})
+
+    assert isinstance(answer.content[0], TextContent)
+    assert answer.content[0].text.splitlines()[-1] == (
+        "In all: 3 tasks made here, those of the sandbox would have cost 1.5 units, "
+        "1.5 units still queued in the sandbox."
+    )
+    assert answer.structured_content is not None
+    assert answer.structured_content["total"] == {
+        "tasks": 3,
+        "play_units": 1.5,
+        "play_queued_units": 1.5,
+    }
+
+
+async def test_a_full_page_of_the_sandbox_announces_no_tasks_made_elsewhere(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        for take in (1, 2):
+            wish = {"image": picture(tmp_path), "prompt": "Zoom", "take": take}
+            await client.call_tool("kling_image_to_video", wish)
+        answer = await client.call_tool("kling_list_tasks", {"page_size": 2})
+
+    assert isinstance(answer.content[0], TextContent)
+    assert "elsewhere" not in answer.content[0].text
+    assert "without this server" not in answer.content[0].text

@@ -18,6 +18,7 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.task import Task
 from kling_mcp.settings.settings import Settings
 from kling_mcp.tasks.reader import ids_in
+from kling_sandbox import SandboxStore
 from kling_tools.requests import normalize
 
 pytestmark = pytest.mark.anyio
@@ -164,3 +165,29 @@ def test_parts_of_any_address_are_short_and_few(address: str) -> None:
 )
 def test_ids_in_one_text_are_parted(given: Any, ids: list[str]) -> None:
     assert normalize.task_ids(given) == ids
+
+
+@pytest.mark.parametrize("name", ["beach.mp4", "beach.mov", "photo.JPG", "films\\beach", "a/beach"])
+@pytest.mark.parametrize(
+    "tool", ["kling_look", "kling_get_task", "kling_save_video", "kling_wait_for_tasks"]
+)
+async def test_a_file_name_is_never_sent_to_a_provider(
+    tool: str, name: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"task_ids": [name]} if "wait" in tool else {"task_id": name}
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        answer = await client.call_tool(tool, given)
+
+    assert isinstance(answer.content[0], TextContent)
+    said = answer.content[0].text
+    assert f"You have no saved video {name}" in said
+    assert "Give a task_id: kling_list_tasks shows your tasks." in said
+    assert "queries" not in SandboxStore(tmp_path / "home" / "sandbox").counts().requests
+
+
+async def test_cancelling_by_no_id_says_what_to_give(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        answer = await client.call_tool("kling_cancel_task", {"task_ids": ["last"]})
+
+    assert isinstance(answer.content[0], TextContent)
+    assert "Give a task_id: kling_list_tasks shows your tasks." in answer.content[0].text
