@@ -110,7 +110,7 @@ def statements_for(steps: Sequence[str], found: Collection[str], place: str) -> 
     ]
     if lost:
         raise NotConfigured(
-            f"The ledger {place} lacks columns that every kling-mcp writes: "
+            f"The ledger {place} lacks columns of every version: "
             f"{', '.join(lost)}. Nothing was changed in it.",
             advice="Put back a copy of it. A new ledger does not know what was paid before.",
         )

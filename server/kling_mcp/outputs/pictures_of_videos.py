@@ -82,8 +82,8 @@ class Frames:
         moment = self.moment(which)
         _, path, sha256 = await self.saved(task_id)
         pts, data = await self.run(read)
-        moment = which.strip().lower()
-        named = f"{moment} frame" if moment in ("first", "last") else f"frame at {moment} s"
+        place = which.strip().lower()
+        named = f"{place} frame" if place in ("first", "last") else f"frame at {place} s"
         label = f"{named} of {task_id}"
         return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
