@@ -961,7 +961,7 @@ async def test_an_id_that_was_withdrawn_is_free_again_in_an_older_ledger(
         ),
         (
             "ALTER TABLE tasks DROP COLUMN prompt",
-            "lacks columns that every kling-mcp writes: prompt",
+            "lacks columns of every version: prompt",
             "Put back a copy",
         ),
     ],
