@@ -238,7 +238,7 @@ class Downloads:
             advice = f"{trouble} kling_save_video waits for it." if download.trouble else ""
             return Saving(f"being saved: {download}; {WAIT_FOR_IT}", advice)
         if failure := self._failures.get(record.id):
-            return Saving(advice=f"It could not be saved: {failure.error}")
+            return Saving(advice=f"It could not be saved: {failure.error}", failed=True)
         return Saving(advice=NOT_SAVED_YET if self.is_due(record) else "")
 
     async def until_saved(self, within_s: float) -> None:

@@ -112,10 +112,11 @@ class Files(Protocol):
 @dataclass(frozen=True, slots=True)
 class Saving:
     """How the saving of a video goes: how far it is (`state`), and what went wrong and what to do
-    (`advice`). Both are empty where nobody has tried."""
+    (`advice`). Both are empty where nobody has tried; `failed` where the advice says until when."""
 
     state: str = ""
     advice: str = ""
+    failed: bool = False
 
 
 class Viewer:
@@ -229,7 +230,8 @@ class Viewer:
             view.next = "The provider has deleted it after 30 days."
             return
         until = record.expires_at
-        view.fetch_until = spoken(until, self._zone) if until is not None else None
+        if until is not None and not saving.failed:
+            view.fetch_until = spoken(until, self._zone)
         if saving.state or saving.advice:
             view.next = saving.advice or None
         else:
