@@ -42,7 +42,7 @@ _PICTURE_LIMIT = 20
 _SLUG_BYTES = 2.5
 """Bytes for each character that a limit allows: scripts with longer ones get fewer."""
 
-_FILE_NAME = re.compile(r"(?:.*/)?([^/]+)\.[A-Za-z0-9]{2,5}")
+_FILE_SUFFIX = re.compile(r"[A-Za-z0-9]{2,5}")
 _TASK_ID_LIMIT = 64
 _REFERENCE = re.compile(r"<<<\w*>>>")
 _KEPT_CATEGORIES = frozenset("LNM")
@@ -61,8 +61,9 @@ def default_name(prompt: str, task_id: str, index: int = 0, *, picture: str = ""
 
     `index` counts the videos of one task from 0; from 1 on it stands in the name.
     """
-    named = _FILE_NAME.fullmatch(picture)
-    drawn = _slug(named[1], _PICTURE_LIMIT) if named else ""
+    stem, dot, suffix = picture.rpartition("/")[2].rpartition(".")
+    named = dot and _FILE_SUFFIX.fullmatch(suffix)
+    drawn = _slug(stem, _PICTURE_LIMIT) if named else ""
     words = _slug(prompt, _SLUG_LIMIT - len(drawn))
     clip = f"-clip{index + 1}" if index else ""
     what = "-".join(filter(None, (drawn, words))) or "kling"
