@@ -18,7 +18,7 @@ import anyio
 from kling_mcp.ledger.changes import Changes, Noticing
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_tools.errors import KlingError
-from kling_tools.times import zone_named
+from kling_tools.requests.times import zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background, BackgroundWork

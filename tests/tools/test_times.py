@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_tools.times import moment, spoken, zone_named
+from kling_tools.requests.times import moment, spoken, zone_named
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 29, 9, 30, tzinfo=BERLIN).timestamp()

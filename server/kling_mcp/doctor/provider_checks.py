@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.doctor.findings import Finding, Level
-from kling_mcp.providers.account import ResourcePack, units_left
 from kling_mcp.providers.auth import LIFETIME_S, NOT_BEFORE_S
+from kling_mcp.providers.balance import ResourcePack, units_left
 from kling_mcp.providers.network import certificate_store, proxy_of
 from kling_tools.errors import (
     AuthFailed,

@@ -30,8 +30,8 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, Saving, after_failure
 from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed, UnsafePath
+from kling_tools.requests.times import spoken
 from kling_tools.results import WITHOUT_VIDEO, SavedVideo
-from kling_tools.times import spoken
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record

@@ -18,7 +18,7 @@ import anyio
 import httpx
 import stamina
 
-from kling_mcp.providers.account import ResourcePack, read_packs
+from kling_mcp.providers.balance import ResourcePack, read_packs
 from kling_mcp.providers.dialects import read_look, read_task, read_tasks
 from kling_mcp.providers.error_codes import CODES, unreadable
 from kling_mcp.providers.json_body import Body

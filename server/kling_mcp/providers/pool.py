@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kling_mcp.providers.account import units_left
+from kling_mcp.providers.balance import units_left
 from kling_mcp.providers.configured import Configured
 from kling_tools.errors import KlingError, NotConfigured
 from kling_tools.quoting import token

@@ -31,7 +31,7 @@ from kling_mcp.settings.environment import (
 )
 from kling_tools.errors import NotConfigured
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
-from kling_tools.times import zone_named
+from kling_tools.requests.times import zone_named
 
 __all__ = ["Settings", "environment_name", "known_folders", "load_settings", "validated"]
 

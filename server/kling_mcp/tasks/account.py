@@ -11,9 +11,9 @@ import anyio
 from kling_mcp.doctor.findings import Finding
 from kling_mcp.providers.auth import SignedToken
 from kling_mcp.providers.pool import Clients
+from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import Account, Cap, ProviderAccount, Spent
 from kling_tools.rules.capabilities import Capabilities, Estimate
-from kling_tools.times import moment, zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import DayCaps, Ledger

@@ -10,8 +10,8 @@ import anyio
 
 from kling_mcp.ledger.records import Wanted
 from kling_tools.errors import KlingError
+from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
-from kling_tools.times import moment, zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger

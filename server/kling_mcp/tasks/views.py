@@ -14,9 +14,9 @@ from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
 from kling_tools.products import PRODUCTS
+from kling_tools.requests.times import spoken
 from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
 from kling_tools.rules.capabilities import Capabilities
-from kling_tools.times import spoken
 
 __all__ = [
     "FILE_LATE",

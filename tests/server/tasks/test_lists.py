@@ -12,7 +12,7 @@ from tests.server.tasks.rows import made_before
 from kling_mcp.ledger import open_ledger
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings
-from kling_tools.times import moment, zone_named
+from kling_tools.requests.times import moment, zone_named
 
 pytestmark = pytest.mark.anyio
 

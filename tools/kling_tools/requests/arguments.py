@@ -22,7 +22,7 @@ from kling_tools.products import Product
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
-from kling_tools.times import FORMS, moment, zone_named
+from kling_tools.requests.times import FORMS, moment, zone_named
 
 __all__ = [
     "AccountArguments",
