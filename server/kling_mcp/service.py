@@ -134,7 +134,8 @@ class Service:
             if not isinstance(outcome, KlingError):
                 found, record = replace(found, record=outcome), outcome
         view = _with_former_id(self.reader.show(found), task_id)
-        if record is not None and record.status in ENDED and record.arguments:
+        repeatable = record is not None and record.status in ENDED and bool(record.arguments)
+        if record is not None and repeatable and self._may_spend:
             from kling_mcp.tasks.views import another_take
 
             view.another_take = another_take(record, runtime.clients, runtime.capabilities)
@@ -278,11 +279,14 @@ class Service:
             _with_former_id(view, task_id)
         return _in_order(result, task_ids, own, strange)
 
+    @property
+    def _may_spend(self) -> bool:
+        return SPEND in self._principal.scopes and not self._runtime.settings.read_only
+
     async def _let_be_sent(self, own: Sequence[str]) -> None:
         """Whoever may spend, and waits for queued requests, has them sent."""
         runtime = self._runtime
-        may_spend = SPEND in self._principal.scopes and not runtime.settings.read_only
-        if own and runtime.ledger.exists and may_spend:
+        if own and runtime.ledger.exists and self._may_spend:
             for record in (await runtime.ledger.several(own)).values():
                 if record.status == "queued" or record.is_unanswered:
                     runtime.sender.want(record.id)

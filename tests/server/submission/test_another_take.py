@@ -300,3 +300,16 @@ async def test_a_request_that_was_made_names_the_way_to_another_version(
 
     assert f'another_take_of "{first["task_id"]}" makes another version' in same["next"]
     assert (await ok(client, another_take_of=first["task_id"]))["take"] == 2
+
+
+async def test_a_server_that_only_reads_offers_no_other_take(
+    client: Client, tmp_path: Path
+) -> None:
+    made = await ok(client, image=picture(tmp_path), prompt="Zoom")
+    await wait(client, made)
+
+    async with Client(build_server(sandbox_settings(tmp_path, read_only=True))) as reading:
+        told = await reading.call_tool("kling_get_task", {"task_id": made["task_id"]})
+
+    assert facts(told)["status"] == "succeed"
+    assert "another_take" not in facts(told)
