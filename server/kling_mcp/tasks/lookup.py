@@ -37,9 +37,11 @@ def is_address(text: str) -> bool:
 
 def not_found(task_id: str) -> TaskNotFound:
     """The error for a task of another caller, in the same words as for one that does not exist."""
-    what = "saved video" if is_address(task_id) else "task"
+    named = quote_provider(task_id)[:64]
     return TaskNotFound(
-        f"You have no {what} {quote_provider(task_id)[:64]}.",
+        f"You have no saved video {named}."
+        if is_address(task_id)
+        else f"You have no task {named}.",
         advice="Give a task_id: kling_list_tasks shows your tasks.",
     )
 

@@ -132,7 +132,7 @@ async def test_several_pictures_can_be_frames(tmp_path: Path) -> None:
         made = await client.call_tool(COMBINE, {"image_list": pictures, "prompt": "Both"})
         assert [text.partition(": ")[2] for text in facts(made)["pictures"]] == [
             f"first frame of {task_id} 960x720",
-            f"2.5 frame of {task_id} 960x720",
+            f"frame at 2.5 s of {task_id} 960x720",
         ]
 
 

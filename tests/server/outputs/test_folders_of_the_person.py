@@ -256,7 +256,11 @@ async def test_an_empty_folder_says_so(client: Client, home: Path) -> None:
     assert fault["message"].endswith("is a folder without pictures.")
 
 
-async def test_names_of_the_system_are_words_too(home: Path) -> None:
+async def test_names_of_the_system_are_words_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "XDG_DESKTOP_DIR"):
+        monkeypatch.delenv(name, raising=False)
     (home / ".config").mkdir()
     (home / ".config" / "user-dirs.dirs").write_text('XDG_DESKTOP_DIR="$HOME/Schreibtisch"\n')
 

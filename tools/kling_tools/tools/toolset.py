@@ -125,7 +125,7 @@ HOSTED_PICTURES = (
 def instructions(tools: Sequence[KlingTool]) -> str:
     """What a model reads about these tools before it calls one."""
     names = {tool.name for tool in tools}
-    paid = [tool.name for tool in tools if tool.spends]
+    paid = [tool.name for tool in tools if tool.name in PRODUCTS_BY_TOOL]
     hosted = "kling_upload_picture" in names
     head = "Makes videos with Kling AI from pictures. "
     if paid:
