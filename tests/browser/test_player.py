@@ -81,6 +81,7 @@ def test_a_price_that_is_not_agreed_to_is_not_spent(stage: MakeStage) -> None:
     at = stage()
     frame = at.open()
     button(frame, "Another take").click()
+    expect(frame.get_by_text("This costs")).to_be_visible()
     button(frame, "Not now").click()
 
     expect(frame.get_by_text("This costs")).to_be_hidden()

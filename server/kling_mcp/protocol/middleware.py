@@ -7,7 +7,7 @@ Cache hints (`ttlMs`, `cacheScope`) tell a client how long it may keep an answer
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -97,18 +97,23 @@ def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
     raise MCPError(code=INVALID_REQUEST, message="This server requires a login.")
 
 
-def refuse_unknown(method: str, what: str, known: Collection[str]) -> ServerMiddleware[Any]:
+def refuse_unknown(
+    method: str, what: str, names: Callable[[], Awaitable[Collection[str]]]
+) -> ServerMiddleware[Any]:
     """Refuses, with the protocol's error, a call of `method` that names something unknown (`what`);
-    the SDK would answer with a result, or with an error of its own."""
+    the SDK would answer with a result, or with an error of its own. `names` gives the known ones,
+    those included that a program added to the server."""
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         name = (ctx.params or {}).get("name")
-        if ctx.method == method and isinstance(name, str) and name not in known:
-            raise MCPError(
-                code=INVALID_PARAMS,
-                message=f"Unknown {what}: {quote_provider(name)[:64]}. "
-                f"There are {', '.join(sorted(known))}.",
-            )
+        if ctx.method == method and isinstance(name, str):
+            known = await names()
+            if name not in known:
+                raise MCPError(
+                    code=INVALID_PARAMS,
+                    message=f"Unknown {what}: {quote_provider(name)[:64]}. "
+                    f"There are {', '.join(sorted(known))}.",
+                )
         return await call_next(ctx)
 
     return refuse

@@ -125,6 +125,9 @@ def build_server(
         ) as service:
             yield service
 
+    async def tool_names() -> list[str]:
+        return [tool.name for tool in tools]
+
     bus = InMemorySubscriptionBus()
     desk = VideoTasks()
     server = _Server(
@@ -138,7 +141,7 @@ def build_server(
             hide_secrets(redactor),
             serve_each_caller(login=team.token_verifier is not None),
             *team.middleware,
-            refuse_unknown("tools/call", "tool", [tool.name for tool in tools]),
+            refuse_unknown("tools/call", "tool", tool_names),
             refuse_long_addresses,
             cache_model_tables,
         ],
@@ -229,5 +232,8 @@ def add_prompts(
     prompts = build_prompts(capabilities, [provider.row.terms for provider in providers.values()])
     for prompt in prompts:
         server.add_prompt(prompt)
-    names = [prompt.name for prompt in prompts]
+
+    async def names() -> list[str]:
+        return [prompt.name for prompt in await server.list_prompts()]
+
     server.middleware.append(refuse_unknown("prompts/get", "prompt", names))
