@@ -80,3 +80,12 @@ def test_zones_have_names_or_offsets(name: str, offset: float) -> None:
 
     assert zone is not None
     assert zone.utcoffset(datetime(2026, 1, 1)) == timedelta(hours=offset)
+
+
+@pytest.mark.parametrize("zone", ["", "UTC", "Europe/Berlin", "+14:00", "-12:00"])
+@pytest.mark.parametrize("end", [False, True])
+def test_the_first_and_the_last_day_of_the_calendar_are_times(zone: str, end: bool) -> None:
+    first = moment("0001-01-01", NOW, zone_named(zone), end=end)
+    last = moment("9999-12-31", NOW, zone_named(zone), end=end)
+
+    assert first < NOW < last

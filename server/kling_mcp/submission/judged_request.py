@@ -199,6 +199,10 @@ def request_again(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[Arg
         whole = f"the whole request with take {earlier.take + 1}"
         message = f"the ledger has no arguments of {earlier.handle}."
         faults.append(Fault("another_take_of", "arguments_unknown", message, whole))
+    elif earlier.is_unanswered and "take" not in arguments.model_fields_set:
+        message = f"the answer to {earlier.handle} was lost: it may exist, and it may be paid."
+        then = f"kling_wait_for_tasks first; take {earlier.take + 1} makes and pays one more"
+        faults.append(Fault("another_take_of", "may_exist", message, then))
     if earlier is None or len(faults) > len(draft.verdict.faults):
         silent = frozenset(type(arguments).model_fields)
         return replace(draft, invalid=silent, verdict=Verdict(faults, draft.verdict.warnings))

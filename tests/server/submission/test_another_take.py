@@ -313,3 +313,19 @@ async def test_a_server_that_only_reads_offers_no_other_take(
 
     assert facts(told)["status"] == "succeed"
     assert "another_take" not in facts(told)
+
+
+async def test_another_take_of_a_task_that_may_exist_waits_for_a_word_about_it(
+    tmp_path: Path,
+) -> None:
+    faults = "drop-after-accept:1@creates,drop-before-accept@queries"
+    settings = sandbox_settings(tmp_path, sandbox_faults=faults)
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        await client.call_tool(CREATE, {"image": picture(tmp_path), "prompt": "Zoom"})
+        (row,) = await rows(tmp_path)
+        (fault,) = await refused(client, another_take_of=row.handle)
+        insisted = await ok(client, another_take_of=row.handle, take=2)
+
+    assert "may exist, and it may be paid" in fault["message"]
+    assert "take 2" in fault["use"]
+    assert insisted["take"] == 2

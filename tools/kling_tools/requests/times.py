@@ -52,6 +52,11 @@ def spoken(seconds: float, zone: tzinfo | None = None) -> str:
     return f"{DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]}"
 
 
+FIRST_S, LAST_S = 0.0, 253_402_300_799.0
+"""Seconds since the epoch that stand for the first and the last days of the calendar, which some
+zones move out of it: 1970, and the end of the year 9999 in UTC."""
+
+
 def moment(text: str, now: float, zone: tzinfo | None = None, *, end: bool = False) -> float:
     """The seconds since the epoch that a text means (`FORMS`). A day means its begin, or with `end`
     the begin of the next one. Raises ValueError for a text that means no time."""
@@ -67,6 +72,8 @@ def moment(text: str, now: float, zone: tzinfo | None = None, *, end: bool = Fal
             return _at(datetime.combine(day + timedelta(days=end), time()), zone)
         return _at(datetime.fromisoformat(text.upper()), zone)
     except (ValueError, OverflowError, OSError):
+        if day is not None:
+            return FIRST_S if day.year < 1970 else LAST_S
         raise ValueError(f"{text[:40]!r} is no time such as {FORMS}") from None
 
 
