@@ -186,6 +186,7 @@ def seconds(look: Callable[[Any], object], text: Any) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "key", PATTERNS, ids=[f"{where}-{key[2]}" for key, (where, _) in PATTERNS.items()]
 )

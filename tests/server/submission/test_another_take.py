@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from PIL import Image
 from tests.server.scripted import CREATE, Scripted, ends, facts, talking_to, words
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import no_sleep, picture, sandbox_settings, virtual_time
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.protocol.server import build_server
@@ -315,12 +315,13 @@ async def test_a_server_that_only_reads_offers_no_other_take(
     assert "another_take" not in facts(told)
 
 
+@virtual_time
 async def test_another_take_of_a_task_that_may_exist_waits_for_a_word_about_it(
     tmp_path: Path,
 ) -> None:
     faults = "drop-after-accept:1@creates,drop-before-accept@queries"
     settings = sandbox_settings(tmp_path, sandbox_faults=faults)
-    async with Client(build_server(settings, sleep=no_sleep)) as client:
+    async with Client(build_server(settings)) as client:
         await client.call_tool(CREATE, {"image": picture(tmp_path), "prompt": "Zoom"})
         (row,) = await rows(tmp_path)
         (fault,) = await refused(client, another_take_of=row.handle)
