@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from kling_tools.quoting import clipped
+
 __all__ = ["Fault", "Variant", "Verdict", "explained", "sentences", "shortened"]
 
 MOST_FAULTS = 20
@@ -41,8 +43,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         for name in ("message", "use"):
-            if len(text := getattr(self, name)) > TEXT_LIMIT:
-                object.__setattr__(self, name, f"{text[: TEXT_LIMIT - 1]}…")
+            object.__setattr__(self, name, clipped(getattr(self, name), TEXT_LIMIT))
 
     def __str__(self) -> str:
         advice = f" Use {self.use}." if self.use else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["PROVIDER_TEXT_LIMIT", "quote_provider", "token"]
+__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "quote_provider", "token"]
 
 PROVIDER_TEXT_LIMIT = 200
 """Characters of a provider's message that may reach an agent."""
@@ -44,7 +44,12 @@ def quote_provider(text: str) -> str:
     plain = _INVISIBLE.sub("", _TERMINAL.sub("", text[:_READ_LIMIT]))
     shown = "".join(_shown(character) for character in plain)
     line = " ".join(shown.translate(_MARKS).split())
-    return line if len(line) <= PROVIDER_TEXT_LIMIT else line[: PROVIDER_TEXT_LIMIT - 1] + "…"
+    return clipped(line, PROVIDER_TEXT_LIMIT)
+
+
+def clipped(text: str, limit: int) -> str:
+    """The text; its beginning and `…` where it has more than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def token(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import quote_provider
+from kling_tools.quoting import clipped
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ def _cells(row: Record) -> tuple[str, ...]:
         units = "?" if row.estimate_units is None else f"~{row.estimate_units:g}"
     if row.sandbox:
         units += " (play)"
-    what = " ".join(row.prompt.split())
-    short = what if len(what) <= PROMPT_SHOWN else what[: PROMPT_SHOWN - 1] + "…"
+    short = clipped(" ".join(row.prompt.split()), PROMPT_SHOWN)
     return made, row.status, f"{row.model_name} ({row.provider})", units, short
 
 

@@ -20,6 +20,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.quoting import clipped
 from kling_tools.results import ENDED, WITHOUT_VIDEO
 
 __all__ = [
@@ -91,8 +92,7 @@ def _around(text: str, place: int) -> str:
     start = max(0, place - SHOWN // 2)
     if start:
         start = text.find(" ", start, place) + 1 or start
-    part = text[start:]
-    part = part if len(part) <= SHOWN else f"{part[: SHOWN - 1]}…"
+    part = clipped(text[start:], SHOWN)
     return f"…{part}" if start else part
 
 

@@ -15,6 +15,7 @@ import anyio
 
 from kling_mcp.inputs.path import folder_of
 from kling_tools.errors import UnsafePath
+from kling_tools.quoting import clipped
 
 if TYPE_CHECKING:
     from kling_mcp.inputs import PicturePolicy
@@ -271,7 +272,7 @@ class VideoFolder:
         return full
 
     def _refusal(self, path: str, fault: str) -> UnsafePath:
-        shown = path if len(path) <= _SHOWN_LIMIT else path[: _SHOWN_LIMIT - 1] + "…"
+        shown = clipped(path, _SHOWN_LIMIT)
         names = [folder.name for folder in self._others if folder.is_dir()]
         others = f", in {', '.join(names)} or beside the picture" if names else ""
         examples = f" or {names[0].lower()}/clip.mp4" if self._words and names else ""

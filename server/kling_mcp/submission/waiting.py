@@ -16,6 +16,7 @@ from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import quote_provider
+from kling_tools.quoting import clipped
 from kling_tools.results import TaskStatus
 from kling_tools.rules.capabilities import Estimate
 
@@ -180,8 +181,7 @@ def _counted(rows: Sequence[Record], one: str = "is", more: str = "are") -> str:
 def _named(rows: Sequence[Record]) -> str:
     words = []
     for row in rows[:NAMED]:
-        said = quote_provider(" ".join(row.prompt.split()))
-        short = said if len(said) <= PROMPT_SHOWN else f"{said[: PROMPT_SHOWN - 1]}…"
+        short = clipped(quote_provider(" ".join(row.prompt.split())), PROMPT_SHOWN)
         words.append(f'{row.handle} ("{short}")' if short else row.handle)
     more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
     return ", ".join(words) + more

@@ -14,6 +14,7 @@ from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
 from kling_tools.products import PRODUCTS
+from kling_tools.quoting import clipped
 from kling_tools.requests.times import spoken
 from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
 from kling_tools.rules.capabilities import Capabilities
@@ -329,5 +330,4 @@ def _text(value: object) -> str | None:
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= PROMPT_SHOWN else line[: PROMPT_SHOWN - 1] + "…"
+    return clipped(" ".join(text.split()), PROMPT_SHOWN)

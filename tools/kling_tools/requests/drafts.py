@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
+from kling_tools.quoting import clipped
 from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
 
 __all__ = ["Draft", "read_draft"]
@@ -30,6 +31,9 @@ _JSON_TEXT = re.compile(r"\s*[\[{]")
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
+
+SHOWN = 40
+"""Characters that an error shows of a name or value of the caller's."""
 
 ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
 ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
@@ -212,11 +216,10 @@ def _last(path: str) -> str:
 
 
 def _name(part: str) -> str:
-    """A name that the caller chose, safe to show: printable, at most 40 characters."""
+    """A name that the caller chose, safe to show: printable, at most SHOWN characters."""
     printable = "".join(ch if ch.isprintable() else "?" for ch in part)
-    return printable if len(printable) <= 40 else f"{printable[:39]}…"
+    return clipped(printable, SHOWN)
 
 
 def _shown(value: object) -> str:
-    text = _repr.repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return clipped(_repr.repr(value), SHOWN)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kling_tools.faults import Fault
-from kling_tools.quoting import quote_provider
+from kling_tools.quoting import clipped, quote_provider
 from kling_tools.requests.requests import VideoRequest
 
 __all__ = ["asked_ratio", "ratio_warnings", "speech_warning", "spoken_words", "token_warnings"]
@@ -100,8 +100,7 @@ def speech_warning(request: VideoRequest) -> Fault | None:
     words = next(filter(None, map(spoken_words, texts)), "")
     if not words or request.sound == "on":
         return None
-    shown = quote_provider(words)
-    shown = shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 1]}…"
+    shown = clipped(quote_provider(words), SHOWN)
     message = f'sound is off, so nobody will hear "{shown}" of the prompt.'
     return Fault("sound", "speech_without_sound", message)
 

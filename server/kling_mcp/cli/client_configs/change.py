@@ -19,6 +19,7 @@ from kling_mcp.cli.client_configs.edits import Edit, ListItem, NotEditable, Put
 from kling_mcp.cli.client_configs.jsonc import JSONC
 from kling_mcp.cli.client_configs.secrets import without_secrets
 from kling_tools.errors import KlingError
+from kling_tools.quoting import clipped
 
 __all__ = ["Change", "entry_in", "plan_install", "plan_uninstall", "shown", "write"]
 
@@ -254,7 +255,7 @@ def _as_it_is(text: str, edit: Edit) -> Edit:
 
 
 def _short(line: str) -> str:
-    return line if len(line) <= LINE_SHOWN else line[: LINE_SHOWN - 1] + "…"
+    return clipped(line, LINE_SHOWN)
 
 
 def _refused(path: Path, error: NotEditable) -> KlingError:
