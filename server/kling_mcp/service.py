@@ -225,10 +225,7 @@ class Service:
         if record is None:
             from kling_mcp.tasks.lookup import not_found
 
-            missing = not_found(task_id)
-            return TaskView(
-                task_id=task_id, status="unknown", error=missing.kind, next=str(missing)
-            )
+            return _unknown(task_id, not_found(task_id))
         now = await self.reader.find(record.id) or record
         view = self.reader.view(now)
         if done or now.status == "cancelled":
@@ -423,10 +420,13 @@ class Service:
             try:
                 own.setdefault(await self._own(task_id), task_id)
             except TaskNotFound as error:
-                strange[task_id] = TaskView(
-                    task_id=task_id, status="unknown", error=error.kind, next=str(error)
-                )
+                strange[task_id] = _unknown(task_id, error)
         return own, strange
+
+
+def _unknown(task_id: str, error: TaskNotFound) -> TaskView:
+    """The view of an id that is none of the caller's tasks."""
+    return TaskView(task_id=task_id, status="unknown", error=error.kind, next=str(error))
 
 
 def _with_former_id(view: TaskView, asked_for: str) -> TaskView:

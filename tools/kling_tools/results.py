@@ -16,7 +16,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.faults import Variant
-from kling_tools.rules.capabilities import price_text
+from kling_tools.rules.capabilities import price_text, units_text
 
 __all__ = [
     "WITHOUT_VIDEO",
@@ -188,9 +188,8 @@ class TaskView(Answer):
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.units is not None:
             verb = "would have cost" if self.sandbox and self.units else "cost"
-            amount = f"{self.units:g} unit{'' if self.units == 1 else 's'}"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
-            facts.append(f"{verb} {amount if self.units else 'nothing'}{listed}")
+            facts.append(f"{verb} {units_text(self.units) if self.units else 'nothing'}{listed}")
         facts += [
             f"cost {self.money:g} of the account's balance" if self.money is not None else "",
             f"saved at {self.path}" if self.path else "",

@@ -22,6 +22,7 @@ from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.quoting import clipped
 from kling_tools.results import ENDED, WITHOUT_VIDEO
+from kling_tools.rules.capabilities import units_text
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
@@ -231,8 +232,7 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
     if known and new_row.sandbox:
         used += " of the sandbox's play money"
     return SpendCapReached(
-        f"{whose} is {cap:g} unit{'' if cap == 1 else 's'}; {used} were spent "
-        f"in the last 24 hours, and {price}.",
+        f"{whose} is {units_text(cap)}; {used} were spent in the last 24 hours, and {price}.",
         advice=ONLY_KNOWN_PRICES
         if new_row.estimate_units is None
         else f"Wait, or have {setting} raised.",

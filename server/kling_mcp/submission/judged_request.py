@@ -20,7 +20,7 @@ from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
-from kling_tools.rules.capabilities import Capabilities, ProviderTerms
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms, units_text
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_cheapest, find_variant
 
@@ -94,8 +94,8 @@ class JudgedRequest:
             return ""
         what = (found.model_name, found.mode, f"{found.request.duration} s")
         return (
-            f"Nothing current costs {_units(units)} or less; the cheapest is {_units(least)} "
-            f"({' '.join(part for part in what if part)})."
+            f"Nothing current costs {units_text(units)} or less; the cheapest is "
+            f"{units_text(least)} ({' '.join(part for part in what if part)})."
         )
 
     @property
@@ -275,10 +275,6 @@ def _with_spoken_name(faults: Sequence[Fault], said: str, model_name: str) -> It
             told = True
             fault = replace(fault, message=f"{said} is {model_name}, and {fault.message}")
         yield fault
-
-
-def _units(units: float) -> str:
-    return f"{units:g} unit{'' if units == 1 else 's'}"
 
 
 def _at(variant: Variant, provider: str) -> Variant:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.doctor.findings import Finding
+from kling_mcp.ledger.reserving import DAY_S
 from kling_mcp.providers.auth import SignedToken
 from kling_mcp.providers.pool import Clients
 from kling_tools.requests.times import moment, zone_named
@@ -25,8 +26,6 @@ __all__ = ["AccountDesk", "price_of"]
 
 ASKED_FOR_S = 60.0
 """Seconds for which what the providers answered is told again, without asking them."""
-
-DAY_S = 86_400.0
 
 PER_TASK = "KLING_MCP_MAX_UNITS_PER_TASK"
 PER_DAY = "KLING_MCP_MAX_UNITS_PER_DAY"

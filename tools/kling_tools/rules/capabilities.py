@@ -27,6 +27,7 @@ __all__ = [
     "built_in_capabilities",
     "estimate",
     "price_text",
+    "units_text",
 ]
 
 
@@ -224,12 +225,17 @@ class Estimate:
         return price_text(self.units, self.usd, self.reseller)
 
 
+def units_text(units: float) -> str:
+    """An amount of cost units in words: `1 unit`, `1.5 units`."""
+    return f"{units:g} unit{'' if units == 1 else 's'}"
+
+
 def price_text(units: float | None, usd: float | None, reseller: str = "") -> str:
     """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
     (its name), which sets its own price."""
     if units is None:
         return "an unknown price"
-    amount = f"about {units:g} unit{'' if units == 1 else 's'}"
+    amount = f"about {units_text(units)}"
     if usd is None:
         return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own"
     return f"{amount} ({usd:.2f} USD list price)"
