@@ -167,6 +167,14 @@ def test_of_many_claims_at_once_only_so_many_strike(tmp_path: Any) -> None:
     assert SandboxStore(tmp_path).claim(fault)
 
 
+def test_many_servers_at_once_may_make_the_state_file(tmp_path: Any) -> None:
+    (fault,) = parse_faults(["internal:8"])
+    with ThreadPoolExecutor(8) as pool:
+        for folder in (tmp_path / str(number) for number in range(20)):
+            stores = [SandboxStore(folder) for _ in range(8)]
+            assert all(pool.map(SandboxStore.claim, stores, [fault] * 8))
+
+
 async def test_a_task_that_fails_fails_by_risk_control(open_sandbox: Any, clock: Any) -> None:
     caller = await open_sandbox("task-fails")
     created = await caller.created()
