@@ -135,7 +135,7 @@ class Service:
                 found, record = replace(found, record=outcome), outcome
         view = _with_former_id(self.reader.show(found), task_id)
         repeatable = record is not None and record.status in ENDED and bool(record.arguments)
-        if record is not None and repeatable and self._may_spend:
+        if record is not None and repeatable and self._makes:
             from kling_mcp.tasks.views import another_take
 
             view.another_take = another_take(record, runtime.clients, runtime.capabilities)
@@ -277,13 +277,18 @@ class Service:
         return _in_order(result, task_ids, own, strange)
 
     @property
-    def _may_spend(self) -> bool:
-        return SPEND in self._principal.scopes and not self._runtime.settings.read_only
+    def may_spend(self) -> bool:
+        """Whether the caller's login allows it; what the server allows shows in its tools."""
+        return SPEND in self._principal.scopes
+
+    @property
+    def _makes(self) -> bool:
+        return self.may_spend and not self._runtime.settings.read_only
 
     async def _let_be_sent(self, own: Sequence[str]) -> None:
         """Whoever may spend, and waits for queued requests, has them sent."""
         runtime = self._runtime
-        if own and runtime.ledger.exists and self._may_spend:
+        if own and runtime.ledger.exists and self._makes:
             for record in (await runtime.ledger.several(own)).values():
                 if record.status == "queued" or record.is_unanswered:
                     runtime.sender.want(record.id)

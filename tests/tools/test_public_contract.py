@@ -15,6 +15,8 @@ import kling_tools
 class Machine:
     """A `VideoService` that knows one task."""
 
+    may_spend = True
+
     async def task(self, task_id: str) -> kling_tools.TaskView:
         if task_id != "t-1":
             raise kling_tools.KlingError("No such task.")

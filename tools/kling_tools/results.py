@@ -584,7 +584,7 @@ class VideoLook(Answer):
         lines = [
             f"{self.task_id}: {self.width}x{self.height}, {self.duration_s:g} s, {self.fps:g} fps, "
             f"{self.codec}, {'with' if self.audio else 'no'} sound. Shown: {self.shows}.",
-            *(f"{finding.says} {finding.next}" for finding in self.findings),
+            *(f"{finding.says} {finding.next}".rstrip() for finding in self.findings),
             "" if self.findings else "Nothing amiss was found.",
             self.not_compared or "",
             "A sandbox test clip." if self.sandbox else "",

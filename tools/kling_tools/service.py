@@ -64,6 +64,11 @@ class VideoService(Protocol):
     Methods raise no other errors than `KlingError` and its subclasses.
     """
 
+    @property
+    def may_spend(self) -> bool:
+        """Whether the caller may make videos, and withdraw them."""
+        ...
+
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
         """Send one request, or only check it with `dry_run`. No other method spends money."""
         ...

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from tests.server.serving import picture, sandbox_settings
+from tests.server.scripted import facts
+from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_tools.errors import NotConfigured
+from kling_tools.tools.tool import without_tools
 
 pytestmark = pytest.mark.anyio
 
@@ -86,3 +88,78 @@ def test_a_choice_that_cannot_be_met_stops_the_start(
     assert says in str(caught.value)
     assert "all, core" in str(caught.value)
     assert "kling_list_tasks" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"read_only": True},
+        {"tools": "kling_image_to_video,kling_get_task"},
+        {"tools": "kling_get_task,kling_look,kling_save_video"},
+        {"tools": "kling_wait_for_tasks,kling_list_tasks"},
+        {"tools": "kling_wait_for_tasks,kling_image_to_video", "save": True},
+    ],
+)
+async def test_no_answer_names_a_tool_that_is_not_there(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    image, failing = picture(tmp_path), {"sandbox_faults": "task-fails:2"}
+    async with Client(build_server(sandbox_settings(tmp_path, **failing), sleep=no_sleep)) as whole:
+        asked = [{"image": image, "prompt": prompt} for prompt in ("Zoom", "Pan", "Tilt")]
+        made = [await whole.call_tool("kling_image_to_video", one) for one in asked]
+        ids = [facts(one)["task_id"] for one in made]
+        await whole.call_tool("kling_wait_for_tasks", {"task_ids": ids})
+        for path in sorted(tmp_path.rglob("*.mp4")):
+            path.unlink()
+
+    reading = build_server(sandbox_settings(tmp_path, **settings), sleep=no_sleep)
+    async with Client(reading) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("kling_wait_for_tasks", {"task_ids": [*ids, "nothing-like-it"]}),
+            ("kling_list_tasks", {}),
+            *(
+                (tool, {"task_id": some_id})
+                for tool in ("kling_get_task", "kling_look", "kling_save_video")
+                for some_id in (*ids, "nothing-like-it", "x.mp4")
+            ),
+            *(("kling_image_to_video", one) for one in asked),
+            ("kling_image_to_video", {"image": "nowhere.png"}),
+        ]
+        for tool, arguments in calls:
+            if tool in names:
+                answer = await client.call_tool(tool, arguments)
+                told = f"{answer.content[0]} {facts(answer)}"
+                assert set(re.findall(r"kling_[a-z_]+", told)) - {"kling_error"} <= names, told
+                if not names & PRODUCTS_BY_TOOL:
+                    assert not re.search("another_take|[Ss]ubmit|[Rr]aise take", told), told
+
+
+@pytest.mark.parametrize(
+    ("advice", "lacking", "left"),
+    [
+        ("Save it with kling_save_video.", {"kling_save_video"}, ""),
+        (
+            "Queued here; kling_cancel_task takes it back. Wait.",
+            {"kling_cancel_task"},
+            "Queued here. Wait.",
+        ),
+        (
+            "Ask again: it goes on. kling_get_task says more.",
+            {"kling_get_task"},
+            "Ask again: it goes on.",
+        ),
+        ("It cost nothing. Submit again to make it.", PRODUCTS_BY_TOOL, "It cost nothing."),
+        (
+            "It was lost; do not submit it again.",
+            PRODUCTS_BY_TOOL,
+            "It was lost; do not submit it again.",
+        ),
+        ("Submit again.", {"kling_image_to_video"}, "Submit again."),
+        ("Save a. b.mp4 with kling_look.", set(), "Save a. b.mp4 with kling_look."),
+    ],
+)
+def test_advice_ends_where_it_would_name_a_missing_tool(
+    advice: str, lacking: set[str], left: str
+) -> None:
+    assert without_tools(advice, lacking) == left

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence, Set
 from inspect import cleandoc
 from typing import Any
 
@@ -32,13 +33,14 @@ from pydantic import BaseModel, Field
 
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft, read_draft
-from kling_tools.results import Answer
+from kling_tools.results import AnotherTake, Answer
 from kling_tools.service import Report, VideoService
 from kling_tools.tools.schema import answer_schema
 
-__all__ = ["AskFirst", "Call", "KlingTool", "confirm", "error_answer"]
+__all__ = ["AskFirst", "Call", "KlingTool", "confirm", "error_answer", "without_tools"]
 
 
 KEY = "confirm"
@@ -134,6 +136,8 @@ class KlingTool(Tool):
     arguments: type[BaseModel] = Field(exclude=True)
     handler: Handler = Field(exclude=True)
     service: Callable[[], VideoService] = Field(exclude=True)
+    lacking: frozenset[str] = Field(default=frozenset(), exclude=True)
+    """The tools that this server leaves out: no answer may name them."""
 
     @classmethod
     def of(
@@ -185,21 +189,26 @@ class KlingTool(Tool):
         """Answer one call. An error for the agent is an answer; only MCPError is raised."""
         try:
             call = Call(self.service(), context)
-            result = await self._answer(arguments, call)
+            lacking = self.lacking | (frozenset() if call.service.may_spend else SPENDING)
+            result = await self._answer(arguments, call, lacking)
         except AskFirst as question:
             return question.result
         except MCPError:
             raise
         except Exception:
             logger.exception("%s broke", self.name)
-            return error_answer(self._broken())
-        return await _with_news(result, call.service)
+            return error_answer(self._broken(), self.lacking)
+        return await _with_news(result, call.service, lacking)
 
-    async def _answer(self, arguments: dict[str, Any], call: Call) -> CallToolResult:
+    async def _answer(
+        self, arguments: dict[str, Any], call: Call, lacking: Set[str]
+    ) -> CallToolResult:
         try:
             answer = await self.handler(read_draft(self.arguments, arguments), call)
         except KlingError as error:
-            return error_answer(error)
+            return error_answer(error, lacking)
+        with decoration("the tools that are here"):
+            _leave_out(answer, lacking)
         return await _shown(answer, call)
 
     def _broken(self) -> KlingError:
@@ -235,11 +244,13 @@ async def _shown(answer: Answer, call: Call) -> CallToolResult:
     )
 
 
-async def _with_news(result: CallToolResult, service: VideoService) -> CallToolResult:
+async def _with_news(
+    result: CallToolResult, service: VideoService, lacking: Set[str]
+) -> CallToolResult:
     """The answer, with what its caller is to be told once."""
     news = ""
     with decoration("what waits here"):
-        news = await service.news()
+        news = without_tools(await service.news(), lacking)
     if news:
         first = result.content[0]
         assert isinstance(first, TextContent)
@@ -248,10 +259,66 @@ async def _with_news(result: CallToolResult, service: VideoService) -> CallToolR
     return result
 
 
-def error_answer(error: KlingError) -> CallToolResult:
-    """The answer about an error: one paragraph, and the same facts as fields."""
-    return CallToolResult(
-        content=[TextContent(type="text", text=str(error))],
-        structured_content=error.facts(),
-        is_error=True,
-    )
+def error_answer(error: KlingError, lacking: Set[str] = frozenset()) -> CallToolResult:
+    """The answer about an error: one paragraph, and the same facts as fields. Its advice names none
+    of the tools that are `lacking`."""
+    whole = error.advice
+    error.advice = without_tools(whole, lacking)
+    try:
+        return CallToolResult(
+            content=[TextContent(type="text", text=str(error))],
+            structured_content=error.facts(),
+            is_error=True,
+        )
+    finally:
+        error.advice = whole
+
+
+SPENDING = frozenset((*PRODUCTS_BY_TOOL, "kling_cancel_task", "kling_upload_picture"))
+"""Tools that a caller who may not spend is refused."""
+
+_TOOL_NAME = re.compile(r"\bkling_[a-z_]+")
+_TO_MAKE = re.compile(
+    r"(?<!not )\b(?:submit(?:ting)? |raise take\b|another_take_of\b)", re.IGNORECASE
+)
+"""Words that ask for a tool that makes something, without its name."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_CLAUSE_END = re.compile(r"(?<=[;:])\s+")
+
+
+def without_tools(advice: str, lacking: Set[str]) -> str:
+    """The advice without what names a tool that is `lacking`: a sentence ends before the clause
+    that does. Where nothing can be made, advice to make it again is left out, too."""
+    if not lacking:
+        return advice
+    makes = any(name not in lacking for name in PRODUCTS_BY_TOOL)
+    kept = []
+    for sentence in _SENTENCE_END.split(advice):
+        clauses = []
+        for clause in _CLAUSE_END.split(sentence):
+            names = _TOOL_NAME.findall(clause)
+            if any(name in lacking for name in names) or (not makes and _TO_MAKE.search(clause)):
+                break
+            clauses.append(clause)
+        whole = " ".join(clauses)
+        kept.append(whole if whole == sentence or not whole else f"{whole.rstrip(';:')}.")
+    return " ".join(filter(None, kept))
+
+
+ADVICE = ("next", "note", "file")
+"""The fields of answers, and of what is in them, that hold advice."""
+
+
+def _leave_out(answer: BaseModel, lacking: Set[str]) -> None:
+    """Take out of an answer what names a tool that is `lacking`."""
+    if not lacking:
+        return
+    for name, value in vars(answer).items():
+        if isinstance(value, str) and name in ADVICE:
+            setattr(answer, name, without_tools(value, lacking))
+        elif isinstance(value, AnotherTake) and value.tool in lacking:
+            setattr(answer, name, None)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, BaseModel):
+                _leave_out(part, lacking)
