@@ -138,7 +138,8 @@ class Service:
         if record is not None and repeatable and self._makes:
             from kling_mcp.tasks.views import another_take
 
-            view.another_take = another_take(record, runtime.clients, runtime.capabilities)
+            takes = await runtime.ledger.takes(record)
+            view.another_take = another_take(record, takes, runtime.clients, runtime.capabilities)
         return view
 
     async def _as_last_seen(self, own: str) -> TaskView:
@@ -331,7 +332,12 @@ class Service:
 
         runtime = self._runtime
         return await look(
-            query, self._frames, self._pictures(), runtime.clients, runtime.capabilities
+            query,
+            self._frames,
+            self._pictures(),
+            runtime.ledger,
+            runtime.clients,
+            runtime.capabilities,
         )
 
     async def file(self, record: Record) -> Path | None:

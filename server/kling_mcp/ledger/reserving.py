@@ -21,7 +21,7 @@ from kling_mcp.ledger.records import (
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.quoting import clipped
-from kling_tools.results import ENDED, WITHOUT_VIDEO
+from kling_tools.results import WITHOUT_VIDEO
 from kling_tools.rules.capabilities import units_text
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "over_the_day",
     "reserve",
     "spent_in_a_day",
+    "takes",
 ]
 
 
@@ -165,18 +166,27 @@ def latest(db: Database, new_row: NewRow) -> Record | None:
 
 
 def next_take(db: Database, new_row: NewRow, earlier: Record) -> int:
-    """The take for another take of an `earlier` row: the next free one of the request, or the one
-    that the same call got before, as long as that has not ended. So a call that is repeated because
-    its answer was lost is not paid twice."""
+    """The take for another take of an `earlier` row: the one that the same call got before, else
+    the next free one of the request. So a call that is repeated is not paid twice."""
+    rows = _made(db, new_row)
+    for row in rows:
+        if row.arguments.get("another_take_of") == earlier.id:
+            return row.take
+    return max((row.take for row in rows), default=0) + 1
+
+
+def takes(db: Database, request: NewRow | Record) -> list[int]:
+    """The takes of a request that exist or are being made, in their order."""
+    return [row.take for row in _made(db, request)]
+
+
+def _made(db: Database, request: NewRow | Record) -> list[Record]:
     rows = records(
         db,
         "WHERE provider = ? AND base_url = ? AND digest = ? ORDER BY take, attempt",
-        (new_row.provider, new_row.base_url, new_row.digest),
+        (request.provider, request.base_url, request.digest),
     )
-    for row in rows:
-        if row.arguments.get("another_take_of") == earlier.id and row.status not in ENDED:
-            return row.take
-    return max((row.take for row in rows if row.status not in WITHOUT_VIDEO), default=0) + 1
+    return [row for row in rows if row.status not in WITHOUT_VIDEO]
 
 
 def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:

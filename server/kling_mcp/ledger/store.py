@@ -37,6 +37,7 @@ from kling_mcp.ledger.reserving import (
     over_the_day,
     reserve,
     spent_in_a_day,
+    takes,
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
@@ -143,6 +144,10 @@ class Ledger:
     async def next_take(self, new_row: NewRow, earlier: Record) -> int:
         """The take for another take of an `earlier` row; see `reserving.next_take`."""
         return await self._engine.read(lambda db: next_take(db, new_row, earlier))
+
+    async def takes(self, request: NewRow | Record) -> list[int]:
+        """The takes of a request that exist or are being made, in their order."""
+        return await self._engine.read(lambda db: takes(db, request))
 
     async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
         """Raises SpendCapReached when the request would pass a cap. It writes nothing."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from kling_mcp.inputs import PicturePolicy
-    from kling_mcp.ledger import Record
+    from kling_mcp.ledger import Ledger, Record
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.providers.pool import Clients
 
@@ -54,6 +54,7 @@ async def look(
     query: LookArguments,
     frames: Frames,
     policy: PicturePolicy,
+    ledger: Ledger,
     clients: Clients,
     capabilities: Capabilities,
 ) -> VideoLook:
@@ -77,7 +78,7 @@ async def look(
     take: AnotherTake | None = None
     left_out: str | None = NO_WISH
     if record is not None and record.request:
-        take = another_take(record, clients, capabilities)
+        take = another_take(record, await ledger.takes(record), clients, capabilities)
         found = list(findings(seen, Wish.of(record, pictures), take.text(sandbox=record.sandbox)))
         left_out = _left_out(record, pictures)
     answer = VideoLook(

@@ -177,9 +177,11 @@ class JudgedRequest:
 ArgumentsT = TypeVar("ArgumentsT", bound=SubmitArguments)
 
 
-def request_again(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[ArgumentsT]:
+def request_again(
+    draft: Draft[ArgumentsT], earlier: Record | None, free_take: int
+) -> Draft[ArgumentsT]:
     """The request of an earlier row, with the arguments of `draft` in place of its own. It raises
-    nothing: whatever stands in the way is a fault of the draft."""
+    nothing: whatever stands in the way is a fault of the draft. `free_take` is the row's next."""
     arguments, faults = draft.arguments, list(draft.verdict.faults)
     tool = PRODUCTS[arguments.products[0]].tool
     if earlier is None:
@@ -196,12 +198,12 @@ def request_again(draft: Draft[ArgumentsT], earlier: Record | None) -> Draft[Arg
         message = f"{earlier.handle} was made with {made_by}."
         faults.append(Fault("another_take_of", "tool_of_task", message, made_by))
     elif not earlier.arguments:
-        whole = f"the whole request with take {earlier.take + 1}"
+        whole = f"the whole request with take {free_take}"
         message = f"the ledger has no arguments of {earlier.handle}."
         faults.append(Fault("another_take_of", "arguments_unknown", message, whole))
     elif earlier.is_unanswered and "take" not in arguments.model_fields_set:
         message = f"the answer to {earlier.handle} was lost: it may exist, and it may be paid."
-        then = f"kling_wait_for_tasks first; take {earlier.take + 1} makes and pays one more"
+        then = f"kling_wait_for_tasks first; take {free_take} makes and pays one more"
         faults.append(Fault("another_take_of", "may_exist", message, then))
     if earlier is None or len(faults) > len(draft.verdict.faults):
         silent = frozenset(type(arguments).model_fields)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
@@ -13,8 +15,16 @@ from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
 __all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
 
 
-def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: bool) -> Receipt:
-    """The receipt of a task: new, or (`repeated`) one that was made before."""
+def receipt(
+    judged: JudgedRequest,
+    record: Record,
+    *,
+    repeated: bool,
+    saves: bool,
+    takes: Sequence[int] = (),
+) -> Receipt:
+    """The receipt of a task: new, or (`repeated`) one that was made before, of which these takes
+    exist."""
     answer = _outline(judged)
     answer.task_id = record.handle
     answer.status = record.status
@@ -33,13 +43,24 @@ def receipt(judged: JudgedRequest, record: Record, *, repeated: bool, saves: boo
     if record.status == "queued":
         answer.sent, answer.will_send = [], answer.sent
         answer.next = f"{QUEUED} {answer.next}"
-    if repeated and record.status in ENDED:
-        answer.next = (
-            f'kling_get_task with task_id "{record.handle}"; {ANOTHER.format(record.handle)}'
-        )
-    elif repeated and judged.earlier:
-        answer.next += f" Add take {record.take + 1} to make one more."
+    if repeated:
+        more = _one_more(judged, record, takes)
+        if record.status in ENDED:
+            answer.next = f'kling_get_task with task_id "{record.handle}"; {more}'
+        elif judged.earlier or len(takes) > 1:
+            answer.next += f" {more}"
     return answer
+
+
+def _one_more(judged: JudgedRequest, record: Record, takes: Sequence[int]) -> str:
+    """How to make one more take of a request that was made before."""
+    free = max((record.take, *takes)) + 1
+    exist = f"{len(takes)} takes of it exist. " if len(takes) > 1 else ""
+    if judged.earlier:
+        return f"{exist}Add take {free} to make one more."
+    if exist:
+        return f'{exist}another_take_of "{record.handle}" with take {free} makes one more.'
+    return ANOTHER.format(record.handle)
 
 
 def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
@@ -78,10 +99,12 @@ def dry_run_receipt(
     would_pass: Variant | None = None,
     *,
     has_caps: bool = False,
+    takes: Sequence[int] = (),
 ) -> Receipt:
     """What would be sent, with pictures in a few words, and every fault.
 
-    `made` is the row of the very same request if it was sent before; `asked_by` is the setting
+    `made` is the row of the very same request if it was sent before, and `takes` are those that
+    exist of it; `asked_by` is the setting
     that requires the person's consent to this price, empty when none does. `would_pass` is the
     nearest request that passes, for a refused one or for a retired model; `has_caps` says whether
     a cap narrowed the search for it.
@@ -111,7 +134,7 @@ def dry_run_receipt(
     if made is not None and not answer.faults:
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
-            f"returns that one and costs nothing; {ANOTHER.format(made.handle)}"
+            f"returns that one and costs nothing; {_one_more(judged, made, takes)}"
         )
     return answer
 

@@ -100,7 +100,8 @@ class Submission:
         Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
         """
         if draft.arguments.another_take_of:
-            draft = request_again(draft, earlier)
+            takes = await self._ledger.takes(earlier) if earlier else [0]
+            draft = request_again(draft, earlier, max(takes, default=0) + 1)
         judged = judge_request(
             draft, self._clients, self._capabilities, principal, self._callback_base, earlier
         )
@@ -280,7 +281,8 @@ class Submission:
                 error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
                 raise
         with decoration("the whole receipt"):
-            return receipt(judged, record, repeated=not new, saves=self._saves)
+            takes = [] if new else await self._ledger.takes(record)
+            return receipt(judged, record, repeated=not new, saves=self._saves, takes=takes)
         return bare_receipt(record, repeated=not new)
 
     async def _not_answered_yet(self, new_row: NewRow) -> ProviderDown:
@@ -319,7 +321,8 @@ class Submission:
             faults[-1] = replace(faults[-1], message=message)
         has_caps = self._has_caps(judged)
         confirmed_by = self._confirm_setting(judged)
-        return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps)
+        takes = await self._ledger.takes(made) if made else ()
+        return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
 
     def _has_caps(self, judged: JudgedRequest) -> bool:
         limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_day.least)

@@ -68,12 +68,15 @@ SHOWN_IN_LISTS = ("failed", "unknown")
 STRANGE = "The provider reports a state that is unknown here; look again later."
 
 
-def another_take(record: Record, clients: Clients, capabilities: Capabilities) -> AnotherTake:
-    """The call that makes the row's request once more, and its price."""
+def another_take(
+    record: Record, takes: Sequence[int], clients: Clients, capabilities: Capabilities
+) -> AnotherTake:
+    """The call that makes the row's request once more, and its price. `takes` exist of it."""
     price = price_of(record.provider, record.estimate_units, clients, capabilities)
     return AnotherTake(
         tool=PRODUCTS[record.product].tool,
-        arguments={"another_take_of": record.handle},
+        arguments={"another_take_of": record.handle}
+        | ({"take": max(takes) + 1} if len(takes) > 1 else {}),
         give_again=record.arguments_as_bytes,
         estimate_units=price.units,
         estimate_usd=None if price.usd is None else round(price.usd, 4),

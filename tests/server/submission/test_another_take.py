@@ -90,14 +90,67 @@ async def test_the_same_call_again_is_not_paid_again_while_its_task_runs(tmp_pat
     assert len(await rows(tmp_path)) == 3
 
 
-async def test_the_same_call_makes_one_more_when_its_task_has_ended(
-    client: Client, tmp_path: Path
+@pytest.mark.parametrize("changes", [{}, {"prompt": "Pan"}], ids=["the same", "changed"])
+async def test_the_same_call_is_paid_once_also_when_its_task_has_ended(
+    changes: dict[str, Any], client: Client, tmp_path: Path
 ) -> None:
     first = await ok(client, image=picture(tmp_path), prompt="Zoom")
-    second = await ok(client, another_take_of=first["task_id"])
+    call = {"another_take_of": first["task_id"], **changes}
+    second = await ok(client, **call)
     await wait(client, second)
 
-    assert (await ok(client, another_take_of=first["task_id"]))["take"] == 3
+    told = await client.call_tool(CREATE, call)
+    dry = await ok(client, **call, dry_run=True)
+    more = second["take"] + 1
+    third = await ok(client, **call, take=more)
+    fourth = await ok(client, **call, take=more, dry_run=True)
+
+    assert f"Already made: task {second['task_id']}, succeed." in words(told)
+    assert f"Add take {more} to make one more" in facts(told)["next"]
+    assert f"Add take {more} to make one more" in dry["next"]
+    assert (third["take"], third.get("repeated")) == (more, None)
+    assert f"{more} takes of it exist. Add take {more + 1}" in fourth["next"]
+    assert len(await rows(tmp_path)) == 3
+
+
+async def test_a_request_with_several_takes_says_how_many_and_how_to_make_one_more(
+    client: Client, tmp_path: Path
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Zoom"}
+    first = await ok(client, **asked)
+    await ok(client, another_take_of=first["task_id"])
+    await wait(client, first)
+
+    same = await ok(client, **asked)
+    third = await ok(client, another_take_of=first["task_id"], take=3)
+
+    of = first["task_id"]
+    told = f'2 takes of it exist. another_take_of "{of}" with take 3 makes one more.'
+    assert same["task_id"] == of
+    assert told in same["next"]
+    assert (third["take"], third.get("repeated")) == (3, None)
+
+
+async def test_a_lost_answer_names_a_take_that_does_not_exist_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with talking_to(Scripted(ends(task_status="processing")), tmp_path, monkeypatch) as kling:
+        first = await ok(kling, **asked)
+        await ok(kling, **asked, take=2)
+    ledger = Ledger(tmp_path / "home")
+    await ledger._engine.alone(
+        lambda db: db.execute(
+            "UPDATE tasks SET task_id = NULL, status = 'unknown' WHERE take = 1", ()
+        )
+    )
+    row = (await ledger.page(limit=9, offset=0))[-1]
+    await ledger.close()
+
+    async with talking_to(Scripted(ends(task_status="processing")), tmp_path, monkeypatch) as kling:
+        (fault,) = await refused(kling, another_take_of=row.handle)
+    assert first["take"] == 1
+    assert "take 3 makes and pays one more" in fault["use"]
 
 
 async def test_arguments_beside_it_replace_those_of_the_task(
@@ -245,7 +298,10 @@ async def test_an_ended_task_tells_the_call_that_makes_it_again(
     more = dict.fromkeys(again.get("give_again", []), image)
     second = await ok(client, again["tool"], **again["arguments"], **more)
 
+    third = facts(await client.call_tool("kling_get_task", {"task_id": made["task_id"]}))
+
     assert f'another_take_of "{made["task_id"]}"' in words(told)
+    assert third["another_take"]["arguments"] == {**again["arguments"], "take": 3}
     assert again["estimate_units"] == made["estimate_units"] == second["estimate_units"]
     assert second["take"] == 2
     assert more == ({} if form == "{}" else {"image": image})
