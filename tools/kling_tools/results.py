@@ -51,7 +51,7 @@ WITHOUT_VIDEO: frozenset[TaskStatus] = frozenset({"failed", "cancelled"})
 
 ENDED: frozenset[TaskStatus] = WITHOUT_VIDEO | {"succeed"}
 
-SANDBOX_NOTE = "Sandbox, no key used: nothing is charged, the video is a test clip."
+SANDBOX_NOTE = "Sandbox: nothing is charged, the video is a test clip."
 
 
 class Answer(BaseModel):

@@ -164,7 +164,7 @@ class Record:
     `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
     `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file,
     `pictures` the names of the request's pictures, never their paths.
-    `sandbox` says that the embedded sandbox makes the video, so that its units are play money,
+    `sandbox` says that a sandbox makes the video, so that its units are play money,
     `status_at` when the status became what it is.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.

@@ -159,7 +159,7 @@ class Downloads:
         notes = ["It was there already."] if file.already_there else [file.note or ""]
         if record and record.file_note:
             notes.append(record.file_note)
-        if record.sandbox if record else self._clients.embedded(found.provider):
+        if record.sandbox if record else self._clients.sandbox(found.provider):
             notes.append("A sandbox test clip.")
         link = self.storage.link(record) if record else None
         return SavedVideo(

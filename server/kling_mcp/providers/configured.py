@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
@@ -20,11 +21,15 @@ SANDBOX_URL = "http://sandbox.kling.invalid"
 """The base URL of the embedded sandbox; no name server knows its host."""
 
 SANDBOX_KEY = "sandbox-key"
+SANDBOX_ACCESS_KEY = "sandbox-access"
+"""The keys of every sandbox [kling_sandbox.config]. No provider issues them, so with one nothing
+can be paid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A provider with its base URL and credentials; `embedded` when the sandbox answers for it."""
+    """A provider with its base URL and credentials; `embedded` when the sandbox in this process
+    answers for it."""
 
     row: ProviderRow
     base_url: str
@@ -35,6 +40,17 @@ class Configured:
     def name(self) -> str:
         """The provider's name."""
         return self.row.name
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether a sandbox answers, so that nothing is charged: the one in this process, or one in
+        this network that is given a sandbox's own key."""
+        if self.embedded:
+            return True
+        given = self.credentials
+        key = given.access_key if isinstance(given, SignedToken) else given.token()
+        known = key in (SANDBOX_KEY, SANDBOX_ACCESS_KEY)
+        return known and is_private_host(urlsplit(self.base_url).hostname or "")
 
 
 def configured_providers(settings: Settings) -> Mapping[str, Configured]:

@@ -66,10 +66,10 @@ class Clients:
                 advice=f"Set {shown.upper()}_API_KEY again (and its base URL, if it had one).",
             ) from None
 
-    def embedded(self, name: str) -> bool:
-        """Whether the sandbox answers for this provider."""
+    def sandbox(self, name: str) -> bool:
+        """Whether a sandbox answers for this provider, so that nothing is charged."""
         found = self._configured.get(name)
-        return found is not None and found.embedded
+        return found is not None and found.sandbox
 
     async def get(self, name: str) -> KlingClient:
         """The client of a provider, opened by the first call; raises NotConfigured."""
@@ -122,6 +122,6 @@ async def _balance(clients: Clients, name: str, now: float) -> dict[str, Any]:
         "units_left": units_left(packs),
         "packs": [asdict(pack) for pack in packs],
     }
-    if clients.embedded(name):
+    if clients.sandbox(name):
         found["note"] = "Play money of the sandbox."
     return found

@@ -138,7 +138,7 @@ class JudgedRequest:
             external_task_id=self.external_task_id,
             principal=self.principal.name,
             pictures=tuple(p.label for p in self.pictures if "mask" not in p.field),
-            sandbox=self.provider.embedded,
+            sandbox=self.provider.sandbox,
         )
 
     @property

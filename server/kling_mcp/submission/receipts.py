@@ -159,9 +159,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
-        note=" ".join(
-            filter(None, (judged.as_of, SANDBOX_NOTE if judged.provider.embedded else ""))
-        )
+        note=" ".join(filter(None, (judged.as_of, SANDBOX_NOTE if judged.provider.sandbox else "")))
         or None,
     )
 

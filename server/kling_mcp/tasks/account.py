@@ -34,6 +34,7 @@ PER_DAY_USER = "KLING_MCP_MAX_UNITS_PER_DAY_USER"
 SILENT = "This provider does not tell what is left: see its web page."
 NOT_TOLD = "What is left was not told."
 PLAYED = "The sandbox in this program answers: nothing is charged, videos are test clips."
+PLAYED_ELSEWHERE = "A sandbox answers there: nothing is charged, videos are test clips."
 
 
 def price_of(
@@ -124,7 +125,9 @@ class AccountDesk:
         facts = [f.facts for f in found if f.area == "account" and f.facts.get("provider") == name]
         left = next((fact["units_left"] for fact in facts if "units_left" in fact), None)
         answer.units_left = left
-        if not row.tells_units:
+        if provider.sandbox:
+            answer.note = PLAYED_ELSEWHERE
+        elif not row.tells_units:
             answer.note = SILENT
         elif left is None:
             answer.note = NOT_TOLD
@@ -132,7 +135,7 @@ class AccountDesk:
 
     async def _caps(self, principal: Principal) -> list[Cap]:
         """The caps, with what is used of those of a day; another caller's use is not told."""
-        played = self._clients.default.embedded
+        played = self._clients.default.sandbox
         caps = []
         if (most := self._settings.max_units_per_task) is not None:
             caps.append(Cap(of="one video", units=most, setting=PER_TASK))

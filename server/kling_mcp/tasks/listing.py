@@ -80,7 +80,7 @@ class Listing:
         )
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
-        played = any(self._clients.embedded(name) for name in self._clients.names)
+        played = any(self._clients.sandbox(name) for name in self._clients.names)
         if all(view.sandbox for _, view in merged) and (merged or played):
             notes.append(SANDBOX_NOTE)
         return TaskPage(
@@ -115,7 +115,7 @@ class Listing:
                 found += [(t.created_at or 0.0, viewer.listed_foreign(t, name)) for t in foreign]
                 if len(tasks) == query.page_size:
                     more = more or bool(foreign)
-                    if not self._clients.embedded(name):
+                    if not self._clients.sandbox(name):
                         goes_on.append(name)
         if goes_on and not more:
             notes.append(

@@ -51,7 +51,7 @@ NO_FILE = (
     f"more. {ONLY_THE_PROVIDER}"
 )
 NOT_SAVED = "Save it with kling_save_video."
-NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens nowhere else."
+NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens on no other machine."
 ON_ITS_WAY = "It is being sent; the answer is awaited."
 GONE = "not there any more"
 LOST = "Sent, but the answer was lost. Each call looks for the task; do not submit it again."
@@ -247,7 +247,7 @@ class Viewer:
             task_id=task.task_id,
             status=task.status,
             provider=provider if self._clients.several else None,
-            sandbox=self._clients.embedded(provider) or None,
+            sandbox=self._clients.sandbox(provider) or None,
             elapsed_s=self._elapsed_s(task.status, task.created_at),
             created=spoken(task.created_at, self._zone) if task.created_at else None,
             videos=_videos(task.videos),

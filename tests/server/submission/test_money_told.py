@@ -1,14 +1,18 @@
 """Money is told as it is: a reseller's price, a cap that cannot hold it, and what was play."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
+from tests.server.loopback import served_sandbox
 from tests.server.scripted import facts, make, words
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.configured import SANDBOX_ACCESS_KEY, SANDBOX_KEY
+from kling_sandbox import SandboxConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -83,3 +87,63 @@ async def test_a_real_row_is_not_called_play_because_the_sandbox_is_on_today(
     assert "nothing is charged" not in words(listed)
     assert "sandbox" not in facts(listed)["tasks"][0]
     assert facts(account)["spent"][0]["provider"] == "kling"
+
+
+@pytest.fixture
+def over_http(tmp_path: Path) -> Iterator[str]:
+    with served_sandbox(tmp_path / "played") as url:
+        yield url
+
+
+OWN_KEYS: list[dict[str, Any]] = [
+    {"provider": "kling", "kling_api_key": "sandbox-key"},
+    {
+        "provider": "kling",
+        "kling_access_key": "sandbox-access",
+        "kling_secret_key": SandboxConfig(Path()).secret_key,
+    },
+]
+
+
+@pytest.mark.parametrize("keys", OWN_KEYS, ids=["key", "pair"])
+async def test_a_sandbox_over_http_costs_nothing_and_says_so(
+    keys: dict[str, Any], over_http: str, tmp_path: Path, anyio_backend: str
+) -> None:
+    async with at(tmp_path, **keys, kling_base_url=over_http, max_units_per_day=2) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        made = await client.call_tool("kling_image_to_video", wish)
+        waited = await client.call_tool(
+            "kling_wait_for_tasks", {"task_ids": [facts(made)["task_id"]]}
+        )
+        over = await client.call_tool("kling_image_to_video", {**wish, "take": 2})
+        account = await client.call_tool("kling_account", {})
+
+    assert "Sandbox: nothing is charged" in words(made)
+    assert "(kling, sandbox)" in words(waited) or "(sandbox)" in words(waited)
+    assert "would have cost 1.5 units" in words(waited)
+    assert "1.5 of the sandbox's play money were spent" in words(over)
+    assert facts(account).get("spent", []) == []
+    assert "nothing is charged" in words(account)
+
+
+async def test_another_key_at_the_same_address_is_taken_for_real_money(
+    tmp_path: Path, anyio_backend: str
+) -> None:
+    for key, url in [
+        ("a-key-of-a-person-0123", "http://127.0.0.1:9"),
+        ("sandbox-key", "https://gateway.example"),
+    ]:
+        real = {"provider": "kling", "kling_api_key": key, "kling_base_url": url}
+        async with at(tmp_path, **real) as client:
+            wish = {"image": picture(tmp_path), "prompt": "Zoom", "dry_run": True}
+            priced = await client.call_tool("kling_image_to_video", wish)
+
+        assert "about 1.5 units" in words(priced)
+        assert "andbox" not in words(priced)
+
+
+def test_the_keys_that_cost_nothing_are_the_sandbox_s_own() -> None:
+    own = SandboxConfig(Path())
+
+    assert own.api_keys == (SANDBOX_KEY,)
+    assert own.access_key == SANDBOX_ACCESS_KEY
