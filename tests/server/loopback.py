@@ -15,12 +15,15 @@ __all__ = ["served_sandbox", "settings_of"]
 
 
 @contextmanager
-def served_sandbox(home: Path, *faults: str) -> Iterator[str]:
-    """Serve a sandbox with these faults in a thread; its URL."""
+def served_sandbox(
+    home: Path, *faults: str, keys: tuple[str, ...] = ("sandbox-key",)
+) -> Iterator[str]:
+    """Serve a sandbox with these faults and API keys in a thread; its URL."""
     listener = bound_socket("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = SandboxConfig(
         home=home,
+        api_keys=keys,
         faults=parse_faults(faults),
         public_url=url,
         queue_s=0,

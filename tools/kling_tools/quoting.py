@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "quote_provider", "token"]
+__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "counted", "quote_provider", "token"]
 
 PROVIDER_TEXT_LIMIT = 200
 """Characters of a provider's message that may reach an agent."""
@@ -50,6 +50,13 @@ def quote_provider(text: str) -> str:
 def clipped(text: str, limit: int) -> str:
     """The text; its beginning and `…` where it has more than `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def counted(number: float, one: str, several: str = "") -> str:
+    """A number with its noun: `1 task`, `2 tasks`, `1.5 units`. `several` is a plural without a
+    plain `s`."""
+    shown = f"{number}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {one if shown == '1' else several or one + 's'}"
 
 
 def token(text: str) -> str:

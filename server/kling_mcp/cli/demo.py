@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kling_mcp.outputs.contact_sheet import make_contact_sheet
+from kling_tools.quoting import counted
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -212,7 +213,7 @@ async def _until_ended(client: Client, task_id: str) -> dict[str, Any]:
         if answer["done"]:
             task: dict[str, Any] = answer["tasks"][0]
             return task
-    raise _Stopped(f"Task {task_id} still runs after {_WHOLE_WAIT_S // 60} minutes.")
+    raise _Stopped(f"Task {task_id} still runs after {counted(_WHOLE_WAIT_S // 60, 'minute')}.")
 
 
 async def _call(
@@ -231,7 +232,7 @@ def _price(task: dict[str, Any]) -> str:
         return "unknown"
     usd = f" ({task['estimate_usd']:.2f} USD list price)" if "estimate_usd" in task else ""
     paid = "; the sandbox charges nothing" if task["provider"] == SANDBOX else ""
-    return f"{task['estimate_units']:g} units{usd}{paid}"
+    return f"{counted(task['estimate_units'], 'unit')}{usd}{paid}"
 
 
 def _say(label: str, *lines: str) -> None:

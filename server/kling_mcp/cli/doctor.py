@@ -13,6 +13,7 @@ from dataclasses import asdict
 from kling_mcp.cli.terminal import visible
 from kling_mcp.doctor.findings import Finding, Level, is_well
 from kling_tools.errors import NotConfigured
+from kling_tools.quoting import counted
 
 __all__ = ["add_arguments", "run_from"]
 
@@ -34,7 +35,7 @@ def run_from(arguments: argparse.Namespace) -> int:
 
     for name in ("httpx", "httpcore", "stamina"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    findings = anyio.run(examine)
+    findings = [*anyio.run(examine), *_team_findings()]
     if arguments.json:
         text = as_json(findings)
     else:
@@ -43,6 +44,21 @@ def run_from(arguments: argparse.Namespace) -> int:
         )
     steer(sys.stdout, Redactor(_secrets()).text(text) + "\n")
     return 0 if is_well(findings) else 1
+
+
+def _team_findings() -> list[Finding]:
+    """What is wrong with the settings of a server for a team."""
+    from kling_mcp.doctor.setting_checks import trouble
+    from kling_mcp.hosting.team_settings import load_host_settings
+    from kling_mcp.settings.environment import UnusableEnvFile
+
+    try:
+        load_host_settings()
+    except UnusableEnvFile:
+        return []
+    except NotConfigured as error:
+        return [trouble(error, "team")]
+    return []
 
 
 def _secrets() -> set[str]:
@@ -93,7 +109,7 @@ def _sum(findings: Sequence[Finding]) -> str:
     wrong = sum(finding.level == "wrong" for finding in findings)
     warned = sum(finding.level == "warning" for finding in findings)
     if wrong:
-        return f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong."
+        return f"{counted(wrong, 'thing is', 'things are')} wrong."
     if warned:
-        return f"It works, with {warned} {'warning' if warned == 1 else 'warnings'}."
+        return f"It works, with {counted(warned, 'warning')}."
     return "All is well."

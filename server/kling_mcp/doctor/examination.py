@@ -18,15 +18,21 @@ from kling_mcp.doctor.folder_checks import (
     root_findings,
     shared_ledger_finding,
 )
-from kling_mcp.doctor.key_checks import key_findings, key_origins
+from kling_mcp.doctor.key_checks import key_findings
 from kling_mcp.doctor.provider_checks import ask
-from kling_mcp.providers.configured import Configured, configured_providers
+from kling_mcp.doctor.setting_checks import (
+    provider_finding,
+    remark_finding,
+    table_findings,
+    tool_findings,
+    trouble,
+)
+from kling_mcp.providers.configured import Configured, configured_providers, remarks_on
 from kling_mcp.settings.settings import load_settings
 from kling_mcp.version import __version__
-from kling_tools.errors import KlingError, NotConfigured
+from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
-    from kling_mcp.settings.environment import Remark
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["examine", "look_over", "version_findings"]
@@ -79,13 +85,13 @@ async def examine(*, clock: Callable[[], float] = time.time, **options: Any) -> 
     try:
         settings = load_settings(**options)
     except NotConfigured as error:
-        return [_trouble(error), *version_findings()]
+        return [trouble(error), *version_findings()]
     found: list[Finding] = []
     try:
         providers = configured_providers(settings)
     except NotConfigured as error:
         providers = {}
-        found.append(_trouble(error))
+        found.append(trouble(error))
     return found + await look_over(settings, providers, clock) + version_findings()
 
 
@@ -96,12 +102,16 @@ async def look_over(
 ) -> list[Finding]:
     """All findings about these settings and providers, which are asked in parallel."""
     found = [
-        _configured(provider, settings, first=not place)
+        provider_finding(provider, settings, first=not place)
         for place, provider in enumerate(providers.values())
     ]
-    found += [_left_out(remark) for remark in settings.remarks]
-    found += key_findings(providers, settings)
-    found += await _ask_all(providers, settings, clock)
+    found += map(remark_finding, remarks_on(settings))
+    found += table_findings(settings)
+    found += tool_findings(providers, settings)
+    answers = await _ask_all(providers, settings, clock)
+    accepted = {fact["provider"] for fact in (f.facts for f in answers) if fact.get("accepted")}
+    found += key_findings(providers, settings, accepted)
+    found += answers
     if settings.database is None:
         found.append(await to_thread.run_sync(ledger_finding, settings.home))
     else:
@@ -122,32 +132,3 @@ async def _ask_all(
         for provider in providers.values():
             group.start_soon(one, provider)
     return [finding for name in providers for finding in answers[name]]
-
-
-def _configured(provider: Configured, settings: Settings, *, first: bool) -> Finding:
-    name, used = provider.name, "is used" if first else "can be asked for"
-    origins = key_origins(provider, settings)
-    facts = {"provider": name, "default": first, "settings": origins}
-    if not provider.embedded:
-        named = " and ".join(origins)
-        where = " and ".join(sorted(set(filter(None, origins.values())))) or "an option"
-        return Finding("settings", "good", f"{name} {used}: {named} from {where}.", "", facts)
-    if name == "sandbox":
-        return Finding(
-            "settings",
-            "note",
-            "No provider's key is set: the sandbox makes test clips, free of charge.",
-            "Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real videos.",
-            facts,
-        )
-    text = f"{name} {used}, played by the sandbox ({provider.row.base_url_setting} says so)."
-    return Finding("settings", "note", text, "", facts)
-
-
-def _left_out(remark: Remark) -> Finding:
-    area = "key" if remark.variable.endswith("_KEY") else "settings"
-    return Finding(area, "note" if remark.harmless else "warning", remark.text)
-
-
-def _trouble(error: KlingError) -> Finding:
-    return Finding("settings", "wrong", error.message, error.advice)

@@ -18,6 +18,7 @@ from kling_mcp.ledger.engine import newer, statements_for
 from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
 from kling_mcp.ledger.sqlite import STEPS, columns_of, unusable, version_of
 from kling_tools.errors import NotConfigured
+from kling_tools.quoting import counted
 
 __all__ = ["ledger_finding", "output_findings", "root_findings", "shared_ledger_finding"]
 
@@ -48,7 +49,7 @@ async def shared_ledger_finding(address: str) -> Finding:
         return Finding("ledger", "wrong", trouble.message, trouble.advice, facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
     older = _OLDER if version < len(POSTGRES_STEPS) else ""
-    text = f"The ledger opens: {rows} tasks{waiting} ({engine.place}).{older}"
+    text = f"The ledger opens: {counted(rows, 'task')}{waiting} ({engine.place}).{older}"
     return Finding("ledger", "good", text, "", facts)
 
 
@@ -105,7 +106,7 @@ def _opened(db: sqlite3.Connection, path: Path) -> Finding:
         return Finding("ledger", "wrong", error.message, error.advice, facts)
     waiting = f", {open_rows} of them waiting to be sent or looked for" if open_rows else ""
     older = _OLDER if lacks or version < len(STEPS) else ""
-    text = f"The ledger opens and can be written: {rows} tasks{waiting} ({path}).{older}"
+    text = f"The ledger opens and can be written: {counted(rows, 'task')}{waiting} ({path}).{older}"
     return Finding("ledger", "good", text, "", facts)
 
 

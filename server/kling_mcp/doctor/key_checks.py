@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kling_mcp.doctor.findings import Finding
+from kling_mcp.providers.configured import SANDBOX_ACCESS_KEY, SANDBOX_KEY
 
 if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
@@ -50,6 +51,11 @@ SLIPS: tuple[Slip, ...] = (
         "NEWAPI_API_KEY.",
     ),
     Slip(
+        lambda key, _: key in (SANDBOX_KEY, SANDBOX_ACCESS_KEY),
+        "is the key of the sandbox, which no provider accepts",
+        "Set the provider's base URL to the sandbox's, or the key to the provider's.",
+    ),
+    Slip(
         lambda key, _: len(key) < 16,
         "is shorter than the keys of any provider",
         "Copy it again, to its end.",
@@ -69,10 +75,15 @@ def _settings(provider: Configured) -> tuple[str, ...]:
     return (provider.row.key_setting,)
 
 
-def key_findings(providers: Mapping[str, Configured], settings: Settings) -> list[Finding]:
-    """Findings about the form of each key in use."""
+def key_findings(
+    providers: Mapping[str, Configured], settings: Settings, accepted: Container[str] = ()
+) -> list[Finding]:
+    """Findings about the form of each key in use, unless its provider has `accepted` it or a
+    sandbox plays the provider."""
     found: list[Finding] = []
     for provider in providers.values():
+        if provider.sandbox or provider.name in accepted:
+            continue
         for variable in _settings(provider):
             found.extend(_of(variable, settings.variable(variable), provider.row.family))
     found.extend(_doubles(settings))

@@ -23,6 +23,7 @@ from kling_tools.errors import (
     RateLimited,
     TaskNotFound,
 )
+from kling_tools.quoting import counted
 
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient
@@ -241,7 +242,12 @@ class _Asked:
             advice = "Buy a pack at Kling: creates are refused without one."
             self.add("account", "warning", f"{name} says that no units are left.", advice, **facts)
         else:
-            self.add("account", "good", f"{name} says that {left:g} units are left.", **facts)
+            self.add(
+                "account",
+                "good",
+                f"{name} says that {counted(left, 'unit is', 'units are')} left.",
+                **facts,
+            )
 
 
 def _facts(pack: ResourcePack) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,7 +14,6 @@ from mcp.server import MCPServer
 from mcp.server.context import ServerMiddleware
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
-from pydantic import ValidationError
 
 from kling_mcp.protocol.completions import add_completions
 from kling_mcp.protocol.middleware import (
@@ -38,20 +36,19 @@ from kling_mcp.protocol.resources.tasks import (
 from kling_mcp.protocol.stdio import serve_stdio
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
-from kling_mcp.providers.configured import Configured, configured_providers
+from kling_mcp.providers.configured import Configured, configured_providers, remarks_on
 from kling_mcp.providers.redaction import guard_logs, redactor_of
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.runtime import Ports, Sleep
 from kling_mcp.service import Service, open_service
-from kling_mcp.settings.environment import RowFileFault, read_row_file
+from kling_mcp.settings.capability_file import read_capabilities
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
-from kling_tools.errors import NotConfigured
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.prompts.plans import PLANNED
 from kling_tools.prompts.prompts import build_prompts
-from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
+from kling_tools.rules.capabilities import Capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset, instructions
 
@@ -59,7 +56,7 @@ if TYPE_CHECKING:
     from mcp.server.auth.provider import TokenVerifier
     from mcp.server.auth.settings import AuthSettings
 
-__all__ = ["Team", "add_prompts", "build_server", "read_capabilities"]
+__all__ = ["Team", "add_prompts", "build_server"]
 
 
 logger = logging.getLogger(__name__)
@@ -171,7 +168,7 @@ def build_server(
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     guard_logs(redactor)
-    for remark in settings.remarks:
+    for remark in remarks_on(settings):
         logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server
 
@@ -203,25 +200,6 @@ def _toolset(
         only=settings.tools,
         read_only=settings.read_only,
         service=current_service,
-    )
-
-
-def read_capabilities(path: Path | None) -> Capabilities:
-    """The built-in table with the rows of the user's JSON or TOML file; raises NotConfigured."""
-    if path is None:
-        return built_in_capabilities()
-    try:
-        return built_in_capabilities().overridden(read_row_file(path))
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
-        ]
-        reason = "; ".join(faults)
-    except RowFileFault as fault:
-        reason = str(fault)
-    raise NotConfigured(
-        f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
-        advice="It has the shape of kling_tools/rules/capabilities.json; name only what differs.",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,9 +14,17 @@ from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_provi
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
+    from kling_mcp.settings.environment import Remark
     from kling_mcp.settings.settings import Settings
 
-__all__ = ["SANDBOX_URL", "Configured", "configured_providers"]
+__all__ = [
+    "SANDBOX_ACCESS_KEY",
+    "SANDBOX_KEY",
+    "SANDBOX_URL",
+    "Configured",
+    "configured_providers",
+    "remarks_on",
+]
 
 SANDBOX_URL = "http://sandbox.kling.invalid"
 """The base URL of the embedded sandbox; no name server knows its host."""
@@ -83,6 +92,17 @@ def configured_providers(settings: Settings) -> Mapping[str, Configured]:
     if not found:
         found = {SANDBOX: _sandbox(rows[SANDBOX], SANDBOX_URL)}
     return dict(sorted(found.items(), key=lambda item: item[0] != wanted))
+
+
+def remarks_on(settings: Settings) -> tuple[Remark, ...]:
+    """What was left out of the settings, and of the keys and base URLs of providers that the user
+    has added, as far as their file can be read."""
+    rows: Collection[ProviderRow] = ()
+    with suppress(NotConfigured):
+        rows = read_providers(settings.providers).values()
+    added = {name for row in rows for name in (row.key_setting, row.base_url_setting)}
+    own = settings.remarks
+    return (*own, *(remark for remark in settings.remarks_on(*added) if remark not in own))
 
 
 def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str, Configured]:

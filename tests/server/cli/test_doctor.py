@@ -28,7 +28,7 @@ from kling_mcp.ledger import Ledger, NewRow
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS, open_database
 from kling_mcp.protocol.server import build_server
-from kling_mcp.settings.settings import Settings, environment_name
+from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_sandbox import SandboxConfig, SandboxStore, create_app
 from kling_sandbox.app import bound_socket, server_of
 
@@ -135,9 +135,10 @@ def test_every_provider_is_asked_and_named_with_its_setting(
     )
 
     settings = [f.text for f in of(found, "settings")]
+    played = f" A sandbox at {url.removeprefix('http://')} plays it: free of charge."
     assert settings == [
-        "kling is used: KLING_ACCESS_KEY and KLING_SECRET_KEY from the environment.",
-        "cometapi can be asked for: COMETAPI_API_KEY from the environment.",
+        f"kling is used: KLING_ACCESS_KEY and KLING_SECRET_KEY from the environment.{played}",
+        f"cometapi can be asked for: COMETAPI_API_KEY from the environment.{played}",
         "newapi can be asked for: NEWAPI_API_KEY from the environment.",
     ]
     assert [f.text for f in of(found, "key", "good")] == [
@@ -182,7 +183,7 @@ SLIPS = [
     ("KLING_API_KEY", "your-key-goes-in-here", "placeholder"),
     ("KLING_API_KEY", "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln", "ends after half an hour"),
     ("KLING_API_KEY", "sk-0123456789abcdef0123", "keys of gateways"),
-    ("KLING_API_KEY", "sandbox-key", "shorter than the keys"),
+    ("KLING_API_KEY", "short-key", "shorter than the keys"),
     ("KLING_API_KEY", " 0123456789abcdef0123 ", "spaces around"),
 ]
 
@@ -511,7 +512,7 @@ def test_a_database_is_looked_at_and_not_changed(
 
     assert "is empty" in empty.text
     assert "older version" not in used.text
-    assert "1 tasks, 1 of them waiting" in used.text
+    assert "1 task, 1 of them waiting" in used.text
     assert "secret" not in empty.text + used.text
 
 
@@ -550,7 +551,7 @@ def test_json_holds_every_finding_for_programs(
     areas = {finding["area"] for finding in document["findings"]}
     assert areas == {
         *("settings", "key", "provider", "clock", "account", "ledger", "videos", "pictures"),
-        *("versions", "protocol"),
+        *("tools", "versions", "protocol"),
     }
     (protocol,) = [f for f in document["findings"] if f["area"] == "protocol"]
     assert protocol["facts"]["versions"][-1] == "2026-07-28"
@@ -632,3 +633,128 @@ async def test_a_provider_that_does_not_tell_its_account_says_so(url: str, tmp_p
 
     assert told["cometapi"]["units_left"] is None
     assert "does not accept the key" in told["kling"]["note"]
+
+
+@pytest.mark.parametrize("public_url", ["", "https://videos.example"], ids=["here", "team"])
+@pytest.mark.parametrize(
+    ("tools", "level", "words", "advice"),
+    [
+        ("", "good", "tools offered", ""),
+        ("core", "good", "tools offered", ""),
+        ("coer", "wrong", "KLING_MCP_TOOLS names coer", "Name sets (all, core) or tools"),
+        ("core,kling_cook", "wrong", "KLING_MCP_TOOLS names kling_cook", "kling_look"),
+        (
+            "kling_image_to_video,kling_get_task",
+            "note",
+            "no tool can wait for it or save it",
+            "Set KLING_MCP_TOOLS=kling_image_to_video,kling_get_task,kling_wait_for_tasks,"
+            "kling_save_video.",
+        ),
+        ("kling_list_tasks", "note", "1 tool offered, and none makes a video", "KLING_MCP_TOOLS"),
+    ],
+)
+def test_the_choice_of_tools_is_judged(
+    tools: str,
+    level: str,
+    words: str,
+    advice: str,
+    public_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = findings(monkeypatch, KLING_MCP_TOOLS=tools, KLING_MCP_PUBLIC_URL=public_url)
+
+    finding = one(found, "tools")
+    assert finding.level == level
+    assert words in finding.text
+    assert advice in finding.advice
+
+
+def test_the_advice_about_missing_tools_works_as_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advice = one(
+        findings(monkeypatch, KLING_MCP_TOOLS="kling_multi_image_to_video"), "tools"
+    ).advice
+    name, _, value = advice.removeprefix("Set ").removesuffix(".").partition("=")
+
+    assert one(findings(monkeypatch, **{name: value}), "tools").level == "good"
+
+
+def test_a_server_that_only_looks_says_which_setting_made_it_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finding = one(findings(monkeypatch, KLING_MCP_READ_ONLY="true"), "tools")
+
+    assert (finding.level, finding.advice) == ("note", "KLING_MCP_READ_ONLY says so.")
+
+
+def test_a_table_of_models_that_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "models.json"
+    table.write_text("{}")
+    told = one(findings(monkeypatch, KLING_MCP_CAPABILITIES=str(table)), "settings", "good")
+    table.write_text("[")
+    wrong = one(findings(monkeypatch), "settings", "wrong")
+
+    assert str(table) in told.text
+    assert "KLING_MCP_CAPABILITIES" in wrong.text
+
+
+def test_a_team_s_setting_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_MCP_RATE_PER_MINUTE", "many")
+
+    assert cli.main(["doctor"]) == 1
+
+    assert "KLING_MCP_RATE_PER_MINUTE" in capsys.readouterr().out
+
+
+def test_the_sandbox_s_own_key_is_well_at_a_sandbox_and_wrong_at_a_provider(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_sandbox = findings(monkeypatch, KLING_API_KEY="sandbox-key", KLING_BASE_URL=url)
+    with bound_socket("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+    elsewhere = findings(monkeypatch, KLING_BASE_URL="http://provider.example")
+
+    assert [f.text for f in of(at_sandbox, "key")] == ["kling accepts the key."]
+    assert "free of charge" in one(at_sandbox, "settings", "note").text
+    assert "is the key of the sandbox" in one(elsewhere, "key", "warning").text
+    assert of(elsewhere, "settings", "note") == []
+
+
+def test_a_short_key_that_its_provider_accepts_is_not_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served_sandbox(tmp_path / "played", keys=("short",)) as url:
+        found = findings(monkeypatch, KLING_API_KEY="short", KLING_BASE_URL=url)
+
+    assert [f.text for f in of(found, "key")] == ["kling accepts the key."]
+
+
+@pytest.mark.parametrize("default", ["", "mine"])
+def test_a_placeholder_as_the_key_of_a_provider_of_one_s_own_is_told(
+    default: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = tmp_path / "rows.json"
+    rows.write_text('{"mine": {"like": "newapi", "base_url": "https://gateway.example"}}')
+    found = findings(
+        monkeypatch,
+        KLING_MCP_PROVIDERS=str(rows),
+        MINE_API_KEY="your-key-here",
+        THEIRS_API_KEY="your-key-here",
+        KLING_MCP_PROVIDER=default,
+    )
+
+    told = " ".join(f"{f.text} {f.advice}" for f in found)
+    assert "MINE_API_KEY contains a placeholder" in told
+    assert "THEIRS_API_KEY" not in told
+    if not default:
+        build_server(load_settings())
+        assert "MINE_API_KEY contains a placeholder" in caplog.text

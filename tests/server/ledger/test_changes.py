@@ -9,10 +9,11 @@ from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.changes import Changes
-from kling_mcp.protocol.server import build_server, read_capabilities
+from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.configured import configured_providers
 from kling_mcp.providers.task import Task
 from kling_mcp.service import open_service
+from kling_mcp.settings.capability_file import read_capabilities
 
 
 @pytest.mark.anyio
