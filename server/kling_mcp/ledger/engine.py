@@ -53,6 +53,11 @@ TASKS_TABLE = """
         sandbox          INTEGER NOT NULL DEFAULT 0,
         status_at        {real} NOT NULL DEFAULT 0,
         quoted           INTEGER NOT NULL DEFAULT 0,
+        currency         TEXT NOT NULL DEFAULT '',
+        cash_type        TEXT NOT NULL DEFAULT '',
+        list_price       {real},
+        estimate_usd     {real},
+        answers          TEXT NOT NULL DEFAULT '[]',
         UNIQUE (provider, base_url, digest, take, attempt)
     );
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)

@@ -158,7 +158,9 @@ LONGEST_QUEUE_S = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One row. Times are seconds since the epoch, units are Kling's. `money` is what the account's
-    balance paid instead of units, in its currency.
+    balance paid instead of units, in its `currency`, with its `list_price` before any discount;
+    `cash_type` says from which balance. `estimate_usd` is the price that caps of money count until
+    the true one is known.
 
     A process that works on a row holds a lease and renews it. A queued row may be sent again from
     `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
@@ -207,6 +209,10 @@ class Record:
     sandbox: bool = False
     status_at: Seconds = 0.0
     quoted: bool = False
+    currency: str = ""
+    cash_type: str = ""
+    list_price: Units | None = None
+    estimate_usd: Units | None = None
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
 
@@ -281,7 +287,8 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("prompt", "message", "lease_owner", "file_note", "principal"), ""),
     **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
-    **dict.fromkeys(("sha256", "expires_at", "money"), None),
+    **dict.fromkeys(("sha256", "expires_at", "money", "list_price", "estimate_usd"), None),
+    **dict.fromkeys(("currency", "cash_type"), ""),
     **dict.fromkeys(("take", "attempt", "tries"), 0),
     "sandbox": False,
     "status_at": 0.0,
@@ -381,10 +388,12 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
     db.execute(
         "UPDATE tasks SET lease_owner = '', lease_until = 0, "  # noqa: S608
         f"task_id = coalesce(task_id, ?), {AT}, status = ?, message = ?, "
-        "units = CASE WHEN ? THEN NULL "
+        "units = CASE WHEN ? THEN ? "
         "ELSE coalesce(?, CASE WHEN task_id IS NULL OR (ended_at IS NULL AND ?) THEN NULL "
         "ELSE units END) END, "
-        "money = coalesce(?, money), videos = ?, updated_at = ?, ended_at = coalesce(ended_at, ?), "
+        "money = coalesce(?, money), currency = CASE WHEN ? THEN ? ELSE currency END, "
+        "cash_type = CASE WHEN ? THEN ? ELSE cash_type END, list_price = coalesce(?, list_price), "
+        "answers = ?, videos = ?, updated_at = ?, ended_at = coalesce(ended_at, ?), "
         "expires_at = coalesce(expires_at, ?) "
         f"WHERE id = ? AND {goes_on}",
         (
@@ -395,8 +404,15 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
             task.message,
             task.money is not None,
             task.units,
+            task.units,
             ended,
             task.money,
+            task.money is not None,
+            task.currency,
+            task.money is not None,
+            task.cash_type,
+            task.list_price,
+            _answers(db, record_id, task, now, ended=ended),
             json.dumps(videos),
             now,
             now if ended else None,
@@ -411,6 +427,32 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
             (record.provider,),
         )
     return record
+
+
+ANSWER_CHARS = 4000
+"""The most characters of an answer that a row keeps."""
+
+MOST_ANSWERS = 4
+"""The most answers that a row keeps: that to its create, and those that told its end and cost."""
+
+
+def _answers(db: Database, record_id: str, task: Task, now: float, *, ended: bool) -> str:
+    """The answers that the row keeps, as JSON: the first, the one that told the end, and those that
+    told another cost."""
+    columns = "answers, task_id, ended_at, units, money"
+    row = db.execute(f"SELECT {columns} FROM tasks WHERE id = ?", (record_id,)).fetchone()  # noqa: S608
+    other_cost = any(
+        told not in (None, row[name])
+        for name, told in (("units", task.units), ("money", task.money))
+    )
+    news = row["task_id"] is None or (ended and (row["ended_at"] is None or other_cost))
+    kept = _json(row["answers"])
+    kept = kept if isinstance(kept, list) else []
+    if not (task.told and news) or len(kept) >= MOST_ANSWERS:
+        return json.dumps(kept)
+    said = json.dumps(task.told, default=str)
+    answer = task.told if len(said) <= ANSWER_CHARS else said[:ANSWER_CHARS]
+    return json.dumps([*kept, {"at": now, "status": task.status, "answer": answer}], default=str)
 
 
 def change(db: Database, record_id: str, changes: str, values: Sequence[object]) -> Record:

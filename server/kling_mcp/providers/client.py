@@ -131,11 +131,15 @@ class KlingClient:
         return await self._read("/account/costs", params, read_packs)
 
     def _charged(self, task: Task) -> Task:
-        """The task without the 0 units of a gateway that does not count in units: they are not the
-        price of its video."""
+        """The task with its currency, by the account's region where the answer names none. 0 units
+        are no price of a video: the account's balance or a gateway's own bill pays it."""
         made = task.lacks_file or task.status == "succeed"
-        free = made and task.units == 0 and not self.row.tells_units
-        return replace(task, units=None) if free else task
+        if made and task.videos and task.units == 0:
+            task = replace(task, units=None)
+        if task.money and not task.currency:
+            base_url = str(self._connection.api.base_url).rstrip("/")
+            task = replace(task, currency=self.row.currencies.get(base_url, ""))
+        return task
 
     def _path(self, product: Product) -> str:
         return f"{self.row.prefix}/{PRODUCTS[product].path}"

@@ -26,6 +26,7 @@ from kling_mcp.providers.task import NO_ADDRESS, Task, Video, task_status
 from kling_tools.results import ENDED
 
 __all__ = [
+    "currency",
     "mapping",
     "number",
     "read_look",
@@ -45,9 +46,16 @@ MOST_VIDEOS = 16
 MOST_UNITS = 100_000.0
 """The most units that one task can cost; Kling's largest pack holds fewer."""
 
+MOST_MONEY = 1e9
+"""The most money that one deduction can take, in any currency."""
+
+MOST_CHARGES = 100
+"""The most deductions of one task that are read."""
+
 LONGEST_S = 86_400.0
 """The most seconds that a video can last."""
 
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]{1,4000}", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]{0,30}:", re.IGNORECASE)
@@ -100,6 +108,7 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
             task = reader(document)
             if not task.task_id:
                 break
+            task = replace(task, told=document)
             done = task.status == "succeed" and not task.videos
             return replace(task, status="processing", lacks_file=True) if done else task
     raise unreadable(provider, "it names no task")
@@ -117,7 +126,9 @@ def read_tasks(document: Mapping[str, Any]) -> list[Task]:
     """The tasks of Kling's list, each one once. Unreadable entries are left out."""
     data = document.get("data")
     items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
-    tasks = {task.task_id: task for task in (_kling_task(item) for item in items)}
+    around = {name: document[name] for name in ("request_id",) if name in document}
+    read = (replace(_kling_task(item), told={**around, "data": item}) for item in items)
+    tasks = {task.task_id: task for task in read}
     return [t for t in tasks.values() if t.task_id and (t.videos or t.status != "succeed")]
 
 
@@ -153,14 +164,48 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
 
 
 def _charged(task: Task, data: Mapping[str, Any]) -> Task:
-    """The task with its cost. The units are its cost only when no money was taken as well."""
-    told = data.get("final_balance_deduction")
-    sums = [told.get("quota"), told.get("list_price")] if isinstance(told, Mapping) else [told]
+    """The task with its cost, from `billing` of the new standard, or from both `final_*_deduction`
+    of the legacy one. No units beside money are no price: the money is."""
     if task.status not in ENDED:
         return task
+    if isinstance(data.get("billing"), list):
+        return _billed(task, data["billing"])
+    told = data.get("final_balance_deduction")
+    deducted = told if isinstance(told, Mapping) else {"quota": told}
+    units = number(data.get("final_unit_deduction"), MOST_UNITS)
+    sums = [deducted.get("quota"), deducted.get("list_price")]
     if all(value in (None, "") or number(value) == 0 for value in sums):
-        return replace(task, units=number(data.get("final_unit_deduction"), MOST_UNITS))
-    return replace(task, money=next((found for value in sums if (found := number(value))), None))
+        return replace(task, units=units)
+    return replace(
+        task,
+        units=units or None,
+        money=next((found for value in sums if (found := number(value))), None),
+        list_price=number(deducted.get("list_price")) or None,
+    )
+
+
+def _billed(task: Task, billing: Sequence[Any]) -> Task:
+    """The task with the sums of its deductions; of money, those in the currency of the first."""
+    charges = [mapping(charge) for charge in billing[:MOST_CHARGES]]
+    packs = [charge for charge in charges if charge.get("charge_type") == "unit"]
+    cash = [charge for charge in charges if charge.get("charge_type") == "cash"]
+    cash = [charge for charge in cash if charge.get("currency") == cash[0].get("currency")]
+    units, money = _summed(packs, "amount"), _summed(cash, "amount")
+    return replace(
+        task,
+        units=units if units is None or units <= MOST_UNITS else None,
+        money=money if money or units is None else None,
+        currency=currency(cash[0].get("currency")) if cash else "",
+        cash_type=text(cash[0].get("cash_type"))[:WORD_LIMIT] if cash else "",
+        list_price=_summed(cash, "list_price"),
+    )
+
+
+def _summed(charges: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The sum of these amounts; None without any, or when one cannot be read."""
+    amounts = [number(charge.get(name), MOST_MONEY) for charge in charges]
+    known = [amount for amount in amounts if amount is not None]
+    return round(math.fsum(known), 6) if known and len(known) == len(amounts) else None
 
 
 def _ended_so(task: Task, word: object) -> Task:
@@ -190,6 +235,9 @@ def _wrapper(document: Mapping[str, Any]) -> Task:
         videos=videos,
         units=inner.units if inner and status in ENDED else None,
         money=inner.money if inner and status in ENDED else None,
+        currency=inner.currency if inner and status in ENDED else "",
+        cash_type=inner.cash_type if inner and status in ENDED else "",
+        list_price=inner.list_price if inner and status in ENDED else None,
         created_at=seconds(data.get("submit_time")) or seconds(data.get("created_at")),
         updated_at=seconds(data.get("finish_time")) or seconds(data.get("updated_at")),
     )
@@ -329,6 +377,12 @@ def number(value: Any, most: float = LARGEST) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if 0 <= found <= most else None
+
+
+def currency(value: Any) -> str:
+    """The value if it is a currency's code, such as USD; else empty."""
+    code = text(value).strip().upper()
+    return code if _CURRENCY.fullmatch(code) else ""
 
 
 def seconds(value: Any) -> float | None:

@@ -41,7 +41,8 @@ TextField = Annotated[str, Field(pattern=r"^(negative_)?prompt$")]
 class ProviderRow(BaseModel):
     """One provider.
 
-    `family` is the built-in provider that the row is like, whose sandbox can play it. `prefix`
+    `family` is the built-in provider that the row is like, whose sandbox can play it. `currencies`
+    are those of its accounts by base URL, for answers about money that name none. `prefix`
     stands before the product in every path. `shapes` are the shapes of its answers, the likeliest
     first. `lists` says whether it lists tasks, `tells_units` whether it tells the units left in the
     account. `external_ids` is `unique` when our own id finds a task and no second task gets that
@@ -57,6 +58,7 @@ class ProviderRow(BaseModel):
     family: str
     base_url: str = ""
     regions: Mapping[str, str] = {}
+    currencies: Mapping[str, str] = {}
     prefix: str = Field(default="/v1/videos", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     products: tuple[Product, ...] = Field(min_length=1)
     default_models: Mapping[Product, str]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kling_tools.results import TaskStatus
 
@@ -53,8 +55,10 @@ class Video:
 @dataclass(frozen=True, slots=True)
 class Task:
     """The state of a task. Times are seconds since the epoch. `units` is the true cost, known once
-    the task has ended; None if the account's balance paid `money` instead. A task that `lacks_file`
-    succeeded at its provider but names no video; it counts as `processing` for `FILE_LATE_S`."""
+    the task has ended; None if the account's balance paid instead: `money` of `currency` (USD, CNY,
+    empty when not told), `list_price` in the same currency before any discount, from the balance or
+    the test balance (`cash_type`, Kling's word). A task that `lacks_file` succeeded at its provider
+    but names no video; it counts as `processing` for `FILE_LATE_S`. `told` is the answer itself."""
 
     task_id: str
     status: TaskStatus
@@ -63,9 +67,13 @@ class Task:
     videos: tuple[Video, ...] = ()
     units: float | None = None
     money: float | None = None
+    currency: str = ""
+    cash_type: str = ""
+    list_price: float | None = None
     created_at: float | None = None
     updated_at: float | None = None
     lacks_file: bool = False
+    told: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def settled(task: Task, now: float) -> Task:
