@@ -32,7 +32,8 @@ def receipt(
     if repeated:
         answer.sent = []
         answer.not_sent = []
-        answer.note = " ".join(filter(None, ("Nothing was sent or charged now.", answer.note)))
+        told = ("Nothing was sent or charged now.", _too_late(judged, record), answer.note)
+        answer.note = " ".join(filter(None, told))
     result = PRODUCTS[judged.review.product].result
     then = f"the {result} is saved when it is done" if saves else "then kling_save_video"
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
@@ -50,6 +51,21 @@ def receipt(
         elif judged.earlier or len(takes) > 1:
             answer.next += f" {more}"
     return answer
+
+
+def _too_late(judged: JudgedRequest, record: Record) -> str:
+    """A sentence that names the arguments which a request that was made before can no longer get;
+    empty without any."""
+    url = judged.body.fields.get("callback_url")
+    other = {
+        "callback_url": url and url != record.request.get("callback_url"),
+        "external_task_id": judged.external_task_id not in ("", record.external_task_id),
+    }
+    names = [name for name in other if other[name]]
+    if not names:
+        return ""
+    verb, them = ("has", "it") if len(names) == 1 else ("have", "them")
+    return f"{' and '.join(names)} {verb} no effect: the task was made before without {them}."
 
 
 def _one_more(judged: JudgedRequest, record: Record, takes: Sequence[int]) -> str:
@@ -132,6 +148,7 @@ def dry_run_receipt(
         answer.would_pass = would_pass
         answer.next = f"Ask the person, then submit {would_pass.arguments}."
     if made is not None and not answer.faults:
+        answer.note = " ".join(filter(None, (_too_late(judged, made), answer.note))) or None
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
             f"returns that one and costs nothing; {_one_more(judged, made, takes)}"
