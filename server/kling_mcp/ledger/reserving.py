@@ -27,6 +27,7 @@ from kling_tools.rules.capabilities import units_text
 __all__ = [
     "ONLY_KNOWN_PRICES",
     "check_day",
+    "check_external_id",
     "differences",
     "latest",
     "left_of_day",
@@ -119,7 +120,7 @@ def reserve(
     before = latest(db, new_row)
     if before and before.status not in WITHOUT_VIDEO:
         return before, before.id == record_id
-    _check_external_id(db, new_row)
+    check_external_id(db, new_row)
     now = clock()
     check_day(db, new_row, caps, now)
     columns = {
@@ -249,7 +250,8 @@ def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) 
     )
 
 
-def _check_external_id(db: Database, new_row: NewRow) -> None:
+def check_external_id(db: Database, new_row: NewRow) -> None:
+    """Raises KlingError when another request, or an earlier attempt, has the external_task_id."""
     used = new_row.external_task_id and first_record(
         db,
         "WHERE provider = ? AND base_url = ? AND external_task_id = ? "

@@ -31,6 +31,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.ledger.reserving import (
     check_day,
+    check_external_id,
     latest,
     left_of_day,
     next_take,
@@ -148,6 +149,11 @@ class Ledger:
     async def takes(self, request: NewRow | Record) -> list[int]:
         """The takes of a request that exist or are being made, in their order."""
         return await self._engine.read(lambda db: takes(db, request))
+
+    async def check_external_id(self, new_row: NewRow) -> None:
+        """Raises KlingError when another request has the external_task_id. It writes nothing."""
+        if self.exists and new_row.external_task_id:
+            await self._engine.read(lambda db: check_external_id(db, new_row))
 
     async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
         """Raises SpendCapReached when the request would pass a cap. It writes nothing."""

@@ -74,7 +74,7 @@ def _one_more(judged: JudgedRequest, record: Record, takes: Sequence[int]) -> st
     exist = f"{len(takes)} takes of it exist. " if len(takes) > 1 else ""
     if judged.earlier:
         return f"{exist}Add take {free} to make one more."
-    if exist:
+    if exist or record.is_unanswered:
         return f'{exist}another_take_of "{record.handle}" with take {free} makes one more.'
     return ANOTHER.format(record.handle)
 
@@ -149,9 +149,12 @@ def dry_run_receipt(
         answer.next = f"Ask the person, then submit {would_pass.arguments}."
     if made is not None and not answer.faults:
         answer.note = " ".join(filter(None, (_too_late(judged, made), answer.note))) or None
+        again = "returns that one and costs nothing"
+        if made.is_unanswered:
+            again = "looks for that one first, and never pays it twice"
         answer.next = (
             f'It was made before as task "{made.handle}" ({made.status}): submitting it again '
-            f"returns that one and costs nothing; {_one_more(judged, made, takes)}"
+            f"{again}; {_one_more(judged, made, takes)}"
         )
     return answer
 

@@ -20,6 +20,7 @@ from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
+from kling_mcp.ledger.records import beyond_use
 from kling_mcp.ledger.reserving import ONLY_KNOWN_PRICES
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
@@ -102,6 +103,8 @@ class Submission:
         if draft.arguments.another_take_of:
             takes = await self._ledger.takes(earlier) if earlier else [0]
             draft = request_again(draft, earlier, max(takes, default=0) + 1)
+        if draft.is_unreadable:
+            raise InvalidRequest(draft.verdict.faults)
         judged = judge_request(
             draft, self._clients, self._capabilities, principal, self._callback_base, earlier
         )
@@ -298,7 +301,9 @@ class Submission:
         )
 
     async def _dry_run(self, judged: JudgedRequest, by_rules_only: bool) -> Receipt:
-        """What a submit would do now, by the caps and by what was made before. Writes nothing."""
+        """What a submit would do now, by the caps and by what was made before. Writes nothing.
+        Raises NotConfigured where the provider cannot be asked at all, and KlingError like the
+        reservation of the row."""
         faults = judged.review.verdict.faults
         made, capped = None, None
         if not faults and self._ledger.exists:
@@ -308,10 +313,15 @@ class Submission:
             try:
                 self._check_price(judged)
                 if not faults:
+                    await self._ledger.check_external_id(judged.new_row)
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
             except SpendCapReached as cap:
                 capped = cap
                 faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
+            if not faults and not judged.provider.embedded:
+                await self._clients.get(judged.provider.name)
+        elif made.is_beyond_use:
+            raise beyond_use(made)
         refused = bool(faults) or (judged.retired and made is None)
         passes = await self._variant(judged) if refused and by_rules_only else None
         if passes:

@@ -47,6 +47,11 @@ class Draft(Generic[ArgumentsT_co]):
     invalid: frozenset[str] = frozenset()
     verdict: Verdict = field(default_factory=Verdict)
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether nothing of the request is known, so that it can be neither judged nor priced."""
+        return self.invalid.issuperset(type(self.arguments).model_fields)
+
 
 MESSAGES: dict[str, str] = {
     "string_too_long": "at most {max_length} characters, this has {length}",
