@@ -10,7 +10,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +19,8 @@ from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["main"]
@@ -73,15 +75,50 @@ def _in_words(error: Exception) -> str:
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
-    arguments = parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(_with_values(words))
+    late = [name for name in _settings() if _option(name) in _options(unknown)]
+    for name in filter(_is_secret, late):
+        _refuse_secret(parser, name)
     if arguments.run not in (_serve_stdio, _serve_http):
         from kling_mcp.settings.settings import environment_name
 
-        for name in _given_settings(arguments):
+        for name in [*_given_settings(arguments), *late]:
             parser.error(
                 f"{_option(name)} is for the server; for this command, set {environment_name(name)}"
             )
+    for name in late:
+        parser.error(
+            f"{_option(name)} comes before the command: kling-mcp {' '.join(unknown)} "
+            f"{arguments.command}"
+        )
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return arguments
+
+
+def _options(words: Sequence[str]) -> set[str]:
+    """The options among words, without their values."""
+    return {word.partition("=")[0] for word in words if word.startswith("-")}
+
+
+SWITCHED = frozenset(["true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"])
+"""The values of a switch, as pydantic reads them."""
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """The words, in which each switch before the command has its value: `--read-only` alone, and
+    also before a command, is `--read-only=true`."""
+    switches = {_option(name) for name in _settings() if _is_switch(name)}
+    given = [*words]
+    place = 0
+    while place < len(given) and given[place].startswith("-"):
+        word, after = given[place], (given[place + 1 : place + 2] or [""])[0]
+        if word in switches and after.lower() not in SWITCHED:
+            given[place] = f"{word}=true"
+        elif "=" not in word and word not in ("-h", "--help", "--version", "--debug"):
+            place += 1
+        place += 1
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="kling-mcp",
+        usage="kling-mcp [SETTING ...] [COMMAND] [OPTION ...]",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_settings_help(),
@@ -106,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", **debug)
     _add_settings(parser)
     parser.set_defaults(run=_serve_stdio)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", prog="kling-mcp"
+    )
     serving = commands.add_parser(
         "serve",
         help="serve MCP over HTTP, on this machine or to a team",
@@ -195,6 +235,16 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _settings() -> Mapping[str, FieldInfo]:
+    from kling_mcp.settings.settings import Settings
+
+    return Settings.model_fields
+
+
+def _is_switch(name: str) -> bool:
+    return _settings()[name].annotation is bool
+
+
 def _is_secret(name: str) -> bool:
     return name.endswith("_key") or name == "database"
 
@@ -203,21 +253,20 @@ class _OnlyFromEnvironment(argparse.Action):
     """Refuses a key as an option: other users of the machine, and logs, would see it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from kling_mcp.settings.settings import environment_name
+        _refuse_secret(parser, self.dest.removeprefix(SETTING))
 
-        name = self.dest.removeprefix(SETTING)
-        parser.error(
-            f"a secret cannot be an option; set {environment_name(name)} in the environment"
-        )
+
+def _refuse_secret(parser: argparse.ArgumentParser, name: str) -> NoReturn:
+    from kling_mcp.settings.settings import environment_name
+
+    parser.error(f"a secret cannot be an option; set {environment_name(name)} in the environment")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    from kling_mcp.settings.settings import Settings
-
     group = parser.add_argument_group(
         "settings of the server (other commands take them from the environment)"
     )
-    for name, field in Settings.model_fields.items():
+    for name, field in _settings().items():
         if _is_secret(name):
             group.add_argument(
                 _option(name),
@@ -229,16 +278,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             _option(name),
             dest=SETTING + name,
-            metavar="VALUE",
+            metavar="[true|false]" if _is_switch(name) else "VALUE",
             help=(field.description or "").replace("%", "%%"),
         )
 
 
 def _settings_help() -> str:
-    from kling_mcp.settings.settings import Settings, environment_name
+    from kling_mcp.settings.settings import environment_name
 
     lines = ["environment, or the file that KLING_MCP_ENV_FILE names (the only places for keys):"]
-    for name, field in Settings.model_fields.items():
+    for name, field in _settings().items():
         what = field.description if _is_secret(name) else _option(name)
         lines.append(f"  {environment_name(name):<30} {what}")
     return "\n".join(lines)

@@ -83,7 +83,9 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("variable", SECRETS)
-@pytest.mark.parametrize("form", ["{} a-secret", "{}=a-secret"])
+@pytest.mark.parametrize(
+    "form", ["{} a-secret", "{}=a-secret", "serve --http {} a-secret", "doctor {}=a-secret"]
+)
 def test_keys_are_no_options_where_others_could_read_them(
     variable: str, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +258,60 @@ def test_without_a_command_it_serves_stdio_with_the_settings_given(
     assert served.settings.log_level == "INFO"
     assert served.settings.fix_images is True
     assert served.settings.max_units_per_day == 9
+
+
+SWITCHES = [name for name, field in Settings.model_fields.items() if field.annotation is bool]
+
+
+def test_every_switch_is_tried() -> None:
+    assert set(SWITCHES) == {"read_only", "save", "poster", "fix_images"}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        ("{}", True),
+        ("{} --home x", True),
+        ("--home x {}", True),
+        ("--debug {}", True),
+        ("{}=false", False),
+        ("{} false", False),
+        ("{} OFF --home x", False),
+        ("{} yes", True),
+    ],
+)
+def test_a_switch_is_on_by_its_name_and_takes_a_value_too(
+    name: str, form: str, value: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(monkeypatch)
+
+    assert cli.main(form.format("--" + name.replace("_", "-")).split()) == 0
+
+    assert getattr(served.settings, name) is value
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_does_not_swallow_the_command_after_it(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--" + name.replace("_", "-"), "serve"])
+
+    assert end.value.code == 2
+    assert "required: --http" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--read-only", "--home=x"])
+def test_a_setting_after_its_command_is_told_where_it_belongs(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["serve", "--http", option])
+
+    assert end.value.code == 2
+    name = option.partition("=")[0]
+    assert f"{name} comes before the command: kling-mcp {option} serve" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_a_serving_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
