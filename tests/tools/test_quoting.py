@@ -1,11 +1,18 @@
 """A provider's words as an assistant sees them: one visible line, short, that cannot break out."""
 
+import ast
+import re
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_tools.errors import ProviderError, TaskFailed
-from kling_tools.quoting import PROVIDER_TEXT_LIMIT, TOKEN_LIMIT, quote_provider, token
+from kling_tools.quoting import PROVIDER_TEXT_LIMIT, TOKEN_LIMIT, counted, quote_provider, token
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -80,3 +87,55 @@ def test_a_code_that_is_a_sentence_becomes_a_word() -> None:
 def test_the_text_quotes_what_the_fields_hold(error: ProviderError | TaskFailed) -> None:
     assert str(error).endswith('. The provider says: "no". This call cost nothing. Stop.')
     assert error.facts()["provider_says"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (0, ("task",), "0 tasks"),
+        (1, ("task",), "1 task"),
+        (2, ("task",), "2 tasks"),
+        (1.0, ("unit",), "1 unit"),
+        (1.5, ("unit",), "1.5 units"),
+        (0.99999999, ("unit",), "1 unit"),
+        (1, ("entry", "entries"), "1 entry"),
+        (3, ("entry", "entries"), "3 entries"),
+        (10_000_000, ("byte",), "10000000 bytes"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(number: float, noun: tuple[str, ...], text: str) -> None:
+    assert counted(number, *noun) == text
+
+
+@given(st.one_of(st.integers(), st.floats(allow_nan=False)))
+def test_only_what_is_shown_as_one_stands_before_a_singular(number: float) -> None:
+    shown, noun = counted(number, "task").split(" ")
+
+    assert (shown == "1") is (noun == "task")
+
+
+COUNTED = re.compile(
+    r" (attempts|characters|days|entries|files|folders|hours|images|logins|minutes|models|pictures"
+    r"|providers|requests|rows|seconds|shots|takes of|tasks|times|tokens|tools|units|videos"
+    r"|warnings)\b"
+)
+
+
+def test_no_text_of_ours_writes_a_plural_behind_a_number_that_may_be_one() -> None:
+    wrong = []
+    for path in [*(ROOT / "server" / "kling_mcp").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
+        for text in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(text, ast.JoinedStr):
+                for value, after in pairwise(text.values):
+                    if isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant):
+                        name = ast.unparse(value.value)
+                        if COUNTED.match(str(after.value)) and name not in NEVER_ONE | {
+                            name.upper()
+                        }:
+                            wrong.append(f"{path.name}:{text.lineno}: {name}")
+
+    assert wrong == [], "kling_tools.quoting.counted writes the number with its noun"
+
+
+NEVER_ONE = {"limit", "len(takes)", "len(uri)"}
+"""Names of numbers above one, besides those of constants."""

@@ -16,6 +16,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.faults import Variant
+from kling_tools.quoting import counted
 from kling_tools.rules.capabilities import price_text, units_text
 
 __all__ = [
@@ -458,15 +459,17 @@ class Total(BaseModel):
 
     def text(self) -> str:
         """The sum in one line."""
-        more = " more" if self.units else ""
+        more = "more " if self.units else ""
         parts = [
-            f"{self.tasks} task{'' if self.tasks == 1 else 's'} made here",
-            f"{self.units:g} units" if self.units else "",
-            f"about {self.estimated_units:g}{more} units estimated" if self.estimated_units else "",
+            f"{counted(self.tasks, 'task')} made here",
+            counted(self.units, "unit") if self.units else "",
+            f"about {counted(self.estimated_units, f'{more}unit')} estimated"
+            if self.estimated_units
+            else "",
             *(f"{paid:g} of the balance at {name}" for name, paid in (self.money or {}).items()),
-            f"{self.queued_units:g} units still queued" if self.queued_units else "",
-            f"{SANDBOX_WOULD} {self.play_units:g} units" if self.play_units else "",
-            f"{self.play_queued_units:g} units still queued in the sandbox"
+            f"{counted(self.queued_units, 'unit')} still queued" if self.queued_units else "",
+            f"{SANDBOX_WOULD} {counted(self.play_units, 'unit')}" if self.play_units else "",
+            f"{counted(self.play_queued_units, 'unit')} still queued in the sandbox"
             if self.play_queued_units
             else "",
         ]
@@ -485,7 +488,7 @@ class TaskPage(_Tasks):
     def text(self) -> str:
         """A line for each task."""
         tail = f"More on page {self.page + 1}." if self.more else ""
-        count = f"{len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
+        count = counted(len(self.tasks), "task")
         head = f"{count}, page {self.page}. {tail}".rstrip()
         note = [self.note] if self.note else []
         total = [self.total.text()] if self.total else []
@@ -612,7 +615,7 @@ class ProviderAccount(BaseModel):
         if self.key:
             facts.append(f"{self.key} by {self.by}" if self.by else self.key)
         if self.units_left is not None:
-            facts.append(f"{self.units_left:g} units left")
+            facts.append(f"{counted(self.units_left, 'unit')} left")
         return f"{', '.join(facts)}. {self.note or ''}".rstrip()
 
 
@@ -627,7 +630,7 @@ class Cap(BaseModel):
     def text(self) -> str:
         """The cap in a few words."""
         used = "" if self.used is None else f", {self.used:g} used"
-        return f"{self.units:g} units for {self.of}{used} ({self.setting})"
+        return f"{counted(self.units, 'unit')} for {self.of}{used} ({self.setting})"
 
 
 class Spent(BaseModel):
@@ -651,14 +654,14 @@ class Spent(BaseModel):
         if self.units:
             list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
             told = "charged" if self.usd is not None else "told"
-            facts.append(f"{self.units:g} units {told}{list_price}")
+            facts.append(f"{counted(self.units, 'unit')} {told}{list_price}")
         if self.money:
             facts.append(f"{self.money:g} of the account's balance")
         if self.estimated_units:
-            facts.append(f"about {self.estimated_units:g} units estimated")
+            facts.append(f"about {counted(self.estimated_units, 'unit')} estimated")
         if self.unpriced:
             facts.append(f"{self.unpriced} of an unknown price")
-        count = f"{self.videos} video{'' if self.videos == 1 else 's'}"
+        count = counted(self.videos, "video")
         listed = f" (at Kling's list price; {self.provider} sets its own)"
         own = "" if self.usd is not None else listed
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"

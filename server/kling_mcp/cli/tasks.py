@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import quote_provider
-from kling_tools.quoting import clipped
+from kling_tools.quoting import clipped, counted
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
 
 if TYPE_CHECKING:
@@ -125,8 +125,10 @@ def _as_table(rows: list[Record]) -> str:
     day = [row for row in rows if row.created_at > since and row.status != "queued"]
     spent = sum(row.counted_units for row in day if not row.sandbox)
     played = sum(row.counted_units for row in day if row.sandbox)
-    play = f"; {SANDBOX_WOULD} {played:g} units" if played else ""
-    lines.append(f"{len(rows)} shown; {spent:g} units in the last 24 hours among them{play}.")
+    play = f"; {SANDBOX_WOULD} {counted(played, 'unit')}" if played else ""
+    lines.append(
+        f"{len(rows)} shown; {counted(spent, 'unit')} in the last 24 hours among them{play}."
+    )
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from kling_mcp.inputs.file_type import (
 from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.policy import PicturePolicy, at_home
 from kling_mcp.inputs.refusal import FORMS, Refusal, short
+from kling_tools.quoting import counted
 
 __all__ = [
     "folder_of",
@@ -296,7 +297,7 @@ def _folder_refusal(root: Path, folder: Path, named: Path) -> Refusal:
         use = "the path of a picture"
         return Refusal("path_is_folder", f"{label} is a folder without pictures.", use)
     newest = [name for _, name in sorted(files, key=lambda file: (-file[0], file[1]))[:LISTED]]
-    count = f"{len(files)} picture{'' if len(files) == 1 else 's'}"
+    count = counted(len(files), "picture")
     shown = f"; the newest {LISTED} are named" if len(files) > LISTED else ""
     return Refusal(
         "path_is_folder",

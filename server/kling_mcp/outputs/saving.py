@@ -19,6 +19,7 @@ from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
 from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
 from kling_mcp.providers.video_stream import Download, VideoStream
 from kling_tools.errors import ProviderDown, SaveFailed
+from kling_tools.quoting import counted
 
 __all__ = ["SIZE_LIMIT_BYTES", "VideoFile", "save_video"]
 
@@ -264,12 +265,13 @@ class _Saving:
 
     def _given_up(self, reason: str, attempts: int) -> SaveFailed:
         return SaveFailed(
-            f"The download failed {attempts} times. The last time: {reason.rstrip('.')}.",
+            f"The download failed {counted(attempts, 'time')}. "
+            f"The last time: {reason.rstrip('.')}.",
             advice=f"Nothing was saved. {STILL_THERE} call kling_save_video to try again.",
         )
 
     def _too_long(self, reason: str, attempts: int) -> SaveFailed:
-        tried = f" in {attempts} attempts" if attempts > 1 else ""
+        tried = f" in {counted(attempts, 'attempt')}" if attempts > 1 else ""
         return SaveFailed(
             f"The download was given up{tried} after {self._limits.within_s:g} s. "
             f"The last time: {reason.rstrip('.')}.",

@@ -16,7 +16,7 @@ from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal
 from kling_mcp.submission.sender import Sender
 from kling_tools.errors import quote_provider
-from kling_tools.quoting import clipped
+from kling_tools.quoting import clipped, counted
 from kling_tools.results import TaskStatus
 from kling_tools.rules.capabilities import Estimate
 
@@ -110,7 +110,7 @@ class WaitingRequests:
     @property
     def _after(self) -> str:
         hours = self._sender.queue_s / 3600
-        return f"by itself after {hours:g} hour{'' if hours == 1 else 's'}"
+        return f"by itself after {counted(hours, 'hour')}"
 
     def _about_withdrawn(self, principal: Principal) -> list[str]:
         owners = [*self._withdrawn] if principal.only is None else [principal.name]
@@ -175,7 +175,7 @@ def not_withdrawn(status: TaskStatus, price: Estimate, *, saves: bool) -> str:
 
 
 def _counted(rows: Sequence[Record], one: str = "is", more: str = "are") -> str:
-    return f"1 request {one}" if len(rows) == 1 else f"{len(rows)} requests {more}"
+    return counted(len(rows), f"request {one}", f"requests {more}")
 
 
 def _named(rows: Sequence[Record]) -> str:

@@ -14,7 +14,7 @@ from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
 from kling_tools.products import PRODUCTS
-from kling_tools.quoting import clipped
+from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import spoken
 from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
 from kling_tools.rules.capabilities import Capabilities
@@ -315,7 +315,9 @@ def _about_no_file(record: Record) -> str:
     if record.units is not None or record.money is not None:
         return NO_FILE
     price = (
-        "an unknown price" if record.estimate_units is None else f"{record.counted_units:g} units"
+        "an unknown price"
+        if record.estimate_units is None
+        else counted(record.counted_units, "unit")
     )
     return f"{NO_FILE} The provider does not say whether it was charged; the estimate was {price}."
 

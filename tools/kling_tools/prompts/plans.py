@@ -10,6 +10,7 @@ from typing import Any
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
 from kling_tools.products import Product
+from kling_tools.quoting import counted
 from kling_tools.requests.arguments import ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms
@@ -190,10 +191,10 @@ def cut_into_shots(total_s: int, shots: int | None) -> list[int]:
                 Fault(
                     "shots",
                     "shots_add_up",
-                    f"each shot lasts at least {LEAST_SHOT_S} s, so {count} shots do not fit into "
-                    f"{total_s} s.",
-                    f"{total_s // LEAST_SHOT_S} shots or fewer, or a duration of at least "
-                    f"{count * LEAST_SHOT_S} s",
+                    f"each shot lasts at least {LEAST_SHOT_S} s, so "
+                    f"{counted(count, 'shot')} do not fit into {total_s} s.",
+                    f"{counted(total_s // LEAST_SHOT_S, 'shot')} or fewer, or a duration of at "
+                    f"least {count * LEAST_SHOT_S} s",
                     "S2",
                 )
             ]
@@ -216,9 +217,10 @@ def takes_within(budget_units: float, plan: Plan, takes: int | None) -> tuple[in
     payable = min(MOST_TAKES, int((budget_units + ROUNDING) / units)) if units else MOST_TAKES
     if payable < (takes or 1):
         count = takes or 1
+        made = counted(count, f"take of {plan.what} costs", f"takes of {plan.what} cost")
+        what = made if takes else f"{plan.what} costs"
         message = (
-            f"{f'{count} takes of {plan.what} cost' if takes else f'{plan.what} costs'} about "
-            f"{count * units:g} units, but the budget is {budget_units:g}."
+            f"{what} about {counted(count * units, 'unit')}, but the budget is {budget_units:g}."
         )
         ways = [f"takes {payable}"] if payable else ["a shorter video or a cheaper mode or model"]
         use = ", or ".join([f"at least {count * units:g}", *ways])

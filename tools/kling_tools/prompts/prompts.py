@@ -27,6 +27,7 @@ from kling_tools.prompts.prompt import (
     StoryboardArguments,
     TakesArguments,
 )
+from kling_tools.quoting import counted
 from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 
@@ -121,9 +122,9 @@ class _Scripts:
         )
         shown = " + ".join(map(str, lengths))
         write = (
-            f"Cut the story into the {len(shots)} shots of this plan: {shown} = {total} s. Write "
-            f"a prompt of at most {SHOT_PROMPT_LIMIT} characters for each: what is seen, what "
-            "happens, what the camera does. The picture is the first frame of shot 1. Name "
+            f"Cut the story into the {counted(len(shots), 'shot')} of this plan: {shown} = "
+            f"{total} s. Write a prompt of at most {SHOT_PROMPT_LIMIT} characters for each: what "
+            "is seen, what happens, what the camera does. The picture is the first frame of shot 1. Name "
             "figures and places in the same words in every shot. Seconds may be moved from one "
             f"shot to another while each keeps a whole number, at least 1, and the sum is {total}."
         )
@@ -136,14 +137,15 @@ class _Scripts:
         takes, payable = takes_within(budget, plan, asked.takes)
         units = plan.price.units or 0.0
         facts = (
-            f"The budget is {budget:g} units: it pays for {payable} of {plan.what} at {units:g} "
-            f"units each. Make {takes}, together about {takes * units:g} units."
+            f"The budget is {counted(budget, 'unit')}: it pays for {payable} of {plan.what} at "
+            f"{counted(units, 'unit')} each. Make {takes}, together about "
+            f"{counted(takes * units, 'unit')}."
         )
         write = (
             "Write one prompt for all takes: who or what moves and how, and what the camera does. "
             "It stays the same; only take differs."
         )
-        goal = f"Make {takes} take{'s' * (takes > 1)} of one Kling video within a budget."
+        goal = f"Make {counted(takes, 'take')} of one Kling video within a budget."
         return _text(goal, f"{_wish(asked.wish)}\n{facts}", write, plan, takes=takes)
 
     def camera(self, asked: CameraArguments) -> str:
@@ -203,7 +205,7 @@ def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> s
     """Goal, facts, and the numbered steps that lead to the saved file."""
     units = plan.price.units
     limit = {} if units is None else {"max_units": units}
-    each = f" each, {takes * units:g} units together" if takes > 1 and units else ""
+    each = f" each, {counted(takes * units, 'unit')} together" if takes > 1 and units else ""
     steps = [
         write,
         "Ask what it costs; this sends nothing: "

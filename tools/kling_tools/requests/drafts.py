@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
-from kling_tools.quoting import clipped
+from kling_tools.quoting import clipped, counted
 from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
 
 __all__ = ["Draft", "read_draft"]
@@ -212,7 +212,7 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
 
 
 def _entries(count: int | None) -> str:
-    return "1 entry" if count == 1 else f"{count} entries"
+    return counted(count or 0, "entry", "entries")
 
 
 def _last(path: str) -> str:

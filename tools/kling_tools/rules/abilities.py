@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import Product
+from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import Combination, VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Feature, ProductRow
@@ -123,7 +124,7 @@ def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Itera
         yield Fault("duration", "duration_of_model", message, f'"{nearest}"', source)
     pictures = getattr(request, "image_list", [])
     if len(pictures) > row.images and "image_list" not in draft.invalid:
-        message = f"{model_name} takes up to {row.images} pictures, not {len(pictures)}."
+        message = f"{model_name} takes up to {counted(row.images, 'picture')}, not {len(pictures)}."
         yield Fault("image_list", "images_of_model", message, "fewer pictures", source)
 
 

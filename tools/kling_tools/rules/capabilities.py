@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kling_tools.products import Product
+from kling_tools.quoting import counted
 from kling_tools.requests.requests import Combination, is_pattern
 
 __all__ = [
@@ -227,7 +228,7 @@ class Estimate:
 
 def units_text(units: float) -> str:
     """An amount of cost units in words: `1 unit`, `1.5 units`."""
-    return f"{units:g} unit{'' if units == 1 else 's'}"
+    return counted(units, "unit")
 
 
 def price_text(units: float | None, usd: float | None, reseller: str = "") -> str:

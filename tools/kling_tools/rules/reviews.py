@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import PRODUCTS, Product
+from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.requests import VideoRequest, with_picture_references
@@ -145,7 +146,9 @@ def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -
         sent = with_picture_references(request.prompt, len(getattr(request, "image_list", ())))
         if len(sent) > PROMPT_LIMIT:
             over = len(sent) - PROMPT_LIMIT
-            message = f"with the references to the pictures it is {over} characters too long."
+            message = (
+                f"with the references to the pictures it is {counted(over, 'character')} too long."
+            )
             verdict.faults.append(
                 Fault("prompt", "prompt_with_references", message, "a shorter text")
             )
@@ -166,8 +169,8 @@ def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -
             Fault(
                 "image_list",
                 "least_images",
-                f"{terms.name} needs at least {terms.least_images} pictures.",
-                f"{terms.least_images} pictures or more",
+                f"{terms.name} needs at least {counted(terms.least_images, 'picture')}.",
+                f"{counted(terms.least_images, 'picture')} or more",
             )
         )
     return verdict

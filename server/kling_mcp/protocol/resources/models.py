@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
 from kling_mcp.providers.configured import Configured
 from kling_tools.products import Product
+from kling_tools.quoting import counted
 from kling_tools.rules.capabilities import Capabilities, ModelRow, PriceRow, ProductRow
 
 __all__ = ["add_resources", "model_names", "model_sheet", "models_table"]
@@ -159,7 +160,7 @@ def _features(row: ProductRow) -> str:
             where = f" ({'/'.join(modes)})" if modes and len(modes) < len(row.modes) else ""
             found.append(f"{word}{where}{doubt}")
     if row.images > 1:
-        found.append(f"up to {row.images} pictures")
+        found.append(f"up to {counted(row.images, 'picture')}")
     return ", ".join(found) or "-"
 
 
