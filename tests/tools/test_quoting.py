@@ -129,9 +129,8 @@ def test_no_text_of_ours_writes_a_plural_behind_a_number_that_may_be_one() -> No
                 for value, after in pairwise(text.values):
                     if isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant):
                         name = ast.unparse(value.value)
-                        if COUNTED.match(str(after.value)) and name not in NEVER_ONE | {
-                            name.upper()
-                        }:
+                        fixed = name in NEVER_ONE or name.isupper()
+                        if COUNTED.match(str(after.value)) and not fixed:
                             wrong.append(f"{path.name}:{text.lineno}: {name}")
 
     assert wrong == [], "kling_tools.quoting.counted writes the number with its noun"
