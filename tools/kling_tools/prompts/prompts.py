@@ -125,8 +125,9 @@ class _Scripts:
             f"Cut the story into the {counted(len(shots), 'shot')} of this plan: {shown} = "
             f"{total} s. Write a prompt of at most {SHOT_PROMPT_LIMIT} characters for each: what "
             "is seen, what happens, what the camera does. The picture is the first frame of "
-            "shot 1. Name figures and places in the same words in every shot. Seconds may be moved from "
-            f"one shot to another while each keeps a whole number, at least 1, and the sum is {total}."
+            "shot 1. Name figures and places in the same words in every shot. Seconds may be "
+            "moved from one shot to another while each keeps a whole number, at least 1, and the "
+            f"sum is {total}."
         )
         goal = "Make one Kling video of several shots from a story."
         return _text(goal, f"The story: {_quoted(asked.story)}", write, plan)
