@@ -133,6 +133,8 @@ class Service:
             outcome = await runtime.downloads.save_row(record, min(limits.file_s, left_s))
             if not isinstance(outcome, KlingError):
                 found, record = replace(found, record=outcome), outcome
+        if record is not None:
+            await self.reader.examine([record])
         view = _with_former_id(self.reader.show(found), task_id)
         repeatable = record is not None and record.status in ENDED and bool(record.arguments)
         if record is not None and repeatable and self._makes:
@@ -270,6 +272,9 @@ class Service:
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
+            if runtime.ledger.exists:
+                known = await runtime.ledger.several(list(own))
+                await self.reader.examine([*known.values()])
             result = await watch.until_over(
                 timeout_s, report, self.reader.show, runtime.pace.usual_s, runtime.clock
             )

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -218,6 +219,13 @@ class BucketStorage:
     def seems_there(self, record: Record) -> bool:
         """Whether the row names a key of this bucket; sends no request."""
         return self.bucket.key_of(record.path or "") is not None
+
+    async def examine(self, records: Sequence[Record]) -> None:
+        """Nothing: only this server writes into the bucket."""
+
+    def is_changed(self, record: Record) -> bool:
+        """False, for the same reason."""
+        return False
 
     def _fetched(self, key: str, record: Record) -> Path | None:
         path = self._cache / record.id / "video.mp4"

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio import to_thread
@@ -22,9 +22,9 @@ from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.outputs import VideoFile, save_video
-from kling_mcp.outputs.mp4 import Mp4Facts, check
-from kling_mcp.outputs.part import copied, disk_errors, is_unchanged, sweep_parts
-from kling_mcp.outputs.storage import VideoStorage, is_default_name
+from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4, check
+from kling_mcp.outputs.part import copied, disk_errors, sweep_parts
+from kling_mcp.outputs.storage import VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
@@ -146,6 +146,7 @@ class Downloads:
         self._autosaves = autosaves
         self._zone = zone
         self._turns: dict[str, anyio.CapacityLimiter] = {}
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._downloads: dict[str, _Download] = {}
         self._failures: dict[str, _Failure] = {}
         self._ended = anyio.Event()
@@ -256,8 +257,23 @@ class Downloads:
     async def _save(
         self, task_id: str, path: str, record: Record | None
     ) -> tuple[VideoFile, Found]:
-        """Like `fetch`, without a limit of time; remembers why there is no file."""
+        """Like `fetch`, without a limit of time. Calls for one task come one after the other; one
+        that names no place comes again behind those that do, as they may move the file."""
+        lock = self._locks.setdefault(record.id if record else task_id, anyio.Lock())
+        async with lock:
+            saved = await self._save_alone(task_id, path, record)
+            others = lock.statistics().tasks_waiting
+        if path or not others:
+            return saved
+        async with lock:
+            return await self._save_alone(task_id, path, record)
+
+    async def _save_alone(
+        self, task_id: str, path: str, record: Record | None
+    ) -> tuple[VideoFile, Found]:
+        """The same for one call; remembers why there is no file."""
         known_by = record.id if record else task_id
+        record = await self._ledger.find(known_by) if record else None
         download = self._downloads[known_by] = _Download()
         try:
             if record and (kept := await self._kept(record, path)):
@@ -290,8 +306,12 @@ class Downloads:
             return None
         if self.storage.private:
             return await self._stored(record, path)
-        source = Path(place)
-        if not await to_thread.run_sync(is_unchanged, source, record.bytes, record.sha256):
+        source = await self.storage.file(record)
+        if source is None:
+            return None
+        try:
+            facts = await DECODING.run(partial(check, source), wait_s=math.inf)
+        except NotWholeMp4:
             return None
         try:
             target = self.storage.target(path, record.handle, record)
@@ -302,11 +322,10 @@ class Downloads:
         if path and target != source:
             with disk_errors(target):
                 new, there = await to_thread.run_sync(copied, source, target)
-        unnamed = is_default_name(source.name, record.handle)
-        moves = source.parent == self.storage.root and unnamed and not new.samefile(source)
+        automatic = is_automatic(source, self.storage.target("", record.handle, record))
+        moves = automatic and not new.samefile(source)
         if new != source:
             note = f"{'Moved' if moves else 'Copied'} from {source}."
-        facts = await DECODING.run(partial(check, new), wait_s=math.inf)
         size = record.bytes or new.stat().st_size
         saved = VideoFile(new, size, record.sha256 or "", facts, there, note)
         found = await self._write_down(saved, Found(record.provider, record))

@@ -18,10 +18,10 @@ from kling_tools.errors import SaveFailed
 
 __all__ = [
     "STILL_THERE",
+    "Originals",
     "Part",
     "copied",
     "disk_errors",
-    "is_unchanged",
     "numbered",
     "sweep_parts",
 ]
@@ -154,16 +154,62 @@ class Part:
 COPIED_BYTES = 1024 * 1024
 
 
-def is_unchanged(path: Path, size_bytes: int | None, sha256: str | None) -> bool:
-    """Whether a regular file with exactly these bytes is at the path. Blocks; never raises."""
+REMEMBERED = 2_000
+"""Files whose digests are remembered."""
+
+_Stamp = tuple[int, int, int, int]
+
+
+class Originals:
+    """Whether files still have the bytes that were saved. A file is read once, and again only when
+    its size, its times or its inode changed. Blocks; never raises."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[_Stamp, str]] = {}
+
+    def remember(self, path: Path, sha256: str) -> None:
+        """Take note of a file that was just written."""
+        if stamp := _stamp(path):
+            self._known.pop(path, None)
+            self._known[path] = stamp, sha256
+            while len(self._known) > REMEMBERED:
+                del self._known[next(iter(self._known))]
+
+    def seems(self, path: Path, size_bytes: int | None, sha256: str | None) -> bool:
+        """Whether nothing is known against the file; it is not read."""
+        stamp = _stamp(path)
+        known = self._known.get(path)
+        return (
+            stamp is not None
+            and stamp[0] == size_bytes
+            and (known is None or known[0] != stamp or sha256 in (None, known[1]))
+        )
+
+    def is_read(self, path: Path) -> bool:
+        """Whether its digest is known without reading it."""
+        known = self._known.get(path)
+        return known is not None and known[0] == _stamp(path)
+
+    def has(self, path: Path, size_bytes: int | None, sha256: str | None) -> bool:
+        """Whether a regular file with exactly these bytes is at the path."""
+        if self.seems(path, size_bytes, sha256) and not self.is_read(path):
+            try:
+                with path.open("rb") as file:
+                    self.remember(path, hashlib.file_digest(file, "sha256").hexdigest())
+            except OSError:
+                return False
+        return self.is_read(path) and self.seems(path, size_bytes, sha256)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes with the bytes of a regular file; None without one."""
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        status = path.stat()
     except OSError:
-        return False
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def copied(source: Path, target: Path) -> tuple[Path, bool]:

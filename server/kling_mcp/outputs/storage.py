@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-import anyio
+from anyio import to_thread
 
 from kling_mcp.inputs.path import folder_of
+from kling_mcp.outputs.part import Originals
 from kling_tools.errors import UnsafePath
 from kling_tools.quoting import clipped
 
@@ -29,7 +30,7 @@ __all__ = [
     "VideoFolder",
     "VideoStorage",
     "default_name",
-    "is_default_name",
+    "is_automatic",
     "name_fault",
     "name_of",
 ]
@@ -97,10 +98,13 @@ def _identifier(task_id: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", task_id)[:_TASK_ID_LIMIT].strip("-")
 
 
-def is_default_name(name: str, task_id: str) -> bool:
-    """Whether a file of a task has a name that it got without being asked for one."""
-    stem = default_name("", task_id).removeprefix("kling").removesuffix(".mp4")
-    return re.search(rf"{re.escape(stem)}(-\d+)?\.mp4$", name) is not None
+def is_automatic(path: Path, automatic: Path) -> bool:
+    """Whether a file has the place that it gets without being asked for one (`automatic`), or a
+    numbered one beside it. What ends like it was named by a person."""
+    if path.parent != automatic.parent:
+        return False
+    stem = re.escape(automatic.name.removesuffix(".mp4"))
+    return re.fullmatch(rf"{stem}(-\d+)?\.mp4", path.name) is not None
 
 
 def name_fault(name: str) -> str | None:
@@ -303,17 +307,29 @@ class VideoStorage(Protocol):
         ...
 
     async def file(self, record: Record) -> Path | None:
-        """A file of this machine with the row's saved video; None when it is gone. Raises
-        KlingError while that cannot be found out."""
+        """A file of this machine with the row's saved video; None when it is gone or was changed.
+        Raises KlingError while that cannot be found out."""
+        ...
+
+    async def examine(self, records: Sequence[Record]) -> None:
+        """Find out which of the saved videos were changed, as far as that is done soon."""
         ...
 
     def seems_there(self, record: Record) -> bool:
-        """Whether the row's video seems to be where it was saved, by a quick check."""
+        """Whether the row's video seems to be where it was saved, by what is known of it."""
+        ...
+
+    def is_changed(self, record: Record) -> bool:
+        """Whether another file lies where it was saved."""
         ...
 
     def link(self, record: Record) -> Link | None:
         """An address at which the row's video can be read; None where callers read the file."""
         ...
+
+
+EXAMINED_BYTES = 256 * 1024**2
+"""Of saved files that are read for one answer at most, to see whether they were changed."""
 
 
 def _listed(value: object) -> list[object]:
@@ -337,6 +353,7 @@ class FolderStorage:
         self._folder = VideoFolder(folder, others, words)
         self.root = self._folder.root
         self._pictures = pictures if others else None
+        self._originals = Originals()
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A path below the folder; see `VideoFolder.target`."""
@@ -357,21 +374,37 @@ class FolderStorage:
 
     async def store(self, saved: VideoFile, record: Record) -> str:
         """The file stays where it is."""
+        self._originals.remember(saved.path, saved.sha256)
         return str(saved.path)
 
     async def file(self, record: Record) -> Path | None:
         """The file, unless it was moved, deleted or changed."""
-        if record.path is None:
-            return None
-        try:
-            size = (await anyio.Path(record.path).stat()).st_size
-        except OSError:
-            return None
-        return Path(record.path) if size == record.bytes else None
+        there = await to_thread.run_sync(self._has, record)
+        return Path(record.path) if record.path and there else None
+
+    async def examine(self, records: Sequence[Record]) -> None:
+        """Reads those that it has not read yet, up to `EXAMINED_BYTES`."""
+        left, unread = EXAMINED_BYTES, []
+        for record in records:
+            if record.path and not self._originals.is_read(Path(record.path)):
+                left -= record.bytes or 0
+                unread += [record] if left >= 0 else []
+        if unread:
+            await to_thread.run_sync(lambda: [self._has(record) for record in unread])
+
+    def _has(self, record: Record) -> bool:
+        place = record.path
+        return place is not None and self._originals.has(Path(place), record.bytes, record.sha256)
 
     def seems_there(self, record: Record) -> bool:
-        """Whether a file of that name exists."""
-        return record.path is not None and Path(record.path).exists()
+        """Whether a file of that name and size exists of which no other content is known."""
+        place = record.path
+        return place is not None and self._originals.seems(Path(place), record.bytes, record.sha256)
+
+    def is_changed(self, record: Record) -> bool:
+        """Whether a file of that name exists with other content."""
+        there = record.path is not None and Path(record.path).exists()
+        return there and not self.seems_there(record)
 
     def link(self, record: Record) -> Link | None:
         """None: whoever asks reads the file itself."""

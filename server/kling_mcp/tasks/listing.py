@@ -78,6 +78,7 @@ class Listing:
             offset=(query.page - 1) * query.page_size,
             **wanted,
         )
+        await self._reader.examine(rows)
         own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
         played = any(self._clients.sandbox(name) for name in self._clients.names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from urllib.parse import unquote
@@ -131,6 +131,10 @@ class TaskReader:
         callers could guess them."""
         record = await self.find(row_id)
         return record if record and record.id == row_id else None
+
+    async def examine(self, records: Sequence[Record]) -> None:
+        """Find out which of the rows' files were changed, before they are shown."""
+        await self._files.examine([record for record in records if record.path])
 
     async def running(self) -> list[Record]:
         """The rows that have not ended, as far as the ledger knows."""

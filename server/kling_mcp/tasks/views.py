@@ -54,6 +54,7 @@ NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens on no other machine."
 ON_ITS_WAY = "It is being sent; the answer is awaited."
 GONE = "not there any more"
+CHANGED = "not as it was saved any more"
 LOST = "Sent, but the answer was lost. Each call looks for the task; do not submit it again."
 LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
@@ -104,8 +105,16 @@ class Files(Protocol):
     @property
     def private(self) -> bool: ...
 
+    async def examine(self, records: Sequence[Record]) -> None:
+        """Find out which of the saved videos were changed, as far as that is done soon."""
+        ...
+
     def seems_there(self, record: Record) -> bool:
-        """Whether the row's video seems to be where it was saved, by a quick check."""
+        """Whether the row's video seems to be where it was saved, by what is known of it."""
+        ...
+
+    def is_changed(self, record: Record) -> bool:
+        """Whether another file lies where it was saved."""
         ...
 
     def link(self, record: Record) -> Link | None:
@@ -227,9 +236,12 @@ class Viewer:
             view.url = link.url if self._files.private and link else None
             view.next = record.file_note or None
             return
-        at = "" if self._files.private else f": {record.path} was moved or deleted"
+        changed = self._files.is_changed(record)
+        was = "changed" if changed else "moved or deleted"
+        at = "" if self._files.private else f": {record.path} was {was}"
         saving = self._saving(record)
-        view.file = saving.state or (f"{GONE}{at}" if record.path else None)
+        lost = f"{CHANGED if changed else GONE}{at}" if record.path else None
+        view.file = saving.state or lost
         if record.expires_at is not None and self._now > record.expires_at:
             view.next = "The provider has deleted it after 30 days."
             return

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client
 from tests.server.scripted import CREATE, facts, words
@@ -99,6 +100,44 @@ async def test_a_file_that_the_person_named_stays_and_is_copied(client: Client, 
     assert same["note"].startswith("It was there already.")
     assert second["sha256"] == first["sha256"]
     assert Path(first["path"]).read_bytes() == Path(second["path"]).read_bytes()
+
+
+async def test_a_name_of_the_person_that_ends_in_the_id_stays_too(
+    client: Client, home: Path
+) -> None:
+    task, _ = await finished(client, picture(home))
+
+    first = await saved(client, task, f"rome-{task}.mp4")
+    second = await saved(client, task, "desktop/rome.mp4")
+
+    assert second["note"].startswith(f"Copied from {first['path']}.")
+    assert videos(home / "videos") == [f"rome-{task}.mp4"]
+
+
+@pytest.mark.parametrize("save", [True, False])
+async def test_saves_at_once_to_several_places_name_files_that_are_there(
+    home: Path, save: bool
+) -> None:
+    places = ("", "rome.mp4", "desktop/a.mp4", "", "downloads/b.mp4", "pictures/")
+    settings = sandbox_settings(home, save=save, save_roots=load_settings().save_roots)
+    answers: list[dict[str, Any]] = []
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        made = await client.call_tool(CREATE, {"image": picture(home), "prompt": "Zoom"})
+        task = facts(made)["task_id"]
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [task]})
+
+        async def save_to(place: str) -> None:
+            answers.append(await saved(client, task, place))
+
+        async with anyio.create_task_group() as group:
+            for place in places:
+                group.start_soon(save_to, place)
+        last = facts(await client.call_tool("kling_get_task", {"task_id": task}))["path"]
+
+    assert all(Path(answer["path"]).is_file() for answer in [*answers, {"path": last}])
+    assert len({answer["path"] for answer in answers}) == 4
+    assert not list((home / "videos").glob(f"*{task}*"))
+    assert SandboxStore(home / "home" / "sandbox").counts().requests["downloads"] == 1
 
 
 async def test_a_copy_that_was_changed_is_left_alone(client: Client, home: Path) -> None:

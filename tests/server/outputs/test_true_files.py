@@ -61,6 +61,42 @@ async def test_a_file_that_was_moved_is_told_once_and_by_every_tool(tmp_path: Pa
     assert {facts["path"] for facts, _ in again.values()} == {path}
 
 
+async def test_a_file_that_was_damaged_in_place_is_told_by_every_tool_and_saved_anew_in_one_step(
+    tmp_path: Path,
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=True))) as client:
+        task_id = await made(client, tmp_path)
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [task_id]})
+        path = Path((await seen(client, task_id))["kling_get_task"][0]["path"])
+    path.write_bytes(bytes(path.stat().st_size))
+
+    async with Client(build_server(sandbox_settings(tmp_path, save=True))) as client:
+        said = [await seen(client, task_id), await seen(client, task_id)]
+        saved = await client.call_tool("kling_save_video", {"task_id": task_id})
+        looked = await client.call_tool("kling_look", {"task_id": task_id})
+        again = await seen(client, task_id)
+
+    for facts, words in [view for views in said for view in views.values()]:
+        assert "path" not in facts
+        assert facts["file"] == f"not as it was saved any more: {path} was changed"
+        assert "saved at" not in words
+    assert not saved.is_error
+    assert not looked.is_error, looked.content
+    anew = path.with_name(f"{path.stem}-2.mp4")
+    assert {facts["path"] for facts, _ in again.values()} == {str(anew)}
+
+
+async def test_a_look_at_a_damaged_file_gets_the_video_anew(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=True))) as client:
+        task_id = await made(client, tmp_path)
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [task_id]})
+        path = Path((await seen(client, task_id))["kling_get_task"][0]["path"])
+        path.write_bytes(bytes(path.stat().st_size))
+        looked = await client.call_tool("kling_look", {"task_id": task_id})
+
+    assert not looked.is_error, looked.content
+
+
 async def test_a_finished_task_that_nobody_saved_says_until_when_it_can_be_fetched(
     tmp_path: Path,
 ) -> None:
