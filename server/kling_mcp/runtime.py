@@ -89,7 +89,8 @@ class Ports:
     their pictures, and the server neither reads nor shows a path of this machine for them.
     `observe` is called with each request to a provider. Providers call back below `callback_base`,
     an address without a slash at its end, and sign with `callback_secret`; when empty, no provider
-    is asked to. One caller may spend `max_units_per_day_user` in 24 hours; None is no cap.
+    is asked to. One caller may spend `max_units_per_day_user` units and `max_usd_per_day_user` US
+    dollars in 24 hours; None is no cap.
     `running` is entered with the runtime for as long as the server runs. `secrets` are those of the
     server itself, which no answer and no line of the log may show.
     """
@@ -100,6 +101,7 @@ class Ports:
     callback_base: str = ""
     callback_secret: str = field(default="", repr=False)
     max_units_per_day_user: float | None = None
+    max_usd_per_day_user: float | None = None
     running: Callable[[Runtime], AbstractContextManager[None]] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -205,7 +207,12 @@ class Runtime:
             self.ledger,
             self.sender,
             self.capabilities,
-            Caps(settings.max_units_per_task, self._day_caps, settings.confirm_above_units),
+            Caps(
+                settings.max_units_per_task,
+                self._day_caps,
+                settings.confirm_above_units,
+                settings.max_usd_per_task,
+            ),
             self.background_work,
             self.limits,
             saves=settings.save,
@@ -216,7 +223,12 @@ class Runtime:
     def _day_caps(self) -> DayCaps:
         from kling_mcp.ledger import DayCaps
 
-        return DayCaps(self.settings.max_units_per_day, self.ports.max_units_per_day_user)
+        return DayCaps(
+            self.settings.max_units_per_day,
+            self.ports.max_units_per_day_user,
+            self.settings.max_usd_per_day,
+            self.ports.max_usd_per_day_user,
+        )
 
     @cached_property
     def lookup(self) -> Lookup:

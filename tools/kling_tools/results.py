@@ -620,17 +620,19 @@ class ProviderAccount(BaseModel):
 
 
 class Cap(BaseModel):
-    """A limit in Kling's units, and what is used of it."""
+    """A limit in Kling's units or in US dollars, and what is used of it."""
 
     of: Literal["one video", "24 hours"]
-    units: float
+    units: float | None = None
+    usd: float | None = None
     used: float | None = None
     setting: str
 
     def text(self) -> str:
         """The cap in a few words."""
         used = "" if self.used is None else f", {self.used:g} used"
-        return f"{counted(self.units, 'unit')} for {self.of}{used} ({self.setting})"
+        most = f"{self.usd:g} USD" if self.units is None else counted(self.units, "unit")
+        return f"{most} for {self.of}{used} ({self.setting})"
 
 
 class Spent(BaseModel):

@@ -20,8 +20,11 @@ from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
 
 __all__ = [
     "AT",
+    "CNY_PER_USD",
     "COUNTED",
+    "COUNTED_USD",
     "OPEN",
+    "DayCap",
     "DayCaps",
     "NewRow",
     "Record",
@@ -48,6 +51,17 @@ COUNTED = (
 """The units of a row that count against a cap, in SQL: its true cost, or its estimate until then.
 `Record.counted_units` is the same in Python."""
 
+CNY_PER_USD = 7
+"""Yuan that caps of money count as one dollar, roughly the rate of 2026; nothing else converts."""
+
+COUNTED_USD = (
+    "CASE WHEN status IN ('succeed', 'failed', 'cancelled') "
+    "AND (units IS NOT NULL OR money IS NOT NULL) "
+    f"THEN coalesce(money, 0) / CASE currency WHEN 'CNY' THEN {CNY_PER_USD}.0 ELSE 1.0 END "
+    "+ coalesce(units, 0) * ? ELSE coalesce(estimate_usd, estimate_units * ?, 0) END"
+)
+"""The dollars of a row that count against a cap, in SQL: takes the price of a unit twice."""
+
 AT = "status_at = CASE WHEN status = ? THEN status_at ELSE ? END"
 """Sets when a row's status began, in SQL: takes the new status and the time now."""
 
@@ -69,7 +83,7 @@ class NewRow:
     """A request before it has a row. `digest` identifies the whole request; `request` holds its
     fields, with a name in the place of each picture; `arguments` those of the call, to make it
     again, with None in the place of each picture that was given as bytes. `pictures` are
-    the names of the pictures, masks left out."""
+    the names of the pictures, masks left out. `usd_per_unit` is the public price of a unit."""
 
     provider: str
     base_url: str
@@ -85,20 +99,45 @@ class NewRow:
     principal: str = ""
     pictures: tuple[str, ...] = ()
     sandbox: bool = False
+    usd_per_unit: float = 0.14
+
+
+@dataclass(frozen=True, slots=True)
+class DayCap:
+    """The `most` that may be spent in 24 hours, in US dollars (`usd`) or units: by one principal
+    (`own`), or by everybody together."""
+
+    most: float
+    usd: bool
+    own: bool
+
+    @property
+    def setting(self) -> str:
+        """The environment variable that sets it."""
+        return (
+            f"KLING_MCP_MAX_{'USD' if self.usd else 'UNITS'}_PER_DAY{'_USER' if self.own else ''}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DayCaps:
-    """The most units that may be spent in 24 hours: by everybody together (`team`), and by one
-    principal. None means no cap."""
+    """The most units and the most US dollars that may be spent in 24 hours: by everybody together
+    (`team`), and by one principal. None means no cap."""
 
     team: float | None = None
     principal: float | None = None
+    team_usd: float | None = None
+    principal_usd: float | None = None
 
-    @property
-    def least(self) -> float | None:
-        """The lower of the two caps, in units; None without any cap."""
-        return min((cap for cap in (self.team, self.principal) if cap is not None), default=None)
+    def all(self) -> list[DayCap]:
+        """The caps that are set."""
+        given = (
+            (self.team, False, False),
+            (self.principal, False, True),
+            (self.team_usd, True, False),
+            (self.principal_usd, True, True),
+        )
+        return [DayCap(most, usd, own) for most, usd, own in given if most is not None]
 
 
 class Wanted(TypedDict, total=False):

@@ -6,11 +6,15 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import (
+    CNY_PER_USD,
     COUNTED,
+    COUNTED_USD,
+    DayCap,
     DayCaps,
     NewRow,
     Record,
@@ -26,16 +30,17 @@ from kling_tools.rules.capabilities import units_text
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
+    "UnitPrice",
     "check_day",
     "check_external_id",
     "differences",
     "latest",
     "left_of_day",
     "next_take",
-    "over_the_day",
     "reserve",
     "spent_in_a_day",
     "takes",
+    "unit_price",
 ]
 
 
@@ -103,7 +108,7 @@ ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."
 
 DAY_S = 86_400
 ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may be off, as binary fractions are."""
+"""Units or dollars by which a sum of prices such as 0.3 may be off, as binary fractions are."""
 
 
 def reserve(
@@ -123,6 +128,7 @@ def reserve(
     check_external_id(db, new_row)
     now = clock()
     check_day(db, new_row, caps, now)
+    units = new_row.estimate_units
     columns = {
         "id": record_id,
         "provider": new_row.provider,
@@ -138,7 +144,8 @@ def reserve(
         "request": json.dumps(new_row.request, ensure_ascii=False),
         "arguments": json.dumps(new_row.arguments, ensure_ascii=False),
         "pictures": json.dumps(new_row.pictures, ensure_ascii=False),
-        "estimate_units": new_row.estimate_units,
+        "estimate_units": units,
+        "estimate_usd": None if units is None else units * unit_price(db, new_row).usd,
         "created_at": now,
         "updated_at": now,
         "lease_owner": owner,
@@ -190,64 +197,147 @@ def _made(db: Database, request: NewRow | Record) -> list[Record]:
     return [row for row in rows if row.status not in WITHOUT_VIDEO]
 
 
-def check_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> None:
-    """Raises SpendCapReached when the units of the last 24 hours would pass a cap."""
-    for cap, spent, of_principal in _spent(db, new_row, caps, now):
-        after = math.inf if new_row.estimate_units is None else spent + new_row.estimate_units
-        if not after <= cap + ROUNDING:  # a damaged row may make it no number at all
-            raise over_the_day(new_row, cap, spent, of_principal)
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """What one unit costs an account: US dollars, of which currency, and whether its `balance` paid
+    that for its last task. Else it is the public price."""
+
+    usd: float
+    currency: str = "USD"
+    balance: bool = False
+
+    def text(self, units: float) -> str:
+        """What so many units cost, and where the price comes from."""
+        source = "as its balance paid last" if self.balance else "the public price"
+        rate = f", {CNY_PER_USD} CNY counted as 1 USD" if self.currency == "CNY" else ""
+        return f"about {units * self.usd:.2f} USD ({self.usd:.4g} USD a unit, {source}{rate})"
 
 
-def left_of_day(db: Database, new_row: NewRow, caps: DayCaps, now: float) -> float:
+def unit_price(db: Database | None, new_row: NewRow) -> UnitPrice:
+    """The price of a unit at the row's account: by the last task that its balance alone paid, the
+    list price where that is higher; else the public price."""
+    row = (
+        db
+        and db.execute(
+            "SELECT money, list_price, currency, estimate_units FROM tasks "
+            "WHERE provider = ? AND base_url = ? AND money > 0 AND coalesce(units, 0) = 0 "
+            "AND estimate_units > 0 ORDER BY created_at DESC LIMIT 1",
+            (new_row.provider, new_row.base_url),
+        ).fetchone()
+    )
+    if not row or isinstance(row["money"], str) or isinstance(row["estimate_units"], str):
+        return UnitPrice(new_row.usd_per_unit)
+    listed = row["list_price"] if isinstance(row["list_price"], float) else 0.0
+    rate = CNY_PER_USD if row["currency"] == "CNY" else 1
+    paid = max(row["money"], listed) / row["estimate_units"] / rate
+    return UnitPrice(paid, row["currency"] or "USD", balance=True)
+
+
+def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -> None:
+    """Raises SpendCapReached when what was spent in the last 24 hours would pass a cap. Without a
+    database nothing was spent yet."""
+    units = new_row.estimate_units
+    for cap, spent, price in _used(db, new_row, caps, now):
+        cost = math.inf if units is None else units * price.usd if cap.usd else units
+        if spent + cost <= cap.most + ROUNDING:
+            continue  # a damaged row may make it no number at all
+        frees_in_s = None
+        if db is not None and cost <= cap.most and not math.isnan(spent):
+            frees_in_s = _frees_in_s(db, new_row, cap, spent + cost - cap.most, now)
+        raise _over_the_day(new_row, cap, spent, price, frees_in_s)
+
+
+def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -> float:
     """The units that a request like this one may cost now; 0 if a damaged row hides them."""
-    left = [cap - spent for cap, spent, _ in _spent(db, new_row, caps, now)]
+    left = [
+        (cap.most - spent) / (price.usd or math.inf) if cap.usd else cap.most - spent
+        for cap, spent, price in _used(db, new_row, caps, now)
+    ]
     return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
 
 
-def spent_in_a_day(db: Database, whose: str | None, now: float, *, sandbox: bool) -> float:
-    """The units of the last 24 hours that count against a cap: of one principal, or of all (None),
-    in real units or in the sandbox's play money."""
+def spent_in_a_day(
+    db: Database, whose: str | None, now: float, *, sandbox: bool, usd_per_unit: float | None = None
+) -> float:
+    """What the last 24 hours count against a cap: of one principal, or of all (None), in real units
+    or in the sandbox's play money; in US dollars where the public price of a unit is given."""
+    counted = COUNTED if usd_per_unit is None else COUNTED_USD
     row = db.execute(
-        f"SELECT coalesce(sum({COUNTED}), 0) AS spent FROM tasks "  # noqa: S608
-        "WHERE sandbox = ? AND created_at > ? AND principal = coalesce(?, principal)",
-        (int(sandbox), now - DAY_S, whose),
+        f"SELECT coalesce(sum({counted}), 0) AS spent FROM tasks WHERE {_IN_A_DAY}",  # noqa: S608
+        (*_prices(usd_per_unit), int(sandbox), now - DAY_S, whose),
     ).fetchone()
     spent: float = row["spent"]
     return spent
 
 
-def _spent(
-    db: Database, new_row: NewRow, caps: DayCaps, now: float
-) -> Iterator[tuple[float, float, bool]]:
-    """Each cap with the units of the last 24 hours that count against it, and whether it is the
-    principal's."""
-    for cap, whose in ((caps.team, None), (caps.principal, new_row.principal)):
-        if cap is None:
-            continue
-        spent = spent_in_a_day(db, whose, now, sandbox=new_row.sandbox)
-        yield cap, spent, whose is not None
+_IN_A_DAY = "sandbox = ? AND created_at > ? AND principal = coalesce(?, principal)"
 
 
-def over_the_day(new_row: NewRow, cap: float, spent: float, of_principal: bool) -> SpendCapReached:
-    """The error about a request that would pass a cap, with `spent` units of it used up."""
-    price = "the price of this video is not known"
-    if new_row.estimate_units is not None:
-        price = f"this video would cost {new_row.estimate_units:g}"
+def _prices(usd_per_unit: float | None) -> tuple[float, ...]:
+    return () if usd_per_unit is None else (usd_per_unit, usd_per_unit)
+
+
+def _used(
+    db: Database | None, new_row: NewRow, caps: DayCaps, now: float
+) -> Iterator[tuple[DayCap, float, UnitPrice]]:
+    """Each cap with what the last 24 hours count against it, and the price of a unit."""
+    for cap in caps.all():
+        price = unit_price(db, new_row) if cap.usd else UnitPrice(new_row.usd_per_unit)
+        spent = 0.0
+        if db is not None:
+            whose = new_row.principal if cap.own else None
+            public = new_row.usd_per_unit if cap.usd else None
+            spent = spent_in_a_day(db, whose, now, sandbox=new_row.sandbox, usd_per_unit=public)
+        yield cap, spent, price
+
+
+def _frees_in_s(
+    db: Database, new_row: NewRow, cap: DayCap, over: float, now: float
+) -> float | None:
+    """Seconds until enough of a cap is free again, when so much is `over` it; None if unknown."""
+    counted = COUNTED_USD if cap.usd else COUNTED
+    prices = _prices(new_row.usd_per_unit if cap.usd else None)
+    rows = db.execute(
+        f"SELECT created_at, {counted} + 0 AS cost FROM tasks "  # noqa: S608
+        f"WHERE {_IN_A_DAY} ORDER BY created_at",
+        (*prices, int(new_row.sandbox), now - DAY_S, new_row.principal if cap.own else None),
+    ).fetchall()
+    for row in rows:
+        over -= float(row["cost"])
+        if over <= ROUNDING:
+            frees_at: float = row["created_at"] + DAY_S
+            return max(0.0, frees_at - now)
+    return None
+
+
+def _over_the_day(
+    new_row: NewRow, cap: DayCap, spent: float, price: UnitPrice, frees_in_s: float | None
+) -> SpendCapReached:
+    """The error about a request that would pass a cap, with so much of it `spent`."""
+    units = new_row.estimate_units
+    cost = "the price of this video is not known"
+    if units is not None:
+        cost = f"this video would cost {price.text(units) if cap.usd else f'{units:g}'}"
     known = not math.isnan(spent)
-    used = f"{spent:g}" if known else "an unknown number"
-    whose, setting = (
-        ("Your cap for a day", "KLING_MCP_MAX_UNITS_PER_DAY_USER")
-        if of_principal
-        else ("The day's cap", "KLING_MCP_MAX_UNITS_PER_DAY")
-    )
+    used = (f"{spent:.2f} USD" if cap.usd else f"{spent:g}") if known else "an unknown number"
     if known and new_row.sandbox:
         used += " of the sandbox's play money"
+    whose = "Your cap for a day" if cap.own else "The day's cap"
+    most = f"{cap.most:g} USD" if cap.usd else units_text(cap.most)
+    advice = f"Wait, or have {cap.setting} raised."
+    if units is None:
+        advice = ONLY_KNOWN_PRICES
+    elif frees_in_s is not None:
+        advice = f"Enough of it is free again in {_span(frees_in_s)}; or have {cap.setting} raised."
     return SpendCapReached(
-        f"{whose} is {units_text(cap)}; {used} were spent in the last 24 hours, and {price}.",
-        advice=ONLY_KNOWN_PRICES
-        if new_row.estimate_units is None
-        else f"Wait, or have {setting} raised.",
+        f"{whose} is {most}; {used} were spent in the last 24 hours, and {cost}.", advice=advice
     )
+
+
+def _span(seconds: float) -> str:
+    """So many seconds in hours and minutes, rounded up."""
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def check_external_id(db: Database, new_row: NewRow) -> None:

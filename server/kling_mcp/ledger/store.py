@@ -30,15 +30,16 @@ from kling_mcp.ledger.records import (
     write_task,
 )
 from kling_mcp.ledger.reserving import (
+    UnitPrice,
     check_day,
     check_external_id,
     latest,
     left_of_day,
     next_take,
-    over_the_day,
     reserve,
     spent_in_a_day,
     takes,
+    unit_price,
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
@@ -157,20 +158,26 @@ class Ledger:
 
     async def check_day(self, new_row: NewRow, caps: DayCaps) -> None:
         """Raises SpendCapReached when the request would pass a cap. It writes nothing."""
-        if caps.least is None:
-            return
-        if self.exists:
-            now = self.now()
+        now = self.now()
+        if not self.exists:
+            check_day(None, new_row, caps, now)
+        elif caps.all():
             await self._engine.read(lambda db: check_day(db, new_row, caps, now))
-        elif new_row.estimate_units is None or new_row.estimate_units > caps.least:
-            raise over_the_day(new_row, caps.least, 0.0, caps.least != caps.team)
+
+    async def unit_price(self, new_row: NewRow) -> UnitPrice:
+        """The price of a unit at the account that would pay. It writes nothing."""
+        if not self.exists:
+            return unit_price(None, new_row)
+        return await self._engine.read(lambda db: unit_price(db, new_row))
 
     async def left_of_day(self, new_row: NewRow, caps: DayCaps) -> float | None:
         """The units that a request like this one may cost now; None without any cap. It writes
         nothing."""
-        if caps.least is None or not self.exists:
-            return caps.least
+        if not caps.all():
+            return None
         now = self.now()
+        if not self.exists:
+            return left_of_day(None, new_row, caps, now)
         return await self._engine.read(lambda db: left_of_day(db, new_row, caps, now))
 
     async def claim(self, record_id: str, owner: str) -> bool:
@@ -511,11 +518,16 @@ class Ledger:
             relaxed=True,
         )
 
-    async def spent_in_a_day(self, principal: str | None, *, sandbox: bool) -> float:
-        """The units of the last 24 hours that count against a cap, of one principal or of all."""
+    async def spent_in_a_day(
+        self, principal: str | None, *, sandbox: bool, usd_per_unit: float | None = None
+    ) -> float:
+        """What the last 24 hours count against a cap, of one principal or of all: units, or US
+        dollars where the public price of a unit is given."""
         now = self.now()
         return await self._engine.read(
-            lambda db: spent_in_a_day(db, principal, now, sandbox=sandbox)
+            lambda db: spent_in_a_day(
+                db, principal, now, sandbox=sandbox, usd_per_unit=usd_per_unit
+            )
         )
 
     async def spent_since(

@@ -183,6 +183,21 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_MAX_UNITS_PER_DAY",
         description="Most units of the last 24 hours.",
     )
+    max_usd_per_task: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_USD_PER_TASK",
+        description="Most US dollars that one video may cost.",
+    )
+    max_usd_per_day: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_USD_PER_DAY",
+        description="Most US dollars of the last 24 hours: what balances paid, and units at their "
+        "price.",
+    )
     queue_hours: float = Field(
         default=24.0,
         gt=0,

@@ -139,6 +139,7 @@ class JudgedRequest:
             principal=self.principal.name,
             pictures=tuple(p.label for p in self.pictures if "mask" not in p.field),
             sandbox=self.provider.sandbox,
+            usd_per_unit=self.capabilities.usd_per_unit,
         )
 
     @property

@@ -52,12 +52,13 @@ __all__ = ["Caps", "Submission"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Limits of cost, in units: of one video, of the videos of 24 hours, and above which the person
-    is asked; None means no limit."""
+    """Limits of cost: of one video in units, of the videos of 24 hours, the units above which the
+    person is asked, and of one video in US dollars; None means no limit."""
 
     per_task: float | None = None
     per_day: DayCaps = field(default_factory=DayCaps)
     confirm_above: float | None = None
+    per_task_usd: float | None = None
 
 
 class Submission:
@@ -129,7 +130,7 @@ class Submission:
             left_s = self._limits.answer_s - (anyio.current_time() - began)
             if self._has_price_limit(judged) and not await self._is_made(judged):
                 async with self._with_variant(judged, self._caps.confirm_above):
-                    self._check_price(judged)
+                    await self._check_price(judged)
                     await self._ask_the_person(judged, confirm)
             sending = partial(self._send, judged, opened.pop_all())
         try:
@@ -138,7 +139,8 @@ class Submission:
             raise await self._not_answered_yet(judged.new_row) from None
 
     def _has_price_limit(self, judged: JudgedRequest) -> bool:
-        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.confirm_above)
+        caps = self._caps
+        limits = (judged.arguments.max_units, caps.per_task, caps.confirm_above, caps.per_task_usd)
         return any(limit is not None for limit in limits)
 
     async def _is_made(self, judged: JudgedRequest) -> bool:
@@ -160,9 +162,9 @@ class Submission:
             )
         )
 
-    def _check_price(self, judged: JudgedRequest) -> None:
+    async def _check_price(self, judged: JudgedRequest) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
-        price = judged.review.estimate
+        price, usd = judged.review.estimate, self._caps.per_task_usd
         caps = (
             (judged.arguments.max_units, "max_units", "Raise max_units if the person agrees."),
             (
@@ -178,6 +180,18 @@ class Submission:
                 message = f"The price of this video is not known, and {name} is {cap:g}."
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
             raise SpendCapReached(f"This video would cost {price}; {name} is {cap:g}.", advice=way)
+        if usd is None:
+            return
+        unit = await self._ledger.unit_price(judged.new_row)
+        if price.units is None or price.units * unit.usd > usd:
+            name = "the cap for one video (KLING_MCP_MAX_USD_PER_TASK)"
+            if price.units is None:
+                message = f"The price of this video is not known, and {name} is {usd:g} USD."
+                raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
+            raise SpendCapReached(
+                f"This video would cost {unit.text(price.units)}; {name} is {usd:g} USD.",
+                advice="Have KLING_MCP_MAX_USD_PER_TASK raised.",
+            )
 
     async def _variant(
         self, judged: JudgedRequest, within_units: float | None = None, **wanted: Any
@@ -199,7 +213,11 @@ class Submission:
     ) -> float | None:
         """The most units that the video may cost by every cap; None without any."""
         day = await self._ledger.left_of_day(judged.new_row, self._caps.per_day)
-        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day)
+        usd = self._caps.per_task_usd
+        if usd is not None:
+            unit = await self._ledger.unit_price(judged.new_row)
+            usd = usd / unit.usd if unit.usd else None
+        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day, usd)
         return min((n for n in limits if n is not None), default=None)
 
     async def _nothing_fits(self, judged: JudgedRequest) -> str:
@@ -311,7 +329,7 @@ class Submission:
         if made is None or made.status in WITHOUT_VIDEO:
             made = None
             try:
-                self._check_price(judged)
+                await self._check_price(judged)
                 if not faults:
                     await self._ledger.check_external_id(judged.new_row)
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
@@ -335,8 +353,8 @@ class Submission:
         return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
 
     def _has_caps(self, judged: JudgedRequest) -> bool:
-        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_day.least)
-        return any(limit is not None for limit in limits)
+        limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_task_usd)
+        return bool(self._caps.per_day.all()) or any(limit is not None for limit in limits)
 
 
 def _leaves_sound_open(judged: JudgedRequest) -> bool:

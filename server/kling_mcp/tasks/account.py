@@ -28,8 +28,7 @@ ASKED_FOR_S = 60.0
 """Seconds for which what the providers answered is told again, without asking them."""
 
 PER_TASK = "KLING_MCP_MAX_UNITS_PER_TASK"
-PER_DAY = "KLING_MCP_MAX_UNITS_PER_DAY"
-PER_DAY_USER = "KLING_MCP_MAX_UNITS_PER_DAY_USER"
+PER_TASK_USD = "KLING_MCP_MAX_USD_PER_TASK"
 
 SILENT = "This provider does not tell what is left: see its web page."
 NOT_TOLD = "What is left was not told."
@@ -136,20 +135,25 @@ class AccountDesk:
     async def _caps(self, principal: Principal) -> list[Cap]:
         """The caps, with what is used of those of a day; another caller's use is not told."""
         played = self._clients.default.sandbox
+        settings, public = self._settings, self._capabilities.usd_per_unit
         caps = []
-        if (most := self._settings.max_units_per_task) is not None:
+        if (most := settings.max_units_per_task) is not None:
             caps.append(Cap(of="one video", units=most, setting=PER_TASK))
-        days = (
-            (self._day_caps.team, None, PER_DAY),
-            (self._day_caps.principal, principal.name, PER_DAY_USER),
-        )
-        for most, whose, setting in days:
-            if most is None or (whose is None and principal.only):
+        if (most := settings.max_usd_per_task) is not None:
+            caps.append(Cap(of="one video", usd=most, setting=PER_TASK_USD))
+        for cap in self._day_caps.all():
+            if principal.only and not cap.own:
                 continue
             used = 0.0
             if self._ledger.exists:
-                used = await self._ledger.spent_in_a_day(whose, sandbox=played)
-            caps.append(Cap(of="24 hours", units=most, used=round(used, 4), setting=setting))
+                used = await self._ledger.spent_in_a_day(
+                    principal.name if cap.own else None,
+                    sandbox=played,
+                    usd_per_unit=public if cap.usd else None,
+                )
+            shown = Cap(of="24 hours", used=round(used, 4), setting=cap.setting)
+            setattr(shown, "usd" if cap.usd else "units", cap.most)
+            caps.append(shown)
         return caps
 
     async def _spent(self, principal: Principal) -> list[Spent]:

@@ -138,6 +138,7 @@ async def test_a_reserved_row_is_on_disk_with_its_external_id_before_anything_is
         prompt="waves",
         request={"prompt": "waves", "image": "photo.png"},
         estimate_units=2.0,
+        estimate_usd=0.28,
         units=None,
         message="",
         videos=(),

@@ -75,6 +75,8 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_CAPABILITIES": ("capabilities", "/srv/rows.json", Path("/srv/rows.json")),
     "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
     "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),
+    "KLING_MCP_MAX_USD_PER_TASK": ("max_usd_per_task", "0.5", 0.5),
+    "KLING_MCP_MAX_USD_PER_DAY": ("max_usd_per_day", "9.99", 9.99),
     "KLING_MCP_CONFIRM_ABOVE_UNITS": ("confirm_above_units", "2.5", 2.5),
     "KLING_MCP_SAVE": ("save", "no", False),
     "KLING_MCP_POSTER": ("poster", "true", True),
