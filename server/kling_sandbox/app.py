@@ -26,8 +26,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kling_sandbox.config import SandboxConfig
 from kling_sandbox.desk import Backend, Desk
 from kling_sandbox.faults import ConnectionDropped
-from kling_sandbox.gateways import GATEWAYS
+from kling_sandbox.gateways import GATEWAYS, OFFICIAL
 from kling_sandbox.kling_desk import KlingDesk
+from kling_sandbox.new_desk import NewStandardDesk
 
 __all__ = ["BreakableProtocol", "Sandbox", "bound_socket", "create_app", "server_of"]
 
@@ -45,7 +46,9 @@ def create_app(config: SandboxConfig) -> Starlette:
             return by_base[first].not_served(request.method, rest)
         return kling.not_served(request.method, request.url.path)
 
-    return Sandbox([route for desk in desks for route in desk.routes()], not_served)
+    official = [*kling.routes(), *NewStandardDesk(backend, OFFICIAL).routes()]
+    gateways = [route for desk in desks[1:] for route in desk.routes()]
+    return Sandbox([*official, *gateways], not_served)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kling_sandbox.config import DISCONTINUED, SandboxConfig
+from kling_sandbox.config import SandboxConfig
 from kling_sandbox.faults import fault_help, parse_faults
 
 __all__ = ["add_arguments", "run", "run_from"]
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--serve-discontinued",
         action="store_true",
-        help="accept models that Kling has discontinued, as a gateway may",
+        help="accept models and endpoints that Kling has discontinued, as a gateway may",
     )
     parser.add_argument(
         "--callback-secret",
@@ -126,7 +126,7 @@ def run(
             slots=slots,
             faults=chosen,
             public_url=url,
-            discontinued=() if serve_discontinued else DISCONTINUED,
+            serve_retired=serve_discontinued,
             may_call=only_loopback,
             callback_secret=callback_secret,
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kling_sandbox.faults import Fault
-from kling_sandbox.model_table import Product
+from kling_sandbox.model_table import RETIRED, Product
 from kling_sandbox.webhooks import MayCall, call_none
 
-__all__ = ["DISCONTINUED", "KLING_RULES", "ProviderRules", "SandboxConfig"]
+__all__ = ["DAY_S", "KLING_RULES", "ProviderRules", "SandboxConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,14 @@ class ProviderRules:
 
     `prompt_optional` names the products that require no prompt. `least_pictures` is the number of
     pictures that `multi-image2video` requires. `brush_on_several`: that product checks `cfg_scale`,
-    `static_mask` and `dynamic_masks`, which Kling ignores.
+    `static_mask` and `dynamic_masks`, which Kling ignores. `retired` are the models that it serves
+    no more, by product.
     """
 
     prompt_optional: tuple[Product, ...] = ()
     least_pictures: int = 1
     brush_on_several: bool = False
+    retired: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: RETIRED)
 
 
 KLING_RULES = ProviderRules()
@@ -33,9 +35,6 @@ KLING_RULES = ProviderRules()
 
 
 DAY_S = 86_400.0
-
-DISCONTINUED = ("kling-v1",)
-"""Models that the live service refused as discontinued on 2026-09-20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,11 @@ class SandboxConfig:
     at most `side_px` px, an even number. Video URLs begin with `public_url` and are valid for
     `url_ttl_s` seconds after the end of the task; Kling says 30 days. More than `slots` unfinished
     tasks of a provider are refused with 1303. `faults` are the active faults. `pack_units` is each
-    provider's initial balance. Models in `discontinued` are refused as such (empty: all are served,
-    as a gateway may). `may_call` decides which `callback_url` is called; with a `callback_secret`
-    (`whsec_…`) callbacks are signed. `rules` comes from the dialect of a request.
+    provider's initial balance; with `cash` an account has that worth of dollars instead of a
+    resource pack. `serve_retired`: Kling still serves the models that it has discontinued.
+    `preview`: it serves 4.0 and 4.0 Flash, as resellers describe them. `may_call` decides which
+    `callback_url` is called; with a `callback_secret` (`whsec_…`) callbacks are signed. `rules`
+    comes from the dialect of a request.
     """
 
     home: Path
@@ -66,7 +67,9 @@ class SandboxConfig:
     clock: Callable[[], float] = time.time
     public_url: str = "http://sandbox.kling.invalid"
     pack_units: float = 10_000.0
-    discontinued: tuple[str, ...] = DISCONTINUED
+    cash: bool = False
+    serve_retired: bool = False
+    preview: bool = False
     may_call: MayCall = call_none
     callback_secret: str = ""
     rules: ProviderRules = KLING_RULES

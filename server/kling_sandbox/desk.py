@@ -7,7 +7,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,19 +16,22 @@ from starlette.routing import Route
 from kling_sandbox.answers.documents import KlingDocuments, VideoLinks
 from kling_sandbox.answers.refusals import Refusal, refused
 from kling_sandbox.answers.styles import answers_in
+from kling_sandbox.asset_presets import PRESETS
 from kling_sandbox.clips import ClipMaker
-from kling_sandbox.config import SandboxConfig
+from kling_sandbox.config import DAY_S, SandboxConfig
 from kling_sandbox.fault_injection import RISK_CONTROL, FaultInjector
 from kling_sandbox.faults import Target
 from kling_sandbox.gateways import Dialect, forwarded_body
 from kling_sandbox.intake import BodyTooLong, Intake, Lifted
 from kling_sandbox.model_table import Product
+from kling_sandbox.orders import Asset, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules import judge
 from kling_sandbox.state import SandboxStore
 from kling_sandbox.webhooks import WebhookSender
 
 __all__ = [
+    "DAY_S",
     "Backend",
     "Desk",
     "Endpoint",
@@ -55,12 +58,12 @@ class Backend:
         self.caller = WebhookSender(
             config.may_call,
             config.callback_secret,
-            lambda task, now: self.documents.task(task, task.task_id, now),
+            self.documents.callback,
             config.clock,
         )
 
 
-_DELIVERY = ("external_task_id", "callback_url")
+_DELIVERY = ("external_task_id", "callback_url", "options")
 
 
 async def read_body(request: Request, intake: Intake) -> Any:
@@ -103,13 +106,15 @@ def without_bytes(value: Any) -> Any:
 def fingerprint(route: str, body: dict[str, Any]) -> str:
     """A hash that is equal for equal requests to a `route` (provider and product).
 
-    The external id and the callback are ignored."""
+    The external id and the callback are ignored, with the whole `options` of the new standard."""
     asked = {key: value for key, value in body.items() if key not in _DELIVERY}
     text = json.dumps([route, without_bytes(asked)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Check = Callable[[str | None], None]
+AssetKind = Literal["element", "voice"]
 
 
 class Desk:
@@ -135,18 +140,22 @@ class Desk:
                 routes.append(Route(f"{root}/{made}", create, methods=["POST"]))
         return routes
 
-    def guarded(self, target: Target, name: str, endpoint: Endpoint) -> Endpoint:
+    def guarded(
+        self, target: Target, name: str, endpoint: Endpoint, check: Check | None = None
+    ) -> Endpoint:
         """The endpoint behind faults and authentication, with refusals in the provider's words.
 
-        Requests are counted under `name`, refused ones also under `name` with `_refused`.
+        Requests are counted under `name`, refused ones also under `name` with `_refused`. `check`
+        replaces the check of the Authorization header.
         """
+        authenticate = check or self._authenticate
 
         async def answered(request: Request) -> Response:
             self._count(name)
             try:
                 replacement = await self._faults.inject(target, "arrival")
                 if replacement is None:
-                    self._authenticate(request.headers.get("authorization"))
+                    authenticate(request.headers.get("authorization"))
             except Refusal as refusal:
                 replacement = self._refuse(name, refusal)
             if replacement is not None:
@@ -162,20 +171,37 @@ class Desk:
     def create(self, product: Product) -> Endpoint:
         """The endpoint that creates a task of that product (POST)."""
 
+        def judged(body: Any) -> tuple[Any, Order]:
+            sent = forwarded_body(self.dialect, product, body)
+            return sent, self.resolved(judge(product, sent, self._backend.pictures, self._config))
+
+        return self.taking(product, judged, self._answers.created)
+
+    def taking(
+        self,
+        route: str,
+        judged: Callable[[Any], tuple[Any, Order]],
+        receipt: Callable[..., Response],
+        *,
+        pace: float = 1.0,
+    ) -> Endpoint:
+        """The endpoint that stores a task: `judged` gives the body that Kling got and the order,
+        `receipt` the answer. The task takes `pace` times as long as a video."""
+
         async def endpoint(request: Request) -> Response:
             with Intake(self._config.home / "incoming") as intake:
-                body = forwarded_body(self.dialect, product, await read_body(request, intake))
-                order = judge(product, body, self._backend.pictures, self._config)
+                body, order = judged(await read_body(request, intake))
                 fails = any(self._faults.due("creates", "fate"))
                 task = self._store.add(
-                    order,
+                    replace(order, cash=self._config.cash),
                     provider=self.dialect.name,
                     rewrite_id=self.dialect.rewrites_ids,
                     body=without_bytes(body),
-                    fingerprint=fingerprint(f"{self.dialect.name}/{product}", body),
+                    fingerprint=fingerprint(f"{self.dialect.name}/{route}", body),
                     now=self._config.clock(),
                     queue_s=self._config.queue_s,
-                    render_s=self._config.render_s,
+                    render_s=pace * (self._config.queue_s + self._config.render_s)
+                    - self._config.queue_s,
                     slots=self._config.slots,
                     pack_units=self._config.pack_units,
                     failure=RISK_CONTROL if fails else order.flaw,
@@ -187,9 +213,30 @@ class Desk:
             if replacement is not None:
                 return replacement
             nameless = any(self._faults.due("creates", "receipt"))
-            return self._answers.created(task, nameless=nameless)
+            return receipt(task, nameless=nameless)
 
         return endpoint
+
+    def asset(self, kind: AssetKind, asset_id: str) -> Asset:
+        """The element or voice with that id. Raises `Refusal` without one, or when deleted."""
+        preset = PRESETS[kind].get(asset_id)
+        if preset is not None:
+            return preset
+        if not self.dialect.library:
+            return Asset(kind, asset_id, asset_id)
+        task = self._store.maker(asset_id, self.dialect.name)
+        made = task.order.made if task else None
+        done = task is not None and task.status(self._config.clock()) == "succeed"
+        if task is None or made is None or made.kind != kind or not done:
+            raise refused("asset_unknown", kind=kind, asset_id=asset_id)
+        if task.deleted:
+            raise refused("asset_deleted", kind=kind, asset_id=asset_id)
+        return made
+
+    def resolved(self, order: Order) -> Order:
+        """The order with the elements and voices that it names. Raises `Refusal`."""
+        found = tuple(self.asset(asset.kind, asset.asset_id) for asset in order.assets)
+        return replace(order, assets=found)
 
     async def query(self, request: Request) -> Response:
         """GET of one task, by its id or, if the provider supports it, its external id."""
@@ -222,14 +269,16 @@ def check_authorization(header: str | None, config: SandboxConfig) -> None:
         _check_claims(_claims_of(credential, config), config)
 
 
-def check_key(header: str | None, config: SandboxConfig) -> None:
-    """Check a key. Raises the `Refusal` 1001 or 1002; gateways accept no JWT.
+def check_key(
+    header: str | None, config: SandboxConfig, otherwise: str = "authorization_invalid"
+) -> None:
+    """Check a key. Raises the `Refusal` 1001, or the one named `otherwise`, for a JWT too.
 
     A key may begin with the `sk-` that new-api writes before its keys.
     """
     credential = _credential(header)
     if not _is_key(credential, config) and not _is_key(credential.removeprefix("sk-"), config):
-        raise refused("authorization_invalid")
+        raise refused(otherwise)
 
 
 def _credential(header: str | None) -> str:

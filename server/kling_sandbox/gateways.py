@@ -23,6 +23,12 @@ _PRODUCTS: tuple[Product, ...] = get_args(Product)
 _EVERY_PATH = tuple(dict.fromkeys([*_PRODUCTS, "text2video"]))
 
 
+_GATEWAY_RETIRED = {"image2video": ("kling-v1",)}
+"""Gateways still serve the other models that Kling has discontinued (their pages, 2026)."""
+
+_GATEWAY_RULES = ProviderRules(retired=_GATEWAY_RETIRED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One provider.
@@ -30,6 +36,7 @@ class Dialect:
     `bases` are its base URLs below the sandbox's; `prefix` follows them. `creates` are the products
     that it makes, `queries` the paths that find any of its tasks. `tokens`: it accepts a JWT too.
     `external_ids`: it finds a task by the caller's id too. `rewrites_ids`: it makes ids of its own.
+    `library`: it has routes for elements and voices; elsewhere any id of one is taken unseen.
     `needs_model`: it refuses a request without a model of Kling's. `fills` are fields that it adds
     when missing, `drops` those that it loses silently. Only Kling has lists.
     """
@@ -43,10 +50,11 @@ class Dialect:
     tokens: bool = False
     external_ids: bool = False
     rewrites_ids: bool = False
+    library: bool = False
     needs_model: bool = True
     fills: Mapping[Product, Mapping[str, str]] = field(default_factory=dict)
     drops: frozenset[str] = frozenset()
-    rules: ProviderRules = KLING_RULES
+    rules: ProviderRules = _GATEWAY_RULES
     source: str
 
 
@@ -59,7 +67,9 @@ OFFICIAL = Dialect(
     style=EnvelopeStyle(),
     tokens=True,
     external_ids=True,
+    library=True,
     needs_model=False,
+    rules=KLING_RULES,
     source="Kling's page of image2video; a task is found under any product [live]",
 )
 
@@ -98,7 +108,10 @@ GATEWAYS: tuple[Dialect, ...] = (
         needs_model=False,
         fills={"image2video": {"model_name": "kling-v2-master"}},
         rules=ProviderRules(
-            prompt_optional=("image2video",), least_pictures=2, brush_on_several=True
+            prompt_optional=("image2video",),
+            least_pictures=2,
+            brush_on_several=True,
+            retired=_GATEWAY_RETIRED,
         ),
         source="CometAPI's pages of image2video, multi-image2video, individual queries and errors, "
         "March to May 2026: a body of one picture alone was accepted, with kling-v2-master named "

@@ -2,17 +2,39 @@
 
 It is separate from the table in `kling_tools`, so that each checks the other. Source: copies
 of Kling's official capability map (spring and May 2026), its update log and recorded refusals;
-units from the official billing page of 2026-09-20 and the older resource-pack page.
+units from the official billing page of 2026-09-20 and the older resource-pack page. Models without
+products live on the new standard alone (`new_models`); the units of 4.0 are a guess from resellers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MODELS", "ModelRow", "Product", "Units"]
+__all__ = ["MODELS", "RETIRED", "ModelRow", "Product", "TaskKind", "Units"]
 
 Product = Literal["image2video", "multi-image2video", "omni-video"]
+
+TaskKind = Product | Literal["text2video", "custom-elements", "custom-voices"]
+"""What a task makes: one of the products of the old standard, or what only others can order."""
+
+_BEFORE_2_5 = (
+    "kling-v1",
+    "kling-v1-5",
+    "kling-v1-6",
+    "kling-v2-master",
+    "kling-v2-1",
+    "kling-v2-1-master",
+)
+
+RETIRED: Mapping[str, tuple[str, ...]] = {
+    "image2video": _BEFORE_2_5,
+    "multi-image2video": ("kling-v1-6",),
+}
+"""The models that Kling's own API discontinued, by endpoint (a probe of 2026-10-01; the second row
+is stated for 2026-09-15). `kling-v1-6` stands in neither list of the probe for image2video, but it
+is not among the three that live."""
 
 EVERY = frozenset({"*"})
 NONE: frozenset[str] = frozenset()
@@ -20,11 +42,13 @@ NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Units per second of video: silent, with sound, with sound and a named voice."""
+    """Units per second of video: silent, with sound, with sound and a named voice, and with a
+    reference video. 0 means that there is no such price."""
 
     silent: float
     sound: float = 0.0
     voice: float = 0.0
+    video: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +79,16 @@ class ModelRow:
         """Whether "mode/duration" is among `keys`."""
         return "*" in keys or f"{mode}/{duration}" in keys
 
-    def price(self, mode: str, duration: int, *, sound: bool, voice: bool) -> float:
+    def price(
+        self, mode: str, duration: int, *, sound: bool, voice: bool, video: bool = False
+    ) -> float:
         """Units of one clip. A mode without a price of its own has the price of the first one."""
         row = self.units.get(mode) or next(iter(self.units.values()))
         rate = row.silent
         if sound:
             rate = (row.voice if voice else row.sound) or row.sound or row.silent
+        if video:
+            rate = row.video or rate
         return round(rate * duration, 4)
 
 
@@ -119,7 +147,7 @@ MODELS: dict[str, ModelRow] = {
     "kling-v3": ModelRow(
         _I2V,
         _LONG,
-        {"std": Units(0.6, 0.9, 1.1), "pro": Units(0.8, 1.2, 1.4), "4k": Units(3.0, 3.0, 3.0)},
+        {"std": Units(0.6, 0.9), "pro": Units(0.8, 1.2), "4k": Units(3.0, 3.0)},
         modes=("std", "pro", "4k"),
         tail=EVERY,
         cfg_scale=True,
@@ -130,14 +158,19 @@ MODELS: dict[str, ModelRow] = {
     "kling-v3-omni": ModelRow(
         _OMNI,
         _LONG,
-        {"std": Units(0.6, 0.8), "pro": Units(0.8, 1.0), "4k": Units(3.0, 3.0)},
+        {"std": Units(0.6, 0.8, video=0.9), "pro": Units(0.8, 1.0, video=1.2), "4k": Units(3.0)},
         modes=("std", "pro", "4k"),
         sound=EVERY,
+        elements=True,
     ),
     "kling-video-o1": ModelRow(
         _OMNI,
         tuple(range(3, 11)),
-        {"std": Units(0.6), "pro": Units(0.8)},
+        {"std": Units(0.6, video=0.9), "pro": Units(0.8, video=1.2)},
+        elements=True,
         reference_free_durations=_SHORT,
     ),
+    "kling-v3-turbo": ModelRow((), _LONG, {"std": Units(0.8), "pro": Units(1.0)}),
+    "kling-v4": ModelRow((), tuple(range(3, 31)), {"std": Units(1.12), "pro": Units(1.68)}),
+    "kling-v4-flash": ModelRow((), tuple(range(3, 21)), {"std": Units(0.67)}),
 }

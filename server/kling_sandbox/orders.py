@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kling_sandbox.model_table import MODELS, Product
+from kling_sandbox.model_table import MODELS, TaskKind
 
-__all__ = ["CameraControl", "Order", "Picture", "Status", "Task"]
+__all__ = ["Asset", "CameraControl", "Order", "Picture", "Status", "Task"]
 
 
 SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
 """By mode (Kling's image2video page). The master models have no mode and make 1080p."""
+
+ASSET_UNITS = {"element": 0.0, "voice": 0.05}
+"""Units of a new element [live] or voice."""
+
+OWNER = "1000001"
+"""The account's number, as Kling writes it where something is the account's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +43,47 @@ class CameraControl:
 
 
 @dataclass(frozen=True, slots=True)
+class Asset:
+    """An element or a voice: one that a request names, or the one that it makes.
+
+    `pictures` are an element's, the frontal one first; `videos` are addresses. `voice` is the id of
+    the voice that an element has. `tags` are ids such as "o_102". An id without a name is not
+    looked up yet.
+    """
+
+    kind: Literal["element", "voice"]
+    asset_id: str = ""
+    name: str = ""
+    description: str = ""
+    pictures: tuple[Picture, ...] = ()
+    videos: tuple[str, ...] = ()
+    voice: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str = OWNER
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Asset:
+        """The asset from JSON values."""
+        pictures = tuple(Picture(**picture) for picture in values["pictures"])
+        lists = {"videos": tuple(values["videos"]), "tags": tuple(values["tags"])}
+        return cls(**{**values, **lists, "pictures": pictures})
+
+
+Standard = Literal["legacy", "new"]
+"""Kling's two shapes of requests. A task is found through both."""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """One ordered video.
+    """One ordered video, or the `made` element or voice.
 
     `duration` and `shots` are seconds. `aspect_ratio` is width divided by height (None: the
     picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
+    `assets` are the elements and voices that the video shows. `video`: a reference video is given.
+    `cash`: the account pays from its balance.
     """
 
-    product: Product
+    product: TaskKind
     model: str
     mode: str
     duration: int
@@ -60,12 +99,21 @@ class Order:
     external_task_id: str = ""
     callback_url: str = ""
     flaw: str = ""
+    standard: Standard = "legacy"
+    assets: tuple[Asset, ...] = ()
+    video: bool = False
+    made: Asset | None = None
+    cash: bool = False
 
     @property
     def units(self) -> float:
-        """The units that the video costs when it succeeds."""
+        """The units that it costs when it succeeds."""
+        if self.made:
+            return ASSET_UNITS[self.made.kind]
         row = MODELS[self.model]
-        return row.price(self.mode, self.duration, sound=self.sound, voice=self.voice)
+        return row.price(
+            self.mode, self.duration, sound=self.sound, voice=self.voice, video=self.video
+        )
 
     @property
     def short_side(self) -> int:
@@ -79,7 +127,7 @@ class Order:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Order:
         """The order from the values of `to_json`."""
-        camera, tail = values["camera"], values["tail"]
+        camera, tail, made = values["camera"], values["tail"], values.get("made")
         return cls(
             **{
                 **values,
@@ -87,6 +135,8 @@ class Order:
                 "tail": Picture(**tail) if tail else None,
                 "camera": CameraControl(**camera) if camera else None,
                 "shots": tuple(values["shots"]),
+                "assets": tuple(Asset.from_json(asset) for asset in values.get("assets", ())),
+                "made": Asset.from_json(made) if made else None,
             }
         )
 
@@ -101,7 +151,7 @@ class Task:
     `task_id` is Kling's id, `public_id` the provider's, often the same. Times are Unix seconds:
     `created_at`, `started_at` when processing begins, `ended_at` when it is done. `failure` is
     Kling's message for a failing task, empty for one that succeeds. `units` is its cost when it
-    succeeds.
+    succeeds. `deleted`: the element or voice that it made is deleted.
     """
 
     task_id: str
@@ -113,6 +163,7 @@ class Task:
     ended_at: float
     units: float
     failure: str = ""
+    deleted: bool = False
 
     def status(self, now: float) -> Status:
         """Kling's word for the task's status."""

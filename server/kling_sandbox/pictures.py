@@ -73,7 +73,7 @@ def _ends_with(file: BinaryIO, mark: bytes) -> bool:
     return mark in file.read()
 
 
-MAX_BYTES = 10 * 1024 * 1024
+MOST_MB = 10
 MIN_SIDE_PX = 300
 MAX_RATIO = 2.5
 MAX_PIXELS = 100_000_000
@@ -90,17 +90,17 @@ class PictureFiles:
         """The path of the picture's file."""
         return self._folder / picture.name
 
-    def accept(self, field: str, value: object) -> Picture:
+    def accept(self, field: str, value: object, most_mb: int = MOST_MB) -> Picture:
         """Check the value of a picture field and store its file.
 
         A URL is accepted unseen, as Kling does until the task runs. Base64 is checked at once
-        (Kling's image2video page: JPEG or PNG, 10 MB, 300 px a side, 1:2.5 to 2.5:1), while the
+        (Kling's pages: JPEG or PNG, 10 MB or `most_mb`, 300 px a side, 1:2.5 to 2.5:1), while the
         real service may accept it and fail the task. Raises `Refusal`.
         """
         if isinstance(value, str) and value.startswith(("http://", "https://")):
             return Picture(url=value)
         if isinstance(value, Lifted):
-            return self._judged(field, value.path, value.size, value.sha256)
+            return self._judged(field, value.path, value.size, value.sha256, most_mb)
         if not isinstance(value, str):
             raise invalid_value(field, value)
         try:
@@ -111,13 +111,13 @@ class PictureFiles:
         part = self._folder / f"{secrets.token_hex(16)}.part"
         part.write_bytes(raw)
         try:
-            return self._judged(field, part, len(raw), hashlib.sha256(raw).hexdigest())
+            return self._judged(field, part, len(raw), hashlib.sha256(raw).hexdigest(), most_mb)
         finally:
             part.unlink(missing_ok=True)
 
-    def _judged(self, field: str, path: Path, size: int, digest: str) -> Picture:
-        if size > MAX_BYTES:
-            raise refused("picture_size", field=field)
+    def _judged(self, field: str, path: Path, size: int, digest: str, most_mb: int) -> Picture:
+        if size > most_mb * 1024 * 1024:
+            raise refused("picture_size", field=field, most=most_mb)
         header = read_header(path)
         if header is None:
             raise refused("picture_format")

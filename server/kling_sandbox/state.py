@@ -9,7 +9,7 @@ import string
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS tasks (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS strikes (fault TEXT PRIMARY KEY, n INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS deleted (task_id TEXT PRIMARY KEY);
 """
 _KEPT = (
     "external_id, product, created_at, started_at, ended_at, units, failure, order_json, "
@@ -209,7 +210,10 @@ class Counters:
 NotStored = Literal["external_id_taken", "concurrency", "no_balance"]
 """The name of the refusal of a task that was not stored."""
 
-_TASK = "task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure"
+_TASK = (
+    "task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure, "
+    "task_id IN (SELECT task_id FROM deleted)"
+)
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -243,9 +247,12 @@ class SandboxStore(Counters):
         The external id must be new in the whole account [live], also after a failed task (not
         probed). Fewer than `slots` tasks may be unfinished. The pack must have the units of all
         running tasks and of this one. With `rewrite_id` the public id is `task_` and 32 letters and
-        digits, as new-api makes it.
+        digits, as new-api makes it. An element or voice gets its id, of 15 digits, here.
         """
         task_id = str((int(now * 1000) << 19) + secrets.randbits(19))
+        if order.made:
+            made = replace(order.made, asset_id=f"3{int(task_id) % 10**14:014d}")
+            order = replace(order, made=made)
         task = Task(
             task_id=task_id,
             public_id=_public_id() if rewrite_id else task_id,
@@ -313,6 +320,30 @@ class SandboxStore(Counters):
             rows = db.execute(query, (provider, product, size, (number - 1) * size)).fetchall()
         return [_task(row) for row in rows]
 
+    def tasks(self, provider: str, since: float, until: float) -> list[Task]:
+        """All tasks made from `since` to `until` (Unix seconds), newest first."""
+        query = (
+            f"SELECT {_TASK} FROM tasks "  # noqa: S608
+            "WHERE provider = ? AND created_at BETWEEN ? AND ? "
+            "ORDER BY created_at DESC, rowid DESC"
+        )
+        with self._file.reading() as db:
+            return [_task(row) for row in db.execute(query, (provider, since, until))]
+
+    def maker(self, asset_id: str, provider: str = KLING) -> Task | None:
+        """The task that makes the element or voice with that id; else None."""
+        query = (
+            f"SELECT {_TASK} FROM tasks WHERE provider = ? "  # noqa: S608
+            "AND json_extract(order_json, '$.made.asset_id') = ?"
+        )
+        return self._one(query, provider, asset_id)
+
+    def delete(self, task: Task) -> bool:
+        """Delete the element or voice that the task made. False when that is done already."""
+        with self._file.writing() as db:
+            made = db.execute("INSERT OR IGNORE INTO deleted VALUES (?)", (task.task_id,))
+            return made.rowcount > 0
+
     def body(self, any_id: str, provider: str = KLING) -> dict[str, Any] | None:
         """The body that Kling got for the task, with each picture as its hash and size.
 
@@ -364,8 +395,8 @@ def _public_id() -> str:
 
 
 def _task(row: tuple[Any, ...]) -> Task:
-    task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure = row
+    task_id, public_id, provider, order_json, created, started, ended, units, failure, deleted = row
     order = Order.from_json(json.loads(order_json))
     return Task(
-        task_id, public_id, provider, order, created_at, started_at, ended_at, units, failure
+        task_id, public_id, provider, order, created, started, ended, units, failure, bool(deleted)
     )

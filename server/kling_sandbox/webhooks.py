@@ -1,7 +1,7 @@
 """Calls a `callback_url` when a task changes, as Kling does: once per change, without repeats.
 
-The body is the bare task, without an envelope. With a secret it is signed after the Standard
-Webhooks scheme, which Kling supports since 2026-08-07.
+The body is the bare task, without an envelope, in the shape of the standard that made it. With a
+secret it is signed after the Standard Webhooks scheme, which Kling supports since 2026-08-07.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from kling_sandbox.orders import Task
 
-__all__ = ["MayCall", "WebhookSender", "call_none", "only_below", "only_loopback"]
+__all__ = [
+    "MayCall",
+    "WebhookSender",
+    "call_none",
+    "only_below",
+    "only_loopback",
+    "signed_headers",
+]
 
 MayCall = Callable[[str], bool]
 """Whether an address may be called."""
@@ -59,7 +66,7 @@ class WebhookSender:
         clock: Callable[[], float],
     ) -> None:
         self._may_call = may_call
-        self._key = base64.b64decode(secret.removeprefix("whsec_") + "==")
+        self._secret = secret
         self._document = document
         self._clock = clock
         self._due: list[tuple[float, int, str, Task]] = []
@@ -102,16 +109,23 @@ class WebhookSender:
                     self._news.wait(wait_s)
 
     def _signature(self, body: bytes) -> dict[str, str]:
-        if not self._key:
+        if not self._secret:
             return {}
-        name, at = f"msg_{secrets.token_hex(16)}", str(int(self._clock()))
-        signed = b".".join((name.encode(), at.encode(), body))
-        signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
-        return {
-            "webhook-id": name,
-            "webhook-timestamp": at,
-            "webhook-signature": f"v1,{signature}",
-        }
+        return signed_headers(
+            self._secret, f"msg_{secrets.token_hex(16)}", int(self._clock()), body
+        )
+
+
+def signed_headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a callback that is signed with a secret (`whsec_…`) at a Unix second."""
+    key = base64.b64decode(secret.removeprefix("whsec_") + "==")
+    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
+    signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{signature}",
+    }
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:

@@ -274,7 +274,7 @@ def row_for(code: str, message: str, http_status: int) -> CodeRow:
 
     An answer that neither succeeds nor says clearly that it refuses is UNREADABLE.
     """
-    if code in ("1200", "1201") or code not in CODES:
+    if code in ("1200", "1201", "1203") or code not in CODES:
         for words, row in WORDS:
             if words.search(message) or words.search(code):
                 return row

@@ -50,8 +50,45 @@ _TEXTS: dict[str, tuple[int, str]] = {
     "internal": (5000, "Internal server error"),
     "maintenance": (5001, "Server is temporarily unavailable due to maintenance"),
     "backlog": (5002, "Server internal timeout"),
-    "discontinued": (
+    "api_key_only": (
+        1002,
+        "Authentication error. The current API does not support AK/SK; please go to the console "
+        "(https://kling.ai/dev/api-key) to create API key.",  # [live]
+    ),
+    "not_for_this_api": (1203, "{model} is not supported for this API"),  # [live]
+    "model_unsupported": (1201, "model is not supported"),  # [live]
+    "model_unknown": (1203, "The model '{model}' does not exist"),
+    "contents_empty": (1201, "contents cannot be empty"),  # [live]
+    "resolution": (1201, "video resolution value '{value}' is invalid"),  # [live]
+    "text_size": (1201, "{field}: size must be between 0 and {limit}"),  # [live]
+    "ratio_missing": (1201, "aspect_ratio can not be null"),
+    "needs_1080p": (1201, "{field} is only supported with resolution 1080p"),
+    "silent_only": (1201, "audio must be off with {field}"),
+    "material": (1201, "{kind} is not supported by the current model"),
+    "material_count": (1201, "The number of {kind} exceeds the limit, max number is {most}"),
+    "images_and_elements": (
         1201,
+        "The number of images and elements exceeds the limit, max number is {most}",  # [live]
+    ),
+    "label_missing": (1201, "{field} can not be null"),
+    "label_clash": (1201, "id '{label}' must be unique and must not be part of another id"),
+    "label_in_text": (1201, "id '{label}' collides with other text in the prompt"),
+    "shot_syntax": (1201, "The storyboard in prompt is invalid"),
+    "shots_off_new": (1201, "multi_shot is not supported with {field}"),
+    "not_supported_yet": (1201, "{field} is not supported for Kling 4.0"),
+    "too_many_ids": (
+        1201,
+        "task_ids and external_task_ids cannot exceed 20 in total",  # [live]
+    ),
+    "ids_missing": (1201, "task_ids and external_task_ids: exactly one is required"),
+    "asset_unknown": (1201, "{kind} not found by id: {asset_id}"),
+    "asset_deleted": (1201, "{kind} {asset_id} already be deleted"),  # [live] "already be deleted"
+    "audio_format": (1201, "Audio format is not supported"),
+    "audio_length": (1201, "The duration of the audio must be between 5s and 30s"),
+    "voice_source": (1201, "voice_url and video_id: exactly one is required"),
+    "video_unknown": (1201, "From video not found by id {video_id}"),  # [live] for lip-sync
+    "discontinued": (
+        1203,
         "The model '{model}' has been discontinued and is no longer available.",  # [live]
     ),
     "external_id_taken": (1201, "External_task_id {external_id} already exists"),  # [live]
@@ -89,7 +126,7 @@ _TEXTS: dict[str, tuple[int, str]] = {
         "The resolution or aspect ratio of the input image is invalid. "
         "Please ensure it meets the required specifications.",  # [live], there of a failed task
     ),
-    "picture_size": (1201, "The size of {field} cannot exceed 10MB"),
+    "picture_size": (1201, "The size of {field} cannot exceed {most}MB"),
     "o1_duration": (
         1201,
         "Duration only supports 5 or 10 seconds when no refer_image is provided",  # [live]

@@ -91,14 +91,14 @@ class Fields:
             raise self.refuse(name)
         return value
 
-    def object(self, name: str) -> Fields | None:
-        """A nested object, None when absent."""
+    def object(self, name: str, prefix: str | None = None) -> Fields | None:
+        """A nested object, None when absent. `prefix` replaces its path in refusals."""
         value = self.value(name)
         if value is None:
             return None
         if not isinstance(value, dict):
             raise self.refuse(name)
-        return Fields(value, f"{self._prefix}{name}.")
+        return Fields(value, f"{self._prefix}{name}." if prefix is None else prefix)
 
     def objects(self, name: str, least: int, most: int) -> list[Fields]:
         """A list of `least` to `most` objects; empty when absent."""

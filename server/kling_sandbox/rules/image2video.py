@@ -7,12 +7,20 @@ from dataclasses import dataclass
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.orders import CameraControl, Order, Picture
+from kling_sandbox.orders import Asset, CameraControl, Order, Picture
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.shared import Variant, brush_flaw, delivery, prompts, sound_on, variant
 
-__all__ = ["Shots", "camera_control", "check_elements", "has_voices", "image2video", "shots_of"]
+__all__ = [
+    "Shots",
+    "camera_control",
+    "elements_of",
+    "even_shots",
+    "image2video",
+    "shots_of",
+    "voices_of",
+]
 
 
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
@@ -69,7 +77,7 @@ def shots_of(fields: Fields, what: Variant) -> Shots:
     if fields.choice("shot_type", ("customize", "intelligence"), "") == "":
         raise fields.refuse("shot_type")
     if fields.value("shot_type") == "intelligence":
-        return Shots(_even(what.duration))
+        return Shots(even_shots(what.duration))
     prompts = fields.objects("multi_prompt", 1, MAX_SHOTS)
     if not prompts:
         raise refused("too_many", field="multi_prompt", least=1, most=MAX_SHOTS)
@@ -85,8 +93,8 @@ def shots_of(fields: Fields, what: Variant) -> Shots:
     return Shots(tuple(seconds), customized=True)
 
 
-def _even(duration: int) -> tuple[int, ...]:
-    """The sandbox's own cut: shots of about three seconds; the first may be a second longer."""
+def even_shots(duration: int) -> tuple[int, ...]:
+    """Seconds of the shots that the sandbox itself cuts: about three, the first ones one more."""
     count = max(1, min(MAX_SHOTS, duration // _OWN_SHOT_S))
     short, longer = divmod(duration, count)
     return tuple(short + (place < longer) for place in range(count))
@@ -98,8 +106,8 @@ ID_LIMIT = 256
 _VOICE = re.compile(r"<<<voice_(\d+)>>>")
 
 
-def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bool:
-    """Whether the video is billed with a named voice. Raises `Refusal`.
+def voices_of(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> list[Asset]:
+    """The voices of `voice_list`, by their ids. Raises `Refusal`.
 
     A voice requires sound, a place in the prompt, and no elements beside it.
     """
@@ -108,7 +116,7 @@ def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bo
     if any(not 1 <= place <= len(voices) for place in named):
         raise fields.refuse("prompt")
     if not voices:
-        return False
+        return []
     if not ("*" in what.row.voices or what.mode in what.row.voices):
         raise refused("unsupported", field="voice_list")
     if "element_list" in fields:
@@ -120,17 +128,18 @@ def has_voices(fields: Fields, what: Variant, prompt: str, *, sound: bool) -> bo
         raise refused("voice_needs_sound")
     if not named:
         raise refused("voice_unnamed")
-    return True
+    return [Asset("voice", voice.text("voice_id", ID_LIMIT)) for voice in voices]
 
 
-def check_elements(fields: Fields, what: Variant) -> None:
-    """Check `element_list`. Raises `Refusal`. Ids are JSON integers, not strings."""
-    elements = fields.objects("element_list", 1, MAX_ELEMENTS)
+def elements_of(fields: Fields, what: Variant, most: int = MAX_ELEMENTS) -> list[Asset]:
+    """The elements of `element_list`. Raises `Refusal`. Ids are JSON integers, not strings."""
+    elements = fields.objects("element_list", 1, most)
     if elements and not what.row.elements:
         raise refused("unsupported", field="element_list")
     for element in elements:
         if not 0 < element.whole("element_id") < 2**63:
             raise element.refuse("element_id")
+    return [Asset("element", str(element.value("element_id"))) for element in elements]
 
 
 DEFAULT_MODEL = "kling-v1"
@@ -147,8 +156,8 @@ def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> O
     prompt = prompts(fields, required=not optional)
     _check_cfg_scale(fields, what)
     sound = sound_on(fields, what)
-    voice = has_voices(fields, what, prompt, sound=sound)
-    check_elements(fields, what)
+    voices = voices_of(fields, what, prompt, sound=sound)
+    elements = elements_of(fields, what)
     if sum(any(name in fields for name in names) for names in _CONTROLS) > 1:
         raise refused("one_control")
     camera = camera_control(fields, what)
@@ -163,10 +172,11 @@ def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> O
         pictures=(image,) if image else (),
         tail=tail,
         sound=sound,
-        voice=voice,
+        voice=bool(voices),
         camera=camera,
         shots=shots.seconds,
         flaw=brush_flaw(fields, what, files, shown) if shown else "",
+        assets=(*elements, *voices),
         **delivery(fields),
     )
 

@@ -32,6 +32,10 @@ ASPECT_RATIOS: dict[str, float] = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 DEFAULT_DURATION = 5
 
 
+_OF_THE_NEW_STANDARD = ("kling-v3-turbo", "kling-o1")
+"""Names to which the endpoints of the old standard answered 1203 [live]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """The model, mode and duration (s) of one request, and the model's row."""
@@ -45,12 +49,16 @@ class Variant:
 def variant(fields: Fields, product: Product, default_model: str, config: SandboxConfig) -> Variant:
     """The requested model, mode and duration. Raises `Refusal` when the model lacks them.
 
-    An unknown model is refused with 1201 and Kling's plainest text, as public records show for
-    kling-v3-0. The table of codes also has 1203, which was not seen for models.
+    A retired model is refused with HTTP 404 and 1203, as measured per endpoint. An unknown one is
+    refused with 1201 and Kling's plainest text, as public records show for kling-v3-0.
     """
     model = fields.value("model_name") or default_model
-    if model in config.discontinued:
+    if model in config.rules.retired.get(product, ()) and not config.serve_retired:
         raise refused("discontinued", model=model)
+    if model in _OF_THE_NEW_STANDARD or (model == "kling-video-o1" and product != "omni-video"):
+        raise refused("not_for_this_api", model=model)
+    if model == "kling-v3-omni" and product != "omni-video":
+        raise refused("model_unsupported")
     row = MODELS.get(model) if isinstance(model, str) else None
     if row is None or product not in row.products:
         raise fields.refuse("model_name")

@@ -175,7 +175,7 @@ async def test_every_state_of_a_task_is_understood_at_every_provider(
     assert {status for status, _ in seen} == {"submitted"}
 
 
-@pytest.mark.parametrize("name", ["kling", "cometapi", "anyfast"])
+@pytest.mark.parametrize("name", ["cometapi", "anyfast"])
 async def test_several_pictures_become_a_video_where_there_is_a_route(
     name: str, tmp_path: Path
 ) -> None:

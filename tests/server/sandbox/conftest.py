@@ -120,12 +120,16 @@ def clock() -> Clock:
 async def open_sandbox(
     tmp_path: Path, clock: Clock, image: str
 ) -> AsyncIterator[Callable[..., Any]]:
-    """Open a sandbox; called again it opens a second app on the same home."""
+    """Open a sandbox that serves retired models too, whose rules most tests are about; called
+    again it opens a second app on the same home."""
     async with AsyncExitStack() as stack:
 
         async def opened(*faults: str, **settings: Any) -> WebhookSender:
             config = SandboxConfig(
-                home=tmp_path / "home", clock=clock, faults=parse_faults(faults), **settings
+                home=tmp_path / "home",
+                clock=clock,
+                faults=parse_faults(faults),
+                **{"serve_retired": True} | settings,
             )
             http = await stack.enter_async_context(
                 httpx.AsyncClient(

@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from kling_sandbox import SandboxConfig, create_app
-from kling_sandbox.webhooks import call_none, only_below, only_loopback
+from kling_sandbox.webhooks import call_none, only_below, only_loopback, signed_headers
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
 
@@ -89,6 +89,45 @@ async def test_whoever_it_may_not_call_hears_nothing(tmp_path: Path, image: str)
 
     assert heard == {"/mine/hook"}
     assert said.empty()
+
+
+@pytest.mark.anyio
+async def test_a_task_of_the_new_standard_is_told_in_its_own_shape(
+    tmp_path: Path, image: str
+) -> None:
+    with listening() as (url, said):
+        app = create_app(
+            SandboxConfig(home=tmp_path, queue_s=0, render_s=0, may_call=only_loopback)
+        )
+        contents = [{"type": "prompt", "text": "wind"}, {"type": "first_frame", "url": image}]
+        options = {"callback_url": f"{url}/hook", "external_task_id": "mine"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+            answer = await http.post(
+                "http://sandbox/image-to-video/kling-3.0-turbo",
+                json={"contents": contents, "options": options},
+                headers={"Authorization": "Bearer sandbox-key"},
+            )
+        _, _, body = [said.get(timeout=10) for _ in range(2)][-1]
+
+    last = json.loads(body)
+    assert last["id"] == answer.json()["data"]["id"]
+    assert (last["status"], last["message"], last["external_id"]) == ("succeeded", "", "mine")
+    assert last["outputs"][0]["type"] == "video"
+    assert last["billing"][0]["amount"] == "4"
+
+
+def test_a_signature_is_the_one_that_kling_publishes() -> None:
+    body = (
+        b'{"id":"1234567890","status":"succeeded","message":"",'
+        b'"create_time":1781080778802,"update_time":1781080794151}'
+    )
+    secret = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+
+    assert signed_headers(secret, "9876543210", 1781080794, body) == {
+        "webhook-id": "9876543210",
+        "webhook-timestamp": "1781080794",
+        "webhook-signature": "v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4=",
+    }
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,11 @@ async def test_an_external_id_is_taken_once_at_each_provider(open_sandbox: Any, 
 async def test_a_discontinued_model_is_refused_everywhere_by_the_same_judge(
     open_sandbox: Any, name: str
 ) -> None:
-    answer = await (await open_sandbox()).at(name).create(model_name="kling-v1")
-    assert answer.status_code == 400
+    strict = await open_sandbox(serve_retired=False)
+    answer = await strict.at(name).create(model_name="kling-v1")
+    assert answer.status_code == 404
     assert "'kling-v1' has been discontinued" in answer.json()["message"]
-    served = await open_sandbox(discontinued=())
+    served = await open_sandbox()
     assert (await served.at(name).create(model_name="kling-v1")).status_code == 200
 
 

@@ -29,11 +29,12 @@ TWO_SHOTS = [
 SIMPLE = {"type": "simple", "config": {"zoom": 5, "pan": 0}}
 POINTS = [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
 URL = "https://example.com/cat.png"
+VOICE = "829836039416651003"
 
 
 def voice(**fields: Any) -> dict[str, Any]:
     spoken = {"sound": "on", "prompt": "he<<<voice_1>>> says: hello"}
-    return V26 | spoken | {"voice_list": [{"voice_id": "v1"}]} | fields
+    return V26 | spoken | {"voice_list": [{"voice_id": VOICE}]} | fields
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "v1-5 with a simple camera": V15 | {"camera_control": SIMPLE},
     "v1-5 with a brush": V15
     | {"dynamic_masks": [{"mask": URL, "trajectories": POINTS}], "static_mask": URL},
-    "three elements": {"element_list": [{"element_id": n} for n in (1, 2**40, 2**62)]},
+    "three elements": {"element_list": [{"element_id": n} for n in (160, 161, 162)]},
     "two shots of the caller's": SHOTS | {"multi_prompt": TWO_SHOTS, "prompt": None},
     "shots left to the model": {"multi_shot": True, "shot_type": "intelligence"},
     "shots and an end frame": SHOTS | {"multi_prompt": TWO_SHOTS, "image_tail": URL},
@@ -64,12 +65,9 @@ async def test_image2video_takes(open_sandbox: Any, fields: dict[str, Any]) -> N
 
 LIVE = "model/mode/duration(kling-v2-5-turbo/std/5) is not supported with image_tail"
 CAMERA = "camera_control is only supported in std mode with 5s duration and kling-v1"
-DISCONTINUED = "The model 'kling-v1' has been discontinued and is no longer available."
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"model_name": None}, DISCONTINUED),
-    ({"model_name": "kling-v1"}, DISCONTINUED),
     ({"model_name": "kling-v3-0"}, "model_name value 'kling-v3-0' is invalid"),
-    ({"model_name": "kling-v3-omni"}, "model_name value 'kling-v3-omni' is invalid"),
+    ({"model_name": "kling-v3-omni"}, "model is not supported"),
     ({"model_name": ["kling-v3"]}, "model_name value '['kling-v3']' is invalid"),
     ({"duration": 5}, "duration value '5' is invalid"),
     ({"duration": "99"}, "duration value '99' is invalid"),
@@ -254,7 +252,7 @@ async def test_masks_of_the_image_s_shape_and_one_size_succeed(
 
 
 async def test_a_preset_camera_takes_no_config(open_sandbox: Any) -> None:
-    caller = await open_sandbox(discontinued=())
+    caller = await open_sandbox()
     camera = {"type": "down_back", "config": {"pan": 1}}
     answer = await caller.create(model_name="kling-v1", camera_control=camera)
     assert answer.json()["message"] == "camera_control.config value '{'pan': 1}' is invalid"
@@ -263,8 +261,55 @@ async def test_a_preset_camera_takes_no_config(open_sandbox: Any) -> None:
 async def test_a_discontinued_model_is_taken_where_a_gateway_still_serves_it(
     open_sandbox: Any,
 ) -> None:
-    caller = await open_sandbox(discontinued=())
+    caller = await open_sandbox()
     await caller.created(model_name=None, camera_control={"type": "down_back", "config": {}})
+
+
+RETIRED = [
+    ("image2video", "kling-v1"),
+    ("image2video", "kling-v1-5"),
+    ("image2video", "kling-v1-6"),
+    ("image2video", "kling-v2-master"),
+    ("image2video", "kling-v2-1"),
+    ("image2video", "kling-v2-1-master"),
+    ("multi-image2video", "kling-v1-6"),
+]
+
+
+@pytest.mark.parametrize(("product", "model"), RETIRED)
+async def test_a_retired_model_is_not_there_at_kling_but_at_a_gateway(
+    open_sandbox: Any, product: str, model: str
+) -> None:
+    caller = await open_sandbox(serve_retired=False)
+    answer = await caller.create(product, model_name=model)
+    assert (answer.status_code, answer.json()["code"]) == (404, 1203)
+    assert answer.json()["message"] == (
+        f"The model '{model}' has been discontinued and is no longer available."
+    )
+    served = await caller.at("cometapi").create(product, model_name=model)
+    assert served.status_code == (404 if model == "kling-v1" else 200)
+
+
+async def test_without_a_model_the_retired_first_one_is_meant(open_sandbox: Any) -> None:
+    answer = await (await open_sandbox(serve_retired=False)).create(model_name=None)
+    assert answer.json()["message"].startswith("The model 'kling-v1' has been discontinued")
+
+
+@pytest.mark.parametrize(
+    ("product", "model", "code", "text"),
+    [
+        ("image2video", "kling-v3-turbo", 1203, "not supported for this API"),
+        ("image2video", "kling-video-o1", 1203, "not supported for this API"),
+        ("omni-video", "kling-v3-turbo", 1203, "not supported for this API"),
+        ("image2video", "kling-v3-omni", 1201, "model is not supported"),
+    ],
+)
+async def test_a_model_of_another_endpoint_is_refused_as_measured(
+    open_sandbox: Any, product: str, model: str, code: int, text: str
+) -> None:
+    answer = await (await open_sandbox(serve_retired=False)).create(product, model_name=model)
+    assert answer.json()["code"] == code
+    assert text in answer.json()["message"]
 
 
 MULTI_REFUSED: list[tuple[dict[str, Any], str]] = [
