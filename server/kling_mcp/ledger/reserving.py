@@ -25,12 +25,14 @@ from kling_mcp.ledger.records import (
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.quoting import clipped
+from kling_tools.requests.normalize import BLANKS
 from kling_tools.results import WITHOUT_VIDEO
 from kling_tools.rules.capabilities import units_text
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
     "UnitPrice",
+    "alike",
     "check_day",
     "check_external_id",
     "differences",
@@ -195,6 +197,27 @@ def _made(db: Database, request: NewRow | Record) -> list[Record]:
         (request.provider, request.base_url, request.digest),
     )
     return [row for row in rows if row.status not in WITHOUT_VIDEO]
+
+
+MOST_ALIKE = 50
+"""Rows with the same prompt that are compared with a request, the newest ones."""
+
+
+def alike(db: Database, new_row: NewRow) -> list[Record]:
+    """Rows that may be the same request, as their prompts differ in nothing but blanks around them
+    and ends of lines; none where the request has a row with its own digest."""
+    where, values = "WHERE provider = ? AND base_url = ?", (new_row.provider, new_row.base_url)
+    if first_record(db, f"{where} AND digest = ? LIMIT 1", (*values, new_row.digest)):
+        return []
+    return records(
+        db,
+        f"{where} AND product = ? AND length(prompt) >= ? "
+        "AND trim(replace(replace(prompt, ?, ?), ?, ?), ?) = ? ORDER BY created_at DESC LIMIT ?",
+        (
+            *(*values, new_row.product, len(new_row.prompt)),
+            *("\r\n", "\n", "\r", "\n", BLANKS, new_row.prompt, MOST_ALIKE),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.ledger.reserving import (
     UnitPrice,
+    alike,
     check_day,
     check_external_id,
     latest,
@@ -146,6 +147,10 @@ class Ledger:
     async def next_take(self, new_row: NewRow, earlier: Record) -> int:
         """The take for another take of an `earlier` row; see `reserving.next_take`."""
         return await self._engine.read(lambda db: next_take(db, new_row, earlier))
+
+    async def alike(self, new_row: NewRow) -> list[Record]:
+        """Rows that may be the same request with other blanks; see `reserving.alike`."""
+        return await self._engine.read(lambda db: alike(db, new_row)) if self.exists else []
 
     async def takes(self, request: NewRow | Record) -> list[int]:
         """The takes of a request that exist or are being made, in their order."""

@@ -23,6 +23,9 @@ from kling_tools.rules.reviews import Review
 
 __all__ = ["PRODUCT_FIELDS", "CreateBody", "render_fields"]
 
+NO_WATERMARK = {"enabled": False}
+"""Kling's word for what it does without a word, too."""
+
 FROM_THE_ROW = "<made from the ledger's row>"
 """Stands in a dry run for an id that the ledger gives to a new row."""
 
@@ -47,7 +50,11 @@ class CreateBody:
     def identity(self) -> dict[str, Any]:
         """What makes the video what it is, with each picture as its SHA-256."""
         fields = _with_shown(self.fields, attrgetter("sha256"))
-        return {name: value for name, value in fields.items() if name != "callback_url"}
+        return {
+            name: value
+            for name, value in fields.items()
+            if name != "callback_url" and not (name == "watermark_info" and value == NO_WATERMARK)
+        }
 
     def labelled(self) -> dict[str, Any]:
         """The fields with each picture as its label, for people to read."""

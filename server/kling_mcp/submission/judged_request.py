@@ -15,9 +15,10 @@ from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
-from kling_mcp.submission.create_body import CreateBody, render_fields
+from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS
+from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms, units_text
@@ -37,6 +38,8 @@ PROVIDER_RULES = frozenset(
 )
 """Rules that come from a provider's row, so that another provider may take the request."""
 
+TEXTS = ("negative_prompt", "multi_prompt")
+
 AS_BYTES = ("data", "base64")
 """Kinds of pictures that are nowhere but in the call."""
 
@@ -44,7 +47,7 @@ AS_BYTES = ("data", "base64")
 @dataclass(frozen=True)
 class JudgedRequest:
     """A judged request. `pictures` are its open pictures, none before they are opened; `earlier` is
-    the row of which it is another take.
+    the row of which it is another take, `digest` the one that an earlier version gave the request.
 
     `other_terms` are those of the other configured providers. `callback_base` is the address at
     which providers report changes, before a row's callback key; it is empty when this server cannot
@@ -60,6 +63,7 @@ class JudgedRequest:
     callback_base: str = ""
     pictures: Sequence[Picture] = ()
     earlier: Record | None = None
+    digest: str = ""
 
     @property
     def arguments(self) -> SubmitArguments:
@@ -120,15 +124,11 @@ class JudgedRequest:
     def new_row(self) -> NewRow:
         """What the ledger keeps. The digest covers everything that makes the video what it is,
         and whose it is."""
-        whose = [self.principal.name] if self.principal.name else []
-        text = json.dumps(
-            [self.review.product, self.body.identity(), *whose], sort_keys=True, ensure_ascii=False
-        )
         return NewRow(
             provider=self.provider.name,
             base_url=self.provider.base_url,
             product=self.review.product,
-            digest=hashlib.sha256(text.encode()).hexdigest(),
+            digest=self.digest or self._digest({}),
             take=self.arguments.take,
             model_name=self.review.model_name,
             prompt=self.arguments.prompt or _first_shot(self.arguments),
@@ -141,6 +141,29 @@ class JudgedRequest:
             sandbox=self.provider.sandbox,
             usd_per_unit=self.capabilities.usd_per_unit,
         )
+
+    def _digest(self, changes: Mapping[str, Any]) -> str:
+        whose = [self.principal.name] if self.principal.name else []
+        fields = {**self.body.identity(), **changes}
+        text = json.dumps([self.review.product, fields, *whose], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def as_in(self, rows: Sequence[Record]) -> JudgedRequest:
+        """The request with the digest of the first of these rows that is the same but for blanks
+        around its texts, ends of their lines and a watermark that was refused: earlier versions
+        gave such requests digests of their own."""
+        now = self.body.identity()
+        for row in rows:
+            then = {
+                name: value
+                for name, value in row.request.items()
+                if name == "prompt"
+                or (name in TEXTS and normalize.text(value) == now.get(name, ""))
+                or (name == "watermark_info" and value == NO_WATERMARK)
+            }
+            if self._digest(then) == row.digest:
+                return replace(self, digest=row.digest)
+        return self
 
     @property
     def _repeatable(self) -> dict[str, Any]:

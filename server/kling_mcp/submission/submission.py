@@ -42,6 +42,7 @@ from kling_tools.faults import Fault, Variant, Verdict, explained
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.normalize import text
 from kling_tools.results import WITHOUT_VIDEO, Receipt
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
@@ -114,6 +115,8 @@ class Submission:
         async with AsyncExitStack() as opened:
             judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
+            if not faults:
+                judged = judged.as_in(await self._ledger.alike(judged.new_row))
             by_rules_only = rules_broken == len(faults)
             self._warn_of_a_cap_at_a_reseller(judged)
             rules_broken += await self._judge_speech(judged)
@@ -360,7 +363,8 @@ class Submission:
 def _leaves_sound_open(judged: JudgedRequest) -> bool:
     """Whether words of the prompt would not be heard and the caller has not chosen `sound`. For
     another take with the same words it was chosen before."""
-    same = judged.earlier is not None and judged.earlier.prompt == judged.new_row.prompt
+    before = text(judged.earlier.prompt) if judged.earlier else None
+    same = before == judged.new_row.prompt
     chosen = "sound" in judged.arguments.model_fields_set | judged.draft.invalid
     return not chosen and not same and speech_warning(judged.arguments) is not None
 

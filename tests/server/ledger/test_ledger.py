@@ -186,6 +186,21 @@ async def test_another_request_take_provider_or_base_url_has_another_row(
 
 
 @pytest.mark.anyio
+async def test_rows_with_other_blanks_around_the_same_prompt_are_alike(ledger: Ledger) -> None:
+    others = ("waves", " waves\r\n", "\u3000waves\u00a0", "waves!", "wa ves")
+    for number, prompt in enumerate(others):
+        await ledger.reserve(wish(f"{number}", prompt=prompt))
+    await ledger.reserve(wish("lines", prompt="a\r\nb"))
+    await ledger.reserve(wish("elsewhere", base_url="https://b.example"))
+
+    alike = [row.digest for row in await ledger.alike(wish("new"))]
+
+    assert sorted(alike) == ["0", "1", "2"]
+    assert [row.digest for row in await ledger.alike(wish("new", prompt="a\nb"))] == ["lines"]
+    assert await ledger.alike(wish("1")) == []
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("status", ["unknown", "submitted", "processing", "succeed"])
 async def test_a_wish_that_has_not_failed_is_not_made_again(
     status: TaskStatus, ledger: Ledger

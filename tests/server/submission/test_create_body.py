@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.submission.create_body import CreateBody, render_fields
+from kling_tools.requests import normalize
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.requests import IMAGE_TOKEN
@@ -421,7 +422,8 @@ def test_every_picture_of_an_omni_video_is_named(count: int, prompt: str) -> Non
     pictures = dict(asked.request.pictures())
     sent = render_fields(asked, pictures)["prompt"]
 
-    assert sent.endswith(prompt)
+    assert sent.endswith(asked.request.prompt)
+    assert asked.request.prompt == normalize.text(prompt)
     assert [int(place) for place in IMAGE_TOKEN.findall(sent)] == list(range(1, count + 1))
 
 

@@ -47,6 +47,7 @@ CASES: dict[str, Case] = {
     "an unknown argument": Case("seeds", {"seeds": 7}),
     "too many values": Case("more than", {"multi_prompt": [{"x": [1] * 4000}]}),
     "no prompt": Case("prompt", {"prompt": ""}),
+    "a blank prompt": Case("prompt", {"prompt": " \n"}),
     "a rule between fields": Case("voice_list", {"voice_list": ["1"], "sound": "off"}),
     "a mode that the model has not": Case("4k", {"mode": "4k", "model_name": "kling-v2-6"}),
     "a field that the model has not": Case(

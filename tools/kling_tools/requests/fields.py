@@ -72,7 +72,11 @@ class Shot(_Part):
     """One shot of a storyboard: its place (from 1), what happens, and how long (seconds)."""
 
     index: Annotated[Whole, Field(ge=1)] = 0
-    prompt: str = Field(min_length=1, max_length=SHOT_PROMPT_LIMIT)
+    prompt: Annotated[
+        str,
+        BeforeValidator(normalize.text),
+        Field(min_length=1, max_length=SHOT_PROMPT_LIMIT),
+    ]
     duration: Seconds
 
 
@@ -191,6 +195,7 @@ ImageList = Annotated[
 ]
 Prompt = Annotated[
     str,
+    BeforeValidator(normalize.text),
     Field(
         max_length=PROMPT_LIMIT,
         description="What happens, camera included. Required except with customize shots; "
@@ -199,12 +204,13 @@ Prompt = Annotated[
 ]
 MultiImagePrompt = Annotated[
     str,
+    BeforeValidator(normalize.text),
     Field(
         max_length=PROMPT_LIMIT,
         description="What happens with them; <<<image_1>>> names the first picture.",
     ),
 ]
-NegativePrompt = Annotated[str, Field(max_length=PROMPT_LIMIT)]
+NegativePrompt = Annotated[str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT)]
 ModelName = Annotated[
     str,
     BeforeValidator(normalize.word),

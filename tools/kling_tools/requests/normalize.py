@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 __all__ = [
+    "BLANKS",
     "camera",
     "duration",
     "element_ids",
@@ -27,6 +28,7 @@ __all__ = [
     "switch",
     "task_id",
     "task_ids",
+    "text",
     "voice_ids",
     "watermark",
     "word",
@@ -66,6 +68,20 @@ def duration(value: Any) -> Any:
 def word(value: Any) -> Any:
     """A word of an enumeration becomes lower case, as Kling writes all of them."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+BLANKS = " \t\r\n\v\f\u00a0\u3000"
+"""What may stand around a text and changes nothing in the video."""
+
+
+def text(value: Any) -> Any:
+    """A text loses the blanks around it, and its lines end in LF. Texts in lists and objects do,
+    too."""
+    if isinstance(value, str):
+        return value.replace("\r\n", "\n").replace("\r", "\n").strip(BLANKS)
+    if isinstance(value, list):
+        return [text(part) for part in value]
+    return {n: text(v) for n, v in value.items()} if isinstance(value, dict) else value
 
 
 def identifier(value: Any) -> Any:
