@@ -121,6 +121,10 @@ async def open_pictures(
     return await policy.decoding.run(opened)
 
 
+class PictureChanged(Exception):
+    """Other bytes than those of the request are in the file now."""
+
+
 async def look_at_picture(
     value: str, policy: PicturePolicy, look: Callable[[HeldFile, FileType], T]
 ) -> T | None:
@@ -281,6 +285,7 @@ class _Desk:
             converted=converted.told if converted else "",
             turned=header.turned if header else False,
             held=held.hold(field),
+            bytes_sha256="" if found.kind in MADE_HERE else found.sha256,
         )
         if converted is None:
             return picture, [*_warnings(field, found)]
@@ -360,15 +365,18 @@ def _warnings(field: str, found: _Found) -> Iterator[Fault]:
         yield Fault(field, "image_suffix", message, source=SOURCE)
 
 
+MADE_HERE = ("task", "upload")
+"""Kinds of pictures whose address always stands for the same picture."""
+
 LIKENESS_SIDE = 1200
 """Longer side in px of a picture that is held against a frame."""
 
 
-async def likeness(field: str, value: str, policy: PicturePolicy) -> Image | None:
+async def likeness(field: str, value: str, policy: PicturePolicy, sha256: str = "") -> Image | None:
     """The picture upright and not large; None for one that Kling fetches itself. Raises
-    ImageRejected."""
+    ImageRejected, and PictureChanged when its bytes are not those of the hash."""
     try:
-        return await look_at_picture(value, policy, partial(_likeness, policy.decoding))
+        return await look_at_picture(value, policy, partial(_likeness, policy.decoding, sha256))
     except Refusal as refusal:
         raise ImageRejected([refusal.fault(field)]) from refusal
     except (OSError, ValueError, SyntaxError, SourceChanged) as error:
@@ -376,7 +384,9 @@ async def likeness(field: str, value: str, policy: PicturePolicy) -> Image | Non
         raise ImageRejected([fault]) from error
 
 
-def _likeness(decoding: Decoding, held: HeldFile, file_type: FileType) -> Image | None:
+def _likeness(decoding: Decoding, sha256: str, held: HeldFile, file_type: FileType) -> Image | None:
+    if sha256 and held.digest() != sha256:
+        raise PictureChanged
     opener = file_type.opener()
     if opener is None or read_header(held, file_type) is None:
         return None

@@ -139,9 +139,10 @@ class Picture:
     file's name, a URL without its query). `width` and `height` (px), `format` ("JPEG" or "PNG") and
     `size_bytes` describe what is sent, as a viewer shows it; they are None or empty for a URL.
     `sha256` (hex) is that of the bytes before any conversion (and of a fit that changed the
-    picture), or of the URL's text, so the same request always has the same digest. `converted` says
-    in a clause what was converted. `turned` means that EXIF tells viewers to turn the picture by
-    90°.
+    picture), or of the URL's text, so the same request always has the same digest. `bytes_sha256`
+    is that of the bytes as they came; it is empty for what was not read here, or made here.
+    `converted` says in a clause what was converted. `turned` means that EXIF tells viewers to turn
+    the picture by 90°.
     """
 
     field: str
@@ -156,6 +157,7 @@ class Picture:
     turned: bool = False
     url: str = dataclasses.field(default="", repr=False)
     held: HeldFile | None = dataclasses.field(default=None, repr=False)
+    bytes_sha256: str = ""
 
     def wire(self) -> str | StreamedBase64:
         """The value for the JSON body: the URL, or the base64 without a `data:` prefix."""

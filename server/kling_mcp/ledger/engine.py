@@ -53,6 +53,7 @@ TASKS_TABLE = """
         sandbox          INTEGER NOT NULL DEFAULT 0,
         status_at        {real} NOT NULL DEFAULT 0,
         quoted           INTEGER NOT NULL DEFAULT 0,
+        picture_hashes   TEXT NOT NULL DEFAULT '{{}}',
         currency         TEXT NOT NULL DEFAULT '',
         cash_type        TEXT NOT NULL DEFAULT '',
         list_price       {real},

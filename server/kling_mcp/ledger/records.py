@@ -83,7 +83,8 @@ class NewRow:
     """A request before it has a row. `digest` identifies the whole request; `request` holds its
     fields, with a name in the place of each picture; `arguments` those of the call, to make it
     again, with None in the place of each picture that was given as bytes. `pictures` are
-    the names of the pictures, masks left out. `usd_per_unit` is the public price of a unit."""
+    the names of the pictures, masks left out, `picture_hashes` the SHA-256 of each whose bytes were
+    read here, by its field. `usd_per_unit` is the public price of a unit."""
 
     provider: str
     base_url: str
@@ -98,6 +99,7 @@ class NewRow:
     external_task_id: str = ""
     principal: str = ""
     pictures: tuple[str, ...] = ()
+    picture_hashes: dict[str, str] = field(default_factory=dict)
     sandbox: bool = False
     usd_per_unit: float = 0.14
 
@@ -204,7 +206,8 @@ class Record:
     A process that works on a row holds a lease and renews it. A queued row may be sent again from
     `due_at` on, after `tries` attempts. `ended_at` is when the task was first seen to have ended,
     `expires_at` when the provider deletes the video, `file_note` what is odd about the saved file,
-    `pictures` the names of the request's pictures, never their paths.
+    `pictures` the names of the request's pictures, never their paths, `picture_hashes` the SHA-256
+    of their bytes by field.
     `sandbox` says that a sandbox makes the video, so that its units are play money,
     `status_at` when the status became what it is.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
@@ -226,6 +229,7 @@ class Record:
     request: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
+    picture_hashes: dict[str, str] = field(default_factory=dict)
     estimate_units: Units | None
     units: Units | None
     message: str
@@ -311,6 +315,8 @@ def _has_none(value: Any) -> bool:
     return value is None or (isinstance(value, list) and any(map(_has_none, value)))
 
 
+IN_JSON = ("request", "arguments", "pictures", "picture_hashes", "videos")
+
 NOT_COLUMNS = ("damaged", "shadowed")
 
 SHADOWED = (
@@ -337,6 +343,7 @@ EMPTY: dict[str, Any] = {
     "request": {},
     "arguments": {},
     "pictures": (),
+    "picture_hashes": {},
     "videos": (),
     "callback_key": "",
 }
@@ -375,7 +382,7 @@ def _from_columns(row: Mapping[str, Any]) -> Record:
     """The row, whatever its columns hold. A column with a value that no version writes is read as
     empty and named in `damaged`; fields that a newer version adds to a video are ignored."""
     columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
-    columns |= {name: _json(row[name]) for name in ("request", "arguments", "pictures", "videos")}
+    columns |= {name: _json(row[name]) for name in IN_JSON}
     try:
         return _reader().validate_python(columns)
     except ValidationError as error:

@@ -146,6 +146,7 @@ def reserve(
         "request": json.dumps(new_row.request, ensure_ascii=False),
         "arguments": json.dumps(new_row.arguments, ensure_ascii=False),
         "pictures": json.dumps(new_row.pictures, ensure_ascii=False),
+        "picture_hashes": json.dumps(new_row.picture_hashes),
         "estimate_units": units,
         "estimate_usd": None if units is None else units * unit_price(db, new_row).usd,
         "created_at": now,

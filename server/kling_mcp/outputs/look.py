@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kling_mcp.inputs.opening import likeness
+from kling_mcp.inputs.opening import PictureChanged, likeness
 from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
@@ -65,7 +65,7 @@ async def look(
     """
     moments = [frames.moment(which) for which in query.at]
     record, path, _ = await frames.saved(query.task_id)
-    pictures = await _wished(query, record, policy)
+    pictures, changed = await _wished(query, record, policy)
 
     def read() -> tuple[Seen, bytes, str]:
         sheet = SHEET_FRAMES - ("image_tail" in pictures)
@@ -80,7 +80,7 @@ async def look(
     if record is not None and record.request:
         take = another_take(record, await ledger.takes(record), clients, capabilities)
         found = list(findings(seen, Wish.of(record, pictures), take.text(sandbox=record.sandbox)))
-        left_out = _left_out(record, pictures)
+        left_out = _left_out(record, pictures, changed)
     answer = VideoLook(
         task_id=record.handle if record else query.task_id,
         shows=shows,
@@ -110,31 +110,37 @@ ENDS = ("image", "image_tail")
 
 async def _wished(
     query: LookArguments, record: Record | None, policy: PicturePolicy
-) -> dict[str, Image]:
-    """The pictures to begin and to end with, those that can be read. Raises ImageRejected for one
-    of the query."""
-    given, found = query.wished(), {}
+) -> tuple[dict[str, Image], list[str]]:
+    """The pictures to begin and to end with, those that can be read, and the names of those whose
+    files have changed since the request. Raises ImageRejected for one of the query."""
+    given, found, changed = query.wished(), {}, []
     for name in ENDS:
         value = given.get(name) or (record.arguments.get(name) if record else None)
         if not isinstance(value, str):
             continue
         try:
-            picture = await likeness(name, value, policy)
+            then = record.picture_hashes.get(name, "") if record and name not in given else ""
+            picture = await likeness(name, value, policy, then)
+        except PictureChanged:
+            changed.append(name)
+            continue
         except ImageRejected:
             if name in given:
                 raise
             continue
         if picture is not None:
             found[name] = picture
-    return found
+    return found, changed
 
 
-def _left_out(record: Record, pictures: Mapping[str, Image]) -> str | None:
-    """The pictures of the request that could not be read again."""
+def _left_out(record: Record, pictures: Mapping[str, Image], changed: Sequence[str]) -> str | None:
+    """The pictures of the request that could not be read again, or are others now."""
     names = [name for name in ENDS if name in record.request and name not in pictures]
     if not names:
         return None
-    return f"Not compared with {' and '.join(names)}: give the same again (no URL) for that."
+    others = [f"The picture file of {name} has changed since the request." for name in changed]
+    again = f"Not compared with {' and '.join(names)}: give the same again (no URL) for that."
+    return " ".join([*others, again])
 
 
 ASKED_FOR: Mapping[str, re.Pattern[str]] = {

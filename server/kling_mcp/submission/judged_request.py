@@ -138,6 +138,7 @@ class JudgedRequest:
             external_task_id=self.external_task_id,
             principal=self.principal.name,
             pictures=tuple(p.label for p in self.pictures if "mask" not in p.field),
+            picture_hashes={p.field: p.bytes_sha256 for p in self.pictures if p.bytes_sha256},
             sandbox=self.provider.sandbox,
             usd_per_unit=self.capabilities.usd_per_unit,
         )

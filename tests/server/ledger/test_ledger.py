@@ -916,7 +916,7 @@ def change_tables(place: Place, *statements: str) -> None:
         db.commit()
 
 
-ADDED_LATER = ("arguments", "pictures", "sandbox", "status_at", "quoted")
+ADDED_LATER = ("arguments", "pictures", "sandbox", "status_at", "picture_hashes", "quoted")
 """Columns that the first ledgers lacked, whose version is the same."""
 
 OF_THE_FIRST_LEDGERS = (

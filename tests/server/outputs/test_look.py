@@ -235,6 +235,32 @@ async def test_the_end_is_held_against_the_picture_that_was_wished_for(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("fit", [{}, {"fit": "1:1"}])
+async def test_a_picture_file_that_was_replaced_is_told_and_not_compared(
+    fit: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    image = tmp_path / "image.png"
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        MOVING[0].resize((640, 480)).save(image)
+        asked = {"task_id": await made(client, tmp_path, image=str(image), **fit)}
+        before = facts(await client.call_tool(LOOK, asked))
+        ELSEWHERE[0].resize((640, 480)).save(image)
+        after = await client.call_tool(LOOK, asked)
+        given = facts(await client.call_tool(LOOK, {**asked, "image": str(image)}))
+
+    assert "image" not in [finding["kind"] for finding in before["findings"]]
+    assert "not_compared" not in before
+    assert "image" not in [finding["kind"] for finding in facts(after)["findings"]]
+    assert facts(after)["not_compared"] == (
+        "The picture file of image has changed since the request. "
+        "Not compared with image: give the same again (no URL) for that."
+    )
+    assert facts(after)["not_compared"] in shown(after)[0]
+    assert "image" in [finding["kind"] for finding in given["findings"]]
+
+
+@pytest.mark.anyio
 async def test_the_shape_is_held_against_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
