@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,22 +30,32 @@ DESCRIPTION = """\
 An MCP server that lets an assistant make Kling AI videos in conversation.
 Without a command it serves MCP over standard input and output, as hosts start it."""
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
+INTERRUPTED, UNREAD = 130, 141
+"""The exit codes after Ctrl-C, and when nobody reads the output any more: 128 and the signal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted,
+    141 when what reads the output has ended (`| head`).
 
     A failure is printed in one line; `--debug` shows its traceback.
     """
     words = sys.argv[1:] if argv is None else argv
     if not words:
         return _run(argparse.Namespace(run=_serve_stdio))
-    with guarded_output():
-        arguments = _parse(words)
-        if arguments.run not in (_serve_stdio, _serve_http):
-            return _run(arguments)
+    try:
+        with guarded_output():
+            try:
+                arguments = _parse(words)
+                if arguments.run not in (_serve_stdio, _serve_http):
+                    return _run(arguments)
+            finally:
+                if sys.stdout:
+                    sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError):  # else the interpreter would write the rest when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return _run(arguments)
 
 
@@ -53,6 +64,8 @@ def _run(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         from kling_mcp.settings.environment import UnusableEnvFile
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from datetime import datetime
@@ -22,7 +23,11 @@ __all__ = ["add_arguments", "run_from"]
 CLEAR = "\x1b[2J\x1b[H"
 EVERY_S = 2.0
 DAY_S = 86_400
-PROMPT_SHOWN = 50
+PROMPT_SHOWN, PROMPT_LEAST = 50, 12
+"""Characters of a prompt: as many as fit into the terminal's width, within these bounds."""
+
+MOST_ROWS = 100_000
+UNKNOWN = "?"
 HEADER = ("made", "status", "model", "units", "prompt")
 
 
@@ -30,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--watch", action="store_true", help="show it again every two seconds")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="rows (default: 20)")
+    parser.add_argument(
+        "--limit", type=_limit, default=20, metavar="N", help="most rows (default: %(default)s)"
+    )
     states = get_args(TaskStatus)
     parser.add_argument(
         "--status",
@@ -43,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_from(arguments: argparse.Namespace) -> int:
-    """Print the ledger and return 0. Asks no provider and writes nothing.
+    """Print the ledger. Returns 0, or 2 for a provider that does not exist. Asks no provider and
+    writes nothing.
 
     Raises NotConfigured when the ledger or a setting cannot be used.
     """
@@ -52,23 +60,38 @@ def run_from(arguments: argparse.Namespace) -> int:
     return anyio.run(_run, arguments)
 
 
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= MOST_ROWS:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_ROWS}, not {text!r}")
+    return int(text)
+
+
 async def _run(arguments: argparse.Namespace) -> int:
     import anyio
 
     from kling_mcp.ledger import open_ledger
+    from kling_mcp.providers.rows import read_providers
     from kling_mcp.settings.settings import load_settings
 
-    ledger = open_ledger(load_settings())
-    if not ledger.exists:
-        print(f"No videos yet ({ledger.place} does not exist).", file=sys.stderr)
-        return 0
+    settings = load_settings()
+    ledger = open_ledger(settings)
     try:
         while True:
-            rows = await _rows(ledger, arguments)
-            text = _as_json(rows) if arguments.json else _as_table(rows)
+            rows = await _rows(ledger, arguments) if ledger.exists else []
+            names = read_providers(settings.providers)
+            if arguments.provider and not rows and arguments.provider not in names:
+                known = ", ".join(names)
+                print(
+                    f"There is no provider {arguments.provider!r}, only {known}.", file=sys.stderr
+                )
+                return 2
             if arguments.watch and sys.stdout.isatty():
                 steer(sys.stdout, CLEAR)
-            print(text, flush=True)
+            if rows:
+                shown = _as_json(rows) if arguments.json else _as_table(rows, arguments.limit)
+                print(shown, flush=True)
+            else:
+                print(_nothing(ledger, arguments), file=sys.stderr)
             if not arguments.watch:
                 return 0
             await anyio.sleep(EVERY_S)
@@ -77,12 +100,20 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
+    """The rows to show, and one more where there are more."""
     return await ledger.page(
-        limit=max(1, arguments.limit),
+        limit=arguments.limit if arguments.json else arguments.limit + 1,
         offset=0,
         status=arguments.status,
         provider=arguments.provider,
     )
+
+
+def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
+    at = f" at {arguments.provider}" if arguments.provider else ""
+    state = f" with the status {arguments.status}" if arguments.status else ""
+    place = ledger.place if ledger.exists else f"{ledger.place} does not exist"
+    return f"No videos{at}{state} yet ({place})."
 
 
 def _as_json(rows: list[Record]) -> str:
@@ -112,38 +143,51 @@ def _facts(row: Record) -> dict[str, Any]:
     }
 
 
-def _as_table(rows: list[Record]) -> str:
+def _as_table(found: list[Record], limit: int) -> str:
+    rows = found[:limit]
     cells = [HEADER, *(_cells(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEADER) - 1)]
+    room = PROMPT_SHOWN
+    if sys.stdout.isatty():
+        left = shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths)
+        room = min(PROMPT_SHOWN, max(PROMPT_LEAST, left))
     lines = []
-    for place, (*first, last) in enumerate(cells):
+    for place, (*first, prompt) in enumerate(cells):
         start = "  ".join(cell.ljust(width) for cell, width in zip(first, widths, strict=True))
-        lines.append(f"{start}  {last}".rstrip())
+        lines.append(f"{start}  {clipped(prompt, room)}".rstrip())
         if place:
             lines.append(f"    {_where(rows[place - 1])}")
+    older = f" (older ones: --limit {min(2 * limit, MOST_ROWS)})" if len(found) > limit else ""
     since = time.time() - DAY_S
     day = [row for row in rows if row.created_at > since and row.status != "queued"]
-    spent = sum(row.counted_units for row in day if not row.sandbox)
+    paid = [row for row in day if not row.sandbox]
+    among = f"{counted(sum(row.counted_units for row in paid), 'unit')} in the last 24 hours among"
+    unpriced = sum(_price(row) == UNKNOWN for row in paid)
+    open_price = f", and {unpriced} of an unknown price" if unpriced else ""
     played = sum(row.counted_units for row in day if row.sandbox)
     play = f"; {SANDBOX_WOULD} {counted(played, 'unit')}" if played else ""
-    lines.append(
-        f"{len(rows)} shown; {counted(spent, 'unit')} in the last 24 hours among them{play}."
-    )
+    lines.append(f"{len(rows)} shown{older}; {among} them{open_price}{play}.")
     return "\n".join(lines)
 
 
 def _cells(row: Record) -> tuple[str, ...]:
     made = datetime.fromtimestamp(row.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    units = _price(row) + (" (play)" if row.sandbox else "")
+    return (
+        made,
+        row.status,
+        f"{row.model_name} ({row.provider})",
+        units,
+        " ".join(row.prompt.split()),
+    )
+
+
+def _price(row: Record) -> str:
     if row.money is not None:
-        units = f"{row.money:g} of the balance"
-    elif row.units is not None:
-        units = f"{row.units:g}"
-    else:
-        units = "?" if row.estimate_units is None else f"~{row.estimate_units:g}"
-    if row.sandbox:
-        units += " (play)"
-    short = clipped(" ".join(row.prompt.split()), PROMPT_SHOWN)
-    return made, row.status, f"{row.model_name} ({row.provider})", units, short
+        return f"{row.money:g} of the balance"
+    if row.units is not None:
+        return f"{row.units:g}"
+    return UNKNOWN if row.estimate_units is None else f"~{row.estimate_units:g}"
 
 
 def _where(row: Record) -> str:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from mcp import Client
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.cli.main import main
+from kling_mcp.ledger import Ledger, NewRow
+from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.protocol.server import build_server
 
 STRANGE = "\x1b[31m\x9b2J\u202e沸水 \U0001f600\x07\r"
@@ -89,6 +93,153 @@ def test_a_state_that_there_is_not_is_refused_with_those_there_are(
 
     assert end.value.code == 2
     assert "succeed" in capsys.readouterr().err
+
+
+async def ask_often(home: Path, number: int) -> None:
+    ledger = Ledger(SqliteEngine(home / "ledger.sqlite3"))
+    for place in range(number):
+        await ledger.reserve(
+            NewRow(
+                provider="kling",
+                base_url="https://api.klingai.com",
+                product="image2video",
+                digest=f"{place}",
+                take=1,
+                model_name="kling-v2-5-turbo",
+                prompt=f"Fox {place} runs through the snow until it has reached the last tree",
+                request={},
+                estimate_units=1.5 if place else None,
+            )
+        )
+    await ledger.close()
+
+
+@pytest.fixture
+async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend: str) -> Path:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("number", "options", "last"),
+    [
+        (1, [], "1 shown; 0 units in the last 24 hours among them, and 1 of an unknown price."),
+        (2, ["--limit", "1"], "1 shown (older ones: --limit 2); 1.5 units in the last 24 hours "),
+        (2, ["--limit", "2"], "2 shown; 1.5 units in the last 24 hours among them, and 1 of "),
+        (45, [], "20 shown (older ones: --limit 40); 30 units in the last 24 hours among them."),
+    ],
+)
+async def test_the_sum_says_what_it_leaves_out(
+    number: int, options: list[str], last: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask_often(home, number)
+
+    assert await to_thread.run_sync(main, ["tasks", *options]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("columns", "prompt"), [(200, 50), (90, 30), (40, 12)])
+async def test_a_narrow_terminal_gets_shorter_prompts(
+    columns: int, prompt: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask_often(home, 2)
+    console = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(console, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    assert await to_thread.run_sync(main, ["tasks", "--limit", "1"]) == 0
+
+    line = console.buffer.getvalue().decode().splitlines()[1]  # type: ignore[attr-defined]
+    cut = line[line.index("Fox") :]
+    assert (len(cut), cut[-1]) == (prompt, "…")
+    assert len(line) <= max(columns, 72)
+
+
+@pytest.mark.parametrize("limit", ["0", "-5", "x", "1.5", "100001", "²"])
+def test_a_limit_that_makes_no_sense_is_refused(
+    limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["tasks", f"--limit={limit}"])
+
+    assert end.value.code == 2
+    assert "a number from 1 to 100000" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_a_provider_that_does_not_exist_is_refused_with_those_that_do(
+    number: int, options: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask_often(home, number)
+
+    assert await to_thread.run_sync(main, ["tasks", "--provider", "klng", *options]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "There is no provider 'klng', only kling, " in err
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_nothing_that_matches_is_said_beside_the_output(
+    options: list[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ask_often(home, 1)
+    wanted = ["--provider", "cometapi", "--status", "failed"]
+
+    assert await to_thread.run_sync(main, ["tasks", *wanted, *options]) == 0
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("No videos at cometapi with the status failed yet (")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", [b"not a database " * 99, b"SQLite format 3\0" + b"\1" * 999])
+async def test_a_broken_ledger_is_one_line_with_what_to_do(
+    content: bytes, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.mkdir()
+    (home / "ledger.sqlite3").write_bytes(content)
+
+    assert await to_thread.run_sync(main, ["tasks"]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be used" in line
+    assert "Put back a copy of it" in line
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("tasks --limit 200", 141),
+        ("tasks --json", 141),
+        ("doctor", 141),
+        ("sandbox --fault help", 141),
+        ("--help", 0),  # argparse drops what it cannot write
+    ],
+)
+async def test_a_reader_who_leaves_ends_the_command_without_a_word(
+    words: str, code: int, home: Path
+) -> None:
+    await ask_often(home, 45)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "kling_mcp", *words.split()]
+    done = await to_thread.run_sync(
+        lambda: subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (code, b"")
 
 
 @pytest.mark.anyio
