@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from kling_sandbox.asset_desk import AssetDesk
 from kling_sandbox.config import SandboxConfig
 from kling_sandbox.desk import Backend, Desk
 from kling_sandbox.faults import ConnectionDropped
@@ -37,7 +38,7 @@ def create_app(config: SandboxConfig) -> Starlette:
     """The sandbox as an ASGI app. Its folder is made at the first request."""
     backend = Backend(config)
     kling = KlingDesk(backend)
-    desks = [kling, *(Desk(backend, gateway) for gateway in GATEWAYS)]
+    desks: list[Desk] = [kling, *(Desk(backend, gateway) for gateway in GATEWAYS)]
     by_base = {base: desk for desk in desks for base in desk.dialect.bases}
 
     def not_served(request: Request, error: Exception) -> Response:
@@ -46,9 +47,8 @@ def create_app(config: SandboxConfig) -> Starlette:
             return by_base[first].not_served(request.method, rest)
         return kling.not_served(request.method, request.url.path)
 
-    official = [*kling.routes(), *NewStandardDesk(backend, OFFICIAL).routes()]
-    gateways = [route for desk in desks[1:] for route in desk.routes()]
-    return Sandbox([*official, *gateways], not_served)
+    official = [NewStandardDesk(backend, OFFICIAL), AssetDesk(backend, OFFICIAL)]
+    return Sandbox([route for desk in [*official, *desks] for route in desk.routes()], not_served)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kling_sandbox.orders import CameraControl, Order, Picture, Task
+from kling_sandbox.orders import Asset, CameraControl, Order, Picture, Task
 from kling_sandbox.pictures import PictureFiles
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
 
     words = Still(caption="No picture was given, only words:", words=order.prompt)
     stills = tuple(_still(picture, files) for picture in order.pictures)
+    voices = [
+        (asset.asset_id, asset.name) if asset.kind == "voice" else (asset.voice, asset.voice_name)
+        for asset in order.assets
+        if asset.kind == "voice" or asset.voice
+    ]
     return Script(
         seconds=order.duration,
         short_side=order.short_side,
@@ -87,7 +92,19 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         shots=order.shots,
         sound=order.sound,
         number=number,
+        insets=tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element"),
+        labels=tuple(f"Voice: {name}" for _, name in voices),
+        voice=voices[0][0] if voices else "",
     )
+
+
+def _portrait(element: Asset, files: PictureFiles) -> Still:
+    """What an element looks like. The sandbox sees no video, and draws Kling's own elements."""
+    from kling_sandbox.film.canvas import Still
+
+    if element.pictures and element.owner != "kling":
+        return _still(element.pictures[0], files)
+    return Still(caption=element.name, words=element.description)
 
 
 def _still(picture: Picture, files: PictureFiles) -> Still:

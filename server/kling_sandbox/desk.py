@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kling_sandbox.answers.documents import KlingDocuments, VideoLinks
-from kling_sandbox.answers.refusals import Refusal, refused
+from kling_sandbox.answers.refusals import Refusal, invalid_value, refused
 from kling_sandbox.answers.styles import answers_in
 from kling_sandbox.asset_presets import PRESETS
 from kling_sandbox.clips import ClipMaker
@@ -39,6 +39,7 @@ __all__ = [
     "check_key",
     "drain",
     "fingerprint",
+    "page_asked",
     "read_body",
     "without_bytes",
 ]
@@ -110,6 +111,22 @@ def fingerprint(route: str, body: dict[str, Any]) -> str:
     asked = {key: value for key, value in body.items() if key not in _DELIVERY}
     text = json.dumps([route, without_bytes(asked)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_DEFAULT_PAGE_SIZE = 30
+
+
+def page_asked(request: Request, most: int = 500) -> tuple[int, int]:
+    """`pageNum` and `pageSize` of a list of the old standard. Raises `Refusal`."""
+    number = _whole(request, "pageNum", 1, range(1, 1001))
+    return number, _whole(request, "pageSize", _DEFAULT_PAGE_SIZE, range(1, most + 1))
+
+
+def _whole(request: Request, name: str, default: int, allowed: range) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) in allowed):
+        raise invalid_value(name, text)
+    return int(text)
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

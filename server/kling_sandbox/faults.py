@@ -34,7 +34,8 @@ class ConnectionDropped(OSError):
 
 
 Target = Literal["creates", "queries", "downloads"]
-"""Kinds of requests: POSTs that make a task; GETs of tasks, lists and costs; GETs of videos."""
+"""Kinds of requests: POSTs that make or delete something; questions about tasks, lists and costs;
+GETs of videos."""
 
 Moment = Literal["arrival", "accepted", "receipt", "fate", "body"]
 """When a fault strikes: before anything is done, after the task is stored, in its receipt, in its

@@ -9,9 +9,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from kling_sandbox.answers.refusals import invalid_value, refused
+from kling_sandbox.answers.refusals import refused
 from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
-from kling_sandbox.desk import Backend, Desk, Endpoint
+from kling_sandbox.desk import Backend, Desk, Endpoint, page_asked
 from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import OFFICIAL
@@ -52,10 +52,6 @@ class CutShort(Response):
         await self._whole(scope, receive, send_until_cut)
 
 
-_PAGES, _PAGE_SIZES = range(1, 1001), range(1, 501)
-_DEFAULT_PAGE_SIZE = 30
-
-
 class KlingDesk(Desk):
     """The official API, and `/videos/...` and `/sandbox/stats` for every provider."""
 
@@ -78,8 +74,7 @@ class KlingDesk(Desk):
         """GET of a product's tasks, newest first (Kling states no order)."""
 
         async def endpoint(request: Request) -> Response:
-            number = _whole(request, "pageNum", 1, _PAGES)
-            size = _whole(request, "pageSize", _DEFAULT_PAGE_SIZE, _PAGE_SIZES)
+            number, size = page_asked(request)
             tasks = self._store.page(product, number, size)
             return self._lists.many(tasks, self._config.clock())
 
@@ -107,7 +102,7 @@ class KlingDesk(Desk):
         if not links.holds(path, asked.get("expires", ""), asked.get("sig", ""), now):
             return xml_error(403, "AccessDenied", "The address is not valid or has expired.")
         task = self._store.filmed(links.task_id(path) or "")
-        if task is None or task.status(now) != "succeed":
+        if task is None or task.status(now) != "succeed" or task.order.made:
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         cut = any(self._faults.due("downloads", "body"))
         return video_response(await self._backend.clips.clip(task), cut_short=cut)
@@ -127,10 +122,3 @@ class KlingDesk(Desk):
                 "strikes": counts.strikes,
             }
         )
-
-
-def _whole(request: Request, name: str, default: int, allowed: range) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) in allowed):
-        raise invalid_value(name, text)
-    return int(text)

@@ -162,6 +162,7 @@ MODELS: dict[str, ModelRow] = {
         modes=("std", "pro", "4k"),
         sound=EVERY,
         elements=True,
+        multi_shot=True,
     ),
     "kling-video-o1": ModelRow(
         _OMNI,

@@ -58,6 +58,7 @@ class Asset:
     pictures: tuple[Picture, ...] = ()
     videos: tuple[str, ...] = ()
     voice: str = ""
+    voice_name: str = ""
     tags: tuple[str, ...] = ()
     owner: str = OWNER
 

@@ -132,11 +132,11 @@ KLING = "kling"
 class Counts:
     """Counts of requests.
 
-    `requests` by kind: `creates`, `creates_refused`, `queries`, `lists`, `costs`, `downloads`,
-    `downloads_with_authorization`. `accepted`: creates that made a task; `accepted_per_request`:
-    the same by fingerprint, which ignores the external id and the callback. `per_provider`: the
-    requests of each provider by kind, and its `accepted`. `strikes`: by switch, how often each
-    fault struck.
+    `requests` by kind: `creates`, `creates_refused`, `queries`, `lists`, `costs`, `deletes`,
+    `downloads`, `downloads_with_authorization`. `accepted`: creates that made a task;
+    `accepted_per_request`: the same by fingerprint, which ignores the external id and the callback.
+    `per_provider`: the requests of each provider by kind, and its `accepted`. `strikes`: by switch,
+    how often each fault struck.
     """
 
     requests: dict[str, int]

@@ -159,7 +159,7 @@ class KlingDocuments:
             refers = [{"image_url": url} for url in others]
             shown["element_image_list"] = {"frontal_image": front, "refer_images": refers}
         if asset.voice:
-            shown["element_voice_info"] = self._voice(Asset("voice", asset.voice, asset.voice))
+            shown["element_voice_info"] = self._voice(Asset("voice", asset.voice, asset.voice_name))
         return shown
 
     def picture_url(self, picture: Picture) -> str:

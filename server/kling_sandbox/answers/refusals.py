@@ -116,6 +116,7 @@ _TEXTS: dict[str, tuple[int, str]] = {
     "shots_order": (1201, "multi_prompt index must start from 1 and be continuous"),
     "too_many": (1201, "The size of {field} must be between {least} and {most}"),
     "voice_needs_sound": (1201, "voice_list is only supported when sound is on"),
+    "sound_with_video": (1201, "sound on is not supported with video input"),  # [live]
     "voice_unnamed": (1201, "voice_list is not referenced in prompt"),
     "voices_and_elements": (1201, "element_list and voice_list cannot be used together"),
     "not_base64": (1201, "File is not in a valid base64 format"),  # [live]

@@ -6,6 +6,7 @@ A number behind it tells takes of the same wish apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from kling_sandbox.film.camera import HOME, Move, Pose, box_of, homography_of, reach_of
 
-__all__ = ["Canvas", "Mark", "Still", "even_size"]
+__all__ = ["Canvas", "Cast", "Mark", "Still", "even_size"]
 
 
 WORD = "SANDBOX"
@@ -48,6 +49,36 @@ class Mark:
     def put_on(self, frame: Image.Image) -> Image.Image:
         """Draw the mark into the lower right corner of the frame and return the same frame."""
         frame.paste(self._ink, self._place, self._mask)
+        return frame
+
+
+class Cast:
+    """Who is in the film: small pictures in the upper left corner of each frame, names below."""
+
+    def __init__(
+        self, size: tuple[int, int], pictures: Sequence[Image.Image], labels: Sequence[str]
+    ) -> None:
+        side = min(size) // 5
+        gap = side // 8
+        self._parts: list[tuple[Image.Image, tuple[int, int]]] = []
+        for place, picture in enumerate(pictures):
+            framed = ImageOps.expand(ImageOps.fit(picture, (side, side)), 2, "white")
+            x = gap + place * (framed.width + gap)
+            if x + framed.width <= size[0]:
+                self._parts.append((framed, (x, gap)))
+        font = ImageFont.load_default(max(12, side // 6))
+        y = gap if not pictures else 2 * gap + side
+        for label in labels:
+            left, upper, right, lower = (round(edge) for edge in font.getbbox(label))
+            words = Image.new("RGB", (right - left + 8, lower - upper + 8), (16, 18, 22))
+            ImageDraw.Draw(words).text((4 - left, 4 - upper), label, font=font, fill="white")
+            self._parts.append((words, (gap, y)))
+            y += words.height + 2
+
+    def put_on(self, frame: Image.Image) -> Image.Image:
+        """Draw all into the frame and return the same frame."""
+        for part, place in self._parts:
+            frame.paste(part, place)
         return frame
 
 

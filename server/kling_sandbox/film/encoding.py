@@ -6,6 +6,7 @@ Scenes say which picture is seen when, under which camera move, and how it follo
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ __all__ = [
     "duration_text",
     "frame_count",
     "frames_of",
+    "tone_of",
+    "voice_factor",
     "write_mp4",
 ]
 
@@ -84,23 +87,33 @@ _VOICES_HZ = (110.0, 220.0, 277.0, 330.0)
 _FADE_S = 0.25
 
 
+_FACTORS = (0.75, 1.25, 1.5, 2.0, 2.5)
+
+
+def voice_factor(voice_id: str) -> float:
+    """How much higher than the sandbox's own chord the tone of a voice is."""
+    return _FACTORS[zlib.crc32(voice_id.encode()) % len(_FACTORS)]
+
+
 @cache
-def _loop() -> array[float]:
-    """Two seconds of the chord; every part of it has whole periods, so it joins to itself."""
+def tone_of(factor: float = 1.0) -> array[float]:
+    """Two seconds of the chord, `factor` times as high; every part of it has whole periods, so it
+    joins to itself."""
+    voices = [round(hz * factor * _LOOP_S) / _LOOP_S for hz in _VOICES_HZ]
     samples = array("f")
     for n in range(RATE * _LOOP_S):
         t = n / RATE
         swell = 0.75 - 0.25 * math.cos(2 * math.pi * t / _LOOP_S)
-        samples.append(0.05 * swell * sum(math.sin(2 * math.pi * hz * t) for hz in _VOICES_HZ))
+        samples.append(0.05 * swell * sum(math.sin(2 * math.pi * hz * t) for hz in voices))
     return samples
 
 
-def blocks_of(samples: int, block: int) -> Iterator[array[float]]:
+def blocks_of(samples: int, block: int, factor: float = 1.0) -> Iterator[array[float]]:
     """The chord as mono float samples in blocks of `block`, the last one shorter.
 
     It is `samples` long altogether and fades in and out over a quarter of a second.
     """
-    loop = _loop()
+    loop = tone_of(factor)
     fade = min(round(RATE * _FADE_S), samples // 2)
     for start in range(0, samples, block):
         piece = array("f", (loop[n % len(loop)] for n in range(start, min(start + block, samples))))
@@ -133,9 +146,17 @@ def duration_text(frames: int) -> str:
 
 
 def write_mp4(
-    path: Path, frames: Iterable[Image.Image], count: int, size: tuple[int, int], *, sound: bool
+    path: Path,
+    frames: Iterable[Image.Image],
+    count: int,
+    size: tuple[int, int],
+    *,
+    sound: bool,
+    voice: str = "",
 ) -> None:
     """Write `count` frames of `size` px to `path`, with a tone of the same length if `sound`.
+
+    The tone is that of the voice with the id `voice`, if there is one.
 
     Raises `OSError` when the file cannot be written.
     """
@@ -152,7 +173,8 @@ def write_mp4(
         stream.codec_context.color_primaries = _BT709
         stream.codec_context.color_trc = _BT709
         sheet = VideoFrame(*size, "rgb0")
-        tone = _Tone(container, count) if sound else None
+        factor = voice_factor(voice) if voice else 1.0
+        tone = _Tone(container, count, factor) if sound else None
         for number, image in enumerate(frames):
             sheet.planes[0].update(image.tobytes("raw", "RGBX", sheet.planes[0].line_size))
             frame = sheet.reformat(
@@ -171,12 +193,12 @@ def write_mp4(
 class _Tone:
     """The sound of one film, written a second at a time beside the pictures."""
 
-    def __init__(self, container: OutputContainer, frames: int) -> None:
+    def __init__(self, container: OutputContainer, frames: int, factor: float) -> None:
         self._container = container
         self._stream: AudioStream = container.add_stream("aac", rate=RATE, layout="mono")
         self._stream.bit_rate = 96_000
         self._samples = frames * RATE // FPS
-        self._blocks = blocks_of(self._samples, _AAC_BLOCK)
+        self._blocks = blocks_of(self._samples, _AAC_BLOCK, factor)
         self._written = 0
 
     def play_until(self, frame: int) -> None:

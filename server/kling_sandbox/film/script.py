@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
-from kling_sandbox.film.canvas import Mark, Still, even_size
+from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
 from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
 
 __all__ = ["Script"]
@@ -27,7 +27,8 @@ class Script:
     With no `ratio` the frame has the shape of the first still. One still is seen under `move`, or
     cut into `shots` (seconds each) with a move of its own for each; several follow each other.
     The film ends on `tail` where there is one. `sound` adds a tone.
-    `number` stands in the mark.
+    `number` stands in the mark. Each of `insets` is seen small in the upper left corner, above the
+    words of `labels`. `voice` is the id of the voice that is heard.
     """
 
     seconds: int
@@ -39,6 +40,9 @@ class Script:
     shots: tuple[int, ...] = ()
     sound: bool = False
     number: str = ""
+    insets: tuple[Still, ...] = ()
+    labels: tuple[str, ...] = ()
+    voice: str = ""
 
     def film(self, path: Path) -> None:
         """Make the MP4 and put it at `path` in one step, so that no reader sees half of it.
@@ -53,12 +57,16 @@ class Script:
         shown = [*pictures, tail] if tail is not None else pictures
         size = even_size(self.short_side, self.ratio or shown[0].width / shown[0].height)
         mark = Mark(size, self.number)
+        cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
         frames = (
-            mark.put_on(frame) for frame in frames_of(list(self.scenes(pictures, tail)), size)
+            mark.put_on(cast.put_on(frame))
+            for frame in frames_of(list(self.scenes(pictures, tail)), size)
         )
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
         try:
-            write_mp4(part, frames, frame_count(self.seconds), size, sound=self.sound)
+            write_mp4(
+                part, frames, frame_count(self.seconds), size, sound=self.sound, voice=self.voice
+            )
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

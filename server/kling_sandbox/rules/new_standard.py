@@ -18,7 +18,7 @@ from kling_sandbox.orders import Asset, Order, Picture
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import ID_LIMIT, MAX_SHOTS, SHOT_PROMPT_LIMIT, even_shots
-from kling_sandbox.rules.shared import delivery
+from kling_sandbox.rules.shared import URL_LIMIT, delivery
 
 __all__ = ["FindAsset", "new_standard"]
 
@@ -30,7 +30,6 @@ _MOST_CONTENTS_OF_4 = 16
 _LABEL_REQUIRED = ("element", "voice")
 _PICTURES = ("first_frame", "middle_frame", "last_frame", "refer_image")
 _VIDEOS = ("feature_video", "base_video")
-_URL_LIMIT = 2048
 _OTHER_CHARS_OF_4 = 11_000
 _SHOT = re.compile(r"\s*shot\s+(\d{1,3})\s*,\s*(\d{1,3})\s*,([^;]*)(?:;|$)", re.IGNORECASE)
 
@@ -234,7 +233,7 @@ class _Found:
         assets = []
         for content in self._contents:
             if content.kind in _VIDEOS:
-                url = content.fields.text("url", _URL_LIMIT)
+                url = content.fields.text("url", URL_LIMIT)
                 if not url.startswith(("http://", "https://")):
                     raise content.fields.refuse("url")
             elif content.kind == "element" or content.kind == "voice":

@@ -15,6 +15,7 @@ from kling_sandbox.rules.body_fields import Fields
 __all__ = [
     "ASPECT_RATIOS",
     "PROMPT_LIMIT",
+    "URL_LIMIT",
     "Variant",
     "brush_flaw",
     "delivery",
