@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Every module named in an import, wherever it stands; those for type hints too."""
     names: set[str] = set()
@@ -91,10 +93,12 @@ def ours(name: str) -> str:
     return name
 
 
-IMPORTS = {
-    name: {found for imported in imports_of(path) if (found := ours(imported)) and found != name}
-    for name, path in MODULES.items()
-}
+def imports() -> dict[str, set[str]]:
+    """What each module of ours imports of ours."""
+    return {
+        name: {found for some in imports_of(path) if (found := ours(some)) and found != name}
+        for name, path in MODULES.items()
+    }
 
 
 def room(module: str) -> str:
@@ -113,7 +117,7 @@ def circle_in(graph: dict[str, set[str]]) -> list[str]:
 def test_no_module_imports_itself_through_others() -> None:
     inward = {
         name: {found for found in imported if not name.startswith(f"{found}.")}
-        for name, imported in IMPORTS.items()
+        for name, imported in imports().items()
     }
 
     assert circle_in(inward) == []
@@ -121,7 +125,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_no_package_imports_itself_through_others() -> None:
     rooms: dict[str, set[str]] = {}
-    for name, imported in IMPORTS.items():
+    for name, imported in imports().items():
         rooms.setdefault(room(name), set()).update({room(i) for i in imported} - {room(name)})
 
     assert circle_in({a: {b for b in bs if b.count(".")} for a, bs in rooms.items()}) == []
@@ -130,7 +134,7 @@ def test_no_package_imports_itself_through_others() -> None:
 @pytest.mark.parametrize(("package", "floors"), [("kling_mcp", MACHINE), ("kling_tools", CONTRACT)])
 def test_a_floor_imports_only_from_those_below(package: str, floors: tuple[str, ...]) -> None:
     climbing = []
-    for name, imported in IMPORTS.items():
+    for name, imported in imports().items():
         if not name.startswith(f"{package}.") or name.endswith("__main__"):
             continue
         own = floors.index(name.split(".")[1])

@@ -12,6 +12,7 @@ import re._constants as sre
 import re._parser as parser
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,21 @@ def used(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield part.value.id, part.attr
 
 
-TREES = {
-    path: ast.parse(text)
-    for root in ROOTS
-    for path in Path(next(iter(root.__path__))).rglob("*.py")
-    if re.search(rf"\.({'|'.join(CALLS)})\b", text := path.read_text(encoding="utf-8"))
-}
-METHODS = {pair for tree in TREES.values() for pair in used(tree) if pair[1] in CALLS[1:]}
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Our modules that use patterns."""
+    return {
+        path: ast.parse(text)
+        for root in ROOTS
+        for path in Path(next(iter(root.__path__))).rglob("*.py")
+        if re.search(rf"\.({'|'.join(CALLS)})\b", text := path.read_text(encoding="utf-8"))
+    }
 
 
 def in_calls() -> Iterator[tuple[str, re.Pattern[Any], str]]:
     """The patterns that stand in a call such as `re.sub(…)`; those of `re.compile(…)` within a
     function, which are used at once."""
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
@@ -76,13 +79,14 @@ def compiled(call: ast.Call) -> re.Pattern[Any]:
 def in_modules() -> Iterator[tuple[str, re.Pattern[Any], str]]:
     """The patterns in the globals of all modules, however deep in tables, with how they are
     used."""
+    calls = {pair for tree in trees().values() for pair in used(tree) if pair[1] in CALLS[1:]}
     for root in ROOTS:
         for info in pkgutil.walk_packages(root.__path__, f"{root.__name__}."):
             if info.name.endswith("__main__"):
                 continue
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
-                methods = sorted({method for used_as, method in METHODS if used_as == name})
+                methods = sorted({method for used_as, method in calls if used_as == name})
                 for pattern in within(value, 4):
                     for method in methods or {IN_TABLES.get(name, "search")}:
                         yield f"{info.name}.{name}", pattern, method
@@ -99,15 +103,14 @@ def within(value: Any, depth: int) -> Iterator[re.Pattern[Any]]:
             yield from within(part, depth - 1)
 
 
-PATTERNS = dict(
-    sorted(
-        {
-            (pattern.pattern, pattern.flags, method): (where, pattern)
-            for where, pattern, method in [*in_calls(), *in_modules()]
-        }.items(),
-        key=lambda item: (str(item[0][0]), *item[0][1:]),
-    )
-)
+@cache
+def patterns() -> list[tuple[str, str, re.Pattern[Any]]]:
+    """Where each stands, how it is used, and the pattern."""
+    found = {
+        (str(pattern.pattern), pattern.flags, method): (where, method, pattern)
+        for where, pattern, method in [*in_calls(), *in_modules()]
+    }
+    return [found[key] for key in sorted(found)]
 
 
 def samples(parsed: Any) -> Iterator[str]:
@@ -186,20 +189,21 @@ def seconds(look: Callable[[Any], object], text: Any) -> float:
     return time.process_time() - began
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize(
-    "key", PATTERNS, ids=[f"{where}-{key[2]}" for key, (where, _) in PATTERNS.items()]
-)
-def test_a_pattern_takes_time_in_proportion_to_the_text(key: tuple[Any, int, str]) -> None:
-    _, pattern = PATTERNS[key]
-    method = "search" if key[2] in ("sub", "subn") else key[2]
-    look = getattr(pattern, method)
+SHARES = 16
 
-    for size in (16, 20, 24):
-        for text in attacks(pattern, size):
-            assert seconds(look, text) < 10 * LINEAR_S, text
-    for short, long in zip(attacks(pattern, SHORT), attacks(pattern, LONG), strict=True):
-        if seconds(look, long) < LINEAR_S:
-            continue
-        fast, slow = (min(seconds(look, text) for _ in range(3)) for text in (short, long))
-        assert slow < LINEAR_S or slow < GROWTH * fast, long[:80]
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_pattern_takes_time_in_proportion_to_the_text(share: int) -> None:
+    for where, used_as, pattern in patterns()[share::SHARES]:
+        method = "search" if used_as in ("sub", "subn") else used_as
+        look = getattr(pattern, method)
+
+        for size in (16, 20, 24):
+            for text in attacks(pattern, size):
+                assert seconds(look, text) < 10 * LINEAR_S, (where, text)
+        for short, long in zip(attacks(pattern, SHORT), attacks(pattern, LONG), strict=True):
+            if seconds(look, long) < LINEAR_S:
+                continue
+            fast, slow = (min(seconds(look, text) for _ in range(3)) for text in (short, long))
+            assert slow < LINEAR_S or slow < GROWTH * fast, (where, long[:80])

@@ -1,5 +1,5 @@
 """`--update-snapshots` writes the fault matrix anew, to be read in review; PostgreSQL runs once,
-and each film is made once."""
+each film is made once, and the addresses of resources are read once."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.server.mcpserver.resources import templates
+from pydantic import validate_call
 from tests.postgres import Postgres, postgres_server
 
 from kling_sandbox.app import bound_socket
@@ -17,6 +19,24 @@ from kling_sandbox.film.script import Script
 
 FILMS: dict[Any, bytes] = {}
 make_film = Script.film
+TEMPLATES: dict[Any, templates.ResourceTemplate] = {}
+make_template = templates.ResourceTemplate.from_function
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_templates() -> Iterator[None]:
+    """Half of what a server takes to build, thousands of times, is that the SDK makes schemas of
+    the same few signatures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates.ResourceTemplate, "from_function", _template)
+        yield
+
+
+def _template(fn: Any, **more: Any) -> templates.ResourceTemplate:
+    key = (fn.__code__, more["uri_template"])
+    if key not in TEMPLATES:
+        TEMPLATES[key] = make_template(fn, **more)
+    return TEMPLATES[key].model_copy(update={"fn": validate_call(fn)})
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_what_is_suggested_passes_as_it_stands_on_a_living_model_under_the_cap(
     assert f"{passed.request.duration} s" in found.makes
 
 
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 8)
 @given(st.builds(lambda a, b: IMAGE | a | b, chosen, features), limits)
 def test_nothing_is_suggested_only_where_no_living_model_and_setting_passes(
     wish: dict[str, Any], limit: float | None

@@ -28,8 +28,10 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 def heic(folder: Path, size: tuple[int, int] = (960, 1280)) -> str:
     heif = pytest.importorskip("pillow_heif")
-    heif.from_pillow(Image.new("RGB", size, "green")).save(folder / "IMG_0042.HEIC")
-    return str(folder / "IMG_0042.HEIC")
+    path = folder / "IMG_0042.HEIC"
+    photo = heif.from_pillow(Image.new("RGB", size, "green"))
+    photo.save(path, enc_params={"preset": "ultrafast"})
+    return str(path)
 
 
 def turned_jpeg(folder: Path, size: tuple[int, int] = (1280, 720)) -> str:

@@ -188,7 +188,7 @@ def test_a_url_that_names_another_type_is_a_warning():
     assert "WebP" in verdict.warnings[0].message
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 2, deadline=None)
 @given(st.text() | st.from_regex(r"(file:|data:|https?:|~|/)[ -~]*", fullmatch=True))
 def test_no_text_makes_it_raise(value):
     picture, verdict = looked_at(value, PicturePolicy(()))
@@ -196,7 +196,7 @@ def test_no_text_makes_it_raise(value):
     assert (picture is None) == bool(verdict.faults)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings.default.max_examples // 5, deadline=None)
 @given(st.integers(0, 5), st.sampled_from(["%{:02x}", "%{:02X}"]), st.booleans())
 def test_an_escape_is_whole_wherever_a_long_uri_is_read_in_pieces(offset, escape, base64_coded):
     content = b"\x89PNG\r\n\x1a\n" + b"x" * offset + bytes(range(256)) * 100

@@ -252,7 +252,7 @@ def damaged_pictures(draw):
     return bytes(data[: draw(st.integers(0, len(data)))]) + draw(st.binary(max_size=40))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=settings.default.max_examples * 6 // 5, deadline=None)
 @given(st.binary(max_size=300) | damaged_pictures(), st.booleans())
 def test_no_bytes_in_any_form_make_it_raise(tmp_path_factory, data, fix):
     folder = tmp_path_factory.getbasetemp()

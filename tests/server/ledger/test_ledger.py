@@ -1129,7 +1129,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = hypothesis_settings(
-    max_examples=12, stateful_step_count=10, deadline=None
+    max_examples=hypothesis_settings.default.max_examples // 8,
+    stateful_step_count=10,
+    deadline=None,
 )
 test_any_order_of_wishes_answers_and_restarts_keeps_the_book = LedgerMachine.TestCase
 

@@ -82,12 +82,11 @@ async def test_the_contact_sheet_is_a_jpeg_of_the_whole_video(tmp_path: Path) ->
 
 @pytest.mark.anyio
 async def test_a_clip_is_continued_with_one_call_that_is_paid_once(tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_side_px=720)
-    async with Client(build_server(settings, sleep=no_sleep)) as client:
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
         task_id = await finished(client, tmp_path, external_task_id="scene-1")
         wish = {"image": f"kling://tasks/{task_id}/frames/last", "prompt": "She walks on"}
         made = facts(await client.call_tool(CREATE, wish))
-        assert made["pictures"] == [f"image: last frame of {task_id} 960x720"]
+        assert made["pictures"] == [f"image: last frame of {task_id} 400x300"]
         again = facts(await client.call_tool(CREATE, wish))
         wish["image"] = "kling://tasks/scene-1/frames/last"
         by_external_id = facts(await client.call_tool(CREATE, wish))
@@ -125,14 +124,13 @@ async def test_what_is_sent_is_the_frame_itself(
 
 @pytest.mark.anyio
 async def test_several_pictures_can_be_frames(tmp_path: Path) -> None:
-    settings = sandbox_settings(tmp_path, sandbox_side_px=720)
-    async with Client(build_server(settings, sleep=no_sleep)) as client:
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
         task_id = await finished(client, tmp_path)
         pictures = [f"kling://tasks/{task_id}/frames/{at}" for at in ("first", "2.5")]
         made = await client.call_tool(COMBINE, {"image_list": pictures, "prompt": "Both"})
         assert [text.partition(": ")[2] for text in facts(made)["pictures"]] == [
-            f"first frame of {task_id} 960x720",
-            f"frame at 2.5 s of {task_id} 960x720",
+            f"first frame of {task_id} 400x300",
+            f"frame at 2.5 s of {task_id} 400x300",
         ]
 
 

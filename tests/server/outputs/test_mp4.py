@@ -195,7 +195,7 @@ def test_no_bytes_break_the_check(scratch: Path, content: bytes, begin: bool) ->
     assert reason.endswith(".")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=settings.default.max_examples * 3 // 2)
 @given(data=st.data())
 def test_no_damage_to_the_index_breaks_the_check(
     clip: Path, scratch: Path, data: st.DataObject

@@ -76,7 +76,6 @@ def test_first_and_last_are_the_first_and_last_decoded_frame(tmp_path, frames, o
 
 
 @given(st.fractions(0, Fraction(61, FPS)))
-@settings(max_examples=60, deadline=None)
 def test_at_every_second_it_is_the_frame_that_began_last(clip, seconds):
     began = decoded(clip)[0][0]
     shown = [pixels for time, pixels in decoded(clip) if time - began <= seconds]
@@ -85,7 +84,7 @@ def test_at_every_second_it_is_the_frame_that_began_last(clip, seconds):
 
 
 @given(st.fractions(Fraction(61, FPS), 10_000).filter(lambda s: s > Fraction(61, FPS)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings.default.max_examples // 5, deadline=None)
 def test_behind_the_end_the_length_is_named(clip, seconds):
     with pytest.raises(NoSuchMoment, match=r"2\.542 s long"):
         read_frame(clip, seconds)

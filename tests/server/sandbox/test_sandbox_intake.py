@@ -65,7 +65,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("incoming")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=settings.default.max_examples * 3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(
     document=DOCUMENTS,
     sizes=st.lists(st.integers(0, 12), max_size=20),
@@ -87,7 +91,7 @@ def test_any_document_in_any_pieces_reads_as_json_loads_reads_it(
         assert read(body, sizes, folder) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2, deadline=None)
 @given(
     body=st.text(alphabet='{}[]":,\\/=AB+ 01tn', max_size=60),
     sizes=st.lists(st.integers(0, 9), max_size=12),

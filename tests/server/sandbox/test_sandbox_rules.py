@@ -428,7 +428,7 @@ GOOD = st.sampled_from(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=settings.default.max_examples * 5 // 2, deadline=None)
 @given(
     product=st.sampled_from(list(PRODUCTS)),
     good=GOOD,

@@ -482,18 +482,18 @@ PLACEHOLDERS = (
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-@pytest.mark.parametrize("word", PLACEHOLDERS)
 def test_a_placeholder_means_not_set_for_every_setting(
-    word: str, variable: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = shown(load_settings())
-    monkeypatch.setenv(variable, word)
+    for word in PLACEHOLDERS:
+        monkeypatch.setenv(variable, word)
 
-    settings = load_settings()
+        settings = load_settings()
 
-    assert shown(settings) == before
-    told = [(remark.variable, remark.harmless) for remark in settings.remarks]
-    assert told == ([(variable, False)] if word.strip(" \"'") else [])
+        assert shown(settings) == before, word
+        told = [(remark.variable, remark.harmless) for remark in settings.remarks]
+        assert told == ([(variable, False)] if word.strip(" \"'") else []), word
 
 
 @pytest.mark.parametrize("word", ["null", "${user_config.folder}"])
@@ -545,15 +545,15 @@ def test_the_other_folders_of_a_list_stay_beside_a_placeholder(
     assert "the rest of it is used" in settings.remarks[0].text
 
 
-@pytest.mark.parametrize("around", [' " {} " ', "'{}'", "\t{}\r\n", "\ufeff{}", "\u00a0{}\u200b"])
 @pytest.mark.parametrize("variable", [v for v in VARIABLES if v != "KLING_MCP_SANDBOX_FAULTS"])
 def test_spaces_line_ends_and_quotes_around_a_value_are_not_part_of_it(
-    variable: str, around: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     field, text, value = VARIABLES[variable]
-    monkeypatch.setenv(variable, around.format(text))
+    for around in (' " {} " ', "'{}'", "\t{}\r\n", "\ufeff{}", "\u00a0{}\u200b"):
+        monkeypatch.setenv(variable, around.format(text))
 
-    assert shown(load_settings())[field] == value
+        assert shown(load_settings())[field] == value, around
 
 
 @pytest.mark.parametrize(
