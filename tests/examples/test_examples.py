@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-LIMIT_S = 120
 
 
-def run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program without a key; everything that it writes lies below `folder`."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("KLING_")}
-    return subprocess.run(
-        [sys.executable, str(program), *arguments],
-        cwd=folder,
-        env={
-            **inherited,
-            "KLING_MCP_HOME": str(folder / "home"),
-            "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
-            "KLING_MCP_SANDBOX_QUEUE_S": "0",
-            "KLING_MCP_SANDBOX_SIDE_PX": "300",
-            "KLING_MCP_SANDBOX_RENDER_S": "0",
-        },
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+class Ran(NamedTuple):
+    """What a program said, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """Runs a program without a key; everything that it writes lies below `tmp_path`. The program
+    runs in this process, its server in one of its own."""
+    for name in [name for name in os.environ if name.startswith("KLING_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(tmp_path / "home"),
+        "OUTPUT_DIR": str(tmp_path / "videos"),
+        "SANDBOX_QUEUE_S": "0",
+        "SANDBOX_SIDE_PX": "300",
+        "SANDBOX_RENDER_S": "0",
+    }.items():
+        monkeypatch.setenv(f"KLING_MCP_{name}", value)
+    monkeypatch.chdir(tmp_path)
+
+    def ran(program: Path, *arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", [str(program), *arguments])
+        code: object = 0
+        try:
+            runpy.run_path(str(program), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        if isinstance(code, str):
+            return Ran(1, out, f"{err}{code}\n")
+        assert code is None or isinstance(code, int)
+        return Ran(code or 0, out, err)
+
+    return ran
 
 
 BUDGETED = EXAMPLES / "batch_within_budget.py"
@@ -45,8 +67,10 @@ BUDGETED = EXAMPLES / "batch_within_budget.py"
     ],
     ids=lambda path: path.name,
 )
-def test_an_example_makes_and_names_its_videos_without_a_key(program: Path, tmp_path: Path) -> None:
-    ran = run(program, tmp_path)
+def test_an_example_makes_and_names_its_videos_without_a_key(
+    program: Path, run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    ran = run(program)
     assert ran.returncode == 0, ran.stderr
     *lines, last = ran.stdout.splitlines()
     made = {str(path) for path in (tmp_path / "videos").glob("*.mp4")}
@@ -57,28 +81,34 @@ def test_an_example_makes_and_names_its_videos_without_a_key(program: Path, tmp_
 @pytest.mark.parametrize(
     "name", ["animate_photo.py", pytest.param("continue_story.py", marks=pytest.mark.campaign)]
 )
-def test_the_client_says_in_one_line_why_it_made_nothing(name: str, tmp_path: Path) -> None:
-    ran = run(EXAMPLES / name, tmp_path, str(tmp_path / "missing.png"))
+def test_the_client_says_in_one_line_why_it_made_nothing(
+    name: str, run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    ran = run(EXAMPLES / name, str(tmp_path / "missing.png"))
     assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()
     assert line.startswith("Refused, nothing was sent or charged.")
 
 
-def test_the_batch_spends_no_more_than_it_may_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+def test_the_batch_spends_no_more_than_it_may_and_pays_for_nothing_twice(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     pictures = EXAMPLES / "pictures"
-    ran = run(BUDGETED, tmp_path, str(pictures), "3.2")
+    ran = run(BUDGETED, str(pictures), "3.2")
     assert "for 3 of 3.2 units" in ran.stdout, ran.stderr
     first = set((tmp_path / "videos").glob("*.mp4"))
     assert len(first) == 2
 
-    again = run(BUDGETED, tmp_path, str(pictures), "4.5")
+    again = run(BUDGETED, str(pictures), "4.5")
     assert again.stdout.count("made before, not paid again") == 2
     assert len(set((tmp_path / "videos").glob("*.mp4")) - first) == 1
 
 
-def test_the_storyboard_tells_the_price_and_every_fault_before_it_is_shot(tmp_path: Path) -> None:
+def test_the_storyboard_tells_the_price_and_every_fault_before_it_is_shot(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
     photo = str(EXAMPLES / "pictures" / "astronaut.png")
-    ran = run(EXAMPLES / "storyboard.py", tmp_path, photo, "9:She waits", "9:She waits on")
+    ran = run(EXAMPLES / "storyboard.py", photo, "9:She waits", "9:She waits on")
 
     assert ran.returncode == 1
     assert ran.stderr.startswith("duration: ")

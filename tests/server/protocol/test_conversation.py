@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, TextContent
-from tests.server.serving import ALL_BYTES, CORE_BYTES, ERAS_WITH_CLIPS, picture, sandbox_settings
+from tests.server.serving import ALL_BYTES, CORE_BYTES, SIDE_PX, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -20,12 +20,31 @@ PENDING_BYTES = 340
 """Of a running task: its state, and which one it is."""
 
 
-@pytest.fixture(params=ERAS_WITH_CLIPS)
+WHOLE_PX = 2160
+SHAPES = {WHOLE_PX: ((960, 720), (720, 1280)), SIDE_PX: ((400, 300), (300, 534))}
+"""Of a clip of a picture of 4:3, and of one in 9:16, by the most px of the shorter side."""
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("legacy", WHOLE_PX), marks=pytest.mark.campaign),
+        ("2026-07-28", SIDE_PX),
+    ],
+    ids=["legacy", "2026-07-28"],
+)
+def played(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """The era of the protocol, and the most px of the shorter side of a clip."""
+    found: tuple[str, int] = request.param
+    return found
+
+
+@pytest.fixture
 async def client(
-    request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
+    played: tuple[str, int], tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[Client]:
-    server = build_server(sandbox_settings(tmp_path, sandbox_side_px=2160))
-    async with Client(server, mode=request.param) as connected:
+    era, side_px = played
+    server = build_server(sandbox_settings(tmp_path, sandbox_side_px=side_px))
+    async with Client(server, mode=era) as connected:
         yield connected
 
 
@@ -58,7 +77,9 @@ def creates(tmp_path: Path) -> int:
 
 
 @pytest.mark.anyio
-async def test_a_picture_becomes_a_saved_video(client: Client, tmp_path: Path) -> None:
+async def test_a_picture_becomes_a_saved_video(
+    client: Client, played: tuple[str, int], tmp_path: Path
+) -> None:
     receipt = await ok(
         client, "kling_image_to_video", image=picture(tmp_path), prompt="Slow zoom", duration=5
     )
@@ -74,13 +95,16 @@ async def test_a_picture_becomes_a_saved_video(client: Client, tmp_path: Path) -
     assert path.name == f"photo-slow-zoom-{receipt['task_id']}.mp4"
     with av.open(str(path)) as video:
         stream = video.streams.video[0]
-        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 960, 720)
+        assert stream.codec_context.name == "h264"
+        assert (stream.width, stream.height) == SHAPES[played[1]][0]
         assert video.duration is not None
         assert abs(video.duration / av.time_base - 5) < 0.1
 
 
 @pytest.mark.anyio
-async def test_several_pictures_become_one_video(client: Client, tmp_path: Path) -> None:
+async def test_several_pictures_become_one_video(
+    client: Client, played: tuple[str, int], tmp_path: Path
+) -> None:
     pictures = [picture(tmp_path, f"{n}.png", (400 + n, 400)) for n in range(3)]
 
     receipt = await ok(
@@ -93,7 +117,7 @@ async def test_several_pictures_become_one_video(client: Client, tmp_path: Path)
     saved = await ok(client, "kling_save_video", task_id=receipt["task_id"])
 
     assert receipt["model_name"] == "kling-v3-omni"
-    assert (saved["width"], saved["height"]) == (720, 1280)
+    assert (saved["width"], saved["height"]) == SHAPES[played[1]][1]
 
 
 @pytest.mark.anyio

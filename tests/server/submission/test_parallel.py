@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from mcp import Client
 from tests.server.loopback import served_sandbox, settings_of
-from tests.server.serving import picture
+from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 
+from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
 from kling_sandbox.state import Counts
 
@@ -93,6 +96,32 @@ def test_equal_calls_in_several_processes_make_one_create(
     assert counts.requests["creates"] == counts.accepted == 1
 
 
+@pytest.mark.anyio
+@virtual_time
+async def test_a_lost_answer_among_calls_of_two_servers_changes_nothing(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_faults="drop-after-accept:1")
+    wish = {"image": picture(tmp_path, size=(320, 320)), "prompt": "Zoom"}
+    answers: list[dict[str, Any]] = []
+
+    async def call(client: Client) -> None:
+        result = await client.call_tool("kling_image_to_video", wish)
+        assert result.structured_content is not None
+        answers.append(result.structured_content)
+
+    async with (
+        Client(build_server(settings, **hurried())) as one,
+        Client(build_server(settings, **hurried())) as other,
+        anyio.create_task_group() as group,
+    ):
+        for client in (one, other) * FEW[0]:
+            group.start_soon(call, client)
+
+    counts = SandboxStore(tmp_path / "home" / "sandbox").counts()
+    assert len({answer["task_id"] for answer in answers}) == 1
+    assert counts.requests["creates"] == counts.accepted == 1
+
+
+@CAMPAIGN
 @MANY
 def test_a_lost_answer_among_them_changes_nothing(calls: tuple[int, ...], tmp_path: Path) -> None:
     answers, counts = equal_calls(tmp_path, "kling", "drop-after-accept:1", calls=calls)
