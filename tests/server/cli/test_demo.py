@@ -1,10 +1,12 @@
 """The demo is an MCP client of the real server, from a photograph to an MP4 on disk."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,15 @@ def start(folder: Path, *arguments: str, settings: dict[str, str]) -> subprocess
     )
 
 
+def settle(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """This process works in the folder, without the user's settings."""
+    for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
+        patch.delenv(name)
+    for name, value in QUICK.items():
+        patch.setenv(name, value)
+    patch.chdir(folder)
+
+
 def labelled(output: str) -> dict[str, str]:
     """The last line under each label."""
     lines = [line.split(maxsplit=1) for line in output.splitlines() if line[:1].strip()]
@@ -50,11 +61,13 @@ def test_the_shipped_photograph_is_one_that_kling_takes() -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a demo, and what it said; its server is a process of its own."""
     folder = tmp_path_factory.mktemp("demo")
-    process = start(folder, "--output", "videos", settings=QUICK)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return folder, output
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        settle(folder, patch)
+        assert main(["demo", "--output", "videos"]) == 0
+    return folder, output.getvalue()
 
 
 def test_the_video_and_its_contact_sheet_stand_where_the_demo_says(
@@ -88,11 +101,7 @@ def test_the_demo_says_what_was_offered_and_what_it_would_cost(
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run the demo in, in this process."""
-    for name in [name for name in os.environ if name.startswith(OWN_SETTINGS)]:
-        monkeypatch.delenv(name)
-    for name, value in QUICK.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
+    settle(tmp_path, monkeypatch)
     return tmp_path
 
 

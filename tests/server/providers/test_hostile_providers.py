@@ -114,7 +114,7 @@ def _bomb(plain_bytes: int) -> bytes:
 async def test_a_decompression_bomb_of_a_provider_is_not_inflated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bomb = _bomb(256 * MB)
+    bomb = _bomb(128 * MB)
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
     def answer(request: httpx.Request) -> httpx.Response:
