@@ -113,6 +113,7 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
+        await self._withdraw_old()
         runtime, began = self._runtime, anyio.current_time()
         limits, own = runtime.limits, await self._own(task_id)
         look = partial(runtime.lookup.find_or_take_up, own)
@@ -143,6 +144,10 @@ class Service:
             takes = await runtime.ledger.takes(record)
             view.another_take = another_take(record, takes, runtime.clients, runtime.capabilities)
         return view
+
+    async def _withdraw_old(self) -> None:
+        """Withdraw what has waited for too long before the caller's tasks are shown."""
+        await self._runtime.waiting.sweep(self._principal)
 
     async def _as_last_seen(self, own: str) -> TaskView:
         """The last known state of a task whose provider has not answered yet. Raises ProviderDown
@@ -215,6 +220,7 @@ class Service:
         """Withdraw those that are still queued here, and say of all others why they go on. Nobody
         but the ledger is asked. Raises NotAllowed for a login without the scope."""
         self._require_spending("Ask whoever made the request to withdraw it.")
+        await self._withdraw_old()
         tasks, withdrawn = [], 0
         for task_id in dict.fromkeys(task_ids):
             record = await self.reader.find(task_id)
@@ -254,6 +260,7 @@ class Service:
         """A page of the ledger and of the providers' own lists, newest first (`Listing`)."""
         from kling_mcp.tasks.listing import Listing
 
+        await self._withdraw_old()
         runtime = self._runtime
         within_s = runtime.limits.look_s
         return await Listing(runtime.clients, runtime.ledger, self.reader, within_s).page(query)
@@ -265,6 +272,7 @@ class Service:
         provider is down, the last known state stands. An error that no waiting mends, such as a
         refused key, is raised only when it concerns every task.
         """
+        await self._withdraw_old()
         runtime = self._runtime
         own, strange = await self._sorted(task_ids)
         await self._let_be_sent(list(own))
@@ -276,7 +284,12 @@ class Service:
                 known = await runtime.ledger.several(list(own))
                 await self.reader.examine([*known.values()])
             result = await watch.until_over(
-                timeout_s, report, self.reader.show, runtime.pace.usual_s, runtime.clock
+                timeout_s,
+                report,
+                self.reader.show,
+                runtime.pace.usual_s,
+                runtime.clock,
+                runtime.waiting.is_left,
             )
         for view, task_id in zip(result.tasks, own.values(), strict=True):
             _with_former_id(view, task_id)

@@ -145,7 +145,7 @@ class DayCaps:
 class Wanted(TypedDict, total=False):
     """Which rows are wanted; what is empty or left out is not asked for. `since` and `until` are
     seconds since the epoch, the second one excluded; `text` is a part of the prompt or of a
-    picture's name, `picture` of a picture's name."""
+    picture's name, `picture` of a picture's name, or its path or address."""
 
     product: str
     status: str
@@ -159,6 +159,7 @@ class Wanted(TypedDict, total=False):
 
 
 IN_PICTURES = "lower(pictures) LIKE ? ESCAPE '!'"
+BY_ADDRESS = "lower(arguments) LIKE ? ESCAPE '!'"
 
 _CONDITIONS: Mapping[str, tuple[str, int]] = {
     **{name: (f"{name} = ?", 1) for name in ("product", "status", "provider", "principal")},
@@ -166,7 +167,7 @@ _CONDITIONS: Mapping[str, tuple[str, int]] = {
     "since": ("created_at >= ?", 1),
     "until": ("created_at < ?", 1),
     "text": (f"(lower(prompt) LIKE ? ESCAPE '!' OR {IN_PICTURES})", 2),
-    "picture": (IN_PICTURES, 1),
+    "picture": (f"({IN_PICTURES} OR {BY_ADDRESS})", 2),
 }
 """The SQL of each condition, and how often it takes its value."""
 
@@ -181,12 +182,25 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
     given = {name: value for name, value in wanted.items() if value not in (None, "")}
     values: list[Any] = []
     for name, value in given.items():
-        if name in ("text", "picture"):
+        if name == "picture":
+            values += _of_picture(str(value).lower())
+            continue
+        if name == "text":
             value = f"%{like_part(str(value).lower())}%"
         elif name == "model_name":
             value = str(value).lower()
         values += [value] * _CONDITIONS[name][1]
     return " AND ".join(_CONDITIONS[name][0] for name in given) or "TRUE", values
+
+
+def _of_picture(asked: str) -> list[str]:
+    """For a part of a picture's name, its path or its address: the part of the name that a row must
+    have, or the whole in its arguments."""
+    url = re.match(r"https?://", asked)
+    named = asked.partition("?")[0] if url else re.split(r"[\\/]", asked.rstrip("\\/"))[-1]
+    whole = json.dumps(asked, ensure_ascii=False)[1:-1]
+    parts = (json.dumps(named, ensure_ascii=False)[1:-1], whole)
+    return [f"%{like_part(part)}%" for part in parts]
 
 
 NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}

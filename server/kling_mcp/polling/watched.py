@@ -125,16 +125,19 @@ class Watch:
         view: View,
         usual_s: Callable[[Record], float],
         clock: Callable[[], float],
+        unsent: Callable[[Record], bool],
     ) -> WaitResult:
         """Wait until the tasks are over and their files written, `timeout_s` seconds at most, and
-        report where they stand on the way. A first look may take `LEAST_LOOK_S` in any case.
+        report where they stand on the way. A first look may take `LEAST_LOOK_S` in any case. A
+        request that nobody sends (`unsent`) is not waited for.
 
         Raises an error that no waiting mends only when it concerns every task.
         """
         began, said, said_at = clock(), "", 0.0
         while True:
             waited = clock() - began
-            pending, saving = self.answer_pending, self.over and self.saving
+            over = all(watched.over or watched.is_left(unsent) for watched in self._tasks.values())
+            pending, saving = self.answer_pending, over and self.saving
             most_s = max(timeout_s, LEAST_LOOK_S if pending or saving else 0)
             if error := self.lasting_error:
                 raise error
@@ -142,8 +145,8 @@ class Watch:
             if not pending and (sentence != said or waited >= said_at + REPORT_S):
                 said, said_at = sentence, waited
                 await report(waited, max(timeout_s, waited), sentence)
-            if (self.over and not saving) or waited >= most_s:
-                return self.result(view)
+            if (over and not saving) or waited >= most_s:
+                return self.result(view, done=over)
             await self.changed.wait(min(REPORT_S, most_s - waited))
 
     def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
@@ -158,10 +161,10 @@ class Watch:
                 words.append(_progress(view(watched.found), usual))
         return ", ".join(words)
 
-    def result(self, view: View) -> WaitResult:
+    def result(self, view: View, *, done: bool) -> WaitResult:
         """Every task as last seen."""
         tasks = [self._view(task_id, watched, view) for task_id, watched in self._tasks.items()]
-        return WaitResult(done=self.over, tasks=tasks)
+        return WaitResult(done=done, tasks=tasks)
 
     def _view(self, task_id: str, watched: Watched, view: View) -> TaskView:
         seen = view(watched.found) if watched.found else TaskView(task_id=task_id, status="unknown")
@@ -259,6 +262,10 @@ class Watched:
         """Whether there is nothing more to wait for but its file."""
         known = (self.found.record or self.found.task) if self.found else None
         return self.missing or (known is not None and known.status in ENDED)
+
+    def is_left(self, unsent: Callable[[Record], bool]) -> bool:
+        """Whether it is a request that nobody sends."""
+        return self.record is not None and unsent(self.record)
 
     def learn(self, outcome: Found | KlingError, now: float) -> None:
         """Keep what was learned of it just now: its state, or why it could not be asked for."""

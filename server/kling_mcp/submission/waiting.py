@@ -79,6 +79,19 @@ class WaitingRequests:
     def _way(self) -> str:
         return ANOTHER_SENDS if self._sender.read_only else WAIT_SENDS
 
+    def is_left(self, record: Record) -> bool:
+        """Whether a queued request lies here that no server sends now."""
+        queued = record.status == "queued" and not self._sender.may_send(record)
+        return queued and self._is_ours(record)
+
+    async def sweep(self, principal: Principal) -> None:
+        """Withdraw those of a caller that have waited for too long."""
+        if self._ledger.exists:
+            rows = await self._ledger.page(
+                limit=MOST, offset=0, status="queued", principal=principal.only
+            )
+            await self.withdraw_old(rows)
+
     async def withdraw_old(self, rows: Sequence[Record]) -> None:
         """Withdraw those that have waited for too long; the next answer to its owner says so."""
         for row in rows:
@@ -148,8 +161,8 @@ WAIT_SENDS = (
     "kling_cancel_task withdraws {it}."
 )
 ANOTHER_SENDS = (
-    "This server only reads (KLING_MCP_READ_ONLY) and does not send {it}; kling_cancel_task "
-    "withdraws {it}."
+    "This server only reads (KLING_MCP_READ_ONLY) and does not send {it}: one without that setting "
+    "does, when it waits for {it}. kling_cancel_task withdraws {it}."
 )
 
 AT_ONCE = "It is being sent at this moment and cannot be withdrawn. Ask for it in a moment."

@@ -267,9 +267,12 @@ async def test_a_server_that_spends_sends_what_waits_from_before_as_well(
     assert accepted(tmp_path) == 2
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("restarted", "first"),
+    [(False, ""), (True, "kling_list_tasks"), (True, "kling_wait_for_tasks")],
+)
 async def test_what_has_waited_for_too_long_is_withdrawn_and_said_so_once(
-    restarted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    restarted: bool, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path, monkeypatch, queue_hours=0.1, **FULL) as client:
         task_id = await queued(client, tmp_path)
@@ -281,12 +284,11 @@ async def test_what_has_waited_for_too_long_is_withdrawn_and_said_so_once(
     if restarted:
         await anyio.sleep(400)
         async with serving(tmp_path, monkeypatch, queue_hours=0.1) as client:
-            await client.call_tool("kling_list_tasks", {})
-            await anyio.sleep(ON_ITS_OWN_S)
-            said = await text(client, "kling_list_tasks", {})
+            said = await text(client, first, {"task_ids": [task_id]} if "wait" in first else {})
             again = await text(client, "kling_list_tasks", {})
             view = await facts(client, "kling_get_task", {"task_id": task_id})
 
+    assert "queued" not in said
     assert "1 request was withdrawn by itself after 0.1 hours in the queue" in said
     assert "It cost nothing" in said
     assert "1 request was withdrawn" not in again
@@ -393,4 +395,6 @@ async def test_a_server_that_may_only_read_sends_nothing_by_waiting(
         )
 
     assert waited["tasks"][0]["status"] == "queued"
+    assert waited["done"] is True
+    assert "one without that setting does" in waited["tasks"][0]["next"]
     assert accepted(tmp_path) == 0
