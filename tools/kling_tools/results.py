@@ -223,6 +223,7 @@ class Receipt(Answer):
     model_name: str
     mode: str | None = None
     duration_s: int
+    sound: Literal["on"] | None = None
     take: int
     estimate_units: float | None = None
     estimate_usd: float | None = None
@@ -250,7 +251,9 @@ class Receipt(Answer):
 
     def text(self) -> str:
         """The receipt in one line."""
-        what = " ".join(p for p in (self.model_name, self.mode, f"{self.duration_s} s") if p)
+        sound = "with sound" if self.sound else ""
+        parts = (self.model_name, self.mode, f"{self.duration_s} s", sound)
+        what = " ".join(part for part in parts if part)
         price = price_text(self.estimate_units, self.estimate_usd, self.provider)
         if self.dry_run:
             take = f", take {self.take}" if self.take > 1 else ""

@@ -171,6 +171,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
         model_name=review.model_name,
         mode=review.mode,
         duration_s=int(arguments.duration),
+        sound="on" if arguments.sound == "on" else None,
         take=arguments.take,
         estimate_units=review.estimate.units,
         estimate_usd=review.estimate.usd,

@@ -277,7 +277,8 @@ class Submission:
         if not setting:
             return
         review, arguments = judged.review, judged.arguments
-        choices = (review.model_name, review.mode, f"{arguments.duration} s")
+        sound = "with sound" if arguments.sound == "on" else ""
+        choices = (review.model_name, review.mode, f"{arguments.duration} s", sound)
         what = " ".join(filter(None, (*choices, f"take {arguments.take}")))
         question = (
             f"Make this {PRODUCTS[review.product].result} at {judged.provider.name} for "

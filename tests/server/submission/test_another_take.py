@@ -386,3 +386,18 @@ async def test_another_take_of_a_task_that_may_exist_waits_for_a_word_about_it(
     assert "may exist, and it may be paid" in fault["message"]
     assert "take 2" in fault["use"]
     assert insisted["take"] == 2
+
+
+async def test_a_receipt_and_a_dry_run_say_that_there_is_sound(
+    client: Client, tmp_path: Path
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v3"}
+    loud = {**asked, "sound": "on"}
+    for call in ({**loud, "dry_run": True}, loud):
+        told = await client.call_tool(CREATE, call)
+        assert "kling-v3 std 5 s with sound, " in words(told)
+        assert facts(told)["sound"] == "on"
+
+    silent = await client.call_tool(CREATE, asked)
+    assert "with sound" not in words(silent)
+    assert "sound" not in facts(silent)
