@@ -104,7 +104,8 @@ def _copied(name: str, value: Any) -> str:
         return f"the same shots with durations {', '.join(shot['duration'] for shot in value)}"
     if name == "prompt":
         return json.dumps(value, ensure_ascii=False)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    bare = isinstance(value, str) and value
+    return value if bare else json.dumps(value, ensure_ascii=False)
 
 
 def explained(faults: Sequence[Fault]) -> list[Fault]:

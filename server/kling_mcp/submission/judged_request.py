@@ -21,6 +21,7 @@ from kling_tools.products import PRODUCTS
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
+from kling_tools.requests.host_habits import FILLED_BY_HOSTS
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms, units_text
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_cheapest, find_variant
@@ -88,6 +89,14 @@ class JudgedRequest:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
                 return _at(there, terms.name)
         return here
+
+    def beside_earlier(self, variant: Variant) -> Variant:
+        """The variant as arguments beside `another_take_of`: what the earlier request has is not
+        left out but taken away."""
+        had = self.earlier.arguments if self.earlier else {}
+        blank = {name: "" for name in variant.leave_out if name in had}
+        rest = [name for name in variant.leave_out if name not in had]
+        return variant.model_copy(update={"change": variant.change | blank, "leave_out": rest})
 
     def nothing_within(self, units: float) -> str:
         """A sentence that names the cheapest request with this wish, if even that costs more than
@@ -192,11 +201,16 @@ class JudgedRequest:
 
     @property
     def as_of(self) -> str:
-        """What differs from the request of which it is another take; empty for the same request."""
-        if self.earlier is None or self.is_same_as_earlier:
+        """What differs from the request of which it is another take, and what was taken away from
+        it; empty for the same request."""
+        if self.earlier is None:
             return ""
+        blank = ", ".join(name for name in self.earlier.arguments if name in self.draft.blank)
+        taken_away = f"Taken away: {blank}." if blank else ""
+        if self.is_same_as_earlier:
+            return taken_away
         apart = differences(self.earlier, replace(self.new_row, take=self.earlier.take))
-        return f"Differs from {self.earlier.handle}: {apart}."
+        return f"Differs from {self.earlier.handle}: {apart}. {taken_away}".rstrip()
 
 
 ArgumentsT = TypeVar("ArgumentsT", bound=SubmitArguments)
@@ -235,7 +249,12 @@ def request_again(
         return replace(draft, invalid=silent, verdict=Verdict(faults, draft.verdict.warnings))
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     stored = {"provider": earlier.provider, "model_name": earlier.model_name, **earlier.arguments}
-    lost = {name for name in earlier.arguments_as_bytes if name not in given}
+    filled = not draft.blank.isdisjoint(FILLED_BY_HOSTS)
+    blank = draft.blank & stored.keys()
+    taken_away = frozenset() if filled else blank
+    stored = {name: value for name, value in stored.items() if name not in taken_away}
+    as_bytes = set(earlier.arguments_as_bytes) - taken_away
+    lost = {name for name in as_bytes if name not in given}
     again = read_draft(
         type(arguments),
         {name: value for name, value in stored.items() if name not in lost}
@@ -253,8 +272,18 @@ def request_again(
         for name in sorted(lost)
     ]
     warnings = draft.verdict.warnings + again.verdict.warnings
+    warnings += [
+        Fault(
+            name,
+            "blank_left_out",
+            f"stays as in {earlier.handle}: a host that fills in blanks left take or max_units "
+            "blank, too.",
+            f"{name} blank without those two to take it away",
+        )
+        for name in sorted(blank - taken_away - {"provider", "model_name"} - given.keys())
+    ]
     invalid = draft.invalid | again.invalid | lost
-    return Draft(again.arguments, frozenset(invalid), Verdict(faults, warnings))
+    return Draft(again.arguments, frozenset(invalid), Verdict(faults, warnings), taken_away)
 
 
 def judge_request(

@@ -200,7 +200,13 @@ class Submission:
         self, judged: JudgedRequest, within_units: float | None = None, **wanted: Any
     ) -> Variant | None:
         """The nearest request, with the wanted arguments, that passes every rule and every cap, and
-        costs no more than that."""
+        costs no more than that; as arguments of this call."""
+        found = await self._nearest(judged, within_units, **wanted)
+        return judged.beside_earlier(found) if found else None
+
+    async def _nearest(
+        self, judged: JudgedRequest, within_units: float | None, **wanted: Any
+    ) -> Variant | None:
         with decoration("the nearest request that passes"):
             limit = await self._limit(judged, within_units)
             if not _leaves_sound_open(judged):

@@ -401,3 +401,90 @@ async def test_a_receipt_and_a_dry_run_say_that_there_is_sound(
     silent = await client.call_tool(CREATE, asked)
     assert "with sound" not in words(silent)
     assert "sound" not in facts(silent)
+
+
+TAKEN_AWAY: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "last frame": ({"image_tail": "b.png", "mode": "pro"}, {"image_tail": ""}, "image_tail"),
+    "crop": ({"fit": "1:1"}, {"fit": ""}, "fit"),
+    "negative prompt": ({"negative_prompt": "fog"}, {"negative_prompt": None}, "negative_prompt"),
+    "sound": ({"model_name": "kling-v3", "sound": "on"}, {"sound": False}, "sound"),
+    "mode": ({"mode": "pro"}, {"mode": ""}, "mode"),
+    "seconds": ({"duration": 10}, {"duration": ""}, "duration"),
+    "watermark": ({"watermark_info": True}, {"watermark_info": False}, "watermark_info"),
+    "callback": ({"callback_url": "https://me.example/done"}, {"callback_url": ""}, "callback_url"),
+    "elements": (
+        {"model_name": "kling-v3", "element_list": ["160"]},
+        {"element_list": []},
+        "element_list",
+    ),
+    "shots": (
+        {"model_name": "kling-v3", "multi_shot": True, "shot_type": "intelligence"},
+        {"multi_shot": False, "shot_type": ""},
+        "multi_shot, shot_type",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_AWAY)
+async def test_a_blank_argument_takes_the_field_of_the_task_away(
+    name: str, client: Client, tmp_path: Path
+) -> None:
+    had, blank, fields = TAKEN_AWAY[name]
+    picture(tmp_path, "b.png")
+    asked = {"image": picture(tmp_path), "prompt": "Zoom"}
+    if "image_tail" in had:
+        had = {**had, "image_tail": str(tmp_path / "b.png")}
+    first = await ok(client, **asked, **had)
+
+    told = await client.call_tool(CREATE, {"another_take_of": first["task_id"], **blank})
+
+    assert not told.is_error, words(told)
+    assert f"Taken away: {fields}." in facts(told)["note"]
+    one, other = await rows(tmp_path)
+    left = {key: value for key, value in one.arguments.items() if key not in blank}
+    same = {"another_take_of": one.id, "model_name": one.model_name}
+    assert other.arguments == {**left, **same}
+
+
+async def test_what_the_task_needs_cannot_be_taken_away(client: Client, tmp_path: Path) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom")
+
+    faults = await refused(client, another_take_of=first["task_id"], image="", prompt="")
+
+    assert {fault["field"] for fault in faults} == {"image", "prompt"}
+
+
+@pytest.mark.parametrize("filled", [{"take": 0}, {"max_units": None}, {"take": "", "max_units": 0}])
+async def test_blanks_that_a_host_fills_in_take_nothing_away(
+    filled: dict[str, Any], client: Client, tmp_path: Path
+) -> None:
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom", negative_prompt="fog")
+    blanks = {"negative_prompt": "", "image": "", "prompt": "", "image_tail": "", "mode": ""}
+
+    again = await ok(client, another_take_of=first["task_id"], **blanks, **filled)
+
+    assert again["take"] == 2
+    warned = " ".join(again["warnings"])
+    assert f"negative_prompt: stays as in {first['task_id']}" in warned
+    assert "image_tail: stays" not in warned
+
+
+async def test_advice_to_leave_out_what_the_task_has_is_advice_to_take_it_away(
+    tmp_path: Path,
+) -> None:
+    kling = sandbox_settings(tmp_path, provider="", kling_base_url="sandbox")
+    gateway = sandbox_settings(tmp_path, provider="", newapi_base_url="sandbox")
+    asked = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v3"}
+    async with Client(build_server(kling, sleep=no_sleep)) as client:
+        first = await ok(client, **asked, element_list=["160"])
+    call = {"another_take_of": first["task_id"], "provider": "newapi"}
+
+    async with Client(build_server(gateway, sleep=no_sleep)) as client:
+        told = await client.call_tool(CREATE, call)
+        passes = facts(told)["would_pass"]
+        passed = await ok(client, **call, **passes["change"])
+
+    assert told.is_error
+    assert passes["change"] == {"element_list": ""}
+    assert 'It passes with element_list: "";' in words(told)
+    assert "Taken away: element_list." in passed["note"]

@@ -86,7 +86,8 @@ Take = Annotated[
 AnotherTakeOf = Annotated[
     TaskId,
     Field(
-        description="A task_id: its request once more, as the next take. Give only what differs."
+        description="A task_id: its request once more, as the next take. Give only what differs; "
+        '"" or [] takes a field away.'
     ),
 ]
 

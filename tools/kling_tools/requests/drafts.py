@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.quoting import clipped, counted
-from kling_tools.requests.host_habits import EXAMPLES, given, instead_of
+from kling_tools.requests.host_habits import EXAMPLES, blanks, given, instead_of
 
 __all__ = ["Draft", "read_draft"]
 
@@ -41,11 +41,13 @@ ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
 
 @dataclass(slots=True)
 class Draft(Generic[ArgumentsT_co]):
-    """The readable arguments; `invalid` names the unreadable fields, which have their defaults."""
+    """The readable arguments; `invalid` names the unreadable fields, which have their defaults,
+    `blank` the arguments that the call gives and leaves blank."""
 
     arguments: ArgumentsT_co
     invalid: frozenset[str] = frozenset()
     verdict: Verdict = field(default_factory=Verdict)
+    blank: frozenset[str] = frozenset()
 
     @property
     def is_unreadable(self) -> bool:
@@ -124,9 +126,11 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
         return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
     warnings = [NO_LIMIT] if "max_units" in names and raw.get("max_units") == 0 else []
+    blank = blanks(raw, names)
     raw = given(raw, names)
     try:
-        return Draft(arguments_class.model_validate(raw), verdict=Verdict(warnings=warnings))
+        read = arguments_class.model_validate(raw)
+        return Draft(read, verdict=Verdict(warnings=warnings), blank=blank)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
@@ -135,7 +139,7 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict = Verdict([_fault(detail, names) for detail in told], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
-    return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict)
+    return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict, blank)
 
 
 def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:

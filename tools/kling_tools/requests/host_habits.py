@@ -18,10 +18,12 @@ from kling_tools.requests import fields
 __all__ = [
     "ADDED_BY_HOSTS",
     "EXAMPLES",
+    "FILLED_BY_HOSTS",
     "INSTEAD",
     "LONGEST_WAIT_S",
     "REQUIRED_LISTS",
     "ZERO_IS_A_VALUE",
+    "blanks",
     "given",
     "instead_of",
     "wait_s",
@@ -184,6 +186,20 @@ def given(raw: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
         and value is not None
         and not (name in names and _is_left_out(name, value))
     }
+
+
+FILLED_BY_HOSTS = frozenset({"take", "max_units"})
+"""Arguments that nobody leaves blank on purpose: beside a blank one of them every blank argument
+was filled in by a host."""
+
+
+def blanks(raw: Mapping[str, Any], names: Collection[str]) -> frozenset[str]:
+    """The arguments of the call that are there and blank."""
+    return frozenset(
+        name
+        for name in names
+        if name in raw and (raw[name] is None or _is_left_out(name, raw[name]))
+    )
 
 
 def _is_left_out(name: str, value: Any) -> bool:
