@@ -264,6 +264,7 @@ class Runtime:
             self.capabilities,
             self._day_caps,
             self.clock,
+            self.sleep,
             private=self.ports.uploads is not None,
         )
 

@@ -124,9 +124,10 @@ class AnotherTake(BaseModel):
 
 class TaskView(Answer):
     """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it cost
-    when the provider says so, `money` what the account's balance paid instead; `path` where the
-    video is saved, or `url` a link to it that soon expires, from a server that keeps it; without
-    either, `file` is how the saving goes, and `fetch_until` when the provider deletes the video.
+    when the provider says so, `money` what the account's balance paid instead, in its `currency`,
+    with its `list_price` before a discount (`cash_type` test_balance: the test balance); `path`
+    where the video is saved, or `url` a link to it that soon expires, from a server that keeps it;
+    without either, `file` is how the saving goes, and `fetch_until` when the provider deletes it.
     `was` is the id under which it was asked for, until the provider gave it its own; `billed_by` a
     reseller, whose own price the `units` are not.
     `picture` is the first picture's name, `duration_s` the seconds that were asked for."""
@@ -148,6 +149,9 @@ class TaskView(Answer):
     videos: list[VideoView] = []
     units: float | None = None
     money: float | None = None
+    currency: str | None = None
+    list_price: float | None = None
+    cash_type: str | None = None
     path: str | None = None
     url: str | None = None
     file: str | None = None
@@ -193,7 +197,7 @@ class TaskView(Answer):
             listed = " at Kling's list price" if self.units and self.billed_by else ""
             facts.append(f"{verb} {units_text(self.units) if self.units else 'nothing'}{listed}")
         facts += [
-            f"cost {self.money:g} of the account's balance" if self.money is not None else "",
+            self._paid_by_balance(),
             f"saved at {self.path}" if self.path else "",
             f"saved: {self.url}" if self.url else "",
             f"file {self.file}" if self.file else "",
@@ -201,6 +205,15 @@ class TaskView(Answer):
             f'the provider says: "{self.provider_says}"' if self.provider_says else "",
         ]
         return [fact for fact in facts if fact]
+
+    def _paid_by_balance(self) -> str:
+        if self.money is None:
+            return ""
+        currency = f" {self.currency}" if self.currency else ""
+        higher = self.list_price is not None and self.list_price != self.money
+        listed = f" (list price {self.list_price:g}{currency})" if higher else ""
+        balance = "test balance" if self.cash_type == "test_balance" else "balance"
+        return f"cost {self.money:g}{currency} of the account's {balance}{listed}"
 
     def finished(self) -> list[str]:
         """This task, once it has its video."""
@@ -446,11 +459,17 @@ class CancelResult(_Tasks):
 SANDBOX_WOULD = "those of the sandbox would have cost"
 
 
+def _balance_paid(name: str, paid: float) -> str:
+    provider, _, currency = name.partition(" ")
+    return f"{paid:g} {currency}".rstrip() + f" of the balance at {provider}"
+
+
 class Total(BaseModel):
     """All tasks of a list that were made here, on whatever page: how many, the units that they
-    cost, about how many more are estimated, what accounts paid in their own currency instead, by
-    provider, and about how many units are spent once what is queued is sent. `play_units` is what
-    those of the sandbox would have cost, `play_queued_units` what its queued ones would cost."""
+    cost, about how many more are estimated, what balances paid instead, by provider and currency
+    ("kling USD"), and about how many units are spent once what is queued is sent. `play_units` is
+    what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
+    """
 
     tasks: int
     units: float | None = None
@@ -469,7 +488,7 @@ class Total(BaseModel):
             f"about {counted(self.estimated_units, f'{more}unit')} estimated"
             if self.estimated_units
             else "",
-            *(f"{paid:g} of the balance at {name}" for name, paid in (self.money or {}).items()),
+            *(_balance_paid(name, paid) for name, paid in (self.money or {}).items()),
             f"{counted(self.queued_units, 'unit')} still queued" if self.queued_units else "",
             f"{SANDBOX_WOULD} {counted(self.play_units, 'unit')}" if self.play_units else "",
             f"{counted(self.play_queued_units, 'unit')} still queued in the sandbox"
@@ -640,9 +659,9 @@ class Cap(BaseModel):
 
 class Spent(BaseModel):
     """Real money at one provider in one span of time: `units` and `money` (of the account's
-    balance) as the provider told them, `usd` those units at Kling's list price, and apart from
-    them the `estimated_units` of videos whose cost it has not told. `unpriced` videos have neither.
-    """
+    balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
+    and apart from them the `estimated_units` of videos whose cost it has not told. `unpriced`
+    videos have neither."""
 
     span: Literal["today", "7 days", "30 days"]
     provider: str
@@ -650,6 +669,7 @@ class Spent(BaseModel):
     units: float = 0
     usd: float | None = None
     money: float = 0
+    currency: str | None = None
     estimated_units: float = 0
     unpriced: int = 0
 
@@ -661,7 +681,8 @@ class Spent(BaseModel):
             told = "charged" if self.usd is not None else "told"
             facts.append(f"{counted(self.units, 'unit')} {told}{list_price}")
         if self.money:
-            facts.append(f"{self.money:g} of the account's balance")
+            currency = f" {self.currency}" if self.currency else ""
+            facts.append(f"{self.money:g}{currency} of the account's balance")
         if self.estimated_units:
             facts.append(f"about {counted(self.estimated_units, 'unit')} estimated")
         if self.unpriced:
@@ -672,6 +693,84 @@ class Spent(BaseModel):
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"
 
 
+class BilledTask(BaseModel):
+    """A task in which the provider's bill and the ledger differ: what the bill says it cost (in
+    units, or in money of a currency) and by which API key, and what is known here."""
+
+    task_id: str
+    key: str | None = None
+    units: float | None = None
+    money: float | None = None
+    currency: str | None = None
+    here: str | None = None
+
+    def text(self) -> str:
+        """The task in a few words."""
+        paid = [counted(self.units, "unit")] if self.units is not None else []
+        if self.money is not None:
+            paid.append(f"{self.money:g} {self.currency or 'of the balance'}")
+        facts = [" and ".join(paid), f"key {self.key}" if self.key else "", self.here or ""]
+        return f"{self.task_id} ({', '.join(fact for fact in facts if fact)})"
+
+
+SHOWN_OF_A_BILL = 5
+"""Tasks of each kind that an answer names; it counts the others."""
+
+
+class Bill(BaseModel):
+    """The provider's bill since a time (UTC) held against the ledger: how many tasks it charged,
+    those that have no row here, those that succeeded here and were not charged, and those whose
+    amounts differ. `left` is the balance after its last charge. `note` says why a part is missing.
+    """
+
+    provider: str
+    since: str
+    charged: int = 0
+    without_row: list[BilledTask] = []
+    without_charge: list[BilledTask] = []
+    different: list[BilledTask] = []
+    left: str | None = None
+    note: str | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the whole bill was read and nothing differs."""
+        return not (self.note or self.without_row or self.without_charge or self.different)
+
+    def shortened(self) -> Bill:
+        """The bill with the first tasks of each kind, and a note that counts the others."""
+        kinds = ("without_row", "without_charge", "different")
+        left_out = sum(max(0, len(getattr(self, kind)) - SHOWN_OF_A_BILL) for kind in kinds)
+        note = f"{left_out} more: kling-mcp tasks --reconcile names all." if left_out else ""
+        return self.model_copy(
+            update={
+                **{kind: getattr(self, kind)[:SHOWN_OF_A_BILL] for kind in kinds},
+                "note": f"{self.note or ''} {note}".strip() or None,
+            }
+        )
+
+    def text(self) -> str:
+        """What differs, one line for each kind; or that nothing does."""
+        left = f" Balance after its last charge: {self.left}." if self.left else ""
+        head = (
+            f"Bill of {self.provider} since {self.since}: {counted(self.charged, 'task')} charged"
+        )
+        if self.agrees:
+            return f"{head}; the ledger says the same.{left}"
+        kinds = (
+            ("charged without a row here", self.without_row),
+            ("succeeded here, not charged there", self.without_charge),
+            ("told differently", self.different),
+        )
+        lines = [f"{head}. {self.note or ''}".rstrip() + left]
+        lines += [
+            f"- {kind}: {'; '.join(task.text() for task in listed)}."
+            for kind, listed in kinds
+            if listed
+        ]
+        return "\n".join(lines)
+
+
 class Account(Answer):
     """Who is paid, what is left there, what may be and was spent, where files go and come from,
     and what is wrong with the set-up."""
@@ -679,6 +778,7 @@ class Account(Answer):
     providers: list[ProviderAccount]
     caps: list[Cap] = []
     spent: list[Spent] = []
+    bills: list[Bill] = []
     saves: bool
     saves_to: str | None = None
     pictures_from: list[str] = []
@@ -693,6 +793,7 @@ class Account(Answer):
             *(provider.text() for provider in self.providers),
             f"Caps: {caps}." if caps else "No cap is set.",
             *self._spent_lines(),
+            *(bill.text() for bill in self.bills),
             f"Videos are saved{by} in {self.saves_to}." if self.saves_to else "",
             f"Pictures may come from {sources}." if sources else "",
             *(f"Wrong: {said}" for said in self.wrong),

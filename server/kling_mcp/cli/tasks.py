@@ -11,14 +11,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
-from kling_tools.errors import quote_provider
+from kling_tools.errors import KlingError, quote_provider
 from kling_tools.quoting import clipped, counted
+from kling_tools.requests.times import FORMS, moment, zone_named
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from kling_mcp.ledger import Ledger, Record
 
-__all__ = ["add_arguments", "run_from"]
+__all__ = ["add_arguments", "reconcile", "run_from"]
 
 CLEAR = "\x1b[2J\x1b[H"
 EVERY_S = 2.0
@@ -48,16 +51,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--provider", default="", metavar="NAME", help="only this provider's rows")
 
+    parser.add_argument(
+        "--reconcile",
+        action="store_true",
+        help="compare the ledger with the bill of each provider; free of charge",
+    )
+    parser.add_argument(
+        "--since",
+        default="30 days",
+        metavar="TIME",
+        help=f"begin of the bill: {FORMS} (default: %(default)s)",
+    )
+
 
 def run_from(arguments: argparse.Namespace) -> int:
-    """Print the ledger. Returns 0, or 2 for a provider that does not exist. Asks no provider and
-    writes nothing.
+    """Print the ledger, or with `reconcile` its comparison with the bills. Returns 0, 1 when they
+    differ, and 2 for a provider that does not exist. Only the comparison asks providers, free of
+    charge. Writes nothing.
 
     Raises NotConfigured when the ledger or a setting cannot be used.
     """
     import anyio
 
-    return anyio.run(_run, arguments)
+    return anyio.run(reconcile if arguments.reconcile else _run, arguments)
+
+
+async def reconcile(
+    arguments: argparse.Namespace, sleep: Callable[[float], Awaitable[None]] | None = None
+) -> int:
+    """Print each provider's bill against the ledger. Returns 0 when all that have one agree, else
+    1. At most one request a second is sent."""
+    from contextlib import AsyncExitStack
+
+    import anyio
+
+    from kling_mcp.ledger import open_ledger
+    from kling_mcp.providers.configured import configured_providers
+    from kling_mcp.providers.pool import Clients
+    from kling_mcp.providers.redaction import redactor_of
+    from kling_mcp.settings.settings import load_settings
+    from kling_mcp.tasks.bills import bill_of
+
+    settings = load_settings()
+    providers = configured_providers(settings)
+    ledger = open_ledger(settings)
+    try:
+        since = moment(arguments.since, time.time(), zone_named(settings.timezone))
+    except ValueError as error:
+        raise KlingError(f"--since: {error}.") from None
+    if not ledger.exists:
+        print(f"No videos yet ({ledger.place} does not exist).", file=sys.stderr)
+        return 0
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(ledger.close)
+        redactor = redactor_of(settings, providers.values())
+        clients = Clients(providers, settings, stack, redactor=redactor)
+        bills = []
+        for name, provider in providers.items():
+            client = await clients.get(name)
+            bills.append(await bill_of(provider, client, ledger, since, sleep=sleep or anyio.sleep))
+            text = json.dumps(bills[-1].model_dump(exclude_none=True)) if arguments.json else ""
+            print(text or bills[-1].text(), flush=True)
+    kept = [bill for bill in bills if providers[bill.provider].row.tells_units]
+    return 0 if all(bill.agrees for bill in kept) else 1
 
 
 def _limit(text: str) -> int:
@@ -135,6 +191,8 @@ def _facts(row: Record) -> dict[str, Any]:
         "estimate_units": row.estimate_units,
         "units": row.units,
         "money": row.money,
+        "currency": row.currency or None,
+        "list_price": row.list_price,
         "path": row.path,
         "bytes": row.bytes,
         "sha256": row.sha256,
@@ -184,7 +242,7 @@ def _cells(row: Record) -> tuple[str, ...]:
 
 def _price(row: Record) -> str:
     if row.money is not None:
-        return f"{row.money:g} of the balance"
+        return f"{row.money:g} {row.currency}".rstrip() + " of the balance"
     if row.units is not None:
         return f"{row.units:g}"
     return UNKNOWN if row.estimate_units is None else f"~{row.estimate_units:g}"

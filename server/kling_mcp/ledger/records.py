@@ -33,6 +33,7 @@ __all__ = [
     "change",
     "change_open_row",
     "first_record",
+    "kept_answers",
     "like_part",
     "matching",
     "record_of",
@@ -506,13 +507,18 @@ def _answers(db: Database, record_id: str, task: Task, now: float, *, ended: boo
         for name, told in (("units", task.units), ("money", task.money))
     )
     news = row["task_id"] is None or (ended and (row["ended_at"] is None or other_cost))
-    kept = _json(row["answers"])
-    kept = kept if isinstance(kept, list) else []
+    kept = kept_answers(row["answers"])
     if not (task.told and news) or len(kept) >= MOST_ANSWERS:
         return json.dumps(kept)
     said = json.dumps(task.told, default=str)
     answer = task.told if len(said) <= ANSWER_CHARS else said[:ANSWER_CHARS]
     return json.dumps([*kept, {"at": now, "status": task.status, "answer": answer}], default=str)
+
+
+def kept_answers(column: Any) -> list[Mapping[str, Any]]:
+    """The answers in a column; those that can be read."""
+    kept = _json(column)
+    return [item for item in kept if isinstance(item, dict)] if isinstance(kept, list) else []
 
 
 def change(db: Database, record_id: str, changes: str, values: Sequence[object]) -> Record:

@@ -23,6 +23,7 @@ from kling_mcp.ledger.records import (
     change,
     change_open_row,
     first_record,
+    kept_answers,
     like_part,
     matching,
     record_of,
@@ -66,6 +67,9 @@ LEFT_UNANSWERED = (
 )
 """Marks a row that was being sent as `unknown`, in SQL: takes the new owner, the time now, and the
 new owner. Its owner may renew the lease."""
+
+CURRENCY = "CASE WHEN money IS NULL THEN '' ELSE currency END"
+"""The currency of a row's money, in SQL; empty without money, or when it was not told."""
 
 NO_CAPS = DayCaps()
 
@@ -434,9 +438,10 @@ class Ledger:
         )
 
     async def sums(self, **wanted: Unpack[Wanted]) -> list[Mapping[str, Any]]:
-        """For each provider, of all rows that match: the number of `tasks`, the `units` and the
-        `money` that they cost as far as it is known, the `estimated_units` of the others, and the
-        `play_units` of the sandbox. Queued rows are apart: `queued_units`, `play_queued_units`."""
+        """For each provider, and each `currency` of its money, of all rows that match: the number
+        of `tasks`, the `units` and the `money` that they cost as far as it is known, the
+        `estimated_units` of the others, and the `play_units` of the sandbox. Queued rows are apart:
+        `queued_units`, `play_queued_units`."""
         where, values = matching(wanted)
         known = "(units IS NOT NULL OR money IS NOT NULL)"
         sent = "status NOT IN ('queued', 'cancelled')"
@@ -452,8 +457,8 @@ class Ledger:
         return list(
             await self._engine.read(
                 lambda db: db.execute(
-                    f"SELECT provider, count(*) AS tasks, {summed} "  # noqa: S608
-                    f"FROM tasks WHERE {where} GROUP BY provider ORDER BY provider",
+                    f"SELECT provider, {CURRENCY} AS currency, count(*) AS tasks, {summed} "  # noqa: S608
+                    f"FROM tasks WHERE {where} GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
                     values,
                 ).fetchall()
             )
@@ -479,6 +484,14 @@ class Ledger:
             self._tell(row, written=changed)
         by_id = _by_id(rows)
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
+
+    async def answers(self, record_id: str) -> list[Mapping[str, Any]]:
+        """The provider's answers that a row keeps: when each came (`at`), the `status` that it
+        told, and the `answer` itself; as text when it was too long."""
+        row = await self._engine.read(
+            lambda db: db.execute("SELECT answers FROM tasks WHERE id = ?", (record_id,)).fetchone()
+        )
+        return kept_answers(row["answers"] if row else "[]")
 
     async def by_callback_key(self, key: str) -> Record | None:
         """The row with this callback key; None without one."""
@@ -540,13 +553,14 @@ class Ledger:
     ) -> list[Mapping[str, Any]]:
         """What was spent for requests from `since` on (seconds since the epoch), without those of
         the sandbox, those that wait here, and those that failed without a known price: for each
-        provider its number of `videos`, the `units` and the `money` that it told, the
-        `estimated_units` of the others, and how many have no `unpriced` estimate either."""
+        provider, and each `currency` of its money, the number of `videos`, the `units` and the
+        `money` that it told, the `estimated_units` of the others, and how many have no `unpriced`
+        estimate either."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
         return list(
             await self._engine.read(
                 lambda db: db.execute(
-                    "SELECT provider, count(*) AS videos, "  # noqa: S608
+                    f"SELECT provider, {CURRENCY} AS currency, count(*) AS videos, "  # noqa: S608
                     f"coalesce(sum(CASE WHEN {told} THEN units END), 0) AS units, "
                     f"coalesce(sum(CASE WHEN {told} THEN money END), 0) AS money, "
                     f"coalesce(sum(CASE WHEN {told} THEN 0 ELSE estimate_units END), 0) "
@@ -556,7 +570,7 @@ class Ledger:
                     "WHERE sandbox = 0 AND created_at >= ? AND principal = coalesce(?, principal) "
                     "AND NOT (status IN ('queued', 'cancelled') OR (status = 'failed' "
                     "AND coalesce(units, 0) = 0 AND coalesce(money, 0) = 0)) "
-                    "GROUP BY provider ORDER BY provider",
+                    f"GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
                     (since, principal),
                 ).fetchall()
             )

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -18,7 +19,13 @@ import anyio
 import httpx
 import stamina
 
-from kling_mcp.providers.balance import ResourcePack, read_packs
+from kling_mcp.providers.balance import (
+    Deduction,
+    ResourcePack,
+    Source,
+    read_deductions,
+    read_packs,
+)
 from kling_mcp.providers.dialects import read_look, read_task, read_tasks
 from kling_mcp.providers.error_codes import CODES, unreadable
 from kling_mcp.providers.json_body import Body
@@ -53,6 +60,8 @@ CREATE_DEADLINE_S = 180
 ANSWER_LIMIT = 16 * 2**20
 """The most bytes of an answer that are read; 500 listed tasks take about half a megabyte."""
 REDIRECTS = 3
+DEDUCTIONS_PAGE = 500
+"""The most deductions of one page of the bill."""
 YEAR_MS = 365 * 86_400_000
 
 ResultT = TypeVar("ResultT")
@@ -130,6 +139,17 @@ class KlingClient:
         params = {"start_time": until - YEAR_MS, "end_time": until}
         return await self._read("/account/costs", params, read_packs)
 
+    async def deductions(
+        self, source: Source, since: float, until: float, cursor: str = ""
+    ) -> tuple[list[Deduction], str]:
+        """A page of what the account's packs or its balance paid between two times (seconds since
+        the epoch), whoever asked for it, and the cursor of the next page; empty behind the last
+        one. The call is free [Kling's billing pages]."""
+        times = {"start_time": int(since * 1000), "end_time": int(until * 1000)}
+        asked = {"limit": DEDUCTIONS_PAGE, **({"cursor": cursor} if cursor else times)}
+        reader = partial(read_deductions, source=source, provider=self.row.name)
+        return await self._read(f"/account/billing/{source}", {}, reader, asked)
+
     def _charged(self, task: Task) -> Task:
         """The task with its currency, by the account's region where the answer names none. 0 units
         are no price of a video: the account's balance or a gateway's own bill pays it."""
@@ -145,8 +165,13 @@ class KlingClient:
         return f"{self.row.prefix}/{PRODUCTS[product].path}"
 
     async def _read(
-        self, path: str, params: dict[str, int], reader: Callable[[Mapping[str, Any]], ResultT]
+        self,
+        path: str,
+        params: Mapping[str, int | str],
+        reader: Callable[[Mapping[str, Any]], ResultT],
+        body: Mapping[str, Any] | None = None,
     ) -> ResultT:
+        """What a GET answers, or a POST that only asks, as the one with a `body` does."""
         began = anyio.current_time()
         async for attempt in stamina.retry_context(
             on=retry_hook(began),
@@ -156,7 +181,8 @@ class KlingClient:
             wait_max=5,
         ):
             with attempt:
-                request = self._connection.api.build_request("GET", path, params=params)
+                method = "GET" if body is None else "POST"
+                request = self._connection.api.build_request(method, path, params=params, json=body)
                 left_s = began + READ_DEADLINE_S - anyio.current_time()
                 try:
                     return reader(await self._send(request, left_s, "no", read_document))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from kling_mcp.ledger.reserving import DAY_S
 from kling_mcp.providers.auth import SignedToken
 from kling_mcp.providers.pool import Clients
 from kling_tools.requests.times import moment, zone_named
-from kling_tools.results import Account, Cap, ProviderAccount, Spent
+from kling_tools.results import Account, Bill, Cap, ProviderAccount, Spent
 from kling_tools.rules.capabilities import Capabilities, Estimate
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ __all__ = ["AccountDesk", "price_of"]
 
 ASKED_FOR_S = 60.0
 """Seconds for which what the providers answered is told again, without asking them."""
+
+BILL_S = 7 * DAY_S
+"""Seconds before now that a comparison with the bill covers."""
+
+WITHIN_S = 8.0
+"""Seconds for the comparison with one bill, with its pauses."""
+
+NOT_IN_TIME = "It did not come in time; kling-mcp tasks --reconcile waits for it."
 
 PER_TASK = "KLING_MCP_MAX_UNITS_PER_TASK"
 PER_TASK_USD = "KLING_MCP_MAX_USD_PER_TASK"
@@ -61,6 +69,7 @@ class AccountDesk:
         capabilities: Capabilities,
         day_caps: DayCaps,
         clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         *,
         private: bool,
     ) -> None:
@@ -72,35 +81,62 @@ class AccountDesk:
         self._day_caps = day_caps
         self._clock = clock
         self._private = private
-        self._found: tuple[float, Sequence[Finding]] | None = None
+        self._sleep = sleep
+        self._found: tuple[float, Sequence[Finding], Sequence[Bill]] | None = None
         self._asking = anyio.Lock()
 
     async def account(self, principal: Principal) -> Account:
         """The account as this caller may see it. Providers have four seconds to answer questions
         that cost nothing. Raises NotConfigured for a ledger that cannot be used."""
-        found = await self._findings()
+        found, bills = await self._findings()
         settings = self._settings
         shown = not self._private
         return Account(
             providers=[self._provider(p, found) for p in self._providers.values()],
             caps=await self._caps(principal),
             spent=await self._spent(principal),
+            bills=bills if shown else [],
             saves_to=str(settings.output_dir) if shown else None,
             saves=settings.save,
             pictures_from=[str(root) for root in settings.image_roots] if shown else [],
             wrong=[_said(f) for f in found if f.level in ("warning", "wrong")] if shown else [],
         )
 
-    async def _findings(self) -> Sequence[Finding]:
-        """What the doctor finds, at most `ASKED_FOR_S` seconds old."""
+    async def _findings(self) -> tuple[Sequence[Finding], Sequence[Bill]]:
+        """What the doctor finds, and the providers' bills, at most `ASKED_FOR_S` seconds old."""
         from kling_mcp.doctor.examination import look_over
 
         async with self._asking:
             now = self._clock()
             if self._found is None or not 0 <= now - self._found[0] < ASKED_FOR_S:
-                found = await look_over(self._settings, self._providers, self._clock)
-                self._found = now, found
-            return self._found[1]
+                bills: dict[str, Bill] = {}
+                async with anyio.create_task_group() as group:
+                    for name in self._billed:
+                        group.start_soon(self._compare, name, bills)
+                    found = await look_over(self._settings, self._providers, self._clock)
+                told = [bills[name] for name in self._billed if name in bills]
+                self._found = now, found, told
+            return self._found[1:]
+
+    @property
+    def _billed(self) -> list[str]:
+        """The providers whose bills are compared for a person's own server, once it has tasks."""
+        if self._private or not self._ledger.exists:
+            return []
+        return [name for name, p in self._providers.items() if p.row.tells_units and not p.embedded]
+
+    async def _compare(self, name: str, bills: dict[str, Bill]) -> None:
+        """Enter the bill of a provider, or why it is missing. Raises nothing of the provider's."""
+        from kling_mcp.tasks.bills import bill_of, since_text
+
+        since = self._ledger.now() - BILL_S
+        bills[name] = Bill(provider=name, since=since_text(since), note=NOT_IN_TIME)
+        with anyio.move_on_after(WITHIN_S):
+            await self._sleep(1.0)  # the account is asked beside this, once a second at most
+            client = await self._clients.get(name)
+            provider = self._providers[name]
+            bill = await bill_of(provider, client, self._ledger, since, sleep=self._sleep)
+            bills[name] = bill.shortened()
 
     def _provider(self, provider: Configured, found: Sequence[Finding]) -> ProviderAccount:
         from kling_mcp.doctor.key_checks import key_origins
@@ -181,6 +217,7 @@ class AccountDesk:
             units=round(row["units"], 4),
             usd=None if price.usd is None else round(price.usd, 2),
             money=round(row["money"], 4),
+            currency=row["currency"] or None,
             estimated_units=round(row["estimated_units"], 4),
             unpriced=row["unpriced"],
         )

@@ -186,5 +186,10 @@ def _total(sums: Sequence[Mapping[str, Any]]) -> Total:
         queued_units=units("queued_units"),
         play_units=units("play_units"),
         play_queued_units=units("play_queued_units"),
-        money={row["provider"]: round(row["money"], 4) for row in sums if row["money"]} or None,
+        money={
+            f"{row['provider']} {row['currency']}".rstrip(): round(row["money"], 4)
+            for row in sums
+            if row["money"]
+        }
+        or None,
     )

@@ -165,7 +165,7 @@ class Viewer:
             videos=_videos(record.videos),
             units=record.units if record.status in ("succeed", "failed") else None,
             billed_by=self._reseller(record),
-            money=record.money,
+            **_cash(record),
             **self._names(record),
         )
         if record.status == "cancelled":
@@ -264,7 +264,7 @@ class Viewer:
             created=spoken(task.created_at, self._zone) if task.created_at else None,
             videos=_videos(task.videos),
             units=task.units,
-            money=task.money,
+            **_cash(task),
             provider_says=quote_provider(task.message) or None,
         )
         if task.status == "failed":
@@ -332,6 +332,17 @@ def _about_no_file(record: Record) -> str:
         else counted(record.counted_units, "unit")
     )
     return f"{NO_FILE} The provider does not say whether it was charged; the estimate was {price}."
+
+
+def _cash(paid: Record | Task) -> dict[str, Any]:
+    """What a balance paid, with what is not plain: another list price, and the test balance."""
+    other_price = paid.list_price if paid.list_price != paid.money else None
+    return {
+        "money": paid.money,
+        "currency": (paid.currency or None) if paid.money is not None else None,
+        "list_price": other_price if paid.money is not None else None,
+        "cash_type": "test_balance" if paid.cash_type == "test_balance" else None,
+    }
 
 
 def _videos(videos: Sequence[Video]) -> list[VideoView]:

@@ -1160,6 +1160,7 @@ async def test_what_was_spent_is_told_apart_from_what_is_estimated(
 
     assert dict(row) == {
         "provider": "kling",
+        "currency": "",
         "videos": 4,
         "units": 1.5,
         "money": 0.3,
