@@ -15,9 +15,8 @@ from starlette.routing import Route
 from kling_sandbox.answers.documents import envelope, video_id
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.asset_presets import PRESETS
-from kling_sandbox.desk import AssetKind, Desk, Endpoint, page_asked, read_body
+from kling_sandbox.desk import AssetKind, Desk, Endpoint, page_asked
 from kling_sandbox.fault_injection import xml_error
-from kling_sandbox.intake import Intake
 from kling_sandbox.model_table import TaskKind
 from kling_sandbox.orders import Asset, Order
 from kling_sandbox.rules.assets import new_element, new_voice
@@ -153,10 +152,8 @@ class AssetDesk(Desk):
 
     def _delete(self, library: _Library) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            with Intake(self._config.home / "incoming") as intake:
-                body = await read_body(request, intake)
-            value = body.get(f"{library.kind}_id") if isinstance(body, dict) else None
-            asset_id = str(value or "")
+            body = await self.document(request)
+            asset_id = str(body.get(f"{library.kind}_id") or "")
             if asset_id in PRESETS[library.kind]:
                 raise refused("asset_unknown", kind=library.kind, asset_id=asset_id)
             self.asset(library.kind, asset_id)

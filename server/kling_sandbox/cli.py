@@ -57,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="accept models and endpoints that Kling has discontinued, as a gateway may",
     )
     parser.add_argument(
+        "--cash", action="store_true", help="pay from a balance in dollars, without a resource pack"
+    )
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="serve kling-4.0 and kling-4.0-flash, as resellers describe them",
+    )
+    parser.add_argument(
         "--callback-secret",
         default="",
         metavar="whsec_…",
@@ -87,6 +95,8 @@ def run_from(args: argparse.Namespace) -> int:
             args.slots,
             serve_discontinued=args.serve_discontinued,
             callback_secret=args.callback_secret,
+            cash=args.cash,
+            preview=args.preview,
         )
     except (ValueError, OSError) as error:
         print(f"kling-mcp sandbox: {error}", file=sys.stderr)
@@ -105,6 +115,8 @@ def run(
     *,
     serve_discontinued: bool = False,
     callback_secret: str = "",
+    cash: bool = False,
+    preview: bool = False,
 ) -> None:
     """Serve the sandbox until interrupted. Prints its address and its key on stderr.
 
@@ -129,6 +141,8 @@ def run(
             serve_retired=serve_discontinued,
             may_call=only_loopback,
             callback_secret=callback_secret,
+            cash=cash,
+            preview=preview,
         )
         SandboxStore(home).forget_strikes()
         listener.listen()

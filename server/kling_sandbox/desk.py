@@ -234,6 +234,14 @@ class Desk:
 
         return endpoint
 
+    async def document(self, request: Request) -> dict[str, Any]:
+        """The JSON object of a request. Raises `Refusal`."""
+        with Intake(self._config.home / "incoming") as intake:
+            body = await read_body(request, intake)
+        if not isinstance(body, dict):
+            raise refused("not_json")
+        return body
+
     def asset(self, kind: AssetKind, asset_id: str) -> Asset:
         """The element or voice with that id. Raises `Refusal` without one, or when deleted."""
         preset = PRESETS[kind].get(asset_id)
@@ -316,6 +324,9 @@ def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:
     """The claims of a token with a valid signature. Its times are checked elsewhere, by the
     sandbox's clock."""
     import jwt
+
+    if token.count(".") != 2:
+        raise refused("token_parts")
 
     try:
         claims: dict[str, Any] = jwt.decode(

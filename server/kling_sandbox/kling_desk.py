@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from kling_sandbox.answers.documents import charge, envelope
 from kling_sandbox.answers.refusals import refused
-from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
+from kling_sandbox.answers.styles import PACK_NAME, EnvelopeStyle, KlingAnswers
 from kling_sandbox.desk import Backend, Desk, Endpoint, page_asked
 from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import OFFICIAL
+from kling_sandbox.paging import Page
+from kling_sandbox.rules.body_fields import Fields
 
 __all__ = ["CutShort", "KlingDesk", "video_response"]
 
@@ -52,6 +57,25 @@ class CutShort(Response):
         await self._whole(scope, receive, send_until_cut)
 
 
+_FILTERS: dict[Literal["package", "balance"], tuple[str, ...]] = {
+    "package": ("api_key_name", "product_type", "package_name", "package_id"),
+    "balance": ("api_key_name",),
+}
+"""What the charges of an account can be filtered by, to a pack of units or to its balance."""
+
+
+def _wanted(shown: dict[str, Any], fields: Fields, keys: tuple[str, ...]) -> bool:
+    """Whether a charge passes the `filters`. Raises `Refusal`."""
+    known = shown | {"product_type": "video", "package_name": PACK_NAME}
+    for wanted in fields.objects("filters", 1, len(keys)):
+        key, values = wanted.choice("key", keys, ""), wanted.value("values")
+        if not key or not isinstance(values, list):
+            raise wanted.refuse("key")
+        if known[key] not in values:
+            return False
+    return True
+
+
 class KlingDesk(Desk):
     """The official API, and `/videos/...` and `/sandbox/stats` for every provider."""
 
@@ -65,6 +89,9 @@ class KlingDesk(Desk):
         for base in self.dialect.bases:
             costs = self.guarded("queries", "costs", self.costs)
             routes.append(Route(f"{base}/account/costs", costs))
+            for kind in _FILTERS:
+                bill = self.guarded("queries", "costs", self.billing(kind))
+                routes.append(Route(f"{base}/account/billing/{kind}", bill, methods=["POST"]))
             for product in self.dialect.creates:
                 page = self.guarded("queries", "lists", self.page(product))
                 routes.append(Route(f"{base}{self.dialect.prefix}/{product}", page))
@@ -87,7 +114,42 @@ class KlingDesk(Desk):
                 raise refused("time_missing")
         now = self._config.clock()
         spent = self._store.spent(now, self.dialect.name)
-        return self._lists.costs(self._config.pack_units, spent, now)
+        return self._lists.costs(0.0 if self._config.cash else self._config.pack_units, spent, now)
+
+    def billing(self, kind: Literal["package", "balance"]) -> Endpoint:
+        """POST for a page of what finished tasks were charged, oldest first."""
+
+        async def endpoint(request: Request) -> Response:
+            fields = Fields(await self.document(request))
+            now = self._config.clock()
+            page = Page.asked(fields, now, None)
+            charges = self._charges(kind, now)
+            kept = [
+                shown
+                for at, shown in charges
+                if page.since <= at <= page.until and _wanted(shown, fields, _FILTERS[kind])
+            ]
+            detail, cursor = page.of(kept, fields)
+            data = {
+                "result": {"detail": detail},
+                "next_cursor": cursor,
+                "has_more": bool(cursor),
+            }
+            return JSONResponse(envelope(data))
+
+        return endpoint
+
+    def _charges(
+        self, kind: Literal["package", "balance"], now: float
+    ) -> Iterator[tuple[float, dict[str, Any]]]:
+        """When each charge was made, and how Kling shows it."""
+        left = self._config.pack_units
+        tasks = self._store.tasks(self.dialect.name, 0, now)
+        for task in sorted(tasks, key=lambda task: task.ended_at):
+            charged = task.charged(now)
+            if charged and task.order.cash == (kind == "balance"):
+                yield task.ended_at, charge(task, charged, left)
+                left -= charged
 
     async def download(self, request: Request) -> Response:
         """GET of a video. It requires no Authorization, and counts requests that send one."""

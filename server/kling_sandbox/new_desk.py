@@ -5,8 +5,7 @@ They find the tasks of both standards and of every product. They accept an API k
 
 from __future__ import annotations
 
-import base64
-import json
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from starlette.requests import Request
@@ -15,17 +14,16 @@ from starlette.routing import Route
 
 from kling_sandbox.answers.documents import envelope
 from kling_sandbox.answers.refusals import invalid_value, refused
-from kling_sandbox.desk import DAY_S, Desk, Endpoint, check_key, read_body
-from kling_sandbox.intake import Intake
+from kling_sandbox.desk import DAY_S, Desk, Endpoint, check_key
 from kling_sandbox.new_models import KINDS, NewProduct
 from kling_sandbox.orders import Order, Task
+from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.new_standard import new_standard
 
 __all__ = ["NewStandardDesk"]
 
 _MOST_IDS = 20
-_MOST_TASKS = 500
 _WINDOW_S = 30 * DAY_S
 _STATUSES = {
     "submitted": "submitted",
@@ -96,66 +94,22 @@ class NewStandardDesk(Desk):
 
     async def _page(self, request: Request) -> Response:
         """POST for a page of tasks, newest first (Kling states no order)."""
-        with Intake(self._config.home / "incoming") as intake:
-            body = await read_body(request, intake)
-        if not isinstance(body, dict):
-            raise refused("not_json")
-        fields = Fields(body)
-        limit = 100 if fields.value("limit") is None else fields.whole("limit")
-        if not 1 <= limit <= _MOST_TASKS:
-            raise fields.refuse("limit")
+        fields = Fields(await self.document(request))
         now = self._config.clock()
-        window: dict[str, Any] = {
-            "since": milliseconds(fields, "start_time", now - _WINDOW_S),
-            "until": milliseconds(fields, "end_time", now),
-            "at": 0,
-        }
-        if "cursor" in fields:
-            window = opened(fields)
-        tasks = self._store.tasks(self.dialect.name, window["since"], window["until"])
-        tasks = [task for task in tasks if _passes(task, fields, now)]
-        result, at = tasks[window["at"] : window["at"] + limit], window["at"] + limit
-        more = at < len(tasks)
+        page = Page.asked(fields, now, _WINDOW_S)
+        tasks = self._store.tasks(self.dialect.name, page.since, page.until)
+        result, cursor = page.of([task for task in tasks if _passes(task, fields, now)], fields)
         data = {
             "result": self._shown(result),
             "count": len(result),
-            "next_cursor": cursor(window | {"at": at}) if more else "",
-            "has_more": more,
+            "next_cursor": cursor,
+            "has_more": bool(cursor),
         }
         return JSONResponse(envelope(data))
 
-    def _shown(self, tasks: list[Task]) -> list[dict[str, Any]]:
+    def _shown(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         now = self._config.clock()
         return [self._backend.documents.record(task, now) for task in tasks]
-
-
-def cursor(window: dict[str, Any]) -> str:
-    """A window and a place in it as one opaque word."""
-    return base64.urlsafe_b64encode(json.dumps(window).encode()).decode()
-
-
-def opened(fields: Fields) -> dict[str, Any]:
-    """The window and the place of `cursor`. Raises `Refusal` for a word that is none."""
-    try:
-        window = json.loads(base64.urlsafe_b64decode(str(fields.value("cursor"))))
-        return {
-            "since": float(window["since"]),
-            "until": float(window["until"]),
-            "at": max(0, int(window["at"])),
-        }
-    except (ValueError, TypeError, KeyError):
-        raise fields.refuse("cursor") from None
-
-
-def milliseconds(fields: Fields, name: str, default: float) -> float:
-    """A time of a body, a number or digits, in Unix seconds."""
-    value = fields.value(name)
-    if value in (None, ""):
-        return default
-    digits = str(value)
-    if isinstance(value, bool) or not (digits.isascii() and digits.isdigit() and len(digits) < 16):
-        raise fields.refuse(name)
-    return int(digits) / 1000
 
 
 def _ids(request: Request, name: str) -> list[str]:

@@ -14,10 +14,11 @@ from kling_sandbox.answers.refusals import Refusal
 from kling_sandbox.orders import Asset, Picture, Task
 
 __all__ = [
+    "PACK_ID",
     "TAGS",
-    "USD_PER_UNIT",
     "KlingDocuments",
     "VideoLinks",
+    "charge",
     "dollars",
     "envelope",
     "refusal_document",
@@ -75,6 +76,8 @@ TAGS = {
 }
 """The tags of elements (Kling's page)."""
 
+PACK_ID = "sandbox-pack-1"
+_RESOLUTIONS = {"std": "720p", "pro": "1080p", "": "1080p", "4k": "4k"}
 USD_PER_UNIT = 0.14
 """Kling's list price outside China."""
 
@@ -269,6 +272,38 @@ class KlingDocuments:
         if task.order.watermark:
             video["watermark_url"] = self._links.url(product, task.task_id, expires, marked=True)
         return video
+
+
+def charge(task: Task, units: float, left: float) -> dict[str, Any]:
+    """One charge as `/account/billing/…` shows it, with the units `left` before it."""
+    order = task.order
+    shown: dict[str, Any] = {
+        "task_id": task.public_id,
+        "api_key_name": "sandbox",
+        "product_function": order.product,
+        "model_name": order.model,
+        "resolution": _RESOLUTIONS.get(order.mode, ""),
+        "duration": "" if order.made else video_seconds(order.duration)[:-1],
+        "refer_video_input": order.video,
+        "video_sound": "native" if order.sound else "off",
+        "voice_control": order.voice,
+        "deduction_time": str(int(task.ended_at * 1000)),
+    }
+    if order.cash:
+        return shown | {
+            "cash_type": "balance",
+            "balance_before_deduction": dollars(left),
+            "deduction_amount": dollars(units),
+            "balance_after_deduction": dollars(left - units),
+            "list_price": dollars(units),
+            "currency": "USD",
+        }
+    return shown | {
+        "package_id": PACK_ID,
+        "unit_before_deduction": f"{left:.10g}",
+        "deduction_amount": f"{units:g}",
+        "unit_after_deduction": f"{left - units:.10g}",
+    }
 
 
 def video_seconds(asked: int) -> str:

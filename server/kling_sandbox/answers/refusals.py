@@ -37,6 +37,7 @@ HTTP_STATUS: dict[int, int] = {
 _TEXTS: dict[str, tuple[int, str]] = {
     "authorization_empty": (1001, "Authorization is empty"),
     "authorization_invalid": (1002, "Authorization is invalid"),
+    "token_parts": (1002, "The token was expected to have 3 parts, but got 0"),  # [live]
     "access_key_unknown": (1002, "access key not found"),
     "authorization_early": (1003, "Authorization is not yet valid"),
     "authorization_expired": (1004, "Authorization has expired"),

@@ -14,12 +14,13 @@ from typing import Any, Literal, Protocol
 
 from starlette.responses import JSONResponse, Response
 
-from kling_sandbox.answers.documents import KlingDocuments, envelope, refusal_document
+from kling_sandbox.answers.documents import PACK_ID, KlingDocuments, envelope, refusal_document
 from kling_sandbox.answers.gateway_errors import GatewayErrors, retry_after, task_error
 from kling_sandbox.answers.refusals import Refusal, refused
 from kling_sandbox.orders import Status, Task
 
 __all__ = [
+    "PACK_NAME",
     "Answers",
     "EnvelopeAnswers",
     "EnvelopeStyle",
@@ -38,6 +39,9 @@ Stage = Literal["unseen", Status]
 SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001
 """new-api says this for every HTTP 429 of its upstream. Kling's own words are lost, even those
 about an empty account (controller/relay)."""
+
+PACK_NAME = "Sandbox-Video-10000Units-20Con-12Months"
+"""The name of the resource pack, with the parallel tasks that it allows, as Kling writes it."""
 
 _KLING_CHANNEL = "50"
 _QUOTA_PER_UNIT = 70_000
@@ -213,10 +217,10 @@ class KlingAnswers(EnvelopeAnswers):
         return JSONResponse(envelope([self.shown(task, now) for task in tasks]))
 
     def costs(self, total: float, spent: float, now: float) -> Response:
-        """`/account/costs`: one resource pack and its remaining units."""
+        """`/account/costs`: one resource pack and its remaining units; none with a `total` of 0."""
         pack = {
-            "resource_pack_name": "Sandbox video pack",
-            "resource_pack_id": "sandbox-pack-1",
+            "resource_pack_name": PACK_NAME,
+            "resource_pack_id": PACK_ID,
             "resource_pack_type": "decreasing_total",
             "total_quantity": total,
             "remaining_quantity": round(total - spent, 4),
@@ -226,7 +230,7 @@ class KlingAnswers(EnvelopeAnswers):
             "status": "online" if spent < total else "runOut",
         }
         return JSONResponse(
-            envelope({"code": 0, "msg": "", "resource_pack_subscribe_infos": [pack]})
+            envelope({"code": 0, "msg": "", "resource_pack_subscribe_infos": [pack] * bool(total)})
         )
 
 
