@@ -787,7 +787,7 @@ class Account(Answer):
     def text(self) -> str:
         """One line for each kind of fact."""
         caps = "; ".join(cap.text() for cap in self.caps)
-        by = "" if self.saves else " by kling_save_video"
+        by = "" if self.saves else " on request"
         sources = ", ".join(self.pictures_from)
         lines = [
             *(provider.text() for provider in self.providers),

@@ -163,3 +163,75 @@ def test_advice_ends_where_it_would_name_a_missing_tool(
     advice: str, lacking: set[str], left: str
 ) -> None:
     assert without_tools(advice, lacking) == left
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tools": "core"},
+        {"tools": "core", "read_only": True},
+        {"read_only": True},
+        *(
+            {"tools": name}
+            for name in (*sorted(PRODUCTS_BY_TOOL), "kling_get_task", "kling_wait_for_tasks")
+        ),
+    ],
+)
+async def test_the_text_of_a_tool_names_only_tools_that_are_there(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, **settings))) as client:
+        tools = (await client.list_tools()).tools
+
+    told = " ".join(f"{tool.description} {tool.input_schema}" for tool in tools)
+    assert set(re.findall(r"kling_[a-z_]+", told)) <= {tool.name for tool in tools}
+    assert all(tool.description for tool in tools)
+
+
+@pytest.mark.parametrize(
+    ("tools", "then"),
+    [
+        ("kling_image_to_video,kling_get_task", 'kling_get_task with task_id "{}"'),
+        ("kling_image_to_video,kling_wait_for_tasks", 'kling_wait_for_tasks with task_ids ["{}"]'),
+    ],
+)
+async def test_what_follows_a_receipt_is_a_call_that_is_there(
+    tools: str, then: str, tmp_path: Path
+) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Zoom"}
+    server = build_server(sandbox_settings(tmp_path, tools=tools), sleep=no_sleep)
+    async with Client(server) as client:
+        made = facts(await client.call_tool("kling_image_to_video", asked))
+        again = facts(await client.call_tool("kling_image_to_video", asked))
+
+    assert then.format(made["task_id"]) in made["next"]
+    assert then.format(made["task_id"]) in again["next"]
+
+
+@pytest.mark.parametrize("dry", [{}, {"dry_run": True}], ids=["sent", "dry run"])
+async def test_a_refusal_names_only_tools_that_are_there(
+    dry: dict[str, Any], tmp_path: Path
+) -> None:
+    image = picture(tmp_path)
+    several = {"image_list": [image, image], "prompt": "They meet"}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as whole:
+        made = facts(await whole.call_tool("kling_multi_image_to_video", several))
+
+    settings = sandbox_settings(tmp_path, tools="kling_image_to_video")
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        for arguments in (
+            {"another_take_of": "nowhere"},
+            {"another_take_of": made["task_id"]},
+            {"image": image, "prompt": "Zoom", "model_name": made["model_name"]},
+            {"images": [image], "prompt": "Zoom"},
+        ):
+            answer = await client.call_tool("kling_image_to_video", {**arguments, **dry})
+            told = f"{answer.content[0]} {facts(answer)}"
+            assert facts(answer)["faults"], told
+            assert all(fault["message"] for fault in facts(answer)["faults"])
+            names = set(re.findall(r"kling_[a-z_]+", told)) - {"kling_error"}
+            assert names <= {"kling_image_to_video"}, told
+            if arguments == {"another_take_of": "nowhere"}:
+                assert facts(answer)["faults"][0]["use"] == "the whole request with a higher take"
+            if "images" in arguments:
+                assert "Use image." in told

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence, Set
+from dataclasses import replace
 from inspect import cleandoc
 from typing import Any
 
@@ -32,7 +33,8 @@ from mcp_types.version import is_version_at_least
 from pydantic import BaseModel, Field
 
 from kling_tools.decorations import decoration
-from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.errors import ImageRejected, InvalidRequest, KlingError, SpendCapReached
+from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft, read_draft
@@ -175,6 +177,23 @@ class KlingTool(Tool):
             service=service,
         )
 
+    def beside(self, lacking: frozenset[str]) -> KlingTool:
+        """The tool of a server without those that are `lacking`: neither its texts nor its answers
+        name one of them."""
+        fields = {
+            name: {**field, "description": without_tools(field["description"], lacking)}
+            if "description" in field
+            else field
+            for name, field in self.parameters["properties"].items()
+        }
+        return self.model_copy(
+            update={
+                "lacking": lacking,
+                "description": without_tools(self.description, lacking),
+                "parameters": {**self.parameters, "properties": fields},
+            }
+        )
+
     @property
     def spends(self) -> bool:
         """Whether a call may cost money."""
@@ -262,8 +281,11 @@ async def _with_news(
 def error_answer(error: KlingError, lacking: Set[str] = frozenset()) -> CallToolResult:
     """The answer about an error: one paragraph, and the same facts as fields. Its advice names none
     of the tools that are `lacking`."""
-    whole = error.advice
-    error.advice = without_tools(whole, lacking)
+    if isinstance(error, InvalidRequest | ImageRejected):
+        faults = [_fault_without_tools(fault, lacking) for fault in error.faults]
+        error = type(error)(faults, advice=error.advice, would_pass=error.would_pass)
+    message, whole = error.message, error.advice
+    error.message, error.advice = _unnamed(message, lacking), without_tools(whole, lacking)
     try:
         return CallToolResult(
             content=[TextContent(type="text", text=str(error))],
@@ -271,7 +293,7 @@ def error_answer(error: KlingError, lacking: Set[str] = frozenset()) -> CallTool
             is_error=True,
         )
     finally:
-        error.advice = whole
+        error.message, error.advice = message, whole
 
 
 SPENDING = frozenset((*PRODUCTS_BY_TOOL, "kling_cancel_task", "kling_upload_picture"))
@@ -287,12 +309,54 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _CLAUSE_END = re.compile(r"(?<=[;:])\s+")
 
 
+_ALTERNATIVE = re.compile(r"(;\s+|,? or )")
+_ASKS = re.compile(r'kling_get_task with task_id "?([^"\s;,]+)"?')
+_WAITS = re.compile(r'kling_wait_for_tasks with task_ids \["([^"]+)"\]')
+_IN_PLACE = {
+    "kling_get_task": (_ASKS, r'kling_wait_for_tasks with task_ids ["\1"]'),
+    "kling_wait_for_tasks": (_WAITS, r'kling_get_task with task_id "\1"'),
+}
+"""The call that stands in for the one of a tool that is not there."""
+
+
+def _unnamed(message: str, lacking: Set[str]) -> str:
+    """The message without the names of tools that are `lacking`."""
+    return _TOOL_NAME.sub(
+        lambda name: LEFT_OUT if name[0] in lacking else name[0],
+        message,
+    )
+
+
+LEFT_OUT = "a tool that this server leaves out"
+
+
+def _use_without_tools(use: str, lacking: Set[str]) -> str:
+    """The alternatives of a fault that name no tool that is `lacking`."""
+    first, *rest = _ALTERNATIVE.split(use)
+    parts = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
+    kept = [part for part in parts if lacking.isdisjoint(_TOOL_NAME.findall(part[1]))]
+    return "".join(
+        text if place == 0 else f"{joint}{text}" for place, (joint, text) in enumerate(kept)
+    )
+
+
+def _fault_without_tools(fault: Fault, lacking: Set[str]) -> Fault:
+    return replace(
+        fault,
+        message=_unnamed(fault.message, lacking),
+        use=_use_without_tools(fault.use, lacking),
+    )
+
+
 def without_tools(advice: str, lacking: Set[str]) -> str:
     """The advice without what names a tool that is `lacking`: a sentence ends before the clause
     that does. Where nothing can be made, advice to make it again is left out, too."""
     if not lacking:
         return advice
     makes = any(name not in lacking for name in PRODUCTS_BY_TOOL)
+    for name, (call, in_place) in _IN_PLACE.items():
+        if name in lacking and not lacking >= _IN_PLACE.keys():
+            advice = call.sub(in_place, advice)
     kept = []
     for sentence in _SENTENCE_END.split(advice):
         clauses = []
@@ -319,6 +383,12 @@ def _leave_out(answer: BaseModel, lacking: Set[str]) -> None:
             setattr(answer, name, without_tools(value, lacking))
         elif isinstance(value, AnotherTake) and value.tool in lacking:
             setattr(answer, name, None)
+        elif name == "faults":
+            for fault in value:
+                fault["message"] = _unnamed(fault["message"], lacking)
+                fault["use"] = _use_without_tools(fault.get("use", ""), lacking)
+        elif name == "warnings":
+            setattr(answer, name, [*filter(None, (without_tools(v, lacking) for v in value))])
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, BaseModel):
                 _leave_out(part, lacking)

@@ -427,8 +427,8 @@ def _chosen(
             advice=f"Name sets (all, {', '.join(SETS)}) or tools ({', '.join(known)}), separated "
             "by commas.",
         )
-    lacking = {*known} - {tool.name for tool in chosen}
-    return [tool.model_copy(update={"lacking": frozenset(lacking)}) for tool in chosen]
+    lacking = frozenset(known) - {tool.name for tool in chosen}
+    return [tool.beside(lacking) for tool in chosen]
 
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
