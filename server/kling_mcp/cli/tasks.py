@@ -36,6 +36,14 @@ HEADER = ("made", "status", "model", "units", "prompt")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
+    parser.add_argument(
+        "id", nargs="?", default="", metavar="ID", help="only the task with this id"
+    )
+    parser.add_argument(
+        "--dossier",
+        action="store_true",
+        help="all facts of the task ID, for its provider's support: Markdown, or with --json JSON",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     parser.add_argument("--watch", action="store_true", help="show it again every two seconds")
     parser.add_argument(
@@ -50,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"only rows in this state: {', '.join(states)}",
     )
     parser.add_argument("--provider", default="", metavar="NAME", help="only this provider's rows")
-
     parser.add_argument(
         "--reconcile",
         action="store_true",
@@ -73,7 +80,36 @@ def run_from(arguments: argparse.Namespace) -> int:
     """
     import anyio
 
+    if arguments.dossier:
+        return anyio.run(_dossier, arguments)
     return anyio.run(reconcile if arguments.reconcile else _run, arguments)
+
+
+async def _dossier(arguments: argparse.Namespace) -> int:
+    """Print all facts of one task. Returns 0, or 1 without such a task."""
+    from anyio import to_thread
+
+    from kling_mcp.ledger import open_ledger
+    from kling_mcp.providers.configured import configured_providers
+    from kling_mcp.providers.redaction import redactor_of
+    from kling_mcp.settings.settings import load_settings
+    from kling_mcp.tasks.dossier import as_markdown, dossier
+
+    settings = load_settings()
+    ledger = open_ledger(settings)
+    try:
+        row = await ledger.find(arguments.id) if arguments.id and ledger.exists else None
+        if row is None:
+            what = f"No task with the id {arguments.id!r}" if arguments.id else "--dossier needs ID"
+            print(f"{what}: kling-mcp tasks lists the tasks of {ledger.place}.", file=sys.stderr)
+            return 1
+        answers = await ledger.answers(row.id)
+    finally:
+        await ledger.close()
+    redactor = redactor_of(settings, configured_providers(settings).values())
+    facts = await to_thread.run_sync(dossier, row, answers, redactor.line)
+    print(json.dumps(facts, indent=2) if arguments.json else as_markdown(facts))
+    return 0
 
 
 async def reconcile(
@@ -108,6 +144,8 @@ async def reconcile(
         clients = Clients(providers, settings, stack, redactor=redactor)
         bills = []
         for name, provider in providers.items():
+            if arguments.provider not in ("", name):
+                continue
             client = await clients.get(name)
             bills.append(await bill_of(provider, client, ledger, since, sleep=sleep or anyio.sleep))
             text = json.dumps(bills[-1].model_dump(exclude_none=True)) if arguments.json else ""
@@ -157,6 +195,9 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
     """The rows to show, and one more where there are more."""
+    if arguments.id:
+        found = await ledger.find(arguments.id)
+        return [found] if found else []
     return await ledger.page(
         limit=arguments.limit if arguments.json else arguments.limit + 1,
         offset=0,
@@ -168,6 +209,7 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
 def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
     at = f" at {arguments.provider}" if arguments.provider else ""
     state = f" with the status {arguments.status}" if arguments.status else ""
+    state += f" with the id {arguments.id}" if arguments.id else ""
     place = ledger.place if ledger.exists else f"{ledger.place} does not exist"
     return f"No videos{at}{state} yet ({place})."
 
