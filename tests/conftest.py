@@ -11,8 +11,13 @@ import hypothesis
 import pytest
 
 # A busy machine makes no property untrue.
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("campaign", deadline=None, max_examples=100)
+for name, examples in {"quick": 25, "campaign": 100}.items():
+    hypothesis.settings.register_profile(
+        name,
+        deadline=None,
+        max_examples=examples,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets what it starts in the background ignore Ctrl+C, and its children inherit that.

@@ -98,7 +98,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     thread.start()
     until = time.monotonic() + 20
     while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
+        thread.join(0.01)
     try:
         yield Team(folder, f"{base}/mcp", texts)
     finally:

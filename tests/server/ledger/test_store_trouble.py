@@ -138,7 +138,7 @@ anyio.run(main)
 
 @pytest.mark.anyio
 @pytest.mark.skipif(sys.platform == "win32", reason="the limit is one of POSIX")
-@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("there", [pytest.param(False, marks=pytest.mark.campaign), True])
 async def test_on_a_disk_that_takes_not_one_byte_nothing_is_sent(desk: Desk, there: bool) -> None:
     if there:
         await desk.submit("what was made when there was room")

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,10 @@ from kling_sandbox.app import bound_socket
 
 ACCEPT = {"accept": "application/json, text/event-stream"}
 URI = "kling://tasks/t-1"
+QUIET_S = 0.3
+"""Without a look after which no more are expected."""
+MOST_LOOKS = 1000
+"""That may come after the client has left."""
 
 
 class Looks:
@@ -27,10 +30,13 @@ class Looks:
 
     def __init__(self) -> None:
         self.count = 0
+        self._looked = threading.Condition()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            self.count += 1
+            with self._looked:
+                self.count += 1
+                self._looked.notify_all()
         if request.url.path.endswith("/image2video") and request.method == "GET":
             data = [{"task_id": "t-1", "task_status": "processing"}]
             return httpx.Response(200, json={"code": 0, "message": "SUCCEED", "data": data})
@@ -38,20 +44,17 @@ class Looks:
 
     def go_on(self) -> None:
         """Raises unless more looks come."""
-        before, until = self.count, time.monotonic() + 10
-        while self.count < before + 3:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        with self._looked:
+            enough = self.count + 3
+            assert self._looked.wait_for(lambda: self.count >= enough, timeout=20)
 
     def stop(self) -> None:
         """Raises unless the looks come to an end."""
-        until = time.monotonic() + 10
-        while True:
-            before = self.count
-            time.sleep(0.3)
-            if self.count == before:
-                return
-            assert time.monotonic() < until
+        with self._looked:
+            for _ in range(MOST_LOOKS):
+                if not self._looked.wait(timeout=QUIET_S):
+                    return
+        raise AssertionError("it is still looked at")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_sandbox.intake import BodyTooLong, Intake, Lifted
@@ -65,11 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("incoming")
 
 
-@settings(
-    max_examples=settings.default.max_examples * 3,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(max_examples=settings.default.max_examples * 3, deadline=None)
 @given(
     document=DOCUMENTS,
     sizes=st.lists(st.integers(0, 12), max_size=20),

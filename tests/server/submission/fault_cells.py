@@ -135,12 +135,14 @@ class FaultRun:
         fault: str,
         times: str,
         providers: tuple[str, ...],
+        creates: tuple[str, ...],
         prepared: Path,
         folder: Path,
         ids: dict[str, str],
     ) -> None:
         shutil.copytree(prepared, folder)
         self._providers = providers
+        self._creates = creates
         self._fault = fault
         self._times = times
         self._folder = folder
@@ -152,12 +154,12 @@ class FaultRun:
         """Tool, time, provider and cell."""
         async with self._server(self._switch()) as client:
             for provider in self._providers:
-                for tool in (*CREATES, *READS):
+                for tool in (*self._creates, *READS):
                     yield tool, self._times, provider, await self._cell(client, tool, provider)
         if self._times == STRUCK[-1]:
             async with self._server("") as client:
                 for provider in self._providers:
-                    for tool in CREATES:
+                    for tool in self._creates:
                         yield tool, TIMES[-1], provider, await self._cell(client, tool, provider)
 
     def paid_twice(self) -> list[str]:
