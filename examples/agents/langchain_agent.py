@@ -1,8 +1,8 @@
 """A LangChain agent that animates a photograph.
 
-    pip install langchain langchain-mcp-adapters     (its mcp is older than kling-mcp's:
-    uv tool install kling-mcp                         the two need environments of their own)
-    python langchain_agent.py [PHOTO]
+    uv tool install .       (in a clone of kling-mcp; or `pipx install .`)
+    pip install langchain langchain-mcp-adapters        (in a virtual environment of its own: its
+    python examples/agents/langchain_agent.py [PHOTO]    mcp is older than that of kling-mcp)
 
 AGENT_MODEL names a model, such as anthropic:claude-sonnet-4-5. Without it a script plays the model,
 so that everything runs without a key.

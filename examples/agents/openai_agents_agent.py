@@ -1,7 +1,7 @@
 """An agent of the OpenAI Agents SDK that animates a photograph.
 
-    pip install openai-agents kling-mcp
-    python openai_agents_agent.py [PHOTO]
+    pip install openai-agents .         (in a clone of kling-mcp, in a virtual environment)
+    python examples/agents/openai_agents_agent.py [PHOTO]
 
 AGENT_MODEL names a model of OpenAI's, with OPENAI_API_KEY set. Without it a script plays the model,
 so that everything runs without a key.

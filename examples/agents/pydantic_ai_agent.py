@@ -1,7 +1,7 @@
 """A pydantic-ai agent that animates a photograph.
 
-    pip install 'pydantic-ai-slim[mcp]' kling-mcp
-    python pydantic_ai_agent.py [PHOTO]
+    pip install "pydantic-ai-slim[mcp]" .       (in a clone of kling-mcp, in a virtual environment)
+    python examples/agents/pydantic_ai_agent.py [PHOTO]
 
 AGENT_MODEL names a model, such as anthropic:claude-sonnet-4-5. Without it a script plays the model,
 so that everything runs without a key.

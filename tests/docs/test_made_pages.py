@@ -7,7 +7,12 @@ import pytest
 from tests.docs import providers_page, settings_page, tools_page
 from tests.docs.pages import DOCS, made_part, with_part
 
+from kling_mcp.hosting.team_settings import HostSettings
+from kling_mcp.settings.environment import LOCAL_MAY_SET
+from kling_mcp.settings.settings import Settings
 from kling_tools.requests.host_habits import ADDED_BY_HOSTS
+
+ROOT = DOCS.parent
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("tools.md", "tools"): tools_page.reference,
@@ -47,3 +52,57 @@ def test_the_page_of_tools_names_the_arguments_that_are_passed_over() -> None:
     page = (DOCS / "tools.md").read_text(encoding="utf-8")
 
     assert [name for name in sorted(ADDED_BY_HOSTS) if f"`{name}`" not in page] == []
+
+
+VARIABLE = re.compile(r"\b(?:KLING|COMETAPI|ANYFAST|POWERTOKENS|NEWAPI)_[A-Z][A-Z_]*[A-Z]\b(?!_)")
+PREFIXES = {"KLING_MCP_MAX", "KLING_MCP_CONFIRM", "KLING_MCP_SANDBOX"}
+"""Beginnings of names, not names."""
+
+KNOWN = {
+    str(field.validation_alias)
+    for model in (Settings, HostSettings)
+    for field in model.model_fields.values()
+}
+
+
+def test_the_page_of_settings_has_every_setting_that_the_program_reads() -> None:
+    tables = made_part(DOCS / "settings.md", "settings")
+    tables += made_part(DOCS / "settings.md", "host settings")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE)) == KNOWN
+
+
+@pytest.mark.parametrize("folder", ["server/kling_mcp", "tools", "docs", "examples", "README.md"])
+def test_no_code_and_no_page_names_a_setting_that_does_not_exist(folder: str) -> None:
+    place = ROOT / folder
+    files = [place] if place.is_file() else [*place.rglob("*.py"), *place.rglob("*.md")]
+    named = {name for file in files for name in VARIABLE.findall(file.read_text(encoding="utf-8"))}
+
+    assert named - PREFIXES <= KNOWN | OTHERS
+    assert named & KNOWN
+
+
+OTHERS = {"KLING_MCP_TOKEN", "KLING_MCP_CRASH_KILLS", "KLING_MEDIA"}
+"""A variable of an example, one of the tests, and a constant."""
+
+
+def test_the_page_of_settings_names_what_a_stray_file_may_set() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"It may set only (.+?)\. It cannot", page, re.DOTALL)
+    names = set(re.findall(r"`(\w+)`", told))
+
+    sandbox = {name for name in LOCAL_MAY_SET if name.startswith("KLING_MCP_SANDBOX_")}
+    assert names == LOCAL_MAY_SET - sandbox
+    assert "all `KLING_MCP_SANDBOX_…`" in told
+    assert sandbox == {name for name in KNOWN if name.startswith("KLING_MCP_SANDBOX_")}
+
+
+def test_every_install_line_of_the_examples_takes_this_project_from_its_clone() -> None:
+    files = [
+        *(ROOT / "examples").rglob("*.py"),
+        *(ROOT / "examples").glob("*.md"),
+        ROOT / "README.md",
+    ]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+    assert re.findall(r"(?:pip|pipx|tool) install[^`\n(&]*\bkling-mcp\b", text) == []
