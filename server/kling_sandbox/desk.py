@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -14,11 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kling_sandbox.answers.documents import KlingDocuments, VideoLinks
+from kling_sandbox.answers.records import KlingRecords
 from kling_sandbox.answers.refusals import Refusal, invalid_value, refused
 from kling_sandbox.answers.styles import answers_in
 from kling_sandbox.asset_presets import PRESETS
+from kling_sandbox.authorization import check_authorization, check_key
 from kling_sandbox.clips import ClipMaker
-from kling_sandbox.config import DAY_S, SandboxConfig
+from kling_sandbox.config import SandboxConfig
 from kling_sandbox.fault_injection import RISK_CONTROL, FaultInjector
 from kling_sandbox.faults import Target
 from kling_sandbox.gateways import Dialect, forwarded_body
@@ -31,12 +32,9 @@ from kling_sandbox.state import SandboxStore
 from kling_sandbox.webhooks import WebhookSender
 
 __all__ = [
-    "DAY_S",
     "Backend",
     "Desk",
     "Endpoint",
-    "check_authorization",
-    "check_key",
     "drain",
     "fingerprint",
     "page_asked",
@@ -56,10 +54,11 @@ class Backend:
         self.clips = ClipMaker(config.home / "clips", self.pictures, config.side_px)
         self.links = VideoLinks(config.public_url, self.store.signing_key)
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
+        self.records = KlingRecords(self.documents)
         self.caller = WebhookSender(
             config.may_call,
             config.callback_secret,
-            self.documents.callback,
+            self.records.callback,
             config.clock,
         )
 
@@ -285,77 +284,3 @@ class Desk:
     def _refuse(self, name: str, refusal: Refusal) -> Response:
         self._count(f"{name}_refused")
         return self._answers.refused(refusal)
-
-
-def check_authorization(header: str | None, config: SandboxConfig) -> None:
-    """Check a key or a JWT. Raises the `Refusal` 1001 to 1004 (Kling's API pages)."""
-    credential = _credential(header)
-    if not _is_key(credential, config):
-        _check_claims(_claims_of(credential, config), config)
-
-
-def check_key(
-    header: str | None, config: SandboxConfig, otherwise: str = "authorization_invalid"
-) -> None:
-    """Check a key. Raises the `Refusal` 1001, or the one named `otherwise`, for a JWT too.
-
-    A key may begin with the `sk-` that new-api writes before its keys.
-    """
-    credential = _credential(header)
-    if not _is_key(credential, config) and not _is_key(credential.removeprefix("sk-"), config):
-        raise refused(otherwise)
-
-
-def _credential(header: str | None) -> str:
-    if not header or not header.strip():
-        raise refused("authorization_empty")
-    scheme, _, credential = header.strip().partition(" ")
-    credential = credential.strip()
-    if scheme.lower() != "bearer" or not credential:
-        raise refused("authorization_invalid")
-    return credential
-
-
-def _is_key(credential: str, config: SandboxConfig) -> bool:
-    return any(hmac.compare_digest(credential.encode(), key.encode()) for key in config.api_keys)
-
-
-def _claims_of(token: str, config: SandboxConfig) -> dict[str, Any]:
-    """The claims of a token with a valid signature. Its times are checked elsewhere, by the
-    sandbox's clock."""
-    import jwt
-
-    if token.count(".") != 2:
-        raise refused("token_parts")
-
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            config.secret_key,
-            algorithms=["HS256"],
-            options={
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-                "verify_aud": False,
-            },
-        )
-    except jwt.PyJWTError:
-        raise refused("authorization_invalid") from None
-    return claims
-
-
-def _check_claims(claims: dict[str, Any], config: SandboxConfig) -> None:
-    if claims.get("iss") != config.access_key:
-        raise refused("access_key_unknown")
-    now = config.clock()
-    if _time(claims.get("nbf", 0)) > now:
-        raise refused("authorization_early")
-    if _time(claims.get("exp")) <= now:
-        raise refused("authorization_expired")
-
-
-def _time(claim: object) -> float:
-    if isinstance(claim, bool) or not isinstance(claim, int | float):
-        raise refused("authorization_invalid")
-    return float(claim)

@@ -11,9 +11,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from kling_sandbox.answers.documents import charge, envelope
+from kling_sandbox.answers.documents import envelope
+from kling_sandbox.answers.records import PACK_NAME, charge
 from kling_sandbox.answers.refusals import refused
-from kling_sandbox.answers.styles import PACK_NAME, EnvelopeStyle, KlingAnswers
+from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
 from kling_sandbox.desk import Backend, Desk, Endpoint, page_asked
 from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped

@@ -14,7 +14,9 @@ from starlette.routing import Route
 
 from kling_sandbox.answers.documents import envelope
 from kling_sandbox.answers.refusals import invalid_value, refused
-from kling_sandbox.desk import DAY_S, Desk, Endpoint, check_key
+from kling_sandbox.authorization import check_key
+from kling_sandbox.config import DAY_S
+from kling_sandbox.desk import Desk, Endpoint
 from kling_sandbox.new_models import KINDS, NewProduct
 from kling_sandbox.orders import Order, Task
 from kling_sandbox.paging import Page
@@ -71,7 +73,7 @@ class NewStandardDesk(Desk):
         return endpoint
 
     def _receipt(self, task: Task, *, nameless: bool) -> Response:
-        data = self._backend.documents.new_receipt(task)
+        data = self._backend.records.receipt(task)
         if nameless:
             del data["id"]
         return JSONResponse(envelope(data))
@@ -109,7 +111,7 @@ class NewStandardDesk(Desk):
 
     def _shown(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         now = self._config.clock()
-        return [self._backend.documents.record(task, now) for task in tasks]
+        return [self._backend.records.record(task, now) for task in tasks]
 
 
 def _ids(request: Request, name: str) -> list[str]:

@@ -14,13 +14,13 @@ from typing import Any, Literal, Protocol
 
 from starlette.responses import JSONResponse, Response
 
-from kling_sandbox.answers.documents import PACK_ID, KlingDocuments, envelope, refusal_document
+from kling_sandbox.answers.documents import KlingDocuments, envelope, refusal_document
 from kling_sandbox.answers.gateway_errors import GatewayErrors, retry_after, task_error
+from kling_sandbox.answers.records import PACK_ID, PACK_NAME
 from kling_sandbox.answers.refusals import Refusal, refused
 from kling_sandbox.orders import Status, Task
 
 __all__ = [
-    "PACK_NAME",
     "Answers",
     "EnvelopeAnswers",
     "EnvelopeStyle",
@@ -39,9 +39,6 @@ Stage = Literal["unseen", Status]
 SATURATED = "当前分组上游负载已饱和，请稍后再试"  # noqa: RUF001
 """new-api says this for every HTTP 429 of its upstream. Kling's own words are lost, even those
 about an empty account (controller/relay)."""
-
-PACK_NAME = "Sandbox-Video-10000Units-20Con-12Months"
-"""The name of the resource pack, with the parallel tasks that it allows, as Kling writes it."""
 
 _KLING_CHANNEL = "50"
 _QUOTA_PER_UNIT = 70_000

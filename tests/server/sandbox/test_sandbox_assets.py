@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import wave
+from pathlib import Path
 from typing import Any
 
 import av
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from kling_sandbox.answers.refusals import Refusal
 from kling_sandbox.clips import script_of
-from kling_sandbox.orders import SHORT_SIDE_PX
+from kling_sandbox.orders import SHORT_SIDE_PX, Asset, Order
 from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.assets import new_element, new_voice
+from kling_sandbox.rules.body_fields import Fields
 
 pytestmark = pytest.mark.anyio
 
@@ -399,3 +406,38 @@ async def test_several_elements_and_a_video_are_told_apart_on_the_new_standard(
         answer = await post(caller, f"/omni-video/{model}", sent)
         assert (answer.status_code == 200) is (text == ""), answer.text
         assert text in answer.json()["message"]
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(max_size=8),
+    st.sampled_from([URL, "\ud800", "o_102", "AAAA", "video_refer", "829836039416651003"]),
+    st.lists(st.integers() | st.dictionaries(st.sampled_from(["tag_id"]), st.text()), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["frontal_image", "refer_images", "refer_videos"]),
+        st.sampled_from([URL, [{"image_url": URL}], [{"video_url": URL}], [], [7]]),
+        max_size=3,
+    ),
+)
+FIELDS = st.dictionaries(st.sampled_from([*element(URL), *voice(), "video_id", "x"]), ODD)
+
+
+@given(FIELDS)
+def test_every_body_becomes_an_element_or_voice_or_a_refusal(
+    tmp_path_factory: pytest.TempPathFactory, odd: dict[str, Any]
+) -> None:
+    files = PictureFiles(Path(tmp_path_factory.getbasetemp()) / "pictures")
+    for judge in (
+        lambda: new_element(
+            Fields(element(URL) | odd), files, lambda kind, _: Asset(kind, "1", "a")
+        ),
+        lambda: new_voice(Fields(voice() | odd), lambda _: True),
+    ):
+        try:
+            order = judge()
+        except Refusal as refusal:
+            assert refusal.message.encode("utf-8")  # noqa: PT017
+        else:
+            assert Order.from_json(json.loads(json.dumps(order.to_json()))) == order

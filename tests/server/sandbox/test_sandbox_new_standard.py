@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kling_sandbox import SandboxConfig
+from kling_sandbox.answers.refusals import Refusal, refused
+from kling_sandbox.asset_presets import PRESETS
+from kling_sandbox.new_models import NEW_MODELS, Material, NewProduct
+from kling_sandbox.orders import Asset, Order
+from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.new_standard import new_standard
 
 pytestmark = pytest.mark.anyio
 
@@ -431,3 +442,82 @@ async def test_a_body_that_is_no_object_is_refused(open_sandbox: Any) -> None:
         assert answer.json()["code"] in (1200, 1201), body
     answer = await caller.http.post("/tasks", content=json.dumps([]))
     assert answer.json()["code"] == 1200
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 99),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["\ud800", "16:9", "1080p", "4k", "off", "native", "original", URL, "160"]),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.sampled_from(["a", "enabled"]), st.integers(), max_size=2),
+)
+CONTENT = st.one_of(
+    st.sampled_from([PROMPT, FIRST, LAST, REFER, FEATURE, BASE, ROSA, OTTO, SAILOR]),
+    st.sampled_from([said("shot 1, 2, a; shot 2, 3, b;"), said("shot 1, 999, a"), said("@Rosa")]),
+    st.builds(
+        lambda kind, rest: {"type": kind, **rest},
+        st.sampled_from([*get_args(Material), "face", None]),
+        st.dictionaries(
+            st.sampled_from(["url", "text", "id", "element_id", "voice_id"]), ODD, max_size=3
+        ),
+    ),
+    ODD,
+)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "resolution": st.sampled_from(["720p", "1080p", "4k"]) | ODD,
+        "aspect_ratio": st.sampled_from(["16:9", "21:9"]) | ODD,
+        "duration": st.integers(3, 15) | ODD,
+        "audio": st.sampled_from(["off", "native", "original"]) | ODD,
+        "multi_shot": st.booleans() | ODD,
+    },
+)
+OPTIONS = st.dictionaries(
+    st.sampled_from(["external_task_id", "callback_url", "watermark_info"]), ODD, max_size=2
+)
+
+
+def find(kind: Any, asset_id: str) -> Asset:
+    if asset_id not in PRESETS[kind]:
+        raise refused("asset_unknown", kind=kind, asset_id=asset_id)
+    return PRESETS[kind][asset_id]
+
+
+@given(
+    product=st.sampled_from(get_args(NewProduct)),
+    model=st.sampled_from([*NEW_MODELS, "kling-9"]),
+    good=st.booleans(),
+    contents=st.lists(CONTENT, max_size=6) | ODD,
+    settings=SETTINGS | ODD,
+    options=OPTIONS | ODD,
+    prompt=ODD,
+)
+def test_every_body_becomes_an_order_or_a_refusal(
+    tmp_path_factory: pytest.TempPathFactory,
+    product: Any,
+    model: str,
+    good: bool,
+    contents: Any,
+    settings: Any,
+    options: Any,
+    prompt: Any,
+) -> None:
+    home = Path(tmp_path_factory.getbasetemp()) / "pictures"
+    if good and isinstance(contents, list):
+        contents = [PROMPT, FIRST, *contents]
+        prompt = "wind"
+    body = {"contents": contents, "settings": settings, "options": options, "prompt": prompt}
+    config = SandboxConfig(home=home, preview=True)
+    try:
+        order = new_standard(product, model, body, PictureFiles(home), config, find)
+    except Refusal as refusal:
+        assert refusal.message.encode("utf-8")  # noqa: PT017
+    else:
+        assert Order.from_json(json.loads(json.dumps(order.to_json()))) == order
+        assert order.units > 0
+        assert sum(order.shots) in (0, order.duration)
+        assert order.short_side > 0

@@ -1,0 +1,150 @@
+"""Tasks, charges and what they made in the shape of the new standard and of the billing pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kling_sandbox.answers.documents import TAGS, KlingDocuments, dollars, video_seconds
+from kling_sandbox.orders import Asset, Task
+
+__all__ = ["PACK_ID", "PACK_NAME", "KlingRecords", "charge"]
+
+PACK_ID = "sandbox-pack-1"
+PACK_NAME = "Sandbox-Video-10000Units-20Con-12Months"
+"""The name of the resource pack, with the parallel tasks that it allows, as Kling writes it."""
+
+_RESOLUTIONS = {"std": "720p", "pro": "1080p", "": "1080p", "4k": "4k"}
+_NEW_STATUS = {"succeed": "succeeded"}
+
+
+class KlingRecords:
+    """The records of tasks, whichever standard made them."""
+
+    def __init__(self, documents: KlingDocuments) -> None:
+        self._documents = documents
+
+    def record(self, task: Task, now: float, *, callback: bool = False) -> dict[str, Any]:
+        """The task in the shape of the new standard, whatever made it.
+
+        A callback names the parts of an element `materials`, a query `references`.
+        """
+        status = task.status(now)
+        shown = self.receipt(task) | {
+            "status": _NEW_STATUS.get(status, status),
+            "message": task.failure if status == "failed" else "",
+            "update_time": int(task.updated_at(now) * 1000),
+            "outputs": [],
+            "billing": self._billing(task, now),
+        }
+        if status == "succeed":
+            made = task.order.made
+            shown["outputs"] = [
+                self._output(made, deleted=task.deleted, callback=callback)
+                if made
+                else {"type": "video", **self._documents.video(task)}
+            ]
+        return shown
+
+    def receipt(self, task: Task) -> dict[str, Any]:
+        """The answer of the new standard to a create."""
+        created = int(task.created_at * 1000)
+        receipt: dict[str, Any] = {
+            "id": task.public_id,
+            "status": "submitted",
+            "message": "",
+            "create_time": created,
+            "update_time": created,
+        }
+        if task.order.external_task_id:
+            receipt["external_id"] = task.order.external_task_id
+        return receipt
+
+    def callback(self, task: Task, now: float) -> dict[str, Any]:
+        """The body of a callback, in the shape of the standard that made the task."""
+        if task.order.standard == "new":
+            return self.record(task, now, callback=True)
+        return self._documents.task(task, task.task_id, now)
+
+    def _output(self, made: Asset, *, deleted: bool, callback: bool) -> dict[str, Any]:
+        """An element or a voice as the new standard shows it."""
+        status = {"owned_by": made.owner, "status": "deleted" if deleted else "succeeded"}
+        if made.kind == "voice":
+            voice = self._documents.voice(made)
+            return {
+                "type": "voice",
+                "id": made.asset_id,
+                "name": made.name,
+                "url": voice["trial_url"],
+                **status,
+            }
+        refer = "refer" if callback else "reference"
+        parts = [
+            {
+                "type": "image",
+                "role": refer if place else "frontal",
+                "url": self._documents.picture_url(p),
+            }
+            for place, p in enumerate(made.pictures)
+        ]
+        parts += [{"type": "video", "role": refer, "url": url} for url in made.videos]
+        return {
+            "type": "element",
+            "id": made.asset_id,
+            "name": made.name,
+            "description": made.description,
+            "element_type": "video_character_elements" if made.videos else "multi_image_elements",
+            "materials" if callback else "references": parts,
+            "tags": [
+                {"id": int(tag[2:]), "name": TAGS[tag], "description": ""} for tag in made.tags
+            ],
+            **status,
+        }
+
+    def _billing(self, task: Task, now: float) -> list[dict[str, Any]]:
+        """What the task was charged; empty while it runs, and for what costs nothing."""
+        charged = task.charged(now)
+        if not charged:
+            return []
+        if task.order.cash:
+            return [
+                {
+                    "charge_type": "cash",
+                    "cash_type": "balance",
+                    "amount": dollars(charged),
+                    "currency": "USD",
+                    "list_price": dollars(charged),
+                }
+            ]
+        return [{"charge_type": "unit", "amount": f"{charged:g}", "package_type": "video"}]
+
+
+def charge(task: Task, units: float, left: float) -> dict[str, Any]:
+    """One charge as `/account/billing/…` shows it, with the units `left` before it."""
+    order = task.order
+    shown: dict[str, Any] = {
+        "task_id": task.public_id,
+        "api_key_name": "sandbox",
+        "product_function": order.product,
+        "model_name": order.model,
+        "resolution": _RESOLUTIONS.get(order.mode, ""),
+        "duration": "" if order.made else video_seconds(order.duration)[:-1],
+        "refer_video_input": order.video,
+        "video_sound": "native" if order.sound else "off",
+        "voice_control": order.voice,
+        "deduction_time": str(int(task.ended_at * 1000)),
+    }
+    if order.cash:
+        return shown | {
+            "cash_type": "balance",
+            "balance_before_deduction": dollars(left),
+            "deduction_amount": dollars(units),
+            "balance_after_deduction": dollars(left - units),
+            "list_price": dollars(units),
+            "currency": "USD",
+        }
+    return shown | {
+        "package_id": PACK_ID,
+        "unit_before_deduction": f"{left:.10g}",
+        "deduction_amount": f"{units:g}",
+        "unit_after_deduction": f"{left - units:.10g}",
+    }
