@@ -159,12 +159,17 @@ def dry_run_receipt(
     return answer
 
 
+PRICED_BY = frozenset({"model_name", "mode", "duration", "sound"})
+"""The arguments without which no price is known."""
+
+
 def _outline(judged: JudgedRequest) -> Receipt:
     review, arguments = judged.review, judged.arguments
     sent = [] if review.verdict.faults else judged.body.names()
     ours = SpendingChoices.model_fields.keys() | {"fit"}
     fields = [name for name in type(arguments).model_fields if name not in ours]
     given = arguments.given() & arguments.model_fields_set
+    priced = PRICED_BY.isdisjoint(judged.draft.invalid)
     not_sent = [name for name in fields if name in given and name not in sent]
     return Receipt(
         provider=judged.provider.name,
@@ -173,8 +178,8 @@ def _outline(judged: JudgedRequest) -> Receipt:
         duration_s=int(arguments.duration),
         sound="on" if arguments.sound == "on" else None,
         take=arguments.take,
-        estimate_units=review.estimate.units,
-        estimate_usd=review.estimate.usd,
+        estimate_units=review.estimate.units if priced else None,
+        estimate_usd=review.estimate.usd if priced else None,
         pictures=[_picture_text(picture) for picture in judged.pictures],
         video=_video_size(judged),
         sent=sent,

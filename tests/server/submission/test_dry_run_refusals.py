@@ -158,6 +158,19 @@ async def test_a_dry_run_and_the_real_call_refuse_the_same(
     assert not (unknown and "estimate_units" in facts(dry)), words(dry)
 
 
+@pytest.mark.parametrize("name", ["model_name", "mode", "duration", "sound"])
+async def test_what_decides_the_price_and_cannot_be_read_leaves_no_price(
+    name: str, tmp_path: Path
+) -> None:
+    call = {"image": picture(tmp_path), "prompt": "Zoom", name: ["no"], "dry_run": True}
+    async with serving(tmp_path) as client:
+        dry = await client.call_tool(CREATE, call)
+
+    assert faults(dry)[0][0] == name
+    assert "estimate_units" not in facts(dry)
+    assert "about" not in words(dry).partition("It would be refused")[0]
+
+
 async def test_a_good_request_is_refused_by_neither(tmp_path: Path) -> None:
     data = base64.b64encode(Path(picture(tmp_path)).read_bytes()).decode()
     calls: list[dict[str, Any]] = [
