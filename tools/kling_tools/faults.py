@@ -16,7 +16,7 @@ __all__ = ["Fault", "Variant", "Verdict", "explained", "sentences", "shortened"]
 MOST_FAULTS = 20
 """Faults that one answer names; it only counts the rest."""
 
-OF_A_MODEL = ("_of_model", "model_spelling")
+OF_A_MODEL = ("_of_model", "model_spelling", "model_retired", "model_preview")
 """Ends of the rules about what a model can do, and what it is called."""
 
 TEXT_LIMIT = 600

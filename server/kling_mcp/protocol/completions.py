@@ -129,10 +129,11 @@ class _Offers:
         return self._capabilities.product_row(name, PLANNED)
 
     def _rows(self, chosen: Chosen) -> list[ProductRow]:
-        model = self._row(chosen.get("model_name", "").strip().lower())
+        named = chosen.get("model_name", "").strip().lower()
+        model = self._row(self._capabilities.canonical(named) or named)
         if model:
             return [model]
-        living = [n for n, row in self._capabilities.models.items() if not row.retired]
+        living = self._capabilities.living([PLANNED])
         return [row for row in map(self._row, living) if row]
 
 

@@ -108,8 +108,10 @@ def build_server(
 
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
-    capabilities = read_capabilities(settings.capabilities)
     providers = configured_providers(settings)
+    defaults = {name for p in providers.values() for name in p.row.default_models.values()}
+    capabilities = read_capabilities(settings.capabilities, previews=settings.models_preview)
+    capabilities = capabilities.with_previews(defaults)
     team = team or Team()
     hosted = team.ports.uploads is not None
     tools = _toolset(providers, capabilities, settings, hosted=hosted)
@@ -184,13 +186,11 @@ def _toolset(
     rows = [provider.row for provider in providers.values()]
 
     def models_of(products: Sequence[Product]) -> list[str]:
-        served = [p for p in products if any(p in row.products for row in rows)]
-        defaults = [
-            row.default_models[p] for row in rows for p in products if p in row.default_models
-        ]
-        names = [*defaults, *capabilities.models_of(served)]
-        living = [n for n in names if n in defaults or not capabilities.models[n].retired]
-        return list(dict.fromkeys(living))
+        named = [row.default_models[p] for row in rows for p in products if p in row.default_models]
+        for row in rows:
+            served = [p for p in products if p in row.products]
+            named += capabilities.living(served, row.terms.wires)
+        return list(dict.fromkeys(named))
 
     return build_toolset(
         list(providers),

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
 from kling_tools.products import PRODUCTS_BY_TOOL, Product
-from kling_tools.rules.capabilities import ProviderTerms
+from kling_tools.rules.capabilities import ProviderTerms, Wire
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
 
@@ -72,6 +72,8 @@ class ProviderRow(BaseModel):
     least_images: int = 1
     prompt_optional: tuple[Product, ...] = ()
     list_price: bool = False
+    wires: tuple[Wire, ...] = Field(default=("legacy",), min_length=1)
+    official: bool = False
     video_hosts: tuple[str, ...] = KLING_MEDIA
     callbacks: bool = False
     source: str = ""
@@ -99,6 +101,8 @@ class ProviderRow(BaseModel):
             least_images=self.least_images,
             prompt_optional=self.prompt_optional,
             list_price=self.list_price,
+            wires=self.wires,
+            official=self.official,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,12 +14,17 @@ from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
 __all__ = ["read_capabilities"]
 
 
-def read_capabilities(path: Path | None) -> Capabilities:
-    """The built-in table with the rows of the user's JSON or TOML file; raises NotConfigured."""
+def read_capabilities(path: Path | None, *, previews: bool = False) -> Capabilities:
+    """The built-in table with the rows of the user's JSON or TOML file; raises NotConfigured. It
+    turns on all `previews`, or those that the file names."""
+    table = built_in_capabilities().with_previews(None if previews else ())
     if path is None:
-        return built_in_capabilities()
+        return table
     try:
-        return built_in_capabilities().overridden(read_row_file(path))
+        rows = read_row_file(path)
+        named = rows.get("models")
+        table = table.with_previews(named if isinstance(named, Mapping) else ())
+        return table.overridden(rows)
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()

@@ -169,6 +169,12 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_CAPABILITIES",
         description="JSON or TOML file that adds or overrides rows of the capability table.",
     )
+    models_preview: bool = Field(
+        default=False,
+        validation_alias="KLING_MCP_MODELS_PREVIEW",
+        description="Offer models that Kling has not published yet, at prices that nobody knows "
+        "(kling-4.0).",
+    )
     max_units_per_task: float | None = Field(
         default=None,
         ge=0,

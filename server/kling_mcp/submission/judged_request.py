@@ -33,6 +33,8 @@ PROVIDER_RULES = frozenset(
         "lost_at_provider",
         "product_of_provider",
         "model_of_product",
+        "model_retired",
+        "wire_of_model",
         "least_images",
         "documented_length",
     }
@@ -297,7 +299,8 @@ def judge_request(
     """Choose the provider and judge the request for it; raises nothing for a bad request. `earlier`
     is the row of which it is another take. A model's name as people say it is read as the model."""
     said = draft.arguments.model_name
-    if model_name := capabilities.spoken(said):
+    model_name = capabilities.canonical(said)
+    if model_name and model_name != said:
         named = draft.arguments.model_copy(update={"model_name": model_name})
         draft = replace(draft, arguments=named)
     asked = draft.arguments.provider or clients.default.name
@@ -308,7 +311,7 @@ def judge_request(
     ]
     judged = review(draft, capabilities, provider.row.terms)
     verdict = judged.verdict
-    if model_name:
+    if model_name and model_name != said:
         verdict.faults[:] = _with_spoken_name(verdict.faults, said, model_name)
     if not known:
         use = " or ".join(clients.names)

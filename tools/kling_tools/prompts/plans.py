@@ -78,7 +78,7 @@ def models_with_camera_control(capabilities: Capabilities) -> list[str]:
             mode, _, seconds = what.partition("/")
             words = [f"{mode} {seconds} s" if seconds else "", condition.replace("=", " ")]
             words.append("sources disagree" if doubt else "")
-            retired = capabilities.models[name].retired
+            retired = capabilities.retirement(name, PLANNED)
             if retired:
                 words.append("retired" if retired.certain else "may have been retired")
             shown.append(f"{name} ({', '.join(word for word in words if word)})")
@@ -133,7 +133,7 @@ class Planner:
         """
         given = {name: value for name, value in asked.items() if value not in ("", None)}
         asked = {"duration": DEFAULT_S} | given
-        if meant := self.capabilities.spoken(str(asked.get("model_name", ""))):
+        if meant := self.capabilities.canonical(str(asked.get("model_name", ""))):
             asked["model_name"] = meant
         least: Review | None = None
         for terms, call in self._choices(asked):
@@ -149,11 +149,7 @@ class Planner:
             if PLANNED not in terms.products:
                 continue
             default = terms.default_models.get(PLANNED, "")
-            living = [
-                name
-                for name in self.capabilities.models_of([PLANNED])
-                if not self.capabilities.models[name].retired
-            ]
+            living = self.capabilities.living([PLANNED], terms.wires)
             names = [asked["model_name"]] if "model_name" in asked else [default, *living]
             for name in dict.fromkeys(names):
                 row = self.capabilities.product_row(name, PLANNED)

@@ -133,9 +133,15 @@ class ImageToVideoRequest(BrushRequest):
     camera_control: fields.CameraControlField = None
 
     def combination(self, mode: str) -> Combination:
-        """The combination for capability patterns, with the type of the camera move."""
-        camera = {"type": self.camera_control.type} if self.camera_control else {}
-        return Combination(mode, self.duration, {"sound": self.sound, **camera})
+        """The combination for capability patterns, with the type of the camera move, and with who
+        cuts the shots."""
+        details: dict[str, str] = {"sound": self.sound}
+        details["shot_type"] = self.shot_type or (
+            "customize" if self.multi_prompt else "intelligence"
+        )
+        if self.camera_control:
+            details["type"] = self.camera_control.type
+        return Combination(mode, self.duration, details)
 
     def pictures(self) -> list[tuple[str, str]]:
         """The frames, then the masks."""

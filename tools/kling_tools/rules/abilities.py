@@ -10,7 +10,13 @@ from kling_tools.products import Product
 from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.requests import Combination, VideoRequest
-from kling_tools.rules.capabilities import Capabilities, Feature, ProductRow
+from kling_tools.rules.capabilities import (
+    Capabilities,
+    Feature,
+    ProductRow,
+    ProviderTerms,
+    Wire,
+)
 
 __all__ = ["apply_abilities", "wire_mode"]
 
@@ -58,15 +64,23 @@ def wire_mode(row: ProductRow | None, mode: str) -> str | None:
     return None if row is not None and not row.modes else mode
 
 
+STANDARDS: dict[Wire, str] = {"legacy": "older standard", "new": "new standard"}
+
+
 def apply_abilities(
-    draft: Draft[VideoRequest], model_name: str, product: Product, capabilities: Capabilities
+    draft: Draft[VideoRequest],
+    model_name: str,
+    product: Product,
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+    wire: Wire | None,
 ) -> Verdict:
-    """The faults and warnings of the table for a request; an unknown model passes with a
-    warning."""
+    """The faults and warnings of the table for a request that goes by this standard; an unknown
+    model passes with a warning."""
     row = capabilities.product_row(model_name, product)
-    verdict = Verdict(warnings=list(_retirement(model_name, row, capabilities)))
+    verdict = _alive(model_name, product, capabilities, terms)
     if row is None:
-        meant = capabilities.known_as(draft.arguments.model_name)
+        meant = capabilities.known_as(draft.arguments.model_name, [product])
         if meant:
             message = f"there is no {model_name}: did you mean {meant}?"
             verdict.faults.append(Fault("model_name", "model_spelling", message, meant))
@@ -76,7 +90,7 @@ def apply_abilities(
                     "model_name",
                     "model_unknown",
                     f"{model_name} is not in the capability table. It is passed on unchecked.",
-                    f"a known model: {', '.join(capabilities.models_of([product]))}",
+                    f"a known model: {', '.join(capabilities.nearest(model_name, product, terms))}",
                 )
             )
         if not 3 <= int(draft.arguments.duration) <= 15:
@@ -90,22 +104,55 @@ def apply_abilities(
         asked = given.issuperset(ability.given) and given.isdisjoint(ability.missing)
         if asked and draft.invalid.isdisjoint((*ability.given, *ability.missing)):
             _judge(ability, draft, model_name, product, capabilities, verdict)
+    if wire is None:
+        only = STANDARDS[next(iter(row.wires))]
+        message = f"{model_name} is on Kling's {only} only, which {terms.name} does not offer here."
+        use = " or ".join(capabilities.nearest(model_name, product, terms)[:2])
+        verdict.faults.append(Fault("model_name", "wire_of_model", message, use, row.source))
+    else:
+        told = {fault.field for fault in verdict.faults} | draft.invalid
+        for name, use in capabilities.on_wire(model_name, product, wire).lacks.items():
+            if name in given - told:
+                message = f"Kling's {STANDARDS[wire]} has no {name}, and {model_name} goes by it."
+                verdict.faults.append(Fault(name, "field_of_model", message, use, row.source))
+    if row.always_sound and draft.arguments.sound == "off" and "sound" not in draft.invalid:
+        message = f"each video of {model_name} has sound; it cannot be switched off."
+        verdict.warnings.append(Fault("sound", "always_sound", message, "", row.source))
     return verdict
 
 
-def _retirement(
-    model_name: str, row: ProductRow | None, capabilities: Capabilities
-) -> Iterator[Fault]:
-    model = capabilities.models.get(model_name)
-    if model and model.retired:
-        successor = (row.successor if row else "") or model.retired.successor
-        state = "has been retired" if model.retired.certain else "may have been retired"
-        yield Fault(
-            "model_name",
-            "model_retired",
-            f"{model_name} {state}: {model.retired.note}.",
-            successor,
+def _alive(
+    model_name: str, product: Product, capabilities: Capabilities, terms: ProviderTerms
+) -> Verdict:
+    """Whether the provider makes videos with the model today. Its own refusal within the last day
+    counts, and at Kling itself a retirement that is certain; elsewhere that is a warning."""
+    model, end = capabilities.models.get(model_name), capabilities.retirement(model_name, product)
+    use = end.successor if end else ""
+    if model and model.preview:
+        message = (
+            f"{model_name} is turned off: only resellers offer it, and Kling has published neither "
+            "its page nor its price."
         )
+        use = " or ".join(capabilities.nearest(model_name, product, terms)[:1])
+        use = f"{use}; the person can turn it on with KLING_MCP_MODELS_PREVIEW=true".lstrip("; ")
+        return Verdict([Fault("model_name", "model_preview", message, use)])
+    if (product, model_name) in terms.retired:
+        message = f"{terms.name} refused {model_name} as retired within the last day."
+        use = use or " or ".join(
+            name
+            for name in capabilities.nearest(model_name, product, terms)
+            if (product, name) not in terms.retired and name != model_name
+        )
+        return Verdict([Fault("model_name", "model_retired", message, use)])
+    if end is None:
+        return Verdict()
+    state = "has been retired" if end.certain else "may have been retired"
+    if end.certain and terms.official:
+        message = f"{model_name} {state}: {end.note}."
+        return Verdict([Fault("model_name", "model_retired", message, use, end.source)])
+    still = "" if terms.official else f" {terms.name} may still offer it."
+    message = f"{model_name} {state}: {end.note}.{still}"
+    return Verdict(warnings=[Fault("model_name", "model_retired", message, use, end.source)])
 
 
 def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Iterator[Fault]:
@@ -175,14 +222,14 @@ def _instead(
 ) -> str:
     """Advice where to get the feature: other settings of this model, then other living models."""
     ways: list[str] = []
-    for name in (model_name, *capabilities.models_of([product])):
+    for name in (model_name, *capabilities.living([product])):
         row = capabilities.product_row(name, product)
         sure = tuple(p for p in row.patterns(feature) if not p.endswith("?")) if row else ()
         if row is None or not sure or (name == model_name and ways):
             continue
         if name == model_name:
             ways.append(_in_words(sure, row))
-        elif not capabilities.models[name].retired:
+        else:
             ways.append(f'model_name "{name}" {_in_words(sure, row)}'.rstrip())
     return "; or ".join(ways) or WITHOUT.get(feature, f"a request without {feature}")
 
@@ -192,6 +239,8 @@ def _in_words(patterns: tuple[str, ...], row: ProductRow) -> str:
     if "*" in patterns:
         return ""
     what = {pattern.partition(" ")[0] for pattern in patterns}
+    if "*" in what:
+        return " or ".join(f"with {p.partition(' ')[2].replace('=', ' ')}" for p in patterns)
     conditions = {pattern.partition(" ")[2].replace("=", " ") for pattern in patterns}
     modes = sorted({w.partition("/")[0] for w in what})
     everywhere = all(

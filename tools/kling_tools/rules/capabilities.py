@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -25,11 +25,18 @@ __all__ = [
     "ProductRow",
     "ProviderTerms",
     "Retirement",
+    "Wire",
+    "WireRow",
     "built_in_capabilities",
     "estimate",
     "price_text",
     "units_text",
 ]
+
+
+Wire = Literal["legacy", "new"]
+"""Kling's two standards: paths with the product's name and a body with `model_name`, or paths with
+the model's name. A request goes by the first one that can carry it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,9 @@ class ProviderTerms:
     silence to the reason. `documented_lengths` maps text fields to the most characters on its own
     pages; more gives a warning, as Kling itself takes 2,500. `least_images` is the fewest pictures
     of a list. `prompt_optional` are the products for which its pages show a picture without a
-    prompt. `list_price` says that Kling's prices in dollars apply.
+    prompt. `list_price` says that Kling's prices in dollars apply. `wires` are the standards that
+    it speaks. At Kling's own API (`official`) a model that Kling has retired is refused. `retired`
+    are the models that it refused as retired within the last day, by product.
     """
 
     name: str
@@ -52,6 +61,9 @@ class ProviderTerms:
     least_images: int = 1
     prompt_optional: tuple[Product, ...] = ()
     list_price: bool = True
+    wires: tuple[Wire, ...] = ("legacy",)
+    official: bool = False
+    retired: Collection[tuple[Product, str]] = ()
 
 
 Feature = Literal[
@@ -82,11 +94,30 @@ class _Row(BaseModel):
 
 
 class Retirement(_Row):
-    """A model that is retired, or may be: the reason, whether that is certain, its successor."""
+    """A model that is retired, or may be: the reason, whether that is certain, its successor, and
+    where that is known from."""
 
     note: str
     certain: bool = False
     successor: str = ""
+    source: str = ""
+    date: str = ""
+
+
+class WireRow(_Row):
+    """A standard, or what differs on it for a model. `name` is the model's name there, `retired`
+    its end there. `image_mb` is the size of a picture, `prompt` the characters of a prompt with its
+    shots; `multi_shot` is what a left out multi_shot means. `lacks` maps the fields that it has no
+    place for to advice."""
+
+    name: str = ""
+    retired: Retirement | None = None
+    image_mb: int = 10
+    prompt: int = 2500
+    multi_shot: bool = False
+    lacks: dict[str, str] = Field(default_factory=dict)
+    source: str = ""
+    date: str = ""
 
 
 class PriceRow(_Row):
@@ -102,8 +133,8 @@ class PriceRow(_Row):
 
 
 class ProductRow(_Row):
-    """One model's abilities and prices in one product. `images` is the most pictures of a
-    request."""
+    """One model's abilities and prices in one product. `images` is the most pictures of a request;
+    with `always_sound` each video has sound. `wires` are the standards that have the model."""
 
     modes: tuple[str, ...] = ()
     durations: tuple[str, ...] = ()
@@ -111,13 +142,15 @@ class ProductRow(_Row):
     images: int = 1
     aspect_ratios: tuple[str, ...] = ()
     units: tuple[PriceRow, ...] = ()
-    successor: str = ""
+    always_sound: bool = False
+    wires: dict[Wire, WireRow] = {"legacy": WireRow()}
     source: str = ""
     date: str = ""
 
     def patterns(self, feature: Feature) -> tuple[str, ...]:
         """The patterns of combinations in which the model has the feature; empty if it has none."""
-        return self.allows.get(feature, ())
+        always: tuple[Pattern, ...] = ("*",) if self.always_sound and feature == "sound" else ()
+        return self.allows.get(feature, always)
 
     def allows_it(self, feature: Feature, combination: Combination) -> Literal["yes", "?", "no"]:
         """Whether the model has the feature in this combination; `?` if sources disagree."""
@@ -128,16 +161,20 @@ class ProductRow(_Row):
 
 
 class ModelRow(_Row):
-    """One model: the products that serve it, and its retirement."""
+    """One model: the products that serve it, and its retirement. A `preview` is known from a
+    reseller alone, and off until the user turns it on."""
 
+    preview: bool = False
     retired: Retirement | None = None
     products: dict[Product, ProductRow] = Field(default_factory=dict)
 
 
 class Capabilities(_Row):
-    """The table: models by name, and the list price of a unit in US dollars outside China."""
+    """The table: models by name, the standards, and the list price of a unit in US dollars outside
+    China."""
 
     usd_per_unit: float = 0.14
+    wires: dict[Wire, WireRow] = Field(default_factory=dict)
     models: dict[str, ModelRow] = Field(default_factory=dict)
 
     def product_row(self, model_name: str, product: Product) -> ProductRow | None:
@@ -146,26 +183,98 @@ class Capabilities(_Row):
         return model.products.get(product) if model else None
 
     def models_of(self, products: Iterable[Product]) -> list[str]:
-        """The names of all models that serve one of the products, the retired ones last."""
+        """The names of all models that serve one of the products, the retired ones last, without
+        previews that are off."""
         wanted = set(products)
-        names = [name for name, row in self.models.items() if wanted & set(row.products)]
+        names = [
+            name
+            for name, row in self.models.items()
+            if wanted & set(row.products) and not row.preview
+        ]
         return sorted(names, key=lambda name: self.models[name].retired is not None)
 
-    def known_as(self, name: str) -> str | None:
-        """The model with this name in another spelling, such as `kling-v2.6` or `Kling 2.6`. None
-        for a known name, and for a name with other numbers, which may be a new model's."""
+    def living(
+        self, products: Collection[Product], wires: Collection[Wire] = ("legacy", "new")
+    ) -> list[str]:
+        """The names of the models that make one of the products today on one of these standards."""
+        return [
+            name
+            for name in self.models_of(products)
+            if any(
+                set(wires) & set(row.wires) and self.retirement(name, product) is None
+                for product, row in self.models[name].products.items()
+                if product in products
+            )
+        ]
+
+    def retirement(self, model_name: str, product: Product) -> Retirement | None:
+        """The end of a model in a product, on all its standards; None for a living or unknown
+        one."""
+        model, row = self.models.get(model_name), self.product_row(model_name, product)
+        ends = [wire.retired for wire in row.wires.values()] if row else []
+        if ends and all(ends):
+            return ends[0]
+        return model.retired if model else None
+
+    def on_wire(self, model_name: str, product: Product, wire: Wire) -> WireRow:
+        """The name and the limits of a model on a standard. An unknown model has its name and the
+        limits of the standard."""
+        row = self.product_row(model_name, product)
+        own = row.wires.get(wire, WireRow()) if row else WireRow()
+        base = self.wires.get(wire, WireRow())
+        given = own.model_dump(exclude_unset=True)
+        lacks = base.lacks | own.lacks
+        return base.model_copy(update={"name": model_name, **given, "lacks": lacks})
+
+    def wire_for(
+        self, model_name: str, product: Product, given: Collection[str], terms: ProviderTerms
+    ) -> Wire | None:
+        """The standard by which the provider gets a request with these fields: the first that has
+        the model and a place for each field. None when the provider speaks none that has it."""
+        row = self.product_row(model_name, product)
+        if row is None:
+            return terms.wires[0]
+        shared = [wire for wire in terms.wires if wire in row.wires]
+        alive = [wire for wire in shared if row.wires[wire].retired is None] or shared
+        whole = (w for w in alive if not {*given} & {*self.on_wire(model_name, product, w).lacks})
+        return next(whole, alive[0] if alive else None)
+
+    def with_previews(self, names: Collection[str] | None = None) -> Capabilities:
+        """This table with these previews turned on, or with all of them."""
+        models = {
+            name: row.model_copy(update={"preview": False})
+            if row.preview and (names is None or name in names)
+            else row
+            for name, row in self.models.items()
+        }
+        return self.model_copy(update={"models": models})
+
+    def known_as(self, name: str, products: Collection[Product] = ()) -> str | None:
+        """The model whose name was probably meant, such as `kling-v2-5-turbo` for
+        `kling-v2-5-tubro`; those of the products come first. None for a known name, and for a name
+        with other numbers, which may be a new model's."""
         if name in self.models:
             return None
+        if said := self.canonical(name):
+            return said
         digits, letters = _spelled(name)
-        near = {_spelled(known)[1]: known for known in self.models if _spelled(known)[0] == digits}
+        able = set(self.models_of(products)) if products else set()
+        order = sorted(self.models, key=lambda known: known in able)
+        near = {_spelled(known)[1]: known for known in order if _spelled(known)[0] == digits}
         found = get_close_matches(letters, near, n=1, cutoff=0.8) if digits else []
         return near[found[0]] if found else near.get(letters)
 
-    def spoken(self, name: str) -> str | None:
-        """The model whose name is written as people say it, with the same numbers and words:
-        `kling 1.6`, `Kling 2.5 turbo`. None for a known name and for every other one."""
+    def nearest(self, name: str, product: Product, terms: ProviderTerms) -> list[str]:
+        """The living models of a product at a provider, those with the most similar names first."""
+        names = self.living([product], terms.wires)
+        alike = get_close_matches(name, names, n=len(names) or 1, cutoff=0.0)
+        return alike or names
+
+    def canonical(self, name: str) -> str | None:
+        """The table's name of a model in any of its spellings: as on either standard, or as people
+        say it (`kling-3.0-turbo`, `Kling 3 Turbo`, `kling3.0turbo`). None for every other name."""
         if name in self.models:
-            return None
+            return name
         said = _said(name)
         return next((known for known in self.models if said[0] and _said(known) == said), None)
 
@@ -178,20 +287,21 @@ class Capabilities(_Row):
         return Capabilities.model_validate(_merged(self.model_dump(exclude_unset=True), changes))
 
 
-_NO_LETTERS = re.compile(r"kling|v(?=\W*\d)|[\d\W_]+")
-
-
-def _spelled(name: str) -> tuple[str, str]:
-    """The digits and the letters of a model's name, without the parts that people add or leave
-    out."""
-    plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
-    return "".join(re.findall(r"\d", plain)), _NO_LETTERS.sub("", plain)
+_NO_LETTERS = re.compile(r"kling(?:[\W_]*ai)?(?![a-z])|kling|video|v(?=[\W_]*\d)|[\d\W_]+")
+"""The parts of a model's name that people add or leave out."""
+_NOUGHT = re.compile(r"(?<=\d)[\W_]*[._-]0(?!\d)")
 
 
 def _said(name: str) -> tuple[list[str], str]:
-    """The numbers and the letters of a model's name."""
-    plain = re.sub(r"(?<=\d)\.0(?!\d)", "", name[:64].lower())
+    """The numbers and the letters of a model's name; 3.0 counts as 3."""
+    plain = _NOUGHT.sub("", name[:64].lower())
     return re.findall(r"\d+", plain), _NO_LETTERS.sub("", plain)
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    """The digits and the letters of a model's name."""
+    numbers, letters = _said(name)
+    return "".join(numbers), letters
 
 
 def _merged(base: Any, change: Any) -> Any:

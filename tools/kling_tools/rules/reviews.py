@@ -17,6 +17,7 @@ from kling_tools.rules.capabilities import (
     Estimate,
     ProductRow,
     ProviderTerms,
+    Wire,
     estimate,
 )
 from kling_tools.rules.checks import apply_checks
@@ -30,7 +31,8 @@ class Review:
     """A judged request: its product and model, its price, and its verdict.
 
     `row` has the model's abilities in this product, None if they are unknown. `mode` is None for a
-    model without modes. A request without `verdict.faults` may be sent.
+    model without modes. `wire` is the standard by which it goes. A request without
+    `verdict.faults` may be sent.
     """
 
     request: VideoRequest
@@ -40,6 +42,7 @@ class Review:
     mode: str | None
     estimate: Estimate
     verdict: Verdict
+    wire: Wire = "legacy"
 
 
 def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms) -> Review:
@@ -54,7 +57,8 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     verdict.extend(apply_checks(draft))
     if draft.invalid.isdisjoint(("prompt", "multi_prompt", "image_list", "element_list")):
         verdict.warnings.extend(token_warnings(request))
-    verdict.extend(apply_abilities(draft, model_name, product, capabilities))
+    wire = capabilities.wire_for(model_name, product, request.given(), terms)
+    verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
     row = capabilities.product_row(model_name, product)
     mode = wire_mode(row, request.mode)
@@ -71,7 +75,7 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
         price = replace(price, usd=None, reseller=terms.name)
     if request.cfg_scale == 0 and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
-    return Review(request, product, model_name, row, mode, price, verdict)
+    return Review(request, product, model_name, row, mode, price, verdict, wire or terms.wires[0])
 
 
 def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTerms) -> bool:
@@ -117,7 +121,7 @@ def _route(
         return served[0], request.model_name
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
-        names = capabilities.models_of(served)[:3]
+        names = capabilities.living(served, terms.wires)[:3]
         others = [PRODUCTS[other].tool for other in terms.products if other in model.products]
         names += [f"{tool}, which has this model" for tool in dict.fromkeys(others)]
         verdict.faults.append(

@@ -120,17 +120,22 @@ def _passing(
 def _without(
     asked: Draft[VideoRequest], draft: Draft[VideoRequest], leave_out: Sequence[str]
 ) -> dict[str, Any]:
-    """The values of a request without these arguments. A camera move that no model takes as an
-    argument is said in the prompt."""
+    """The values of a request without these arguments. A camera move, and what is not wanted, are
+    said in the prompt instead."""
     values = {name: _default(draft, name) for name in leave_out}
     request = asked.arguments
     camera: CameraControl | None = getattr(request, "camera_control", None)
-    if "camera_control" in leave_out and camera and request.prompt and camera.in_words:
-        spoken = f"{request.prompt.rstrip()} {camera.in_words}"
-        if not request.prompt.rstrip().endswith((".", "!", "?")):
-            spoken = f"{request.prompt.rstrip()}. {camera.in_words}"
-        if len(spoken) <= PROMPT_LIMIT and "prompt" not in asked.invalid:
-            values["prompt"] = spoken
+    unwanted = request.negative_prompt.strip()
+    in_words = {
+        "camera_control": camera.in_words if camera else "",
+        "negative_prompt": f"Avoid {unwanted.rstrip('.')}." if unwanted else "",
+    }
+    spoken = request.prompt.rstrip()
+    for words in (in_words[name] for name in leave_out if in_words.get(name)):
+        spoken += f" {words}" if spoken.endswith((".", "!", "?")) else f". {words}"
+    said = request.prompt and spoken != request.prompt.rstrip()
+    if said and len(spoken) <= PROMPT_LIMIT and "prompt" not in asked.invalid:
+        values["prompt"] = spoken
     return values
 
 
@@ -173,7 +178,9 @@ def _settings(
         return []
     given = original.arguments.model_fields_set - original.invalid
     named = request.model_name or _default_model(request, terms)
-    meant = capabilities.known_as(named) or _successor(named, served, capabilities) or named
+    meant = capabilities.known_as(named, served) or named
+    end = capabilities.retirement(meant, _product_of(meant, served, capabilities))
+    meant = end.successor if end else meant
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
     seconds = total_seconds(shots) if shots else int(request.duration)
 
@@ -201,26 +208,20 @@ def _settings(
         units = float("inf") if price.units is None else price.units
         return (round(lost, 6), len(given.intersection(names)), len(names), units)
 
-    return sorted(_all_settings(meant, request, served, capabilities), key=distance)
-
-
-def _successor(name: str, served: Sequence[Product], capabilities: Capabilities) -> str:
-    """The model that follows a retired one; empty for a living or unknown one."""
-    model = capabilities.models.get(name)
-    if model is None or model.retired is None:
-        return ""
-    row = capabilities.product_row(name, _product_of(name, served, capabilities))
-    return (row.successor if row else "") or model.retired.successor
+    found = _all_settings(meant, request, served, capabilities, terms)
+    return sorted(found, key=distance)
 
 
 def _all_settings(
-    meant: str, request: VideoRequest, served: Sequence[Product], capabilities: Capabilities
+    meant: str,
+    request: VideoRequest,
+    served: Sequence[Product],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
 ) -> Iterator[_Setting]:
     unknown = [meant] if meant and meant not in capabilities.models else []
-    for name in (*unknown, *capabilities.models_of(served)):
+    for name in (*unknown, *capabilities.living(served, terms.wires)):
         model = capabilities.models.get(name)
-        if model and model.retired:
-            continue
         rows = [model.products[p] for p in served if p in model.products] if model else [None]
         for row in rows:
             modes = (row.modes or ("std",)) if row else (request.mode,)
@@ -308,7 +309,8 @@ def _variant(
 ) -> Variant:
     before, after = draft.arguments, tried.arguments
     chosen = wanted.keys() - before.model_fields_set
-    sound = "with sound" if after.sound == "on" else "no sound"
+    always = found.row is not None and found.row.always_sound
+    sound = "with sound" if after.sound == "on" or always else "no sound"
     what = (found.model_name, found.mode, f"{after.duration} s", sound)
     return Variant(
         change={

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcp.server import MCPServer
@@ -11,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from kling_mcp.providers.configured import Configured
 from kling_tools.products import Product
 from kling_tools.quoting import counted
-from kling_tools.rules.capabilities import Capabilities, ModelRow, PriceRow, ProductRow
+from kling_tools.rules.capabilities import Capabilities, PriceRow, ProductRow
 
 __all__ = ["add_resources", "model_names", "model_sheet", "models_table"]
 
@@ -85,7 +86,8 @@ def models_table(providers: Mapping[str, Configured], capabilities: Capabilities
         for product, row in model.products.items():
             served = [p.name for p in providers.values() if product in p.row.products]
             if served:
-                lines.append(_line(name, model, product, row, served))
+                retired = capabilities.retirement(name, product) is not None
+                lines.append(_line(name, product, row, served, retired=retired))
     defaults = [
         f"{provider.name}: {', '.join(provider.row.default_models.values())}"
         for provider in providers.values()
@@ -105,16 +107,18 @@ def model_sheet(
     name: str, providers: Mapping[str, Configured], capabilities: Capabilities
 ) -> str | None:
     """One model with its sources; None when it is not in the table."""
+    name = capabilities.canonical(name) or name
     model = capabilities.models.get(name)
     if model is None:
         return None
     lines = [f"# {name}"]
-    if model.retired:
-        lines.append(f"Retired: {model.retired.note}. Use {model.retired.successor}.")
+    if model.preview:
+        lines.append("Off: only resellers offer it. KLING_MCP_MODELS_PREVIEW=true turns it on.")
     for product, row in model.products.items():
         served = [p.name for p in providers.values() if product in p.row.products]
         lines += [
             f"## {product} ({', '.join(served) or 'no configured provider'})",
+            *_standards(name, product, row, capabilities),
             f"Modes {', '.join(row.modes) or 'none'}; seconds {_durations(row)}; "
             f"pictures up to {row.images}.",
             *(
@@ -127,11 +131,22 @@ def model_sheet(
     return "\n".join(lines)
 
 
+def _standards(
+    name: str, product: Product, row: ProductRow, capabilities: Capabilities
+) -> Iterator[str]:
+    """The model's retirement, and its name on each of Kling's standards."""
+    if end := capabilities.retirement(name, product):
+        state = "Retired" if end.certain else "Perhaps retired"
+        yield f"{state}: {end.note}. Use {end.successor}. Source: {end.source} ({end.date})."
+    names = (f"{wire} as {capabilities.on_wire(name, product, wire).name}" for wire in row.wires)
+    yield f"Standards: {', '.join(names)}."
+
+
 def _line(
-    name: str, model: ModelRow, product: Product, row: ProductRow, providers: list[str]
+    name: str, product: Product, row: ProductRow, providers: list[str], *, retired: bool
 ) -> str:
     cells = [
-        f"{name} †" if model.retired else name,
+        f"{name} †" if retired else name,
         product,
         " ".join(row.modes) or "none",
         _durations(row),
@@ -155,7 +170,7 @@ def _features(row: ProductRow) -> str:
     for feature, word in FEATURES.items():
         patterns = row.allows.get(feature, ())  # type: ignore[call-overload]
         if patterns:
-            modes = sorted({pattern.partition("/")[0] for pattern in patterns} - {"*", "* ?"})
+            modes = sorted({re.split(r"[/ ]", pattern)[0] for pattern in patterns} - {"*"})
             doubt = "?" if all(pattern.endswith("?") for pattern in patterns) else ""
             where = f" ({'/'.join(modes)})" if modes and len(modes) < len(row.modes) else ""
             found.append(f"{word}{where}{doubt}")
@@ -176,7 +191,7 @@ def _where(pattern: str) -> str:
 
 
 def _prices(row: ProductRow) -> str:
-    return ", ".join(_price(price) for price in row.units) or "unknown"
+    return ", ".join(_price(price) for price in row.units) or "not published"
 
 
 def _price(price: PriceRow) -> str:
