@@ -11,6 +11,7 @@ from mcp import Client
 
 from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.products import PRODUCTS
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities, estimate
@@ -69,7 +70,7 @@ def test_its_configuration_is_the_one_among_the_examples() -> None:
 
 
 def test_its_prices_are_those_of_the_table_for_every_living_model() -> None:
-    living = [name for name, model in built_in_capabilities().models.items() if not model.retired]
+    living = built_in_capabilities().living([*PRODUCTS], PROVIDERS["kling"].wires)
     written = {row[0].split("`")[1]: row[1:] for row in rows("What a video costs")}
     assert written == {name: [price(name, column) for column in PRICED] for name in living}
 

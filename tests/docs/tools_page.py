@@ -74,7 +74,8 @@ def _tools(*, hosted: bool) -> list[KlingTool]:
 
 def _living_models(products: Sequence[Product]) -> list[str]:
     table = built_in_capabilities()
-    return [name for name in table.models_of(products) if not table.models[name].retired]
+    wires = {wire for row in PROVIDERS.values() for wire in row.wires}
+    return table.living(products, wires)
 
 
 def _section(tool: KlingTool, struck: dict[str, Any]) -> str:

@@ -154,8 +154,7 @@ def test_a_model_of_the_other_tool_is_refused_with_one_that_would_do() -> None:
 
     assert (fault.field, fault.rule) == ("model_name", "model_of_product")
     assert fault.use == (
-        "kling-v3-omni or kling-video-o1 or kling-v1-6 or kling_image_to_video, "
-        "which has this model"
+        "kling-v3-omni or kling-video-o1 or kling_image_to_video, which has this model"
     )
 
 
@@ -219,12 +218,18 @@ def test_rows_that_make_no_sense_are_refused(rows: Any) -> None:
 
 
 def test_every_row_of_the_table_names_source_and_date() -> None:
-    rows = [
-        row for model in built_in_capabilities().models.values() for row in model.products.values()
-    ]
+    table = built_in_capabilities()
+    rows = [row for model in table.models.values() for row in model.products.values()]
 
     assert len(rows) >= 12
-    assert all(row.source and row.date and row.durations and row.units for row in rows)
+    assert all(row.source and row.date and row.durations for row in rows)
+    unpriced = {
+        name
+        for name, model in table.models.items()
+        for row in model.products.values()
+        if not row.units
+    }
+    assert unpriced == {name for name, model in table.models.items() if model.preview}
 
 
 def test_the_table_reads_the_same_after_a_round_trip() -> None:

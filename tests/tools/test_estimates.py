@@ -31,8 +31,6 @@ VOICE = {"sound": "on", "voice_list": ["v"], "prompt": "a<<<voice_1>>>"}
         ("kling-v3", {"mode": "pro"}, 4),
         ("kling-v3", {"sound": "on"}, 4.5),
         ("kling-v3", {"mode": "pro", "sound": "on"}, 6),
-        ("kling-v3", VOICE, 5.5),
-        ("kling-v3", {"mode": "pro"} | VOICE, 7),
         ("kling-v3", {"mode": "4k", "duration": 15}, 45),
         ("kling-v9", {}, None),
     ],

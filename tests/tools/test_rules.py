@@ -359,7 +359,7 @@ def test_another_spelling_of_a_model_is_refused_with_the_right_one(name: str, me
 
 
 @pytest.mark.parametrize(
-    "name", ["kling-v2-7", "kling-v4", "kling-v2-6-ultra", "kling-v3-5", "kling", "wan-2-2", "v"]
+    "name", ["kling-v2-7", "kling-v5", "kling-v2-6-ultra", "kling-v3-5", "kling", "wan-2-2", "v"]
 )
 def test_a_model_that_may_be_new_passes_with_a_warning(name: str) -> None:
     assert "model_name" not in faults(IMAGE | {"model_name": name})

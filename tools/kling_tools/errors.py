@@ -17,6 +17,7 @@
         ├── ConcurrencyFull  the agent: when a running task has ended
         ├── ContentRefused   the agent: another picture or another prompt
         ├── RequestRefused   the agent: the provider does not accept the request as it is
+        │   └── ModelRetired the agent: the provider has ended this model; another one is named
         ├── DuplicateTask    the machine: the external_task_id has been used before
         ├── TaskNotFound     the agent: wrong id, wrong provider, or older than 30 days
         └── ProviderDown     the agent: unreachable, broken, or silent
@@ -42,6 +43,7 @@ __all__ = [
     "ImageRejected",
     "InvalidRequest",
     "KlingError",
+    "ModelRetired",
     "NotAllowed",
     "NotConfigured",
     "PaymentRequired",
@@ -308,6 +310,13 @@ class RequestRefused(ProviderError):
     """For the agent: the provider does not accept the request; another value may work."""
 
     kind = "request_refused"
+
+
+class ModelRetired(RequestRefused):
+    """For the agent: the provider makes no video with this model any more; none was made, and
+    nothing was charged."""
+
+    kind = "model_retired"
 
 
 class DuplicateTask(ProviderError):

@@ -8,7 +8,16 @@ from typing import Any, Protocol, TypeVar
 
 from kling_tools.errors import NotConfigured
 
-__all__ = ["TASKS_TABLE", "Cursor", "Database", "Engine", "ResultT", "newer", "statements_for"]
+__all__ = [
+    "RETIRED_MODELS_TABLE",
+    "TASKS_TABLE",
+    "Cursor",
+    "Database",
+    "Engine",
+    "ResultT",
+    "newer",
+    "statements_for",
+]
 
 ResultT = TypeVar("ResultT")
 
@@ -72,6 +81,18 @@ TASKS_TABLE = """
     """
 """The table and its indexes: the first step of both databases. The placeholders take their types
 of the rowid (built into SQLite), a number and a size in bytes. A released step never changes."""
+
+RETIRED_MODELS_TABLE = """
+    CREATE TABLE retired_models (
+        provider   TEXT NOT NULL,
+        base_url   TEXT NOT NULL,
+        product    TEXT NOT NULL,
+        model_name TEXT NOT NULL,
+        until      {real} NOT NULL,
+        PRIMARY KEY (provider, base_url, product, model_name)
+    )
+    """
+"""The models that a provider refused as retired, until when they are not sent there again."""
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kling_mcp.ledger.engine import TASKS_TABLE, newer, statements_for
+from kling_mcp.ledger.engine import RETIRED_MODELS_TABLE, TASKS_TABLE, newer, statements_for
 from kling_tools.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ POSTGRES_STEPS: tuple[str, ...] = (
     );
     CREATE TABLE whole_bodies (record_id TEXT PRIMARY KEY, bytes BIGINT NOT NULL);
     """,
+    RETIRED_MODELS_TABLE.format(real="DOUBLE PRECISION"),
 )
 """The steps from an empty schema to today's tables. A released step never changes. The schema's
 version, in the table `versions`, is the number of steps taken."""

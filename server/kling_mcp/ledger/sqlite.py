@@ -15,7 +15,14 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from kling_mcp.ledger.engine import TASKS_TABLE, Database, ResultT, newer, statements_for
+from kling_mcp.ledger.engine import (
+    RETIRED_MODELS_TABLE,
+    TASKS_TABLE,
+    Database,
+    ResultT,
+    newer,
+    statements_for,
+)
 from kling_tools.errors import NotConfigured
 
 __all__ = [
@@ -79,7 +86,10 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
     return NotConfigured(f"The ledger {path} cannot be used: {error}.", advice=advice)
 
 
-STEPS: tuple[str, ...] = (TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),)
+STEPS: tuple[str, ...] = (
+    TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),
+    RETIRED_MODELS_TABLE.format(real="REAL"),
+)
 """The steps from an empty file to today's tables. A released step never changes. The file's version
 (`PRAGMA user_version`) is the number of steps taken."""
 

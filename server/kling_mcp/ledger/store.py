@@ -31,6 +31,7 @@ from kling_mcp.ledger.records import (
     write_task,
 )
 from kling_mcp.ledger.reserving import (
+    DAY_S,
     UnitPrice,
     alike,
     check_day,
@@ -45,6 +46,7 @@ from kling_mcp.ledger.reserving import (
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
+from kling_tools.products import Product
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
 
@@ -359,6 +361,37 @@ class Ledger:
         columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
         values = (str(path), size_bytes, sha256, note)
         return await self._written(lambda db: change(db, record_id, columns, values))
+
+    async def retire(self, record: Record) -> None:
+        """Keep for a day that the provider refused the row's model as retired."""
+        until = self.now() + DAY_S
+        await self._engine.write(
+            lambda db: db.execute(
+                "INSERT INTO retired_models VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (provider, base_url, product, model_name) "
+                "DO UPDATE SET until = excluded.until",
+                (record.provider, record.base_url, record.product, record.model_name, until),
+            )
+        )
+
+    async def retired_models(self) -> Mapping[tuple[str, str], frozenset[tuple[Product, str]]]:
+        """By provider and base URL, the products and models that it refused as retired within the
+        last day."""
+        if not self.exists:
+            return {}
+        now = self.now()
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT provider, base_url, product, model_name FROM retired_models "
+                "WHERE until > ?",
+                (now,),
+            ).fetchall()
+        )
+        found: dict[tuple[str, str], frozenset[tuple[Product, str]]] = {}
+        for row in rows:
+            place = row["provider"], row["base_url"]
+            found[place] = found.get(place, frozenset()) | {(row["product"], row["model_name"])}
+        return found
 
     async def find(self, any_id: str, *, principal: str | None = None) -> Record | None:
         """The row with this ledger id, which is unique; else the oldest row with this task_id, as

@@ -84,6 +84,15 @@ _MISSING = CodeRow(
 )
 
 
+_RETIRED = CodeRow(
+    error=errors.ModelRetired,
+    message="{name} does not serve this model any more: it has been retired.",
+    advice="Use another model_name, kling-v2-5-turbo for example.",
+    of_model=True,
+)
+"""HTTP 404 with code 1203 as the answer to a create [Kling's API, measured on 2026-10-01]."""
+
+
 def _down(message: str) -> CodeRow:
     return CodeRow(
         error=errors.ProviderDown,
@@ -174,14 +183,15 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         ),
     ),
     (
-        re.compile(r"discontinued|no longer available", re.IGNORECASE),
+        re.compile(r"not supported for this api|model is not supported", re.IGNORECASE),
         CodeRow(
             error=errors.RequestRefused,
-            message="This model has been retired.",
-            advice="Use another model_name, kling-v2-5-turbo for example.",
+            message="{name} has this model, but not for this kind of video.",
+            advice="Use another model_name.",
             of_model=True,
         ),
     ),
+    (re.compile(r"discontinued|no longer available", re.IGNORECASE), _RETIRED),
     (
         re.compile(r"insufficient_user_quota|quota_not_enough|quota is not enough", re.IGNORECASE),
         CodeRow(
@@ -269,8 +279,9 @@ def row_without_json(http_status: int, page: bool) -> CodeRow:
     return row_for("", "", http_status)
 
 
-def row_for(code: str, message: str, http_status: int) -> CodeRow:
-    """The row of an answer, by its code and its words, else by its HTTP status.
+def row_for(code: str, message: str, http_status: int, *, creating: bool = False) -> CodeRow:
+    """The row of an answer, by its code and its words, else by its HTTP status. `creating` says
+    that it is the answer to a create.
 
     An answer that neither succeeds nor says clearly that it refuses is UNREADABLE.
     """
@@ -278,6 +289,8 @@ def row_for(code: str, message: str, http_status: int) -> CodeRow:
         for words, row in WORDS:
             if words.search(message) or words.search(code):
                 return row
+    if creating and (code, http_status) == ("1203", 404):
+        return _RETIRED
     if code in CODES:
         return CODES[code]
     if http_status >= 500:

@@ -89,7 +89,7 @@ class Answer:
     redactor: Redactor | None = None
 
 
-def read_document(answer: Answer) -> Mapping[str, Any]:
+def read_document(answer: Answer, *, creating: bool = False) -> Mapping[str, Any]:
     """The JSON object of a successful answer; raises the ProviderError that any other answer stands
     for. Without a code, an answer is a success only if it is an OpenAI-like object with an id.
     """
@@ -102,7 +102,7 @@ def read_document(answer: Answer) -> Mapping[str, Any]:
         return document
     said = refusal or (text(document.get("code")), reason(document))
     code, message = _unwrapped(*said)
-    row = row_for(code, message, answer.http_status)
+    row = row_for(code, message, answer.http_status, creating=creating)
     raise _error(answer, row, "", code, message, text(document.get("request_id")))
 
 
@@ -115,7 +115,7 @@ def read_created(answer: Answer) -> Mapping[str, Any]:
         named = text(document.get("task_id")) or text(mapping(document.get("data")).get("task_id"))
         if named and _refusal(document) is None:
             return document
-    return read_document(answer)
+    return read_document(answer, creating=True)
 
 
 def _is_page(body: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
-from kling_tools.products import PRODUCTS
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
@@ -52,9 +52,9 @@ class JudgedRequest:
     """A judged request. `pictures` are its open pictures, none before they are opened; `earlier` is
     the row of which it is another take, `digest` the one that an earlier version gave the request.
 
-    `other_terms` are those of the other configured providers. `callback_base` is the address at
-    which providers report changes, before a row's callback key; it is empty when this server cannot
-    be reached.
+    `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
+    address at which providers report changes, before a row's callback key; it is empty when this
+    server cannot be reached.
     """
 
     draft: Draft[SubmitArguments]
@@ -62,6 +62,7 @@ class JudgedRequest:
     provider: Configured
     principal: Principal
     capabilities: Capabilities
+    terms: ProviderTerms
     other_terms: Sequence[ProviderTerms] = ()
     callback_base: str = ""
     pictures: Sequence[Picture] = ()
@@ -84,7 +85,7 @@ class JudgedRequest:
         search = partial(
             find_variant, self.draft, self.capabilities, within_units=within_units, avoid=avoid
         )
-        here = search(self.provider.row.terms, wanted=wanted)
+        here = search(self.terms, wanted=wanted)
         if here and not here.leave_out:
             return _at(here, self.provider.name) if self._names_no_provider else here
         for terms in self.other_terms:
@@ -103,7 +104,7 @@ class JudgedRequest:
     def nothing_within(self, units: float) -> str:
         """A sentence that names the cheapest request with this wish, if even that costs more than
         these units; empty when nothing is known of it."""
-        found = find_cheapest(self.draft, self.capabilities, self.provider.row.terms)
+        found = find_cheapest(self.draft, self.capabilities, self.terms)
         least = found.estimate.units if found else None
         if found is None or least is None or least <= units:
             return ""
@@ -295,9 +296,11 @@ def judge_request(
     principal: Principal,
     callback_base: str = "",
     earlier: Record | None = None,
+    retired: Mapping[tuple[str, str], Collection[tuple[Product, str]]] = {},
 ) -> JudgedRequest:
     """Choose the provider and judge the request for it; raises nothing for a bad request. `earlier`
-    is the row of which it is another take. A model's name as people say it is read as the model."""
+    is the row of which it is another take, `retired` what each provider refused as retired, by name
+    and base URL. A model's name in any of its spellings is read as the model."""
     said = draft.arguments.model_name
     model_name = capabilities.canonical(said)
     if model_name and model_name != said:
@@ -306,10 +309,15 @@ def judge_request(
     asked = draft.arguments.provider or clients.default.name
     known = asked in clients.names
     provider = clients.configured(asked) if known else clients.default
-    other_terms = [
-        clients.configured(name).row.terms for name in clients.names if name != provider.name
-    ]
-    judged = review(draft, capabilities, provider.row.terms)
+
+    def terms_of(configured: Configured) -> ProviderTerms:
+        place = configured.name, configured.base_url
+        return replace(configured.row.terms, retired=retired.get(place, ()))
+
+    terms = terms_of(provider)
+    others = (name for name in clients.names if name != provider.name)
+    other_terms = [terms_of(clients.configured(name)) for name in others]
+    judged = review(draft, capabilities, terms)
     verdict = judged.verdict
     if model_name and model_name != said:
         verdict.faults[:] = _with_spoken_name(verdict.faults, said, model_name)
@@ -318,11 +326,19 @@ def judge_request(
         message = f"{asked} is not configured."
         verdict.faults.append(Fault("provider", "provider_unknown", message, use))
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):
-        others = {terms.name: review(draft, capabilities, terms).verdict for terms in other_terms}
-        verdict.faults[:] = [_with_able_providers(fault, others) for fault in verdict.faults]
-        verdict.warnings[:] = [_with_able_providers(fault, others) for fault in verdict.warnings]
+        verdicts = {other.name: review(draft, capabilities, other).verdict for other in other_terms}
+        verdict.faults[:] = [_with_able_providers(fault, verdicts) for fault in verdict.faults]
+        verdict.warnings[:] = [_with_able_providers(fault, verdicts) for fault in verdict.warnings]
     return JudgedRequest(
-        draft, judged, provider, principal, capabilities, other_terms, callback_base, (), earlier
+        draft=draft,
+        review=judged,
+        provider=provider,
+        principal=principal,
+        capabilities=capabilities,
+        terms=terms,
+        other_terms=other_terms,
+        callback_base=callback_base,
+        earlier=earlier,
     )
 
 

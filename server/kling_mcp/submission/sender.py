@@ -60,10 +60,12 @@ from kling_mcp.submission.made_tasks import (
     safe_advice,
 )
 from kling_mcp.submission.queue import KeptBodies
+from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,
     KlingError,
+    ModelRetired,
     ProviderDown,
     ProviderError,
     RateLimited,
@@ -269,6 +271,9 @@ class Sender:
         except DuplicateTask as error:
             return await self._find_duplicate(record, client, error, sent_before=sent_before)
         except ProviderError as error:
+            if isinstance(error, ModelRetired):
+                with decoration("the memory of a retired model"):
+                    await self._ledger.retire(record)
             if error.charged != "no":
                 return await self._after_lost_answer(record, client, body, error)
             full = isinstance(error, ConcurrencyFull | RateLimited)

@@ -7,7 +7,7 @@ A dry run is judged, opened and priced, and then answered. `sender` writes the r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,7 +39,7 @@ from kling_tools.errors import (
     quote_provider,
 )
 from kling_tools.faults import Fault, Variant, Verdict, explained
-from kling_tools.products import PRODUCTS
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.normalize import text
@@ -107,23 +107,37 @@ class Submission:
             draft = request_again(draft, earlier, max(takes, default=0) + 1)
         if draft.is_unreadable:
             raise InvalidRequest(draft.verdict.faults)
+        retired: Mapping[tuple[str, str], Collection[tuple[Product, str]]] = {}
+        with decoration("the memory of retired models"):
+            retired = await self._ledger.retired_models()
         judged = judge_request(
-            draft, self._clients, self._capabilities, principal, self._callback_base, earlier
+            draft,
+            self._clients,
+            self._capabilities,
+            principal,
+            self._callback_base,
+            earlier,
+            retired,
         )
         rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as opened:
             judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
-            if not faults:
+            ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
+            if ended or not faults:
                 judged = judged.as_in(await self._ledger.alike(judged.new_row))
             by_rules_only = rules_broken == len(faults)
-            self._warn_of_a_cap_at_a_reseller(judged)
-            rules_broken += await self._judge_speech(judged)
-            if earlier and not faults and judged.arguments.take == 1:
+            if earlier and (ended or not faults) and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})
                 judged = replace(judged, draft=replace(judged.draft, arguments=arguments))
+            if ended and await self._is_made(judged):  # nothing is sent
+                judged.review.verdict.warnings.extend(faults)
+                faults.clear()
+                rules_broken = 0
+            self._warn_of_a_cap_at_a_reseller(judged)
+            rules_broken += await self._judge_speech(judged)
             if judged.arguments.dry_run:
                 return await self._dry_run(judged, by_rules_only)
             if faults:
@@ -309,6 +323,8 @@ class Submission:
                 if error.of_model:
                     avoid = judged.review.model_name
                     error.would_pass = await self._variant(judged, avoid=avoid)
+                if error.would_pass:
+                    error.advice = f"Ask the person, then submit {error.would_pass.arguments}."
                 error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
                 raise
         with decoration("the whole receipt"):

@@ -19,6 +19,7 @@ from kling_tools.errors import (
     ConcurrencyFull,
     ContentRefused,
     DuplicateTask,
+    ModelRetired,
     PaymentRequired,
     ProviderDown,
     ProviderError,
@@ -146,7 +147,7 @@ def test_a_retired_model_is_told_with_one_that_is_not() -> None:
     bare = refusal(400, code=None, message=words)
 
     for raised in (coded, bare):
-        assert type(raised) is RequestRefused
+        assert type(raised) is ModelRetired
         assert "retired" in raised.message
         assert "kling-v2-5-turbo" in raised.advice
     assert bare.code is None

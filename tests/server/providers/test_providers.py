@@ -133,7 +133,11 @@ def test_the_sandbox_is_like_kling_and_asked_more_often() -> None:
 def test_the_rules_get_their_part_of_a_row_whole() -> None:
     terms = PROVIDERS["cometapi"].terms
 
+    learned = {"retired"}  # at run time, by the provider's refusals
+
     for part in fields(ProviderTerms):
+        if part.name in learned:
+            continue
         assert getattr(terms, part.name) == getattr(PROVIDERS["cometapi"], part.name)
 
 

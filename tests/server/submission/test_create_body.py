@@ -1,6 +1,7 @@
 """Requests as an agent gives them, and the JSON that Kling gets."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -43,7 +44,8 @@ FIELDS = {
 def judged(**arguments: Any) -> Review:
     several = "image_list" in arguments
     kind = MultiImageToVideoArguments if several else ImageToVideoArguments
-    return review(read_draft(kind, arguments), built_in_capabilities(), PROVIDERS["kling"].terms)
+    terms = replace(PROVIDERS["kling"].terms, official=False)  # which still has the older models
+    return review(read_draft(kind, arguments), built_in_capabilities(), terms)
 
 
 def body_of(**arguments: Any) -> dict[str, Any]:

@@ -75,7 +75,9 @@ DIGESTS = {
 
 async def row_of(tool: str, arguments: dict[str, Any], folder: Path) -> Record:
     """The ledger's row of this call, which is there also when the provider refuses the model."""
-    settings = sandbox_settings(folder, image_roots=[PICTURES])
+    still_has_it = {"provider": "cometapi", "cometapi_base_url": "sandbox"}
+    older = still_has_it if arguments.get("model_name") == "kling-v1-5" else {}
+    settings = sandbox_settings(folder, image_roots=[PICTURES], **older)
     async with Client(build_server(settings)) as client:
         await client.call_tool(tool, arguments)
     ledger = Ledger(settings.home)

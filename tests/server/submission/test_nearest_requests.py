@@ -141,7 +141,7 @@ async def test_what_the_day_has_left_decides(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_retired_model_is_never_submitted_by_advice(tmp_path: Path) -> None:
+async def test_a_retired_model_is_refused_with_one_that_takes_the_rest(tmp_path: Path) -> None:
     server = build_server(sandbox_settings(tmp_path))
     mask = {"mask": picture(tmp_path, "mask.png"), "trajectories": [[1, 2], [3, 4]]}
     wish = {"image": picture(tmp_path), "prompt": "Zoom", "dry_run": True}
@@ -151,11 +151,9 @@ async def test_a_retired_model_is_never_submitted_by_advice(tmp_path: Path) -> N
         alone = await client.call_tool(MAKER, brush)
 
     assert facts(plain)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
-    assert "faults" not in facts(alone), facts(alone)
-    assert "would_pass" not in facts(alone)
-    assert facts(alone)["next"] == (
-        "Ask the person for another wish: no current model makes this one."
-    )
+    assert [fault["rule"] for fault in facts(alone)["faults"]] == ["model_retired"]
+    assert facts(alone)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
+    assert facts(alone)["would_pass"]["leave_out"] == ["dynamic_masks"]
 
 
 @pytest.mark.anyio

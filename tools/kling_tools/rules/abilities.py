@@ -103,7 +103,7 @@ def apply_abilities(
     for ability in ABILITIES:
         asked = given.issuperset(ability.given) and given.isdisjoint(ability.missing)
         if asked and draft.invalid.isdisjoint((*ability.given, *ability.missing)):
-            _judge(ability, draft, model_name, product, capabilities, verdict)
+            _judge(ability, draft, model_name, product, capabilities, terms, verdict)
     if wire is None:
         only = STANDARDS[next(iter(row.wires))]
         message = f"{model_name} is on Kling's {only} only, which {terms.name} does not offer here."
@@ -181,6 +181,7 @@ def _judge(
     model_name: str,
     product: Product,
     capabilities: Capabilities,
+    terms: ProviderTerms,
     verdict: Verdict,
 ) -> None:
     row = capabilities.product_row(model_name, product)
@@ -200,7 +201,7 @@ def _judge(
             field,
             rule,
             f"{here} does not take {ability.noun}.",
-            _instead(ability.feature, model_name, product, capabilities),
+            _instead(ability.feature, model_name, product, capabilities, terms),
             row.source,
         )
     )
@@ -218,11 +219,15 @@ def _combinations(draft: Draft[VideoRequest], row: ProductRow) -> Iterator[Combi
 
 
 def _instead(
-    feature: Feature, model_name: str, product: Product, capabilities: Capabilities
+    feature: Feature,
+    model_name: str,
+    product: Product,
+    capabilities: Capabilities,
+    terms: ProviderTerms,
 ) -> str:
     """Advice where to get the feature: other settings of this model, then other living models."""
     ways: list[str] = []
-    for name in (model_name, *capabilities.living([product])):
+    for name in (model_name, *capabilities.living([product], terms.wires)):
         row = capabilities.product_row(name, product)
         sure = tuple(p for p in row.patterns(feature) if not p.endswith("?")) if row else ()
         if row is None or not sure or (name == model_name and ways):

@@ -261,7 +261,7 @@ class Capabilities(_Row):
         able = set(self.models_of(products)) if products else set()
         order = sorted(self.models, key=lambda known: known in able)
         near = {_spelled(known)[1]: known for known in order if _spelled(known)[0] == digits}
-        found = get_close_matches(letters, near, n=1, cutoff=0.8) if digits else []
+        found = get_close_matches(letters, near, n=1, cutoff=0.7) if digits else []
         return near[found[0]] if found else near.get(letters)
 
     def nearest(self, name: str, product: Product, terms: ProviderTerms) -> list[str]:

@@ -121,7 +121,8 @@ def _route(
         return served[0], request.model_name
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
-        names = capabilities.living(served, terms.wires)[:3]
+        names = capabilities.living(served, terms.wires) or capabilities.models_of(served)
+        names = names[:3]
         others = [PRODUCTS[other].tool for other in terms.products if other in model.products]
         names += [f"{tool}, which has this model" for tool in dict.fromkeys(others)]
         verdict.faults.append(

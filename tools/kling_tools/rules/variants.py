@@ -178,9 +178,7 @@ def _settings(
         return []
     given = original.arguments.model_fields_set - original.invalid
     named = request.model_name or _default_model(request, terms)
-    meant = capabilities.known_as(named, served) or named
-    end = capabilities.retirement(meant, _product_of(meant, served, capabilities))
-    meant = end.successor if end else meant
+    meant = _meant(named, served, capabilities)
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
     seconds = total_seconds(shots) if shots else int(request.duration)
 
@@ -212,6 +210,13 @@ def _settings(
     return sorted(found, key=distance)
 
 
+def _meant(name: str, served: Sequence[Product], capabilities: Capabilities) -> str:
+    """The living model that a name stands for: the one it misspells, or that follows it."""
+    known = capabilities.known_as(name, served) or name
+    end = capabilities.retirement(known, _product_of(known, served, capabilities))
+    return end.successor if end else known
+
+
 def _all_settings(
     meant: str,
     request: VideoRequest,
@@ -239,9 +244,16 @@ def _refused_options(
     draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
 ) -> list[str]:
     """The optional arguments that the review refuses in this request, those that cannot be read,
-    and those that Kling has not."""
+    and those that Kling has not. For a model that cannot be had, also those that the review refuses
+    with the model in its place."""
     request = draft.arguments
     faults = review(draft, capabilities, terms).verdict.faults
+    if any(fault.field == "model_name" for fault in faults):
+        default = _default_model(request, terms)
+        meant = _meant(request.model_name, request.products, capabilities)
+        instead = default if meant == request.model_name else meant
+        changed = _with_values(draft, {"model_name": instead})
+        faults = [*faults, *review(changed, capabilities, terms).verdict.faults]
     optional = (request.given() | draft.invalid) - NEEDED
     roots = dict.fromkeys(_root(fault.field) for fault in faults)
     return [name for name in roots if name in optional or name in NOT_OF_KLING]

@@ -72,7 +72,20 @@ TOGETHER = {
 def model_names(providers: Mapping[str, Configured], capabilities: Capabilities) -> list[str]:
     """Models that a configured provider has a route for, the current before the retired ones."""
     products = {p for provider in providers.values() for p in provider.row.products}
-    return capabilities.models_of(products)
+    return [
+        name
+        for name in capabilities.models_of(products)
+        if any(_served(providers, *use) for use in capabilities.models[name].products.items())
+    ]
+
+
+def _served(providers: Mapping[str, Configured], product: Product, row: ProductRow) -> list[str]:
+    """The providers that have the product, and speak a standard that has the model."""
+    return [
+        p.name
+        for p in providers.values()
+        if product in p.row.products and not set(row.wires).isdisjoint(p.row.wires)
+    ]
 
 
 def models_table(providers: Mapping[str, Configured], capabilities: Capabilities) -> str:
@@ -84,7 +97,7 @@ def models_table(providers: Mapping[str, Configured], capabilities: Capabilities
     for name in model_names(providers, capabilities):
         model = capabilities.models[name]
         for product, row in model.products.items():
-            served = [p.name for p in providers.values() if product in p.row.products]
+            served = _served(providers, product, row)
             if served:
                 retired = capabilities.retirement(name, product) is not None
                 lines.append(_line(name, product, row, served, retired=retired))
@@ -115,7 +128,7 @@ def model_sheet(
     if model.preview:
         lines.append("Off: only resellers offer it. KLING_MCP_MODELS_PREVIEW=true turns it on.")
     for product, row in model.products.items():
-        served = [p.name for p in providers.values() if product in p.row.products]
+        served = _served(providers, product, row)
         lines += [
             f"## {product} ({', '.join(served) or 'no configured provider'})",
             *_standards(name, product, row, capabilities),
