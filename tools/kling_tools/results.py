@@ -619,8 +619,8 @@ class VideoLook(Answer):
 
 
 class ProviderAccount(BaseModel):
-    """A provider that is on: the settings by which, its host, the kind of its key, and the units
-    left there, where it tells them."""
+    """A provider that is on: the settings by which, its host, the kind of its key, and what is left
+    there, where it tells it: units of packs, and the balance after its last charge."""
 
     provider: str
     by: str | None = None
@@ -628,6 +628,7 @@ class ProviderAccount(BaseModel):
     region: str | None = None
     key: str | None = None
     units_left: float | None = None
+    balance_left: str | None = None
     note: str | None = None
 
     def text(self) -> str:
@@ -638,6 +639,8 @@ class ProviderAccount(BaseModel):
             facts.append(f"{self.key} by {self.by}" if self.by else self.key)
         if self.units_left is not None:
             facts.append(f"{counted(self.units_left, 'unit')} left")
+        if self.balance_left:
+            facts.append(f"balance {self.balance_left}")
         return f"{', '.join(facts)}. {self.note or ''}".rstrip()
 
 

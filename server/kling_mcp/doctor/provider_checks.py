@@ -236,10 +236,11 @@ class _Asked:
             return
         left = units_left(packs)
         facts: dict[str, Any] = {"units_left": left, "packs": [_facts(pack) for pack in packs]}
-        if not packs:
-            self.add("account", "note", f"{name} lists no resource pack of the last year.", **facts)
+        if left is None:
+            text = f"{name} lists no resource pack of the last year; without one its balance pays."
+            self.add("account", "note", text, **facts)
         elif left <= 0:
-            advice = "Buy a pack at Kling: creates are refused without one."
+            advice = "Buy a pack at Kling: without one or a balance, creates are refused."
             self.add("account", "warning", f"{name} says that no units are left.", advice, **facts)
         else:
             self.add(

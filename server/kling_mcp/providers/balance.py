@@ -54,9 +54,12 @@ def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
     return [_pack(mapping(item)) for item in listed[:MOST_PACKS]]
 
 
-def units_left(packs: Sequence[ResourcePack]) -> float:
-    """The units in all packs that can be used now or later; 0 without packs."""
-    return sum(pack.remaining or 0 for pack in packs if pack.status in USABLE)
+def units_left(packs: Sequence[ResourcePack]) -> float | None:
+    """The units in all packs that can be used now or later; None without packs, as such an account
+    pays from its balance."""
+    return (
+        None if not packs else sum(pack.remaining or 0 for pack in packs if pack.status in USABLE)
+    )
 
 
 def _pack(fields: Mapping[str, Any]) -> ResourcePack:

@@ -153,8 +153,8 @@ class KlingClient:
     def _charged(self, task: Task) -> Task:
         """The task with its currency, by the account's region where the answer names none. 0 units
         are no price of a video: the account's balance or a gateway's own bill pays it."""
-        made = task.lacks_file or task.status == "succeed"
-        if made and task.videos and task.units == 0:
+        video = task.lacks_file or (task.status == "succeed" and task.videos)
+        if video and task.units == 0:
             task = replace(task, units=None)
         if task.money and not task.currency:
             base_url = str(self._connection.api.base_url).rstrip("/")

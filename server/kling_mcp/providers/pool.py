@@ -122,6 +122,8 @@ async def _balance(clients: Clients, name: str, now: float) -> dict[str, Any]:
         "units_left": units_left(packs),
         "packs": [asdict(pack) for pack in packs],
     }
+    if not packs:
+        found["note"] = "No resource pack: the account pays from its balance."
     if clients.sandbox(name):
         found["note"] = "Play money of the sandbox."
     return found

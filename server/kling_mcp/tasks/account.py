@@ -40,6 +40,7 @@ PER_TASK_USD = "KLING_MCP_MAX_USD_PER_TASK"
 
 SILENT = "This provider does not tell what is left: see its web page."
 NOT_TOLD = "What is left was not told."
+BY_BALANCE = "It has no resource pack: its balance pays."
 PLAYED = "The sandbox in this program answers: nothing is charged, videos are test clips."
 PLAYED_ELSEWHERE = "A sandbox answers there: nothing is charged, videos are test clips."
 
@@ -92,7 +93,7 @@ class AccountDesk:
         settings = self._settings
         shown = not self._private
         return Account(
-            providers=[self._provider(p, found) for p in self._providers.values()],
+            providers=[self._provider(p, found, bills) for p in self._providers.values()],
             caps=await self._caps(principal),
             spent=await self._spent(principal),
             bills=bills if shown else [],
@@ -123,7 +124,7 @@ class AccountDesk:
         """The providers whose bills are compared for a person's own server, once it has tasks."""
         if self._private or not self._ledger.exists:
             return []
-        return [name for name, p in self._providers.items() if p.row.tells_units and not p.embedded]
+        return [name for name, p in self._providers.items() if p.row.tells_units and not p.sandbox]
 
     async def _compare(self, name: str, bills: dict[str, Bill]) -> None:
         """Enter the bill of a provider, or why it is missing. Raises nothing of the provider's."""
@@ -138,7 +139,9 @@ class AccountDesk:
             bill = await bill_of(provider, client, self._ledger, since, sleep=self._sleep)
             bills[name] = bill.shortened()
 
-    def _provider(self, provider: Configured, found: Sequence[Finding]) -> ProviderAccount:
+    def _provider(
+        self, provider: Configured, found: Sequence[Finding], bills: Sequence[Bill]
+    ) -> ProviderAccount:
         from kling_mcp.doctor.key_checks import key_origins
 
         row, name = provider.row, provider.name
@@ -160,12 +163,14 @@ class AccountDesk:
         facts = [f.facts for f in found if f.area == "account" and f.facts.get("provider") == name]
         left = next((fact["units_left"] for fact in facts if "units_left" in fact), None)
         answer.units_left = left
+        told = any("units_left" in fact for fact in facts)
+        answer.balance_left = next((b.left for b in bills if b.provider == name), None)
         if provider.sandbox:
             answer.note = PLAYED_ELSEWHERE
         elif not row.tells_units:
             answer.note = SILENT
         elif left is None:
-            answer.note = NOT_TOLD
+            answer.note = BY_BALANCE if told else NOT_TOLD
         return answer
 
     async def _caps(self, principal: Principal) -> list[Cap]:

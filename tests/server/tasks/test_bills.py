@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,19 @@ import anyio
 import httpx
 import pytest
 import stamina
+from benchmarks.virtual_time import virtual_clock
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client
-from tests.server.scripted import BASE, CREATE, Scripted, facts, talking_to, task, words
-from tests.server.serving import no_sleep, picture, virtual_time
+from tests.server.scripted import BASE, CREATE, KEY, Scripted, facts, talking_to, task, words
+from tests.server.serving import no_sleep, picture, sandbox_settings, virtual_time
 
 from kling_mcp.cli import tasks as command
+from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.balance import read_deductions
+from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.transport import Connection
+from kling_sandbox import SandboxConfig, create_app
 from kling_tools.errors import ProviderDown
 
 VIDEO = {"videos": [{"url": "https://v.example/a.mp4", "duration": "5"}]}
@@ -209,6 +216,47 @@ async def test_an_account_without_a_bill_says_so_and_tells_the_rest(
     assert told["note"].startswith("It does not tell its charges: ")
     assert "the ledger says the same" not in text
     assert "1.5 units charged" in text
+
+
+@asynccontextmanager
+async def at_the_sandbox(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> AsyncIterator[Client]:
+    """A client of a server for which a sandbox of its own, with real keys, is Kling."""
+    clock = virtual_clock()
+    config = SandboxConfig(
+        home=folder / "sandbox", api_keys=(KEY,), queue_s=0, render_s=0, clock=clock, **more
+    )
+    played = httpx.ASGITransport(create_app(config))
+
+    @asynccontextmanager
+    async def connect(provider: Configured, *_: object) -> AsyncIterator[Connection]:
+        async with httpx.AsyncClient(base_url=BASE, transport=played) as api:
+            yield Connection(api, api, provider.credentials, True)
+
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", connect)
+    settings = sandbox_settings(folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE)
+    async with Client(build_server(settings, sleep=anyio.sleep, clock=clock)) as client:
+        yield client
+
+
+@pytest.mark.anyio
+@virtual_time
+@pytest.mark.parametrize("cash", [False, True])
+async def test_kling_as_the_sandbox_plays_it_charges_what_the_ledger_says(
+    cash: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_the_sandbox(tmp_path, monkeypatch, cash=cash) as client:
+        await make(client, tmp_path, 2)
+        told, text = await bill(client)
+
+    assert told["charged"] == 2, text
+    assert "2 tasks charged; the ledger says the same." in text
+    (provider,) = [line for line in text.splitlines() if line.startswith("kling at")]
+    assert ("units left" in provider) != cash
+    assert ("It has no resource pack: its balance pays." in provider) == cash
+    paid = "0.42 of the account's balance" if cash else "3 units charged (0.42 USD list price)"
+    assert f"kling 2 videos, {paid}" in text
 
 
 def asked_for(*words: str) -> argparse.Namespace:
