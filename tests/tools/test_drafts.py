@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.tools.judging import IMAGE, PICTURE, SEVERAL, judge
 
+from kling_tools.requests import normalize
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import MESSAGES, read_draft
 from kling_tools.requests.host_habits import ADDED_BY_HOSTS
@@ -143,3 +144,13 @@ def test_a_duration_that_is_no_whole_number_is_told_so() -> None:
     (fault,) = read_draft(ImageToVideoArguments, {"multi_prompt": [shot]}).verdict.faults
 
     assert fault.message == "'2.5' is not a whole number of seconds."
+
+
+@given(st.text(alphabet=" \t\r\n\u00a0\u3000ab", max_size=20))
+def test_a_text_is_tidied_once_and_for_all(written: str) -> None:
+    tidy = normalize.text(written)
+
+    assert normalize.text(tidy) == tidy
+    assert "\r" not in tidy
+    assert tidy.split() == written.split()
+    assert read(prompt=written).prompt == tidy == read(negative_prompt=written).negative_prompt
