@@ -2,10 +2,11 @@
 
 `create_app(SandboxConfig(home=...))` is an ASGI app. `httpx.ASGITransport` calls it without a port;
 `kling-mcp sandbox` serves it over HTTP. It accepts, refuses and answers as recorded from the live
-service, keeps its state in `home`, spends imaginary units, and makes real MP4 files. It fetches no
-picture from a URL. It calls a `callback_url` only as the config allows: the command calls this
-machine, the embedded sandbox its own server. Below `/cometapi`, `/anyfast`, `/powertokens`,
-`/newapi` and `/newapi-old` it plays the gateways of those names (`gateways` has the rows).
+service, on both of Kling's standards, for videos, elements and voices. It keeps its state in
+`home`, spends imaginary units or dollars, and makes real MP4 files. It fetches no picture from a
+URL. It calls a `callback_url` only as the config allows: the command calls this machine, the
+embedded sandbox its own server. Below `/cometapi`, `/anyfast`, `/powertokens`, `/newapi` and
+`/newapi-old` it plays the gateways of those names (`gateways` has the rows).
 
 It imports nothing else of this project, so that it can check the client and the contract. The names
 below are loaded when first used, since the command line imports this package at every start.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from kling_sandbox.config import SandboxConfig
 from kling_sandbox.faults import fault_help, parse_faults
 
-__all__ = ["add_arguments", "run", "run_from"]
+__all__ = ["add_arguments", "run_from"]
 
 _DEFAULT_PORT = 8765
 
@@ -85,39 +84,14 @@ def run_from(args: argparse.Namespace) -> int:
         print(fault_help())
         return 0
     try:
-        run(
-            args.host,
-            args.port,
-            args.home,
-            args.fault,
-            args.queue,
-            args.render,
-            args.slots,
-            serve_discontinued=args.serve_discontinued,
-            callback_secret=args.callback_secret,
-            cash=args.cash,
-            preview=args.preview,
-        )
+        _serve(args)
     except (ValueError, OSError) as error:
         print(f"kling-mcp sandbox: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run(
-    host: str,
-    port: int,
-    home: Path,
-    faults: Sequence[str],
-    queue_s: float,
-    render_s: float,
-    slots: int,
-    *,
-    serve_discontinued: bool = False,
-    callback_secret: str = "",
-    cash: bool = False,
-    preview: bool = False,
-) -> None:
+def _serve(args: argparse.Namespace) -> None:
     """Serve the sandbox until interrupted. Prints its address and its key on stderr.
 
     Each start counts faults from zero. Raises `ValueError` for an unknown fault and `OSError` when
@@ -127,24 +101,23 @@ def run(
     from kling_sandbox.state import SandboxStore
     from kling_sandbox.webhooks import only_loopback
 
-    chosen = parse_faults(faults)
-    with bound_socket(host, port) as listener:
-        name = f"[{host}]" if ":" in host else host
-        url = f"http://{name}:{listener.getsockname()[1]}"
+    chosen = parse_faults(args.fault)
+    with bound_socket(args.host, args.port) as listener:
+        name = f"[{args.host}]" if ":" in args.host else args.host
         config = SandboxConfig(
-            home=home,
-            queue_s=queue_s,
-            render_s=render_s,
-            slots=slots,
+            home=args.home,
+            queue_s=args.queue,
+            render_s=args.render,
+            slots=args.slots,
             faults=chosen,
-            public_url=url,
-            serve_retired=serve_discontinued,
+            public_url=f"http://{name}:{listener.getsockname()[1]}",
+            serve_retired=args.serve_discontinued,
+            cash=args.cash,
+            preview=args.preview,
             may_call=only_loopback,
-            callback_secret=callback_secret,
-            cash=cash,
-            preview=preview,
+            callback_secret=args.callback_secret,
         )
-        SandboxStore(home).forget_strikes()
+        SandboxStore(args.home).forget_strikes()
         listener.listen()
         for line in _greeting(config):
             print(line, file=sys.stderr, flush=True)

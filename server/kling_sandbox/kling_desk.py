@@ -162,7 +162,7 @@ class KlingDesk(Desk):
         now = self._config.clock()
         path, asked = request.url.path, request.query_params
         links = self._backend.links
-        if not links.holds(path, asked.get("expires", ""), asked.get("sig", ""), now):
+        if not links.holds(path, asked.get("Expires", ""), asked.get("sig", ""), now):
             return xml_error(403, "AccessDenied", "The address is not valid or has expired.")
         task = self._store.filmed(links.task_id(path) or "")
         if task is None or task.status(now) != "succeed" or task.order.made:

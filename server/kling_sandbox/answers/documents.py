@@ -37,10 +37,10 @@ class VideoLinks:
     key: Callable[[], bytes]
 
     def url(self, product: str, task_id: str, expires: int, *, marked: bool = False) -> str:
-        """The address of a task's video until the Unix second `expires`."""
+        """The address of a task's video until the Unix second `expires`, named as in Kling's."""
         kind = "watermark" if marked else "raw"
         path = f"/videos/{product}/{task_id}-0_{kind}_video_1.mp4"
-        return f"{self.public_url}{path}?expires={expires}&sig={self._signature(path, expires)}"
+        return f"{self.public_url}{path}?Expires={expires}&sig={self._signature(path, expires)}"
 
     def task_id(self, path: str) -> str | None:
         """The id of the task whose video has that path; None for any other path."""

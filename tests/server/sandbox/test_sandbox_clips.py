@@ -122,12 +122,12 @@ async def test_an_address_holds_until_it_expires(open_sandbox: Any, clock: Any) 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("expires=1", "expires=2"),
+        ("Expires=1", "Expires=2"),
         ("&sig=", "&sig=0"),
         ("&sig=", "&other="),
         ("-0_raw_", "-0_watermark_"),
         ("/image2video/", "/omni-video/"),
-        ("expires=", "expires=x"),
+        ("Expires=", "Expires=x"),
         ("?", "?nothing="),
     ],
 )

@@ -335,6 +335,7 @@ async def test_multi_image_refuses(open_sandbox: Any, fields: dict[str, Any], te
 O1 = {"model_name": "kling-video-o1"}
 FREE = {"image_list": None, "prompt": "a storm"}
 FRAMES = [{"image_url": URL, "type": "first_frame"}, {"image_url": URL, "type": "end_frame"}]
+VIDEO = {"video_url": "https://example.com/walk.mp4", "refer_type": "feature"}
 OMNI_ACCEPTED: list[dict[str, Any]] = [
     {"duration": "15", "mode": "4k", "sound": "on"},
     {"image_list": [{"image_url": URL}] * 7, "prompt": "<<<image_7>>>", "aspect_ratio": "9:16"},
@@ -342,11 +343,20 @@ OMNI_ACCEPTED: list[dict[str, Any]] = [
     O1 | FREE | {"duration": "10"},
     O1 | {"duration": "7"},
     {"model_name": None},
+    {"element_list": [{"element_id": 160}], "prompt": "<<<element_1>>> in <<<image_1>>>"},
+    {"video_list": [VIDEO], "prompt": "as in <<<video_1>>>"},
+    SHOTS | {"multi_prompt": TWO_SHOTS, "prompt": None},
 ]
 OMNI_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model_name": "kling-v3"}, "model_name value 'kling-v3' is invalid"),
     (O1 | FREE | {"duration": "7"}, "Duration only supports 5 or 10 seconds when no refer_image"),
     (O1 | {"duration": "11"}, "duration value '11' is invalid"),
+    ({"element_list": [{"element_id": 160}] * 7}, "elements exceeds the limit, max number is 7"),
+    ({"element_list": [{"element_id": 9}]}, "element not found by id: 9"),
+    ({"prompt": "<<<element_1>>>"}, "<<<element_1>>> in prompt does not match"),
+    ({"video_list": [VIDEO], "sound": "on"}, "sound on is not supported with video input"),
+    ({"video_list": [{"video_url": "AAAA"}]}, "video_list.video_url value 'AAAA' is invalid"),
+    ({"video_list": [VIDEO, VIDEO]}, "The size of video_list must be between 1 and 1"),
     (O1 | {"sound": "on"}, "sound is not supported by the current model"),
     (O1 | {"mode": "4k"}, "mode value '4k' is invalid"),
     ({"image_list": [{"image_url": URL}] * 8}, "The size of image_list must be between 1 and 7"),
