@@ -59,7 +59,10 @@ def reference() -> str:
     struck = json.loads(MATRIX.read_text(encoding="utf-8"))
     hosted = {tool.name: tool for tool in _tools(hosted=True)}
     tools = {**hosted, **{tool.name: tool for tool in _tools(hosted=False)}}
-    parts = [_section(tool, struck.get(name, {})) for name, tool in _in_order(tools)]
+    parts = [
+        _section(tool, hosted.get(name, tool), struck.get(name, {}))
+        for name, tool in _in_order(tools)
+    ]
     return "\n" + "\n".join(parts) + "\n"
 
 
@@ -78,8 +81,15 @@ def _living_models(products: Sequence[Product]) -> list[str]:
     return table.living(products, wires)
 
 
-def _section(tool: KlingTool, struck: dict[str, Any]) -> str:
+FOR_A_TEAM = "Only on a server for a team."
+
+
+def _section(tool: KlingTool, hosted: KlingTool, struck: dict[str, Any]) -> str:
     arguments = list(argument_rows(tool.parameters))
+    named = {cells[0] for cells in arguments}
+    for *cells, said in argument_rows(hosted.parameters):
+        if cells[0] not in named:
+            arguments.append((*cells, f"{said} {FOR_A_TEAM}"))
     taken = table(("argument", "kind", "default", "what it is"), arguments)
     answer = ANSWERS[tool.name]
     kinds = sorted(set(KIND.findall(json.dumps(struck))))

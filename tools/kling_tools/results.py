@@ -16,7 +16,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.faults import Variant
-from kling_tools.quoting import counted
+from kling_tools.quoting import clipped, counted
 from kling_tools.rules.capabilities import price_text, units_text
 
 __all__ = [
@@ -122,6 +122,13 @@ class AnotherTake(BaseModel):
         return f'Another take (another_take_of "{source}"{again}) costs {price}{free}.'
 
 
+IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "sound", "take"})
+"""Fields that are left out of the view of one task that runs."""
+
+PENDING_PROMPT = 16
+"""Characters of the prompt of such a task."""
+
+
 class TaskView(Answer):
     """One task. `elapsed_s` counts seconds since the submit while it runs; `units` is what it cost
     when the provider says so, `money` what the account's balance paid instead, in its `currency`,
@@ -163,8 +170,34 @@ class TaskView(Answer):
     next: str | None = None
     another_take: AnotherTake | None = None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether its provider makes it now."""
+        return self.status in ("submitted", "processing")
+
+    def structured(self) -> dict[str, Any]:
+        """The fields. A task that runs is asked for again and again: of it only those that say
+        which it is and for how long, as the receipt has the others."""
+        fields = super().structured()
+        if self.is_pending:
+            untold = self._untold()
+            fields = {name: value for name, value in fields.items() if name not in untold}
+            if self.prompt:
+                fields["prompt"] = clipped(self.prompt, PENDING_PROMPT)
+        return fields
+
     def text(self) -> str:
         """The task in one line."""
+        if self.is_pending:
+            return self.model_copy(update={**self._untold(), "prompt": None}).in_a_line()
+        return self.in_a_line()
+
+    def _untold(self) -> dict[str, None]:
+        """The fields that the view of one running task leaves out."""
+        return dict.fromkeys(IN_THE_RECEIPT - ({"take"} if (self.take or 1) > 1 else set()))
+
+    def in_a_line(self) -> str:
+        """The task in one line, with all that is known of it."""
         was = f" (before: {self.was})" if self.was else ""
         head = f"{self.task_id}{was}: {self.status}"
         if self.elapsed_s is not None:
@@ -320,6 +353,8 @@ class _Tasks(Answer):
     def structured(self) -> dict[str, Any]:
         """The fields; of many tasks what they share is said once."""
         fields = super().structured()
+        if len(self.tasks) == 1:
+            fields["tasks"] = [self.tasks[0].structured()]
         if len(self.tasks) > FEW:
             shared, rows = _said_once(self.many())
             first = {name: fields[name] for name in fields if name != "tasks"}
@@ -333,7 +368,8 @@ class _Tasks(Answer):
     def lines(self) -> list[str]:
         """A line for each task; of many, first what they share."""
         if len(self.tasks) <= FEW:
-            return [task.text() for task in self.tasks]
+            alone = len(self.tasks) == 1
+            return [task.text() if alone else task.in_a_line() for task in self.tasks]
         shared, rows = _said_once(self.many())
         return [
             f"Unless a line says otherwise: {_words(shared)}",
@@ -364,7 +400,7 @@ def _said_once(views: Sequence[TaskView]) -> tuple[dict[str, Any], list[dict[str
 
 
 def _row(view: TaskView) -> dict[str, Any]:
-    row = view.structured()
+    row = Answer.structured(view)
     if view.path:
         row["path"] = view.path.replace(view.task_id, PER_TASK)
         row["folder"] = view.path[: 1 + max(view.path.rfind("/"), view.path.rfind("\\"))]
@@ -498,6 +534,15 @@ class Total(BaseModel):
         return f"In all: {', '.join(part for part in parts if part)}."
 
 
+SAID_ONCE_MIN = 60
+"""Minutes within which tasks of a list count as made at one time."""
+
+
+def _minutes(clock: str) -> int:
+    hours, minutes = clock.split(":")
+    return 60 * int(hours) + int(minutes)
+
+
 class TaskPage(_Tasks):
     """One page of tasks, newest first; each says whether this ledger or only its provider knows
     it (`source`)."""
@@ -506,6 +551,19 @@ class TaskPage(_Tasks):
     more: bool
     note: str | None = None
     total: Total | None = None
+
+    def many(self) -> Sequence[TaskView]:
+        """The tasks; of those that were made within an hour, from when to when is said once."""
+        times = [task.created.split(" ") for task in self.tasks if task.created]
+        days = {(*time[:2], *time[3:]) for time in times}
+        if len(times) < len(self.tasks) or len(days) > 1:
+            return self.tasks
+        clocks = sorted(time[2] for time in times)
+        day, date, offset = days.pop()
+        if clocks[0] == clocks[-1] or _minutes(clocks[-1]) - _minutes(clocks[0]) > SAID_ONCE_MIN:
+            return self.tasks
+        span = f"{day} {date} {clocks[0]}-{clocks[-1]} {offset}"
+        return [task.model_copy(update={"created": span}) for task in self.tasks]
 
     def text(self) -> str:
         """A line for each task."""

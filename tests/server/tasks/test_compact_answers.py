@@ -11,7 +11,7 @@ from mcp_types import TextContent
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
-from kling_tools.results import TaskPage, TaskView, WaitResult
+from kling_tools.results import Answer, TaskPage, TaskView, WaitResult
 
 NAMES = ("cat.jpg", "sea.jpg")
 FOLDERS = ("/films/", "/films/anna/")
@@ -71,7 +71,7 @@ def test_the_compact_form_expands_to_exactly_the_full_views(facts: list[dict[str
     shared = answer["unless_stated"]
 
     for view, whole, row in zip(tasks, expanded(answer), answer["tasks"], strict=True):
-        full = view.structured()
+        full = Answer.structured(view)
         if "{task_id}" in (row.get("path") or ""):
             for name in {"picture", "prompt"} - shared.keys():
                 full.pop(name, None)

@@ -243,7 +243,8 @@ class SaveVideoArguments(_Reading):
         _TEXT,
         Field(
             description="File or folder: below the output folder, beside the picture, or "
-            "desktop/, downloads/, videos/, pictures/. Default: from the prompt."
+            "desktop/, downloads/, videos/, pictures/. Default: from the prompt. The first name "
+            "moves the file, later ones copy it."
         ),
     ] = ""
 
