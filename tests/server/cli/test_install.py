@@ -633,3 +633,41 @@ def test_without_the_program_python_starts_the_module(
     launch = this_launch("-m", python, "/x")
 
     assert (launch.command, launch.args) == (python, ("-m", "kling_mcp"))
+
+
+WHERE = ", from where the variable is set"
+
+
+@pytest.mark.parametrize("client", ["cursor", "gemini", "windsurf"])
+@pytest.mark.parametrize(
+    ("key", "options", "told"),
+    [(KEY, [], True), ("", [], False), (KEY, ["--with-key"], False)],
+    ids=["named", "no key", "in the file"],
+)
+def test_where_the_variable_is_set_is_told_only_when_the_entry_names_one(
+    client: str,
+    key: str,
+    options: list[str],
+    told: bool,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KLING_API_KEY", key)
+
+    assert cli.main(["install", client, "--yes", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert (WHERE in out) is told
+    assert "{where}" not in out
+
+
+def test_the_entry_for_codex_forwards_the_key_before_there_is_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KLING_API_KEY")
+    cli.main(["install", "codex"])
+
+    out, err = capsys.readouterr()
+    assert tomllib.loads(out)["mcp_servers"]["kling"]["env_vars"] == ["KLING_API_KEY"]
+    assert WHERE in err
