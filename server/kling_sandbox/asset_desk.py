@@ -21,6 +21,7 @@ from kling_sandbox.model_table import TaskKind
 from kling_sandbox.orders import Asset, Order
 from kling_sandbox.rules.assets import new_element, new_voice
 from kling_sandbox.rules.body_fields import Fields
+from kling_sandbox.rules.image2video import ID_LIMIT
 
 __all__ = ["AssetDesk"]
 
@@ -152,8 +153,9 @@ class AssetDesk(Desk):
 
     def _delete(self, library: _Library) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            body = await self.document(request)
-            asset_id = str(body.get(f"{library.kind}_id") or "")
+            fields, name = Fields(await self.document(request)), f"{library.kind}_id"
+            value = fields.value(name)
+            asset_id = str(value) if type(value) is int else fields.text(name, ID_LIMIT)
             if asset_id in PRESETS[library.kind]:
                 raise refused("asset_unknown", kind=library.kind, asset_id=asset_id)
             self.asset(library.kind, asset_id)

@@ -32,7 +32,7 @@ class Page:
         if "cursor" in fields:
             try:
                 page = cls(**json.loads(base64.urlsafe_b64decode(str(fields.value("cursor")))))
-                return replace(page, at=max(0, int(page.at)))
+                return cls(float(page.since), float(page.until), max(0, int(page.at)))
             except (ValueError, TypeError):
                 raise fields.refuse("cursor") from None
         if window_s is None and not ("start_time" in fields and "end_time" in fields):

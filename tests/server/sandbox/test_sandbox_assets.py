@@ -245,6 +245,10 @@ async def test_a_deleted_element_is_gone_and_cannot_be_deleted_twice(
         "data"
     ]
     assert record["outputs"][0]["status"] == "deleted"
+    for odd in ("\ud800", None, [1], {"a": 1}, 2**70, True):
+        sent = json.dumps({"element_id": odd})
+        answer = await caller.http.post(f"/v1/general/{path}", content=sent)
+        assert answer.json()["code"] == 1201
     kling_s = await post(caller, f"/v1/general/{path}", {"element_id": "160"})
     assert kling_s.json()["code"] == 1201
 

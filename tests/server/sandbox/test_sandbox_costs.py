@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ FIRST = [
     {"type": "prompt", "text": "wind"},
     {"type": "first_frame", "url": "https://example.com/cat.png"},
 ]
+ODD = base64.b64encode(b'{"since": "x", "until": null}').decode()
 TURBO = "/image-to-video/kling-3.0-turbo"
 
 
@@ -112,6 +114,7 @@ async def test_failed_and_running_tasks_are_not_charged(open_sandbox: Any, clock
         ({"start_time": 1, "end_time": "soon"}, "end_time value 'soon' is invalid"),
         ({"start_time": 1, "end_time": 2, "limit": 501}, "limit value '501' is invalid"),
         ({"cursor": "AAAA"}, "cursor value 'AAAA' is invalid"),
+        ({"cursor": ODD}, f"cursor value '{ODD}' is invalid"),
     ],
 )
 async def test_a_question_about_charges_is_refused(
