@@ -113,6 +113,19 @@ async def facts(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return result.structured_content
 
 
+BUSY_S = 5
+"""Seconds within which a busy machine passes on what a database tells."""
+
+
+async def until_done(client: Client, task_id: str) -> dict[str, Any]:
+    """What the wait for a task that ends is answered; it is asked again, as a host does."""
+    waited: dict[str, Any] = {"done": False}
+    with anyio.fail_after(60):
+        while not waited["done"]:
+            waited = await facts(client, "kling_wait_for_tasks", task_ids=[task_id], timeout_s=40)
+    return waited
+
+
 @pytest.mark.anyio
 async def test_the_same_wish_at_two_servers_at_once_is_paid_once(
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
@@ -143,10 +156,8 @@ async def test_one_of_two_servers_asks_and_both_of_their_callers_are_told(
         made = await facts(clients[0], CREATE, image=picture(tmp_path), prompt="Zoom")
 
         async def wait(client: Client) -> None:
-            waited = await facts(
-                client, "kling_wait_for_tasks", task_ids=[made["task_id"]], timeout_s=40
-            )
-            assert waited["done"] is True
+            waited = await until_done(client, made["task_id"])
+            assert waited["tasks"][0]["status"] == "succeed"
             told.append(anyio.current_time())
 
         monkeypatch.setattr("kling_mcp.polling.pace.usual_s", lambda *_: 1.0)
@@ -155,10 +166,11 @@ async def test_one_of_two_servers_asks_and_both_of_their_callers_are_told(
                 group.start_soon(wait, client)
             await kling.asked.wait()
             await anyio.wait_all_tasks_blocked()
+            before = len(kling.asked_at)
             kling.ended = True
 
-    assert abs(told[0] - told[1]) * TIMES < 5
-    assert len(kling.asked_at) == 2
+    assert abs(told[0] - told[1]) < BUSY_S
+    assert len(kling.asked_at) == before + 1
 
 
 @pytest.mark.anyio
@@ -179,11 +191,9 @@ async def test_a_task_that_a_dead_server_asked_for_is_asked_for_by_another_one(
         kling.ended = True
         began = anyio.current_time()
 
-        waited = await facts(
-            client, "kling_wait_for_tasks", task_ids=[made["task_id"]], timeout_s=30
-        )
+        waited = await until_done(client, made["task_id"])
 
-    assert waited["done"] is True
+    assert waited["tasks"][0]["status"] == "succeed"
     assert (kling.asked_at[0] - began) * TIMES > 2
 
 
@@ -229,9 +239,7 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
 
     async with client_of(tmp_path, "two", url, **its_time) as client:
         kling.ended = True
-        waited = await facts(
-            client, "kling_wait_for_tasks", task_ids=[receipt["task_id"]], timeout_s=20
-        )
+        waited = await until_done(client, receipt["task_id"])
 
     assert waited["tasks"][0]["status"] == "succeed"
     assert len(kling.bodies) == 1

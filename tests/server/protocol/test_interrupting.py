@@ -15,7 +15,7 @@ import pytest
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 PROGRAM = [sys.executable, "-m", "kling_mcp"]
-LIMIT_S = 10
+LIMIT_S = 30
 INTERRUPTED = 130
 HELLO = {
     "jsonrpc": "2.0",
@@ -99,12 +99,10 @@ def test_a_question_that_is_not_answered_changes_nothing(tmp_path: Path) -> None
     while b"[y/N]" not in shown:
         shown += os.read(person, 1024)
 
+    process.send_signal(signal.SIGINT)
     # A signal between the prompt and the read that follows it is seen by Python after the read.
-    for _ in range(LIMIT_S):
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1)
-            break
+    with suppress(OSError):
+        os.write(person, b"\n")
+    assert process.wait(timeout=LIMIT_S) == INTERRUPTED
     os.close(person)
-    assert process.returncode == INTERRUPTED
     assert not (tmp_path / ".cursor").exists()

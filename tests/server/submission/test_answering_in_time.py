@@ -9,12 +9,12 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.server.scripted import CREATE, Scripted, facts, make, talking_to, task, words
-from tests.server.serving import picture
+from tests.server.serving import picture, virtual_time
 
 from kling_mcp.background import Background, BackgroundWork
 from kling_mcp.providers.retries import TimeLimits
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, virtual_time]
 
 SOON = TimeLimits(answer_s=0.2)
 
