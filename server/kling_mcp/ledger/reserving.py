@@ -273,10 +273,10 @@ def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -
 
 def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -> float:
     """The units that a request like this one may cost now; 0 if a damaged row hides them."""
-    left = [
-        (cap.most - spent) / (price.usd or math.inf) if cap.usd else cap.most - spent
-        for cap, spent, price in _used(db, new_row, caps, now)
-    ]
+    left = []
+    for cap, spent, price in _used(db, new_row, caps, now):
+        of_a_unit = price.usd if cap.usd else 1.0
+        left.append((cap.most - spent) / of_a_unit if of_a_unit else math.inf)
     return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
 
 

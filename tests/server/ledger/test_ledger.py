@@ -590,6 +590,26 @@ async def test_the_cap_counts_24_hours_the_true_cost_and_no_play_money(
 
 
 @pytest.mark.anyio
+async def test_a_cap_in_dollars_counts_units_at_their_price_and_cash_as_it_was_paid(
+    ledger: Ledger,
+) -> None:
+    units, _ = await ledger.reserve(wish("units", units=9))
+    await ledger.record(units.id, Task("t-1", "succeed", units=1))
+    cash, _ = await ledger.reserve(wish("cash", units=9))
+    await ledger.record(cash.id, Task("t-2", "succeed", money=7.0, currency="CNY"))
+    await ledger.reserve(wish("elsewhere", units=2, base_url="https://b"))
+
+    spent = await ledger.spent_in_a_day(None, sandbox=False, usd_per_unit=0.14)
+    left = await ledger.left_of_day(wish("new", base_url="https://b"), DayCaps(team_usd=2.0))
+    with pytest.raises(SpendCapReached, match=r"1\.42 USD were spent"):
+        await ledger.reserve(wish("new", units=9), caps=DayCaps(team_usd=2.0))
+
+    assert spent == pytest.approx(0.14 + 1.0 + 0.28)
+    assert left == pytest.approx((2 - 1.42) / 0.14)
+    assert (await ledger.reserve(wish("new", units=5), caps=DayCaps(team_usd=2.0)))[1]
+
+
+@pytest.mark.anyio
 async def test_the_cap_is_one_for_all_providers_and_another_for_the_sandbox(ledger: Ledger) -> None:
     await ledger.reserve(wish("a", units=4), caps=DayCaps(10))
     await ledger.reserve(

@@ -335,8 +335,8 @@ def build_toolset(
             service,
             name="kling_account",
             title="Account",
-            description="""Providers and keys in use, units left, caps, what was spent, folders, and
-                what is wrong with the set-up. Free.""",
+            description="""Providers and keys in use, units left, caps, what was spent and what
+                the bill says, folders, and what is wrong with the set-up. Free.""",
             arguments=AccountArguments,
             answer=Account,
             annotations=READS,

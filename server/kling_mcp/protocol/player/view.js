@@ -88,7 +88,7 @@ class View {
   }
 
   #fill(card, take) {
-    const { status, units, path, url, provider_says, next } = take.view;
+    const { status, units, money, currency, path, url, provider_says, next } = take.view;
     const saved = path ?? url;
     const state = take.id ? status : "dry";
     card.classList.toggle("failed", status === "failed");
@@ -99,6 +99,7 @@ class View {
       ["failed", "cancelled", "unknown"].includes(status) ? next : "",
       path ? `Saved at ${path}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
+      money === undefined ? "" : `Cost ${[money, currency].join(" ").trim()} of the balance`,
       ...(take.receipt.warnings ?? []),
     ].filter(Boolean).join(". ");
     if (card.dataset.state === state + (saved ?? "")) return;
