@@ -78,12 +78,12 @@ def new_standard(
     else:
         duration = _duration(settings, model)
         prompt = _prompt(contents, model)
-    _check_labels(contents, prompt, product)
+    _check_labels(contents, prompt)
     _check_counts(contents, model, product)
     found = _Found(contents, product)
     assets = found.assets(find)
     _check_together(found, assets, model, chosen, duration)
-    if product == "omni-video" and not chosen.ratio and not found.shaped:
+    if model.family in ("omni", "o1") and not chosen.ratio and not found.shaped:
         raise refused("ratio_missing")
     options = fields.object("options") or Fields({})
     if model.family == "4.0":
@@ -135,7 +135,7 @@ def _contents(fields: Fields, model: NewModel, product: NewProduct) -> list[_Con
 def _settings(settings: Fields, model: NewModel, product: NewProduct) -> _Settings:
     ratio = ""
     if product != "image-to-video":
-        default = "16:9" if product == "text-to-video" else ""
+        default = "16:9" if product == "text-to-video" or model.family == "4.0" else ""
         ratio = settings.choice("aspect_ratio", model.ratios, default)
     resolution = settings.value("resolution")
     if resolution in (None, "") and model.family != "4.0":
@@ -184,7 +184,7 @@ def _prompt(contents: list[_Content], model: NewModel) -> str:
     return _text(prompts[0].fields, "text", f"contents[{prompts[0].place}].text", model)
 
 
-def _check_labels(contents: list[_Content], prompt: str, product: NewProduct) -> None:
+def _check_labels(contents: list[_Content], prompt: str) -> None:
     """Labels are unique, no part of each other, and no part of other text in the prompt."""
     labels = []
     for content in contents:

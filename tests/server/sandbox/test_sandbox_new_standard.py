@@ -413,6 +413,14 @@ async def test_4_0_is_there_when_it_is_turned_on_and_takes_no_id_of_ours(
             "settings": {name: value for name, value in settings.items() if name != missing},
         }
         assert (await post(caller, path, body)).json()["code"] == 1201
+    refer = {"contents": [PROMPT, *[REFER] * 10, SAILOR], "settings": settings}
+    assert (await post(caller, "/omni-video/kling-4.0", refer)).status_code == 200
+    assert (
+        "voice is not supported"
+        in (await post(caller, "/omni-video/kling-4.0-flash", refer | {"settings": {}})).json()[
+            "message"
+        ]
+    )
     flash = {"resolution": "1080p", "duration": 5}
     answer = await post(caller, f"{path}-flash", {"contents": [PROMPT, FIRST], "settings": flash})
     assert answer.json()["message"] == "video resolution value '1080p' is invalid"
