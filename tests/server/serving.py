@@ -64,6 +64,7 @@ def sandbox_by(clock: Callable[[], float]) -> Callable[..., AsyncIterator[Connec
             render_s=settings.sandbox_render_s,
             side_px=settings.sandbox_side_px,
             slots=settings.sandbox_slots,
+            preview=settings.models_preview,
             faults=parse_faults(settings.sandbox_faults),
             clock=clock,
             public_url=SANDBOX_URL,

@@ -223,6 +223,7 @@ def _embedded_sandbox(settings: Settings, callbacks: Callbacks) -> httpx.AsyncBa
         render_s=settings.sandbox_render_s,
         side_px=settings.sandbox_side_px,
         slots=settings.sandbox_slots,
+        preview=settings.models_preview,
         faults=parse_faults(settings.sandbox_faults),
         public_url=SANDBOX_URL,
         may_call=only_below(callbacks.base) if callbacks.base else call_none,
