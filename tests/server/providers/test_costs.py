@@ -1,13 +1,22 @@
 """What a task cost, as Kling's two standards tell it: units and money, each as it was charged."""
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from anyio import to_thread
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.scripted import Scripted, ends, facts, make, talking_to, words
 
+from kling_mcp.cli.main import main
+from kling_mcp.providers.auth import ApiKey
+from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.dialects import read_task, read_tasks
+from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.providers.task import Task
+from kling_mcp.providers.transport import Connection
 
 VIDEO = {"videos": [{"url": "https://v.example/a.mp4", "duration": "5"}]}
 CENTS = st.integers(0, 10**7).map(lambda cents: f"{cents / 100:.2f}")
@@ -100,3 +109,73 @@ def test_a_task_keeps_the_answer_that_told_of_it() -> None:
         "request_id": "r-2",
         "data": {"task_id": "t-2", "task_status": "failed"},
     }
+
+
+CASH = {
+    "charge_type": "cash",
+    "cash_type": "test_balance",
+    "amount": "0.15",
+    "currency": "USD",
+    "list_price": "0.21",
+}
+
+
+@pytest.mark.anyio
+async def test_cash_is_told_with_its_currency_its_list_price_and_which_balance_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    provider = Scripted(ends(task_status="succeed", task_result=VIDEO, billing=[CASH]))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        made = facts(await make(client, tmp_path))
+        seen = await client.call_tool("kling_get_task", {"task_id": made["task_id"]})
+        listed = await client.call_tool("kling_list_tasks", {})
+        account = await client.call_tool("kling_account", {})
+    await to_thread.run_sync(main, ["tasks"])
+
+    paid = {"money": 0.15, "currency": "USD", "list_price": 0.21, "cash_type": "test_balance"}
+    assert paid.items() <= facts(seen).items()
+    assert "units" not in facts(seen)
+    assert "cost 0.15 USD of the account's test balance (list price 0.21 USD)" in words(seen)
+    assert "0.15 USD of the balance at kling" in words(listed)
+    assert facts(listed)["total"]["money"] == {"kling USD": 0.15}
+    assert "kling 1 video, 0.15 USD of the account's balance" in words(account)
+    assert "0.15 USD of the balance" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("region", "currency"), [("global", "USD"), ("china", "CNY")])
+async def test_where_no_currency_is_told_it_is_that_of_the_account_s_region(
+    region: str, currency: str
+) -> None:
+    row = PROVIDERS["kling"]
+    data = {
+        "task_id": "t-1",
+        "task_status": "succeed",
+        "task_result": VIDEO,
+        "final_unit_deduction": "0",
+        "final_balance_deduction": {"quota": "1.50"},
+    }
+    answers = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 0, "data": data}))
+    async with httpx.AsyncClient(base_url=row.regions[region], transport=answers) as api:
+        client = KlingClient(row, Connection(api, api, ApiKey("k" * 20), False))
+        task = await client.task("image2video", "t-1")
+
+    assert (task.units, task.money, task.currency) == (None, 1.5, currency)
+
+
+@pytest.mark.anyio
+async def test_no_units_and_no_cash_for_a_video_are_an_unknown_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Scripted(ends(task_status="succeed", task_result=VIDEO, final_unit_deduction="0"))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        made = facts(await make(client, tmp_path))
+        seen = await client.call_tool("kling_get_task", {"task_id": made["task_id"]})
+        account = await client.call_tool("kling_account", {})
+
+    assert "units" not in facts(seen)
+    for answer in (seen, account):
+        assert "nothing was" not in words(answer)
+        assert "free" not in words(answer)
+    assert "about 1.5 units estimated" in words(account)
