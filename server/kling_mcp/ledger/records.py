@@ -33,6 +33,7 @@ __all__ = [
     "change",
     "change_open_row",
     "first_record",
+    "keep_answer",
     "kept_answers",
     "like_part",
     "matching",
@@ -494,7 +495,7 @@ ANSWER_CHARS = 4000
 """The most characters of an answer that a row keeps."""
 
 MOST_ANSWERS = 4
-"""The most answers that a row keeps: that to its create, and those that told its end and cost."""
+"""The most answers that a row keeps: those to its create, and those that told its end and cost."""
 
 
 def _answers(db: Database, record_id: str, task: Task, now: float, *, ended: bool) -> str:
@@ -507,12 +508,26 @@ def _answers(db: Database, record_id: str, task: Task, now: float, *, ended: boo
         for name, told in (("units", task.units), ("money", task.money))
     )
     news = row["task_id"] is None or (ended and (row["ended_at"] is None or other_cost))
-    kept = kept_answers(row["answers"])
-    if not (task.told and news) or len(kept) >= MOST_ANSWERS:
-        return json.dumps(kept)
-    said = json.dumps(task.told, default=str)
-    answer = task.told if len(said) <= ANSWER_CHARS else said[:ANSWER_CHARS]
-    return json.dumps([*kept, {"at": now, "status": task.status, "answer": answer}], default=str)
+    return _with_answer(row["answers"], task.status, task.told if news else {}, now)
+
+
+def _with_answer(column: Any, status: str, told: Mapping[str, Any], now: float) -> str:
+    """The column with one more answer, if that says anything and there is room."""
+    kept = kept_answers(column)
+    if told and len(kept) < MOST_ANSWERS:
+        said = json.dumps(told, default=str)
+        answer = told if len(said) <= ANSWER_CHARS else said[:ANSWER_CHARS]
+        kept.append({"at": now, "status": status, "answer": answer})
+    return json.dumps(kept, default=str)
+
+
+def keep_answer(
+    db: Database, record_id: str, status: str, told: Mapping[str, Any], now: float
+) -> None:
+    """Add an answer to those that the row keeps."""
+    row = db.execute("SELECT answers FROM tasks WHERE id = ?", (record_id,)).fetchone()
+    answers = _with_answer(row["answers"], status, told, now)
+    db.execute("UPDATE tasks SET answers = ? WHERE id = ?", (answers, record_id))
 
 
 def kept_answers(column: Any) -> list[Mapping[str, Any]]:

@@ -23,6 +23,7 @@ from kling_mcp.ledger.records import (
     change,
     change_open_row,
     first_record,
+    keep_answer,
     kept_answers,
     like_part,
     matching,
@@ -46,6 +47,7 @@ from kling_mcp.ledger.reserving import (
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
+from kling_tools.errors import ProviderError
 from kling_tools.products import Product
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
@@ -517,6 +519,19 @@ class Ledger:
             self._tell(row, written=changed)
         by_id = _by_id(rows)
         return {any_id: by_id[any_id] for any_id in wanted if any_id in by_id}
+
+    async def keep_answer(self, record_id: str, error: ProviderError) -> None:
+        """Keep what a provider answered in place of a task. Other errors of its are not kept."""
+        told = {
+            "http_status": error.http_status,
+            "code": error.code,
+            "request_id": error.request_id,
+            "message": error.provider_says,
+        }
+        answer = {name: said for name, said in told.items() if said}
+        status, now = "refused" if error.charged == "no" else "unknown", self.now()
+        if answer:
+            await self._engine.write(lambda db: keep_answer(db, record_id, status, answer, now))
 
     async def answers(self, record_id: str) -> list[Mapping[str, Any]]:
         """The provider's answers that a row keeps: when each came (`at`), the `status` that it

@@ -274,6 +274,9 @@ class Sender:
             if isinstance(error, ModelRetired):
                 with decoration("the memory of a retired model"):
                     await self._ledger.retire(record)
+            if not isinstance(error, ConcurrencyFull | RateLimited):
+                with decoration("the provider's words for a dossier"):
+                    await self._ledger.keep_answer(record.id, error)
             if error.charged != "no":
                 return await self._after_lost_answer(record, client, body, error)
             full = isinstance(error, ConcurrencyFull | RateLimited)

@@ -136,6 +136,49 @@ async def test_a_saved_file_is_named_with_its_hash_and_compared(
     assert "| now | cannot be read on this computer |" in gone
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (
+            httpx.Response(400, json={"code": 1301, "message": "risk", "request_id": "r-9"}),
+            "refused",
+        ),
+        (
+            httpx.Response(500, json={"code": 5000, "message": "oops", "request_id": "r-9"}),
+            "unknown",
+        ),
+    ],
+    ids=["refused", "lost"],
+)
+async def test_a_create_without_a_task_has_the_provider_s_answer(
+    answer: httpx.Response,
+    status: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KLING_MCP_PROVIDER", "sandbox")
+    monkeypatch.chdir(tmp_path)
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        gone = {"code": 1201, "message": "Task not found by external id"}
+        return answer if request.method == "POST" else httpx.Response(400, json=gone)
+
+    async with talking_to(Scripted(broken), tmp_path, monkeypatch) as client:
+        assert (await make(client, tmp_path)).is_error
+    await run("--json")
+    ours = json.loads(capsys.readouterr().out)["external_task_id"]
+
+    assert await run(ours, "--dossier", "--json") == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["ids"]["request_ids"] == ["r-9"]
+    first = told["answers"][0]
+    assert first["status"] == status
+    assert first["answer"]["code"] in ("1301", "5000")
+
+
 async def test_an_unknown_id_is_refused_with_the_way_to_find_one(
     task_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
