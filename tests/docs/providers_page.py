@@ -9,9 +9,9 @@ from tests.docs.pages import table
 
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
-from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
+from kling_tools.rules.capabilities import Capabilities, ProviderTerms, built_in_capabilities
 
-__all__ = ["losses", "overview", "row_fields"]
+__all__ = ["losses", "models", "overview", "row_fields"]
 
 LOOKED_UP = {
     "unique": "looked up by our id, sent again if there is none",
@@ -67,6 +67,32 @@ def losses() -> str:
         for field, why in fields.items()
     ]
     return "\n" + table(("provider", "product", "field", "why"), rows) + "\n"
+
+
+def models() -> str:
+    """Each model's name on both standards, and whether it lives, by product."""
+    table_of_models = built_in_capabilities()
+    rows = []
+    for name, model in table_of_models.models.items():
+        for product, row in model.products.items():
+            names = [
+                f"`{table_of_models.on_wire(name, product, wire).name}`"
+                if wire in row.wires
+                else ""
+                for wire in table_of_models.wires
+            ]
+            rows.append((f"`{name}`", product, *names, _state(table_of_models, name, product)))
+    return "\n" + table(("model", "product", *table_of_models.wires, "state"), rows) + "\n"
+
+
+def _state(capabilities: Capabilities, name: str, product: Product) -> str:
+    if capabilities.models[name].preview:
+        return "off until it is turned on: Kling has published neither its page nor its price"
+    end = capabilities.retirement(name, product)
+    if end is None:
+        return "lives"
+    state = "retired" if end.certain else "perhaps retired"
+    return f"{state}: {end.note} ({end.source}, {end.date}); then `{end.successor}`"
 
 
 def row_fields() -> str:

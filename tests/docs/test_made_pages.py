@@ -22,6 +22,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("settings.md", "host settings"): settings_page.host_reference,
     ("providers.md", "providers"): providers_page.overview,
     ("providers.md", "losses"): providers_page.losses,
+    ("providers.md", "models"): providers_page.models,
     ("providers.md", "row"): providers_page.row_fields,
 }
 

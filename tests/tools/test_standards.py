@@ -198,6 +198,14 @@ def test_a_retired_model_is_refused_by_kling_itself_and_may_live_at_a_gateway() 
     }
 
 
+def test_a_row_of_the_user_allows_a_retired_model_again() -> None:
+    mine = TABLE.overridden({"models": {"kling-v2-1": {"retired": None}}})
+    wish = IMAGE | {"model_name": "kling-v2-1"}
+
+    assert faults(wish, terms=OFFICIAL, capabilities=mine) == {}
+    assert warnings(wish, terms=OFFICIAL, capabilities=mine) == {}
+
+
 def test_every_retirement_says_where_and_when_it_was_found() -> None:
     for name, model in TABLE.models.items():
         for product in model.products:
