@@ -86,6 +86,11 @@ MOST_STEPS = 10
 """Tries after which the pause no longer grows."""
 
 
+MAY_BE_MISSING = {"element_list", "voice_list"}
+"""Arguments that name something which may have been deleted: Kling's answer does not tell that from
+a retired model."""
+
+
 class Sender:
     """Sends requests, and takes up rows that were left open. A queued row waits `queue_s` seconds
     at most. `asked_to_spend` says that this process was called to send a request; one that is
@@ -271,7 +276,7 @@ class Sender:
         except DuplicateTask as error:
             return await self._find_duplicate(record, client, error, sent_before=sent_before)
         except ProviderError as error:
-            if isinstance(error, ModelRetired):
+            if isinstance(error, ModelRetired) and not MAY_BE_MISSING & record.arguments.keys():
                 with decoration("the memory of a retired model"):
                     await self._ledger.retire(record)
             if not isinstance(error, ConcurrencyFull | RateLimited):

@@ -15,6 +15,7 @@ from tests.server.serving import hurried, picture, sandbox_settings
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_tools.rules.capabilities import built_in_capabilities
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +129,18 @@ async def test_a_model_at_the_wrong_address_is_not_taken_for_a_retired_one(
     assert kling.sent == ["kling-v2-6"] * 2
 
 
+async def test_a_refusal_that_may_be_about_a_deleted_element_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Ending("kling-v3")
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v3"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        await client.call_tool(CREATE, wish | {"element_list": ["160"]})
+        await client.call_tool(CREATE, wish)
+
+    assert kling.sent == ["kling-v3", "kling-v3"]
+
+
 async def test_a_task_that_is_not_found_is_no_retired_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +229,11 @@ async def test_a_row_of_the_user_turns_a_preview_on(tmp_path: Path) -> None:
     assert told["estimate_units"] == 6
 
 
-async def test_every_default_of_kling_itself_lives() -> None:
+@pytest.mark.parametrize("row", PROVIDERS.values(), ids=PROVIDERS)
+async def test_the_default_models_live(row: ProviderRow) -> None:
     table = built_in_capabilities()
 
-    assert "kling-v2-5-turbo" in table.living(["image2video"], ["legacy"])
+    for product, name in row.default_models.items():
+        end = table.retirement(name, product)
+        assert end is None or not (row.official or end.certain), name
+        assert set(row.wires) & set(table.models[name].products[product].wires)
