@@ -22,7 +22,7 @@ from kling_sandbox.film.camera import (
     simple_move,
 )
 from kling_sandbox.film.canvas import Mark, Still, even_size
-from kling_sandbox.film.encoding import duration_text, frame_count
+from kling_sandbox.film.encoding import duration_text, frame_count, tone_of, voice_factor
 from kling_sandbox.film.script import Script
 
 SIDE = 144
@@ -312,3 +312,13 @@ def test_a_picture_with_odd_exif_is_shown_as_it_is_stored(
     shown = still.getpixel((5, 5))
     assert isinstance(shown, tuple)
     assert shown[0] > 240
+
+
+def test_voices_are_heard_apart_and_each_joins_to_itself() -> None:
+    factors = {voice_factor(str(number)) for number in range(40)}
+    assert len(factors) > 3
+    for factor in factors:
+        tone = tone_of(factor)
+        assert tone != tone_of()
+        step = max(abs(one - other) for one, other in pairwise(tone))
+        assert abs(tone[0] - tone[-1]) <= step
