@@ -30,7 +30,7 @@ ASKED_FOR_S = 60.0
 BILL_S = 7 * DAY_S
 """Seconds before now that a comparison with the bill covers."""
 
-WITHIN_S = 8.0
+WITHIN_S = 5.0
 """Seconds for the comparison with one bill, with its pauses."""
 
 NOT_IN_TIME = "It did not come in time; kling-mcp tasks --reconcile waits for it."
