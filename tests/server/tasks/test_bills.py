@@ -12,7 +12,6 @@ import anyio
 import httpx
 import pytest
 import stamina
-from benchmarks.virtual_time import virtual_clock
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client
@@ -220,12 +219,18 @@ async def test_an_account_without_a_bill_says_so_and_tells_the_rest(
 
 @asynccontextmanager
 async def at_the_sandbox(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, pair: bool = False, **more: Any
 ) -> AsyncIterator[Client]:
-    """A client of a server for which a sandbox of its own, with real keys, is Kling."""
-    clock = virtual_clock()
+    """A client of a server for which a sandbox of its own, with a key or a `pair` of keys that are
+    not the sandbox's, is Kling."""
+    keys = {"access_key": "ak-of-somebody", "secret_key": "s" * 32}
     config = SandboxConfig(
-        home=folder / "sandbox", api_keys=(KEY,), queue_s=0, render_s=0, clock=clock, **more
+        home=folder / "sandbox",
+        api_keys=(KEY,),
+        **keys,
+        queue_s=0,
+        render_s=0,
+        **more,
     )
     played = httpx.ASGITransport(create_app(config))
 
@@ -235,18 +240,20 @@ async def at_the_sandbox(
             yield Connection(api, api, provider.credentials, True)
 
     monkeypatch.setattr("kling_mcp.providers.transport.connect", connect)
-    settings = sandbox_settings(folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE)
-    async with Client(build_server(settings, sleep=anyio.sleep, clock=clock)) as client:
+    given = {f"kling_{name}": key for name, key in keys.items()} if pair else {"kling_api_key": KEY}
+    settings = sandbox_settings(folder, provider="kling", kling_base_url=BASE, **given)
+    async with Client(build_server(settings, sleep=anyio.sleep)) as client:
         yield client
 
 
 @pytest.mark.anyio
 @virtual_time
-@pytest.mark.parametrize("cash", [False, True])
+@pytest.mark.parametrize("pair", [False, True], ids=["API key", "JWT"])
+@pytest.mark.parametrize("cash", [False, True], ids=["units", "cash"])
 async def test_kling_as_the_sandbox_plays_it_charges_what_the_ledger_says(
-    cash: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cash: bool, pair: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with at_the_sandbox(tmp_path, monkeypatch, cash=cash) as client:
+    async with at_the_sandbox(tmp_path, monkeypatch, cash=cash, pair=pair) as client:
         await make(client, tmp_path, 2)
         told, text = await bill(client)
 
