@@ -78,6 +78,7 @@ TASKS_TABLE = """
     CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'sending', 'unknown');
     CREATE INDEX tasks_by_callback_key ON tasks (callback_key) WHERE callback_key <> '';
     CREATE INDEX tasks_by_principal ON tasks (principal, created_at);
+    CREATE INDEX tasks_by_cash ON tasks (provider, base_url, created_at) WHERE money > 0;
     """
 """The table and its indexes: the first step of both databases. The placeholders take their types
 of the rowid (built into SQLite), a number and a size in bytes. A released step never changes."""
