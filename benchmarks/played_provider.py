@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Played:
     task_id: str
     made_at: float
     ends_at: float
+    path: str = ""
 
     @property
     def lasts_s(self) -> float:
@@ -51,6 +53,20 @@ class Played:
             url = f"https://videos.example/{self.task_id}.mp4"
             shown["task_result"] = {"videos": [{"id": "1", "url": url, "duration": "5.1"}]}
         return shown
+
+    def record(self) -> dict[str, Any]:
+        """As Kling's new standard tells of it, whatever made it."""
+        told = self.kling()
+        word = {"succeed": "succeeded"}.get(told["task_status"], told["task_status"])
+        videos = told.get("task_result", {}).get("videos", [])
+        return {
+            "id": self.task_id,
+            "status": word,
+            "message": "",
+            "create_time": told["created_at"],
+            "update_time": told["updated_at"],
+            "outputs": [{"type": "video", **video} for video in videos],
+        }
 
     def gateway(self) -> dict[str, Any]:
         """As a new-api gateway tells of it."""
@@ -94,10 +110,14 @@ class PlayedProvider:
             yield Connection(api, files, provider.credentials, loopback=False)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            return httpx.Response(200, json={"code": 0, "data": self._made().kling()})
+        path = request.url.path
+        of_all = path == "/tasks"
+        if request.method == "POST" and not of_all:
+            made = self._made(path)
+            shown = made.kling() if path.startswith("/v1/") else made.record()
+            return httpx.Response(200, json={"code": 0, "data": shown})
         self.reads.append(virtual_clock()())
-        last = request.url.path.rpartition("/")[2]
+        last = path.rpartition("/")[2]
         page = last not in self.tasks
         self.pages += page
         self.under_way += 1
@@ -107,6 +127,8 @@ class PlayedProvider:
             await anyio.sleep(LIST_S if page else QUERY_S)
         finally:
             self.under_way -= 1
+        if of_all:
+            return httpx.Response(200, json={"code": 0, "data": self._records(request)})
         if not page:
             task = self.tasks[last]
             shown = (
@@ -115,17 +137,33 @@ class PlayedProvider:
                 else {"code": "success", "data": task.gateway()}
             )
             return httpx.Response(200, json=shown)
-        return httpx.Response(200, json={"code": 0, "data": self._page(request.url.params)})
+        return httpx.Response(200, json={"code": 0, "data": self._page(path, request.url.params)})
 
-    def _made(self) -> Played:
-        """A new task; the durations lie evenly around the usual one."""
+    def _made(self, path: str) -> Played:
+        """A new task, made at this path; the durations lie evenly around the usual one."""
         number, now = self.first + len(self.tasks), virtual_clock()()
         lasts_s = self.usual_s + SPREAD_S * (2 * (number * 0.618034 % 1) - 1)
-        task = Played(f"{900_000_000_000_000_000 + number}", now, now + lasts_s)
+        task = Played(f"{900_000_000_000_000_000 + number}", now, now + lasts_s, path)
         self.tasks[task.task_id] = task
         return task
 
-    def _page(self, asked: httpx.QueryParams) -> list[dict[str, Any]]:
-        number, size = int(asked["pageNum"]), int(asked["pageSize"])
+    def _records(self, request: httpx.Request) -> Any:
+        """The tasks with the ids of a query of the new standard, or a page of its history."""
+        if request.method == "GET":
+            ids = request.url.params["task_ids"].split(",")
+            assert len(ids) <= 20
+            return [self.tasks[task_id].record() for task_id in ids]
+        asked = json.loads(request.content)
+        start, limit = int(asked.get("cursor", 0)), asked["limit"]
         newest_first = list(self.tasks.values())[::-1]
+        more = start + limit < len(newest_first)
+        return {
+            "result": [task.record() for task in newest_first[start : start + limit]],
+            "has_more": more,
+            "next_cursor": str(start + limit) if more else "",
+        }
+
+    def _page(self, path: str, asked: httpx.QueryParams) -> list[dict[str, Any]]:
+        number, size = int(asked["pageNum"]), int(asked["pageSize"])
+        newest_first = [task for task in self.tasks.values() if task.path == path][::-1]
         return [task.kling() for task in newest_first[(number - 1) * size : number * size]]

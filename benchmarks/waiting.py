@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 from unittest.mock import patch
 
 import anyio
@@ -29,11 +30,26 @@ from kling_mcp.settings.settings import load_settings
 
 __all__ = ["Cancelled", "Waited", "cancelled", "handed_over", "waited"]
 
-COUNTS = (1, 10, 100, 500)
+COUNTS = (1, 20, 100, 500)
 SAMPLES = 20
 """Tasks from which a median is taken at least: few tasks are waited for several times."""
 
-PROVIDERS = ("kling", "newapi")
+WISH = {"image": "https://pictures.example/1.png", "mode": "pro"}
+SEVERAL = {"image_list": [WISH["image"]] * 2}
+Wishes = tuple[tuple[str, dict[str, Any]], ...]
+LEGACY: Wishes = (("kling_image_to_video", WISH),)
+NEW: Wishes = (("kling_image_to_video", {**WISH, "model_name": "kling-v3-turbo"}),)
+MIXED: Wishes = (*LEGACY, *NEW, ("kling_multi_image_to_video", SEVERAL))
+
+PROVIDERS: dict[str, Wishes] = {
+    "kling": LEGACY,
+    "kling, new": NEW,
+    "kling, mixed": MIXED,
+    "newapi": LEGACY,
+}
+"""What is made at each provider: on Kling's legacy standard, on its new one, and on both, of two
+products."""
+
 TASK_S = 180.0
 CALL_S = 50
 IN_ONE_CALL = 500
@@ -45,8 +61,6 @@ LATE_S = 3.0
 """Seconds within which a finished task is to be noticed in the median."""
 QUIET_S = 300.0
 """Seconds for which nothing may be asked after a cancel."""
-
-WISH = {"image": "https://pictures.example/1.png", "mode": "pro"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +89,10 @@ class Cancelled:
 
 @asynccontextmanager
 async def handed_over(
-    played: PlayedProvider, count: int, folder: Path
+    played: PlayedProvider, count: int, folder: Path, wishes: Wishes = LEGACY
 ) -> AsyncIterator[tuple[Client, list[str]]]:
-    """A client of a server that has submitted so many tasks, and their ids."""
+    """A client of a server that has submitted so many tasks, one wish after the other, and their
+    ids."""
     provider = "kling" if played.lists else "newapi"
     settings = load_settings(
         provider=provider,
@@ -90,8 +105,8 @@ async def handed_over(
         async with Client(build_server(settings, clock=virtual_clock())) as client:
             ids = []
             for number in range(count):
-                wish = {**WISH, "prompt": f"Zoom {number}"}
-                made = await client.call_tool("kling_image_to_video", wish)
+                tool, wish = wishes[number % len(wishes)]
+                made = await client.call_tool(tool, {**wish, "prompt": f"Zoom {number}"})
                 assert not made.is_error, made.content
                 assert made.structured_content is not None
                 ids.append(made.structured_content["task_id"])
@@ -115,9 +130,9 @@ def waited(
     late_s: list[float] = []
     requests = naive = most_at_once = 0
     for number in range(runs):
-        played = PlayedProvider(provider == "kling", task_s, first=number * count)
+        played = PlayedProvider(provider.startswith("kling"), task_s, first=number * count)
         home = folder / str(number)
-        _in_virtual_time(partial(_wait_for_all, played, count, home))
+        _in_virtual_time(partial(_wait_for_all, played, count, home, PROVIDERS[provider]))
         late_s += _late_s(played, home)
         requests += len(played.reads)
         naive += sum(math.ceil(task.lasts_s / NAIVE_S) for task in played.tasks.values())
@@ -128,9 +143,9 @@ def waited(
     )
 
 
-async def _wait_for_all(played: PlayedProvider, count: int, folder: Path) -> None:
+async def _wait_for_all(played: PlayedProvider, count: int, folder: Path, wishes: Wishes) -> None:
     async with (
-        handed_over(played, count, folder) as (client, ids),
+        handed_over(played, count, folder, wishes) as (client, ids),
         anyio.create_task_group() as group,
     ):
         for place in range(0, count, IN_ONE_CALL):
@@ -139,12 +154,12 @@ async def _wait_for_all(played: PlayedProvider, count: int, folder: Path) -> Non
 
 def cancelled(provider: str, count: int, folder: Path) -> Cancelled:
     """Cancel a wait while a request is under way, and see what is asked for after that."""
-    played = PlayedProvider(provider == "kling", TASK_S)
+    played = PlayedProvider(provider.startswith("kling"), TASK_S)
     under_way = asked = 0
 
     async def run() -> None:
         nonlocal under_way, asked
-        async with handed_over(played, count, folder) as (client, ids):
+        async with handed_over(played, count, folder, PROVIDERS[provider]) as (client, ids):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait, client, ids)
                 await played.asked.wait()
@@ -176,7 +191,9 @@ def main() -> int:
     parser.add_argument("--task-s", type=float, default=TASK_S, help="length of a task (180 s)")
     arguments = parser.parse_args()
     kept = True
-    print("provider  tasks  requests  every 5 s each  share  noticed: median    p95  side by side")
+    print(
+        "provider      tasks  requests  every 5 s each  share  noticed: median    p95  side by side"
+    )
     for provider in PROVIDERS:
         for count in (count for count in COUNTS if count <= arguments.most):
             with tempfile.TemporaryDirectory(prefix="kling-mcp-waiting-") as folder:
@@ -184,16 +201,16 @@ def main() -> int:
                 row = waited(provider, count, Path(folder), arguments.task_s, runs)
             kept = kept and row.median_s <= LATE_S and row.requests < row.naive
             print(
-                f"{row.provider:8}  {row.tasks:5}  {row.requests:8.1f}  {row.naive:14.0f}  "
+                f"{row.provider:12}  {row.tasks:5}  {row.requests:8.1f}  {row.naive:14.0f}  "
                 f"{row.requests / row.naive:5.1%}  {row.median_s:13.1f} s  {row.p95_s:3.1f} s  "
                 f"{row.most_at_once:12}"
             )
-    print("\nprovider  tasks  under way when cancelled  requests in the 300 s after it")
+    print("\nprovider      tasks  under way when cancelled  requests in the 300 s after it")
     for provider in PROVIDERS:
         with tempfile.TemporaryDirectory(prefix="kling-mcp-waiting-") as folder:
             gone = cancelled(provider, min(100, arguments.most), Path(folder))
         kept = kept and gone.requests == 0
-        print(f"{gone.provider:8}  {gone.tasks:5}  {gone.under_way:24}  {gone.requests:30}")
+        print(f"{gone.provider:12}  {gone.tasks:5}  {gone.under_way:24}  {gone.requests:30}")
     return int(arguments.check and not kept)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from tests.docs import providers_page, settings_page, tools_page
+from tests.docs import providers_page, settings_page, standards_page, tools_page
 from tests.docs.pages import DOCS, made_part, with_part
 
 from kling_mcp.hosting.team_settings import HostSettings
@@ -24,6 +24,8 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("providers.md", "losses"): providers_page.losses,
     ("providers.md", "models"): providers_page.models,
     ("providers.md", "row"): providers_page.row_fields,
+    ("standards.md", "fields"): standards_page.fields,
+    ("standards.md", "models"): standards_page.models,
 }
 
 

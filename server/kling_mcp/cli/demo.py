@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kling_mcp.outputs.contact_sheet import make_contact_sheet
 from kling_tools.quoting import counted
-from kling_tools.results import SANDBOX_NOTE
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -232,7 +231,7 @@ def _price(task: dict[str, Any]) -> str:
     if "estimate_units" not in task:
         return "unknown"
     usd = f" ({task['estimate_usd']:.2f} USD list price)" if "estimate_usd" in task else ""
-    paid = "; the sandbox charges nothing" if SANDBOX_NOTE in task.get("note", "") else ""
+    paid = "; the sandbox charges nothing" if task["provider"] == SANDBOX else ""
     return f"{counted(task['estimate_units'], 'unit')}{usd}{paid}"
 
 

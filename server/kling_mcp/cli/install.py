@@ -104,7 +104,7 @@ def install(arguments: argparse.Namespace) -> int:
         if arguments.print:
             return 0
         advice = "Nothing was written: add this to the file, and keep what is there."
-        print(f"{advice} {_then(client, named=not wanted.keys)}", file=sys.stderr)
+        print(f"{advice} {client.then}", file=sys.stderr)
         return 1
     there = entry_in(path, place_of(client))
     change = plan_install(path, edits_for(client, wanted, there), again=there is not None)
@@ -117,7 +117,7 @@ def install(arguments: argparse.Namespace) -> int:
     has_key = holds_secrets(entry_in(path, place_of(client)))
     _print_all(_about_the_key(client, wanted, path, has_key=has_key))
     if change.before != change.after:
-        print(_then(client, named=bool(wanted.variables) and not has_key))
+        print(client.then)
     return 0
 
 
@@ -137,11 +137,6 @@ def _wanted(machine: Machine, *, with_key: bool) -> Wanted:
 def _print_all(lines: list[str]) -> None:
     for line in lines:
         print(line)
-
-
-def _then(client: ClientRow, *, named: bool) -> str:
-    """What to do next; a client whose entry has a variable `named` must see that variable."""
-    return client.then.format(where=", from where the variable is set" if named else "")
 
 
 def _about_the_key(client: ClientRow, wanted: Wanted, path: Path, *, has_key: bool) -> list[str]:

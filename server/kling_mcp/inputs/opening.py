@@ -257,7 +257,9 @@ class _Desk:
         role = role_of(field)
         fit = self._fit if role.frame else None
         fix = self._policy.fix or found.kind == "task"  # nobody else could convert a frame
-        faults = judge(field, found.facts, fix=fix, fitted=fit is not None)
+        faults = judge(
+            field, found.facts, fix=fix, fitted=fit is not None, bytes_max=self._policy.bytes_max
+        )
         held, facts, converted = found.held, found.facts, None
         uneven = fix and not role.mask and facts.header is not None and facts.header.uneven
         if faults:

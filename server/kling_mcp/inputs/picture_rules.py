@@ -99,15 +99,17 @@ class Facts:
         return max(self.header.decoded_bytes, pixels * CONVERTED_PIXEL_BYTES)
 
 
-def judge(field: str, facts: Facts, *, fix: bool, fitted: bool = False) -> list[Fault]:
-    """A fault for every rule that a picture breaks in this field.
+def judge(
+    field: str, facts: Facts, *, fix: bool, fitted: bool = False, bytes_max: int = BYTES_MAX
+) -> list[Fault]:
+    """A fault for every rule that a picture breaks in this field, of at most `bytes_max` bytes.
 
     The advice offers the setting for conversion unless `fix` says that it is on already. A picture
     that is `fitted` to another ratio here may have any.
     """
     role = role_of(field)
     faults = []
-    for rule, message, use in _breaches(facts, role):
+    for rule, message, use in _breaches(facts, role, bytes_max):
         if fitted and rule == "image_ratio":
             continue
         fault = Fault(field, rule, message, use, SOURCE)
@@ -118,7 +120,7 @@ def judge(field: str, facts: Facts, *, fix: bool, fitted: bool = False) -> list[
     return faults
 
 
-def _breaches(facts: Facts, role: Role) -> Iterator[tuple[str, str, str]]:
+def _breaches(facts: Facts, role: Role, bytes_max: int) -> Iterator[tuple[str, str, str]]:
     label = facts.label
     if not facts.file_type.accepted:
         yield (
@@ -126,11 +128,11 @@ def _breaches(facts: Facts, role: Role) -> Iterator[tuple[str, str, str]]:
             f"{label} is {facts.file_type.said}; Kling takes JPEG and PNG only.",
             "a JPEG or PNG copy of it" if facts.file_type.suffixes else "a JPEG or PNG picture",
         )
-    if facts.size_bytes > BYTES_MAX:
+    if facts.size_bytes > bytes_max:
         yield (
             "image_bytes",
             f"{label} has {facts.size_bytes:,} bytes ({size_text(facts.size_bytes)}); "
-            f"Kling takes at most {BYTES_MAX:,} (10 MB).",
+            f"Kling takes at most {bytes_max:,} ({bytes_max // 2**20} MB).",
             "a smaller copy" if role.mask else "a smaller copy, for example a JPEG",
         )
     if facts.header is None:

@@ -14,6 +14,7 @@ import anyio
 from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.inline import keep
+from kling_mcp.inputs.picture_rules import BYTES_MAX
 from kling_mcp.inputs.refusal import Refusal
 from kling_tools.errors import KlingError
 
@@ -90,7 +91,8 @@ class PicturePolicy:
     be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
     `folders` are the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
     pictures that are frames of finished tasks; None without tasks. `decoding` lends memory and
-    threads for decoding.
+    threads for decoding. A picture of at most `bytes_max` bytes is sent as it is, if nothing else
+    is against it.
     """
 
     roots: tuple[Path, ...]
@@ -99,6 +101,7 @@ class PicturePolicy:
     folders: Mapping[str, Path] = field(default_factory=dict)
     of_tasks: TaskPictures | None = None
     decoding: Decoding = DECODING
+    bytes_max: int = BYTES_MAX
 
     def real_roots(self) -> tuple[Path, ...]:
         """The roots as absolute folders, without symlinks and `~`."""

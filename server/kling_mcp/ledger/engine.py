@@ -68,6 +68,8 @@ TASKS_TABLE = """
         list_price       {real},
         estimate_usd     {real},
         answers          TEXT NOT NULL DEFAULT '[]',
+        endpoint         TEXT NOT NULL DEFAULT '',
+        named            INTEGER NOT NULL DEFAULT 1,
         UNIQUE (provider, base_url, digest, take, attempt)
     );
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)

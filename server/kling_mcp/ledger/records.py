@@ -17,6 +17,7 @@ from kling_mcp.providers.task import FILE_LATE_S, Task, Video
 from kling_tools.errors import KlingError
 from kling_tools.products import Product
 from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
+from kling_tools.rules.capabilities import Wire
 
 __all__ = [
     "AT",
@@ -86,7 +87,9 @@ class NewRow:
     fields, with a name in the place of each picture; `arguments` those of the call, to make it
     again, with None in the place of each picture that was given as bytes. `pictures` are
     the names of the pictures, masks left out, `picture_hashes` the SHA-256 of each whose bytes were
-    read here, by its field. `usd_per_unit` is the public price of a unit."""
+    read here, by its field. `usd_per_unit` is the public price of a unit, `endpoint` the path of
+    its create on Kling's new standard, empty on the legacy one; `named` says that our
+    external_task_id goes with it."""
 
     provider: str
     base_url: str
@@ -103,6 +106,8 @@ class NewRow:
     pictures: tuple[str, ...] = ()
     picture_hashes: dict[str, str] = field(default_factory=dict)
     sandbox: bool = False
+    endpoint: str = ""
+    named: bool = True
     usd_per_unit: float = 0.14
 
 
@@ -225,7 +230,8 @@ class Record:
     `pictures` the names of the request's pictures, never their paths, `picture_hashes` the SHA-256
     of their bytes by field.
     `sandbox` says that a sandbox makes the video, so that its units are play money,
-    `status_at` when the status became what it is.
+    `status_at` when the status became what it is, `endpoint` the path of a create on Kling's new
+    standard, empty on the legacy one; it is `named` when our external_task_id went with it.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -272,8 +278,15 @@ class Record:
     cash_type: str = ""
     list_price: Units | None = None
     estimate_usd: Units | None = None
+    endpoint: str = ""
+    named: bool = True
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
+
+    @property
+    def wire(self) -> Wire:
+        """The standard on which it was sent."""
+        return "new" if self.endpoint else "legacy"
 
     @property
     def line(self) -> tuple[str, str, Product, str]:
@@ -346,6 +359,8 @@ COLUMNS = ", ".join(f.name for f in fields(Record) if f.name not in NOT_COLUMNS)
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("id", "provider", "base_url", "digest", "external_task_id", "model_name"), ""),
     **dict.fromkeys(("prompt", "message", "lease_owner", "file_note", "principal"), ""),
+    "endpoint": "",
+    "named": True,
     **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
     **dict.fromkeys(("sha256", "expires_at", "money", "list_price", "estimate_usd"), None),

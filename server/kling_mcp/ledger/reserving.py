@@ -156,6 +156,8 @@ def reserve(
         "principal": new_row.principal,
         "sandbox": int(new_row.sandbox),
         "status_at": now,
+        "endpoint": new_row.endpoint,
+        "named": int(new_row.named),
         "callback_key": secrets.token_urlsafe(24),
     }
     marks = ", ".join("?" * len(columns))

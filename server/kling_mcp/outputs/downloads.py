@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,7 +30,15 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, Saving, after_failure
-from kling_tools.errors import Charged, KlingError, SaveFailed, TaskFailed, UnsafePath
+from kling_tools.errors import (
+    Charged,
+    KlingError,
+    ProviderDown,
+    SaveFailed,
+    TaskFailed,
+    UnsafePath,
+    UnsafeUrl,
+)
 from kling_tools.requests.times import spoken
 from kling_tools.results import WITHOUT_VIDEO, SavedVideo
 
@@ -183,7 +192,7 @@ class Downloads:
         self, task_id: str, path: str, within_s: float | None = None
     ) -> tuple[VideoFile, Found]:
         """Write a finished task's video, and return its file and its task. Its URL is asked for
-        anew, as the last one may have expired.
+        anew when the known one may have expired, or does not lead to the video.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs and for a download
         that takes longer than `within_s` (`file_s` of the limits): it goes on, and the next call
@@ -278,10 +287,8 @@ class Downloads:
         try:
             if record and (kept := await self._kept(record, path)):
                 return kept
-            found = await self._with_video(task_id)
+            saved, found = await self._fetched(task_id, path, record, download)
             record = found.record
-            handle = record.handle if record else task_id
-            saved = await self._fetch(found, handle, path, download)
             return saved, await self._write_down(saved, found)
         except KlingError as error:
             self._remember(error, record, path)
@@ -344,9 +351,27 @@ class Downloads:
         saved = VideoFile(file, record.bytes, record.sha256 or "", facts, already_there=True)
         return saved, Found(record.provider, record)
 
-    async def _with_video(self, task_id: str) -> Found:
+    async def _fetched(
+        self, task_id: str, path: str, record: Record | None, download: _Download
+    ) -> tuple[VideoFile, Found]:
+        """The file, and its task. A link that was told just now is used as it is; if it fails, the
+        provider is asked for another one."""
+        asks = record is None or not _has_fresh_link(record, self._ledger.now())
+        found = await self._with_video(task_id, fresh=asks)
+        handle = found.record.handle if found.record else task_id
+        try:
+            return await self._fetch(found, handle, path, download), found
+        except (ProviderDown, SaveFailed, UnsafeUrl):
+            if asks:
+                raise
+            again = await self._with_video(task_id, fresh=True)
+            if again.state.videos[0].url == found.state.videos[0].url:
+                raise
+        return await self._fetch(again, handle, path, download), again
+
+    async def _with_video(self, task_id: str, *, fresh: bool) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""
-        found = await self._lookup.find(task_id, fresh=True)
+        found = await self._lookup.find(task_id, fresh=fresh)
         state = found.state
         handle = found.record.handle if found.record else task_id
         if state.status in WITHOUT_VIDEO:
@@ -440,6 +465,25 @@ class Downloads:
         self._failures[record.id] = _Failure(error, times, until)
         while len(self._failures) > REMEMBERED:
             del self._failures[next(iter(self._failures))]
+
+
+_EXPIRES = re.compile(r"[?&]Expires=(\d{1,12})(?:&|$)", re.IGNORECASE)
+
+FRESH_S = 3600.0
+"""Seconds for which a link that does not say when it ends is used without asking for it anew."""
+
+LEFT_S = 300.0
+"""Seconds that a link must be good for yet: a large file takes its time."""
+
+
+def _has_fresh_link(record: Record, now: float) -> bool:
+    """Whether the row's link leads to the video: it says so itself (`Expires`, which Kling's links
+    carry), or it was told within the last hour."""
+    if record.status != "succeed" or not record.videos:
+        return False
+    if ends := _EXPIRES.search(record.videos[0].url):
+        return float(ends[1]) > now + LEFT_S
+    return now < record.updated_at + FRESH_S
 
 
 def _mistake(error: Exception) -> KlingError:

@@ -56,18 +56,25 @@ class Plan:
     def _sorted(
         self, waiting: Sequence[Watched]
     ) -> tuple[list[Watched], dict[ListKey, list[Watched]]]:
-        """Tasks that are asked for one by one, and tasks that share a list."""
+        """Tasks that are asked for one by one, and tasks that share a list. Those of several
+        products or of both standards share one request where the provider can answer it."""
         alone: list[Watched] = []
         lists: dict[ListKey, list[Watched]] = defaultdict(list)
         for watched in waiting:
             key = self._list_of(watched)
             (alone if key is None else lists[key]).append(watched)
+        for provider in {key[0] for key in lists}:
+            of_all: ListKey = (provider, None)
+            keys = [key for key in lists if key[0] == provider]
+            if len(keys) > 1 and self._providers[provider].reads_all:
+                lists[of_all] = [watched for key in keys for watched in lists.pop(key)]
         for key in [key for key, members in lists.items() if len(members) == 1]:
             alone += lists.pop(key)
         return alone, lists
 
     def _list_of(self, watched: Watched) -> ListKey | None:
-        """The list that may answer for a task; None when only a query can."""
+        """The list that may answer for a task: that of its product, or the new standard's for a
+        task that was made on it. None when only a query can."""
         found = watched.found
         if found is None or not watched.listed or watched.failures >= UNLISTED:
             return None
@@ -76,6 +83,8 @@ class Plan:
             return None
         if record and record.base_url != configured.base_url:
             return None
+        if record and record.task_id and record.wire == "new":
+            return (found.provider, None) if configured.reads_all else None
         product = record.product if record and record.task_id else found.product
         return (found.provider, product) if product else None
 

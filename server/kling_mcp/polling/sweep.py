@@ -1,13 +1,16 @@
-"""The state of many tasks of one provider and product, read from the provider's own list."""
+"""The state of many tasks of one provider: by the list of their product, or by queries and the
+history of the new standard, which answer for whatever product and standard made them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from kling_mcp.providers.client import HISTORY_PAGE, RECORDS_AT_ONCE
 from kling_tools.errors import KlingError
 from kling_tools.products import Product
 
@@ -31,7 +34,7 @@ WORTH = 10
 each `WORTH` missing tasks."""
 MOST_PAGES = 60
 PAGES_AT_ONCE = 4
-"""Pages of one list that are read side by side."""
+"""Requests of one sweep that run side by side."""
 CLOCKS_DIFFER_S = 120.0
 """Seconds by which the provider's clock may differ from this machine's."""
 
@@ -45,12 +48,16 @@ class Sweep:
         self._crowded: set[tuple[str, Product]] = set()
 
     async def current(
-        self, provider: str, product: Product, tasks: Sequence[Found]
+        self, provider: str, product: Product | None, tasks: Sequence[Found]
     ) -> list[Found | KlingError | None]:
         """Each of the tasks as it is now, or why that could not be written down; None for a task
-        that the list does not show. Raises ProviderError and NotConfigured."""
+        that the answer does not show. They are of one product, or (None) the new standard answers
+        for all. Raises ProviderError and NotConfigured."""
         wanted = {found.state.task_id or "": found.state.created_at for found in tasks}
-        shown = await self._tasks(provider, product, wanted)
+        if product is None:
+            shown = await _of_any_product(await self._clients.get(provider), wanted)
+        else:
+            shown = await self._tasks(provider, product, wanted)
         tasks_shown = [shown.get(found.state.task_id or "") for found in tasks]
         return [
             await self._written_down(found, task) if task else None
@@ -86,7 +93,8 @@ class Sweep:
         vain = 0
         together = [pages[:certain]] if certain else []
         for shown in [*together, *([page] for page in pages[certain:])]:
-            tasks = await _read(client, product, shown)
+            reads = [partial(client.tasks, product, page, size) for page, size in shown]
+            tasks = await _side_by_side(reads)
             found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
             vain = 0 if any(task.task_id in wanted for task in tasks) else vain + 1
             missing = [made_at for task_id, made_at in wanted.items() if task_id not in found]
@@ -99,6 +107,29 @@ class Sweep:
         return found
 
 
+async def _of_any_product(
+    client: KlingClient, wanted: Mapping[str, float | None]
+) -> dict[str, Task]:
+    """The wanted tasks that the new standard knows, by id, with the fewest requests: queries of 20
+    ids, or pages of the history since the first was made, which hold 500 tasks. What the history
+    lacks is queried for; it is left when the queries for the rest are fewer than its pages."""
+    found: dict[str, Task] = {}
+    missing = list(wanted)
+    made_at = [at for at in wanted.values() if at is not None]
+    if len(made_at) == len(wanted) > RECORDS_AT_ONCE:
+        since, cursor, pages = min(made_at) - CLOCKS_DIFFER_S, "", 0
+        while missing and pages < max(1, len(missing) // RECORDS_AT_ONCE):
+            tasks, cursor = await client.history(limit=HISTORY_PAGE, since=since, cursor=cursor)
+            found.update((task.task_id, task) for task in tasks if task.task_id in wanted)
+            missing = [task_id for task_id in wanted if task_id not in found]
+            pages += 1
+            if not cursor:
+                break
+    some = [missing[n : n + RECORDS_AT_ONCE] for n in range(0, len(missing), RECORDS_AT_ONCE)]
+    reads = [partial(client.records, ids) for ids in some]
+    return found | {task.task_id: task for task in await _side_by_side(reads)}
+
+
 def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
     """Pages and their sizes in the order of asking: a small one first where that may do."""
     largest = SIZES[-1]
@@ -107,26 +138,25 @@ def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
     return full if crowded or fitting == largest else [(1, fitting), *full]
 
 
-async def _read(
-    client: KlingClient, product: Product, pages: Sequence[tuple[int, int]]
-) -> list[Task]:
-    """All tasks of these pages. Raises ProviderError like the client, for the first that fails."""
-    if len(pages) == 1:
-        return await client.tasks(product, *pages[0])
+async def _side_by_side(reads: Sequence[Callable[[], Awaitable[list[Task]]]]) -> list[Task]:
+    """All tasks of these requests. Raises ProviderError like the client, for the first that
+    fails."""
+    if len(reads) == 1:
+        return await reads[0]()
     tasks: list[Task] = []
     failed: list[KlingError] = []
     at_once = anyio.CapacityLimiter(PAGES_AT_ONCE)
 
-    async def read(page: int, size: int) -> None:
+    async def run(read: Callable[[], Awaitable[list[Task]]]) -> None:
         try:
             async with at_once:
-                tasks.extend([] if failed else await client.tasks(product, page, size))
+                tasks.extend([] if failed else await read())
         except KlingError as error:
             failed.append(error)
 
     async with anyio.create_task_group() as group:
-        for page, size in pages:
-            group.start_soon(read, page, size)
+        for read in reads:
+            group.start_soon(run, read)
     if failed:
         raise failed[0]
     return tasks

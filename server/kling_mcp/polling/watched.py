@@ -192,8 +192,9 @@ def _progress(view: TaskView, usual_s: float) -> str:
     return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
 
 
-ListKey = tuple[str, Product]
-"""A provider and a product: what one list request answers for."""
+ListKey = tuple[str, Product | None]
+"""A provider and a product: what one legacy list answers for. Without a product, the new standard
+answers for whatever product and standard made the tasks."""
 
 
 class Watched:

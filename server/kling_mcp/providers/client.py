@@ -8,7 +8,7 @@ age, the same request goes out once more with a fresh token, as Kling had not lo
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,8 +26,14 @@ from kling_mcp.providers.balance import (
     read_deductions,
     read_packs,
 )
-from kling_mcp.providers.dialects import read_look, read_task, read_tasks
-from kling_mcp.providers.error_codes import CODES, unreadable
+from kling_mcp.providers.dialects import (
+    read_history,
+    read_look,
+    read_records,
+    read_task,
+    read_tasks,
+)
+from kling_mcp.providers.error_codes import CODES, no_such_task, unreadable
 from kling_mcp.providers.json_body import Body
 from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
@@ -40,14 +46,15 @@ from kling_mcp.providers.responses import (
     read_document,
 )
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, retry_after_s, retry_hook
-from kling_mcp.providers.rows import ProviderRow
+from kling_mcp.providers.rows import ProviderRow, Shape
 from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
 from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.products import PRODUCTS, Product
+from kling_tools.rules.capabilities import Wire
 
-__all__ = ["KlingClient", "Observe"]
+__all__ = ["HISTORY_PAGE", "RECORDS_AT_ONCE", "KlingClient", "Observe"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +69,11 @@ ANSWER_LIMIT = 16 * 2**20
 REDIRECTS = 3
 DEDUCTIONS_PAGE = 500
 """The most deductions of one page of the bill."""
+RECORDS_AT_ONCE = 20
+"""The most ids in one query of the new standard [Kling's page, and its refusal of more]."""
+HISTORY_PAGE = 500
+"""The most tasks of one page of the new standard's history."""
+RECORDS: tuple[Shape, ...] = ("record",)
 YEAR_MS = 365 * 86_400_000
 
 ResultT = TypeVar("ResultT")
@@ -103,18 +115,32 @@ class KlingClient:
         self._redactor = redactor or Redactor(credentials=[connection.credentials])
         self._attempts = attempts
 
-    async def create(self, product: Product, body: Body) -> Task:
-        """Send one create, once. Returns the new task of the provider's answer."""
+    async def create(self, product: Product, body: Body, endpoint: str = "") -> Task:
+        """Send one create, once, to the product's legacy path or to an `endpoint` of the new
+        standard. Returns the new task of the provider's answer."""
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
-            "POST", self._path(product), content=body, headers=headers, timeout=CREATE_TIMEOUT
+            "POST",
+            endpoint or self._path(product),
+            content=body,
+            headers=headers,
+            timeout=CREATE_TIMEOUT,
         )
         document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
-        return self._charged(read_task(document, self.row.shapes, self.row.name))
+        shapes = RECORDS if endpoint else self.row.shapes
+        return self._charged(read_task(document, shapes, self.row.name))
 
-    async def task(self, product: Product, task_id: str) -> Task:
+    async def task(self, product: Product, task_id: str, wire: Wire = "legacy") -> Task:
         """One task, by its task_id or, at providers that know it, its external_task_id. A task that
         succeeded may not have its video yet."""
+        if wire == "new":
+            ours = task_id.startswith(OUR_IDS)
+            found = await self.records([task_id], by_our_ids=ours)
+            if not found and not ours:  # a caller's own external_task_id may look like any id
+                found = await self.records([task_id], by_our_ids=True)
+            if not found:
+                raise no_such_task(self.row.name)
+            return found[0]
         path = f"{self._path(product)}/{_segment(task_id)}"
         row = self.row
         repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
@@ -130,6 +156,39 @@ class KlingClient:
         params = {"pageNum": page, "pageSize": page_size}
         tasks = await self._read(self._path(product), params, read_tasks)
         return [self._charged(task) for task in tasks[:page_size]]
+
+    async def records(self, ids: Sequence[str], *, by_our_ids: bool = False) -> list[Task]:
+        """The tasks with these ids, RECORDS_AT_ONCE at most, whatever standard and product made
+        them; those that Kling does not know are left out. One that succeeded may not have its video
+        yet. The ids are external_task_ids with `by_our_ids`."""
+        name = "external_task_ids" if by_our_ids else "task_ids"
+        read = await self._read("/tasks", {name: ",".join(ids)}, read_records)
+        told = {task.external_task_id if by_our_ids else task.task_id for task in read}
+        if not told <= set(ids):
+            raise unreadable(self.row.name, "it tells of another task")
+        return [self._charged(task) for task in read]
+
+    async def history(
+        self,
+        *,
+        limit: int,
+        since: float | None = None,
+        until: float | None = None,
+        cursor: str = "",
+    ) -> tuple[list[Task], str]:
+        """A page of all videos of the account, whatever standard and product made them, and the
+        cursor of the next page; empty behind the last one. `since` and `until` are seconds since
+        the epoch (without them the last 30 days); a cursor has its own."""
+        asked: dict[str, Any] = {
+            "limit": limit,
+            "filters": [{"key": "product_type", "values": ["video"]}],
+        }
+        times = {"start_time": since, "end_time": until}
+        asked |= {name: int(at * 1000) for name, at in times.items() if at is not None}
+        if cursor:
+            asked["cursor"] = cursor
+        tasks, following = await self._read("/tasks", {}, read_history, asked)
+        return [self._charged(task) for task in tasks], following
 
     async def account(self, now: float) -> list[ResourcePack]:
         """The account's resource packs at a time (seconds since the epoch), for providers whose row

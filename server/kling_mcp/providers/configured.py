@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
+from kling_tools.rules.capabilities import ProviderTerms, Wire
 
 if TYPE_CHECKING:
     from kling_mcp.settings.environment import Remark
@@ -38,17 +39,31 @@ can be paid."""
 @dataclass(frozen=True, slots=True)
 class Configured:
     """A provider with its base URL and credentials; `embedded` when the sandbox in this process
-    answers for it."""
+    answers for it. `wires` are the standards that it speaks here, by its row, the kind of key and
+    the settings: the first one that can carry a request takes it. `other_wires` says how to get the
+    others."""
 
     row: ProviderRow
     base_url: str
     credentials: Credentials
     embedded: bool
+    wires: tuple[Wire, ...] = ("legacy",)
+    other_wires: str = ""
 
     @property
     def name(self) -> str:
         """The provider's name."""
         return self.row.name
+
+    @property
+    def terms(self) -> ProviderTerms:
+        """The part of it that the rules need."""
+        return replace(self.row.terms, wires=self.wires)
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether one request may ask for tasks of any product and standard."""
+        return "new" in self.wires
 
     @property
     def sandbox(self) -> bool:
@@ -90,7 +105,7 @@ def configured_providers(settings: Settings) -> Mapping[str, Configured]:
             + "Set it, or leave KLING_MCP_PROVIDER out to try everything in the sandbox.",
         )
     if not found:
-        found = {SANDBOX: _sandbox(rows[SANDBOX], SANDBOX_URL)}
+        found = {SANDBOX: _sandbox(rows[SANDBOX], SANDBOX_URL, settings.standard)}
     return dict(sorted(found.items(), key=lambda item: item[0] != wanted))
 
 
@@ -114,11 +129,12 @@ def _with_keys(rows: Mapping[str, ProviderRow], settings: Settings) -> dict[str,
         base_url = row.regions.get(asked.lower(), asked)
         credentials = _credentials(row, settings)
         if base_url.lower() == SANDBOX:
-            found[name] = _sandbox(row, _played(row))
+            found[name] = _sandbox(row, _played(row), settings.standard)
             continue
         base_url = _checked(row, base_url) if base_url else ""
         if credentials is not None and base_url:
-            found[name] = Configured(row, base_url, credentials, embedded=False)
+            wires, others = _wires(row, credentials, settings.standard)
+            found[name] = Configured(row, base_url, credentials, False, wires, others)
         elif credentials is not None:
             raise NotConfigured(
                 f"{row.key_setting} is set, and the base URL of the gateway is not.",
@@ -133,8 +149,33 @@ def _because(settings: Settings, row: ProviderRow) -> str:
     return "".join(f"{remark.text} " for remark in remarks if not remark.harmless)
 
 
-def _sandbox(row: ProviderRow, base_url: str) -> Configured:
-    return Configured(row, base_url, ApiKey(SANDBOX_KEY), embedded=True)
+def _sandbox(row: ProviderRow, base_url: str, standard: str) -> Configured:
+    key = ApiKey(SANDBOX_KEY)
+    wires, others = _wires(row, key, standard)
+    return Configured(row, base_url, key, True, wires, others)
+
+
+A_KEY = "KLING_API_KEY in place of KLING_ACCESS_KEY and KLING_SECRET_KEY"
+
+
+def _wires(
+    row: ProviderRow, credentials: Credentials, standard: str
+) -> tuple[tuple[Wire, ...], str]:
+    """The standards that the provider speaks here, the first choice first, and how to get the
+    others. Raises NotConfigured for a key pair where only the new standard may be used."""
+    signed = isinstance(credentials, SignedToken)
+    if "new" not in row.wires:
+        return row.wires, ""
+    if signed and standard == "new":
+        raise NotConfigured(
+            "KLING_MCP_STANDARD is new, and Kling's new standard takes no access key pair.",
+            advice=f"Set {A_KEY}, or leave KLING_MCP_STANDARD out.",
+        )
+    if signed:
+        return tuple(wire for wire in row.wires if wire != "new"), A_KEY
+    if standard == "auto":
+        return row.wires, ""
+    return tuple(wire for wire in row.wires if wire == standard), "KLING_MCP_STANDARD=auto"
 
 
 def _played(row: ProviderRow) -> str:

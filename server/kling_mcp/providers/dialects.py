@@ -5,6 +5,8 @@
                         fail_reason, result_url, submit_time, data: <what the upstream said>}}
 `openai`    new-api's   {id, task_id, object: "video", model, status, progress: 0, created_at}
             creates
+`record`    Kling's new {code: 0, data: {id, status, message, external_id, create_time,
+            standard    outputs: [{type: "video", url, duration}], billing: […]}}
 
 The status field tells the shape, so a gateway may change its shape between versions. Everything
 that a provider says is checked here, where it enters: our answers repeat ids and URLs, so anything
@@ -29,7 +31,9 @@ __all__ = [
     "currency",
     "mapping",
     "number",
+    "read_history",
     "read_look",
+    "read_records",
     "read_task",
     "read_tasks",
     "reason",
@@ -109,9 +113,14 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
             if not task.task_id:
                 break
             task = replace(task, told=document)
-            done = task.status == "succeed" and not task.videos
-            return replace(task, status="processing", lacks_file=True) if done else task
+            return _until_its_file(task)
     raise unreadable(provider, "it names no task")
+
+
+def _until_its_file(task: Task) -> Task:
+    """The task; one that succeeded without a video counts as running until it has one."""
+    done = task.status == "succeed" and not task.videos
+    return replace(task, status="processing", lacks_file=True) if done else task
 
 
 def _named(document: Mapping[str, Any], *names: str) -> list[str]:
@@ -132,6 +141,29 @@ def read_tasks(document: Mapping[str, Any]) -> list[Task]:
     return [t for t in tasks.values() if t.task_id and (t.videos or t.status != "succeed")]
 
 
+def read_records(document: Mapping[str, Any]) -> list[Task]:
+    """The tasks of an answer of the new standard, each one once: of a query, or a page of its
+    history. Unreadable entries are left out. One that succeeded may not have its video yet."""
+    data = document.get("data")
+    items = mapping(data).get("result") if isinstance(data, Mapping) else data
+    around = {name: document[name] for name in ("request_id",) if name in document}
+    listed = (
+        [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+    )
+    read = (replace(_record_task(item), told={**around, "data": item}) for item in listed)
+    tasks = {task.task_id: _until_its_file(task) for task in read}
+    return [task for task in tasks.values() if task.task_id]
+
+
+def read_history(document: Mapping[str, Any]) -> tuple[list[Task], str]:
+    """The videos of a page of the new standard's history, and the cursor of the next page; empty
+    when it is the last one."""
+    data = mapping(document.get("data"))
+    goes_on = data.get("has_more") is True
+    tasks = [task for task in read_records(document) if not task.lacks_file]
+    return tasks, text(data.get("next_cursor")) if goes_on else ""
+
+
 def _is_envelope(document: Mapping[str, Any]) -> bool:
     data = mapping(document.get("data"))
     return "task_status" in data or ("task_id" in data and "status" not in data)
@@ -143,6 +175,11 @@ def _is_wrapper(document: Mapping[str, Any]) -> bool:
 
 def _is_openai(document: Mapping[str, Any]) -> bool:
     return not mapping(document.get("data")) and bool({"id", "task_id"} & set(document))
+
+
+def _is_record(document: Mapping[str, Any]) -> bool:
+    data = mapping(document.get("data"))
+    return {"id", "status"} <= set(data) and "task_id" not in data
 
 
 def _envelope(document: Mapping[str, Any]) -> Task:
@@ -161,6 +198,25 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
         updated_at=seconds(data.get("updated_at")),
     )
     return _charged(_ended_so(task, data.get("task_status")), data)
+
+
+def _record(document: Mapping[str, Any]) -> Task:
+    return _record_task(mapping(document.get("data")))
+
+
+def _record_task(data: Mapping[str, Any]) -> Task:
+    outputs = data.get("outputs")
+    listed = outputs if isinstance(outputs, list) else []
+    task = Task(
+        task_id=_id(data, "id"),
+        status=task_status(data.get("status")),
+        message=reason(data.get("message")),
+        external_task_id=text(data.get("external_id")),
+        videos=_videos([item for item in listed if mapping(item).get("type") == "video"]),
+        created_at=seconds(data.get("create_time")),
+        updated_at=seconds(data.get("update_time")),
+    )
+    return _charged(_ended_so(task, data.get("status")), data)
 
 
 def _charged(task: Task, data: Mapping[str, Any]) -> Task:
@@ -185,8 +241,11 @@ def _charged(task: Task, data: Mapping[str, Any]) -> Task:
 
 
 def _billed(task: Task, billing: Sequence[Any]) -> Task:
-    """The task with the sums of its deductions; of money, those in the currency of the first."""
+    """The task with the sums of its deductions; of money, those in the currency of the first. A
+    failed task without any cost nothing; that of a video may be told later."""
     charges = [mapping(charge) for charge in billing[:MOST_CHARGES]]
+    if not charges and task.status == "failed":
+        return replace(task, units=0.0)
     packs = [charge for charge in charges if charge.get("charge_type") == "unit"]
     cash = [charge for charge in charges if charge.get("charge_type") == "cash"]
     cash = [charge for charge in cash if charge.get("currency") == cash[0].get("currency")]
@@ -304,6 +363,7 @@ READERS: Mapping[Shape, tuple[Reader, Fits]] = {
     "envelope": (_envelope, _is_envelope),
     "wrapper": (_wrapper, _is_wrapper),
     "openai": (_openai, _is_openai),
+    "record": (_record, _is_record),
 }
 
 

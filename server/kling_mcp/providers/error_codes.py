@@ -17,6 +17,7 @@ __all__ = [
     "SUCCESS_CODES",
     "WORDS",
     "CodeRow",
+    "no_such_task",
     "row_for",
     "row_without_json",
     "unreadable",
@@ -157,6 +158,12 @@ CODES: dict[str, CodeRow] = {
 }
 """By Kling's business code."""
 
+_NO_TASK = CodeRow(
+    error=errors.TaskNotFound,
+    message="{name} knows no such task.",
+    advice="Check the id with kling_list_tasks; results are cleared after 30 days.",
+)
+
 WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
     (
         re.compile(
@@ -166,14 +173,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         ),
         _down("{name} got no answer from its own provider in time."),
     ),
-    (
-        re.compile(r"task not found|task_not_exist", re.IGNORECASE),
-        CodeRow(
-            error=errors.TaskNotFound,
-            message="{name} knows no such task.",
-            advice="Check the id with kling_list_tasks; results are cleared after 30 days.",
-        ),
-    ),
+    (re.compile(r"task not found|task_not_exist", re.IGNORECASE), _NO_TASK),
     (
         re.compile(r"external_task_id .{0,200}already exists", re.IGNORECASE),
         CodeRow(
@@ -193,12 +193,25 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
     ),
     (re.compile(r"discontinued|no longer available", re.IGNORECASE), _RETIRED),
     (
-        re.compile(r"insufficient_user_quota|quota_not_enough|quota is not enough", re.IGNORECASE),
+        re.compile(
+            r"insufficient_user_quota|quota_not_enough|quota is not enough"
+            r"|account balance not enough",
+            re.IGNORECASE,
+        ),
         CodeRow(
             error=errors.PaymentRequired,
             message="The {name} account has too little left for this.",
             advice=_PAY,
             at_the_door=True,
+        ),
+    ),
+    (re.compile(r"risk control system", re.IGNORECASE), _POLICY),
+    (
+        re.compile(r"not in a valid base64 format", re.IGNORECASE),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="{name} cannot read the picture.",
+            advice="Use another copy of it, or the https URL of the picture.",
         ),
     ),
     (
@@ -312,3 +325,10 @@ def unreadable(provider: str, why: str) -> ProviderError:
         charged=row.created,
         advice=advice,
     )
+
+
+def no_such_task(provider: str) -> ProviderError:
+    """The error about a task that is missing in an answer without an error, as Kling's new standard
+    tells it."""
+    message, advice = _NO_TASK.texts(provider)
+    return _NO_TASK.error(message, provider=provider, charged="no", advice=advice)

@@ -25,8 +25,9 @@ __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
 SANDBOX = "sandbox"
 """The name of the provider without a key. As a base URL it leads any provider to the sandbox."""
 
-Shape = Literal["envelope", "wrapper", "openai"]
-"""The shape of an answer: Kling's own envelope, new-api's wrapper, or an OpenAI-like object."""
+Shape = Literal["envelope", "wrapper", "openai", "record"]
+"""The shape of an answer: Kling's own envelope, new-api's wrapper, an OpenAI-like object, or the
+record of Kling's new standard."""
 
 
 KLING_MEDIA = tuple(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -116,6 +116,12 @@ class Settings(BaseModel):
         default="",
         validation_alias="NEWAPI_BASE_URL",
         description="Base URL of a stock new-api gateway, or sandbox.",
+    )
+    standard: Literal["auto", "legacy", "new"] = Field(
+        default="auto",
+        validation_alias="KLING_MCP_STANDARD",
+        description="Standard of requests to Kling itself: legacy, new (takes an API key), or "
+        "auto: legacy where it has all that a request needs; default: auto.",
     )
     providers: Path | None = Field(
         default=None,

@@ -6,12 +6,13 @@ The digest, the ledger's row, the dry run, the receipt and the wire all read the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from kling_mcp.inputs import Picture
 from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.wires import create_path, order_body
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
     BrushRequest,
@@ -19,6 +20,7 @@ from kling_tools.requests.requests import (
     MultiImageToVideoRequest,
     with_picture_references,
 )
+from kling_tools.rules.capabilities import Wire, WireRow
 from kling_tools.rules.reviews import Review
 
 __all__ = ["PRODUCT_FIELDS", "CreateBody", "render_fields"]
@@ -34,18 +36,40 @@ FROM_THE_ROW = "<made from the ledger's row>"
 class CreateBody:
     """The fields of one create, and the two ids that it gets once its ledger row exists.
 
-    `fields` may hold a `Picture` at any depth. `callback_base` is the address before the row's
-    callback key; it is empty when the provider does not call back, when this server cannot be
-    reached, and when the caller named a callback_url.
+    `fields` have their legacy names on both standards, so that a request is the same one on either;
+    they may hold a `Picture` at any depth. `wire` is the standard by which it goes, `model` the row
+    of its model on the new one, `prefix` that of legacy paths. `callback_base` is the address
+    before the row's callback key; it is empty when the provider does not call back, when this
+    server cannot be reached, and when the caller named a callback_url.
     """
 
     fields: Mapping[str, Any]
     callback_base: str = ""
+    product: Product = "image2video"
+    prefix: str = ""
+    wire: Wire = "legacy"
+    model: WireRow = field(default_factory=WireRow)
+
+    @property
+    def endpoint(self) -> str:
+        """The path of the create on the new standard; empty on the legacy one."""
+        return self.path if self.wire == "new" else ""
+
+    @property
+    def named(self) -> bool:
+        """Whether our external_task_id goes with it."""
+        return "external_task_id" in self.names()
+
+    @property
+    def path(self) -> str:
+        """The path of the create below the base URL."""
+        return create_path(self.wire, self.prefix, self.product, self.model.name)
 
     def names(self) -> list[str]:
         """The names of all fields that are sent, in order."""
         callback = ["callback_url"] if self.callback_base else []
-        return [*self.fields, "external_task_id", *callback]
+        names = [*self.fields, "external_task_id", *callback]
+        return [name for name in names if self.wire == "legacy" or name not in self.model.lacks]
 
     def identity(self) -> dict[str, Any]:
         """What makes the video what it is, with each picture as its SHA-256."""
@@ -64,13 +88,16 @@ class CreateBody:
         """The fields as a dry run shows them: each picture in a few words."""
         return self.on_wire(external_task_id or FROM_THE_ROW, FROM_THE_ROW).preview()
 
-    def on_wire(self, external_task_id: str, callback_key: str = "") -> JsonBody:
-        """The whole body with the ids of its ledger row."""
+    def on_wire(
+        self, external_task_id: str, callback_key: str = "", wire: Wire | None = None
+    ) -> JsonBody:
+        """The whole body with the ids of its ledger row, which was perhaps first sent by the other
+        standard (`wire`)."""
         fields = _with_shown(self.fields, Picture.wire)
         fields["external_task_id"] = external_task_id
         if self.callback_base and callback_key:
             fields["callback_url"] = f"{self.callback_base}/{callback_key}"
-        return JsonBody(fields)
+        return JsonBody(order_body(wire or self.wire, fields, self.model))
 
 
 def _with_shown(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:

@@ -22,7 +22,13 @@ from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.requests.host_habits import FILLED_BY_HOSTS
-from kling_tools.rules.capabilities import Capabilities, ProviderTerms, units_text
+from kling_tools.rules.capabilities import (
+    Capabilities,
+    ProviderTerms,
+    Wire,
+    WireRow,
+    units_text,
+)
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_cheapest, find_variant
 
@@ -125,7 +131,43 @@ class JudgedRequest:
         shown |= {picture.field: picture for picture in self.pictures}
         fields = render_fields(self.review, shown)
         calls_us = self.provider.row.callbacks and "callback_url" not in fields
-        return CreateBody(fields, self.callback_base if calls_us else "")
+        return CreateBody(
+            fields,
+            self.callback_base if calls_us else "",
+            self.review.product,
+            self.provider.row.prefix,
+            self.wire,
+            self._on_wire("new"),
+        )
+
+    @property
+    def wire(self) -> Wire:
+        """The standard by which it goes: that of the rules, unless a picture is too large."""
+        sizes = [picture.size_bytes or 0 for picture in self.pictures]
+        return "new" if max(sizes, default=0) > self._most_bytes("legacy") else self.review.wire
+
+    @property
+    def picture_bytes_max(self) -> int:
+        """The most bytes of a picture that is sent as it is, on any standard that has a place for
+        all of the request."""
+        return max(map(self._most_bytes, (self.review.wire, *self._able_wires)))
+
+    @property
+    def _able_wires(self) -> tuple[Wire, ...]:
+        """The standards on which the model is, and which have a place for each field."""
+        review, given = self.review, self.arguments.given()
+        known = review.row.wires if review.row else ()
+        return tuple(
+            wire
+            for wire in self.provider.wires
+            if wire in known and given.isdisjoint(self._on_wire(wire).lacks)
+        )
+
+    def _on_wire(self, wire: Wire) -> WireRow:
+        return self.capabilities.on_wire(self.review.model_name, self.review.product, wire)
+
+    def _most_bytes(self, wire: Wire) -> int:
+        return self._on_wire(wire).image_mb * 2**20
 
     @cached_property
     def external_task_id(self) -> str:
@@ -153,6 +195,8 @@ class JudgedRequest:
             picture_hashes={p.field: p.bytes_sha256 for p in self.pictures if p.bytes_sha256},
             sandbox=self.provider.sandbox,
             usd_per_unit=self.capabilities.usd_per_unit,
+            endpoint=self.body.endpoint,
+            named=self.body.named,
         )
 
     def _digest(self, changes: Mapping[str, Any]) -> str:
@@ -312,7 +356,7 @@ def judge_request(
 
     def terms_of(configured: Configured) -> ProviderTerms:
         place = configured.name, configured.base_url
-        return replace(configured.row.terms, retired=retired.get(place, ()))
+        return replace(configured.terms, retired=retired.get(place, ()))
 
     terms = terms_of(provider)
     others = (name for name in clients.names if name != provider.name)
@@ -321,6 +365,8 @@ def judge_request(
     verdict = judged.verdict
     if model_name and model_name != said:
         verdict.faults[:] = _with_spoken_name(verdict.faults, said, model_name)
+    if provider.other_wires:
+        verdict.faults[:] = [_with_wire(fault, provider.other_wires) for fault in verdict.faults]
     if not known:
         use = " or ".join(clients.names)
         message = f"{asked} is not configured."
@@ -340,6 +386,13 @@ def judge_request(
         callback_base=callback_base,
         earlier=earlier,
     )
+
+
+def _with_wire(fault: Fault, way: str) -> Fault:
+    """The fault about a standard that is not spoken here, with the setting that changes it."""
+    if fault.rule != "wire_of_model":
+        return fault
+    return replace(fault, message=f"{fault.message.rstrip('.')}: that takes {way}.")
 
 
 def _with_spoken_name(faults: Sequence[Fault], said: str, model_name: str) -> Iterator[Fault]:

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.notes import Notes
-from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.client import HISTORY_PAGE, KlingClient
 from kling_mcp.providers.rows import ProviderRow
 from kling_mcp.providers.task import Task
 from kling_mcp.submission.queue import KeptBodies
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, TaskNotFound
 
-__all__ = ["MadeTasks", "has_generated_id", "maybe_charged", "repeat_refused", "safe_advice"]
+__all__ = [
+    "MadeTasks",
+    "has_generated_id",
+    "ids_of",
+    "maybe_charged",
+    "repeat_refused",
+    "safe_advice",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +40,9 @@ LOOK_S = 12.0
 
 CLOCKS_DIFFER_S = 120.0
 """Seconds by which the provider's clock may be behind this machine's."""
+
+MADE_WITHIN_S = 600.0
+"""Seconds after a create in which its task was made: longer than any create waits."""
 
 WRITTEN_AFTER_S = (1.0, 2.0, 4.0)
 """Seconds after each failed try to write a task down. A database that restarts or moves to another
@@ -57,15 +68,18 @@ class MadeTasks:
 
     async def find(self, record: Record, client: KlingClient) -> Record | None:
         """Ask the provider for the task of a row whose answer was lost. Returns the row with its
-        task, or None when the provider has none or cannot be asked by our ids.
+        task, or None when the provider has none or cannot be asked. A create without our id is
+        looked for by its time: it is the only video of those minutes that nobody else's is.
 
         An external_task_id of the caller's own may belong to an older task, or be the provider's
         id of another task. Such tasks do not count. Raises ProviderError.
         """
+        if not record.named:
+            return await self._find_by_time(record, client)
         if client.row.external_ids == "none":
             return None
         try:
-            task = await client.task(record.product, record.external_task_id)
+            task = await client.task(record.product, record.external_task_id, record.wire)
         except TaskNotFound:
             return None
         older = (task.created_at or 0.0) < record.created_at - CLOCKS_DIFFER_S
@@ -74,11 +88,23 @@ class MadeTasks:
             return None
         return await self.write_down(record, task, client)
 
+    async def _find_by_time(self, record: Record, client: KlingClient) -> Record | None:
+        """The row with the one video without an id of its own that the account made in the minutes
+        of the create, and that is in no row; None without one, and when there are several."""
+        since = record.created_at - CLOCKS_DIFFER_S
+        until = record.created_at + MADE_WITHIN_S
+        tasks, cursor = await client.history(limit=HISTORY_PAGE, since=since, until=until)
+        known = await self._ledger.known(record.provider, [task.task_id for task in tasks])
+        free = [t for t in tasks if not t.external_task_id and t.task_id not in known]
+        if len(free) != 1 or cursor:
+            return None
+        return await self.write_down(record, free[0], client)
+
     async def find_soon(self, record: Record, client: KlingClient) -> tuple[Record | None, bool]:
         """Look for the task several times, for LOOK_S seconds at most. Returns the row with its
         task or None, and whether the provider says that it has no such task. Raises nothing."""
         found, is_absent = None, False
-        if client.row.external_ids == "none":
+        if ids_of(record, client.row) == "none" and record.named:
             return found, is_absent
         with anyio.move_on_after(LOOK_S):
             for pause_s in APPEARS_WITHIN_S:
@@ -116,7 +142,7 @@ class MadeTasks:
 
     async def _record(self, record: Record, task: Task, client: KlingClient) -> Record:
         """Wait for a ledger that is away for a moment; a note keeps the task for longer."""
-        can_be_asked = client.row.external_ids == "unique"
+        can_be_asked = ids_of(record, client.row) == "unique"
         noted = False
         for pause_s in (*WRITTEN_AFTER_S, None):
             try:
@@ -155,6 +181,11 @@ def has_generated_id(record: Record) -> bool:
     return record.external_task_id.endswith(record.id)
 
 
+def ids_of(record: Record, row: ProviderRow) -> Literal["unique", "unknown", "none"]:
+    """What our id of the row means to the provider, as `ProviderRow.external_ids` says it."""
+    return row.external_ids if record.named else "none"
+
+
 def maybe_charged(error: ProviderError, record: Record, row: ProviderRow) -> ProviderError:
     """The error with `charged` unknown, for a row whose first create may have been made. Advice to
     try again is replaced by advice that cannot pay twice."""
@@ -166,23 +197,23 @@ def maybe_charged(error: ProviderError, record: Record, row: ProviderRow) -> Pro
 
 def safe_advice(record: Record, row: ProviderRow) -> str:
     """What the agent can do about a row without a known task, without paying twice."""
-    if row.external_ids == "unique":
+    if ids_of(record, row) == "unique":
         return (
             f"Do not submit a new request. Ask kling_get_task for {record.external_task_id}, or "
             "send the very same request again: its task is looked up first, so it is not paid "
             "twice."
         )
-    return _look_at_the_console(row)
+    return _look_at_the_console(record, row)
 
 
-def repeat_refused(row: ProviderRow) -> ProviderError:
+def repeat_refused(record: Record, row: ProviderRow) -> ProviderError:
     """The refusal to send a request again that might then be paid twice."""
     return ProviderDown(
         f"This request was sent to {row.name} before. Its answer was lost, so the video may have "
         "been made and paid.",
         provider=row.name,
         charged="unknown",
-        advice=_look_at_the_console(row),
+        advice=_look_at_the_console(record, row),
     )
 
 
@@ -193,8 +224,12 @@ LOOKED_FOR = {
 """By what a provider's row says of `external_ids`, where they are not unique."""
 
 
-def _look_at_the_console(row: ProviderRow) -> str:
+WITHOUT_ID = "This model takes no id of ours, and its task was not found by its time"
+
+
+def _look_at_the_console(record: Record, row: ProviderRow) -> str:
+    why = LOOKED_FOR[row.external_ids] if record.named else WITHOUT_ID
     return (
-        f"{LOOKED_FOR[row.external_ids]}: look at its console or its bill. The same request is not "
+        f"{why}: look at its console or its bill. The same request is not "
         "sent again; raise take to make (and pay) the video once more."
     )

@@ -132,7 +132,7 @@ def dry_run_receipt(
     if judged.arguments.dry_run == "full":
         answer.request = {
             "method": "POST",
-            "path": f"{judged.provider.row.prefix}/{PRODUCTS[judged.review.product].path}",
+            "path": judged.body.path,
             "body": judged.body.preview(judged.external_task_id),
         }
     answer.next = TELL_THE_PRICE if answer.estimate_units is not None else NO_PRICE

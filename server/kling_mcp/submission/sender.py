@@ -55,6 +55,7 @@ from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.made_tasks import (
     MadeTasks,
     has_generated_id,
+    ids_of,
     maybe_charged,
     repeat_refused,
     safe_advice,
@@ -272,7 +273,7 @@ class Sender:
         of that one, so the row stays `unknown`.
         """
         try:
-            task = await client.create(record.product, body)
+            task = await client.create(record.product, body, record.endpoint)
         except DuplicateTask as error:
             return await self._find_duplicate(record, client, error, sent_before=sent_before)
         except ProviderError as error:
@@ -376,9 +377,9 @@ class Sender:
         found, is_absent = await self._tasks.find_soon(record, client)
         if found:
             return found
-        if is_absent and client.row.external_ids == "unique":
+        if is_absent and ids_of(record, client.row) == "unique":
             try:
-                task = await client.create(record.product, body)
+                task = await client.create(record.product, body, record.endpoint)
                 return await self._tasks.write_down(record, task, client)
             except DuplicateTask as duplicate:
                 return await self._find_duplicate(record, client, duplicate, sent_before=True)
@@ -395,9 +396,9 @@ class Sender:
             found = await self._tasks.find(record, client)
         except ProviderError as error:
             raise maybe_charged(error, record, client.row) from None
-        if found is None and client.row.external_ids != "unique":
+        if found is None and ids_of(record, client.row) != "unique":
             await self._drop_body(record)
-            raise repeat_refused(client.row)
+            raise repeat_refused(record, client.row)
         return found
 
     async def _refresh(self, record: Record, client: KlingClient) -> Record:
@@ -405,7 +406,7 @@ class Sender:
         if record.status in ENDED or record.task_id is None:
             return record
         try:
-            task = await client.task(record.product, record.task_id)
+            task = await client.task(record.product, record.task_id, record.wire)
         except ProviderError:
             return record
         return await self._ledger.record(record.id, task)
@@ -433,4 +434,4 @@ class Sender:
 
 
 def _of_row(body: CreateBody, record: Record) -> Body:
-    return body.on_wire(record.external_task_id, record.callback_key)
+    return body.on_wire(record.external_task_id, record.callback_key, record.wire)

@@ -410,6 +410,7 @@ async def _with_open_pictures(
 ) -> AsyncIterator[JudgedRequest]:
     """The judged request with its pictures open; their faults are added to its verdict."""
     named = judged.arguments.pictures()
+    policy = replace(policy, bytes_max=judged.picture_bytes_max)
     opened, verdict = await open_pictures(named, policy, getattr(judged.arguments, "fit", ""))
     pictures = [picture for picture in opened if picture]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kling_mcp.ledger.records import Wanted
-from kling_tools.errors import KlingError
+from kling_mcp.providers.client import HISTORY_PAGE
+from kling_tools.errors import KlingError, RequestRefused
 from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger
+    from kling_mcp.providers.client import KlingClient
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
     from kling_mcp.tasks.reader import TaskReader
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listing"]
 
+logger = logging.getLogger(__name__)
 
 NOT_IN_TIME = "it did not answer in time."
 LAST_SEEN = "The tasks that you made here, in their last known state."
@@ -143,9 +147,19 @@ class Listing:
 
         async def ask(name: str) -> None:
             pages, _ = found[name]
-            row = self._clients.configured(name).row
+            configured = self._clients.configured(name)
             missing = ""
-            for product in (query.product,) if query.product else row.products:
+            try:
+                if configured.reads_all and not query.product:
+                    pages.append(await _newest(clients[name], query.page, query.page_size))
+                    found[name] = pages, ""
+                    return
+            except RequestRefused:  # an address that passes on nothing but the legacy standard
+                logger.info("%s does not tell its history; its lists are read.", name)
+            except KlingError as error:
+                found[name] = pages, error.message
+                return
+            for product in (query.product,) if query.product else configured.row.products:
                 try:
                     pages.append(await clients[name].tasks(product, query.page, query.page_size))
                 except KlingError as error:
@@ -158,6 +172,21 @@ class Listing:
                 for name in names:
                     group.start_soon(ask, name)
         return found
+
+
+async def _newest(client: KlingClient, page: int, page_size: int) -> list[Task]:
+    """A page of the history of all products; its cursor leads only forward, from the newest task.
+    Raises ProviderError."""
+    wanted = page * page_size
+    tasks: list[Task] = []
+    cursor = ""
+    while len(tasks) < wanted:
+        limit = min(wanted - len(tasks), HISTORY_PAGE)
+        following, cursor = await client.history(limit=limit, cursor=cursor)
+        tasks += following
+        if not cursor:
+            break
+    return tasks[wanted - page_size : wanted]
 
 
 def _matches(task: Task, wanted: Wanted) -> bool:

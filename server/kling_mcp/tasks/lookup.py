@@ -126,7 +126,7 @@ class Lookup:
             )
         if record.task_id is None:
             return Found(record.provider, record)
-        task = await client.task(record.product, record.task_id)
+        task = await client.task(record.product, record.task_id, record.wire)
         return Found(record.provider, await self._ledger.record(record.id, task))
 
     async def _foreign(self, task_id: str) -> Found:

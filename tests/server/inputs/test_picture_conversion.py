@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import io
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -17,7 +18,7 @@ from tests.server.inputs.made_pictures import (
     warned,
 )
 
-from kling_mcp.inputs import PicturePolicy, conversion, file_type, inline, picture_rules
+from kling_mcp.inputs import PicturePolicy, conversion, file_type, inline
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 
 MIB = 1024 * 1024
@@ -162,11 +163,10 @@ def test_too_many_bytes_are_encoded_again(tmp_path, fixing):
 
 
 def test_what_is_still_too_large_is_made_smaller(tmp_path, fixing, monkeypatch):
-    monkeypatch.setattr(picture_rules, "BYTES_MAX", 300_000)
     monkeypatch.setattr("kling_mcp.inputs.conversion.BYTES_MAX", 300_000)
     saved(tmp_path, "big.png", picture_bytes(size=(900, 600), noise=True))
 
-    image, picture, _ = fixed("big.png", fixing)
+    image, picture, _ = fixed("big.png", replace(fixing, bytes_max=300_000))
 
     assert image.format == "JPEG"
     assert picture.size_bytes <= 300_000

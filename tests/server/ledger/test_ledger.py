@@ -936,7 +936,10 @@ def change_tables(place: Place, *statements: str) -> None:
         db.commit()
 
 
-ADDED_LATER = ("arguments", "pictures", "sandbox", "status_at", "picture_hashes", "quoted")
+ADDED_LATER = (
+    *("arguments", "pictures", "sandbox", "endpoint", "named", "status_at"),
+    *("picture_hashes", "quoted"),
+)
 """Columns that the first ledgers lacked, whose version is the same."""
 
 OF_THE_FIRST_LEDGERS = (

@@ -20,7 +20,7 @@ from tests.postgres import Postgres
 from tests.server.ledger.test_ledger import OF_THE_FIRST_LEDGERS, change_tables
 from tests.server.protocol.raw_client import handshaken, modern
 from tests.server.protocol.test_subscriptions import subscribe
-from tests.server.scripted import BASE, CREATE, KEY, Scripted
+from tests.server.scripted import BASE, CREATE, KEY, Scripted, is_create
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.ledger import Ledger
@@ -53,7 +53,7 @@ class Kling:
         self.ended = False
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
+        if is_create(request):
             if self.full:
                 self.full -= 1
                 return httpx.Response(429, json={"code": 1303, "message": "parallel task over"})

@@ -114,7 +114,7 @@ async def test_what_is_sent_is_the_frame_itself(
         task_id = await finished(client, tmp_path)
         frame = f"kling://tasks/{task_id}/frames/"
         wish = {"image": frame + "last", "image_tail": frame + "0.5", "mode": "pro", "prompt": "On"}
-        made = await client.call_tool(CREATE, {**wish, "model_name": "kling-v2-1"})
+        made = await client.call_tool(CREATE, {**wish, "model_name": "kling-v2-5-turbo"})
         assert not made.is_error, made.content
         assert len(sent) == 2
         assert len(provider.asked) == 1

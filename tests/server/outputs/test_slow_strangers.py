@@ -20,7 +20,7 @@ from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.made_clips import make_clip
-from tests.server.scripted import KEY, facts, words
+from tests.server.scripted import KEY, facts, is_create, words
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.protocol.server import build_server
@@ -55,7 +55,7 @@ class Play:
         """In place of `kling_mcp.providers.transport.connect`."""
 
         async def api(request: httpx.Request) -> httpx.Response:
-            instead = self.creates if request.method == "POST" else self.reads
+            instead = self.creates if is_create(request) else self.reads
             if instead is not None:
                 return await instead(request)
             return self._api(provider.name, request)
@@ -73,9 +73,11 @@ class Play:
             yield Connection(first, second, provider.credentials, loopback=False)
 
     def _api(self, provider: str, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
+        if is_create(request):
             self.made += 1
             data: Any = {"task_id": f"{provider}-{self.made}", "task_status": "submitted"}
+        elif request.method == "POST":
+            data = {"result": [], "has_more": False}
         elif "pageNum" in request.url.params:
             data = []
         else:

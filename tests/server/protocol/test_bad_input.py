@@ -37,6 +37,12 @@ def eleven_megabytes(folder: Path) -> str:
     return str(path)
 
 
+def sixty_megabytes(folder: Path) -> str:
+    path = Path(picture(folder))
+    os.truncate(path, 60 * 2**20)
+    return str(path)
+
+
 def outside(folder: Path) -> str:
     return picture(folder.parent / f"{folder.name}-elsewhere")
 
@@ -58,7 +64,12 @@ CASES: dict[str, tuple[Make, str, str]] = {
     ),
     "a folder": (with_image(str), "image", "folder"),
     "a text file renamed .png": (with_image(text_named_png), "image", "text"),
-    "eleven megabytes": (with_image(eleven_megabytes), "image", "10"),
+    "eleven megabytes for the legacy standard": (
+        lambda f: {"image": eleven_megabytes(f), "prompt": "Zoom", "negative_prompt": "rain"},
+        "image",
+        "10 MB",
+    ),
+    "sixty megabytes": (with_image(sixty_megabytes), "image", "50 MB"),
     "200 px": (with_image(lambda f: picture(f, size=(200, 400))), "image", "300"),
     "1 to 4": (with_image(lambda f: picture(f, size=(300, 1200))), "image", "2.5"),
     "a WebP": (with_image(webp), "image", "WebP"),

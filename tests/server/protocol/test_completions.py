@@ -56,7 +56,7 @@ async def test_models_are_completed_the_living_first(client: Client) -> None:
     assert "kling-video-o1" in everything
     assert animate[:3] == LIVING
     assert "kling-video-o1" not in animate
-    assert typed == ["kling-v3", "kling-v3-omni"]
+    assert typed == ["kling-v3", "kling-v3-turbo", "kling-v3-omni"]
 
 
 @pytest.mark.anyio
@@ -64,7 +64,7 @@ async def test_a_prompt_is_offered_only_models_that_can_do_it(client: Client) ->
     shots = await values(client, PromptReference(name="storyboard"), "model_name")
     frames = await values(client, PromptReference(name="first_to_last_frame"), "model_name")
 
-    assert shots == ["kling-v3"]
+    assert shots == ["kling-v3", "kling-v3-turbo"]
     assert frames[:3] == LIVING
     assert "kling-v2-master" not in frames
 

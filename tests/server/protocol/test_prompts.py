@@ -197,7 +197,7 @@ async def test_a_budget_pays_for_whole_takes_only(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
-        ("storyboard", {"story": "x", "duration": "20"}, 'kling-v3 makes 3-15 s, not 20. Use "15"'),
+        ("storyboard", {"story": "x", "duration": "20"}, 'makes 3-15 s, not 20. Use "15"'),
         ("storyboard", {"story": "x", "duration": "3", "shots": "5"}, "Use 3 shots or fewer"),
         ("storyboard", {"story": "x", "shots": "9"}, "shots: must be at most 6, not '9'"),
         ("storyboard", {"story": "x", "model_name": "kling-v2-6"}, 'Use model_name "kling-v3"'),

@@ -380,18 +380,22 @@ async def test_what_is_no_address_of_the_web_is_not_shown_as_the_video(
 
 
 @pytest.mark.parametrize("when", [1e18, "9" * 30, -1, True, "soon", 253_402_300_800_000, 10**400])
+@pytest.mark.parametrize("standard", ["legacy", "new"])
 async def test_a_time_that_no_calendar_has_does_not_break_the_list(
-    when: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    standard: str, when: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = {"task_id": "t-7", "task_status": "processing", "created_at": when, "updated_at": when}
+    record = {"id": "t-7", "status": "processing", "create_time": when, "update_time": when}
 
     def answer(request: httpx.Request) -> httpx.Response:
         mine = request.url.path.endswith("/image2video")
-        text = json.dumps({"code": 0, "data": [shown] * 1_000 if mine else []})
-        return httpx.Response(200, text=text)
+        data: object = [shown] * 1_000 if mine else []
+        if request.url.path == "/tasks":
+            data = {"result": [record] * 1_000, "has_more": True, "next_cursor": ""}
+        return httpx.Response(200, text=json.dumps({"code": 0, "data": data}))
 
     provider = Scripted(answer)
-    async with talking_to(provider, tmp_path, monkeypatch) as client:
+    async with talking_to(provider, tmp_path, monkeypatch, standard=standard) as client:
         listed = await client.call_tool("kling_list_tasks", {"page_size": 5})
 
     assert not listed.is_error, words(listed)

@@ -1,5 +1,6 @@
 """The cells of the fault matrix: one tool, called at one provider while one fault strikes."""
 
+import json
 import re
 import shutil
 import sqlite3
@@ -17,7 +18,9 @@ from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
 from kling_sandbox.faults import FAULTS
 
-PROVIDERS = ("kling", "cometapi", "anyfast", "powertokens", "newapi")
+NEW = "kling_new"
+"""A row of the user's own: Kling's new standard alone."""
+PROVIDERS = ("kling", NEW, "cometapi", "anyfast", "powertokens", "newapi")
 CREATES = ("kling_image_to_video", "kling_multi_image_to_video")
 READS = ("kling_get_task", "kling_wait_for_tasks", "kling_save_video", "kling_list_tasks")
 """The list comes last: it brings the ledger up to date, so that less is asked afterwards."""
@@ -89,9 +92,12 @@ def _state(status: str) -> str:
 
 
 def on_all_providers(folder: Path, **more: Any) -> Any:
-    """Settings of a server with five providers, each played by one sandbox."""
-    played = {f"{name}_base_url": "sandbox" for name in PROVIDERS}
-    return sandbox_settings(folder, provider="kling", **played, **more)
+    """Settings of a server with all providers, played by one sandbox."""
+    played = {f"{name}_base_url": "sandbox" for name in PROVIDERS if name != NEW}
+    rows = folder / "providers.json"
+    row = {"like": "kling", "base_url": "sandbox", "wires": ["new"]}
+    rows.write_text(json.dumps({NEW: row}), encoding="utf-8")
+    return sandbox_settings(folder, provider="kling", providers=rows, **played, **more)
 
 
 def create(tool: str, folder: Path, provider: str, prompt: str) -> dict[str, Any]:
@@ -211,7 +217,8 @@ class FaultRun:
         return cell
 
     def _made(self, provider: str) -> int:
-        return self._store.counts().per_provider.get(provider, {}).get("accepted", 0)
+        account = "kling" if provider == NEW else provider
+        return self._store.counts().per_provider.get(account, {}).get("accepted", 0)
 
 
 def assert_honest(cell: Cell) -> None:

@@ -8,13 +8,13 @@ import httpx
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult
-from tests.server.scripted import CREATE, Scripted, facts, make, talking_to, task, words
-from tests.server.serving import picture, virtual_time
+from tests.server.scripted import CREATE, Scripted, facts, is_create, make, talking_to, task, words
+from tests.server.serving import picture
 
 from kling_mcp.background import Background, BackgroundWork
 from kling_mcp.providers.retries import TimeLimits
 
-pytestmark = [pytest.mark.anyio, virtual_time]
+pytestmark = pytest.mark.anyio
 
 SOON = TimeLimits(answer_s=0.2)
 
@@ -28,7 +28,7 @@ class Hanging:
         self.answers = anyio.Event()
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
+        if is_create(request):
             self.creates += 1
             await request.aread()
             self.taken.set()

@@ -18,6 +18,7 @@ from tests.made_clips import make_clip
 from tests.server.serving import virtual_time
 from tests.server.submission.fault_cells import (
     CREATES,
+    NEW,
     PROVIDERS,
     READS,
     STRUCK,
@@ -39,8 +40,8 @@ from kling_mcp.submission.recovery import Recovery
 from kling_sandbox.clips import ClipMaker
 from kling_sandbox.faults import FAULTS
 
-TELLING = ("kling", "newapi")
-"""One that can be asked by our ids, and one that cannot."""
+TELLING = ("kling", NEW, "newapi")
+"""Kling's two standards, which can be asked by our ids, and one provider that cannot."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def seen() -> Matrix:
 @pytest.mark.parametrize(
     ("providers", "creates"),
     [
-        pytest.param(TELLING, CREATES[:1], id="kling and newapi"),
+        pytest.param(TELLING, CREATES[:1], id="both standards and newapi"),
         pytest.param(PROVIDERS, CREATES, marks=pytest.mark.campaign, id="all"),
     ],
 )

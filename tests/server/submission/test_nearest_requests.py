@@ -105,8 +105,9 @@ async def test_the_whole_way_out_is_said_before_the_single_faults(tmp_path: Path
     refused, _ = await followed(tmp_path, asked)
 
     assert words(refused).startswith(
-        "Refused, nothing was sent or charged. It passes with model_name: kling-v3; that makes "
-        "kling-v3 std 4 s with sound, about 3.6 units (0.50 USD list price). duration: kling-v2-6"
+        "Refused, nothing was sent or charged. It passes with model_name: kling-v3-turbo; that "
+        "makes kling-v3-turbo std 4 s with sound, about 3.2 units (0.45 USD list price). duration: "
+        "kling-v2-6"
     )
 
 

@@ -64,12 +64,12 @@ class Provider:
     def row(self) -> ProviderRow:
         return PROVIDERS[self.name]
 
-    async def create(self, product: str, body: Body) -> Task:
+    async def create(self, product: str, body: Body, endpoint: str = "") -> Task:
         await anyio.lowlevel.checkpoint()
         self.sent.append(json.loads(b"".join([piece async for piece in body])))
         return _given(self.creates.pop(0) if len(self.creates) > 1 else self.creates[0])
 
-    async def task(self, product: str, any_id: str) -> Task:
+    async def task(self, product: str, any_id: str, wire: str = "legacy") -> Task:
         await anyio.lowlevel.checkpoint()
         self.asked.append(any_id)
         return _given(self.tasks.get(any_id) or self.tasks.get("*") or TaskNotFound("no such task"))
@@ -207,7 +207,7 @@ async def test_after_a_lost_answer_the_task_is_looked_up_by_our_id_and_not_made_
 
 async def test_a_task_that_takes_a_moment_to_appear_is_waited_for(desk: Desk) -> None:
     class Slow(Provider):
-        async def task(self, product: str, any_id: str) -> Task:
+        async def task(self, product: str, any_id: str, wire: str = "legacy") -> Task:
             self.tasks = {"*": made()} if len(self.asked) > 1 else {}
             return await super().task(product, any_id)
 
@@ -233,7 +233,7 @@ async def test_what_never_arrived_at_kling_is_sent_again_with_the_same_id(desk: 
 
 async def test_where_kling_has_it_after_all_the_second_create_makes_nothing(desk: Desk) -> None:
     class Blinking(Provider):
-        async def task(self, product: str, any_id: str) -> Task:
+        async def task(self, product: str, any_id: str, wire: str = "legacy") -> Task:
             self.tasks = {"*": made()} if len(self.sent) > 1 else {}
             return await super().task(product, any_id)
 
@@ -452,7 +452,7 @@ async def test_a_cancelled_call_does_not_lose_the_answer(desk: Desk) -> None:
     sent, go_on = anyio.Event(), anyio.Event()
 
     class Waiting(Provider):
-        async def create(self, product: str, body: Body) -> Task:
+        async def create(self, product: str, body: Body, endpoint: str = "") -> Task:
             sent.set()
             await go_on.wait()
             return await super().create(product, body)

@@ -79,7 +79,7 @@ class Kling:
         self.loses = False
         self.meanwhile: Meanwhile = anyio.lowlevel.checkpoint
 
-    async def create(self, product: str, body: Body) -> Task:
+    async def create(self, product: str, body: Body, endpoint: str = "") -> Task:
         sent = json.loads(b"".join([piece async for piece in body]))["external_task_id"]
         refusal, loses = self.refusal, self.loses
         self.asked += 1
@@ -93,7 +93,7 @@ class Kling:
             raise ProviderDown("lost", charged="unknown")
         return self.tasks[sent]
 
-    async def task(self, product: str, any_id: str) -> Task:
+    async def task(self, product: str, any_id: str, wire: str = "legacy") -> Task:
         await anyio.lowlevel.checkpoint()
         if self.silent:
             raise ProviderDown("silence", charged="no")
@@ -505,7 +505,7 @@ async def test_a_row_that_breaks_the_caretaker_does_not_keep_others_waiting(
     kling.tasks[row.external_task_id] = Task("t-0", "submitted")
     asked = kling.task
 
-    async def task(product: str, any_id: str) -> Task:
+    async def task(product: str, any_id: str, wire: str = "legacy") -> Task:
         if any_id != row.external_task_id:
             raise ZeroDivisionError
         return await asked(product, any_id)

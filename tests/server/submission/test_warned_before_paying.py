@@ -44,8 +44,8 @@ async def test_words_that_nobody_will_hear_are_told_with_what_would_be_heard(
 
     assert told == (
         'sound: sound is off, so nobody will hear "Hello there" of the prompt. Use model_name: '
-        "kling-v3, sound: on, which makes kling-v3 std 5 s with sound, about 4.5 units (0.63 USD "
-        "list price)."
+        "kling-v3-turbo, sound: on, which makes kling-v3-turbo std 5 s with sound, about 4 units "
+        "(0.56 USD list price)."
     )
 
 
@@ -54,9 +54,12 @@ async def test_words_that_nobody_will_hear_are_told_with_what_would_be_heard(
 @pytest.mark.parametrize(
     ("more", "change"),
     [
-        ({}, {"model_name": "kling-v3", "sound": "on"}),
-        ({"sound": False}, {"model_name": "kling-v3", "sound": "on"}),
-        ({"model_name": "kling-v2-6", "duration": 4}, {"model_name": "kling-v3", "sound": "on"}),
+        ({}, {"model_name": "kling-v3-turbo", "sound": "on"}),
+        ({"sound": False}, {"model_name": "kling-v3-turbo", "sound": "on"}),
+        (
+            {"model_name": "kling-v2-6", "duration": 4},
+            {"model_name": "kling-v3-turbo", "sound": "on"},
+        ),
         ({"max_units": 2}, {"sound": "off"}),
         ({"max_units_per_day": 2}, {"sound": "off"}),
     ],

@@ -67,7 +67,7 @@ class ClientRow:
     """One client. `files` are path templates by system (`Machine.place`). `folder` is a
     variable with a folder's path, and the file's name in it. `servers` is the path of keys to the
     entries. `fields` are an entry's fields beside the command. `spelling` is the reference to a
-    variable `{name}`. `then` tells the person what to do next; `{where}` is where to start it."""
+    variable `{name}`. `then` tells the person what to do next."""
 
     name: str
     title: str
@@ -118,7 +118,7 @@ _ROWS = (
         files=_everywhere("{home}/.cursor/mcp.json"),
         keys="reference",
         spelling="${{env:{name}}}",
-        then="Start Cursor again{where}.",
+        then="Start Cursor again, from where the variable is set.",
         source="https://cursor.com/docs/mcp (${env:NAME} in env)",
         date="2026-10-22",
     ),
@@ -144,7 +144,7 @@ _ROWS = (
         files=_everywhere("{home}/.gemini/settings.json"),
         keys="reference",
         spelling="${{{name}}}",
-        then="Start gemini again{where}; /mcp shows the server.",
+        then="Start gemini again, from where the variable is set; /mcp shows the server.",
         source="https://github.com/google-gemini/gemini-cli/blob/main/docs/tools/mcp-server.md",
         date="2026-11-21",
     ),
@@ -156,7 +156,7 @@ _ROWS = (
         servers=("mcp_servers",),
         folder=("CODEX_HOME", "config.toml"),
         keys="forwarded",
-        then="Start codex again{where}; /mcp shows the server.",
+        then="Start codex again, from where the variable is set; /mcp shows the server.",
         source="https://developers.openai.com/codex/mcp and openai/codex#5246 (env_vars)",
         date="2026-09-08",
     ),
@@ -183,7 +183,7 @@ _ROWS = (
         files=_everywhere("{home}/.codeium/windsurf/mcp_config.json"),
         keys="reference",
         spelling="${{env:{name}}}",
-        then="Press refresh in Windsurf's MCP panel, or start it again{where}.",
+        then="Press refresh in Windsurf's MCP panel, or start it again where the variable is set.",
         source="https://docs.windsurf.com/windsurf/cascade/mcp (${env:NAME} in env)",
         date="2026-11-21",
     ),

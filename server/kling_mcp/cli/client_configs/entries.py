@@ -228,8 +228,8 @@ def _toml(client: ClientRow, wanted: Wanted) -> str:
     if env:
         inner = ", ".join(f"{name} = {_quoted(value)}" for name, value in env.items())
         lines.append(f"env = {{ {inner} }}")
-    if not wanted.keys:
-        lines.append(f"env_vars = {_quoted(list(wanted.variables or (KEYS[0],)))}")
+    if wanted.variables and not wanted.keys:
+        lines.append(f"env_vars = {_quoted(list(wanted.variables))}")
     return "\n".join(lines)
 
 

@@ -1,0 +1,133 @@
+"""The new standard: `POST /{kind}/{model}` with `contents[]`, `settings{}` and `options{}`.
+
+The fields of a request keep their legacy names up to here: digest and ledger are made from them, so
+that one request is one video on either wire. Everything here is data and pure functions.
+
+Source: Kling's pages of the new standard, 2026-09-20.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kling_tools.products import Product
+from kling_tools.rules.capabilities import WireRow
+
+__all__ = ["KINDS", "PLACES", "body", "path", "prompt_text"]
+
+KINDS: Mapping[Product, str] = {"image2video": "image-to-video", "omni-video": "omni-video"}
+"""The first part of the path; a product that is not here exists on the legacy wire alone."""
+
+PLACES: Mapping[str, str] = {
+    "model_name": "the path",
+    "image": "`contents[]`: `first_frame`",
+    "image_tail": "`contents[]`: `last_frame`",
+    "image_list": "`contents[]`: a `refer_image` with an `id` for each",
+    "prompt": "`contents[]`: `prompt`; `<<<image_1>>>` becomes `@image_1`",
+    "multi_shot": "`settings.multi_shot`, `false` unless asked for",
+    "shot_type": "`customize`: the prompt; `intelligence`: `settings.multi_shot`",
+    "multi_prompt": "the prompt: `shot 1, 3, words; shot 2, 2, words;`",
+    "element_list": "`contents[]`: `element`, its id as text",
+    "voice_list": "`contents[]`: `voice`",
+    "sound": "`settings.audio`: `native` or `off`",
+    "mode": "`settings.resolution`: `720p`, `1080p` or `4k`",
+    "duration": "`settings.duration`, a number",
+    "aspect_ratio": "`settings.aspect_ratio`",
+    "watermark_info": "`options.watermark_info`",
+    "callback_url": "`options.callback_url`",
+    "external_task_id": "`options.external_task_id`; answers call it `external_id`",
+}
+"""Where each field goes. A field that is not here has no place: it is refused, and never added to
+the prompt, since the person agreed to their own words, and a model draws what a prompt names."""
+
+RESOLUTIONS = {"std": "720p", "pro": "1080p", "4k": "4k"}
+AUDIO = {"on": "native", "off": "off"}
+
+_TOKEN = re.compile(r"<<<\s*(image|element|voice)_(\d{1,3})\s*>>>")
+_WORD = re.compile(r"\w")
+
+
+def path(product: Product, name: str) -> str:
+    """The path of a create; `name` is the model's on this wire."""
+    return f"/{KINDS[product]}/{name}"
+
+
+def body(fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
+    """The JSON body. Where shots have a switch (`model.multi_shot`), Kling turns it on when it is
+    left out: one continuous take has to say so. A model that `lacks` our id or a callback goes
+    without. Raises ValueError for a field without a place; the
+    0 that hosts fill into cfg_scale asks for nothing here."""
+    unknown = [name for name, value in fields.items() if name not in PLACES and value != 0]
+    if unknown:
+        raise ValueError(f"the new standard has no {', '.join(unknown)}")
+    labels = _labels(fields)
+    contents: list[dict[str, Any]] = []
+    if text := prompt_text(fields):
+        contents.append({"type": "prompt", "text": text})
+    for field, kind in (("image", "first_frame"), ("image_tail", "last_frame")):
+        if field in fields:
+            contents.append({"type": kind, "url": fields[field]})
+    for label, item in zip(labels["image"], fields.get("image_list", ()), strict=True):
+        contents.append({"type": "refer_image", "url": item["image_url"], "id": label})
+    for kind in ("element", "voice"):
+        for label, item in zip(labels[kind], fields.get(f"{kind}_list", ()), strict=True):
+            contents.append({"type": kind, f"{kind}_id": str(item[f"{kind}_id"]), "id": label})
+    settings: dict[str, Any] = {}
+    if "mode" in fields:
+        settings["resolution"] = RESOLUTIONS[fields["mode"]]
+    settings["duration"] = int(fields["duration"])
+    if "sound" in fields:
+        settings["audio"] = AUDIO[fields["sound"]]
+    if "aspect_ratio" in fields:
+        settings["aspect_ratio"] = fields["aspect_ratio"]
+    if model.multi_shot:
+        settings["multi_shot"] = bool(fields.get("multi_shot"))
+    names = ("external_task_id", "callback_url", "watermark_info")
+    options = {n: fields[n] for n in names if n in fields and n not in model.lacks}
+    rendered: dict[str, Any] = {"contents": contents, "settings": settings}
+    return rendered | ({"options": options} if options else {})
+
+
+def prompt_text(fields: Mapping[str, Any]) -> str:
+    """The prompt: with shots in Kling's syntax, and `@label` for each material."""
+    labels = _labels(fields)
+    customized = fields.get("shot_type") == "customize"
+    text = _shots(fields["multi_prompt"]) if customized else str(fields.get("prompt", ""))
+
+    def named(found: re.Match[str]) -> str:
+        known, place = labels[found[1]], int(found[2]) - 1
+        if not 0 <= place < len(known):
+            return found[0]
+        # a letter right before or behind a label would become a part of it
+        left = " " if _WORD.match(text[: found.start()][-1:]) else ""
+        right = " " if _WORD.match(text[found.end() :][:1]) else ""
+        return f"{left}@{known[place]}{right}"
+
+    return _TOKEN.sub(named, text)
+
+
+def _shots(shots: Sequence[Mapping[str, Any]]) -> str:
+    """The shots in one text. A semicolon within the words would end their shot."""
+    return " ".join(
+        f"shot {shot['index']}, {shot['duration']}, {str(shot['prompt']).replace(';', ',')};"
+        for shot in shots
+    )
+
+
+def _labels(fields: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The labels of all materials by their kind, such as `image_1`. None is a part of another one,
+    and the prompt names none by accident."""
+    texts = [fields.get("prompt", ""), *(shot["prompt"] for shot in fields.get("multi_prompt", ()))]
+    said = " ".join(map(str, texts)).lower()
+    counts = {kind: len(fields.get(f"{kind}_list", ())) for kind in ("image", "element", "voice")}
+    prefix = ""
+    while True:
+        labels = {
+            kind: [f"{prefix}{kind}_{n:0{len(str(count))}}" for n in range(1, count + 1)]
+            for kind, count in counts.items()
+        }
+        if not any(f"@{label}" in said for known in labels.values() for label in known):
+            return labels
+        prefix = f"my_{prefix}"

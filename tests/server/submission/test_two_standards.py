@@ -1,0 +1,205 @@
+"""Which of Kling's standards a request goes by, and that it is one video on either."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from PIL import Image
+from tests.server.scripted import facts, words
+from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
+
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
+from kling_tools.errors import NotConfigured
+
+pytestmark = [pytest.mark.anyio, virtual_time]
+
+CREATE = "kling_image_to_video"
+SEVERAL = "kling_multi_image_to_video"
+
+
+@asynccontextmanager
+async def served(folder: Path, **more: Any) -> AsyncIterator[Client]:
+    settings = sandbox_settings(folder, **more)
+    async with Client(build_server(settings, **hurried())) as client:
+        yield client
+
+
+async def path_of(client: Client, tool: str = CREATE, **wish: Any) -> str:
+    """Where a request would be sent."""
+    shown = facts(await client.call_tool(tool, {"prompt": "Zoom", **wish, "dry_run": "full"}))
+    assert shown.get("faults", []) == []
+    path: str = shown["request"]["path"]
+    return path
+
+
+async def refusal(client: Client, **wish: Any) -> str:
+    """The words with which a request is refused, and a dry run the same."""
+    arguments = {"prompt": "Zoom", **wish}
+    refused = await client.call_tool(CREATE, arguments)
+    assert refused.is_error, words(refused)
+    assert facts(refused)["charged"] == "no"
+    dry = facts(await client.call_tool(CREATE, {**arguments, "dry_run": True}))
+    assert [f["message"] for f in dry["faults"]] == [f["message"] for f in facts(refused)["faults"]]
+    return words(refused)
+
+
+def large(folder: Path) -> str:
+    """A sound picture of 11 MB."""
+    path = folder / "large.png"
+    Image.frombytes("RGB", (2000, 1900), os.urandom(2000 * 1900 * 3)).save(path, compress_level=0)
+    return str(path)
+
+
+async def test_a_model_of_both_standards_goes_by_the_legacy_one(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    async with served(tmp_path) as client:
+        assert await path_of(client, image=image) == "/v1/videos/image2video"
+        assert await path_of(client, image=image, model_name="kling-v3") == "/v1/videos/image2video"
+        several = {"image_list": [image, image]}
+        assert await path_of(client, SEVERAL, **several) == "/v1/videos/omni-video"
+
+
+async def test_a_model_of_the_new_standard_goes_by_that(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        sent = await path_of(client, image=picture(tmp_path), model_name="Kling 3.0 Turbo")
+
+    assert sent == "/image-to-video/kling-3.0-turbo"
+
+
+async def test_a_picture_too_large_for_the_legacy_standard_goes_whole_by_the_new_one(
+    tmp_path: Path,
+) -> None:
+    image = large(tmp_path)
+    async with served(tmp_path) as client:
+        whole = await path_of(client, image=image, model_name="kling-v3")
+        smaller = await path_of(client, image=image, model_name="kling-v3", negative_prompt="rain")
+        made = await client.call_tool(
+            CREATE, {"image": image, "prompt": "Zoom", "model_name": "kling-v3"}
+        )
+
+    assert whole == "/image-to-video/kling-3.0"
+    assert smaller == "/v1/videos/image2video"  # converted: only that standard has the field
+    assert not made.is_error, words(made)
+    assert "sent as" not in words(made)
+
+
+async def test_a_setting_chooses_the_standard(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    async with served(tmp_path, standard="new") as client:
+        assert await path_of(client, image=image) == "/image-to-video/kling-2.5-turbo"
+        several = {"image_list": [image, image]}
+        assert await path_of(client, SEVERAL, **several) == "/omni-video/kling-3.0-omni"
+        told = await refusal(client, image=image, negative_prompt="rain")
+    async with served(tmp_path, standard="legacy") as client:
+        turbo = await refusal(client, image=image, model_name="kling-v3-turbo")
+
+    assert "negative_prompt" in told
+    assert "KLING_MCP_STANDARD=auto" in turbo
+
+
+async def test_a_key_pair_is_refused_for_the_new_standard_with_the_setting_that_helps(
+    tmp_path: Path,
+) -> None:
+    pair = {"provider": "kling", "kling_access_key": "access", "kling_secret_key": "secret"}
+    settings = sandbox_settings(tmp_path, **pair)
+    async with Client(build_server(settings, **hurried())) as client:
+        told = await refusal(client, image=picture(tmp_path), model_name="kling-v3-turbo")
+
+    assert "KLING_API_KEY in place of KLING_ACCESS_KEY and KLING_SECRET_KEY" in told
+    assert not (tmp_path / "home" / "ledger.sqlite3").exists()
+
+
+async def test_a_key_pair_and_the_new_standard_alone_do_not_go_together(tmp_path: Path) -> None:
+    settings = load_settings(
+        provider="kling",
+        kling_access_key="access",
+        kling_secret_key="secret",
+        standard="new",
+        home=tmp_path,
+    )
+    with pytest.raises(NotConfigured, match="takes no access key pair") as refused:
+        build_server(settings)
+
+    assert "KLING_API_KEY" in refused.value.advice
+
+
+async def test_a_gateway_has_no_model_of_the_new_standard(tmp_path: Path) -> None:
+    async with served(tmp_path, provider="cometapi", cometapi_base_url="sandbox") as client:
+        told = await refusal(client, image=picture(tmp_path), model_name="kling-v3-turbo")
+
+    assert "new standard" in told
+
+
+async def test_the_same_request_is_one_video_whatever_standard_it_would_go_by(
+    tmp_path: Path,
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v3"}
+    async with served(tmp_path, standard="legacy") as client:
+        first = facts(await client.call_tool(CREATE, wish))
+    async with served(tmp_path, standard="new") as client:
+        again = facts(await client.call_tool(CREATE, wish))
+
+    assert again["task_id"] == first["task_id"]
+    assert again["repeated"] is True
+
+
+async def test_tasks_of_both_standards_are_made_waited_for_saved_and_listed(
+    tmp_path: Path,
+) -> None:
+    image = picture(tmp_path)
+    wishes = (
+        (CREATE, {"image": image, "model_name": "kling-v3-turbo"}),
+        (CREATE, {"image": image}),
+        (SEVERAL, {"image_list": [image, image]}),
+    )
+    async with served(tmp_path) as client:
+        made = [
+            facts(await client.call_tool(tool, {**wish, "prompt": "Zoom"})) for tool, wish in wishes
+        ]
+        ids = [receipt["task_id"] for receipt in made]
+        waited = facts(await client.call_tool("kling_wait_for_tasks", {"task_ids": ids}))
+        saved = facts(await client.call_tool("kling_save_video", {"task_id": ids[0]}))
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert waited["done"] is True
+    assert saved["bytes"] > 0
+    assert {task["task_id"] for task in listed["tasks"]} == set(ids)
+
+
+@pytest.mark.parametrize("standard", ["legacy", "new"])
+@pytest.mark.parametrize("fault", ["drop-after-accept:1", "html-502-after-accept:1"])
+async def test_a_lost_create_is_found_again_on_each_standard(
+    standard: str, fault: str, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with served(tmp_path, standard=standard, sandbox_faults=(fault,)) as client:
+        made = facts(await client.call_tool(CREATE, wish))
+        again = facts(await client.call_tool(CREATE, wish))
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert made["status"] in ("submitted", "processing", "succeed")
+    assert again["task_id"] == made["task_id"]
+    assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
+
+
+@pytest.mark.parametrize("standard", ["legacy", "new"])
+async def test_a_task_made_elsewhere_is_listed_and_found_by_its_id(
+    standard: str, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with served(tmp_path, standard=standard) as client:
+        made = facts(await client.call_tool(CREATE, wish))
+    for path in (tmp_path / "home").glob("ledger.sqlite3*"):
+        path.unlink()
+
+    async with served(tmp_path) as client:
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+        found = facts(await client.call_tool("kling_get_task", {"task_id": made["task_id"]}))
+
+    assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
+    assert found["status"] == "succeed"
