@@ -10,10 +10,10 @@ import anyio
 
 from kling_mcp.inputs import PicturePolicy, open_pictures
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
+from kling_mcp.inputs.mp4 import check
 from kling_mcp.inputs.opening import thumbnail
 from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 from kling_mcp.outputs.frames import moment_of, read_frame
-from kling_mcp.outputs.mp4 import check
 
 
 def peak_mb() -> float:

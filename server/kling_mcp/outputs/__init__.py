@@ -4,7 +4,7 @@ Imported by `polling`, `runtime`, `service`, `hosting` and `cli`.
 Tests: tests/server/outputs.
 """
 
-from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4
+from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4
 from kling_mcp.outputs.saving import VideoFile, save_video
 from kling_mcp.outputs.storage import VideoFolder
 from kling_mcp.providers.video_stream import Download, VideoStream

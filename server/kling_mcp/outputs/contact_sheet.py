@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import DECODING, Decoding
-from kling_mcp.outputs.boxes import NotWholeMp4
 from kling_mcp.outputs.frames import frame_times, opened
 
 if TYPE_CHECKING:

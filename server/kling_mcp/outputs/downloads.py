@@ -21,9 +21,9 @@ from anyio import to_thread
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs.decoding import DECODING
+from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.outputs import VideoFile, save_video
-from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.outputs.part import copied, disk_errors, sweep_parts
 from kling_mcp.outputs.storage import VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients

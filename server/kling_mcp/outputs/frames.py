@@ -12,9 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import DECODING, Decoding
-from kling_mcp.outputs.boxes import NotWholeMp4
-from kling_mcp.outputs.mp4 import DECODED_PIXELS_MAX, check_structure, open_mp4
+from kling_mcp.inputs.mp4 import DECODED_PIXELS_MAX, check_structure, open_mp4
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.opening import PictureChanged, likeness
 from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
-from kling_mcp.outputs.mp4 import Mp4Facts
 from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected
 from kling_tools.requests.arguments import LookArguments

@@ -14,7 +14,7 @@ import anyio
 from anyio import to_thread
 
 from kling_mcp.inputs.decoding import DECODING
-from kling_mcp.outputs.mp4 import Mp4Facts, NotWholeMp4, check
+from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
 from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
 from kling_mcp.providers.video_stream import Download, VideoStream

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kling_mcp.cli.demo import shipped_picture
 from kling_mcp.cli.main import main
-from kling_mcp.outputs.mp4 import check
+from kling_mcp.inputs.mp4 import check
 
 QUICK = {
     "KLING_MCP_SANDBOX_QUEUE_S": "0.1",

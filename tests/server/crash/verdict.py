@@ -13,9 +13,9 @@ from typing import Any
 
 import anyio
 
+from kling_mcp.inputs.mp4 import NotWholeMp4, check
 from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.notes import Notes
-from kling_mcp.outputs.mp4 import NotWholeMp4, check
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
 from kling_sandbox import SandboxStore

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.made_clips import make_clip, make_sound
 
+from kling_mcp.inputs.mp4 import check
 from kling_mcp.outputs import NotWholeMp4
 from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
-from kling_mcp.outputs.mp4 import check
 
 FPS = 24
 B_FRAMES = {"preset": "medium", "bf": "3", "g": "12", "x264-params": "b-adapt=0:scenecut=0"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.made_clips import make_clip, make_sound
 
-from kling_mcp.outputs.mp4 import NotWholeMp4, check
+from kling_mcp.inputs.mp4 import NotWholeMp4, check
 
 FAST_START = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.outputs.boxes import NotWholeMp4, sample_tables
+from kling_mcp.inputs.boxes import NotWholeMp4, sample_tables
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:

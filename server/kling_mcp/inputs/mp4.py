@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from kling_mcp.outputs.boxes import (
+from kling_mcp.inputs.boxes import (
     Box,
     NotWholeMp4,
     SampleTable,
