@@ -266,6 +266,24 @@ async def test_kling_as_the_sandbox_plays_it_charges_what_the_ledger_says(
     assert f"kling 2 videos, {paid}" in text
 
 
+@pytest.mark.anyio
+@virtual_time
+@pytest.mark.parametrize("cash", [False, True], ids=["units", "cash"])
+async def test_a_task_of_the_new_standard_costs_what_its_billing_says(
+    cash: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_the_sandbox(tmp_path, monkeypatch, cash=cash) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v3-turbo"}
+        made = await client.call_tool(CREATE, wish)
+        seen = await client.call_tool("kling_get_task", {"task_id": facts(made)["task_id"]})
+        _, text = await bill(client)
+
+    paid = "cost 0.56 USD of the account's balance" if cash else "cost 4 units"
+    assert paid in words(seen)
+    assert "1 task charged; the ledger says the same." in text
+    assert ("kling 1 video, 0.56 USD of the account's balance" in text) == cash
+
+
 def asked_for(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
