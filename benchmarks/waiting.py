@@ -28,7 +28,7 @@ from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
 
-__all__ = ["Cancelled", "Waited", "cancelled", "handed_over", "waited"]
+__all__ = ["MIXED", "NEW", "Cancelled", "Waited", "Wishes", "cancelled", "handed_over", "waited"]
 
 COUNTS = (1, 20, 100, 500)
 SAMPLES = 20

@@ -201,6 +201,8 @@ def _masks(request: BrushRequest, pictures: Mapping[str, Any]) -> dict[str, Any]
 
 def _sound(review: Review) -> str | None:
     """The value that is sent. `off` goes only to models that can make sound: others do not know
-    the field."""
+    the field, nor do those that always make it."""
+    if review.row and review.row.always_sound:
+        return None
     knows_sound = review.row and review.row.patterns("sound")
     return review.request.sound if review.request.sound == "on" or knows_sound else None

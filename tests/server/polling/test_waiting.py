@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from benchmarks.played_provider import PlayedProvider
 from benchmarks.virtual_time import VirtualTimeLoop
-from benchmarks.waiting import cancelled, handed_over, wait, waited
+from benchmarks.waiting import MIXED, NEW, Wishes, cancelled, handed_over, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.server.serving import tasks_of
@@ -54,6 +54,25 @@ def test_a_hundred_tasks_and_more_cost_one_list_request_a_sweep(tasks: int, tmp_
     gaps = [after - before for before, after in zip(played.reads, played.reads[1:], strict=False)]
     assert played.pages == len(played.reads)
     assert min(gaps) >= POLL_S - 0.001
+    assert len(played.reads) <= 20
+
+
+@pytest.mark.parametrize("count", [20, 100])
+@pytest.mark.parametrize("wishes", [NEW, MIXED], ids=["new standard", "both, two products"])
+def test_tasks_of_both_standards_and_several_products_cost_one_line_of_requests(
+    wishes: Wishes, count: int, tmp_path: Path
+) -> None:
+    played = PlayedProvider(lists=True, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with handed_over(played, count, tmp_path, wishes) as (client, ids):
+            await wait(client, ids)
+
+    in_virtual_time(play)
+
+    gaps = [after - before for before, after in zip(played.reads, played.reads[1:], strict=False)]
+    assert min(gaps) >= POLL_S - 0.001
+    assert played.most_at_once == 1
     assert len(played.reads) <= 20
 
 

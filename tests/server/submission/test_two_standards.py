@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.virtual_time import virtual_clock
 from mcp import Client
 from PIL import Image
 from tests.server.scripted import facts, words
-from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
+from tests.server.serving import (
+    hurried,
+    picture,
+    sandbox_by,
+    sandbox_settings,
+    virtual_time,
+)
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
@@ -203,3 +210,38 @@ async def test_a_task_made_elsewhere_is_listed_and_found_by_its_id(
 
     assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
     assert found["status"] == "succeed"
+
+
+async def test_a_lost_create_without_our_id_is_found_by_its_time_and_never_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sandbox_by(virtual_clock())
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", connect)
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-4.0"}
+    more = {"models_preview": True, "sandbox_faults": ("drop-after-accept:1",)}
+    async with served(tmp_path, **more) as client:
+        shown = facts(await client.call_tool(CREATE, {**wish, "dry_run": "full"}))
+        made = facts(await client.call_tool(CREATE, wish))
+        again = facts(await client.call_tool(CREATE, wish))
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert shown["request"]["path"] == "/image-to-video/kling-4.0"
+    assert "options" not in shown["request"]["body"]
+    assert again["task_id"] == made["task_id"]
+    assert [task["task_id"] for task in listed["tasks"]] == [made["task_id"]]
+
+
+async def test_a_create_without_our_id_that_did_not_arrive_is_not_sent_again(
+    tmp_path: Path,
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-4.0"}
+    more = {"models_preview": True, "sandbox_faults": ("drop-before-accept:1",)}
+    async with served(tmp_path, **more) as client:
+        first = await client.call_tool(CREATE, wish)
+        again = await client.call_tool(CREATE, wish)
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert first.is_error
+    assert facts(first)["charged"] == "unknown"
+    assert "takes no id of ours" in words(again)
+    assert [task["status"] for task in listed["tasks"]] == ["unknown"]
