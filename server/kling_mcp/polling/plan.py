@@ -83,7 +83,8 @@ class Plan:
             return None
         if record and record.base_url != configured.base_url:
             return None
-        if record and record.task_id and record.wire == "new":
+        wire = record.wire if record and record.task_id else found.wire
+        if wire == "new":
             return (found.provider, None) if configured.reads_all else None
         product = record.product if record and record.task_id else found.product
         return (found.provider, product) if product else None

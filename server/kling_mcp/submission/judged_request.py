@@ -15,6 +15,7 @@ from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.wires.new_standard import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS, Product
@@ -145,6 +146,18 @@ class JudgedRequest:
         """The standard by which it goes: that of the rules, unless a picture is too large."""
         sizes = [picture.size_bytes or 0 for picture in self.pictures]
         return "new" if max(sizes, default=0) > self._most_bytes("legacy") else self.review.wire
+
+    @property
+    def prompt_too_long(self) -> list[Fault]:
+        """The fault of a prompt that fits by itself, but not with the marks of its shots and the
+        names of its pictures, which the new standard has in the same text."""
+        model, fields = self._on_wire("new"), self.body.fields
+        over = len(prompt_text(fields)) - model.prompt if self.wire == "new" else 0
+        if over <= 0 or self.review.verdict.faults:
+            return []
+        message = f"with the marks of shots and pictures it is {over} characters too long."
+        field = "multi_prompt" if "multi_prompt" in fields else "prompt"
+        return [Fault(field, "prompt_of_standard", message, "shorter texts")]
 
     @property
     def picture_bytes_max(self) -> int:

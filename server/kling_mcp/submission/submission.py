@@ -127,7 +127,10 @@ class Submission:
             ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
             if ended or not faults:
                 judged = judged.as_in(await self._ledger.alike(judged.new_row))
-            by_rules_only = rules_broken == len(faults)
+            too_long = judged.prompt_too_long
+            by_rules_only = rules_broken == len(faults) and not too_long
+            faults += too_long
+            rules_broken += len(too_long)
             if earlier and (ended or not faults) and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})

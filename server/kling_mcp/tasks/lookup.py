@@ -17,6 +17,7 @@ from kling_mcp.providers.task import Task, settled
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
 from kling_tools.products import Product
 from kling_tools.results import WITHOUT_VIDEO
+from kling_tools.rules.capabilities import Wire
 
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient
@@ -49,12 +50,13 @@ def not_found(task_id: str) -> TaskNotFound:
 @dataclass(frozen=True, slots=True)
 class Found:
     """A task of the ledger (`record`), or one made elsewhere (`task`), and its provider; `product`
-    is the route on which a task made elsewhere was found."""
+    and `wire` are the route on which a task made elsewhere was found."""
 
     provider: str
     record: Record | None = None
     task: Task | None = None
     product: Product | None = None
+    wire: Wire = "legacy"
 
     @property
     def state(self) -> Record | Task:
@@ -87,7 +89,7 @@ class Lookup:
         """
         if known and known.task and known.product:
             client = await self._clients.get(known.provider)
-            task = await client.task(known.product, known.task.task_id)
+            task = await client.task(known.product, known.task.task_id, known.wire)
             return replace(known, task=settled(task, self._ledger.now()))
         found = await self.find(any_id)
         record = found.record
@@ -130,17 +132,18 @@ class Lookup:
         return Found(record.provider, await self._ledger.record(record.id, task))
 
     async def _foreign(self, task_id: str) -> Found:
-        """A task made elsewhere: every provider and route is asked at once."""
+        """A task made elsewhere: every provider and product is asked at once, and after them the
+        new standard, which also knows the tasks that it alone has made."""
         found: list[Found] = []
         missing: list[TaskNotFound] = []
         trouble: list[KlingError] = []
 
-        async def ask(name: str, product: Product) -> None:
+        async def ask(name: str, product: Product, wire: Wire = "legacy") -> None:
             try:
                 client = await self._clients.get(name)
-                task = await client.task(product, task_id)
+                task = await client.task(product, task_id, wire)
                 task = settled(task, self._ledger.now())
-                found.append(Found(name, task=task, product=product))
+                found.append(Found(name, task=task, product=product, wire=wire))
                 group.cancel_scope.cancel()
             except TaskNotFound as error:
                 missing.append(error)
@@ -154,6 +157,12 @@ class Lookup:
             for name in self._clients.names:
                 for product in self._clients.configured(name).row.products:
                     group.start_soon(ask, name, product)
+        if not found and not trouble:
+            async with anyio.create_task_group() as group:
+                for name in self._clients.names:
+                    configured = self._clients.configured(name)
+                    if configured.reads_all:
+                        group.start_soon(ask, name, configured.row.products[0], "new")
         if found:
             return found[0]
         if trouble:

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from benchmarks.virtual_time import virtual_clock
 from mcp import Client
 from PIL import Image
-from tests.server.scripted import facts, words
+from tests.server.scripted import Scripted, facts, talking_to, words
 from tests.server.serving import (
     hurried,
     picture,
@@ -245,3 +246,36 @@ async def test_a_create_without_our_id_that_did_not_arrive_is_not_sent_again(
     assert facts(first)["charged"] == "unknown"
     assert "takes no id of ours" in words(again)
     assert [task["status"] for task in listed["tasks"]] == ["unknown"]
+
+
+async def test_shots_that_are_too_long_together_are_refused_before_they_are_sent(
+    tmp_path: Path,
+) -> None:
+    shots = [{"index": n, "prompt": "x" * 500, "duration": "1"} for n in range(1, 7)]
+    wish = {"image": picture(tmp_path), "multi_shot": True, "shot_type": "customize"}
+    asked = {**wish, "multi_prompt": shots, "duration": 6, "prompt": ""}
+    async with served(tmp_path) as client:
+        told = await refusal(client, **asked, model_name="kling-v3-turbo")
+        made = await client.call_tool(CREATE, {**asked, "model_name": "kling-v3"})
+
+    assert "multi_prompt: with the marks of shots and pictures it is 5" in told
+    assert not made.is_error, words(made)
+
+
+async def test_a_task_that_only_the_new_standard_knows_is_found_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {"id": "t-9", "status": "processing", "external_id": ""}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/tasks":
+            mine = request.url.params.get("task_ids") == "t-9"
+            return httpx.Response(200, json={"code": 0, "data": [record] if mine else []})
+        return httpx.Response(400, json={"code": 1201, "message": "Task not found by id"})
+
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        found = facts(await client.call_tool("kling_get_task", {"task_id": "t-9"}))
+        missing = await client.call_tool("kling_get_task", {"task_id": "t-8"})
+
+    assert found["status"] == "processing"
+    assert facts(missing)["error"] == "task_not_found"
