@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from benchmarks.played_provider import PlayedProvider
 from benchmarks.virtual_time import VirtualTimeLoop
-from benchmarks.waiting import MIXED, NEW, Wishes, cancelled, handed_over, wait, waited
+from benchmarks.waiting import MIXED, NEW, Wishes, cancelled, handed_over, saved, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.server.serving import tasks_of
@@ -74,6 +74,11 @@ def test_tasks_of_both_standards_and_several_products_cost_one_line_of_requests(
     assert min(gaps) >= POLL_S - 0.001
     assert played.most_at_once == 1
     assert len(played.reads) <= 20
+
+
+@pytest.mark.parametrize("provider", ["kling, mixed", "newapi"])
+def test_saving_what_was_waited_for_asks_for_nothing_more(provider: str, tmp_path: Path) -> None:
+    assert saved(provider, 4, tmp_path).more == 0
 
 
 @pytest.mark.parametrize("provider", ["kling", "newapi"])
