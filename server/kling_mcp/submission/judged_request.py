@@ -19,6 +19,7 @@ from kling_mcp.providers.wires.new_standard import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import PRODUCTS, Product
+from kling_tools.quoting import counted
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
@@ -155,7 +156,9 @@ class JudgedRequest:
         over = len(prompt_text(fields)) - model.prompt if self.wire == "new" else 0
         if over <= 0 or self.review.verdict.faults:
             return []
-        message = f"with the marks of shots and pictures it is {over} characters too long."
+        message = (
+            f"with the marks of shots and pictures it is {counted(over, 'character')} too long."
+        )
         field = "multi_prompt" if "multi_prompt" in fields else "prompt"
         return [Fault(field, "prompt_of_standard", message, "shorter texts")]
 

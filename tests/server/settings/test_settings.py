@@ -73,6 +73,7 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_FIX_IMAGES": ("fix_images", "true", True),
     "KLING_MCP_TIMEZONE": ("timezone", "Asia/Tokyo", "Asia/Tokyo"),
     "KLING_MCP_CAPABILITIES": ("capabilities", "/srv/rows.json", Path("/srv/rows.json")),
+    "KLING_MCP_STANDARD": ("standard", "new", "new"),
     "KLING_MCP_MODELS_PREVIEW": ("models_preview", "yes", True),
     "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
     "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),
