@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ApiKey", "Credentials", "SignedToken"]
+__all__ = ["A_KEY", "ApiKey", "Credentials", "SignedToken"]
+
+A_KEY = "KLING_API_KEY in place of KLING_ACCESS_KEY and KLING_SECRET_KEY"
+"""The settings that the new standard takes."""
 
 LIFETIME_S = 1800
 NOT_BEFORE_S = 5

@@ -19,6 +19,7 @@ import anyio
 import httpx
 import stamina
 
+from kling_mcp.providers.auth import A_KEY, SignedToken
 from kling_mcp.providers.balance import (
     Deduction,
     ResourcePack,
@@ -50,7 +51,7 @@ from kling_mcp.providers.rows import ProviderRow, Shape
 from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
 from kling_mcp.providers.video_stream import VideoStream, extent
-from kling_tools.errors import Charged, KlingError, ProviderDown, ProviderError
+from kling_tools.errors import AuthFailed, Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.products import PRODUCTS, Product
 from kling_tools.rules.capabilities import Wire
 
@@ -118,6 +119,8 @@ class KlingClient:
     async def create(self, product: Product, body: Body, endpoint: str = "") -> Task:
         """Send one create, once, to the product's legacy path or to an `endpoint` of the new
         standard. Returns the new task of the provider's answer."""
+        if endpoint:
+            self._refuse_a_key_pair()
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
             "POST",
@@ -161,6 +164,7 @@ class KlingClient:
         """The tasks with these ids, RECORDS_AT_ONCE at most, whatever standard and product made
         them; those that Kling does not know are left out. One that succeeded may not have its video
         yet. The ids are external_task_ids with `by_our_ids`."""
+        self._refuse_a_key_pair()
         name = "external_task_ids" if by_our_ids else "task_ids"
         read = await self._read("/tasks", {name: ",".join(ids)}, read_records)
         told = {task.external_task_id if by_our_ids else task.task_id for task in read}
@@ -179,6 +183,7 @@ class KlingClient:
         """A page of all videos of the account, whatever standard and product made them, and the
         cursor of the next page; empty behind the last one. `since` and `until` are seconds since
         the epoch (without them the last 30 days); a cursor has its own."""
+        self._refuse_a_key_pair()
         asked: dict[str, Any] = {
             "limit": limit,
             "filters": [{"key": "product_type", "values": ["video"]}],
@@ -219,6 +224,16 @@ class KlingClient:
             base_url = str(self._connection.api.base_url).rstrip("/")
             task = replace(task, currency=self.row.currencies.get(base_url, ""))
         return task
+
+    def _refuse_a_key_pair(self) -> None:
+        """Raises AuthFailed, before anything is sent, where the key cannot use the new standard."""
+        if isinstance(self._connection.credentials, SignedToken):
+            raise AuthFailed(
+                "Kling's new standard takes no access key pair.",
+                provider=self.row.name,
+                charged="no",
+                advice=f"The person who runs the server has to set {A_KEY}.",
+            )
 
     def _path(self, product: Product) -> str:
         return f"{self.row.prefix}/{PRODUCTS[product].path}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kling_mcp.inputs.urls import is_private_host
-from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
+from kling_mcp.providers.auth import A_KEY, ApiKey, Credentials, SignedToken
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
 from kling_tools.rules.capabilities import ProviderTerms, Wire
@@ -153,9 +153,6 @@ def _sandbox(row: ProviderRow, base_url: str, standard: str) -> Configured:
     key = ApiKey(SANDBOX_KEY)
     wires, others = _wires(row, key, standard)
     return Configured(row, base_url, key, True, wires, others)
-
-
-A_KEY = "KLING_API_KEY in place of KLING_ACCESS_KEY and KLING_SECRET_KEY"
 
 
 def _wires(

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kling_mcp.providers.auth import ApiKey
+from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.dialects import read_history, read_records, read_task
 from kling_mcp.providers.json_body import JsonBody
@@ -126,6 +126,7 @@ def test_an_answer_of_another_shape_is_read_as_no_task(data: Any) -> None:
 @asynccontextmanager
 async def asking(
     answer: Callable[[httpx.Request], httpx.Response],
+    credentials: Credentials | None = None,
 ) -> AsyncIterator[tuple[KlingClient, list[httpx.Request]]]:
     asked: list[httpx.Request] = []
 
@@ -135,7 +136,7 @@ async def asking(
 
     transport = httpx.MockTransport(handle)
     async with httpx.AsyncClient(base_url="https://kling.example", transport=transport) as api:
-        connection = Connection(api, api, ApiKey("a-key"), False)
+        connection = Connection(api, api, credentials or ApiKey("a-key"), False)
         yield KlingClient(PROVIDERS["kling"], connection, attempts=1), asked
 
 
@@ -224,3 +225,18 @@ async def test_a_refusal_of_the_new_standard_is_told_in_its_class_and_cost_nothi
 
     assert type(refused.value) is error
     assert refused.value.charged == "no"
+
+
+async def test_a_key_pair_is_refused_before_anything_is_sent() -> None:
+    async with asking(ok([MADE]), SignedToken("access", "secret")) as (client, asked):
+        for ask in (
+            lambda: client.task("image2video", "9001", "new"),
+            lambda: client.create("image2video", JsonBody({}), "/image-to-video/kling-3.0"),
+            lambda: client.history(limit=1),
+        ):
+            with pytest.raises(AuthFailed) as refused:
+                await ask()
+            assert refused.value.charged == "no"
+            assert "KLING_API_KEY in place of" in refused.value.advice
+
+    assert asked == []
