@@ -279,3 +279,46 @@ async def test_a_task_that_only_the_new_standard_knows_is_found_there(
 
     assert found["status"] == "processing"
     assert facts(missing)["error"] == "task_not_found"
+
+
+async def test_an_address_that_passes_on_the_legacy_standard_alone_is_still_listed_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def shown(task_id: str) -> dict[str, Any]:
+        videos = [{"id": "v", "url": f"https://files.example/{task_id}.mp4", "duration": "5.0"}]
+        return {
+            "task_id": task_id,
+            "task_status": "succeed",
+            "task_result": {"videos": videos},
+            "created_at": 1781080778802,
+        }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        product, _, last = request.url.path.removeprefix("/v1/videos/").partition("/")
+        if request.url.path == "/tasks":
+            return httpx.Response(404, json={"code": 1202, "message": "no such method"})
+        if request.method == "POST":
+            made.append(product)
+            data: Any = {"task_id": f"t-{len(made)}", "task_status": "submitted"}
+        elif last:
+            data = shown(last)
+        else:
+            data = [shown("t-99")] if product == "image2video" else []
+        return httpx.Response(200, json={"code": 0, "data": data})
+
+    image = picture(tmp_path)
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        one = facts(await client.call_tool(CREATE, {"image": image, "prompt": "Zoom"}))
+        two = facts(
+            await client.call_tool(SEVERAL, {"image_list": [image, image], "prompt": "Zoom"})
+        )
+        ids = [one["task_id"], two["task_id"]]
+        waited = facts(await client.call_tool("kling_wait_for_tasks", {"task_ids": ids}))
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert made == ["image2video", "omni-video"]
+    assert waited["done"] is True
+    assert {"t-1", "t-2", "t-99"} == {task["task_id"] for task in listed["tasks"]}
+    assert "missing" not in listed.get("note", "")
