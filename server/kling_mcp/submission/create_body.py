@@ -13,6 +13,7 @@ from typing import Any
 from kling_mcp.inputs import Picture
 from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.wires import create_path, order_body
+from kling_mcp.providers.wires.new_standard import KINDS, without_place
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
     BrushRequest,
@@ -53,7 +54,15 @@ class CreateBody:
     @property
     def endpoint(self) -> str:
         """The path of the create on the new standard; empty on the legacy one."""
-        return self.path if self.wire == "new" else ""
+        return self.path if self.wire == "new" and self.can_be_shown else ""
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether its standard has a place for all of it. A request that has faults may have
+        none."""
+        if self.wire == "legacy":
+            return True
+        return self.product in KINDS and not without_place(self.fields)
 
     @property
     def named(self) -> bool:

@@ -129,7 +129,7 @@ def dry_run_receipt(
     answer.dry_run = True
     answer.sent = []
     answer.faults = [fault.facts() for fault in shortened(judged.review.verdict.faults)]
-    if judged.arguments.dry_run == "full":
+    if judged.arguments.dry_run == "full" and judged.body.can_be_shown:
         answer.request = {
             "method": "POST",
             "path": judged.body.path,

@@ -51,7 +51,7 @@ async def refusal(client: Client, **wish: Any) -> str:
     refused = await client.call_tool(CREATE, arguments)
     assert refused.is_error, words(refused)
     assert facts(refused)["charged"] == "no"
-    dry = facts(await client.call_tool(CREATE, {**arguments, "dry_run": True}))
+    dry = facts(await client.call_tool(CREATE, {**arguments, "dry_run": "full"}))
     assert [f["message"] for f in dry["faults"]] == [f["message"] for f in facts(refused)["faults"]]
     return words(refused)
 
@@ -108,6 +108,46 @@ async def test_a_setting_chooses_the_standard(tmp_path: Path) -> None:
 
     assert "negative_prompt" in told
     assert "KLING_MCP_STANDARD=auto" in turbo
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"negative_prompt": "rain"},
+        {"cfg_scale": 0.7},
+        {"camera_control": {"type": "simple", "config": {"zoom": 5}}},
+        {"static_mask": "again"},
+        {"image_tail": "again"},
+        {"mode": "4k"},
+        {"voice_list": ["v"], "sound": "on"},
+        {"element_list": ["1"]},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_what_the_new_model_has_no_place_for_is_refused_by_name(
+    lost: dict[str, Any], tmp_path: Path
+) -> None:
+    image = picture(tmp_path)
+    given = {name: image if value == "again" else value for name, value in lost.items()}
+    async with served(tmp_path) as client:
+        told = await refusal(client, image=image, model_name="kling-v3-turbo", **given)
+
+    assert next(iter(lost)) in told
+    assert not (tmp_path / "home" / "ledger.sqlite3").exists()
+
+
+async def test_a_model_of_the_legacy_standard_alone_is_refused_where_only_the_new_one_may_be_used(
+    tmp_path: Path,
+) -> None:
+    image = picture(tmp_path)
+    wish = {"image_list": [image, image], "prompt": "Zoom", "model_name": "kling-v1-6"}
+    async with served(tmp_path, standard="new") as client:
+        refused = await client.call_tool(SEVERAL, wish)
+        dry = await client.call_tool(SEVERAL, {**wish, "dry_run": "full"})
+
+    assert refused.is_error
+    assert facts(refused)["charged"] == "no"
+    assert facts(dry)["faults"]
 
 
 async def test_a_key_pair_is_refused_for_the_new_standard_with_the_setting_that_helps(

@@ -15,7 +15,7 @@ from typing import Any
 from kling_tools.products import Product
 from kling_tools.rules.capabilities import WireRow
 
-__all__ = ["KINDS", "PLACES", "body", "path", "prompt_text"]
+__all__ = ["KINDS", "PLACES", "body", "path", "prompt_text", "without_place"]
 
 KINDS: Mapping[Product, str] = {"image2video": "image-to-video", "omni-video": "omni-video"}
 """The first part of the path; a product that is not here exists on the legacy wire alone."""
@@ -59,8 +59,7 @@ def body(fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
     left out: one continuous take has to say so. A model that `lacks` our id or a callback goes
     without. Raises ValueError for a field without a place; the
     0 that hosts fill into cfg_scale asks for nothing here."""
-    unknown = [name for name, value in fields.items() if name not in PLACES and value != 0]
-    if unknown:
+    if unknown := without_place(fields):
         raise ValueError(f"the new standard has no {', '.join(unknown)}")
     labels = _labels(fields)
     contents: list[dict[str, Any]] = []
@@ -88,6 +87,11 @@ def body(fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
     options = {n: fields[n] for n in names if n in fields and n not in model.lacks}
     rendered: dict[str, Any] = {"contents": contents, "settings": settings}
     return rendered | ({"options": options} if options else {})
+
+
+def without_place(fields: Mapping[str, Any]) -> list[str]:
+    """The names of the fields that have no place here."""
+    return [name for name, value in fields.items() if name not in PLACES and value != 0]
 
 
 def prompt_text(fields: Mapping[str, Any]) -> str:
