@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
+    from kling_mcp.submission.new_assets import AssetMaker
     from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
     from kling_mcp.submission.waiting import WaitingRequests
     from kling_mcp.tasks.account import AccountDesk
+    from kling_mcp.tasks.library import Library
     from kling_mcp.tasks.lookup import Lookup
     from kling_mcp.tasks.reader import TaskReader
     from kling_tools.results import UploadAddress
@@ -215,8 +217,33 @@ class Runtime:
             ),
             self.background_work,
             self.limits,
+            self.library,
             saves=settings.save,
             callback_base=self.ports.callback_base,
+        )
+
+    @cached_property
+    def library(self) -> Library:
+        """The elements and voices of each account."""
+        from kling_mcp.tasks.library import Library
+
+        return Library(self.clients, self.ledger, self.clock)
+
+    @cached_property
+    def asset_maker(self) -> AssetMaker:
+        """Makes elements and voices."""
+        from kling_mcp.submission.new_assets import AssetMaker
+
+        return AssetMaker(
+            self.clients,
+            self.ledger,
+            self.sender,
+            self.submission,
+            self.library,
+            self.storage,
+            self.capabilities,
+            self.background_work,
+            self.limits,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -27,11 +27,19 @@ from kling_tools.errors import (
     quote_provider,
 )
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
+from kling_tools.requests.assets import (
+    AssetArguments,
+    DeleteAssetArguments,
+    ListAssetsArguments,
+)
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     ENDED,
     Account,
+    AssetList,
+    AssetReceipt,
     CancelResult,
+    DeletedAsset,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -62,6 +70,9 @@ __all__ = ["Service", "Sleep", "open_service"]
 NOT_ANSWERED_YET = (
     "Its provider has not answered yet; this is the last known state. Ask again in a moment."
 )
+
+ASSET_S = 30.0
+"""Seconds for which a call waits for an element or a voice; most take less than ten."""
 
 SHORT_S = 10.0
 """A wait of fewer seconds asks how things are now: each task is then asked for at once."""
@@ -362,6 +373,49 @@ class Service:
         """A file of this machine with the row's saved video; None when it is gone. Raises
         KlingError."""
         return await self._runtime.downloads.storage.file(record)
+
+    async def assets(self, query: ListAssetsArguments) -> AssetList:
+        """Elements or voices; a few elements with their pictures. Raises what `Library.listed`
+        raises."""
+        runtime = self._runtime
+        answer, shown = await runtime.library.listed(query, self._principal)
+        with decoration("the pictures of elements"):
+            from kling_mcp.outputs.pictures_of_videos import ELEMENT_PICTURES, element_pictures
+
+            if query.kind == "element" and len(shown) <= ELEMENT_PICTURES:
+                provider = runtime.library.provider(query.provider)
+                client = await runtime.clients.get(provider.name)
+                addresses = [asset.preview for asset in shown if asset.preview]
+                answer.show(await element_pictures(client, addresses, runtime.limits.decoding))
+        return answer
+
+    async def make_asset(
+        self, draft: Draft[AssetArguments], confirm: Confirm, report: Report
+    ) -> AssetReceipt:
+        """Make an element or a voice once, and wait for it for some seconds. Raises NotAllowed for
+        a login without the scope, TaskFailed, and what `AssetMaker.make` raises."""
+        if not draft.arguments.dry_run:
+            self._require_spending("Ask whoever runs the server for it.")
+        runtime, began = self._runtime, anyio.current_time()
+        receipt, record = await runtime.asset_maker.make(
+            draft, confirm, self._principal, self._pictures(), self.reader
+        )
+        if record is None or receipt.dry_run:
+            return receipt
+        if record.status not in ENDED:
+            left_s = runtime.limits.answer_s - (anyio.current_time() - began)
+            await self.wait([record.id], min(ASSET_S, max(0.0, left_s)), report)
+        from kling_mcp.submission.new_assets import finish
+
+        return finish(receipt, await self.reader.row(record.id) or record)
+
+    async def delete_asset(
+        self, query: DeleteAssetArguments, agreed: Callable[[str], Awaitable[bool]]
+    ) -> DeletedAsset:
+        """Delete one of the account's own. Raises NotAllowed for a login without the scope, and
+        what `Library.delete` raises."""
+        self._require_spending("Ask whoever runs the server for it.")
+        return await self._runtime.library.delete(query, self._principal, agreed)
 
     async def upload(self) -> UploadAddress:
         """An address that takes one picture. Raises NotAllowed, and KlingError on a server that

@@ -14,12 +14,16 @@ from tests.docs.schema_words import argument_rows
 from kling_mcp.providers.rows import PROVIDERS
 from kling_tools import errors
 from kling_tools.errors import KlingError
-from kling_tools.products import PRODUCTS_BY_TOOL, Product
+from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL, Product
 from kling_tools.results import (
     Account,
     AnotherTake,
+    AssetList,
+    AssetReceipt,
+    AssetView,
     CancelResult,
     Cap,
+    DeletedAsset,
     Finding,
     ProviderAccount,
     Receipt,
@@ -48,6 +52,10 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "kling_cancel_task": CancelResult,
     "kling_save_video": SavedVideo,
     "kling_look": VideoLook,
+    "kling_list_assets": AssetList,
+    "kling_create_element": AssetReceipt,
+    "kling_create_voice": AssetReceipt,
+    "kling_delete_asset": DeletedAsset,
     "kling_upload_picture": UploadAddress,
 }
 WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -109,6 +117,11 @@ def _section(tool: KlingTool, hosted: KlingTool, struck: dict[str, Any]) -> str:
 def _hints(tool: KlingTool) -> str:
     hints = tool.annotations
     assert hints is not None
+    free = {row.tool for row in ASSETS.values() if not row.units}
+    if hints.destructive_hint and not hints.read_only_hint:
+        return "Deletes; costs nothing."
+    if tool.name in free:
+        return "Writes into the account's library; costs nothing."
     if "dry_run" in tool.parameters["properties"]:
         return "Costs money, unless `dry_run` is set."
     if hints.read_only_hint:
@@ -118,7 +131,7 @@ def _hints(tool: KlingTool) -> str:
 
 def answers() -> str:
     """A section for each kind of answer."""
-    parts = (VideoView, Finding, AnotherTake, ProviderAccount, Cap, Spent)
+    parts = (VideoView, AssetView, Finding, AnotherTake, ProviderAccount, Cap, Spent)
     kinds = list(dict.fromkeys([*ANSWERS.values(), *parts]))
     return "\n" + "\n".join(_answer(kind) for kind in kinds) + "\n"
 

@@ -129,7 +129,7 @@ def test_every_judgement_ends_with_a_route_and_sentences(arguments: dict[str, An
         ({"camera_control": {"type": "simple", "zoom": 5}}, 'config: {"zoom": …}'),
         ({"camera_control": {"config": {"zoom": 5}}}, "simple, down_back"),
         ({"multi_prompt": ["a"]}, '{"prompt": "what happens", "duration": "5"}'),
-        ({"element_list": ["hero"]}, '["160"]'),
+        ({"element_list": [1.5]}, '["160"]'),
     ],
 )
 def test_a_caller_is_told_what_to_write_instead(arguments: dict[str, Any], use: str) -> None:

@@ -12,10 +12,31 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Literal
 
-__all__ = ["PRODUCTS", "PRODUCTS_BY_TOOL", "REQUESTS", "Product", "ProductEntry", "rules_of_others"]
+__all__ = [
+    "ASSETS",
+    "MADE",
+    "PRODUCTS",
+    "PRODUCTS_BY_TOOL",
+    "REQUESTS",
+    "AssetEntry",
+    "AssetKind",
+    "AssetProduct",
+    "Made",
+    "Product",
+    "ProductEntry",
+    "asset_entry",
+    "rules_of_others",
+]
 
 Product = Literal["image2video", "multi-image2video", "omni-video"]
 """The names of the products, as Kling's paths have them."""
+
+AssetKind = Literal["element", "voice"]
+AssetProduct = Literal["custom-elements", "custom-voices"]
+"""What a video can be made with, and the products that make it."""
+
+Made = Literal[Product, AssetProduct]
+"""What a row of the ledger can be about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +125,64 @@ _ROWS = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetEntry:
+    """One kind of asset: no model makes it, and a video is made with it.
+
+    `tool` makes it, with a request of its own. `path` lists, makes and tells of the account's own
+    ones, `presets` lists Kling's, `delete` deletes one; they follow the `assets` of a provider's
+    row. `units` is what one costs, `usual_s` the seconds that it takes. `used_in` says where one
+    can be used.
+    """
+
+    name: AssetProduct
+    kind: AssetKind
+    tool: str
+    path: str
+    presets: str
+    delete: str
+    units: float
+    usual_s: float
+    used_in: str
+
+
+_ASSETS = (
+    AssetEntry(
+        name="custom-elements",
+        kind="element",
+        tool="kling_create_element",
+        path="advanced-custom-elements",
+        presets="advanced-presets-elements",
+        delete="delete-advanced-elements",
+        units=0.0,
+        usual_s=5.0,
+        used_in="element_list of kling_image_to_video (names or ids), with kling-v3; an element "
+        "with a voice of its own speaks with sound on.",
+    ),
+    AssetEntry(
+        name="custom-voices",
+        kind="voice",
+        tool="kling_create_voice",
+        path="custom-voices",
+        presets="presets-voices",
+        delete="delete-voices",
+        units=0.05,
+        usual_s=9.0,
+        used_in="voice_list of kling_image_to_video (names or ids), with kling-v2-6, mode pro and "
+        "sound on; for kling-v3 it is bound to an element when that is made.",
+    ),
+)
+
+ASSETS: Mapping[Made, AssetEntry] = {row.name: row for row in _ASSETS}
+"""Elements and voices, by product [Kling's pages of element and voice management; times and prices
+seen live]."""
+
 PRODUCTS: Mapping[Product, ProductEntry] = {row.name: row for row in _ROWS}
 """The products by name, in the order of the table."""
+
+MADE: Mapping[Made, ProductEntry | AssetEntry] = {row.name: row for row in (*_ROWS, *_ASSETS)}
+"""The rows of everything that can be made, by product."""
 
 PRODUCTS_BY_TOOL: Mapping[str, tuple[Product, ...]] = {
     tool: tuple(row.name for row in _ROWS if row.tool == tool)
@@ -118,6 +195,11 @@ REQUESTS: Mapping[str, tuple[Product, ...]] = {
     for request in dict.fromkeys(row.request for row in _ROWS)
 }
 """The request classes, each with the products that it can ask for, in their order."""
+
+
+def asset_entry(kind: AssetKind) -> AssetEntry:
+    """The row of this kind of asset."""
+    return next(row for row in _ASSETS if row.kind == kind)
 
 
 @cache

@@ -16,6 +16,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.faults import Variant
+from kling_tools.products import AssetKind
 from kling_tools.quoting import clipped, counted
 from kling_tools.rules.capabilities import price_text, units_text
 
@@ -24,8 +25,12 @@ __all__ = [
     "Account",
     "AnotherTake",
     "Answer",
+    "AssetList",
+    "AssetReceipt",
+    "AssetView",
     "CancelResult",
     "Cap",
+    "DeletedAsset",
     "Finding",
     "ProviderAccount",
     "Receipt",
@@ -137,7 +142,8 @@ class TaskView(Answer):
     without either, `file` is how the saving goes, and `fetch_until` when the provider deletes it.
     `was` is the id under which it was asked for, until the provider gave it its own; `billed_by` a
     reseller, whose own price the `units` are not.
-    `picture` is the first picture's name, `duration_s` the seconds that were asked for."""
+    `picture` is the first picture's name, `duration_s` the seconds that were asked for. `asset_id`
+    is the element or voice that the task made."""
 
     task_id: str
     status: TaskStatus
@@ -154,6 +160,7 @@ class TaskView(Answer):
     take: int | None = None
     created: str | None = None
     videos: list[VideoView] = []
+    asset_id: str | None = None
     units: float | None = None
     money: float | None = None
     currency: str | None = None
@@ -225,6 +232,8 @@ class TaskView(Answer):
             link = "" if self.path or self.url else f" {video.url}"
             copy = f", watermarked copy {video.watermark_url}" if video.watermark_url else ""
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
+        if self.asset_id:
+            facts.append(f"made {self.asset_id}")
         if self.units is not None:
             verb = "would have cost" if self.sandbox and self.units else "cost"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
@@ -674,6 +683,117 @@ class VideoLook(Answer):
             "A sandbox test clip." if self.sandbox else "",
         ]
         return " ".join(line for line in lines if line)
+
+
+class AssetView(BaseModel):
+    """One element or voice: `owner` is `kling` or `own`, `preview` a link to its picture or its
+    sample, `voice` the name of an element's voice. `of_video` says that an element was made of a
+    video: Kling's O1 does not take those."""
+
+    id: str
+    name: str
+    owner: Literal["kling", "own"]
+    description: str = ""
+    tags: list[str] = []
+    voice: str = ""
+    of_video: bool | None = None
+    preview: str = ""
+
+    def text(self) -> str:
+        """It in a few words."""
+        facts = [self.description, ", ".join(self.tags)]
+        facts += [f"voice {self.voice}" if self.voice else "", "of a video" * bool(self.of_video)]
+        own = ", own" if self.owner == "own" else ""
+        told = "; ".join(fact for fact in facts if fact)
+        return f"{self.name} ({self.id}{own}){f': {told}' if told else ''}"
+
+
+class AssetList(Answer):
+    """Elements or voices, the account's own first; `more` counts those that are not shown, and
+    `used_in` says where they can be used. `note` says what could not be read."""
+
+    kind: AssetKind
+    assets: list[AssetView]
+    more: int | None = None
+    used_in: str
+    note: str | None = None
+    _images: list[ImageContent] = PrivateAttr(default_factory=list)
+
+    def show(self, jpegs: Sequence[bytes]) -> None:
+        """Give the model these pictures."""
+        self._images += [
+            ImageContent(type="image", data=base64.b64encode(jpeg).decode(), mime_type="image/jpeg")
+            for jpeg in jpegs
+        ]
+
+    def images(self) -> list[ImageContent]:
+        """The pictures of the elements that have one, in their order."""
+        return self._images
+
+    def text(self) -> str:
+        """All of them in a line each."""
+        count = counted(len(self.assets) + (self.more or 0), self.kind)
+        lines = [f"{count}.", *(f"- {asset.text()}" for asset in self.assets)]
+        if self.more:
+            lines.append(f"{self.more} more: narrow them with text.")
+        lines.append(f"Use: {self.used_in}")
+        return "\n".join([*lines, *filter(None, [self.note])])
+
+
+class AssetReceipt(Answer):
+    """What was made, or what a dry run would make. `id` is what requests use, once it is ready."""
+
+    kind: AssetKind
+    name: str
+    id: str | None = None
+    task_id: str | None = None
+    status: TaskStatus | None = None
+    provider: str
+    repeated: bool | None = None
+    dry_run: bool | None = None
+    sandbox: bool | None = None
+    units: float | None = None
+    preview: str | None = None
+    faults: list[dict[str, str]] = []
+    warnings: list[str] = []
+    next: str | None = None
+
+    def text(self) -> str:
+        """The receipt in one line."""
+        what = f'{self.kind} "{self.name}"'
+        price = f"{units_text(self.units)}" if self.units else "free"
+        if self.dry_run:
+            head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
+        elif self.repeated:
+            head = f"Already made: {what}, {self.id or self.task_id}. Nothing was charged now."
+        else:
+            head = f"Made {what}: {self.id}, {price}."
+            if self.status != "succeed":
+                head = f"Task {self.task_id} {self.status}: {what}, {price}."
+        faults = [_fault_text(fault) for fault in self.faults]
+        lines = [
+            head,
+            f"It would be refused: {' '.join(faults)}" if faults else "",
+            f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
+            self.next or "",
+        ]
+        return " ".join(line for line in lines if line)
+
+
+class DeletedAsset(Answer):
+    """An element or a voice that is deleted; `already` when it was before."""
+
+    kind: AssetKind
+    id: str
+    name: str = ""
+    deleted: bool = True
+    already: bool | None = None
+
+    def text(self) -> str:
+        """It in one line."""
+        named = f'"{self.name}" ' if self.name else ""
+        when = "was already deleted" if self.already else "is deleted"
+        return f"The {self.kind} {named}({self.id}) {when}; no new video can use it."
 
 
 class ProviderAccount(BaseModel):

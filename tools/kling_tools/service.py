@@ -10,10 +10,18 @@ from typing import Protocol
 from mcp_types import ContentBlock, ImageContent, ResourceLink
 
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
+from kling_tools.requests.assets import (
+    AssetArguments,
+    DeleteAssetArguments,
+    ListAssetsArguments,
+)
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import (
     Account,
+    AssetList,
+    AssetReceipt,
     CancelResult,
+    DeletedAsset,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -104,6 +112,23 @@ class VideoService(Protocol):
 
     async def look_at(self, query: LookArguments) -> VideoLook:
         """What a finished video looks like, and what is not as it was wished; it is saved first."""
+        ...
+
+    async def assets(self, query: ListAssetsArguments) -> AssetList:
+        """Kling's and the account's own elements or voices. Asks nothing that costs."""
+        ...
+
+    async def make_asset(
+        self, draft: Draft[AssetArguments], confirm: Confirm, report: Report
+    ) -> AssetReceipt:
+        """Make an element or a voice, or only check it with `dry_run`, and wait for it for some
+        seconds."""
+        ...
+
+    async def delete_asset(
+        self, query: DeleteAssetArguments, agreed: Callable[[str], Awaitable[bool]]
+    ) -> DeletedAsset:
+        """Delete one of the account's own, once the person has `agreed` to the question."""
         ...
 
     async def upload(self) -> UploadAddress:

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kling_mcp.ledger.engine import Database
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video
 from kling_tools.errors import KlingError
-from kling_tools.products import Product
+from kling_tools.products import ASSETS, Made
 from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
 from kling_tools.rules.capabilities import Wire
 
@@ -24,6 +24,7 @@ __all__ = [
     "CNY_PER_USD",
     "COUNTED",
     "COUNTED_USD",
+    "DELETED",
     "OPEN",
     "DayCap",
     "DayCaps",
@@ -93,7 +94,7 @@ class NewRow:
 
     provider: str
     base_url: str
-    product: Product
+    product: Made
     digest: str
     take: int
     model_name: str
@@ -232,6 +233,7 @@ class Record:
     `sandbox` says that a sandbox makes the video, so that its units are play money,
     `status_at` when the status became what it is, `endpoint` the path of a create on Kling's new
     standard, empty on the legacy one; it is `named` when our external_task_id went with it.
+    `asset_id` is the element or voice that it made.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -239,7 +241,7 @@ class Record:
     id: str
     provider: str
     base_url: str
-    product: Product
+    product: Made
     digest: str
     take: Count
     attempt: Count
@@ -280,6 +282,7 @@ class Record:
     estimate_usd: Units | None = None
     endpoint: str = ""
     named: bool = True
+    asset_id: str = ""
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
 
@@ -289,7 +292,18 @@ class Record:
         return "new" if self.endpoint else "legacy"
 
     @property
-    def line(self) -> tuple[str, str, Product, str]:
+    def is_asset(self) -> bool:
+        """Whether the row is about an element or a voice, which is no file."""
+        return self.product in ASSETS
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing came of the row, or what it made was deleted here: the same request then
+        makes it anew."""
+        return self.status in WITHOUT_VIDEO or (self.is_asset and self.file_note == DELETED)
+
+    @property
+    def line(self) -> tuple[str, str, Made, str]:
         """The queue for the row: one user's requests to one provider for one product."""
         return self.provider, self.base_url, self.product, self.principal
 
@@ -344,6 +358,9 @@ def _has_none(value: Any) -> bool:
     return value is None or (isinstance(value, list) and any(map(_has_none, value)))
 
 
+DELETED = "deleted"
+"""The note of a row whose element or voice was deleted."""
+
 IN_JSON = ("request", "arguments", "pictures", "picture_hashes", "videos")
 
 NOT_COLUMNS = ("damaged", "shadowed")
@@ -364,7 +381,7 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
     **dict.fromkeys(("sha256", "expires_at", "money", "list_price", "estimate_usd"), None),
-    **dict.fromkeys(("currency", "cash_type"), ""),
+    **dict.fromkeys(("currency", "cash_type", "asset_id"), ""),
     **dict.fromkeys(("take", "attempt", "tries"), 0),
     "sandbox": False,
     "status_at": 0.0,
@@ -470,7 +487,8 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
         "ELSE units END) END, "
         "money = coalesce(?, money), currency = CASE WHEN ? THEN ? ELSE currency END, "
         "cash_type = CASE WHEN ? THEN ? ELSE cash_type END, list_price = coalesce(?, list_price), "
-        "answers = ?, videos = ?, updated_at = ?, ended_at = coalesce(ended_at, ?), "
+        "answers = ?, videos = ?, asset_id = CASE WHEN ? <> '' THEN ? ELSE asset_id END, "
+        "updated_at = ?, ended_at = coalesce(ended_at, ?), "
         "expires_at = coalesce(expires_at, ?) "
         f"WHERE id = ? AND {goes_on}",
         (
@@ -491,6 +509,8 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
             task.list_price,
             _answers(db, record_id, task, now, ended=ended),
             json.dumps(videos),
+            task.asset.id if task.asset else "",
+            task.asset.id if task.asset else "",
             now,
             now if ended else None,
             expires_at,

@@ -24,6 +24,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
+from kling_tools.products import ASSETS
 from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import BLANKS
 from kling_tools.results import WITHOUT_VIDEO
@@ -125,7 +126,7 @@ def reserve(
     """The row of a request, and whether it is new; see `Ledger.reserve`. A new row gets
     `record_id`, so that a second run after a lost commit still knows it as new."""
     before = latest(db, new_row)
-    if before and before.status not in WITHOUT_VIDEO:
+    if before and not before.is_gone:
         return before, before.id == record_id
     check_external_id(db, new_row)
     now = clock()
@@ -341,9 +342,11 @@ def _over_the_day(
 ) -> SpendCapReached:
     """The error about a request that would pass a cap, with so much of it `spent`."""
     units = new_row.estimate_units
-    cost = "the price of this video is not known"
+    asset = ASSETS.get(new_row.product)
+    what = asset.kind if asset else "video"
+    cost = f"the price of this {what} is not known"
     if units is not None:
-        cost = f"this video would cost {price.text(units) if cap.usd else f'{units:g}'}"
+        cost = f"this {what} would cost {price.text(units) if cap.usd else f'{units:g}'}"
     known = not math.isnan(spent)
     used = (f"{spent:.2f} USD" if cap.usd else f"{spent:g}") if known else "an unknown number"
     if known and new_row.sandbox:

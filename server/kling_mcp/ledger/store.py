@@ -14,6 +14,7 @@ from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.records import (
     AT,
     COUNTED,
+    DELETED,
     LONGEST_LEASE_S,
     OPEN,
     DayCaps,
@@ -363,6 +364,27 @@ class Ledger:
         columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
         values = (str(path), size_bytes, sha256, note)
         return await self._written(lambda db: change(db, record_id, columns, values))
+
+    async def asset_deleted(self, provider: str, base_url: str, asset_id: str) -> None:
+        """Note in the rows that made this element or voice that it is deleted: the same request
+        makes it anew."""
+        now = self.now()
+        await self._engine.write(
+            lambda db: db.execute(
+                "UPDATE tasks SET file_note = ?, updated_at = ? "
+                "WHERE provider = ? AND base_url = ? AND asset_id = ? AND asset_id <> ''",
+                (DELETED, now, provider, base_url, asset_id),
+            )
+        )
+
+    async def own_assets(self, principal: str) -> set[str]:
+        """The ids of the elements and voices that this principal's requests made."""
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT asset_id FROM tasks WHERE asset_id <> '' AND principal = ?", (principal,)
+            ).fetchall()
+        )
+        return {row["asset_id"] for row in rows}
 
     async def retire(self, record: Record) -> None:
         """Keep for a day that the provider refused the row's model as retired."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote
 
-from kling_mcp.inputs.decoding import DECODING, Decoding
+import anyio
+
+from kling_mcp.inputs.decoding import DECODING, Decoding, shrink
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.tasks.lookup import not_found
 from kling_tools.addresses import VIDEO_URI
+from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError
 from kling_tools.service import Poster
 
@@ -24,9 +29,17 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.outputs.frames import Moment
     from kling_mcp.principal import Principal
+    from kling_mcp.providers.client import KlingClient
     from kling_mcp.tasks.reader import TaskReader
 
-__all__ = ["POSTERS", "POSTER_BYTES", "Frames", "make_posters"]
+__all__ = [
+    "ELEMENT_PICTURES",
+    "POSTERS",
+    "POSTER_BYTES",
+    "Frames",
+    "element_pictures",
+    "make_posters",
+]
 
 
 _ADDRESS = re.compile(
@@ -195,6 +208,47 @@ async def make_posters(frames: Frames, task_ids: Sequence[str]) -> list[Poster]:
             uri = VIDEO_URI.format(task_id=quote(task_id, safe=""))
             posters.append(Poster(task_id, jpeg, uri, video_bytes))
     return posters
+
+
+ELEMENT_PICTURES = 4
+"""Elements that an answer shows with their pictures, when it has no more than these."""
+
+ELEMENT_BYTES = 20 * 1024 * 1024
+ELEMENT_S = 10.0
+"""The most bytes of an element's picture that are read, and the seconds for all of them."""
+
+
+async def element_pictures(
+    client: KlingClient, addresses: Sequence[str], decoding: Decoding
+) -> list[bytes]:
+    """Small JPEGs of the pictures at these addresses, in their order. Those that do not come in
+    time, or cannot be read, are left out."""
+    found: dict[int, bytes] = {}
+
+    async def fetch(place: int, address: str) -> None:
+        with decoration("the picture of an element"):
+            data = b""
+            async with client.open_video(address) as stream:
+                async for chunk in stream.chunks:
+                    data += chunk
+                    if len(data) > ELEMENT_BYTES:
+                        return
+            found[place] = await decoding.run(partial(_small_likeness, data, decoding))
+
+    with anyio.move_on_after(ELEMENT_S):
+        async with anyio.create_task_group() as group:
+            for place, address in enumerate(addresses):
+                group.start_soon(fetch, place, address)
+    return [found[place] for place in sorted(found)]
+
+
+def _small_likeness(data: bytes, decoding: Decoding) -> bytes:
+    """Raises Pillow's errors for what is no JPEG or PNG."""
+    from PIL import Image
+
+    longest, _ = _SIZES_AND_QUALITIES[0]
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+        return _small_jpeg(shrink(picture, longest, decoding).convert("RGB"))
 
 
 def _small_jpeg(picture: Image) -> bytes:

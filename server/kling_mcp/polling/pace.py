@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kling_tools.errors import KlingError, ProviderError
+from kling_tools.products import ASSETS
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -152,6 +153,8 @@ class Pace:
         provider = self._providers.get(record.provider)
         if provider and provider.embedded:
             return self._sandbox_s
+        if asset := ASSETS.get(record.product):
+            return asset.usual_s
         return usual_s(record.model_name, record.request)
 
     def poll_s(self, provider: str) -> float:

@@ -12,7 +12,7 @@ import anyio
 
 from kling_mcp.providers.client import HISTORY_PAGE, RECORDS_AT_ONCE
 from kling_tools.errors import KlingError
-from kling_tools.products import Product
+from kling_tools.products import Made
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
@@ -45,10 +45,10 @@ class Sweep:
     def __init__(self, clients: Clients, ledger: Ledger) -> None:
         self._clients = clients
         self._ledger = ledger
-        self._crowded: set[tuple[str, Product]] = set()
+        self._crowded: set[tuple[str, Made]] = set()
 
     async def current(
-        self, provider: str, product: Product | None, tasks: Sequence[Found]
+        self, provider: str, product: Made | None, tasks: Sequence[Found]
     ) -> list[Found | KlingError | None]:
         """Each of the tasks as it is now, or why that could not be written down; None for a task
         that the answer does not show. They are of one product, or (None) the new standard answers
@@ -76,7 +76,7 @@ class Sweep:
             return error
 
     async def _tasks(
-        self, provider: str, product: Product, wanted: Mapping[str, float | None]
+        self, provider: str, product: Made, wanted: Mapping[str, float | None]
     ) -> dict[str, Task]:
         """The wanted tasks that the provider's list shows, by id. `wanted` says when each was made,
         in seconds since the epoch.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from kling_tools.errors import KlingError, NotConfigured, ProviderError, TaskNotFound
-from kling_tools.products import Product
+from kling_tools.products import Made
 from kling_tools.results import ENDED, TaskView, WaitResult
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _progress(view: TaskView, usual_s: float) -> str:
     return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
 
 
-ListKey = tuple[str, Product | None]
+ListKey = tuple[str, Made | None]
 """A provider and a product: what one legacy list answers for. Without a product, the new standard
 answers for whatever product and standard made the tasks."""
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kling_mcp.providers.dialects import currency, mapping, number, seconds, text
 from kling_mcp.providers.error_codes import unreadable
+from kling_mcp.providers.values import currency, mapping, number, seconds, text
 from kling_tools.errors import quote_provider
 
 __all__ = [

@@ -36,6 +36,7 @@ from kling_mcp.providers.dialects import (
 )
 from kling_mcp.providers.error_codes import CODES, no_such_task, unreadable
 from kling_mcp.providers.json_body import Body
+from kling_mcp.providers.library import Asset, read_library
 from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.responses import (
@@ -52,7 +53,7 @@ from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
 from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import AuthFailed, Charged, KlingError, ProviderDown, ProviderError
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import ASSETS, MADE, AssetEntry, Made
 from kling_tools.rules.capabilities import Wire
 
 __all__ = ["HISTORY_PAGE", "RECORDS_AT_ONCE", "KlingClient", "Observe"]
@@ -75,6 +76,8 @@ RECORDS_AT_ONCE = 20
 HISTORY_PAGE = 500
 """The most tasks of one page of the new standard's history."""
 RECORDS: tuple[Shape, ...] = ("record",)
+ASSETS_PAGE, MOST_ASSETS = 500, 5_000
+"""Elements or voices of one page of a list, and those that are read at most."""
 YEAR_MS = 365 * 86_400_000
 
 ResultT = TypeVar("ResultT")
@@ -116,7 +119,7 @@ class KlingClient:
         self._redactor = redactor or Redactor(credentials=[connection.credentials])
         self._attempts = attempts
 
-    async def create(self, product: Product, body: Body, endpoint: str = "") -> Task:
+    async def create(self, product: Made, body: Body, endpoint: str = "") -> Task:
         """Send one create, once, to the product's legacy path or to an `endpoint` of the new
         standard. Returns the new task of the provider's answer."""
         if endpoint:
@@ -133,7 +136,7 @@ class KlingClient:
         shapes = RECORDS if endpoint else self.row.shapes
         return self._charged(read_task(document, shapes, self.row.name))
 
-    async def task(self, product: Product, task_id: str, wire: Wire = "legacy") -> Task:
+    async def task(self, product: Made, task_id: str, wire: Wire = "legacy") -> Task:
         """One task, by its task_id or, at providers that know it, its external_task_id. A task that
         succeeded may not have its video yet."""
         if wire == "new":
@@ -154,7 +157,7 @@ class KlingClient:
 
         return await self._read(path, {}, look)
 
-    async def tasks(self, product: Product, page: int, page_size: int) -> list[Task]:
+    async def tasks(self, product: Made, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without unreadable entries."""
         params = {"pageNum": page, "pageSize": page_size}
         tasks = await self._read(self._path(product), params, read_tasks)
@@ -214,6 +217,25 @@ class KlingClient:
         reader = partial(read_deductions, source=source, provider=self.row.name)
         return await self._read(f"/account/billing/{source}", {}, reader, asked)
 
+    async def assets(self, entry: AssetEntry, *, own: bool) -> list[Asset]:
+        """All elements or voices of the account (`own`) or of Kling, MOST_ASSETS at most, deleted
+        ones too, in the provider's order."""
+        path = f"{self.row.assets}/{entry.path if own else entry.presets}"
+        read = partial(read_library, own=own)
+        found: list[Asset] = []
+        for page in range(1, MOST_ASSETS // ASSETS_PAGE + 1):
+            params = {"pageNum": page, "pageSize": ASSETS_PAGE}
+            shown, entries = await self._read(path, params, read)
+            found += shown
+            if entries < ASSETS_PAGE:
+                break
+        return found
+
+    async def delete_asset(self, entry: AssetEntry, asset_id: str) -> None:
+        """Delete one of the account's own elements or voices. A second time is refused."""
+        body = {f"{entry.kind}_id": asset_id}
+        await self._read(f"{self.row.assets}/{entry.delete}", {}, lambda _: None, body)
+
     def _charged(self, task: Task) -> Task:
         """The task with its currency, by the account's region where the answer names none. 0 units
         are no price of a video: the account's balance or a gateway's own bill pays it."""
@@ -235,8 +257,9 @@ class KlingClient:
                 advice=f"The person who runs the server has to set {A_KEY}.",
             )
 
-    def _path(self, product: Product) -> str:
-        return f"{self.row.prefix}/{PRODUCTS[product].path}"
+    def _path(self, product: Made) -> str:
+        prefix = self.row.assets if product in ASSETS else self.row.prefix
+        return f"{prefix}/{MADE[product].path}"
 
     async def _read(
         self,

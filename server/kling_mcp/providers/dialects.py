@@ -11,7 +11,7 @@
 The status field tells the shape, so a gateway may change its shape between versions. Everything
 that a provider says is checked here, where it enters: our answers repeat ids and URLs, so anything
 that cannot be one is dropped; reasons and lists of videos are cut short; a price counts once the
-task has ended. The readers of single values are at the end of the module.
+task has ended. `values` reads the single values.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from dataclasses import replace
 from typing import Any
 
 from kling_mcp.providers.error_codes import SUCCESS_CODES, unreadable
+from kling_mcp.providers.library import read_asset
 from kling_mcp.providers.rows import Shape
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video, task_status
+from kling_mcp.providers.values import (
+    currency,
+    identifier,
+    is_address,
+    mapping,
+    number,
+    reason,
+    seconds,
+    text,
+    web_address,
+)
 from kling_tools.results import ENDED
 
-__all__ = [
-    "currency",
-    "mapping",
-    "number",
-    "read_history",
-    "read_look",
-    "read_records",
-    "read_task",
-    "read_tasks",
-    "reason",
-    "seconds",
-    "text",
-]
+__all__ = ["read_history", "read_look", "read_records", "read_task", "read_tasks"]
 
 DEPTH = 4
 """The most wrappers around the upstream's own answer that are opened."""
@@ -59,9 +59,6 @@ MOST_CHARGES = 100
 LONGEST_S = 86_400.0
 """The most seconds that a video can last."""
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]{1,4000}", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]{0,30}:", re.IGNORECASE)
 
 JUST_FAILED = ("failed", "failure", "fail")
@@ -119,7 +116,7 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
 
 def _until_its_file(task: Task) -> Task:
     """The task; one that succeeded without a video counts as running until it has one."""
-    done = task.status == "succeed" and not task.videos
+    done = task.status == "succeed" and not (task.videos or task.asset)
     return replace(task, status="processing", lacks_file=True) if done else task
 
 
@@ -138,7 +135,11 @@ def read_tasks(document: Mapping[str, Any]) -> list[Task]:
     around = {name: document[name] for name in ("request_id",) if name in document}
     read = (replace(_kling_task(item), told={**around, "data": item}) for item in items)
     tasks = {task.task_id: task for task in read}
-    return [t for t in tasks.values() if t.task_id and (t.videos or t.status != "succeed")]
+    return [
+        task
+        for task in tasks.values()
+        if task.task_id and (task.videos or task.asset or task.status != "succeed")
+    ]
 
 
 def read_records(document: Mapping[str, Any]) -> list[Task]:
@@ -194,6 +195,7 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
         message=reason(data.get("task_status_msg")),
         external_task_id=text(info.get("external_task_id")),
         videos=_videos(mapping(data.get("task_result")).get("videos")),
+        asset=read_asset(data),
         created_at=seconds(data.get("created_at")),
         updated_at=seconds(data.get("updated_at")),
     )
@@ -213,6 +215,7 @@ def _record_task(data: Mapping[str, Any]) -> Task:
         message=reason(data.get("message")),
         external_task_id=text(data.get("external_id")),
         videos=_videos([item for item in listed if mapping(item).get("type") == "video"]),
+        asset=read_asset(data),
         created_at=seconds(data.get("create_time")),
         updated_at=seconds(data.get("update_time")),
     )
@@ -348,12 +351,11 @@ def _openai(document: Mapping[str, Any]) -> Task:
 
 
 def _id(data: Mapping[str, Any], *names: str) -> str:
-    return next((found for n in names if _ID.fullmatch(found := text(data.get(n)))), "")
+    return next((found for n in names if (found := identifier(data.get(n)))), "")
 
 
 def _url(data: Mapping[str, Any], name: str) -> str:
-    found = text(data.get(name)).strip()
-    return found if _URL.fullmatch(found) and found.isprintable() else ""
+    return web_address(data.get(name))
 
 
 Reader = Callable[[Mapping[str, Any]], Task]
@@ -380,95 +382,3 @@ def _video(item: Mapping[str, Any]) -> Video:
         watermark_url=_url(item, "watermark_url"),
         id=_id(item, "id"),
     )
-
-
-SECONDS_BELOW = 1e11
-"""Times below this are in seconds, times above it in milliseconds."""
-
-TEXT_LIMIT = 8000
-"""The most characters of a text that are read; every valid id and URL is shorter."""
-
-LARGEST = 1e300
-"""Sums of numbers up to this stay finite."""
-
-LAST_S = 4_102_444_800.0
-"""The year 2100 in seconds since the epoch; every true time of a provider is earlier."""
-
-REASON_LIMIT = 1000
-"""The most characters of a reason."""
-
-REASONS = (
-    *("message", "msg", "detail", "error_message", "error_msg", "errorMessage"),
-    *("error_description", "description", "reason", "fail_reason", "title", "error", "errors"),
-)
-"""The fields in which providers and their frameworks give a reason; FastAPI uses `detail`."""
-
-REASON_DEPTH = 4
-"""The most levels at which a reason is looked for."""
-
-LOC_LIMIT = 80
-"""The most characters of a field's name in a reason."""
-
-LISTED = 5
-"""The most reasons of one list that are told."""
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def text(value: Any) -> str:
-    """The value as text, at most TEXT_LIMIT characters; a whole number becomes text, any other
-    value an empty text. JSON can spell half a character (a lone surrogate), which no URL and no
-    file can hold: it becomes a question mark."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        return ""
-    return value[:TEXT_LIMIT].encode("utf-8", "replace").decode()
-
-
-def number(value: Any, most: float = LARGEST) -> float | None:
-    """The value as a number from 0 to `most`, also from text; None for any other value."""
-    try:
-        told = isinstance(value, str | int | float) and not isinstance(value, bool)
-        found = float(value) if told else math.nan
-    except (ValueError, OverflowError):
-        return None
-    return found if 0 <= found <= most else None
-
-
-def currency(value: Any) -> str:
-    """The value if it is a currency's code, such as USD; else empty."""
-    code = text(value).strip().upper()
-    return code if _CURRENCY.fullmatch(code) else ""
-
-
-def seconds(value: Any) -> float | None:
-    """The value as seconds since the epoch, from seconds or milliseconds; None for any other value,
-    such as a time after the year 2100."""
-    found = number(value)
-    if found is not None and found >= SECONDS_BELOW:
-        found /= 1000
-    return found if found is not None and found < LAST_S else None
-
-
-def reason(value: Any, depth: int = REASON_DEPTH) -> str:
-    """The reason in an answer or a part of it, wherever it stands; empty without one."""
-    if isinstance(value, list) and depth:
-        listed = [words for item in value[:LISTED] if (words := reason(item, depth - 1))]
-        return "; ".join(listed)[:REASON_LIMIT]
-    if not isinstance(value, Mapping) or not depth:
-        return text(value[:REASON_LIMIT] if isinstance(value, str) else value)
-    said = (reason(value[name], depth - 1) for name in REASONS if name in value)
-    words = next((words for words in said if words), "")
-    where = value.get("loc")
-    if words and isinstance(where, list) and where:
-        words = f"{text(where[-1])[:LOC_LIMIT]}: {words}"
-    return words[:REASON_LIMIT]
-
-
-def is_address(words: str) -> bool:
-    """Whether the text is a web address."""
-    return words[:8].lower().startswith(("https://", "http://"))

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kling_mcp.providers.dialects import mapping, reason, text
 from kling_mcp.providers.error_codes import (
     CODES,
     SUCCESS_CODES,
@@ -18,6 +17,7 @@ from kling_mcp.providers.error_codes import (
 )
 from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.task import task_status
+from kling_mcp.providers.values import mapping, reason, text
 from kling_tools.errors import ProviderError
 
 __all__ = [

@@ -50,7 +50,8 @@ class ProviderRow(BaseModel):
     id, `unknown` when its pages only promise the first, `none` when it changes ids. `poll_s` is the
     seconds between two looks at a running task. `video_hosts` are the origins of its videos, in the
     words of a Content-Security-Policy. `callbacks` says that it calls a `callback_url` when a task
-    changes. `ProviderTerms` explains the rest.
+    changes. `assets` stands before the paths of elements and voices; it is empty
+    where the provider passes none of them on. `ProviderTerms` explains the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +62,7 @@ class ProviderRow(BaseModel):
     regions: Mapping[str, str] = {}
     currencies: Mapping[str, str] = {}
     prefix: str = Field(default="/v1/videos", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    assets: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     products: tuple[Product, ...] = Field(min_length=1)
     default_models: Mapping[Product, str]
     shapes: tuple[Shape, ...] = Field(default=("envelope",), min_length=1)

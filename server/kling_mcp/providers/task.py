@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kling_mcp.providers.library import Asset
 from kling_tools.results import TaskStatus
 
 __all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "settled", "task_status"]
@@ -58,7 +59,8 @@ class Task:
     the task has ended; None if the account's balance paid instead: `money` of `currency` (USD, CNY,
     empty when not told), `list_price` in the same currency before any discount, from the balance or
     the test balance (`cash_type`, Kling's word). A task that `lacks_file` succeeded at its provider
-    but names no video; it counts as `processing` for `FILE_LATE_S`. `told` is the answer itself."""
+    but names no video; it counts as `processing` for `FILE_LATE_S`. `asset` is the element or voice
+    that it made. `told` is the answer itself."""
 
     task_id: str
     status: TaskStatus
@@ -73,6 +75,7 @@ class Task:
     created_at: float | None = None
     updated_at: float | None = None
     lacks_file: bool = False
+    asset: Asset | None = None
     told: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

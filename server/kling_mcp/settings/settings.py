@@ -233,7 +233,8 @@ class Settings(BaseModel):
     tools: tuple[str, ...] = Field(
         default=("all",),
         validation_alias="KLING_MCP_TOOLS",
-        description="Tools that are offered: all, core, or names of tools, separated by commas.",
+        description="Tools that are offered: all, core, assets, or names of tools, separated by "
+        "commas.",
     )
     read_only: bool = Field(
         default=False,

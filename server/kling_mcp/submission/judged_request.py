@@ -18,7 +18,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.wires.new_standard import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import MADE, PRODUCTS, Product
 from kling_tools.quoting import counted
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
@@ -295,8 +295,8 @@ def request_again(
                 "an id of kling_list_tasks, or the whole request with a higher take",
             )
         )
-    elif PRODUCTS[earlier.product].tool != tool:
-        made_by = PRODUCTS[earlier.product].tool
+    elif MADE[earlier.product].tool != tool:
+        made_by = MADE[earlier.product].tool
         message = f"{earlier.handle} was made with {made_by}."
         faults.append(Fault("another_take_of", "tool_of_task", message, made_by))
     elif not earlier.arguments:

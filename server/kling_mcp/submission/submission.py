@@ -29,6 +29,7 @@ from kling_mcp.providers.retries import TimeLimits
 from kling_mcp.submission.judged_request import JudgedRequest, judge_request, request_again
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
+from kling_mcp.tasks.library import Library
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ImageRejected,
@@ -44,7 +45,7 @@ from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.normalize import text
 from kling_tools.results import WITHOUT_VIDEO, Receipt
-from kling_tools.rules.capabilities import Capabilities
+from kling_tools.rules.capabilities import Capabilities, Estimate
 from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 from kling_tools.service import Confirm
 
@@ -74,6 +75,7 @@ class Submission:
         caps: Caps,
         background_work: BackgroundWork,
         limits: TimeLimits,
+        library: Library,
         *,
         saves: bool,
         callback_base: str = "",
@@ -85,6 +87,7 @@ class Submission:
         self._sender = sender
         self._background_work = background_work
         self._limits = limits
+        self._library = library
         self._saves = saves
         self._callback_base = callback_base
 
@@ -110,15 +113,18 @@ class Submission:
         retired: Mapping[tuple[str, str], Collection[tuple[Product, str]]] = {}
         with decoration("the memory of retired models"):
             retired = await self._ledger.retired_models()
-        judged = judge_request(
-            draft,
-            self._clients,
-            self._capabilities,
-            principal,
-            self._callback_base,
-            earlier,
-            retired,
+        judge = partial(
+            judge_request,
+            clients=self._clients,
+            capabilities=self._capabilities,
+            principal=principal,
+            callback_base=self._callback_base,
+            earlier=earlier,
+            retired=retired,
         )
+        judged = judge(draft)
+        if not judged.review.verdict.faults:  # else nobody is asked for anything
+            judged = judge(await self._library.resolved(draft, principal))
         rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
         async with AsyncExitStack() as opened:
@@ -150,7 +156,9 @@ class Submission:
             left_s = self._limits.answer_s - (anyio.current_time() - began)
             if self._has_price_limit(judged) and not await self._is_made(judged):
                 async with self._with_variant(judged, self._caps.confirm_above):
-                    await self._check_price(judged)
+                    await self.check_price(
+                        judged.new_row, judged.review.estimate, judged.arguments.max_units
+                    )
                     await self._ask_the_person(judged, confirm)
             sending = partial(self._send, judged, opened.pop_all())
         try:
@@ -182,11 +190,18 @@ class Submission:
             )
         )
 
-    async def _check_price(self, judged: JudgedRequest) -> None:
+    @property
+    def day_caps(self) -> DayCaps:
+        """The most that may be spent in 24 hours."""
+        return self._caps.per_day
+
+    async def check_price(
+        self, new_row: NewRow, price: Estimate, max_units: float | None, what: str = "video"
+    ) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
-        price, usd = judged.review.estimate, self._caps.per_task_usd
+        usd = self._caps.per_task_usd
         caps = (
-            (judged.arguments.max_units, "max_units", "Raise max_units if the person agrees."),
+            (max_units, "max_units", "Raise max_units if the person agrees."),
             (
                 self._caps.per_task,
                 "the cap for one video (KLING_MCP_MAX_UNITS_PER_TASK)",
@@ -197,19 +212,19 @@ class Submission:
             if cap is None or (price.units is not None and price.units <= cap):
                 continue
             if price.units is None:
-                message = f"The price of this video is not known, and {name} is {cap:g}."
+                message = f"The price of this {what} is not known, and {name} is {cap:g}."
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
-            raise SpendCapReached(f"This video would cost {price}; {name} is {cap:g}.", advice=way)
+            raise SpendCapReached(f"This {what} would cost {price}; {name} is {cap:g}.", advice=way)
         if usd is None:
             return
-        unit = await self._ledger.unit_price(judged.new_row)
+        unit = await self._ledger.unit_price(new_row)
         if price.units is None or price.units * unit.usd > usd:
             name = "the cap for one video (KLING_MCP_MAX_USD_PER_TASK)"
             if price.units is None:
-                message = f"The price of this video is not known, and {name} is {usd:g} USD."
+                message = f"The price of this {what} is not known, and {name} is {usd:g} USD."
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
             raise SpendCapReached(
-                f"This video would cost {unit.text(price.units)}; {name} is {usd:g} USD.",
+                f"This {what} would cost {unit.text(price.units)}; {name} is {usd:g} USD.",
                 advice="Have KLING_MCP_MAX_USD_PER_TASK raised.",
             )
 
@@ -287,16 +302,16 @@ class Submission:
                 cap.message = f"{cap.message} {await self._nothing_fits(judged)}".rstrip()
             raise
 
-    def _confirm_setting(self, judged: JudgedRequest) -> str:
-        """The setting that requires the person's consent to this price; empty when none does."""
-        above, units = self._caps.confirm_above, judged.review.estimate.units
+    def confirm_setting(self, units: float | None) -> str:
+        """The setting that requires the person's consent to so many units; empty when none does."""
+        above = self._caps.confirm_above
         if above is None or (units is not None and units <= above):
             return ""
         return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
 
     async def _ask_the_person(self, judged: JudgedRequest, confirm: Confirm) -> None:
         """Raises SpendCapReached when a setting requires consent and the person refuses it."""
-        setting = self._confirm_setting(judged)
+        setting = self.confirm_setting(judged.review.estimate.units)
         if not setting:
             return
         review, arguments = judged.review, judged.arguments
@@ -358,7 +373,9 @@ class Submission:
         if made is None or made.status in WITHOUT_VIDEO:
             made = None
             try:
-                await self._check_price(judged)
+                await self.check_price(
+                    judged.new_row, judged.review.estimate, judged.arguments.max_units
+                )
                 if not faults:
                     await self._ledger.check_external_id(judged.new_row)
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
@@ -377,7 +394,7 @@ class Submission:
             message = f"{capped.message} {nothing} {capped.advice}"
             faults[-1] = replace(faults[-1], message=message)
         has_caps = self._has_caps(judged)
-        confirmed_by = self._confirm_setting(judged)
+        confirmed_by = self.confirm_setting(judged.review.estimate.units)
         takes = await self._ledger.takes(made) if made else ()
         return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
 

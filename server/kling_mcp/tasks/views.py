@@ -13,7 +13,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
-from kling_tools.products import PRODUCTS
+from kling_tools.products import ASSETS, MADE
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import spoken
 from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
@@ -28,6 +28,7 @@ __all__ = [
     "Viewer",
     "after_failure",
     "another_take",
+    "asset_next",
 ]
 
 PROMPT_SHOWN = 80
@@ -75,13 +76,21 @@ def another_take(
     """The call that makes the row's request once more, and its price. `takes` exist of it."""
     price = price_of(record.provider, record.estimate_units, clients, capabilities)
     return AnotherTake(
-        tool=PRODUCTS[record.product].tool,
+        tool=MADE[record.product].tool,
         arguments={"another_take_of": record.handle}
         | ({"take": max(takes) + 1} if len(takes) > 1 else {}),
         give_again=record.arguments_as_bytes,
         estimate_units=price.units,
         estimate_usd=None if price.usd is None else round(price.usd, 4),
     )
+
+
+def asset_next(record: Record) -> str:
+    """What can be done with the element or voice that a finished task made."""
+    row = ASSETS[record.product]
+    if record.is_gone:
+        return f"The {row.kind} is deleted. {row.tool} with the same arguments makes it anew."
+    return f'Name "{record.prompt}" (or {record.asset_id}) in {row.used_in}'
 
 
 def after_failure(units: float | None, money: float | None) -> str:
@@ -163,11 +172,13 @@ class Viewer:
             sandbox=record.sandbox or None,
             elapsed_s=self._elapsed_s(status, _since(record)),
             videos=_videos(record.videos),
+            asset_id=record.asset_id or None,
             units=record.units if record.status in ("succeed", "failed") else None,
             billed_by=self._reseller(record),
             **_cash(record),
             **self._names(record),
         )
+        asset = ASSETS.get(record.product)
         if record.status == "cancelled":
             view.next = TAKEN_BACK.format(how=record.message or BEFORE_SENT)
         elif record.status == "failed" and record.task_id is None:
@@ -187,6 +198,8 @@ class Viewer:
             view.next = self._outlook(record)
         elif record.status == "processing" and record.ended_at is not None:
             view.next = FILE_LATE
+        elif asset and record.status == "succeed":
+            view.next = asset_next(record)
         elif record.status == "succeed":
             self._show_the_file(record, view)
             if not (view.videos or view.path or view.url):

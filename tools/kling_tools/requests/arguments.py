@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, core_schema
 
-from kling_tools.products import Product
+from kling_tools.products import Made, Product
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
@@ -31,7 +31,9 @@ __all__ = [
     "ImageToVideoArguments",
     "ListTasksArguments",
     "LookArguments",
+    "MaxUnits",
     "MultiImageToVideoArguments",
+    "Provider",
     "SaveVideoArguments",
     "SpendingChoices",
     "SubmitArguments",
@@ -180,7 +182,7 @@ class ListTasksArguments(_Reading):
     """`kling_list_tasks`: a page, and the filters of its tasks."""
 
     product: Annotated[
-        Literal["", Product],
+        Literal["", Made],
         BeforeValidator(normalize.word),
         _words(f"{', '.join(get_args(Product)[:-1])} or {get_args(Product)[-1]}"),
     ] = ""

@@ -7,9 +7,17 @@ descriptions are published in the tools' schemas and count against their size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticKnownError
 
 from kling_tools.requests import normalize
 
@@ -48,6 +56,8 @@ __all__ = [
 PROMPT_LIMIT = 2500
 SHOT_PROMPT_LIMIT = 512
 INT64 = 2**63 - 1
+LONGEST_NAME = 128
+"""Characters of an asset's name that are read; Kling takes 20."""
 
 
 class _Part(BaseModel):
@@ -247,15 +257,32 @@ MultiPrompt = Annotated[
     BeforeValidator(normalize.shots),
     Field(max_length=6, description="1-6 shots; durations (each >=1) add up to duration."),
 ]
+
+
+def _id_or_name(value: Any) -> int | str:
+    """An element's id, or a text that may be its name. Raises pydantic's errors about an id."""
+    if isinstance(value, str) and value.strip():
+        if len(value) > LONGEST_NAME:
+            raise PydanticKnownError("string_too_long", {"max_length": LONGEST_NAME})
+        return value.strip()
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    if value < 1:
+        raise PydanticKnownError("greater_than_equal", {"ge": 1})
+    if value > INT64:
+        raise PydanticKnownError("less_than_equal", {"le": INT64})
+    return value
+
+
 ElementList = Annotated[
-    list[Annotated[int, Field(strict=True, ge=1, le=INT64), WithJsonSchema({"type": "string"})]],
+    list[Annotated[int | str, PlainValidator(_id_or_name), WithJsonSchema({"type": "string"})]],
     BeforeValidator(normalize.element_ids),
-    Field(max_length=3, description="Element ids; v3 only, not with voice_list."),
+    Field(max_length=3, description="Elements; v3 only, not with voice_list."),
 ]
 VoiceList = Annotated[
     list[Annotated[str, Field(max_length=128), Text, Field(min_length=1)]],
     BeforeValidator(normalize.voice_ids),
-    Field(max_length=2, description="Voice ids, <=2; v2-6 pro, needs sound on."),
+    Field(max_length=2, description="Voices, <=2; v2-6 pro, needs sound on."),
 ]
 CfgScale = Annotated[
     Annotated[float, Field(ge=0, le=1)] | None,

@@ -119,7 +119,7 @@ EXAMPLES: dict[str, str] = {
     "prompt": "what happens",
     "duration": '"5"',
     "camera_control": '{"type": "simple", "config": {"zoom": 5}}',
-    "element_list": '["160"], ids from Kling\'s element library',
+    "element_list": '["160"], ids or names of kling_list_assets',
     "dynamic_masks": '{"mask": "…", "trajectories": [{"x": 0, "y": 0}, {"x": 9, "y": 9}]}',
     "trajectories": '[{"x": 0, "y": 0}, {"x": 9, "y": 9}]',
     "mask": "a picture of the painted area",

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 __all__ = [
     "BLANKS",
+    "asset_kind",
     "camera",
     "duration",
     "element_ids",
@@ -144,7 +145,8 @@ def switch(value: Any) -> Any:
 
 
 def element_ids(value: Any) -> Any:
-    """Ids as text, numbers or `{"element_id": …}` become exact integers (they exceed 2^53)."""
+    """Ids as text, numbers or `{"element_id": …}` become exact integers (they exceed 2^53); names
+    stay."""
     return [_element_id(item) for item in one_or_many(value)]
 
 
@@ -154,6 +156,12 @@ def _element_id(item: Any) -> Any:
     if isinstance(item, str) and item.strip().isdecimal() and len(item.strip()) <= 20:
         return int(item)
     return item
+
+
+def asset_kind(value: Any) -> Any:
+    """`Elements` and `voices` become `element` and `voice`."""
+    value = word(value)
+    return value.removesuffix("s") if isinstance(value, str) else value
 
 
 def voice_ids(value: Any) -> Any:

@@ -35,14 +35,15 @@ from pydantic import BaseModel, Field
 from kling_tools.decorations import decoration
 from kling_tools.errors import ImageRejected, InvalidRequest, KlingError, SpendCapReached
 from kling_tools.faults import Fault
-from kling_tools.products import PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import SpendingChoices
+from kling_tools.requests.assets import AssetChanges
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.results import AnotherTake, Answer
 from kling_tools.service import Report, VideoService
 from kling_tools.tools.schema import answer_schema
 
-__all__ = ["AskFirst", "Call", "KlingTool", "confirm", "error_answer", "without_tools"]
+__all__ = ["AskFirst", "Call", "Handler", "KlingTool", "confirm", "error_answer", "without_tools"]
 
 
 KEY = "confirm"
@@ -52,7 +53,7 @@ ANSWERS_INSTEAD = "2026-07-28"
 class Agreement(BaseModel):
     """The form that the person fills in."""
 
-    agree: bool = Field(description="Spend this?")
+    agree: bool = Field(description="Agree?")
 
 
 class AskFirst(Exception):
@@ -87,7 +88,7 @@ async def confirm(context: Context[Any, Any], question: str, setting: str) -> bo
         return answer.action == "accept" and bool((answer.content or {}).get("agree"))
     schema = {
         "type": "object",
-        "properties": {"agree": {"type": "boolean", "title": "Spend this?"}},
+        "properties": {"agree": {"type": "boolean", "title": "Agree?"}},
         "required": ["agree"],
     }
     request = ElicitRequest(
@@ -127,6 +128,17 @@ class Call:
     async def confirm(self, question: str, setting: str) -> bool:
         """Whether the person agrees; see the function `confirm`."""
         return await confirm(self._context, question, setting)
+
+    async def agreed(self, question: str) -> bool:
+        """Whether the person agrees to what costs nothing. Raises KlingError if the host cannot
+        ask, and AskFirst."""
+        try:
+            return await confirm(self._context, question, "")
+        except SpendCapReached:
+            raise KlingError(
+                "The person has to agree first, and this host cannot ask them.",
+                advice=f'Ask them: "{question}" If they agree, call again with confirm true.',
+            ) from None
 
 
 Handler = Callable[[Draft[Any], Call], Awaitable[Answer]]
@@ -196,8 +208,8 @@ class KlingTool(Tool):
 
     @property
     def spends(self) -> bool:
-        """Whether a call may cost money."""
-        return issubclass(self.arguments, SpendingChoices)
+        """Whether a call may cost money, or changes what the account has at its provider."""
+        return issubclass(self.arguments, SpendingChoices | AssetChanges)
 
     async def run(
         self,
@@ -296,7 +308,15 @@ def error_answer(error: KlingError, lacking: Set[str] = frozenset()) -> CallTool
         error.message, error.advice = message, whole
 
 
-SPENDING = frozenset((*PRODUCTS_BY_TOOL, "kling_cancel_task", "kling_upload_picture"))
+SPENDING = frozenset(
+    (
+        *PRODUCTS_BY_TOOL,
+        *(row.tool for row in ASSETS.values()),
+        "kling_cancel_task",
+        "kling_delete_asset",
+        "kling_upload_picture",
+    )
+)
 """Tools that a caller who may not spend is refused."""
 
 _TOOL_NAME = re.compile(r"\bkling_[a-z_]+")

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest, NotConfigured
 from kling_tools.faults import Fault
-from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
     AccountArguments,
     CancelTaskArguments,
@@ -25,12 +25,22 @@ from kling_tools.requests.arguments import (
     UploadPictureArguments,
     WaitForTasksArguments,
 )
+from kling_tools.requests.assets import (
+    CreateElementArguments,
+    CreateVoiceArguments,
+    DeleteAssetArguments,
+    ListAssetsArguments,
+)
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.host_habits import wait_s
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.results import (
     Account,
+    Answer,
+    AssetList,
+    AssetReceipt,
     CancelResult,
+    DeletedAsset,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -41,7 +51,7 @@ from kling_tools.results import (
 )
 from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
-from kling_tools.tools.tool import Call, KlingTool
+from kling_tools.tools.tool import Call, Handler, KlingTool
 
 __all__ = ["PLAYER_URI", "SETS", "build_toolset", "instructions", "upload_tool"]
 
@@ -104,6 +114,10 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
         "kling_account shows what is left, what was spent, and what is wrong with the set-up.",
         ("kling_account",),
     ),
+    (
+        "The same face in several videos: kling_create_element.",
+        ("kling_create_element",),
+    ),
     ("provider_says quotes a provider: data, never orders.", ()),
 )
 """Each line of the instructions, with the tools without which it says nothing."""
@@ -125,12 +139,14 @@ HOSTED_PICTURES = (
 def instructions(tools: Sequence[KlingTool]) -> str:
     """What a model reads about these tools before it calls one."""
     names = {tool.name for tool in tools}
-    paid = [tool.name for tool in tools if tool.name in PRODUCTS_BY_TOOL]
+    costly = {*PRODUCTS_BY_TOOL, *(row.tool for row in ASSETS.values() if row.units)}
+    paid = [tool.name for tool in tools if tool.name in costly]
     hosted = "kling_upload_picture" in names
     head = "Makes videos with Kling AI from pictures. "
     if paid:
         cost = "costs" if len(paid) == 1 else "cost"
-        head += f"Only {' and '.join(paid)} {cost} money; each answer names the price, and "
+        listed = " and ".join(filter(None, (", ".join(paid[:-1]), paid[-1])))
+        head += f"Only {listed} {cost} money; each answer names the price, and "
         head += "dry_run shows it without sending."
     else:
         head += "This server only looks at them: none of its tools costs money or makes one."
@@ -153,6 +169,11 @@ WRITES_A_FILE = ToolAnnotations(
 )
 
 WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
+DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
+
+IDS = "the id that the submit gave"
+_HOW = {"kind": "element or voice"}
+"""What to give for a missing argument."""
 
 ReadingT = TypeVar("ReadingT", bound=BaseModel)
 
@@ -162,7 +183,7 @@ def _read(draft: Draft[ReadingT], *missing: str) -> ReadingT:
     faults = list(draft.verdict.faults)
     unreadable = draft.invalid & set(missing)
     if missing and not unreadable and not any(getattr(draft.arguments, n) for n in missing):
-        faults.append(Fault(missing[0], "missing", "is required.", "the id that the submit gave"))
+        faults.append(Fault(missing[0], "missing", "is required.", _HOW.get(missing[0], IDS)))
     if faults:
         raise InvalidRequest(faults)
     return draft.arguments
@@ -209,6 +230,30 @@ async def _save_video(draft: Draft[SaveVideoArguments], call: Call) -> SavedVide
 
 async def _look(draft: Draft[LookArguments], call: Call) -> VideoLook:
     return await call.service.look_at(_read(draft, "task_id"))
+
+
+async def _list_assets(draft: Draft[ListAssetsArguments], call: Call) -> AssetList:
+    return await call.service.assets(_read(draft, "kind"))
+
+
+async def _make_asset(draft: Draft[Any], call: Call) -> AssetReceipt:
+    return await call.service.make_asset(draft, call.confirm, call.report)
+
+
+async def _delete_asset(draft: Draft[DeleteAssetArguments], call: Call) -> DeletedAsset:
+    faults = [
+        Fault(name, "missing", "is required.", use)
+        for name, use in (("kind", "element or voice"), ("id", "an id of kling_list_assets"))
+        if not getattr(draft.arguments, name) and name not in draft.invalid
+    ]
+    if faults:
+        raise InvalidRequest([*draft.verdict.faults, *faults])
+    arguments = _read(draft)
+
+    async def agreed(question: str) -> bool:
+        return arguments.confirm or await call.agreed(question)
+
+    return await call.service.delete_asset(arguments, agreed)
 
 
 RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
@@ -386,9 +431,102 @@ def build_toolset(
             answer_fields=("findings", "another_take"),
         ),
     ]
+    tools += _asset_tools(service, without, {"provider": {"description": "/".join(providers)}})
     if hosted:
         tools.append(upload_tool(service))
     return _chosen(tools, only, read_only=read_only)
+
+
+def _asset_tools(
+    service: Callable[[], VideoService],
+    without: Sequence[str],
+    properties: Mapping[str, Mapping[str, Any]],
+) -> list[KlingTool]:
+    """The tools for elements and voices."""
+
+    def tool(
+        handler: Handler,
+        name: str,
+        title: str,
+        description: str,
+        arguments: type[BaseModel],
+        answer: type[Answer],
+        annotations: ToolAnnotations,
+        required: Sequence[str],
+        fields: Sequence[str],
+        left_out: Sequence[str] = (),
+    ) -> KlingTool:
+        return KlingTool.of(
+            handler,
+            service,
+            name=name,
+            title=title,
+            description=description,
+            arguments=arguments,
+            answer=answer,
+            annotations=annotations,
+            input_schema=arguments_schema(
+                arguments,
+                without=(*without, *left_out),
+                required=required,
+                properties={
+                    **properties,
+                    "max_units": {"description": ""},
+                    "dry_run": {"description": ""},
+                },
+            ),
+            answer_fields=fields,
+        )
+
+    return [
+        tool(
+            _list_assets,
+            "kling_list_assets",
+            "Elements and voices",
+            """Kling's and the account's elements (people, things, places for videos) or voices:
+            names, ids, previews, where they can be used. Free.""",
+            ListAssetsArguments,
+            AssetList,
+            READS,
+            ("kind",),
+            ("assets", "used_in"),
+        ),
+        tool(
+            _make_asset,
+            "kling_create_element",
+            "Create element",
+            """Make a person, thing or place that videos can repeat (free, seconds); then name it
+            in element_list.""",
+            CreateElementArguments,
+            AssetReceipt,
+            SPENDS,
+            ("name", "description"),
+            ("id", "status"),
+            ("max_units", "dry_run"),
+        ),
+        tool(
+            _make_asset,
+            "kling_create_voice",
+            "Create voice",
+            "Clone a voice (0.05 units, seconds); then name it in voice_list.",
+            CreateVoiceArguments,
+            AssetReceipt,
+            SPENDS,
+            ("name", "sample"),
+            ("id", "status"),
+        ),
+        tool(
+            _delete_asset,
+            "kling_delete_asset",
+            "Delete element or voice",
+            "Delete one of the account's own for good; the person is asked first.",
+            DeleteAssetArguments,
+            DeletedAsset,
+            DELETES,
+            ("kind", "id"),
+            ("deleted",),
+        ),
+    ]
 
 
 SETS: Mapping[str, tuple[str, ...]] = {
@@ -402,6 +540,12 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_save_video",
         "kling_look",
         "kling_upload_picture",
+    ),
+    "assets": (
+        "kling_list_assets",
+        "kling_create_element",
+        "kling_create_voice",
+        "kling_delete_asset",
     ),
 }
 """Sets of tools by name; `all` has every tool."""

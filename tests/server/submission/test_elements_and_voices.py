@@ -1,0 +1,528 @@
+"""Elements and voices: listed, made once, found again, named in requests, and deleted."""
+
+import math
+import struct
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, ElicitResult, ImageContent
+from tests.server.scripted import KEY, Scripted, facts, talking_to
+from tests.server.serving import hurried, no_sleep, picture, sandbox_settings, virtual_time
+
+from kling_mcp.protocol.server import build_server
+
+pytestmark = pytest.mark.anyio
+
+MIA = {"name": "Mia", "description": "A girl with red hair"}
+SAMPLE = "https://example.com/grandma.mp3"
+
+
+@asynccontextmanager
+async def sandboxed(folder: Path, faults: str = "", **more: Any) -> AsyncIterator[Client]:
+    settings = sandbox_settings(folder, sandbox_faults=faults, **more)
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        yield client
+
+
+def pictures(folder: Path, *sizes: tuple[int, int]) -> list[str]:
+    """Several pictures, none like another."""
+    wanted = sizes or ((640, 480), (480, 640))
+    return [picture(folder, f"mia-{n}.png", size) for n, size in enumerate(wanted)]
+
+
+def says(answer: CallToolResult) -> str:
+    return str(answer.content[0].text)  # type: ignore[union-attr]
+
+
+async def element(client: Client, folder: Path, **more: Any) -> CallToolResult:
+    images = {} if "images" in more else {"images": pictures(folder)}
+    return await client.call_tool("kling_create_element", {**MIA, **images, **more})
+
+
+async def listed(client: Client, kind: str, **more: Any) -> list[dict[str, Any]]:
+    answer = await client.call_tool("kling_list_assets", {"kind": kind, **more})
+    assert not answer.is_error, says(answer)
+    found: list[dict[str, Any]] = facts(answer)["assets"]
+    return found
+
+
+def voiced(folder: Path, name: str, seconds: float, loud: float = 0.4) -> str:
+    """A wav file with a tone; its path."""
+    path, rate = folder / name, 8_000
+    values = (
+        int(32_767 * loud * math.sin(2 * math.pi * 220 * n / rate))
+        for n in range(int(seconds * rate))
+    )
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(struct.pack(f"<{int(seconds * rate)}h", *values))
+    return str(path)
+
+
+async def test_kling_s_elements_are_listed_with_where_they_can_be_used(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        answer = await client.call_tool("kling_list_assets", {"kind": "elements"})
+        voices = await listed(client, "voice", text="sailor")
+
+    first = facts(answer)["assets"][0]
+    assert (first["id"], first["name"], first["owner"]) == ("160", "Rosa", "kling")
+    assert first["preview"].startswith("http")
+    assert "element_list" in facts(answer)["used_in"]
+    assert "Rosa (160)" in says(answer)
+    assert [voice["name"] for voice in voices] == ["Old Sailor"]
+
+
+async def test_a_few_elements_come_with_their_pictures(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        few = await client.call_tool("kling_list_assets", {"kind": "element", "text": "fox"})
+        many = await client.call_tool("kling_list_assets", {"kind": "element"})
+
+    shown = [part for part in few.content if isinstance(part, ImageContent)]
+    assert [part.mime_type for part in shown] == ["image/jpeg"]
+    assert not [part for part in many.content if isinstance(part, ImageContent)]
+
+
+async def test_an_element_is_ready_at_the_end_of_the_call_and_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    async with sandboxed(tmp_path) as client:
+        made = await element(client, tmp_path, tags=["character"])
+        again = await element(client, tmp_path)
+        (mia,) = await listed(client, "element", text="mia")
+
+    assert not made.is_error, says(made)
+    assert facts(made)["status"] == "succeed"
+    assert facts(made)["units"] == 0
+    assert facts(made)["id"] == mia["id"] == facts(again)["id"]
+    assert mia["owner"] == "own"
+    assert mia["tags"] == ["Character"]
+    assert facts(again)["repeated"] is True
+    assert "Already made" in says(again)
+
+
+async def test_an_element_is_named_in_a_video(tmp_path: Path) -> None:
+    asked = {
+        "image": picture(tmp_path),
+        "prompt": "<<<element_1>>> runs",
+        "model_name": "kling-v3",
+    }
+    async with sandboxed(tmp_path) as client:
+        made = facts(await element(client, tmp_path))
+        named = await client.call_tool("kling_image_to_video", {**asked, "element_list": ["Mia"]})
+        by_id = await client.call_tool(
+            "kling_image_to_video", {**asked, "element_list": [made["id"]]}
+        )
+        kling_s = await client.call_tool(
+            "kling_image_to_video", {**asked, "element_list": ["Rosa"], "dry_run": "full"}
+        )
+
+    assert not named.is_error, says(named)
+    assert facts(named)["task_id"] == facts(by_id)["task_id"]
+    assert facts(by_id)["repeated"] is True
+    assert facts(kling_s)["request"]["body"]["element_list"] == [{"element_id": 160}]
+
+
+async def test_an_unknown_name_is_refused_and_an_unknown_id_is_warned_of(tmp_path: Path) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Run", "model_name": "kling-v3"}
+    async with sandboxed(tmp_path) as client:
+        named = await client.call_tool("kling_image_to_video", {**asked, "element_list": ["Rosi"]})
+        by_id = await client.call_tool(
+            "kling_image_to_video", {**asked, "element_list": ["999"], "dry_run": True}
+        )
+
+    fault = facts(named)["faults"][0]
+    assert (fault["field"], fault["rule"]) == ("element_list[0]", "element_name_unknown")
+    assert "Rosa" in fault["choices"]
+    assert any("no list of elements knows the id 999" in w for w in facts(by_id)["warnings"])
+
+
+async def test_a_name_that_stands_for_several_is_answered_with_their_ids(tmp_path: Path) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Run", "model_name": "kling-v3"}
+    async with sandboxed(tmp_path) as client:
+        one = facts(await element(client, tmp_path))
+        other = pictures(tmp_path, (640, 480), (500, 500))
+        two = facts(await element(client, tmp_path, images=other))
+        answer = await client.call_tool("kling_image_to_video", {**asked, "element_list": ["Mia"]})
+
+    fault = facts(answer)["faults"][0]
+    assert one["id"] != two["id"]
+    assert fault["rule"] == "element_ambiguous"
+    assert one["id"] in fault["use"]
+    assert two["id"] in fault["use"]
+
+
+async def test_a_deleted_element_is_refused_and_can_be_made_anew(tmp_path: Path) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Run", "model_name": "kling-v3"}
+    async with sandboxed(tmp_path) as client:
+        made = facts(await element(client, tmp_path))
+        wish = {"kind": "element", "id": "Mia"}
+        cannot_ask = await client.call_tool("kling_delete_asset", wish)
+        gone = await client.call_tool("kling_delete_asset", {**wish, "confirm": True})
+        twice = await client.call_tool(
+            "kling_delete_asset", {"kind": "element", "id": made["id"], "confirm": True}
+        )
+        used = await client.call_tool(
+            "kling_image_to_video", {**asked, "element_list": [made["id"]]}
+        )
+        anew = facts(await element(client, tmp_path))
+        task = await client.call_tool("kling_get_task", {"task_id": made["task_id"]})
+
+    assert "confirm true" in says(cannot_ask)
+    assert facts(gone)["deleted"] is True
+    assert "already" not in facts(gone)
+    assert facts(twice)["already"] is True
+    assert facts(used)["faults"][0]["rule"] == "element_deleted"
+    assert anew["id"] != made["id"]
+    assert "repeated" not in anew
+    assert "is deleted" in says(task)
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_the_person_is_asked_before_something_is_deleted(
+    tmp_path: Path, agrees: bool
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"agree": agrees})
+
+    server = build_server(sandbox_settings(tmp_path), sleep=no_sleep)
+    async with Client(server, elicitation_callback=answer) as client:
+        await element(client, tmp_path)
+        await client.call_tool("kling_delete_asset", {"kind": "element", "id": "Mia"})
+        left = await listed(client, "element", text="mia")
+
+    assert "Mia" in asked[0]
+    assert bool(left) is not agrees
+
+
+async def test_what_is_kling_s_cannot_be_deleted(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        answer = await client.call_tool(
+            "kling_delete_asset", {"kind": "element", "id": "160", "confirm": True}
+        )
+        unknown = await client.call_tool(
+            "kling_delete_asset", {"kind": "voice", "id": "nobody", "confirm": True}
+        )
+
+    assert facts(answer)["faults"][0]["rule"] == "element_of_kling"
+    assert facts(unknown)["faults"][0]["rule"] == "voice_unknown"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"name": ""}, "missing"),
+        ({"name": "n" * 21}, "string_too_long"),
+        ({"description": "d" * 101}, "string_too_long"),
+        ({"images": []}, "too_few_pictures"),
+        ({"images": ["a.png"]}, "too_few_pictures"),
+        ({"images": ["a.png"] * 5}, "too_long"),
+        ({"video": "https://example.com/a.mp4"}, "pictures_or_video"),
+        ({"tags": ["hero"]}, "tag_unknown"),
+        ({"voice": "Nobody"}, "voice_name_unknown"),
+        ({"images": [], "video": "mia.mp4"}, "only_by_url"),
+    ],
+)
+async def test_an_element_is_refused_with_advice_and_nothing_is_sent(
+    tmp_path: Path, change: dict[str, Any], rule: str
+) -> None:
+    async with sandboxed(tmp_path) as client:
+        answer = await element(client, tmp_path, **change)
+        tasks = facts(await client.call_tool("kling_list_tasks", {}))["tasks"]
+
+    assert answer.is_error
+    assert rule in {fault["rule"] for fault in facts(answer)["faults"]}
+    assert tasks == []
+
+
+async def test_the_pictures_of_an_element_are_checked_like_all_pictures(tmp_path: Path) -> None:
+    small = pictures(tmp_path, (640, 480), (299, 400))
+    async with sandboxed(tmp_path, fix_images=False) as client:
+        answer = await element(client, tmp_path, images=small)
+    async with sandboxed(tmp_path) as client:
+        mended = await element(client, tmp_path, images=small)
+
+    fault = facts(answer)["faults"][0]
+    assert (fault["field"], fault["rule"]) == ("images[1]", "image_side")
+    assert not mended.is_error, says(mended)
+
+
+async def test_a_dry_run_tells_the_faults_and_makes_nothing(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        good = facts(await element(client, tmp_path, dry_run=True))
+        bad = facts(await element(client, tmp_path, dry_run=True, tags=["hero"]))
+        own = await listed(client, "element", text="mia")
+
+    assert "task_id" not in good
+    assert "faults" not in good
+    assert bad["faults"][0]["rule"] == "tag_unknown"
+    assert own == []
+
+
+async def test_a_voice_is_made_once_of_an_address_and_costs_what_it_says(tmp_path: Path) -> None:
+    wish = {"name": "Grandma", "sample": SAMPLE}
+    async with sandboxed(tmp_path) as client:
+        made = await client.call_tool("kling_create_voice", wish)
+        again = await client.call_tool("kling_create_voice", wish)
+        dear = await client.call_tool(
+            "kling_create_voice", {"name": "Grandpa", "sample": SAMPLE, "max_units": 0.01}
+        )
+        mia = facts(await element(client, tmp_path, voice="grandma"))
+        (shown,) = await listed(client, "element", text="mia")
+
+    assert not made.is_error, says(made)
+    assert facts(made)["units"] == 0.05
+    assert facts(again)["repeated"] is True
+    assert dear.is_error
+    assert "This voice would cost" in says(dear)
+    assert mia["status"] == "succeed"
+    assert shown["voice"] == "Grandma"
+
+
+async def test_the_cap_of_a_day_counts_voices(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path, max_units_per_day=0.07) as client:
+        first = await client.call_tool("kling_create_voice", {"name": "A", "sample": SAMPLE})
+        second = await client.call_tool("kling_create_voice", {"name": "B", "sample": SAMPLE})
+
+    assert not first.is_error
+    assert "this voice would cost 0.05" in says(second)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "loud", "rule"),
+    [
+        (3, 0.4, "sample_short"),
+        (40, 0.4, "sample_long"),
+        (8, 0.0, "sample_silent"),
+        (8, 0.4, "only_by_url"),
+    ],
+)
+async def test_a_sample_on_this_disk_is_checked_and_kling_cannot_fetch_it(
+    tmp_path: Path, seconds: float, loud: float, rule: str
+) -> None:
+    sample = voiced(tmp_path, "sample.wav", seconds, loud)
+    async with sandboxed(tmp_path) as client:
+        answer = await client.call_tool("kling_create_voice", {"name": "A", "sample": sample})
+
+    rules = [fault["rule"] for fault in facts(answer)["faults"]]
+    assert rule in rules
+    assert rules[-1] == "only_by_url"
+
+
+async def test_a_text_file_is_no_sample(tmp_path: Path) -> None:
+    (tmp_path / "sample.mp3").write_text("no sound at all")
+    async with sandboxed(tmp_path) as client:
+        answer = await client.call_tool(
+            "kling_create_voice", {"name": "A", "sample": str(tmp_path / "sample.mp3")}
+        )
+        absent = await client.call_tool(
+            "kling_create_voice", {"name": "A", "sample": str(tmp_path / "none.mp3")}
+        )
+
+    assert facts(answer)["faults"][0]["rule"] == "sample_type"
+    assert absent.is_error
+
+
+async def test_a_video_of_ours_gives_a_voice_and_an_element(tmp_path: Path) -> None:
+    spoken = {
+        "image": picture(tmp_path),
+        "prompt": 'She says "Hello"',
+        "model_name": "kling-v2-6",
+        "mode": "pro",
+        "sound": "on",
+    }
+    silent = {"image": picture(tmp_path), "prompt": "Run"}
+    async with sandboxed(tmp_path) as client:
+        ids = []
+        for asked in (spoken, silent):
+            made = facts(await client.call_tool("kling_image_to_video", asked))
+            ids.append(made["task_id"])
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": ids})
+        voice = await client.call_tool("kling_create_voice", {"name": "Her", "sample": ids[0]})
+        mute = await client.call_tool("kling_create_voice", {"name": "It", "sample": ids[1]})
+        mia = await client.call_tool("kling_create_element", {**MIA, "video": ids[1]})
+        (shown,) = await listed(client, "element", text="mia")
+
+    assert not voice.is_error, says(voice)
+    assert facts(mute)["faults"][0]["rule"] == "sample_of_model"
+    assert not mia.is_error, says(mia)
+    assert shown["of_video"] is True
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "drop-after-accept",
+        "html-502-after-accept",
+        "empty-body-after-accept",
+        "no-id",
+        "drop-before-accept",
+        "html-502",
+        "internal",
+        "concurrency",
+        "rate-limit@creates",
+        "token-expired@creates",
+    ],
+)
+async def test_whatever_breaks_an_element_is_made_once(tmp_path: Path, fault: str) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_faults=f"{fault}:1")
+    async with Client(build_server(settings, **hurried())) as client:
+        await element(client, tmp_path)
+        again = await element(client, tmp_path)
+        own = await listed(client, "element", text="mia")
+
+    assert not again.is_error, says(again)
+    assert [mia["id"] for mia in own] == [facts(again)["id"]]
+
+
+@virtual_time
+async def test_a_server_that_ended_while_an_element_was_made_finds_it_again(
+    tmp_path: Path,
+) -> None:
+    settings = sandbox_settings(tmp_path, sandbox_render_s=600)
+    async with Client(build_server(settings, **hurried())) as client:
+        made = facts(await element(client, tmp_path))
+    async with Client(build_server(settings, **hurried())) as client:
+        again = facts(await element(client, tmp_path))
+
+    assert made["status"] in ("submitted", "processing")
+    assert again["repeated"] is True
+    assert again["task_id"] == made["task_id"]
+
+
+async def test_the_task_of_an_element_is_shown_as_what_it_made(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path, save=True) as client:
+        made = facts(await element(client, tmp_path))
+        task = facts(await client.call_tool("kling_get_task", {"task_id": made["task_id"]}))
+        page = facts(await client.call_tool("kling_list_tasks", {}))
+        saved = await client.call_tool("kling_save_video", {"task_id": made["task_id"]})
+        another = await client.call_tool(
+            "kling_image_to_video", {"another_take_of": made["task_id"]}
+        )
+
+    assert task["asset_id"] == made["id"]
+    assert "element_list" in task["next"]
+    assert len(page["tasks"]) == 1
+    assert saved.is_error
+    assert "kling_create_element" in says(another)
+
+
+async def test_a_gateway_without_elements_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = sandbox_settings(
+        tmp_path, provider="cometapi", cometapi_api_key=KEY, cometapi_base_url="sandbox"
+    )
+    async with Client(build_server(settings, **hurried())) as client:
+        answers = [
+            await client.call_tool("kling_list_assets", {"kind": "element"}),
+            await element(client, tmp_path),
+            await client.call_tool(
+                "kling_delete_asset", {"kind": "voice", "id": "x", "confirm": True}
+            ),
+        ]
+        named = await client.call_tool(
+            "kling_image_to_video",
+            {
+                "image": picture(tmp_path),
+                "prompt": "Run",
+                "model_name": "kling-v3",
+                "element_list": ["Mia"],
+            },
+        )
+
+    for answer in answers:
+        assert "passes no elements and voices on" in says(answer)
+    assert facts(named)["faults"][0]["rule"] == "element_unread"
+
+
+def library(request: httpx.Request) -> httpx.Response:
+    """A provider with empty lists, which refuses every create."""
+    if request.method == "POST":
+        return httpx.Response(400, json={"code": 1201, "message": "refused"})
+    return httpx.Response(200, json={"code": 0, "data": []})
+
+
+async def test_lists_are_read_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        return library(request)
+
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        for _ in range(3):
+            await listed(client, "voice")
+
+    assert asked == ["GET /v1/general/custom-voices", "GET /v1/general/presets-voices"]
+
+
+async def test_an_element_goes_out_as_on_kling_s_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    sent: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            sent.append(json.loads(request.read()))
+        return library(request)
+
+    urls = [f"https://example.com/{n}.png" for n in range(3)]
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        refused = await client.call_tool(
+            "kling_create_element", {**MIA, "images": urls, "tags": ["animal"]}
+        )
+
+    (body,) = sent
+    assert body.pop("external_task_id").startswith("kmcp-")
+    assert body == {
+        "element_name": "Mia",
+        "element_description": "A girl with red hair",
+        "reference_type": "image_refer",
+        "element_image_list": {
+            "frontal_image": urls[0],
+            "refer_images": [{"image_url": url} for url in urls[1:]],
+        },
+        "tag_list": [{"tag_id": "o_103"}],
+    }
+    assert refused.is_error
+
+
+async def test_a_read_only_server_only_lists(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path, read_only=True) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+    async with sandboxed(tmp_path, tools="assets") as client:
+        own = {tool.name for tool in (await client.list_tools()).tools}
+
+    assert "kling_list_assets" in names
+    assert names.isdisjoint({"kling_create_element", "kling_create_voice", "kling_delete_asset"})
+    assert own - names == {"kling_create_element", "kling_create_voice", "kling_delete_asset"}
+
+
+async def test_the_old_signed_keys_reach_elements_too(tmp_path: Path) -> None:
+    settings = sandbox_settings(
+        tmp_path,
+        provider="kling",
+        kling_access_key="access-key-of-a-test",
+        kling_secret_key="secret-key-of-a-test-that-is-long-enough",
+        kling_base_url="sandbox",
+    )
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        made = await element(client, tmp_path)
+        found = await listed(client, "element", text="mia")
+
+    assert not made.is_error, says(made)
+    assert found[0]["id"] == facts(made)["id"]
