@@ -148,12 +148,14 @@ class Service:
         if record is not None:
             await self.reader.examine([record])
         view = _with_former_id(self.reader.show(found), task_id)
-        repeatable = record is not None and record.status in ENDED and bool(record.arguments)
-        if record is not None and repeatable and self._makes:
-            from kling_mcp.tasks.views import another_take
+        if record is not None and record.status in ENDED and self._makes:
+            from kling_mcp.tasks.views import another_take, can_be_repeated
 
             takes = await runtime.ledger.takes(record)
-            view.another_take = another_take(record, takes, runtime.clients, runtime.capabilities)
+            if can_be_repeated(record):
+                view.another_take = another_take(
+                    record, takes, runtime.clients, runtime.capabilities
+                )
         return view
 
     async def _withdraw_old(self) -> None:

@@ -60,16 +60,16 @@ class Role:
 
 
 _PICTURE = Role(ratio=True)
-_FIRST_FRAME = Role(ratio=True, frame=True)
-_END_FRAME = Role(frame=True)
+_FRAME = Role(ratio=True, frame=True)
 _MASK = Role(mask=True)
 
 
 def role_of(field: str) -> Role:
-    """The role of a field: the page limits no ratio for `image_tail`, and masks follow `image`."""
+    """The role of a field: masks follow `image`; the ratio of all others is limited [Kling's new
+    standard says so of both frames]."""
     if field.endswith("mask"):
         return _MASK
-    return {"image": _FIRST_FRAME, "image_tail": _END_FRAME}.get(field, _PICTURE)
+    return _FRAME if field in ("image", "image_tail") else _PICTURE
 
 
 @dataclass(frozen=True, slots=True)

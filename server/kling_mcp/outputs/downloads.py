@@ -385,7 +385,7 @@ class Downloads:
                 charged="no" if never else _charged(state),
                 advice="kling_get_task says more."
                 if never
-                else after_failure(state.units, state.money),
+                else after_failure(state.units, state.money, state.message),
             )
         if not state.videos and state.status == "succeed":
             raise KlingError(

@@ -18,6 +18,7 @@ __all__ = [
     "WORDS",
     "CodeRow",
     "no_such_task",
+    "of_content",
     "row_for",
     "row_without_json",
     "unreadable",
@@ -32,7 +33,8 @@ class CodeRow:
     `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
     `created`: whether a create that got this answer may have made a task; `at_the_door`: it is
     refused before it is handed on to Kling, so that even an HTTP 5xx made none; `of_model`: only
-    this model is refused.
+    this model is refused; `of_content`: the prompt or the picture is, so that the same request is
+    refused each time.
     """
 
     error: type[ProviderError]
@@ -43,6 +45,7 @@ class CodeRow:
     created: Charged = "no"
     at_the_door: bool = False
     of_model: bool = False
+    of_content: bool = False
 
     def texts(self, provider: str) -> tuple[str, str]:
         """Message and advice with the provider's name and the settings that lead to it."""
@@ -77,6 +80,7 @@ _POLICY = CodeRow(
     error=errors.ContentRefused,
     message="{name}'s content policy refuses this prompt or picture.",
     advice="Use another prompt or picture.",
+    of_content=True,
 )
 _MISSING = CodeRow(
     error=errors.RequestRefused,
@@ -212,6 +216,21 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             error=errors.RequestRefused,
             message="{name} cannot read the picture.",
             advice="Use another copy of it, or the https URL of the picture.",
+            of_content=True,
+        ),
+    ),
+    (
+        re.compile(
+            r"image pixel is invalid|resolution or aspect ratio of the input image"
+            r"|image format is not supported|size of \S+ cannot exceed \d+ ?MB",
+            re.IGNORECASE,
+        ),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="{name} does not take a picture of this size, shape or format.",
+            advice="Use a JPEG copy of the picture with sides of 300 to 2000 px and a ratio "
+            "between 1:2.5 and 2.5:1.",
+            of_content=True,
         ),
     ),
     (
@@ -311,6 +330,13 @@ def row_for(code: str, message: str, http_status: int, *, creating: bool = False
     if http_status in BY_HTTP_STATUS:
         return BY_HTTP_STATUS[http_status]
     return _REFUSED if http_status >= 400 or _REFUSAL.fullmatch(code) else UNREADABLE
+
+
+def of_content(provider_says: str) -> str:
+    """What to do about a refusal in these words of a prompt or a picture, which is refused each
+    time; empty for all other words."""
+    row = next((row for words, row in WORDS if words.search(provider_says)), None)
+    return row.texts("")[1] if row and row.of_content else ""
 
 
 def unreadable(provider: str, why: str) -> ProviderError:

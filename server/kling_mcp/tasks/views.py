@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.records import beyond_use
+from kling_mcp.providers.error_codes import of_content
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
@@ -29,6 +30,7 @@ __all__ = [
     "after_failure",
     "another_take",
     "asset_next",
+    "can_be_repeated",
 ]
 
 PROMPT_SHOWN = 80
@@ -93,10 +95,19 @@ def asset_next(record: Record) -> str:
     return f'Name "{record.prompt}" (or {record.asset_id}) in {row.used_in}'
 
 
-def after_failure(units: float | None, money: float | None) -> str:
-    """Advice for a failed task by its cost; None is unknown."""
+def can_be_repeated(record: Record) -> bool:
+    """Whether the row's request may be made once more: it has ended, it is kept, and the provider
+    does not refuse its prompt or picture each time."""
+    refused = record.status == "failed" and bool(of_content(record.message))
+    return record.status in ENDED and bool(record.arguments) and not refused
+
+
+def after_failure(units: float | None, money: float | None, provider_says: str = "") -> str:
+    """Advice for a failed task by its cost, None if unknown, and by the provider's words."""
     if units or money:
         return FAILED_PAID
+    if (units == 0 or money == 0) and (advice := of_content(provider_says)):
+        return f"It cost nothing. {advice}"
     return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
 
 
@@ -184,10 +195,10 @@ class Viewer:
         elif record.status == "failed" and record.task_id is None:
             if record.quoted:
                 view.provider_says = quote_provider(record.message) or None
-            view.next = _never_made("" if record.quoted else record.message)
+            view.next = _never_made(record)
         elif record.status == "failed":
             view.provider_says = quote_provider(record.message) or None
-            view.next = after_failure(record.units, record.money)
+            view.next = after_failure(record.units, record.money, record.message)
         elif status == "sending":
             view.next = ON_ITS_WAY
         elif status == "unknown":
@@ -281,7 +292,7 @@ class Viewer:
             provider_says=quote_provider(task.message) or None,
         )
         if task.status == "failed":
-            view.next = after_failure(task.units, task.money)
+            view.next = after_failure(task.units, task.money, task.message)
         elif task.status == "succeed" and not view.videos:
             view.next = NO_FILE
         elif task.status == "succeed":
@@ -328,9 +339,11 @@ def _since(record: Record) -> float:
     return record.created_at if record.status == "queued" else record.status_at
 
 
-def _never_made(reason: str) -> str:
-    """Advice for a task that was never made; `reason` is ours, empty where the provider gave it."""
-    said = quote_provider(reason)
+def _never_made(record: Record) -> str:
+    """Advice for a task that was never made, with the reason where it is ours."""
+    if record.quoted and (advice := of_content(record.message)):
+        return f"{NEVER_MADE}. {advice}"
+    said = "" if record.quoted else quote_provider(record.message)
     why = f': "{said}"' if said else "."
     return f"{NEVER_MADE}{why} {SUBMIT_AGAIN}"
 

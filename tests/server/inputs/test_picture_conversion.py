@@ -221,7 +221,7 @@ def test_sizes_are_told_as_a_person_sees_them(tmp_path):
     for policy in (PicturePolicy((tmp_path,), fix=fix) for fix in (False, True)):
         (fault,) = looked_at("phone.jpg", policy)[1].faults
         assert "phone.jpg is 400x1200 px" in fault.message
-        with opened([("image_tail", "phone.jpg")], policy) as ((picture,), _):
+        with opened([("static_mask", "phone.jpg")], policy) as ((picture,), _):
             assert (picture.width, picture.height) == (400, 1200)
 
 
@@ -386,7 +386,7 @@ def test_a_good_picture_is_left_alone(tmp_path, fixing):
     assert verdict.warnings == []
 
 
-@pytest.mark.parametrize("size", [(9000, 8000), (150, 33_000)])
+@pytest.mark.parametrize("size", [(9000, 8000), (5_200, 13_000)])
 def test_more_than_64_megapixels_are_not_made_or_decoded(tmp_path, fixing, size):
     Image.new("1", size).save(tmp_path / "vast.tif", compression="group4")
 

@@ -136,7 +136,7 @@ def test_sides_and_ratio_are_limited_to_the_pixel(policy, size, expected, file_f
     [
         ("image", ["image_ratio"]),
         ("image_list[3].image", ["image_ratio"]),
-        ("image_tail", []),
+        ("image_tail", ["image_ratio"]),
         ("static_mask", []),
         ("dynamic_masks[0].mask", []),
     ],
