@@ -275,8 +275,14 @@ class Service:
 
         await self._withdraw_old()
         runtime = self._runtime
-        within_s = runtime.limits.look_s
-        return await Listing(runtime.clients, runtime.ledger, self.reader, within_s).page(query)
+        listing = Listing(
+            runtime.clients,
+            runtime.ledger,
+            self.reader,
+            runtime.limits.look_s,
+            runtime.capabilities,
+        )
+        return await listing.page(query)
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Wait until all tasks have ended, `timeout_s` seconds at most, and return their states.

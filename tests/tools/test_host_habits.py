@@ -67,6 +67,23 @@ def test_advice_about_another_vendor_s_name_is_an_argument_of_this_call(
 
 
 @pytest.mark.parametrize(
+    ("tool", "name", "said"),
+    [
+        ("kling_image_to_video", "save_to", "kling_save_video with task_id and path"),
+        ("kling_image_to_video", "output_path", "kling_save_video with task_id and path"),
+        ("kling_multi_image_to_video", "filename", "kling_save_video with task_id and path"),
+        ("kling_save_video", "save_to", "path"),
+        ("kling_list_tasks", "limit", "page_size"),
+        ("kling_list_tasks", "sort", "the newest come first"),
+    ],
+)
+def test_a_wish_of_another_tool_or_page_names_the_way(tool: str, name: str, said: str) -> None:
+    (fault,) = read_draft(TOOLS[tool], {name: "x"}).verdict.faults
+
+    assert said in fault.use
+
+
+@pytest.mark.parametrize(
     ("given", "meant"),
     [
         ({"camera_control": {"type": "", "config": {"zoom": 0, "pan": 0}}}, {}),

@@ -142,8 +142,9 @@ class TaskView(Answer):
     without either, `file` is how the saving goes, and `fetch_until` when the provider deletes it.
     `was` is the id under which it was asked for, until the provider gave it its own; `billed_by` a
     reseller, whose own price the `units` are not.
-    `picture` is the first picture's name, `duration_s` the seconds that were asked for. `asset_id`
-    is the element or voice that the task made."""
+    `picture` is the first picture's name, `duration_s` the seconds that were asked for, `at` the
+    time of day where `created` is the span of a whole list. `asset_id` is the element or voice that
+    the task made."""
 
     task_id: str
     status: TaskStatus
@@ -159,6 +160,7 @@ class TaskView(Answer):
     sound: str | None = None
     take: int | None = None
     created: str | None = None
+    at: str | None = None
     videos: list[VideoView] = []
     asset_id: str | None = None
     units: float | None = None
@@ -227,6 +229,7 @@ class TaskView(Answer):
             " ".join(word for word in what if word),
             f"take {self.take}" if self.take else "",
             f"made {self.created}" if self.created else "",
+            f"at {self.at}" if self.at else "",
         ]
         for video in self.videos:
             link = "" if self.path or self.url else f" {video.url}"
@@ -502,6 +505,13 @@ class CancelResult(_Tasks):
 
 
 SANDBOX_WOULD = "those of the sandbox would have cost"
+QUEUED_IN_SANDBOX = "{} still queued in the sandbox"
+
+
+def _amount(units: float | None, usd: float | None, words: str, noun: str = "unit") -> str:
+    """A sum of units in these words, with its dollars where they are known; empty for none."""
+    dollars = "" if usd is None else f" ({usd:.2f} USD)"
+    return words.format(f"{counted(units, noun)}{dollars}") if units else ""
 
 
 def _balance_paid(name: str, paid: float) -> str:
@@ -514,6 +524,7 @@ class Total(BaseModel):
     cost, about how many more are estimated, what balances paid instead, by provider and currency
     ("kling USD"), and about how many units are spent once what is queued is sent. `play_units` is
     what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
+    The dollars beside units are those at Kling's list price.
     """
 
     tasks: int
@@ -523,25 +534,29 @@ class Total(BaseModel):
     queued_units: float | None = None
     play_units: float | None = None
     play_queued_units: float | None = None
+    usd: float | None = None
+    estimated_usd: float | None = None
+    queued_usd: float | None = None
+    play_usd: float | None = None
+    play_queued_usd: float | None = None
 
     def text(self) -> str:
         """The sum in one line."""
         more = "more " if self.units else ""
         parts = [
             f"{counted(self.tasks, 'task')} made here",
-            counted(self.units, "unit") if self.units else "",
-            f"about {counted(self.estimated_units, f'{more}unit')} estimated"
-            if self.estimated_units
-            else "",
+            _amount(self.units, self.usd, "{}"),
+            _amount(self.estimated_units, self.estimated_usd, "about {} estimated", f"{more}unit"),
             *(_balance_paid(name, paid) for name, paid in (self.money or {}).items()),
-            f"{counted(self.queued_units, 'unit')} still queued" if self.queued_units else "",
-            f"{SANDBOX_WOULD} {counted(self.play_units, 'unit')}" if self.play_units else "",
-            f"{counted(self.play_queued_units, 'unit')} still queued in the sandbox"
-            if self.play_queued_units
-            else "",
+            _amount(self.queued_units, self.queued_usd, "{} still queued"),
+            _amount(self.play_units, self.play_usd, f"{SANDBOX_WOULD} {{}}"),
+            _amount(self.play_queued_units, self.play_queued_usd, QUEUED_IN_SANDBOX),
         ]
         return f"In all: {', '.join(part for part in parts if part)}."
 
+
+CLOCKED = 20
+"""Tasks of different wishes in a list of which each one's time of day is told."""
 
 SAID_ONCE_MIN = 60
 """Minutes within which tasks of a list count as made at one time."""
@@ -562,7 +577,8 @@ class TaskPage(_Tasks):
     total: Total | None = None
 
     def many(self) -> Sequence[TaskView]:
-        """The tasks; of those that were made within an hour, from when to when is said once."""
+        """The tasks; of those that were made within an hour, from when to when is said once, and of
+        those of different wishes also at what time."""
         times = [task.created.split(" ") for task in self.tasks if task.created]
         days = {(*time[:2], *time[3:]) for time in times}
         if len(times) < len(self.tasks) or len(days) > 1:
@@ -572,7 +588,17 @@ class TaskPage(_Tasks):
         if clocks[0] == clocks[-1] or _minutes(clocks[-1]) - _minutes(clocks[0]) > SAID_ONCE_MIN:
             return self.tasks
         span = f"{day} {date} {clocks[0]}-{clocks[-1]} {offset}"
-        return [task.model_copy(update={"created": span}) for task in self.tasks]
+        wishes = {(task.picture, task.prompt, task.model_name, task.mode) for task in self.tasks}
+        each = len(wishes) > 1 and len(self.tasks) <= CLOCKED
+        return [
+            task.model_copy(
+                update={
+                    "created": span,
+                    "at": task.created.split(" ")[2] if task.created and each else None,
+                }
+            )
+            for task in self.tasks
+        ]
 
     def text(self) -> str:
         """A line for each task."""
@@ -839,10 +865,10 @@ class Cap(BaseModel):
 
 
 class Spent(BaseModel):
-    """Real money at one provider in one span of time: `units` and `money` (of the account's
+    """What was spent at one provider in one span of time: `units` and `money` (of the account's
     balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
     and apart from them the `estimated_units` of videos whose cost it has not told. `unpriced`
-    videos have neither."""
+    videos have neither. Units of the `sandbox` are no money."""
 
     span: Literal["today", "7 days", "30 days"]
     provider: str
@@ -853,9 +879,13 @@ class Spent(BaseModel):
     currency: str | None = None
     estimated_units: float = 0
     unpriced: int = 0
+    sandbox: bool | None = None
 
     def text(self) -> str:
         """The sum in a few words."""
+        if self.sandbox:
+            usd = f" ({self.usd:.2f} USD)" if self.usd is not None else ""
+            return f"{counted(self.videos, 'video')}, {counted(self.units, 'unit')}{usd}"
         facts = []
         if self.units:
             list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
@@ -952,13 +982,19 @@ class Bill(BaseModel):
         return "\n".join(lines)
 
 
+NO_DAY_CAP = "KLING_MCP_MAX_UNITS_PER_DAY or KLING_MCP_MAX_USD_PER_DAY caps what a day may cost."
+
+PLAYED = "In the sandbox, which charges nothing:"
+
+
 class Account(Answer):
-    """Who is paid, what is left there, what may be and was spent, where files go and come from,
-    and what is wrong with the set-up."""
+    """Who is paid, what is left there, what may be and was spent (`played` in the sandbox), where
+    files go and come from, and what is wrong with the set-up."""
 
     providers: list[ProviderAccount]
     caps: list[Cap] = []
     spent: list[Spent] = []
+    played: list[Spent] = []
     bills: list[Bill] = []
     saves: bool
     saves_to: str | None = None
@@ -968,11 +1004,13 @@ class Account(Answer):
     def text(self) -> str:
         """One line for each kind of fact."""
         caps = "; ".join(cap.text() for cap in self.caps)
+        by_day = any(cap.of == "24 hours" for cap in self.caps)
         by = "" if self.saves else " on request"
         sources = ", ".join(self.pictures_from)
         lines = [
             *(provider.text() for provider in self.providers),
             f"Caps: {caps}." if caps else "No cap is set.",
+            "" if by_day else NO_DAY_CAP,
             *self._spent_lines(),
             *(bill.text() for bill in self.bills),
             f"Videos are saved{by} in {self.saves_to}." if self.saves_to else "",
@@ -982,14 +1020,16 @@ class Account(Answer):
         return "\n".join(line for line in lines if line)
 
     def _spent_lines(self) -> list[str]:
-        if not self.spent:
-            return ["Nothing was spent in the last 30 days."]
         words = {"today": "Spent today", "7 days": "In 7 days", "30 days": "In 30 days"}
-        lines = []
-        for span, said in words.items():
-            sums = "; ".join(spent.text() for spent in self.spent if spent.span == span)
-            lines.append(f"{said}: {sums or 'nothing'}.")
-        return lines
+
+        def sums(rows: Sequence[Spent]) -> list[str]:
+            return [
+                f"{said}: {'; '.join(row.text() for row in rows if row.span == span) or 'nothing'}."
+                for span, said in words.items()
+            ]
+
+        lines = sums(self.spent) if self.spent else ["Nothing was spent in the last 30 days."]
+        return [*lines, f"{PLAYED} {' '.join(sums(self.played))}"] if self.played else lines
 
 
 class UploadAddress(Answer):

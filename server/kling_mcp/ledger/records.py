@@ -25,7 +25,9 @@ __all__ = [
     "COUNTED",
     "COUNTED_USD",
     "DELETED",
+    "IS_RUNNING",
     "OPEN",
+    "RUNNING",
     "DayCap",
     "DayCaps",
     "NewRow",
@@ -150,10 +152,16 @@ class DayCaps:
         return [DayCap(most, usd, own) for most, usd, own in given if most is not None]
 
 
+RUNNING = "running"
+IS_RUNNING: tuple[TaskStatus, ...] = ("sending", "submitted", "processing")
+"""The states that are asked for as `RUNNING`."""
+
+
 class Wanted(TypedDict, total=False):
     """Which rows are wanted; what is empty or left out is not asked for. `since` and `until` are
-    seconds since the epoch, the second one excluded; `text` is a part of the prompt or of a
-    picture's name, `picture` of a picture's name, or its path or address."""
+    seconds since the epoch, the second one excluded; `text` has words of the prompt or of a
+    picture's name, `picture` a part of a picture's name, or its path or address. The `status` may
+    be `RUNNING`."""
 
     product: str
     status: str
@@ -168,16 +176,15 @@ class Wanted(TypedDict, total=False):
 
 IN_PICTURES = "lower(pictures) LIKE ? ESCAPE '!'"
 BY_ADDRESS = "lower(arguments) LIKE ? ESCAPE '!'"
+HAS_WORD = f"(lower(prompt) LIKE ? ESCAPE '!' OR {IN_PICTURES})"
 
-_CONDITIONS: Mapping[str, tuple[str, int]] = {
-    **{name: (f"{name} = ?", 1) for name in ("product", "status", "provider", "principal")},
-    "model_name": ("lower(model_name) = ?", 1),
-    "since": ("created_at >= ?", 1),
-    "until": ("created_at < ?", 1),
-    "text": (f"(lower(prompt) LIKE ? ESCAPE '!' OR {IN_PICTURES})", 2),
-    "picture": (f"({IN_PICTURES} OR {BY_ADDRESS})", 2),
+_CONDITIONS: Mapping[str, str] = {
+    **{name: f"{name} = ?" for name in ("product", "status", "provider", "principal")},
+    "model_name": "lower(model_name) = ?",
+    "since": "created_at >= ?",
+    "until": "created_at < ?",
 }
-"""The SQL of each condition, and how often it takes its value."""
+"""The SQL of each condition that takes its value once."""
 
 
 def like_part(text: str) -> str:
@@ -187,28 +194,42 @@ def like_part(text: str) -> str:
 
 def matching(wanted: Wanted) -> tuple[str, list[Any]]:
     """The condition of a SELECT for these rows, and its values."""
-    given = {name: value for name, value in wanted.items() if value not in (None, "")}
+    conditions: list[str] = []
     values: list[Any] = []
-    for name, value in given.items():
-        if name == "picture":
-            values += _of_picture(str(value).lower())
+    own: list[Any]
+    for name, value in wanted.items():
+        if value in (None, ""):
             continue
-        if name == "text":
-            value = f"%{like_part(str(value).lower())}%"
-        elif name == "model_name":
-            value = str(value).lower()
-        values += [value] * _CONDITIONS[name][1]
-    return " AND ".join(_CONDITIONS[name][0] for name in given) or "TRUE", values
+        if name == "picture":
+            condition, own = _of_picture(str(value).lower())
+        elif name == "text":
+            words = [f"%{like_part(word)}%" for word in str(value).lower().split()]
+            condition = " AND ".join([HAS_WORD] * len(words)) or "TRUE"
+            own = [word for word in words for _ in range(2)]
+        elif name == "status" and value == RUNNING:
+            condition, own = f"status IN ({', '.join('?' * len(IS_RUNNING))})", [*IS_RUNNING]
+        else:
+            condition = _CONDITIONS[name]
+            own = [str(value).lower()] if name == "model_name" else [value]
+        conditions.append(condition)
+        values += own
+    return " AND ".join(conditions) or "TRUE", values
 
 
-def _of_picture(asked: str) -> list[str]:
+def _of_picture(asked: str) -> tuple[str, list[str]]:
     """For a part of a picture's name, its path or its address: the part of the name that a row must
-    have, or the whole in its arguments."""
+    have, or the whole in its arguments. A path does not match a row whose arguments have another
+    path to a picture of that name."""
     url = re.match(r"https?://", asked)
     named = asked.partition("?")[0] if url else re.split(r"[\\/]", asked.rstrip("\\/"))[-1]
-    whole = json.dumps(asked, ensure_ascii=False)[1:-1]
-    parts = (json.dumps(named, ensure_ascii=False)[1:-1], whole)
-    return [f"%{like_part(part)}%" for part in parts]
+    name, whole = (json.dumps(part, ensure_ascii=False)[1:-1] for part in (named, asked))
+    values = [f"%{like_part(part)}%" for part in (name, whole)]
+    if url or named == asked:
+        return f"({IN_PICTURES} OR {BY_ADDRESS})", values
+    elsewhere = [f'%{sign}{like_part(name)}"%' for sign in ("/", "\\\\")]
+    not_elsewhere = f"NOT ({BY_ADDRESS} OR {BY_ADDRESS})"
+    condition = f"(({IN_PICTURES} AND {not_elsewhere}) OR {BY_ADDRESS})"
+    return condition, [values[0], *elsewhere, values[1]]
 
 
 NEEDED_TO_ASK = {"id", "provider", "base_url", "product", "task_id"}

@@ -619,11 +619,11 @@ class Ledger:
         )
 
     async def spent_since(
-        self, since: float, *, principal: str | None = None
+        self, since: float, *, principal: str | None = None, sandbox: bool = False
     ) -> list[Mapping[str, Any]]:
-        """What was spent for requests from `since` on (seconds since the epoch), without those of
-        the sandbox, those that wait here, and those that failed without a known price: for each
-        provider, and each `currency` of its money, the number of `videos`, the `units` and the
+        """What was spent for requests from `since` on (seconds since the epoch), real ones or those
+        of the `sandbox`, without those that wait here, and those that failed without a known price:
+        for each provider, and each `currency` of its money, the number of `videos`, the `units` and the
         `money` that it told, the `estimated_units` of the others, and how many have no `unpriced`
         estimate either."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
@@ -637,11 +637,11 @@ class Ledger:
                     "AS estimated_units, "
                     f"coalesce(sum(CASE WHEN {told} OR estimate_units IS NOT NULL THEN 0 ELSE 1 "
                     "END), 0) AS unpriced FROM tasks "
-                    "WHERE sandbox = 0 AND created_at >= ? AND principal = coalesce(?, principal) "
+                    "WHERE sandbox = ? AND created_at >= ? AND principal = coalesce(?, principal) "
                     "AND NOT (status IN ('queued', 'cancelled') OR (status = 'failed' "
                     "AND coalesce(units, 0) = 0 AND coalesce(money, 0) = 0)) "
                     f"GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
-                    (since, principal),
+                    (int(sandbox), since, principal),
                 ).fetchall()
             )
         )

@@ -96,6 +96,7 @@ class AccountDesk:
             providers=[self._provider(p, found, bills) for p in self._providers.values()],
             caps=await self._caps(principal),
             spent=await self._spent(principal),
+            played=await self._spent(principal, sandbox=True),
             bills=bills if shown else [],
             saves_to=str(settings.output_dir) if shown else None,
             saves=settings.save,
@@ -197,8 +198,9 @@ class AccountDesk:
             caps.append(shown)
         return caps
 
-    async def _spent(self, principal: Principal) -> list[Spent]:
-        """What was spent in each span of time at each provider, real money alone."""
+    async def _spent(self, principal: Principal, *, sandbox: bool = False) -> list[Spent]:
+        """What was spent in each span of time at each provider: real money, or the units of the
+        sandbox."""
         if not self._ledger.exists:
             return []
         now = self._ledger.now()
@@ -208,10 +210,25 @@ class AccountDesk:
             "30 days": now - 30 * DAY_S,
         }
         return [
-            self._spent_at(span, row)
+            self._played_at(span, row) if sandbox else self._spent_at(span, row)
             for span, since in spans.items()
-            for row in await self._ledger.spent_since(since, principal=principal.only)
+            for row in await self._ledger.spent_since(
+                since, principal=principal.only, sandbox=sandbox
+            )
         ]
+
+    def _played_at(self, span: str, row: Mapping[str, Any]) -> Spent:
+        """The units of the sandbox, those told and those estimated together."""
+        units = round(row["units"] + row["estimated_units"], 4)
+        usd = round(units * self._capabilities.usd_per_unit, 2)
+        return Spent(
+            span=span,
+            provider=row["provider"],
+            videos=row["videos"],
+            units=units,
+            usd=usd,
+            sandbox=True,
+        )
 
     def _spent_at(self, span: str, row: Mapping[str, Any]) -> Spent:
         price = price_of(row["provider"], row["units"], self._clients, self._capabilities)

@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kling_mcp.ledger.records import Wanted
+from kling_mcp.ledger.records import IS_RUNNING, RUNNING, Wanted
 from kling_mcp.providers.client import HISTORY_PAGE
-from kling_tools.errors import KlingError, RequestRefused
+from kling_mcp.tasks.account import price_of
+from kling_mcp.tasks.reader import local_path
+from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
+from kling_tools.faults import Fault
+from kling_tools.quoting import counted
 from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
 
 if TYPE_CHECKING:
-    from kling_mcp.ledger import Ledger
+    from kling_mcp.ledger import Ledger, Record
     from kling_mcp.providers.client import KlingClient
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
     from kling_mcp.tasks.reader import TaskReader
     from kling_mcp.tasks.views import Viewer
     from kling_tools.requests.arguments import ListTasksArguments
+    from kling_tools.rules.capabilities import Capabilities
 
 __all__ = ["Listing"]
 
@@ -30,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 NOT_IN_TIME = "it did not answer in time."
 LAST_SEEN = "The tasks that you made here, in their last known state."
+NEVER_MADE = "Those that were never made cost nothing; submit again to make one."
+
+NARROWING = ("text", "picture", "model_name", "status", "product", "provider", "since", "until")
+"""The filters; where nothing matches, it is told how much does without each."""
 
 
 class Listing:
@@ -47,17 +57,20 @@ class Listing:
         ledger: Ledger,
         reader: TaskReader,
         within_s: float,
+        capabilities: Capabilities,
     ) -> None:
         self._clients = clients
         self._ledger = ledger
         self._reader = reader
         self._within_s = within_s
+        self._capabilities = capabilities
 
     async def page(self, query: ListTasksArguments) -> TaskPage:
         """One page, newest first; its note names the lists that could not be read. A caller with a
         login sees only the ledger's rows of their own: a provider's list shows everybody's tasks.
 
-        Raises NotConfigured for a provider without a key.
+        Raises NotConfigured for a provider without a key, InvalidRequest for a model that nobody
+        knows.
         """
         zone = zone_named(query.timezone) or self._reader.zone
         viewer, only = self._reader.viewer(zone), self._reader.only
@@ -66,12 +79,12 @@ class Listing:
             product=query.product,
             status=query.status,
             provider=query.provider,
-            model_name=query.model_name,
+            model_name=await self._model(query.model_name, only),
             principal=only,
             since=moment(query.since, now, zone) if query.since else None,
             until=moment(query.until, now, zone, end=True) if query.until else None,
             text=query.text,
-            picture=query.picture,
+            picture=local_path(query.picture) if "/" in query.picture else query.picture,
         )
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
@@ -83,18 +96,77 @@ class Listing:
             **wanted,
         )
         await self._reader.examine(rows)
-        own = [(row.created_at, viewer.listed(row)) for row in rows[: query.page_size]]
+        shown = _folded(rows[: query.page_size])
+        own = [(row.created_at, viewer.listed(row, refused)) for row, refused in shown]
+        if any(row.status == "failed" and row.task_id is None for row, _ in shown):
+            notes.append(NEVER_MADE)
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
         played = any(self._clients.sandbox(name) for name in self._clients.names)
         if all(view.sandbox for _, view in merged) and (merged or played):
             notes.append(SANDBOX_NOTE)
+        total = self._total(await self._ledger.sums(**wanted))
+        if not merged and not total.tasks:
+            notes.append(await self._without_a_filter(wanted))
         return TaskPage(
             tasks=[view for _, view in merged],
             page=query.page,
             more=more or len(rows) > query.page_size,
-            note=" ".join(notes) or None,
-            total=_total(await self._ledger.sums(**wanted)),
+            note=" ".join(filter(None, notes)) or None,
+            total=total,
         )
+
+    async def _model(self, said: str, only: str | None) -> str:
+        """The model's name in the table, or as rows have it. Raises InvalidRequest, which names the
+        nearest one, for a name that is neither."""
+        if known := self._capabilities.canonical(said) if said else "":
+            return known
+        if not said:
+            return ""
+        if await self._ledger.page(limit=1, offset=0, model_name=said, principal=only):
+            return said
+        names = [*self._capabilities.models]
+        meant = self._capabilities.known_as(said)
+        near = [meant] if meant else get_close_matches(said, names, n=3, cutoff=0.0)
+        message = f"no model is called {said[:64]!r}, and no task here has it."
+        raise InvalidRequest([Fault("model_name", "unknown_model", message, " or ".join(near))])
+
+    async def _without_a_filter(self, wanted: Wanted) -> str:
+        """How many tasks match once one of the filters is left out; empty when none do."""
+        counts = []
+        for name in NARROWING:
+            if wanted.get(name):
+                wider: Wanted = {**wanted, name: None}  # type: ignore[misc]
+                found = sum(row["tasks"] for row in await self._ledger.sums(**wider))
+                counts += [f"without {name} {counted(found, 'task')}"] if found else []
+        return f"None matches; {', '.join(counts)}." if counts else ""
+
+    def _total(self, sums: Sequence[Mapping[str, Any]]) -> Total:
+        """The sum of all providers; money is in each account's own currency. Dollars are missing
+        where a reseller sets a part of the price."""
+        found = Total(
+            tasks=sum(row["tasks"] for row in sums),
+            money={
+                f"{row['provider']} {row['currency']}".rstrip(): round(row["money"], 4)
+                for row in sums
+                if row["money"]
+            }
+            or None,
+        )
+        for name in UNITS:
+            parts = [(row["provider"], row[name]) for row in sums if row[name]]
+            units = round(sum(part for _, part in parts), 3) or None
+            play = name.startswith("play")
+            usd = [
+                part * self._capabilities.usd_per_unit
+                if play
+                else price_of(provider, part, self._clients, self._capabilities).usd
+                for provider, part in parts
+            ]
+            known = [part for part in usd if part is not None]
+            setattr(found, name, units)
+            if units and len(known) == len(usd):
+                setattr(found, name.replace("units", "usd"), round(sum(known), 2))
+        return found
 
     async def _elsewhere(
         self, query: ListTasksArguments, viewer: Viewer, wanted: Wanted
@@ -195,30 +267,25 @@ def _matches(task: Task, wanted: Wanted) -> bool:
     if any(wanted.get(name) for name in ("text", "picture", "model_name")):
         return False
     made = task.created_at or 0.0
+    states = IS_RUNNING if wanted["status"] == RUNNING else (wanted["status"],)
     return (
-        wanted["status"] in ("", task.status)
+        (not wanted["status"] or task.status in states)
         and made >= (wanted["since"] or 0.0)
         and made < (wanted["until"] or math.inf)
     )
 
 
-def _total(sums: Sequence[Mapping[str, Any]]) -> Total:
-    """The sum of all providers; money is in each account's own currency."""
+UNITS = ("units", "estimated_units", "queued_units", "play_units", "play_queued_units")
+"""The sums of units in a `Total`."""
 
-    def units(name: str) -> float | None:
-        return round(sum(row[name] or 0 for row in sums), 3) or None
 
-    return Total(
-        tasks=sum(row["tasks"] for row in sums),
-        units=units("units"),
-        estimated_units=units("estimated_units"),
-        queued_units=units("queued_units"),
-        play_units=units("play_units"),
-        play_queued_units=units("play_queued_units"),
-        money={
-            f"{row['provider']} {row['currency']}".rstrip(): round(row["money"], 4)
-            for row in sums
-            if row["money"]
-        }
-        or None,
-    )
+def _folded(rows: Sequence[Record]) -> list[tuple[Record, int]]:
+    """The rows, and of each how many times its request was refused: of a request that was refused
+    again and again the newest row stands for all."""
+    found: dict[object, tuple[Record, int]] = {}
+    for row in rows:
+        refused = row.status == "failed" and row.task_id is None
+        key = (row.digest, row.take, row.principal) if refused else row.id
+        first, times = found.get(key, (row, 0))
+        found[key] = first, times + refused
+    return [*found.values()]

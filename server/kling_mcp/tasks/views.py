@@ -299,9 +299,14 @@ class Viewer:
             view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
         return view
 
-    def listed(self, record: Record) -> TaskView:
-        """A row of a list: what distinguishes it from others, without URLs and advice."""
+    def listed(self, record: Record, refused: int = 1) -> TaskView:
+        """A row of a list: what distinguishes it from others, without URLs and advice. It stands
+        for a request that was `refused` so many times."""
         view = self.record(record)
+        if record.status == "failed" and record.task_id is None and not record.damaged:
+            said = "" if record.quoted else quote_provider(record.message)
+            times = f", refused {refused} times" if refused > 1 else ""
+            view.next = f"Never made{times}{f': {chr(34)}{said}{chr(34)}' if said else '.'}"
         no_file = record.status == "succeed" and not (view.path or view.url)
         unsaved = no_file and self._saving(record).advice
         shown = record.status in SHOWN_IN_LISTS or record.damaged or unsaved

@@ -9,8 +9,9 @@ from mcp_types import CallToolResult, TextContent
 from tests.server.serving import picture, sandbox_settings, tasks_of
 from tests.server.tasks.rows import made_before
 
-from kling_mcp.ledger import open_ledger
+from kling_mcp.ledger import NewRow, open_ledger
 from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.settings.settings import Settings
 from kling_tools.requests.times import moment, zone_named
 
@@ -59,6 +60,13 @@ async def listed(settings: Settings, **asked: Any) -> CallToolResult:
         ({"picture": "/home/anna/Pictures/other.jpg"}, []),
         ({"model_name": "Kling-v2-5-Turbo", "since": "today"}, [0]),
         ({"model_name": "kling-v3"}, []),
+        ({"model_name": "2.5 Turbo", "since": "today"}, [0]),
+        ({"text": "head turns"}, [1]),
+        ({"text": "calmly rocket.jpg"}, [2]),
+        ({"text": "calmly waves"}, []),
+        ({"status": "done", "since": "today"}, [0]),
+        ({"status": "error"}, []),
+        ({"status": "running"}, []),
         ({"provider": "sandbox", "text": "waves"}, [3]),
     ],
 )
@@ -78,9 +86,15 @@ async def test_a_list_ends_with_the_sum_of_all_pages(house: tuple[Settings, list
 
     assert isinstance(answer.content[0], TextContent)
     last = answer.content[0].text.splitlines()[-1]
-    assert last == "In all: 5 tasks made here, those of the sandbox would have cost 7.5 units."
+    assert last == (
+        "In all: 5 tasks made here, those of the sandbox would have cost 7.5 units (1.05 USD)."
+    )
     assert answer.structured_content is not None
-    assert answer.structured_content["total"] == {"tasks": 5, "play_units": 7.5}
+    assert answer.structured_content["total"] == {
+        "tasks": 5,
+        "play_units": 7.5,
+        "play_usd": 1.05,
+    }
 
 
 async def test_dates_are_those_of_the_person(house: tuple[Settings, list[str]]) -> None:
@@ -124,14 +138,16 @@ async def test_what_is_queued_is_told_apart_from_what_was_spent(tmp_path: Path) 
 
     assert isinstance(answer.content[0], TextContent)
     assert answer.content[0].text.splitlines()[-1] == (
-        "In all: 3 tasks made here, those of the sandbox would have cost 1.5 units, "
-        "1.5 units still queued in the sandbox."
+        "In all: 3 tasks made here, those of the sandbox would have cost 1.5 units "
+        "(0.21 USD), 1.5 units (0.21 USD) still queued in the sandbox."
     )
     assert answer.structured_content is not None
     assert answer.structured_content["total"] == {
         "tasks": 3,
         "play_units": 1.5,
         "play_queued_units": 1.5,
+        "play_usd": 0.21,
+        "play_queued_usd": 0.21,
     }
 
 
@@ -145,3 +161,100 @@ async def test_a_full_page_of_the_sandbox_announces_no_tasks_made_elsewhere(tmp_
     assert isinstance(answer.content[0], TextContent)
     assert "elsewhere" not in answer.content[0].text
     assert "without this server" not in answer.content[0].text
+
+
+@pytest.mark.parametrize("said", ["3.0", "v3", "Kling 3", "kling-v3"])
+async def test_a_model_is_found_by_any_of_its_names(said: str, tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        for model in ("kling-v3", "kling-v2-6"):
+            wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": model}
+            await client.call_tool("kling_image_to_video", wish)
+        answer = await client.call_tool("kling_list_tasks", {"model_name": said})
+
+    assert answer.structured_content is not None
+    assert [task["model_name"] for task in answer.structured_content["tasks"]] == ["kling-v3"]
+
+
+async def test_a_misspelt_model_is_refused_with_the_nearest(
+    house: tuple[Settings, list[str]],
+) -> None:
+    answer = await listed(house[0], model_name="kling-v2-5-tubro")
+
+    assert answer.is_error
+    assert isinstance(answer.content[0], TextContent)
+    assert "no model is called 'kling-v2-5-tubro'" in answer.content[0].text
+    assert "Use kling-v2-5-turbo." in answer.content[0].text
+
+
+async def test_an_empty_list_says_what_there_is_without_each_filter(
+    house: tuple[Settings, list[str]],
+) -> None:
+    answer = await listed(house[0], text="harbour", since="2 days")
+
+    assert isinstance(answer.content[0], TextContent)
+    assert "None matches; without text 3 tasks." in answer.content[0].text
+
+
+async def test_a_path_finds_the_tasks_of_that_file_alone(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        paths = [picture(tmp_path, f"{folder}/cup.png") for folder in ("a", "b")]
+        made = {}
+        for path in paths:
+            wish = {"image": path, "prompt": f"From {path}"}
+            receipt = await client.call_tool("kling_image_to_video", wish)
+            assert receipt.structured_content is not None
+            made[path] = receipt.structured_content["task_id"]
+        found = await client.call_tool("kling_list_tasks", {"picture": paths[1]})
+        by_url = await client.call_tool("kling_list_tasks", {"picture": f"file://{paths[0]}"})
+        both = await client.call_tool("kling_list_tasks", {"picture": "cup.png"})
+
+    for answer, path in ((found, paths[1]), (by_url, paths[0])):
+        assert answer.structured_content is not None
+        (task,) = answer.structured_content["tasks"]
+        assert task["picture"] == "cup.png"
+        assert task["task_id"] == made[path]
+    assert both.structured_content is not None
+    assert len(both.structured_content["tasks"]) == 2
+
+
+async def test_a_running_task_is_listed_as_running(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, sandbox_render_s=600))) as client:
+        await client.call_tool(
+            "kling_image_to_video", {"image": picture(tmp_path), "prompt": "Zoom"}
+        )
+        answer = await client.call_tool("kling_list_tasks", {"status": "in progress"})
+
+    assert answer.structured_content is not None
+    assert len(answer.structured_content["tasks"]) == 1
+
+
+async def test_a_request_that_was_refused_again_and_again_is_one_row(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path)
+    ledger = open_ledger(settings)
+    for prompt in ("One", "One", "One", "Two"):
+        row, _ = await ledger.reserve(
+            NewRow(
+                provider="sandbox",
+                base_url=SANDBOX_URL,
+                product="image2video",
+                digest=prompt,
+                take=1,
+                model_name="kling-v3",
+                prompt=prompt,
+                request={},
+                estimate_units=1.5,
+                sandbox=True,
+            )
+        )
+        await ledger.refused(row.id, "the picture was refused")
+    await ledger.close()
+    answer = await listed(settings)
+
+    assert isinstance(answer.content[0], TextContent)
+    assert answer.structured_content is not None
+    told = [task["next"] for task in answer.structured_content["tasks"]]
+    assert sorted(told) == [
+        'Never made, refused 3 times: "the picture was refused"',
+        'Never made: "the picture was refused"',
+    ]
+    assert answer.content[0].text.count("cost nothing; submit again") == 1

@@ -130,6 +130,21 @@ async def test_a_list_of_what_was_made_in_one_go_says_once_from_when_to_when(
     assert not any("created" in task for task in answer.structured_content["tasks"])
 
 
+async def test_a_page_of_different_wishes_says_when_each_was_made(tmp_path: Path) -> None:
+    settings, began = sandbox_settings(tmp_path, timezone="UTC"), 1_795_000_000
+    for number in range(6):
+        ledger = open_ledger(settings, lambda number=number: began + 300 * number)
+        await made_before(ledger, number, settings.output_dir)
+        await ledger.close()
+    async with Client(build_server(settings, clock=lambda: began + 4000)) as client:
+        answer = await client.call_tool("kling_list_tasks", {})
+
+    assert answer.structured_content is not None
+    clocks = [task["at"] for task in answer.structured_content["tasks"]]
+    assert clocks == sorted(set(clocks), reverse=True)
+    assert all(f"at {clock}" in words(answer) for clock in clocks)
+
+
 @pytest.mark.parametrize("tool", ["kling_get_task", "kling_wait_for_tasks"])
 async def test_a_task_that_runs_is_told_in_few_bytes(tool: str, tmp_path: Path) -> None:
     settings = sandbox_settings(tmp_path, sandbox_render_s=500)

@@ -190,6 +190,7 @@ class ListTasksArguments(_Reading):
         Literal[
             "",
             "queued",
+            "running",
             "sending",
             "unknown",
             "submitted",
@@ -198,14 +199,14 @@ class ListTasksArguments(_Reading):
             "failed",
             "cancelled",
         ],
-        BeforeValidator(normalize.word),
-        _words("queued, submitted, processing, succeed, failed, cancelled or unknown"),
+        BeforeValidator(normalize.status),
+        _words("queued, running, succeed, failed, cancelled or unknown"),
     ] = ""
     provider: Provider = ""
     model_name: Part = ""
     since: Annotated[When, Field(description=FORMS)] = ""
     until: When = ""
-    text: Annotated[Part, Field(description="Part of the prompt or of a picture's name.")] = ""
+    text: Annotated[Part, Field(description="Words of the prompt or of a picture's name.")] = ""
     picture: Part = ""
     timezone: Annotated[
         str,

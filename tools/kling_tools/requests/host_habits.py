@@ -109,6 +109,18 @@ INSTEAD: dict[str, str] = {
     "timeout": "timeout_s",
     "filename": "path",
     "output": "path",
+    "save_to": "path",
+    "output_path": "path",
+    "output_file": "path",
+    "output_dir": "path",
+    "limit": "page_size, and page for the following ones",
+    "max_results": "page_size",
+    "offset": "page",
+    "query": "text",
+    "search": "text",
+    "from": "since",
+    "to": "until",
+    **dict.fromkeys(("sort", "order", "order_by"), "since and until: the newest come first"),
 }
 """The right argument, or other advice, for names of other vendors' APIs."""
 
@@ -128,6 +140,17 @@ EXAMPLES: dict[str, str] = {
     "y": "a number of pixels",
 }
 """An example of each part that may be missing or of a wrong type."""
+
+SAVE = "no path here: kling_save_video with task_id and path, once the video is done"
+
+INSTEAD_TO_MAKE: Mapping[str, str] = dict.fromkeys(
+    (
+        *("path", "save_to", "save_path", "filename", "folder"),
+        *("output", "output_path", "output_file", "output_dir"),
+    ),
+    SAVE,
+)
+"""The same for the calls that make something."""
 
 PARTS = (
     fields.Shot,
@@ -149,6 +172,8 @@ def instead_of(path: str, names: Collection[str]) -> str:
         return f'config: {{"{name}": …}}'
     if name == "ratio" and "aspect_ratio" in names:
         return "aspect_ratio"
+    if not outer and name in INSTEAD_TO_MAKE and name not in names and "prompt" in names:
+        return INSTEAD_TO_MAKE[name]
     if not outer and name in INSTEAD and name not in names and _applies(INSTEAD[name], names):
         return INSTEAD[name]
     inner = [field for part in PARTS for field in part.model_fields]

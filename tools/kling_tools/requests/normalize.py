@@ -26,6 +26,7 @@ __all__ = [
     "picture_list",
     "points",
     "shots",
+    "status",
     "switch",
     "task_id",
     "task_ids",
@@ -69,6 +70,25 @@ def duration(value: Any) -> Any:
 def word(value: Any) -> Any:
     """A word of an enumeration becomes lower case, as Kling writes all of them."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+STATES = {
+    word: state
+    for state, words in {
+        "queued": "waiting",
+        "running": "active,pending,in progress,in_progress,rendering,not done,unfinished",
+        "succeed": "succeeded,success,successful,done,finished,complete,completed,ready",
+        "failed": "error,errors,failure,fail,broken,refused,rejected",
+        "cancelled": "canceled,cancel,withdrawn",
+    }.items()
+    for word in words.split(",")
+}
+
+
+def status(value: Any) -> Any:
+    """What people call a state becomes its name."""
+    value = word(value)
+    return STATES.get(value, value) if isinstance(value, str) else value
 
 
 BLANKS = " \t\r\n\v\f\u00a0\u3000"

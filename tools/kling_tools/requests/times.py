@@ -10,12 +10,17 @@ __all__ = ["FORMS", "moment", "spoken", "zone_named"]
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+MONTHS = 12
+
 FORMS = 'today, yesterday, tuesday, 2026-11-20, "3 days" or 2026-11-20T14:30'
 """The times that `moment` reads, for people."""
 
 _OFFSET = re.compile(r"(?:utc|gmt)?([+-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
 _AGO = re.compile(r"(?:last )?(\d{1,5}) ?(min|minute|hour|h|day|d|week|w|month)s?(?: ago)?")
 _DAY = re.compile(r"(last )?([a-z]{3,9})")
+_SPAN = re.compile(r"(this|last) (week|month)")
+_WITH_CLOCK = re.compile(r"(?:(.+?)[ ,]+)?(?:at )?(\d{1,2}):(\d{2})")
+_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 _UNITS = {
     "min": timedelta(minutes=1),
     "h": timedelta(hours=1),
@@ -58,23 +63,53 @@ zones move out of it: 1970, and the end of the year 9999 in UTC."""
 
 
 def moment(text: str, now: float, zone: tzinfo | None = None, *, end: bool = False) -> float:
-    """The seconds since the epoch that a text means (`FORMS`). A day means its begin, or with `end`
-    the begin of the next one. Raises ValueError for a text that means no time."""
+    """The seconds since the epoch that a text means (`FORMS`). A day, week or month means its
+    begin, or with `end` the begin of the next one; a clock time alone is today's, or yesterday's
+    while that is still to come. Raises ValueError for a text that means no time."""
     text = " ".join(text.casefold().split())
     if text == "now":
         return now
     if ago := _AGO.fullmatch(text):
         unit = next(unit for name, unit in _UNITS.items() if ago[2].startswith(name))
         return now - int(ago[1]) * unit.total_seconds()
-    day = _day(text, _local(now, zone).date())
+    today = _local(now, zone).date()
+    day, next_day = _days(text, today)
     try:
-        if day is not None:
-            return _at(datetime.combine(day + timedelta(days=end), time()), zone)
+        if day is not None and next_day is not None:
+            return _at(datetime.combine(next_day if end else day, time()), zone)
+        if (clock := _WITH_CLOCK.fullmatch(text)) and (that := _day(clock[1] or "today", today)):
+            at = time(int(clock[2]), int(clock[3]))
+            found = _at(datetime.combine(that, at), zone)
+            if clock[1] or end or found <= now:
+                return found
+            return _at(datetime.combine(that - timedelta(days=1), at), zone)
         return _at(datetime.fromisoformat(text.upper()), zone)
     except (ValueError, OverflowError, OSError):
         if day is not None:
             return FIRST_S if day.year < 1970 else LAST_S
         raise ValueError(f"{text[:40]!r} is no time such as {FORMS}") from None
+
+
+def _days(text: str, today: date) -> tuple[date | None, date | None]:
+    """The first day of what a text names, a day, week or month, and the day after its last."""
+    if span := _SPAN.fullmatch(text):
+        back = span[1] == "last"
+        if span[2] == "week":
+            monday = today - timedelta(days=today.weekday() + 7 * back)
+            return monday, monday + timedelta(days=7)
+        first = today.replace(day=1)
+        return (_month_before(first), first) if back else (first, _month_before(first, -1))
+    day = _day(text, today)
+    try:
+        return day, day + timedelta(days=1) if day else None
+    except OverflowError:  # the last day of the calendar
+        return day, day
+
+
+def _month_before(first: date, months: int = 1) -> date:
+    """The first day of the month that lies so many months before this first day of one."""
+    years, month = divmod(12 * first.year + first.month - 1 - months, 12)
+    return first.replace(year=years, month=month + 1)
 
 
 def _day(text: str, today: date) -> date | None:
@@ -85,9 +120,19 @@ def _day(text: str, today: date) -> date | None:
         back = (today.weekday() - _WEEKDAYS.index(found[0])) % 7
         return today - timedelta(days=back or (7 if named[1] else 0))
     try:
+        if said := _DATE.fullmatch(text):
+            return _date_said(int(said[1]), said[2], int(said[3]), int(said[4]))
         return date.fromisoformat(text)
     except ValueError:
         return None
+
+
+def _date_said(first: int, sign: str, second: int, year: int) -> date | None:
+    """A date as people write it; with dots the day comes first. None where 3/4/2026 may be two
+    days."""
+    if sign == "." or first > MONTHS or first == second:
+        return date(year, second, first)
+    return date(year, first, second) if second > MONTHS else None
 
 
 def _local(seconds: float, zone: tzinfo | None) -> datetime:
