@@ -256,7 +256,10 @@ class Service:
         from kling_mcp.tasks.account import price_of
 
         runtime, saves = self._runtime, self._runtime.settings.save
-        price = price_of(now.provider, now.estimate_units, runtime.clients, runtime.capabilities)
+        price = replace(
+            price_of(now.provider, now.estimate_units, runtime.clients, runtime.capabilities),
+            sandbox=now.sandbox,
+        )
         return view.model_copy(
             update={"next": not_withdrawn(view.status, price, saves=saves), "videos": []}
         )

@@ -119,12 +119,11 @@ class AnotherTake(BaseModel):
 
     def text(self, *, sandbox: bool) -> str:
         """How to make it, and what it costs."""
-        price = price_text(self.estimate_units, self.estimate_usd)
+        price = price_text(self.estimate_units, self.estimate_usd, sandbox=sandbox)
         again = f", take {self.arguments['take']}" if "take" in self.arguments else ""
         again += "".join(f", {name} again" for name in self.give_again)
-        free = ", in the sandbox nothing" if sandbox else ""
         source = self.arguments["another_take_of"]
-        return f'Another take (another_take_of "{source}"{again}) costs {price}{free}.'
+        return f'Another take (another_take_of "{source}"{again}) costs {price}.'
 
 
 IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "sound", "take"})

@@ -622,10 +622,10 @@ class Ledger:
         self, since: float, *, principal: str | None = None, sandbox: bool = False
     ) -> list[Mapping[str, Any]]:
         """What was spent for requests from `since` on (seconds since the epoch), real ones or those
-        of the `sandbox`, without those that wait here, and those that failed without a known price:
-        for each provider, and each `currency` of its money, the number of `videos`, the `units` and the
-        `money` that it told, the `estimated_units` of the others, and how many have no `unpriced`
-        estimate either."""
+        of the `sandbox`, without those that wait here, and those that failed without a known price.
+        For each provider, and each `currency` of its money: the number of `videos`, the `units` and
+        the `money` that it told, the `estimated_units` of the others, and how many have no
+        `unpriced` estimate either."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
         return list(
             await self._engine.read(

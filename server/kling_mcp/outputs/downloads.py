@@ -373,24 +373,26 @@ class Downloads:
         """The task with its video. Raises TaskFailed and KlingError for one without."""
         found = await self._lookup.find(task_id, fresh=fresh)
         state = found.state
-        handle = found.record.handle if found.record else task_id
+        row = found.record
+        handle = row.handle if row else task_id
+        sandbox = row.sandbox if row else self._clients.sandbox(found.provider)
+        charged = "no" if sandbox else _charged(state)
         if state.status in WITHOUT_VIDEO:
-            row = found.record
             never = row is not None and row.task_id is None
             ours = never and row is not None and not row.quoted
             raise TaskFailed(
                 f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
                 task_id=handle,
                 provider_says="" if ours else state.message,
-                charged="no" if never else _charged(state),
+                charged="no" if never else charged,
                 advice="kling_get_task says more."
                 if never
-                else after_failure(state.units, state.money, state.message),
+                else after_failure(state.units, state.money, state.message, sandbox=sandbox),
             )
         if not state.videos and state.status == "succeed":
             raise KlingError(
                 f"The provider says that task {handle} is done, but names no video.",
-                charged=_charged(state),
+                charged=charged,
                 advice=ONLY_THE_PROVIDER,
             )
         if not state.videos:

@@ -166,7 +166,7 @@ ANOTHER_SENDS = (
 )
 
 AT_ONCE = "It is being sent at this moment and cannot be withdrawn. Ask for it in a moment."
-MAYBE = "Its answer was lost: it may exist and be paid, and cannot be withdrawn."
+MAYBE = "Its answer was lost: it may exist and cost {price}, and cannot be withdrawn."
 RUNS_ON = "Kling cannot cancel a task: it goes on and costs {price}. Its file still comes: {file}."
 OVER = "It had ended before: there was nothing to withdraw."
 NOT_WITHDRAWN: dict[TaskStatus, str] = {

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 NOT_IN_TIME = "it did not answer in time."
 LAST_SEEN = "The tasks that you made here, in their last known state."
-NEVER_MADE = "Those that were never made cost nothing; submit again to make one."
+NEVER_MADE = "What was never made cost nothing; submit it again, changed as its line says."
 
 NARROWING = ("text", "picture", "model_name", "status", "product", "provider", "since", "until")
 """The filters; where nothing matches, it is told how much does without each."""

@@ -102,8 +102,13 @@ def can_be_repeated(record: Record) -> bool:
     return record.status in ENDED and bool(record.arguments) and not refused
 
 
-def after_failure(units: float | None, money: float | None, provider_says: str = "") -> str:
-    """Advice for a failed task by its cost, None if unknown, and by the provider's words."""
+def after_failure(
+    units: float | None, money: float | None, provider_says: str = "", *, sandbox: bool
+) -> str:
+    """Advice for a failed task by its cost, None if unknown, and by the provider's words. The
+    `sandbox` charges nothing."""
+    if sandbox:
+        units, money = 0, None
     if units or money:
         return FAILED_PAID
     if (units == 0 or money == 0) and (advice := of_content(provider_says)):
@@ -198,7 +203,9 @@ class Viewer:
             view.next = _never_made(record)
         elif record.status == "failed":
             view.provider_says = quote_provider(record.message) or None
-            view.next = after_failure(record.units, record.money, record.message)
+            view.next = after_failure(
+                record.units, record.money, record.message, sandbox=record.sandbox
+            )
         elif status == "sending":
             view.next = ON_ITS_WAY
         elif status == "unknown":
@@ -292,7 +299,9 @@ class Viewer:
             provider_says=quote_provider(task.message) or None,
         )
         if task.status == "failed":
-            view.next = after_failure(task.units, task.money, task.message)
+            view.next = after_failure(
+                task.units, task.money, task.message, sandbox=bool(view.sandbox)
+            )
         elif task.status == "succeed" and not view.videos:
             view.next = NO_FILE
         elif task.status == "succeed":
@@ -304,9 +313,7 @@ class Viewer:
         for a request that was `refused` so many times."""
         view = self.record(record)
         if record.status == "failed" and record.task_id is None and not record.damaged:
-            said = "" if record.quoted else quote_provider(record.message)
-            times = f", refused {refused} times" if refused > 1 else ""
-            view.next = f"Never made{times}{f': {chr(34)}{said}{chr(34)}' if said else '.'}"
+            view.next = _never_made(record, refused)
         no_file = record.status == "succeed" and not (view.path or view.url)
         unsaved = no_file and self._saving(record).advice
         shown = record.status in SHOWN_IN_LISTS or record.damaged or unsaved
@@ -344,13 +351,16 @@ def _since(record: Record) -> float:
     return record.created_at if record.status == "queued" else record.status_at
 
 
-def _never_made(record: Record) -> str:
-    """Advice for a task that was never made, with the reason where it is ours."""
+def _never_made(record: Record, refused: int = 0) -> str:
+    """Advice for a task that was never made, with the reason where it is ours. In a list, where it
+    was `refused` so many times, what holds for all of them is left out."""
+    times = f", refused {refused} times" if refused > 1 else ""
+    head = f"Never made{times}" if refused else NEVER_MADE
     if record.quoted and (advice := of_content(record.message)):
-        return f"{NEVER_MADE}. {advice}"
+        return f"{head}. {advice}"
     said = "" if record.quoted else quote_provider(record.message)
     why = f': "{said}"' if said else "."
-    return f"{NEVER_MADE}{why} {SUBMIT_AGAIN}"
+    return f"{head}{why}" if refused else f"{head}{why} {SUBMIT_AGAIN}"
 
 
 def _about_no_file(record: Record) -> str:

@@ -338,6 +338,7 @@ async def test_a_running_task_goes_on_and_says_what_it_costs_and_that_its_file_c
     running, strange = told["tasks"]
     assert told["withdrawn"] == 0
     assert "Kling cannot cancel a task: it goes on and costs about 1.5 units" in running["next"]
+    assert "(0.21 USD list price), in the sandbox nothing." in running["next"]
     assert "kling_save_video saves it" in running["next"]
     assert strange["error"] == "task_not_found"
     assert waited["tasks"][0]["task_id"] == task_id

@@ -257,4 +257,4 @@ async def test_a_request_that_was_refused_again_and_again_is_one_row(tmp_path: P
         'Never made, refused 3 times: "the picture was refused"',
         'Never made: "the picture was refused"',
     ]
-    assert answer.content[0].text.count("cost nothing; submit again") == 1
+    assert answer.content[0].text.count("never made cost nothing; submit it again") == 1

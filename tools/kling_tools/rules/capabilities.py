@@ -325,15 +325,16 @@ class Estimate:
     """Cost in units, and in US dollars, both at Kling's list price.
 
     Both are None if the price is unknown; dollars are None also at a `reseller` (the provider's
-    name), which sets its own price.
+    name), which sets its own price. The `sandbox` charges nothing.
     """
 
     units: float | None
     usd: float | None
     reseller: str = field(default="", compare=False)
+    sandbox: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return price_text(self.units, self.usd, self.reseller)
+        return price_text(self.units, self.usd, self.reseller, sandbox=self.sandbox)
 
 
 def units_text(units: float) -> str:
@@ -341,15 +342,18 @@ def units_text(units: float) -> str:
     return counted(units, "unit")
 
 
-def price_text(units: float | None, usd: float | None, reseller: str = "") -> str:
+def price_text(
+    units: float | None, usd: float | None, reseller: str = "", *, sandbox: bool = False
+) -> str:
     """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
-    (its name), which sets its own price."""
+    (its name), which sets its own price. Of the `sandbox` it says that nothing is charged."""
+    free = ", in the sandbox nothing" if sandbox else ""
     if units is None:
-        return "an unknown price"
+        return f"an unknown price{free}"
     amount = f"about {units_text(units)}"
     if usd is None:
-        return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own"
-    return f"{amount} ({usd:.2f} USD list price)"
+        return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own{free}"
+    return f"{amount} ({usd:.2f} USD list price){free}"
 
 
 def estimate(

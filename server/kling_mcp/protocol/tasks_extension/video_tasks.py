@@ -136,10 +136,16 @@ CREATES = frozenset(PRODUCTS_BY_TOOL)
 
 WITHDRAWN = "It was withdrawn before it was sent; it cost nothing and is not made."
 RUNS_ON = (
-    "It is not waited for any more. Kling cannot cancel a job: task {handle} goes on and is paid; "
-    "kling_get_task shows it, and asking for the same video again costs nothing."
+    "It is not waited for any more. Kling cannot cancel a job: task {handle} goes on and is "
+    "paid{free}; kling_get_task shows it, and asking for the same video again costs nothing."
 )
 OVER = "It had ended before."
+
+
+def _runs_on(record: Record) -> str:
+    free = ", in the sandbox with no money" if record.sandbox else ""
+    return RUNS_ON.format(handle=record.handle, free=free)
+
 
 Context = ServerRequestContext[Any, Any]
 
@@ -219,7 +225,7 @@ class VideoTasks:
         service.stop_watching(record)
         for scope in self._following.get(task_id, ()):
             scope.cancel()
-        return RUNS_ON.format(handle=record.handle)
+        return _runs_on(record)
 
     async def follow(self, task_id: str, ctx: Context, tell: Callable[[TaskState], None]) -> None:
         """Keep the task watched and tell of its changes until it ends or is cancelled."""
@@ -247,7 +253,7 @@ class VideoTasks:
             if not self._following[task_id]:
                 del self._following[task_id]
         if scope.cancelled_caught and told is not None and (row := await self._row(task_id, ctx)):
-            tell(self._working(row, ctx, RUNS_ON.format(handle=row.handle)))
+            tell(self._working(row, ctx, _runs_on(row)))
 
     async def _row(self, task_id: str, ctx: Context) -> Record | None:
         """The caller's row behind a handle. Every handle that a client names is looked up here."""
