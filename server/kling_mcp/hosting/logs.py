@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from kling_mcp.protocol.middleware import current_service
 from kling_tools.decorations import decoration
-from kling_tools.products import PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL
 
 __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
 
@@ -24,6 +24,9 @@ __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
 TOOLS = frozenset(
     {
         *PRODUCTS_BY_TOOL,
+        *(row.tool for row in ASSETS.values()),
+        "kling_list_assets",
+        "kling_delete_asset",
         "kling_get_task",
         "kling_list_tasks",
         "kling_wait_for_tasks",

@@ -20,6 +20,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.server.hosting.team import ERAS, META, Team, give_token, picture_data, post, served_team
 from tests.server.serving import picture
 
+from kling_mcp.hosting.logs import TOOLS
+from kling_tools.tools.toolset import build_toolset
+
 PROMPT = "A secret plan that no log may hold"
 
 
@@ -198,3 +201,9 @@ async def test_the_log_at_debug_holds_no_signed_link_and_no_login(
     assert caplog.text
     for secret in (signature, token, offer.structured_content["upload_url"].rpartition("=")[2]):
         assert secret not in caplog.text
+
+
+def test_the_log_knows_every_tool() -> None:
+    tools = build_toolset(["kling"], models={}, hosted=True)
+
+    assert {tool.name for tool in tools} == TOOLS
