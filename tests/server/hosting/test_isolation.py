@@ -342,3 +342,24 @@ def test_an_account_names_no_path_no_setting_of_the_server_and_nobody_else_s_mon
     assert not {"saves_to", "pictures_from", "wrong", "spent"} & set(fields)
     assert SECRET not in json.dumps(told)
     assert str(team.folder) not in json.dumps(told)
+
+
+def test_a_login_sees_and_deletes_only_its_own_voices(team: Team) -> None:
+    made = team.call("ann", "kling_create_voice", name="Ann", sample="https://example.com/ann.mp3")[
+        "structuredContent"
+    ]
+
+    def own(who: str) -> list[str]:
+        told = team.call(who, "kling_list_assets", kind="voice")["structuredContent"]
+        return [voice["id"] for voice in told["assets"] if voice["owner"] == "own"]
+
+    def deleted(who: str) -> dict[str, Any]:
+        answer = team.call(who, "kling_delete_asset", kind="voice", id=made["id"], confirm=True)
+        facts: dict[str, Any] = answer["structuredContent"]
+        return facts
+
+    assert own("ann") == own("ann") == [made["id"]]
+    assert own("bob") == own("reader") == []
+    assert deleted("bob")["faults"][0]["rule"] == "voice_unknown"
+    assert deleted("reader")["error"] == "not_allowed"
+    assert deleted("ann")["deleted"] is True
