@@ -267,7 +267,8 @@ class TaskView(Answer):
 
 class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on. `video` is the
-    size that the video will have, as far as it is known: "720x1280", or "720p, 3:2".
+    size that the video will have, as far as it is known: "720x1280", or "720p, 3:2". `uses` are the
+    elements and voices with their names.
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
     that nothing was sent at all; "full" then has the exact call in `request`.
@@ -285,6 +286,7 @@ class Receipt(Answer):
     estimate_units: float | None = None
     estimate_usd: float | None = None
     pictures: list[str] = []
+    uses: list[str] = []
     video: str | None = None
     sent: list[str] = []
     will_send: list[str] = []
@@ -324,6 +326,7 @@ class Receipt(Answer):
         lines = [
             head,
             f"Pictures: {'; '.join(self.pictures)}." if self.pictures else "",
+            f"Uses {', '.join(self.uses)}." if self.uses else "",
             f"Video: {self.video}." if self.video else "",
             f"Sent: {', '.join(self.sent)}." if self.sent else "",
             f"Will send: {', '.join(self.will_send)}." if self.will_send else "",

@@ -347,7 +347,9 @@ class Submission:
                 raise
         with decoration("the whole receipt"):
             takes = [] if new else await self._ledger.takes(record)
-            return receipt(judged, record, repeated=not new, saves=self._saves, takes=takes)
+            answer = receipt(judged, record, repeated=not new, saves=self._saves, takes=takes)
+            answer.uses = self._library.uses(judged.arguments, judged.principal)
+            return answer
         return bare_receipt(record, repeated=not new)
 
     async def _not_answered_yet(self, new_row: NewRow) -> ProviderDown:
@@ -396,7 +398,9 @@ class Submission:
         has_caps = self._has_caps(judged)
         confirmed_by = self.confirm_setting(judged.review.estimate.units)
         takes = await self._ledger.takes(made) if made else ()
-        return dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
+        answer = dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
+        answer.uses = self._library.uses(judged.arguments, judged.principal)
+        return answer
 
     def _has_caps(self, judged: JudgedRequest) -> bool:
         limits = (judged.arguments.max_units, self._caps.per_task, self._caps.per_task_usd)

@@ -207,6 +207,21 @@ class Library:
             verdict=verdict,
         )
 
+    def uses(self, arguments: SubmitArguments, principal: Principal) -> list[str]:
+        """The elements and voices of a request in words, by the lists that are known here; a login
+        is told no name of the account's own ones."""
+        name = arguments.provider or self._clients.default.name
+        whose = (True, False) if principal.only is None else (False,)
+        found = []
+        for field, kind in FIELDS:
+            lists = (self._known.get((name, kind, own), (0.0, [])) for own in whose)
+            known = [asset for _, assets in lists for asset in assets]
+            for said in map(str, getattr(arguments, field, [])):
+                assets = chosen(known, said)
+                named = f"{assets[0].name} ({assets[0].id})" if assets else said
+                found.append(f"{kind} {named}")
+        return found
+
 
 def _says(asset: Asset, part: str) -> bool:
     words = (asset.id, asset.name, asset.description, *asset.tags)

@@ -128,6 +128,8 @@ async def test_an_element_is_named_in_a_video(tmp_path: Path) -> None:
     assert facts(named)["task_id"] == facts(by_id)["task_id"]
     assert facts(by_id)["repeated"] is True
     assert facts(kling_s)["request"]["body"]["element_list"] == [{"element_id": 160}]
+    assert facts(kling_s)["uses"] == ["element Rosa (160)"]
+    assert facts(named)["uses"] == [f"element Mia ({made['id']})"]
 
 
 async def test_an_unknown_name_is_refused_and_an_unknown_id_is_warned_of(tmp_path: Path) -> None:
@@ -384,6 +386,22 @@ async def test_whatever_breaks_an_element_is_made_once(tmp_path: Path, fault: st
 
     assert not again.is_error, says(again)
     assert [mia["id"] for mia in own] == [facts(again)["id"]]
+
+
+@virtual_time
+async def test_a_server_that_ended_before_it_heard_of_an_element_leaves_it_to_the_next(
+    tmp_path: Path,
+) -> None:
+    deaf = sandbox_settings(tmp_path, sandbox_faults="drop-after-accept:1,maintenance@queries")
+    async with Client(build_server(deaf, **hurried())) as client:
+        lost = await element(client, tmp_path)
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        found = await element(client, tmp_path)
+        own = await listed(client, "element", text="mia")
+
+    assert facts(lost)["charged"] == "unknown"
+    assert not found.is_error, says(found)
+    assert [mia["id"] for mia in own] == [facts(found)["id"]]
 
 
 @virtual_time

@@ -17,7 +17,8 @@ const price = ({ estimate_units: units, estimate_usd: usd }) => {
 };
 const outline = (take) => {
   const { model_name, mode, duration_s, provider } = take.receipt;
-  const what = [model_name, mode, `${duration_s} s`, provider].filter(Boolean).join(", ");
+  const uses = take.receipt.uses ?? [];
+  const what = [model_name, mode, `${duration_s} s`, provider, ...uses].filter(Boolean).join(", ");
   return `${what}. ${price(take.receipt)}.${take.open ? ` Begun ${take.elapsed} s ago.` : ""}`;
 };
 
