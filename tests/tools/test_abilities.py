@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.tools.judging import IMAGE, PICTURE, SEVERAL, faults, judge, warnings
+from tests.tools.judging import (
+    IMAGE,
+    KLING,
+    PICTURE,
+    SEVERAL,
+    drafted,
+    faults,
+    judge,
+    warnings,
+)
 
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
+from kling_tools.rules.variants import find_variant
 
 TAIL = {"image_tail": PICTURE}
 MODES = ("std", "pro", "4k")
@@ -153,16 +163,34 @@ def test_a_model_of_the_other_tool_is_refused_with_one_that_would_do() -> None:
     (fault,) = judge(SEVERAL | {"model_name": V26}).verdict.faults[:1]
 
     assert (fault.field, fault.rule) == ("model_name", "model_of_product")
-    assert fault.use == (
-        "kling-v3-omni or kling-video-o1 or kling_image_to_video, which has this model"
-    )
+    assert fault.use == "kling-v3-omni or kling-video-o1"
+
+
+def test_a_model_of_the_other_tool_leads_to_it_where_that_takes_the_whole_request() -> None:
+    one = {"image_list": [PICTURE], "prompt": "x", "model_name": V26}
+
+    assert [fault.use for fault in judge(one).verdict.faults] == [
+        f"kling_image_to_video with the picture as image, which has {V26}"
+    ]
+    assert find_variant(drafted(one), built_in_capabilities(), KLING) is None
+    brushed = IMAGE | {"model_name": "kling-v3-omni", "image_tail": PICTURE}
+    assert judge(brushed).verdict.faults[0].use == "kling-v2-5-turbo or kling-v2-6 or kling-v3"
+
+
+def test_no_tool_is_named_that_the_provider_has_not_for_the_model() -> None:
+    """Turbo is on the new standard alone, which this provider does not speak."""
+    one = {"image_list": [PICTURE], "prompt": "x", "model_name": "kling-v3-turbo"}
+
+    assert "kling_image_to_video" not in judge(one).verdict.faults[0].use
 
 
 def test_a_model_of_the_other_tool_is_not_called_unknown() -> None:
     found = judge(IMAGE | {"model_name": "kling-v3-omni"}).verdict
 
     assert [fault.rule for fault in found.faults] == ["model_of_product"]
-    assert found.faults[0].use.endswith("kling_multi_image_to_video, which has this model")
+    assert found.faults[0].use == (
+        "kling_multi_image_to_video with the picture as image_list, which has kling-v3-omni"
+    )
     assert found.warnings == []
 
 

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tools.judging import IMAGE, KLING, SEVERAL, judge
+from tests.tools.judging import IMAGE, KLING, SEVERAL, drafted, judge
 
 from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.rules.variants import find_variant
 
 TABLE = built_in_capabilities()
 WIRE_NAMES = {
@@ -108,3 +109,45 @@ def test_an_unknown_name_is_told_with_the_living_models_the_nearest_first() -> N
     assert "kling-v2-1" not in warning.use
     assert "kling-v3-turbo" not in warning.use, "no provider speaks its standard"
     assert TABLE.nearest("kling-v2-7", "image2video", KLING)[0] == "kling-v2-6"
+
+
+@pytest.mark.parametrize(
+    ("said", "models"),
+    [
+        ("kling 2.5", ["kling-v2-5-turbo"]),
+        ("klign-v3", ["kling-v3"]),
+        ("clling 2.6", ["kling-v2-6"]),
+        ("turbo", ["kling-v2-5-turbo", "kling-v3-turbo"]),
+        ("omni", ["kling-v3-omni"]),
+        ("o3", ["kling-v3-omni"]),
+        ("kling o3", ["kling-v3-omni"]),
+        ("kling-v3-pro", ["kling-v3"]),
+        ("kling v3 turbo pro", ["kling-v3-turbo"]),
+        ("3.0 4k", ["kling-v3"]),
+        ("2.6 1080p", ["kling-v2-6"]),
+        ("kling-v3-5", []),
+        ("kling-v9-turbo", []),
+        ("veo-3", []),
+        ("kling", []),
+        ("best", []),
+    ],
+)
+def test_what_people_say_means_the_models_that_it_can_mean(said: str, models: list[str]) -> None:
+    assert TABLE.meanings(said) == models
+
+
+@pytest.mark.parametrize(
+    ("said", "model", "mode"),
+    [
+        ("kling-v3-pro", "kling-v3", "pro"),
+        ("3.0 4k", "kling-v3", "4k"),
+        ("kling v2.6 1080p", "kling-v2-6", "pro"),
+        ("kling v3 std", "kling-v3", "std"),
+    ],
+)
+def test_a_mode_in_a_models_name_is_kept(said: str, model: str, mode: str) -> None:
+    assert TABLE.mode_in(said) == (model, mode)
+    found = find_variant(drafted(IMAGE | {"model_name": said}), TABLE, KLING)
+
+    assert found is not None
+    assert found.change == {"model_name": model} | ({"mode": mode} if mode != "std" else {})

@@ -360,11 +360,19 @@ def test_another_spelling_of_a_model_is_refused_with_the_right_one(name: str, me
 
 
 @pytest.mark.parametrize(
-    "name", ["kling-v2-7", "kling-v5", "kling-v2-6-ultra", "kling-v3-5", "kling", "wan-2-2", "v"]
+    "name", ["kling-v2-7", "kling-v5", "kling-v2-6-ultra", "kling-v3-5", "Kling 7 Max"]
 )
 def test_a_model_that_may_be_new_passes_with_a_warning(name: str) -> None:
     assert "model_name" not in faults(IMAGE | {"model_name": name})
     assert warnings(IMAGE | {"model_name": name})["model_name"] == "model_unknown"
+
+
+@pytest.mark.parametrize("name", ["kling", "wan-2-2", "veo-3", "v", "best", "cheapest"])
+def test_what_is_no_name_of_kling_is_refused_with_the_living_models(name: str) -> None:
+    (fault,) = judge(IMAGE | {"model_name": name}).verdict.faults
+
+    assert fault.rule == "model_not_of_kling"
+    assert fault.use == "kling-v2-5-turbo or kling-v2-6 or kling-v3"
 
 
 def test_every_known_model_is_known_by_its_own_name_alone() -> None:

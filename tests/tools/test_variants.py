@@ -226,3 +226,62 @@ def test_under_a_cap_the_sound_is_kept_before_the_length_and_the_mode() -> None:
         1.5: {"model_name": "kling-v2-5-turbo", "mode": "std", "duration": "5", "sound": "off"},
         1: None,
     }
+
+
+@pytest.mark.parametrize(
+    ("asked", "change"),
+    [
+        ({"mode": "hd"}, {"mode": "pro"}),
+        ({"mode": "professional"}, {"mode": "pro"}),
+        ({"mode": "high quality"}, {"mode": "pro"}),
+        ({"mode": "UHD"}, {"mode": "4k", "model_name": "kling-v3"}),
+        ({"mode": "low"}, {"mode": "std"}),
+        ({"sound": "music", "model_name": "kling-v3"}, {"sound": "on"}),
+        ({"sound": "without sound"}, {"sound": "off"}),
+        ({"fit": "vertical for TikTok"}, {"fit": "9:16"}),
+        ({"fit": "4:5"}, {"fit": "1:1"}),
+        ({"fit": "3:4 pad"}, {"fit": "9:16 pad"}),
+        ({"duration": "about 10"}, {"duration": "10"}),
+        ({"duration": "1 minute", "model_name": "kling-v2-5-turbo"}, {"duration": "10"}),
+        ({"duration": 60}, {"duration": "15", "model_name": "kling-v3"}),
+        ({"duration": 7.6}, {"duration": "8", "model_name": "kling-v3"}),
+    ],
+)
+def test_a_word_for_a_value_is_put_right_in_its_sense(
+    asked: dict[str, Any], change: dict[str, Any]
+) -> None:
+    found = variant(IMAGE | asked)
+
+    assert found is not None
+    assert found.change == change
+    assert found.leave_out == []
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ({"mode": "1080p"}, {"mode": "pro"}),
+        ({"mode": "720P"}, {"mode": "std"}),
+        ({"sound": "yes"}, {"sound": "on"}),
+        ({"sound": "mute"}, {"sound": "off"}),
+        ({"fit": "square"}, {"fit": "1:1"}),
+        ({"fit": "portrait pad"}, {"fit": "9:16 pad"}),
+        ({"duration": "0:10"}, {"duration": "10"}),
+        ({"duration": "ten"}, {"duration": "10"}),
+        ({"duration": "Five seconds"}, {"duration": "5"}),
+        ({"duration": "10-second"}, {"duration": "10"}),
+        ({"duration": "1 minute"}, {"duration": "60"}),
+    ],
+)
+def test_a_plain_word_for_a_value_is_the_value(said: dict[str, Any], read: dict[str, Any]) -> None:
+    draft = drafted(IMAGE | said)
+
+    assert draft.verdict.faults == []
+    assert {name: getattr(draft.arguments, name) for name in read} == read
+
+
+def test_a_camera_move_in_words_is_said_in_the_prompt() -> None:
+    found = variant(IMAGE | {"camera_control": "Zoom in"})
+
+    assert found is not None
+    assert found.change["prompt"] == "slow zoom. The camera zooms in."

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.host_habits import EXAMPLES, blanks, given, instead_of
+from kling_tools.requests.normalize import meant
 
 __all__ = ["Draft", "read_draft"]
 
@@ -42,12 +43,14 @@ ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
 @dataclass(slots=True)
 class Draft(Generic[ArgumentsT_co]):
     """The readable arguments; `invalid` names the unreadable fields, which have their defaults,
-    `blank` the arguments that the call gives and leaves blank."""
+    `blank` the arguments that the call gives and leaves blank. `meant` has the values that
+    unreadable ones probably mean, for a person to agree to."""
 
     arguments: ArgumentsT_co
     invalid: frozenset[str] = frozenset()
     verdict: Verdict = field(default_factory=Verdict)
     blank: frozenset[str] = frozenset()
+    meant: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_unreadable(self) -> bool:
@@ -139,7 +142,14 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict = Verdict([_fault(detail, names) for detail in told], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
-    return Draft(arguments_class.model_validate(rest), frozenset(bad & names), verdict, blank)
+    likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}
+    return Draft(
+        arguments_class.model_validate(rest),
+        frozenset(bad & names),
+        verdict,
+        blank,
+        {name: value for name, value in likely.items() if value is not None},
+    )
 
 
 def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:

@@ -229,13 +229,13 @@ ModelName = Annotated[
 ]
 Mode = Annotated[
     Literal["std", "pro", "4k"],
-    BeforeValidator(normalize.word),
+    BeforeValidator(normalize.mode),
     Field(description="std=720p, pro=1080p, 4k (v3 only)."),
 ]
 Duration = Annotated[
     str,
     BeforeValidator(normalize.duration),
-    Field(pattern=r"^[1-9]\d?$"),
+    Field(pattern=r"^[1-9]\d{0,3}$"),
     WithJsonSchema({"type": "string"}),
     Field(description="Seconds: 5 or 10; v3 3-15."),
 ]
@@ -314,7 +314,7 @@ WatermarkInfoField = Annotated[
     WithJsonSchema({"type": "boolean"}),
     Field(description="Also make a watermarked copy."),
 ]
-AspectRatio = Annotated[Literal["16:9", "9:16", "1:1"], Field()]
+AspectRatio = Annotated[Literal["16:9", "9:16", "1:1"], BeforeValidator(normalize.ratio), Field()]
 CallbackUrl = Annotated[str, Field(max_length=2048), Text]
 ExternalTaskId = Annotated[
     str,

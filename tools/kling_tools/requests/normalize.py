@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,10 +22,13 @@ __all__ = [
     "fit",
     "from_json_text",
     "identifier",
+    "meant",
+    "mode",
     "moment",
     "one_or_many",
     "picture_list",
     "points",
+    "ratio",
     "shots",
     "status",
     "switch",
@@ -36,7 +40,22 @@ __all__ = [
     "word",
 ]
 
-_DURATION = re.compile(r"(\d{1,3})(?:\.0+)?\s*(?:s|sec|seconds)?", re.IGNORECASE)
+_SECONDS = re.compile(
+    r"(?:(\d{1,2}):)?(\d{1,3})(?:\.0+)?[\s-]*(?:s|secs?|seconds?)?\.?", re.IGNORECASE
+)
+_MINUTES = re.compile(r"(\d{1,2})[\s-]*(?:m|mins?|minutes?)\.?", re.IGNORECASE)
+_NUMBERS = {
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "twelve": "12",
+    "fifteen": "15",
+}
 
 
 def from_json_text(value: Any) -> Any:
@@ -56,15 +75,21 @@ def one_or_many(value: Any) -> Any:
 
 
 def duration(value: Any) -> Any:
-    """5, 5.0, "5" and "5s" become "5": Kling takes seconds as text and refuses a number."""
-    if isinstance(value, bool):
+    """5, 5.0, "5s", "0:05", "five" and "5 seconds" become "5", "1 minute" becomes "60": Kling takes
+    seconds as text and refuses a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return value
     if isinstance(value, float) and not value.is_integer():
         return str(value)
-    match = (
-        _DURATION.fullmatch(str(value).strip()) if isinstance(value, int | float | str) else None
-    )
-    return str(int(match[1])) if match else value
+    said = " ".join(_digits(part) for part in str(value).strip().split(" "))
+    if match := _SECONDS.fullmatch(said):
+        return str(60 * int(match[1] or 0) + int(match[2]))
+    match = _MINUTES.fullmatch(said)
+    return str(60 * int(match[1])) if match else value
+
+
+def _digits(said: str) -> str:
+    return _NUMBERS.get(said.lower(), said)
 
 
 def word(value: Any) -> Any:
@@ -112,10 +137,38 @@ def identifier(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
+def mode(value: Any) -> Any:
+    """A resolution becomes the mode that has it: "1080p" becomes "pro"."""
+    value = word(value)
+    return _RESOLUTIONS.get(value, value) if isinstance(value, str) else value
+
+
+_RESOLUTIONS = {
+    **dict.fromkeys(("720p", "720", "standard"), "std"),
+    **dict.fromkeys(("1080p", "1080"), "pro"),
+    **dict.fromkeys(("2160p", "2160"), "4k"),
+}
+
+
+def ratio(value: Any) -> Any:
+    """ "9/16" and "vertical" become "9:16", "square" becomes "1:1"."""
+    value = word(value)
+    if not isinstance(value, str):
+        return value
+    return _SHAPES.get(value, value.replace("/", ":"))
+
+
+_SHAPES = {
+    "square": "1:1",
+    **dict.fromkeys(("portrait", "vertical"), "9:16"),
+    **dict.fromkeys(("landscape", "horizontal", "widescreen"), "16:9"),
+}
+
+
 def fit(value: Any) -> Any:
-    """ "9/16", "9:16 crop" and "pad 9:16" become "9:16" and "9:16 pad"."""
-    words = word(value).replace("/", ":").split() if isinstance(value, str) else []
-    ratios = [part for part in words if part not in ("crop", "pad")]
+    """ "9/16", "9:16 crop" and "pad vertical" become "9:16" and "9:16 pad"."""
+    words = word(value).split() if isinstance(value, str) else []
+    ratios = [ratio(part) for part in words if part not in ("crop", "pad")]
     if len(ratios) != 1:
         return value
     return " ".join([*ratios, *(["pad"] if "pad" in words else [])])
@@ -157,11 +210,55 @@ def moment(value: Any) -> Any:
 
 
 def switch(value: Any) -> Any:
-    """true and false become "on" and "off"."""
+    """true, false, "yes" and "mute" become "on" and "off"."""
     if isinstance(value, bool):
         return "on" if value else "off"
     value = word(value)
-    return {"true": "on", "false": "off"}.get(value, value) if isinstance(value, str) else value
+    return _SWITCHES.get(value, value) if isinstance(value, str) else value
+
+
+_SWITCHES = {
+    **dict.fromkeys(("true", "yes"), "on"),
+    **dict.fromkeys(("false", "no", "none", "mute", "muted", "silent"), "off"),
+}
+
+
+_MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
+    "mode": (
+        (r"4\s?k|uhd|ultra", "4k"),
+        (r"hd|1080|high|pro|best|max", "pro"),
+        (r"sd|720|low|fast|cheap|draft|standard", "std"),
+    ),
+    "sound": ((r"\b(?:no|without|off|mute|silent|silence)\b", "off"), (r"[a-z]", "on")),
+    "fit": (
+        (r"square|1:1", "1:1"),
+        (r"portrait|vertical|tik\s?tok|reel|shorts?\b|stor(?:y|ies)|phone|9:16", "9:16"),
+        (r"landscape|horizontal|wide|youtube|cinema|tv|16:9", "16:9"),
+    ),
+}
+"""Words that leave little doubt which value is meant, but that are not its name. The first that is
+found counts."""
+
+
+def meant(name: str, value: Any) -> Any:
+    """The value of an argument that an unreadable one probably means, for a person to agree to;
+    None without one."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    said = str(value).lower()
+    if name == "duration":
+        number = re.search(r"\d{1,3}(?:\.\d+)?", said)
+        return str(max(1, round(float(number[0])))) if number else None
+    name = "fit" if name == "aspect_ratio" else name
+    pad = " pad" if name == "fit" and "pad" in said else ""
+    for words, found in _MEANT.get(name, ()):
+        if re.search(words, said):
+            return found + pad
+    sides = re.search(r"(\d{1,2})\s?[:/x]\s?(\d{1,2})", said) if name == "fit" else None
+    if sides is None or not int(sides[1]) or not int(sides[2]):
+        return None
+    shape = int(sides[1]) / int(sides[2])
+    return ("16:9" if shape > 1.33 else "9:16" if shape < 0.76 else "1:1") + pad
 
 
 def element_ids(value: Any) -> Any:
@@ -220,9 +317,25 @@ def points(value: Any) -> Any:
 
 
 def camera(value: Any) -> Any:
-    """A preset's bare name becomes `{"type": name}`."""
+    """A preset's bare name becomes `{"type": name}`, "zoom in" the move that it says."""
     value = from_json_text(value)
+    if isinstance(value, str) and word(value) in _MOVES:
+        return {"type": "simple", "config": _MOVES[word(value)]}
     return {"type": value} if isinstance(value, str) else value or None
+
+
+_MOVES = {
+    "zoom in": {"zoom": -5},
+    "zoom out": {"zoom": 5},
+    "pan left": {"pan": -5},
+    "pan right": {"pan": 5},
+    "tilt up": {"tilt": 5},
+    "tilt down": {"tilt": -5},
+    "move left": {"horizontal": -5},
+    "move right": {"horizontal": 5},
+    "move up": {"vertical": 5},
+    "move down": {"vertical": -5},
+}
 
 
 def watermark(value: Any) -> Any:

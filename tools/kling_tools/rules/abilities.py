@@ -80,19 +80,7 @@ def apply_abilities(
     row = capabilities.product_row(model_name, product)
     verdict = _alive(model_name, product, capabilities, terms)
     if row is None:
-        meant = capabilities.known_as(draft.arguments.model_name, [product])
-        if meant:
-            message = f"there is no {model_name}: did you mean {meant}?"
-            verdict.faults.append(Fault("model_name", "model_spelling", message, meant))
-        elif model_name not in capabilities.models:
-            verdict.warnings.append(
-                Fault(
-                    "model_name",
-                    "model_unknown",
-                    f"{model_name} is not in the capability table. It is passed on unchecked.",
-                    f"a known model: {', '.join(capabilities.nearest(model_name, product, terms))}",
-                )
-            )
+        verdict.extend(_unknown(model_name, product, capabilities, terms))
         if not 3 <= int(draft.arguments.duration) <= 15:
             verdict.faults.append(
                 Fault("duration", "duration_range", "Kling makes 3 to 15 s.", '"5"', "S2")
@@ -119,6 +107,30 @@ def apply_abilities(
         message = f"each video of {model_name} has sound; it cannot be switched off."
         verdict.warnings.append(Fault("sound", "always_sound", message, "", row.source))
     return verdict
+
+
+def _unknown(
+    name: str, product: Product, capabilities: Capabilities, terms: ProviderTerms
+) -> Verdict:
+    """What a model's name that the table has not, or not in this product, means: a fault for a
+    misspelt one and for one that is no name of Kling's, a warning for one that may be new."""
+    if not name or name in capabilities.models:
+        return Verdict()
+    meant, nearest = capabilities.meanings(name, [product]), capabilities.nearest
+    if meant:
+        with_mode = capabilities.mode_in(name)
+        use = f'{with_mode[0]} with mode "{with_mode[1]}"' if with_mode else " or ".join(meant)
+        message = f"there is no {name}: did you mean {use}?"
+        return Verdict([Fault("model_name", "model_spelling", message, use)])
+    if not capabilities.may_be_new(name) and name not in terms.default_models.values():
+        message = f"{name} is not a model of Kling's."
+        use = " or ".join(capabilities.living([product], terms.wires))
+        return Verdict([Fault("model_name", "model_not_of_kling", message, use)])
+    known = ", ".join(nearest(name, product, terms))
+    message = f"{name} is not in the capability table. It is passed on unchecked."
+    return Verdict(
+        warnings=[Fault("model_name", "model_unknown", message, f"a known model: {known}")]
+    )
 
 
 def _alive(

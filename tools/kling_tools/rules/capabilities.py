@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kling_tools.products import Product
 from kling_tools.quoting import counted
+from kling_tools.requests.normalize import mode
 from kling_tools.requests.requests import Combination, is_pattern
 
 __all__ = [
@@ -251,18 +252,48 @@ class Capabilities(_Row):
 
     def known_as(self, name: str, products: Collection[Product] = ()) -> str | None:
         """The model whose name was probably meant, such as `kling-v2-5-turbo` for
-        `kling-v2-5-tubro`; those of the products come first. None for a known name, and for a name
-        with other numbers, which may be a new model's."""
+        `kling-v2-5-tubro`; see `meanings`. None for a known name, and for a name with other
+        numbers, which may be a new model's."""
+        return next(iter(self.meanings(name, products)), None)
+
+    def meanings(self, name: str, products: Collection[Product] = ()) -> list[str]:
+        """The models that an unknown name probably means: the living ones, and those of the
+        products, come first. Empty for a known name."""
         if name in self.models:
-            return None
+            return []
+        name = _SOLD_AS.get(re.sub(r"^kling\W*", "", name), _with_kling(name))
         if said := self.canonical(name):
-            return said
+            return [said]
+        if with_mode := self.mode_in(name):
+            return [with_mode[0]]
         digits, letters = _spelled(name)
         able = set(self.models_of(products)) if products else set()
-        order = sorted(self.models, key=lambda known: known in able)
-        near = {_spelled(known)[1]: known for known in order if _spelled(known)[0] == digits}
-        found = get_close_matches(letters, near, n=1, cutoff=0.7) if digits else []
-        return near[found[0]] if found else near.get(letters)
+        order = sorted(self.models, key=lambda known: (known not in able, self._has_ended(known)))
+        if not digits:
+            return [known for known in order if letters and _spelled(known)[1] == letters]
+        near = {_spelled(known)[1]: known for known in order[::-1] if _spelled(known)[0] == digits}
+        if not letters:
+            return [known for known in order if known in near.values()]
+        found = get_close_matches(letters, near, n=1, cutoff=0.7)
+        return [near[found[0]]] if found else [near[letters]] if letters in near else []
+
+    def _has_ended(self, name: str) -> bool:
+        model = self.models[name]
+        return model.preview or all(self.retirement(name, product) for product in model.products)
+
+    def mode_in(self, name: str) -> tuple[str, str] | None:
+        """The model and the mode in a name that has both, as `kling-v3-pro` and `3.0 4k`."""
+        words = re.split(r"[\s_-]+", name.lower())
+        modes = {word: mode(word) for word in words if mode(word) in ("std", "pro", "4k")}
+        known = self.canonical("-".join(word for word in words if word not in modes))
+        if len(modes) != 1 or known is None:
+            return None
+        return known, next(iter(modes.values()))
+
+    @staticmethod
+    def may_be_new(name: str) -> bool:
+        """Whether an unknown name can be that of a model which is newer than this table."""
+        return re.search(r"kling.*\d", name.lower()) is not None
 
     def nearest(self, name: str, product: Product, terms: ProviderTerms) -> list[str]:
         """The living models of a product at a provider, those with the most similar names first."""
@@ -285,6 +316,17 @@ class Capabilities(_Row):
         Raises pydantic.ValidationError when the result is not a valid table.
         """
         return Capabilities.model_validate(_merged(self.model_dump(exclude_unset=True), changes))
+
+
+_SOLD_AS = {"o3": "kling-v3-omni"}
+"""Names by which others sell a model [fal.ai sells Kling 3.0 Omni as Kling O3]."""
+
+
+def _with_kling(name: str) -> str:
+    """The name with its first word put right where that is a misspelt `kling`."""
+    first = re.match(r"[a-z]+", name)
+    near = first and get_close_matches(first[0], ["kling"], n=1, cutoff=0.7)
+    return f"kling{name[first.end() :]}" if first and near else name
 
 
 _NO_LETTERS = re.compile(r"kling(?:[\W_]*ai)?(?![a-z])|kling|video|v(?=[\W_]*\d)|[\d\W_]+")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import PRODUCTS, Product
 from kling_tools.quoting import counted
+from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.requests import VideoRequest, with_picture_references
@@ -23,7 +25,7 @@ from kling_tools.rules.capabilities import (
 from kling_tools.rules.checks import apply_checks
 from kling_tools.rules.prompt_warnings import token_warnings
 
-__all__ = ["Review", "review"]
+__all__ = ["Review", "other_tool", "review"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +118,44 @@ def _route(
     if not request.model_name:
         product = next(iter(p for p in terms.default_models if p in served), served[0])
         return product, terms.default_models.get(product, "")
-    model = capabilities.models.get(request.model_name)
+    name = capabilities.known_as(request.model_name, served) or request.model_name
+    model = capabilities.models.get(name)
     if model is None:
         return served[0], request.model_name
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
         names = capabilities.living(served, terms.wires) or capabilities.models_of(served)
-        names = names[:3]
-        others = [PRODUCTS[other].tool for other in terms.products if other in model.products]
-        names += [f"{tool}, which has this model" for tool in dict.fromkeys(others)]
-        verdict.faults.append(
-            Fault(
-                "model_name",
-                "model_of_product",
-                f"{request.model_name} does not make this kind of video at {terms.name}.",
-                " or ".join(names),
-            )
-        )
+        message = f"{name} does not make this kind of video at {terms.name}."
+        use = other_tool(request, capabilities, terms) or " or ".join(names[:3])
+        verdict.faults.append(Fault("model_name", "model_of_product", message, use))
     return (able or served)[0], request.model_name
+
+
+def other_tool(request: VideoRequest, capabilities: Capabilities, terms: ProviderTerms) -> str:
+    """The tool that makes the request with its model at this provider, as advice; empty where its
+    own tool does, or no other can carry all of the request."""
+    served = [product for product in request.products if product in terms.products]
+    name = capabilities.known_as(request.model_name, served) or request.model_name
+    model = capabilities.models.get(name)
+    if model is None or not model.products.keys().isdisjoint(served):
+        return ""
+    listed: Sequence[str] = getattr(request, "image_list", ())
+    given = request.given() & request.model_fields_set
+    pictures = given & {"image", "image_list"}
+    common = {*VideoRequest.model_fields, *SpendingChoices.model_fields}
+    for product in terms.products:
+        row, inputs = model.products.get(product), PRODUCTS[product].inputs
+        place = next((field for field in ("image", "image_list") if field in inputs), "")
+        lost = given - pictures - common - {*inputs}
+        if row is None or not {*row.wires} & {*terms.wires} or lost:
+            continue
+        if capabilities.retirement(name, product) or (pictures and not place):
+            continue
+        if place == "image_list" or len(listed) <= 1:
+            there = f" as {place}" if place and place not in pictures else ""
+            what = f" with the picture{there}" if there else ""
+            return f"{PRODUCTS[product].tool}{what}, which has {name}"
+    return ""
 
 
 def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -> Verdict:

@@ -24,7 +24,7 @@ from kling_tools.requests.host_habits import INSTEAD
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
 from kling_tools.rules.checks import fitted_shots, total_seconds
-from kling_tools.rules.reviews import Review, review
+from kling_tools.rules.reviews import Review, other_tool, review
 
 __all__ = ["find_cheapest", "find_variant"]
 
@@ -80,8 +80,11 @@ def find_variant(
 
     It costs at most `within_units` (None: any price, also an unknown one). `wanted` replaces
     arguments of the draft before the search and counts as changed; the model `avoid` is not taken.
+    Where another tool has the model that is asked for, no request of this tool is nearer.
     """
-    asked = _with_values(draft, {**_repairs(draft), **wanted})
+    if "model_name" not in wanted and other_tool(draft.arguments, capabilities, terms):
+        return None
+    asked = _with_values(draft, {**_repairs(draft, capabilities), **wanted})
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
         rest = _with_values(asked, _without(asked, draft, leave_out))
         for setting, tried, found in _passing(rest, draft, capabilities, terms):
@@ -95,7 +98,7 @@ def find_cheapest(
 ) -> Review | None:
     """The cheapest request with this wish and any settings that passes the review at this provider;
     None if none does, or no price is known."""
-    asked = _with_values(draft, _repairs(draft))
+    asked = _with_values(draft, _repairs(draft, capabilities))
     passing = (found for _, _, found in _passing(asked, draft, capabilities, terms))
     priced = [found for found in passing if found.estimate.units is not None]
     return min(priced, key=lambda found: found.estimate.units or 0.0, default=None)
@@ -178,7 +181,8 @@ def _settings(
         return []
     given = original.arguments.model_fields_set - original.invalid
     named = request.model_name or _default_model(request, terms)
-    meant = _meant(named, served, capabilities)
+    default = _default_model(request, terms)
+    meant = _meant(named, served, capabilities, default)
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
     seconds = total_seconds(shots) if shots else int(request.duration)
 
@@ -210,9 +214,13 @@ def _settings(
     return sorted(found, key=distance)
 
 
-def _meant(name: str, served: Sequence[Product], capabilities: Capabilities) -> str:
-    """The living model that a name stands for: the one it misspells, or that follows it."""
-    known = capabilities.known_as(name, served) or name
+def _meant(name: str, served: Sequence[Product], capabilities: Capabilities, default: str) -> str:
+    """The living model that a name stands for: the one it misspells, or that follows it; the
+    default one for a name that is none of Kling's, or that can mean the default one."""
+    meanings = capabilities.meanings(name, served)
+    known = default if default in meanings else next(iter(meanings), name)
+    if known not in capabilities.models and not capabilities.may_be_new(known):
+        return default
     end = capabilities.retirement(known, _product_of(known, served, capabilities))
     return end.successor if end else known
 
@@ -250,7 +258,7 @@ def _refused_options(
     faults = review(draft, capabilities, terms).verdict.faults
     if any(fault.field == "model_name" for fault in faults):
         default = _default_model(request, terms)
-        meant = _meant(request.model_name, request.products, capabilities)
+        meant = _meant(request.model_name, request.products, capabilities, default)
         instead = default if meant == request.model_name else meant
         changed = _with_values(draft, {"model_name": instead})
         faults = [*faults, *review(changed, capabilities, terms).verdict.faults]
@@ -264,13 +272,15 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(names, size)
 
 
-def _repairs(draft: Draft[VideoRequest]) -> dict[str, Any]:
-    """Values that are wrong in themselves, put right: the numbers of shots, who cuts them, and a
-    fixed camera move with settings."""
+def _repairs(draft: Draft[VideoRequest], capabilities: Capabilities) -> dict[str, Any]:
+    """Values that are wrong in themselves, put right: what an unreadable one means, the mode in a
+    model's name, the numbers of shots, who cuts them, and a fixed camera move with settings."""
     request = draft.arguments
+    values: dict[str, Any] = dict(draft.meant)
+    if with_mode := capabilities.mode_in(request.model_name):
+        values |= {"model_name": with_mode[0], "mode": with_mode[1]}
     if draft.invalid & {"multi_shot", "shot_type", "multi_prompt", "camera_control"}:
-        return {}
-    values: dict[str, Any] = {}
+        return values
     shots: list[Shot] = getattr(request, "multi_prompt", [])
     shot_type = getattr(request, "shot_type", None)
     if [shot.index for shot in shots] != list(range(1, len(shots) + 1)):
