@@ -78,6 +78,22 @@ def test_an_example_makes_and_names_its_videos_without_a_key(
     assert made <= {*lines, last}
 
 
+def test_an_element_is_made_of_pictures_and_used(run: Callable[..., Ran], tmp_path: Path) -> None:
+    pictures = EXAMPLES / "pictures"
+    cats = [str(pictures / "cat.jpg"), str(pictures / "astronaut.png")]
+    ran = run(
+        EXAMPLES / "use_element.py",
+        str(pictures / "coffee.jpg"),
+        "<<<element_1>>> looks up",
+        "Tom",
+        *cats,
+    )
+    assert ran.returncode == 0, ran.stderr
+    absent = run(EXAMPLES / "use_element.py", str(pictures / "coffee.jpg"), "Run", "Nobody")
+    assert absent.returncode == 1
+    assert "There is no element 'Nobody'" in absent.stderr
+
+
 @pytest.mark.parametrize(
     "name", ["animate_photo.py", pytest.param("continue_story.py", marks=pytest.mark.campaign)]
 )
