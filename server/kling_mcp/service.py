@@ -400,6 +400,18 @@ class Service:
                 answer.show(await element_pictures(client, addresses, runtime.limits.decoding))
         return answer
 
+    async def element_names(self) -> list[str]:
+        """The names of the elements at the default provider, the account's own first; none where
+        it passes no elements on. Raises ProviderError."""
+        from kling_mcp.tasks.library import NotHere
+
+        library = self._runtime.library
+        try:
+            known = await library.assets(library.provider(""), "element", self._principal)
+        except NotHere:
+            return []
+        return list(dict.fromkeys(a.name for a in known if a.name and not a.deleted))
+
     async def make_asset(
         self, draft: Draft[AssetArguments], confirm: Confirm, report: Report
     ) -> AssetReceipt:

@@ -52,6 +52,7 @@ def add_completions(
         "shots": offers.shots,
         "task_id": offers.task_ids,
         "which": offers.frames,
+        "element": offers.elements,
     }
 
     async def complete(
@@ -120,6 +121,10 @@ class _Offers:
         finished = isinstance(ref, ResourceTemplateReference) and ref.uri in OF_VIDEOS
         ids = [t.task_id for t in page.tasks if t.status == "succeed" or not finished]
         return ids, page.more
+
+    async def elements(self, _ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
+        """The names of the account's own elements before Kling's."""
+        return await current_service().element_names(), False
 
     async def frames(self, _ref: Reference, _: Chosen) -> tuple[Sequence[str], bool]:
         """The frames that have a name; a number of seconds names a frame as well."""

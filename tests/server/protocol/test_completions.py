@@ -91,6 +91,13 @@ async def test_no_more_shots_are_offered_than_the_seconds_hold(client: Client) -
 
 
 @pytest.mark.anyio
+async def test_elements_are_offered_by_name(client: Client) -> None:
+    offered = await values(client, PromptReference(name="storyboard"), "element")
+
+    assert offered[:2] == ["Rosa", "Otto"]
+
+
+@pytest.mark.anyio
 async def test_task_ids_come_newest_first_and_videos_only_of_finished_ones(
     client: Client, tmp_path: Path
 ) -> None:

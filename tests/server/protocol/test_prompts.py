@@ -75,6 +75,7 @@ async def test_every_prompt_and_argument_is_described(client: Client) -> None:
         ("first_to_last_frame", {"model_name": "kling-v2-6"}),
         ("storyboard", {"story": "A fox looks for the moon"}),
         ("storyboard", {"story": "A fox looks for the moon", "duration": "11", "shots": "4"}),
+        ("storyboard", {"story": "A fox looks for the moon", "element": "Fox"}),
         ("takes_within_budget", {"budget_units": "5"}),
         ("direct_camera", {"camera": "slowly pans left"}),
     ],

@@ -110,6 +110,10 @@ class StoryboardArguments(PictureArguments):
         int | None,
         Field(ge=1, le=MOST_SHOTS, description=f"How many shots, 1 to {MOST_SHOTS}."),
     ] = None
+    element: Annotated[
+        str,
+        Field(max_length=128, description="An element that appears in it: its name or id."),
+    ] = ""
 
 
 class TakesArguments(PictureArguments):

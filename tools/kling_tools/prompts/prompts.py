@@ -118,7 +118,11 @@ class _Scripts:
             for place, seconds in enumerate(lengths, start=1)
         ]
         plan = self._planner.plan(
-            **_form(asked), multi_shot=True, shot_type="customize", multi_prompt=shots
+            **_form(asked),
+            multi_shot=True,
+            shot_type="customize",
+            multi_prompt=shots,
+            element_list=[asked.element] if asked.element else None,
         )
         shown = " + ".join(map(str, lengths))
         write = (
@@ -129,6 +133,8 @@ class _Scripts:
             "moved from one shot to another while each keeps a whole number, at least 1, and the "
             f"sum is {total}."
         )
+        if asked.element:
+            write += f" Where {_quoted(asked.element)} appears, write <<<element_1>>>."
         goal = "Make one Kling video of several shots from a story."
         return _text(goal, f"The story: {_quoted(asked.story)}", write, plan)
 
