@@ -671,7 +671,8 @@ class Finding(BaseModel):
 class VideoLook(Answer):
     """A finished video, shown and measured. Stretches are pairs of seconds, `cuts` seconds; they
     are `findings` only where the wish does not ask for them. `not_compared` says which part of the
-    wish could not be held against it."""
+    wish could not be held against it, `not_judged` what only who sees it can judge: by the
+    `prompt` and the other fields of the request."""
 
     task_id: str
     shows: str
@@ -687,6 +688,13 @@ class VideoLook(Answer):
     silent: list[tuple[float, float]] = []
     cuts: list[float] = []
     not_compared: str | None = None
+    not_judged: str | None = None
+    prompt: str | None = None
+    pictures: list[str] = []
+    model_name: str | None = None
+    mode: str | None = None
+    asked_s: int | None = None
+    take: int | None = None
     another_take: AnotherTake | None = None
     sandbox: bool | None = None
     _jpeg: bytes = PrivateAttr(b"")
@@ -705,12 +713,25 @@ class VideoLook(Answer):
         lines = [
             f"{self.task_id}: {self.width}x{self.height}, {self.duration_s:g} s, {self.fps:g} fps, "
             f"{self.codec}, {'with' if self.audio else 'no'} sound. Shown: {self.shows}.",
+            self._asked(),
             *(f"{finding.says} {finding.next}".rstrip() for finding in self.findings),
             "" if self.findings else "Nothing amiss was found.",
             self.not_compared or "",
+            self.not_judged or "",
             "A sandbox test clip." if self.sandbox else "",
         ]
         return " ".join(line for line in lines if line)
+
+    def _asked(self) -> str:
+        seconds = f"{self.asked_s} s" if self.asked_s else ""
+        what = " ".join(filter(None, (self.model_name, self.mode, seconds)))
+        facts = [
+            f'"{self.prompt}"' if self.prompt else "",
+            f"from {', '.join(self.pictures)}" if self.pictures else "",
+            what,
+            f"take {self.take}" if self.take else "",
+        ]
+        return f"Asked for: {', '.join(fact for fact in facts if fact)}." if any(facts) else ""
 
 
 class AssetView(BaseModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.opening import PictureChanged, likeness
@@ -17,6 +17,7 @@ from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
 from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected
+from kling_tools.quoting import clipped
 from kling_tools.requests.arguments import LookArguments
 from kling_tools.results import AnotherTake, Finding, VideoLook
 from kling_tools.rules.capabilities import Capabilities
@@ -31,12 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["JPEG_BYTES", "Wish", "findings", "look", "sheet_jpeg"]
 
-JPEG_BYTES = 150_000
+JPEG_BYTES, DETAIL_BYTES = 60_000, 150_000
+"""The most bytes of a sheet, and of the frames at moments that the query names."""
 
 NAMED = 6
 """Frames of which each one's time is told in words; it stands on each in any case."""
 
-SIDES_AND_QUALITIES = ((1200, 85), (1200, 70), (1200, 50), (800, 50), (600, 40), (480, 20))
+SIDES_AND_QUALITIES = (
+    *((1200, quality) for quality in (85, 70, 55)),
+    *((1000, 60), (1000, 45), (800, 50), (800, 40), (600, 40), (480, 20)),
+)
+
+MOST_PICTURES = 4
+"""Pictures of a request for several that are shown behind the frames."""
+
+PROMPT_SHOWN = 1000
+"""Characters of the prompt that the answer has, to judge the frames by."""
 
 SILENT_SHARE = 0.5
 
@@ -65,10 +76,11 @@ async def look(
     """
     moments = [frames.moment(which) for which in query.at]
     record, path, _ = await frames.saved(query.task_id)
-    pictures, changed = await _wished(query, record, policy)
+    given = await _wished(query, record, policy)
+    pictures = given.pictures
 
     def read() -> tuple[Seen, bytes, str]:
-        sheet = SHEET_FRAMES - ("image_tail" in pictures)
+        sheet = SHEET_FRAMES - len(pictures.keys() - {"image"})
         seen = watch(path, moments, most_frames=sheet, decoding=frames.decoding)
         return seen, *sheet_jpeg(seen, pictures, beside=query.wished(), at=bool(moments))
 
@@ -79,8 +91,12 @@ async def look(
     left_out: str | None = NO_WISH
     if record is not None and record.request:
         take = another_take(record, await ledger.takes(record), clients, capabilities)
-        found = list(findings(seen, Wish.of(record, pictures), take.text(sandbox=record.sandbox)))
-        left_out = _left_out(record, pictures, changed)
+        wish = Wish.of(record, given)
+        found = list(findings(seen, wish, take.text(sandbox=record.sandbox)))
+        left_out = _left_out(record, given, seen)
+    repeat = take and any(
+        take.text(sandbox=bool(record and record.sandbox)) in f.next for f in found
+    )
     answer = VideoLook(
         task_id=record.handle if record else query.task_id,
         shows=shows,
@@ -96,7 +112,9 @@ async def look(
         silent=[*seen.silent],
         cuts=[*seen.cuts],
         not_compared=left_out,
-        another_take=take if found else None,
+        not_judged=NOT_JUDGED,
+        **_asked_for(record),
+        another_take=take if repeat else None,
         sandbox=(record.sandbox or None) if record else None,
     )
     answer.show(jpeg)
@@ -105,42 +123,94 @@ async def look(
 
 NO_WISH = "Not compared with the request, which is not in this ledger."
 
+NOT_JUDGED = "Motion and the words of the prompt are yours to judge, by the frames."
+
 ENDS = ("image", "image_tail")
 
 
-async def _wished(
-    query: LookArguments, record: Record | None, policy: PicturePolicy
-) -> tuple[dict[str, Image], list[str]]:
-    """The pictures to begin and to end with, those that can be read, and the names of those whose
-    files have changed since the request. Raises ImageRejected for one of the query."""
-    given, found, changed = query.wished(), {}, []
-    for name in ENDS:
-        value = given.get(name) or (record.arguments.get(name) if record else None)
+def _asked_for(record: Record | None) -> dict[str, Any]:
+    """The request as far as it tells what the video was to show."""
+    if record is None:
+        return {}
+    seconds = str(record.request.get("duration", ""))
+    return {
+        "prompt": clipped(" ".join(record.prompt.split()), PROMPT_SHOWN) or None,
+        "pictures": [*record.pictures],
+        "model_name": record.model_name or None,
+        "mode": record.request.get("mode"),
+        "asked_s": int(seconds) if seconds.isdecimal() else None,
+        "take": record.take or None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The pictures to compare with, by field, those that can be read; the fields whose files have
+    `changed` since the request; and those of `others`: the query gave another picture than the
+    request had, or one of which that is not known."""
+
+    pictures: dict[str, Image] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    others: dict[str, Literal["other", "unknown"]] = field(default_factory=dict)
+
+
+async def _wished(query: LookArguments, record: Record | None, policy: PicturePolicy) -> _Given:
+    """The pictures to begin and to end with, and those that the video was to combine. Raises
+    ImageRejected for one of the query."""
+    given, found = query.wished(), _Given()
+    arguments = record.arguments if record else {}
+    several = arguments.get("image_list")
+    listed = enumerate(several[:MOST_PICTURES] if isinstance(several, list) else ())
+    wished = {name: given.get(name) or arguments.get(name) for name in ENDS} | {
+        f"image_list[{place}]": value for place, value in listed
+    }
+    for name, value in wished.items():
         if not isinstance(value, str):
             continue
+        then = record.picture_hashes.get(name, "") if record else ""
         try:
-            then = record.picture_hashes.get(name, "") if record and name not in given else ""
             picture = await likeness(name, value, policy, then)
+            if name in given and not then and value != arguments.get(name):
+                found.others[name] = "unknown"
         except PictureChanged:
-            changed.append(name)
-            continue
+            if name not in given:
+                found.changed.append(name)
+                continue
+            picture = await likeness(name, value, policy)
+            found.others[name] = "other"
         except ImageRejected:
             if name in given:
                 raise
             continue
         if picture is not None:
-            found[name] = picture
-    return found, changed
+            found.pictures[name] = picture
+    return found
 
 
-def _left_out(record: Record, pictures: Mapping[str, Image], changed: Sequence[str]) -> str | None:
-    """The pictures of the request that could not be read again, or are others now."""
-    names = [name for name in ENDS if name in record.request and name not in pictures]
-    if not names:
-        return None
-    others = [f"The picture file of {name} has changed since the request." for name in changed]
-    again = f"Not compared with {' and '.join(names)}: give the same again (no URL) for that."
-    return " ".join([*others, again])
+def _left_out(record: Record, given: _Given, seen: Seen) -> str | None:
+    """The pictures of the request that could not be read again, or are others now, and those that
+    were compared only in part."""
+    said = [f"The picture file of {name} has changed since the request." for name in given.changed]
+    names = [name for name in ENDS if name in record.request and name not in given.pictures]
+    if names:
+        said.append(f"Not compared with {' and '.join(names)}: give the same again (no URL).")
+    end = given.pictures.get("image_tail")
+    if end is not None and not _same_shape(end.size, seen.last.size):
+        video = f"{seen.facts.width}x{seen.facts.height}"
+        said.append(
+            f"image_tail is {end.width}x{end.height}, another shape than the video ({video}): "
+            "what does not fit into it was not compared."
+        )
+    if listed := [name for name in given.pictures if name not in ENDS]:
+        said.append(
+            f"{' and '.join(listed)} {'stand' if len(listed) > 1 else 'stands'} behind the frames: "
+            "see whether the video shows what is in them."
+        )
+    return " ".join(said) or None
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= RATIO_APART
 
 
 ASKED_FOR: Mapping[str, re.Pattern[str]] = {
@@ -169,10 +239,11 @@ class Wish:
     several_shots: bool
     ratio: str
     pictures: Mapping[str, Image] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: Record, pictures: Mapping[str, Image]) -> Wish:
-        """The wish of a row."""
+    def of(cls, record: Record, given: _Given) -> Wish:
+        """The wish of a row, compared with these pictures."""
         request = record.request
         length = str(request.get("duration", ""))
         return cls(
@@ -181,7 +252,8 @@ class Wish:
             sound=request.get("sound") == "on",
             several_shots=bool(request.get("multi_shot")),
             ratio=str(request.get("aspect_ratio") or record.arguments.get("fit", "")).split(" ")[0],
-            pictures=pictures,
+            pictures=given.pictures,
+            others=given.others,
         )
 
     def means(self, kind: str) -> bool:
@@ -222,10 +294,27 @@ def findings(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:
     ):
         if name in wish.pictures and _differ(frame, wish.pictures[name]):
             says = f"Its {what} frame does not look like {name}."
-            yield Finding(kind=name, from_s=at, to_s=at, says=says, next=anew)
+            then = OTHER_PICTURE.get(wish.others.get(name, ""), "{anew}")
+            yield Finding(
+                kind=name, from_s=at, to_s=at, says=says, next=then.format(name=name, anew=anew)
+            )
 
 
-FREE_CUT = "Cutting that off on this computer costs nothing. "
+OTHER_PICTURE = {
+    "other": (
+        "The picture given here is another one than that of the request: leave {name} out to "
+        "compare with the request's. A repeat would not look like it either; a video of it is a "
+        "new request with it as {name}."
+    ),
+    "unknown": (
+        "First make sure that the picture given here is the one of the request; a repeat cannot "
+        "look like another one. {anew}"
+    ),
+}
+"""What to do about a difference from a picture that the query gave."""
+
+FREE_CUT = "Cutting that off in a video editor costs nothing; no tool here does it. "
+FREE_CROP = "Cropping it in a video editor costs nothing; no tool here does it. "
 
 
 def _outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
@@ -276,7 +365,7 @@ def _about_shape(facts: Mp4Facts, wish: Wish, anew: str) -> Iterator[Finding]:
         yield Finding(
             kind="shape",
             says=f"It is {facts.width}x{facts.height}; {told}.",
-            next=f"Cropping it on this computer costs nothing. {anew}",
+            next=f"{FREE_CROP}{anew}",
         )
 
 
@@ -312,7 +401,8 @@ def _apart(one: Image, other: Image) -> bool:
 def sheet_jpeg(
     seen: Seen, pictures: Mapping[str, Image], *, beside: Collection[str] = (), at: bool = False
 ) -> tuple[bytes, str]:
-    """One JPEG of at most `JPEG_BYTES`, and what it shows, in words.
+    """One JPEG of at most `JPEG_BYTES`, or `DETAIL_BYTES` for certain moments, and what it shows,
+    in words.
 
     Each picture of `beside` stands beside the frame that it was for. Without those, or `at` certain
     moments, the frames are shown, and behind the last one of a whole clip what it was to end with.
@@ -325,9 +415,13 @@ def sheet_jpeg(
     shown = [", ".join(label for label, _ in tiles)] if tiles else []
     if len(tiles) > NAMED:
         shown = [f"{len(tiles)} frames from {tiles[0][0]} to {tiles[-1][0]}"]
-    if with_frames and not at and "image_tail" in pictures:
-        tiles.append(("image_tail", pictures["image_tail"]))
-        shown.append("image_tail beside the last")
+    if with_frames and not at:
+        if "image_tail" in pictures:
+            tiles.append(("image_tail", pictures["image_tail"]))
+            shown.append("image_tail beside the last")
+        listed = [name for name in pictures if name not in ENDS]
+        tiles += [(name, pictures[name]) for name in listed]
+        shown += [f"{', '.join(listed)} behind them"] if listed else []
     for name, label, frame in (
         ("image", "first frame", seen.first),
         ("image_tail", "last frame", seen.last),
@@ -338,7 +432,8 @@ def sheet_jpeg(
     columns, size = _layout(len(tiles), *seen.first.size, pairs=not with_frames)
     drawn = [labelled(ImageOps.pad(frame.convert("RGB"), size), label) for label, frame in tiles]
     sheet = sheet_of(drawn, columns)
-    return jpeg_within(sheet, JPEG_BYTES, SIDES_AND_QUALITIES), "; ".join(shown)
+    most_bytes = DETAIL_BYTES if at or not with_frames else JPEG_BYTES
+    return jpeg_within(sheet, most_bytes, SIDES_AND_QUALITIES), "; ".join(shown)
 
 
 def _layout(count: int, width: int, height: int, *, pairs: bool) -> tuple[int, tuple[int, int]]:

@@ -16,7 +16,7 @@ from tests.server.scripted import CREATE, Scripted, ends_with_video, facts, talk
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.outputs.ffmpeg_filters import watch
-from kling_mcp.outputs.look import JPEG_BYTES, sheet_jpeg
+from kling_mcp.outputs.look import DETAIL_BYTES, JPEG_BYTES, sheet_jpeg
 from kling_mcp.protocol.server import build_server
 
 LOOK = "kling_look"
@@ -144,7 +144,7 @@ def shown(answer: CallToolResult) -> tuple[str, Image.Image]:
     assert isinstance(image, ImageContent)
     assert image.mime_type == "image/jpeg"
     data = base64.b64decode(image.data)
-    assert len(data) <= JPEG_BYTES
+    assert len(data) <= DETAIL_BYTES
     return text.text, Image.open(io.BytesIO(data))
 
 
@@ -228,6 +228,9 @@ async def test_the_end_is_held_against_the_picture_that_was_wished_for(
     assert facts(good)["shows"] == "the last frame beside image_tail"
     (finding,) = facts(bad)["findings"]
     assert finding["says"] == "Its last frame does not look like image_tail."
+    assert "another one than that of the request: leave image_tail out" in finding["next"]
+    assert "costs about" not in finding["next"]
+    assert "another_take" not in facts(bad)
     width, height = shown(bad)[1].size
     assert width > 2 * height
     assert missing.is_error
@@ -254,7 +257,7 @@ async def test_a_picture_file_that_was_replaced_is_told_and_not_compared(
     assert "image" not in [finding["kind"] for finding in facts(after)["findings"]]
     assert facts(after)["not_compared"] == (
         "The picture file of image has changed since the request. "
-        "Not compared with image: give the same again (no URL) for that."
+        "Not compared with image: give the same again (no URL)."
     )
     assert facts(after)["not_compared"] in shown(after)[0]
     assert "image" in [finding["kind"] for finding in given["findings"]]
@@ -273,6 +276,55 @@ async def test_the_shape_is_held_against_the_picture(
 
     assert finding["kind"] == "shape"
     assert finding["says"] == "It is 128x96; image is 640x300."
+
+
+@pytest.mark.anyio
+async def test_an_end_picture_of_another_shape_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    image, tall = tmp_path / "image.png", tmp_path / "tall.png"
+    MOVING[0].resize((640, 480)).save(image)
+    ImageOps.fit(MOVING[-1], (480, 640)).save(tall)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        task_id = await made(client, tmp_path, image=str(image), image_tail=str(tall))
+        answer = await client.call_tool(LOOK, {"task_id": task_id})
+
+    assert "image_tail is 480x640, another shape than the video (128x96)" in shown(answer)[0]
+
+
+@pytest.mark.anyio
+async def test_the_answer_has_what_is_needed_to_judge_the_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        task_id = await made(client, tmp_path, prompt="A hat, " * 40)
+        answer = await client.call_tool(LOOK, {"task_id": task_id})
+
+    told = facts(answer)
+    assert told["prompt"] == ("A hat, " * 40).strip()
+    assert (told["model_name"], told["asked_s"], told["pictures"]) == ("kling-v3", 3, ["photo.png"])
+    assert 'Asked for: "A hat, ' in shown(answer)[0]
+    assert "Motion and the words of the prompt are yours to judge" in shown(answer)[0]
+
+
+@pytest.mark.anyio
+async def test_the_pictures_that_were_to_be_combined_are_shown_behind_the_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        pictures = [picture(tmp_path, name) for name in ("hat.png", "cat.png")]
+        receipt = await client.call_tool(
+            "kling_multi_image_to_video", {"image_list": pictures, "prompt": "A cat with a hat"}
+        )
+        assert not receipt.is_error, receipt.content
+        answer = await client.call_tool(LOOK, {"task_id": facts(receipt)["task_id"]})
+
+    assert facts(answer)["shows"].startswith("10 frames from 0.00 s")
+    assert "image_list[0], image_list[1] behind them" in facts(answer)["shows"]
+    assert "see whether the video shows what is in them" in facts(answer)["not_compared"]
 
 
 @pytest.mark.anyio
