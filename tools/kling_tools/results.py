@@ -235,7 +235,7 @@ class TaskView(Answer):
             copy = f", watermarked copy {video.watermark_url}" if video.watermark_url else ""
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.asset_id:
-            facts.append(f"made {self.asset_id}")
+            facts.append(f"id {self.asset_id}")
         if self.units is not None:
             verb = "would have cost" if self.sandbox and self.units else "cost"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
@@ -810,7 +810,8 @@ class AssetReceipt(Answer):
     def text(self) -> str:
         """The receipt in one line."""
         what = f'{self.kind} "{self.name}"'
-        price = f"{units_text(self.units)}" if self.units else "free"
+        price = units_text(self.units) if self.units else "free"
+        price += " (sandbox: nothing is charged)" if self.sandbox and self.units else ""
         if self.dry_run:
             head = f"Dry run for {self.provider}, nothing sent: {what}, {price}."
         elif self.repeated:

@@ -29,7 +29,13 @@ from kling_mcp.outputs.storage import VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
-from kling_mcp.tasks.views import FILE_LATE, ONLY_THE_PROVIDER, Saving, after_failure
+from kling_mcp.tasks.views import (
+    FILE_LATE,
+    ONLY_THE_PROVIDER,
+    Saving,
+    after_failure,
+    asset_next,
+)
 from kling_tools.errors import (
     Charged,
     KlingError,
@@ -39,6 +45,7 @@ from kling_tools.errors import (
     UnsafePath,
     UnsafeUrl,
 )
+from kling_tools.products import ASSETS
 from kling_tools.requests.times import spoken
 from kling_tools.results import WITHOUT_VIDEO, SavedVideo
 
@@ -388,6 +395,12 @@ class Downloads:
                 advice="kling_get_task says more."
                 if never
                 else after_failure(state.units, state.money, state.message, sandbox=sandbox),
+            )
+        if row is not None and row.is_asset:
+            raise KlingError(
+                f"Task {handle} makes no video, but the {ASSETS[row.product].kind} {row.prompt}.",
+                charged=charged,
+                advice=asset_next(row) if row.asset_id else "",
             )
         if not state.videos and state.status == "succeed":
             raise KlingError(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -347,7 +347,8 @@ class AssetMaker:
                 new.verdict.faults += await judge_sample("sample", value, policy)
             except (Refusal, OSError) as error:
                 told = error.fault("sample") if isinstance(error, Refusal) else None
-                new.verdict.faults.append(told or _no_address("sample", "a sample"))
+                missing = told or _no_address("sample", "a sample")
+                new.verdict.faults.append(replace(missing, use=PUT_IT))
             else:
                 new.verdict.faults.append(_no_address("sample", "a sample"))
 

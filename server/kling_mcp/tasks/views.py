@@ -255,7 +255,7 @@ class Viewer:
             "mode": _text(request.get("mode")),
             "duration_s": int(seconds) if seconds.isdecimal() and len(seconds) < 4 else None,
             "sound": _text(request.get("sound")),
-            "take": record.take or None,
+            "take": None if record.is_asset else record.take or None,
             "created": spoken(record.created_at, self._zone) if record.status in ENDED else None,
         }
 

@@ -284,6 +284,7 @@ async def test_a_voice_is_made_once_of_an_address_and_costs_what_it_says(tmp_pat
 
     assert not made.is_error, says(made)
     assert facts(made)["units"] == 0.05
+    assert "0.05 units (sandbox: nothing is charged)" in says(made)
     assert facts(again)["repeated"] is True
     assert dear.is_error
     assert "This voice would cost" in says(dear)
@@ -333,6 +334,7 @@ async def test_a_text_file_is_no_sample(tmp_path: Path) -> None:
 
     assert facts(answer)["faults"][0]["rule"] == "sample_type"
     assert absent.is_error
+    assert "Use an https URL that leads to the file itself" in says(absent)
 
 
 async def test_a_video_of_ours_gives_a_voice_and_an_element(tmp_path: Path) -> None:
@@ -433,6 +435,8 @@ async def test_the_task_of_an_element_is_shown_as_what_it_made(tmp_path: Path) -
     assert "element_list" in task["next"]
     assert len(page["tasks"]) == 1
     assert saved.is_error
+    assert "makes no video, but the element Mia" in says(saved)
+    assert "element_list" in says(saved)
     assert "kling_create_element" in says(another)
 
 
