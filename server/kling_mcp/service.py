@@ -483,6 +483,10 @@ class Service:
                 return await uploads.picture(address, owner)
             return await frames.picture(address)
 
+        async def task_of(path: str) -> str:
+            found = await self.reader.find(path)
+            return found.handle if found else ""
+
         return PicturePolicy(
             roots=settings.image_roots,
             allow_local=uploads is None,
@@ -490,6 +494,7 @@ class Service:
             folders={} if uploads else known_folders(),
             decoding=self._runtime.limits.decoding,
             of_tasks=picture,
+            task_of=task_of,
         )
 
     def _require_spending(self, advice: str) -> None:

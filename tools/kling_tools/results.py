@@ -343,7 +343,8 @@ class Receipt(Answer):
 
 def _fault_text(fault: dict[str, str]) -> str:
     use = f" Use {fault['use']}." if fault.get("use") else ""
-    return f"{fault['field']}: {fault['message']}{use}"
+    listed = f" There are: {fault['choices']}." if fault.get("choices") else ""
+    return f"{fault['field']}: {fault['message']}{use}{listed}"
 
 
 def _request_text(request: dict[str, Any]) -> str:

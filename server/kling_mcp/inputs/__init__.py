@@ -4,8 +4,20 @@ Imported by everything above `settings`.
 Tests: tests/server/inputs.
 """
 
-from kling_mcp.inputs.opening import check_mask_sizes, look_at_picture, open_pictures
+from kling_mcp.inputs.opening import (
+    check_end_shape,
+    check_mask_sizes,
+    look_at_picture,
+    open_pictures,
+)
 from kling_mcp.inputs.picture import Picture
 from kling_mcp.inputs.policy import PicturePolicy
 
-__all__ = ["Picture", "PicturePolicy", "check_mask_sizes", "look_at_picture", "open_pictures"]
+__all__ = [
+    "Picture",
+    "PicturePolicy",
+    "check_end_shape",
+    "check_mask_sizes",
+    "look_at_picture",
+    "open_pictures",
+]

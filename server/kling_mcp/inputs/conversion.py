@@ -233,8 +233,10 @@ class _Work:
             self.image = self.image.crop((left, top, left + size[0], top + size[1]))
             self.kept = math.prod(size) / math.prod(before)
         self.fitted = True
+        header = self._facts.header
+        whole = (header.width, header.height) if header else before
         self.done.append(
-            f"{'padded' if fit.pad else 'cropped'} to {ratio} from {before[0]}x{before[1]}"
+            f"{'padded' if fit.pad else 'cropped'} to {ratio} from {whole[0]}x{whole[1]}"
         )
         self._seen = self.image.size
 

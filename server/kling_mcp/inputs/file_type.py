@@ -25,6 +25,7 @@ __all__ = [
     "READABLE",
     "TEXT",
     "UNKNOWN",
+    "VIDEO",
     "FileType",
     "Header",
     "Opener",
@@ -56,6 +57,11 @@ class FileType:
     plugin: str = ""
     accepted: bool = False
     light: bool = False
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture that some reader of ours can decode, installed or not."""
+        return bool(self.plugin)
 
     def opener(self) -> Opener | None:
         """The reader that opens such a picture; None if this installation has none."""

@@ -23,7 +23,7 @@ from kling_mcp.inputs.file_type import (
 )
 from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.picture import Given, Kind, Picture, is_url, recognise
-from kling_mcp.inputs.picture_rules import Facts, Role, judge, role_of
+from kling_mcp.inputs.picture_rules import A_FRAME, Facts, Role, judge, role_of
 from kling_mcp.inputs.policy import PicturePolicy, TaskPicture, take_pictures
 from kling_mcp.inputs.refusal import SOURCE, Refusal
 from kling_mcp.inputs.urls import PictureUrl
@@ -33,7 +33,14 @@ from kling_tools.faults import Fault, Verdict
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["check_mask_sizes", "likeness", "look_at_picture", "open_pictures", "thumbnail"]
+__all__ = [
+    "check_end_shape",
+    "check_mask_sizes",
+    "likeness",
+    "look_at_picture",
+    "open_pictures",
+    "thumbnail",
+]
 
 
 TOLERANCE = 0.01
@@ -95,6 +102,31 @@ def _size(picture: Picture) -> str:
     return f"{picture.width}x{picture.height} px"
 
 
+END_SHAPE = 0.05
+"""How far the ratios of first and last frame may differ without a part that is lost."""
+
+
+def check_end_shape(image: Picture | None, tail: Picture | None) -> Verdict:
+    """A warning when the last frame has another shape than the first, which gives the video its
+    own. Pictures by URL pass, as their size is unknown."""
+    verdict = Verdict()
+    if image is None or tail is None or not (image.width and tail.width):
+        return verdict
+    if abs(_ratio(tail) / _ratio(image) - 1) > END_SHAPE:
+        wide = (image.width or 0) > (image.height or 0)
+        verdict.warnings.append(
+            Fault(
+                tail.field,
+                "end_shape",
+                f"{tail.field} is {_size(tail)} and {image.field} {_size(image)}: the video has "
+                f"the shape of {image.field}, so {tail.field} is cropped, padded or stretched.",
+                f'fit "{"16:9" if wide else "9:16"}", which gives both one shape here, or a '
+                f"{tail.field} of the shape of {image.field}",
+            )
+        )
+    return verdict
+
+
 T = TypeVar("T")
 
 WHOLE_FILE = "a whole copy, one that opens in an image viewer"
@@ -118,7 +150,20 @@ async def open_pictures(
     opened = partial(_open_all, tuple(wishes), policy, taken, Fit.of(fit))
     if all(is_url(value) for _, value in wishes):
         return opened()  # nothing is read, so that nobody's picture is waited for
-    return await policy.decoding.run(opened)
+    pictures, verdict = await policy.decoding.run(opened)
+    given = dict(wishes)
+    verdict.faults[:] = [
+        await _of_our_video(fault, given.get(fault.field, ""), policy) for fault in verdict.faults
+    ]
+    return pictures, verdict
+
+
+async def _of_our_video(fault: Fault, value: str, policy: PicturePolicy) -> Fault:
+    """The fault; about a video that was saved here, with the address of its last frame."""
+    if fault.use != A_FRAME or policy.task_of is None:
+        return fault
+    task_id = await policy.task_of(value)
+    return replace(fault, use=A_FRAME.replace("ID", task_id)) if task_id else fault
 
 
 class PictureChanged(Exception):
@@ -381,6 +426,9 @@ async def likeness(field: str, value: str, policy: PicturePolicy, sha256: str = 
         return await look_at_picture(value, policy, partial(_likeness, policy.decoding, sha256))
     except Refusal as refusal:
         raise ImageRejected([refusal.fault(field)]) from refusal
+    except _Refused as refused:
+        named = [replace(fault, field=field) for fault in refused.faults]
+        raise ImageRejected([await _of_our_video(f, value, policy) for f in named]) from refused
     except (OSError, ValueError, SyntaxError, SourceChanged) as error:
         fault = Fault(field, "image_damaged", "the picture cannot be read.", WHOLE_FILE)
         raise ImageRejected([fault]) from error
@@ -389,6 +437,9 @@ async def likeness(field: str, value: str, policy: PicturePolicy, sha256: str = 
 def _likeness(decoding: Decoding, sha256: str, held: HeldFile, file_type: FileType) -> Image | None:
     if sha256 and held.digest() != sha256:
         raise PictureChanged
+    if not file_type.is_picture:
+        role = Facts(held.label, file_type, held.size, None)
+        raise _Refused(judge("", role, fix=True))
     opener = file_type.opener()
     if opener is None or read_header(held, file_type) is None:
         return None

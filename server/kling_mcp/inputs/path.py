@@ -327,7 +327,24 @@ def _outside(path: Path, policy: PicturePolicy) -> Refusal:
     )
 
 
+_PICTURE_NAME = re.compile(r"\.(?:jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)\b", re.IGNORECASE)
+_TASK_ID = re.compile(r"\d{15,20}|kmcp-[\w-]+")
+
+
 def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
+    text = str(path)
+    if len(_PICTURE_NAME.findall(text)) > 1:
+        return Refusal(
+            "path_missing",
+            f"{short(text)} is no file; it seems to name several pictures.",
+            "one path; kling_multi_image_to_video takes several, as a list in image_list",
+        )
+    if _TASK_ID.fullmatch(text):
+        return Refusal(
+            "path_missing",
+            f"{short(text)} is no file; it looks like the id of a task.",
+            f"kling://tasks/{text}/frames/last (or first, or seconds)",
+        )
     for folder in dict.fromkeys(policy.folders.values()):
         elsewhere = same_looking(folder, folder / path.name) if path.name else None
         if elsewhere and policy.root_of(Path(os.path.realpath(elsewhere))):

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kling_mcp.inputs.decoding import DECODING
-from kling_mcp.inputs.file_type import JPEG, FileType, Header
+from kling_mcp.inputs.file_type import JPEG, VIDEO, FileType, Header
 from kling_mcp.inputs.held import size_text
 from kling_mcp.inputs.refusal import SOURCE
 from kling_tools.faults import Fault
 
 __all__ = [
+    "A_FRAME",
     "BYTES_MAX",
     "CONVERTED_PIXEL_BYTES",
     "SIDE_MENDED",
@@ -56,7 +57,9 @@ class Role:
         if fault.rule == "image_side":
             tiny = facts.header and min(facts.header.width, facts.header.height) < SIDE_MENDED
             return not self.mask and not tiny
-        return fault.rule in ("image_type", "image_bytes")
+        if fault.rule == "image_type":
+            return facts.file_type.is_picture
+        return fault.rule == "image_bytes"
 
 
 _PICTURE = Role(ratio=True)
@@ -126,7 +129,7 @@ def _breaches(facts: Facts, role: Role, bytes_max: int) -> Iterator[tuple[str, s
         yield (
             "image_type",
             f"{label} is {facts.file_type.said}; Kling takes JPEG and PNG only.",
-            "a JPEG or PNG copy of it" if facts.file_type.suffixes else "a JPEG or PNG picture",
+            _instead_of(facts.file_type),
         )
     if facts.size_bytes > bytes_max:
         yield (
@@ -153,6 +156,15 @@ def _breaches(facts: Facts, role: Role, bytes_max: int) -> Iterator[tuple[str, s
         )
 
 
+A_FRAME = "kling://tasks/ID/frames/last (or first, or seconds) of a task, or a picture"
+
+
+def _instead_of(file_type: FileType) -> str:
+    if file_type is VIDEO:
+        return A_FRAME
+    return "a JPEG or PNG copy of it" if file_type.suffixes else "a JPEG or PNG picture"
+
+
 def _ratio_advice(facts: Facts, role: Role) -> str:
     assert facts.header is not None
     width, height = facts.header.width, facts.header.height
@@ -164,4 +176,5 @@ def _ratio_advice(facts: Facts, role: Role) -> str:
         )
     longest, shortest = RATIO_MAX
     kept = min(width, height) * longest // shortest
-    return f"{offer}a crop of at most {min(width, kept)}x{min(height, kept)} px"
+    crop = f"a crop of at most {min(width, kept)}x{min(height, kept)} px"
+    return f"{offer}{crop}" if offer else f"{crop}, made in an image editor"

@@ -47,6 +47,9 @@ class TaskPicture:
         return self.file or keep([self.data], self.label)
 
 
+TaskOfVideo = Callable[[str], Awaitable[str]]
+"""The id of the task whose saved video has this path; empty for any other."""
+
 TaskPictures = Callable[[str], Awaitable[TaskPicture]]
 """Makes the picture for an address such as kling://tasks/ID/frames/last; raises KlingError or a
 subclass when it cannot."""
@@ -90,7 +93,8 @@ class PicturePolicy:
     Local pictures may come from folders below `roots` only; without `allow_local` no local file may
     be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
     `folders` are the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
-    pictures that are frames of finished tasks; None without tasks. `decoding` lends memory and
+    pictures that are frames of finished tasks; None without tasks, as `task_of`, which knows saved
+    videos. `decoding` lends memory and
     threads for decoding. A picture of at most `bytes_max` bytes is sent as it is, if nothing else
     is against it.
     """
@@ -100,6 +104,7 @@ class PicturePolicy:
     fix: bool = False
     folders: Mapping[str, Path] = field(default_factory=dict)
     of_tasks: TaskPictures | None = None
+    task_of: TaskOfVideo | None = None
     decoding: Decoding = DECODING
     bytes_max: int = BYTES_MAX
 

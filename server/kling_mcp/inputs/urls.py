@@ -122,10 +122,13 @@ def read_url(text: str) -> PictureUrl:
         )
     host = parts.hostname or ""
     label = short(host + parts.path)
-    return PictureUrl(text, label, tuple(_doubts(host, parts.path)))
+    return PictureUrl(text, label, tuple(_doubts(parts.scheme, host, parts.path)))
 
 
-def _doubts(host: str, path: str) -> Iterator[Fault]:
+def _doubts(scheme: str, host: str, path: str) -> Iterator[Fault]:
+    if scheme.lower() == "http" and not is_private_host(host):
+        message = "the address is http, which Kling may refuse, and anybody on the way can read."
+        yield Fault("", "url_http", message, "the same address with https, if it has one")
     if is_private_host(host):
         message = f"Kling cannot reach {short(host)}: it is not on the internet."
         yield Fault("", "url_private", message, "a public URL or a local copy")

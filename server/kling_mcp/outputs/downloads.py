@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -333,13 +334,14 @@ class Downloads:
             error.advice = f"{error.advice} The video is saved at {place}."
             raise
         new, there, note = source, True, ""
+        made = _folder_to_make(target) if path else ""
         if path and target != source:
             with disk_errors(target):
                 new, there = await to_thread.run_sync(copied, source, target)
         automatic = is_automatic(source, self.storage.target("", record.handle, record))
         moves = automatic and not new.samefile(source)
         if new != source:
-            note = f"{'Moved' if moves else 'Copied'} from {source}."
+            note = f"{'Moved' if moves else 'Copied'} from {source}.{made}"
         size = record.bytes or new.stat().st_size
         saved = VideoFile(new, size, record.sha256 or "", facts, there, note)
         found = await self._write_down(saved, Found(record.provider, record))
@@ -427,7 +429,8 @@ class Downloads:
         download.open = True
         try:
             await self._sweep()
-            return await save_video(
+            made = _folder_to_make(target) if path and not self.storage.private else ""
+            saved = await save_video(
                 lambda offset: client.open_video(url, offset),
                 target,
                 pause=self._sleep,
@@ -436,6 +439,7 @@ class Downloads:
                 limits=self.limits.download,
                 turn=self._turn(found.provider),
             )
+            return replace(saved, note=f"{saved.note}{made}".strip())
         except SaveFailed as error:
             if self.storage.private:
                 error.message = error.message.replace(str(target), "the server's disk")
@@ -507,6 +511,11 @@ def _mistake(error: Exception) -> KlingError:
         charged="no",
         advice="Its log says more. The video still exists at the provider.",
     )
+
+
+def _folder_to_make(target: Path) -> str:
+    """A sentence about the folder that is made for this file; empty when it is there."""
+    return "" if target.parent.is_dir() else f" The folder {target.parent} was made for it."
 
 
 def _charged(state: Record | Task) -> Charged:

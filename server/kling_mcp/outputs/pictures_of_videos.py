@@ -45,6 +45,7 @@ __all__ = [
 _ADDRESS = re.compile(
     r"kling://tasks/(?P<task>[^/?#]+)/(?:frames/(?P<which>[^/?#]+)|contact-sheet)", re.IGNORECASE
 )
+_TASK = re.compile(r"kling://tasks/([\w.-]{1,128})(?:/|$)", re.IGNORECASE)
 NO_PICTURE = "kling:// names a picture as kling://tasks/ID/frames/last (or first, or seconds)"
 
 T = TypeVar("T")
@@ -78,7 +79,9 @@ class Frames:
         """The frame or contact sheet at an address such as kling://tasks/ID/frames/last."""
         match = _ADDRESS.fullmatch(address)
         if match is None:
-            raise KlingError(f"{NO_PICTURE}, not {address[:80]}.", charged="no")
+            task = _TASK.match(address)
+            named = NO_PICTURE.replace("ID", task[1]) if task else NO_PICTURE
+            raise KlingError(f"{named}, not {address[:80]}.", charged="no")
         task_id, which = unquote(match["task"]), match["which"]
         if which is None:
             return await self.contact_sheet(task_id)

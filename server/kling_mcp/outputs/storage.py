@@ -136,6 +136,13 @@ _PART_LIMIT_BYTES = 255
 NO_WORDS: Mapping[str, Path] = {}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_OWN = re.compile(r"(?:(?:on|to|in|into) )?(?:my|the) +", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"(?:beside|next to|near|with|by|alongside) (?:the|my|its) (?:picture|photo|image)s?"
+    r"|(?:the )?(?:same folder|folder of the picture|picture's folder)",
+    re.IGNORECASE,
+)
 _WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:[/\\]")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")
 _REFUSED_IN_FOLDERS = ("Cc", "Cs")
@@ -187,6 +194,8 @@ class VideoFolder:
         if path is None or not path.strip():
             return self.root / default
         path = path.strip(_SPACES)
+        if beside and (place := _BESIDE.match(path)) and path[place.end() :][:1] in ("", "/"):
+            path = f"{beside[0]}{os.sep}{path[place.end() :].lstrip('/')}"
         asked = self._read(path)
         is_folder = path.endswith(("/", os.sep))
         root, below = self._place(asked, path, beside)
@@ -202,6 +211,8 @@ class VideoFolder:
         """The path that was asked for, absolute but not resolved."""
         if len(path) > PATH_LIMIT:
             raise self._refusal(path, f"is longer than {PATH_LIMIT} characters")
+        if os.name != "nt" and _WINDOWS_PATH.match(path):
+            raise self._refusal(path, "is a Windows path, and this server does not run on Windows")
         local = path
         if _SCHEME.match(path):
             local, urls = _FILE_URL.subn("", path)
@@ -225,7 +236,7 @@ class VideoFolder:
         for one, and no folder of ours has that name. Raises UnsafePath for a desktop or downloads
         folder that cannot be written to: a folder of that name elsewhere is not what was meant."""
         first, *rest = path.parts or ("",)
-        word = first.strip(_SPACES).casefold()
+        word = _OWN.sub("", first.strip(_SPACES), count=1).casefold().removesuffix(" folder")
         folder = self._words.get(word)
         if folder is None or (self.root / first).exists():
             return path
@@ -266,7 +277,11 @@ class VideoFolder:
         if name.lower().endswith(".mp4"):
             full = name
         elif suffix := _SUFFIX.search(name):
-            raise self._refusal(path, f"ends in {suffix[0]}; videos are saved as .mp4")
+            mp4 = f"{name.removesuffix(suffix[0])}.mp4"
+            raise UnsafePath(
+                f"Kling's videos are MP4 files: the ending {suffix[0]} is wrong.",
+                advice=f"Give {clipped(mp4, _SHOWN_LIMIT)}; another program can convert the file.",
+            )
         else:
             full = name + ".mp4"
         if not full[:-4].strip(" ."):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.background import BackgroundWork
-from kling_mcp.inputs import PicturePolicy, check_mask_sizes, open_pictures
+from kling_mcp.inputs import PicturePolicy, check_end_shape, check_mask_sizes, open_pictures
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.records import beyond_use
@@ -442,6 +442,7 @@ async def _with_open_pictures(
         dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
         image, static = by_field.get("image"), by_field.get("static_mask")
         verdict.extend(check_mask_sizes(image, static, dynamic))
+        verdict.extend(check_end_shape(image, by_field.get("image_tail")))
         if not _is_in_this_network(judged.provider):
             _refuse_private_urls(verdict)
         sizes = [(picture.field, picture.width, picture.height) for picture in pictures]

@@ -354,7 +354,7 @@ def _since(record: Record) -> float:
 def _never_made(record: Record, refused: int = 0) -> str:
     """Advice for a task that was never made, with the reason where it is ours. In a list, where it
     was `refused` so many times, what holds for all of them is left out."""
-    times = f", refused {refused} times" if refused > 1 else ""
+    times = f", refused {counted(refused, 'time')}" if refused > 1 else ""
     head = f"Never made{times}" if refused else NEVER_MADE
     if record.quoted and (advice := of_content(record.message)):
         return f"{head}. {advice}"

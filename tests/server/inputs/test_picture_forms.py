@@ -86,7 +86,8 @@ def test_a_url_is_passed_on_as_it_is(url):
         None,
     )
     assert picture.sha256 == hashlib.sha256(url.encode()).hexdigest()
-    assert verdict.faults == verdict.warnings == []
+    assert verdict.faults == []
+    assert [w.rule for w in verdict.warnings] == (["url_http"] if url.startswith("HTTP:") else [])
 
 
 def test_the_label_of_a_url_has_no_query():

@@ -153,7 +153,7 @@ def test_the_advice_for_a_ratio_is_a_crop_that_would_do(policy):
     def use(field):
         return looked_at(text, policy, field)[1].faults[0].use
 
-    assert use("image_list[0]") == "a crop of at most 1000x400 px"
+    assert use("image_list[0]") == "a crop of at most 1000x400 px, made in an image editor"
     assert use("image") == 'fit "16:9" to have it cropped here, or a crop of at most 1000x400 px'
 
 

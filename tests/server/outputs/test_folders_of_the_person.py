@@ -306,3 +306,21 @@ async def test_names_of_the_system_are_words_too(
     folders = known_folders()
 
     assert folders["schreibtisch"] == folders["desktop"] == home / "Schreibtisch"
+
+
+async def test_a_place_may_be_said_as_people_say_it(client: Client, home: Path) -> None:
+    image = picture(home / "Pictures", "trip/photo.png")
+    task, _ = await finished(client, image)
+
+    desk = await saved(client, task, "my desk/rome.mp4")
+    beside = await saved(client, task, "beside the picture/rome.mp4")
+    alone = await saved(client, task, "next to the picture")
+    new = await saved(client, task, "for anna/rome.mp4")
+
+    assert desk["path"] == str(home / "Desktop" / "rome.mp4")
+    assert beside["path"] == str(Path(image).with_name("rome.mp4"))
+    assert Path(alone["path"]).parent == Path(image).parent
+    folder = home / "videos" / "for anna"
+    assert new["path"] == str(folder / "rome.mp4")
+    assert f"The folder {folder} was made for it." in new["note"]
+    assert "was made for it" not in beside["note"]

@@ -90,8 +90,7 @@ def test_a_tilde_means_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path
         "file:///%2e%2e/clip.mp4",
         "file://elsewhere/clip.mp4",
         "https://example.com/clip.mp4",
-        "clip.mov",
-        "clip.png",
+        "C:\\Users\\anna\\clip.mp4",
         ".mp4",
         "inner/ .mp4",
         "clip\0.mp4",
@@ -126,6 +125,23 @@ def test_what_is_refused_names_the_folder_and_the_setting(root: Path, path: str)
     assert "This call cost nothing." in text
     assert text.isprintable()
     assert len(text) < 400 + len(str(root))
+
+
+@pytest.mark.parametrize(("path", "meant"), [("clip.mov", "clip.mp4"), ("a/x.gif", "x.mp4")])
+def test_another_ending_is_named_as_the_fault(root: Path, path: str, meant: str) -> None:
+    with pytest.raises(UnsafePath) as refusal:
+        target(root, path)
+
+    ending = path[-4:]
+    assert str(refusal.value) == (
+        f"Kling's videos are MP4 files: the ending {ending} is wrong. This call cost nothing. "
+        f"Give {meant}; another program can convert the file."
+    )
+
+
+def test_a_windows_path_is_named_so_elsewhere(root: Path) -> None:
+    with pytest.raises(UnsafePath, match="is a Windows path"):
+        target(root, "C:\\Users\\anna\\clip.mp4")
 
 
 def test_a_folder_beside_with_the_same_beginning_is_outside(root: Path) -> None:

@@ -54,13 +54,17 @@ Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64),
 
 
 def _id_or_address(value: str) -> str:
-    """Raises pydantic's error for a text that is too long: links and paths may be longer."""
+    """Raises pydantic's error for a text that is too long: links and paths may be longer; and
+    ValueError for several ids in one text."""
+    if _SEVERAL_IDS.fullmatch(value):
+        raise ValueError("names several tasks: give one task_id, and call once for each task")
     most = LONGEST_ADDRESS if re.search(r"[\\/]", value) else LONGEST_ID
     if len(value) > most:
         raise PydanticKnownError("string_too_long", {"max_length": most})
     return value
 
 
+_SEVERAL_IDS = re.compile(r"[\w-]{6,}(?:[,;\s]+[\w-]{6,})+")
 LONGEST_ID, LONGEST_ADDRESS = 128, 4096
 TaskId = Annotated[
     str,

@@ -100,6 +100,13 @@ ADVICE: dict[str, str] = {
     "too_short": "{least} or more",
 }
 
+ONE_OF_SEVERAL: dict[str, str] = {
+    "image": "one picture; kling_multi_image_to_video takes several in image_list",
+    "image_tail": "one picture",
+    "task_id": "one task_id; call once for each task",
+}
+"""What to give instead of a list."""
+
 NO_LIMIT = Fault(
     "max_units",
     "zero_is_no_limit",
@@ -218,6 +225,8 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     if kind == "literal_error":
         facts["expected"] = str(facts["expected"]).removeprefix("'', ")
     use = ADVICE.get(kind, "").format_map(facts)
+    if kind == "string_type" and isinstance(value, list):
+        use = ONE_OF_SEVERAL.get(path, "")
     if kind == "extra_forbidden":
         use = instead_of(path, names)
     elif kind in ("missing", "model_type", "int_type"):

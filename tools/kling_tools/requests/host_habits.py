@@ -113,6 +113,7 @@ INSTEAD: dict[str, str] = {
     "output_path": "path",
     "output_file": "path",
     "output_dir": "path",
+    "task_ids": "task_id, one call for each task",
     "limit": "page_size, and page for the following ones",
     "max_results": "page_size",
     "offset": "page",

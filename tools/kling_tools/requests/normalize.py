@@ -181,6 +181,8 @@ _TASK_URI = re.compile(r"kling://tasks/([^/?#\s]+)[^\s]*", re.IGNORECASE)
 def task_id(value: Any) -> Any:
     """An id as `identifier` makes it, without quotes around it; `kling://tasks/ID` and addresses
     below it become the id. Links and paths stay: only the server knows their tasks."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
     value = identifier(value)
     if not isinstance(value, str):
         return value
@@ -286,10 +288,15 @@ def voice_ids(value: Any) -> Any:
     return [_inner(item, "voice_id") for item in one_or_many(value)]
 
 
+_PICTURE_NAME = re.compile(r"\.(jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)$", re.IGNORECASE)
+
+
 def picture_list(value: Any) -> Any:
-    """Pictures as text, `{"image": …}` or `{"image_url": …}` become their references."""
+    """Pictures as text, `{"image": …}` or `{"image_url": …}` become their references, several
+    paths or addresses in one text a list."""
     if isinstance(value, str) and value.lstrip()[:1] not in ("[", ""):
-        return [value]
+        parts = [part for part in re.split(r"\s*[,;\r\n]\s*", value.strip()) if part]
+        return parts if all(map(_PICTURE_NAME.search, parts)) else [value]
     return [_inner(_inner(item, "image"), "image_url") for item in one_or_many(value)]
 
 
