@@ -208,7 +208,7 @@ async def test_faults_of_pictures_and_of_rules_come_together(tmp_path: Path) -> 
         ("kling_get_task", {"id": "1"}, "id"),
         ("kling_wait_for_tasks", {"task_ids": []}, "task_ids"),
         ("kling_wait_for_tasks", {"task_ids": ["1"], "timeout_s": 901}, "timeout_s"),
-        ("kling_list_tasks", {"status": "done"}, "status"),
+        ("kling_list_tasks", {"status": "lost"}, "status"),
         ("kling_list_tasks", {"page_size": 101}, "page_size"),
         ("kling_save_video", {"path": "x"}, "task_id"),
     ],
