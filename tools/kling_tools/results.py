@@ -355,6 +355,9 @@ def _request_text(request: dict[str, Any]) -> str:
 FEW = 3
 """Tasks that an answer shows one by one; of more it says once what most have in common."""
 
+CLOCKED = 20
+"""Tasks of an answer about many of which each one's id, and in a list its time of day, are told."""
+
 PER_TASK = "{task_id}"
 """Stands for each task's id in a path that is said once."""
 
@@ -386,9 +389,10 @@ class _Tasks(Answer):
             alone = len(self.tasks) == 1
             return [task.text() if alone else task.in_a_line() for task in self.tasks]
         shared, rows = _said_once(self.many())
+        head = "{task_id}: {path}" if len(rows) <= CLOCKED else "{path}"
         return [
             f"Unless a line says otherwise: {_words(shared)}",
-            *(_line(row, shared) for row in rows),
+            *(_line(row, shared, head) for row in rows),
         ]
 
 
@@ -430,6 +434,9 @@ def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
     return json.loads(said) if 2 * count > len(rows) else None
 
 
+AT_ITS_END = frozenset({"units", "created", "path", "videos"})
+"""Fields that a task gets when it ends: one that runs lacks them anyway."""
+
 _APART = {"source": "source {}", "was": "before: {}", "billed_by": "billed by {}"}
 """Fields that no fact of a view names, in words."""
 
@@ -451,7 +458,13 @@ def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
         price["units"] = meant["units"]
     view = TaskView.model_validate({"task_id": "", "status": "unknown", **fields, **price})
     folder = f"saved in {fields['folder']}" if fields.get("folder") else ""
-    apart, lacks = [], [f"no {name}" for name, value in fields.items() if value is None]
+    runs = meant.get("status") not in ENDED
+    lacks = [
+        f"no {name}"
+        for name, value in fields.items()
+        if value is None and not (runs and name in AT_ITS_END)
+    ]
+    apart = []
     if shared is not None:
         apart = [words.format(fields[n]) for n, words in _APART.items() if fields.get(n)]
         sound = fields.get("sound")
@@ -461,12 +474,13 @@ def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
     return f"{line}. {view.next}" if view.next else f"{line}."
 
 
-def _line(row: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """One of many tasks: the name of its file where that names the task, else its id, and all in
-    which it differs."""
+def _line(row: Mapping[str, Any], shared: Mapping[str, Any], named_as: str) -> str:
+    """One of many tasks: its id, or its file (`named_as`) where that has the id in its name, and
+    all in which it differs."""
     task_id, path = row["task_id"], row.get("path") or ""
     named = PER_TASK in path
-    head = path.replace(PER_TASK, task_id) if named else task_id
+    file = path.replace(PER_TASK, task_id)
+    head = named_as.format(task_id=task_id, path=file) if named else task_id
     others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
     return f"{head}: {_words(others, shared)}" if others else str(head)
 
@@ -557,9 +571,6 @@ class Total(BaseModel):
         ]
         return f"In all: {', '.join(part for part in parts if part)}."
 
-
-CLOCKED = 20
-"""Tasks of different wishes in a list of which each one's time of day is told."""
 
 SAID_ONCE_MIN = 60
 """Minutes within which tasks of a list count as made at one time."""

@@ -158,7 +158,8 @@ class Watch:
             if watched.found is not None:
                 record = watched.found.record
                 usual = usual_s(record) if record and record.task_id else 0.0
-                words.append(_progress(view(watched.found), usual))
+                asked = watched.looked_at is not None
+                words.append(_progress(view(watched.found), usual, asked=asked))
         return ", ".join(words)
 
     def result(self, view: View, *, done: bool) -> WaitResult:
@@ -177,8 +178,9 @@ class Watch:
         return seen
 
 
-def _progress(view: TaskView, usual_s: float) -> str:
-    """A running task: its state, for how long, and how long is usual."""
+def _progress(view: TaskView, usual_s: float, *, asked: bool) -> str:
+    """A running task: its state, for how long, and how long is usual. Only one that was `asked` for
+    can be said to take longer."""
     words = f"{view.task_id} {view.status}"
     if view.status in ENDED:
         return f"{words}, being saved"
@@ -188,7 +190,7 @@ def _progress(view: TaskView, usual_s: float) -> str:
     if usual_s < 1:
         return words
     rounded = round(usual_s, -1 if usual_s >= 20 else 0)
-    longer = view.elapsed_s > TOO_LONG * usual_s
+    longer = asked and view.elapsed_s > TOO_LONG * usual_s
     return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
 
 

@@ -95,7 +95,8 @@ class JudgedRequest:
         )
         here = search(self.terms, wanted=wanted)
         if here and not here.leave_out:
-            return _at(here, self.provider.name) if self._names_no_provider else here
+            chosen = self._names_no_provider and self.other_terms
+            return _at(here, self.provider.name) if chosen else here
         for terms in self.other_terms:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
                 return _at(there, terms.name)
@@ -107,6 +108,8 @@ class JudgedRequest:
         had = self.earlier.arguments if self.earlier else {}
         blank = {name: "" for name in variant.leave_out if name in had}
         rest = [name for name in variant.leave_out if name not in had]
+        if self._names_no_provider and not self.other_terms:
+            rest.append("provider")  # a tool of one provider has no such argument
         return variant.model_copy(update={"change": variant.change | blank, "leave_out": rest})
 
     def nothing_within(self, units: float) -> str:
@@ -384,7 +387,7 @@ def judge_request(
     if provider.other_wires:
         verdict.faults[:] = [_with_wire(fault, provider.other_wires) for fault in verdict.faults]
     if not known:
-        use = " or ".join(clients.names)
+        use = " or ".join(clients.names) if clients.several else "no provider, as there is but one"
         message = f"{asked} is not configured."
         verdict.faults.append(Fault("provider", "provider_unknown", message, use))
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):

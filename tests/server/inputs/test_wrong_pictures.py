@@ -136,3 +136,15 @@ async def test_several_tasks_for_a_tool_of_one_are_named_so(tool: str, client: C
 
         assert answer.is_error
         assert "call once for each task" in str(answer.content)
+
+
+async def test_a_provider_that_is_not_there_is_to_be_left_out_where_there_is_but_one(
+    client: Client, tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "provider": "klingai"}
+
+    dry = await judged(client, **wish)
+
+    assert dry["faults"][0]["use"] == "no provider, as there is but one"
+    assert dry["would_pass"]["leave_out"] == ["provider"]
+    assert not dry["would_pass"]["change"]

@@ -399,3 +399,22 @@ async def test_a_server_that_may_only_read_sends_nothing_by_waiting(
     assert waited["done"] is True
     assert "one without that setting does" in waited["tasks"][0]["next"]
     assert accepted(tmp_path) == 0
+
+
+async def test_a_task_that_nobody_has_asked_for_yet_is_not_said_to_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    async with serving(tmp_path, monkeypatch, sandbox_render_s=20) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        task_id = (await facts(client, "kling_image_to_video", wish))["task_id"]
+        await anyio.sleep(120)
+        wait = {"task_ids": [task_id], "timeout_s": 50}
+        await client.call_tool("kling_wait_for_tasks", wait, progress_callback=hear)
+
+    assert heard
+    assert not [words for words in heard if "longer than" in words]
