@@ -7,7 +7,7 @@ Cache hints (`ttlMs`, `cacheScope`) tell a client how long it may keep an answer
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from kling_mcp.principal import LOCAL, Principal
 from kling_tools.errors import KlingError, TaskNotFound, quote_provider
+from kling_tools.tools.tool import SPENDING, text_without_tools, without_tools
 
 if TYPE_CHECKING:
     from kling_mcp.providers.redaction import Redactor
@@ -31,6 +32,7 @@ __all__ = [
     "cache_model_tables",
     "current_service",
     "hide_secrets",
+    "name_tools_that_are_here",
     "readable_errors",
     "refuse_long_addresses",
     "refuse_unknown",
@@ -84,6 +86,43 @@ def serve_each_caller(*, login: bool) -> ServerMiddleware[Any]:
         return await call_next(ctx)
 
     return serve
+
+
+TEXTS = {"prompts/get": "messages", "resources/read": "contents"}
+"""The methods whose answers hold texts with advice, and where."""
+
+
+def name_tools_that_are_here(lacking: Set[str]) -> ServerMiddleware[Any]:
+    """Takes advice to use one of the tools that are `lacking`, or that the caller may not use, out
+    of prompts, of resources, and of the errors about both."""
+
+    async def advise(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method not in TEXTS:
+            return await call_next(ctx)
+        away = lacking | (frozenset() if current_service().may_spend else SPENDING)
+        try:
+            result = await call_next(ctx)
+        except MCPError as error:
+            message = without_tools(error.error.message, away)
+            if message == error.error.message:
+                raise
+            raise MCPError(error.error.code, message, error.error.data) from error
+        if not away:
+            return result
+        if isinstance(result, BaseModel):
+            told = result.model_dump(by_alias=True, mode="json", exclude_unset=True)
+            return type(result).model_validate(_advised(told, ctx.method, away))
+        return _advised(result, ctx.method, away) if isinstance(result, dict) else result
+
+    return advise
+
+
+def _advised(told: dict[str, Any], method: str, lacking: Set[str]) -> dict[str, Any]:
+    for part in told.get(TEXTS[method], ()):
+        holder = part.get("content", part) if method == "prompts/get" else part
+        if isinstance(holder, dict) and isinstance(holder.get("text"), str):
+            holder["text"] = text_without_tools(holder["text"], lacking)
+    return told
 
 
 def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:

@@ -237,3 +237,38 @@ async def test_a_refusal_names_only_tools_that_are_there(
                 assert facts(answer)["faults"][0]["use"] == "the whole request with a higher take"
             if "images" in arguments:
                 assert "Use image." in told
+
+
+@pytest.mark.parametrize(
+    "tools",
+    ["kling_image_to_video", "kling_image_to_video,kling_get_task", "kling_list_tasks", "all"],
+)
+async def test_prompts_and_resources_name_only_tools_that_are_there(
+    tools: str, tmp_path: Path
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as whole:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        task = facts(await whole.call_tool("kling_image_to_video", wish))["task_id"]
+        await whole.call_tool("kling_get_task", {"task_id": task})
+    async with Client(build_server(sandbox_settings(tmp_path, tools=tools))) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        told = []
+        for prompt in (await client.list_prompts()).prompts:
+            wanted = {argument.name for argument in prompt.arguments or () if argument.required}
+            values = {"image": picture(tmp_path), "budget_units": "9", "takes": "2"}
+            asked = {name: values.get(name, "x") for name in wanted}
+            got = await client.get_prompt(prompt.name, asked)
+            text = got.messages[0].content.model_dump()["text"]
+            numbers = [int(n) for n in re.findall(r"^(\d+)\. \S", text, re.MULTILINE)]
+            assert numbers == [*range(1, len(numbers) + 1)]
+            told.append(text)
+        for uri in ("kling://tasks", f"kling://tasks/{task}"):
+            told.append(str(await client.read_resource(uri)))
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource(f"kling://tasks/{task}/video")
+        told.append(str(refused.value))
+
+    for text in told:
+        assert set(re.findall(r"kling_[a-z_]+", text)) - {"kling_error"} <= names, text
+    assert "is not saved" in told[-1]
+    assert ("kling_save_video" in told[-1]) == ("kling_save_video" in names)

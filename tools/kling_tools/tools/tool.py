@@ -8,6 +8,7 @@ answer.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence, Set
@@ -43,7 +44,17 @@ from kling_tools.results import AnotherTake, Answer
 from kling_tools.service import Report, VideoService
 from kling_tools.tools.schema import answer_schema
 
-__all__ = ["AskFirst", "Call", "Handler", "KlingTool", "confirm", "error_answer", "without_tools"]
+__all__ = [
+    "SPENDING",
+    "AskFirst",
+    "Call",
+    "Handler",
+    "KlingTool",
+    "confirm",
+    "error_answer",
+    "text_without_tools",
+    "without_tools",
+]
 
 
 KEY = "confirm"
@@ -392,6 +403,45 @@ def without_tools(advice: str, lacking: Set[str]) -> str:
 
 ADVICE = ("next", "note", "file")
 """The fields of answers, and of what is in them, that hold advice."""
+
+
+def text_without_tools(text: str, lacking: Set[str]) -> str:
+    """A text of numbered and other lines, or a JSON document, without what names a tool that is
+    `lacking`; lines that say nothing then are left out."""
+    if lacking.isdisjoint(_TOOL_NAME.findall(text)):
+        return text
+    try:
+        return json.dumps(_document_without(json.loads(text), lacking), ensure_ascii=False)
+    except ValueError:
+        pass
+    lines: list[str] = []
+    number = 0
+    for line in text.split("\n"):
+        numbered = _NUMBERED.match(line)
+        step = line[numbered.end() :] if numbered else line
+        kept = without_tools(step, lacking)
+        if numbered and kept:
+            number += 1
+        if kept or not step:
+            lines.append(f"{number}. {kept}" if numbered else kept)
+    return "\n".join(lines)
+
+
+_NUMBERED = re.compile(r"\d+\. ")
+
+
+def _document_without(value: Any, lacking: Set[str]) -> Any:
+    if isinstance(value, list):
+        return [_document_without(part, lacking) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: without_tools(part, lacking)
+        if name in ADVICE and isinstance(part, str)
+        else _document_without(part, lacking)
+        for name, part in value.items()
+        if not (isinstance(part, dict) and part.get("tool") in lacking)
+    }
 
 
 def _leave_out(answer: BaseModel, lacking: Set[str]) -> None:
