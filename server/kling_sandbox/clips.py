@@ -72,20 +72,19 @@ def _sweep(folder: Path) -> None:
 
 def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     """The script of an order's film, with `number` in its mark. Loads Pillow and PyAV."""
-    from kling_sandbox.film.canvas import Still
     from kling_sandbox.film.script import Script
 
-    words = Still(caption="No picture was given, only words:", words=order.prompt)
     stills = tuple(_still(picture, files) for picture in order.pictures)
     voices = [
         (asset.asset_id, asset.name) if asset.kind == "voice" else (asset.voice, asset.voice_name)
         for asset in order.assets
         if asset.kind == "voice" or asset.voice
     ]
+    shots = len(order.shots)
     return Script(
         seconds=order.duration,
         short_side=order.short_side,
-        stills=stills if stills or order.tail else (words,),
+        stills=stills,
         ratio=order.aspect_ratio,
         tail=_still(order.tail, files) if order.tail else None,
         move=_move(order.camera) if order.camera else None,
@@ -95,6 +94,7 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         insets=tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element"),
         labels=tuple(f"Voice: {name}" for _, name in voices),
         voice=voices[0][0] if voices else "",
+        words=() if stills or order.tail else order.lines or (order.prompt,) * max(1, shots),
     )
 
 

@@ -20,10 +20,7 @@ from kling_sandbox.state import KLING
 __all__ = ["GATEWAYS", "OFFICIAL", "Dialect", "forwarded_body"]
 
 _PRODUCTS: tuple[Product, ...] = get_args(Product)
-_EVERY_PATH = tuple(dict.fromkeys([*_PRODUCTS, "text2video"]))
-
-
-_GATEWAY_RETIRED = {"image2video": ("kling-v1",)}
+_GATEWAY_RETIRED = {"image2video": ("kling-v1",), "text2video": ("kling-v1",)}
 """Gateways still serve the other models that Kling has discontinued (their pages, 2026)."""
 
 _GATEWAY_RULES = ProviderRules(retired=_GATEWAY_RETIRED)
@@ -63,7 +60,7 @@ OFFICIAL = Dialect(
     bases=("", "/kling"),
     prefix="/v1/videos",
     creates=_PRODUCTS,
-    queries=_EVERY_PATH,
+    queries=_PRODUCTS,
     style=EnvelopeStyle(),
     tokens=True,
     external_ids=True,
@@ -90,13 +87,13 @@ _ANYFAST_STAGES: Mapping[Stage, tuple[str, str]] = {
 _NEW_API_DROPS = frozenset(
     {"multi_shot", "shot_type", "multi_prompt", "element_list", "voice_list"}
 )
-_NEW_API_QUERIES = ("image2video", "text2video")
+_NEW_API_PATHS: tuple[Product, ...] = ("image2video", "text2video")
 
 GATEWAYS: tuple[Dialect, ...] = (
     Dialect(
         name="cometapi",
         bases=("/cometapi",),
-        creates=("image2video", "multi-image2video"),
+        creates=("image2video", "multi-image2video", "text2video"),
         queries=("image2video", "multi-image2video", "text2video"),
         style=EnvelopeStyle(
             receipts={"image2video": "success"},
@@ -106,23 +103,27 @@ GATEWAYS: tuple[Dialect, ...] = (
         ),
         external_ids=True,
         needs_model=False,
-        fills={"image2video": {"model_name": "kling-v2-master"}},
+        fills={
+            "image2video": {"model_name": "kling-v2-master"},
+            "text2video": {"model_name": "kling-v2-master"},
+        },
         rules=ProviderRules(
             prompt_optional=("image2video",),
             least_pictures=2,
             brush_on_several=True,
             retired=_GATEWAY_RETIRED,
         ),
-        source="CometAPI's pages of image2video, multi-image2video, individual queries and errors, "
-        "March to May 2026: a body of one picture alone was accepted, with kling-v2-master named "
-        "as the model to begin with, which is therefore the default; 500 characters of a prompt "
-        "are documented and not enforced here. An unknown task is taken to be Kling's refusal.",
+        source="CometAPI's pages of image2video, text2video, multi-image2video, individual "
+        "queries and errors, March to May 2026: a body of one picture alone was accepted, with "
+        "kling-v2-master named as the model to begin with, which is therefore the default; 500 "
+        "characters of a prompt are documented and not enforced here. An unknown task is taken to "
+        "be Kling's refusal.",
     ),
     Dialect(
         name="anyfast",
         bases=("/anyfast",),
-        creates=("image2video", "multi-image2video", "omni-video"),
-        queries=_EVERY_PATH,
+        creates=("image2video", "multi-image2video", "omni-video", "text2video"),
+        queries=_PRODUCTS,
         style=WrapperStyle(
             receipt_status="submitted",
             words=_ANYFAST_STAGES,
@@ -131,8 +132,8 @@ GATEWAYS: tuple[Dialect, ...] = (
             row=False,
             errors=GatewayErrors(kind="new_api_error", words=OLD_NEW_API, missing_route="json"),
         ),
-        source="AnyFast's pages kling-v2-master-i2v, kling-v1-6-mi2v, kling-v3-omni and "
-        "kling-task-query, 2026. The receipt's status and the errors are taken from new-api.",
+        source="AnyFast's pages kling-v2-master-i2v, kling-v1-6-mi2v, kling-v3-omni, kling-v3-t2v "
+        "and kling-task-query, 2026. The receipt's status and the errors are taken from new-api.",
     ),
     Dialect(
         name="powertokens",
@@ -150,8 +151,8 @@ GATEWAYS: tuple[Dialect, ...] = (
     Dialect(
         name="newapi",
         bases=("/newapi",),
-        creates=("image2video",),
-        queries=_NEW_API_QUERIES,
+        creates=_NEW_API_PATHS,
+        queries=_NEW_API_PATHS,
         style=WrapperStyle(
             receipt_status="queued",
             words=_NEW_API_STAGES,
@@ -168,8 +169,8 @@ GATEWAYS: tuple[Dialect, ...] = (
     Dialect(
         name="newapi-old",
         bases=("/newapi-old",),
-        creates=("image2video",),
-        queries=_NEW_API_QUERIES,
+        creates=_NEW_API_PATHS,
+        queries=_NEW_API_PATHS,
         style=WrapperStyle(
             receipt_status="queued",
             words=_NEW_API_STAGES,

@@ -14,9 +14,14 @@ from typing import Literal
 
 __all__ = ["MODELS", "RETIRED", "ModelRow", "Product", "TaskKind", "Units"]
 
-Product = Literal["image2video", "multi-image2video", "omni-video"]
+Product = Literal[
+    "image2video",
+    "multi-image2video",
+    "omni-video",
+    "text2video",
+]
 
-TaskKind = Product | Literal["text2video", "custom-elements", "custom-voices"]
+TaskKind = Product | Literal["custom-elements", "custom-voices"]
 """What a task makes: one of the products of the old standard, or what only others can order."""
 
 _BEFORE_2_5 = (
@@ -31,6 +36,7 @@ _BEFORE_2_5 = (
 RETIRED: Mapping[str, tuple[str, ...]] = {
     "image2video": _BEFORE_2_5,
     "multi-image2video": ("kling-v1-6",),
+    "text2video": ("kling-v1", "kling-v1-6", "kling-v2-master", "kling-v2-1-master"),
 }
 """The models that Kling's own API discontinued, by endpoint (a probe of 2026-10-01; the second row
 is stated for 2026-09-15). `kling-v1-6` stands in neither list of the probe for image2video, but it
@@ -99,11 +105,12 @@ _MASTER = {"": Units(2.0)}
 _SIMPLE = frozenset({"simple"})
 _PRESETS = frozenset({"down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
 _I2V: tuple[Product, ...] = ("image2video",)
+_FRAMES_AND_WORDS: tuple[Product, ...] = ("image2video", "text2video")
 _OMNI: tuple[Product, ...] = ("omni-video",)
 
 MODELS: dict[str, ModelRow] = {
     "kling-v1": ModelRow(
-        _I2V,
+        _FRAMES_AND_WORDS,
         _SHORT,
         {"std": Units(0.2), "pro": Units(0.7)},
         tail=frozenset({"std/5", "pro/5"}),
@@ -124,19 +131,21 @@ MODELS: dict[str, ModelRow] = {
         cfg_scale=True,
     ),
     "kling-v1-6": ModelRow(
-        ("image2video", "multi-image2video"),
+        ("image2video", "multi-image2video", "text2video"),
         _SHORT,
         {"std": Units(0.4), "pro": Units(0.7)},
         tail=_PRO,
         end_only=_PRO,
         cfg_scale=True,
     ),
-    "kling-v2-master": ModelRow(_I2V, _SHORT, _MASTER, modes=()),
+    "kling-v2-master": ModelRow(_FRAMES_AND_WORDS, _SHORT, _MASTER, modes=()),
     "kling-v2-1": ModelRow(_I2V, _SHORT, {"std": Units(0.4), "pro": Units(0.7)}, tail=_PRO),
-    "kling-v2-1-master": ModelRow(_I2V, _SHORT, _MASTER, modes=()),
-    "kling-v2-5-turbo": ModelRow(_I2V, _SHORT, {"std": Units(0.3), "pro": Units(0.5)}, tail=_PRO),
+    "kling-v2-1-master": ModelRow(_FRAMES_AND_WORDS, _SHORT, _MASTER, modes=()),
+    "kling-v2-5-turbo": ModelRow(
+        _FRAMES_AND_WORDS, _SHORT, {"std": Units(0.3), "pro": Units(0.5)}, tail=_PRO
+    ),
     "kling-v2-6": ModelRow(
-        _I2V,
+        _FRAMES_AND_WORDS,
         _SHORT,
         {"std": Units(0.3), "pro": Units(0.5, 1.0, 1.2)},
         tail=_PRO,
@@ -145,7 +154,7 @@ MODELS: dict[str, ModelRow] = {
         voices=frozenset({"pro"}),
     ),
     "kling-v3": ModelRow(
-        _I2V,
+        _FRAMES_AND_WORDS,
         _LONG,
         {"std": Units(0.6, 0.9), "pro": Units(0.8, 1.2), "4k": Units(3.0, 3.0)},
         modes=("std", "pro", "4k"),

@@ -80,6 +80,7 @@ class Order:
 
     `duration` and `shots` are seconds. `aspect_ratio` is width divided by height (None: the
     picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
+    `lines` are the words of each shot where the caller listed them.
     `assets` are the elements and voices that the video shows. `video`: a reference video is given.
     `cash`: the account pays from its balance.
     """
@@ -96,6 +97,7 @@ class Order:
     voice: bool = False
     camera: CameraControl | None = None
     shots: tuple[int, ...] = ()
+    lines: tuple[str, ...] = ()
     watermark: bool = False
     external_task_id: str = ""
     callback_url: str = ""
@@ -136,6 +138,7 @@ class Order:
                 "tail": Picture(**tail) if tail else None,
                 "camera": CameraControl(**camera) if camera else None,
                 "shots": tuple(values["shots"]),
+                "lines": tuple(values.get("lines", ())),
                 "assets": tuple(Asset.from_json(asset) for asset in values.get("assets", ())),
                 "made": Asset.from_json(made) if made else None,
             }

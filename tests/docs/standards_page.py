@@ -3,7 +3,11 @@
 from tests.docs.pages import table
 
 from kling_mcp.providers.wires.new_standard import KINDS, PLACES
-from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
+from kling_tools.requests.requests import (
+    ImageToVideoRequest,
+    MultiImageToVideoRequest,
+    TextToVideoRequest,
+)
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities
 
 __all__ = ["fields", "models"]
@@ -12,17 +16,16 @@ NEVER_BY_MODEL = frozenset(("model_name", "image", "image_list", "prompt", "dura
 FIELDS = {
     "image2video": ImageToVideoRequest.model_fields,
     "omni-video": MultiImageToVideoRequest.model_fields,
+    "text2video": TextToVideoRequest.model_fields,
 }
 NAMED_BY = {"shot_type": "multi_shot", "multi_prompt": "multi_shot"}
 """Fields whose ability in the table of models has another field's name."""
 
 
 def fields() -> str:
-    """One row a field of the two requests: its place on each standard, and where it is refused."""
+    """One row a field of the requests: its place on each standard, and where it is refused."""
     head = ("field", "legacy standard", "new standard", "refused for")
-    names = dict.fromkeys(
-        (*ImageToVideoRequest.model_fields, *MultiImageToVideoRequest.model_fields)
-    )
+    names = dict.fromkeys(name for known in FIELDS.values() for name in known)
     return "\n" + table(head, [_row(name) for name in names]) + "\n"
 
 
@@ -34,7 +37,7 @@ def _row(name: str) -> tuple[str, ...]:
 
 def _legacy(name: str) -> str:
     if name == "aspect_ratio":
-        return "`aspect_ratio`, of several pictures only"
+        return "`aspect_ratio`, of several pictures or of words alone"
     if name == "image_list":
         return "`image_list`: `image_url` (omni-video) or `image` (multi-image2video)"
     return f"`{name}`"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_snippets import FILES
+from tests.server.serving import picture
 
 PARTS = ("server", "tools", "bundle", "README.md")
 """What the example changes."""
@@ -33,8 +34,8 @@ def copy(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     for name in PARTS:
         copy_into(folder, name)
-    (tmp_path / "text2video.patch").write_text("".join(PATCHES), encoding="utf-8")
-    run(folder, "git", "apply", "--recount", "../text2video.patch")
+    (tmp_path / "loop.patch").write_text("".join(PATCHES), encoding="utf-8")
+    run(folder, "git", "apply", "--recount", "../loop.patch")
     return folder
 
 
@@ -57,6 +58,7 @@ def run(folder: Path, *command: str) -> None:
             "PYTHONPATH": paths,
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
             "KLING_MCP_HOME": str(folder.parent / "home"),
+            "KLING_MCP_IMAGE_ROOTS": str(folder),
             "KLING_MCP_OUTPUT_DIR": str(folder.parent / "videos"),
             "KLING_MCP_SANDBOX_QUEUE_S": "0",
             "KLING_MCP_SANDBOX_RENDER_S": "0",
@@ -75,13 +77,14 @@ def test_the_example_of_a_product_makes_a_video(copy: Path) -> None:
     page, language, word = FILES["try_product.py"]
     (program,) = [b for b in blocks(language) if b.page == page and word in b.text]
     (copy / "try_product.py").write_text(program.text, encoding="utf-8")
+    picture(copy)
 
     run(copy, sys.executable, "try_product.py")
 
     (video,) = (copy.parent / "videos").rglob("*.mp4")
     assert video.stat().st_size > 0
     shown = json.loads((copy / "bundle/manifest.json").read_text(encoding="utf-8"))
-    assert "kling_text_to_video" in [tool["name"] for tool in shown["tools"]]
+    assert "kling_loop" in [tool["name"] for tool in shown["tools"]]
 
 
 @WITH_GIT

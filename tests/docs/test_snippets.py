@@ -50,7 +50,7 @@ FILES = {
     "models.json": ("CONTRIBUTING.md", "json", '"models": {'),
     "try_gateway.py": ("CONTRIBUTING.md", "python", "gateway"),
     "try_model.py": ("CONTRIBUTING.md", "python", '"model_name": "kling-v3-5"'),
-    "try_product.py": ("CONTRIBUTING.md", "python", "kling_text_to_video"),
+    "try_product.py": ("CONTRIBUTING.md", "python", "kling_loop"),
 }
 """Files that commands on the pages name, and the block that shows each: page, language, a word."""
 

@@ -18,6 +18,7 @@ from kling_mcp.providers.configured import SANDBOX_URL, Configured
 from kling_mcp.providers.transport import Connection
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_sandbox import SandboxConfig, create_app, parse_faults
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
 
 ERAS_WITH_CLIPS = (pytest.param("legacy", marks=pytest.mark.campaign), "2026-07-28")
 """Both eras of the protocol, for tests that have a clip made: it takes a second of a core."""
@@ -97,6 +98,21 @@ def picture(folder: Path, name: str = "photo.png", size: tuple[int, int] = PICTU
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_drawn(size, path.suffix))
     return str(path)
+
+
+def least_wish(tool: str, folder: Path, prompt: str) -> dict[str, Any]:
+    """The least that a tool that makes something requires, with small pictures in the folder."""
+
+    def drawn(name: str) -> str:
+        return str(path) if (path := folder / name).exists() else picture(folder, name)
+
+    inputs: dict[str, Callable[[], Any]] = {
+        "image": lambda: drawn("photo.png"),
+        "image_list": lambda: [drawn("photo.png"), drawn("other.png")],
+    }
+    main = PRODUCTS[PRODUCTS_BY_TOOL[tool][0]].inputs
+    given = {name: make() for name, make in inputs.items() if name in main}
+    return {**given, "prompt": prompt}
 
 
 @cache

@@ -28,7 +28,12 @@ __all__ = [
     "rules_of_others",
 ]
 
-Product = Literal["image2video", "multi-image2video", "omni-video"]
+Product = Literal[
+    "image2video",
+    "multi-image2video",
+    "omni-video",
+    "text2video",
+]
 """The names of the products, as Kling's paths have them."""
 
 AssetKind = Literal["element", "voice"]
@@ -122,6 +127,18 @@ _ROWS = (
         priced_by=("clip",),
         desk="multi_image",
         picture_key="image",
+    ),
+    ProductEntry(
+        name="text2video",
+        tool="kling_text_to_video",
+        request="TextToVideoRequest",
+        inputs=("prompt", "aspect_ratio"),
+        rules=("prompt_required", "shots_add_up", "shots_in_order"),
+        result="video",
+        makes="video of words alone",
+        path="text2video",
+        priced_by=("clip", "second"),
+        desk="text2video",
     ),
 )
 

@@ -19,6 +19,8 @@ from kling_tools.requests.requests import (
     BrushRequest,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
+    ShotsRequest,
+    TextToVideoRequest,
     with_picture_references,
 )
 from kling_tools.rules.capabilities import Wire, WireRow
@@ -106,7 +108,7 @@ class CreateBody:
         fields["external_task_id"] = external_task_id
         if self.callback_base and callback_key:
             fields["callback_url"] = f"{self.callback_base}/{callback_key}"
-        return JsonBody(order_body(wire or self.wire, fields, self.model))
+        return JsonBody(order_body(wire or self.wire, self.product, fields, self.model))
 
 
 def _with_shown(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:
@@ -153,12 +155,7 @@ def _one_picture(
         "prompt": request.prompt,
         **_masks(request, pictures),
     }
-    if request.multi_shot:
-        fields |= {
-            "multi_shot": True,
-            "shot_type": request.shot_type,
-            "multi_prompt": [shot.model_dump() for shot in request.multi_prompt],
-        }
+    fields |= _shots(request)
     if request.camera_control:
         camera = request.camera_control
         fields["camera_control"] = {"type": camera.type} | (
@@ -185,14 +182,33 @@ def _several_pictures(
     }
 
 
+def _text(request: TextToVideoRequest, _: Mapping[str, Any], __: ProductEntry) -> dict[str, Any]:
+    return {
+        "prompt": request.prompt,
+        **_shots(request),
+        "aspect_ratio": request.aspect_ratio,
+    }
+
+
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
     "image2video": _one_picture,
     "omni-video": _several_pictures,
     "multi-image2video": _several_pictures,
+    "text2video": _text,
 }
 """Renders the fields that a product does not share with all others."""
+
+
+def _shots(request: ShotsRequest) -> dict[str, Any]:
+    if not request.multi_shot:
+        return {}
+    return {
+        "multi_shot": True,
+        "shot_type": request.shot_type,
+        "multi_prompt": [shot.model_dump() for shot in request.multi_prompt],
+    }
 
 
 def _masks(request: BrushRequest, pictures: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,13 +37,13 @@ PROMPT_SHOWN = 80
 """Characters of a prompt that a view shows."""
 
 AFTER_FAILURE = (
-    "Providers say that failed tasks are not charged. Change the prompt or the picture and submit "
-    "again."
+    "Providers say that failed tasks are not charged. Change the prompt, or what it was made from, "
+    "and submit again."
 )
-FAILED_FREE = "It cost nothing. Change the prompt or the picture and submit again."
+FAILED_FREE = "It cost nothing. Change the prompt, or what it was made from, and submit again."
 FAILED_PAID = (
     "It was charged although it failed: the owner of the account can ask the provider why. Change "
-    "the prompt or the picture before you submit again."
+    "the prompt, or what it was made from, before you submit again."
 )
 FILE_LATE = "The provider says that it is done, but its video is not there yet. Wait for it."
 ONLY_THE_PROVIDER = (

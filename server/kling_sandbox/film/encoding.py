@@ -23,6 +23,7 @@ from PIL import Image
 
 from kling_sandbox.film.camera import Move
 from kling_sandbox.film.canvas import Canvas, Size
+from kling_sandbox.film.scenery import Scenery
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -47,13 +48,13 @@ FPS = 24
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture under one move for `frames` frames.
+    """One picture under one move for `frames` frames; a landscape moves by itself.
 
     `dissolve` is how many of them blend with the scene before, which goes on moving meanwhile;
     0 is a cut. The move ends `hold` frames before the scene does.
     """
 
-    picture: Image.Image
+    picture: Image.Image | Scenery
     move: Move
     frames: int
     dissolve: int = 0
@@ -62,13 +63,14 @@ class Scene:
 
 def frames_of(scenes: Sequence[Scene], size: Size) -> Iterator[Image.Image]:
     """Every frame of the film in order, `size` px, each free to be drawn on."""
-    before: Canvas | None = None
+    before: Canvas | Scenery | None = None
     before_span = 1
     before_frames = 0
     for number, scene in enumerate(scenes):
         beyond = scenes[number + 1].dissolve if number + 1 < len(scenes) else 0
         span = max(1, scene.frames + beyond - scene.hold - 1)
-        canvas = Canvas(scene.picture, size, scene.move)
+        shown = scene.picture
+        canvas = shown if isinstance(shown, Scenery) else Canvas(shown, size, scene.move)
         for index in range(scene.frames):
             view = canvas.view(index / span)
             if before is not None and index < scene.dissolve:

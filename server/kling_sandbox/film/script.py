@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
 from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
+from kling_sandbox.film.scenery import Scenery
 
 __all__ = ["Script"]
 
@@ -26,6 +27,7 @@ class Script:
 
     With no `ratio` the frame has the shape of the first still. One still is seen under `move`, or
     cut into `shots` (seconds each) with a move of its own for each; several follow each other.
+    Without a still, a landscape is drawn for the `words`, and one for each shot.
     The film ends on `tail` where there is one. `sound` adds a tone.
     `number` stands in the mark. Each of `insets` is seen small in the upper left corner, above the
     words of `labels`. `voice` is the id of the voice that is heard.
@@ -43,6 +45,7 @@ class Script:
     insets: tuple[Still, ...] = ()
     labels: tuple[str, ...] = ()
     voice: str = ""
+    words: tuple[str, ...] = ()
 
     def film(self, path: Path) -> None:
         """Make the MP4 and put it at `path` in one step, so that no reader sees half of it.
@@ -50,17 +53,18 @@ class Script:
         Two processes may do so at once: either file is whole. Raises `OSError` when the disk
         does not take it, `ValueError` when there is nothing to show.
         """
-        if not self.stills and self.tail is None:
-            raise ValueError("a film needs a picture")
         pictures = [still.load(self.short_side) for still in self.stills]
         tail = self.tail.load(self.short_side) if self.tail else None
         shown = [*pictures, tail] if tail is not None else pictures
+        if not shown and not (self.words and self.ratio):
+            raise ValueError("a film needs a picture, or words and a ratio")
         size = even_size(self.short_side, self.ratio or shown[0].width / shown[0].height)
+        drawn = [Scenery(words, size, number) for number, words in enumerate(self.words)]
         mark = Mark(size, self.number)
         cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
         frames = (
             mark.put_on(cast.put_on(frame))
-            for frame in frames_of(list(self.scenes(pictures, tail)), size)
+            for frame in frames_of(list(self.scenes(pictures or drawn, tail)), size)
         )
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
         try:
@@ -71,7 +75,9 @@ class Script:
         finally:
             part.unlink(missing_ok=True)
 
-    def scenes(self, pictures: list[Image.Image], tail: Image.Image | None) -> Iterator[Scene]:
+    def scenes(
+        self, pictures: Sequence[Image.Image | Scenery], tail: Image.Image | None
+    ) -> Iterator[Scene]:
         """The scenes for those pictures; their frames add up to the film's."""
         rest = frame_count(self.seconds)
         arrival = min(_ARRIVAL_FRAMES, rest // 2) if tail is not None else 0
@@ -84,15 +90,18 @@ class Script:
         if tail is not None:
             yield Scene(tail, ARRIVAL, rest, (arrival * 3 // 4) if takes else 0, _ARRIVAL_HOLD)
 
-    def _takes(self, pictures: list[Image.Image]) -> Iterator[tuple[Image.Image, Move, int, int]]:
+    def _takes(
+        self, pictures: Sequence[Image.Image | Scenery]
+    ) -> Iterator[tuple[Image.Image | Scenery, Move, int, int]]:
         """Picture, move, frames and dissolve of each take; the last one gets what is left."""
-        if len(pictures) > 1:
+        if len(pictures) > 1 and self.stills:
             each = frame_count(self.seconds) // (len(pictures) + bool(self.tail))
             for number, picture in enumerate(pictures):
                 move = SEQUENCE_MOVES[number % len(SEQUENCE_MOVES)]
                 yield picture, move, each, _BLEND_FRAMES if number else 0
         elif pictures and self.shots:
             for number, seconds in enumerate(self.shots):
-                yield pictures[0], SHOT_MOVES[number % len(SHOT_MOVES)], seconds * FPS, 0
+                picture = pictures[number % len(pictures)]
+                yield picture, SHOT_MOVES[number % len(SHOT_MOVES)], seconds * FPS, 0
         elif pictures:
             yield pictures[0], self.move or DEFAULT, 0, 0

@@ -17,6 +17,7 @@ from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video
 from kling_sandbox.rules.omni import multi_image, omni
+from kling_sandbox.rules.text2video import text2video
 
 __all__ = ["PRODUCTS", "judge"]
 
@@ -24,6 +25,7 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
     "image2video": image2video,
     "multi-image2video": multi_image,
     "omni-video": omni,
+    "text2video": text2video,
 }
 
 

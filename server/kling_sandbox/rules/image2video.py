@@ -10,7 +10,15 @@ from kling_sandbox.config import SandboxConfig
 from kling_sandbox.orders import Asset, CameraControl, Order, Picture
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.shared import Variant, brush_flaw, delivery, prompts, sound_on, variant
+from kling_sandbox.rules.shared import (
+    Variant,
+    brush_flaw,
+    check_cfg_scale,
+    delivery,
+    prompts,
+    sound_on,
+    variant,
+)
 
 __all__ = [
     "Shots",
@@ -59,10 +67,16 @@ _OWN_SHOT_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """The seconds of each shot; empty for one unbroken take. `customized`: listed by the caller."""
+    """The seconds of each shot; empty for one unbroken take. `words` are those of each shot that
+    the caller listed."""
 
     seconds: tuple[int, ...] = ()
-    customized: bool = False
+    words: tuple[str, ...] = ()
+
+    @property
+    def customized(self) -> bool:
+        """Whether the caller listed them."""
+        return bool(self.words)
 
 
 def shots_of(fields: Fields, what: Variant) -> Shots:
@@ -81,16 +95,17 @@ def shots_of(fields: Fields, what: Variant) -> Shots:
     prompts = fields.objects("multi_prompt", 1, MAX_SHOTS)
     if not prompts:
         raise refused("too_many", field="multi_prompt", least=1, most=MAX_SHOTS)
-    seconds = []
+    seconds, words = [], []
     for place, shot in enumerate(prompts, start=1):
         if shot.whole("index") != place:
             raise refused("shots_order")
-        if not shot.text("prompt", SHOT_PROMPT_LIMIT).strip():
+        words.append(shot.text("prompt", SHOT_PROMPT_LIMIT).strip())
+        if not words[-1]:
             raise shot.refuse("prompt")
         seconds.append(shot.seconds("duration", range(1, what.duration + 1)))
     if sum(seconds) != what.duration:
         raise refused("shots_sum")
-    return Shots(tuple(seconds), customized=True)
+    return Shots(tuple(seconds), tuple(words))
 
 
 def even_shots(duration: int) -> tuple[int, ...]:
@@ -154,7 +169,7 @@ def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> O
     shots = shots_of(fields, what)
     optional = shots.customized or "image2video" in config.rules.prompt_optional
     prompt = prompts(fields, required=not optional)
-    _check_cfg_scale(fields, what)
+    check_cfg_scale(fields, what)
     sound = sound_on(fields, what)
     voices = voices_of(fields, what, prompt, sound=sound)
     elements = elements_of(fields, what)
@@ -179,14 +194,6 @@ def image2video(fields: Fields, files: PictureFiles, config: SandboxConfig) -> O
         assets=(*elements, *voices),
         **delivery(fields),
     )
-
-
-def _check_cfg_scale(fields: Fields, what: Variant) -> None:
-    if fields.value("cfg_scale") is None:
-        return
-    if not what.row.cfg_scale:
-        raise refused("unsupported", field="cfg_scale")
-    fields.number("cfg_scale", 0.0, 1.0)
 
 
 def _frames(

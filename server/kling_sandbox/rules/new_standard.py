@@ -91,6 +91,7 @@ def new_standard(
             if unsupported in options:
                 raise refused("not_supported_yet", field=unsupported)
     pictures, tail = found.pictures(files, model)
+    shots, lines = _shots(prompt, duration, model, chosen, base=found.count("base_video") > 0)
     return Order(
         product=KINDS[product],
         model=model.prices,
@@ -102,7 +103,8 @@ def new_standard(
         aspect_ratio=_width_by_height(chosen.ratio),
         sound=model.loud or chosen.audio in ("native", "original"),
         voice=any(asset.kind == "voice" for asset in assets),
-        shots=_shots(prompt, duration, model, chosen, base=found.count("base_video") > 0),
+        shots=shots,
+        lines=lines,
         standard="new",
         assets=assets,
         video=found.count(*_VIDEOS) > 0 or any(asset.videos for asset in assets),
@@ -332,18 +334,19 @@ def _check_o1(found: _Found, duration: int) -> None:
 
 def _shots(
     prompt: str, duration: int, model: NewModel, chosen: _Settings, *, base: bool
-) -> tuple[int, ...]:
-    """The seconds of each shot; empty for one take.
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The seconds and the words of each shot; empty for one take.
 
     `shot n, m, words;` in the prompt cuts the clip, unless `multi_shot` is false. Without the
     syntax, `multi_shot` leaves the cuts to Kling; here they are even ones.
     """
     multi_shot = model.multi_shot if chosen.multi_shot is None else chosen.multi_shot
     if not model.storyboard or multi_shot is False or base:
-        return ()
+        return (), ()
     if not _SHOT.match(prompt):
-        return even_shots(duration) if multi_shot else ()
+        return (even_shots(duration) if multi_shot else ()), ()
     seconds: list[int] = []
+    words: list[str] = []
     at = 0
     while prompt[at:].strip():
         shot = _SHOT.match(prompt, at)
@@ -352,10 +355,11 @@ def _shots(
         if int(shot[2]) < 1 or not 1 <= len(shot[3].strip()) <= SHOT_PROMPT_LIMIT:
             raise refused("shot_syntax")
         seconds.append(int(shot[2]))
+        words.append(shot[3].strip())
         at = shot.end()
     if sum(seconds) != duration:
         raise refused("shots_sum")
-    return tuple(seconds)
+    return tuple(seconds), tuple(words)
 
 
 def _width_by_height(ratio: str) -> float | None:

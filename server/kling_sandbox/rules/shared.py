@@ -18,6 +18,7 @@ __all__ = [
     "URL_LIMIT",
     "Variant",
     "brush_flaw",
+    "check_cfg_scale",
     "delivery",
     "masks_of",
     "prompts",
@@ -84,6 +85,15 @@ def sound_on(fields: Fields, what: Variant) -> bool:
     if sound and not ("*" in what.row.sound or what.mode in what.row.sound):
         raise refused("unsupported", field="sound")
     return sound
+
+
+def check_cfg_scale(fields: Fields, what: Variant) -> None:
+    """Raises `Refusal` for a `cfg_scale` that the model lacks, or out of its bounds."""
+    if fields.value("cfg_scale") is None:
+        return
+    if not what.row.cfg_scale:
+        raise refused("unsupported", field="cfg_scale")
+    fields.number("cfg_scale", 0.0, 1.0)
 
 
 def delivery(fields: Fields) -> dict[str, Any]:

@@ -33,7 +33,9 @@ from tests.server.crash.lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish
 from tests.server.crash.settling import rehearse, settle
 from tests.server.crash.storm import CALM, serve
 
+from kling_mcp.providers.rows import PROVIDERS
 from kling_sandbox.app import bound_socket
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 ALIVE = 3
 """Servers at a time: more than the two that race, on machines of two cores."""
@@ -97,6 +99,8 @@ class Campaign:
         self._living: dict[int, Living] = {}
         self._selector = selectors.DefaultSelector()
         self._wishes: list[Wish] = []
+        made_there = set(PROVIDERS[provider].products)
+        self._makers = [tool for tool, made in PRODUCTS_BY_TOOL.items() if made_there & {*made}]
         self.log = folder / "broken.log"
         self.report = Report(provider, seed)
         if provider != "kling":
@@ -107,7 +111,8 @@ class Campaign:
         began = time.monotonic()
         picture = self._folder / "pictures" / "photo.png"
         picture.parent.mkdir(parents=True)
-        Image.new("RGB", (320, 320), (200, 90, 30)).save(picture)
+        for name, red in (("photo.png", 200), ("other.png", 90)):
+            Image.new("RGB", (320, 320), (red, 90, 30)).save(picture.with_name(name))
         while self.report.kills < kills or (self._rarest() == 0 and self.report.kills < 5 * kills):
             ledger = self._folder / f"ledger-{len(self.report.grounds)}"
             ground = Ground(ledger, self._url, self._provider, picture)
@@ -164,10 +169,10 @@ class Campaign:
         if number and dice.random() < 0.2:
             earlier = dice.choice(self._wishes)
             takes = [wish.take for wish in self._wishes if wish.prompt == earlier.prompt]
-            return Wish(earlier.prompt, max(takes) + 1, "")
+            return Wish(earlier.prompt, max(takes) + 1, "", earlier.tool)
         prompt = f"wish {number} of ledger {len(self.report.grounds)}"
         own = f"own-{len(self.report.grounds)}-{number}" if dice.random() < 0.2 else ""
-        return Wish(prompt, 1, own)
+        return Wish(prompt, 1, own, dice.choice(self._makers))
 
     def _watch(self) -> None:
         """Hear what the living say, and kill those whose time has come."""

@@ -17,6 +17,7 @@ import anyio
 import stamina
 from mcp import Client
 from mcp_types import CallToolResult
+from tests.server.serving import least_wish
 
 from kling_mcp.ledger import Ledger, connecting
 from kling_mcp.outputs.part import Part
@@ -84,10 +85,11 @@ class Wish:
     prompt: str
     take: int
     external_task_id: str
+    tool: str
 
-    def arguments(self, picture: Path) -> dict[str, Any]:
-        """What the tool is called with."""
-        given = {"image": str(picture), "prompt": self.prompt, "take": self.take}
+    def arguments(self, folder: Path) -> dict[str, Any]:
+        """What the tool is called with; its pictures are in the folder."""
+        given = {**least_wish(self.tool, folder, self.prompt), "take": self.take}
         return given | (
             {"external_task_id": self.external_task_id} if self.external_task_id else {}
         )
@@ -141,7 +143,7 @@ async def _wanted(client: Client, wish: Wish, ground: Ground, log: Path) -> None
 
 async def ask(client: Client, wish: Wish, ground: Ground, log: Path) -> dict[str, Any] | None:
     """The receipt of a submit, or None when it was answered with an error."""
-    result = await client.call_tool("kling_image_to_video", wish.arguments(ground.picture))
+    result = await client.call_tool(wish.tool, wish.arguments(ground.picture.parent))
     _look_for_breakage(result, log)
     return None if result.is_error else result.structured_content
 

@@ -42,7 +42,9 @@ def rehearse() -> None:
         )
         async with Client(build_server(settings, sleep=hasty)) as client, httpx.AsyncClient():
             ground = Ground(folder, "", "", picture)
-            receipt = await ask(client, Wish("rehearsal", 1, ""), ground, folder / "log")
+            receipt = await ask(
+                client, Wish("rehearsal", 1, "", "kling_image_to_video"), ground, folder / "log"
+            )
             assert receipt is not None
             await client.call_tool("kling_list_tasks", {})
             await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})

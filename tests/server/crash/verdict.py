@@ -101,7 +101,7 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
     """Nothing paid twice, nothing paid and forgotten, and every unit in the books."""
     with closing(_opened(sandbox / "sandbox.sqlite3")) as db:
         tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
-    made = Counter(json.loads(task["body_json"])["prompt"] for task in tasks)
+    made = Counter(_prompt_of(task) for task in tasks)
     counts = SandboxStore(sandbox).counts()
     if sorted(counts.accepted_per_request.values()) != sorted(made.values()):
         yield "equal requests are not told apart by their prompts"
@@ -110,14 +110,17 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
             yield f"{prompt} was asked for {asked[prompt]} times and paid {times} times"
     written = {row["task_id"] for row in rows}
     lost = Counter(row["prompt"] for row in rows if row["status"] in ("sending", "unknown"))
-    forgotten = Counter(
-        json.loads(task["body_json"])["prompt"]
-        for task in tasks
-        if task["public_id"] not in written
-    )
+    forgotten = Counter(_prompt_of(task) for task in tasks if task["public_id"] not in written)
     for prompt, times in (forgotten - lost).items():
         yield f"{prompt} was paid and {times} of its tasks are in no ledger"
     units = sum(row["units"] or 0 for row in rows)
     spent = sum(task["units"] for task in tasks if task["public_id"] in written)
     if abs(units - spent) > 1e-6:
         yield f"the ledgers say {units} units, the provider {spent}"
+
+
+def _prompt_of(task: Row) -> str:
+    """The words that were wished for; the names of pictures, which omni-video requires, stand
+    before them."""
+    sent: str = json.loads(task["body_json"])["prompt"]
+    return sent.rpartition(">>>: ")[2]

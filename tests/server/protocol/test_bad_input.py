@@ -57,7 +57,7 @@ POINTS = [{"x": n, "y": n} for n in range(78)]
 TINY = base64.b64encode(b"GIF89a" + bytes(40)).decode()
 
 CASES: dict[str, tuple[Make, str, str]] = {
-    "no image at all": (lambda _: {"prompt": "Zoom"}, "image", "at least a first frame"),
+    "no image at all": (lambda _: {"prompt": "Zoom"}, "image", "animates a picture"),
     "a path outside the roots": (with_image(outside), "image", "not in a folder"),
     "a path that is missing": (
         with_image(lambda f: str(f / "no.png")), "image", "there is no file",

@@ -10,6 +10,7 @@ from mcp_types import TextResourceContents
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 URI = "ui://kling/player.html"
 MOST_BYTES = 40_000
@@ -20,7 +21,6 @@ HOSTS = [
     "https://*.klingai.com",
     "https://*.kwimgs.com",
 ]
-CREATES = {"kling_image_to_video", "kling_multi_image_to_video"}
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +31,7 @@ async def test_the_create_tools_name_a_page_that_is_whole_and_small(tmp_path: Pa
         (page,) = (await client.read_resource(URI)).contents
 
     shown = {tool.name: tool.meta["ui"] for tool in tools if tool.meta}
-    assert shown == {name: {"resourceUri": URI} for name in CREATES}
+    assert shown == {name: {"resourceUri": URI} for name in PRODUCTS_BY_TOOL}
     assert isinstance(page, TextResourceContents)
     assert page.mime_type == "text/html;profile=mcp-app"
     assert len(page.text.encode()) < MOST_BYTES

@@ -12,11 +12,12 @@ from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_tools.errors import NotConfigured
+from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.tools.tool import without_tools
 
 pytestmark = pytest.mark.anyio
 
-PRODUCTS_BY_TOOL = {"kling_image_to_video", "kling_multi_image_to_video"}
+MAKERS = set(PRODUCTS_BY_TOOL)
 CHANGE_THE_LIBRARY = {"kling_create_element", "kling_create_voice", "kling_delete_asset"}
 
 
@@ -33,7 +34,7 @@ async def test_all_tools_are_offered_unless_the_setting_names_some(tmp_path: Pat
     two, _ = await offered(tmp_path, tools="kling_list_tasks, KLING_LOOK")
     more, _ = await offered(tmp_path, tools="core,kling_list_tasks,all")
 
-    assert PRODUCTS_BY_TOOL < core <= everything
+    assert MAKERS < core <= everything
     assert two == {"kling_list_tasks", "kling_look"}
     assert more == everything
 
@@ -42,10 +43,9 @@ async def test_a_read_only_server_has_no_tool_that_spends(tmp_path: Path) -> Non
     everything, whole = await offered(tmp_path)
     reading, told = await offered(tmp_path, read_only=True)
 
-    assert reading == everything - PRODUCTS_BY_TOOL - CHANGE_THE_LIBRARY
+    assert reading == everything - MAKERS - CHANGE_THE_LIBRARY
     assert "none of its tools costs money" in told
-    paid = "kling_image_to_video, kling_multi_image_to_video and kling_create_voice"
-    assert f"Only {paid} cost money" in whole
+    assert f"Only {', '.join(PRODUCTS_BY_TOOL)} and kling_create_voice cost money" in whole
     settings = sandbox_settings(tmp_path, read_only=True)
     async with Client(build_server(settings)) as client:
         asked = {"image": picture(tmp_path), "prompt": "Zoom"}
@@ -133,7 +133,7 @@ async def test_no_answer_names_a_tool_that_is_not_there(
                 answer = await client.call_tool(tool, arguments)
                 told = f"{answer.content[0]} {facts(answer)}"
                 assert set(re.findall(r"kling_[a-z_]+", told)) - {"kling_error"} <= names, told
-                if not names & PRODUCTS_BY_TOOL:
+                if not names & MAKERS:
                     assert not re.search("another_take|[Ss]ubmit|[Rr]aise take", told), told
 
 
@@ -151,10 +151,10 @@ async def test_no_answer_names_a_tool_that_is_not_there(
             {"kling_get_task"},
             "Ask again: it goes on.",
         ),
-        ("It cost nothing. Submit again to make it.", PRODUCTS_BY_TOOL, "It cost nothing."),
+        ("It cost nothing. Submit again to make it.", MAKERS, "It cost nothing."),
         (
             "It was lost; do not submit it again.",
-            PRODUCTS_BY_TOOL,
+            MAKERS,
             "It was lost; do not submit it again.",
         ),
         ("Submit again.", {"kling_image_to_video"}, "Submit again."),

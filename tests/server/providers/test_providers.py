@@ -13,6 +13,7 @@ from kling_mcp.providers.configured import SANDBOX_URL, Configured, configured_p
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.errors import NotConfigured
+from kling_tools.requests.requests import TextToVideoRequest
 from kling_tools.rules.capabilities import ProviderTerms, built_in_capabilities
 
 MINE = {"like": "newapi", "base_url": "https://mine.example"}
@@ -74,7 +75,7 @@ def test_the_official_defaults_are_alive() -> None:
         (
             "kling",
             "/v1/videos",
-            {"image2video", "omni-video", "multi-image2video"},
+            {"image2video", "omni-video", "multi-image2video", "text2video"},
             "envelope",
             "unique",
             True,
@@ -82,7 +83,7 @@ def test_the_official_defaults_are_alive() -> None:
         (
             "cometapi",
             "/kling/v1/videos",
-            {"image2video", "multi-image2video"},
+            {"image2video", "multi-image2video", "text2video"},
             "envelope",
             "unknown",
             False,
@@ -90,13 +91,13 @@ def test_the_official_defaults_are_alive() -> None:
         (
             "anyfast",
             "/kling/v1/videos",
-            {"image2video", "multi-image2video"},
+            {"image2video", "multi-image2video", "text2video"},
             "wrapper",
             "none",
             False,
         ),
         ("powertokens", "/kling/v1/videos", {"image2video"}, "envelope", "none", False),
-        ("newapi", "/kling/v1/videos", {"image2video"}, "wrapper", "none", False),
+        ("newapi", "/kling/v1/videos", {"image2video", "text2video"}, "wrapper", "none", False),
     ],
 )
 def test_each_row_says_what_the_contract_says(
@@ -110,6 +111,8 @@ def test_each_row_says_what_the_contract_says(
 
 def test_what_is_lost_and_what_is_documented_more_narrowly_stands_in_the_rows() -> None:
     assert set(PROVIDERS["newapi"].loses["image2video"]) == FIELDS_LOST
+    of_words = TextToVideoRequest.model_fields.keys() & FIELDS_LOST
+    assert set(PROVIDERS["newapi"].loses["text2video"]) == of_words
     assert PROVIDERS["cometapi"].documented_lengths == {"prompt": 500, "negative_prompt": 200}
     assert PROVIDERS["cometapi"].least_images == 2
     assert set(PROVIDERS["anyfast"].loses["multi-image2video"]) == {
@@ -188,6 +191,7 @@ def test_a_file_may_change_one_default_model_and_the_others_stay(tmp_path: Path)
     assert rows["mine"].default_models == {
         "image2video": "kling-v3",
         "multi-image2video": "kling-v1-6",
+        "text2video": "kling-v3",
     }
 
 

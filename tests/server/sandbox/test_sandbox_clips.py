@@ -204,7 +204,11 @@ def test_a_script_follows_the_order(tmp_path: Path) -> None:
     assert away.stills[0].path is None
     assert away.stills[0].words == AWAY.url
     words = script_of(replace(ORDER, aspect_ratio=1.0), pictures)
-    assert words.stills[0].words == "wind"
+    assert (words.stills, words.words) == ((), ("wind",))
+    parts = script_of(replace(ORDER, shots=(2, 3), lines=("wind", "rain")), pictures)
+    assert parts.words == ("wind", "rain")
+    cut = script_of(replace(ORDER, shots=(2, 3)), pictures)
+    assert cut.words == ("wind", "wind")
     end = script_of(replace(ORDER, tail=HERE), pictures)
     assert end.stills == ()
 

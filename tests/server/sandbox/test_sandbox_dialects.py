@@ -314,11 +314,11 @@ async def test_shots_without_a_prompt_are_refused_where_the_shots_are_lost(
 
 
 ROUTED = {
-    "cometapi": {"image2video", "multi-image2video"},
-    "anyfast": {"image2video", "multi-image2video", "omni-video"},
+    "cometapi": {"image2video", "multi-image2video", "text2video"},
+    "anyfast": {"image2video", "multi-image2video", "omni-video", "text2video"},
     "powertokens": {"image2video"},
-    "newapi": {"image2video"},
-    "newapi-old": {"image2video"},
+    "newapi": {"image2video", "text2video"},
+    "newapi-old": {"image2video", "text2video"},
 }
 
 

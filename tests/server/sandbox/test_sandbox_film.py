@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageStat
 
@@ -23,6 +23,7 @@ from kling_sandbox.film.camera import (
 )
 from kling_sandbox.film.canvas import Mark, Still, even_size
 from kling_sandbox.film.encoding import duration_text, frame_count, tone_of, voice_factor
+from kling_sandbox.film.scenery import Scenery
 from kling_sandbox.film.script import Script
 
 SIDE = 144
@@ -322,3 +323,37 @@ def test_voices_are_heard_apart_and_each_joins_to_itself() -> None:
         assert tone != tone_of()
         step = max(abs(one - other) for one, other in pairwise(tone))
         assert abs(tone[0] - tone[-1]) <= step
+
+
+@pytest.mark.parametrize("ratio", [16 / 9, 9 / 16, 1.0])
+def test_words_alone_become_a_landscape_that_moves(tmp_path: Path, ratio: float) -> None:
+    film = tmp_path / "film.mp4"
+    Script(3, SIDE, (), ratio=ratio, words=("A lighthouse in a storm",)).film(film)
+    frames = frames_of(film)
+
+    assert frames[0].size == even_size(SIDE, ratio)
+    assert len(frames) == frame_count(3)
+    assert all(difference(one, other) > 0.5 for one, other in pairwise(frames[::24]))
+    plain = Scenery("", frames[0].size).view(0.0)
+    assert difference(Scenery("Rain", plain.size).view(0.0), plain) > 1
+
+
+def test_each_shot_of_words_has_its_own_landscape(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    words = ("A neon city at night", "A forest in the snow")
+    Script(4, SIDE, (), ratio=1.0, shots=(1, 3), words=words).film(film)
+    frames = frames_of(film)
+
+    steps = [difference(one, other) for one, other in pairwise(frames)]
+    assert steps.index(max(steps)) == 23
+    assert max(steps) > 10 * sorted(steps)[-2]
+
+
+@given(st.text(max_size=400), SIZES)
+@settings(max_examples=10, deadline=None)
+def test_any_words_in_any_size_can_be_drawn(words: str, size: tuple[int, int]) -> None:
+    size = (size[0] // 4, size[1] // 4)
+    first, last = (Scenery(words, size).view(part) for part in (0.0, 1.0))
+
+    assert first.size == last.size == size
+    assert first.tobytes() == Scenery(words, size).view(0.0).tobytes()

@@ -12,16 +12,17 @@ from typing import Any
 
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
-from tests.server.serving import hurried, picture, sandbox_settings
+from tests.server.serving import hurried, least_wish, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
 from kling_sandbox.faults import FAULTS
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 NEW = "kling_new"
 """A row of the user's own: Kling's new standard alone."""
 PROVIDERS = ("kling", NEW, "cometapi", "anyfast", "powertokens", "newapi")
-CREATES = ("kling_image_to_video", "kling_multi_image_to_video")
+CREATES = tuple(PRODUCTS_BY_TOOL)
 READS = ("kling_get_task", "kling_wait_for_tasks", "kling_save_video", "kling_list_tasks")
 """The list comes last: it brings the ledger up to date, so that less is asked afterwards."""
 STRUCK = ("once", "always")
@@ -102,9 +103,7 @@ def on_all_providers(folder: Path, **more: Any) -> Any:
 
 def create(tool: str, folder: Path, provider: str, prompt: str) -> dict[str, Any]:
     """The arguments of a create."""
-    photo, other = str(folder / "photo.png"), str(folder / "other.png")
-    pictures = {"image": photo} if tool == CREATES[0] else {"image_list": [photo, other]}
-    return {**pictures, "prompt": prompt, "provider": provider}
+    return {**least_wish(tool, folder, prompt), "provider": provider}
 
 
 def read(tool: str, task_id: str, provider: str) -> dict[str, Any]:
@@ -120,14 +119,12 @@ def read(tool: str, task_id: str, provider: str) -> dict[str, Any]:
 async def prepare(folder: Path) -> dict[str, str]:
     """A folder in which each provider runs a healthy task for each read; their ids by provider
     and tool."""
-    picture(folder)
-    picture(folder, "other.png")
     ids = {}
     async with Client(build_server(on_all_providers(folder), **hurried())) as client:
         for provider in PROVIDERS:
             for tool in READS:
-                wish = create(CREATES[0], folder, provider, tool)
-                result = await client.call_tool(CREATES[0], wish)
+                arguments = create(CREATES[0], folder, provider, tool)
+                result = await client.call_tool(CREATES[0], arguments)
                 assert result.structured_content is not None
                 ids[f"{provider} {tool}"] = result.structured_content["task_id"]
     return ids

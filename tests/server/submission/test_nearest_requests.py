@@ -261,13 +261,13 @@ async def test_a_cap_under_which_nothing_fits_names_the_cheapest_video(
         ("kling_multi_image_to_video", {"image_list": []}),
     ],
 )
-async def test_a_wish_without_a_picture_is_told_where_a_picture_comes_from(
+async def test_a_wish_without_a_picture_is_told_which_tool_needs_none(
     tool: str, more: dict[str, Any], tmp_path: Path
 ) -> None:
     async with Client(build_server(sandbox_settings(tmp_path))) as client:
         told = await client.call_tool(tool, {"prompt": "a lighthouse in a storm", **more})
 
     assert told.is_error
-    assert "this server makes videos from pictures only" in words(told)
-    assert "Ask the person for " in words(told)
+    assert "is required: this tool " in words(told)
+    assert "Use kling_text_to_video with the same prompt" in words(told)
     assert "entries" not in words(told)

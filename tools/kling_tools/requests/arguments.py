@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,10 +18,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, core_schema
 
-from kling_tools.products import Made, Product
+from kling_tools.products import Made
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
-from kling_tools.requests.requests import ImageToVideoRequest, MultiImageToVideoRequest
+from kling_tools.requests.requests import (
+    ImageToVideoRequest,
+    MultiImageToVideoRequest,
+    TextToVideoRequest,
+)
 from kling_tools.requests.times import FORMS, moment, zone_named
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "SaveVideoArguments",
     "SpendingChoices",
     "SubmitArguments",
+    "TextToVideoArguments",
     "UploadPictureArguments",
     "WaitForTasksArguments",
 ]
@@ -123,7 +128,7 @@ Fit = Annotated[
     BeforeValidator(normalize.fit),
     _TEXT,
     Field(
-        description="16:9, 9:16 or 1:1: crop local frames to this ratio first, free; "
+        description="16:9, 9:16 or 1:1: crop local frames to it first, free; "
         '"9:16 pad" adds borders.'
     ),
 ]
@@ -150,7 +155,11 @@ class MultiImageToVideoArguments(SpendingChoices, MultiImageToVideoRequest):
     """`kling_multi_image_to_video`."""
 
 
-SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments
+class TextToVideoArguments(SpendingChoices, TextToVideoRequest):
+    """`kling_text_to_video`."""
+
+
+SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments | TextToVideoArguments
 """The arguments of the tools that make something."""
 
 
@@ -188,7 +197,7 @@ class ListTasksArguments(_Reading):
     product: Annotated[
         Literal["", Made],
         BeforeValidator(normalize.word),
-        _words(f"{', '.join(get_args(Product)[:-1])} or {get_args(Product)[-1]}"),
+        _words("Such as text2video; a wrong name lists all."),
     ] = ""
     status: Annotated[
         Literal[
@@ -220,7 +229,11 @@ class ListTasksArguments(_Reading):
         Field(description="The person's, as Europe/Berlin or +01:00."),
     ] = ""
     page: Annotated[int, Field(ge=1, le=1000), _WHOLE] = 1
-    page_size: Annotated[int, Field(ge=1, le=100)] = 20
+    page_size: Annotated[
+        int,
+        Field(ge=1, le=100),
+        WithJsonSchema({"type": "integer", "maximum": 100}),
+    ] = 20
 
 
 class WaitForTasksArguments(_Reading):
@@ -229,7 +242,7 @@ class WaitForTasksArguments(_Reading):
     task_ids: TaskIds = []
     timeout_s: Annotated[
         Annotated[int, Field(ge=0, le=LONGEST_WAIT_S)] | None,
-        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_S}),
+        WithJsonSchema({"type": "integer", "maximum": LONGEST_WAIT_S}),
         Field(description="Seconds; left out, as long as the host allows."),
     ] = None
 

@@ -48,6 +48,7 @@ __all__ = [
     "ShotType",
     "Sound",
     "StaticMask",
+    "TextPrompt",
     "VoiceList",
     "WatermarkInfo",
     "WatermarkInfoField",
@@ -86,6 +87,7 @@ class Shot(_Part):
         str,
         BeforeValidator(normalize.text),
         Field(min_length=1, max_length=SHOT_PROMPT_LIMIT),
+        Text,
     ]
     duration: Seconds
 
@@ -192,7 +194,7 @@ Image = Annotated[
 ]
 ImageTail = Annotated[
     str,
-    Field(description="Last frame, same forms; v2-1, v2-5-turbo and v2-6 only in mode pro."),
+    Field(description="Last frame, same forms; v2-5-turbo and v2-6 in mode pro only."),
 ]
 ImageList = Annotated[
     list[Annotated[str, Field(min_length=1)]],
@@ -215,12 +217,20 @@ Prompt = Annotated[
 MultiImagePrompt = Annotated[
     str,
     BeforeValidator(normalize.text),
-    Field(
-        max_length=PROMPT_LIMIT,
-        description="What happens with them; <<<image_1>>> names the first picture.",
-    ),
+    Field(max_length=PROMPT_LIMIT),
+    Text,
+    Field(description="What happens with them; <<<image_1>>> names the first picture."),
 ]
-NegativePrompt = Annotated[str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT)]
+TextPrompt = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(max_length=PROMPT_LIMIT),
+    Text,
+    Field(description="What is seen, what happens, and the camera."),
+]
+NegativePrompt = Annotated[
+    str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT), Text
+]
 ModelName = Annotated[
     str,
     BeforeValidator(normalize.word),
@@ -277,7 +287,7 @@ def _id_or_name(value: Any) -> int | str:
 ElementList = Annotated[
     list[Annotated[int | str, PlainValidator(_id_or_name), WithJsonSchema({"type": "string"})]],
     BeforeValidator(normalize.element_ids),
-    Field(max_length=3, description="Elements; v3 only, not with voice_list."),
+    Field(max_length=3, description="Elements, <=3; v3 only, not with voice_list."),
 ]
 VoiceList = Annotated[
     list[Annotated[str, Field(max_length=128), Text, Field(min_length=1)]],
@@ -294,18 +304,20 @@ StaticMask = Annotated[
 DynamicMasks = Annotated[
     list[DynamicMask],
     BeforeValidator(normalize.one_or_many),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}}),
     Field(
         max_length=6,
-        description="Motion brush: areas and their paths, pixels from bottom-left; masks of "
-        "one size.",
+        description="Motion brush: <=6 [{mask, trajectories: [{x, y}, ...]}], pixels from "
+        "bottom-left; masks of one size.",
     ),
 ]
 CameraControlField = Annotated[
     CameraControl | None,
     BeforeValidator(normalize.camera),
+    WithJsonSchema({"type": "object"}),
     Field(
-        description="v1-5 pro 5 s only, else say it in prompt. simple: one value of config, "
-        "-10 to 10; other types: none."
+        description="v1-5 pro 5 s only, else say it in prompt. simple: one of horizontal, "
+        "vertical, pan, tilt, roll, zoom in config, -10 to 10; other types: none."
     ),
 ]
 WatermarkInfoField = Annotated[

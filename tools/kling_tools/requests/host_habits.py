@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from kling_tools.products import PRODUCTS
 from kling_tools.requests import fields
 
 __all__ = [
@@ -99,6 +100,7 @@ INSTEAD: dict[str, str] = {
     "text": "prompt",
     "description": "prompt",
     "camera": "camera_control, or the prompt",
+    "camera_control": "prompt, which can say how the camera moves",
     "audio": "sound",
     "generate_audio": "sound",
     "length": "duration",
@@ -177,9 +179,19 @@ def instead_of(path: str, names: Collection[str]) -> str:
         return INSTEAD_TO_MAKE[name]
     if not outer and name in INSTEAD and name not in names and _applies(INSTEAD[name], names):
         return INSTEAD[name]
+    if not outer and (tool := _tool_with(name, names)):
+        return f"{tool}, which takes it"
     inner = [field for part in PARTS for field in part.model_fields]
     near = get_close_matches(name, inner if outer else list(names), n=1, cutoff=CLOSE)
     return near[0] if near else ""
+
+
+def _tool_with(name: str, names: Collection[str]) -> str:
+    """The other tool that makes something of this argument, under its right name; empty for a call
+    that makes nothing."""
+    meant = re.split(r"\W", INSTEAD.get(name, name), maxsplit=1)[0]
+    rows = PRODUCTS.values() if "prompt" in names and meant not in names else ()
+    return next((row.tool for row in rows if meant in row.inputs), "")
 
 
 def _applies(advice: str, names: Collection[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,8 @@ __all__ = [
     "Combination",
     "ImageToVideoRequest",
     "MultiImageToVideoRequest",
+    "ShotsRequest",
+    "TextToVideoRequest",
     "VideoRequest",
     "is_pattern",
     "with_picture_references",
@@ -106,6 +108,19 @@ class VideoRequest(BaseModel):
         return []
 
 
+class ShotsRequest(VideoRequest):
+    """The fields of requests that may be cut into several shots."""
+
+    multi_shot: fields.MultiShot = False
+    shot_type: fields.ShotType = None
+    multi_prompt: fields.MultiPrompt = []
+
+    def combination(self, mode: str) -> Combination:
+        """The combination for capability patterns, with who cuts the shots."""
+        shot_type = self.shot_type or ("customize" if self.multi_prompt else "intelligence")
+        return Combination(mode, self.duration, {"sound": self.sound, "shot_type": shot_type})
+
+
 class BrushRequest(VideoRequest):
     """The fields of requests with a motion brush: masks over the first frame."""
 
@@ -118,30 +133,23 @@ class BrushRequest(VideoRequest):
         return [("static_mask", self.static_mask), *masks] if self.static_mask else masks
 
 
-class ImageToVideoRequest(BrushRequest):
+class ImageToVideoRequest(BrushRequest, ShotsRequest):
     """A video from a first frame, optionally a last one (Kling's image2video)."""
 
     products = REQUESTS["ImageToVideoRequest"]
 
     image: fields.Image = ""
     image_tail: fields.ImageTail = ""
-    multi_shot: fields.MultiShot = False
-    shot_type: fields.ShotType = None
-    multi_prompt: fields.MultiPrompt = []
     element_list: fields.ElementList = []
     voice_list: fields.VoiceList = []
     camera_control: fields.CameraControlField = None
 
     def combination(self, mode: str) -> Combination:
-        """The combination for capability patterns, with the type of the camera move, and with who
-        cuts the shots."""
-        details: dict[str, str] = {"sound": self.sound}
-        details["shot_type"] = self.shot_type or (
-            "customize" if self.multi_prompt else "intelligence"
-        )
-        if self.camera_control:
-            details["type"] = self.camera_control.type
-        return Combination(mode, self.duration, details)
+        """The combination for capability patterns, with the type of the camera move, too."""
+        found = super().combination(mode)
+        if self.camera_control is None:
+            return found
+        return replace(found, details={**found.details, "type": self.camera_control.type})
 
     def pictures(self) -> list[tuple[str, str]]:
         """The frames, then the masks."""
@@ -162,3 +170,12 @@ class MultiImageToVideoRequest(BrushRequest):
         """The listed pictures, then the masks."""
         listed = [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
         return listed + super().pictures()
+
+
+class TextToVideoRequest(ShotsRequest):
+    """A video of words alone, without a picture (Kling's text2video)."""
+
+    products = REQUESTS["TextToVideoRequest"]
+
+    prompt: fields.TextPrompt = ""
+    aspect_ratio: fields.AspectRatio = "16:9"

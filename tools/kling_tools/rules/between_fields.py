@@ -45,17 +45,17 @@ RULES: tuple[Rule, ...] = (
         id="image_or_image_tail",
         when={"image_tail": MISSING},
         require=("image",),
-        because="this server makes videos from pictures only, and each needs at least a first "
-        "frame. Ask the person for a picture, or make one elsewhere",
-        use="its local path, its https URL, a data: URI or base64",
+        because="this tool animates a picture",
+        use="kling_text_to_video with the same prompt, which needs no picture; or a picture: its "
+        "local path, its https URL, a data: URI or base64",
         source="S2",
     ),
     Rule(
         id="image_list_required",
         require=("image_list",),
-        because="this server makes videos from pictures only. Ask the person for pictures, or make "
-        "some elsewhere",
-        use="a list of 1 to 7 pictures",
+        because="this tool combines pictures",
+        use="kling_text_to_video with the same prompt, which needs no picture; or a list of 1 to 7 "
+        "pictures",
         source="multi-image2video page",
     ),
     Rule(

@@ -19,6 +19,7 @@ from kling_tools.requests.requests import (
     IMAGE_TOKEN,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
+    ShotsRequest,
     VideoRequest,
 )
 
@@ -30,7 +31,7 @@ LEAST_S, MOST_S = 3, 15
 VOICE_TOKEN = re.compile(r"<<<\s*voice_(\d+)\s*>>>")
 
 
-def shots_add_up(request: ImageToVideoRequest) -> Iterator[Fault]:
+def shots_add_up(request: ShotsRequest) -> Iterator[Fault]:
     """The durations of the shots add up to the duration of the video (S2)."""
     if not request.multi_prompt:
         return
@@ -64,7 +65,7 @@ def fitted_shots(shots: Sequence[Shot], seconds: int) -> list[Shot]:
     ]
 
 
-def shots_in_order(request: ImageToVideoRequest) -> Iterator[Fault]:
+def shots_in_order(request: ShotsRequest) -> Iterator[Fault]:
     """Shots are numbered from 1, in order (S2's examples; S4)."""
     indexes = [shot.index for shot in request.multi_prompt]
     expected = list(range(1, len(indexes) + 1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kling_tools.faults import Fault, Verdict
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
@@ -52,7 +52,7 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     request = draft.arguments
     verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
     product, model_name = _route(draft, capabilities, terms, verdict)
-    rules = apply_rules(draft)
+    rules = _with_tools_of(terms, apply_rules(draft))
     if product in terms.prompt_optional:
         rules = _without_prompt(rules)
     verdict.extend(rules)
@@ -85,6 +85,19 @@ def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTe
     For models without cfg_scale it is a blank that a host filled in."""
     lost = "cfg_scale" in terms.loses.get(product, {})
     return row is not None and bool(row.patterns("cfg_scale")) and not lost
+
+
+def _with_tools_of(terms: ProviderTerms, rules: Verdict) -> Verdict:
+    """The verdict without advice to take a tool for which the provider has no product."""
+
+    def advice(use: str) -> str:
+        ways = use.split("; or ")
+        return "; or ".join(way for way in ways if not lacking.intersection(way.split()))
+
+    lacking = {
+        tool for tool, made in PRODUCTS_BY_TOOL.items() if not set(made) & set(terms.products)
+    }
+    return Verdict([replace(f, use=advice(f.use)) for f in rules.faults], rules.warnings)
 
 
 def _without_prompt(rules: Verdict) -> Verdict:

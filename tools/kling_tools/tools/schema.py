@@ -2,7 +2,8 @@
 
 Root `type: object`; everything inline; no `$ref`, `title`, `const`, `oneOf`, `discriminator` or
 boolean `additionalProperties` (measured: one vendor's client fails on it, so arguments are closed
-when they are read, not in what is published); an optional is a default or `anyOf: [X, null]`.
+when they are read, not in what is published). Null is read as a field that is left out, and not
+published.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from pydantic import BaseModel
 
 __all__ = ["answer_schema", "arguments_schema"]
 
-_DROPPED = frozenset({"title", "additionalProperties", "$defs", "discriminator", "minLength"})
+NULL = {"type": "null"}
+
+_DROPPED = frozenset(
+    {"title", "additionalProperties", "$defs", "discriminator", "minLength", "minItems", "maxItems"}
+)
+"""The bounds of lists are told in words, and in the fault of a list that is out of them."""
 
 
 def arguments_schema(
@@ -88,6 +94,11 @@ def _tidied(node: Any, definitions: Mapping[str, Any]) -> Any:
         target.pop("description", None)
         siblings = {name: value for name, value in node.items() if name != "$ref"}
         return _tidied({**target, **siblings}, definitions)
+    if NULL in node.get("anyOf", ()):
+        rest = [kind for kind in node["anyOf"] if kind != NULL]
+        (whole,) = rest if len(rest) == 1 else ({"anyOf": rest},)
+        siblings = {name: value for name, value in node.items() if name != "anyOf"}
+        return _tidied({**whole, **siblings}, definitions)
     tidied: dict[str, Any] = {}
     for name, value in node.items():
         if name == "properties":

@@ -22,6 +22,7 @@ from kling_tools.requests.arguments import (
     LookArguments,
     MultiImageToVideoArguments,
     SaveVideoArguments,
+    TextToVideoArguments,
     UploadPictureArguments,
     WaitForTasksArguments,
 )
@@ -84,6 +85,7 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
         "Submit: kling_image_to_video with image and prompt. It returns a task_id at once.",
         ("kling_image_to_video",),
     ),
+    ("No picture: kling_text_to_video with prompt.", ("kling_text_to_video",)),
     (
         "Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until "
         "done.",
@@ -95,19 +97,18 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
         ("kling_look",),
     ),
     (
-        "Again: the same request returns the same video and is not paid again; another_take_of "
-        "with a task_id makes one more version of it.",
+        "Again: the same request returns the same video, paid once; another_take_of with a task_id "
+        "makes another version.",
         ("kling_image_to_video",),
     ),
     (
-        "Continue a clip: give kling://tasks/ID/frames/last as image (also first, or seconds such "
-        "as 2.5).",
+        "Continue a clip: give kling://tasks/ID/frames/last as image (or first, or seconds such as "
+        "2.5).",
         ("kling_image_to_video",),
     ),
     ("{pictures}", ("kling_upload_picture",)),
     (
-        "queued means kept here until a slot is free; kling_cancel_task withdraws it for free. "
-        "What runs at Kling cannot be cancelled.",
+        "queued: kept here until a slot is free; kling_cancel_task withdraws it for free.",
         ("kling_cancel_task",),
     ),
     (
@@ -123,8 +124,8 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
 """Each line of the instructions, with the tools without which it says nothing."""
 
 FILE = (
-    "The file: a finished video is saved by itself (path in the answer) unless that is turned off; "
-    "kling_save_video writes it to a place of your choice. Links expire after 30 days."
+    "The file: a finished video is saved by itself (path in the answer); kling_save_video writes "
+    "it to a place of your choice. Links expire after 30 days."
 )
 HOSTED_FILE = (
     "The file: kling_save_video keeps it on the server and answers with a link that soon expires; "
@@ -142,7 +143,7 @@ def instructions(tools: Sequence[KlingTool]) -> str:
     costly = {*PRODUCTS_BY_TOOL, *(row.tool for row in ASSETS.values() if row.units)}
     paid = [tool.name for tool in tools if tool.name in costly]
     hosted = "kling_upload_picture" in names
-    head = "Makes videos with Kling AI from pictures. "
+    head = "Makes videos with Kling AI from pictures or words. "
     if paid:
         cost = "costs" if len(paid) == 1 else "cost"
         listed = " and ".join(filter(None, (", ".join(paid[:-1]), paid[-1])))
@@ -160,13 +161,9 @@ PLAYER_URI = "ui://kling/player.html"
 
 SHOWN_IN_PLAYER = {"ui": {"resourceUri": PLAYER_URI}}
 
-SPENDS = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
-)
+SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
 READS = ToolAnnotations(read_only_hint=True)
-WRITES_A_FILE = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
-)
+WRITES_A_FILE = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
 
 WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
 DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
@@ -256,7 +253,7 @@ async def _delete_asset(draft: Draft[DeleteAssetArguments], call: Call) -> Delet
     return await call.service.delete_asset(arguments, agreed)
 
 
-RECEIPT_FIELDS = ("task_id", "status", "model_name", "estimate_units", "estimate_usd")
+RECEIPT_FIELDS = ("task_id", "status", "estimate_units")
 
 
 def no_service() -> VideoService:
@@ -333,6 +330,13 @@ def build_toolset(
             picture, or a first and a last frame, kling_image_to_video.""",
             MultiImageToVideoArguments,
             texts=MULTI_IMAGE_TEXTS,
+        ),
+        maker(
+            "kling_text_to_video",
+            "Text to video",
+            "Make a video of words alone, when there is no picture (costs money).",
+            TextToVideoArguments,
+            texts=TEXT_TEXTS,
         ),
         KlingTool.of(
             _get_task,
@@ -533,6 +537,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
     "core": (
         "kling_image_to_video",
         "kling_multi_image_to_video",
+        "kling_text_to_video",
         "kling_get_task",
         "kling_list_tasks",
         "kling_wait_for_tasks",
@@ -575,21 +580,40 @@ def _chosen(
     return [tool.beside(lacking) for tool in chosen]
 
 
-MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": "4k: v3-omni only."},
-    "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
-    "sound": {"description": "v3-omni only."},
-    "cfg_scale": {"description": "This and masks: CometAPI with v1-6 only."},
-    "watermark_info": {"description": "As in kling_image_to_video, like the rest."},
+NO_BOUNDS = {"minimum": "", "maximum": ""}
+
+AS_ELSEWHERE: dict[str, dict[str, Any]] = {
     "external_task_id": {"description": ""},
-    "static_mask": {"description": ""},
-    "dynamic_masks": {"description": "", "items": {"type": "object"}},
-    "take": {"description": ""},
+    "take": {"description": "", "default": ""},
     "another_take_of": {"description": ""},
     "max_units": {"description": ""},
     "dry_run": {"description": ""},
 }
+"""Texts of the fields of every maker, which kling_image_to_video has."""
+
+MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
+    "mode": {"description": "4k: v3-omni only."},
+    "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
+    "sound": {"description": "v3-omni only."},
+    "cfg_scale": {**NO_BOUNDS, "description": "This and masks: CometAPI with v1-6 only."},
+    "watermark_info": {"description": "As in kling_image_to_video, like the rest."},
+    "static_mask": {"description": ""},
+    "dynamic_masks": {"description": ""},
+    **AS_ELSEWHERE,
+}
 """Texts of fields that differ from those of kling_image_to_video, or are left to it."""
+
+TEXT_TEXTS: dict[str, dict[str, Any]] = {
+    "mode": {"description": "As in kling_image_to_video, like the rest."},
+    "duration": {"description": ""},
+    "sound": {"description": ""},
+    "cfg_scale": {**NO_BOUNDS, "description": ""},
+    "watermark_info": {"description": ""},
+    "multi_shot": {"description": ""},
+    "shot_type": {"description": ""},
+    "multi_prompt": {"description": "", "items": {"type": "object"}},
+    **AS_ELSEWHERE,
+}
 
 
 def _model_text(models: Sequence[str]) -> dict[str, str]:

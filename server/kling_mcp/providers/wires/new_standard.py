@@ -1,4 +1,5 @@
-"""The new standard: `POST /{kind}/{model}` with `contents[]`, `settings{}` and `options{}`.
+"""The new standard: `POST /{kind}/{model}` with `contents[]`, `settings{}` and `options{}`; of
+words alone with `prompt` in the place of `contents[]`.
 
 The fields of a request keep their legacy names up to here: digest and ledger are made from them, so
 that one request is one video on either wire. Everything here is data and pure functions.
@@ -17,15 +18,22 @@ from kling_tools.rules.capabilities import WireRow
 
 __all__ = ["KINDS", "PLACES", "body", "path", "prompt_text", "without_place"]
 
-KINDS: Mapping[Product, str] = {"image2video": "image-to-video", "omni-video": "omni-video"}
+KINDS: Mapping[Product, str] = {
+    "image2video": "image-to-video",
+    "omni-video": "omni-video",
+    "text2video": "text-to-video",
+}
 """The first part of the path; a product that is not here exists on the legacy wire alone."""
+
+OF_WORDS = KINDS["text2video"]
+"""The kind whose prompt stands at the top of the body; all others have it in `contents[]`."""
 
 PLACES: Mapping[str, str] = {
     "model_name": "the path",
     "image": "`contents[]`: `first_frame`",
     "image_tail": "`contents[]`: `last_frame`",
     "image_list": "`contents[]`: a `refer_image` with an `id` for each",
-    "prompt": "`contents[]`: `prompt`; `<<<image_1>>>` becomes `@image_1`",
+    "prompt": "`contents[]`: `prompt`, of words alone `prompt`; `<<<image_1>>>` becomes `@image_1`",
     "multi_shot": "`settings.multi_shot`, `false` unless asked for",
     "shot_type": "`customize`: the prompt; `intelligence`: `settings.multi_shot`",
     "multi_prompt": "the prompt: `shot 1, 3, words; shot 2, 2, words;`",
@@ -54,25 +62,18 @@ def path(product: Product, name: str) -> str:
     return f"/{KINDS[product]}/{name}"
 
 
-def body(fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
+def body(product: Product, fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
     """The JSON body. Where shots have a switch (`model.multi_shot`), Kling turns it on when it is
     left out: one continuous take has to say so. A model that `lacks` our id or a callback goes
     without. Raises ValueError for a field without a place; the
     0 that hosts fill into cfg_scale asks for nothing here."""
     if unknown := without_place(fields):
         raise ValueError(f"the new standard has no {', '.join(unknown)}")
-    labels = _labels(fields)
-    contents: list[dict[str, Any]] = []
-    if text := prompt_text(fields):
-        contents.append({"type": "prompt", "text": text})
-    for field, kind in (("image", "first_frame"), ("image_tail", "last_frame")):
-        if field in fields:
-            contents.append({"type": kind, "url": fields[field]})
-    for label, item in zip(labels["image"], fields.get("image_list", ()), strict=True):
-        contents.append({"type": "refer_image", "url": item["image_url"], "id": label})
-    for kind in ("element", "voice"):
-        for label, item in zip(labels[kind], fields.get(f"{kind}_list", ()), strict=True):
-            contents.append({"type": kind, f"{kind}_id": str(item[f"{kind}_id"]), "id": label})
+    text = prompt_text(fields)
+    if KINDS[product] == OF_WORDS:
+        material: dict[str, Any] = {"prompt": text}
+    else:
+        material = {"contents": _contents(fields, text)}
     settings: dict[str, Any] = {}
     if "mode" in fields:
         settings["resolution"] = RESOLUTIONS[fields["mode"]]
@@ -85,8 +86,22 @@ def body(fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
         settings["multi_shot"] = bool(fields.get("multi_shot"))
     names = ("external_task_id", "callback_url", "watermark_info")
     options = {n: fields[n] for n in names if n in fields and n not in model.lacks}
-    rendered: dict[str, Any] = {"contents": contents, "settings": settings}
-    return rendered | ({"options": options} if options else {})
+    return {**material, "settings": settings} | ({"options": options} if options else {})
+
+
+def _contents(fields: Mapping[str, Any], text: str) -> list[dict[str, Any]]:
+    """One object for the prompt and for each material."""
+    labels = _labels(fields)
+    contents: list[dict[str, Any]] = [{"type": "prompt", "text": text}] if text else []
+    for field, kind in (("image", "first_frame"), ("image_tail", "last_frame")):
+        if field in fields:
+            contents.append({"type": kind, "url": fields[field]})
+    for label, item in zip(labels["image"], fields.get("image_list", ()), strict=True):
+        contents.append({"type": "refer_image", "url": item["image_url"], "id": label})
+    for kind in ("element", "voice"):
+        for label, item in zip(labels[kind], fields.get(f"{kind}_list", ()), strict=True):
+            contents.append({"type": kind, f"{kind}_id": str(item[f"{kind}_id"]), "id": label})
+    return contents
 
 
 def without_place(fields: Mapping[str, Any]) -> list[str]:

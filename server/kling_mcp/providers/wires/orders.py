@@ -20,7 +20,9 @@ def create_path(wire: Wire, prefix: str, product: Product, name: str) -> str:
     return f"{prefix}/{PRODUCTS[product].path}"
 
 
-def order_body(wire: Wire, fields: Mapping[str, Any], model: WireRow) -> Mapping[str, Any]:
+def order_body(
+    wire: Wire, product: Product, fields: Mapping[str, Any], model: WireRow
+) -> Mapping[str, Any]:
     """The JSON body of a create. `fields` have their legacy names, under which the legacy wire
     sends them as they are; pictures may stand for their own values."""
-    return new_standard.body(fields, model) if wire == "new" else fields
+    return new_standard.body(product, fields, model) if wire == "new" else fields

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.providers.wires import create_path, order_body
-from kling_mcp.providers.wires.new_standard import body, prompt_text
+from kling_mcp.providers.wires import create_path, new_standard, order_body
+from kling_mcp.providers.wires.new_standard import prompt_text
 from kling_tools.rules.capabilities import WireRow, built_in_capabilities
 
 V3 = WireRow(name="kling-3.0", multi_shot=True)
@@ -18,6 +18,10 @@ SHOTS = [
     {"index": 2, "prompt": "A cat walks in", "duration": "2"},
 ]
 PLAIN: dict[str, Any] = {"model_name": "kling-v3", "prompt": "Zoom", "duration": "5"}
+
+
+def body(fields: dict[str, Any], model: WireRow) -> dict[str, Any]:
+    return new_standard.body("image2video", fields, model)
 
 
 def text_of(fields: dict[str, Any]) -> str:
@@ -108,6 +112,25 @@ def test_a_model_without_the_switch_is_not_sent_it() -> None:
     assert body(PLAIN | shots, TURBO)["contents"][0]["text"].startswith("shot 1, 3, ")
 
 
+def test_words_alone_stand_at_the_top_of_the_body() -> None:
+    fields = PLAIN | {"aspect_ratio": "9:16", "mode": "std", "sound": "on", "external_task_id": "k"}
+
+    assert new_standard.body("text2video", fields, TURBO) == {
+        "prompt": "Zoom",
+        "settings": {
+            "resolution": "720p",
+            "duration": 5,
+            "audio": "native",
+            "aspect_ratio": "9:16",
+        },
+        "options": {"external_task_id": "k"},
+    }
+    shots = {"multi_shot": True, "shot_type": "customize", "multi_prompt": SHOTS}
+    cut = new_standard.body("text2video", fields | shots, V3)
+    assert cut["prompt"] == "shot 1, 3, A door opens, light; shot 2, 2, A cat walks in;"
+    assert cut["settings"]["multi_shot"] is True
+
+
 def test_a_voice_is_named_in_the_prompt() -> None:
     fields = PLAIN | {
         "model_name": "kling-v2-6",
@@ -184,10 +207,13 @@ def test_the_model_is_in_the_path_of_the_new_standard_and_in_the_body_of_the_oth
         "/image-to-video/kling-3.0"
     )
     assert create_path("new", "/v1/videos", "omni-video", "kling-o1") == "/omni-video/kling-o1"
+    assert create_path("new", "/v1/videos", "text2video", "kling-3.0-turbo") == (
+        "/text-to-video/kling-3.0-turbo"
+    )
     assert create_path("legacy", "/kling/v1/videos", "omni-video", "x") == (
         "/kling/v1/videos/omni-video"
     )
-    assert order_body("legacy", PLAIN, V3) == PLAIN
+    assert order_body("legacy", "image2video", PLAIN, V3) == PLAIN
 
 
 def test_every_model_of_the_new_standard_has_a_name_there() -> None:
