@@ -101,7 +101,7 @@ def test_null_and_empty_mean_left_out() -> None:
 def test_no_arguments_break_the_judgement(arguments: dict[str, Any]) -> None:
     for kind in KINDS:
         draft = read_draft(kind, arguments)
-        known = {name for name, value in arguments.items() if value is not None}
+        known = {name for name, value in arguments.items() if value not in (None, "")}
         unknown = known - set(kind.model_fields) - ADDED_BY_HOSTS
         told = [f for f in draft.verdict.faults if f.rule == "extra_forbidden"]
 

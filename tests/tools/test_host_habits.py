@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.tools.judging import IMAGE, SEVERAL, faults, judge
+from tests.tools.judging import IMAGE, SEVERAL, drafted, faults, judge
 
 from kling_tools.faults import sentences
 from kling_tools.products import PRODUCTS_BY_TOOL
@@ -16,7 +16,7 @@ from kling_tools.tools.toolset import build_toolset
 TOOLS = {tool.name: tool.arguments for tool in build_toolset(["kling"], models={}, hosted=True)}
 FIELDS = [(name, kind, field) for name, kind in TOOLS.items() for field in kind.model_fields]
 BLANKS: list[Any] = [None, "", 0, 0.0, False, {}, [], [""], [{}], {"type": "", "x": [None]}]
-MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0}
+MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0, ("max_units", 0): 0}
 """Where a blank is a value, as 0 is within the limits of the field."""
 CAMERA = {"model_name": "kling-v1-5", "mode": "pro"} | IMAGE
 
@@ -156,9 +156,18 @@ def test_cfg_scale_0_asks_for_nothing_where_the_provider_loses_it() -> None:
     assert "cfg_scale" in faults(SEVERAL | {"model_name": "kling-v3-omni", "cfg_scale": 0.5})
 
 
-def test_who_means_to_spend_nothing_hears_that_0_is_no_limit() -> None:
-    told = judge(IMAGE | {"max_units": 0}).verdict
+def test_0_beside_other_blanks_is_no_limit_and_said_so() -> None:
+    """A host that fills in one blank argument fills in all of them."""
+    told = judge(IMAGE | {"max_units": 0, "negative_prompt": "", "image_tail": ""}).verdict
 
     assert told.faults == []
-    assert sentences(told.warnings).startswith("max_units: 0 is read as left out: no limit")
+    assert sentences(told.warnings).startswith("max_units: 0 beside other blank arguments is read")
     assert judge(IMAGE | {"max_units": ""}).verdict.warnings == []
+
+
+@pytest.mark.parametrize("nothing", [0, 0.0, "0"])
+def test_0_alone_means_to_spend_nothing(nothing: object) -> None:
+    draft = drafted(IMAGE | {"max_units": nothing})
+
+    assert draft.arguments.max_units == 0
+    assert draft.verdict.warnings == []

@@ -88,7 +88,7 @@ def test_what_kling_takes_is_not_refused(arguments: dict[str, Any]) -> None:
         (CAMERA | {"cfg_scale": -0.1}, "cfg_scale", "greater_than_equal"),
         (CAMERA | {"cfg_scale": float("nan")}, "cfg_scale", "less_than_equal"),
         (IMAGE | {"take": -1}, "take", "greater_than_equal"),
-        (IMAGE | {"max_units": -1}, "max_units", "greater_than"),
+        (IMAGE | {"max_units": -1}, "max_units", "greater_than_equal"),
         (STORY | {"multi_shot": False}, "multi_prompt", "shots_need_multi_shot"),
         (without(STORY, "multi_prompt"), "multi_prompt", "multi_prompt_required"),
         (V3 | {"multi_shot": True}, "shot_type", "shot_type_required"),

@@ -31,8 +31,7 @@ def passed(arguments: dict[str, Any], terms: ProviderTerms = BOTH) -> dict[str, 
     """The arguments with the change that the advice names; they pass in one step."""
     found = find_variant(drafted(arguments), TABLE, terms)
     assert found is not None
-    kept = {name: value for name, value in arguments.items() if name not in found.leave_out}
-    changed = kept | found.change
+    changed = arguments | found.change
     assert faults(changed, terms=terms) == {}
     return changed
 
@@ -159,7 +158,7 @@ def test_what_turbo_cannot_leave_out_is_said_in_the_prompt_where_no_other_model_
 
     assert found is not None
     assert found.leave_out == ["negative_prompt"]
-    assert found.change == {"prompt": "slow zoom. Avoid text, logos."}
+    assert found.change == {"prompt": "slow zoom. Avoid text, logos.", "negative_prompt": ""}
 
 
 def test_several_pictures_are_not_for_turbo() -> None:

@@ -33,8 +33,7 @@ def variant(
 
 
 def followed(arguments: dict[str, Any], found: Variant) -> dict[str, Any]:
-    kept = {name: value for name, value in arguments.items() if name not in found.leave_out}
-    return kept | found.change
+    return arguments | found.change
 
 
 chosen = st.fixed_dictionaries(
@@ -184,6 +183,7 @@ def test_what_no_living_model_takes_is_left_out_and_said_so() -> None:
     assert found.change == {
         "mode": "pro",
         "prompt": "slow zoom. The camera sinks and moves back.",
+        "camera_control": "",
     }
     assert str(found) == (
         'It passes with prompt: "slow zoom. The camera sinks and moves back.", mode: pro and '

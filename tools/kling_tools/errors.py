@@ -162,6 +162,15 @@ class SpendCapReached(KlingError):
 
     kind = "spend_cap_reached"
 
+    def __init__(self, message: str, *, advice: str = "", way: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.way = way
+
+    def beside(self, passes: Variant | None) -> str:
+        """With what the very same request passes beside another one: an argument of the call, or a
+        changed setting where nothing else passes. Empty when nothing helps."""
+        return "" if passes and not self.way.startswith("with ") else self.way
+
 
 class NotAllowed(KlingError):
     """For the person: their login may not do this; nothing was sent."""

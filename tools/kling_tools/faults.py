@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kling_tools.quoting import clipped
 
-__all__ = ["Fault", "Variant", "Verdict", "explained", "sentences", "shortened"]
+__all__ = ["Fault", "Variant", "Verdict", "asking", "explained", "sentences", "shortened"]
 
 MOST_FAULTS = 20
 """Faults that one answer names; it only counts the rest."""
@@ -74,29 +74,40 @@ class Verdict:
 
 
 class Variant(BaseModel):
-    """The nearest request that no rule refuses. `change` are the arguments to change in the call,
-    `leave_out` those to leave out, as they are unreadable or no living model takes the whole wish
-    with them. `makes` names model, mode, seconds, sound and price; the estimates are in units and
-    US dollars."""
+    """The nearest request that no rule refuses. `change` are the arguments to change in the call:
+    "" leaves one out, as it is unreadable or no living model takes the whole wish with it, or
+    (`takes_away`) takes it away from the request of another take. `makes` names model, mode,
+    seconds, sound and price; the estimates are in units and US dollars. `cheaper` is the request
+    that loses some of the wish and costs less."""
 
     model_config = ConfigDict(frozen=True)
 
     change: dict[str, Any] = {}
-    leave_out: list[str] = []
     makes: str
     estimate_units: float | None = None
     estimate_usd: float | None = None
+    cheaper: Variant | None = None
+    takes_away: bool = Field(default=False, exclude=True)
+
+    @property
+    def leave_out(self) -> list[str]:
+        """The arguments that are left out."""
+        return [] if self.takes_away else [name for name in self.change if self.change[name] == ""]
 
     @property
     def arguments(self) -> str:
         """The change as arguments to copy: `with model_name: kling-v2-6, mode: pro`."""
-        changes = ", ".join(f"{name}: {_copied(name, self.change[name])}" for name in self.change)
+        kept = {name: self.change[name] for name in self.change if name not in self.leave_out}
+        changes = ", ".join(f"{name}: {_copied(name, kept[name])}" for name in kept)
         parts = [f"with {changes}"] if changes else []
         parts += [f"without {' and '.join(self.leave_out)}"] if self.leave_out else []
         return " and ".join(parts)
 
     def __str__(self) -> str:
-        return f"It passes {self.arguments}; that makes {self.makes}."
+        passes = f"It passes {self.arguments}; that makes {self.makes}."
+        if self.cheaper is None:
+            return passes
+        return f"{passes} Cheaper: {self.cheaper.arguments}; that makes {self.cheaper.makes}."
 
 
 def _copied(name: str, value: Any) -> str:
@@ -106,6 +117,15 @@ def _copied(name: str, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     bare = isinstance(value, str) and value
     return value if bare else json.dumps(value, ensure_ascii=False)
+
+
+def asking(passes: Variant | None, otherwise: str = "") -> str:
+    """The advice to ask the person which of these requests to submit; `otherwise` is one more way.
+    Empty without any."""
+    cheaper = passes.cheaper if passes else None
+    ways = [passes.arguments if passes else "", cheaper.arguments if cheaper else "", otherwise]
+    said = ", or ".join(filter(None, ways))
+    return f"Ask the person, then submit {said}." if said else ""
 
 
 def explained(faults: Sequence[Fault]) -> list[Fault]:

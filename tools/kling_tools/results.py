@@ -91,8 +91,10 @@ class Answer(BaseModel):
 
 
 def _without_nothing(value: Any) -> Any:
+    """The value without what is empty, but with the blanks of a variant's change: they take an
+    argument away."""
     if isinstance(value, dict):
-        cleaned = {name: _without_nothing(item) for name, item in value.items()}
+        cleaned = {n: v if n == "change" else _without_nothing(v) for n, v in value.items()}
         return {n: v for n, v in cleaned.items() if v is not None and v != [] and v != ""}
     if isinstance(value, list):
         return [_without_nothing(item) for item in value]
@@ -316,7 +318,8 @@ class Receipt(Answer):
         price = price_text(self.estimate_units, self.estimate_usd, self.provider)
         if self.dry_run:
             take = f", take {self.take}" if self.take > 1 else ""
-            head = f"Dry run for {self.provider}, nothing sent: {what}{take}, {price}."
+            costs = "" if self.faults and self.estimate_units is None else f", {price}"
+            head = f"Dry run for {self.provider}, nothing sent: {what}{take}{costs}."
         elif self.repeated:
             head = f"Already made: task {self.task_id}, {self.status}."
         else:

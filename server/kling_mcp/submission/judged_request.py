@@ -34,7 +34,7 @@ from kling_tools.rules.capabilities import (
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_cheapest, find_variant
 
-__all__ = ["JudgedRequest", "judge_request", "request_again"]
+__all__ = ["JudgedRequest", "judge_request", "request_again", "with_cheaper"]
 
 PROVIDER_RULES = frozenset(
     {
@@ -94,6 +94,9 @@ class JudgedRequest:
             find_variant, self.draft, self.capabilities, within_units=within_units, avoid=avoid
         )
         here = search(self.terms, wanted=wanted)
+        if here and not avoid:
+            least = search(self.terms, wanted=wanted, same_model=True)
+            here = with_cheaper(here, least)
         if here and not here.leave_out:
             chosen = self._names_no_provider and self.other_terms
             return _at(here, self.provider.name) if chosen else here
@@ -106,11 +109,14 @@ class JudgedRequest:
         """The variant as arguments beside `another_take_of`: what the earlier request has is not
         left out but taken away."""
         had = self.earlier.arguments if self.earlier else {}
-        blank = {name: "" for name in variant.leave_out if name in had}
-        rest = [name for name in variant.leave_out if name not in had]
+        cheaper = self.beside_earlier(variant.cheaper) if variant.cheaper else None
+        taken = not had.keys().isdisjoint(variant.leave_out)
+        change = dict(variant.change)
         if self._names_no_provider and not self.other_terms:
-            rest.append("provider")  # a tool of one provider has no such argument
-        return variant.model_copy(update={"change": variant.change | blank, "leave_out": rest})
+            change["provider"] = ""  # a tool of one provider has no such argument
+        return variant.model_copy(
+            update={"change": change, "takes_away": taken, "cheaper": cheaper}
+        )
 
     def nothing_within(self, units: float) -> str:
         """A sentence that names the cheapest request with this wish, if even that costs more than
@@ -424,8 +430,18 @@ def _with_spoken_name(faults: Sequence[Fault], said: str, model_name: str) -> It
         yield fault
 
 
+def with_cheaper(variant: Variant, other: Variant | None) -> Variant:
+    """The variant with the other one beside it where that is known to cost less."""
+    if other is None or other.estimate_units is None or variant.estimate_units is None:
+        return variant
+    less = other.estimate_units < variant.estimate_units
+    return variant.model_copy(update={"cheaper": other}) if less else variant
+
+
 def _at(variant: Variant, provider: str) -> Variant:
-    return variant.model_copy(update={"change": {"provider": provider, **variant.change}})
+    cheaper = _at(variant.cheaper, provider) if variant.cheaper else None
+    change = {"provider": provider, **variant.change}
+    return variant.model_copy(update={"change": change, "cheaper": cheaper})
 
 
 def _with_able_providers(fault: Fault, others: Mapping[str, Verdict]) -> Fault:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kling_mcp.inputs import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
-from kling_tools.faults import Variant, shortened
+from kling_tools.faults import Fault, Variant, asking, shortened
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
@@ -114,6 +114,7 @@ def dry_run_receipt(
     asked_by: str = "",
     would_pass: Variant | None = None,
     *,
+    otherwise: str = "",
     has_caps: bool = False,
     takes: Sequence[int] = (),
 ) -> Receipt:
@@ -122,8 +123,8 @@ def dry_run_receipt(
     `made` is the row of the very same request if it was sent before, and `takes` are those that
     exist of it; `asked_by` is the setting
     that requires the person's consent to this price, empty when none does. `would_pass` is the
-    nearest request that passes, for a refused one or for a retired model; `has_caps` says whether
-    a cap narrowed the search for it.
+    nearest request that passes, for a refused one or for a retired model, and `otherwise` says
+    with what this one does; `has_caps` says whether a cap narrowed the search.
     """
     answer = _outline(judged)
     answer.dry_run = True
@@ -143,10 +144,10 @@ def dry_run_receipt(
     if judged.retired:
         answer.next = NO_MODEL_UNDER_CAPS if has_caps else NO_MODEL
     if answer.faults:
-        answer.next = "Correct the faults, then submit."
+        answer.next = asking(would_pass, otherwise) or "Correct the faults, then submit."
     if would_pass:
         answer.would_pass = would_pass
-        answer.next = f"Ask the person, then submit {would_pass.arguments}."
+        answer.next = asking(would_pass, otherwise)
     if made is not None and not answer.faults:
         answer.note = " ".join(filter(None, (_too_late(judged, made), answer.note))) or None
         again = "returns that one and costs nothing"
@@ -159,8 +160,13 @@ def dry_run_receipt(
     return answer
 
 
-PRICED_BY = frozenset({"model_name", "mode", "duration", "sound"})
-"""The arguments without which no price is known."""
+PRICED_BY = frozenset({"model_name", "mode", "duration", "sound", "voice_list"})
+"""The arguments that set the price."""
+
+
+def _unsettles_price(fault: Fault) -> bool:
+    """Whether the fault is about what sets the price, so that there is none; silence has one."""
+    return fault.field in PRICED_BY and fault.rule != "speech_without_sound"
 
 
 def _outline(judged: JudgedRequest) -> Receipt:
@@ -169,7 +175,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
     ours = SpendingChoices.model_fields.keys() | {"fit"}
     fields = [name for name in type(arguments).model_fields if name not in ours]
     given = arguments.given() & arguments.model_fields_set
-    priced = PRICED_BY.isdisjoint(judged.draft.invalid)
+    priced = not any(map(_unsettles_price, review.verdict.faults))
     not_sent = [name for name in fields if name in given and name not in sent]
     return Receipt(
         provider=judged.provider.name,

@@ -26,7 +26,12 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
-from kling_mcp.submission.judged_request import JudgedRequest, judge_request, request_again
+from kling_mcp.submission.judged_request import (
+    JudgedRequest,
+    judge_request,
+    request_again,
+    with_cheaper,
+)
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
 from kling_mcp.tasks.library import Library
@@ -39,7 +44,7 @@ from kling_tools.errors import (
     SpendCapReached,
     quote_provider,
 )
-from kling_tools.faults import Fault, Variant, Verdict, explained
+from kling_tools.faults import Fault, Variant, Verdict, asking, explained
 from kling_tools.products import PRODUCTS, Product
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
@@ -50,6 +55,8 @@ from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 from kling_tools.service import Confirm
 
 __all__ = ["Caps", "Submission"]
+
+RAISED_USD = "after KLING_MCP_MAX_USD_PER_TASK is raised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,8 @@ class Submission:
             if faults:
                 passes = await self._variant(judged) if by_rules_only else None
                 told = explained(faults) if passes else faults
-                raise (InvalidRequest if rules_broken else ImageRejected)(told, would_pass=passes)
+                refusal = InvalidRequest if rules_broken else ImageRejected
+                raise refusal(told, advice=asking(passes), would_pass=passes)
             left_s = self._limits.answer_s - (anyio.current_time() - began)
             if self._has_price_limit(judged) and not await self._is_made(judged):
                 async with self._with_variant(judged, self._caps.confirm_above):
@@ -201,11 +209,11 @@ class Submission:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
         usd = self._caps.per_task_usd
         caps = (
-            (max_units, "max_units", "Raise max_units if the person agrees."),
+            (max_units, "max_units", f"with max_units: {price.units or 0:g}"),
             (
                 self._caps.per_task,
                 "the cap for one video (KLING_MCP_MAX_UNITS_PER_TASK)",
-                "Have KLING_MCP_MAX_UNITS_PER_TASK raised.",
+                "after KLING_MCP_MAX_UNITS_PER_TASK is raised",
             ),
         )
         for cap, name, way in caps:
@@ -214,7 +222,8 @@ class Submission:
             if price.units is None:
                 message = f"The price of this {what} is not known, and {name} is {cap:g}."
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
-            raise SpendCapReached(f"This {what} would cost {price}; {name} is {cap:g}.", advice=way)
+            message = f"This {what} would cost {price}; {name} is {cap:g}."
+            raise SpendCapReached(message, advice=asking(None, way), way=way)
         if usd is None:
             return
         unit = await self._ledger.unit_price(new_row)
@@ -225,7 +234,8 @@ class Submission:
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
             raise SpendCapReached(
                 f"This {what} would cost {unit.text(price.units)}; {name} is {usd:g} USD.",
-                advice="Have KLING_MCP_MAX_USD_PER_TASK raised.",
+                advice=asking(None, RAISED_USD),
+                way=RAISED_USD,
             )
 
     async def _variant(
@@ -244,9 +254,10 @@ class Submission:
             if not _leaves_sound_open(judged):
                 return judged.variant(limit, **wanted)
             heard = judged.variant(limit, **{"sound": "on", **wanted})
+            silent = judged.variant(limit, **{"sound": "off", **wanted})
             if heard and heard.change.get("sound") == "on" and not heard.leave_out:
-                return heard
-            return judged.variant(limit, **{"sound": "off", **wanted})
+                return with_cheaper(heard, silent)
+            return silent
         return None
 
     async def _limit(
@@ -258,7 +269,8 @@ class Submission:
         if usd is not None:
             unit = await self._ledger.unit_price(judged.new_row)
             usd = usd / unit.usd if unit.usd else None
-        limits = (within_units, judged.arguments.max_units, self._caps.per_task, day, usd)
+        most = judged.draft.meant.get("max_units", judged.arguments.max_units)
+        limits = (within_units, most, self._caps.per_task, day, usd)
         return min((n for n in limits if n is not None), default=None)
 
     async def _nothing_fits(self, judged: JudgedRequest) -> str:
@@ -275,10 +287,12 @@ class Submission:
         warning, verdict = speech_warning(judged.arguments), judged.review.verdict
         if warning is None:
             return 0
+        if any(fault.field in ("sound", "voice_list") for fault in verdict.faults):
+            return 0
         if _leaves_sound_open(judged) and (verdict.faults or not await self._is_made(judged)):
-            verdict.faults.append(
-                replace(warning, use='"off" if the person agrees to a silent video')
-            )
+            message = warning.message.replace("sound is off, so", "not chosen: without sound", 1)
+            use = '"off" if the person agrees to a silent video'
+            verdict.faults.append(replace(warning, message=message, use=use))
             return 1
         if verdict.faults:
             return 0
@@ -298,6 +312,8 @@ class Submission:
             yield
         except SpendCapReached as cap:
             cap.would_pass = await self._variant(judged, within_units)
+            if cap.would_pass and cap.way:
+                cap.advice = asking(cap.would_pass, cap.beside(cap.would_pass))
             if cap.would_pass is None:
                 cap.message = f"{cap.message} {await self._nothing_fits(judged)}".rstrip()
             raise
@@ -342,7 +358,7 @@ class Submission:
                     avoid = judged.review.model_name
                     error.would_pass = await self._variant(judged, avoid=avoid)
                 if error.would_pass:
-                    error.advice = f"Ask the person, then submit {error.would_pass.arguments}."
+                    error.advice = asking(error.would_pass)
                 error.advice = " ".join([error.advice, *map(str, judged.review.verdict.warnings)])
                 raise
         with decoration("the whole receipt"):
@@ -383,7 +399,8 @@ class Submission:
                     await self._ledger.check_day(judged.new_row, self._caps.per_day)
             except SpendCapReached as cap:
                 capped = cap
-                faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
+                told = cap.message if cap.way else f"{cap.message} {cap.advice}"
+                faults.append(Fault("max_units", "spend_cap", told))
             if not faults and not judged.provider.embedded:
                 await self._clients.get(judged.provider.name)
         elif made.is_beyond_use:
@@ -393,12 +410,21 @@ class Submission:
         if passes:
             faults[:] = explained(faults)
         elif capped and (nothing := await self._nothing_fits(judged)):
-            message = f"{capped.message} {nothing} {capped.advice}"
+            rest = "" if capped.way else capped.advice
+            message = f"{capped.message} {nothing} {rest}".rstrip()
             faults[-1] = replace(faults[-1], message=message)
         has_caps = self._has_caps(judged)
         confirmed_by = self.confirm_setting(judged.review.estimate.units)
         takes = await self._ledger.takes(made) if made else ()
-        answer = dry_run_receipt(judged, made, confirmed_by, passes, has_caps=has_caps, takes=takes)
+        answer = dry_run_receipt(
+            judged,
+            made,
+            confirmed_by,
+            passes,
+            otherwise=capped.beside(passes) if capped else "",
+            has_caps=has_caps,
+            takes=takes,
+        )
         answer.uses = self._library.uses(judged.arguments, judged.principal)
         return answer
 

@@ -305,7 +305,7 @@ def test_a_model_without_modes_gets_none() -> None:
         ("kling-v2-5-turbo", "std", None),
         ("kling-v2-6", "pro", "off"),
         ("kling-v3", "std", "off"),
-        ("kling-of-tomorrow", "std", None),
+        ("kling-v9-of-tomorrow", "std", None),
     ],
 )
 def test_sound_off_is_said_only_to_models_that_could_make_it(
@@ -317,7 +317,7 @@ def test_sound_off_is_said_only_to_models_that_could_make_it(
 
 
 def test_sound_is_asked_of_a_model_that_nobody_knows() -> None:
-    sent = body_of(model_name="kling-of-tomorrow", image=START, prompt="she turns", sound="on")
+    sent = body_of(model_name="kling-v9-of-tomorrow", image=START, prompt="she turns", sound="on")
 
     assert sent["sound"] == "on"
 

@@ -41,8 +41,7 @@ async def followed(
             wish["image_tail"] = picture(folder, "end.png")
         first = await client.call_tool(MAKER, wish)
         told = facts(first)["would_pass"]
-        kept = {name: wish[name] for name in wish if name not in told.get("leave_out", ())}
-        then = kept | told.get("change", {}) | {"dry_run": False}
+        then = wish | told["change"] | {"dry_run": False}
         return first, await client.call_tool(MAKER, then)
 
 
@@ -121,7 +120,8 @@ async def test_a_cap_names_what_fits_under_it_and_only_then_that_it_may_be_raise
     assert words(refused) == (
         "This video would cost about 12 units (1.68 USD list price); max_units is 6. This call "
         "cost nothing. It passes with duration: 5; that makes kling-v3 pro 5 s with sound, about 6 "
-        "units (0.84 USD list price). Raise max_units if the person agrees."
+        "units (0.84 USD list price). Ask the person, then submit with duration: 5, or with "
+        "max_units: 12."
     )
 
 
@@ -153,8 +153,10 @@ async def test_a_retired_model_is_refused_with_one_that_takes_the_rest(tmp_path:
 
     assert facts(plain)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
     assert [fault["rule"] for fault in facts(alone)["faults"]] == ["model_retired"]
-    assert facts(alone)["would_pass"]["change"] == {"model_name": "kling-v2-5-turbo"}
-    assert facts(alone)["would_pass"]["leave_out"] == ["dynamic_masks"]
+    assert facts(alone)["would_pass"]["change"] == {
+        "model_name": "kling-v2-5-turbo",
+        "dynamic_masks": "",
+    }
 
 
 @pytest.mark.anyio
@@ -192,7 +194,7 @@ async def test_a_camera_move_that_no_current_model_takes_is_said_in_the_prompt(
 
     moved = f"{prompt}. The camera slides left slowly."
     way = f'with prompt: "{moved}" and without camera_control'
-    assert facts(dry)["would_pass"]["change"] == {"prompt": moved}
+    assert facts(dry)["would_pass"]["change"] == {"prompt": moved, "camera_control": ""}
     assert f"does not take camera_control. It passes {way}; that makes" in words(dry)
     assert facts(dry)["next"] == f"Ask the person, then submit {way}."
     assert not then.is_error
@@ -206,9 +208,12 @@ async def test_a_model_named_as_people_say_it_is_that_model(name: str, tmp_path:
 
     assert words(refused) == (
         "Refused, nothing was sent or charged. It passes with model_name: kling-v3; that makes "
-        "kling-v3 std 10 s with sound, about 9 units (1.26 USD list price). image_tail: "
+        "kling-v3 std 10 s with sound, about 9 units (1.26 USD list price). Cheaper: with "
+        "model_name: kling-v2-5-turbo, mode: pro, sound: off; that makes kling-v2-5-turbo pro "
+        "10 s no sound, about 5 units (0.70 USD list price). image_tail: "
         f"{name.lower()} is kling-v1-6, and kling-v1-6 (std, 10 s) does not take an end frame. "
-        "sound: kling-v1-6 (std, 10 s) does not take sound."
+        "sound: kling-v1-6 (std, 10 s) does not take sound. Ask the person, then submit with "
+        "model_name: kling-v3, or with model_name: kling-v2-5-turbo, mode: pro, sound: off."
     )
 
 

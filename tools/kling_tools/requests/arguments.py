@@ -118,7 +118,8 @@ DryRun = Annotated[
     Field(description="Show price and faults; send nothing. full: the body too."),
 ]
 MaxUnits = Annotated[
-    Annotated[float, Field(gt=0), WithJsonSchema({"type": "number"})] | None,
+    Annotated[float, Field(ge=0), WithJsonSchema({"type": "number"})] | None,
+    BeforeValidator(normalize.units),
     Field(description="Refuse if it would cost more (1 unit lists at 0.14 USD)."),
 ]
 

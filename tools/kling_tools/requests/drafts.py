@@ -19,8 +19,8 @@ from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.quoting import clipped, counted
-from kling_tools.requests.host_habits import EXAMPLES, blanks, given, instead_of
-from kling_tools.requests.normalize import meant
+from kling_tools.requests.host_habits import EXAMPLES, IN_MONEY, blanks, given, instead_of
+from kling_tools.requests.normalize import meant, units_for
 
 __all__ = ["Draft", "read_draft"]
 
@@ -110,10 +110,13 @@ ONE_OF_SEVERAL: dict[str, str] = {
 NO_LIMIT = Fault(
     "max_units",
     "zero_is_no_limit",
-    "0 is read as left out: no limit for this call.",
+    "0 beside other blank arguments is read as left out: no limit for this call.",
     "dry_run, which sends nothing, or a number above 0",
 )
 """Hosts fill in 0 for a missing value; a caller who meant `spend nothing` has to hear of it."""
+
+FILLED_IN = 2
+"""Other blank arguments beside which a `max_units` of 0 is one that a host filled in."""
 
 _KINDS = {
     dict: "an object",
@@ -135,9 +138,14 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     if crowd := _crowd(raw, names):
         faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
         return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
-    warnings = [NO_LIMIT] if "max_units" in names and raw.get("max_units") == 0 else []
     blank = blanks(raw, names)
+    most = raw.get("max_units") if "max_units" in names else None
+    nothing = isinstance(most, int | float) and most == 0 and most is not False
+    filled_in = len(blank) > FILLED_IN
+    warnings = [NO_LIMIT] if nothing and filled_in else []
     raw = given(raw, names)
+    if nothing and not filled_in:
+        raw["max_units"], blank = 0, blank - {"max_units"}
     try:
         read = arguments_class.model_validate(raw)
         return Draft(read, verdict=Verdict(warnings=warnings), blank=blank)
@@ -150,6 +158,9 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}
+    if "max_units" in names - raw.keys():
+        amounts = (units_for(raw[name]) for name in raw if name in IN_MONEY)
+        likely["max_units"] = next(amounts, None)
     return Draft(
         arguments_class.model_validate(rest),
         frozenset(bad & names),

@@ -21,6 +21,7 @@ __all__ = [
     "EXAMPLES",
     "FILLED_BY_HOSTS",
     "INSTEAD",
+    "IN_MONEY",
     "LONGEST_WAIT_S",
     "REQUIRED_LISTS",
     "ZERO_IS_A_VALUE",
@@ -78,7 +79,11 @@ SIZE = "mode: std=720p, pro=1080p, 4k"
 
 FIT = "fit: 16:9, 9:16 or 1:1, which crops the first frame here, for free"
 
+IN_MONEY = ("max_usd", "max_cost", "max_price", "max_spend", "budget", "budget_usd", "cost_limit")
+"""Names for the most that a video may cost, read as US dollars."""
+
 INSTEAD: dict[str, str] = {
+    **dict.fromkeys(IN_MONEY, "max_units, in units: 1 lists at 0.14 USD"),
     "aspect_ratio": FIT,
     "ratio": FIT,
     "model": "model_name",
@@ -215,13 +220,13 @@ REQUIRED_LISTS = frozenset({"image_list", "task_ids"})
 
 
 def given(raw: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The arguments without blanks. `names` are the arguments of the call; unknown names stay, so
-    that they are refused."""
+    """The arguments without blanks. `names` are the arguments of the call; unknown names with a
+    value stay, so that they are refused."""
     return {
         name: _without_blanks(value) if name in names else value
         for name, value in raw.items()
         if name not in ADDED_BY_HOSTS
-        and value is not None
+        and value not in (None, "")
         and not (name in names and _is_left_out(name, value))
     }
 

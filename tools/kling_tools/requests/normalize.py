@@ -8,6 +8,7 @@ of its image2video page.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,8 @@ __all__ = [
     "task_id",
     "task_ids",
     "text",
+    "units",
+    "units_for",
     "voice_ids",
     "watermark",
     "word",
@@ -242,12 +245,34 @@ _MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
 found counts."""
 
 
+USD_PER_UNIT = 0.14
+"""What a unit of Kling's costs by its list, in US dollars."""
+
+
+_DOLLARS = re.compile(r"\s*(?:us)?\$?\s*(\d{1,6}(?:\.\d+)?)\s*(?:\$|usd|(?:us )?dollars?)?\s*")
+
+
+def units(value: Any) -> Any:
+    """ "2 units" becomes "2"."""
+    return re.sub(r"\s*units?$", "", word(value)) if isinstance(value, str) else value
+
+
+def units_for(value: Any) -> float | None:
+    """The units that an amount of US dollars pays: 7.1 for "$1" and for 1; None without one."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    money = _DOLLARS.fullmatch(str(value).lower())
+    return math.floor(float(money[1]) / USD_PER_UNIT * 10) / 10 if money else None
+
+
 def meant(name: str, value: Any) -> Any:
     """The value of an argument that an unreadable one probably means, for a person to agree to;
     None without one."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     said = str(value).lower()
+    if name == "max_units":
+        return units_for(value)
     if name == "duration":
         number = re.search(r"\d{1,3}(?:\.\d+)?", said)
         return str(max(1, round(float(number[0])))) if number else None

@@ -20,7 +20,7 @@ from kling_tools.products import Product
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT, CameraControl, Shot
-from kling_tools.requests.host_habits import INSTEAD
+from kling_tools.requests.host_habits import IN_MONEY, INSTEAD
 from kling_tools.requests.requests import VideoRequest
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
 from kling_tools.rules.checks import fitted_shots, total_seconds
@@ -41,8 +41,11 @@ NEEDED = frozenset(
 
 MOST_LEFT_OUT = 2
 
-NOT_OF_KLING = frozenset(name for name in INSTEAD if INSTEAD[name].startswith("no "))
-"""Arguments of other vendors that Kling has nothing like: without them nothing is lost."""
+NOT_OF_KLING = frozenset(
+    {*IN_MONEY, *(name for name in INSTEAD if INSTEAD[name].startswith("no "))}
+)
+"""Arguments of other vendors that Kling has nothing like, or that `max_units` stands for: without
+them nothing is lost."""
 
 MODES = ("std", "pro", "4k")
 SECONDS = tuple(str(seconds) for seconds in range(3, 16))
@@ -75,8 +78,10 @@ def find_variant(
     within_units: float | None = None,
     wanted: Mapping[str, Any] = {},
     avoid: str = "",
+    same_model: bool = False,
 ) -> Variant | None:
-    """The nearest request that passes the review at this provider, or None.
+    """The nearest request that passes the review at this provider, or None. With `same_model` it is
+    made with the model that is asked for.
 
     It costs at most `within_units` (None: any price, also an unknown one). `wanted` replaces
     arguments of the draft before the search and counts as changed; the model `avoid` is not taken.
@@ -85,10 +90,14 @@ def find_variant(
     if "model_name" not in wanted and other_tool(draft.arguments, capabilities, terms):
         return None
     asked = _with_values(draft, {**_repairs(draft, capabilities), **wanted})
+    only = ""
+    if same_model:
+        only = _model_meant(asked.arguments, capabilities, terms)
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
         rest = _with_values(asked, _without(asked, draft, leave_out))
         for setting, tried, found in _passing(rest, draft, capabilities, terms):
-            if setting.model_name != avoid and _is_within(found.estimate, within_units):
+            other = setting.model_name != only if same_model else setting.model_name == avoid
+            if not other and _is_within(found.estimate, within_units):
                 return _variant(draft, tried, found, leave_out, wanted)
     return None
 
@@ -180,9 +189,7 @@ def _settings(
     if not served:
         return []
     given = original.arguments.model_fields_set - original.invalid
-    named = request.model_name or _default_model(request, terms)
-    default = _default_model(request, terms)
-    meant = _meant(named, served, capabilities, default)
+    meant = _model_meant(request, capabilities, terms)
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
     seconds = total_seconds(shots) if shots else int(request.duration)
 
@@ -212,6 +219,13 @@ def _settings(
 
     found = _all_settings(meant, request, served, capabilities, terms)
     return sorted(found, key=distance)
+
+
+def _model_meant(request: VideoRequest, capabilities: Capabilities, terms: ProviderTerms) -> str:
+    """The living model that the request asks for; without one, the default model."""
+    served = [p for p in request.products if p in terms.products]
+    default = _default_model(request, terms)
+    return _meant(request.model_name or default, served, capabilities, default)
 
 
 def _meant(name: str, served: Sequence[Product], capabilities: Capabilities, default: str) -> str:
@@ -285,7 +299,9 @@ def _repairs(draft: Draft[VideoRequest], capabilities: Capabilities) -> dict[str
     shot_type = getattr(request, "shot_type", None)
     if [shot.index for shot in shots] != list(range(1, len(shots) + 1)):
         values["multi_prompt"] = _numbered(shots)
-    if (shots or shot_type) and not getattr(request, "multi_shot", True):
+    if shot_type == "customize" and not shots:
+        values["shot_type"] = "intelligence" if getattr(request, "multi_shot", False) else None
+    elif (shots or shot_type) and not getattr(request, "multi_shot", True):
         values["multi_shot"] = True
     if (values.get("multi_shot") or getattr(request, "multi_shot", False)) and not shot_type:
         values["shot_type"] = "customize" if shots else "intelligence"
@@ -340,8 +356,8 @@ def _variant(
             for name in type(before).model_fields
             if name not in leave_out
             and (name in draft.invalid | chosen or getattr(before, name) != getattr(after, name))
-        },
-        leave_out=list(leave_out),
+        }
+        | dict.fromkeys(leave_out, ""),
         makes=f"{' '.join(part for part in what if part)}, {found.estimate}",
         estimate_units=found.estimate.units,
         estimate_usd=found.estimate.usd,
@@ -352,4 +368,6 @@ def _as_argument(value: Any) -> Any:
     """The value as a caller writes it."""
     if isinstance(value, list):
         return [part.model_dump(include={"prompt", "duration"}) for part in value]
+    if value is None:
+        return ""
     return value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value
