@@ -115,6 +115,10 @@ SEPARATORS = {
 }
 """Settings that are lists. Items that are placeholders are left out."""
 
+NONE_IS_A_VALUE = {"KLING_MCP_TOOLS": ("none", "nil")}
+"""Words that stand for "not set" elsewhere. In a list of what is allowed they mean that nothing is,
+so they are refused like any unknown name."""
+
 _PLACEHOLDER = re.compile(
     r"""null | none | nil | undefined | todo | tbd
       | <[^<>]*> | \[[A-Za-z][\w .-]*\]
@@ -219,6 +223,8 @@ def cleaned(name: str, text: str) -> tuple[str, str]:
     while len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
         value, left_out = value[1:-1].strip(), QUOTATION_MARKS
     separator = SEPARATORS.get(name)
+    if value.lower() in NONE_IS_A_VALUE.get(name, ()):
+        return value, left_out
     if separator is None:
         placeholder = _placeholder(value)
         return ("", placeholder) if placeholder else (value, left_out if value else "")

@@ -362,10 +362,10 @@ class Settings(BaseModel):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return level
 
-    @field_validator("provider")
+    @field_validator("provider", "standard", mode="before")
     @classmethod
-    def _lower(cls, value: str) -> str:
-        return value.strip().lower()
+    def _lower(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
 
     def key_of(self, variable: str) -> str | None:
         """The API key in this variable; None when it is not set. Also reads the variable of a

@@ -41,6 +41,13 @@ def test_every_column_is_described_in_its_order(ledger: Path) -> None:
     assert all(f"`{table}`" in TEXT for table in tables)
 
 
+def test_the_version_of_the_tables_is_told(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+
+    assert f"`PRAGMA user_version` shows it, and it is {version} today." in TEXT
+
+
 def test_every_status_is_described() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(first_cells("`status` | `task_id`")))) == set(
         get_args(TaskStatus)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kling_mcp import build_server
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.environment import cleaned
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
@@ -489,6 +490,8 @@ def test_a_placeholder_means_not_set_for_every_setting(
 ) -> None:
     before = shown(load_settings())
     for word in PLACEHOLDERS:
+        if variable == "KLING_MCP_TOOLS" and word == "None":
+            continue
         monkeypatch.setenv(variable, word)
 
         settings = load_settings()
@@ -496,6 +499,22 @@ def test_a_placeholder_means_not_set_for_every_setting(
         assert shown(settings) == before, word
         told = [(remark.variable, remark.harmless) for remark in settings.remarks]
         assert told == ([(variable, False)] if word.strip(" \"'") else []), word
+
+
+@pytest.mark.parametrize("word", ["none", "None", '"nil"'])
+def test_a_list_of_no_tools_is_refused_and_never_read_as_all(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_TOOLS", word)
+
+    with pytest.raises(NotConfigured, match="KLING_MCP_TOOLS names"):
+        build_server(load_settings())
+
+
+def test_a_choice_is_known_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_MCP_STANDARD", " NEW ")
+
+    assert load_settings().standard == "new"
 
 
 @pytest.mark.parametrize("word", ["null", "${user_config.folder}"])
