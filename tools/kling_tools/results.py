@@ -1059,16 +1059,19 @@ class Account(Answer):
         return "\n".join(line for line in lines if line)
 
     def _spent_lines(self) -> list[str]:
-        words = {"today": "Spent today", "7 days": "In 7 days", "30 days": "In 30 days"}
-
-        def sums(rows: Sequence[Spent]) -> list[str]:
+        def sums(rows: Sequence[Spent], today: str) -> list[str]:
+            words = {"today": today, "7 days": "In 7 days", "30 days": "In 30 days"}
             return [
                 f"{said}: {'; '.join(row.text() for row in rows if row.span == span) or 'nothing'}."
                 for span, said in words.items()
             ]
 
-        lines = sums(self.spent) if self.spent else ["Nothing was spent in the last 30 days."]
-        return [*lines, f"{PLAYED} {' '.join(sums(self.played))}"] if self.played else lines
+        lines = ["Nothing was spent in the last 30 days."]
+        if self.spent:
+            lines = sums(self.spent, "Spent today")
+        if self.played:
+            lines.append(f"{PLAYED} {' '.join(sums(self.played, 'Today'))}")
+        return lines
 
 
 class UploadAddress(Answer):
