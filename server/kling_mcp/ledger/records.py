@@ -254,7 +254,8 @@ class Record:
     `sandbox` says that a sandbox makes the video, so that its units are play money,
     `status_at` when the status became what it is, `endpoint` the path of a create on Kling's new
     standard, empty on the legacy one; it is `named` when our external_task_id went with it.
-    `asset_id` is the element or voice that it made.
+    `asset_id` is the element or voice that it made, `kept_sha256` the SHA-256 of its body while
+    that is kept in the queue.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -304,6 +305,7 @@ class Record:
     endpoint: str = ""
     named: bool = True
     asset_id: str = ""
+    kept_sha256: str = ""
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
 
@@ -402,7 +404,7 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("created_at", "updated_at", "lease_until", "due_at"), 0.0),
     **dict.fromkeys(("task_id", "estimate_units", "units", "path", "ended_at", "bytes"), None),
     **dict.fromkeys(("sha256", "expires_at", "money", "list_price", "estimate_usd"), None),
-    **dict.fromkeys(("currency", "cash_type", "asset_id"), ""),
+    **dict.fromkeys(("currency", "cash_type", "asset_id", "kept_sha256"), ""),
     **dict.fromkeys(("take", "attempt", "tries"), 0),
     "sandbox": False,
     "status_at": 0.0,

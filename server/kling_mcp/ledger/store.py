@@ -230,11 +230,12 @@ class Ledger:
         message: str,
         due_at: float,
         owner: str | None = None,
+        kept_sha256: str = "",
         *,
         in_doubt: bool = False,
     ) -> Record:
         """Queue a row until a slot is free; it may be sent again from `due_at` on (seconds since
-        the epoch). Returns the row.
+        the epoch), with the body that was kept with this SHA-256 (hex). Returns the row.
 
         A row `in_doubt` may have been made by an earlier create, so it is `unknown` instead of
         `queued`. Like `refused`, this changes nothing when another process knows better.
@@ -245,8 +246,8 @@ class Ledger:
                 db,
                 record_id,
                 f"lease_owner = '', lease_until = 0, {AT}, status = ?, message = ?, due_at = ?, "
-                "tries = tries + 1, updated_at = ?",
-                (status, now, status, message, due_at, now),
+                "tries = tries + 1, updated_at = ?, kept_sha256 = ?",
+                (status, now, status, message, due_at, now, kept_sha256),
                 owner,
             )
         )

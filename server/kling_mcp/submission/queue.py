@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -12,11 +13,38 @@ from anyio import to_thread
 from kling_mcp.providers.json_body import Body
 from kling_tools.errors import NotConfigured
 
-__all__ = ["FolderQueue", "KeptBodies", "SpooledBody"]
+__all__ = ["BodyDamaged", "FolderQueue", "KeptBodies", "KeptBody", "SpooledBody", "is_whole"]
 
 CHUNK_BYTES = 256 * 1024
 LIMIT_BYTES = 2 * 2**30
 """Bytes that all waiting bodies may take together: about forty of the largest."""
+
+
+class BodyDamaged(NotConfigured):
+    """A part of a kept body is missing."""
+
+
+class KeptBody:
+    """A body as it lies in a queue."""
+
+    content_length: int
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+
+async def is_whole(body: KeptBody, sha256: str) -> bool:
+    """Whether a kept body has the bytes that were kept, by their SHA-256; empty for a body that an
+    earlier version kept, which cannot be checked. Raises NotConfigured like its iteration."""
+    if not sha256:
+        return True
+    found = hashlib.sha256()
+    try:
+        async for chunk in body:
+            found.update(chunk)
+    except BodyDamaged:
+        return False
+    return found.hexdigest() == sha256
 
 
 class KeptBodies(Protocol):
@@ -26,11 +54,11 @@ class KeptBodies(Protocol):
     `kept` and `sweep` of a folder do not.
     """
 
-    async def keep(self, record_id: str, body: Body) -> bool:
-        """Store a whole body. Returns False when it would exceed the limit."""
+    async def keep(self, record_id: str, body: Body) -> str | None:
+        """Store a whole body. Returns its SHA-256 (hex), None when it would exceed the limit."""
         ...
 
-    async def body(self, record_id: str) -> Body | None:
+    async def body(self, record_id: str) -> KeptBody | None:
         """The body of a row; None when it is no longer here."""
         ...
 
@@ -48,7 +76,7 @@ class KeptBodies(Protocol):
         ...
 
 
-class SpooledBody:
+class SpooledBody(KeptBody):
     """A body on disk. Reading it raises NotConfigured when the file has gone."""
 
     def __init__(self, path: Path) -> None:
@@ -72,25 +100,24 @@ class FolderQueue:
         self._folder = folder
         self._limit_bytes = limit_bytes
 
-    async def keep(self, record_id: str, body: Body) -> bool:
-        """Store a whole body. Returns False when it would exceed the limit."""
-        path = self._path(record_id)
-        if path.exists():
-            return True
+    async def keep(self, record_id: str, body: Body) -> str | None:
+        """Store a whole body; see `KeptBodies.keep`."""
+        path, written = self._path(record_id), hashlib.sha256()
         try:
             if await to_thread.run_sync(self._used) + body.content_length > self._limit_bytes:
-                return False
+                return None
             part = path.with_suffix(".part")
             try:
                 with part.open("wb") as file:
                     async for chunk in body:
+                        written.update(chunk)
                         await to_thread.run_sync(file.write, chunk)
-                part.rename(path)
+                part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
         except OSError as error:
             raise _unusable(self._folder, error) from error
-        return True
+        return written.hexdigest()
 
     async def body(self, record_id: str) -> SpooledBody | None:
         """The body of a row; None when it is no longer here."""

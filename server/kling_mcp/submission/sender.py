@@ -26,7 +26,7 @@ the `Ledger` method by which it writes:
     queued    ──_work_on───────────> leased    claim     it is due, and first in its line
     queued    ──withdraw───────────> cancelled withdraw  its owner takes it back, or it is too old
     leased    ──_send_queued───────> sending   reopen    the POST follows
-    leased    ──_send_queued───────> failed    refused   its body is gone
+    leased    ──_send_queued───────> failed    refused   its body is gone or damaged
     leased    ──let_go─────────────> queued    ...       another process has just tried it
     leased    ──...────────────────> queued    ...       the process dies, and its lease runs out
     made      ──_refresh───────────> made      record    the same request comes again
@@ -60,7 +60,7 @@ from kling_mcp.submission.made_tasks import (
     repeat_refused,
     safe_advice,
 )
-from kling_mcp.submission.queue import KeptBodies
+from kling_mcp.submission.queue import KeptBodies, KeptBody, is_whole
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ConcurrencyFull,
@@ -86,6 +86,9 @@ FIRST_QUEUE_S = 1.0
 MOST_STEPS = 10
 """Tries after which the pause no longer grows."""
 
+
+LOST = "The queued request is no longer stored here. It was never sent."
+DAMAGED = "The kept request is damaged: it is no longer what was asked for. It was never sent."
 
 MAY_BE_MISSING = {"element_list", "voice_list"}
 """Arguments that name something which may have been deleted: Kling's answer does not tell that from
@@ -249,15 +252,17 @@ class Sender:
             return found
         kept = record.tries and self.may_send(record)
         body = await self._queue.body(record.id) if kept else None
-        if body is None:
+        if body is None or not await is_whole(body, record.kept_sha256):
             return record
         return await self._create(record, client, body, sent_before=True)
 
     async def _send_queued(self, record: Record, client: KlingClient) -> Record:
         body = await self._queue.body(record.id)
-        if body is None:
-            message = "The queued request is no longer stored here. It was never sent."
+        damaged = body is not None and not await is_whole(body, record.kept_sha256)
+        if body is None or damaged:
+            message = DAMAGED if damaged else LOST
             await self._ledger.refused(record.id, message, record.lease_owner)
+            await self._drop_body(record)
             return await self._ledger.find(record.id) or record
         reopened = await self._ledger.reopen(record.id, record.lease_owner)
         if not reopened.is_unanswered or reopened.lease_owner != record.lease_owner:
@@ -320,14 +325,18 @@ class Sender:
         """Keep the body, and give the row a time to be sent (again). A row `in_doubt` was sent
         before and that answer was lost: it stays `unknown`."""
         try:
-            kept = await self._queue.keep(record.id, body)
+            sha256 = (
+                record.kept_sha256
+                if isinstance(body, KeptBody)
+                else await self._queue.keep(record.id, body)
+            )
         except KlingError as unusable:
             if not in_doubt:
                 await self._fail(record, unusable.message)
             raise
-        if not kept and in_doubt:
+        if sha256 is None and in_doubt:
             raise maybe_charged(error, record, client.row)
-        if not kept:
+        if sha256 is None:
             await self._fail(record, error.message, error.provider_says)
             error.advice = (
                 "Too many requests wait in the queue already. Submit this one again when some have "
@@ -338,7 +347,7 @@ class Sender:
         pause_s = min(max(error.retry_after_s or 0.0, pause_s), LONGEST_QUEUE_S)
         due_at = self._ledger.now() + pause_s
         return await self._ledger.queue(
-            record.id, error.message, due_at, record.lease_owner, in_doubt=in_doubt
+            record.id, error.message, due_at, record.lease_owner, sha256, in_doubt=in_doubt
         )
 
     async def _find_duplicate(

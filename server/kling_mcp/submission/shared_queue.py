@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Collection
 from functools import partial
 
 from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.providers.json_body import Body
-from kling_mcp.submission.queue import LIMIT_BYTES
+from kling_mcp.submission.queue import LIMIT_BYTES, BodyDamaged, KeptBody
 from kling_tools.errors import NotConfigured
 
 __all__ = ["SharedQueue"]
@@ -16,8 +17,8 @@ PART_BYTES = 1024 * 1024
 """Bytes of a body that one statement writes or reads."""
 
 
-class SharedBody:
-    """A body in the database. Reading it raises NotConfigured when its rows have gone."""
+class SharedBody(KeptBody):
+    """A body in the database. Reading it raises BodyDamaged when a part of it has gone."""
 
     def __init__(self, engine: Engine, record_id: str, content_length: int) -> None:
         self._engine = engine
@@ -37,7 +38,7 @@ class SharedBody:
             "SELECT data FROM bodies WHERE record_id = ? AND part = ?", (self._record_id, number)
         ).fetchone()
         if row is None or not row["data"]:
-            raise NotConfigured(
+            raise BodyDamaged(
                 "A waiting request is no longer in the database.",
                 advice="Nothing was sent. Submit it again.",
             )
@@ -52,14 +53,13 @@ class SharedQueue:
         self._engine = engine
         self._limit_bytes = limit_bytes
 
-    async def keep(self, record_id: str, body: Body) -> bool:
-        """Store a whole body. Returns False when it would exceed the limit."""
-        if await self.body(record_id):
-            return True
+    async def keep(self, record_id: str, body: Body) -> str | None:
+        """Store a whole body; see `KeptBodies.keep`."""
         if await self._engine.read(_used) + body.content_length > self._limit_bytes:
-            return False
-        number, waiting = 0, b""
+            return None
+        number, waiting, written = 0, b"", hashlib.sha256()
         async for chunk in body:
+            written.update(chunk)
             waiting += chunk
             while len(waiting) >= PART_BYTES:
                 await self._write(record_id, number, waiting[:PART_BYTES])
@@ -68,11 +68,11 @@ class SharedQueue:
         await self._engine.write(
             lambda db: db.execute(
                 "INSERT INTO whole_bodies (record_id, bytes) VALUES (?, ?) "
-                "ON CONFLICT (record_id) DO NOTHING",
+                "ON CONFLICT (record_id) DO UPDATE SET bytes = excluded.bytes",
                 (record_id, body.content_length),
             )
         )
-        return True
+        return written.hexdigest()
 
     async def body(self, record_id: str) -> SharedBody | None:
         """The body of a row; None when it is no longer here."""

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 
 import anyio
 import httpx
@@ -244,6 +244,32 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
     assert waited["tasks"][0]["status"] == "succeed"
     assert len(kling.bodies) == 1
     assert len(kling.bodies[0]) > large.stat().st_size > 1024 * 1024
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE bodies SET data = overlay(data placing '!' from 9)", "DELETE FROM bodies"],
+    ids=["changed", "cut"],
+)
+async def test_a_request_that_was_damaged_in_the_database_is_not_sent(
+    damage: LiteralString, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(full=1)
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    url = postgres.new_schema()
+    its_time = faster()
+    async with client_of(tmp_path, "one", url, **its_time) as client:
+        receipt = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")
+    with psycopg.connect(url) as db:
+        db.execute(damage)
+
+    async with client_of(tmp_path, "two", url, **its_time) as client:
+        waited = await until_done(client, receipt["task_id"])
+
+    assert waited["tasks"][0]["status"] == "failed"
+    assert "The kept request is damaged" in str(waited)
+    assert kling.bodies == []
 
 
 @pytest.mark.anyio

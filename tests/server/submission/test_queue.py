@@ -1,6 +1,6 @@
 """A full house: requests wait here until a slot is free, and are sent by whoever is alive."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,37 @@ async def test_a_queued_request_is_sent_by_the_next_process(
     assert waited["tasks"][0]["status"] == "succeed"
     assert again["repeated"] is True
     assert accepted(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda kept: kept.replace(b"Zoom", b"Boom"), lambda kept: kept[:-9]]
+)
+async def test_a_kept_request_that_was_changed_or_cut_is_not_sent_and_the_same_call_makes_it(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with serving(tmp_path, monkeypatch, sandbox_faults="concurrency") as client:
+        receipt = await facts(client, "kling_image_to_video", wish)
+    (kept,) = (tmp_path / "home" / "spool").iterdir()
+    kept.write_bytes(damage(kept.read_bytes()))
+
+    async with serving(tmp_path, monkeypatch) as client:
+        waited = await facts(
+            client, "kling_wait_for_tasks", {"task_ids": [receipt["task_id"]], "timeout_s": 20}
+        )
+        sent = accepted(tmp_path)
+        again = await facts(client, "kling_image_to_video", wish)
+
+    (task,) = waited["tasks"]
+    assert task["status"] == "failed"
+    assert "The kept request is damaged" in str(task)
+    assert "cost nothing" in str(task)
+    assert "Submit again to make it" in str(task)
+    assert task["units"] == 0
+    assert sent == 0
+    assert again["status"] != "failed"
+    assert accepted(tmp_path) == 1
+    assert list((tmp_path / "home" / "spool").iterdir()) == []
 
 
 async def test_the_same_request_is_queued_once(
