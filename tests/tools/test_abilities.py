@@ -1,6 +1,7 @@
 """What each model can do is judged by its row, in every combination of mode and duration."""
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -17,7 +18,10 @@ from tests.tools.judging import (
     warnings,
 )
 
+from kling_tools.requests.arguments import TextToVideoArguments
+from kling_tools.requests.drafts import read_draft
 from kling_tools.rules.capabilities import Capabilities, built_in_capabilities
+from kling_tools.rules.reviews import review
 from kling_tools.rules.variants import find_variant
 
 TAIL = {"image_tail": PICTURE}
@@ -175,6 +179,15 @@ def test_a_model_of_the_other_tool_leads_to_it_where_that_takes_the_whole_reques
     assert find_variant(drafted(one), built_in_capabilities(), KLING) is None
     brushed = IMAGE | {"model_name": "kling-v3-omni", "image_tail": PICTURE}
     assert judge(brushed).verdict.faults[0].use == "kling-v2-5-turbo or kling-v2-6 or kling-v3"
+
+
+def test_a_request_without_a_picture_is_not_led_to_a_tool_that_requires_one() -> None:
+    words = read_draft(TextToVideoArguments, {"prompt": "x", "model_name": "kling-v3-omni"})
+    both = replace(KLING, products=(*KLING.products, "text2video"))
+    (fault,) = review(words, built_in_capabilities(), both).verdict.faults
+
+    assert fault.rule == "model_of_product"
+    assert "kling_" not in fault.use
 
 
 def test_no_tool_is_named_that_the_provider_has_not_for_the_model() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -70,8 +71,26 @@ def differences(used: Record, new_row: NewRow) -> str:
     return "; ".join(apart[:NAMED]) + more
 
 
+_NAMES_OF_PICTURES = re.compile(r"^With (?:<<<image_\d+>>>(?:, )?)+: ")
+"""What is put before the prompt of several pictures that names none."""
+
+
 def _named(request: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in request.items() if name != "external_task_id"}
+    """The fields that a person knows: silence is the same as no word of it, pictures are named by
+    their labels, and our own id and our own words in the prompt are left out."""
+    named: dict[str, Any] = {}
+    for name, value in request.items():
+        if name == "external_task_id" or (name, value) == ("sound", "off"):
+            continue
+        if name == "prompt" and isinstance(value, str):
+            value = _NAMES_OF_PICTURES.sub("", value)
+        if name == "image_list" and isinstance(value, list):
+            value = [
+                next(iter(part.values()), part) if isinstance(part, dict) else part
+                for part in value
+            ]
+        named[name] = value
+    return named
 
 
 def _framed(then: str, now: str) -> str:

@@ -279,7 +279,7 @@ class JudgedRequest:
             return ""
         blank = ", ".join(name for name in self.earlier.arguments if name in self.draft.blank)
         taken_away = f"Taken away: {blank}." if blank else ""
-        if self.is_same_as_earlier:
+        if self.is_same_as_earlier or len(self.pictures) < len(self.arguments.pictures()):
             return taken_away
         apart = differences(self.earlier, replace(self.new_row, take=self.earlier.take))
         return f"Differs from {self.earlier.handle}: {apart}. {taken_away}".rstrip()
@@ -354,6 +354,9 @@ def request_again(
         )
         for name in sorted(blank - taken_away - {"provider", "model_name"} - given.keys())
     ]
+    if given.get("take") == 1:
+        message = f"1 is not a further take of {earlier.handle}: the next free one is meant."
+        warnings.append(Fault("take", "take_is_next", message))
     invalid = draft.invalid | again.invalid | lost
     return Draft(again.arguments, frozenset(invalid), Verdict(faults, warnings), taken_away)
 

@@ -488,3 +488,38 @@ async def test_advice_to_leave_out_what_the_task_has_is_advice_to_take_it_away(
     assert passes["change"] == {"element_list": ""}
     assert 'It passes with element_list: "";' in words(told)
     assert "Taken away: element_list." in passed["note"]
+
+
+async def test_what_differs_is_told_without_what_a_person_did_not_write(
+    client: Client, tmp_path: Path
+) -> None:
+    """Neither a sound that nobody asked for, nor the body's words around names of pictures."""
+    one, two = picture(tmp_path), picture(tmp_path, "me.png", (500, 500))
+    single = (await ok(client, image=one, prompt="x"))["task_id"]
+    several = (await ok(client, SEVERAL, image_list=[one, two], prompt="x"))["task_id"]
+
+    other = await ok(client, another_take_of=single, model_name="kling-v2-6", dry_run=True)
+    fewer = await ok(client, SEVERAL, another_take_of=several, image_list=[two], dry_run=True)
+    lost = {"another_take_of": several, "image_list": [one, "none.png"], "dry_run": True}
+    missing = await client.call_tool(SEVERAL, lost)
+
+    assert other["note"].startswith(
+        f'Differs from {single}: model_name was "kling-v2-5-turbo", is "kling-v2-6".'
+    )
+    assert fewer["note"].startswith(
+        f'Differs from {several}: image_list was ["photo.png", "me.png"], is ["me.png"].'
+    )
+    assert "Differs from" not in words(missing)
+
+
+async def test_a_take_that_is_the_task_itself_is_not_passed_over_in_silence(
+    client: Client, tmp_path: Path
+) -> None:
+    first = (await ok(client, image=picture(tmp_path), prompt="x"))["task_id"]
+
+    again = await ok(client, another_take_of=first, take=1, dry_run=True)
+
+    assert again["take"] == 2
+    assert again["warnings"] == [
+        f"take: 1 is not a further take of {first}: the next free one is meant."
+    ]

@@ -162,7 +162,7 @@ def other_tool(request: VideoRequest, capabilities: Capabilities, terms: Provide
         lost = given - pictures - common - {*inputs}
         if row is None or not {*row.wires} & {*terms.wires} or lost:
             continue
-        if capabilities.retirement(name, product) or (pictures and not place):
+        if capabilities.retirement(name, product) or bool(pictures) is not bool(place):
             continue
         if place == "image_list" or len(listed) <= 1:
             there = f" as {place}" if place and place not in pictures else ""
