@@ -208,7 +208,8 @@ async def test_our_own_reason_is_not_put_into_the_provider_s_mouth(tmp_path: Pat
     assert listed.structured_content is not None
     (task,) = listed.structured_content["tasks"]
     assert "provider_says" not in task
-    assert 'never made and cost nothing: "kling (127.0.0.1) cannot be reached."' in task["next"]
+    assert task["next"] == 'Never made: "kling (127.0.0.1) cannot be reached."'
+    assert "What was never made cost nothing" in listed.structured_content["note"]
 
 
 @pytest.mark.anyio
