@@ -141,8 +141,8 @@ async def test_several_pictures_can_be_frames(tmp_path: Path) -> None:
         ("frames/7", "The video is 5"),
         ("frames/middle", "give first, last or seconds"),
         ("frames/-1", "give first, last or seconds"),
-        ("frames", "kling://tasks/ID/frames/last"),
-        ("video", "kling://tasks/ID/frames/last"),
+        ("frames", "kling://tasks/{id}/frames/last"),
+        ("video", "kling://tasks/{id}/frames/last"),
     ],
 )
 async def test_a_frame_that_is_not_there_is_told_before_anything_is_sent(
@@ -151,7 +151,7 @@ async def test_a_frame_that_is_not_there_is_told_before_anything_is_sent(
     async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
         task_id = await finished(client, tmp_path)
         wish = {"image": f"kling://tasks/{task_id}/{which}", "prompt": "On"}
-        assert says in fault(await client.call_tool(CREATE, wish))
+        assert says.format(id=task_id) in fault(await client.call_tool(CREATE, wish))
         assert len(facts(await client.call_tool("kling_list_tasks", {}))["tasks"]) == 1
 
 
