@@ -202,7 +202,7 @@ ImageList = Annotated[
     Field(
         min_length=1,
         max_length=7,
-        description="Pictures to combine, each as image of kling_image_to_video. 1-7, v1-6 1-4.",
+        description="Pictures to combine, each as image of kling_image_to_video. 1-7.",
     ),
 ]
 Prompt = Annotated[
@@ -316,8 +316,8 @@ CameraControlField = Annotated[
     BeforeValidator(normalize.camera),
     WithJsonSchema({"type": "object"}),
     Field(
-        description="v1-5 pro 5 s only, else say it in prompt. simple: one of horizontal, "
-        "vertical, pan, tilt, roll, zoom in config, -10 to 10; other types: none."
+        description="v1-5 pro 5 s only, else say it in prompt. simple: config with one of "
+        "horizontal, vertical, pan, tilt, roll, zoom (< 0: in), -10 to 10; other types: none."
     ),
 ]
 WatermarkInfoField = Annotated[
