@@ -14,6 +14,7 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.settings import Settings, environment_name, load_settings
 from kling_tools.products import PRODUCTS
+from kling_tools.requests.requests import Setting
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities, estimate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,8 @@ COMMANDS = (
 )
 PRICED = ("std", "pro", "4k", "std, sound", "pro, sound")
 SECONDS = "5"
+OF_VIDEOS = [name for name, row in PRODUCTS.items() if row.result == "video"]
+OF_PICTURES = [name for name, row in PRODUCTS.items() if row.result == "picture"]
 
 
 def section(title: str) -> str:
@@ -70,7 +73,7 @@ def test_its_configuration_is_the_one_among_the_examples() -> None:
 
 
 def test_its_prices_are_those_of_the_table_for_every_living_model() -> None:
-    living = built_in_capabilities().living([*PRODUCTS], PROVIDERS["kling"].wires)
+    living = built_in_capabilities().living(OF_VIDEOS, PROVIDERS["kling"].wires)
     written = {row[0].split("`")[1]: row[1:] for row in rows("What a video costs")}
     assert written == {name: [price(name, column) for column in PRICED] for name in living}
 
@@ -80,19 +83,27 @@ def price(model_name: str, column: str) -> str:
     table = built_in_capabilities()
     mode, _, sound = column.partition(", ")
     uses = table.models[model_name].products
-    product, row = next((name, uses[name]) for name in PRODUCTS if name in uses)
+    product, row = next((name, uses[name]) for name in OF_VIDEOS if name in uses)
     if mode not in row.modes or (sound and not has_sound(row, mode)):
         return ""
-    cost = estimate(
-        table,
-        product,
-        model_name=model_name,
-        mode=mode,
-        duration=SECONDS,
-        sound="on" if sound else "off",
-        voice=False,
-    )
+    setting = Setting(mode, SECONDS, "on" if sound else "off")
+    cost = estimate(table, product, setting, model_name=model_name)
     return f"{cost.units:g}"
+
+
+def test_its_prices_of_pictures_are_those_of_the_table() -> None:
+    table = built_in_capabilities()
+    written = {row[0].split("`")[1]: row[1:] for row in rows("What a picture costs")}
+
+    assert {*written} == {*table.living(OF_PICTURES)}
+    for name, (usual, in_4k) in written.items():
+        uses = table.models[name].products
+        product, row = next((each, uses[each]) for each in OF_PICTURES if each in uses)
+        for mode, cell in (("1k", usual), ("2k", usual), ("4k", in_4k)):
+            settings = [Setting(mode, from_pictures=given) for given in (False, True)]
+            costs = [estimate(table, product, each, model_name=name).units for each in settings]
+            told = [float(number) for number in re.findall(r"\d+", cell)]
+            assert told == ([*dict.fromkeys(costs)] if mode in row.modes else []), name
 
 
 def has_sound(row: ProductRow, mode: str) -> bool:

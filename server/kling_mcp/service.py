@@ -194,6 +194,11 @@ class Service:
         Raises like `save`, and KlingError where there is no such frame."""
         return (await self._frames.frame(task_id, which)).data
 
+    async def image(self, task_id: str, number: int) -> bytes:
+        """A PNG of a picture that a task made, counted from 1. Raises like `save`, and KlingError
+        where there is no such picture."""
+        return await self._frames.image_png(task_id, number)
+
     async def contact_sheet(self, task_id: str) -> bytes:
         """A JPEG of eight frames of a finished task. Raises like `save`."""
         return (await self._frames.contact_sheet(task_id)).data

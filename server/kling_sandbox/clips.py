@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,15 @@ from kling_sandbox.pictures import PictureFiles
 if TYPE_CHECKING:
     from kling_sandbox.film.camera import Move
     from kling_sandbox.film.canvas import Still
+    from kling_sandbox.film.painting import Painting
     from kling_sandbox.film.script import Script
 
 __all__ = ["ClipMaker", "script_of"]
 
 LEFT_BEHIND_S = 60.0
 """Seconds without a new byte after which nobody is making a clip any more."""
+
+_TOKEN = re.compile(r"With (?:<<<image_\d+>>>(?:, )?)+:|<<<\w+>>>")
 
 NUMBER_DIGITS = 4
 """How many last digits of the task's id the picture shows."""
@@ -38,20 +43,27 @@ class ClipMaker:
         self._side_px = side_px
         self._worker: anyio.CapacityLimiter | None = None
 
-    async def clip(self, task: Task) -> Path:
-        """The MP4 of a task that has succeeded. This process makes one at a time.
+    async def clip(self, task: Task, number: int = 0) -> Path:
+        """The MP4 of a task that has succeeded, or its picture with that index, a PNG. This process
+        makes one at a time.
 
         A cancelled caller does not stop the work; the next caller gets the clip. Raises `OSError`
         when the disk refuses it.
         """
         path = self._folder / f"{task.task_id}.mp4"
+        make = partial(self._make, task, path)
+        if task.order.images:
+            path = self._folder / f"{task.task_id}-{number}.png"
+            make = partial(self._paint, task, path, number)
         if not path.exists():
             if self._worker is None:
                 self._worker = anyio.CapacityLimiter(1)
-            await anyio.to_thread.run_sync(
-                self._make, task, path, limiter=self._worker, abandon_on_cancel=True
-            )
+            await anyio.to_thread.run_sync(make, limiter=self._worker, abandon_on_cancel=True)
         return path
+
+    def _paint(self, task: Task, path: Path, number: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        painting_of(task.order, self._files, task.task_id, number).paint(path)
 
     def _make(self, task: Task, path: Path) -> None:
         if path.exists():
@@ -95,6 +107,19 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         labels=tuple(f"Voice: {name}" for _, name in voices),
         voice=voices[0][0] if voices else "",
         words=() if stills or order.tail else order.lines or (order.prompt,) * max(1, shots),
+    )
+
+
+def painting_of(order: Order, files: PictureFiles, task_id: str, index: int) -> Painting:
+    """The picture of an order with that index. Loads Pillow."""
+    from kling_sandbox.film.painting import Painting, painting_size
+
+    return Painting(
+        size=painting_size(order.mode, order.aspect_ratio or 1.0),
+        words=_TOKEN.sub("", order.prompt).strip(" :,"),
+        references=tuple(_still(picture, files) for picture in order.pictures),
+        seed=f"{task_id} {index}",
+        number=f"{task_id[-NUMBER_DIGITS:]}-{index + 1}",
     )
 
 

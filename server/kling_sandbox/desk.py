@@ -23,6 +23,7 @@ from kling_sandbox.config import SandboxConfig
 from kling_sandbox.fault_injection import RISK_CONTROL, FaultInjector
 from kling_sandbox.faults import Target
 from kling_sandbox.gateways import Dialect, forwarded_body
+from kling_sandbox.image_models import path_of
 from kling_sandbox.intake import BodyTooLong, Intake, Lifted
 from kling_sandbox.model_table import Product
 from kling_sandbox.orders import Asset, Order
@@ -150,10 +151,10 @@ class Desk:
         for root in (base + self.dialect.prefix for base in self.dialect.bases):
             for found in self.dialect.queries:
                 query = self.guarded("queries", "queries", self.query)
-                routes.append(Route(f"{root}/{found}/{{any_id}}", query))
+                routes.append(Route(f"{path_of(root, found)}/{{any_id}}", query))
             for made in self.dialect.creates:
                 create = self.guarded("creates", "creates", self.create(made))
-                routes.append(Route(f"{root}/{made}", create, methods=["POST"]))
+                routes.append(Route(path_of(root, made), create, methods=["POST"]))
         return routes
 
     def guarded(

@@ -19,6 +19,7 @@ from kling_sandbox.desk import Backend, Desk, Endpoint, page_asked
 from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import OFFICIAL
+from kling_sandbox.image_models import IMAGE_PATHS, path_of
 from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
 
@@ -27,7 +28,8 @@ __all__ = ["CutShort", "KlingDesk", "video_response"]
 
 def video_response(path: Path, *, cut_short: bool) -> Response:
     """The file as a CDN serves it: ETag, Content-Length, `Range` for resuming."""
-    whole = FileResponse(path, media_type="video/mp4")
+    kind = "image/png" if path.suffix == ".png" else "video/mp4"
+    whole = FileResponse(path, media_type=kind)
     return CutShort(whole, path.stat().st_size // 2) if cut_short else whole
 
 
@@ -67,7 +69,8 @@ _FILTERS: dict[Literal["package", "balance"], tuple[str, ...]] = {
 
 def _wanted(shown: dict[str, Any], fields: Fields, keys: tuple[str, ...]) -> bool:
     """Whether a charge passes the `filters`. Raises `Refusal`."""
-    known = shown | {"product_type": "video", "package_name": PACK_NAME}
+    kind = "image" if shown["product_function"] in IMAGE_PATHS else "video"
+    known = shown | {"product_type": kind, "package_name": PACK_NAME}
     for wanted in fields.objects("filters", 1, len(keys)):
         key, values = wanted.choice("key", keys, ""), wanted.value("values")
         if not key or not isinstance(values, list):
@@ -95,7 +98,7 @@ class KlingDesk(Desk):
                 routes.append(Route(f"{base}/account/billing/{kind}", bill, methods=["POST"]))
             for product in self.dialect.creates:
                 page = self.guarded("queries", "lists", self.page(product))
-                routes.append(Route(f"{base}{self.dialect.prefix}/{product}", page))
+                routes.append(Route(path_of(base + self.dialect.prefix, product), page))
         return routes + super().routes()
 
     def page(self, product: str) -> Endpoint:
@@ -153,7 +156,8 @@ class KlingDesk(Desk):
                 left -= charged
 
     async def download(self, request: Request) -> Response:
-        """GET of a video. It requires no Authorization, and counts requests that send one."""
+        """GET of a video or a picture, without Authorization; requests that send one are
+        counted."""
         signed = "authorization" in request.headers
         self._count("downloads", *["downloads_with_authorization"] * signed)
         replacement = await self._faults.inject("downloads", "arrival")
@@ -165,10 +169,16 @@ class KlingDesk(Desk):
         if not links.holds(path, asked.get("Expires", ""), asked.get("sig", ""), now):
             return xml_error(403, "AccessDenied", "The address is not valid or has expired.")
         task = self._store.filmed(links.task_id(path) or "")
-        if task is None or task.status(now) != "succeed" or task.order.made:
+        number = links.number(path)
+        if (
+            task is None
+            or task.status(now) != "succeed"
+            or task.order.made
+            or number >= (task.order.images or 1)
+        ):
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         cut = any(self._faults.due("downloads", "body"))
-        return video_response(await self._backend.clips.clip(task), cut_short=cut)
+        return video_response(await self._backend.clips.clip(task, number), cut_short=cut)
 
     async def stats(self, request: Request) -> Response:
         """GET of the sandbox's statistics, without a login. Kling has no such endpoint."""

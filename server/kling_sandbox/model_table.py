@@ -19,6 +19,8 @@ Product = Literal[
     "multi-image2video",
     "omni-video",
     "text2video",
+    "omni-image",
+    "image-generation",
 ]
 
 TaskKind = Product | Literal["custom-elements", "custom-voices"]

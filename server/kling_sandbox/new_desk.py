@@ -17,6 +17,7 @@ from kling_sandbox.answers.refusals import invalid_value, refused
 from kling_sandbox.authorization import check_key
 from kling_sandbox.config import DAY_S
 from kling_sandbox.desk import Desk, Endpoint
+from kling_sandbox.image_models import IMAGE_PATHS
 from kling_sandbox.new_models import KINDS, NewProduct
 from kling_sandbox.orders import Order, Task
 from kling_sandbox.paging import Page
@@ -34,7 +35,11 @@ _STATUSES = {
     "failed": "failed",
 }
 _VIDEOS: tuple[str, ...] = (*KINDS.values(), "multi-image2video")
-_PRODUCT_TYPES: dict[str, tuple[str, ...]] = {"video": _VIDEOS, "image": (), "try_on": ()}
+_PRODUCT_TYPES: dict[str, tuple[str, ...]] = {
+    "video": _VIDEOS,
+    "image": tuple(IMAGE_PATHS),
+    "try_on": (),
+}
 
 
 class NewStandardDesk(Desk):

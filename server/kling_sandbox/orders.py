@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from kling_sandbox.image_models import IMAGE_MODELS
 from kling_sandbox.model_table import MODELS, TaskKind
 
 __all__ = ["Asset", "CameraControl", "Order", "Picture", "Status", "Task"]
@@ -76,7 +77,7 @@ Standard = Literal["legacy", "new"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One ordered video, or the `made` element or voice.
+    """One ordered video, so many `images`, or the `made` element or voice.
 
     `duration` and `shots` are seconds. `aspect_ratio` is width divided by height (None: the
     picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
@@ -107,12 +108,16 @@ class Order:
     video: bool = False
     made: Asset | None = None
     cash: bool = False
+    images: int = 0
 
     @property
     def units(self) -> float:
-        """The units that it costs when it succeeds."""
+        """The units that it costs when it succeeds; image units for pictures."""
         if self.made:
             return ASSET_UNITS[self.made.kind]
+        if self.images:
+            of_pictures = IMAGE_MODELS[self.model]
+            return of_pictures.price(self.mode, self.images, from_pictures=bool(self.pictures))
         row = MODELS[self.model]
         return row.price(
             self.mode, self.duration, sound=self.sound, voice=self.voice, video=self.video

@@ -214,6 +214,8 @@ _TASK = (
     "task_id, public_id, provider, order_json, created_at, started_at, ended_at, units, failure, "
     "task_id IN (SELECT task_id FROM deleted)"
 )
+_OF_IMAGES = "coalesce(json_extract(order_json, '$.images'), 0) > 0"
+_SLOTS = "max(1, coalesce(json_extract(order_json, '$.images'), 0))"
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -245,9 +247,10 @@ class SandboxStore(Counters):
         """Store a new task, or return why not. One transaction checks all three limits.
 
         The external id must be new in the whole account [live], also after a failed task (not
-        probed). Fewer than `slots` tasks may be unfinished. The pack must have the units of all
-        running tasks and of this one. With `rewrite_id` the public id is `task_` and 32 letters and
-        digits, as new-api makes it. An element or voice gets its id, of 15 digits, here.
+        probed). Fewer than `slots` tasks may be unfinished; n pictures take n slots. The pack of
+        videos, or that of pictures, must have the units of all running tasks and of this one. With
+        `rewrite_id` the public id is `task_` and 32 letters and digits, as new-api makes it. An
+        element or voice gets its id, of 15 digits, here.
         """
         task_id = str((int(now * 1000) << 19) + secrets.randbits(19))
         if order.made:
@@ -269,14 +272,16 @@ class SandboxStore(Counters):
             taken = "SELECT 1 FROM tasks WHERE provider = ? AND external_id = ?"
             if db.execute(taken, (provider, external_id)).fetchone():
                 return "external_id_taken"
-            running = "SELECT count(*) FROM tasks WHERE provider = ? AND ended_at > ?"
-            if db.execute(running, (provider, now)).fetchone()[0] >= slots:
+            running = f"SELECT total({_SLOTS}) FROM tasks WHERE provider = ? AND ended_at > ?"  # noqa: S608
+            used = db.execute(running, (provider, now)).fetchone()[0]
+            if used >= slots or (used and used + order.images > slots):
                 return "concurrency"
             due = (
-                "SELECT total(units) FROM tasks "
-                "WHERE provider = ? AND (failure = '' OR ended_at > ?)"
+                "SELECT total(units) FROM tasks "  # noqa: S608
+                f"WHERE provider = ? AND (failure = '' OR ended_at > ?) AND ({_OF_IMAGES}) = ?"
             )
-            if db.execute(due, (provider, now)).fetchone()[0] + task.units > pack_units:
+            kind = bool(order.images)
+            if db.execute(due, (provider, now, kind)).fetchone()[0] + task.units > pack_units:
                 return "no_balance"
             db.execute(
                 "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -357,10 +362,11 @@ class SandboxStore(Counters):
         return dict(json.loads(row[0])) if row else None
 
     def spent(self, now: float, provider: str | None = None) -> float:
-        """Units of all tasks that have succeeded by now, of one provider or of all."""
+        """Units of all videos that have succeeded by now, of one provider or of all."""
         query = (
-            "SELECT total(units) FROM tasks "
-            "WHERE failure = '' AND ended_at <= ? AND provider = ifnull(?, provider)"
+            "SELECT total(units) FROM tasks "  # noqa: S608
+            "WHERE failure = '' AND ended_at <= ? AND provider = ifnull(?, provider) "
+            f"AND NOT ({_OF_IMAGES})"
         )
         with self._file.reading() as db:
             return float(db.execute(query, (now, provider)).fetchone()[0])

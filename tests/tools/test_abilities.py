@@ -263,7 +263,7 @@ def test_every_row_of_the_table_names_source_and_date() -> None:
     rows = [row for model in table.models.values() for row in model.products.values()]
 
     assert len(rows) >= 12
-    assert all(row.source and row.date and row.durations for row in rows)
+    assert all(row.source and row.date and (row.durations or row.modes) for row in rows)
     unpriced = {
         name
         for name, model in table.models.items()

@@ -16,16 +16,17 @@ import kling_sandbox.rules as desks
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
+from kling_sandbox.image_models import IMAGE_MODELS
 from kling_sandbox.model_table import MODELS
 from kling_sandbox.model_table import Product as SandboxProduct
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product, ProductEntry, rules_of_others
 from kling_tools.requests import requests
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.requests import VideoRequest
+from kling_tools.requests.requests import Request, VideoRequest
 from kling_tools.results import TaskView
 from kling_tools.rules.between_fields import RULES, apply_rules
-from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.rules.capabilities import PriceRow, built_in_capabilities
 from kling_tools.rules.checks import CHECKS, apply_checks
 from kling_tools.tools.toolset import build_toolset
 
@@ -37,8 +38,8 @@ NEEDED = sorted({field.name for field in fields(ProductEntry)} - OPTIONAL)
 each_product = pytest.mark.parametrize("row", PRODUCTS.values(), ids=list(PRODUCTS))
 
 
-def request_of(row: ProductEntry) -> type[VideoRequest]:
-    found: type[VideoRequest] = getattr(requests, row.request)
+def request_of(row: ProductEntry) -> type[Request]:
+    found: type[Request] = getattr(requests, row.request)
     return found
 
 
@@ -99,12 +100,12 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         row.name in get_args(SandboxProduct)
     ),
     "a model in server/kling_sandbox/model_table.py": lambda row: any(
-        row.name in model.products for model in MODELS.values()
+        row.name in model.products for model in (*MODELS.values(), *IMAGE_MODELS.values())
     ),
     "its desk in PRODUCTS of server/kling_sandbox/rules/__init__.py": lambda row: (
         row.name in desks.PRODUCTS and desks.PRODUCTS[row.name].__name__ == row.desk
     ),
-    "a route in server/kling_sandbox/gateways.py": lambda row: row.path in OFFICIAL.creates,
+    "a route in server/kling_sandbox/gateways.py": lambda row: row.name in OFFICIAL.creates,
     "its tool in bundle/manifest.json": lambda row: (
         f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
     ),
@@ -149,8 +150,10 @@ def test_every_tool_that_costs_money_has_a_product() -> None:
 def test_the_rules_of_a_product_exist_and_its_row_names_the_checks_of_its_own_fields(
     row: ProductEntry,
 ) -> None:
-    known = set(request_of(row).model_fields)
-    fields_alone = known - set(VideoRequest.model_fields)
+    request = request_of(row)
+    shared = VideoRequest if issubclass(request, VideoRequest) else Request
+    known = set(request.model_fields)
+    fields_alone = known - set(shared.model_fields)
     own_checks = {
         check.__name__
         for check, looks_at in CHECKS
@@ -176,7 +179,7 @@ def test_the_row_of_a_product_decides_which_rules_judge_a_request() -> None:
     class OtherProduct(requests.MultiImageToVideoRequest):
         products = ("image2video",)
 
-    def rules_broken(kind: type[VideoRequest]) -> set[str]:
+    def rules_broken(kind: type[Request]) -> set[str]:
         draft = Draft(kind(prompt="sing"))
         return {fault.rule for fault in apply_rules(draft).faults}
 
@@ -192,9 +195,13 @@ def test_a_product_has_models_priced_as_its_row_says(row: ProductEntry) -> None:
 
     assert uses
     assert all(use.modes or use.durations for use in uses)
-    assert {"clip" if price.per_second is None else "second" for price in prices} == set(
-        row.priced_by
-    )
+    assert {way_of(price) for price in prices} == set(row.priced_by)
+
+
+def way_of(price: PriceRow) -> str:
+    if price.per_picture is not None:
+        return "picture"
+    return "clip" if price.per_second is None else "second"
 
 
 def test_no_place_has_a_product_that_the_table_does_not_have() -> None:

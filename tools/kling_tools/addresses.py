@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FRAME_URI", "SHEET_URI", "TASKS_URI", "TASK_URI", "VIDEO_URI", "task_of"]
+__all__ = ["FRAME_URI", "IMAGE_URI", "SHEET_URI", "TASKS_URI", "TASK_URI", "VIDEO_URI", "task_of"]
 
 TASKS_URI = "kling://tasks"
 TASK_URI = "kling://tasks/{task_id}"
 VIDEO_URI = "kling://tasks/{task_id}/video"
+IMAGE_URI = "kling://tasks/{task_id}/images/{number}"
 FRAME_URI = "kling://tasks/{task_id}/frames/{which}"
 SHEET_URI = "kling://tasks/{task_id}/contact-sheet"
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 __all__ = [
     "ASSETS",
+    "IMAGE_UNIT",
     "MADE",
     "PRODUCTS",
     "PRODUCTS_BY_TOOL",
@@ -24,6 +25,7 @@ __all__ = [
     "Made",
     "Product",
     "ProductEntry",
+    "Result",
     "asset_entry",
     "rules_of_others",
 ]
@@ -33,8 +35,18 @@ Product = Literal[
     "multi-image2video",
     "omni-video",
     "text2video",
+    "omni-image",
+    "image-generation",
 ]
-"""The names of the products, as Kling's paths have them."""
+"""The names of the products, as Kling's paths have them; its `images/generations` is
+`image-generation`."""
+
+Result = Literal["video", "picture"]
+"""The kinds of files that are made."""
+
+IMAGE_UNIT = 1 / 40
+"""An image unit lists at 0.0035 USD, a unit of videos at 0.14 [Kling's price page, 2026-09-20]:
+where both are counted together, an image unit is so much of a unit."""
 
 AssetKind = Literal["element", "voice"]
 AssetProduct = Literal["custom-elements", "custom-voices"]
@@ -53,7 +65,8 @@ class ProductEntry:
     class in `requests.requests`, `inputs` are the fields that its tool's schema lists first.
     `rules` are the ids in `rules.between_fields` and the functions in `rules.checks` that judge
     requests for this product; those that no row names judge all requests. `result` is the kind of
-    file that it makes, `makes` says it in words. `path` follows a provider's prefix. `picture_key`
+    file that it makes, `makes` says it in words. `path` follows a provider's prefix, or stands in
+    the place of its last part (`videos`) if it begins with a slash. `picture_key`
     is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
 
     Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
@@ -66,10 +79,10 @@ class ProductEntry:
     request: str
     inputs: tuple[str, ...]
     rules: tuple[str, ...]
-    result: Literal["video"]
+    result: Result
     makes: str
     path: str
-    priced_by: tuple[Literal["clip", "second"], ...]
+    priced_by: tuple[Literal["clip", "second", "picture"], ...]
     desk: str
     picture_key: str = ""
     names_pictures: bool = False
@@ -79,6 +92,29 @@ class ProductEntry:
         empty = sorted(name for name in needed if not getattr(self, name))
         if empty:
             raise ValueError(f"The product {self.name!r} has no {' and no '.join(empty)}.")
+
+    @property
+    def unit(self) -> str:
+        """The name of the units in which it is priced."""
+        return "image unit" if self.result == "picture" else "unit"
+
+    @property
+    def other_unit(self) -> str | None:
+        """The name of its units where they are others than those of videos."""
+        return self.unit if self.result == "picture" else None
+
+    @property
+    def unit_weight(self) -> float:
+        """How much one of its units counts where units of all kinds are counted together."""
+        return IMAGE_UNIT if self.result == "picture" else 1.0
+
+    def below(self, prefix: str) -> str:
+        """The path of its creates and queries at a provider with this prefix."""
+        return (
+            prefix.rpartition("/")[0] + self.path
+            if self.path[0] == "/"
+            else f"{prefix}/{self.path}"
+        )
 
 
 _ROWS = (
@@ -140,6 +176,33 @@ _ROWS = (
         priced_by=("clip", "second"),
         desk="text2video",
     ),
+    ProductEntry(
+        name="omni-image",
+        tool="kling_generate_image",
+        request="GenerateImageRequest",
+        inputs=("prompt", "image_list"),
+        rules=("image_prompt_required", "images_are_there", "negative_prompt_excludes_images"),
+        result="picture",
+        makes="pictures",
+        path="/images/omni-image",
+        priced_by=("picture",),
+        desk="omni_image",
+        picture_key="image",
+        names_pictures=True,
+    ),
+    ProductEntry(
+        name="image-generation",
+        tool="kling_generate_image",
+        request="GenerateImageRequest",
+        inputs=("prompt", "image_list"),
+        rules=("image_prompt_required", "images_are_there", "negative_prompt_excludes_images"),
+        result="picture",
+        makes="pictures",
+        path="/images/generations",
+        priced_by=("picture",),
+        desk="image_generation",
+        picture_key="image",
+    ),
 )
 
 
@@ -162,6 +225,19 @@ class AssetEntry:
     units: float
     usual_s: float
     used_in: str
+
+    unit = "unit"
+    unit_weight = 1.0
+    other_unit = None
+
+    @property
+    def result(self) -> AssetKind:
+        """What it makes."""
+        return self.kind
+
+    def below(self, prefix: str) -> str:
+        """The path of its creates and queries at a provider with this prefix."""
+        return f"{prefix}/{self.path}"
 
 
 _ASSETS = (

@@ -16,7 +16,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from kling_tools.faults import Variant
-from kling_tools.products import AssetKind
+from kling_tools.products import AssetKind, Result
 from kling_tools.quoting import clipped, counted
 from kling_tools.rules.capabilities import price_text, units_text
 
@@ -32,8 +32,11 @@ __all__ = [
     "Cap",
     "DeletedAsset",
     "Finding",
+    "PictureLook",
+    "PictureView",
     "ProviderAccount",
     "Receipt",
+    "SavedPicture",
     "SavedVideo",
     "Spent",
     "TaskPage",
@@ -58,6 +61,10 @@ WITHOUT_VIDEO: frozenset[TaskStatus] = frozenset({"failed", "cancelled"})
 ENDED: frozenset[TaskStatus] = WITHOUT_VIDEO | {"succeed"}
 
 SANDBOX_NOTE = "Sandbox: nothing is charged, the video is a test clip."
+SANDBOX_NOTES: Mapping[Result, str] = {
+    "video": SANDBOX_NOTE,
+    "picture": "Sandbox: nothing is charged, the pictures are test pictures.",
+}
 
 
 class Answer(BaseModel):
@@ -109,6 +116,13 @@ class VideoView(BaseModel):
     watermark_url: str = ""
 
 
+class PictureView(BaseModel):
+    """One finished picture: its signed URL (valid up to 30 days)."""
+
+    url: str
+    watermark_url: str = ""
+
+
 class AnotherTake(BaseModel):
     """The same request once more: the tool, its arguments, those to add because their pictures came
     as bytes (`give_again`), and the price."""
@@ -118,17 +132,20 @@ class AnotherTake(BaseModel):
     give_again: list[str] = []
     estimate_units: float | None = None
     estimate_usd: float | None = None
+    unit: str | None = None
 
     def text(self, *, sandbox: bool) -> str:
         """How to make it, and what it costs."""
-        price = price_text(self.estimate_units, self.estimate_usd, sandbox=sandbox)
+        price = price_text(
+            self.estimate_units, self.estimate_usd, unit=self.unit or "unit", sandbox=sandbox
+        )
         again = f", take {self.arguments['take']}" if "take" in self.arguments else ""
         again += "".join(f", {name} again" for name in self.give_again)
         source = self.arguments["another_take_of"]
         return f'Another take (another_take_of "{source}"{again}) costs {price}.'
 
 
-IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "sound", "take"})
+IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "resolution", "sound", "take"})
 """Fields that are left out of the view of one task that runs."""
 
 PENDING_PROMPT = 16
@@ -145,7 +162,9 @@ class TaskView(Answer):
     reseller, whose own price the `units` are not.
     `picture` is the first picture's name, `duration_s` the seconds that were asked for, `at` the
     time of day where `created` is the span of a whole list. `asset_id` is the element or voice that
-    the task made."""
+    the task made. A task that makes pictures has them in `pictures`, each also at
+    kling://tasks/ID/images/1 and so on, and `more` paths or links of the further ones; its units
+    are those that `unit` names."""
 
     task_id: str
     status: TaskStatus
@@ -158,19 +177,23 @@ class TaskView(Answer):
     model_name: str | None = None
     mode: str | None = None
     duration_s: int | None = None
+    resolution: str | None = None
     sound: str | None = None
     take: int | None = None
     created: str | None = None
     at: str | None = None
     videos: list[VideoView] = []
     asset_id: str | None = None
+    pictures: list[PictureView] = []
     units: float | None = None
+    unit: str | None = None
     money: float | None = None
     currency: str | None = None
     list_price: float | None = None
     cash_type: str | None = None
     path: str | None = None
     url: str | None = None
+    more: list[str] = []
     file: str | None = None
     fetch_until: str | None = None
     provider_says: str | None = None
@@ -223,7 +246,7 @@ class TaskView(Answer):
         """Which task it is, what it cost and where its file is, in a few words each."""
         seconds = f"{self.duration_s} s" if self.duration_s else ""
         sound = "with sound" if self.sound == "on" else ""
-        what = (self.model_name, self.mode, seconds, sound)
+        what = (self.model_name, self.mode, self.resolution, seconds, sound)
         facts = [
             self.picture or "",
             f'"{self.prompt}"' if self.prompt else "",
@@ -238,14 +261,21 @@ class TaskView(Answer):
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.asset_id:
             facts.append(f"id {self.asset_id}")
+        if self.pictures:
+            links = "" if self.path or self.url else f" {' '.join(i.url for i in self.pictures)}"
+            copies = "".join(
+                f", watermarked copy {i.watermark_url}" for i in self.pictures if i.watermark_url
+            )
+            facts.append(f"{counted(len(self.pictures), 'picture')}{links}{copies}")
         if self.units is not None:
             verb = "would have cost" if self.sandbox and self.units else "cost"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
-            facts.append(f"{verb} {units_text(self.units) if self.units else 'nothing'}{listed}")
+            cost = units_text(self.units, self.unit or "unit") if self.units else "nothing"
+            facts.append(f"{verb} {cost}{listed}")
         facts += [
             self._paid_by_balance(),
-            f"saved at {self.path}" if self.path else "",
-            f"saved: {self.url}" if self.url else "",
+            f"saved at {' and '.join([self.path, *self.more])}" if self.path else "",
+            f"saved: {' and '.join([self.url, *self.more])}" if self.url else "",
             f"file {self.file}" if self.file else "",
             f"can be fetched until {self.fetch_until}" if self.fetch_until else "",
             f'the provider says: "{self.provider_says}"' if self.provider_says else "",
@@ -263,7 +293,7 @@ class TaskView(Answer):
 
     def finished(self) -> list[str]:
         """This task, once it has its video."""
-        there = self.videos or self.path or self.url
+        there = self.videos or self.pictures or self.path or self.url
         return [self.task_id] if self.status == "succeed" and there else []
 
 
@@ -273,7 +303,8 @@ class Receipt(Answer):
     elements and voices with their names.
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
-    that nothing was sent at all; "full" then has the exact call in `request`.
+    that nothing was sent at all; "full" then has the exact call in `request`. For `n` pictures the
+    units are those that `unit` names.
     """
 
     task_id: str | None = None
@@ -282,11 +313,13 @@ class Receipt(Answer):
     provider: str
     model_name: str
     mode: str | None = None
-    duration_s: int
+    duration_s: int | None = None
+    n: int | None = None
     sound: Literal["on"] | None = None
     take: int
     estimate_units: float | None = None
     estimate_usd: float | None = None
+    unit: str | None = None
     pictures: list[str] = []
     uses: list[str] = []
     video: str | None = None
@@ -313,9 +346,13 @@ class Receipt(Answer):
     def text(self) -> str:
         """The receipt in one line."""
         sound = "with sound" if self.sound else ""
-        parts = (self.model_name, self.mode, f"{self.duration_s} s", sound)
+        seconds = f"{self.duration_s} s" if self.duration_s is not None else ""
+        count = counted(self.n, "picture") if self.n else ""
+        parts = (self.model_name, self.mode, seconds, sound, count)
         what = " ".join(part for part in parts if part)
-        price = price_text(self.estimate_units, self.estimate_usd, self.provider)
+        price = price_text(
+            self.estimate_units, self.estimate_usd, self.provider, self.unit or "unit"
+        )
         if self.dry_run:
             take = f", take {self.take}" if self.take > 1 else ""
             costs = "" if self.faults and self.estimate_units is None else f", {price}"
@@ -428,6 +465,7 @@ def _row(view: TaskView) -> dict[str, Any]:
         row["folder"] = view.path[: 1 + max(view.path.rfind("/"), view.path.rfind("\\"))]
     if view.path or view.url:
         row.pop("videos", None)
+        row.pop("pictures", None)
     return row
 
 
@@ -545,6 +583,7 @@ class Total(BaseModel):
     ("kling USD"), and about how many units are spent once what is queued is sent. `play_units` is
     what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
     The dollars beside units are those at Kling's list price.
+    Units for pictures are apart, known or estimated: `image_units`, `play_image_units`.
     """
 
     tasks: int
@@ -559,6 +598,8 @@ class Total(BaseModel):
     queued_usd: float | None = None
     play_usd: float | None = None
     play_queued_usd: float | None = None
+    image_units: float | None = None
+    play_image_units: float | None = None
 
     def text(self) -> str:
         """The sum in one line."""
@@ -571,6 +612,8 @@ class Total(BaseModel):
             _amount(self.queued_units, self.queued_usd, "{} still queued"),
             _amount(self.play_units, self.play_usd, f"{SANDBOX_WOULD} {{}}"),
             _amount(self.play_queued_units, self.play_queued_usd, QUEUED_IN_SANDBOX),
+            _amount(self.image_units, None, "about {}", "image unit"),
+            _amount(self.play_image_units, None, "{} of the sandbox", "image unit"),
         ]
         return f"In all: {', '.join(part for part in parts if part)}."
 
@@ -627,9 +670,31 @@ class TaskPage(_Tasks):
         return "\n".join([head, *note, *self.lines(), *total])
 
 
+class SavedPicture(BaseModel):
+    """A picture on disk, or kept by a server: see `SavedVideo`. `format` is its real type."""
+
+    path: str | None = None
+    url: str | None = None
+    expires_at: str | None = None
+    bytes: int
+    width: int
+    height: int
+    format: str
+    sha256: str
+
+    def text(self) -> str:
+        """Where it is and what it holds."""
+        link = f", link until {self.expires_at}, for whoever has it: {self.url}" if self.url else ""
+        return (
+            f"{self.path or 'on the server'}: {self.width}x{self.height}, {self.format}, "
+            f"{self.bytes / 1e6:.1f} MB{link}"
+        )
+
+
 class SavedVideo(Answer):
     """A video on disk: path, size in bytes and pixels, length in seconds, frames per second,
-    FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex.
+    FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex. Of a picture the
+    `codec` is its type; `more` are the further pictures of its task.
 
     One that a server keeps has instead of a path a `url`, which whoever has it may open until
     `expires_at` (UTC).
@@ -640,13 +705,14 @@ class SavedVideo(Answer):
     url: str | None = None
     expires_at: str | None = None
     bytes: int
-    duration_s: float
+    duration_s: float | None = None
     width: int
     height: int
-    fps: float
+    fps: float | None = None
     codec: str
-    audio: bool
+    audio: bool | None = None
     sha256: str
+    more: list[SavedPicture] = []
     note: str | None = None
 
     def structured(self) -> dict[str, Any]:
@@ -658,6 +724,9 @@ class SavedVideo(Answer):
     def text(self) -> str:
         """Where the file is and what it holds."""
         note = f" {self.note}" if self.note else ""
+        if self.duration_s is None:
+            first = SavedPicture(**self.model_dump(exclude={"codec"}), format=self.codec)
+            return f"Saved {'; '.join(each.text() for each in (first, *self.more))}.{note}"
         if self.url:
             note += f" Link until {self.expires_at}, for whoever has it: {self.url}"
         where = self.path or "on the server"
@@ -676,28 +745,48 @@ class Finding(BaseModel):
     """What is not as it was wished in a video: where (seconds), in a sentence, and the cheapest
     next step with its price."""
 
-    kind: Literal["black", "frozen", "cut", "silent", "length", "shape", "image", "image_tail"]
+    kind: Literal[
+        "black", "frozen", "cut", "silent", "length", "shape", "image", "image_tail", "count"
+    ]
     from_s: float | None = None
     to_s: float | None = None
     says: str
     next: str
 
 
+class PictureLook(BaseModel):
+    """One finished picture, measured: its real type, and how much it is `like` the first picture
+    of the request, from 0 to 1."""
+
+    width: int
+    height: int
+    format: str
+    black: bool | None = None
+    like: float | None = None
+
+    def text(self) -> str:
+        """The facts in a few words."""
+        black = ", black" if self.black else ""
+        like = "" if self.like is None else f", {self.like:g} like image_list[0]"
+        return f"{self.width}x{self.height} {self.format}{black}{like}"
+
+
 class VideoLook(Answer):
-    """A finished video, shown and measured. Stretches are pairs of seconds, `cuts` seconds; they
-    are `findings` only where the wish does not ask for them. `not_compared` says which part of the
-    wish could not be held against it, `not_judged` what only who sees it can judge: by the
-    `prompt` and the other fields of the request."""
+    """A finished video, shown and measured; or the pictures that a task made, as `seen`. Stretches
+    are pairs of seconds, `cuts` seconds; they are `findings` only where the wish does not ask for
+    them. `not_compared` says which part of the wish could not be held against it, `not_judged` what
+    only who sees it can judge: by the `prompt` and the other fields of the request."""
 
     task_id: str
     shows: str
     findings: list[Finding]
     width: int
     height: int
-    duration_s: float
-    fps: float
+    duration_s: float | None = None
+    fps: float | None = None
     codec: str
-    audio: bool
+    audio: bool | None = None
+    seen: list[PictureLook] = []
     black: list[tuple[float, float]] = []
     frozen: list[tuple[float, float]] = []
     silent: list[tuple[float, float]] = []
@@ -725,15 +814,18 @@ class VideoLook(Answer):
 
     def text(self) -> str:
         """The facts, what is shown, and the findings."""
+        facts = "; ".join(picture.text() for picture in self.seen)
+        if not self.seen:
+            facts = f"{self.width}x{self.height}, {self.duration_s:g} s, {self.fps:g} fps, "
+            facts += f"{self.codec}, {'with' if self.audio else 'no'} sound"
         lines = [
-            f"{self.task_id}: {self.width}x{self.height}, {self.duration_s:g} s, {self.fps:g} fps, "
-            f"{self.codec}, {'with' if self.audio else 'no'} sound. Shown: {self.shows}.",
+            f"{self.task_id}: {facts}. Shown: {self.shows}.",
             self._asked(),
             *(f"{finding.says} {finding.next}".rstrip() for finding in self.findings),
             "" if self.findings else "Nothing amiss was found.",
             self.not_compared or "",
             self.not_judged or "",
-            "A sandbox test clip." if self.sandbox else "",
+            f"A sandbox test {'picture' if self.seen else 'clip'}." if self.sandbox else "",
         ]
         return " ".join(line for line in lines if line)
 
@@ -906,6 +998,7 @@ class Cap(BaseModel):
 class Spent(BaseModel):
     """What was spent at one provider in one span of time: `units` and `money` (of the account's
     balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
+    `image_units` those of `pictures` (known or estimated),
     and apart from them the `estimated_units` of videos whose cost it has not told. `unpriced`
     videos have neither. Units of the `sandbox` are no money."""
 
@@ -919,6 +1012,8 @@ class Spent(BaseModel):
     estimated_units: float = 0
     unpriced: int = 0
     sandbox: bool | None = None
+    pictures: int | None = None
+    image_units: float | None = None
 
     def text(self) -> str:
         """The sum in a few words."""
@@ -937,7 +1032,12 @@ class Spent(BaseModel):
             facts.append(f"about {counted(self.estimated_units, 'unit')} estimated")
         if self.unpriced:
             facts.append(f"{self.unpriced} of an unknown price")
-        count = counted(self.videos, "video")
+        if self.image_units:
+            facts.append(f"about {counted(self.image_units, 'image unit')}")
+        made = [counted(self.videos, "video")] if self.videos or not self.pictures else []
+        if self.pictures:
+            made.append(counted(self.pictures, "request for pictures", "requests for pictures"))
+        count = " and ".join(made)
         listed = f" (at Kling's list price; {self.provider} sets its own)"
         own = "" if self.usd is not None else listed
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"

@@ -43,12 +43,15 @@ Report = Callable[[float, float, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """A small JPEG of a task's video, and the URI and size of the video itself."""
+    """A small JPEG of a task's video or picture, and the URI, the size and the type of that
+    itself."""
 
     task_id: str
     jpeg: bytes
     video_uri: str
     video_bytes: int
+    suffix: str = ".mp4"
+    mime_type: str = "video/mp4"
 
     def content(self) -> list[ContentBlock]:
         """The picture and a link to the video as parts of an answer; never the video itself."""
@@ -59,8 +62,8 @@ class Poster:
             ResourceLink(
                 type="resource_link",
                 uri=self.video_uri,
-                name=f"{self.task_id}.mp4",
-                mime_type="video/mp4",
+                name=f"{self.task_id}{self.suffix}",
+                mime_type=self.mime_type,
                 size=self.video_bytes,
             ),
         ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from kling_mcp.outputs.storage import media_type
 from kling_tools.errors import KlingError, NotConfigured
 
 __all__ = ["Bucket"]
@@ -130,7 +131,7 @@ class Bucket:
             ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
             asked |= {
                 "ResponseContentDisposition": f'inline; filename="{ascii_name}"',
-                "ResponseContentType": "video/mp4",
+                "ResponseContentType": media_type(key),
                 "ResponseCacheControl": "private",
             }
         with self._faults():

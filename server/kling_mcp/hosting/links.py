@@ -71,16 +71,23 @@ class VideoLinks:
         self._lasts_s = lasts_s
 
     def link(self, record: Record) -> Link:
-        """A link to the row's video."""
+        """A link to the row's video, or to the picture whose `number` the row has."""
         expires = self._signer.expiry(self._lasts_s, WHOLE_S)
-        signature = self._signer.sign(PURPOSE, record.id, expires)
+        signature = self._signer.sign(PURPOSE, _subject(record.id, record.number), expires)
         name = quote(name_of(record), safe="")
         url = f"{self._base}/{record.id}/{name}?expires={expires}&signature={signature}"
+        if record.number > 1:
+            url += f"&number={record.number}"
         return Link(url, iso_time(expires))
 
-    def left_s(self, row_id: str, expires: str, signature: str) -> float:
-        """Seconds until a link to this row's video expires; 0 for an invalid one."""
-        return self._signer.left_s(PURPOSE, row_id, expires, signature)
+    def left_s(self, row_id: str, expires: str, signature: str, number: int = 1) -> float:
+        """Seconds until a link to this row's video, or to its picture of that number, expires; 0
+        for an invalid one."""
+        return self._signer.left_s(PURPOSE, _subject(row_id, number), expires, signature)
+
+
+def _subject(row_id: str, number: int) -> str:
+    return row_id if number == 1 else f"{row_id}/{number}"
 
 
 def iso_time(seconds: float) -> str:

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from kling_mcp.hosting.callbacks import BODY_BYTES, Callbacks, is_signed
 from kling_mcp.hosting.team_storage import BucketStorage
 from kling_mcp.hosting.uploads import PAGE, PAGE_HEADERS, NotTaken
-from kling_mcp.outputs.storage import name_of
+from kling_mcp.outputs.storage import media_type, name_of
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ class _PublicRoutes:
         """The video of a signed link, or a redirect to the bucket that holds it."""
         row_id = request.path_params["row"]
         asked = request.query_params
+        named = asked.get("number", "1")
+        number = int(named) if named.isdecimal() and len(named) <= 3 else 1
         left_s = self._public.links.left_s(
-            row_id, asked.get("expires", ""), asked.get("signature", "")
+            row_id, asked.get("expires", ""), asked.get("signature", ""), number
         )
         if not left_s:
             text = "This link is not valid or has expired. Ask for a new one.\n"
@@ -117,6 +119,7 @@ class _PublicRoutes:
             return STARTING
         try:
             record = await runtime.ledger.find(row_id)
+            record = record and record.file(number)
             if record is None or record.id != row_id or record.path is None:
                 return PlainTextResponse("There is no such video any more.\n", 404)
             return await self._handed_out(record, max(1, int(left_s)), request.method == "HEAD")
@@ -133,7 +136,7 @@ class _PublicRoutes:
         elif path := await storage.file(record):
             return FileResponse(
                 path,
-                media_type="video/mp4",
+                media_type=media_type(path.name),
                 filename=name_of(record),
                 content_disposition_type="inline",
                 headers=LINK_HEADERS,

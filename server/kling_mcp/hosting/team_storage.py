@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from anyio import to_thread
 
 from kling_mcp.hosting.links import owner_of
-from kling_mcp.outputs.storage import FolderStorage, name_of
+from kling_mcp.outputs.storage import FolderStorage, media_type, name_of
 from kling_mcp.tasks.views import Link
 from kling_tools.errors import KlingError, SaveFailed
 
@@ -181,14 +181,17 @@ class BucketStorage:
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """The path in the cache to download to. Raises KlingError as `TeamFolder.target` does."""
-        return self._cache / _kept_here(path, handle, record).id / "video.mp4"
+        own = _kept_here(path, handle, record)
+        return self._cache / own.id / _cached(own)
 
     async def store(self, saved: VideoFile, record: Record) -> str:
         """Upload the file and return its address. Raises SaveFailed when the bucket refuses it."""
         key = f"videos/{_place_of(record)}/{record.id}.mp4"
+        if record.result == "picture":
+            key = f"videos/{_place_of(record)}/{record.id}/{saved.path.name}"
         metadata = {"sha256": saved.sha256, "task": record.id}
         try:
-            await to_thread.run_sync(self.bucket.put, key, saved.path, "video/mp4", metadata)
+            await to_thread.run_sync(self.bucket.put, key, saved.path, media_type(key), metadata)
         except KlingError as error:
             raise SaveFailed(error.message, advice="Save it again later.") from error
         await to_thread.run_sync(self._make_room, saved.path)
@@ -218,7 +221,7 @@ class BucketStorage:
 
     def seems_there(self, record: Record) -> bool:
         """Whether the row names a key of this bucket; sends no request."""
-        return self.bucket.key_of(record.path or "") is not None
+        return all(self.bucket.key_of(each.path or "") is not None for each in record.each_file())
 
     async def examine(self, records: Sequence[Record]) -> None:
         """Nothing: only this server writes into the bucket."""
@@ -228,7 +231,8 @@ class BucketStorage:
         return False
 
     def _fetched(self, key: str, record: Record) -> Path | None:
-        path = self._cache / record.id / "video.mp4"
+        named = Path(key).name if record.result == "picture" else _cached(record)
+        path = self._cache / record.id / named
         if _size(path) != record.bytes:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self.bucket.fetch(key, path):
@@ -243,7 +247,7 @@ class BucketStorage:
     def _make_room(self, kept: Path) -> None:
         """Remove the least recently used videos until the cache is within CACHE_BYTES."""
         found = []
-        for path in self._cache.glob("*/*.mp4"):
+        for path in self._cache.glob("*/*.*"):
             try:
                 status = path.stat()
             except OSError:
@@ -272,6 +276,11 @@ def _kept_here(path: str, handle: str, record: Record | None) -> Record:
             advice="Leave path out; the answer has a link.",
         )
     return record
+
+
+def _cached(record: Record) -> str:
+    """The name of a row's file in the cache; a picture's may get another ending."""
+    return f"picture-{record.number}.png" if record.result == "picture" else "video.mp4"
 
 
 def _place_of(record: Record) -> str:

@@ -72,6 +72,7 @@ TASKS_TABLE = """
         named            INTEGER NOT NULL DEFAULT 1,
         asset_id         TEXT NOT NULL DEFAULT '',
         kept_sha256      TEXT NOT NULL DEFAULT '',
+        files            TEXT NOT NULL DEFAULT '[]',
         UNIQUE (provider, base_url, digest, take, attempt)
     );
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, TypedDict
 
@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kling_mcp.ledger.engine import Database
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video
 from kling_tools.errors import KlingError
-from kling_tools.products import ASSETS, Made
+from kling_tools.products import ASSETS, IMAGE_UNIT, MADE, PRODUCTS, Made, Result
 from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
 from kling_tools.rules.capabilities import Wire
 
@@ -23,15 +23,18 @@ __all__ = [
     "AT",
     "CNY_PER_USD",
     "COUNTED",
+    "COUNTED_TOGETHER",
     "COUNTED_USD",
     "DELETED",
     "IS_RUNNING",
+    "OF_PICTURES",
     "OPEN",
     "RUNNING",
     "DayCap",
     "DayCaps",
     "NewRow",
     "Record",
+    "SavedFile",
     "Wanted",
     "beyond_use",
     "change",
@@ -60,11 +63,24 @@ COUNTED = (
 CNY_PER_USD = 7
 """Yuan that caps of money count as one dollar, roughly the rate of 2026; nothing else converts."""
 
+OF_PICTURES = "product IN ({})".format(
+    ", ".join(f"'{name}'" for name, row in PRODUCTS.items() if row.result == "picture")
+)
+"""Rows whose units are image units, in SQL."""
+
+WEIGHT = f"CASE WHEN {OF_PICTURES} THEN {IMAGE_UNIT} ELSE 1 END"
+"""How much a unit of a row counts where units of all kinds are counted together, in SQL."""
+
+COUNTED_TOGETHER = f"{COUNTED} * {WEIGHT}"
+"""The units of a row that count against a cap of units, in SQL; image units count as many as they
+cost."""
+
 COUNTED_USD = (
     "CASE WHEN status IN ('succeed', 'failed', 'cancelled') "
     "AND (units IS NOT NULL OR money IS NOT NULL) "
     f"THEN coalesce(money, 0) / CASE currency WHEN 'CNY' THEN {CNY_PER_USD}.0 ELSE 1.0 END "
-    "+ coalesce(units, 0) * ? ELSE coalesce(estimate_usd, estimate_units * ?, 0) END"
+    f"+ coalesce(units, 0) * {WEIGHT} * ? "
+    f"ELSE coalesce(estimate_usd, estimate_units * {WEIGHT} * ?, 0) END"
 )
 """The dollars of a row that count against a cap, in SQL: takes the price of a unit twice."""
 
@@ -112,6 +128,16 @@ class NewRow:
     endpoint: str = ""
     named: bool = True
     usd_per_unit: float = 0.14
+
+    @property
+    def unit_weight(self) -> float:
+        """How much one of its units counts where units of all kinds are counted together."""
+        return MADE[self.product].unit_weight
+
+    @property
+    def unit(self) -> str:
+        """The name of its units."""
+        return MADE[self.product].unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +265,15 @@ LONGEST_QUEUE_S = 30.0
 """The most seconds between two tries of a queued row, whatever the provider asks for."""
 
 
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A saved file of a task: where it is, its length in bytes and its SHA-256 (hex)."""
+
+    path: str
+    bytes: Count
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One row. Times are seconds since the epoch, units are Kling's. `money` is what the account's
@@ -255,7 +290,9 @@ class Record:
     `status_at` when the status became what it is, `endpoint` the path of a create on Kling's new
     standard, empty on the legacy one; it is `named` when our external_task_id went with it.
     `asset_id` is the element or voice that it made, `kept_sha256` the SHA-256 of its body while
-    that is kept in the queue.
+    that is kept in the queue. `path`, `bytes` and `sha256` are those of the first saved file,
+    `files` the further ones of a task with several results; `number` is the place of the result
+    that the row stands for.
     `damaged` names the columns with values that no version writes; they are read as empty. A row is
     `shadowed` when an older row has its id at the provider: some gateways give one id twice.
     """
@@ -306,8 +343,42 @@ class Record:
     named: bool = True
     asset_id: str = ""
     kept_sha256: str = ""
+    files: tuple[SavedFile, ...] = ()
+    number: int = field(default=1, compare=False)
     damaged: tuple[str, ...] = ()
     shadowed: bool = field(default=False, compare=False)
+
+    @property
+    def result(self) -> Result:
+        """The kind of files that it makes; elements and voices are none."""
+        return "picture" if MADE[self.product].result == "picture" else "video"
+
+    @property
+    def several(self) -> bool:
+        """Whether it has several results, each with a file of its own."""
+        return self.result == "picture" and len(self.videos) > 1
+
+    def file(self, number: int) -> Record:
+        """The row as that of its result with this number, from 1 on: its path, bytes and SHA-256
+        are those of that result's file, which may not be saved."""
+        if number == 1:
+            return replace(self, number=1)
+        rest = self.files[number - 2 : number - 1]
+        saved = rest[0] if rest and number > 1 else None
+        return replace(
+            self,
+            path=saved.path if saved else None,
+            bytes=saved.bytes if saved else None,
+            sha256=saved.sha256 if saved else None,
+            number=number,
+        )
+
+    def each_file(self) -> list[Record]:
+        """The row as that of each of its results; itself where there is one, and where it stands
+        for a further one."""
+        if not self.several or self.number > 1:
+            return [self]
+        return [self.file(number) for number in range(1, len(self.videos) + 1)]
 
     @property
     def wire(self) -> Wire:
@@ -384,9 +455,9 @@ def _has_none(value: Any) -> bool:
 DELETED = "deleted"
 """The note of a row whose element or voice was deleted."""
 
-IN_JSON = ("request", "arguments", "pictures", "picture_hashes", "videos")
+IN_JSON = ("request", "arguments", "pictures", "picture_hashes", "videos", "files")
 
-NOT_COLUMNS = ("damaged", "shadowed")
+NOT_COLUMNS = ("damaged", "shadowed", "number")
 
 SHADOWED = (
     "EXISTS (SELECT 1 FROM tasks AS older "
@@ -416,6 +487,7 @@ EMPTY: dict[str, Any] = {
     "pictures": (),
     "picture_hashes": {},
     "videos": (),
+    "files": (),
     "callback_key": "",
 }
 """The values that stand for damaged columns."""
@@ -490,6 +562,7 @@ def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
             "duration_s": video.duration_s,
             "watermark_url": video.watermark_url,
             "id": video.id,
+            **({"kind": video.kind} if video.kind != "video" else {}),
         }
         for video in task.videos
     ]

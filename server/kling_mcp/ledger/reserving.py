@@ -13,8 +13,9 @@ from typing import Any
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import (
     CNY_PER_USD,
-    COUNTED,
+    COUNTED_TOGETHER,
     COUNTED_USD,
+    OF_PICTURES,
     DayCap,
     DayCaps,
     NewRow,
@@ -25,7 +26,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
-from kling_tools.products import ASSETS
+from kling_tools.products import MADE
 from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import BLANKS
 from kling_tools.results import WITHOUT_VIDEO
@@ -251,32 +252,37 @@ class UnitPrice:
     usd: float
     currency: str = "USD"
     balance: bool = False
+    unit: str = "unit"
 
     def text(self, units: float) -> str:
         """What so many units cost, and where the price comes from."""
         source = "as its balance paid last" if self.balance else "the public price"
         rate = f", {CNY_PER_USD} CNY counted as 1 USD" if self.currency == "CNY" else ""
-        return f"about {units * self.usd:.2f} USD ({self.usd:.4g} USD a unit, {source}{rate})"
+        of_one = f"an {self.unit}" if self.unit != "unit" else "a unit"
+        return f"about {units * self.usd:.2f} USD ({self.usd:.4g} USD {of_one}, {source}{rate})"
 
 
 def unit_price(db: Database | None, new_row: NewRow) -> UnitPrice:
     """The price of a unit at the row's account: by the last task that its balance alone paid, the
     list price where that is higher; else the public price."""
+    public = new_row.usd_per_unit * new_row.unit_weight
+    of_pictures = MADE[new_row.product].result == "picture"
+    same_kind = OF_PICTURES if of_pictures else f"NOT {OF_PICTURES}"
     row = (
         db
         and db.execute(
-            "SELECT money, list_price, currency, estimate_units FROM tasks "
+            "SELECT money, list_price, currency, estimate_units FROM tasks "  # noqa: S608
             "WHERE provider = ? AND base_url = ? AND money > 0 AND coalesce(units, 0) = 0 "
-            "AND estimate_units > 0 ORDER BY created_at DESC LIMIT 1",
+            f"AND estimate_units > 0 AND {same_kind} ORDER BY created_at DESC LIMIT 1",
             (new_row.provider, new_row.base_url),
         ).fetchone()
     )
     if not row or isinstance(row["money"], str) or isinstance(row["estimate_units"], str):
-        return UnitPrice(new_row.usd_per_unit)
+        return UnitPrice(public, unit=new_row.unit)
     listed = row["list_price"] if isinstance(row["list_price"], float) else 0.0
     rate = CNY_PER_USD if row["currency"] == "CNY" else 1
     paid = max(row["money"], listed) / row["estimate_units"] / rate
-    return UnitPrice(paid, row["currency"] or "USD", balance=True)
+    return UnitPrice(paid, row["currency"] or "USD", balance=True, unit=new_row.unit)
 
 
 def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -> None:
@@ -284,7 +290,8 @@ def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -
     database nothing was spent yet."""
     units = new_row.estimate_units
     for cap, spent, price in _used(db, new_row, caps, now):
-        cost = math.inf if units is None else units * price.usd if cap.usd else units
+        of_one = price.usd if cap.usd else new_row.unit_weight
+        cost = math.inf if units is None else units * of_one
         if spent + cost <= cap.most + ROUNDING:
             continue  # a damaged row may make it no number at all
         frees_in_s = None
@@ -297,7 +304,7 @@ def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float)
     """The units that a request like this one may cost now; 0 if a damaged row hides them."""
     left = []
     for cap, spent, price in _used(db, new_row, caps, now):
-        of_a_unit = price.usd if cap.usd else 1.0
+        of_a_unit = price.usd if cap.usd else new_row.unit_weight
         left.append((cap.most - spent) / of_a_unit if of_a_unit else math.inf)
     return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
 
@@ -307,7 +314,7 @@ def spent_in_a_day(
 ) -> float:
     """What the last 24 hours count against a cap: of one principal, or of all (None), in real units
     or in the sandbox's play money; in US dollars where the public price of a unit is given."""
-    counted = COUNTED if usd_per_unit is None else COUNTED_USD
+    counted = COUNTED_TOGETHER if usd_per_unit is None else COUNTED_USD
     row = db.execute(
         f"SELECT coalesce(sum({counted}), 0) AS spent FROM tasks WHERE {_IN_A_DAY}",  # noqa: S608
         (*_prices(usd_per_unit), int(sandbox), now - DAY_S, whose),
@@ -341,7 +348,7 @@ def _frees_in_s(
     db: Database, new_row: NewRow, cap: DayCap, over: float, now: float
 ) -> float | None:
     """Seconds until enough of a cap is free again, when so much is `over` it; None if unknown."""
-    counted = COUNTED_USD if cap.usd else COUNTED
+    counted = COUNTED_USD if cap.usd else COUNTED_TOGETHER
     prices = _prices(new_row.usd_per_unit if cap.usd else None)
     rows = db.execute(
         f"SELECT created_at, {counted} + 0 AS cost FROM tasks "  # noqa: S608
@@ -361,11 +368,13 @@ def _over_the_day(
 ) -> SpendCapReached:
     """The error about a request that would pass a cap, with so much of it `spent`."""
     units = new_row.estimate_units
-    asset = ASSETS.get(new_row.product)
-    what = asset.kind if asset else "video"
-    cost = f"the price of this {what} is not known"
+    noun = MADE[new_row.product].result
+    cost = f"the price of this {noun} is not known"
     if units is not None:
-        cost = f"this {what} would cost {price.text(units) if cap.usd else f'{units:g}'}"
+        counted = units * new_row.unit_weight
+        cost = f"this {noun} would cost {price.text(units) if cap.usd else f'{counted:g}'}"
+        if not cap.usd and counted != units:
+            cost += f" ({units_text(units, new_row.unit)})"
     known = not math.isnan(spent)
     used = (f"{spent:.2f} USD" if cap.usd else f"{spent:g}") if known else "an unknown number"
     if known and new_row.sandbox:

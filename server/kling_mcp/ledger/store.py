@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,12 +16,15 @@ from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.records import (
     AT,
     COUNTED,
+    COUNTED_TOGETHER,
     DELETED,
     LONGEST_LEASE_S,
+    OF_PICTURES,
     OPEN,
     DayCaps,
     NewRow,
     Record,
+    SavedFile,
     Wanted,
     change,
     change_open_row,
@@ -358,12 +363,19 @@ class Ledger:
         return changed == 1
 
     async def saved(
-        self, record_id: str, path: Path | str, size_bytes: int, sha256: str, note: str = ""
+        self,
+        record_id: str,
+        path: Path | str,
+        size_bytes: int,
+        sha256: str,
+        note: str = "",
+        files: Sequence[SavedFile] = (),
     ) -> Record:
         """Write the path of a saved video, its size, its SHA-256 (hex) and what is odd about it
-        into the row. Returns the row."""
-        columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?"
-        values = (str(path), size_bytes, sha256, note)
+        into the row, and the further `files` of a task with several results. Returns the row."""
+        columns = "path = ?, bytes = ?, sha256 = ?, file_note = ?, files = ?"
+        further = json.dumps([asdict(file) for file in files], ensure_ascii=False)
+        values = (str(path), size_bytes, sha256, note, further)
         return await self._written(lambda db: change(db, record_id, columns, values))
 
     async def asset_deleted(self, provider: str, base_url: str, asset_id: str) -> None:
@@ -499,17 +511,22 @@ class Ledger:
         """For each provider, and each `currency` of its money, of all rows that match: the number
         of `tasks`, the `units` and the `money` that they cost as far as it is known, the
         `estimated_units` of the others, and the `play_units` of the sandbox. Queued rows are apart:
-        `queued_units`, `play_queued_units`."""
+        `queued_units`, `play_queued_units`. Image units are never among them: `image_units`, known
+        or estimated, and `play_image_units`."""
         where, values = matching(wanted)
         known = "(units IS NOT NULL OR money IS NOT NULL)"
         sent = "status NOT IN ('queued', 'cancelled')"
+        real, played = f"sandbox = 0 AND NOT {OF_PICTURES}", f"sandbox = 1 AND NOT {OF_PICTURES}"
         columns = {
-            "units": "sandbox = 0 THEN units",
+            "units": f"{real} THEN units",
             "money": "sandbox = 0 THEN money",
-            "estimated_units": f"sandbox = 0 AND {sent} AND NOT {known} THEN estimate_units",
-            "queued_units": "sandbox = 0 AND status = 'queued' THEN estimate_units",
-            "play_units": f"sandbox = 1 AND {sent} THEN {COUNTED}",
-            "play_queued_units": "sandbox = 1 AND status = 'queued' THEN estimate_units",
+            "estimated_units": f"{real} AND {sent} AND NOT {known} THEN estimate_units",
+            "queued_units": f"{real} AND status = 'queued' THEN estimate_units",
+            "play_units": f"{played} AND {sent} THEN {COUNTED}",
+            "play_queued_units": f"{played} AND status = 'queued' THEN estimate_units",
+            "image_units": f"sandbox = 0 AND {OF_PICTURES} AND {sent} AND money IS NULL "
+            f"THEN {COUNTED}",
+            "play_image_units": f"sandbox = 1 AND {OF_PICTURES} AND {sent} THEN {COUNTED}",
         }
         summed = ", ".join(f"sum(CASE WHEN {case} END) AS {name}" for name, case in columns.items())
         return list(
@@ -626,15 +643,22 @@ class Ledger:
         of the `sandbox`, without those that wait here, and those that failed without a known price.
         For each provider, and each `currency` of its money: the number of `videos`, the `units` and
         the `money` that it told, the `estimated_units` of the others, and how many have no
-        `unpriced` estimate either."""
+        `unpriced` estimate either; apart from them the number of tasks for `pictures`, and their
+        `image_units`, known or estimated."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
         return list(
             await self._engine.read(
                 lambda db: db.execute(
-                    f"SELECT provider, {CURRENCY} AS currency, count(*) AS videos, "  # noqa: S608
-                    f"coalesce(sum(CASE WHEN {told} THEN units END), 0) AS units, "
+                    f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608
+                    f"coalesce(sum(CASE WHEN {OF_PICTURES} THEN 0 ELSE 1 END), 0) AS videos, "
+                    f"coalesce(sum(CASE WHEN {OF_PICTURES} THEN 1 ELSE 0 END), 0) AS pictures, "
+                    f"coalesce(sum(CASE WHEN {OF_PICTURES} AND NOT (money IS NOT NULL AND {told}) "
+                    f"THEN {COUNTED} END), 0) AS image_units, "
+                    f"coalesce(sum(CASE WHEN {told} AND NOT {OF_PICTURES} THEN units END), 0) "
+                    "AS units, "
                     f"coalesce(sum(CASE WHEN {told} THEN money END), 0) AS money, "
-                    f"coalesce(sum(CASE WHEN {told} THEN 0 ELSE estimate_units END), 0) "
+                    f"coalesce(sum(CASE WHEN {told} OR {OF_PICTURES} THEN 0 ELSE estimate_units "
+                    "END), 0) "
                     "AS estimated_units, "
                     f"coalesce(sum(CASE WHEN {told} OR estimate_units IS NOT NULL THEN 0 ELSE 1 "
                     "END), 0) AS unpriced FROM tasks "
@@ -654,7 +678,7 @@ class Ledger:
             await self._engine.read(
                 lambda db: db.execute(
                     "SELECT provider, status, count(*) AS tasks, "  # noqa: S608
-                    f"coalesce(sum({COUNTED}), 0) AS units "
+                    f"coalesce(sum({COUNTED_TOGETHER}), 0) AS units "
                     "FROM tasks GROUP BY provider, status ORDER BY provider, status"
                 ).fetchall()
             )

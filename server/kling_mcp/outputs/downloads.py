@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
@@ -22,10 +22,13 @@ from anyio import to_thread
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs.decoding import DECODING
-from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4, check
+from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4
 from kling_mcp.ledger import Ledger, Record
+from kling_mcp.ledger.records import SavedFile
 from kling_mcp.outputs import VideoFile, save_video
 from kling_mcp.outputs.part import copied, disk_errors, sweep_parts
+from kling_mcp.outputs.pictures import NotWholePicture, PictureFacts
+from kling_mcp.outputs.saving import CHECKS, Facts
 from kling_mcp.outputs.storage import VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
@@ -46,13 +49,15 @@ from kling_tools.errors import (
     UnsafePath,
     UnsafeUrl,
 )
-from kling_tools.products import ASSETS
+from kling_tools.products import ASSETS, MADE
 from kling_tools.requests.times import spoken
-from kling_tools.results import WITHOUT_VIDEO, SavedVideo
+from kling_tools.results import WITHOUT_VIDEO, SavedPicture, SavedVideo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kling_mcp.ledger import Record
-    from kling_mcp.providers.task import Task
+    from kling_mcp.providers.task import Task, Video
 
 __all__ = ["Downloads", "file_note"]
 
@@ -62,9 +67,11 @@ APART_S, APART_SHARE = 0.5, 0.1
 shorter than their round seconds (5.04 s, 10.04 s) [seen in its answers]."""
 
 
-def file_note(facts: Mp4Facts, request: Mapping[str, Any]) -> str:
+def file_note(facts: Facts, request: Mapping[str, Any]) -> str:
     """Sentences about a length far from the `duration` of the request, and about missing sound that
-    was switched on; empty when all is well or nothing is known."""
+    was switched on; empty when all is well or nothing is known, and for a picture."""
+    if not isinstance(facts, Mp4Facts):
+        return ""
     asked_s = _seconds(request.get("duration"))
     found = []
     if asked_s and facts.duration_s:
@@ -174,12 +181,17 @@ class Downloads:
         holds. Raises like `fetch`."""
         file, found = await self.fetch(task_id, path, within_s)
         record = found.record
-        notes = ["It was there already."] if file.already_there else [file.note or ""]
+        files = (file, *file.more)
+        there = all(each.already_there for each in files)
+        notes = ["It was there already."] if there else [each.note for each in files]
         if record and record.file_note:
             notes.append(record.file_note)
         if record.sandbox if record else self._clients.sandbox(found.provider):
-            notes.append("A sandbox test clip.")
+            of_video = isinstance(file.facts, Mp4Facts)
+            notes.append("A sandbox test clip." if of_video else "A sandbox test picture.")
         link = self.storage.link(record) if record else None
+        if not isinstance(file.facts, Mp4Facts):
+            return self._pictures(files, found, task_id, notes)
         return SavedVideo(
             task_id=record.handle if record else task_id,
             path=None if self.storage.private else str(file.path),
@@ -193,6 +205,41 @@ class Downloads:
             codec=file.facts.video_codec,
             audio=file.facts.has_audio,
             sha256=file.sha256,
+            note=" ".join(filter(None, notes)) or None,
+        )
+
+    def _pictures(
+        self, files: Sequence[VideoFile], found: Found, task_id: str, notes: Sequence[str]
+    ) -> SavedVideo:
+        """Where the pictures of a task are, and what each holds."""
+        record, saved = found.record, []
+        for number, file in enumerate(files, start=1):
+            assert isinstance(file.facts, PictureFacts)
+            link = self.storage.link(record.file(number)) if record else None
+            saved.append(
+                SavedPicture(
+                    path=None if self.storage.private else str(file.path),
+                    url=link.url if link else None,
+                    expires_at=link.expires_at if link else None,
+                    bytes=file.bytes,
+                    width=file.facts.width,
+                    height=file.facts.height,
+                    format=file.facts.file_type.name,
+                    sha256=file.sha256,
+                )
+            )
+        first = saved[0]
+        return SavedVideo(
+            task_id=record.handle if record else task_id,
+            path=first.path,
+            url=first.url,
+            expires_at=first.expires_at,
+            bytes=first.bytes,
+            width=first.width,
+            height=first.height,
+            codec=first.format,
+            sha256=first.sha256,
+            more=saved[1:],
             note=" ".join(filter(None, notes)) or None,
         )
 
@@ -321,17 +368,34 @@ class Downloads:
             return None
         if self.storage.private:
             return await self._stored(record, path)
+        kept = [await self._kept_file(each, path) for each in record.each_file()]
+        if any(file is None for file, _ in kept):
+            return None
+        first, *rest = (file for file, _ in kept if file)
+        saved = replace(first, more=tuple(rest))
+        found = await self._write_down(saved, Found(record.provider, record))
+        for moved in (source for _, source in kept if source):
+            with suppress(OSError):
+                await to_thread.run_sync(moved.unlink)
+        return saved, found
+
+    async def _kept_file(self, record: Record, path: str) -> tuple[VideoFile | None, Path | None]:
+        """The same for one file, and the path that it has moved from."""
+        place = record.path
         source = await self.storage.file(record)
         if source is None:
-            return None
+            return None, None
         try:
-            facts = await DECODING.run(partial(check, source), wait_s=math.inf)
-        except NotWholeMp4:
-            return None
+            facts = await DECODING.run(partial(CHECKS[record.result], source), wait_s=math.inf)
+        except (NotWholeMp4, NotWholePicture):
+            return None, None
         try:
             target = self.storage.target(path, record.handle, record)
+            if isinstance(facts, PictureFacts) and target.suffix.lower() not in facts.suffixes:
+                target = target.with_suffix(facts.suffixes[0])
         except UnsafePath as error:
-            error.advice = f"{error.advice} The video is saved at {place}."
+            noun = MADE[record.product].result
+            error.advice = f"{error.advice} The {noun} is saved at {place}."
             raise
         new, there, note = source, True, ""
         made = _folder_to_make(target) if path else ""
@@ -344,21 +408,19 @@ class Downloads:
             note = f"{'Moved' if moves else 'Copied'} from {source}.{made}"
         size = record.bytes or new.stat().st_size
         saved = VideoFile(new, size, record.sha256 or "", facts, there, note)
-        found = await self._write_down(saved, Found(record.provider, record))
-        if moves:
-            with suppress(OSError):
-                await to_thread.run_sync(source.unlink)
-        return saved, found
+        return saved, source if moves else None
 
     async def _stored(self, record: Record, path: str) -> tuple[VideoFile, Found] | None:
         """The same on a server that hands out links: where the file lies is nobody's choice."""
         self.storage.target(path, record.handle, record)
-        file = await self.storage.file(record)
-        if file is None or record.bytes is None:
-            return None
-        facts = await DECODING.run(partial(check, file), wait_s=math.inf)
-        saved = VideoFile(file, record.bytes, record.sha256 or "", facts, already_there=True)
-        return saved, Found(record.provider, record)
+        files = []
+        for each in record.each_file():
+            file = await self.storage.file(each)
+            if file is None or each.bytes is None:
+                return None
+            facts = await DECODING.run(partial(CHECKS[record.result], file), wait_s=math.inf)
+            files.append(VideoFile(file, each.bytes, each.sha256 or "", facts, already_there=True))
+        return replace(files[0], more=tuple(files[1:])), Found(record.provider, record)
 
     async def _fetched(
         self, task_id: str, path: str, record: Record | None, download: _Download
@@ -384,13 +446,14 @@ class Downloads:
         state = found.state
         row = found.record
         handle = row.handle if row else task_id
+        noun = MADE[row.product].result if row else "video"
         sandbox = row.sandbox if row else self._clients.sandbox(found.provider)
         charged = "no" if sandbox else _charged(state)
         if state.status in WITHOUT_VIDEO:
             never = row is not None and row.task_id is None
             ours = never and row is not None and not row.quoted
             raise TaskFailed(
-                f"Task {handle} {'was never made' if never else 'failed'}, there is no video.",
+                f"Task {handle} {'was never made' if never else 'failed'}, there is no {noun}.",
                 task_id=handle,
                 provider_says="" if ours else state.message,
                 charged="no" if never else charged,
@@ -406,7 +469,7 @@ class Downloads:
             )
         if not state.videos and state.status == "succeed":
             raise KlingError(
-                f"The provider says that task {handle} is done, but names no video.",
+                f"The provider says that task {handle} is done, but names no {noun}.",
                 charged=charged,
                 advice=ONLY_THE_PROVIDER,
             )
@@ -416,43 +479,66 @@ class Downloads:
                 wait = f"{FILE_LATE} {wait}"
             lost = found.record is not None and found.record.is_unanswered
             raise KlingError(
-                f"Task {handle} is {state.status}, there is no video yet.",
+                f"Task {handle} is {state.status}, there is no {noun} yet.",
                 charged="unknown" if lost else "no",
                 advice="kling_get_task says more." if lost else wait,
             )
         return found
 
     async def _fetch(self, found: Found, handle: str, path: str, download: _Download) -> VideoFile:
-        target = self.storage.target(path, handle, found.record)
-        client = await self._clients.get(found.provider)
-        url = found.state.videos[0].url
+        results, record = found.state.videos, found.record
+        rows = record.each_file() if record else [None] * len(results)
+        pictures = results[0].kind == "picture"
+        files = [
+            await self._fetch_one(found.provider, result, row, handle, path, download)
+            for result, row in zip(results if pictures else results[:1], rows, strict=False)
+        ]
+        return replace(files[0], more=tuple(files[1:]))
+
+    async def _fetch_one(
+        self,
+        provider: str,
+        result: Video,
+        record: Record | None,
+        handle: str,
+        path: str,
+        download: _Download,
+    ) -> VideoFile:
+        """One result of a task; `record` is the row as that of this result."""
+        target = self.storage.target(path, handle, record)
+        client = await self._clients.get(provider)
         download.open = True
         try:
             await self._sweep()
             made = _folder_to_make(target) if path and not self.storage.private else ""
             saved = await save_video(
-                lambda offset: client.open_video(url, offset),
+                lambda offset: client.open_video(result.url, offset),
                 target,
                 pause=self._sleep,
                 progress=download.progress,
                 broke=download.broke,
                 limits=self.limits.download,
-                turn=self._turn(found.provider),
+                turn=self._turn(provider),
+                kind=result.kind,
             )
             return replace(saved, note=f"{saved.note}{made}".strip())
         except SaveFailed as error:
             if self.storage.private:
                 error.message = error.message.replace(str(target), "the server's disk")
-            if found.record:
-                error.advice += self._until(found.record)
+            if record:
+                error.advice += self._until(record)
             raise
 
     async def _write_down(self, saved: VideoFile, found: Found) -> Found:
         if found.record is None:
             return found
         note = file_note(saved.facts, found.record.request)
-        place = await self.storage.store(saved, found.record)
-        record = await self._ledger.saved(found.record.id, place, saved.bytes, saved.sha256, note)
+        row, files = found.record, []
+        place = await self.storage.store(saved, row)
+        for number, file in enumerate(saved.more, start=2):
+            there = await self.storage.store(file, row.file(number))
+            files.append(SavedFile(there, file.bytes, file.sha256))
+        record = await self._ledger.saved(row.id, place, saved.bytes, saved.sha256, note, files)
         self._failures.pop(record.id, None)
         return replace(found, record=record)
 

@@ -15,6 +15,7 @@ from kling_mcp.inputs.opening import PictureChanged, likeness
 from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
+from kling_mcp.outputs.picture_look import look_at_pictures
 from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected
 from kling_tools.quoting import clipped
@@ -74,8 +75,21 @@ async def look(
 
     Raises like the methods of `Frames`, and ImageRejected for a picture of the query.
     """
-    moments = [frames.moment(which) for which in query.at]
-    record, path, _ = await frames.saved(query.task_id)
+    record, files = await frames.files(query.task_id)
+    if files[0].kind == "picture":
+        paths = [file.path for file in files]
+        return await look_at_pictures(
+            query,
+            record,
+            paths,
+            policy,
+            frames.decoding,
+            ledger,
+            clients,
+            capabilities,
+            _asked_for(record),
+        )
+    moments, path = [frames.moment(which) for which in query.at], files[0].path
     given = await _wished(query, record, policy)
     pictures = given.pictures
 
@@ -137,7 +151,7 @@ def _asked_for(record: Record | None) -> dict[str, Any]:
         "prompt": clipped(" ".join(record.prompt.split()), PROMPT_SHOWN) or None,
         "pictures": [*record.pictures],
         "model_name": record.model_name or None,
-        "mode": record.request.get("mode"),
+        "mode": record.request.get("mode") or record.request.get("resolution"),
         "asked_s": int(seconds) if seconds.isdecimal() else None,
         "take": record.take or None,
     }

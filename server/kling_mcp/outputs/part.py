@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +34,7 @@ LEFT_BEHIND_S = 3_600.0
 MOST_ENTRIES = 50_000
 """Files and folders that are searched for parts at most: a folder may be a whole home."""
 
-_PART_NAME = re.compile(r"\..+\.mp4\.[0-9a-f]{8}\.part")
+_PART_NAME = re.compile(r"\..+\.(mp4|png|jpe?g|webp)\.[0-9a-f]{8}\.part", re.IGNORECASE)
 
 _DISK_FAULTS = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -133,6 +133,11 @@ class Part:
             f"There are too many files named like {self.target}.",
             advice=f"{STILL_THERE} call kling_save_video with another path.",
         )
+
+    def end_with(self, suffixes: Sequence[str]) -> None:
+        """Have the name end as one of these; the first one is taken where it does not."""
+        if self.target.suffix.lower() not in suffixes:
+            self.target = self.target.with_suffix(suffixes[0])
 
     def discard(self) -> None:
         """Remove the file if it is still there; never raises."""

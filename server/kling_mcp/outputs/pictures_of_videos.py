@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,11 +15,15 @@ from urllib.parse import quote, unquote
 import anyio
 
 from kling_mcp.inputs.decoding import DECODING, Decoding, shrink
+from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.policy import TaskPicture
+from kling_mcp.outputs.storage import media_type
 from kling_mcp.tasks.lookup import not_found
-from kling_tools.addresses import VIDEO_URI
+from kling_tools.addresses import IMAGE_URI, VIDEO_URI
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError
+from kling_tools.products import Result
+from kling_tools.quoting import counted
 from kling_tools.service import Poster
 
 if TYPE_CHECKING:
@@ -43,10 +47,15 @@ __all__ = [
 
 
 _ADDRESS = re.compile(
-    r"kling://tasks/(?P<task>[^/?#]+)/(?:frames/(?P<which>[^/?#]+)|contact-sheet)", re.IGNORECASE
+    r"kling://tasks/(?P<task>[^/?#]+)/"
+    r"(?:frames/(?P<which>[^/?#]+)|images/(?P<number>\d{1,3})|contact-sheet)",
+    re.IGNORECASE,
+)
+NO_PICTURE = (
+    "kling:// names a picture as kling://tasks/ID/frames/last (or first, or seconds), or "
+    "kling://tasks/ID/images/1"
 )
 _TASK = re.compile(r"kling://tasks/([\w.-]{1,128})(?:/|$)", re.IGNORECASE)
-NO_PICTURE = "kling:// names a picture as kling://tasks/ID/frames/last (or first, or seconds)"
 
 T = TypeVar("T")
 
@@ -80,9 +89,11 @@ class Frames:
         match = _ADDRESS.fullmatch(address)
         if match is None:
             task = _TASK.match(address)
-            named = NO_PICTURE.replace("ID", task[1]) if task else NO_PICTURE
+            named = NO_PICTURE.replace("/ID/", f"/{task[1]}/") if task else NO_PICTURE
             raise KlingError(f"{named}, not {address[:80]}.", charged="no")
         task_id, which = unquote(match["task"]), match["which"]
+        if match["number"]:
+            return await self.image(task_id, int(match["number"]))
         if which is None:
             return await self.contact_sheet(task_id)
         return await self.frame(task_id, unquote(which))
@@ -96,18 +107,62 @@ class Frames:
             return frame.pts, png_bytes(frame.picture)
 
         moment = self.moment(which)
-        _, path, sha256 = await self.saved(task_id)
+        path, sha256 = await self._video(task_id)
         pts, data = await self.run(read)
         place = which.strip().lower()
         named = f"{place} frame" if place in ("first", "last") else f"frame at {place} s"
         label = f"{named} of {task_id}"
         return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
 
+    async def image_png(self, task_id: str, number: int) -> bytes:
+        """A picture that the task made, counted from 1, as a PNG."""
+        from kling_mcp.outputs.frames import png_bytes
+        from kling_mcp.outputs.pictures import picture_of
+
+        file = await self._picture(task_id, number)
+        if media_type(file.path.name) == "image/png":
+            return await self.run(file.path.read_bytes)
+        return await self.run(lambda: png_bytes(picture_of(file.path, LONGEST_PX, self.decoding)))
+
+    async def image(self, task_id: str, number: int) -> TaskPicture:
+        """The same as its bytes are."""
+        file = await self._picture(task_id, number)
+        data = await self.run(file.path.read_bytes)
+        return TaskPicture(f"picture {number} of {task_id}", data, file.sha256)
+
+    async def _picture(self, task_id: str, number: int) -> TaskFile:
+        """The file of a picture. Raises KlingError where there is none with this number."""
+        _, files = await self.files(task_id)
+        if files[0].kind == "video":
+            raise KlingError(
+                f"{task_id} makes a video, not pictures.",
+                charged="no",
+                advice=f"Its frames are at kling://tasks/{task_id}/frames/last (or first, or "
+                "seconds).",
+            )
+        if not 1 <= number <= len(files):
+            raise KlingError(
+                f"{task_id} has {counted(len(files), 'picture')}, none with the number {number}.",
+                charged="no",
+            )
+        return files[number - 1]
+
+    async def _video(self, task_id: str) -> tuple[Path, str]:
+        """A task's saved video, and its SHA-256. Raises KlingError for a task of pictures."""
+        _, files = await self.files(task_id)
+        if files[0].kind == "picture":
+            raise KlingError(
+                f"{task_id} makes pictures, which have no frames.",
+                charged="no",
+                advice=f"Give kling://tasks/{task_id}/images/1.",
+            )
+        return files[0].path, files[0].sha256
+
     async def contact_sheet(self, task_id: str) -> TaskPicture:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
         from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
 
-        _, path, sha256 = await self.saved(task_id)
+        path, sha256 = await self._video(task_id)
         data = await self.run(lambda: contact_sheet_jpeg(path, decoding=self.decoding))
         return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
 
@@ -117,15 +172,34 @@ class Frames:
         """What `draw` makes of a saved file's first frame, and the file's length in bytes; None
         when the file is gone."""
         from kling_mcp.outputs.frames import moment_of, read_frame
+        from kling_mcp.outputs.pictures import picture_of
 
         record = await self._rows.find(task_id)
         path = await self._downloads.storage.file(record) if record else None
         if record is None or path is None:
             return None
-        drawn = await self.run(
-            lambda: draw(read_frame(path, moment_of("first"), self.decoding).picture)
-        )
+
+        def drawing() -> T:
+            if record.result == "picture":
+                return draw(picture_of(path, POSTER_PX, self.decoding))
+            return draw(read_frame(path, moment_of("first"), self.decoding).picture)
+
+        drawn = await self.run(drawing)
         return drawn, record.bytes or 0
+
+    async def poster(self, task_id: str, jpeg: bytes, size_bytes: int) -> Poster:
+        """The poster of a saved task, with the address of its video, or of its first picture."""
+        record = await self._rows.find(task_id)
+        uri = IMAGE_URI if record and record.result == "picture" else VIDEO_URI
+        named = Path(record.path or "").suffix if record else ""
+        return Poster(
+            task_id,
+            jpeg,
+            uri.format(task_id=quote(task_id, safe=""), number=1),
+            size_bytes,
+            named or ".mp4",
+            media_type(named or ".mp4"),
+        )
 
     @staticmethod
     def moment(which: str) -> Moment:
@@ -141,42 +215,63 @@ class Frames:
         """What `read` returns, in a thread; raises KlingError for a file that cannot be read."""
         from kling_mcp.outputs import NotWholeMp4
         from kling_mcp.outputs.frames import NoSuchMoment
+        from kling_mcp.outputs.pictures import NotWholePicture
 
         try:
             return await self.decoding.run(read)
         except NoSuchMoment as error:
             raise KlingError(str(error), charged="no") from error
-        except NotWholeMp4 as error:
+        except (NotWholeMp4, NotWholePicture) as error:
             raise KlingError(error.reason, charged="no") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise KlingError(f"The saved video cannot be read: {reason}.", charged="no") from error
+            raise KlingError(f"The saved file cannot be read: {reason}.", charged="no") from error
 
-    async def saved(self, task_id: str) -> tuple[Record | None, Path, str]:
-        """A task's row, where there is one, its saved file and the SHA-256 of that; it is saved
-        now if it is not there."""
+    async def files(self, task_id: str) -> tuple[Record | None, list[TaskFile]]:
+        """A task's row, where there is one, and its saved files, at least one; they are saved now
+        if they are not there."""
         record = await self._rows.find(task_id)
         if record is None and self._rows.only is not None:
             raise not_found(task_id)
         if record is None:
             file, _ = await self._downloads.fetch(task_id, "")
-            return None, file.path, file.sha256
-        path = await self._downloads.storage.file(record)
-        if path is None:
+            kind: Result = "video" if isinstance(file.facts, Mp4Facts) else "picture"
+            return None, [TaskFile(kind, each.path, each.sha256) for each in (file, *file.more)]
+        found = await self._there(record)
+        if not found:
             saved = await self._downloads.save_row(
                 replace(record, path=None), self._downloads.limits.file_s
             )
             if isinstance(saved, KlingError):
                 raise saved
             record = saved
-            path = await self._downloads.storage.file(record)
-        if path is None or record.sha256 is None:
+            found = await self._there(record)
+        if not found:
             raise KlingError(
-                f"The video of {record.handle} is still being saved.",
+                f"The {record.result} of {record.handle} is still being saved.",
                 charged="no",
                 advice="Ask again in a moment.",
             )
-        return record, path, record.sha256
+        return record, found
+
+    async def _there(self, record: Record) -> list[TaskFile]:
+        """The saved files of a row; none when one of them is missing."""
+        found = []
+        for each in record.each_file():
+            path = await self._downloads.storage.file(each)
+            if path is None or each.sha256 is None:
+                return []
+            found.append(TaskFile(record.result, path, each.sha256))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """A saved file of a task: what it holds, where it is, and its SHA-256."""
+
+    kind: Result
+    path: Path
+    sha256: str
 
 
 def _digest(video_sha256: str, picture: str) -> str:
@@ -187,6 +282,12 @@ def _digest(video_sha256: str, picture: str) -> str:
 
 POSTER_BYTES = 45_000
 """Bytes of one JPEG at most: 60 kB as base64, which is what stands in an answer."""
+
+LONGEST_PX = 16_384
+"""The longest side of a picture that is read whole."""
+
+POSTER_PX = 512
+"""The longer side of a poster."""
 
 POSTERS = 4
 """Posters in one answer at most; further videos have none."""
@@ -208,8 +309,7 @@ async def make_posters(frames: Frames, task_ids: Sequence[str]) -> list[Poster]:
             continue
         if found is not None:
             jpeg, video_bytes = found
-            uri = VIDEO_URI.format(task_id=quote(task_id, safe=""))
-            posters.append(Poster(task_id, jpeg, uri, video_bytes))
+            posters.append(await frames.poster(task_id, jpeg, video_bytes))
     return posters
 
 

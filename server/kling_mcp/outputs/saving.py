@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +16,14 @@ from anyio import to_thread
 from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
+from kling_mcp.outputs.pictures import NotWholePicture, PictureFacts, check_picture
 from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
 from kling_mcp.providers.video_stream import Download, VideoStream
 from kling_tools.errors import ProviderDown, SaveFailed
+from kling_tools.products import Result
 from kling_tools.quoting import counted
 
-__all__ = ["SIZE_LIMIT_BYTES", "VideoFile", "save_video"]
+__all__ = ["CHECKS", "SIZE_LIMIT_BYTES", "Facts", "VideoFile", "save_video"]
 
 SIZE_LIMIT_BYTES = 2 * 1024**3
 """A file of 2 GiB is no clip of 15 s; the disk is not filled with it."""
@@ -38,24 +40,32 @@ Broke = Callable[[str], None]
 
 ResultT = TypeVar("ResultT")
 
+Facts = Mp4Facts | PictureFacts
+"""What a saved file holds."""
+
+CHECKS: Mapping[Result, Callable[[Path], Facts]] = {"video": check, "picture": check_picture}
+"""Finds out whether a file of this kind is whole."""
+
 Turn = AbstractAsyncContextManager[object]
 """Entered when an attempt begins, which may mean waiting, and left when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """A whole video on disk: its path, length in bytes, SHA-256 in hexadecimal, and facts.
+    """A whole video, or picture, on disk: its path, length in bytes, SHA-256 in hexadecimal, and
+    facts.
 
     `already_there` is True when a file with exactly these bytes had the name before. `note` says
-    where a file was before it got this name.
+    where a file was before it got this name. `more` are the further files of its task.
     """
 
     path: Path
     bytes: int
     sha256: str
-    facts: Mp4Facts
+    facts: Facts
     already_there: bool = False
     note: str = ""
+    more: tuple[VideoFile, ...] = ()
 
 
 async def save_video(
@@ -69,8 +79,10 @@ async def save_video(
     broke: Broke | None = None,
     limits: DownloadLimits = DOWNLOAD_LIMITS,
     turn: Turn | None = None,
+    kind: Result = "video",
 ) -> VideoFile:
-    """Save a video under `target`, or under `-2`, `-3` … beside it when that name is taken.
+    """Save a video under `target`, or under `-2`, `-3` … beside it when that name is taken. A
+    picture's name ends as its real type does.
 
     `download(offset)` opens the video from a byte on. After a break it is opened again where
     the last one ended, at most `attempts` times in all, with `await pause(seconds)` in between
@@ -90,7 +102,7 @@ async def save_video(
             part = Part(target)
             part.close()
     try:
-        saving = _Saving(download, part, size_limit_bytes, progress, limits)
+        saving = _Saving(download, part, size_limit_bytes, progress, limits, kind)
         return await saving.run(attempts, pause, broke, turn)
     finally:
         part.discard()
@@ -115,7 +127,9 @@ class _Saving:
         size_limit_bytes: int,
         progress: Progress | None,
         limits: DownloadLimits,
+        kind: Result = "video",
     ) -> None:
+        self._kind = kind
         self._download = download
         self._part = part
         self._size_limit_bytes = size_limit_bytes
@@ -245,18 +259,21 @@ class _Saving:
         try:
             await self._on_disk(self._part.sync)
             with disk_errors(self._part.target):
-                facts = await DECODING.run(partial(check, self._part.path), wait_s=math.inf)
-        except NotWholeMp4 as error:
+                whole = partial(CHECKS[self._kind], self._part.path)
+                facts = await DECODING.run(whole, wait_s=math.inf)
+        except (NotWholeMp4, NotWholePicture) as error:
             await self._begin_again_once(error)
+        if isinstance(facts, PictureFacts):
+            self._part.end_with(facts.suffixes)
         path, already_there = await self._on_disk(self._part.claim)
         return VideoFile(path, self._part.bytes, self._part.sha256, facts, already_there)
 
-    async def _begin_again_once(self, error: NotWholeMp4) -> NoReturn:
+    async def _begin_again_once(self, error: NotWholeMp4 | NotWholePicture) -> NoReturn:
         """Fetch once more from the first byte. The same bytes again are the provider's own file."""
         sha256 = self._part.sha256
         if sha256 == self._refused_sha256:
             raise SaveFailed(
-                f"What the provider sent twice is not a whole video. {error.reason}",
+                f"What the provider sent twice is not a whole {self._kind}. {error.reason}",
                 advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
             ) from error
         self._refused_sha256 = sha256

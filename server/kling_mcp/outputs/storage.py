@@ -15,7 +15,9 @@ from anyio import to_thread
 
 from kling_mcp.inputs.path import folder_of
 from kling_mcp.outputs.part import Originals
+from kling_mcp.outputs.pictures import PICTURE_TYPES
 from kling_tools.errors import UnsafePath
+from kling_tools.products import Result
 from kling_tools.quoting import clipped
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = [
     "VideoStorage",
     "default_name",
     "is_automatic",
+    "media_type",
     "name_fault",
     "name_of",
 ]
@@ -57,9 +60,25 @@ _DEVICES = frozenset(
 )
 
 
-def default_name(prompt: str, task_id: str, index: int = 0, *, picture: str = "") -> str:
+SUFFIXES: Mapping[Result, tuple[str, ...]] = {
+    "video": (".mp4",),
+    "picture": tuple(suffix for kind in PICTURE_TYPES for suffix in kind.suffixes),
+}
+"""The endings of the names of files by what they hold, the usual one first."""
+
+_MIME = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp"}
+
+
+def media_type(name: str) -> str:
+    """The MIME type of a saved file with this name or path."""
+    return _MIME.get(Path(name).suffix.lower(), "image/jpeg")
+
+
+def default_name(
+    prompt: str, task_id: str, index: int = 0, *, picture: str = "", ending: str = ".mp4"
+) -> str:
     """A name from the picture's file name, the prompt's first words and the task's id, ending in
-    `.mp4`. A picture without a file name is left out.
+    `.mp4`, or in another `ending`. A picture without a file name is left out.
 
     `index` counts the videos of one task from 0; from 1 on it stands in the name.
     """
@@ -69,12 +88,25 @@ def default_name(prompt: str, task_id: str, index: int = 0, *, picture: str = ""
     words = _slug(prompt, _SLUG_LIMIT - len(drawn))
     clip = f"-clip{index + 1}" if index else ""
     what = "-".join(filter(None, (drawn, words))) or "kling"
-    return f"{what}-{_identifier(task_id) or 'video'}{clip}.mp4"
+    return f"{what}-{_identifier(task_id) or 'video'}{clip}{ending}"
 
 
 def name_of(record: Record) -> str:
-    """The default name of a row's video."""
-    return default_name(record.prompt, record.handle, picture="".join(record.pictures[:1]))
+    """The default name of a row's file."""
+    kinds = SUFFIXES[record.result]
+    saved = Path(record.path or "").suffix.lower()
+    name = default_name(
+        record.prompt,
+        record.handle,
+        picture="".join(record.pictures[:1]),
+        ending=saved if saved in kinds else kinds[0],
+    )
+    return numbered_name(name, record.number) if record.several else name
+
+
+def numbered_name(name: str, number: int) -> str:
+    """The name of one of several files: `fox.png` becomes `fox-2.png`."""
+    return str(Path(name).with_stem(f"{Path(name).stem}-{number}"))
 
 
 def _slug(prompt: str, limit: int) -> str:
@@ -103,8 +135,9 @@ def is_automatic(path: Path, automatic: Path) -> bool:
     numbered one beside it. What ends like it was named by a person."""
     if path.parent != automatic.parent:
         return False
-    stem = re.escape(automatic.name.removesuffix(".mp4"))
-    return re.fullmatch(rf"{stem}(-\d+)?\.mp4", path.name) is not None
+    kinds = next(kinds for kinds in SUFFIXES.values() if automatic.suffix.lower() in kinds)
+    stem, ends = re.escape(automatic.stem), "|".join(map(re.escape, kinds))
+    return re.fullmatch(rf"{stem}(-\d+)?({ends})", path.name) is not None
 
 
 def name_fault(name: str) -> str | None:
@@ -176,6 +209,8 @@ class VideoFolder:
         index: int = 0,
         picture: str = "",
         beside: Sequence[Path] = (),
+        kind: Result = "video",
+        number: int = 0,
     ) -> Path:
         """The file that a video should be saved as; nothing is created.
 
@@ -188,9 +223,12 @@ class VideoFolder:
         (`kling_mcp.outputs.saving`).
 
         Raises `UnsafePath` for a path outside these folders, one that no file can have, and a
-        suffix other than `.mp4`.
+        suffix other than `.mp4`. A picture (`kind`) has another suffix; `number` stands in the
+        name of one of several files.
         """
-        default = default_name(prompt, task_id, index, picture=picture)
+        usual = SUFFIXES[kind][0]
+        default = default_name(prompt, task_id, index, picture=picture, ending=usual)
+        default = numbered_name(default, number) if number else default
         if path is None or not path.strip():
             return self.root / default
         path = path.strip(_SPACES)
@@ -203,7 +241,9 @@ class VideoFolder:
         if is_folder or below == Path() or (root / below).is_dir():
             whole = root / below / default
         else:
-            whole = (root / below).with_name(self._file_name(below.name, path))
+            name = self._file_name(below.name, path, kind)
+            name = numbered_name(name, number) if number else name
+            whole = (root / below).with_name(name)
         root, below = self._place(whole, path, beside)
         return root / below
 
@@ -273,19 +313,21 @@ class VideoFolder:
                 raise self._refusal(path, fault)
         return folder if is_folder else folder / below.name.strip()
 
-    def _file_name(self, name: str, path: str) -> str:
-        if name.lower().endswith(".mp4"):
+    def _file_name(self, name: str, path: str, kind: Result) -> str:
+        kinds = SUFFIXES[kind]
+        if name.lower().endswith(kinds):
             full = name
         elif suffix := _SUFFIX.search(name):
-            mp4 = f"{name.removesuffix(suffix[0])}.mp4"
+            right = clipped(f"{name.removesuffix(suffix[0])}{kinds[0]}", _SHOWN_LIMIT)
+            made = "videos are MP4 files" if kind == "video" else "pictures are PNG or JPEG files"
             raise UnsafePath(
-                f"Kling's videos are MP4 files: the ending {suffix[0]} is wrong.",
-                advice=f"Give {clipped(mp4, _SHOWN_LIMIT)}; another program can convert the file.",
+                f"Kling's {made}: the ending {suffix[0]} is wrong.",
+                advice=f"Give {right}; another program can convert the file.",
             )
         else:
-            full = name + ".mp4"
-        if not full[:-4].strip(" ."):
-            raise self._refusal(path, "has no name before .mp4")
+            full = name + kinds[0]
+        if not full[: full.rindex(".")].strip(" ."):
+            raise self._refusal(path, f"has no name before {kinds[0]}")
         if fault := name_fault(full):
             raise self._refusal(path, fault)
         return full
@@ -372,11 +414,16 @@ class FolderStorage:
 
     def target(self, path: str, handle: str, record: Record | None) -> Path:
         """A path below the folder; see `VideoFolder.target`."""
-        prompt = record.prompt if record else ""
-        picture = "".join(record.pictures[:1]) if record else ""
-        beside = self._beside(record) if record and path else []
+        if record is None:
+            return self._folder.target(path or None, task_id=handle)
         return self._folder.target(
-            path or None, prompt=prompt, task_id=handle, picture=picture, beside=beside
+            path or None,
+            prompt=record.prompt,
+            task_id=handle,
+            picture="".join(record.pictures[:1]),
+            beside=self._beside(record) if path else [],
+            kind=record.result,
+            number=record.number if record.several else 0,
         )
 
     def _beside(self, record: Record) -> list[Path]:
@@ -400,7 +447,7 @@ class FolderStorage:
     async def examine(self, records: Sequence[Record]) -> None:
         """Reads those that it has not read yet, up to `EXAMINED_BYTES`."""
         left, unread = EXAMINED_BYTES, []
-        for record in records:
+        for record in (each for row in records for each in row.each_file()):
             if record.path and not self._originals.is_read(Path(record.path)):
                 left -= record.bytes or 0
                 unread += [record] if left >= 0 else []
@@ -412,14 +459,21 @@ class FolderStorage:
         return place is not None and self._originals.has(Path(place), record.bytes, record.sha256)
 
     def seems_there(self, record: Record) -> bool:
-        """Whether a file of that name and size exists of which no other content is known."""
-        place = record.path
-        return place is not None and self._originals.seems(Path(place), record.bytes, record.sha256)
+        """Whether files of that name and size exist of which no other content is known."""
+        return all(
+            each.path is not None
+            and self._originals.seems(Path(each.path), each.bytes, each.sha256)
+            for each in record.each_file()
+        )
 
     def is_changed(self, record: Record) -> bool:
         """Whether a file of that name exists with other content."""
-        there = record.path is not None and Path(record.path).exists()
-        return there and not self.seems_there(record)
+        return any(
+            each.path is not None
+            and Path(each.path).exists()
+            and not self._originals.seems(Path(each.path), each.bytes, each.sha256)
+            for each in record.each_file()
+        )
 
     def link(self, record: Record) -> Link | None:
         """None: whoever asks reads the file itself."""

@@ -45,6 +45,12 @@ class ResourcePack:
     ends_at: float | None
     status: str
 
+    @property
+    def of_pictures(self) -> bool:
+        """Whether it pays pictures, by its name (`Trial-Image-1000Units-…`): its units are others
+        than those of videos."""
+        return "image" in self.name.lower()
+
 
 def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
     """The packs in an answer; empty without any."""
@@ -55,11 +61,11 @@ def read_packs(document: Mapping[str, Any]) -> list[ResourcePack]:
 
 
 def units_left(packs: Sequence[ResourcePack]) -> float | None:
-    """The units in all packs that can be used now or later; None without packs, as such an account
-    pays from its balance."""
-    return (
-        None if not packs else sum(pack.remaining or 0 for pack in packs if pack.status in USABLE)
-    )
+    """The units for videos in all packs that can be used now or later; None without such packs, as
+    the account pays from its balance."""
+    of_videos = [pack for pack in packs if not pack.of_pictures]
+    usable = (pack for pack in of_videos if pack.status in USABLE)
+    return sum(pack.remaining or 0 for pack in usable) if of_videos else None
 
 
 def _pack(fields: Mapping[str, Any]) -> ResourcePack:

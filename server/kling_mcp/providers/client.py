@@ -258,8 +258,7 @@ class KlingClient:
             )
 
     def _path(self, product: Made) -> str:
-        prefix = self.row.assets if product in ASSETS else self.row.prefix
-        return f"{prefix}/{MADE[product].path}"
+        return MADE[product].below(self.row.assets if product in ASSETS else self.row.prefix)
 
     async def _read(
         self,

@@ -194,7 +194,7 @@ def _kling_task(data: Mapping[str, Any]) -> Task:
         status=task_status(data.get("task_status")),
         message=reason(data.get("task_status_msg")),
         external_task_id=text(info.get("external_task_id")),
-        videos=_videos(mapping(data.get("task_result")).get("videos")),
+        videos=_results(mapping(data.get("task_result"))),
         asset=read_asset(data),
         created_at=seconds(data.get("created_at")),
         updated_at=seconds(data.get("updated_at")),
@@ -214,7 +214,7 @@ def _record_task(data: Mapping[str, Any]) -> Task:
         status=task_status(data.get("status")),
         message=reason(data.get("message")),
         external_task_id=text(data.get("external_id")),
-        videos=_videos([item for item in listed if mapping(item).get("type") == "video"]),
+        videos=_outputs(listed),
         asset=read_asset(data),
         created_at=seconds(data.get("create_time")),
         updated_at=seconds(data.get("update_time")),
@@ -367,6 +367,23 @@ READERS: Mapping[Shape, tuple[Reader, Fits]] = {
     "openai": (_openai, _is_openai),
     "record": (_record, _is_record),
 }
+
+
+def _results(result: Mapping[str, Any]) -> tuple[Video, ...]:
+    """The videos, or the pictures: single ones, else those of a series."""
+    if videos := _videos(result.get("videos")):
+        return videos
+    pictures = _videos(result.get("images")) or _videos(result.get("series_images"))
+    return tuple(replace(picture, kind="picture") for picture in pictures)
+
+
+def _outputs(listed: Sequence[Any]) -> tuple[Video, ...]:
+    """The same of a record of the new standard."""
+
+    def of(kind: str) -> list[Any]:
+        return [item for item in listed if mapping(item).get("type") == kind]
+
+    return _results({"videos": of("video"), "images": of("image")})
 
 
 def _videos(value: Any) -> tuple[Video, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kling_mcp.providers.library import Asset
+from kling_tools.products import Result
 from kling_tools.results import TaskStatus
 
 __all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "settled", "task_status"]
@@ -45,12 +46,14 @@ def task_status(word: object) -> TaskStatus:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One result: its signed URL, its length in seconds if known, its id at the provider."""
+    """One result: its signed URL, its length in seconds if known, its id at the provider. It is a
+    picture where its `kind` says so."""
 
     url: str
     duration_s: float | None = None
     watermark_url: str = ""
     id: str = ""
+    kind: Result = "video"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,12 @@ from kling_mcp.providers.wires.new_standard import KINDS, without_place
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
     BrushRequest,
+    GenerateImageRequest,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
     ShotsRequest,
     TextToVideoRequest,
+    VideoRequest,
     with_picture_references,
 )
 from kling_tools.rules.capabilities import Wire, WireRow
@@ -128,18 +130,21 @@ def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]
     """The fields of the body; those that ask for nothing are left out.
 
     `pictures` maps field paths (`image`, `dynamic_masks[0].mask`) to what stands for them.
-    `model_name` and `duration` (text) are always sent: Kling's default model is retired, and
-    Kling refuses a duration that is a number.
+    `model_name` and a video's `duration` (text) are always sent: Kling's default model is retired,
+    and Kling refuses a duration that is a number.
     """
     request = review.request
     fields: dict[str, Any] = {"model_name": review.model_name}
     fields |= PRODUCT_FIELDS[review.product](request, pictures, PRODUCTS[review.product])
+    fields["negative_prompt"] = request.negative_prompt
+    if isinstance(request, VideoRequest):
+        fields |= {
+            "mode": review.mode,
+            "duration": request.duration,
+            "sound": _sound(request, review),
+            "cfg_scale": request.cfg_scale,
+        }
     fields |= {
-        "negative_prompt": request.negative_prompt,
-        "mode": review.mode,
-        "duration": request.duration,
-        "sound": _sound(review),
-        "cfg_scale": request.cfg_scale,
         "watermark_info": request.watermark_info and request.watermark_info.model_dump(),
         "callback_url": request.callback_url,
     }
@@ -190,6 +195,27 @@ def _text(request: TextToVideoRequest, _: Mapping[str, Any], __: ProductEntry) -
     }
 
 
+def _pictures_of_words(
+    request: GenerateImageRequest, pictures: Mapping[str, Any], product: ProductEntry
+) -> dict[str, Any]:
+    listed = [pictures[f"image_list[{place}]"] for place in range(len(request.image_list))]
+    given: dict[str, Any] = {"image_list": [{product.picture_key: picture} for picture in listed]}
+    if product.name == "image-generation":  # one picture, without a list
+        given = {product.picture_key: listed[0] if listed else None}
+    return {
+        "prompt": with_picture_references(request.prompt, len(listed))
+        if product.names_pictures
+        else request.prompt,
+        **given,
+        "image_reference": request.image_reference,
+        "image_fidelity": request.image_fidelity,
+        "human_fidelity": request.human_fidelity,
+        "resolution": request.resolution,
+        "n": request.n,
+        "aspect_ratio": request.aspect_ratio,
+    }
+
+
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
@@ -197,6 +223,8 @@ PRODUCT_FIELDS: Mapping[
     "omni-video": _several_pictures,
     "multi-image2video": _several_pictures,
     "text2video": _text,
+    "omni-image": _pictures_of_words,
+    "image-generation": _pictures_of_words,
 }
 """Renders the fields that a product does not share with all others."""
 
@@ -224,10 +252,10 @@ def _masks(request: BrushRequest, pictures: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _sound(review: Review) -> str | None:
+def _sound(request: VideoRequest, review: Review) -> str | None:
     """The value that is sent. `off` goes only to models that can make sound: others do not know
     the field, nor do those that always make it."""
     if review.row and review.row.always_sound:
         return None
     knows_sound = review.row and review.row.patterns("sound")
-    return review.request.sound if review.request.sound == "on" or knows_sound else None
+    return request.sound if request.sound == "on" or knows_sound else None

@@ -125,10 +125,11 @@ class JudgedRequest:
         least = found.estimate.units if found else None
         if found is None or least is None or least <= units:
             return ""
-        what = (found.model_name, found.mode, f"{found.request.duration} s")
+        what = (found.model_name, found.mode, replace(found.request.setting, sound="").words())
+        unit = found.estimate.unit
         return (
-            f"Nothing current costs {units_text(units)} or less; the cheapest is "
-            f"{units_text(least)} ({' '.join(part for part in what if part)})."
+            f"Nothing current costs {units_text(units, unit)} or less; the cheapest is "
+            f"{units_text(least, unit)} ({' '.join(part for part in what if part)})."
         )
 
     @property

@@ -177,9 +177,7 @@ class AssetMaker:
                 of_pictures = not by_rules and bool(new.pictures)
                 raise (ImageRejected if of_pictures else InvalidRequest)(faults)
             if made is None:
-                await self._submission.check_price(
-                    new.new_row, new.price, arguments.max_units, arguments.entry.kind
-                )
+                await self._submission.check_price(new.new_row, new.price, arguments.max_units)
                 await self._ask_the_person(new, confirm)
             sending = partial(self._send, new, opened.pop_all())
         try:
@@ -230,9 +228,9 @@ class AssetMaker:
     async def _dry_run(self, new: _NewAsset, made: Record | None) -> AssetReceipt:
         faults = new.verdict.faults
         if made is None and not faults:
-            entry, most = new.arguments.entry, new.arguments.max_units
+            most = new.arguments.max_units
             try:
-                await self._submission.check_price(new.new_row, new.price, most, entry.kind)
+                await self._submission.check_price(new.new_row, new.price, most)
                 await self._ledger.check_day(new.new_row, self._submission.day_caps)
             except SpendCapReached as cap:
                 faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))

@@ -10,7 +10,7 @@ from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import Fault, Variant, asking, shortened
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
-from kling_tools.results import ENDED, SANDBOX_NOTE, Receipt
+from kling_tools.results import ENDED, SANDBOX_NOTES, Receipt
 
 __all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
 
@@ -34,8 +34,8 @@ def receipt(
         answer.not_sent = []
         told = ("Nothing was sent or charged now.", _too_late(judged, record), answer.note)
         answer.note = " ".join(filter(None, told))
-    result = PRODUCTS[judged.review.product].result
-    then = f"the {result} is saved when it is done" if saves else "then kling_save_video"
+    noun = PRODUCTS[judged.review.product].result
+    then = f"the {noun} is saved when it is done" if saves else "then kling_save_video"
     answer.next = f'kling_wait_for_tasks with task_ids ["{record.handle}"]; {then}.'
     if record.take > 1:
         answer.next += f" {COMPARE}"
@@ -86,7 +86,7 @@ def bare_receipt(record: Record, *, repeated: bool) -> Receipt:
         status=record.status,
         provider=record.provider,
         model_name=record.model_name,
-        duration_s=0,
+        duration_s=None,
         take=record.take,
         estimate_units=record.estimate_units,
         repeated=repeated or None,
@@ -160,7 +160,7 @@ def dry_run_receipt(
     return answer
 
 
-PRICED_BY = frozenset({"model_name", "mode", "duration", "sound", "voice_list"})
+PRICED_BY = frozenset({"model_name", "mode", "duration", "sound", "voice_list", "resolution", "n"})
 """The arguments that set the price."""
 
 
@@ -171,6 +171,8 @@ def _unsettles_price(fault: Fault) -> bool:
 
 def _outline(judged: JudgedRequest) -> Receipt:
     review, arguments = judged.review, judged.arguments
+    asked, result = arguments.setting, PRODUCTS[review.product].result
+    played = SANDBOX_NOTES[result] if judged.provider.sandbox else ""
     sent = [] if review.verdict.faults else judged.body.names()
     ours = SpendingChoices.model_fields.keys() | {"fit"}
     fields = [name for name in type(arguments).model_fields if name not in ours]
@@ -181,18 +183,19 @@ def _outline(judged: JudgedRequest) -> Receipt:
         provider=judged.provider.name,
         model_name=review.model_name,
         mode=review.mode,
-        duration_s=int(arguments.duration),
-        sound="on" if arguments.sound == "on" else None,
+        duration_s=int(asked.duration) if asked.duration else None,
+        sound="on" if asked.sound == "on" else None,
+        n=None if asked.duration else asked.count,
         take=arguments.take,
         estimate_units=review.estimate.units if priced else None,
         estimate_usd=review.estimate.usd if priced else None,
+        unit=PRODUCTS[review.product].other_unit,
         pictures=[_picture_text(picture) for picture in judged.pictures],
         video=_video_size(judged),
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
-        note=" ".join(filter(None, (judged.as_of, SANDBOX_NOTE if judged.provider.sandbox else "")))
-        or None,
+        note=" ".join(filter(None, (judged.as_of, played))) or None,
     )
 
 

@@ -45,7 +45,8 @@ from kling_tools.errors import (
     quote_provider,
 )
 from kling_tools.faults import Fault, Variant, Verdict, asking, explained
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import MADE, PRODUCTS, Product
+from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.normalize import text
@@ -203,26 +204,28 @@ class Submission:
         """The most that may be spent in 24 hours."""
         return self._caps.per_day
 
-    async def check_price(
-        self, new_row: NewRow, price: Estimate, max_units: float | None, what: str = "video"
-    ) -> None:
+    async def check_price(self, new_row: NewRow, price: Estimate, max_units: float | None) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
-        usd = self._caps.per_task_usd
+        what = MADE[new_row.product].result
+        usd, weight = self._caps.per_task_usd, new_row.unit_weight
         caps = (
-            (max_units, "max_units", f"with max_units: {price.units or 0:g}"),
+            (max_units, 1.0, "max_units", f"with max_units: {price.units or 0:g}"),
             (
                 self._caps.per_task,
+                weight,
                 "the cap for one video (KLING_MCP_MAX_UNITS_PER_TASK)",
                 "after KLING_MCP_MAX_UNITS_PER_TASK is raised",
             ),
         )
-        for cap, name, way in caps:
-            if cap is None or (price.units is not None and price.units <= cap):
+        for cap, each, name, way in caps:
+            if cap is None or (price.units is not None and price.units * each <= cap):
                 continue
             if price.units is None:
                 message = f"The price of this {what} is not known, and {name} is {cap:g}."
                 raise SpendCapReached(message, advice=ONLY_KNOWN_PRICES)
-            message = f"This {what} would cost {price}; {name} is {cap:g}."
+            together = counted(price.units * weight, "unit")
+            counts = f", which counts as {together}" if each != 1 else ""
+            message = f"This {what} would cost {price}{counts}; {name} is {cap:g}."
             raise SpendCapReached(message, advice=asking(None, way), way=way)
         if usd is None:
             return
@@ -270,7 +273,12 @@ class Submission:
             unit = await self._ledger.unit_price(judged.new_row)
             usd = usd / unit.usd if unit.usd else None
         most = judged.draft.meant.get("max_units", judged.arguments.max_units)
-        limits = (within_units, most, self._caps.per_task, day, usd)
+        weight = judged.new_row.unit_weight
+        within, task = (
+            None if limit is None else limit / weight
+            for limit in (within_units, self._caps.per_task)
+        )
+        limits = (within, most, task, day, usd)
         return min((n for n in limits if n is not None), default=None)
 
     async def _nothing_fits(self, judged: JudgedRequest) -> str:
@@ -318,21 +326,21 @@ class Submission:
                 cap.message = f"{cap.message} {await self._nothing_fits(judged)}".rstrip()
             raise
 
-    def confirm_setting(self, units: float | None) -> str:
-        """The setting that requires the person's consent to so many units; empty when none does."""
+    def confirm_setting(self, units: float | None, weight: float = 1.0) -> str:
+        """The setting that requires the person's consent to so many units, which count `weight`
+        each; empty when none does."""
         above = self._caps.confirm_above
-        if above is None or (units is not None and units <= above):
+        if above is None or (units is not None and units * weight <= above):
             return ""
         return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
 
     async def _ask_the_person(self, judged: JudgedRequest, confirm: Confirm) -> None:
         """Raises SpendCapReached when a setting requires consent and the person refuses it."""
-        setting = self.confirm_setting(judged.review.estimate.units)
+        setting = self.confirm_setting(judged.review.estimate.units, judged.new_row.unit_weight)
         if not setting:
             return
         review, arguments = judged.review, judged.arguments
-        sound = "with sound" if arguments.sound == "on" else ""
-        choices = (review.model_name, review.mode, f"{arguments.duration} s", sound)
+        choices = (review.model_name, review.mode, arguments.setting.words())
         what = " ".join(filter(None, (*choices, f"take {arguments.take}")))
         question = (
             f"Make this {PRODUCTS[review.product].result} at {judged.provider.name} for "
@@ -414,7 +422,8 @@ class Submission:
             message = f"{capped.message} {nothing} {rest}".rstrip()
             faults[-1] = replace(faults[-1], message=message)
         has_caps = self._has_caps(judged)
-        confirmed_by = self.confirm_setting(judged.review.estimate.units)
+        weight = judged.new_row.unit_weight
+        confirmed_by = self.confirm_setting(judged.review.estimate.units, weight)
         takes = await self._ledger.takes(made) if made else ()
         answer = dry_run_receipt(
             judged,

@@ -12,6 +12,7 @@ from kling_mcp.doctor.findings import Finding
 from kling_mcp.ledger.reserving import DAY_S
 from kling_mcp.providers.auth import SignedToken
 from kling_mcp.providers.pool import Clients
+from kling_tools.products import MADE, Made
 from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import Account, Bill, Cap, ProviderAccount, Spent
 from kling_tools.rules.capabilities import Capabilities, Estimate
@@ -46,15 +47,21 @@ PLAYED_ELSEWHERE = "A sandbox answers there: nothing is charged, videos are test
 
 
 def price_of(
-    provider: str, units: float | None, clients: Clients, capabilities: Capabilities
+    provider: str,
+    units: float | None,
+    clients: Clients,
+    capabilities: Capabilities,
+    product: Made = "image2video",
 ) -> Estimate:
-    """The price of so many units at a provider: at a reseller, Kling's list price says how much
-    is made, and the reseller sets its own."""
+    """The price of so many units of a product at a provider: at a reseller, Kling's list price says
+    how much is made, and the reseller sets its own."""
+    row = MADE[product]
     known = provider in clients.names
     at_list = known and clients.configured(provider).row.terms.list_price
     if not at_list:
-        return Estimate(units, None, provider)
-    return Estimate(units, None if units is None else units * capabilities.usd_per_unit)
+        return Estimate(units, None, provider, unit=row.unit)
+    of_one = row.unit_weight * capabilities.usd_per_unit
+    return Estimate(units, None if units is None else units * of_one, unit=row.unit)
 
 
 class AccountDesk:
@@ -242,6 +249,8 @@ class AccountDesk:
             currency=row["currency"] or None,
             estimated_units=round(row["estimated_units"], 4),
             unpriced=row["unpriced"],
+            pictures=row["pictures"] or None,
+            image_units=round(row["image_units"], 4) or None,
         )
 
 

@@ -166,6 +166,8 @@ class Listing:
             setattr(found, name, units)
             if units and len(known) == len(usd):
                 setattr(found, name.replace("units", "usd"), round(sum(known), 2))
+        for name in IMAGE_UNITS:
+            setattr(found, name, round(sum(row[name] or 0 for row in sums), 3) or None)
         return found
 
     async def _elsewhere(
@@ -277,6 +279,9 @@ def _matches(task: Task, wanted: Wanted) -> bool:
 
 UNITS = ("units", "estimated_units", "queued_units", "play_units", "play_queued_units")
 """The sums of units in a `Total`."""
+
+IMAGE_UNITS = ("image_units", "play_image_units")
+"""Those of pictures."""
 
 
 def _folded(rows: Sequence[Record]) -> list[tuple[Record, int]]:

@@ -14,10 +14,10 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
-from kling_tools.products import ASSETS, MADE
+from kling_tools.products import ASSETS, MADE, PRODUCTS, ProductEntry
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import spoken
-from kling_tools.results import ENDED, AnotherTake, TaskView, VideoView
+from kling_tools.results import ENDED, AnotherTake, PictureView, TaskView, VideoView
 from kling_tools.rules.capabilities import Capabilities
 
 __all__ = [
@@ -76,7 +76,7 @@ def another_take(
     record: Record, takes: Sequence[int], clients: Clients, capabilities: Capabilities
 ) -> AnotherTake:
     """The call that makes the row's request once more, and its price. `takes` exist of it."""
-    price = price_of(record.provider, record.estimate_units, clients, capabilities)
+    price = price_of(record.provider, record.estimate_units, clients, capabilities, record.product)
     return AnotherTake(
         tool=MADE[record.product].tool,
         arguments={"another_take_of": record.handle}
@@ -84,6 +84,7 @@ def another_take(
         give_again=record.arguments_as_bytes,
         estimate_units=price.units,
         estimate_usd=None if price.usd is None else round(price.usd, 4),
+        unit=MADE[record.product].other_unit,
     )
 
 
@@ -189,6 +190,8 @@ class Viewer:
             elapsed_s=self._elapsed_s(status, _since(record)),
             videos=_videos(record.videos),
             asset_id=record.asset_id or None,
+            pictures=_pictures(record.videos),
+            unit=MADE[record.product].other_unit,
             units=record.units if record.status in ("succeed", "failed") else None,
             billed_by=self._reseller(record),
             **_cash(record),
@@ -220,7 +223,7 @@ class Viewer:
             view.next = asset_next(record)
         elif record.status == "succeed":
             self._show_the_file(record, view)
-            if not (view.videos or view.path or view.url):
+            if not (view.videos or view.pictures or view.path or view.url):
                 view.next = _about_no_file(record)
         if record.is_beyond_use:
             view.next = str(beyond_use(record))
@@ -254,6 +257,7 @@ class Viewer:
             "model_name": record.model_name or None,
             "mode": _text(request.get("mode")),
             "duration_s": int(seconds) if seconds.isdecimal() and len(seconds) < 4 else None,
+            "resolution": _text(request.get("resolution")),
             "sound": _text(request.get("sound")),
             "take": None if record.is_asset else record.take or None,
             "created": spoken(record.created_at, self._zone) if record.status in ENDED else None,
@@ -265,6 +269,9 @@ class Viewer:
             link = self._files.link(record)
             view.path = None if self._files.private else record.path
             view.url = link.url if self._files.private and link else None
+            for each in record.each_file()[1:]:
+                link = self._files.link(each)
+                view.more += filter(None, [link.url if link else each.path])
             view.next = record.file_note or None
             return
         changed = self._files.is_changed(record)
@@ -294,6 +301,8 @@ class Viewer:
             elapsed_s=self._elapsed_s(task.status, task.created_at),
             created=spoken(task.created_at, self._zone) if task.created_at else None,
             videos=_videos(task.videos),
+            pictures=_pictures(task.videos),
+            unit=_other_unit(task.videos),
             units=task.units,
             **_cash(task),
             provider_says=quote_provider(task.message) or None,
@@ -302,7 +311,7 @@ class Viewer:
             view.next = after_failure(
                 task.units, task.money, task.message, sandbox=bool(view.sandbox)
             )
-        elif task.status == "succeed" and not view.videos:
+        elif task.status == "succeed" and not (view.videos or view.pictures):
             view.next = NO_FILE
         elif task.status == "succeed":
             view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
@@ -323,6 +332,8 @@ class Viewer:
                 "provider": record.provider,
                 "created": spoken(record.created_at, self._zone),
                 "videos": [],
+                "pictures": [],
+                "more": [] if self._files.private else view.more,
                 "url": None,
                 "next": view.next if shown else None,
             }
@@ -336,6 +347,7 @@ class Viewer:
                 "source": provider,
                 "provider": provider,
                 "videos": [],
+                "pictures": [],
                 "next": None,
             }
         )
@@ -370,7 +382,7 @@ def _about_no_file(record: Record) -> str:
     price = (
         "an unknown price"
         if record.estimate_units is None
-        else counted(record.counted_units, "unit")
+        else counted(record.counted_units, MADE[record.product].unit)
     )
     return f"{NO_FILE} The provider does not say whether it was charged; the estimate was {price}."
 
@@ -390,8 +402,25 @@ def _videos(videos: Sequence[Video]) -> list[VideoView]:
     return [
         VideoView(url=v.url, duration_s=v.duration_s, watermark_url=v.watermark_url)
         for v in videos
-        if v.url != NO_ADDRESS
+        if v.url != NO_ADDRESS and v.kind == "video"
     ]
+
+
+def _pictures(results: Sequence[Video]) -> list[PictureView]:
+    return [
+        PictureView(url=each.url, watermark_url=each.watermark_url)
+        for each in results
+        if each.url != NO_ADDRESS and each.kind == "picture"
+    ]
+
+
+def _other_unit(results: Sequence[Video]) -> str | None:
+    """The name of the units of a task that is known by its results alone."""
+    return next((row.other_unit for row in PRODUCTS.values() if _makes(row, results)), None)
+
+
+def _makes(row: ProductEntry, results: Sequence[Video]) -> bool:
+    return any(each.kind == row.result for each in results)
 
 
 def _text(value: object) -> str | None:

@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kling_sandbox.answers.refusals import Refusal
@@ -26,7 +27,9 @@ __all__ = [
 ]
 
 
-_NAME = re.compile(r"(?P<task_id>[0-9]+)-0_(?:raw|watermark)_video_1\.mp4")
+_NAME = re.compile(
+    r"(?P<task_id>[0-9]+)-(?P<number>[0-9])_(?:raw|watermark)_(?:video_1\.mp4|image_1\.png)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,31 @@ class VideoLinks:
     public_url: str
     key: Callable[[], bytes]
 
-    def url(self, product: str, task_id: str, expires: int, *, marked: bool = False) -> str:
-        """The address of a task's video until the Unix second `expires`, named as in Kling's."""
+    def url(
+        self,
+        product: str,
+        task_id: str,
+        expires: int,
+        *,
+        marked: bool = False,
+        image: int | None = None,
+    ) -> str:
+        """The address of a task's video, or of its picture with that index, until the Unix second
+        `expires`, named as in Kling's."""
         kind = "watermark" if marked else "raw"
-        path = f"/videos/{product}/{task_id}-0_{kind}_video_1.mp4"
+        file = "video_1.mp4" if image is None else "image_1.png"
+        path = f"/videos/{product}/{task_id}-{image or 0}_{kind}_{file}"
         return f"{self.public_url}{path}?Expires={expires}&sig={self._signature(path, expires)}"
 
     def task_id(self, path: str) -> str | None:
         """The id of the task whose video has that path; None for any other path."""
         found = _NAME.fullmatch(path.rpartition("/")[2])
         return found["task_id"] if found else None
+
+    def number(self, path: str) -> int:
+        """The index of the result with that path."""
+        found = _NAME.fullmatch(path.rpartition("/")[2])
+        return int(found["number"]) if found else 0
 
     def holds(self, path: str, expires: str, signature: str, now: float) -> bool:
         """Whether this sandbox signed the address and it has not expired."""
@@ -151,6 +169,8 @@ class KlingDocuments:
         made = task.order.made
         if status == "succeed" and made:
             shown["task_result"] = {f"{made.kind}s": [self.asset(made, deleted=task.deleted)]}
+        elif status == "succeed" and task.order.images:
+            shown["task_result"] = {"images": self.images(task)}
         elif status == "succeed":
             shown["task_result"] = {"videos": [self.video(task)]}
         return shown
@@ -166,6 +186,17 @@ class KlingDocuments:
         outline["created_at"] = int(task.created_at * 1000)
         outline["updated_at"] = int(task.updated_at(now) * 1000)
         return outline
+
+    def images(self, task: Task) -> list[dict[str, Any]]:
+        """The pictures of a task that has succeeded."""
+        product, expires = task.order.product, int(task.ended_at + self._url_ttl_s)
+        link = partial(self._links.url, product, task.task_id, expires)
+        marked = task.order.watermark
+        return [
+            {"index": index, "url": link(image=index)}
+            | ({"watermark_url": link(image=index, marked=True)} if marked else {})
+            for index in range(task.order.images)
+        ]
 
     def video(self, task: Task) -> dict[str, str]:
         """The video of a task that has succeeded."""

@@ -43,6 +43,11 @@ class KlingRecords:
                 if made
                 else {"type": "video", **self._documents.video(task)}
             ]
+            if task.order.images:
+                shown["outputs"] = [
+                    {"type": "image", "url": image["url"], "group_id": ""}
+                    for image in self._documents.images(task)
+                ]
         return shown
 
     def receipt(self, task: Task) -> dict[str, Any]:
@@ -115,7 +120,8 @@ class KlingRecords:
                     "list_price": dollars(charged),
                 }
             ]
-        return [{"charge_type": "unit", "amount": f"{charged:g}", "package_type": "video"}]
+        pack = "image" if task.order.images else "video"
+        return [{"charge_type": "unit", "amount": f"{charged:g}", "package_type": pack}]
 
 
 def charge(task: Task, units: float, left: float) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def charge(task: Task, units: float, left: float) -> dict[str, Any]:
         "product_function": order.product,
         "model_name": order.model,
         "resolution": _RESOLUTIONS.get(order.mode, ""),
-        "duration": "" if order.made else video_seconds(order.duration)[:-1],
+        "duration": video_seconds(order.duration)[:-1] if order.duration else "",
         "refer_video_input": order.video,
         "video_sound": "native" if order.sound else "off",
         "voice_control": order.voice,

@@ -16,6 +16,7 @@ from kling_sandbox.orders import Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video
+from kling_sandbox.rules.images import image_generation, omni_image
 from kling_sandbox.rules.omni import multi_image, omni
 from kling_sandbox.rules.text2video import text2video
 
@@ -26,6 +27,8 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
     "multi-image2video": multi_image,
     "omni-video": omni,
     "text2video": text2video,
+    "omni-image": omni_image,
+    "image-generation": image_generation,
 }
 
 

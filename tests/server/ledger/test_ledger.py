@@ -1189,5 +1189,7 @@ async def test_what_was_spent_is_told_apart_from_what_is_estimated(
         "money": 0.3,
         "estimated_units": 2.0,
         "unpriced": 1,
+        "pictures": 0,
+        "image_units": 0,
     }
     assert [found["estimated_units"] for found in ann] == [9.0]

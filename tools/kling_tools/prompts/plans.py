@@ -164,7 +164,7 @@ class Planner:
         if len(self._terms) > 1:
             call = {**call, "provider": terms.name}
         call = {name: call[name] for name in (*FIRST, *call) if name in call}
-        length = f"{found.request.duration} s"
+        length = f"{found.request.setting.duration} s"
         what = " ".join(part for part in (found.model_name, found.mode or "", length) if part)
         return Plan(call, found.estimate, what, tuple(found.verdict.warnings))
 

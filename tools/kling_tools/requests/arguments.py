@@ -22,6 +22,7 @@ from kling_tools.products import Made
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import (
+    GenerateImageRequest,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
     TextToVideoRequest,
@@ -31,6 +32,7 @@ from kling_tools.requests.times import FORMS, moment, zone_named
 __all__ = [
     "AccountArguments",
     "CancelTaskArguments",
+    "GenerateImageArguments",
     "GetTaskArguments",
     "ImageToVideoArguments",
     "ListTasksArguments",
@@ -160,7 +162,16 @@ class TextToVideoArguments(SpendingChoices, TextToVideoRequest):
     """`kling_text_to_video`."""
 
 
-SubmitArguments = ImageToVideoArguments | MultiImageToVideoArguments | TextToVideoArguments
+class GenerateImageArguments(SpendingChoices, GenerateImageRequest):
+    """`kling_generate_image`."""
+
+
+SubmitArguments = (
+    ImageToVideoArguments
+    | MultiImageToVideoArguments
+    | TextToVideoArguments
+    | GenerateImageArguments
+)
 """The arguments of the tools that make something."""
 
 

@@ -33,8 +33,14 @@ __all__ = [
     "DynamicMasks",
     "ElementList",
     "ExternalTaskId",
+    "HumanFidelity",
     "Image",
+    "ImageCount",
+    "ImageFidelity",
     "ImageList",
+    "ImagePrompt",
+    "ImageRatio",
+    "ImageReference",
     "ImageTail",
     "Mode",
     "ModelName",
@@ -44,6 +50,8 @@ __all__ = [
     "NegativePrompt",
     "Point",
     "Prompt",
+    "ReferenceImages",
+    "Resolution",
     "Shot",
     "ShotType",
     "Sound",
@@ -327,6 +335,44 @@ WatermarkInfoField = Annotated[
     Field(description="Also make a watermarked copy."),
 ]
 AspectRatio = Annotated[Literal["16:9", "9:16", "1:1"], BeforeValidator(normalize.ratio), Field()]
+ImagePrompt = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(
+        max_length=PROMPT_LIMIT,
+        description="What is in it, in which style; <<<image_1>>> names the first picture.",
+    ),
+]
+ReferenceImages = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(normalize.picture_list),
+    Field(
+        max_length=10,
+        description="Pictures to change or refer to, each as image of kling_image_to_video.",
+    ),
+]
+Resolution = Annotated[
+    Literal["1k", "2k", "4k"],
+    BeforeValidator(normalize.word),
+    Field(description="4k: v3-omni only."),
+]
+ImageCount = Annotated[
+    int, Field(ge=1, le=9), WithJsonSchema({"type": "integer"}), Field(description="1-9 pictures.")
+]
+ImageRatio = Annotated[
+    Literal["16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9", "auto"],
+    BeforeValidator(normalize.ratio),
+    Field(description="auto: not with kling-v3 and v2-1."),
+]
+ImageReference = Annotated[
+    Literal["subject", "face"] | None,
+    BeforeValidator(normalize.word),
+    Field(
+        description="v2-1: what the one picture is for; with image_fidelity, human_fidelity 0-1."
+    ),
+]
+ImageFidelity = Annotated[Annotated[float, Field(ge=0, le=1)] | None, Field()]
+HumanFidelity = Annotated[Annotated[float, Field(ge=0, le=1)] | None, Field()]
 CallbackUrl = Annotated[str, Field(max_length=2048), Text]
 ExternalTaskId = Annotated[
     str,

@@ -20,8 +20,11 @@ __all__ = [
     "IMAGE_TOKEN",
     "BrushRequest",
     "Combination",
+    "GenerateImageRequest",
     "ImageToVideoRequest",
     "MultiImageToVideoRequest",
+    "Request",
+    "Setting",
     "ShotsRequest",
     "TextToVideoRequest",
     "VideoRequest",
@@ -70,29 +73,55 @@ IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
 def with_picture_references(prompt: str, count: int) -> str:
     """The prompt with the names of all pictures, which omni-video requires; a prompt that names a
     picture stays as it is."""
-    if IMAGE_TOKEN.search(prompt):
+    if not count or IMAGE_TOKEN.search(prompt):
         return prompt
     tokens = ", ".join(f"<<<image_{number}>>>" for number in range(1, count + 1))
     return f"With {tokens}: {prompt}"
 
 
-class VideoRequest(BaseModel):
-    """The fields of all requests. Unknown fields are refused, as Kling drops them in silence."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a price is made of besides the model: the mode, the length in seconds (as text, empty
+    for a picture) and the sound of a video; for pictures the resolution is the `mode`, and there
+    are `count` of them, made `from_pictures` or from words alone."""
+
+    mode: str
+    duration: str = ""
+    sound: str = "off"
+    count: int = 1
+    from_pictures: bool = False
+
+    def words(self, unit: str = "picture") -> str:
+        """The length and the sound, or how many pictures, as a person says it."""
+        if not self.duration:
+            return f"{self.count} {unit}{'s' if self.count > 1 else ''}"
+        return f"{self.duration} s{' with sound' if self.sound == 'on' else ''}"
+
+
+class Request(BaseModel):
+    """The fields of all requests. Unknown fields are refused, as Kling drops them in silence.
+
+    `setting_fields` maps the parts of a `Setting` that can be chosen to their arguments, `steps`
+    are the modes from the lowest on.
+    """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     products: ClassVar[tuple[Product, ...]]
+    setting_fields: ClassVar[Mapping[str, str]]
+    steps: ClassVar[tuple[str, ...]]
 
     model_name: fields.ModelName = ""
     prompt: fields.Prompt = ""
     negative_prompt: fields.NegativePrompt = ""
-    mode: fields.Mode = "std"
-    duration: fields.Duration = "5"
-    sound: fields.Sound = "off"
-    cfg_scale: fields.CfgScale = None
     watermark_info: fields.WatermarkInfoField = None
     callback_url: fields.CallbackUrl = ""
     external_task_id: fields.ExternalTaskId = ""
+
+    @property
+    def setting(self) -> Setting:
+        """The mode, the length and the sound that are asked for."""
+        raise NotImplementedError(type(self))
 
     def given(self) -> frozenset[str]:
         """The names of the fields that ask for something: empty, false, 0 and `off` do not."""
@@ -101,11 +130,28 @@ class VideoRequest(BaseModel):
 
     def combination(self, mode: str) -> Combination:
         """The combination for capability patterns; `mode` is the model's own name of it."""
-        return Combination(mode, self.duration, {"sound": self.sound})
+        return Combination(mode, self.setting.duration, {"sound": self.setting.sound})
 
     def pictures(self) -> list[tuple[str, str]]:
         """Every picture of the request as (field path, reference), in the order of the body."""
         return []
+
+
+class VideoRequest(Request):
+    """The fields of all requests for videos."""
+
+    setting_fields = {"mode": "mode", "duration": "duration", "sound": "sound"}
+    steps = ("std", "pro", "4k")
+
+    mode: fields.Mode = "std"
+    duration: fields.Duration = "5"
+    sound: fields.Sound = "off"
+    cfg_scale: fields.CfgScale = None
+
+    @property
+    def setting(self) -> Setting:
+        """The mode, the length and the sound that are asked for."""
+        return Setting(self.mode, self.duration, self.sound)
 
 
 class ShotsRequest(VideoRequest):
@@ -179,3 +225,30 @@ class TextToVideoRequest(ShotsRequest):
 
     prompt: fields.TextPrompt = ""
     aspect_ratio: fields.AspectRatio = "16:9"
+
+
+class GenerateImageRequest(Request):
+    """One or more pictures of a text, and of pictures to refer to (Kling's images/generations and
+    images/omni-image)."""
+
+    products = REQUESTS["GenerateImageRequest"]
+    setting_fields = {"mode": "resolution"}
+    steps = ("1k", "2k", "4k")
+
+    prompt: fields.ImagePrompt = ""
+    image_list: fields.ReferenceImages = []
+    resolution: fields.Resolution = "1k"
+    n: fields.ImageCount = 1
+    aspect_ratio: fields.ImageRatio = "16:9"
+    image_reference: fields.ImageReference = None
+    image_fidelity: fields.ImageFidelity = None
+    human_fidelity: fields.HumanFidelity = None
+
+    @property
+    def setting(self) -> Setting:
+        """The resolution, and how many pictures of what."""
+        return Setting(self.resolution, count=self.n, from_pictures=bool(self.image_list))
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The pictures to refer to."""
+        return [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]

@@ -9,7 +9,7 @@ from kling_tools.faults import Fault, Verdict
 from kling_tools.products import Product
 from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.requests import Combination, VideoRequest
+from kling_tools.requests.requests import Combination, Request
 from kling_tools.rules.capabilities import (
     Capabilities,
     Feature,
@@ -43,6 +43,9 @@ ABILITIES: tuple[_Ability, ...] = (
     _Ability("voice_list", "voices", ("voice_list",)),
     _Ability("element_list", "elements", ("element_list",)),
     _Ability("multi_shot", "multi-shot", ("multi_shot",)),
+    _Ability("fidelity", "image_reference", ("image_reference",)),
+    _Ability("fidelity", "image_fidelity", ("image_fidelity",)),
+    _Ability("fidelity", "human_fidelity", ("human_fidelity",)),
     _Ability(
         "multi_shot_tail", "an end frame together with multi-shot", ("image_tail", "multi_shot")
     ),
@@ -68,7 +71,7 @@ STANDARDS: dict[Wire, str] = {"legacy": "older standard", "new": "new standard"}
 
 
 def apply_abilities(
-    draft: Draft[VideoRequest],
+    draft: Draft[Request],
     model_name: str,
     product: Product,
     capabilities: Capabilities,
@@ -81,7 +84,8 @@ def apply_abilities(
     verdict = _alive(model_name, product, capabilities, terms)
     if row is None:
         verdict.extend(_unknown(model_name, product, capabilities, terms))
-        if not 3 <= int(draft.arguments.duration) <= 15:
+        seconds = draft.arguments.setting.duration
+        if seconds and not 3 <= int(seconds) <= 15:
             verdict.faults.append(
                 Fault("duration", "duration_range", "Kling makes 3 to 15 s.", '"5"', "S2")
             )
@@ -103,7 +107,7 @@ def apply_abilities(
             if name in given - told:
                 message = f"Kling's {STANDARDS[wire]} has no {name}, and {model_name} goes by it."
                 verdict.faults.append(Fault(name, "field_of_model", message, use, row.source))
-    if row.always_sound and draft.arguments.sound == "off" and "sound" not in draft.invalid:
+    if row.always_sound and draft.arguments.setting.sound == "off" and "sound" not in draft.invalid:
         message = f"each video of {model_name} has sound; it cannot be switched off."
         verdict.warnings.append(Fault("sound", "always_sound", message, "", row.source))
     return verdict
@@ -167,20 +171,27 @@ def _alive(
     return Verdict(warnings=[Fault("model_name", "model_retired", message, use, end.source)])
 
 
-def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Iterator[Fault]:
+def _form(draft: Draft[Request], model_name: str, row: ProductRow) -> Iterator[Fault]:
     """Faults of mode, duration and number of pictures."""
     request = draft.arguments
-    source = row.source
-    if row.modes and "mode" not in draft.invalid and request.mode not in row.modes:
-        message = f"{model_name} has no mode {request.mode}."
-        yield Fault("mode", "mode_of_model", message, " or ".join(row.modes), source)
-    if not row.modes and request.mode != "std":
+    source, asked = row.source, request.setting
+    field = request.setting_fields["mode"]
+    if row.modes and field not in draft.invalid and asked.mode not in row.modes:
+        message = f"{model_name} has no {field} {asked.mode}."
+        yield Fault(field, "mode_of_model", message, " or ".join(row.modes), source)
+    if not row.modes and asked.mode != request.steps[0]:
         message = f"{model_name} has no modes."
-        yield Fault("mode", "mode_of_model", message, "no mode", source)
-    if "duration" not in draft.invalid and request.duration not in row.durations:
-        message = f"{model_name} makes {_listed(row.durations)} s, not {request.duration}."
-        nearest = min(row.durations, key=lambda d: abs(int(d) - int(request.duration)), default="5")
+        yield Fault(field, "mode_of_model", message, "no mode", source)
+    seconds = asked.duration
+    if seconds and "duration" not in draft.invalid and seconds not in row.durations:
+        message = f"{model_name} makes {_listed(row.durations)} s, not {seconds}."
+        nearest = min(row.durations, key=lambda d: abs(int(d) - int(seconds)), default="5")
         yield Fault("duration", "duration_of_model", message, f'"{nearest}"', source)
+    ratio = getattr(request, "aspect_ratio", "")
+    if row.aspect_ratios and ratio not in row.aspect_ratios and "aspect_ratio" not in draft.invalid:
+        message = f"{model_name} has no aspect_ratio {ratio}."
+        use = f'"{row.aspect_ratios[0]}"'
+        yield Fault("aspect_ratio", "ratio_of_model", message, use, source)
     pictures = getattr(request, "image_list", [])
     if len(pictures) > row.images and "image_list" not in draft.invalid:
         message = f"{model_name} takes up to {counted(row.images, 'picture')}, not {len(pictures)}."
@@ -189,7 +200,7 @@ def _form(draft: Draft[VideoRequest], model_name: str, row: ProductRow) -> Itera
 
 def _judge(
     ability: _Ability,
-    draft: Draft[VideoRequest],
+    draft: Draft[Request],
     model_name: str,
     product: Product,
     capabilities: Capabilities,
@@ -206,8 +217,10 @@ def _judge(
         message = f"sources disagree on whether {model_name} takes {ability.noun}."
         verdict.warnings.append(Fault(field, rule, message, "", row.source))
         return
-    mode = wire_mode(row, draft.arguments.mode)
-    here = f"{model_name} ({mode}, {draft.arguments.duration} s)" if mode else model_name
+    asked = draft.arguments.setting
+    mode = wire_mode(row, asked.mode)
+    where = ", ".join(filter(None, (mode, f"{asked.duration} s" if asked.duration else "")))
+    here = f"{model_name} ({where})" if mode else model_name
     verdict.faults.append(
         Fault(
             field,
@@ -219,13 +232,14 @@ def _judge(
     )
 
 
-def _combinations(draft: Draft[VideoRequest], row: ProductRow) -> Iterator[Combination]:
+def _combinations(draft: Draft[Request], row: ProductRow) -> Iterator[Combination]:
     """The request's combinations; a faulty mode or duration counts as any that the model has."""
-    request = draft.arguments
-    modes = (request.mode,) if request.mode in row.modes else (row.modes or ("-",))
-    durations = (request.duration,) if request.duration in row.durations else row.durations
-    for mode in modes if "mode" not in draft.invalid else row.modes:
-        for duration in durations if "duration" not in draft.invalid else row.durations:
+    request, asked = draft.arguments, draft.arguments.setting
+    modes = (asked.mode,) if asked.mode in row.modes else (row.modes or ("-",))
+    durations = (asked.duration,) if asked.duration in row.durations else row.durations
+    unread = request.setting_fields["mode"] in draft.invalid
+    for mode in modes if not unread else row.modes:
+        for duration in (durations if "duration" not in draft.invalid else row.durations) or ("",):
             combination = request.combination(mode)
             yield Combination(mode, duration, combination.details)
 

@@ -14,9 +14,7 @@ from typing import Literal
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import rules_of_others
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.requests import (
-    VideoRequest,
-)
+from kling_tools.requests.requests import Request
 
 __all__ = ["GIVEN", "MISSING", "RULES", "Rule", "apply_rules"]
 
@@ -57,6 +55,21 @@ RULES: tuple[Rule, ...] = (
         use="kling_text_to_video with the same prompt, which needs no picture; or a list of 1 to 7 "
         "pictures",
         source="multi-image2video page",
+    ),
+    Rule(
+        id="image_prompt_required",
+        require=("prompt",),
+        because="Kling makes a picture of words, also where pictures are given",
+        use="a sentence that says what is in it",
+        source="images page",
+    ),
+    Rule(
+        id="negative_prompt_excludes_images",
+        when={"image_list": GIVEN},
+        forbid=("negative_prompt",),
+        because="Kling takes no negative_prompt beside a picture",
+        use="the prompt, with the words: Avoid …",
+        source="images page",
     ),
     Rule(
         id="prompt_required",
@@ -158,7 +171,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
+def apply_rules(draft: Draft[Request]) -> Verdict:
     """The faults and warnings of the table for a request. A row about an unreadable field keeps
     silent."""
     verdict = Verdict()
@@ -182,7 +195,7 @@ def apply_rules(draft: Draft[VideoRequest]) -> Verdict:
     return verdict
 
 
-def _holds(request: VideoRequest, given: frozenset[str], name: str, value: object) -> bool:
+def _holds(request: Request, given: frozenset[str], name: str, value: object) -> bool:
     if value in (GIVEN, MISSING):
         return (name in given) is (value == GIVEN)
     return getattr(request, name, None) == value

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from kling_tools.products import Product
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.quoting import counted
 from kling_tools.requests.normalize import mode
-from kling_tools.requests.requests import Combination, is_pattern
+from kling_tools.requests.requests import Combination, Setting, is_pattern
 
 __all__ = [
     "Capabilities",
@@ -78,6 +78,7 @@ Feature = Literal[
     "element_list",
     "multi_shot",
     "multi_shot_tail",
+    "fidelity",
 ]
 
 
@@ -122,20 +123,31 @@ class WireRow(_Row):
 
 
 class PriceRow(_Row):
-    """A price in cost units, per clip or per second, for requests that match its other fields; None
-    matches any."""
+    """A price in cost units, per clip, per second or per picture, for requests that match its other
+    fields; None matches any. `from_pictures`: pictures are given, too."""
 
     mode: str | None = None
     duration: str | None = None
     sound: Literal["on", "off"] | None = None
     voice: bool | None = None
+    from_pictures: bool | None = None
     units: float | None = None
     per_second: float | None = None
+    per_picture: float | None = None
+
+    def cost(self, setting: Setting) -> float | None:
+        """The units of a request with this setting."""
+        if self.per_picture is not None:
+            return self.per_picture * setting.count
+        if self.per_second is not None and self.units is None:
+            return self.per_second * int(setting.duration)
+        return self.units
 
 
 class ProductRow(_Row):
-    """One model's abilities and prices in one product. `images` is the most pictures of a request;
-    with `always_sound` each video has sound. `wires` are the standards that have the model."""
+    """One model's abilities and prices in one product, which `lives` on where the model itself is
+    retired. `images` is the most pictures of a request; with `always_sound` each video has sound.
+    `wires` are the standards that have the model."""
 
     modes: tuple[str, ...] = ()
     durations: tuple[str, ...] = ()
@@ -144,6 +156,7 @@ class ProductRow(_Row):
     aspect_ratios: tuple[str, ...] = ()
     units: tuple[PriceRow, ...] = ()
     always_sound: bool = False
+    lives: bool = False
     wires: dict[Wire, WireRow] = {"legacy": WireRow()}
     source: str = ""
     date: str = ""
@@ -192,7 +205,12 @@ class Capabilities(_Row):
             for name, row in self.models.items()
             if wanted & set(row.products) and not row.preview
         ]
-        return sorted(names, key=lambda name: self.models[name].retired is not None)
+        return sorted(names, key=lambda name: self._ends(name, wanted))
+
+    def _ends(self, name: str, products: Collection[Product]) -> bool:
+        """Whether one of these products is not made with the model any more."""
+        made = [product for product in self.models[name].products if product in products]
+        return any(self.retirement(name, product) is not None for product in made)
 
     def living(
         self, products: Collection[Product], wires: Collection[Wire] = ("legacy", "new")
@@ -215,7 +233,7 @@ class Capabilities(_Row):
         ends = [wire.retired for wire in row.wires.values()] if row else []
         if ends and all(ends):
             return ends[0]
-        return model.retired if model else None
+        return model.retired if model and not (row and row.lives) else None
 
     def on_wire(self, model_name: str, product: Product, wire: Wire) -> WireRow:
         """The name and the limits of a model on a standard. An unknown model has its name and the
@@ -364,7 +382,7 @@ def built_in_capabilities() -> Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cost in units, and in US dollars, both at Kling's list price.
+    """Cost in units (of the kind that `unit` names), and in US dollars, both at Kling's list price.
 
     Both are None if the price is unknown; dollars are None also at a `reseller` (the provider's
     name), which sets its own price. The `sandbox` charges nothing.
@@ -374,25 +392,31 @@ class Estimate:
     usd: float | None
     reseller: str = field(default="", compare=False)
     sandbox: bool = field(default=False, compare=False)
+    unit: str = "unit"
 
     def __str__(self) -> str:
-        return price_text(self.units, self.usd, self.reseller, sandbox=self.sandbox)
+        return price_text(self.units, self.usd, self.reseller, self.unit, sandbox=self.sandbox)
 
 
-def units_text(units: float) -> str:
-    """An amount of cost units in words: `1 unit`, `1.5 units`."""
-    return counted(units, "unit")
+def units_text(units: float, unit: str = "unit") -> str:
+    """An amount of cost units in words: `1 unit`, `1.5 units`, `8 image units`."""
+    return counted(units, unit)
 
 
 def price_text(
-    units: float | None, usd: float | None, reseller: str = "", *, sandbox: bool = False
+    units: float | None,
+    usd: float | None,
+    reseller: str = "",
+    unit: str = "unit",
+    *,
+    sandbox: bool = False,
 ) -> str:
     """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
     (its name), which sets its own price. Of the `sandbox` it says that nothing is charged."""
     free = ", in the sandbox nothing" if sandbox else ""
     if units is None:
         return f"an unknown price{free}"
-    amount = f"about {units_text(units)}"
+    amount = f"about {units_text(units, unit)}"
     if usd is None:
         return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own{free}"
     return f"{amount} ({usd:.2f} USD list price){free}"
@@ -401,28 +425,31 @@ def price_text(
 def estimate(
     capabilities: Capabilities,
     product: Product,
+    setting: Setting,
     *,
     model_name: str,
-    mode: str,
-    duration: str,
-    sound: str,
-    voice: bool,
+    voice: bool = False,
 ) -> Estimate:
-    """The price of one video of `duration` seconds, from the unit table of the model's row.
+    """The price of a request with this setting, from the unit table of the model's row.
 
     The first price row that fits decides. Resellers' prices differ from Kling's list prices.
     """
     row = capabilities.product_row(model_name, product)
-    asked = {"mode": mode, "duration": duration, "sound": sound, "voice": voice}
+    kind = PRODUCTS[product]
+    asked = {
+        "mode": setting.mode,
+        "duration": setting.duration,
+        "sound": setting.sound,
+        "voice": voice,
+        "from_pictures": setting.from_pictures,
+    }
     for price in row.units if row else ():
-        if _fits(price, asked):
-            units = price.units
-            if units is None and price.per_second is not None:
-                units = price.per_second * int(duration)
-            if units is not None:
-                units = round(units, 4)
-                return Estimate(units, round(units * capabilities.usd_per_unit, 4))
-    return Estimate(None, None)
+        units = price.cost(setting) if _fits(price, asked) else None
+        if units is not None:
+            units = round(units, 4)
+            usd = units * kind.unit_weight * capabilities.usd_per_unit
+            return Estimate(units, round(usd, 4), unit=kind.unit)
+    return Estimate(None, None, unit=kind.unit)
 
 
 def _fits(price: PriceRow, asked: dict[str, object]) -> bool:

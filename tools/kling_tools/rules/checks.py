@@ -17,10 +17,11 @@ from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import Shot
 from kling_tools.requests.requests import (
     IMAGE_TOKEN,
+    GenerateImageRequest,
     ImageToVideoRequest,
     MultiImageToVideoRequest,
+    Request,
     ShotsRequest,
-    VideoRequest,
 )
 
 __all__ = ["CHECKS", "apply_checks", "fitted_shots", "total_seconds"]
@@ -119,8 +120,10 @@ def camera_moves_once(request: ImageToVideoRequest) -> Iterator[Fault]:
         yield Fault("camera_control.config", "camera_preset_takes_no_config", message, use, "S2")
 
 
-def images_are_there(request: MultiImageToVideoRequest) -> Iterator[Fault]:
-    """Picture tokens name a place in image_list (omni-video's page)."""
+def images_are_there(
+    request: MultiImageToVideoRequest | GenerateImageRequest,
+) -> Iterator[Fault]:
+    """Picture tokens name a place in image_list (the pages of omni-video and omni-image)."""
     count = len(request.image_list)
     for number in sorted({int(n) for n in IMAGE_TOKEN.findall(request.prompt)}):
         if not 1 <= number <= count:
@@ -133,7 +136,7 @@ def images_are_there(request: MultiImageToVideoRequest) -> Iterator[Fault]:
             )
 
 
-def callback_is_a_url(request: VideoRequest) -> Iterator[Fault]:
+def callback_is_a_url(request: Request) -> Iterator[Fault]:
     """Kling posts to `callback_url`, which has to be reachable over HTTP."""
     if not request.callback_url:
         return
@@ -163,7 +166,7 @@ CHECKS: tuple[tuple[Callable[[Any], Iterator[Fault]], frozenset[str]], ...] = (
 """Each check with the fields that it looks at. `products` says which requests it judges."""
 
 
-def apply_checks(draft: Draft[VideoRequest]) -> Verdict:
+def apply_checks(draft: Draft[Request]) -> Verdict:
     """The faults that the checks find in a request."""
     verdict = Verdict()
     others = rules_of_others(draft.arguments.products)

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kling_tools.faults import Fault
+from kling_tools.products import PRODUCTS
 from kling_tools.quoting import clipped, quote_provider
-from kling_tools.requests.requests import VideoRequest
+from kling_tools.requests.requests import Request
 
 __all__ = ["asked_ratio", "ratio_warnings", "speech_warning", "spoken_words", "token_warnings"]
 
@@ -93,12 +94,12 @@ def spoken_words(prompt: str) -> str:
     return ""
 
 
-def speech_warning(request: VideoRequest) -> Fault | None:
+def speech_warning(request: Request) -> Fault | None:
     """A warning about words that are spoken in the prompt, or in a shot, while sound is off; the
     caller adds with which change they are heard."""
     texts = [request.prompt, *(shot.prompt for shot in getattr(request, "multi_prompt", ()))]
     words = next(filter(None, map(spoken_words, texts)), "")
-    if not words or request.sound == "on":
+    if not words or request.setting.sound == "on" or not request.setting.duration:
         return None
     shown = clipped(quote_provider(words), SHOWN)
     message = f'sound is off, so nobody will hear "{shown}" of the prompt.'
@@ -109,7 +110,7 @@ _TOKEN = re.compile(r"<<<([^<>]{0,60})>>>")
 _NUMBERED = re.compile(r"(image|voice|element)_(\d{1,3})")
 
 
-def token_warnings(request: VideoRequest) -> Iterator[Fault]:
+def token_warnings(request: Request) -> Iterator[Fault]:
     """Warnings about names in triple angle brackets that nothing in the request answers to. Those
     of voices and listed pictures with a wrong number are faults of `checks`."""
     shots = getattr(request, "multi_prompt", ())
@@ -199,7 +200,7 @@ UNLIKE = 0.05
 
 
 def ratio_warnings(
-    request: VideoRequest, sizes: Sequence[tuple[str, int | None, int | None]]
+    request: Request, sizes: Sequence[tuple[str, int | None, int | None]]
 ) -> Iterator[Fault]:
     """A warning if the prompt asks for a ratio that the video will not have. `sizes` are the
     pictures by field, with width and height in pixels, None where they are not known."""
@@ -208,7 +209,8 @@ def ratio_warnings(
         return
     if hasattr(request, "aspect_ratio"):
         if asked != request.aspect_ratio:
-            message = f"the prompt asks for {asked}, the video will have {request.aspect_ratio}."
+            noun = PRODUCTS[request.products[0]].result
+            message = f"the prompt asks for {asked}, the {noun} will have {request.aspect_ratio}."
             yield Fault("aspect_ratio", "ratio_in_words", message, f'"{asked}"')
         return
     for field, width, height in sizes:

@@ -11,7 +11,7 @@ from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
-from kling_tools.requests.requests import VideoRequest, with_picture_references
+from kling_tools.requests.requests import Request, VideoRequest, with_picture_references
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
 from kling_tools.rules.capabilities import (
@@ -37,7 +37,7 @@ class Review:
     `verdict.faults` may be sent.
     """
 
-    request: VideoRequest
+    request: Request
     product: Product
     model_name: str
     row: ProductRow | None
@@ -47,7 +47,7 @@ class Review:
     wire: Wire = "legacy"
 
 
-def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms) -> Review:
+def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms) -> Review:
     """Judge a request for one provider, with every fault and warning; raises nothing."""
     request = draft.arguments
     verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
@@ -63,19 +63,18 @@ def review(draft: Draft[VideoRequest], capabilities: Capabilities, terms: Provid
     verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
     row = capabilities.product_row(model_name, product)
-    mode = wire_mode(row, request.mode)
+    mode = wire_mode(row, request.setting.mode)
     price = estimate(
         capabilities,
         product,
+        request.setting,
         model_name=model_name,
-        mode=request.mode,
-        duration=request.duration,
-        sound=request.sound,
         voice="voice_list" in request.given(),
     )
     if not terms.list_price:
         price = replace(price, usd=None, reseller=terms.name)
-    if request.cfg_scale == 0 and not _takes_cfg_scale(row, product, terms):
+    unset = getattr(request, "cfg_scale", None) == 0
+    if unset and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
     return Review(request, product, model_name, row, mode, price, verdict, wire or terms.wires[0])
 
@@ -111,7 +110,7 @@ def _without_prompt(rules: Verdict) -> Verdict:
 
 
 def _route(
-    draft: Draft[VideoRequest],
+    draft: Draft[Request],
     capabilities: Capabilities,
     terms: ProviderTerms,
     verdict: Verdict,
@@ -138,13 +137,14 @@ def _route(
     able = [product for product in served if product in model.products]
     if not able and "model_name" not in draft.invalid:
         names = capabilities.living(served, terms.wires) or capabilities.models_of(served)
-        message = f"{name} does not make this kind of video at {terms.name}."
+        noun = PRODUCTS[served[0]].result
+        message = f"{name} does not make this kind of {noun} at {terms.name}."
         use = other_tool(request, capabilities, terms) or " or ".join(names[:3])
         verdict.faults.append(Fault("model_name", "model_of_product", message, use))
     return (able or served)[0], request.model_name
 
 
-def other_tool(request: VideoRequest, capabilities: Capabilities, terms: ProviderTerms) -> str:
+def other_tool(request: Request, capabilities: Capabilities, terms: ProviderTerms) -> str:
     """The tool that makes the request with its model at this provider, as advice; empty where its
     own tool does, or no other can carry all of the request."""
     served = [product for product in request.products if product in terms.products]
@@ -171,7 +171,7 @@ def other_tool(request: VideoRequest, capabilities: Capabilities, terms: Provide
     return ""
 
 
-def _terms(draft: Draft[VideoRequest], product: Product, terms: ProviderTerms) -> Verdict:
+def _terms(draft: Draft[Request], product: Product, terms: ProviderTerms) -> Verdict:
     """Faults of fields that this provider would lose, and warnings where its documented limits are
     narrower than Kling's."""
     verdict = Verdict()

@@ -21,7 +21,7 @@ from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT, CameraControl, Shot
 from kling_tools.requests.host_habits import IN_MONEY, INSTEAD
-from kling_tools.requests.requests import VideoRequest
+from kling_tools.requests.requests import Request, Setting
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms, estimate
 from kling_tools.rules.checks import fitted_shots, total_seconds
 from kling_tools.rules.reviews import Review, other_tool, review
@@ -29,11 +29,12 @@ from kling_tools.rules.reviews import Review, other_tool, review
 __all__ = ["find_cheapest", "find_variant"]
 
 SETTINGS = ("model_name", "mode", "duration", "sound")
-"""The arguments that the search chooses."""
+"""What the search chooses; `Request.setting_fields` has the arguments."""
 
 NEEDED = frozenset(
     {
         *(*SETTINGS, "image", "image_list", "prompt", "multi_shot", "multi_prompt"),
+        *("resolution", "n"),
         *SpendingChoices.model_fields,
     }
 )
@@ -47,7 +48,6 @@ NOT_OF_KLING = frozenset(
 """Arguments of other vendors that Kling has nothing like, or that `max_units` stands for: without
 them nothing is lost."""
 
-MODES = ("std", "pro", "4k")
 SECONDS = tuple(str(seconds) for seconds in range(3, 16))
 """What a model that the table does not know is taken to have: Kling's own limits."""
 
@@ -66,12 +66,18 @@ class _Setting:
     duration: str
     sound: str
 
-    def values(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in SETTINGS}
+    def values(self, request: Request) -> dict[str, str]:
+        """The setting as arguments of such a request."""
+        chosen = {name: getattr(self, part) for part, name in request.setting_fields.items()}
+        return {"model_name": self.model_name, **chosen}
+
+    def like(self, setting: Setting) -> Setting:
+        """The setting with what is chosen here."""
+        return replace(setting, mode=self.mode, duration=self.duration, sound=self.sound)
 
 
 def find_variant(
-    draft: Draft[VideoRequest],
+    draft: Draft[Request],
     capabilities: Capabilities,
     terms: ProviderTerms,
     *,
@@ -103,7 +109,7 @@ def find_variant(
 
 
 def find_cheapest(
-    draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
+    draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms
 ) -> Review | None:
     """The cheapest request with this wish and any settings that passes the review at this provider;
     None if none does, or no price is known."""
@@ -114,11 +120,11 @@ def find_cheapest(
 
 
 def _passing(
-    draft: Draft[VideoRequest],
-    original: Draft[VideoRequest],
+    draft: Draft[Request],
+    original: Draft[Request],
     capabilities: Capabilities,
     terms: ProviderTerms,
-) -> Iterator[tuple[_Setting, Draft[VideoRequest], Review]]:
+) -> Iterator[tuple[_Setting, Draft[Request], Review]]:
     """The request with each setting that passes the review, the nearest to the wish first."""
     for setting in _settings(draft, original, capabilities, terms):
         tried = _with_setting(draft, setting, terms)
@@ -130,7 +136,7 @@ def _passing(
 
 
 def _without(
-    asked: Draft[VideoRequest], draft: Draft[VideoRequest], leave_out: Sequence[str]
+    asked: Draft[Request], draft: Draft[Request], leave_out: Sequence[str]
 ) -> dict[str, Any]:
     """The values of a request without these arguments. A camera move, and what is not wanted, are
     said in the prompt instead."""
@@ -156,10 +162,10 @@ def _is_within(price: Estimate, limit: float | None) -> bool:
 
 
 def _with_setting(
-    draft: Draft[VideoRequest], setting: _Setting, terms: ProviderTerms
-) -> Draft[VideoRequest] | None:
+    draft: Draft[Request], setting: _Setting, terms: ProviderTerms
+) -> Draft[Request] | None:
     """The request with this setting; None when it has more shots than seconds."""
-    values: dict[str, Any] = setting.values()
+    values: dict[str, Any] = setting.values(draft.arguments)
     unnamed = not draft.arguments.model_name and "model_name" not in draft.invalid
     if unnamed and setting.model_name == _default_model(draft.arguments, terms):
         del values["model_name"]
@@ -171,15 +177,15 @@ def _with_setting(
     return _with_values(draft, values)
 
 
-def _default_model(request: VideoRequest, terms: ProviderTerms) -> str:
+def _default_model(request: Request, terms: ProviderTerms) -> str:
     """The model that this provider makes such a request with when it names none."""
     named = (terms.default_models[p] for p in terms.default_models if p in request.products)
     return next(named, "")
 
 
 def _settings(
-    draft: Draft[VideoRequest],
-    original: Draft[VideoRequest],
+    draft: Draft[Request],
+    original: Draft[Request],
     capabilities: Capabilities,
     terms: ProviderTerms,
 ) -> list[_Setting]:
@@ -191,37 +197,39 @@ def _settings(
     given = original.arguments.model_fields_set - original.invalid
     meant = _model_meant(request, capabilities, terms)
     shots: Sequence[Shot] = getattr(request, "multi_prompt", ())
-    seconds = total_seconds(shots) if shots else int(request.duration)
+    asked = request.setting
+    seconds = total_seconds(shots) if shots else int(asked.duration or 0)
+    arguments = {"model_name": "model_name", **request.setting_fields}
 
     def distance(setting: _Setting) -> tuple[float, int, int, float]:
         changed = {
             "model_name": setting.model_name != meant,
-            "mode": setting.mode != request.mode,
-            "duration": setting.duration != request.duration,
-            "sound": setting.sound != request.sound,
+            "mode": setting.mode != asked.mode,
+            "duration": setting.duration != asked.duration,
+            "sound": setting.sound != asked.sound,
         }
-        lost = WITHOUT_SOUND * (request.sound == "on" and setting.sound == "off")
-        lost += OTHER_LENGTH * abs(int(setting.duration) - seconds) / max(seconds, 1)
-        lost += LOWER_MODE * max(0, MODES.index(request.mode) - MODES.index(setting.mode))
+        lost = WITHOUT_SOUND * (asked.sound == "on" and setting.sound == "off")
+        lost += OTHER_LENGTH * abs(int(setting.duration or 0) - seconds) / max(seconds, 1)
+        steps = request.steps
+        lost += LOWER_MODE * max(0, steps.index(asked.mode) - steps.index(setting.mode))
         lost += OTHER_MODEL * (changed["model_name"] and "model_name" in given)
         price = estimate(
             capabilities,
             _product_of(setting.model_name, served, capabilities),
+            setting.like(asked),
             model_name=setting.model_name,
-            mode=setting.mode,
-            duration=setting.duration,
-            sound=setting.sound,
             voice="voice_list" in request.given(),
         )
         names = [name for name in SETTINGS if changed[name]]
         units = float("inf") if price.units is None else price.units
-        return (round(lost, 6), len(given.intersection(names)), len(names), units)
+        chosen = given.intersection(arguments[name] for name in names if name in arguments)
+        return (round(lost, 6), len(chosen), len(names), units)
 
     found = _all_settings(meant, request, served, capabilities, terms)
     return sorted(found, key=distance)
 
 
-def _model_meant(request: VideoRequest, capabilities: Capabilities, terms: ProviderTerms) -> str:
+def _model_meant(request: Request, capabilities: Capabilities, terms: ProviderTerms) -> str:
     """The living model that the request asks for; without one, the default model."""
     served = [p for p in request.products if p in terms.products]
     default = _default_model(request, terms)
@@ -241,7 +249,7 @@ def _meant(name: str, served: Sequence[Product], capabilities: Capabilities, def
 
 def _all_settings(
     meant: str,
-    request: VideoRequest,
+    request: Request,
     served: Sequence[Product],
     capabilities: Capabilities,
     terms: ProviderTerms,
@@ -251,9 +259,14 @@ def _all_settings(
         model = capabilities.models.get(name)
         rows = [model.products[p] for p in served if p in model.products] if model else [None]
         for row in rows:
-            modes = (row.modes or ("std",)) if row else (request.mode,)
-            seconds = row.durations if row else SECONDS
-            sounds = ("off", "on") if row is None or row.patterns("sound") else ("off",)
+            asked = request.setting
+            modes = (row.modes or request.steps[:1]) if row else (asked.mode,)
+            seconds = (row.durations if row else SECONDS) if asked.duration else ("",)
+            sounds = (
+                ("off", "on")
+                if asked.duration and (row is None or row.patterns("sound"))
+                else ("off",)
+            )
             for mode, duration, sound in product(modes, seconds, sounds):
                 yield _Setting(name, mode, duration, sound)
 
@@ -263,7 +276,7 @@ def _product_of(name: str, served: Sequence[Product], capabilities: Capabilities
 
 
 def _refused_options(
-    draft: Draft[VideoRequest], capabilities: Capabilities, terms: ProviderTerms
+    draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms
 ) -> list[str]:
     """The optional arguments that the review refuses in this request, those that cannot be read,
     and those that Kling has not. For a model that cannot be had, also those that the review refuses
@@ -286,7 +299,7 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(names, size)
 
 
-def _repairs(draft: Draft[VideoRequest], capabilities: Capabilities) -> dict[str, Any]:
+def _repairs(draft: Draft[Request], capabilities: Capabilities) -> dict[str, Any]:
     """Values that are wrong in themselves, put right: what an unreadable one means, the mode in a
     model's name, the numbers of shots, who cuts them, and a fixed camera move with settings."""
     request = draft.arguments
@@ -315,7 +328,7 @@ def _numbered(shots: Sequence[Shot]) -> list[Shot]:
     return [shot.model_copy(update={"index": place}) for place, shot in enumerate(shots, start=1)]
 
 
-def _with_values(draft: Draft[VideoRequest], values: Mapping[str, Any]) -> Draft[VideoRequest]:
+def _with_values(draft: Draft[Request], values: Mapping[str, Any]) -> Draft[Request]:
     """The draft with these arguments, which are readable now."""
     kept = [fault for fault in draft.verdict.faults if _root(fault.field) not in values]
     known = {name: values[name] for name in values if name in type(draft.arguments).model_fields}
@@ -332,15 +345,15 @@ def _root(path: str) -> str:
     return path.partition(".")[0].partition("[")[0]
 
 
-def _default(draft: Draft[VideoRequest], name: str) -> Any:
+def _default(draft: Draft[Request], name: str) -> Any:
     """The value of an argument that is left out; None for one that there is not."""
     field = type(draft.arguments).model_fields.get(name)
     return field.get_default(call_default_factory=True) if field else None
 
 
 def _variant(
-    draft: Draft[VideoRequest],
-    tried: Draft[VideoRequest],
+    draft: Draft[Request],
+    tried: Draft[Request],
     found: Review,
     leave_out: Sequence[str],
     wanted: Mapping[str, Any],
@@ -348,8 +361,10 @@ def _variant(
     before, after = draft.arguments, tried.arguments
     chosen = wanted.keys() - before.model_fields_set
     always = found.row is not None and found.row.always_sound
-    sound = "with sound" if after.sound == "on" or always else "no sound"
-    what = (found.model_name, found.mode, f"{after.duration} s", sound)
+    setting = after.setting
+    sound = "with sound" if setting.sound == "on" or always else "no sound"
+    made = (f"{setting.duration} s", sound) if setting.duration else ()
+    what = (found.model_name, found.mode, *made)
     return Variant(
         change={
             name: _as_argument(getattr(after, name))

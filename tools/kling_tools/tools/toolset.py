@@ -16,6 +16,7 @@ from kling_tools.products import ASSETS, PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
     AccountArguments,
     CancelTaskArguments,
+    GenerateImageArguments,
     GetTaskArguments,
     ImageToVideoArguments,
     ListTasksArguments,
@@ -34,7 +35,7 @@ from kling_tools.requests.assets import (
 )
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.host_habits import wait_s
-from kling_tools.requests.requests import VideoRequest
+from kling_tools.requests.requests import Request
 from kling_tools.results import (
     Account,
     Answer,
@@ -93,7 +94,7 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
     ),
     ("{file}", ("kling_save_video",)),
     (
-        "See: kling_look shows you a finished video and says what is wrong with it.",
+        "See: kling_look shows a finished video and what is wrong with it.",
         ("kling_look",),
     ),
     (
@@ -102,8 +103,7 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
         ("kling_image_to_video",),
     ),
     (
-        "Continue a clip: give kling://tasks/ID/frames/last as image (or first, or seconds such as "
-        "2.5).",
+        "Continue a clip: give kling://tasks/ID/frames/last as image (or first, or seconds).",
         ("kling_image_to_video",),
     ),
     ("{pictures}", ("kling_upload_picture",)),
@@ -287,7 +287,7 @@ def build_toolset(
         name: str,
         title: str,
         description: str,
-        arguments: type[VideoRequest],
+        arguments: type[Request],
         *,
         texts: Mapping[str, dict[str, Any]] = {},
     ) -> KlingTool:
@@ -337,6 +337,15 @@ def build_toolset(
             "Make a video of words alone, when there is no picture (costs money).",
             TextToVideoArguments,
             texts=TEXT_TEXTS,
+        ),
+        maker(
+            "kling_generate_image",
+            "Words to picture",
+            """Make pictures of words, or change and combine pictures (costs money, little; image
+            units: 1 lists at 0.0035 USD). kling://tasks/ID/images/1 is then taken wherever a
+            picture is.""",
+            GenerateImageArguments,
+            texts=GENERATE_IMAGE_TEXTS,
         ),
         KlingTool.of(
             _get_task,
@@ -410,9 +419,9 @@ def build_toolset(
             service,
             name="kling_save_video",
             title="Save video",
-            description="Keep a finished task's MP4; answers with a link."
+            description="Keep a finished task's MP4 or pictures; answers with a link."
             if hosted
-            else "Write a finished task's MP4 to disk; never overwrites.",
+            else "Write a finished task's MP4 or pictures to disk; never overwrites.",
             arguments=SaveVideoArguments,
             answer=SavedVideo,
             annotations=WRITES_A_FILE,
@@ -426,8 +435,8 @@ def build_toolset(
             service,
             name="kling_look",
             title="Look at video",
-            description="""See a finished video, and what is wrong with it (black, frozen, cut,
-                silent, not as asked).""",
+            description="""See a finished video or picture, and what is wrong with it (black,
+                frozen, cut, silent, not as asked).""",
             arguments=LookArguments,
             answer=VideoLook,
             annotations=READS,
@@ -552,6 +561,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_create_voice",
         "kling_delete_asset",
     ),
+    "images": ("kling_generate_image",),
 }
 """Sets of tools by name; `all` has every tool."""
 
@@ -614,6 +624,18 @@ TEXT_TEXTS: dict[str, dict[str, Any]] = {
     "multi_prompt": {"description": "", "items": {"type": "object"}},
     **AS_ELSEWHERE,
 }
+
+
+GENERATE_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
+    "negative_prompt": {"description": "kling-v3 and v2-1, without pictures."},
+    "watermark_info": {"description": ""},
+    "external_task_id": {"description": ""},
+    "take": {"description": ""},
+    "another_take_of": {"description": ""},
+    "max_units": {"description": "Refuse if it would cost more image units."},
+    "dry_run": {"description": ""},
+}
+"""Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 
 def _model_text(models: Sequence[str]) -> dict[str, str]:

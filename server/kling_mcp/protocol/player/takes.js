@@ -35,6 +35,10 @@ class Take {
     return Math.round((Date.now() - this.began) / 1000);
   }
 
+  get pictures() {
+    return this.view.pictures?.length > 0;
+  }
+
   see(view) {
     this.view = view;
     if (view.elapsed_s !== undefined) this.began = Date.now() - view.elapsed_s * 1000;
@@ -92,8 +96,9 @@ class Takes {
 
   continuation(take, prompt) {
     const { model_name, mode } = take.receipt;
-    const given = { image: `kling://tasks/${take.id}/frames/last`, prompt };
-    for (const name of ["provider", "duration", "sound", "max_units"])
+    const which = take.pictures ? "images/1" : "frames/last";
+    const given = { image: `kling://tasks/${take.id}/${which}`, prompt };
+    for (const name of ["provider", "duration", "sound", ...(take.pictures ? [] : ["max_units"])])
       if (take.given[name] !== undefined) given[name] = take.given[name];
     if (take.tool === "kling_image_to_video") Object.assign(given, { model_name, mode });
     return given;
@@ -103,6 +108,12 @@ class Takes {
     const saved = await this.host.tool("kling_save_video", { task_id: take.id });
     take.see({ ...take.view, path: saved.path, url: saved.url });
     this.changed();
+  }
+
+  // A picture that the task made, as a data: URL.
+  async picture(take, number) {
+    const { blob } = await this.host.read(`kling://tasks/${take.id}/images/${number}`);
+    return `data:image/png;base64,${blob}`;
   }
 
   // The whole saved file as a data: URL, read in parts.

@@ -10,15 +10,17 @@ const WORDS = {
   cancelled: "withdrawn",
 };
 const el = (id) => document.getElementById(id);
-const price = ({ estimate_units: units, estimate_usd: usd }) => {
+const amount = (units, unit = "unit") => `${units} ${unit}${units === 1 ? "" : "s"}`;
+const price = ({ estimate_units: units, estimate_usd: usd, unit }) => {
   if (units === undefined) return "Price unknown";
   const dollars = usd === undefined ? "" : ` ($${usd.toFixed(2)})`;
-  return `${units} unit${units === 1 ? "" : "s"}${dollars}`;
+  return `${amount(units, unit)}${dollars}`;
 };
 const outline = (take) => {
-  const { model_name, mode, duration_s, provider } = take.receipt;
+  const { model_name, mode, duration_s, n, provider } = take.receipt;
+  const made = n ? amount(n, "picture") : `${duration_s} s`;
   const uses = take.receipt.uses ?? [];
-  const what = [model_name, mode, `${duration_s} s`, provider, ...uses].filter(Boolean).join(", ");
+  const what = [model_name, mode, made, provider, ...uses].filter(Boolean).join(", ");
   return `${what}. ${price(take.receipt)}.${take.open ? ` Begun ${take.elapsed} s ago.` : ""}`;
 };
 
@@ -89,7 +91,8 @@ class View {
   }
 
   #fill(card, take) {
-    const { status, units, money, currency, path, url, provider_says, next } = take.view;
+    const { status, units, unit, money, currency, path, url, provider_says, next } = take.view;
+    const cost = take.view.sandbox ? "Would have cost" : "Cost";
     const saved = path ?? url;
     const state = take.id ? status : "dry";
     card.classList.toggle("failed", status === "failed");
@@ -99,7 +102,7 @@ class View {
       provider_says ? `The provider says: "${provider_says}"` : "",
       ["failed", "cancelled", "unknown"].includes(status) ? next : "",
       path ? `Saved at ${path}` : url ? "Saved on the server" : "",
-      units === undefined ? "" : `${take.view.sandbox ? "Would have cost" : "Cost"} ${units} units`,
+      units === undefined ? "" : `${cost} ${amount(units, unit)}`,
       money === undefined ? "" : `Cost ${[money, currency].join(" ").trim()} of the balance`,
       ...(take.receipt.warnings ?? []),
     ].filter(Boolean).join(". ");
@@ -107,6 +110,7 @@ class View {
     card.dataset.state = state + (saved ?? "");
     const screen = card.querySelector(".screen");
     if (take.open && !screen.firstChild) screen.append(bar(take));
+    else if (status === "succeed" && take.pictures) void this.#show(screen, take);
     else if (status === "succeed" && !screen.querySelector("video")) void this.#play(screen, take);
     else if (["failed", "cancelled"].includes(status)) screen.replaceChildren();
     this.#actions(card, take);
@@ -121,6 +125,24 @@ class View {
   #tick() {
     for (const [take, card] of this.#cards)
       if (take.open) card.querySelector(".price").textContent = outline(take);
+  }
+
+  async #show(screen, take) {
+    const shown = take.view.pictures.map((_, place) => this.#picture(take, place + 1));
+    screen.replaceChildren(...await Promise.all(shown));
+  }
+
+  async #picture(take, number) {
+    try {
+      const picture = document.createElement("img");
+      picture.alt = `Picture ${number} of take ${take.number}: ${take.given.prompt ?? ""}`;
+      picture.src = await this.takes.picture(take, number);
+      return picture;
+    } catch (error) {
+      const note = document.createElement("p");
+      note.textContent = `Picture ${number} cannot be shown here: ${error.message}`;
+      return note;
+    }
   }
 
   async #play(screen, take) {
@@ -149,9 +171,9 @@ class View {
   }
 
   #actions(card, take) {
-    const { status, path, videos } = take.view;
+    const { status, path, videos, pictures } = take.view;
     const saved = path ?? take.view.url;
-    const url = (take.view.sandbox && take.view.url) || videos?.[0]?.url;
+    const url = (take.view.sandbox && take.view.url) || (videos ?? pictures)?.[0]?.url;
     const buttons = [];
     const add = (text, run) => {
       const button = document.createElement("button");
@@ -166,7 +188,8 @@ class View {
     if (status === "succeed" && !saved) add("Save", () => this.takes.save(take));
     if (ENDED.includes(status))
       add("Another take", () => this.#offer(card, take.tool, this.takes.nextTake(take)));
-    if (status === "succeed") add("Continue", () => this.#continue(card, take));
+    if (status === "succeed")
+      add(take.pictures ? "Animate" : "Continue", () => this.#continue(card, take));
     if (url) add("Copy link", () => copy(url));
     card.querySelector(".actions").replaceChildren(...buttons);
   }

@@ -15,7 +15,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
 from kling_mcp.protocol.middleware import current_service, readable_errors
-from kling_tools.addresses import FRAME_URI, SHEET_URI, TASK_URI, TASKS_URI, VIDEO_URI
+from kling_tools.addresses import FRAME_URI, IMAGE_URI, SHEET_URI, TASK_URI, TASKS_URI, VIDEO_URI
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Record
@@ -86,6 +86,9 @@ def add_task_resources(server: MCPServer[Any]) -> None:
 
 async def _saved_bytes(record: Record, file: Path | None, view: TaskView) -> bytes:
     """The bytes of the saved file. Raises ResourceError, which says where the video is."""
+    if record.result == "picture":
+        images = IMAGE_URI.format(task_id=record.handle, number=1)
+        raise ResourceError(f"Task {record.handle} makes pictures: read {images}.")
     if record.status != "succeed":
         raise ResourceError(f"Task {record.handle} is {record.status}, there is no video.")
     if record.path is None:
@@ -147,6 +150,18 @@ def add_frame_resources(server: MCPServer[Any]) -> None:
         service = current_service()
         with readable_errors():
             return await service.frame(task_id, which)
+
+    @server.resource(
+        IMAGE_URI,
+        name="image",
+        title="A picture that Kling made",
+        description="number: 1 for the first picture of the task. Also taken as image.",
+        mime_type="image/png",
+    )
+    async def image(task_id: str, number: int) -> bytes:
+        service = current_service()
+        with readable_errors():
+            return await service.image(task_id, number)
 
     @server.resource(
         SHEET_URI,

@@ -17,7 +17,7 @@ def create_path(wire: Wire, prefix: str, product: Product, name: str) -> str:
     `name` the model's on the new one."""
     if wire == "new":
         return new_standard.path(product, name)
-    return f"{prefix}/{PRODUCTS[product].path}"
+    return PRODUCTS[product].below(prefix)
 
 
 def order_body(
