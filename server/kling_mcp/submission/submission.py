@@ -463,6 +463,13 @@ def _refuse_private_urls(verdict: Verdict) -> None:
     verdict.faults.extend(private)
 
 
+def _refused_with_a_key(warning: Fault) -> Fault:
+    """The sandbox's warning about a private URL, which says that a real provider is not asked."""
+    if warning.rule != "url_private":
+        return warning
+    return replace(warning, message=f"{warning.message} With a key this is refused.")
+
+
 @asynccontextmanager
 async def _with_open_pictures(
     judged: JudgedRequest, policy: PicturePolicy
@@ -480,6 +487,8 @@ async def _with_open_pictures(
         verdict.extend(check_end_shape(image, by_field.get("image_tail")))
         if not _is_in_this_network(judged.provider):
             _refuse_private_urls(verdict)
+        elif judged.provider.embedded:
+            verdict.warnings[:] = [_refused_with_a_key(warning) for warning in verdict.warnings]
         sizes = [(picture.field, picture.width, picture.height) for picture in pictures]
         verdict.warnings.extend(ratio_warnings(judged.arguments, sizes))
         judged.review.verdict.extend(verdict)

@@ -147,3 +147,11 @@ async def test_a_provider_that_is_not_there_is_to_be_left_out_where_there_is_but
 
     assert dry["faults"][0]["use"] == "no provider, as there is but one"
     assert dry["would_pass"]["change"] == {"provider": ""}
+
+
+async def test_the_sandbox_says_that_a_private_address_is_refused_with_a_key(
+    client: Client,
+) -> None:
+    (warning,) = (await judged(client, image="https://localhost/cat.jpg"))["warnings"]
+
+    assert "it is not on the internet. With a key this is refused." in warning

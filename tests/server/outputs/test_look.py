@@ -279,6 +279,23 @@ async def test_the_shape_is_held_against_the_picture(
 
 
 @pytest.mark.anyio
+async def test_a_given_picture_that_may_be_another_one_is_doubted_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_film(tmp_path / "made.mp4", MOVING)
+    other = tmp_path / "other.png"
+    ELSEWHERE[0].resize((640, 480)).save(other)
+    async with talking_to(serving(clip), tmp_path, monkeypatch) as client:
+        url = "https://pictures.example/cat.jpg"
+        task_id = await made(client, tmp_path, image=url)
+        answer = await client.call_tool(LOOK, {"task_id": task_id, "image": str(other)})
+
+    (finding,) = [found for found in facts(answer)["findings"] if found["kind"] == "image"]
+    assert finding["next"].startswith("First make sure that the picture given here is the one of")
+    assert "costs about" in finding["next"]
+
+
+@pytest.mark.anyio
 async def test_an_end_picture_of_another_shape_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
