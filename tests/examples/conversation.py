@@ -11,6 +11,7 @@ __all__ = ["INTRODUCTION", "play"]
 
 ONE = "kling_image_to_video"
 SEVERAL = "kling_multi_image_to_video"
+WORDS = "kling_text_to_video"
 WAIT = "kling_wait_for_tasks"
 LOOK = "kling_look"
 
@@ -32,7 +33,8 @@ file.
 
 async def play(stage: Stage) -> None:
     """Tuesday: a vague wish and two takes. Thursday: a refusal, a failed task, and several pictures
-    in one video. Friday: a picture from the phone, and a price above a cap. Saturday: a full
+    in one video. Friday: a picture from the phone, a price above a cap, and words
+    alone. Saturday: a full
     account. Monday: what was made, what it cost, and where last Tuesday's video is."""
     async with stage.session("Tuesday: a vague wish", render_s=SLOW_S):
         await _two_takes(stage)
@@ -46,6 +48,8 @@ async def play(stage: Stage) -> None:
         await _phone_picture(stage)
         stage.lines += ["## A price that is too high", ""]
         await _under_a_cap(stage)
+        stage.lines += ["## No picture at all", ""]
+        await _words_alone(stage)
     await later(days=1)
     async with stage.session("Saturday: too much at once", render_s=QUICK_S, slots=1):
         await _take_back(stage)
@@ -174,6 +178,19 @@ async def _under_a_cap(stage: Stage) -> None:
     task = await stage.call(ONE, **{**wish, **refused["would_pass"]["change"]})
     await _wait_to_the_end(stage, [task["task_id"]])
     stage.assistant("Done, for 6 units.")
+
+
+async def _words_alone(stage: Stage) -> None:
+    stage.you("And a lighthouse in a storm, upright too. I have no picture of one. Keep it cheap.")
+    wish = {
+        "prompt": "A lighthouse in a storm at dusk. Waves break over the rocks, its beam sweeps "
+        "through the rain. The camera glides slowly past.",
+        "aspect_ratio": "9:16",
+        "max_units": 1.5,
+    }
+    task = await stage.call(WORDS, **wish)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant("Done. It needs no picture; its last frame can be the first of the next one.")
 
 
 async def _take_back(stage: Stage) -> None:
