@@ -87,6 +87,14 @@ class JudgedRequest:
         """Whether the model has been retired, or may have been."""
         return any(warning.rule == "model_retired" for warning in self.review.verdict.warnings)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether its digest is that of the call: every argument was read, and its provider is
+        there. Rules may refuse it all the same, unless it was made before they did."""
+        return (
+            not self.draft.invalid and not self.draft.verdict.faults and not self._names_no_provider
+        )
+
     def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
         """The nearest request that is not refused and costs no more; see `find_variant`. Another
         provider is named only if this one cannot make the whole wish."""

@@ -139,18 +139,18 @@ class Submission:
             judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
             ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
-            if ended or not faults:
+            if judged.is_readable:
                 judged = judged.as_in(await self._ledger.alike(judged.new_row))
             too_long = judged.prompt_too_long
             by_rules_only = rules_broken == len(faults) and not too_long
             faults += too_long
             rules_broken += len(too_long)
-            if earlier and (ended or not faults) and judged.arguments.take == 1:
+            if earlier and judged.is_readable and judged.arguments.take == 1:
                 take = await self._ledger.next_take(judged.new_row, earlier)
                 arguments = judged.arguments.model_copy(update={"take": take})
                 judged = replace(judged, draft=replace(judged.draft, arguments=arguments))
-            if ended and await self._is_made(judged):  # nothing is sent
-                judged.review.verdict.warnings.extend(faults)
+            if faults and judged.is_readable and await self._is_made(judged):  # nothing is sent
+                judged.review.verdict.warnings.extend(faults if ended else ())
                 faults.clear()
                 rules_broken = 0
             self._warn_of_a_cap_at_a_reseller(judged)

@@ -196,6 +196,39 @@ async def test_the_same_request_is_one_video_whatever_standard_it_would_go_by(
     assert again["repeated"] is True
 
 
+@pytest.mark.parametrize(
+    ("more", "now"),
+    [
+        ({"negative_prompt": "rain"}, "new"),
+        ({"negative_prompt": "rain", "model_name": "kling-v2-6"}, "new"),
+        ({"model_name": "kling-v3-turbo"}, "legacy"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "faults", [(), ("drop-after-accept",), ("drop-before-accept",), ("concurrency",)], ids=str
+)
+async def test_what_was_made_is_found_by_rules_that_refuse_it_now(
+    more: dict[str, Any], now: str, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"} | more
+    older = {"kling_base_url": "sandbox", "kling_api_key": "k", "provider": "kling"}
+    async with served(tmp_path, **older, sandbox_faults=faults) as client:
+        made = await client.call_tool(CREATE, wish)
+    async with served(tmp_path, **older, standard=now) as client:
+        dry = facts(await client.call_tool(CREATE, {**wish, "dry_run": "full"}))
+        again = await client.call_tool(CREATE, wish)
+        other = await client.call_tool(CREATE, {**wish, "take": 2})
+
+    assert not again.is_error, words(again)
+    if not made.is_error:
+        assert facts(again)["repeated"] is True
+        assert facts(again)["task_id"] == facts(made)["task_id"]
+    assert dry.get("faults", []) == []
+    assert other.is_error
+    assert facts(other)["charged"] == "no"
+
+
 async def test_tasks_of_both_standards_are_made_waited_for_saved_and_listed(
     tmp_path: Path,
 ) -> None:
