@@ -78,6 +78,7 @@ TASKS_TABLE = """
     CREATE UNIQUE INDEX tasks_by_claim ON tasks (provider, base_url, external_task_id)
         WHERE status NOT IN ('failed', 'cancelled') OR task_id IS NOT NULL;
     CREATE INDEX tasks_by_external_task_id ON tasks (external_task_id);
+    CREATE INDEX tasks_by_digest ON tasks (digest);
     CREATE INDEX tasks_by_task_id ON tasks (task_id);
     CREATE INDEX tasks_by_time ON tasks (created_at);
     CREATE INDEX tasks_open ON tasks (status) WHERE status IN ('queued', 'sending', 'unknown');

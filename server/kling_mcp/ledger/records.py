@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, TypedDict
+from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -36,6 +37,7 @@ __all__ = [
     "Record",
     "SavedFile",
     "Wanted",
+    "account_at",
     "beyond_use",
     "change",
     "change_open_row",
@@ -684,6 +686,26 @@ def change_open_row(
         (*values, record_id, owner),
     )
     return record_of(db, record_id)
+
+
+_PORTS = {"http": 80, "https": 443}
+_HERE = ("localhost", "127.0.0.1", "::1")
+_OF_PROVIDERS = re.compile(r"(/kling)?/v1(/videos)?$")
+
+
+@cache
+def account_at(base_url: str) -> str:
+    """A base URL in the one spelling that all spellings of it share: without regard to case of the
+    host, a port that is the scheme's own, slashes at the end, the name of this machine, and the
+    path below which providers have their products. Anything else is returned as it is."""
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return base_url
+    host = "127.0.0.1" if host.rstrip(".") in _HERE else host.rstrip(".")
+    port = port or _PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{host}:{port}{_OF_PROVIDERS.sub('', parts.path.rstrip('/'))}"
 
 
 def beyond_use(record: Record) -> KlingError:

@@ -20,7 +20,7 @@ from kling_mcp.ledger.records import (
     DayCaps,
     NewRow,
     Record,
-    first_record,
+    account_at,
     record_of,
     records,
 )
@@ -39,6 +39,8 @@ __all__ = [
     "check_day",
     "check_external_id",
     "differences",
+    "elsewhere",
+    "is_at_same",
     "latest",
     "left_of_day",
     "next_take",
@@ -190,12 +192,30 @@ def reserve(
 
 
 def latest(db: Database, new_row: NewRow) -> Record | None:
-    """The last attempt at a request; None without one."""
-    return first_record(
+    """The last attempt at a request; None without one. It is at the same account, however its base
+    URL is spelled."""
+    rows = [row for row in _equal(db, new_row, new_row.take) if is_at_same(row, new_row)]
+    return max(rows, key=lambda row: (not row.is_gone, row.attempt), default=None)
+
+
+def elsewhere(db: Database, new_row: NewRow) -> Record | None:
+    """The video of an equal request that was made by this provider's name at another address; None
+    without one."""
+    rows = [row for row in _equal(db, new_row, new_row.take) if not is_at_same(row, new_row)]
+    return next((row for row in rows if not row.is_gone), None)
+
+
+def is_at_same(row: Record, other: NewRow | Record) -> bool:
+    """Whether both are at the same account."""
+    return account_at(row.base_url) == account_at(other.base_url)
+
+
+def _equal(db: Database, request: NewRow | Record, take: int | None = None) -> list[Record]:
+    """The rows with this digest, at any address of the provider."""
+    return records(
         db,
-        "WHERE provider = ? AND base_url = ? AND digest = ? AND take = ? "
-        "ORDER BY attempt DESC LIMIT 1",
-        (new_row.provider, new_row.base_url, new_row.digest, new_row.take),
+        "WHERE provider = ? AND digest = ? AND take = coalesce(?, take) ORDER BY take, attempt",
+        (request.provider, request.digest, take),
     )
 
 
@@ -215,11 +235,7 @@ def takes(db: Database, request: NewRow | Record) -> list[int]:
 
 
 def _made(db: Database, request: NewRow | Record) -> list[Record]:
-    rows = records(
-        db,
-        "WHERE provider = ? AND base_url = ? AND digest = ? ORDER BY take, attempt",
-        (request.provider, request.base_url, request.digest),
-    )
+    rows = [row for row in _equal(db, request) if is_at_same(row, request)]
     return [row for row in rows if row.status not in WITHOUT_VIDEO]
 
 
@@ -230,18 +246,18 @@ MOST_ALIKE = 50
 def alike(db: Database, new_row: NewRow) -> list[Record]:
     """Rows that may be the same request, as their prompts differ in nothing but blanks around them
     and ends of lines; none where the request has a row with its own digest."""
-    where, values = "WHERE provider = ? AND base_url = ?", (new_row.provider, new_row.base_url)
-    if first_record(db, f"{where} AND digest = ? LIMIT 1", (*values, new_row.digest)):
+    if any(is_at_same(row, new_row) for row in _equal(db, new_row)):
         return []
-    return records(
+    rows = records(
         db,
-        f"{where} AND product = ? AND length(prompt) >= ? "
+        "WHERE provider = ? AND product = ? AND length(prompt) >= ? "
         "AND trim(replace(replace(prompt, ?, ?), ?, ?), ?) = ? ORDER BY created_at DESC LIMIT ?",
         (
-            *(*values, new_row.product, len(new_row.prompt)),
+            *(new_row.provider, new_row.product, len(new_row.prompt)),
             *("\r\n", "\n", "\r", "\n", BLANKS, new_row.prompt, MOST_ALIKE),
         ),
     )
+    return [row for row in rows if is_at_same(row, new_row)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,13 +415,14 @@ def _span(seconds: float) -> str:
 
 def check_external_id(db: Database, new_row: NewRow) -> None:
     """Raises KlingError when another request, or an earlier attempt, has the external_task_id."""
-    used = new_row.external_task_id and first_record(
+    rows = records(
         db,
-        "WHERE provider = ? AND base_url = ? AND external_task_id = ? "
+        "WHERE provider = ? AND external_task_id = ? AND external_task_id <> '' "
         "AND (status NOT IN ('failed', 'cancelled') OR task_id IS NOT NULL)",
-        (new_row.provider, new_row.base_url, new_row.external_task_id),
+        (new_row.provider, new_row.external_task_id),
     )
-    if not used:
+    used = next((row for row in rows if is_at_same(row, new_row)), None)
+    if used is None:
         return
     if used.principal != new_row.principal:
         raise KlingError(

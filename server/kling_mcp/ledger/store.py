@@ -43,6 +43,7 @@ from kling_mcp.ledger.reserving import (
     alike,
     check_day,
     check_external_id,
+    elsewhere,
     latest,
     left_of_day,
     next_take,
@@ -157,6 +158,10 @@ class Ledger:
     async def peek(self, new_row: NewRow) -> Record | None:
         """The row that `reserve` would find; None without one. It writes nothing."""
         return await self._engine.read(lambda db: latest(db, new_row))
+
+    async def elsewhere(self, new_row: NewRow) -> Record | None:
+        """The video of an equal request that was made at another address; see `reserving`."""
+        return await self._engine.read(lambda db: elsewhere(db, new_row)) if self.exists else None
 
     async def next_take(self, new_row: NewRow, earlier: Record) -> int:
         """The take for another take of an `earlier` row; see `reserving.next_take`."""

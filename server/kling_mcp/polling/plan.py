@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kling_mcp.ledger.records import account_at
 from kling_mcp.polling.watched import ListKey, Watched
 from kling_tools.errors import KlingError
 
@@ -81,7 +82,7 @@ class Plan:
         configured, record = self._providers.get(found.provider), found.record
         if configured is None or not configured.row.lists:
             return None
-        if record and record.base_url != configured.base_url:
+        if record and account_at(record.base_url) != account_at(configured.base_url):
             return None
         wire = record.wire if record and record.task_id else found.wire
         if wire == "new":

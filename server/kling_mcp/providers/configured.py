@@ -205,8 +205,8 @@ def _credentials(row: ProviderRow, settings: Settings) -> Credentials | None:
 
 
 def _checked(row: ProviderRow, base_url: str) -> str:
-    """The base URL without a slash at its end. Raises NotConfigured for a URL to which no path can
-    be added, or that cannot be sent."""
+    """The base URL without a slash at its end, and without the path that all requests have. Raises
+    NotConfigured for a URL to which no path can be added, or that cannot be sent."""
     try:
         parts = urlsplit(base_url)
         plain = not (parts.username or parts.password or {"?", "#"} & set(base_url))
@@ -215,7 +215,7 @@ def _checked(row: ProviderRow, base_url: str) -> str:
         plain = known = False
     writable = base_url.isprintable() and " " not in base_url
     if known and plain and writable:
-        return base_url.rstrip("/")
+        return base_url.rstrip("/").removesuffix(row.prefix).rstrip("/")
     choices = ", ".join(["a URL", *row.regions])
     raise NotConfigured(
         f"{row.base_url_setting} is not an http(s) URL without user, query or fragment.",

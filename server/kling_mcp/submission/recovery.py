@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.records import beyond_use
+from kling_mcp.ledger.records import account_at, beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.submission.sender import Sender
 from kling_mcp.submission.waiting import WaitingRequests
@@ -87,7 +87,8 @@ class Recovery:
             return False
         return (
             row.provider in self._clients.names
-            and self._clients.configured(row.provider).base_url == row.base_url
+            and account_at(self._clients.configured(row.provider).base_url)
+            == account_at(row.base_url)
             and self._looked_for.get(row.id, 0) < LOST_TRIES
             and (row.status != "queued" or self._sender.may_send(row))
         )

@@ -153,6 +153,8 @@ class Submission:
                 judged.review.verdict.warnings.extend(faults if ended else ())
                 faults.clear()
                 rules_broken = 0
+            if not faults:
+                await self._warn_of_one_elsewhere(judged)
             self._warn_of_a_cap_at_a_reseller(judged)
             rules_broken += await self._judge_speech(judged)
             if judged.arguments.dry_run:
@@ -184,6 +186,18 @@ class Submission:
         """Whether the request was made before, so that it costs nothing now."""
         made = await self._ledger.peek(judged.new_row) if self._ledger.exists else None
         return made is not None and made.status not in WITHOUT_VIDEO
+
+    async def _warn_of_one_elsewhere(self, judged: JudgedRequest) -> None:
+        """Say that an equal request was made at another address, where this one is paid anew."""
+        other = await self._ledger.elsewhere(judged.new_row)
+        if other is None or await self._is_made(judged):
+            return
+        name = judged.provider.name
+        message = (
+            f"an equal request was made at {other.base_url} ({other.handle}). {name} is set to "
+            f"{judged.provider.base_url} now, which makes it anew and charges for it."
+        )
+        judged.review.verdict.warnings.append(Fault("provider", "made_elsewhere", message))
 
     def _warn_of_a_cap_at_a_reseller(self, judged: JudgedRequest) -> None:
         """Say what a cap in Kling's units can hold where a reseller sets its own prices."""

@@ -11,6 +11,7 @@ from typing import get_args
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
+from kling_mcp.ledger.records import account_at
 from kling_mcp.providers.balance import Deduction, Source
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.configured import Configured
@@ -143,7 +144,8 @@ async def _rows(
     missing = charged.keys() - {row.task_id for row in recent}
     older = await ledger.several(sorted(missing))
     rows = {row.id: row for row in (*recent, *older.values())}
-    return [row for row in rows.values() if row.base_url == provider.base_url]
+    here = account_at(provider.base_url)
+    return [row for row in rows.values() if account_at(row.base_url) == here]
 
 
 def _difference(row: Record, bill: _Charged) -> str:

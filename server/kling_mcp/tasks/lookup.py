@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.records import beyond_use
+from kling_mcp.ledger.records import account_at, beyond_use
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import Task, settled
 from kling_tools.errors import KlingError, NotConfigured, TaskNotFound, quote_provider
@@ -121,7 +121,7 @@ class Lookup:
             return Found(record.provider, record)
         client = await self._clients.get(record.provider)
         now_at = self._clients.configured(record.provider).base_url
-        if record.base_url != now_at:
+        if account_at(record.base_url) != account_at(now_at):
             raise NotConfigured(
                 f"This task was made at {record.base_url}; {record.provider} is set to {now_at}.",
                 advice=f"Set {record.provider.upper()}_BASE_URL back to ask for it.",
