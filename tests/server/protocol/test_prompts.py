@@ -212,7 +212,7 @@ async def test_a_budget_pays_for_whole_takes_only(client: Client) -> None:
         ("takes_within_budget", {"budget_units": "4", "takes": "9"}, "or takes 2."),
         ("takes_within_budget", {"budget_units": "much"}, "must be a number, not 'much'"),
         ("takes_within_budget", {"budget_units": "-1"}, "must be more than 0"),
-        ("takes_within_budget", {"budget_units": "9", "model_name": "new"}, "is unknown"),
+        ("takes_within_budget", {"budget_units": "9", "model_name": "kling-v9"}, "is unknown"),
         ("first_to_last_frame", {"mode": "hd"}, "Use 'std', 'pro' or '4k'"),
         ("animate_picture", {"moode": "pro"}, "is not an argument of this call. Use mode."),
         ("direct_camera", {"camera": "x", "duration": "99"}, "makes 3-15 s, not 99"),
