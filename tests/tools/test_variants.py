@@ -242,6 +242,7 @@ def test_under_a_cap_the_sound_is_kept_before_the_length_and_the_mode() -> None:
         ({"fit": "4:5"}, {"fit": "1:1"}),
         ({"fit": "3:4 pad"}, {"fit": "9:16 pad"}),
         ({"duration": "about 10"}, {"duration": "10"}),
+        ({"duration": "long"}, {"duration": "10"}),
         ({"duration": "1 minute", "model_name": "kling-v2-5-turbo"}, {"duration": "10"}),
         ({"duration": 60}, {"duration": "15", "model_name": "kling-v3"}),
         ({"duration": 7.6}, {"duration": "8", "model_name": "kling-v3"}),
@@ -280,8 +281,17 @@ def test_a_plain_word_for_a_value_is_the_value(said: dict[str, Any], read: dict[
     assert {name: getattr(draft.arguments, name) for name in read} == read
 
 
-def test_a_camera_move_in_words_is_said_in_the_prompt() -> None:
-    found = variant(IMAGE | {"camera_control": "Zoom in"})
+@pytest.mark.parametrize(
+    ("move", "said"), [("Zoom in", "The camera zooms in."), ("orbit left", "Camera: orbit left.")]
+)
+def test_a_camera_move_in_words_is_said_in_the_prompt(move: str, said: str) -> None:
+    found = variant(IMAGE | {"camera_control": move})
 
     assert found is not None
-    assert found.change["prompt"] == "slow zoom. The camera zooms in."
+    assert found.change == {"prompt": f"slow zoom. {said}", "camera_control": ""}
+
+
+def test_the_advice_of_a_single_fault_is_that_of_the_whole_request() -> None:
+    (fault,) = judge(IMAGE | {"duration": "about 10"}).verdict.faults
+
+    assert fault.use == '"10"'

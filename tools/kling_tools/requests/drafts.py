@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from annotated_types import MaxLen
@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.quoting import clipped, counted
+from kling_tools.requests.fields import PROMPT_LIMIT
 from kling_tools.requests.host_habits import EXAMPLES, IN_MONEY, blanks, given, instead_of
 from kling_tools.requests.normalize import meant, units_for
 
@@ -158,9 +159,17 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}
+    if "camera_control" in bad and "prompt" not in bad:
+        likely["prompt"] = _with_camera(raw.get("prompt"), raw.get("camera_control"))
     if "max_units" in names - raw.keys():
         amounts = (units_for(raw[name]) for name in raw if name in IN_MONEY)
         likely["max_units"] = next(amounts, None)
+    verdict.faults[:] = [
+        replace(fault, use=f'"{likely["duration"]}"')
+        if fault.field == "duration" and likely.get("duration")
+        else fault
+        for fault in verdict.faults
+    ]
     return Draft(
         arguments_class.model_validate(rest),
         frozenset(bad & names),
@@ -168,6 +177,14 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         blank,
         {name: value for name, value in likely.items() if value is not None},
     )
+
+
+def _with_camera(prompt: Any, move: Any) -> str | None:
+    """The prompt that also says a camera move in words of the caller's; None for other moves."""
+    if not isinstance(prompt, str) or not isinstance(move, str) or _JSON_TEXT.match(move):
+        return None
+    said = f"{prompt.strip().rstrip('.')}. Camera: {move.strip()}."
+    return said if prompt.strip() and len(said) <= PROMPT_LIMIT else None
 
 
 def _crowd(raw: Mapping[str, Any], names: set[str]) -> Fault | None:

@@ -88,7 +88,7 @@ def duration(value: Any) -> Any:
     if match := _SECONDS.fullmatch(said):
         return str(60 * int(match[1] or 0) + int(match[2]))
     match = _MINUTES.fullmatch(said)
-    return str(60 * int(match[1])) if match else value
+    return str(60 * int(match[1])) if match else str(value)
 
 
 def _digits(said: str) -> str:
@@ -234,6 +234,7 @@ _MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
         (r"hd|1080|high|pro|best|max", "pro"),
         (r"sd|720|low|fast|cheap|draft|standard", "std"),
     ),
+    "duration": ((r"longest|max", "15"), (r"long", "10")),
     "sound": ((r"\b(?:no|without|off|mute|silent|silence)\b", "off"), (r"[a-z]", "on")),
     "fit": (
         (r"square|1:1", "1:1"),
@@ -275,7 +276,8 @@ def meant(name: str, value: Any) -> Any:
         return units_for(value)
     if name == "duration":
         number = re.search(r"\d{1,3}(?:\.\d+)?", said)
-        return str(max(1, round(float(number[0])))) if number else None
+        if number:
+            return str(max(1, round(float(number[0]))))
     name = "fit" if name == "aspect_ratio" else name
     pad = " pad" if name == "fit" and "pad" in said else ""
     for words, found in _MEANT.get(name, ()):
