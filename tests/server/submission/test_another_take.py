@@ -406,7 +406,7 @@ async def test_a_receipt_and_a_dry_run_say_that_there_is_sound(
 TAKEN_AWAY: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "last frame": ({"image_tail": "b.png", "mode": "pro"}, {"image_tail": ""}, "image_tail"),
     "crop": ({"fit": "1:1"}, {"fit": ""}, "fit"),
-    "negative prompt": ({"negative_prompt": "fog"}, {"negative_prompt": None}, "negative_prompt"),
+    "negative prompt": ({"negative_prompt": "fog"}, {"negative_prompt": ""}, "negative_prompt"),
     "sound": ({"model_name": "kling-v3", "sound": "on"}, {"sound": False}, "sound"),
     "mode": ({"mode": "pro"}, {"mode": ""}, "mode"),
     "seconds": ({"duration": 10}, {"duration": ""}, "duration"),
@@ -444,6 +444,19 @@ async def test_a_blank_argument_takes_the_field_of_the_task_away(
     left = {key: value for key, value in one.arguments.items() if key not in blank}
     same = {"another_take_of": one.id, "model_name": one.model_name}
     assert other.arguments == {**left, **same}
+
+
+async def test_null_is_not_given_and_takes_nothing_away(client: Client, tmp_path: Path) -> None:
+    had = {"negative_prompt": "fog", "watermark_info": True, "mode": "pro"}
+    first = await ok(client, image=picture(tmp_path), prompt="Zoom", **had)
+    nulls = {"negative_prompt": None, "watermark_info": {"enabled": None}, "element_list": [None]}
+
+    take = await ok(client, another_take_of=first["task_id"], **nulls)
+    again = await ok(client, another_take_of=first["task_id"])
+
+    assert "Taken away" not in take["note"]
+    assert again["task_id"] == take["task_id"]
+    assert again["repeated"] is True
 
 
 async def test_what_the_task_needs_cannot_be_taken_away(client: Client, tmp_path: Path) -> None:

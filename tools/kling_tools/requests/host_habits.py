@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -236,13 +237,20 @@ FILLED_BY_HOSTS = frozenset({"take", "max_units"})
 was filled in by a host."""
 
 
-def blanks(raw: Mapping[str, Any], names: Collection[str]) -> frozenset[str]:
-    """The arguments of the call that are there and blank."""
+def blanks(raw: Mapping[str, Any], names: AbstractSet[str]) -> frozenset[str]:
+    """The arguments of the call that are there and blank. Null is no value, so it is not there:
+    it only shows, beside others, that a host fills in what nobody gave."""
     return frozenset(
         name
-        for name in names
-        if name in raw and (raw[name] is None or _is_left_out(name, raw[name]))
+        for name in names & raw.keys()
+        if (name in FILLED_BY_HOSTS if _is_null(raw[name]) else _is_left_out(name, raw[name]))
     )
+
+
+def _is_null(value: Any) -> bool:
+    """Whether it is null, or holds nothing but nulls."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or (bool(parts) and all(map(_is_null, parts)))
 
 
 def _is_left_out(name: str, value: Any) -> bool:
