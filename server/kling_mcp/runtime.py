@@ -22,6 +22,7 @@ from kling_tools.requests.times import zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background, BackgroundWork
+    from kling_mcp.inputs.held import HeldFile
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger, Record
     from kling_mcp.outputs.downloads import Downloads
@@ -80,6 +81,11 @@ class Uploads(Protocol):
 
     async def picture(self, address: str, owner: str) -> TaskPicture:
         """The picture at the address; raises KlingError for one that is not the owner's."""
+        ...
+
+    async def give_address(self, owner: str, file: HeldFile) -> str:
+        """An address from which a provider can fetch this file of the owner's for a day. Raises
+        KlingError."""
         ...
 
 

@@ -500,6 +500,8 @@ class Service:
             decoding=self._runtime.limits.decoding,
             of_tasks=picture,
             task_of=task_of,
+            task_video=frames.video,
+            give_address=partial(uploads.give_address, owner) if uploads else None,
         )
 
     def _require_spending(self, advice: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from kling_sandbox.orders import Asset, CameraControl, Order, Picture, Task
+from kling_sandbox.orders import Asset, CameraControl, GivenVideo, Order, Picture, Task
 from kling_sandbox.pictures import PictureFiles
 
 if TYPE_CHECKING:
@@ -33,15 +34,23 @@ NUMBER_DIGITS = 4
 """How many last digits of the task's id the picture shows."""
 
 
+PathOf = Callable[[GivenVideo], Awaitable[Path | None]]
+
+
+async def _nowhere(_: GivenVideo) -> None:
+    """No file."""
+
+
 class ClipMaker:
     """The folder of finished clips, and one worker that makes them. Their shorter sides have at
-    most `side_px` px."""
+    most `side_px` px. `path_of` finds the file of a video that a clip is made of."""
 
     def __init__(self, folder: Path, files: PictureFiles, side_px: int) -> None:
         self._folder = folder
         self._files = files
         self._side_px = side_px
         self._worker: anyio.CapacityLimiter | None = None
+        self.path_of: PathOf = _nowhere
 
     async def clip(self, task: Task, number: int = 0) -> Path:
         """The MP4 of a task that has succeeded, or its picture with that index, a PNG. This process
@@ -65,13 +74,14 @@ class ClipMaker:
         path.parent.mkdir(parents=True, exist_ok=True)
         painting_of(task.order, self._files, task.task_id, number).paint(path)
 
-    def _make(self, task: Task, path: Path) -> None:
+    def _make(self, task: Task, path: Path, motion: Path | None = None) -> None:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         script = script_of(task.order, self._files, task.task_id[-NUMBER_DIGITS:])
-        replace(script, short_side=min(script.short_side, self._side_px)).film(path)
+        side = min(script.short_side, self._side_px)
+        replace(script, short_side=side, motion=motion).film(path)
 
 
 def _sweep(folder: Path) -> None:
@@ -95,6 +105,8 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     shots = len(order.shots)
     return Script(
         seconds=order.duration,
+        frames=order.frames if order.motion else 0,
+        moves_figure=order.motion is not None,
         short_side=order.short_side,
         stills=stills,
         ratio=order.aspect_ratio,
@@ -104,7 +116,7 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         sound=order.sound,
         number=number,
         insets=tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element"),
-        labels=tuple(f"Voice: {name}" for _, name in voices),
+        labels=tuple(f"Voice: {name}" for _, name in voices) + _elsewhere(order),
         voice=voices[0][0] if voices else "",
         words=() if stills or order.tail else order.lines or (order.prompt,) * max(1, shots),
     )
@@ -121,6 +133,14 @@ def painting_of(order: Order, files: PictureFiles, task_id: str, index: int) -> 
         seed=f"{task_id} {index}",
         number=f"{task_id[-NUMBER_DIGITS:]}-{index + 1}",
     )
+
+
+def _elsewhere(order: Order) -> tuple[str, ...]:
+    """What a film says of a motion that the sandbox cannot see."""
+    video = order.motion.video if order.motion else None
+    if video is None or video.name or video.task_id:
+        return ()
+    return ("The sandbox fetches nothing: the motion is its own",)
 
 
 def _portrait(element: Asset, files: PictureFiles) -> Still:

@@ -25,6 +25,7 @@ from kling_sandbox.faults import Target
 from kling_sandbox.gateways import Dialect, forwarded_body
 from kling_sandbox.image_models import path_of
 from kling_sandbox.intake import BodyTooLong, Intake, Lifted
+from kling_sandbox.media import GivenVideos
 from kling_sandbox.model_table import Product
 from kling_sandbox.orders import Asset, Order
 from kling_sandbox.pictures import PictureFiles
@@ -54,6 +55,11 @@ class Backend:
         self.pictures = PictureFiles(config.home / "pictures")
         self.clips = ClipMaker(config.home / "clips", self.pictures, config.side_px)
         self.links = VideoLinks(config.public_url, self.store.signing_key)
+        self.videos = GivenVideos(
+            config.home / "inputs", self.links, self.store.filmed, self.clips.clip
+        )
+        self.pictures.find_video = self.videos.find
+        self.clips.path_of = self.videos.path
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
         self.records = KlingRecords(self.documents)
         self.caller = WebhookSender(

@@ -13,13 +13,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from kling_sandbox.answers.documents import envelope
 from kling_sandbox.answers.records import PACK_NAME, charge
-from kling_sandbox.answers.refusals import refused
+from kling_sandbox.answers.refusals import Refusal, refused
 from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
-from kling_sandbox.desk import Backend, Desk, Endpoint, page_asked
+from kling_sandbox.desk import Backend, Desk, Endpoint, drain, page_asked
 from kling_sandbox.fault_injection import xml_error
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import OFFICIAL
 from kling_sandbox.image_models import IMAGE_PATHS, path_of
+from kling_sandbox.media import HANDED_IN
 from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
 
@@ -89,7 +90,11 @@ class KlingDesk(Desk):
 
     def routes(self) -> list[Route]:
         """Kling's paths below each base URL, videos and statistics below the first."""
-        routes = [Route("/videos/{name:path}", self.download), Route("/sandbox/stats", self.stats)]
+        routes = [
+            Route("/videos/{name:path}", self.download),
+            Route("/sandbox/stats", self.stats),
+            Route(f"{HANDED_IN}/{{name}}", self.hand_in, methods=["PUT"]),
+        ]
         for base in self.dialect.bases:
             costs = self.guarded("queries", "costs", self.costs)
             routes.append(Route(f"{base}/account/costs", costs))
@@ -179,6 +184,16 @@ class KlingDesk(Desk):
             return xml_error(404, "NoSuchKey", "The specified key does not exist.")
         cut = any(self._faults.due("downloads", "body"))
         return video_response(await self._backend.clips.clip(task, number), cut_short=cut)
+
+    async def hand_in(self, request: Request) -> Response:
+        """PUT of a file under the hash of its bytes, with the key. Kling has no such endpoint."""
+        try:
+            self._authenticate(request.headers.get("authorization"))
+            url = await self._backend.videos.take(request.path_params["name"], request.stream())
+        except Refusal as refusal:
+            await drain(request)
+            return self._answers.refused(refusal)
+        return JSONResponse(envelope({"url": url}))
 
     async def stats(self, request: Request) -> Response:
         """GET of the sandbox's statistics, without a login. Kling has no such endpoint."""

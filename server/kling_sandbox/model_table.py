@@ -9,7 +9,7 @@ products live on the new standard alone (`new_models`); the units of 4.0 are a g
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["MODELS", "RETIRED", "ModelRow", "Product", "TaskKind", "Units"]
@@ -21,6 +21,7 @@ Product = Literal[
     "text2video",
     "omni-image",
     "image-generation",
+    "motion-control",
 ]
 
 TaskKind = Product | Literal["custom-elements", "custom-voices"]
@@ -63,7 +64,8 @@ class Units:
 class ModelRow:
     """One model. `tail`, `end_only`, `brush`, `camera` are sets of "mode/duration", "*" means all.
 
-    `sound` and `voices` are sets of modes, "*" means all. A model without `modes` refuses `mode`.
+    `sound` and `voices` are sets of modes, "*" means all. `motion` are the units per second of a
+    figure's motion, by mode. A model without `modes` refuses `mode`.
     """
 
     products: tuple[Product, ...]
@@ -82,6 +84,7 @@ class ModelRow:
     elements: bool = False
     multi_shot: bool = False
     reference_free_durations: tuple[int, ...] = ()
+    motion: Mapping[str, float] = field(default_factory=dict)
 
     def allows(self, keys: frozenset[str], mode: str, duration: int) -> bool:
         """Whether "mode/duration" is among `keys`."""
@@ -108,6 +111,7 @@ _SIMPLE = frozenset({"simple"})
 _PRESETS = frozenset({"down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
 _I2V: tuple[Product, ...] = ("image2video",)
 _FRAMES_AND_WORDS: tuple[Product, ...] = ("image2video", "text2video")
+_MOTION: tuple[Product, ...] = (*_FRAMES_AND_WORDS, "motion-control")
 _OMNI: tuple[Product, ...] = ("omni-video",)
 
 MODELS: dict[str, ModelRow] = {
@@ -147,16 +151,17 @@ MODELS: dict[str, ModelRow] = {
         _FRAMES_AND_WORDS, _SHORT, {"std": Units(0.3), "pro": Units(0.5)}, tail=_PRO
     ),
     "kling-v2-6": ModelRow(
-        _FRAMES_AND_WORDS,
+        _MOTION,
         _SHORT,
         {"std": Units(0.3), "pro": Units(0.5, 1.0, 1.2)},
         tail=_PRO,
         tail_with_sound=False,
         sound=frozenset({"pro"}),
         voices=frozenset({"pro"}),
+        motion={"std": 0.5, "pro": 0.8},
     ),
     "kling-v3": ModelRow(
-        _FRAMES_AND_WORDS,
+        _MOTION,
         _LONG,
         {"std": Units(0.6, 0.9), "pro": Units(0.8, 1.2), "4k": Units(3.0, 3.0)},
         modes=("std", "pro", "4k"),
@@ -165,6 +170,7 @@ MODELS: dict[str, ModelRow] = {
         sound=EVERY,
         elements=True,
         multi_shot=True,
+        motion={"std": 0.9, "pro": 1.2},
     ),
     "kling-v3-omni": ModelRow(
         _OMNI,

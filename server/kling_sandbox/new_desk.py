@@ -22,6 +22,7 @@ from kling_sandbox.new_models import KINDS, NewProduct
 from kling_sandbox.orders import Order, Task
 from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
+from kling_sandbox.rules.motion import new_motion
 from kling_sandbox.rules.new_standard import new_standard
 
 __all__ = ["NewStandardDesk"]
@@ -70,8 +71,10 @@ class NewStandardDesk(Desk):
             model = request.path_params["model"]
 
             def judged(body: Any) -> tuple[Any, Order]:
-                files = self._backend.pictures
-                return body, new_standard(product, model, body, files, self._config, self.asset)
+                given = model, body, self._backend.pictures, self._config, self.asset
+                if product == "motion-control":
+                    return body, new_motion(*given)
+                return body, new_standard(product, *given)
 
             return await self.taking(f"{product}/{model}", judged, self._receipt)(request)
 

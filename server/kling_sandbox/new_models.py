@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from kling_sandbox.model_table import TaskKind
 
 __all__ = ["KINDS", "NEW_MODELS", "RESOLUTIONS", "Material", "NewModel", "NewProduct"]
 
-NewProduct = Literal["text-to-video", "image-to-video", "omni-video"]
+NewProduct = Literal["text-to-video", "image-to-video", "omni-video", "motion-control"]
 
 KINDS: Mapping[NewProduct, TaskKind] = {
     "text-to-video": "text2video",
     "image-to-video": "image2video",
     "omni-video": "omni-video",
+    "motion-control": "motion-control",
 }
 """What the old standard calls each product."""
 
@@ -38,8 +39,9 @@ Material = Literal[
     "voice",
 ]
 
-_PRODUCTS: tuple[NewProduct, ...] = get_args(NewProduct)
+_PRODUCTS: tuple[NewProduct, ...] = ("text-to-video", "image-to-video", "omni-video")
 _FRAMES: tuple[NewProduct, ...] = ("text-to-video", "image-to-video")
+_MOTION: tuple[NewProduct, ...] = (*_FRAMES, "motion-control")
 _OMNI: tuple[NewProduct, ...] = ("omni-video",)
 _HD = ("720p", "1080p")
 _UHD = ("720p", "1080p", "4k")
@@ -100,7 +102,7 @@ NEW_MODELS: Mapping[str, NewModel] = {
     ),
     "kling-3.0": NewModel(
         prices="kling-v3",
-        products=_FRAMES,
+        products=_MOTION,
         durations=tuple(range(3, 16)),
         resolutions=_UHD,
         audio=("off", "native"),
@@ -111,7 +113,7 @@ NEW_MODELS: Mapping[str, NewModel] = {
     ),
     "kling-2.6": NewModel(
         prices="kling-v2-6",
-        products=_FRAMES,
+        products=_MOTION,
         durations=(5, 10),
         audio=("off", "native"),
         frames={**_TWO_FRAMES, "voice": 2},

@@ -8,7 +8,20 @@ from typing import Any, Literal
 from kling_sandbox.image_models import IMAGE_MODELS
 from kling_sandbox.model_table import MODELS, TaskKind
 
-__all__ = ["Asset", "CameraControl", "Order", "Picture", "Status", "Task"]
+__all__ = [
+    "FPS",
+    "Asset",
+    "CameraControl",
+    "GivenVideo",
+    "Motion",
+    "Order",
+    "Picture",
+    "Status",
+    "Task",
+]
+
+FPS = 24
+"""Frames per second of every video."""
 
 
 SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
@@ -71,6 +84,36 @@ class Asset:
         return cls(**{**values, **lists, "pictures": pictures})
 
 
+@dataclass(frozen=True, slots=True)
+class GivenVideo:
+    """A video of a request: its address, and what is known of it. `name` is its file in the
+    sandbox's folder, `task_id` the task that made it; without both it is elsewhere. `seconds` and
+    px are 0 where they are not known. A `broken` one is no video."""
+
+    url: str
+    name: str = ""
+    task_id: str = ""
+    seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """The video as which a figure moves, whom the figure faces as (`image` or `video`), and whether
+    the video's sound is kept."""
+
+    video: GivenVideo
+    orientation: str
+    keeps_sound: bool
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Motion:
+        """The motion from JSON values."""
+        return cls(**{**values, "video": GivenVideo(**values["video"])})
+
+
 Standard = Literal["legacy", "new"]
 """Kling's two shapes of requests. A task is found through both."""
 
@@ -83,7 +126,7 @@ class Order:
     picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
     `lines` are the words of each shot where the caller listed them.
     `assets` are the elements and voices that the video shows. `video`: a reference video is given.
-    `cash`: the account pays from its balance.
+    `cash`: the account pays from its balance. `motion`: a figure moves.
     """
 
     product: TaskKind
@@ -109,6 +152,15 @@ class Order:
     made: Asset | None = None
     cash: bool = False
     images: int = 0
+    motion: Motion | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of the video: one more than its seconds hold (Kling's API pages), or those of the
+        motion that it follows."""
+        if self.motion and self.motion.video.seconds:
+            return max(1, round(self.motion.video.seconds * FPS))
+        return self.duration * FPS + 1
 
     @property
     def units(self) -> float:
@@ -119,6 +171,8 @@ class Order:
             of_pictures = IMAGE_MODELS[self.model]
             return of_pictures.price(self.mode, self.images, from_pictures=bool(self.pictures))
         row = MODELS[self.model]
+        if self.motion:
+            return round(row.motion[self.mode] * self.duration, 4)
         return row.price(
             self.mode, self.duration, sound=self.sound, voice=self.voice, video=self.video
         )
@@ -136,6 +190,7 @@ class Order:
     def from_json(cls, values: dict[str, Any]) -> Order:
         """The order from the values of `to_json`."""
         camera, tail, made = values["camera"], values["tail"], values.get("made")
+        motion = values.get("motion")
         return cls(
             **{
                 **values,
@@ -146,6 +201,7 @@ class Order:
                 "lines": tuple(values.get("lines", ())),
                 "assets": tuple(Asset.from_json(asset) for asset in values.get("assets", ())),
                 "made": Asset.from_json(made) if made else None,
+                "motion": Motion.from_json(motion) if motion else None,
             }
         )
 

@@ -6,12 +6,13 @@ import base64
 import binascii
 import hashlib
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from kling_sandbox.answers.refusals import invalid_value, refused
 from kling_sandbox.intake import Lifted
-from kling_sandbox.orders import Picture
+from kling_sandbox.orders import GivenVideo, Picture
 
 __all__ = ["ImageHeader", "PictureFiles", "read_header", "same_shape"]
 
@@ -79,10 +80,13 @@ MAX_RATIO = 2.5
 
 
 class PictureFiles:
-    """The folder of a sandbox's pictures. A file's name is its hash, so each is stored once."""
+    """The folder of a sandbox's pictures. A file's name is its hash, so each is stored once.
+
+    `find_video` tells what is known now (Unix seconds) of the video at an address."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.find_video: Callable[[str, float], GivenVideo] = lambda url, now: GivenVideo(url)
 
     def path(self, picture: Picture) -> Path:
         """The path of the picture's file."""

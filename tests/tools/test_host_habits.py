@@ -10,11 +10,21 @@ from tests.tools.judging import IMAGE, SEVERAL, drafted, faults, judge
 from kling_tools.faults import sentences
 from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.requests.drafts import read_draft
-from kling_tools.requests.host_habits import ADDED_BY_HOSTS, INSTEAD, REQUIRED_LISTS
+from kling_tools.requests.host_habits import (
+    ADDED_BY_HOSTS,
+    FALSE_IS_A_VALUE,
+    INSTEAD,
+    REQUIRED_LISTS,
+)
 from kling_tools.tools.toolset import build_toolset
 
 TOOLS = {tool.name: tool.arguments for tool in build_toolset(["kling"], models={}, hosted=True)}
-FIELDS = [(name, kind, field) for name, kind in TOOLS.items() for field in kind.model_fields]
+FIELDS = [
+    (name, kind, field)
+    for name, kind in TOOLS.items()
+    for field in kind.model_fields
+    if field not in getattr(kind, "absent", ())
+]
 BLANKS: list[Any] = [None, "", 0, 0.0, False, {}, [], [""], [{}], {"type": "", "x": [None]}]
 MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0, ("max_units", 0): 0}
 """Where a blank is a value, as 0 is within the limits of the field."""
@@ -31,6 +41,8 @@ def test_a_blank_in_any_field_of_any_tool_means_that_it_was_left_out(
         draft = read_draft(kind, {field: blank})
         number = isinstance(blank, int | float) and not isinstance(blank, bool)
         meant = MEANT.get((field, blank)) if number else None
+        if field in FALSE_IS_A_VALUE and blank is False:
+            meant = "no"
         default = kind.model_fields[field].default
 
         assert draft.verdict.faults == []

@@ -32,7 +32,7 @@ from kling_tools.tools.toolset import build_toolset
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-OPTIONAL = {"picture_key", "names_pictures"}
+OPTIONAL = {"picture_key", "names_pictures", "body_names"}
 NEEDED = sorted({field.name for field in fields(ProductEntry)} - OPTIONAL)
 
 each_product = pytest.mark.parametrize("row", PRODUCTS.values(), ids=list(PRODUCTS))
@@ -132,7 +132,9 @@ def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
 
     assert request.products == PRODUCTS_BY_TOOL[row.tool]
     assert set(row.inputs) <= set(request.model_fields)
-    assert set(request.model_fields) - {"callback_url"} <= set(tool.parameters["properties"])
+    asked = set(request.model_fields) - request.absent
+    assert asked - {"callback_url"} <= set(tool.parameters["properties"])
+    assert request.absent.isdisjoint(tool.parameters["properties"])
     assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
 
 

@@ -8,7 +8,7 @@ each name leads somewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Literal
 
@@ -37,6 +37,7 @@ Product = Literal[
     "text2video",
     "omni-image",
     "image-generation",
+    "motion-control",
 ]
 """The names of the products, as Kling's paths have them; its `images/generations` is
 `image-generation`."""
@@ -68,6 +69,7 @@ class ProductEntry:
     file that it makes, `makes` says it in words. `path` follows a provider's prefix, or stands in
     the place of its last part (`videos`) if it begins with a slash. `picture_key`
     is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
+    `body_names` are the body's names of arguments that it calls otherwise.
 
     Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
     `rules/capabilities.json`, and `desk`, the function in `kling_sandbox.rules` that plays it (the
@@ -86,9 +88,11 @@ class ProductEntry:
     desk: str
     picture_key: str = ""
     names_pictures: bool = False
+    body_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        needed = {field.name for field in fields(self)} - {"picture_key", "names_pictures"}
+        optional = {"picture_key", "names_pictures", "body_names"}
+        needed = {part.name for part in fields(self)} - optional
         empty = sorted(name for name in needed if not getattr(self, name))
         if empty:
             raise ValueError(f"The product {self.name!r} has no {' and no '.join(empty)}.")
@@ -202,6 +206,19 @@ _ROWS = (
         priced_by=("picture",),
         desk="image_generation",
         picture_key="image",
+    ),
+    ProductEntry(
+        name="motion-control",
+        tool="kling_motion_control",
+        request="MotionControlRequest",
+        inputs=("image", "video", "prompt", "character_orientation"),
+        rules=("figure_required", "motion_required", "element_faces_as_the_video"),
+        result="video",
+        makes="video of a figure that moves as in another video",
+        path="motion-control",
+        priced_by=("second",),
+        desk="motion_control",
+        body_names={"image": "image_url", "video": "video_url"},
     ),
 )
 

@@ -51,6 +51,7 @@ def public_routes(hosting: Hosting) -> list[Route]:
         Route("/callbacks/{key}", routes.callback, methods=["POST"]),
         Route("/uploads/{name}", routes.upload_page, methods=["GET"]),
         Route("/uploads/{name}", routes.upload, methods=["PUT", "POST"]),
+        Route("/inputs/{name}", routes.input, methods=["GET", "HEAD"]),
         Route("/videos/{row}/{name}", routes.video, methods=["GET", "HEAD"]),
     ]
 
@@ -102,6 +103,21 @@ class _PublicRoutes:
         except ClientDisconnect:
             return Response(status_code=400)
         return JSONResponse(kept, 201)
+
+    async def input(self, request: Request) -> Response:
+        """A sound or video that a provider fetches for a request, or a redirect to the bucket."""
+        uploads, head = self._public.uploads, request.method == "HEAD"
+        try:
+            found = await uploads.handed_out(*_signed(request), head=head)
+        except NotTaken as error:
+            return PlainTextResponse(f"{error}\n", error.status)
+        except (OSError, KlingError):
+            return PlainTextResponse("The file cannot be sent now. Try again later.\n", 503)
+        if found is None:
+            return PlainTextResponse("There is no such file any more.\n", 404)
+        if isinstance(found, str):
+            return RedirectResponse(found, 307, {**LINK_HEADERS, "Cache-Control": "no-store"})
+        return FileResponse(found, media_type=media_type(found.name), headers=LINK_HEADERS)
 
     async def video(self, request: Request) -> Response:
         """The video of a signed link, or a redirect to the bucket that holds it."""

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Record
     from kling_mcp.outputs import VideoFile
 
-__all__ = ["BucketStorage", "BucketUploads", "FolderUploads", "TeamFolder", "UploadStorage"]
+__all__ = [
+    "BucketStorage",
+    "BucketUploads",
+    "FolderUploads",
+    "TeamFolder",
+    "UploadStorage",
+]
 
 
 _SWEPT = 1000
@@ -47,6 +53,11 @@ class UploadStorage(Protocol):
 
     def take(self, owner: str, name: str, since: float) -> IO[bytes] | None:
         """The picture as an open file; None when it does not exist or is older than `since`."""
+        ...
+
+    def handed_out(self, owner: str, name: str, lasts_s: int, *, head: bool) -> Path | str | None:
+        """The file's path, or an address of it that lasts so many seconds (`head`: for a HEAD);
+        None when it does not exist."""
         ...
 
     def count(self, owner: str, most: int) -> int:
@@ -90,6 +101,11 @@ class FolderUploads:
             return None
         return file
 
+    def handed_out(self, owner: str, name: str, lasts_s: int, *, head: bool) -> Path | str | None:
+        """The path."""
+        path = self._folder / owner / name
+        return path if path.is_file() else None
+
     def count(self, owner: str, most: int) -> int:
         """Files in the owner's folder."""
         try:
@@ -129,6 +145,13 @@ class BucketUploads:
                 return None
             undo.pop_all()
             return file
+
+    def handed_out(self, owner: str, name: str, lasts_s: int, *, head: bool) -> Path | str | None:
+        """A presigned address."""
+        key = _key(owner, name)
+        if self._bucket.written_at(key) is None:
+            return None
+        return self._bucket.link(key, name, lasts_s, head=head)
 
     def count(self, owner: str, most: int) -> int:
         """Keys of the owner."""

@@ -9,6 +9,8 @@ import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -17,6 +19,7 @@ from anyio import to_thread
 from kling_mcp.hosting.links import iso_time, owner_of
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect, read_header
 from kling_mcp.inputs.held import HeldFile
+from kling_mcp.inputs.media import format_of
 from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge, role_of
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.inputs.refusal import Refusal
@@ -64,8 +67,9 @@ PAGE = f"""<!doctype html>
 <style>{_STYLE}</style>
 <h1>A picture for a Kling video</h1>
 <form>
-<p><label>JPEG, PNG, HEIC or WebP, at most 10 MB, each side at least 300 px:
-<input type="file" name="picture" accept="image/*" required></label>
+<p><label>JPEG, PNG, HEIC or WebP, at most 10 MB, each side at least 300 px;
+or a video (MP4, MOV) or sound (MP3, WAV, M4A, AAC) of at most 100 MB:
+<input type="file" name="picture" accept="image/*,video/*,audio/*" required></label>
 <p><button name="send">Send</button>
 <output role="status"></output>
 </form>
@@ -103,6 +107,12 @@ MOST = 100
 
 SWEEP_S = 600
 PURPOSE = "upload"
+INPUT_PURPOSE = "input"
+
+MEDIA_BYTES_MAX = 100 * 2**20
+"""Most bytes of a sound or a video."""
+
+TOO_LARGE = f"A picture may have {BYTES_MAX:,} bytes (10 MB) at most, a sound or video 100 MB."
 _NAME = re.compile(r"kling://uploads/(?P<name>[A-Za-z0-9_-]{22})", re.IGNORECASE)
 _OWNER = re.compile(r"[0-9a-f]{24}|local")
 
@@ -131,6 +141,7 @@ class Uploads:
         fix: bool,
     ) -> None:
         self._base = f"{public_url.rstrip('/')}/uploads"
+        self._inputs = f"{public_url.rstrip('/')}/inputs"
         self._signer = signer
         self._uploads = uploads
         self._clock = clock
@@ -193,18 +204,61 @@ class Uploads:
         label = f"upload {name[:6]}"
         return TaskPicture(label, file=HeldFile(file, label))
 
+    async def give_address(self, owner: str, file: HeldFile) -> str:
+        """An address at which a provider fetches a sound or video of this principal's, for as long
+        as an uploaded file is kept. Raises KlingError."""
+        await self._sweep()
+        found = format_of(file.head(HEAD_BYTES)) or "bin"
+        name, folder = f"{secrets.token_urlsafe(16)}.{found.lower()}", owner_of(owner)
+        try:
+            await to_thread.run_sync(self._uploads.put, folder, name, file.view())
+        except OSError as error:
+            message = f"The file cannot be kept for Kling to fetch: {error.strerror}."
+            raise KlingError(message, charged="no", advice="Nothing was sent.") from error
+        expires = self._signer.expiry(KEPT_S)
+        signature = self._signer.sign(INPUT_PURPOSE, f"{folder}/{name}", expires)
+        asked = urlencode({"owner": folder, "expires": expires, "signature": signature})
+        return f"{self._inputs}/{name}?{asked}"
+
+    async def handed_out(
+        self, name: str, owner: str, expires: str, signature: str, *, head: bool
+    ) -> Path | str | None:
+        """The file of an address that `give_address` made, or the bucket's own address of it; None
+        when it is gone. Raises NotTaken for an address that this server did not sign, and
+        KlingError."""
+        left_s = self._signer.left_s(INPUT_PURPOSE, f"{owner}/{name}", expires, signature)
+        if not left_s:
+            raise NotTaken(403, "This address is not valid or has expired.")
+        return await to_thread.run_sync(
+            partial(self._uploads.handed_out, owner, name, max(1, int(left_s)), head=head)
+        )
+
     async def _store(self, chunks: AsyncIterator[bytes], file: IO[bytes]) -> None:
         size = 0
         async for chunk in chunks:
             size += len(chunk)
-            if size > BYTES_MAX:
-                raise NotTaken(413, f"A picture may have {BYTES_MAX:,} bytes (10 MB) at most.")
+            if size > MEDIA_BYTES_MAX:
+                raise NotTaken(413, TOO_LARGE)
             await to_thread.run_sync(file.write, chunk)
 
     def _keep(self, name: str, owner: str, file: IO[bytes]) -> None:
         if not _OWNER.fullmatch(owner):
             raise NotTaken(403, "This address is not valid.")
         held = HeldFile(file, "the picture")
+        if format_of(held.head(HEAD_BYTES)) is None:
+            self._check_picture(held)
+        if self._uploads.count(owner, MOST) >= MOST:
+            raise NotTaken(
+                429, f"You have {MOST} pictures here already. Each is removed after a day."
+            )
+        file.seek(0)
+        if not self._uploads.put(owner, name, file):
+            raise NotTaken(409, "This address was used already. Ask for a new one.")
+
+    def _check_picture(self, held: HeldFile) -> None:
+        """Raises NotTaken for a picture that Kling would refuse."""
+        if held.size > BYTES_MAX:
+            raise NotTaken(413, TOO_LARGE)
         file_type = detect(held.head(HEAD_BYTES))
         try:
             header = read_header(held, file_type)
@@ -215,13 +269,6 @@ class Uploads:
         mended = all(role_of("image_tail").can_mend(fault, facts) for fault in faults)
         if faults and not (self._fix and facts.convertible and mended):
             raise NotTaken(422, " ".join(map(_sentence, faults)))
-        if self._uploads.count(owner, MOST) >= MOST:
-            raise NotTaken(
-                429, f"You have {MOST} pictures here already. Each is removed after a day."
-            )
-        file.seek(0)
-        if not self._uploads.put(owner, name, file):
-            raise NotTaken(409, "This address was used already. Ask for a new one.")
 
     async def _sweep(self) -> None:
         """Remove old pictures, at most once every SWEEP_S seconds."""

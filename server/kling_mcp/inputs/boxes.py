@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import BinaryIO
+from typing import IO
 
 __all__ = [
     "BOXES_MAX",
@@ -85,7 +85,7 @@ def _shown(kind: bytes) -> str:
     return text if text.isascii() and text.isprintable() else kind.hex()
 
 
-def top_level_boxes(file: BinaryIO, size: int) -> Iterator[Box]:
+def top_level_boxes(file: IO[bytes], size: int) -> Iterator[Box]:
     """The boxes of an open file of `size` bytes, in order; only their headers are read.
 
     Raises `NotWholeMp4` when a box does not end within the file, and for too many boxes.

@@ -23,6 +23,7 @@ __all__ = [
     "PIXELS_MAX",
     "PNG",
     "READABLE",
+    "SOUND",
     "TEXT",
     "UNKNOWN",
     "VIDEO",
@@ -103,6 +104,7 @@ HEIC = FileType("HEIC", "a HEIC picture", (".heic", ".heif"), "pillow_heif:HeifI
 SVG = FileType("SVG", "an SVG drawing", (".svg",))
 PDF = FileType("PDF", "a PDF document", (".pdf",))
 VIDEO = FileType("video", "a video", (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"))
+SOUND = FileType("sound", "a sound file", (".mp3", ".wav", ".m4a", ".aac", ".ogg", ".flac"))
 ARCHIVE = FileType("archive", "a packed archive")
 HTML = FileType("HTML", "an HTML page")
 TEXT = FileType("text", "a text file")
@@ -123,7 +125,8 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
         (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", TIFF),
         (rb"....ftyp(?:avi[fs]|mi[fa][1f].{4}(?:.{4}){0,8}avi[fs])", AVIF),
         (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", HEIC),
-        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI |....moov", VIDEO),
+        (rb"ID3|\xff[\xe2\xe3\xf1-\xf3\xf9-\xfb]|RIFF....WAVE|OggS|fLaC|....ftypM4[AB]", SOUND),
+        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI |....(?:moov|wide|mdat|skip)", VIDEO),
         (rb"%PDF-", PDF),
         (rb"8BPS", FileType("Photoshop", "a Photoshop document", (".psd",))),
         (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", FileType("JPEG 2000", "a JPEG 2000 picture")),

@@ -11,6 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "SourceChanged",
     "StreamedBase64",
     "TooMuchToRead",
+    "held_file",
     "size_text",
 ]
 
@@ -169,6 +171,11 @@ class HeldFile:
         with self._lock:  # Windows has no pread
             os.lseek(self._file.fileno(), offset, os.SEEK_SET)
             return os.read(self._file.fileno(), length)
+
+
+def held_file(path: Path, label: str) -> HeldFile:
+    """The file of this program's own at a path, open; raises `OSError`."""
+    return HeldFile(path.open("rb", buffering=0), label)
 
 
 class _Rationed(io.BufferedReader):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from kling_mcp.inputs.boxes import (
     Box,
@@ -28,6 +28,7 @@ __all__ = [
     "NotWholeMp4",
     "check",
     "check_structure",
+    "facts_of",
     "open_mp4",
 ]
 
@@ -56,7 +57,8 @@ _OTHER_BEGINNINGS = {
 class Mp4Facts:
     """What a video file holds: seconds, pixels as stored, frames per second, bytes.
 
-    `video_codec` is FFmpeg's name, such as `h264`. What FFmpeg cannot tell is 0 or `unknown`.
+    `video_codec` is FFmpeg's name, such as `h264`. `rate_hz` and `channels` are those of its sound.
+    What FFmpeg cannot tell is 0 or `unknown`.
     """
 
     duration_s: float
@@ -66,6 +68,8 @@ class Mp4Facts:
     bytes: int
     video_codec: str
     has_audio: bool
+    rate_hz: int = 0
+    channels: int = 0
 
 
 def check(path: Path) -> Mp4Facts:
@@ -80,15 +84,17 @@ def check(path: Path) -> Mp4Facts:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         check_structure(file, size)
-        return _read_facts(file, size)
+        return facts_of(file, size)
 
 
-def check_structure(file: BinaryIO, size: int) -> None:
+def check_structure(file: IO[bytes], size: int, *, quicktime: bool = False) -> None:
     """Raises `NotWholeMp4` when the file of `size` bytes is not whole, or would take FFmpeg more
-    memory than any clip does. It is read from its first byte on afterwards."""
+    memory than any clip does. It is read from its first byte on afterwards. A QuickTime file has
+    the same boxes, and may lack the first one."""
     if size == 0:
         raise NotWholeMp4("The file is empty.")
-    _check_beginning(file)
+    if not quicktime:
+        _check_beginning(file)
     boxes = list(top_level_boxes(file, size))
     kinds = {box.kind for box in boxes}
     if b"moov" not in kinds:
@@ -107,7 +113,7 @@ def check_structure(file: BinaryIO, size: int) -> None:
     file.seek(0)
 
 
-def _check_beginning(file: BinaryIO) -> None:
+def _check_beginning(file: IO[bytes]) -> None:
     file.seek(0)
     head = file.read(8)
     if head[4:8] == b"ftyp":
@@ -127,7 +133,7 @@ def _check_fragments(boxes: list[Box]) -> int:
     return kinds.count(b"moof")
 
 
-def _measure_samples(file: BinaryIO, boxes: list[Box]) -> tuple[int, int]:
+def _measure_samples(file: IO[bytes], boxes: list[Box]) -> tuple[int, int]:
     """The byte behind the last sample of the first index, and how many samples it names.
 
     Few bytes can claim many samples, and FFmpeg makes them all anew for each entry of an edit list:
@@ -150,14 +156,14 @@ def _measure_samples(file: BinaryIO, boxes: list[Box]) -> tuple[int, int]:
     return furthest, sum(table.samples for table in index)
 
 
-def _content(file: BinaryIO, box: Box) -> bytes:
+def _content(file: IO[bytes], box: Box) -> bytes:
     if box.body_bytes > INDEX_LIMIT_BYTES:
         raise NotWholeMp4(f"The file is damaged: its index claims {box.body_bytes} bytes.")
     file.seek(box.body)
     return file.read(box.body_bytes)
 
 
-def open_mp4(file: BinaryIO, most_pixels: int = DECODED_PIXELS_MAX) -> InputContainer:
+def open_mp4(file: IO[bytes], most_pixels: int = DECODED_PIXELS_MAX) -> InputContainer:
     """FFmpeg's reader of a file that was found whole; frames of more pixels are not decoded.
 
     Raises `av.FFmpegError` for what it cannot read.
@@ -179,7 +185,8 @@ def open_mp4(file: BinaryIO, most_pixels: int = DECODED_PIXELS_MAX) -> InputCont
     return container
 
 
-def _read_facts(file: BinaryIO, size: int) -> Mp4Facts:
+def facts_of(file: IO[bytes], size: int) -> Mp4Facts:
+    """The facts of a file whose structure was checked. Raises `NotWholeMp4`."""
     import av
 
     try:
@@ -188,6 +195,7 @@ def _read_facts(file: BinaryIO, size: int) -> Mp4Facts:
                 raise NotWholeMp4("The file holds no video, only sound or data.")
             video = container.streams.video[0]
             decoder: av.VideoCodecContext | None = video.codec_context
+            audio = container.streams.audio[0] if container.streams.audio else None
             if video.duration is not None and video.time_base is not None:
                 duration_s = float(video.duration * video.time_base)
             else:
@@ -199,7 +207,9 @@ def _read_facts(file: BinaryIO, size: int) -> Mp4Facts:
                 fps=round(float(video.average_rate or 0), 3),
                 bytes=size,
                 video_codec=decoder.name if decoder else "unknown",
-                has_audio=bool(container.streams.audio),
+                has_audio=audio is not None,
+                rate_hz=(audio.rate or 0) if audio else 0,
+                channels=(audio.channels or 0) if audio else 0,
             )
     except av.FFmpegError as error:
         raise NotWholeMp4(f"The file is damaged: FFmpeg says {error.strerror!r}.") from error

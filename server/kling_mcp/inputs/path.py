@@ -14,14 +14,13 @@ from urllib.parse import unquote
 
 from kling_mcp.inputs.file_type import (
     HEAD_BYTES,
-    READABLE,
     detect,
     named_like,
     read_header,
 )
 from kling_mcp.inputs.held import HeldFile, SourceChanged
 from kling_mcp.inputs.policy import PicturePolicy, at_home
-from kling_mcp.inputs.refusal import FORMS, Refusal, short
+from kling_mcp.inputs.refusal import Refusal, short
 from kling_tools.quoting import counted
 
 __all__ = [
@@ -155,7 +154,7 @@ def open_path(text: str, policy: PicturePolicy) -> HeldFile:
     is taken, else the first whose name looks the same. Raises `Refusal`; for a path outside the
     roots it does not tell whether the file exists.
     """
-    return _open(*_found(text, policy))
+    return _open(*_found(text, policy), policy)
 
 
 def folder_of(value: str, policy: PicturePolicy) -> Path | None:
@@ -178,11 +177,13 @@ def _found(text: str, policy: PicturePolicy) -> tuple[Path, Path, Path]:
         raise Refusal(
             "path_not_allowed",
             "this server takes no local files.",
-            "an https URL, a data: URI or raw base64 of a JPEG or PNG, or kling_upload_picture",
+            f"{policy.forms_elsewhere}, or kling_upload_picture",
         )
     if _CONTROL.search(text) or not _encodable(text):
         raise Refusal(
-            "path_characters", "the path contains characters that no path may contain.", FORMS
+            "path_characters",
+            "the path contains characters that no path may contain.",
+            policy.forms,
         )
     paths = [at_home(Path(form)) if _TILDE.match(form) else Path(form) for form in _forms(text)]
     inside = [
@@ -244,12 +245,12 @@ def _exists(real: Path) -> bool:
     return True
 
 
-def _open(root: Path, real: Path, named: Path) -> HeldFile:
+def _open(root: Path, real: Path, named: Path, policy: PicturePolicy) -> HeldFile:
     label = short(named.name or str(named))
     try:
         status = real.lstat()
         if stat.S_ISDIR(status.st_mode):
-            raise _folder_refusal(root, real, named)
+            raise _folder_refusal(root, real, named, policy)
         _refuse_irregular(status, label)
         descriptor = open_below(root, real)
     except OSError as error:
@@ -272,7 +273,7 @@ def _refuse_irregular(status: os.stat_result, label: str) -> None:
         raise Refusal(
             "path_not_a_file",
             f"{label} is no file but a device, a pipe, a socket or a link to itself.",
-            "the path of a picture file",
+            "the path of a file",
         )
 
 
@@ -280,24 +281,27 @@ LISTED = 50
 """The most pictures of a folder that are named."""
 
 
-def _folder_refusal(root: Path, folder: Path, named: Path) -> Refusal:
+def _folder_refusal(root: Path, folder: Path, named: Path, policy: PicturePolicy) -> Refusal:
     """The refusal of a folder, which names its pictures with their sizes, the newest first."""
     try:
         with os.scandir(folder) as entries:
             files = [
                 (entry.stat(follow_symlinks=False).st_mtime, entry.name)
                 for entry in islice(entries, ENTRIES)
-                if named_like(entry.name) in READABLE and entry.is_file(follow_symlinks=False)
+                if named_like(entry.name) in policy.readable
+                and entry.is_file(follow_symlinks=False)
             ]
     except OSError as error:
         reason = error.strerror or "it was moved"
-        return Refusal("path_is_folder", f"{short(str(named))} is a folder ({reason}).", FORMS)
+        return Refusal(
+            "path_is_folder", f"{short(str(named))} is a folder ({reason}).", policy.forms
+        )
     label = short(str(named))
     if not files:
-        use = "the path of a picture"
-        return Refusal("path_is_folder", f"{label} is a folder without pictures.", use)
+        use = f"the path of a {policy.noun}"
+        return Refusal("path_is_folder", f"{label} is a folder without {policy.noun}s.", use)
     newest = [name for _, name in sorted(files, key=lambda file: (-file[0], file[1]))[:LISTED]]
-    count = counted(len(files), "picture")
+    count = counted(len(files), policy.noun)
     shown = f"; the newest {LISTED} are named" if len(files) > LISTED else ""
     return Refusal(
         "path_is_folder",
@@ -322,8 +326,8 @@ def _size_of(root: Path, real: Path) -> str:
 def _outside(path: Path, policy: PicturePolicy) -> Refusal:
     return Refusal(
         "path_outside_roots",
-        f"{short(path.name or str(path))} is not in a folder that pictures may be read from.",
-        f"a picture inside {policy.roots_text()}, or add its folder to KLING_MCP_IMAGE_ROOTS",
+        f"{short(path.name or str(path))} is not in a folder that {policy.noun}s may be read from.",
+        f"a {policy.noun} inside {policy.roots_text()}, or add its folder to KLING_MCP_IMAGE_ROOTS",
     )
 
 
@@ -363,7 +367,7 @@ def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusa
                 return Refusal("path_missing", f"{message}.", shown)
             return Refusal(
                 "path_missing",
-                f"{message}, which may be another picture.",
+                f"{message}, which may be another {policy.noun}.",
                 f"{shown} if the person says that this one is meant",
             )
     if os.name != "nt" and PureWindowsPath(path).drive:
@@ -375,4 +379,4 @@ def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusa
             f"there is no file {short(str(path))}; a relative path is looked up in "
             f"{policy.roots_text()}."
         )
-    return Refusal("path_missing", message, FORMS)
+    return Refusal("path_missing", message, policy.forms)

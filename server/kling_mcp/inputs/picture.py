@@ -13,7 +13,7 @@ from kling_mcp.inputs.held import HeldFile, StreamedBase64
 from kling_mcp.inputs.inline import decode_base64, decode_data_uri, looks_like_base64
 from kling_mcp.inputs.path import open_file_url, open_path
 from kling_mcp.inputs.policy import PicturePolicy
-from kling_mcp.inputs.refusal import FORMS, Refusal, short
+from kling_mcp.inputs.refusal import Refusal, short
 from kling_mcp.inputs.urls import PictureUrl, read_url
 
 __all__ = ["Given", "Kind", "Picture", "chat_storage_refusal", "is_url", "recognise"]
@@ -43,14 +43,14 @@ def chat_storage_refusal(text: str, policy: PicturePolicy) -> Refusal | None:
     if folder is not None and Path(folder.group(1)).exists():
         return None
     ways = (
-        "the path of the picture on this computer (ask the person), or an https URL"
+        f"the path of the {policy.noun} on this computer (ask the person), or an https URL"
         if policy.allow_local
         else "kling_upload_picture, or an https URL"
     )
     return Refusal(
         "path_of_a_chat",
         f"{short(text)} lies in the chat's own storage, which this server cannot read.",
-        f"{ways}; a small picture can be given as a data: URI",
+        f"{ways}; a small {policy.noun} can be given as a data: URI",
     )
 
 
@@ -83,7 +83,9 @@ def recognise(value: str, policy: PicturePolicy) -> Given:
     if text[:1] == text[-1:] and text[:1] in ("'", '"'):
         text = text[1:-1].strip()
     if not text:
-        raise Refusal("image_missing", "no picture is given, the text is empty.", FORMS)
+        raise Refusal(
+            "image_missing", f"no {policy.noun} is given, the text is empty.", policy.forms
+        )
     try:
         return _read(text, policy)
     except Refusal as refusal:
@@ -103,8 +105,8 @@ def _path_or_base64(text: str, policy: PicturePolicy) -> Given:
         if len(text) > PATH_CHARS:
             raise Refusal(
                 "base64_unreadable",
-                "the text is too long for a path and is no base64 of a picture.",
-                FORMS,
+                f"the text is too long for a path and is no base64 of a {policy.noun}.",
+                policy.forms,
             )
         return Given("file", open_path(text, policy))
     if len(text) <= PATH_CHARS:
@@ -117,13 +119,13 @@ def _path_or_base64(text: str, policy: PicturePolicy) -> Given:
 
 def _other_scheme(text: str, policy: PicturePolicy) -> Given:
     scheme = text.partition(":")[0]
-    raise Refusal("url_scheme", f"Kling fetches no {scheme[:20]}: address.", FORMS)
+    raise Refusal("url_scheme", f"Kling fetches no {scheme[:20]}: address.", policy.forms)
 
 
 _SCHEMES: tuple[tuple[re.Pattern[str], Callable[[str, PicturePolicy], Given]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), read)
     for pattern, read in (
-        (_URL.pattern, lambda text, policy: Given("url", read_url(text))),
+        (_URL.pattern, lambda text, policy: Given("url", read_url(text, policy))),
         (r"data:", lambda text, policy: Given("data", decode_data_uri(text, policy.decoding))),
         (r"file:", lambda text, policy: Given("file", open_file_url(text, policy))),
         (r"[a-z][a-z0-9+.-]{1,30}://", _other_scheme),

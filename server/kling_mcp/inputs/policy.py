@@ -12,13 +12,24 @@ from typing import Literal
 import anyio
 
 from kling_mcp.inputs.decoding import DECODING, Decoding
+from kling_mcp.inputs.file_type import JPEG, PNG, READABLE, FileType
 from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.inline import keep
 from kling_mcp.inputs.picture_rules import BYTES_MAX
-from kling_mcp.inputs.refusal import Refusal
+from kling_mcp.inputs.refusal import FORMS, Refusal
 from kling_tools.errors import KlingError
 
-__all__ = ["PicturePolicy", "TaskPicture", "TaskPictures", "at_home", "is_address", "take_pictures"]
+__all__ = [
+    "GiveAddress",
+    "PicturePolicy",
+    "TaskPicture",
+    "TaskPictures",
+    "TaskVideo",
+    "TaskVideos",
+    "at_home",
+    "is_address",
+    "take_pictures",
+]
 
 
 _ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
@@ -53,6 +64,28 @@ TaskOfVideo = Callable[[str], Awaitable[str]]
 TaskPictures = Callable[[str], Awaitable[TaskPicture]]
 """Makes the picture for an address such as kling://tasks/ID/frames/last; raises KlingError or a
 subclass when it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskVideo:
+    """The video of a task: a label to show, a `sha256` that stays the same for the same video, its
+    length in seconds and its `url` at the provider if they are known, and its saved file, opened.
+    A video that a sandbox made is at an address that this `sandbox` alone can read."""
+
+    label: str
+    sha256: str
+    seconds: float | None = None
+    url: str = ""
+    file: HeldFile | None = None
+    sandbox: bool = False
+
+
+TaskVideos = Callable[[str], Awaitable[TaskVideo]]
+"""Finds the video at kling://tasks/ID/video; raises KlingError or a subclass when it cannot."""
+
+
+GiveAddress = Callable[[HeldFile], Awaitable[str]]
+"""Gives a file an address from which Kling can fetch it for a day. Raises KlingError."""
 
 
 def is_address(value: str) -> bool:
@@ -96,7 +129,10 @@ class PicturePolicy:
     pictures that are frames of finished tasks; None without tasks, as `task_of`, which knows saved
     videos. `decoding` lends memory and
     threads for decoding. A picture of at most `bytes_max` bytes is sent as it is, if nothing else
-    is against it.
+    is against it. `noun` and `kinds` say what is wanted, `readable` what else a folder is searched
+    for; `forms` are those in which it can be given, `forms_elsewhere` those that are no path.
+    `task_video` finds the video of a finished task; None without tasks. `give_address` lets Kling
+    fetch a file of this machine; None where nothing on the internet leads here.
     """
 
     roots: tuple[Path, ...]
@@ -107,6 +143,13 @@ class PicturePolicy:
     task_of: TaskOfVideo | None = None
     decoding: Decoding = DECODING
     bytes_max: int = BYTES_MAX
+    noun: str = "picture"
+    kinds: tuple[FileType, ...] = (JPEG, PNG)
+    readable: tuple[FileType, ...] = READABLE
+    forms: str = FORMS
+    forms_elsewhere: str = "an https URL, a data: URI or raw base64 of a JPEG or PNG"
+    task_video: TaskVideos | None = None
+    give_address: GiveAddress | None = None
 
     def real_roots(self) -> tuple[Path, ...]:
         """The roots as absolute folders, without symlinks and `~`."""

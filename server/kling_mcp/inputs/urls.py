@@ -7,11 +7,15 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from kling_mcp.inputs.file_type import named_like
 from kling_mcp.inputs.refusal import SOURCE, Refusal, short
 from kling_tools.faults import Fault
+
+if TYPE_CHECKING:
+    from kling_mcp.inputs.policy import PicturePolicy
 
 __all__ = ["PictureUrl", "is_private_host", "is_public_peer", "read_url"]
 
@@ -104,7 +108,7 @@ class PictureUrl:
     warnings: tuple[Fault, ...] = ()
 
 
-def read_url(text: str) -> PictureUrl:
+def read_url(text: str, policy: PicturePolicy) -> PictureUrl:
     """A checked http or https URL; raises `Refusal` for a URL that Kling cannot fetch.
 
     An address of this machine or network gives a warning, as only the sandbox can fetch it.
@@ -112,20 +116,25 @@ def read_url(text: str) -> PictureUrl:
     parts = _split(text)
     if parts is None or any(ch.isspace() or not ch.isprintable() for ch in text):
         raise Refusal(
-            "url_unreadable", "this is not a readable URL.", "a URL like https://host/photo.jpg"
+            "url_unreadable",
+            "this is not a readable URL.",
+            f"a URL like https://host/{_EXAMPLES[policy.noun]}",
         )
     if parts.username is not None or parts.password is not None:
         raise Refusal(
             "url_credentials",
             "the URL contains a user name or password, which would be sent to Kling.",
-            "a URL that needs no login, or a local copy of the picture",
+            f"a URL that needs no login, or a local copy of the {policy.noun}",
         )
     host = parts.hostname or ""
     label = short(host + parts.path)
-    return PictureUrl(text, label, tuple(_doubts(parts.scheme, host, parts.path)))
+    return PictureUrl(text, label, tuple(_doubts(parts.scheme, host, parts.path, policy)))
 
 
-def _doubts(scheme: str, host: str, path: str) -> Iterator[Fault]:
+_EXAMPLES = {"picture": "photo.jpg", "video": "clip.mp4", "sound": "voice.mp3"}
+
+
+def _doubts(scheme: str, host: str, path: str, policy: PicturePolicy) -> Iterator[Fault]:
     if scheme.lower() == "http" and not is_private_host(host):
         message = "the address is http, which Kling may refuse, and anybody on the way can read."
         yield Fault("", "url_http", message, "the same address with https, if it has one")
@@ -134,11 +143,12 @@ def _doubts(scheme: str, host: str, path: str) -> Iterator[Fault]:
         yield Fault("", "url_private", message, "a public URL or a local copy")
     claimed = named_like(path)
     if _is_page(host, path):
-        message = f"{short(host + path)} looks like a web page, not like a picture."
-        use = "the address of the picture itself, or a local copy"
+        message = f"{short(host + path)} looks like a web page, not like a {policy.noun}."
+        use = f"the address of the {policy.noun} itself, or a local copy"
         yield Fault("", "url_of_page", message, use)
-    elif claimed is not None and not claimed.accepted:
-        message = f"the URL names {claimed.said}; Kling takes JPEG and PNG only."
+    elif claimed is not None and claimed not in policy.kinds:
+        takes = "JPEG and PNG" if policy.noun == "picture" else f"a {policy.noun}"
+        message = f"the URL names {claimed.said}; Kling takes {takes} only."
         yield Fault("", "image_suffix", message, source=SOURCE)
 
 

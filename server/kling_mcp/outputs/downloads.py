@@ -440,6 +440,12 @@ class Downloads:
                 raise
         return await self._fetch(again, handle, path, download), again
 
+    async def with_link(self, task_id: str, record: Record | None) -> Found:
+        """A finished task with a link to its video that is good for now. Raises TaskFailed,
+        KlingError for a task without a video, and ProviderError."""
+        asks = record is None or not _has_fresh_link(record, self._ledger.now())
+        return await self._with_video(task_id, fresh=asks)
+
     async def _with_video(self, task_id: str, *, fresh: bool) -> Found:
         """The task with its video. Raises TaskFailed and KlingError for one without."""
         found = await self._lookup.find(task_id, fresh=fresh)

@@ -175,9 +175,10 @@ async def _wished(query: LookArguments, record: Record | None, policy: PicturePo
     arguments = record.arguments if record else {}
     several = arguments.get("image_list")
     listed = enumerate(several[:MOST_PICTURES] if isinstance(several, list) else ())
-    wished = {name: given.get(name) or arguments.get(name) for name in ENDS} | {
-        f"image_list[{place}]": value for place, value in listed
-    }
+    begins = record.request if record else {}  # the body calls a figure that moves otherwise
+    wished = {
+        name: given.get(name) or (arguments.get(name) if name in begins else None) for name in ENDS
+    } | {f"image_list[{place}]": value for place, value in listed}
     for name, value in wished.items():
         if not isinstance(value, str):
             continue

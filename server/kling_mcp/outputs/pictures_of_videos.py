@@ -15,11 +15,12 @@ from urllib.parse import quote, unquote
 import anyio
 
 from kling_mcp.inputs.decoding import DECODING, Decoding, shrink
+from kling_mcp.inputs.held import held_file
 from kling_mcp.inputs.mp4 import Mp4Facts
-from kling_mcp.inputs.policy import TaskPicture
+from kling_mcp.inputs.policy import TaskPicture, TaskVideo
 from kling_mcp.outputs.storage import media_type
 from kling_mcp.tasks.lookup import not_found
-from kling_tools.addresses import IMAGE_URI, VIDEO_URI
+from kling_tools.addresses import IMAGE_URI, VIDEO_URI, task_of
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError
 from kling_tools.products import Result
@@ -97,6 +98,32 @@ class Frames:
         if which is None:
             return await self.contact_sheet(task_id)
         return await self.frame(task_id, unquote(which))
+
+    async def video(self, address: str) -> TaskVideo:
+        """The video at kling://tasks/ID/video: a link that is good for now, and its saved file if
+        there is one, which stands in where the link has expired."""
+        task_id = unquote(task_of(address) or "")
+        record = await self._rows.find(task_id)
+        if record is None and self._rows.only is not None:
+            raise not_found(task_id)
+        path = await self._downloads.storage.file(record) if record else None
+        try:
+            found = await self._downloads.with_link(record.id if record else task_id, record)
+        except KlingError:
+            if path is None:
+                raise
+            found = None
+        video = found.state.videos[0] if found else None
+        known_by = record.handle if record else task_id
+        label = f"video of {known_by}"
+        return TaskVideo(
+            label,
+            _digest(known_by, "video"),
+            seconds=video.duration_s if video else None,
+            url=video.url if video else "",
+            file=await self.run(partial(held_file, path, label)) if path else None,
+            sandbox=bool(record and record.sandbox),
+        )
 
     async def frame(self, task_id: str, which: str) -> TaskPicture:
         """The `first` or `last` frame, or that at so many seconds: a PNG in full size."""

@@ -66,7 +66,16 @@ SUFFIXES: Mapping[Result, tuple[str, ...]] = {
 }
 """The endings of the names of files by what they hold, the usual one first."""
 
-_MIME = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp"}
+_MIME = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
+    ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
+}
 
 
 def media_type(name: str) -> str:

@@ -19,6 +19,7 @@ import anyio
 import httpx
 import stamina
 
+from kling_mcp.inputs.held import HeldFile
 from kling_mcp.providers.auth import A_KEY, SignedToken
 from kling_mcp.providers.balance import (
     Deduction,
@@ -27,6 +28,7 @@ from kling_mcp.providers.balance import (
     read_deductions,
     read_packs,
 )
+from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.providers.dialects import (
     read_history,
     read_look,
@@ -35,7 +37,7 @@ from kling_mcp.providers.dialects import (
     read_tasks,
 )
 from kling_mcp.providers.error_codes import CODES, no_such_task, unreadable
-from kling_mcp.providers.json_body import Body
+from kling_mcp.providers.json_body import Body, FileBody
 from kling_mcp.providers.library import Asset, read_library
 from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
@@ -135,6 +137,18 @@ class KlingClient:
         document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
         shapes = RECORDS if endpoint else self.row.shapes
         return self._charged(read_task(document, shapes, self.row.name))
+
+    async def hand_in(self, held: HeldFile, sha256: str) -> str:
+        """Give a file to the embedded sandbox, which fetches nothing. Returns its address there."""
+        body = FileBody(held)
+        request = self._connection.api.build_request(
+            "PUT",
+            f"{SANDBOX_URL}/sandbox/inputs/{sha256}",
+            content=body,
+            headers={"Content-Length": str(body.content_length)},
+        )
+        document = await self._send(request, CREATE_DEADLINE_S, "no", read_document)
+        return str(document["data"]["url"])
 
     async def task(self, product: Made, task_id: str, wire: Wire = "legacy") -> Task:
         """One task, by its task_id or, at providers that know it, its external_task_id. A task that

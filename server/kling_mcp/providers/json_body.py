@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from anyio import to_thread
 
-from kling_mcp.inputs.held import SourceChanged, StreamedBase64
+from kling_mcp.inputs.held import CHUNK_BYTES, HeldFile, SourceChanged, StreamedBase64
 from kling_tools.errors import ImageRejected
 from kling_tools.faults import Fault
 
-__all__ = ["Body", "JsonBody"]
+__all__ = ["Body", "FileBody", "JsonBody"]
 
 WRITE_BYTES = 256 * 1024
 """The most bytes of one write; small pictures and texts go out together."""
@@ -74,6 +74,20 @@ class JsonBody:
         """The fields for a dry run, with a few words in place of every picture."""
         shown: dict[str, Any] = _shown(self._fields)
         return shown
+
+
+class FileBody:
+    """The bytes of an open file; iterating raises `SourceChanged` when it was altered."""
+
+    def __init__(self, held: HeldFile) -> None:
+        self._held = held
+        self.content_length = held.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = self.content_length
+        for offset in range(0, size, CHUNK_BYTES):
+            length = min(CHUNK_BYTES, size - offset)
+            yield await to_thread.run_sync(self._held.read_at, offset, length)
 
 
 def _next(chunks: Iterator[bytes], field: str) -> bytes:

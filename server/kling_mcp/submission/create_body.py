@@ -6,11 +6,11 @@ The digest, the ledger's row, the dry run, the receipt and the wire all read the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from operator import attrgetter
+from dataclasses import dataclass, field, replace
+from operator import attrgetter, methodcaller
 from typing import Any
 
-from kling_mcp.inputs import Picture
+from kling_mcp.inputs import Medium, Picture
 from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.wires import create_path, order_body
 from kling_mcp.providers.wires.new_standard import KINDS, without_place
@@ -19,6 +19,7 @@ from kling_tools.requests.requests import (
     BrushRequest,
     GenerateImageRequest,
     ImageToVideoRequest,
+    MotionControlRequest,
     MultiImageToVideoRequest,
     ShotsRequest,
     TextToVideoRequest,
@@ -42,10 +43,10 @@ class CreateBody:
     """The fields of one create, and the two ids that it gets once its ledger row exists.
 
     `fields` have their legacy names on both standards, so that a request is the same one on either;
-    they may hold a `Picture` at any depth. `wire` is the standard by which it goes, `model` the row
-    of its model on the new one, `prefix` that of legacy paths. `callback_base` is the address
-    before the row's callback key; it is empty when the provider does not call back, when this
-    server cannot be reached, and when the caller named a callback_url.
+    they may hold a `Picture` or a `Medium` at any depth. `wire` is the standard by which it goes,
+    `model` the row of its model on the new one, `prefix` that of legacy paths. `callback_base` is
+    the address before the row's callback key; it is empty when the provider does not call back,
+    when this server cannot be reached, and when the caller named a callback_url.
     """
 
     fields: Mapping[str, Any]
@@ -99,25 +100,45 @@ class CreateBody:
 
     def preview(self, external_task_id: str) -> dict[str, Any]:
         """The fields as a dry run shows them: each picture in a few words."""
-        return self.on_wire(external_task_id or FROM_THE_ROW, FROM_THE_ROW).preview()
+        told = _with_shown(self.fields, _with_some_address)
+        ids = external_task_id or FROM_THE_ROW, FROM_THE_ROW
+        return replace(self, fields=told).on_wire(*ids).preview()
+
+    def with_addresses(self, addresses: Mapping[str, str]) -> CreateBody:
+        """The body with the addresses that media got, by their fields."""
+
+        def at(given: Picture | Medium) -> Picture | Medium:
+            if isinstance(given, Medium) and given.field in addresses:
+                return given.at(addresses[given.field])
+            return given
+
+        return replace(self, fields=_with_shown(self.fields, at))
 
     def on_wire(
         self, external_task_id: str, callback_key: str = "", wire: Wire | None = None
     ) -> JsonBody:
         """The whole body with the ids of its ledger row, which was perhaps first sent by the other
         standard (`wire`)."""
-        fields = _with_shown(self.fields, Picture.wire)
+        fields = _with_shown(self.fields, methodcaller("wire"))
         fields["external_task_id"] = external_task_id
         if self.callback_base and callback_key:
             fields["callback_url"] = f"{self.callback_base}/{callback_key}"
         return JsonBody(order_body(wire or self.wire, self.product, fields, self.model))
 
 
-def _with_shown(fields: Mapping[str, Any], shown: Callable[[Picture], Any]) -> dict[str, Any]:
-    """The fields with `shown(picture)` in the place of each picture."""
+def _with_some_address(given: Picture | Medium) -> Picture | Medium:
+    if isinstance(given, Medium) and given.needs_address:
+        return given.at(f"<address of {given.label}>")
+    return given
+
+
+def _with_shown(
+    fields: Mapping[str, Any], shown: Callable[[Picture | Medium], Any]
+) -> dict[str, Any]:
+    """The fields with `shown(picture)` in the place of each picture, and of each medium."""
 
     def value_of(value: Any) -> Any:
-        if isinstance(value, Picture):
+        if isinstance(value, Picture | Medium):
             return shown(value)
         if isinstance(value, Mapping):
             return {name: value_of(inner) for name, inner in value.items()}
@@ -148,7 +169,12 @@ def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]
         "watermark_info": request.watermark_info and request.watermark_info.model_dump(),
         "callback_url": request.callback_url,
     }
-    return {name: value for name, value in fields.items() if value not in (None, "", [])}
+    left_out = request.absent
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in left_out and value not in (None, "", [])
+    }
 
 
 def _one_picture(
@@ -216,6 +242,19 @@ def _pictures_of_words(
     }
 
 
+def _moving_figure(
+    request: MotionControlRequest, given: Mapping[str, Any], _: ProductEntry
+) -> dict[str, Any]:
+    return {
+        "image_url": given.get("image"),
+        "video_url": given.get("video"),
+        "prompt": request.prompt,
+        "character_orientation": request.character_orientation,
+        "keep_original_sound": request.keep_original_sound,
+        "element_list": [{"element_id": number} for number in request.element_list],
+    }
+
+
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
@@ -225,6 +264,7 @@ PRODUCT_FIELDS: Mapping[
     "text2video": _text,
     "omni-image": _pictures_of_words,
     "image-generation": _pictures_of_words,
+    "motion-control": _moving_figure,
 }
 """Renders the fields that a product does not share with all others."""
 

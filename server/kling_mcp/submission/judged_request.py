@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from kling_mcp.inputs import Picture
+from kling_mcp.inputs import Medium, Picture, Wish
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal
@@ -57,7 +57,7 @@ AS_BYTES = ("data", "base64")
 
 @dataclass(frozen=True)
 class JudgedRequest:
-    """A judged request. `pictures` are its open pictures, none before they are opened; `earlier` is
+    """A judged request. `pictures` and `media` are open, none before they are opened; `earlier` is
     the row of which it is another take, `digest` the one that an earlier version gave the request.
 
     `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
@@ -74,6 +74,7 @@ class JudgedRequest:
     other_terms: Sequence[ProviderTerms] = ()
     callback_base: str = ""
     pictures: Sequence[Picture] = ()
+    media: Sequence[Medium] = ()
     earlier: Record | None = None
     digest: str = ""
 
@@ -147,8 +148,9 @@ class JudgedRequest:
     @cached_property
     def body(self) -> CreateBody:
         """The body, rendered once. `<field>` stands for each picture that is not open."""
-        shown: dict[str, object] = {name: f"<{name}>" for name, _ in self.arguments.pictures()}
-        shown |= {picture.field: picture for picture in self.pictures}
+        named = [*self.arguments.pictures(), *self.arguments.media()]
+        shown: dict[str, object] = {name: f"<{name}>" for name, _ in named}
+        shown |= {given.field: given for given in self.given}
         fields = render_fields(self.review, shown)
         calls_us = self.provider.row.callbacks and "callback_url" not in fields
         return CreateBody(
@@ -159,6 +161,33 @@ class JudgedRequest:
             self.wire,
             self._on_wire("new"),
         )
+
+    @property
+    def given(self) -> list[Picture | Medium]:
+        """All that is open."""
+        return [*self.pictures, *self.media]
+
+    def wishes(self) -> list[Wish]:
+        """The sounds and videos that it names, each with the limits of its model."""
+        values = dict(self.arguments)
+        limits = partial(
+            self.capabilities.media_limits, self.review.model_name, self.review.product
+        )
+        return [Wish(name, value, limits(name, values)) for name, value in self.arguments.media()]
+
+    def with_media(self, media: Sequence[Medium]) -> JudgedRequest:
+        """The request with its open media, and the price of a video that is as long as one of them:
+        as the longest that Kling takes, where the length is not known here."""
+        judged = replace(self, media=media)
+        decides = self.arguments.length_of
+        wish = next((wish for wish in self.wishes() if wish.field == decides), None)
+        if wish is None:
+            return judged
+        known = next((m.seconds for m in media if m.field == decides), None)
+        seconds = wish.limits.billed_seconds(known)
+        arguments = self.arguments.model_copy(update={"duration": str(seconds)})
+        review = self.review.lasting(seconds, self.capabilities)
+        return replace(judged, draft=replace(self.draft, arguments=arguments), review=review)
 
     @property
     def wire(self) -> Wire:
@@ -225,7 +254,7 @@ class JudgedRequest:
             estimate_units=self.review.estimate.units,
             external_task_id=self.external_task_id,
             principal=self.principal.name,
-            pictures=tuple(p.label for p in self.pictures if "mask" not in p.field),
+            pictures=tuple(g.label for g in self.given if "mask" not in g.field),
             picture_hashes={p.field: p.bytes_sha256 for p in self.pictures if p.bytes_sha256},
             sandbox=self.provider.sandbox,
             usd_per_unit=self.capabilities.usd_per_unit,
@@ -260,10 +289,11 @@ class JudgedRequest:
     def _repeatable(self) -> dict[str, Any]:
         """The arguments with which the request can be made again, with None for each picture that
         was given as bytes."""
-        left_out = {*SpendingChoices.model_fields, "external_task_id"}
+        left_out = {*SpendingChoices.model_fields, "external_task_id", *self.arguments.absent}
         arguments = self.arguments.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
-        addresses = {picture.field for picture in self.pictures if picture.kind not in AS_BYTES}
-        inline = {value for name, value in self.arguments.pictures() if name not in addresses}
+        named = [*self.arguments.pictures(), *self.arguments.media()]
+        addresses = {given.field for given in self.given if given.kind not in AS_BYTES}
+        inline = {value for name, value in named if name not in addresses}
 
         def kept(value: Any) -> Any:
             if isinstance(value, dict):

@@ -160,7 +160,9 @@ def dry_run_receipt(
     return answer
 
 
-PRICED_BY = frozenset({"model_name", "mode", "duration", "sound", "voice_list", "resolution", "n"})
+PRICED_BY = frozenset(
+    {"model_name", "mode", "duration", "sound", "voice_list", "resolution", "n", "video"}
+)
 """The arguments that set the price."""
 
 
@@ -174,11 +176,12 @@ def _outline(judged: JudgedRequest) -> Receipt:
     asked, result = arguments.setting, PRODUCTS[review.product].result
     played = SANDBOX_NOTES[result] if judged.provider.sandbox else ""
     sent = [] if review.verdict.faults else judged.body.names()
-    ours = SpendingChoices.model_fields.keys() | {"fit"}
+    ours = SpendingChoices.model_fields.keys() | {"fit", *arguments.absent}
+    body_names = PRODUCTS[review.product].body_names
     fields = [name for name in type(arguments).model_fields if name not in ours]
     given = arguments.given() & arguments.model_fields_set
     priced = not any(map(_unsettles_price, review.verdict.faults))
-    not_sent = [name for name in fields if name in given and name not in sent]
+    not_sent = [name for name in fields if name in given and body_names.get(name, name) not in sent]
     return Receipt(
         provider=judged.provider.name,
         model_name=review.model_name,
@@ -190,7 +193,8 @@ def _outline(judged: JudgedRequest) -> Receipt:
         estimate_units=review.estimate.units if priced else None,
         estimate_usd=review.estimate.usd if priced else None,
         unit=PRODUCTS[review.product].other_unit,
-        pictures=[_picture_text(picture) for picture in judged.pictures],
+        pictures=[_picture_text(picture) for picture in judged.pictures]
+        + [f"{medium.field}: {medium.shown()}" for medium in judged.media],
         video=_video_size(judged),
         sent=sent,
         not_sent=not_sent if sent else [],

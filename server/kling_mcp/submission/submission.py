@@ -7,7 +7,7 @@ A dry run is judged, opened and priced, and then answered. `sender` writes the r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,15 +17,24 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.background import BackgroundWork
-from kling_mcp.inputs import PicturePolicy, check_end_shape, check_mask_sizes, open_pictures
+from kling_mcp.inputs import (
+    Medium,
+    PicturePolicy,
+    check_end_shape,
+    check_mask_sizes,
+    open_media,
+    open_pictures,
+)
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.records import beyond_use
 from kling_mcp.ledger.reserving import ONLY_KNOWN_PRICES
 from kling_mcp.principal import Principal
+from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
+from kling_mcp.providers.task import NO_ADDRESS
 from kling_mcp.submission.judged_request import (
     JudgedRequest,
     judge_request,
@@ -171,7 +180,7 @@ class Submission:
                         judged.new_row, judged.review.estimate, judged.arguments.max_units
                     )
                     await self._ask_the_person(judged, confirm)
-            sending = partial(self._send, judged, opened.pop_all())
+            sending = partial(self._send, judged, opened.pop_all(), policy)
         try:
             return await self._background_work.run(sending, left_s)
         except TimeoutError:
@@ -366,14 +375,19 @@ class Submission:
                 advice="Ask what they would like instead; dry_run shows prices.",
             )
 
-    async def _send(self, judged: JudgedRequest, opened: AsyncExitStack) -> Receipt:
+    async def _send(
+        self, judged: JudgedRequest, opened: AsyncExitStack, policy: PicturePolicy
+    ) -> Receipt:
         """Write the row, send the request, and close the pictures."""
         async with opened:
             client = await self._clients.get(judged.provider.name)
+            body = judged.body
+            if waiting := [medium for medium in judged.media if medium.needs_address]:
+                body = body.with_addresses(await self._addresses(judged, waiting, client, policy))
             try:
                 async with self._with_variant(judged):
                     record, new = await self._sender.send(
-                        judged.new_row, client, judged.body, self._caps.per_day
+                        judged.new_row, client, body, self._caps.per_day
                     )
             except RequestRefused as error:
                 if error.of_model:
@@ -389,6 +403,28 @@ class Submission:
             answer.uses = self._library.uses(judged.arguments, judged.principal)
             return answer
         return bare_receipt(record, repeated=not new)
+
+    async def _addresses(
+        self,
+        judged: JudgedRequest,
+        waiting: Sequence[Medium],
+        client: KlingClient,
+        policy: PicturePolicy,
+    ) -> dict[str, str]:
+        """An address for each medium that is only on this machine, by field. A request whose task
+        is known is not sent again: it needs none. Raises KlingError."""
+        made = await self._ledger.peek(judged.new_row) if self._ledger.exists else None
+        if made is not None and made.task_id and made.status not in WITHOUT_VIDEO:
+            return {medium.field: f"{NO_ADDRESS}#{medium.field}" for medium in waiting}
+        found = {}
+        for medium in waiting:
+            assert medium.held is not None
+            if judged.provider.embedded:
+                found[medium.field] = await client.hand_in(medium.held, medium.sha256)
+            else:
+                assert policy.give_address is not None
+                found[medium.field] = await policy.give_address(medium.held)
+        return found
 
     async def _not_answered_yet(self, new_row: NewRow) -> ProviderDown:
         """The error for a call that is answered while its request goes on in the background."""
@@ -488,12 +524,18 @@ def _refused_with_a_key(warning: Fault) -> Fault:
 async def _with_open_pictures(
     judged: JudgedRequest, policy: PicturePolicy
 ) -> AsyncIterator[JudgedRequest]:
-    """The judged request with its pictures open; their faults are added to its verdict."""
+    """The judged request with its pictures, sounds and videos open; their faults are added to its
+    verdict."""
     named = judged.arguments.pictures()
     policy = replace(policy, bytes_max=judged.picture_bytes_max)
     opened, verdict = await open_pictures(named, policy, getattr(judged.arguments, "fit", ""))
     pictures = [picture for picture in opened if picture]
+    media: list[Medium] = []
     try:
+        heard, told = await open_media(judged.wishes(), policy)
+        media += [_for_provider(medium, judged.provider) for medium in heard if medium]
+        verdict.extend(told)
+        verdict.faults.extend(_without_address(media, judged.provider, policy))
         by_field = dict(zip((field for field, _ in named), opened, strict=True))
         dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
         image, static = by_field.get("image"), by_field.get("static_mask")
@@ -506,7 +548,49 @@ async def _with_open_pictures(
         sizes = [(picture.field, picture.width, picture.height) for picture in pictures]
         verdict.warnings.extend(ratio_warnings(judged.arguments, sizes))
         judged.review.verdict.extend(verdict)
-        yield replace(judged, pictures=pictures)
+        judged = replace(judged, pictures=pictures).with_media(media)
+        _warn_of_length(judged)
+        yield judged
     finally:
         for picture in pictures:
             picture.close()
+        for medium in media:
+            medium.close()
+
+
+def _for_provider(medium: Medium, provider: Configured) -> Medium:
+    """The medium as this provider can get it: a sandbox's address leads nowhere outside of it."""
+    return replace(medium, url="") if medium.made_here and not provider.embedded else medium
+
+
+def _without_address(
+    media: Sequence[Medium], provider: Configured, policy: PicturePolicy
+) -> Iterator[Fault]:
+    """A fault for each medium that the provider has to fetch and that nothing gives an address."""
+    if provider.embedded:
+        return
+    for medium in media:
+        if medium.needs_address and (policy.give_address is None or medium.held is None):
+            noun = medium.limits.noun
+            yield Fault(
+                medium.field,
+                "address_missing",
+                f"{medium.label} is on this machine alone, and Kling fetches a {noun} from the "
+                "internet.",
+                f"an https URL of it, or kling://tasks/ID/video of a {noun} that Kling made; a "
+                "server for a team (KLING_MCP_PUBLIC_URL) gives it an address itself",
+                medium.limits.source,
+            )
+
+
+def _warn_of_length(judged: JudgedRequest) -> None:
+    """Say where the price is that of the longest video, as the length is not known."""
+    decides = judged.arguments.length_of
+    unknown = [m for m in judged.media if m.field == decides and m.seconds is None]
+    if unknown and not judged.review.verdict.faults:
+        message = (
+            f"Kling fetches it from its URL, so its length is not known here: the price is that of "
+            f"{judged.arguments.setting.duration} s, the longest."
+        )
+        use = "a local copy, whose length is read, or max_units"
+        judged.review.verdict.warnings.append(Fault(decides, "length_unknown", message, use))

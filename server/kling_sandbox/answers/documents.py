@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from kling_sandbox.answers.refusals import Refusal
-from kling_sandbox.orders import Asset, Picture, Task
+from kling_sandbox.orders import FPS, Asset, Picture, Task
 
 __all__ = [
     "TAGS",
@@ -22,6 +22,7 @@ __all__ = [
     "envelope",
     "refusal_document",
     "request_id",
+    "seconds_text",
     "video_id",
     "video_seconds",
 ]
@@ -76,8 +77,6 @@ class VideoLinks:
         signed = f"{path}\n{expires}".encode()
         return hmac.new(self.key(), signed, hashlib.sha256).hexdigest()[:32]
 
-
-_FRAMES_PER_S = 24
 
 TAGS = {
     "o_101": "Hottest",
@@ -205,7 +204,7 @@ class KlingDocuments:
         video = {
             "id": video_id(task.task_id),
             "url": self._links.url(product, task.task_id, expires),
-            "duration": video_seconds(task.order.duration),
+            "duration": seconds_text(task.order.frames),
         }
         if task.order.watermark:
             video["watermark_url"] = self._links.url(product, task.task_id, expires, marked=True)
@@ -218,7 +217,12 @@ def video_seconds(asked: int) -> str:
     A clip has one frame more than its seconds at 24 frames a second, so 5 becomes "5.041". The
     sandbox's own files have the same length.
     """
-    return f"{(asked * _FRAMES_PER_S + 1) * 1000 // _FRAMES_PER_S / 1000:.3f}"
+    return seconds_text(asked * FPS + 1)
+
+
+def seconds_text(frames: int) -> str:
+    """The duration of so many frames, seconds with three places, cut off."""
+    return f"{frames * 1000 // FPS / 1000:.3f}"
 
 
 def envelope(data: object, message: str = "SUCCEED") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kling_sandbox.answers.documents import TAGS, KlingDocuments, dollars, video_seconds
+from kling_sandbox.answers.documents import TAGS, KlingDocuments, dollars, seconds_text
 from kling_sandbox.orders import Asset, Task
 
 __all__ = ["PACK_ID", "PACK_NAME", "KlingRecords", "charge"]
@@ -133,7 +133,7 @@ def charge(task: Task, units: float, left: float) -> dict[str, Any]:
         "product_function": order.product,
         "model_name": order.model,
         "resolution": _RESOLUTIONS.get(order.mode, ""),
-        "duration": video_seconds(order.duration)[:-1] if order.duration else "",
+        "duration": seconds_text(order.frames)[:-1] if order.duration else "",
         "refer_video_input": order.video,
         "video_sound": "native" if order.sound else "off",
         "voice_control": order.voice,

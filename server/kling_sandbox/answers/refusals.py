@@ -133,6 +133,7 @@ _TEXTS: dict[str, tuple[int, str]] = {
         1201,
         "Duration only supports 5 or 10 seconds when no refer_image is provided",  # [live]
     ),
+    "element_faces": (1201, "{field} is only supported when character_orientation is video"),
     "reference_unknown": (1201, "{reference} in prompt does not match image_list"),
     "time_missing": (1201, "start_time and end_time can not be null"),
 }

@@ -23,6 +23,7 @@ from PIL import Image
 
 from kling_sandbox.film.camera import Move
 from kling_sandbox.film.canvas import Canvas, Size
+from kling_sandbox.film.motion import sound_of
 from kling_sandbox.film.scenery import Scenery
 
 if TYPE_CHECKING:
@@ -155,10 +156,12 @@ def write_mp4(
     *,
     sound: bool,
     voice: str = "",
+    like: Path | None = None,
 ) -> None:
     """Write `count` frames of `size` px to `path`, with a tone of the same length if `sound`.
 
-    The tone is that of the voice with the id `voice`, if there is one.
+    The tone is that of the voice with the id `voice`, if there is one. In its place stands the
+    sound of the video `like`, which may have none.
 
     Raises `OSError` when the file cannot be written.
     """
@@ -176,7 +179,11 @@ def write_mp4(
         stream.codec_context.color_trc = _BT709
         sheet = VideoFrame(*size, "rgb0")
         factor = voice_factor(voice) if voice else 1.0
-        tone = _Tone(container, count, factor) if sound else None
+        samples = count * RATE // FPS
+        blocks: Iterator[array[float]] | None = blocks_of(samples, _AAC_BLOCK, factor)
+        if like is not None:
+            blocks = sound_of(like, RATE, samples, _AAC_BLOCK)
+        tone = _Tone(container, samples, blocks) if sound and blocks else None
         for number, image in enumerate(frames):
             sheet.planes[0].update(image.tobytes("raw", "RGBX", sheet.planes[0].line_size))
             frame = sheet.reformat(
@@ -195,12 +202,14 @@ def write_mp4(
 class _Tone:
     """The sound of one film, written a second at a time beside the pictures."""
 
-    def __init__(self, container: OutputContainer, frames: int, factor: float) -> None:
+    def __init__(
+        self, container: OutputContainer, samples: int, blocks: Iterator[array[float]]
+    ) -> None:
         self._container = container
         self._stream: AudioStream = container.add_stream("aac", rate=RATE, layout="mono")
         self._stream.bit_rate = 96_000
-        self._samples = frames * RATE // FPS
-        self._blocks = blocks_of(self._samples, _AAC_BLOCK, factor)
+        self._samples = samples
+        self._blocks = blocks
         self._written = 0
 
     def play_until(self, frame: int) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
 from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
+from kling_sandbox.film.motion import moving_figure, track_of
 from kling_sandbox.film.scenery import Scenery
 
 __all__ = ["Script"]
@@ -23,14 +24,17 @@ _ARRIVAL_HOLD = 6
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One film: `seconds` long, the shorter side `short_side` px, width by height `ratio`.
+    """One film: `seconds` long, or of so many `frames`, the shorter side `short_side` px, width by
+    height `ratio`.
 
     With no `ratio` the frame has the shape of the first still. One still is seen under `move`, or
     cut into `shots` (seconds each) with a move of its own for each; several follow each other.
     Without a still, a landscape is drawn for the `words`, and one for each shot.
     The film ends on `tail` where there is one. `sound` adds a tone.
     `number` stands in the mark. Each of `insets` is seen small in the upper left corner, above the
-    words of `labels`. `voice` is the id of the voice that is heard.
+    words of `labels`. `voice` is the id of the voice that is heard. A film that `moves_figure`
+    shows the first still as a figure that moves as the video at `motion` does, with the video's
+    sound; without one it moves by itself.
     """
 
     seconds: int
@@ -46,6 +50,14 @@ class Script:
     labels: tuple[str, ...] = ()
     voice: str = ""
     words: tuple[str, ...] = ()
+    moves_figure: bool = False
+    motion: Path | None = None
+    frames: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many frames it has."""
+        return self.frames or frame_count(self.seconds)
 
     def film(self, path: Path) -> None:
         """Make the MP4 and put it at `path` in one step, so that no reader sees half of it.
@@ -62,14 +74,21 @@ class Script:
         drawn = [Scenery(words, size, number) for number, words in enumerate(self.words)]
         mark = Mark(size, self.number)
         cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
-        frames = (
-            mark.put_on(cast.put_on(frame))
-            for frame in frames_of(list(self.scenes(pictures or drawn, tail)), size)
-        )
+        if self.moves_figure:
+            shots = moving_figure(pictures[0], size, track_of(self.motion, self.count, FPS))
+        else:
+            shots = frames_of(list(self.scenes(pictures or drawn, tail)), size)
+        frames = (mark.put_on(cast.put_on(frame)) for frame in shots)
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
         try:
             write_mp4(
-                part, frames, frame_count(self.seconds), size, sound=self.sound, voice=self.voice
+                part,
+                frames,
+                self.count,
+                size,
+                sound=self.sound,
+                voice=self.voice,
+                like=self.motion,
             )
             part.replace(path)
         finally:
@@ -79,7 +98,7 @@ class Script:
         self, pictures: Sequence[Image.Image | Scenery], tail: Image.Image | None
     ) -> Iterator[Scene]:
         """The scenes for those pictures; their frames add up to the film's."""
-        rest = frame_count(self.seconds)
+        rest = self.count
         arrival = min(_ARRIVAL_FRAMES, rest // 2) if tail is not None else 0
         takes = list(self._takes(pictures))
         for number, (picture, move, frames, dissolve) in enumerate(takes):
@@ -95,7 +114,7 @@ class Script:
     ) -> Iterator[tuple[Image.Image | Scenery, Move, int, int]]:
         """Picture, move, frames and dissolve of each take; the last one gets what is left."""
         if len(pictures) > 1 and self.stills:
-            each = frame_count(self.seconds) // (len(pictures) + bool(self.tail))
+            each = self.count // (len(pictures) + bool(self.tail))
             for number, picture in enumerate(pictures):
                 move = SEQUENCE_MOVES[number % len(SEQUENCE_MOVES)]
                 yield picture, move, each, _BLEND_FRAMES if number else 0

@@ -17,6 +17,7 @@ from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video
 from kling_sandbox.rules.images import image_generation, omni_image
+from kling_sandbox.rules.motion import motion_control
 from kling_sandbox.rules.omni import multi_image, omni
 from kling_sandbox.rules.text2video import text2video
 
@@ -29,6 +30,7 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
     "text2video": text2video,
     "omni-image": omni_image,
     "image-generation": image_generation,
+    "motion-control": motion_control,
 }
 
 

@@ -75,7 +75,7 @@ def test_the_official_defaults_are_alive() -> None:
         (
             "kling",
             "/v1/videos",
-            {"image2video", "omni-video", "multi-image2video", "text2video"},
+            {"image2video", "omni-video", "multi-image2video", "text2video", "motion-control"},
             "envelope",
             "unique",
             True,

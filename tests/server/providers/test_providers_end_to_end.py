@@ -414,7 +414,7 @@ async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -
         choices = [
             tool.input_schema["properties"].get("provider", {}).get("enum")
             for tool in listed.tools
-            if tool.name.endswith("to_video")
+            if tool.name in PRODUCTS_BY_TOOL
         ]
 
         assert choices == [None if len(names) == 1 else [*names]] * len(PRODUCTS_BY_TOOL)

@@ -27,7 +27,9 @@ def test_the_page_lists_the_endpoints(tmp_path: Path) -> None:
             path = path.replace("{name:path}", "{name}")
             served |= {f"{method} {path}" for method in route.methods or () if method != "HEAD"}
 
-    listed = re.findall(r"^\| `((?:GET|POST) /[^`]*)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^\| `((?:GET|POST|PUT) /[^`]*)` \|", PAGE.read_text("utf-8"), re.MULTILINE
+    )
     assert sorted(listed) == sorted(served)
 
 

@@ -24,6 +24,7 @@ from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import (
     GenerateImageRequest,
     ImageToVideoRequest,
+    MotionControlRequest,
     MultiImageToVideoRequest,
     TextToVideoRequest,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ListTasksArguments",
     "LookArguments",
     "MaxUnits",
+    "MotionControlArguments",
     "MultiImageToVideoArguments",
     "Provider",
     "SaveVideoArguments",
@@ -166,11 +168,16 @@ class GenerateImageArguments(SpendingChoices, GenerateImageRequest):
     """`kling_generate_image`."""
 
 
+class MotionControlArguments(SpendingChoices, MotionControlRequest):
+    """`kling_motion_control`."""
+
+
 SubmitArguments = (
     ImageToVideoArguments
     | MultiImageToVideoArguments
     | TextToVideoArguments
     | GenerateImageArguments
+    | MotionControlArguments
 )
 """The arguments of the tools that make something."""
 

@@ -135,7 +135,7 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     A blank value (see `host_habits`) means the field's default, as a missing field does. So every
     field of the class has a default; whether it is required is a rule.
     """
-    names = set(arguments_class.model_fields)
+    names = set(arguments_class.model_fields) - getattr(arguments_class, "absent", frozenset())
     if crowd := _crowd(raw, names):
         faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
         return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
@@ -144,18 +144,23 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     nothing = isinstance(most, int | float) and most == 0 and most is not False
     filled_in = len(blank) > FILLED_IN
     warnings = [NO_LIMIT] if nothing and filled_in else []
-    raw = given(raw, names)
+    raw = given(raw, set(arguments_class.model_fields))
+    strange = [
+        Fault(name, "extra_forbidden", f"{MESSAGES['extra_forbidden']}.", instead_of(name, names))
+        for name in sorted(raw.keys() & arguments_class.model_fields.keys() - names)
+    ]
+    raw = {name: value for name, value in raw.items() if name not in {f.field for f in strange}}
     if nothing and not filled_in:
         raw["max_units"], blank = 0, blank - {"max_units"}
     try:
         read = arguments_class.model_validate(raw)
-        return Draft(read, verdict=Verdict(warnings=warnings), blank=blank)
+        return Draft(read, verdict=Verdict(strange, warnings), blank=blank)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
     bad = {str(detail["loc"][0]) for detail in details if detail["loc"]}
     rest = {name: value for name, value in raw.items() if name in names - bad}
     told, more = details[:MOST_FAULTS], details[MOST_FAULTS:]
-    verdict = Verdict([_fault(detail, names) for detail in told], warnings)
+    verdict = Verdict([*strange, *(_fault(detail, names) for detail in told)], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}

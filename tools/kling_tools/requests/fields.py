@@ -28,11 +28,13 @@ __all__ = [
     "CameraControl",
     "CameraControlField",
     "CfgScale",
+    "CharacterOrientation",
     "Duration",
     "DynamicMask",
     "DynamicMasks",
     "ElementList",
     "ExternalTaskId",
+    "Figure",
     "HumanFidelity",
     "Image",
     "ImageCount",
@@ -42,8 +44,11 @@ __all__ = [
     "ImageRatio",
     "ImageReference",
     "ImageTail",
+    "KeepOriginalSound",
     "Mode",
     "ModelName",
+    "MotionPrompt",
+    "MotionVideo",
     "MultiImagePrompt",
     "MultiPrompt",
     "MultiShot",
@@ -204,6 +209,26 @@ ImageTail = Annotated[
     str,
     Field(description="Last frame, same forms; v2-5-turbo and v2-6 in mode pro only."),
 ]
+Figure = Annotated[
+    str, Field(description="Picture with the figure to move, forms as image of image_to_video.")
+]
+MotionVideo = Annotated[
+    str,
+    Field(
+        description="Video with the motion, mp4/mov, 3-30 s: https URL, kling://tasks/ID/video, "
+        "local path. The result is as long."
+    ),
+]
+CharacterOrientation = Annotated[
+    Literal["image", "video"],
+    BeforeValidator(normalize.word),
+    Field(description="Whom the figure faces as: image (<=10 s) or video."),
+]
+KeepOriginalSound = Annotated[
+    Literal["yes", "no"],
+    BeforeValidator(normalize.yes_or_no),
+    Field(description="The motion video's sound."),
+]
 ImageList = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(normalize.picture_list),
@@ -238,6 +263,13 @@ TextPrompt = Annotated[
 ]
 NegativePrompt = Annotated[
     str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT), Text
+]
+MotionPrompt = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(max_length=PROMPT_LIMIT),
+    Text,
+    Field(description="Scene and light; the motion is the video's."),
 ]
 ModelName = Annotated[
     str,

@@ -20,6 +20,7 @@ from kling_tools.requests import fields
 __all__ = [
     "ADDED_BY_HOSTS",
     "EXAMPLES",
+    "FALSE_IS_A_VALUE",
     "FILLED_BY_HOSTS",
     "INSTEAD",
     "IN_MONEY",
@@ -108,6 +109,13 @@ INSTEAD: dict[str, str] = {
     "camera": "camera_control, or the prompt",
     "camera_control": "prompt, which can say how the camera moves",
     "audio": "sound",
+    "duration": "no duration, the result has a length of its own",
+    "sound": "keep_original_sound",
+    "video_url": "video",
+    "motion_video": "video",
+    "reference_video": "video",
+    "driving_video": "video",
+    "orientation": "character_orientation",
     "generate_audio": "sound",
     "length": "duration",
     "seconds": "duration",
@@ -216,6 +224,9 @@ ZERO_IS_A_VALUE = frozenset({"cfg_scale", "timeout_s"})
 """The fields in which 0 is a value: the weakest hold on the prompt (the review knows whether the
 model takes it), and a look without waiting. Every other 0 is a blank."""
 
+FALSE_IS_A_VALUE = frozenset({"keep_original_sound"})
+"""The fields in which false is a value, as what is left out means yes."""
+
 REQUIRED_LISTS = frozenset({"image_list", "task_ids"})
 """Required lists, whose blank entries stay so that a fault can name them."""
 
@@ -257,6 +268,8 @@ def _is_left_out(name: str, value: Any) -> bool:
     if name in ZERO_IS_A_VALUE and value == 0 and value is not False:
         return False
     if name in REQUIRED_LISTS and isinstance(value, list) and value:
+        return False
+    if name in FALSE_IS_A_VALUE and value is False:
         return False
     return value is False or _is_blank(value)
 

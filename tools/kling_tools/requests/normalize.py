@@ -290,6 +290,12 @@ def meant(name: str, value: Any) -> Any:
     return ("16:9" if shape > 1.33 else "9:16" if shape < 0.76 else "1:1") + pad
 
 
+def yes_or_no(value: Any) -> Any:
+    """What `switch` reads as on and off becomes "yes" and "no"."""
+    value = switch(value)
+    return {"on": "yes", "off": "no"}.get(value, value) if isinstance(value, str) else value
+
+
 def element_ids(value: Any) -> Any:
     """Ids as text, numbers or `{"element_id": …}` become exact integers (they exceed 2^53); names
     stay."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kling_tools.products import REQUESTS, Product
 from kling_tools.requests import fields
@@ -22,6 +22,7 @@ __all__ = [
     "Combination",
     "GenerateImageRequest",
     "ImageToVideoRequest",
+    "MotionControlRequest",
     "MultiImageToVideoRequest",
     "Request",
     "Setting",
@@ -103,6 +104,10 @@ class Request(BaseModel):
 
     `setting_fields` maps the parts of a `Setting` that can be chosen to their arguments, `steps`
     are the modes from the lowest on.
+
+    `absent` are the fields that a product has no argument for: they keep their values, and a caller
+    who gives one is refused. Where `media` give the video its length, `duration` becomes that
+    length once it is known, and is the longest until then.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -110,6 +115,9 @@ class Request(BaseModel):
     products: ClassVar[tuple[Product, ...]]
     setting_fields: ClassVar[Mapping[str, str]]
     steps: ClassVar[tuple[str, ...]]
+    absent: ClassVar[frozenset[str]] = frozenset()
+    length_of: ClassVar[str] = ""
+    """The argument whose length is the video's; empty where `duration` says it."""
 
     model_name: fields.ModelName = ""
     prompt: fields.Prompt = ""
@@ -134,6 +142,10 @@ class Request(BaseModel):
 
     def pictures(self) -> list[tuple[str, str]]:
         """Every picture of the request as (field path, reference), in the order of the body."""
+        return []
+
+    def media(self) -> list[tuple[str, str]]:
+        """Every sound and video of the request, in the same form."""
         return []
 
 
@@ -252,3 +264,28 @@ class GenerateImageRequest(Request):
     def pictures(self) -> list[tuple[str, str]]:
         """The pictures to refer to."""
         return [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
+
+
+class MotionControlRequest(VideoRequest):
+    """A figure from a picture that moves as in a video (Kling's motion-control)."""
+
+    products = REQUESTS["MotionControlRequest"]
+    absent = frozenset({"negative_prompt", "duration", "sound", "cfg_scale"})
+    length_of = "video"
+    setting_fields = {"mode": "mode"}
+
+    image: fields.Figure = ""
+    video: fields.MotionVideo = ""
+    prompt: fields.MotionPrompt = ""
+    character_orientation: fields.CharacterOrientation = "video"
+    keep_original_sound: fields.KeepOriginalSound = "yes"
+    element_list: Annotated[fields.ElementList, Field(max_length=1)] = []
+    duration: fields.Duration = "30"
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The figure."""
+        return [("image", self.image)] if self.image else []
+
+    def media(self) -> list[tuple[str, str]]:
+        """The video with the motion."""
+        return [("video", self.video)] if self.video else []

@@ -85,7 +85,8 @@ def apply_abilities(
     if row is None:
         verdict.extend(_unknown(model_name, product, capabilities, terms))
         seconds = draft.arguments.setting.duration
-        if seconds and not 3 <= int(seconds) <= 15:
+        chosen = seconds and "duration" not in draft.arguments.absent
+        if chosen and not 3 <= int(seconds) <= 15:
             verdict.faults.append(
                 Fault("duration", "duration_range", "Kling makes 3 to 15 s.", '"5"', "S2")
             )

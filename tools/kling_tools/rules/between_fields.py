@@ -49,6 +49,29 @@ RULES: tuple[Rule, ...] = (
         source="S2",
     ),
     Rule(
+        id="figure_required",
+        require=("image",),
+        because="the figure that moves is taken from a picture",
+        use="the path, URL or data: URI of a picture with one person, head to toe at best",
+        source="motion-control page",
+    ),
+    Rule(
+        id="motion_required",
+        require=("video",),
+        because="the figure moves as in a video. Without one, kling_image_to_video animates the "
+        "picture by its prompt",
+        use="an https URL, kling://tasks/ID/video, or a path",
+        source="motion-control page",
+    ),
+    Rule(
+        id="element_faces_as_the_video",
+        when={"character_orientation": "image", "element_list": GIVEN},
+        forbid=("element_list",),
+        because="a figure with an element faces as in the video",
+        use='character_orientation "video"',
+        source="motion-control page",
+    ),
+    Rule(
         id="image_list_required",
         require=("image_list",),
         because="this tool combines pictures",

@@ -16,11 +16,13 @@ from kling_tools.products import PRODUCTS, Product
 from kling_tools.quoting import counted
 from kling_tools.requests.normalize import mode
 from kling_tools.requests.requests import Combination, Setting, is_pattern
+from kling_tools.rules.media_limits import MediaLimits
 
 __all__ = [
     "Capabilities",
     "Estimate",
     "Feature",
+    "MediaRow",
     "ModelRow",
     "PriceRow",
     "ProductRow",
@@ -144,10 +146,18 @@ class PriceRow(_Row):
         return self.units
 
 
+class MediaRow(MediaLimits):
+    """The limits of the sound or video in `field`, for requests with the values of `when`."""
+
+    field: str
+    when: dict[str, str] = Field(default_factory=dict)
+
+
 class ProductRow(_Row):
     """One model's abilities and prices in one product, which `lives` on where the model itself is
     retired. `images` is the most pictures of a request; with `always_sound` each video has sound.
-    `wires` are the standards that have the model."""
+    `wires` are the standards that have the model. The first row of `media` that fits has the limits
+    of a sound or video."""
 
     modes: tuple[str, ...] = ()
     durations: tuple[str, ...] = ()
@@ -157,6 +167,7 @@ class ProductRow(_Row):
     units: tuple[PriceRow, ...] = ()
     always_sound: bool = False
     lives: bool = False
+    media: tuple[MediaRow, ...] = ()
     wires: dict[Wire, WireRow] = {"legacy": WireRow()}
     source: str = ""
     date: str = ""
@@ -257,6 +268,19 @@ class Capabilities(_Row):
         alive = [wire for wire in shared if row.wires[wire].retired is None] or shared
         whole = (w for w in alive if not {*given} & {*self.on_wire(model_name, product, w).lacks})
         return next(whole, alive[0] if alive else None)
+
+    def media_limits(
+        self, model_name: str, product: Product, field: str, arguments: Mapping[str, Any]
+    ) -> MediaLimits:
+        """The limits of the sound or video in a field; those of another model for one that is
+        unknown. Raises LookupError for a field that no model's row names."""
+        models = [self.models[model_name]] if model_name in self.models else []
+        for model in (*models, *self.models.values()):
+            for row in model.products[product].media if product in model.products else ():
+                fits = all(arguments.get(name) == value for name, value in row.when.items())
+                if row.field == field and fits:
+                    return row
+        raise LookupError(f"no model's row has limits for {field} of {product}")
 
     def with_previews(self, names: Collection[str] | None = None) -> Capabilities:
         """This table with these previews turned on, or with all of them."""

@@ -99,7 +99,8 @@ def speech_warning(request: Request) -> Fault | None:
     caller adds with which change they are heard."""
     texts = [request.prompt, *(shot.prompt for shot in getattr(request, "multi_prompt", ()))]
     words = next(filter(None, map(spoken_words, texts)), "")
-    if not words or request.setting.sound == "on" or not request.setting.duration:
+    silent = request.setting.sound == "on" or not request.setting.duration
+    if not words or silent or "sound" in request.absent:
         return None
     shown = clipped(quote_provider(words), SHOWN)
     message = f'sound is off, so nobody will hear "{shown}" of the prompt.'

@@ -46,6 +46,14 @@ class Review:
     verdict: Verdict
     wire: Wire = "legacy"
 
+    def lasting(self, seconds: int, capabilities: Capabilities) -> Review:
+        """The same for a video of so many seconds, which the request did not tell."""
+        request = self.request.model_copy(update={"duration": str(seconds)})
+        price = _price(request, self.product, self.model_name, capabilities)
+        if self.estimate.reseller:
+            price = replace(price, usd=None, reseller=self.estimate.reseller)
+        return replace(self, request=request, estimate=price)
+
 
 def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms) -> Review:
     """Judge a request for one provider, with every fault and warning; raises nothing."""
@@ -64,19 +72,25 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
     verdict.extend(_terms(draft, product, terms))
     row = capabilities.product_row(model_name, product)
     mode = wire_mode(row, request.setting.mode)
-    price = estimate(
-        capabilities,
-        product,
-        request.setting,
-        model_name=model_name,
-        voice="voice_list" in request.given(),
-    )
+    price = _price(request, product, model_name, capabilities)
     if not terms.list_price:
         price = replace(price, usd=None, reseller=terms.name)
     unset = getattr(request, "cfg_scale", None) == 0
     if unset and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
     return Review(request, product, model_name, row, mode, price, verdict, wire or terms.wires[0])
+
+
+def _price(
+    request: Request, product: Product, model_name: str, capabilities: Capabilities
+) -> Estimate:
+    return estimate(
+        capabilities,
+        product,
+        request.setting,
+        model_name=model_name,
+        voice="voice_list" in request.given(),
+    )
 
 
 def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTerms) -> bool:

@@ -33,7 +33,7 @@ SETTINGS = ("model_name", "mode", "duration", "sound")
 
 NEEDED = frozenset(
     {
-        *(*SETTINGS, "image", "image_list", "prompt", "multi_shot", "multi_prompt"),
+        *(*SETTINGS, "image", "image_list", "video", "prompt", "multi_shot", "multi_prompt"),
         *("resolution", "n"),
         *SpendingChoices.model_fields,
     }
@@ -261,11 +261,10 @@ def _all_settings(
         for row in rows:
             asked = request.setting
             modes = (row.modes or request.steps[:1]) if row else (asked.mode,)
-            seconds = (row.durations if row else SECONDS) if asked.duration else ("",)
+            fixed = not asked.duration or "duration" in request.absent
+            seconds = (asked.duration,) if fixed else row.durations if row else SECONDS
             sounds = (
-                ("off", "on")
-                if asked.duration and (row is None or row.patterns("sound"))
-                else ("off",)
+                ("off", "on") if not fixed and (row is None or row.patterns("sound")) else ("off",)
             )
             for mode, duration, sound in product(modes, seconds, sounds):
                 yield _Setting(name, mode, duration, sound)
@@ -363,13 +362,14 @@ def _variant(
     always = found.row is not None and found.row.always_sound
     setting = after.setting
     sound = "with sound" if setting.sound == "on" or always else "no sound"
+    sound = "" if "sound" in after.absent else sound
     made = (f"{setting.duration} s", sound) if setting.duration else ()
     what = (found.model_name, found.mode, *made)
     return Variant(
         change={
             name: _as_argument(getattr(after, name))
             for name in type(before).model_fields
-            if name not in leave_out
+            if name not in (*leave_out, *before.absent)
             and (name in draft.invalid | chosen or getattr(before, name) != getattr(after, name))
         }
         | dict.fromkeys(leave_out, ""),

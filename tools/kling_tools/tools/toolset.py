@@ -21,6 +21,7 @@ from kling_tools.requests.arguments import (
     ImageToVideoArguments,
     ListTasksArguments,
     LookArguments,
+    MotionControlArguments,
     MultiImageToVideoArguments,
     SaveVideoArguments,
     TextToVideoArguments,
@@ -147,8 +148,8 @@ def instructions(tools: Sequence[KlingTool]) -> str:
     if paid:
         cost = "costs" if len(paid) == 1 else "cost"
         listed = " and ".join(filter(None, (", ".join(paid[:-1]), paid[-1])))
-        head += f"Only {listed} {cost} money; each answer names the price, and "
-        head += "dry_run shows it without sending."
+        head += f"Only {listed} {cost} money; answers name the price, "
+        head += "dry_run shows it first."
     else:
         head += "This server only looks at them: none of its tools costs money or makes one."
     lines = [text for text, needs in INSTRUCTIONS if names.issuperset(needs)]
@@ -305,7 +306,7 @@ def build_toolset(
             input_schema=arguments_schema(
                 arguments,
                 first=PRODUCTS[PRODUCTS_BY_TOOL[name][0]].inputs,
-                without=without,
+                without=(*without, *arguments.absent),
                 properties={
                     "provider": {"enum": list(providers)},
                     **texts,
@@ -346,6 +347,14 @@ def build_toolset(
             picture is.""",
             GenerateImageArguments,
             texts=GENERATE_IMAGE_TEXTS,
+        ),
+        maker(
+            "kling_motion_control",
+            "Motion control",
+            """Make the figure of a picture move or dance as in a video (costs money per second of
+            that video).""",
+            MotionControlArguments,
+            texts=MOTION_TEXTS,
         ),
         KlingTool.of(
             _get_task,
@@ -555,6 +564,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_look",
         "kling_upload_picture",
     ),
+    "edit": ("kling_motion_control",),
     "assets": (
         "kling_list_assets",
         "kling_create_element",
@@ -622,6 +632,13 @@ TEXT_TEXTS: dict[str, dict[str, Any]] = {
     "multi_shot": {"description": ""},
     "shot_type": {"description": ""},
     "multi_prompt": {"description": "", "items": {"type": "object"}},
+    **AS_ELSEWHERE,
+}
+
+MOTION_TEXTS: dict[str, dict[str, Any]] = {
+    "mode": {"description": "std=720p, pro=1080p."},
+    "element_list": {"description": "One, v3 only."},
+    "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
 }
 

@@ -22,6 +22,7 @@ KINDS: Mapping[Product, str] = {
     "image2video": "image-to-video",
     "omni-video": "omni-video",
     "text2video": "text-to-video",
+    "motion-control": "motion-control",
 }
 """The first part of the path; a product that is not here exists on the legacy wire alone."""
 
@@ -33,6 +34,8 @@ PLACES: Mapping[str, str] = {
     "image": "`contents[]`: `first_frame`",
     "image_tail": "`contents[]`: `last_frame`",
     "image_list": "`contents[]`: a `refer_image` with an `id` for each",
+    "image_url": "`contents[]`: `image`",
+    "video_url": "`contents[]`: `video`",
     "prompt": "`contents[]`: `prompt`, of words alone `prompt`; `<<<image_1>>>` becomes `@image_1`",
     "multi_shot": "`settings.multi_shot`, `false` unless asked for",
     "shot_type": "`customize`: the prompt; `intelligence`: `settings.multi_shot`",
@@ -40,6 +43,8 @@ PLACES: Mapping[str, str] = {
     "element_list": "`contents[]`: `element`, its id as text",
     "voice_list": "`contents[]`: `voice`",
     "sound": "`settings.audio`: `native` or `off`",
+    "keep_original_sound": "`settings.audio`: `original` or `off`",
+    "character_orientation": "`settings.character_orientation`",
     "mode": "`settings.resolution`: `720p`, `1080p` or `4k`",
     "duration": "`settings.duration`, a number",
     "aspect_ratio": "`settings.aspect_ratio`",
@@ -51,7 +56,14 @@ PLACES: Mapping[str, str] = {
 the prompt, since the person agreed to their own words, and a model draws what a prompt names."""
 
 RESOLUTIONS = {"std": "720p", "pro": "1080p", "4k": "4k"}
-AUDIO = {"on": "native", "off": "off"}
+AUDIO = {"on": "native", "off": "off", "yes": "original", "no": "off"}
+FRAMES = {
+    "image": "first_frame",
+    "image_tail": "last_frame",
+    "image_url": "image",
+    "video_url": "video",
+}
+"""Pictures and videos that stand alone, with their type in `contents[]`."""
 
 _TOKEN = re.compile(r"<<<\s*(image|element|voice)_(\d{1,3})\s*>>>")
 _WORD = re.compile(r"\w")
@@ -77,11 +89,14 @@ def body(product: Product, fields: Mapping[str, Any], model: WireRow) -> dict[st
     settings: dict[str, Any] = {}
     if "mode" in fields:
         settings["resolution"] = RESOLUTIONS[fields["mode"]]
-    settings["duration"] = int(fields["duration"])
-    if "sound" in fields:
-        settings["audio"] = AUDIO[fields["sound"]]
-    if "aspect_ratio" in fields:
-        settings["aspect_ratio"] = fields["aspect_ratio"]
+    if "duration" in fields:
+        settings["duration"] = int(fields["duration"])
+    for field in ("sound", "keep_original_sound"):
+        if field in fields:
+            settings["audio"] = AUDIO[fields[field]]
+    for field in ("aspect_ratio", "character_orientation"):
+        if field in fields:
+            settings[field] = fields[field]
     if model.multi_shot:
         settings["multi_shot"] = bool(fields.get("multi_shot"))
     names = ("external_task_id", "callback_url", "watermark_info")
@@ -93,7 +108,7 @@ def _contents(fields: Mapping[str, Any], text: str) -> list[dict[str, Any]]:
     """One object for the prompt and for each material."""
     labels = _labels(fields)
     contents: list[dict[str, Any]] = [{"type": "prompt", "text": text}] if text else []
-    for field, kind in (("image", "first_frame"), ("image_tail", "last_frame")):
+    for field, kind in FRAMES.items():
         if field in fields:
             contents.append({"type": kind, "url": fields[field]})
     for label, item in zip(labels["image"], fields.get("image_list", ()), strict=True):

@@ -1,0 +1,396 @@
+"""Sounds and videos of a request: found in any form, measured, and held until they are sent.
+
+Their real type, length, size, rate and loudness are read here, before anything is paid. Kling
+fetches a video itself, so one that is only on this machine has to get an address.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kling_mcp.inputs.decoding import Decoding
+from kling_mcp.inputs.file_type import HEAD_BYTES, SOUND, VIDEO, FileType, detect
+from kling_mcp.inputs.held import HeldFile, SourceChanged, StreamedBase64
+from kling_mcp.inputs.mp4 import NotWholeMp4, check_structure, facts_of
+from kling_mcp.inputs.picture import Kind, recognise
+from kling_mcp.inputs.policy import PicturePolicy, TaskVideo, is_address, take_pictures
+from kling_mcp.inputs.refusal import FORMS, Refusal
+from kling_mcp.inputs.urls import PictureUrl
+from kling_tools.addresses import VIDEO_URI, task_of
+from kling_tools.errors import KlingError
+from kling_tools.faults import Fault, Verdict
+from kling_tools.rules.media_limits import MediaFormat, MediaLimits
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+__all__ = ["MediaFacts", "Medium", "Wish", "open_media", "read_media"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFacts:
+    """What a file holds. `seconds` are those of its video, or of its sound; 0 px, 0 frames per
+    second and 0 Hz mean that it has no such track. `loudest` is the loudest sample, of 1; None for
+    a sound that was not listened to."""
+
+    format: MediaFormat
+    seconds: float
+    size_bytes: int
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    rate_hz: int = 0
+    channels: int = 0
+    loudest: float | None = None
+
+
+RATE_HZ = 8_000
+"""The rate at which a sound is read to find out how long and how loud it is."""
+
+LISTENED_BYTES = 32 * 2**20
+"""Memory that is reserved while a sound is decoded."""
+
+_READERS: dict[MediaFormat, str] = {
+    "MP4": "mp4",
+    "MOV": "mp4",
+    "M4A": "mp4",
+    "MP3": "mp3",
+    "WAV": "wav",
+    "AAC": "aac",
+}
+"""FFmpeg's readers. Each is named, so that no other one (playlists fetch URLs) is ever guessed."""
+
+
+def format_of(head: bytes) -> MediaFormat | None:
+    """The format by the first bytes of a file; None for one that Kling takes nowhere."""
+    kind, brand = detect(head), head[8:12]
+    if kind is VIDEO and head[4:8] == b"ftyp":
+        return "MOV" if brand == b"qt  " else "MP4"
+    if kind is VIDEO and head[4:8] in (b"moov", b"wide", b"mdat", b"skip"):
+        return "MOV"
+    if kind is not SOUND:
+        return None
+    if head[4:8] == b"ftyp":
+        return "M4A"
+    if head[:4] == b"RIFF":
+        return "WAV"
+    if head[:3] == b"ID3":
+        return "MP3"
+    if head[:1] == b"\xff":
+        return "AAC" if head[1] & 0xF6 == 0xF0 else "MP3"
+    return None
+
+
+def read_media(held: HeldFile, limits: MediaLimits, decoding: Decoding) -> MediaFacts:
+    """The facts of a sound or video. Raises `Refusal` for another type, and for a damaged file;
+    `SourceChanged`; and KlingError when no memory is free."""
+    head = held.head(HEAD_BYTES)
+    found = format_of(head)
+    noun = limits.noun
+    if found not in limits.formats:
+        said = f"a {found} file" if found else detect(head).said
+        raise Refusal(
+            f"{noun}_type",
+            f"{held.label} is {said}; Kling takes {limits.formats_text} here.",
+            f"a copy of it as {limits.formats[0]}"
+            if detect(head) in (SOUND, VIDEO)
+            else f"a {noun}",
+            limits.source,
+        )
+    try:
+        if found in ("MP4", "MOV") and noun == "video":
+            return _video_facts(held, found)
+        with decoding.room(LISTENED_BYTES):
+            return _sound_facts(held, found, limits)
+    except (KlingError, SourceChanged, Refusal):
+        raise
+    except NotWholeMp4 as error:
+        reason = error.reason
+    except Exception:  # decoders raise anything when the bytes are hostile
+        reason = "It is damaged or cut short."
+    raise Refusal(
+        f"{noun}_damaged",
+        f"{held.label} cannot be read as {found}: {reason[:1].lower()}{reason[1:]}",
+        "a whole copy, one that plays from its beginning to its end",
+    )
+
+
+def _video_facts(held: HeldFile, found: MediaFormat) -> MediaFacts:
+    with held.view() as file:
+        check_structure(file, held.size, quicktime=found == "MOV")
+        facts = facts_of(file, held.size)
+    return MediaFacts(
+        found,
+        facts.duration_s,
+        held.size,
+        facts.width,
+        facts.height,
+        facts.fps,
+        facts.rate_hz,
+        facts.channels,
+    )
+
+
+def _sound_facts(held: HeldFile, found: MediaFormat, limits: MediaLimits) -> MediaFacts:
+    """A sound is measured by decoding it: what its header claims is a guess in MP3 and AAC."""
+    import av
+
+    with held.view() as file:
+        if _READERS[found] == "mp4":
+            check_structure(file, held.size, quicktime=found == "MOV")
+        with av.open(file, "r", format=_READERS[found], metadata_errors="replace") as container:
+            if not container.streams.audio:
+                raise Refusal("sound_missing", f"{held.label} has no sound.", "a file with sound")
+            audio = container.streams.audio[0]
+            rate_hz, channels = audio.rate or 0, audio.channels or 0
+            read, loudest = _listened(container, limits.seconds[1])
+    if not read:
+        raise Refusal(
+            "sound_damaged", f"{held.label} has no sound that can be read.", "a sound that plays"
+        )
+    return MediaFacts(found, read, held.size, rate_hz=rate_hz, channels=channels, loudest=loudest)
+
+
+def _listened(container: InputContainer, most_s: float) -> tuple[float, float]:
+    """The seconds of the first sound, and its loudest sample, of 1. It stops a little after
+    `most_s`."""
+    import av
+
+    resampler = av.AudioResampler("s16", "mono", RATE_HZ)
+    read, loudest = 0, 0
+    for frame in container.decode(audio=0):
+        for part in resampler.resample(frame):
+            values = array.array("h", bytes(part.planes[0])[: 2 * part.samples])
+            read += len(values)
+            loudest = max(loudest, max(values, default=0), -min(values, default=0))
+        if read > (most_s + 1) * RATE_HZ:
+            break
+    return read / RATE_HZ, loudest / 2**15
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A sound or video that a request names: its field, the value that was given, and the limits of
+    Kling's page."""
+
+    field: str
+    value: str
+    limits: MediaLimits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Medium:
+    """A sound or video that passed every check that is possible here.
+
+    `label`, `sha256` and `bytes_sha256` are those of a `Picture`. `seconds` is its length, None
+    when it is not known. `url` is its address for Kling; empty for one that is sent as base64, and
+    for one that has to get an address yet. `made_here`: a sandbox made it, at an address that only
+    that sandbox can read.
+    """
+
+    field: str
+    kind: Kind
+    label: str
+    sha256: str
+    limits: MediaLimits
+    seconds: float | None = None
+    facts: MediaFacts | None = None
+    url: str = dataclasses.field(default="", repr=False)
+    held: HeldFile | None = dataclasses.field(default=None, repr=False)
+    bytes_sha256: str = ""
+    made_here: bool = False
+
+    @property
+    def needs_address(self) -> bool:
+        """Whether Kling fetches it, and it is only on this machine."""
+        return not self.url and not self.limits.as_bytes
+
+    def at(self, url: str) -> Medium:
+        """The same at an address that it was given."""
+        return replace(self, url=url)
+
+    def wire(self) -> str | StreamedBase64:
+        """The value for the JSON body: its address, or the base64 without a `data:` prefix. Raises
+        ValueError for one that has to get an address first."""
+        if self.url:
+            return self.url
+        if self.held is None or self.needs_address:
+            raise ValueError(f"{self.field} has no address")
+        return StreamedBase64(self.held, self.label)
+
+    def shown(self) -> str:
+        """The medium in a few words, for a receipt."""
+        if self.facts is None:
+            return self.label if self.seconds is None else f"{self.label}, {self.seconds:.4g} s"
+        size = f" {self.facts.width}x{self.facts.height}" if self.facts.width else ""
+        return f"{self.label}{size}, {self.facts.seconds:.4g} s"
+
+    def close(self) -> None:
+        """Release the file; twice is harmless."""
+        if self.held is not None:
+            self.held.let_go(self.field)
+
+
+FORM = "an https URL, a path, a file:// URL, a data: URI, base64 or kling://tasks/ID/video"
+
+
+def _policy_for(policy: PicturePolicy, limits: MediaLimits) -> PicturePolicy:
+    """The policy for a sound or a video; a sound may be the track of a video."""
+    kinds: tuple[FileType, ...] = (VIDEO,) if limits.noun == "video" else (SOUND,)
+    if limits.noun == "sound" and {"MP4", "MOV"} & {*limits.formats}:
+        kinds = (SOUND, VIDEO)
+    form = f"{FORM} of {limits.formats_text}"
+    elsewhere = f"an https URL, a data: URI or raw base64 of {limits.formats_text}"
+    return replace(
+        policy,
+        noun=limits.noun,
+        kinds=kinds,
+        readable=kinds,
+        forms=form,
+        forms_elsewhere=elsewhere,
+    )
+
+
+async def open_media(
+    wishes: Sequence[Wish], policy: PicturePolicy
+) -> tuple[list[Medium | None], Verdict]:
+    """An open `Medium` for every wish, or None for one with faults.
+
+    A bad one raises nothing: the verdict holds all faults, and warnings about doubtful addresses.
+    Files are read in a thread. Close every medium after it was sent, also if others have faults.
+    """
+    verdict = Verdict()
+    media: list[Medium | None] = []
+    with ExitStack() as undo:
+        for wish in wishes:
+            try:
+                medium, warnings = await _opened(wish, _policy_for(policy, wish.limits))
+            except Refusal as refusal:
+                fault = refusal.fault(wish.field)
+                form = f"{FORM} of {wish.limits.formats_text}"
+                verdict.faults.append(replace(fault, use=form) if fault.use == FORMS else fault)
+                media.append(None)
+                continue
+            undo.callback(medium.close)
+            verdict.warnings.extend(warnings)
+            faults = list(_faults(medium))
+            verdict.faults.extend(faults)
+            media.append(None if faults else medium)
+            if faults:
+                medium.close()
+        undo.pop_all()
+    return media, verdict
+
+
+def _faults(medium: Medium) -> Iterator[Fault]:
+    facts, limits = medium.facts, medium.limits
+    if facts is None:
+        found = limits.breaches(medium.label, seconds=medium.seconds)
+    else:
+        found = limits.breaches(
+            medium.label,
+            seconds=medium.seconds,
+            size_bytes=facts.size_bytes,
+            width=facts.width,
+            height=facts.height,
+            fps=facts.fps,
+            loudest=facts.loudest,
+        )
+    for rule, message, use in found:
+        yield Fault(medium.field, rule, message, use, limits.source)
+
+
+async def _opened(wish: Wish, policy: PicturePolicy) -> tuple[Medium, list[Fault]]:
+    """The medium, and warnings about its address. Raises `Refusal`."""
+    value = wish.value.strip()
+    if is_address(value) and task_of(value) is not None:
+        return await _of_task(wish, value, policy), []
+    if is_address(value):
+        taken = (await take_pictures([value], policy.of_tasks))[value]
+        if isinstance(taken, Refusal):
+            raise taken
+        if taken.kind != "upload":
+            raise Refusal(
+                "task_video",
+                f"{value[:80]} is a picture, no {policy.noun}.",
+                VIDEO_URI.format(task_id="ID"),
+            )
+        return await policy.decoding.run(
+            partial(_measured, wish, "upload", taken.held(), policy)
+        ), []
+
+    def opened() -> tuple[Medium, list[Fault]]:
+        given = recognise(value, policy)
+        if isinstance(given.content, PictureUrl):
+            url = given.content
+            sha256 = hashlib.sha256(url.text.encode()).hexdigest()
+            warnings = [replace(warning, field=wish.field) for warning in url.warnings]
+            return Medium(wish.field, "url", url.label, sha256, wish.limits, url=url.text), warnings
+        return _measured(wish, given.kind, given.content, policy), []
+
+    return await policy.decoding.run(opened)
+
+
+def _measured(wish: Wish, kind: Kind, held: HeldFile, policy: PicturePolicy) -> Medium:
+    """The medium in an open file, which it holds from now on."""
+    held.hold(wish.field)
+    try:
+        facts = read_media(held, wish.limits, policy.decoding)
+        sha256 = held.digest()
+    except SourceChanged as changed:
+        held.let_go(wish.field)
+        again = f"the {policy.noun} again when it is finished"
+        raise Refusal(f"{policy.noun}_changed", f"{changed}.", again) from changed
+    except BaseException:
+        held.let_go(wish.field)
+        raise
+    return Medium(
+        wish.field,
+        kind,
+        held.label,
+        sha256,
+        wish.limits,
+        facts.seconds,
+        facts,
+        held=held,
+        bytes_sha256=sha256,
+    )
+
+
+async def _of_task(wish: Wish, address: str, policy: PicturePolicy) -> Medium:
+    """The video of a task. Its saved file tells its facts; without one the provider's word counts.
+    A sound cannot be fetched from it at an address that names a video alone."""
+    if policy.task_video is None:
+        raise Refusal("task_video", "there are no tasks here to take a video from.")
+    try:
+        found = await policy.task_video(address)
+    except KlingError as error:
+        raise Refusal("task_video", f"{error.message} {error.advice}".strip()) from error
+    return await policy.decoding.run(partial(_of_found, wish, found, policy))
+
+
+def _of_found(wish: Wish, found: TaskVideo, policy: PicturePolicy) -> Medium:
+    facts, seconds = None, found.seconds
+    if found.file is not None:
+        measured = _measured(wish, "task", found.file, policy)
+        facts, seconds = measured.facts, measured.seconds
+    return Medium(
+        wish.field,
+        "task",
+        found.label,
+        found.sha256,
+        wish.limits,
+        seconds if seconds is None or math.isfinite(seconds) else None,
+        facts,
+        url=found.url,
+        held=found.file,
+        made_here=found.sandbox,
+    )
