@@ -67,6 +67,8 @@ class ClipMaker:
         if not path.exists():
             if self._worker is None:
                 self._worker = anyio.CapacityLimiter(1)
+            if task.order.motion and (shown := await self.path_of(task.order.motion.video)):
+                make = partial(self._make, task, path, motion=shown)
             await anyio.to_thread.run_sync(make, limiter=self._worker, abandon_on_cancel=True)
         return path
 

@@ -75,7 +75,10 @@ def test_the_official_defaults_are_alive() -> None:
         (
             "kling",
             "/v1/videos",
-            {"image2video", "omni-video", "multi-image2video", "text2video", "motion-control"},
+            {
+                *("image2video", "omni-video", "multi-image2video", "text2video"),
+                *("omni-image", "image-generation", "motion-control"),
+            },
             "envelope",
             "unique",
             True,
