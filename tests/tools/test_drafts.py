@@ -146,6 +146,50 @@ def test_a_duration_that_is_no_whole_number_is_told_so() -> None:
     assert fault.message == "'2.5' is not a whole number of seconds."
 
 
+UNSEEN = {
+    "a letter and its accent": ("caf\u00e9", "cafe\u0301"),
+    "no width": ("a fox runs", "a f\u200box\u2060 r\u00adu\ufeffns"),
+    "joiners between Latin letters": ("a fox", "a f\u200do\u200cx"),
+    "a selector behind a letter": ("a fox", "a fo\ufe0fx"),
+    "control characters": ("a fox runs", "a\x00 f\x1box\x7f\x0bruns\x85"),
+    "ends of lines": ("one\ntwo\nthree", "one\u2028two\x85three"),
+    "words in tags": ("a fox", "a fox\U000e0041\U000e0042"),
+}
+
+
+@pytest.mark.parametrize(("plain", "written"), UNSEEN.values(), ids=UNSEEN)
+def test_texts_that_look_equal_are_equal(plain: str, written: str) -> None:
+    assert normalize.text(written) == plain
+
+
+SEEN = {
+    "a family": "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "a person with a skin": "\U0001f469\U0001f3fd\u200d\U0001f680",
+    "a healer": "\U0001f468\u200d\u2695\ufe0f",
+    "a heart on fire": "\u2764\ufe0f\u200d\U0001f525",
+    "a key": "1\ufe0f\u20e3",
+    "the flag of Wales": "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f",
+    "Persian": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "Hindi": "\u0915\u094d\u200d\u0937",
+    "a variant of a Chinese sign": "\u845b\U000e0100",
+}
+
+
+@pytest.mark.parametrize("written", SEEN.values(), ids=SEEN)
+def test_what_makes_a_difference_to_the_eye_stays(written: str) -> None:
+    assert normalize.text(f"{written} walks") == f"{written} walks"
+
+
+@given(
+    st.text(max_size=30)
+    | st.text(alphabet="a\u0301\u200d\u200c\ufe0f\U0001f468\u0915\u0338\u2adc\x00 ")
+)
+def test_a_text_that_is_tidy_stays_as_it_is(written: str) -> None:
+    tidy = normalize.text(written)
+
+    assert normalize.text(tidy) == tidy
+
+
 @given(st.text(alphabet=" \t\r\n\u00a0\u3000ab", max_size=20))
 def test_a_text_is_tidied_once_and_for_all(written: str) -> None:
     tidy = normalize.text(written)

@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
@@ -28,7 +29,7 @@ from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.products import MADE
 from kling_tools.quoting import clipped
-from kling_tools.requests.normalize import BLANKS
+from kling_tools.requests.normalize import text
 from kling_tools.results import WITHOUT_VIDEO
 from kling_tools.rules.capabilities import units_text
 
@@ -244,19 +245,17 @@ MOST_ALIKE = 50
 
 
 def alike(db: Database, new_row: NewRow) -> list[Record]:
-    """Rows that may be the same request, as their prompts differ in nothing but blanks around them
-    and ends of lines; none where the request has a row with its own digest."""
+    """Rows that may be the same request, as their prompts are equal once both are tidy; none where
+    the request has a row with its own digest."""
     if any(is_at_same(row, new_row) for row in _equal(db, new_row)):
         return []
-    rows = records(
-        db,
-        "WHERE provider = ? AND product = ? AND length(prompt) >= ? "
-        "AND trim(replace(replace(prompt, ?, ?), ?, ?), ?) = ? ORDER BY created_at DESC LIMIT ?",
-        (
-            *(new_row.provider, new_row.product, len(new_row.prompt)),
-            *("\r\n", "\n", "\r", "\n", BLANKS, new_row.prompt, MOST_ALIKE),
-        ),
-    )
+    prompts = db.execute(
+        "SELECT id, prompt FROM tasks WHERE provider = ? AND product = ? AND model_name = ? "
+        "ORDER BY created_at DESC",
+        (new_row.provider, new_row.product, new_row.model_name),
+    ).fetchall()
+    like = (row["id"] for row in prompts if text(row["prompt"]) == new_row.prompt)
+    rows = [record_of(db, record_id) for record_id in islice(like, MOST_ALIKE)]
     return [row for row in rows if is_at_same(row, new_row)]
 
 

@@ -146,6 +146,7 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "shots": (ONE, {"image": URL, **STORYBOARD, "multi_prompt": SHOTS}),
     "no watermark": (ONE, {"image": URL, "prompt": "slow zoom"}),
+    "unseen": (ONE, {"image": URL, "prompt": "a caf\u00e9 at night", "negative_prompt": "fog"}),
 }
 
 BLANK_SHOTS = [
@@ -158,6 +159,7 @@ WITH_BLANKS: dict[str, dict[str, Any]] = {
     "several pictures": {"prompt": " they\r\ndance "},
     "shots": {"multi_prompt": BLANK_SHOTS},
     "no watermark": {"watermark_info": {"enabled": False}},
+    "unseen": {"prompt": "a cafe\u0301 \u200bat\x00 night", "negative_prompt": "fo\u200bg"},
 }
 
 EARLIER_ROWS: dict[str, dict[str, Any]] = {
@@ -180,6 +182,14 @@ EARLIER_ROWS: dict[str, dict[str, Any]] = {
         "digest": "d022629e1171e43fa31278b8f75d75f1c6b77b2cebf27e71ea8a4e76784a2501",
         "prompt": "slow zoom",
         "request": {"watermark_info": {"enabled": False}},
+    },
+    "unseen": {
+        "digest": "318135be0ebfef43f23d83a183e32c7644edcbee28b272bfbbc9c4d04788b581",
+        "prompt": "a cafe\u0301 \u200bat\x00 night",
+        "request": {
+            "prompt": "a cafe\u0301 \u200bat\x00 night",
+            "negative_prompt": "fo\u200bg",
+        },
     },
 }
 """What earlier versions wrote for the requests with blanks: they did not tidy texts."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -124,13 +125,59 @@ BLANKS = " \t\r\n\v\f\u00a0\u3000"
 
 
 def text(value: Any) -> Any:
-    """A text loses the blanks around it, and its lines end in LF. Texts in lists and objects do,
-    too."""
+    """A text loses the blanks around it and what nobody sees in it; its lines end in LF, and its
+    letters are composed (NFC), so that texts which look equal are equal. Texts in lists and objects
+    are, too."""
     if isinstance(value, str):
-        return value.replace("\r\n", "\n").replace("\r", "\n").strip(BLANKS)
+        while (tidy := _tidy(value)) != value:
+            value = tidy
+        return value
     if isinstance(value, list):
         return [text(part) for part in value]
     return {n: text(v) for n, v in value.items()} if isinstance(value, dict) else value
+
+
+_LINE_ENDS = re.compile(r"\r\n|[\r\x85\u2028\u2029]")
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u034f\u180e\u200b\u2060-\u206f\ufeff\U000e0001]"
+)
+"""Control characters, and characters of no width that change no glyph (Unicode: Cc, Default
+Ignorable Code Point)."""
+
+_JOINING = re.compile(
+    r"[\u0530-\u1cff\ua800-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff]"
+)
+"""Scripts in which a (non-)joiner between letters changes what is written, as in Persian."""
+
+_SELECTORS = re.compile(r"[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_TAGS = re.compile(r"[\U000e0020-\U000e007f]")
+_FLAG = "\U0001f3f4"
+
+
+def _tidy(value: str) -> str:
+    value = _LINE_ENDS.sub("\n", value).replace("\v", " ").replace("\f", " ")
+    value = _UNSEEN.sub("", unicodedata.normalize("NFC", value))
+    if not value.isascii():
+        seen = ""
+        for place, sign in enumerate(value):
+            seen += sign if _shows(sign, seen[-1:], value[place + 1 : place + 2]) else ""
+        value = unicodedata.normalize("NFC", seen)
+    return value.strip(BLANKS)
+
+
+def _shows(sign: str, before: str, after: str) -> bool:
+    """Whether a sign between two others is seen: a joiner within an emoji or between letters of a
+    script that joins, a selector behind what has variants, a tag behind a flag."""
+    if sign in "\u200c\u200d":
+        if _JOINING.match(before):
+            return bool(_JOINING.match(after))
+        emoji = bool(before) and (unicodedata.category(before)[0] == "S" or before == "\ufe0f")
+        return sign == "\u200d" and emoji and unicodedata.category(after or "a")[0] == "S"
+    if _SELECTORS.match(sign):
+        return before > "\u024f" or (before != "" and before in "0123456789#*\xa9\xae")
+    if _TAGS.match(sign):
+        return before == _FLAG or bool(_TAGS.match(before))
+    return True
 
 
 def identifier(value: Any) -> Any:
