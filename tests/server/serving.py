@@ -109,6 +109,7 @@ def least_wish(tool: str, folder: Path, prompt: str) -> dict[str, Any]:
     inputs: dict[str, Callable[[], Any]] = {
         "image": lambda: drawn("photo.png"),
         "image_list": lambda: [drawn("photo.png"), drawn("other.png")],
+        "video": lambda: "https://example.com/dance.mp4",
     }
     main = PRODUCTS[PRODUCTS_BY_TOOL[tool][0]].inputs
     given = {name: make() for name, make in inputs.items() if name in main}

@@ -1,11 +1,12 @@
 """Kill server processes at random moments, then let one live and say what it found.
 
-    python campaign.py FOLDER --kills 200 --seed 1 --provider kling
+    python campaign.py FOLDER --kills 80 --seed 1 --provider kling
 
 One process imports everything once; the sandbox and every server are forked from it. Three servers
-live at a time and share a ledger, with a new ledger after every forty kills. The seed settles what
-is asked for, which faults strike and when a kill is due; what the machine does in that time it
-does not settle. The report is one JSON object on standard output.
+live at a time and share a ledger; after every forty kills there is a new ledger, about the next
+product of the table. The seed settles what is asked for, which faults strike and when a kill is
+due; what the machine does in that time it does not settle. The report is one JSON object on
+standard output.
 """
 
 from __future__ import annotations
@@ -29,13 +30,23 @@ from unittest import mock
 import anyio
 import httpx
 from PIL import Image
-from tests.server.crash.lives import LEASE_S, LOOKING, STEPS, Ground, Life, Wish, in_haste, live
+from tests.server.crash.lives import (
+    LEASE_S,
+    PICTURES,
+    STEPS,
+    Ground,
+    Life,
+    Wish,
+    in_haste,
+    live,
+    products_at,
+    steps_of,
+)
 from tests.server.crash.settling import rehearse, settle
 from tests.server.crash.storm import CALM, serve
 
-from kling_mcp.providers.rows import PROVIDERS
 from kling_sandbox.app import bound_socket
-from kling_tools.products import PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, Made
 
 ALIVE = 3
 """Servers at a time: more than the two that race, on machines of two cores."""
@@ -75,7 +86,7 @@ class Living:
 
 @dataclass
 class Report:
-    """What a campaign did."""
+    """What a campaign did: `steps` are the kills by product and step."""
 
     provider: str
     seed: int
@@ -83,7 +94,7 @@ class Report:
     ended_by_themselves: int = 0
     naps: int = 0
     broken: int = 0
-    steps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STEPS, 0))
+    steps: dict[Made, dict[str, int]] = field(default_factory=dict)
     grounds: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -99,23 +110,25 @@ class Campaign:
         self._living: dict[int, Living] = {}
         self._selector = selectors.DefaultSelector()
         self._wishes: list[Wish] = []
-        made_there = set(PROVIDERS[provider].products)
-        self._makers = [tool for tool, made in PRODUCTS_BY_TOOL.items() if made_there & {*made}]
         self.log = folder / "broken.log"
         self.report = Report(provider, seed)
-        if provider != "kling":
-            del self.report.steps[LOOKING]
+        for product in products_at(provider):
+            self.report.steps[product] = dict.fromkeys(steps_of(provider, product), 0)
+        self._products = list(self.report.steps)
+        self._product = self._products[0]
 
     def run(self, kills: int) -> None:
-        """Kill that many processes, and some more if one of the steps was not hit by then."""
+        """Kill so many processes of each product, and some more if one of its steps was not hit by
+        then."""
         began = time.monotonic()
-        picture = self._folder / "pictures" / "photo.png"
-        picture.parent.mkdir(parents=True)
-        for name, red in (("photo.png", 200), ("other.png", 90)):
-            Image.new("RGB", (320, 320), (red, 90, 30)).save(picture.with_name(name))
-        while self.report.kills < kills or (self._rarest() == 0 and self.report.kills < 5 * kills):
+        pictures = self._folder / "pictures"
+        pictures.mkdir(parents=True)
+        for name, red in zip(PICTURES, (200, 90), strict=True):
+            Image.new("RGB", (320, 320), (red, 90, 30)).save(pictures / name)
+        while product := self._unfinished(kills):
+            self._product = product
             ledger = self._folder / f"ledger-{len(self.report.grounds)}"
-            ground = Ground(ledger, self._url, self._provider, picture)
+            ground = Ground(ledger, self._url, self._provider, pictures)
             self._wishes = []
             upto = self.report.kills + KILLS_PER_LEDGER
             while self.report.kills < upto:
@@ -127,6 +140,16 @@ class Campaign:
             wishes = [asdict(wish) for wish in self._wishes]
             self.report.grounds.append({"folder": str(ledger), "wishes": wishes})
         self.report.seconds = round(time.monotonic() - began, 1)
+
+    def _unfinished(self, kills: int) -> Made | None:
+        """The product with the fewest kills that requires more."""
+        hit = {product: sum(steps.values()) for product, steps in self.report.steps.items()}
+        left = [
+            product
+            for product, steps in self.report.steps.items()
+            if hit[product] < kills or (min(steps.values()) == 0 and hit[product] < 5 * kills)
+        ]
+        return min(left, key=lambda product: hit[product], default=None)
 
     def _start(self, ground: Ground) -> None:
         life, aim, delay_s = self._plan()
@@ -157,22 +180,21 @@ class Campaign:
 
     def _aim(self) -> str:
         """Any step that a process can be at, and those that were hit least more often."""
-        steps = list(self.report.steps)
-        rarest = min(steps, key=lambda step: self.report.steps[step])
-        return rarest if self._dice.random() < 0.4 else self._dice.choice(steps)
-
-    def _rarest(self) -> int:
-        return min(self.report.steps.values())
+        hit = self.report.steps[self._product]
+        rarest = min(hit, key=lambda step: hit[step])
+        return rarest if self._dice.random() < 0.4 else self._dice.choice(list(hit))
 
     def _new_wish(self) -> Wish:
         dice, number = self._dice, len(self._wishes)
+        if self._product in ASSETS:
+            return Wish(self._product, f"wish {number} of {len(self.report.grounds)}", 1, "")
         if number and dice.random() < 0.2:
             earlier = dice.choice(self._wishes)
             takes = [wish.take for wish in self._wishes if wish.prompt == earlier.prompt]
-            return Wish(earlier.prompt, max(takes) + 1, "", earlier.tool)
-        prompt = f"wish {number} of ledger {len(self.report.grounds)}"
+            return Wish(self._product, earlier.prompt, max(takes) + 1, "")
+        prompt = f"wish {number} of {len(self.report.grounds)}"
         own = f"own-{len(self.report.grounds)}-{number}" if dice.random() < 0.2 else ""
-        return Wish(prompt, 1, own, dice.choice(self._makers))
+        return Wish(self._product, prompt, 1, own)
 
     def _watch(self) -> None:
         """Hear what the living say, and kill those whose time has come."""
@@ -212,8 +234,8 @@ class Campaign:
         _, status = os.waitpid(one.pid, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             self.report.kills += 1
-            step = STEPS[one.step]
-            self.report.steps[step] = self.report.steps.get(step, 0) + 1
+            steps, step = self.report.steps[self._product], STEPS[one.step]
+            steps[step] = steps.get(step, 0) + 1
         elif status == 0:
             self.report.ended_by_themselves += 1
         else:
@@ -247,7 +269,7 @@ def main() -> None:
         campaign = Campaign(asked.folder, url + base, asked.provider, asked.seed)
         campaign.run(asked.kills)
         httpx.get(url + CALM).raise_for_status()
-        picture = asked.folder / "pictures" / "photo.png"
+        pictures = asked.folder / "pictures"
 
         async def settle_all() -> None:
             limiter = anyio.CapacityLimiter(SETTLED_AT_ONCE)
@@ -256,7 +278,7 @@ def main() -> None:
                     group.start_soon(settled, ground, limiter)
 
         async def settled(ground: dict[str, Any], limiter: anyio.CapacityLimiter) -> None:
-            place = Ground(Path(ground["folder"]), url + base, asked.provider, picture)
+            place = Ground(Path(ground["folder"]), url + base, asked.provider, pictures)
             wishes = [Wish(**wish) for wish in ground["wishes"]]
             async with limiter:
                 ground |= await settle(place, wishes, campaign.log)

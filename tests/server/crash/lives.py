@@ -23,10 +23,25 @@ from kling_mcp.ledger import Ledger, connecting
 from kling_mcp.outputs.part import Part
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.client import KlingClient
+from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.submission.queue import FolderQueue
+from kling_tools.products import ASSETS, MADE, PRODUCTS, Made
+from kling_tools.rules.capabilities import built_in_capabilities
 
-__all__ = ["LOOKING", "STEPS", "Ground", "Life", "Wish", "ask", "live"]
+__all__ = [
+    "LOOKING",
+    "PICTURES",
+    "STEPS",
+    "Ground",
+    "Life",
+    "Wish",
+    "ask",
+    "live",
+    "model_for",
+    "products_at",
+    "steps_of",
+]
 
 LOOKING = "looking for a lost task"
 """A step that there is only where a provider can be asked by our id."""
@@ -47,21 +62,46 @@ STEPS = (
 )
 """What a process may be at when it is killed."""
 
+SAVING = STEPS[STEPS.index("downloading") :]
+"""The steps of what has a file."""
+
 LEASE_S = 0.4
 HASTE = 100
 """How many times faster than in life a process waits between two looks."""
 
+PICTURES = ("photo.png", "other.png")
+"""The pictures of which everything is made."""
+
 BROKEN = "mistake of its own"
+
+
+def model_for(product: Made) -> str:
+    """The first model that makes it on the standard on which a lost task is found by our id; empty
+    when no model does."""
+    return next(iter(built_in_capabilities().living([product], ["legacy"])), "")  # type: ignore[list-item]
+
+
+def products_at(provider: str) -> list[Made]:
+    """What the provider makes: every product of the table with a living model, and every asset."""
+    row = PROVIDERS[provider]
+    made = [name for name in PRODUCTS if name in row.products and model_for(name)]
+    return [*made, *(ASSETS if row.assets else ())]
+
+
+def steps_of(provider: str, product: Made) -> list[str]:
+    """The steps at which a process can be that makes this there."""
+    lacks = {*(SAVING if product in ASSETS else ()), *(() if provider == "kling" else (LOOKING,))}
+    return [step for step in STEPS if step not in lacks]
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where the lives of one campaign take place."""
+    """Where the lives of one campaign take place; `pictures` is the folder of `PICTURES`."""
 
     folder: Path
     url: str
     provider: str
-    picture: Path
+    pictures: Path
 
     def settings(self) -> Settings:
         """The settings of each process: all share one ledger and one folder of videos."""
@@ -72,7 +112,7 @@ class Ground:
                 f"{self.provider}_base_url": self.url,
                 "home": self.folder / "home",
                 "output_dir": self.folder / "videos",
-                "image_roots": (self.picture.parent,),
+                "image_roots": (self.pictures,),
                 "save": True,
             }
         )
@@ -80,16 +120,29 @@ class Ground:
 
 @dataclass(frozen=True)
 class Wish:
-    """One video that somebody wants; equal ones are the same wish."""
+    """One thing that somebody wants; equal ones are the same wish. `prompt`, or the name of an
+    asset, tells it from all others."""
 
+    product: Made
     prompt: str
     take: int
     external_task_id: str
-    tool: str
 
     def arguments(self, folder: Path) -> dict[str, Any]:
         """What the tool is called with; its pictures are in the folder."""
-        given = {**least_wish(self.tool, folder, self.prompt), "take": self.take}
+        if self.product in ASSETS:
+            of_kind = {
+                "element": {"description": "A fox", "images": [str(folder / n) for n in PICTURES]},
+                "voice": {"sample": "https://example.com/voice.mp3"},
+            }
+            return {"name": self.prompt, **of_kind[ASSETS[self.product].kind]}
+        given = {
+            **least_wish(MADE[self.product].tool, folder, self.prompt),
+            "model_name": model_for(self.product),
+            "take": self.take,
+        }
+        if PRODUCTS[self.product].result == "picture":  # type: ignore[index]
+            given.pop("image_list")  # words are enough, and not every model takes two
         return given | (
             {"external_task_id": self.external_task_id} if self.external_task_id else {}
         )
@@ -143,7 +196,8 @@ async def _wanted(client: Client, wish: Wish, ground: Ground, log: Path) -> None
 
 async def ask(client: Client, wish: Wish, ground: Ground, log: Path) -> dict[str, Any] | None:
     """The receipt of a submit, or None when it was answered with an error."""
-    result = await client.call_tool(wish.tool, wish.arguments(ground.picture.parent))
+    tool = MADE[wish.product].tool
+    result = await client.call_tool(tool, wish.arguments(ground.pictures))
     _look_for_breakage(result, log)
     return None if result.is_error else result.structured_content
 

@@ -14,7 +14,7 @@ import anyio
 import httpx
 from mcp import Client
 from PIL import Image
-from tests.server.crash.lives import Ground, Wish, ask, hasty
+from tests.server.crash.lives import PICTURES, Ground, Wish, ask, hasty, products_at
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
@@ -30,8 +30,8 @@ def rehearse() -> None:
     """Do once what every process does, so that those forked from this one need not import."""
 
     async def once(folder: Path) -> None:
-        picture = folder / "photo.png"
-        Image.new("RGB", (320, 320)).save(picture)
+        for name in PICTURES:
+            Image.new("RGB", (320, 320)).save(folder / name)
         settings = load_settings(
             provider="sandbox",
             home=folder / "home",
@@ -41,11 +41,10 @@ def rehearse() -> None:
             sandbox_render_s=0,
         )
         async with Client(build_server(settings, sleep=hasty)) as client, httpx.AsyncClient():
-            ground = Ground(folder, "", "", picture)
-            receipt = await ask(
-                client, Wish("rehearsal", 1, "", "kling_image_to_video"), ground, folder / "log"
-            )
-            assert receipt is not None
+            ground = Ground(folder, "", "", folder)
+            for product in products_at("kling"):
+                receipt = await ask(client, Wish(product, product, 1, ""), ground, folder / "log")
+                assert receipt is not None, f"no wish of lives.py makes {product}"
             await client.call_tool("kling_list_tasks", {})
             await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
 
@@ -98,4 +97,4 @@ async def _wait(client: Client, ids: Sequence[str], seconds: float) -> None:
 
 
 def _is_over(task: dict[str, Any]) -> bool:
-    return task["status"] in ("failed", "cancelled") or "path" in task
+    return task["status"] in ("failed", "cancelled") or not {"path", "asset_id"}.isdisjoint(task)

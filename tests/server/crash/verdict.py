@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +19,19 @@ from kling_mcp.ledger.notes import Notes
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
 from kling_sandbox import SandboxStore
+from kling_tools.products import ASSETS
 
 __all__ = ["breaches"]
 
 Row = Mapping[str, Any]
+
+WISH = re.compile(r"wish \d+ of \d+")
+
+
+def _wished(text: str) -> str:
+    """The words by which a wish is known, in whatever field of a body they stand."""
+    found = WISH.search(text)
+    return found[0] if found else text
 
 
 def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
@@ -34,7 +43,10 @@ def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
         place = Path(ground["folder"])
         with closing(_opened(place / "home" / "ledger.sqlite3")) as db:
             (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
-            own = [dict(row) for row in db.execute("SELECT * FROM tasks")]
+            own = [
+                {**dict(row), "prompt": _wished(row["prompt"])}
+                for row in db.execute("SELECT * FROM tasks")
+            ]
         if verdict != "ok":
             found.append(f"{place.name} is damaged: {verdict}")
         found += _of_wishes(own, ground["wishes"], asks_by_id=report["provider"] == "kling")
@@ -69,7 +81,7 @@ def _of_wishes(
 
 
 def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
-    """Whole files only, and every finished row has its own."""
+    """Whole files only, and every finished row has its own, or the id of what it made."""
     for path in videos.glob("**/*.mp4"):
         try:
             check(path)
@@ -77,6 +89,10 @@ def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
             yield f"half a file under its final name, {path.name}: {error.reason}"
     for row in rows:
         if row["status"] != "succeed":
+            continue
+        if row["product"] in ASSETS:
+            if not row["asset_id"]:
+                yield f"{row['prompt']} is made, and no id of it is known"
             continue
         path = Path(row["path"] or videos / "nowhere")
         if not path.is_file():
@@ -101,7 +117,7 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
     """Nothing paid twice, nothing paid and forgotten, and every unit in the books."""
     with closing(_opened(sandbox / "sandbox.sqlite3")) as db:
         tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
-    made = Counter(_prompt_of(task) for task in tasks)
+    made = Counter(_wished(task["body_json"]) for task in tasks)
     counts = SandboxStore(sandbox).counts()
     if sorted(counts.accepted_per_request.values()) != sorted(made.values()):
         yield "equal requests are not told apart by their prompts"
@@ -110,17 +126,12 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
             yield f"{prompt} was asked for {asked[prompt]} times and paid {times} times"
     written = {row["task_id"] for row in rows}
     lost = Counter(row["prompt"] for row in rows if row["status"] in ("sending", "unknown"))
-    forgotten = Counter(_prompt_of(task) for task in tasks if task["public_id"] not in written)
+    forgotten = Counter(
+        _wished(task["body_json"]) for task in tasks if task["public_id"] not in written
+    )
     for prompt, times in (forgotten - lost).items():
         yield f"{prompt} was paid and {times} of its tasks are in no ledger"
     units = sum(row["units"] or 0 for row in rows)
     spent = sum(task["units"] for task in tasks if task["public_id"] in written)
     if abs(units - spent) > 1e-6:
         yield f"the ledgers say {units} units, the provider {spent}"
-
-
-def _prompt_of(task: Row) -> str:
-    """The words that were wished for; the names of pictures, which omni-video requires, stand
-    before them."""
-    sent: str = json.loads(task["body_json"])["prompt"]
-    return sent.rpartition(">>>: ")[2]
