@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import hypothesis
 import pytest
 
 # A busy machine makes no property untrue.
-for name, examples in {"quick": 25, "campaign": 100}.items():
+for name, examples in {"quick": 15, "campaign": 100}.items():
     hypothesis.settings.register_profile(
         name,
         deadline=None,
@@ -23,6 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets what it starts in the background ignore Ctrl+C, and its children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Rewriting the asserts of all modules takes longer than collecting them; it is kept, as usual, also
+# where the environment is set up for programs that run once.
+sys.dont_write_bytecode = False
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 10**9

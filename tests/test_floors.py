@@ -179,9 +179,7 @@ def test_each_package_says_what_it_does_who_may_import_it_and_where_its_tests_ar
 
 def test_the_server_for_one_person_starts_without_the_wing_for_teams(tmp_path: Path) -> None:
     for source in SOURCES:
-        shutil.copytree(
-            source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.rmtree(tmp_path / "server" / "kling_mcp" / "hosting")
     program = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"

@@ -14,7 +14,9 @@ PAGE = (ROOT / "benchmarks" / "peers.md").read_text(encoding="utf-8")
 (US,) = [one for one in CONTENDERS if one.name == OURS]
 
 
-@pytest.mark.parametrize(("fault", "paid"), [("lost", 1), ("empty", 0)])
+@pytest.mark.parametrize(
+    ("fault", "paid"), [("lost", 1), pytest.param("empty", 0, marks=pytest.mark.campaign)]
+)
 def test_this_server_is_measured_as_the_others_are(fault: Fault, paid: int, tmp_path: Path) -> None:
     with local_provider() as (url, desks):
         outcome = under_fault(US, fault, Place(tmp_path, ""), url, desks[US.dialect], tmp_path)

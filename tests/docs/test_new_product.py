@@ -73,6 +73,7 @@ def run(folder: Path, *command: str) -> None:
 
 
 @WITH_GIT
+@pytest.mark.campaign
 def test_the_example_of_a_product_makes_a_video(copy: Path) -> None:
     page, language, word = FILES["try_product.py"]
     (program,) = [b for b in blocks(language) if b.page == page and word in b.text]

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.docs.blocks import BARE, PAGES, ROOT, Block, blocks, lines
@@ -93,7 +94,13 @@ def why_not(command: str) -> str:
     return next((why for start, why in NOT_RUN.items() if command.startswith(start)), "")
 
 
-@pytest.mark.parametrize("block", blocks(*SHELL), ids=str)
+def shell_block(block: Block) -> Any:
+    """Those of the README are quick; each of the others starts several processes as well."""
+    quick = block.page == "README.md" or all(map(why_not, lines(block)))
+    return pytest.param(block, marks=() if quick else pytest.mark.campaign, id=str(block))
+
+
+@pytest.mark.parametrize("block", [*map(shell_block, blocks(*SHELL))])
 def test_a_shell_block_runs_or_it_is_said_why_not(block: Block, desk: Path) -> None:
     commands = [command for command in lines(block) if not why_not(command)]
     if not commands:

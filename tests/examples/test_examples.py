@@ -7,11 +7,16 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import mcp
 import pytest
 
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+stdio_client = mcp.stdio_client
 
 
 class Ran(NamedTuple):
@@ -27,7 +32,8 @@ def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
     """Runs a program without a key; everything that it writes lies below `tmp_path`. The program
-    runs in this process, its server in one of its own."""
+    runs in this process, and so does its server, but for that of `animate_photo.py`, which is a
+    process of its own."""
     for name in [name for name in os.environ if name.startswith("KLING_")]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -40,8 +46,15 @@ def run(
         monkeypatch.setenv(f"KLING_MCP_{name}", value)
     monkeypatch.chdir(tmp_path)
 
+    def in_this_process(server: mcp.StdioServerParameters) -> Any:
+        for name, value in (server.env or {}).items():
+            monkeypatch.setenv(name, value)
+        return build_server(load_settings())
+
     def ran(program: Path, *arguments: str) -> Ran:
         monkeypatch.setattr(sys, "argv", [str(program), *arguments])
+        apart = program.name == "animate_photo.py"
+        monkeypatch.setattr(mcp, "stdio_client", stdio_client if apart else in_this_process)
         code: object = 0
         try:
             runpy.run_path(str(program), run_name="__main__")

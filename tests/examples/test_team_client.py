@@ -1,9 +1,8 @@
 """The client of a team's server, against one with a login."""
 
-import os
-import subprocess
+import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,36 +21,46 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
         yield team.url, token
 
 
-def run(folder: Path, url: str, token: str, photo: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "team" / "client.py"), url, str(photo)],
-        cwd=folder,
-        env={**os.environ, "KLING_MCP_TOKEN": token},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+Run = Callable[[Path, str, str, Path], tuple[object, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the client in this process; its exit code, and what it said."""
+
+    def ran(folder: Path, url: str, token: str, photo: Path) -> tuple[object, str, str]:
+        program = str(EXAMPLES / "team" / "client.py")
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("KLING_MCP_TOKEN", token)
+        monkeypatch.setattr(sys, "argv", [program, url, str(photo)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(program, run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return ran
 
 
 def test_a_photograph_goes_there_and_a_video_comes_back(
-    server: tuple[str, str], tmp_path: Path
+    server: tuple[str, str], run: Run, tmp_path: Path
 ) -> None:
     folder = tmp_path / "at-home"
     folder.mkdir()
 
-    ran = run(folder, *server, PHOTO)
+    code, said, complaints = run(folder, *server, PHOTO)
 
-    assert ran.returncode == 0, ran.stderr
-    video = Path(ran.stdout.splitlines()[-1])
+    assert code == 0, complaints
+    video = Path(said.splitlines()[-1])
     assert video.parent == folder
     assert video.read_bytes()[4:8] == b"ftyp"
 
 
-def test_what_is_no_picture_is_refused_in_one_line(server: tuple[str, str], tmp_path: Path) -> None:
+def test_what_is_no_picture_is_refused_in_one_line(
+    server: tuple[str, str], run: Run, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("not a picture")
 
-    ran = run(tmp_path, *server, notes)
+    code, _, complaints = run(tmp_path, *server, notes)
 
-    assert ran.returncode == 1
-    assert len(ran.stderr.splitlines()) == 1
+    assert code == 1
+    assert len(complaints.splitlines()) == 1

@@ -141,6 +141,7 @@ def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_the_demo_without_a_traceback(waiting: subprocess.Popen[str]) -> None:
     waiting.send_signal(signal.SIGINT)

@@ -120,6 +120,7 @@ def serve_process(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[
         process.communicate(timeout=20)
 
 
+@pytest.mark.campaign
 def test_every_line_of_a_process_is_json_and_holds_no_token_prompt_or_link(tmp_path: Path) -> None:
     token = give_token(tmp_path / "tokens", "ann")
     settings = {

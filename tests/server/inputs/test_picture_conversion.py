@@ -252,7 +252,10 @@ def test_a_photo_of_many_megapixels_is_made_smaller_while_it_is_decoded(tmp_path
             (300, 533),
             "cropped to 9:16 from 400x400, enlarged from 225x400",
         ),
-        ((5000, 3000), "9:16 pad", (2304, 4096), "padded to 9:16 from 5000x3000"),
+        pytest.param(
+            *((5000, 3000), "9:16 pad", (2304, 4096), "padded to 9:16 from 5000x3000"),
+            marks=pytest.mark.campaign,
+        ),
     ],
 )
 def test_a_frame_gets_the_ratio_that_is_asked_for(tmp_path, size, fit, sent_as, told):

@@ -188,7 +188,9 @@ def test_a_port_that_is_taken_is_told(
     assert "--port" in told
 
 
-def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
+def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     wish = {"image": picture(tmp_path), "prompt": "Slow zoom"}
     with served_sandbox(tmp_path / "kling", "slow@creates:1.5") as kling:
         keys = {"KLING_API_KEY": "sandbox-key", "KLING_BASE_URL": kling}
@@ -199,16 +201,12 @@ def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(tmp_path
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=20)
             thread.join(timeout=20)
-    listed = subprocess.run(
-        [sys.executable, "-m", "kling_mcp", "tasks", "--json"],
-        env={"HOME": str(tmp_path), "KLING_MCP_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
 
+    assert main(["tasks", "--json"]) == 0
     assert SandboxStore(tmp_path / "kling").counts().accepted == 1
-    assert '"status": "submitted"' in listed.stdout, listed
+    assert '"status": "submitted"' in capsys.readouterr().out
 
 
 def _submit(url: str, wish: dict[str, Any]) -> None:

@@ -59,7 +59,11 @@ def test_the_server_over_stdio_ends_though_its_input_stays_open(tmp_path: Path) 
     assert interrupted(process) == (INTERRUPTED, "")
 
 
-@pytest.mark.parametrize("words", [("serve", "--http"), ("sandbox",)], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words",
+    [("serve", "--http"), pytest.param(("sandbox",), marks=pytest.mark.campaign)],
+    ids=lambda words: words[0],
+)
 def test_what_serves_http_ends_as_it_was_told_to(words: tuple[str, ...], tmp_path: Path) -> None:
     process = started(tmp_path, *words, "--port", "0", stderr=subprocess.PIPE)
     assert process.stderr

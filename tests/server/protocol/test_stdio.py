@@ -53,6 +53,7 @@ async def test_a_picture_in_the_home_folder_becomes_a_video(era: str, tmp_path: 
 
 
 @pytest.mark.anyio
+@pytest.mark.campaign
 async def test_a_process_for_each_call_loses_nothing(tmp_path: Path) -> None:
     async def call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         async with Client(server(tmp_path)) as client:
