@@ -4,6 +4,7 @@ import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.ledger import Ledger
 from kling_mcp.protocol.server import build_server
+from kling_mcp.submission.submission import Submission
+from kling_tools.errors import ProviderDown
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +202,25 @@ async def test_a_proxy_that_cannot_be_used_refuses_both(
 
     assert facts(dry)["error"] == facts(real)["error"] == "not_configured"
     assert words(dry) == words(real)
+
+
+@pytest.mark.parametrize("dry_run", [True, "true", "full", False, None])
+@pytest.mark.parametrize(
+    "broken", [RuntimeError("a mistake"), ProviderDown("-", charged="unknown")]
+)
+async def test_a_dry_run_is_never_said_to_be_perhaps_charged_whatever_breaks(
+    broken: Callable[[str], Exception],
+    dry_run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def breaks(*_: Any) -> None:
+        raise broken("It broke.")
+
+    monkeypatch.setattr(Submission, "submit", breaks)
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "dry_run": dry_run}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        told = await client.call_tool(CREATE, wish)
+
+    assert told.is_error
+    assert facts(told)["charged"] == ("no" if dry_run else "unknown")

@@ -239,7 +239,7 @@ class KlingTool(Tool):
             raise
         except Exception:
             logger.exception("%s broke", self.name)
-            return error_answer(self._broken(), self.lacking)
+            return error_answer(self._broken(arguments), self.lacking)
         return await _with_news(result, call.service, lacking)
 
     async def _answer(
@@ -248,17 +248,24 @@ class KlingTool(Tool):
         try:
             answer = await self.handler(read_draft(self.arguments, arguments), call)
         except KlingError as error:
+            if self._is_dry(arguments):
+                error.charged = "no"
             return error_answer(error, lacking)
         with decoration("the tools that are here"):
             _leave_out(answer, lacking)
         return await _shown(answer, call)
 
-    def _broken(self) -> KlingError:
+    def _is_dry(self, arguments: dict[str, Any]) -> bool:
+        """Whether the call is a dry run, which spends nothing whatever becomes of it."""
+        named = {name: arguments[name] for name in ("dry_run",) if name in arguments}
+        return bool(getattr(read_draft(self.arguments, named).arguments, "dry_run", False))
+
+    def _broken(self, arguments: dict[str, Any]) -> KlingError:
         """The error about a mistake of this program; the details are in the log."""
         reads = self.annotations is not None and self.annotations.read_only_hint
         return KlingError(
             "The server made a mistake of its own; its log on standard error tells more.",
-            charged="no" if reads else "unknown",
+            charged="no" if reads or self._is_dry(arguments) else "unknown",
             advice="Look with kling_list_tasks before anything is submitted again.",
         )
 
