@@ -195,6 +195,17 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             of_model=True,
         ),
     ),
+    (
+        re.compile(
+            r"\bmodel\b.{0,100}\bdoes not exist|\bmodel not found|unknown model", re.IGNORECASE
+        ),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="{name} has no model of this name.",
+            advice="Use another model_name, kling-v2-5-turbo for example.",
+            of_model=True,
+        ),
+    ),
     (re.compile(r"discontinued|no longer available", re.IGNORECASE), _RETIRED),
     (
         re.compile(

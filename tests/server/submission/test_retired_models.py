@@ -113,6 +113,7 @@ async def test_after_a_day_the_provider_is_asked_again(
         (400, {"code": 1203, "message": "not supported for this API"}),
         (400, {"code": 1201, "message": "model is not supported"}),
         (404, {"code": 1202, "message": "method not found"}),
+        (404, {"code": 1203, "message": "The model 'kling-v2-6' does not exist"}),
     ],
 )
 async def test_a_model_at_the_wrong_address_is_not_taken_for_a_retired_one(
@@ -126,6 +127,20 @@ async def test_a_model_at_the_wrong_address_is_not_taken_for_a_retired_one(
 
     assert (told["error"], told["charged"]) == ("request_refused", "no")
     assert kling.sent == ["kling-v2-6"] * 2
+
+
+async def test_a_model_that_never_was_is_not_said_to_be_retired(tmp_path: Path) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v9"}
+    settings = sandbox_settings(tmp_path, standard="new")
+    async with Client(build_server(settings, **hurried())) as client:
+        refused = await client.call_tool(CREATE, wish)
+        again = await client.call_tool(CREATE, wish)
+
+    for told in map(facts, (refused, again)):
+        assert (told["error"], told["charged"]) == ("request_refused", "no")
+        assert "has no model of this name" in told["message"]
+        assert "does not exist" in told["provider_says"]
+    assert "retired" not in words(refused) + words(again)
 
 
 async def test_a_refusal_that_may_be_about_a_deleted_element_is_not_remembered(
