@@ -30,6 +30,9 @@ LEFT_BEHIND_S = 60.0
 
 _TOKEN = re.compile(r"With (?:<<<image_\d+>>>(?:, )?)+:|<<<\w+>>>")
 
+WIDE = 16 / 9
+"""Width by height of a film after a video that the sandbox cannot see."""
+
 NUMBER_DIGITS = 4
 """How many last digits of the task's id the picture shows."""
 
@@ -67,8 +70,9 @@ class ClipMaker:
         if not path.exists():
             if self._worker is None:
                 self._worker = anyio.CapacityLimiter(1)
-            if task.order.motion and (shown := await self.path_of(task.order.motion.video)):
-                make = partial(self._make, task, path, motion=shown)
+            seen = task.order.seen
+            if seen and (shown := await self.path_of(seen)):
+                make = partial(self._make, task, path, shown)
             await anyio.to_thread.run_sync(make, limiter=self._worker, abandon_on_cancel=True)
         return path
 
@@ -96,9 +100,16 @@ def _sweep(folder: Path) -> None:
 
 def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     """The script of an order's film, with `number` in its mark. Loads Pillow and PyAV."""
+    from kling_sandbox.film.canvas import Still
     from kling_sandbox.film.script import Script
 
     stills = tuple(_still(picture, files) for picture in order.pictures)
+    insets = tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element")
+    edits = order.reference is not None and order.reference.kind == "base"
+    if order.reference and edits:
+        caption = "The sandbox fetches nothing.\nThis card replaces the video at"
+        insets = (*stills, *insets)
+        stills = (Still(caption=caption, words=order.reference.video.url),)
     voices = [
         (asset.asset_id, asset.name) if asset.kind == "voice" else (asset.voice, asset.voice_name)
         for asset in order.assets
@@ -107,17 +118,18 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     shots = len(order.shots)
     return Script(
         seconds=order.duration,
-        frames=order.frames if order.motion else 0,
+        frames=order.frames if order.seen else 0,
         moves_figure=order.motion is not None,
+        edits=order.prompt if edits else "",
         short_side=order.short_side,
         stills=stills,
-        ratio=order.aspect_ratio,
+        ratio=order.aspect_ratio or (WIDE if _elsewhere(order) and order.reference else None),
         tail=_still(order.tail, files) if order.tail else None,
         move=_move(order.camera) if order.camera else None,
         shots=order.shots,
         sound=order.sound,
         number=number,
-        insets=tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element"),
+        insets=insets,
         labels=tuple(f"Voice: {name}" for _, name in voices) + _elsewhere(order),
         voice=voices[0][0] if voices else "",
         words=() if stills or order.tail else order.lines or (order.prompt,) * max(1, shots),
@@ -138,11 +150,12 @@ def painting_of(order: Order, files: PictureFiles, task_id: str, index: int) -> 
 
 
 def _elsewhere(order: Order) -> tuple[str, ...]:
-    """What a film says of a motion that the sandbox cannot see."""
-    video = order.motion.video if order.motion else None
+    """What a film says of a video that the sandbox cannot see."""
+    video = order.seen
     if video is None or video.name or video.task_id:
         return ()
-    return ("The sandbox fetches nothing: the motion is its own",)
+    own = ": the motion is its own" if order.motion else ", and has not seen the video"
+    return (f"The sandbox fetches nothing{own}",)
 
 
 def _portrait(element: Asset, files: PictureFiles) -> Still:

@@ -16,6 +16,7 @@ __all__ = [
     "Motion",
     "Order",
     "Picture",
+    "Reference",
     "Status",
     "Task",
 ]
@@ -114,6 +115,21 @@ class Motion:
         return cls(**{**values, "video": GivenVideo(**values["video"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The video of an omni request: `base` is changed, `feature` is followed by a new one. Whether
+    its sound is kept."""
+
+    video: GivenVideo
+    kind: Literal["base", "feature"]
+    keeps_sound: bool
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Reference:
+        """The reference from JSON values."""
+        return cls(**{**values, "video": GivenVideo(**values["video"])})
+
+
 Standard = Literal["legacy", "new"]
 """Kling's two shapes of requests. A task is found through both."""
 
@@ -125,8 +141,9 @@ class Order:
     `duration` and `shots` are seconds. `aspect_ratio` is width divided by height (None: the
     picture's). `flaw` is the reason for which the task will fail; empty when it will succeed.
     `lines` are the words of each shot where the caller listed them.
-    `assets` are the elements and voices that the video shows. `video`: a reference video is given.
-    `cash`: the account pays from its balance. `motion`: a figure moves.
+    `assets` are the elements and voices that the video shows. `video`: a reference video, or an
+    element of one, is given. `cash`: the account pays from its balance. `motion`: a figure moves.
+    `reference` is the video that is changed or followed.
     """
 
     product: TaskKind
@@ -153,13 +170,21 @@ class Order:
     cash: bool = False
     images: int = 0
     motion: Motion | None = None
+    reference: Reference | None = None
+
+    @property
+    def seen(self) -> GivenVideo | None:
+        """The video that the film shows something of."""
+        given = self.motion or self.reference
+        return given.video if given else None
 
     @property
     def frames(self) -> int:
         """Frames of the video: one more than its seconds hold (Kling's API pages), or those of the
-        motion that it follows."""
-        if self.motion and self.motion.video.seconds:
-            return max(1, round(self.motion.video.seconds * FPS))
+        motion that it follows, or of the video that it changes."""
+        follows = self.reference is None or self.reference.kind == "base"
+        if self.seen and self.seen.seconds and follows:
+            return max(1, round(self.seen.seconds * FPS))
         return self.duration * FPS + 1
 
     @property
@@ -190,7 +215,7 @@ class Order:
     def from_json(cls, values: dict[str, Any]) -> Order:
         """The order from the values of `to_json`."""
         camera, tail, made = values["camera"], values["tail"], values.get("made")
-        motion = values.get("motion")
+        motion, reference = values.get("motion"), values.get("reference")
         return cls(
             **{
                 **values,
@@ -202,6 +227,7 @@ class Order:
                 "assets": tuple(Asset.from_json(asset) for asset in values.get("assets", ())),
                 "made": Asset.from_json(made) if made else None,
                 "motion": Motion.from_json(motion) if motion else None,
+                "reference": Reference.from_json(reference) if reference else None,
             }
         )
 

@@ -3,6 +3,7 @@
 from tests.docs.pages import table
 
 from kling_mcp.providers.wires.new_standard import KINDS, PLACES
+from kling_tools.products import PRODUCTS
 from kling_tools.requests.requests import (
     ImageToVideoRequest,
     MultiImageToVideoRequest,
@@ -69,7 +70,9 @@ def models() -> str:
     table_of_models = built_in_capabilities()
     rows = []
     for model, entry in table_of_models.models.items():
-        for product, row in entry.products.items():
+        paths = {PRODUCTS[product].path: product for product in reversed(entry.products)}
+        for product in reversed(paths.values()):
+            row = entry.products[product]
             if (
                 entry.preview
                 or table_of_models.retirement(model, product)
@@ -80,7 +83,7 @@ def models() -> str:
             rows.append(
                 (
                     f"`{model}`",
-                    f"`{product}`" if "legacy" in row.wires else "not there",
+                    f"`{PRODUCTS[product].path}`" if "legacy" in row.wires else "not there",
                     f"`/{KINDS[product]}/{new.name}`",
                     f"{new.prompt}",
                     "turned off unless asked for" if new.multi_shot else "no switch",

@@ -69,6 +69,11 @@ def test_every_product_has_one_row_and_every_row_one_tool() -> None:
     )
 
 
+def played(row: ProductEntry) -> str:
+    """The sandbox's name of a product: that of the one whose path it shares, if it does."""
+    return row.name if row.name in get_args(SandboxProduct) else row.path
+
+
 RULE_NAMES = {rule.id for rule in RULES} | {check.__name__ for check, _ in CHECKS}
 TOOLS = {tool.name: tool for tool in build_toolset(["kling"], models={})}
 
@@ -97,15 +102,15 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         row.name in provider.products for provider in PROVIDERS.values()
     ),
     "its name in Product of server/kling_sandbox/model_table.py": lambda row: (
-        row.name in get_args(SandboxProduct)
+        played(row) in get_args(SandboxProduct)
     ),
     "a model in server/kling_sandbox/model_table.py": lambda row: any(
-        row.name in model.products for model in (*MODELS.values(), *IMAGE_MODELS.values())
+        played(row) in model.products for model in (*MODELS.values(), *IMAGE_MODELS.values())
     ),
     "its desk in PRODUCTS of server/kling_sandbox/rules/__init__.py": lambda row: (
-        row.name in desks.PRODUCTS and desks.PRODUCTS[row.name].__name__ == row.desk
+        played(row) in desks.PRODUCTS and desks.PRODUCTS[played(row)].__name__ == row.desk
     ),
-    "a route in server/kling_sandbox/gateways.py": lambda row: row.name in OFFICIAL.creates,
+    "a route in server/kling_sandbox/gateways.py": lambda row: played(row) in OFFICIAL.creates,
     "its tool in bundle/manifest.json": lambda row: (
         f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
     ),
@@ -133,7 +138,9 @@ def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
     assert request.products == PRODUCTS_BY_TOOL[row.tool]
     assert set(row.inputs) <= set(request.model_fields)
     asked = set(request.model_fields) - request.absent
-    assert asked - {"callback_url"} <= set(tool.parameters["properties"])
+    assert asked - {"callback_url", "external_task_id", "watermark_info"} <= set(
+        tool.parameters["properties"]
+    )
     assert request.absent.isdisjoint(tool.parameters["properties"])
     assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
 
@@ -208,7 +215,8 @@ def way_of(price: PriceRow) -> str:
 
 def test_no_place_has_a_product_that_the_table_does_not_have() -> None:
     assert set(PRODUCT_FIELDS) == set(PRODUCTS)
-    assert set(desks.PRODUCTS) == set(PRODUCTS) == set(get_args(SandboxProduct))
+    names = {played(row) for row in PRODUCTS.values()}
+    assert set(desks.PRODUCTS) == names == set(get_args(SandboxProduct))
 
 
 @each_product

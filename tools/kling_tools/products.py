@@ -37,10 +37,11 @@ Product = Literal[
     "text2video",
     "omni-image",
     "image-generation",
+    "omni-edit",
     "motion-control",
 ]
 """The names of the products, as Kling's paths have them; its `images/generations` is
-`image-generation`."""
+`image-generation`, and omni-video with a video is `omni-edit`."""
 
 Result = Literal["video", "picture"]
 """The kinds of files that are made."""
@@ -146,7 +147,7 @@ _ROWS = (
         tool="kling_multi_image_to_video",
         request="MultiImageToVideoRequest",
         inputs=("image_list", "prompt"),
-        rules=("prompt_required", "image_list_required", "images_are_there"),
+        rules=("prompt_required", "image_list_required", "references_are_there"),
         result="video",
         makes="video of several pictures",
         path="omni-video",
@@ -160,7 +161,7 @@ _ROWS = (
         tool="kling_multi_image_to_video",
         request="MultiImageToVideoRequest",
         inputs=("image_list", "prompt"),
-        rules=("prompt_required", "image_list_required", "images_are_there"),
+        rules=("prompt_required", "image_list_required", "references_are_there"),
         result="video",
         makes="video of several pictures",
         path="multi-image2video",
@@ -185,7 +186,7 @@ _ROWS = (
         tool="kling_generate_image",
         request="GenerateImageRequest",
         inputs=("prompt", "image_list"),
-        rules=("image_prompt_required", "images_are_there", "negative_prompt_excludes_images"),
+        rules=("image_prompt_required", "references_are_there", "negative_prompt_excludes_images"),
         result="picture",
         makes="pictures",
         path="/images/omni-image",
@@ -199,13 +200,37 @@ _ROWS = (
         tool="kling_generate_image",
         request="GenerateImageRequest",
         inputs=("prompt", "image_list"),
-        rules=("image_prompt_required", "images_are_there", "negative_prompt_excludes_images"),
+        rules=("image_prompt_required", "references_are_there", "negative_prompt_excludes_images"),
         result="picture",
         makes="pictures",
         path="/images/generations",
         priced_by=("picture",),
         desk="image_generation",
         picture_key="image",
+    ),
+    ProductEntry(
+        name="omni-edit",
+        tool="kling_edit_video",
+        request="EditVideoRequest",
+        inputs=("video", "prompt", "refer_type", "image_list"),
+        rules=(
+            "wish_required",
+            "video_required",
+            "an_edit_keeps_its_shape",
+            "references_are_there",
+        ),
+        result="video",
+        makes="video of a video",
+        path="omni-video",
+        priced_by=("second",),
+        desk="omni",
+        picture_key="image_url",
+        names_pictures=True,
+        body_names={
+            "video": "video_list",
+            "refer_type": "video_list",
+            "keep_original_sound": "video_list",
+        },
     ),
     ProductEntry(
         name="motion-control",
@@ -267,7 +292,8 @@ _ASSETS = (
         delete="delete-advanced-elements",
         units=0.0,
         usual_s=5.0,
-        used_in="element_list of kling_image_to_video (names or ids), with kling-v3; an element "
+        used_in="element_list (names or ids) of kling_image_to_video with kling-v3, and of "
+        "kling_multi_image_to_video and kling_edit_video; an element "
         "with a voice of its own speaks with sound on.",
     ),
     AssetEntry(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
-from kling_tools.products import PRODUCTS_BY_TOOL, Product
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.rules.capabilities import ProviderTerms, Wire
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
@@ -91,6 +91,14 @@ class ProviderRow(BaseModel):
             if served and not any(product in self.default_models for product in served):
                 raise ValueError(f"default_models names no model for {served[0]}")
         return self
+
+    @property
+    def own_paths(self) -> list[Product]:
+        """A product for each path: those that share one have one list of tasks."""
+        first: dict[str, Product] = {}
+        for product in self.products:
+            first.setdefault(PRODUCTS[product].path, product)
+        return list(first.values())
 
     @property
     def terms(self) -> ProviderTerms:

@@ -17,6 +17,7 @@ from kling_mcp.providers.wires.new_standard import KINDS, without_place
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
     BrushRequest,
+    EditVideoRequest,
     GenerateImageRequest,
     ImageToVideoRequest,
     MotionControlRequest,
@@ -24,7 +25,7 @@ from kling_tools.requests.requests import (
     ShotsRequest,
     TextToVideoRequest,
     VideoRequest,
-    with_picture_references,
+    with_references,
 )
 from kling_tools.rules.capabilities import Wire, WireRow
 from kling_tools.rules.reviews import Review
@@ -169,7 +170,7 @@ def render_fields(review: Review, pictures: Mapping[str, Any]) -> dict[str, Any]
         "watermark_info": request.watermark_info and request.watermark_info.model_dump(),
         "callback_url": request.callback_url,
     }
-    left_out = request.absent
+    left_out = request.unsent()
     return {
         name: value
         for name, value in fields.items()
@@ -205,9 +206,10 @@ def _several_pictures(
     prompt = request.prompt
     return {
         "image_list": [{product.picture_key: picture} for picture in listed],
-        "prompt": with_picture_references(prompt, len(listed))
+        "prompt": with_references(prompt, request.references())
         if product.names_pictures
         else prompt,
+        "element_list": [{"element_id": number} for number in request.element_list],
         "aspect_ratio": request.aspect_ratio,
         **_masks(request, pictures),
     }
@@ -229,7 +231,7 @@ def _pictures_of_words(
     if product.name == "image-generation":  # one picture, without a list
         given = {product.picture_key: listed[0] if listed else None}
     return {
-        "prompt": with_picture_references(request.prompt, len(listed))
+        "prompt": with_references(request.prompt, request.references())
         if product.names_pictures
         else request.prompt,
         **given,
@@ -238,6 +240,27 @@ def _pictures_of_words(
         "human_fidelity": request.human_fidelity,
         "resolution": request.resolution,
         "n": request.n,
+        "aspect_ratio": request.aspect_ratio,
+    }
+
+
+def _another_video(
+    request: EditVideoRequest, given: Mapping[str, Any], product: ProductEntry
+) -> dict[str, Any]:
+    """Only an edit can keep the sound of its video [new standard: a reference is silent]."""
+    keeps = request.keep_original_sound if request.refer_type == "base" else "no"
+    listed = [given[f"image_list[{place}]"] for place in range(len(request.image_list))]
+    return {
+        "video_list": [
+            {
+                "video_url": given.get("video"),
+                "refer_type": request.refer_type,
+                "keep_original_sound": keeps,
+            }
+        ],
+        "image_list": [{product.picture_key: picture} for picture in listed],
+        "prompt": with_references(request.prompt, request.references()),
+        "element_list": [{"element_id": number} for number in request.element_list],
         "aspect_ratio": request.aspect_ratio,
     }
 
@@ -264,6 +287,7 @@ PRODUCT_FIELDS: Mapping[
     "text2video": _text,
     "omni-image": _pictures_of_words,
     "image-generation": _pictures_of_words,
+    "omni-edit": _another_video,
     "motion-control": _moving_figure,
 }
 """Renders the fields that a product does not share with all others."""

@@ -164,8 +164,14 @@ class JudgedRequest:
 
     @property
     def given(self) -> list[Picture | Medium]:
-        """All that is open."""
-        return [*self.pictures, *self.media]
+        """All that is open, in the order in which the tool asks for it."""
+        order = PRODUCTS[self.review.product].inputs
+        places = {name: place for place, name in enumerate(order)}
+
+        def place(given: Picture | Medium) -> int:
+            return places.get(given.field.partition("[")[0], len(places))
+
+        return sorted([*self.pictures, *self.media], key=place)
 
     def wishes(self) -> list[Wish]:
         """The sounds and videos that it names, each with the limits of its model."""
@@ -179,13 +185,15 @@ class JudgedRequest:
         """The request with its open media, and the price of a video that is as long as one of them:
         as the longest that Kling takes, where the length is not known here."""
         judged = replace(self, media=media)
-        decides = self.arguments.length_of
+        decides = self.arguments.lasts_as()
         wish = next((wish for wish in self.wishes() if wish.field == decides), None)
         if wish is None:
             return judged
         known = next((m.seconds for m in media if m.field == decides), None)
         seconds = wish.limits.billed_seconds(known)
         arguments = self.arguments.model_copy(update={"duration": str(seconds)})
+        if "duration" not in self.arguments.model_fields_set:
+            arguments.model_fields_set.discard("duration")
         review = self.review.lasting(seconds, self.capabilities)
         return replace(judged, draft=replace(self.draft, arguments=arguments), review=review)
 
@@ -289,7 +297,7 @@ class JudgedRequest:
     def _repeatable(self) -> dict[str, Any]:
         """The arguments with which the request can be made again, with None for each picture that
         was given as bytes."""
-        left_out = {*SpendingChoices.model_fields, "external_task_id", *self.arguments.absent}
+        left_out = {*SpendingChoices.model_fields, "external_task_id", *self.arguments.unsent()}
         arguments = self.arguments.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
         named = [*self.arguments.pictures(), *self.arguments.media()]
         addresses = {given.field for given in self.given if given.kind not in AS_BYTES}

@@ -585,7 +585,7 @@ def _without_address(
 
 def _warn_of_length(judged: JudgedRequest) -> None:
     """Say where the price is that of the longest video, as the length is not known."""
-    decides = judged.arguments.length_of
+    decides = judged.arguments.lasts_as()
     unknown = [m for m in judged.media if m.field == decides and m.seconds is None]
     if unknown and not judged.review.verdict.faults:
         message = (

@@ -189,6 +189,7 @@ class Library:
             return draft
         verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
         changes: dict[str, list[Any]] = {}
+        characters = 0
         for field, kind, values in wished:
             try:
                 provider = self.provider(arguments.provider)
@@ -197,6 +198,7 @@ class Library:
                 ids, told = _unread(field, kind, values, error)
             else:
                 ids, told = _found(field, kind, values, known)
+                characters += sum(asset.of_video for asset in known if asset.id in ids)
             verdict.extend(told)
             if told.faults:
                 continue
@@ -205,6 +207,7 @@ class Library:
             draft,
             arguments=arguments.model_copy(update=changes),
             verdict=verdict,
+            characters=characters,
         )
 
     def uses(self, arguments: SubmitArguments, principal: Principal) -> list[str]:

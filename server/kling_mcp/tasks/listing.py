@@ -233,7 +233,7 @@ class Listing:
             except KlingError as error:
                 found[name] = pages, error.message
                 return
-            for product in (query.product,) if query.product else configured.row.products:
+            for product in (query.product,) if query.product else configured.row.own_paths:
                 try:
                     pages.append(await clients[name].tasks(product, query.page, query.page_size))
                 except KlingError as error:

@@ -155,7 +155,7 @@ class Lookup:
 
         async with anyio.create_task_group() as group:
             for name in self._clients.names:
-                for product in self._clients.configured(name).row.products:
+                for product in self._clients.configured(name).row.own_paths:
                     group.start_soon(ask, name, product)
         if not found and not trouble:
             async with anyio.create_task_group() as group:

@@ -1,20 +1,39 @@
-"""A figure that moves as something moves in a video: it follows where the video changes."""
+"""Films made of a video: a figure that moves as something moves in it, an edit of it, and a new
+film beside it.
+"""
 
 from __future__ import annotations
 
+import re
+import textwrap
+import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
+from typing import TypeVar
 
 import av
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from av.video.frame import VideoFrame
+from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-__all__ = ["Track", "moving_figure", "sound_of", "track_of"]
+__all__ = [
+    "Track",
+    "beside_video",
+    "edited",
+    "frames_in",
+    "moving_figure",
+    "ratio_of",
+    "sound_of",
+    "track_of",
+]
 
 _SIZE = (48, 27)
 """Width and height of the small grey frames that are compared."""
+
+_SEEN = 160
+"""The longer side of the pictures of the video that are shown small."""
 
 _CHANGED = 10
 """How much brighter or darker (of 255) a point becomes that has moved."""
@@ -48,7 +67,7 @@ def track_of(path: Path | None, frames: int, fps: int) -> Track:
     places: list[Place] = []
     seen: list[Image.Image] = []
     before, x, y = b"", 0.0, 0.0
-    for grey, small in _frames_at(path, frames, fps):
+    for grey, small in _frames_at(path, frames, fps, _small):
         if before:
             to_x, to_y = _centre(before, grey) or (x, y)
             x, y = x + _FOLLOWS * (to_x - x), y + _FOLLOWS * (to_y - y)
@@ -58,11 +77,16 @@ def track_of(path: Path | None, frames: int, fps: int) -> Track:
     return Track(places, seen)
 
 
-def _frames_at(path: Path, frames: int, fps: int) -> Iterator[tuple[bytes, Image.Image]]:
-    """Each frame of the film as the video shows it then: grey and small, and in colour. The last
-    one stands where the video is shorter."""
+_SeenT = TypeVar("_SeenT")
+
+
+def _frames_at(
+    path: Path, frames: int, fps: int, seen: Callable[[VideoFrame], _SeenT]
+) -> Iterator[_SeenT]:
+    """Each frame of the film as the video shows it then. The last one stands where the video is
+    shorter."""
     wanted = 0
-    shown: tuple[bytes, Image.Image] | None = None
+    shown: _SeenT | None = None
     with av.open(str(path), "r") as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
@@ -71,20 +95,88 @@ def _frames_at(path: Path, frames: int, fps: int) -> Iterator[tuple[bytes, Image
                 wanted += 1
             if wanted >= frames:
                 return
-            width, height = _SIZE
-            grey = frame.reformat(width, height, "gray")
-            line = grey.planes[0].line_size
-            plane = bytes(grey.planes[0])
-            points = b"".join(plane[at * line : at * line + width] for at in range(height))
-            side = 160
-            wide = max(2, round(side * frame.width / max(frame.width, frame.height)))
-            high = max(2, round(side * frame.height / max(frame.width, frame.height)))
-            colour = frame.reformat(wide, high, "rgb24")
-            line = colour.planes[0].line_size
-            data = bytes(colour.planes[0])
-            shown = points, Image.frombytes("RGB", (wide, high), data, "raw", "RGB", line)
+            shown = seen(frame)
     if shown:
         yield from repeat(shown, frames - wanted)
+
+
+def _small(frame: VideoFrame) -> tuple[bytes, Image.Image]:
+    """The frame grey and small, and less small in colour."""
+    width, height = _SIZE
+    grey = frame.reformat(width, height, "gray")
+    line = grey.planes[0].line_size
+    plane = bytes(grey.planes[0])
+    points = b"".join(plane[at * line : at * line + width] for at in range(height))
+    longer = max(frame.width, frame.height)
+    wide, high = (max(2, round(_SEEN * side / longer)) for side in (frame.width, frame.height))
+    return points, _picture(frame, (wide, high))
+
+
+def _picture(frame: VideoFrame, size: tuple[int, int]) -> Image.Image:
+    colour = frame.reformat(*size, "rgb24")
+    line = colour.planes[0].line_size
+    return Image.frombytes("RGB", size, bytes(colour.planes[0]), "raw", "RGB", line)
+
+
+def ratio_of(path: Path) -> float:
+    """Width by height of the video."""
+    with av.open(str(path), "r") as container:
+        stream = container.streams.video[0]
+        return stream.width / stream.height
+
+
+def frames_in(path: Path, frames: int, fps: int, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """So many frames of the video, `size` px, each free to be drawn on."""
+
+    def filled(frame: VideoFrame) -> Image.Image:
+        scale = max(size[0] / frame.width, size[1] / frame.height)
+        wide, high = round(frame.width * scale), round(frame.height * scale)
+        return ImageOps.fit(_picture(frame, (wide, high)), size)
+
+    for picture in _frames_at(path, frames, fps, filled):
+        yield picture.copy()
+
+
+_SOME_WORDS, _WORDS_LINE = 110, 55
+_NAMES = re.compile(r"<<<(\w+)>>>")
+
+
+def edited(
+    frames: Iterable[Image.Image], size: tuple[int, int], wish: str
+) -> Iterator[Image.Image]:
+    """The frames with a mark of the wish: in a colour of its own, and with its words at the
+    bottom."""
+    hue = zlib.crc32(wish.encode()) % 360
+    tint = Image.new("RGB", size, ImageColor.getrgb(f"hsl({hue}, 80%, 55%)"))
+    font = ImageFont.load_default(max(12, min(size) // 24))
+    said = "Edit: " + _NAMES.sub(r"\1", wish)
+    said = said if len(said) <= _SOME_WORDS else f"{said[: _SOME_WORDS - 1]}…"
+    words = textwrap.fill(said, _WORDS_LINE if size[0] > size[1] else _WORDS_LINE // 2)
+    pen = ImageDraw.Draw(tint)
+    left, upper, right, lower = map(round, pen.multiline_textbbox((0, 0), words, font=font))
+    band = Image.new("RGB", (right - left + 24, lower - upper + 20), (16, 18, 22))
+    ImageDraw.Draw(band).multiline_text((12 - left, 10 - upper), words, font=font, fill="white")
+    place = (size[1] // 40, size[1] - band.height - size[1] // 40)
+    for frame in frames:
+        changed = Image.blend(frame, tint, 0.28)
+        changed.paste(band, place)
+        yield changed
+
+
+def beside_video(frames: Iterable[Image.Image], track: Track) -> Iterator[Image.Image]:
+    """The frames with the video small in the lower left corner."""
+    for number, frame in enumerate(frames):
+        yield _with_small(frame, track, number)
+
+
+def _with_small(frame: Image.Image, track: Track, number: int) -> Image.Image:
+    if track.seen:
+        small = track.seen[min(number, len(track.seen) - 1)]
+        scale = min(frame.size) / 4 / max(small.size)
+        framed = ImageOps.expand(ImageOps.scale(small, scale), 2, "white")
+        gap = frame.height // 40
+        frame.paste(framed, (gap, frame.height - framed.height - gap))
+    return frame
 
 
 def _centre(before: bytes, now: bytes) -> Place | None:
@@ -128,12 +220,7 @@ def moving_figure(
         left = round(width / 2 + x * (width - wide) - turned.width / 2)
         upper = round(height / 2 + y * (height - high) - turned.height / 2)
         frame.paste(turned, (left, upper), turned)
-        if track.seen:
-            small = track.seen[min(number, len(track.seen) - 1)]
-            scale = min(width, height) / 4 / max(small.size)
-            framed = ImageOps.expand(ImageOps.scale(small, scale), 2, "white")
-            frame.paste(framed, (height // 40, height - framed.height - height // 40))
-        yield frame
+        yield _with_small(frame, track, number)
 
 
 def sound_of(path: Path, rate: int, samples: int, block: int) -> Iterator[array[float]] | None:

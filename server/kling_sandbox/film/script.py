@@ -12,7 +12,14 @@ from PIL import Image
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
 from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
-from kling_sandbox.film.motion import moving_figure, track_of
+from kling_sandbox.film.motion import (
+    beside_video,
+    edited,
+    frames_in,
+    moving_figure,
+    ratio_of,
+    track_of,
+)
 from kling_sandbox.film.scenery import Scenery
 
 __all__ = ["Script"]
@@ -34,7 +41,8 @@ class Script:
     `number` stands in the mark. Each of `insets` is seen small in the upper left corner, above the
     words of `labels`. `voice` is the id of the voice that is heard. A film that `moves_figure`
     shows the first still as a figure that moves as the video at `motion` does, with the video's
-    sound; without one it moves by itself.
+    sound; without one it moves by itself. With `edits` the film is that video, or the first still
+    without one, changed as these words say; otherwise the video is seen small beside the scenes.
     """
 
     seconds: int
@@ -52,6 +60,7 @@ class Script:
     words: tuple[str, ...] = ()
     moves_figure: bool = False
     motion: Path | None = None
+    edits: str = ""
     frames: int = 0
 
     @property
@@ -68,16 +77,25 @@ class Script:
         pictures = [still.load(self.short_side) for still in self.stills]
         tail = self.tail.load(self.short_side) if self.tail else None
         shown = [*pictures, tail] if tail is not None else pictures
-        if not shown and not (self.words and self.ratio):
+        if not shown and not (self.words and (self.ratio or self.motion)):
             raise ValueError("a film needs a picture, or words and a ratio")
-        size = even_size(self.short_side, self.ratio or shown[0].width / shown[0].height)
+        ratio = self.ratio
+        if ratio is None and self.motion and not self.moves_figure:
+            ratio = ratio_of(self.motion)
+        size = even_size(self.short_side, ratio or shown[0].width / shown[0].height)
         drawn = [Scenery(words, size, number) for number, words in enumerate(self.words)]
         mark = Mark(size, self.number)
         cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
         if self.moves_figure:
             shots = moving_figure(pictures[0], size, track_of(self.motion, self.count, FPS))
+        elif self.edits and self.motion:
+            shots = frames_in(self.motion, self.count, FPS, size)
         else:
             shots = frames_of(list(self.scenes(pictures or drawn, tail)), size)
+        if self.edits:
+            shots = edited(shots, size, self.edits)
+        elif self.motion and not self.moves_figure:
+            shots = beside_video(shots, track_of(self.motion, self.count, FPS))
         frames = (mark.put_on(cast.put_on(frame)) for frame in shots)
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
         try:

@@ -17,8 +17,7 @@ from kling_sandbox.orders import Asset, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import ID_LIMIT
-from kling_sandbox.rules.new_standard import FindAsset
-from kling_sandbox.rules.shared import URL_LIMIT, delivery
+from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery
 
 __all__ = ["new_element", "new_voice"]
 

@@ -13,10 +13,9 @@ from kling_sandbox.orders import Asset, GivenVideo, Motion, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import ID_LIMIT, elements_of
-from kling_sandbox.rules.new_standard import FindAsset
-from kling_sandbox.rules.shared import URL_LIMIT, delivery, prompts, variant
+from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery, prompts, variant
 
-__all__ = ["motion_control", "new_motion"]
+__all__ = ["FRAME_S", "motion_control", "new_motion", "seconds_of"]
 
 DEFAULT_MODEL = "kling-v2-6"
 ORIENTATIONS = {"image": 10.0, "video": 30.0}
@@ -24,7 +23,7 @@ ORIENTATIONS = {"image": 10.0, "video": 30.0}
 
 _LEAST_S = 3.0
 _SIDES = (340, 3850)
-_FRAME_S = 0.05
+FRAME_S = 0.05
 _UNSEEN_S = 5.0
 """What a motion is taken to last that the sandbox cannot see."""
 
@@ -54,7 +53,7 @@ def motion_control(fields: Fields, files: PictureFiles, config: SandboxConfig) -
         product="motion-control",
         model=what.model,
         mode=what.mode,
-        duration=motion_seconds(video),
+        duration=seconds_of(video),
         prompt=prompt,
         pictures=(figure,),
         sound=keeps,
@@ -112,7 +111,7 @@ def new_motion(
         product="motion-control",
         model=model.prices,
         mode=RESOLUTIONS[resolution],
-        duration=motion_seconds(video),
+        duration=seconds_of(video),
         prompt=prompt,
         pictures=(figure,),
         sound=keeps,
@@ -142,9 +141,9 @@ def _contents(fields: Fields) -> dict[str, Fields]:
     return found
 
 
-def motion_seconds(video: GivenVideo) -> int:
+def seconds_of(video: GivenVideo) -> int:
     """The seconds that are paid for: each one that has begun."""
-    return math.ceil((video.seconds or _UNSEEN_S) - _FRAME_S)
+    return math.ceil((video.seconds or _UNSEEN_S) - FRAME_S)
 
 
 def motion_flaw(video: GivenVideo, orientation: str) -> str:
@@ -152,7 +151,7 @@ def motion_flaw(video: GivenVideo, orientation: str) -> str:
     if video.broken:
         return "The format of the input video is invalid"
     most = ORIENTATIONS[orientation]
-    if video.seconds and not _LEAST_S - _FRAME_S <= video.seconds <= most + _FRAME_S:
+    if video.seconds and not _LEAST_S - FRAME_S <= video.seconds <= most + FRAME_S:
         return f"The duration of the input video must be between 3s and {most:.0f}s"
     sides = [side for side in (video.width, video.height) if side]
     if any(not _SIDES[0] <= side <= _SIDES[1] for side in sides):

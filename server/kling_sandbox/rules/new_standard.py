@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
 from kling_sandbox.new_models import KINDS, NEW_MODELS, RESOLUTIONS, Material, NewModel, NewProduct
-from kling_sandbox.orders import Asset, Order, Picture
+from kling_sandbox.orders import Asset, GivenVideo, Order, Picture, Reference
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import ID_LIMIT, MAX_SHOTS, SHOT_PROMPT_LIMIT, even_shots
-from kling_sandbox.rules.shared import URL_LIMIT, delivery
+from kling_sandbox.rules.motion import seconds_of
+from kling_sandbox.rules.omni import reference_flaw
+from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery
 
-__all__ = ["FindAsset", "new_standard"]
-
-FindAsset = Callable[[Literal["element", "voice"], str], Asset]
-"""The element or voice with an id. Raises `Refusal` when there is none, or when it is deleted."""
+__all__ = ["new_standard"]
 
 _MOST_CONTENTS = 50
 _MOST_CONTENTS_OF_4 = 16
@@ -91,7 +90,11 @@ def new_standard(
             if unsupported in options:
                 raise refused("not_supported_yet", field=unsupported)
     pictures, tail = found.pictures(files, model)
+    keeps = chosen.audio == "original"
+    reference = found.reference(lambda url: files.find_video(url, config.clock()), keeps=keeps)
     shots, lines = _shots(prompt, duration, model, chosen, base=found.count("base_video") > 0)
+    if reference and reference.kind == "base":
+        duration = seconds_of(reference.video)
     return Order(
         product=KINDS[product],
         model=model.prices,
@@ -108,6 +111,8 @@ def new_standard(
         standard="new",
         assets=assets,
         video=found.count(*_VIDEOS) > 0 or any(asset.videos for asset in assets),
+        flaw=reference_flaw(reference.video, model.prices) if reference else "",
+        reference=reference,
         **delivery(options),
     )
 
@@ -245,6 +250,17 @@ class _Found:
                     raise content.fields.refuse(name)
                 assets.append(find(content.kind, asset_id))
         return tuple(assets)
+
+    def reference(
+        self, find_video: Callable[[str], GivenVideo], *, keeps: bool
+    ) -> Reference | None:
+        """The first video; the film shows no other one."""
+        for content in self._contents:
+            if content.kind == "base_video":
+                return Reference(find_video(content.fields.value("url")), "base", keeps)
+            if content.kind == "feature_video":
+                return Reference(find_video(content.fields.value("url")), "feature", False)
+        return None
 
     def pictures(
         self, files: PictureFiles, model: NewModel

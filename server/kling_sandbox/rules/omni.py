@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.orders import Order
+from kling_sandbox.orders import GivenVideo, Order, Reference
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import elements_of, shots_of
+from kling_sandbox.rules.motion import FRAME_S, seconds_of
 from kling_sandbox.rules.shared import (
     ASPECT_RATIOS,
     URL_LIMIT,
@@ -22,7 +23,7 @@ from kling_sandbox.rules.shared import (
     variant,
 )
 
-__all__ = ["multi_image", "omni"]
+__all__ = ["multi_image", "omni", "reference_flaw"]
 
 
 DEFAULT_MODEL = "kling-video-o1"
@@ -40,7 +41,8 @@ def omni(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     shots = shots_of(fields, what)
     prompt = prompts(fields, required=not shots.customized)
     sound = sound_on(fields, what)
-    video = _video(fields, sound=sound)
+    reference = _reference(fields, files, config, sound=sound)
+    video = reference is not None
     elements = elements_of(fields, what, MAX_IMAGES)
     ratio = fields.choice("aspect_ratio", ASPECT_RATIOS, "")
     items = fields.objects("image_list", 1, MAX_IMAGES)
@@ -51,6 +53,8 @@ def omni(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     roles = [item.choice("type", _ROLES, "") for item in items]
     if roles.count("first_frame") > 1 or roles.count("end_frame") > 1:
         raise fields.refuse("image_list")
+    if reference and reference.kind == "base" and any(roles):
+        raise refused("material", kind="first_frame with base video")
     if "end_frame" in roles and "first_frame" not in roles:
         raise refused("tail_alone")
     if any("image_url" not in item for item in items):
@@ -63,30 +67,63 @@ def omni(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
         product="omni-video",
         model=what.model,
         mode=what.mode,
-        duration=what.duration,
+        duration=_length(reference, what.duration),
         prompt=prompt,
         pictures=(*firsts, *others),
         tail=ends[0] if ends else None,
-        aspect_ratio=ASPECT_RATIOS[ratio or "16:9"] if ratio or not firsts else None,
-        sound=sound,
+        aspect_ratio=ASPECT_RATIOS[ratio or "16:9"] if ratio or not (firsts or video) else None,
+        sound=sound or (reference is not None and reference.keeps_sound),
+        flaw=reference_flaw(reference.video, what.model) if reference else "",
         shots=shots.seconds,
         assets=tuple(elements),
         video=video,
+        reference=reference,
         **delivery(fields),
     )
 
 
-def _video(fields: Fields, *, sound: bool) -> bool:
-    """Whether there is a reference video. Raises `Refusal`."""
-    videos = fields.objects("video_list", 1, 1)
-    for video in videos:
-        if not video.text("video_url", URL_LIMIT).startswith(("http://", "https://")):
+def _reference(
+    fields: Fields, files: PictureFiles, config: SandboxConfig, *, sound: bool
+) -> Reference | None:
+    """The video that is changed or followed. Raises `Refusal`."""
+    for video in fields.objects("video_list", 1, 1):
+        url = video.text("video_url", URL_LIMIT)
+        if not url.startswith(("http://", "https://")):
             raise video.refuse("video_url")
-        video.choice("refer_type", ("feature", "base"), "base")
-        video.choice("keep_original_sound", ("yes", "no"), "yes")
+        base = video.choice("refer_type", ("feature", "base"), "base") == "base"
+        keeps = video.choice("keep_original_sound", ("yes", "no"), "yes") == "yes"
         if sound:
             raise refused("sound_with_video")
-    return bool(videos)
+        found = files.find_video(url, config.clock())
+        return Reference(found, "base" if base else "feature", base and keeps)
+    return None
+
+
+def _length(reference: Reference | None, asked: int) -> int:
+    """The seconds that are paid for; those of an edit are its video's."""
+    edits = reference is not None and reference.kind == "base"
+    return seconds_of(reference.video) if reference and edits else asked
+
+
+_VIDEOS: Mapping[str, tuple[float, float, int, int]] = {
+    "kling-v3-omni": (3, 15.5, 700, 4553),
+    "kling-video-o1": (3, 10, 700, 2160),
+}
+"""By model: the seconds and the sides (px) of a reference video, least and most each."""
+
+
+def reference_flaw(video: GivenVideo, model: str) -> str:
+    """Why the task will fail; empty when it will not. Kling reads the video only then."""
+    if video.broken:
+        return "The format of the input video is invalid"
+    if model not in _VIDEOS:
+        return ""
+    least, most, low, high = _VIDEOS[model]
+    if video.seconds and not least - FRAME_S <= video.seconds <= most + FRAME_S:
+        return f"The duration of the input video must be between {least:g}s and {most:g}s"
+    if any(not low <= side <= high for side in (video.width, video.height) if side):
+        return "The resolution of the input video is invalid"
+    return ""
 
 
 def _check_references(prompt: str, counts: Mapping[str, int]) -> None:

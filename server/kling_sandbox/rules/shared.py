@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
 from kling_sandbox.model_table import MODELS, ModelRow, Product
-from kling_sandbox.orders import Picture
+from kling_sandbox.orders import Asset, Picture
 from kling_sandbox.pictures import PictureFiles, same_shape
 from kling_sandbox.rules.body_fields import Fields
 
@@ -16,6 +17,7 @@ __all__ = [
     "ASPECT_RATIOS",
     "PROMPT_LIMIT",
     "URL_LIMIT",
+    "FindAsset",
     "Variant",
     "brush_flaw",
     "check_cfg_scale",
@@ -26,6 +28,9 @@ __all__ = [
     "variant",
 ]
 
+
+FindAsset = Callable[[Literal["element", "voice"], str], Asset]
+"""The element or voice with an id. Raises `Refusal` when there is none, or when it is deleted."""
 
 PROMPT_LIMIT = 2500
 URL_LIMIT = 2048

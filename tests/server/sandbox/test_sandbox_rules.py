@@ -336,6 +336,7 @@ O1 = {"model_name": "kling-video-o1"}
 FREE = {"image_list": None, "prompt": "a storm"}
 FRAMES = [{"image_url": URL, "type": "first_frame"}, {"image_url": URL, "type": "end_frame"}]
 VIDEO = {"video_url": "https://example.com/walk.mp4", "refer_type": "feature"}
+BASE = VIDEO | {"refer_type": "base"}
 OMNI_ACCEPTED: list[dict[str, Any]] = [
     {"duration": "15", "mode": "4k", "sound": "on"},
     {"image_list": [{"image_url": URL}] * 7, "prompt": "<<<image_7>>>", "aspect_ratio": "9:16"},
@@ -357,6 +358,10 @@ OMNI_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"video_list": [VIDEO], "sound": "on"}, "sound on is not supported with video input"),
     ({"video_list": [{"video_url": "AAAA"}]}, "video_list.video_url value 'AAAA' is invalid"),
     ({"video_list": [VIDEO, VIDEO]}, "The size of video_list must be between 1 and 1"),
+    (
+        {"video_list": [BASE], "image_list": FRAMES[:1]},
+        "first_frame with base video is not supported",
+    ),
     (O1 | {"sound": "on"}, "sound is not supported by the current model"),
     (O1 | {"mode": "4k"}, "mode value '4k' is invalid"),
     ({"image_list": [{"image_url": URL}] * 8}, "The size of image_list must be between 1 and 7"),
@@ -390,6 +395,9 @@ UNITS: list[tuple[str, dict[str, Any], str]] = [
     ("multi-image2video", {"duration": "10"}, "4"),
     ("omni-video", {"duration": "3", "sound": "on"}, "2.4"),
     ("omni-video", O1 | {"mode": "pro"}, "4"),
+    ("omni-video", {"video_list": [BASE], "mode": "pro", "duration": "9"}, "6"),
+    ("omni-video", {"video_list": [VIDEO], "duration": "7"}, "6.3"),
+    ("omni-video", {"video_list": [VIDEO], "duration": "7", "mode": "4k"}, "21"),
 ]
 
 

@@ -14,7 +14,7 @@ from kling_mcp.submission.create_body import CreateBody, render_fields
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
-from kling_tools.requests.requests import IMAGE_TOKEN
+from kling_tools.requests.requests import REFERENCE
 from kling_tools.rules.capabilities import built_in_capabilities
 from kling_tools.rules.reviews import Review, review
 
@@ -35,7 +35,7 @@ FIELDS = {
     },
     "omni-video": {
         *("model_name", "image_list", "prompt", "mode", "duration", "aspect_ratio", "sound"),
-        *("callback_url", "external_task_id", "watermark_info"),
+        *("element_list", "callback_url", "external_task_id", "watermark_info"),
     },
 }
 """What each product has a field for; Kling drops any other one in silence."""
@@ -426,7 +426,7 @@ def test_every_picture_of_an_omni_video_is_named(count: int, prompt: str) -> Non
 
     assert sent.endswith(asked.request.prompt)
     assert asked.request.prompt == normalize.text(prompt)
-    assert [int(place) for place in IMAGE_TOKEN.findall(sent)] == list(range(1, count + 1))
+    assert [int(place) for _, place in REFERENCE.findall(sent)] == list(range(1, count + 1))
 
 
 def test_pictures_stand_where_the_request_named_them() -> None:

@@ -22,6 +22,7 @@ from kling_tools.products import Made
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import (
+    EditVideoRequest,
     GenerateImageRequest,
     ImageToVideoRequest,
     MotionControlRequest,
@@ -33,6 +34,7 @@ from kling_tools.requests.times import FORMS, moment, zone_named
 __all__ = [
     "AccountArguments",
     "CancelTaskArguments",
+    "EditVideoArguments",
     "GenerateImageArguments",
     "GetTaskArguments",
     "ImageToVideoArguments",
@@ -168,6 +170,10 @@ class GenerateImageArguments(SpendingChoices, GenerateImageRequest):
     """`kling_generate_image`."""
 
 
+class EditVideoArguments(SpendingChoices, EditVideoRequest):
+    """`kling_edit_video`."""
+
+
 class MotionControlArguments(SpendingChoices, MotionControlRequest):
     """`kling_motion_control`."""
 
@@ -177,6 +183,7 @@ SubmitArguments = (
     | MultiImageToVideoArguments
     | TextToVideoArguments
     | GenerateImageArguments
+    | EditVideoArguments
     | MotionControlArguments
 )
 """The arguments of the tools that make something."""

@@ -45,13 +45,15 @@ ArgumentsT_co = TypeVar("ArgumentsT_co", bound=BaseModel, covariant=True)
 class Draft(Generic[ArgumentsT_co]):
     """The readable arguments; `invalid` names the unreadable fields, which have their defaults,
     `blank` the arguments that the call gives and leaves blank. `meant` has the values that
-    unreadable ones probably mean, for a person to agree to."""
+    unreadable ones probably mean, for a person to agree to. So many of its elements are known to be
+    `characters`, made of a video."""
 
     arguments: ArgumentsT_co
     invalid: frozenset[str] = frozenset()
     verdict: Verdict = field(default_factory=Verdict)
     blank: frozenset[str] = frozenset()
     meant: Mapping[str, Any] = field(default_factory=dict)
+    characters: int = 0
 
     @property
     def is_unreadable(self) -> bool:

@@ -32,6 +32,9 @@ __all__ = [
     "Duration",
     "DynamicMask",
     "DynamicMasks",
+    "EditImages",
+    "EditPrompt",
+    "EditedVideo",
     "ElementList",
     "ExternalTaskId",
     "Figure",
@@ -53,8 +56,11 @@ __all__ = [
     "MultiPrompt",
     "MultiShot",
     "NegativePrompt",
+    "OmniElements",
+    "OptionalRatio",
     "Point",
     "Prompt",
+    "ReferType",
     "ReferenceImages",
     "Resolution",
     "Shot",
@@ -229,6 +235,35 @@ KeepOriginalSound = Annotated[
     BeforeValidator(normalize.yes_or_no),
     Field(description="The motion video's sound."),
 ]
+EditedVideo = Annotated[
+    str,
+    Field(
+        description="mp4/mov, 3-15.5 s (o1 10), sides >=700 px: https URL, "
+        "kling://tasks/ID/video, path."
+    ),
+]
+EditPrompt = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(
+        max_length=PROMPT_LIMIT,
+        description="What changes, or comes next; <<<video_1>>>, <<<image_1>>>, <<<element_1>>> "
+        "name material.",
+    ),
+]
+ReferType = Annotated[
+    Literal["base", "feature"],
+    BeforeValidator(normalize.word),
+    Field(
+        description="base: change it, same length; feature: a new silent video after it (next "
+        "shot, motion, style)."
+    ),
+]
+EditImages = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(normalize.picture_list),
+    Field(max_length=4, description="With elements <=4."),
+]
 ImageList = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     BeforeValidator(normalize.picture_list),
@@ -329,6 +364,11 @@ ElementList = Annotated[
     BeforeValidator(normalize.element_ids),
     Field(max_length=3, description="Elements, <=3; v3 only, not with voice_list."),
 ]
+OmniElements = Annotated[
+    list[Annotated[int | str, PlainValidator(_id_or_name), WithJsonSchema({"type": "string"})]],
+    BeforeValidator(normalize.element_ids),
+    Field(max_length=7, description="v3-omni, o1."),
+]
 VoiceList = Annotated[
     list[Annotated[str, Field(max_length=128), Text, Field(min_length=1)]],
     BeforeValidator(normalize.voice_ids),
@@ -367,6 +407,12 @@ WatermarkInfoField = Annotated[
     Field(description="Also make a watermarked copy."),
 ]
 AspectRatio = Annotated[Literal["16:9", "9:16", "1:1"], BeforeValidator(normalize.ratio), Field()]
+OptionalRatio = Annotated[
+    Literal["", "16:9", "9:16", "1:1"],
+    BeforeValidator(normalize.ratio),
+    WithJsonSchema({"type": "string", "enum": ["16:9", "9:16", "1:1"]}),
+    Field(description="feature only."),
+]
 ImagePrompt = Annotated[
     str,
     BeforeValidator(normalize.text),

@@ -17,9 +17,10 @@ from kling_tools.products import REQUESTS, Product
 from kling_tools.requests import fields
 
 __all__ = [
-    "IMAGE_TOKEN",
+    "REFERENCE",
     "BrushRequest",
     "Combination",
+    "EditVideoRequest",
     "GenerateImageRequest",
     "ImageToVideoRequest",
     "MotionControlRequest",
@@ -30,7 +31,7 @@ __all__ = [
     "TextToVideoRequest",
     "VideoRequest",
     "is_pattern",
-    "with_picture_references",
+    "with_references",
 ]
 
 
@@ -67,17 +68,21 @@ def is_pattern(text: str) -> bool:
 
 ASKS_FOR_NOTHING: tuple[object, ...] = (None, "", "off", False, [])
 
-IMAGE_TOKEN = re.compile(r"<<<\s*image_(\d+)\s*>>>")
-"""The name of a listed picture in an omni-video prompt, counted from 1."""
+REFERENCE = re.compile(r"<<<\s*(image|element|video)_(\d+)\s*>>>")
+"""The name of a picture, an element or the video in an omni-video prompt, counted from 1."""
 
 
-def with_picture_references(prompt: str, count: int) -> str:
-    """The prompt with the names of all pictures, which omni-video requires; a prompt that names a
-    picture stays as it is."""
-    if not count or IMAGE_TOKEN.search(prompt):
-        return prompt
-    tokens = ", ".join(f"<<<image_{number}>>>" for number in range(1, count + 1))
-    return f"With {tokens}: {prompt}"
+def with_references(prompt: str, counts: Mapping[str, int]) -> str:
+    """The prompt with the names of everything that omni-video gets, which it requires. `counts`
+    says how much there is of each kind; a kind of which the prompt names one is left to it."""
+    named = {match[1] for match in REFERENCE.finditer(prompt)}
+    tokens = [
+        f"<<<{kind}_{number}>>>"
+        for kind, count in counts.items()
+        if kind not in named
+        for number in range(1, count + 1)
+    ]
+    return f"With {', '.join(tokens)}: {prompt}" if tokens else prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,18 @@ class Request(BaseModel):
     def media(self) -> list[tuple[str, str]]:
         """Every sound and video of the request, in the same form."""
         return []
+
+    def lasts_as(self) -> str:
+        """The argument whose length is the length of the result; empty where `duration` says it."""
+        return self.length_of
+
+    def unsent(self) -> frozenset[str]:
+        """The fields that this request does not send."""
+        return self.absent
+
+    def references(self) -> dict[str, int]:
+        """How many pictures, elements and videos a prompt can name, by their kind."""
+        return {}
 
 
 class VideoRequest(Request):
@@ -222,12 +239,54 @@ class MultiImageToVideoRequest(BrushRequest):
 
     prompt: fields.MultiImagePrompt = ""
     image_list: fields.ImageList = []
+    element_list: fields.OmniElements = []
     aspect_ratio: fields.AspectRatio = "16:9"
 
     def pictures(self) -> list[tuple[str, str]]:
         """The listed pictures, then the masks."""
         listed = [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
         return listed + super().pictures()
+
+    def references(self) -> dict[str, int]:
+        """The pictures and the elements."""
+        return {"image": len(self.image_list), "element": len(self.element_list)}
+
+
+class EditVideoRequest(VideoRequest):
+    """A video changed by words, or a new one after it (Kling's omni-video with a video)."""
+
+    products = REQUESTS["EditVideoRequest"]
+    absent = frozenset({"negative_prompt", "sound", "cfg_scale"})
+    setting_fields = {"mode": "mode", "duration": "duration"}
+
+    video: fields.EditedVideo = ""
+    prompt: fields.EditPrompt = ""
+    refer_type: fields.ReferType = "base"
+    image_list: fields.EditImages = []
+    element_list: fields.OmniElements = []
+    keep_original_sound: fields.KeepOriginalSound = "yes"
+    aspect_ratio: fields.OptionalRatio = ""
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The listed pictures."""
+        return [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
+
+    def media(self) -> list[tuple[str, str]]:
+        """The video."""
+        return [("video", self.video)] if self.video else []
+
+    def lasts_as(self) -> str:
+        """An edit is as long as its video."""
+        return "video" if self.refer_type == "base" else ""
+
+    def unsent(self) -> frozenset[str]:
+        """The length of an edit is its video's."""
+        return self.absent | ({"duration"} if self.refer_type == "base" else set())
+
+    def references(self) -> dict[str, int]:
+        """The video, the pictures and the elements."""
+        counts = {"image": len(self.image_list), "element": len(self.element_list)}
+        return {"video": int(bool(self.video)), **counts}
 
 
 class TextToVideoRequest(ShotsRequest):
@@ -264,6 +323,10 @@ class GenerateImageRequest(Request):
     def pictures(self) -> list[tuple[str, str]]:
         """The pictures to refer to."""
         return [(f"image_list[{i}]", value) for i, value in enumerate(self.image_list)]
+
+    def references(self) -> dict[str, int]:
+        """The pictures to refer to."""
+        return {"image": len(self.image_list)}
 
 
 class MotionControlRequest(VideoRequest):

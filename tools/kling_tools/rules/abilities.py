@@ -184,19 +184,45 @@ def _form(draft: Draft[Request], model_name: str, row: ProductRow) -> Iterator[F
         message = f"{model_name} has no modes."
         yield Fault(field, "mode_of_model", message, "no mode", source)
     seconds = asked.duration
-    if seconds and "duration" not in draft.invalid and seconds not in row.durations:
+    unread = draft.invalid | request.unsent()
+    if seconds and "duration" not in unread and seconds not in row.durations:
         message = f"{model_name} makes {_listed(row.durations)} s, not {seconds}."
         nearest = min(row.durations, key=lambda d: abs(int(d) - int(seconds)), default="5")
         yield Fault("duration", "duration_of_model", message, f'"{nearest}"', source)
     ratio = getattr(request, "aspect_ratio", "")
-    if row.aspect_ratios and ratio not in row.aspect_ratios and "aspect_ratio" not in draft.invalid:
+    wrong = bool(ratio and row.aspect_ratios) and ratio not in row.aspect_ratios
+    if wrong and "aspect_ratio" not in draft.invalid:
         message = f"{model_name} has no aspect_ratio {ratio}."
         use = f'"{row.aspect_ratios[0]}"'
         yield Fault("aspect_ratio", "ratio_of_model", message, use, source)
-    pictures = getattr(request, "image_list", [])
-    if len(pictures) > row.images and "image_list" not in draft.invalid:
-        message = f"{model_name} takes up to {counted(row.images, 'picture')}, not {len(pictures)}."
-        yield Fault("image_list", "images_of_model", message, "fewer pictures", source)
+    yield from _material(draft, model_name, row)
+
+
+def _material(draft: Draft[Request], model_name: str, row: ProductRow) -> Iterator[Fault]:
+    """Faults of the number of pictures and elements, where a list of pictures is taken."""
+    counts = draft.arguments.references()
+    if "image" not in counts or not draft.invalid.isdisjoint(("image_list", "element_list")):
+        return
+    pictures, elements = counts["image"], counts.get("element", 0)
+    others, beside = pictures + elements - draft.characters, ""
+    most = row.images
+    if draft.characters and row.characters:
+        most, beside = row.beside_characters, " beside an element of a video"
+    with_video = " with a video" if counts.get("video") else ""
+    if draft.characters > row.characters:
+        some = counted(row.characters, "element") if row.characters else "no element"
+        message = f"{model_name} takes {some} of a video{with_video}, not {draft.characters}."
+        use = "elements that are made of pictures"
+        yield Fault("element_list", "characters_of_model", message, use, row.source)
+    elif others > most:
+        field = "image_list" if pictures else "element_list"
+        if elements or most != row.images:
+            what = f"up to {counted(most, 'picture')} and elements together" if most else "nothing"
+            use = "fewer pictures or elements"
+        else:
+            what, use = f"up to {counted(most, 'picture')}", "fewer pictures"
+        message = f"{model_name} takes {what}{with_video}{beside}, not {others}."
+        yield Fault(field, "images_of_model", message, use, row.source)
 
 
 def _judge(

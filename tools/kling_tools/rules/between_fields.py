@@ -64,6 +64,29 @@ RULES: tuple[Rule, ...] = (
         source="motion-control page",
     ),
     Rule(
+        id="video_required",
+        require=("video",),
+        because="this tool changes or continues a video. Without one, kling_image_to_video makes "
+        "it from a picture",
+        use="an https URL, kling://tasks/ID/video, or a path",
+        source="omni-video page",
+    ),
+    Rule(
+        id="wish_required",
+        require=("prompt",),
+        because="Kling changes or continues a video as the prompt says",
+        use="a sentence that says what changes, or what comes next",
+        source="omni-video page",
+    ),
+    Rule(
+        id="an_edit_keeps_its_shape",
+        when={"refer_type": "base"},
+        forbid=("aspect_ratio",),
+        because="an edit keeps the shape of its video",
+        use='no aspect_ratio, or refer_type "feature"',
+        source="omni-video page",
+    ),
+    Rule(
         id="element_faces_as_the_video",
         when={"character_orientation": "image", "element_list": GIVEN},
         forbid=("element_list",),
@@ -73,6 +96,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="image_list_required",
+        when={"element_list": MISSING},
         require=("image_list",),
         because="this tool combines pictures",
         use="kling_text_to_video with the same prompt, which needs no picture; or a list of 1 to 7 "

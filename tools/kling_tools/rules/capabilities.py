@@ -156,13 +156,17 @@ class MediaRow(MediaLimits):
 class ProductRow(_Row):
     """One model's abilities and prices in one product, which `lives` on where the model itself is
     retired. `images` is the most pictures of a request; with `always_sound` each video has sound.
-    `wires` are the standards that have the model. The first row of `media` that fits has the limits
-    of a sound or video."""
+    Where pictures and elements are counted together, `images` is the most of both, `characters` the
+    most elements that are made of a video, and `beside_characters` the most pictures and other
+    elements beside those. `wires` are the standards that have the model. The first row of `media`
+    that fits has the limits of a sound or video."""
 
     modes: tuple[str, ...] = ()
     durations: tuple[str, ...] = ()
     allows: dict[Feature, tuple[Pattern, ...]] = Field(default_factory=dict)
     images: int = 1
+    characters: int = 0
+    beside_characters: int = 0
     aspect_ratios: tuple[str, ...] = ()
     units: tuple[PriceRow, ...] = ()
     always_sound: bool = False

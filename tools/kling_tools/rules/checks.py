@@ -16,10 +16,8 @@ from kling_tools.products import rules_of_others
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import Shot
 from kling_tools.requests.requests import (
-    IMAGE_TOKEN,
-    GenerateImageRequest,
+    REFERENCE,
     ImageToVideoRequest,
-    MultiImageToVideoRequest,
     Request,
     ShotsRequest,
 )
@@ -120,18 +118,22 @@ def camera_moves_once(request: ImageToVideoRequest) -> Iterator[Fault]:
         yield Fault("camera_control.config", "camera_preset_takes_no_config", message, use, "S2")
 
 
-def images_are_there(
-    request: MultiImageToVideoRequest | GenerateImageRequest,
-) -> Iterator[Fault]:
-    """Picture tokens name a place in image_list (the pages of omni-video and omni-image)."""
-    count = len(request.image_list)
-    for number in sorted({int(n) for n in IMAGE_TOKEN.findall(request.prompt)}):
+def references_are_there(request: Request) -> Iterator[Fault]:
+    """Tokens name a place in image_list or element_list, or the video (the pages of omni-video
+    and omni-image)."""
+    counts = request.references()
+    named = {(match[1], int(match[2])) for match in REFERENCE.finditer(request.prompt)}
+    for kind, number in sorted(named):
+        count = counts.get(kind, 0)
         if not 1 <= number <= count:
+            has = f"{kind}_list has {count}"
+            if kind == "video":
+                has = "there is one" if count else "there is none"
             yield Fault(
                 "prompt",
-                "image_token_unknown",
-                f"it names <<<image_{number}>>>, image_list has {count}.",
-                "a number of the list, counted from 1",
+                f"{kind}_token_unknown",
+                f"it names <<<{kind}_{number}>>>, {has}.",
+                "a number of the list, counted from 1" if counts.get(kind) else "plain words",
                 "omni-video page",
             )
 
@@ -160,7 +162,7 @@ CHECKS: tuple[tuple[Callable[[Any], Iterator[Fault]], frozenset[str]], ...] = (
     (shots_in_order, frozenset({"multi_prompt"})),
     (voices_are_spoken, frozenset({"prompt", "multi_prompt", "voice_list"})),
     (camera_moves_once, frozenset({"camera_control"})),
-    (images_are_there, frozenset({"prompt", "image_list"})),
+    (references_are_there, frozenset({"prompt", "image_list"})),
     (callback_is_a_url, frozenset({"callback_url"})),
 )
 """Each check with the fields that it looks at. `products` says which requests it judges."""

@@ -108,12 +108,12 @@ def speech_warning(request: Request) -> Fault | None:
 
 
 _TOKEN = re.compile(r"<<<([^<>]{0,60})>>>")
-_NUMBERED = re.compile(r"(image|voice|element)_(\d{1,3})")
+_NUMBERED = re.compile(r"(image|voice|element|video)_(\d{1,3})")
 
 
 def token_warnings(request: Request) -> Iterator[Fault]:
     """Warnings about names in triple angle brackets that nothing in the request answers to. Those
-    of voices and listed pictures with a wrong number are faults of `checks`."""
+    of voices and of listed material with a wrong number are faults of `checks`."""
     shots = getattr(request, "multi_prompt", ())
     named = {
         "image": getattr(request, "image_list", None),
@@ -125,7 +125,9 @@ def token_warnings(request: Request) -> Iterator[Fault]:
     for field, text in texts:
         for token in dict.fromkeys(map(str.strip, _TOKEN.findall(text))):
             match = _NUMBERED.fullmatch(token)
-            listed = named[match[1]] if match else None
+            if match and match[1] in request.references():
+                continue
+            listed = named.get(match[1]) if match else None
             if match and listed is not None and match[1] != "element":
                 continue
             if match and listed is not None and 1 <= int(match[2]) <= len(listed):
@@ -209,9 +211,10 @@ def ratio_warnings(
     if not asked:
         return
     if hasattr(request, "aspect_ratio"):
-        if asked != request.aspect_ratio:
+        if asked != request.aspect_ratio and not request.lasts_as():
+            has = request.aspect_ratio or "the ratio of its video"
             noun = PRODUCTS[request.products[0]].result
-            message = f"the prompt asks for {asked}, the {noun} will have {request.aspect_ratio}."
+            message = f"the prompt asks for {asked}, the {noun} will have {has}."
             yield Fault("aspect_ratio", "ratio_in_words", message, f'"{asked}"')
         return
     for field, width, height in sizes:

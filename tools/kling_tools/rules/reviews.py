@@ -11,7 +11,7 @@ from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
-from kling_tools.requests.requests import Request, VideoRequest, with_picture_references
+from kling_tools.requests.requests import Request, VideoRequest, with_references
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
 from kling_tools.rules.capabilities import (
@@ -197,12 +197,10 @@ def _terms(draft: Draft[Request], product: Product, terms: ProviderTerms) -> Ver
                 Fault(field, "lost_at_provider", f"{reason}.", f"a request without {field}")
             )
     if PRODUCTS[product].names_pictures and "prompt" not in draft.invalid:
-        sent = with_picture_references(request.prompt, len(getattr(request, "image_list", ())))
+        sent = with_references(request.prompt, request.references())
         if len(sent) > PROMPT_LIMIT:
             over = len(sent) - PROMPT_LIMIT
-            message = (
-                f"with the references to the pictures it is {counted(over, 'character')} too long."
-            )
+            message = f"with the names of the material it is {counted(over, 'character')} too long."
             verdict.faults.append(
                 Fault("prompt", "prompt_with_references", message, "a shorter text")
             )

@@ -261,7 +261,7 @@ def _all_settings(
         for row in rows:
             asked = request.setting
             modes = (row.modes or request.steps[:1]) if row else (asked.mode,)
-            fixed = not asked.duration or "duration" in request.absent
+            fixed = not asked.duration or bool(request.lasts_as())
             seconds = (asked.duration,) if fixed else row.durations if row else SECONDS
             sounds = (
                 ("off", "on") if not fixed and (row is None or row.patterns("sound")) else ("off",)

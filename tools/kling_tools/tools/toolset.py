@@ -16,6 +16,7 @@ from kling_tools.products import ASSETS, PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
     AccountArguments,
     CancelTaskArguments,
+    EditVideoArguments,
     GenerateImageArguments,
     GetTaskArguments,
     ImageToVideoArguments,
@@ -104,7 +105,7 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
         ("kling_image_to_video",),
     ),
     (
-        "Continue a clip: give kling://tasks/ID/frames/last as image (or first, or seconds).",
+        "Continue a clip: kling://tasks/ID/frames/last as image (or first, or seconds).",
         ("kling_image_to_video",),
     ),
     ("{pictures}", ("kling_upload_picture",)),
@@ -292,7 +293,10 @@ def build_toolset(
         *,
         texts: Mapping[str, dict[str, Any]] = {},
     ) -> KlingTool:
-        """A tool that makes something; its main fields come from the row of its product."""
+        """A tool that makes something; its main fields come from the row of its product. What all
+        have alike is published whole with the first one alone."""
+        first = PRODUCTS[PRODUCTS_BY_TOOL[name][0]]
+        alike = {} if first.name == "image2video" else {"dry_run": ONE_KIND}
         return KlingTool.of(
             _submit,
             service,
@@ -305,15 +309,16 @@ def build_toolset(
             meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 arguments,
-                first=PRODUCTS[PRODUCTS_BY_TOOL[name][0]].inputs,
-                without=(*without, *arguments.absent),
+                first=first.inputs,
+                without=(*without, *arguments.absent, *(() if first.name in OLDEST else ALIKE)),
                 properties={
                     "provider": {"enum": list(providers)},
                     **texts,
+                    **alike,
                     "model_name": _model_text(models.get(name, ())),
                 },
             ),
-            answer_fields=RECEIPT_FIELDS,
+            answer_fields=RECEIPT_FIELDS if first.name == "image2video" else RECEIPT_FIELDS[-1:],
         )
 
     tools = [
@@ -347,6 +352,14 @@ def build_toolset(
             picture is.""",
             GenerateImageArguments,
             texts=GENERATE_IMAGE_TEXTS,
+        ),
+        maker(
+            "kling_edit_video",
+            "Edit video",
+            """Edit a video by words (swap, remove, restyle, weather), or extend it with its next
+            shot (costs money per second).""",
+            EditVideoArguments,
+            texts=EDIT_TEXTS,
         ),
         maker(
             "kling_motion_control",
@@ -564,7 +577,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_look",
         "kling_upload_picture",
     ),
-    "edit": ("kling_motion_control",),
+    "edit": ("kling_edit_video", "kling_motion_control"),
     "assets": (
         "kling_list_assets",
         "kling_create_element",
@@ -602,6 +615,13 @@ def _chosen(
 
 NO_BOUNDS = {"minimum": "", "maximum": ""}
 
+ONE_KIND = {"anyOf": "", "type": "boolean", "description": ""}
+"""`dry_run` where another tool tells of "full"."""
+
+OLDEST = ("image2video", "omni-video")
+ALIKE = ("callback_url", "external_task_id", "watermark_info")
+"""Arguments that every maker takes, and that only the tools of the oldest products publish."""
+
 AS_ELSEWHERE: dict[str, dict[str, Any]] = {
     "external_task_id": {"description": ""},
     "take": {"description": "", "default": ""},
@@ -612,6 +632,7 @@ AS_ELSEWHERE: dict[str, dict[str, Any]] = {
 """Texts of the fields of every maker, which kling_image_to_video has."""
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
+    "prompt": {"maxLength": ""},
     "mode": {"description": "4k: v3-omni only."},
     "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
     "sound": {"description": "v3-omni only."},
@@ -635,8 +656,20 @@ TEXT_TEXTS: dict[str, dict[str, Any]] = {
     **AS_ELSEWHERE,
 }
 
+EDIT_TEXTS: dict[str, dict[str, Any]] = {
+    "prompt": {"maxLength": ""},
+    "mode": {"description": "4k: v3-omni only."},
+    "duration": {"description": "feature only."},
+    "element_list": {"description": ""},
+    "keep_original_sound": {"description": "base only."},
+    "watermark_info": {"description": ""},
+    **AS_ELSEWHERE,
+}
+"""Texts of fields that differ, or are left to kling_image_to_video."""
+
+
 MOTION_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": "std=720p, pro=1080p."},
+    "mode": {"description": ""},
     "element_list": {"description": "One, v3 only."},
     "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
@@ -644,6 +677,7 @@ MOTION_TEXTS: dict[str, dict[str, Any]] = {
 
 
 GENERATE_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
+    "prompt": {"maxLength": ""},
     "negative_prompt": {"description": "kling-v3 and v2-1, without pictures."},
     "watermark_info": {"description": ""},
     "external_task_id": {"description": ""},

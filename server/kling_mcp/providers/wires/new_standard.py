@@ -22,6 +22,7 @@ KINDS: Mapping[Product, str] = {
     "image2video": "image-to-video",
     "omni-video": "omni-video",
     "text2video": "text-to-video",
+    "omni-edit": "omni-video",
     "motion-control": "motion-control",
 }
 """The first part of the path; a product that is not here exists on the legacy wire alone."""
@@ -36,6 +37,8 @@ PLACES: Mapping[str, str] = {
     "image_list": "`contents[]`: a `refer_image` with an `id` for each",
     "image_url": "`contents[]`: `image`",
     "video_url": "`contents[]`: `video`",
+    "video_list": "`contents[]`: `base_video` or `feature_video`; its sound: `settings.audio`, "
+    "`original` or `off`",
     "prompt": "`contents[]`: `prompt`, of words alone `prompt`; `<<<image_1>>>` becomes `@image_1`",
     "multi_shot": "`settings.multi_shot`, `false` unless asked for",
     "shot_type": "`customize`: the prompt; `intelligence`: `settings.multi_shot`",
@@ -65,7 +68,7 @@ FRAMES = {
 }
 """Pictures and videos that stand alone, with their type in `contents[]`."""
 
-_TOKEN = re.compile(r"<<<\s*(image|element|voice)_(\d{1,3})\s*>>>")
+_TOKEN = re.compile(r"<<<\s*(image|element|voice|video)_(\d{1,3})\s*>>>")
 _WORD = re.compile(r"\w")
 
 
@@ -76,9 +79,9 @@ def path(product: Product, name: str) -> str:
 
 def body(product: Product, fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
     """The JSON body. Where shots have a switch (`model.multi_shot`), Kling turns it on when it is
-    left out: one continuous take has to say so. A model that `lacks` our id or a callback goes
-    without. Raises ValueError for a field without a place; the
-    0 that hosts fill into cfg_scale asks for nothing here."""
+    left out: one continuous take has to say so, and a video after another one cannot. A model that
+    `lacks` our id or a callback goes without. Raises ValueError for a field without a place; the 0
+    that hosts fill into cfg_scale asks for nothing here."""
     if unknown := without_place(fields):
         raise ValueError(f"the new standard has no {', '.join(unknown)}")
     text = prompt_text(fields)
@@ -94,10 +97,13 @@ def body(product: Product, fields: Mapping[str, Any], model: WireRow) -> dict[st
     for field in ("sound", "keep_original_sound"):
         if field in fields:
             settings["audio"] = AUDIO[fields[field]]
+    videos = fields.get("video_list", ())
+    for item in videos:
+        settings["audio"] = AUDIO[item["keep_original_sound"]]
     for field in ("aspect_ratio", "character_orientation"):
         if field in fields:
             settings[field] = fields[field]
-    if model.multi_shot:
+    if model.multi_shot and not any(item["refer_type"] == "feature" for item in videos):
         settings["multi_shot"] = bool(fields.get("multi_shot"))
     names = ("external_task_id", "callback_url", "watermark_info")
     options = {n: fields[n] for n in names if n in fields and n not in model.lacks}
@@ -113,6 +119,9 @@ def _contents(fields: Mapping[str, Any], text: str) -> list[dict[str, Any]]:
             contents.append({"type": kind, "url": fields[field]})
     for label, item in zip(labels["image"], fields.get("image_list", ()), strict=True):
         contents.append({"type": "refer_image", "url": item["image_url"], "id": label})
+    for label, item in zip(labels["video"], fields.get("video_list", ()), strict=True):
+        kind = f"{item['refer_type']}_video"
+        contents.append({"type": kind, "url": item["video_url"], "id": label})
     for kind in ("element", "voice"):
         for label, item in zip(labels[kind], fields.get(f"{kind}_list", ()), strict=True):
             contents.append({"type": kind, f"{kind}_id": str(item[f"{kind}_id"]), "id": label})
@@ -155,7 +164,8 @@ def _labels(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     and the prompt names none by accident."""
     texts = [fields.get("prompt", ""), *(shot["prompt"] for shot in fields.get("multi_prompt", ()))]
     said = " ".join(map(str, texts)).lower()
-    counts = {kind: len(fields.get(f"{kind}_list", ())) for kind in ("image", "element", "voice")}
+    kinds = ("image", "element", "voice", "video")
+    counts = {kind: len(fields.get(f"{kind}_list", ())) for kind in kinds}
     prefix = ""
     while True:
         labels = {
