@@ -32,7 +32,7 @@ from kling_tools.rules.media_limits import MediaFormat, MediaLimits
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-__all__ = ["MediaFacts", "Medium", "Wish", "open_media", "read_media"]
+__all__ = ["MediaFacts", "Medium", "Wish", "listened", "open_media", "read_media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _sound_facts(held: HeldFile, found: MediaFormat, limits: MediaLimits) -> Med
                 raise Refusal("sound_missing", f"{held.label} has no sound.", "a file with sound")
             audio = container.streams.audio[0]
             rate_hz, channels = audio.rate or 0, audio.channels or 0
-            read, loudest = _listened(container, limits.seconds[1])
+            read, loudest = listened(container, limits.seconds[1])
     if not read:
         raise Refusal(
             "sound_damaged", f"{held.label} has no sound that can be read.", "a sound that plays"
@@ -159,7 +159,7 @@ def _sound_facts(held: HeldFile, found: MediaFormat, limits: MediaLimits) -> Med
     return MediaFacts(found, read, held.size, rate_hz=rate_hz, channels=channels, loudest=loudest)
 
 
-def _listened(container: InputContainer, most_s: float) -> tuple[float, float]:
+def listened(container: InputContainer, most_s: float) -> tuple[float, float]:
     """The seconds of the first sound, and its loudest sample, of 1. It stops a little after
     `most_s`."""
     import av

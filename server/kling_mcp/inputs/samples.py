@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,20 +9,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from kling_mcp.inputs.inline import decode_data_uri
+from kling_mcp.inputs.media import listened
 from kling_mcp.inputs.path import open_file_url, open_path
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_tools.faults import Fault
+from kling_tools.rules.media_limits import SILENT, VOICE_SAMPLE
 
 __all__ = ["judge_sample", "judge_sound"]
 
-SHORTEST_S, LONGEST_S = 5.0, 30.0
-"""Seconds of a sample [Kling's page of voice management]."""
-
-SILENT = 0.005
-"""The loudest sample, of 1, of a sound that nobody hears: -46 dB."""
-
-RATE_HZ = 8_000
-"""The rate at which a sound is read to find out how loud it is."""
+SHORTEST_S, LONGEST_S = VOICE_SAMPLE.seconds
 
 SOURCE = "Kling's page of voice management"
 _OPENER = "sample"
@@ -101,15 +95,7 @@ def _sound(source: IO[bytes] | Path) -> _Sound | None:
         with av.open(opened, "r") as container:
             if not container.streams.audio:
                 return None
-            resampler = av.AudioResampler("s16", "mono", RATE_HZ)
-            read, loudest = 0, 0
-            for frame in container.decode(audio=0):
-                for part in resampler.resample(frame):
-                    values = array.array("h", bytes(part.planes[0])[: 2 * part.samples])
-                    read += len(values)
-                    loudest = max(loudest, max(values, default=0), -min(values, default=0))
-                if read > (LONGEST_S + 1) * RATE_HZ:
-                    break
+            seconds, loudest = listened(container, LONGEST_S)
     except (OSError, ValueError):  # av's own errors are both
         return None
-    return _Sound(read / RATE_HZ, loudest / 2**15) if read else None
+    return _Sound(seconds, loudest) if seconds else None

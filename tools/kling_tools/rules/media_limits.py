@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["VOICE_SAMPLE", "MediaFormat", "MediaLimits"]
+__all__ = ["SILENT", "VOICE_SAMPLE", "MediaFormat", "MediaLimits"]
 
 MediaFormat = Literal["MP4", "MOV", "MP3", "WAV", "M4A", "AAC"]
 
