@@ -51,6 +51,9 @@ PROVIDER_RULES = frozenset(
 
 TEXTS = ("negative_prompt", "multi_prompt")
 
+SAID_IN_PROMPT = frozenset({"negative_prompt", "camera_control"})
+"""Arguments that the prompt can say instead, as `find_variant` words it."""
+
 AS_BYTES = ("data", "base64")
 """Kinds of pictures that are nowhere but in the call."""
 
@@ -105,7 +108,11 @@ class JudgedRequest:
         here = search(self.terms, wanted=wanted)
         if here and not avoid:
             least = search(self.terms, wanted=wanted, same_model=True)
+            if least and not here.leave_out and self._says_all(least, here):
+                here, least = least, here
             here = with_cheaper(here, least)
+            if here.leave_out and least and not least.leave_out:
+                return here
         if here and not here.leave_out:
             chosen = self._names_no_provider and self.other_terms
             return _at(here, self.provider.name) if chosen else here
@@ -113,6 +120,13 @@ class JudgedRequest:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
                 return _at(there, terms.name)
         return here
+
+    def _says_all(self, variant: Variant, other: Variant) -> bool:
+        """Whether a request leaves out nothing but what its prompt says instead, and is made with
+        the model that the caller named, as the other one is not."""
+        named = "model_name" in self.arguments.model_fields_set and "model_name" in other.change
+        spoken = "prompt" in variant.change and SAID_IN_PROMPT.issuperset(variant.leave_out)
+        return named and spoken and "model_name" not in variant.change
 
     def beside_earlier(self, variant: Variant) -> Variant:
         """The variant as arguments beside `another_take_of`: what the earlier request has is not

@@ -229,6 +229,27 @@ async def test_what_was_made_is_found_by_rules_that_refuse_it_now(
     assert facts(other)["charged"] == "no"
 
 
+async def test_what_is_not_wanted_is_said_in_the_prompt_or_another_model_takes_it(
+    tmp_path: Path,
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom", "negative_prompt": "rain"}
+    async with served(tmp_path) as client:
+        told = facts(await client.call_tool(CREATE, {**wish, "model_name": "kling-v3-turbo"}))
+        passes = told["would_pass"]
+        dry = [
+            facts(await client.call_tool(CREATE, {**wish, **change, "dry_run": True}))
+            for change in (
+                {"model_name": "kling-v3-turbo", **passes["change"]},
+                passes["cheaper"]["change"],
+            )
+        ]
+
+    assert passes["change"] == {"prompt": "Zoom. Avoid rain.", "negative_prompt": ""}
+    assert passes["cheaper"]["change"] == {"model_name": "kling-v2-5-turbo"}
+    assert ", or with model_name: kling-v2-5-turbo" in told["next"]
+    assert [answer.get("faults") for answer in dry] == [None, None]
+
+
 async def test_tasks_of_both_standards_are_made_waited_for_saved_and_listed(
     tmp_path: Path,
 ) -> None:
