@@ -148,20 +148,19 @@ class Submission:
             judged = await opened.enter_async_context(_with_open_pictures(judged, policy))
             faults = judged.review.verdict.faults
             ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
-            if judged.is_readable:
-                judged = judged.as_in(await self._ledger.alike(judged.new_row))
             too_long = judged.prompt_too_long
             by_rules_only = rules_broken == len(faults) and not too_long
             faults += too_long
             rules_broken += len(too_long)
-            if earlier and judged.is_readable and judged.arguments.take == 1:
-                take = await self._ledger.next_take(judged.new_row, earlier)
-                arguments = judged.arguments.model_copy(update={"take": take})
-                judged = replace(judged, draft=replace(judged.draft, arguments=arguments))
-            if faults and judged.is_readable and await self._is_made(judged):  # nothing is sent
-                judged.review.verdict.warnings.extend(faults if ended else ())
-                faults.clear()
-                rules_broken = 0
+            if judged.is_readable and not faults:
+                judged = await self._as_before(judged, earlier)
+            elif judged.is_readable:
+                with decoration("what was made of a request that is refused now"):
+                    judged = await self._as_before(judged, earlier)
+                    if await self._is_made(judged):  # nothing is sent
+                        judged.review.verdict.warnings.extend(faults if ended else ())
+                        faults.clear()
+                        rules_broken = 0
             if not faults:
                 await self._warn_of_one_elsewhere(judged)
             self._warn_of_a_cap_at_a_reseller(judged)
@@ -185,6 +184,15 @@ class Submission:
             return await self._background_work.run(sending, left_s)
         except TimeoutError:
             raise await self._not_answered_yet(judged.new_row) from None
+
+    async def _as_before(self, judged: JudgedRequest, earlier: Record | None) -> JudgedRequest:
+        """The request with the digest and the take of the row that the same call got before."""
+        judged = judged.as_in(await self._ledger.alike(judged.new_row))
+        if earlier is None or judged.arguments.take != 1:
+            return judged
+        take = await self._ledger.next_take(judged.new_row, earlier)
+        arguments = judged.arguments.model_copy(update={"take": take})
+        return replace(judged, draft=replace(judged.draft, arguments=arguments))
 
     def _has_price_limit(self, judged: JudgedRequest) -> bool:
         caps = self._caps
