@@ -140,6 +140,7 @@ class Submission:
             retired=retired,
         )
         judged = judge(draft)
+        readable = judged.is_readable
         if not judged.review.verdict.faults:  # else nobody is asked for anything
             judged = judge(await self._library.resolved(draft, principal))
         rules_broken = len(judged.review.verdict.faults)
@@ -152,9 +153,9 @@ class Submission:
             by_rules_only = rules_broken == len(faults) and not too_long
             faults += too_long
             rules_broken += len(too_long)
-            if judged.is_readable and not faults:
+            if readable and not faults:
                 judged = await self._as_before(judged, earlier)
-            elif judged.is_readable:
+            elif readable:
                 with decoration("what was made of a request that is refused now"):
                     judged = await self._as_before(judged, earlier)
                     if await self._is_made(judged):  # nothing is sent

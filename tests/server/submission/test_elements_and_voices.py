@@ -187,6 +187,22 @@ async def test_a_deleted_element_is_refused_and_can_be_made_anew(tmp_path: Path)
     assert "is deleted" in says(task)
 
 
+async def test_a_video_that_was_made_with_a_deleted_element_is_found_again(tmp_path: Path) -> None:
+    asked = {"image": picture(tmp_path), "prompt": "Run", "model_name": "kling-v3"}
+    async with sandboxed(tmp_path) as client:
+        mia = facts(await element(client, tmp_path))["id"]
+        wish = {**asked, "element_list": [mia]}
+        made = facts(await client.call_tool("kling_image_to_video", wish))
+        await client.call_tool(
+            "kling_delete_asset", {"kind": "element", "id": mia, "confirm": True}
+        )
+        again = facts(await client.call_tool("kling_image_to_video", wish))
+        other = facts(await client.call_tool("kling_image_to_video", {**wish, "take": 2}))
+
+    assert (again["task_id"], again["repeated"]) == (made["task_id"], True)
+    assert other["faults"][0]["rule"] == "element_deleted"
+
+
 @pytest.mark.parametrize("agrees", [True, False])
 async def test_the_person_is_asked_before_something_is_deleted(
     tmp_path: Path, agrees: bool
