@@ -216,7 +216,7 @@ ImageTail = Annotated[
     Field(description="Last frame, same forms; v2-5-turbo and v2-6 in mode pro only."),
 ]
 Figure = Annotated[
-    str, Field(description="Picture with the figure to move, forms as image of image_to_video.")
+    str, Field(description="Picture with the figure to move, as image of kling_image_to_video.")
 ]
 MotionVideo = Annotated[
     str,

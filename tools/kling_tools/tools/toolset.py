@@ -90,8 +90,7 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
     ),
     ("No picture: kling_text_to_video with prompt.", ("kling_text_to_video",)),
     (
-        "Wait: kling_wait_for_tasks with the task_ids (a video takes minutes); call it again until "
-        "done.",
+        "Wait: kling_wait_for_tasks with the task_ids (minutes); call it again until done.",
         ("kling_wait_for_tasks",),
     ),
     ("{file}", ("kling_save_video",)),
