@@ -641,7 +641,12 @@ async def test_a_provider_that_does_not_tell_its_account_says_so(url: str, tmp_p
     [
         ("", "good", "tools offered", ""),
         ("core", "good", "tools offered", ""),
-        ("coer", "wrong", "KLING_MCP_TOOLS names coer", "Name sets (all, core, assets) or tools"),
+        (
+            "coer",
+            "wrong",
+            "KLING_MCP_TOOLS names coer",
+            "Name sets (all, core, edit, assets, images) or tools",
+        ),
         ("core,kling_cook", "wrong", "KLING_MCP_TOOLS names kling_cook", "kling_look"),
         (
             "kling_image_to_video,kling_get_task",
