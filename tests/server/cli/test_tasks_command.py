@@ -257,9 +257,14 @@ async def test_json_has_a_line_for_each_task(
 
 
 async def ask_strangely(folder: Path) -> None:
+    """Make a row as earlier versions did, which did not tidy prompts."""
     async with Client(build_server(sandbox_settings(folder))) as client:
-        arguments = {"image": picture(folder), "prompt": STRANGE}
+        arguments = {"image": picture(folder), "prompt": "strange"}
         assert not (await client.call_tool("kling_image_to_video", arguments)).is_error
+    ledger = Ledger(folder / "home")
+    change = "UPDATE tasks SET prompt = ? WHERE prompt = 'strange'"
+    await ledger._engine.alone(lambda db: db.execute(change, (STRANGE,)))
+    await ledger.close()
 
 
 @pytest.mark.anyio
