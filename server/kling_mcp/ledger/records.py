@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kling_mcp.ledger.engine import Database
-from kling_mcp.providers.task import FILE_LATE_S, Task, Video
+from kling_mcp.providers.task import FILE_LATE_S, Task, Video, only
 from kling_tools.errors import KlingError
 from kling_tools.products import ASSETS, IMAGE_UNIT, MADE, PRODUCTS, Made, Result
 from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
@@ -558,6 +558,8 @@ KEPT_S = 30 * 86_400
 
 def write_task(db: Database, record_id: str, task: Task, now: float) -> Record:
     """Write the provider's answer into the row and return the row; see `Ledger.record`."""
+    if task.videos:
+        task = only(task, MADE[record_of(db, record_id).product].result)
     videos = [
         {
             "url": video.url,

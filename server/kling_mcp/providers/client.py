@@ -136,7 +136,7 @@ class KlingClient:
         )
         document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
         shapes = RECORDS if endpoint else self.row.shapes
-        return self._charged(read_task(document, shapes, self.row.name))
+        return self._charged(read_task(document, shapes, self.row.name, MADE[product].result))
 
     async def hand_in(self, held: HeldFile, sha256: str) -> str:
         """Give a file to the embedded sandbox, which fetches nothing. Returns its address there."""
@@ -166,7 +166,8 @@ class KlingClient:
         repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)
 
         def look(document: Mapping[str, Any]) -> Task:
-            found = read_look(document, row.shapes, row.name, task_id, repeats_ids=repeats)
+            kind = MADE[product].result
+            found = read_look(document, row.shapes, row.name, task_id, kind, repeats_ids=repeats)
             return self._charged(found)
 
         return await self._read(path, {}, look)
@@ -174,7 +175,8 @@ class KlingClient:
     async def tasks(self, product: Made, page: int, page_size: int) -> list[Task]:
         """One page of the provider's list, in its order, without unreadable entries."""
         params = {"pageNum": page, "pageSize": page_size}
-        tasks = await self._read(self._path(product), params, read_tasks)
+        read = partial(read_tasks, kind=MADE[product].result)
+        tasks = await self._read(self._path(product), params, read)
         return [self._charged(task) for task in tasks[:page_size]]
 
     async def records(self, ids: Sequence[str], *, by_our_ids: bool = False) -> list[Task]:

@@ -25,7 +25,7 @@ from typing import Any
 from kling_mcp.providers.error_codes import SUCCESS_CODES, unreadable
 from kling_mcp.providers.library import read_asset
 from kling_mcp.providers.rows import Shape
-from kling_mcp.providers.task import NO_ADDRESS, Task, Video, task_status
+from kling_mcp.providers.task import NO_ADDRESS, Task, Video, only, task_status, with_its_file
 from kling_mcp.providers.values import (
     currency,
     identifier,
@@ -37,9 +37,10 @@ from kling_mcp.providers.values import (
     text,
     web_address,
 )
+from kling_tools.products import AssetKind, Result
 from kling_tools.results import ENDED
 
-__all__ = ["read_history", "read_look", "read_records", "read_task", "read_tasks"]
+__all__ = ["Kind", "read_history", "read_look", "read_records", "read_task", "read_tasks"]
 
 DEPTH = 4
 """The most wrappers around the upstream's own answer that are opened."""
@@ -71,14 +72,21 @@ NO_WORD = ("", "unknown")
 """The status of a wrapper whose upstream answer alone has the true status."""
 
 
-def read_task(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -> Task:
+Kind = Result | AssetKind
+"""What a task makes; its files of another kind are left out."""
+
+
+def read_task(
+    document: Mapping[str, Any], shapes: Sequence[Shape], provider: str, kind: Kind = "video"
+) -> Task:
     """The task that an answer to a create names.
 
-    Raises ProviderDown when the answer fits no shape, has no id, or says success without a video.
+    Raises ProviderDown when the answer fits no shape, has no id, or says success without a file of
+    this kind.
     """
-    task = _read(document, shapes, provider)
+    task = only(_read(document, shapes, provider), kind)
     if task.lacks_file:
-        raise unreadable(provider, "it says success and gives no video")
+        raise unreadable(provider, f"it says success and gives no {kind}")
     return task
 
 
@@ -87,11 +95,12 @@ def read_look(
     shapes: Sequence[Shape],
     provider: str,
     asked: str,
+    kind: Kind = "video",
     *,
     repeats_ids: bool = True,
 ) -> Task:
     """The task that an answer about `asked` (a task_id or external_task_id) names; it may have no
-    video yet. A provider that `repeats_ids` always puts `asked` into its answer.
+    file of this kind yet. A provider that `repeats_ids` always puts `asked` into its answer.
 
     Raises ProviderDown when the answer fits no shape, has no id, or is about another task.
     """
@@ -99,7 +108,7 @@ def read_look(
     told, ours = _named(document, "task_id", "id"), _named(document, "external_task_id")
     if text(asked) not in (*told, *ours) and (ours or repeats_ids):
         raise unreadable(provider, "it tells of another task")
-    return task
+    return only(task, kind)
 
 
 def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -> Task:
@@ -109,15 +118,8 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
             task = reader(document)
             if not task.task_id:
                 break
-            task = replace(task, told=document)
-            return _until_its_file(task)
+            return with_its_file(replace(task, told=document))
     raise unreadable(provider, "it names no task")
-
-
-def _until_its_file(task: Task) -> Task:
-    """The task; one that succeeded without a video counts as running until it has one."""
-    done = task.status == "succeed" and not (task.videos or task.asset)
-    return replace(task, status="processing", lacks_file=True) if done else task
 
 
 def _named(document: Mapping[str, Any], *names: str) -> list[str]:
@@ -128,18 +130,15 @@ def _named(document: Mapping[str, Any], *names: str) -> list[str]:
     ]
 
 
-def read_tasks(document: Mapping[str, Any]) -> list[Task]:
-    """The tasks of Kling's list, each one once. Unreadable entries are left out."""
+def read_tasks(document: Mapping[str, Any], kind: Kind = "video") -> list[Task]:
+    """The tasks of Kling's list, each one once. Unreadable entries, and those that succeeded
+    without a file of this kind, are left out."""
     data = document.get("data")
     items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
     around = {name: document[name] for name in ("request_id",) if name in document}
     read = (replace(_kling_task(item), told={**around, "data": item}) for item in items)
-    tasks = {task.task_id: task for task in read}
-    return [
-        task
-        for task in tasks.values()
-        if task.task_id and (task.videos or task.asset or task.status != "succeed")
-    ]
+    tasks = {task.task_id: with_its_file(only(task, kind)) for task in read}
+    return [task for task in tasks.values() if task.task_id and not task.lacks_file]
 
 
 def read_records(document: Mapping[str, Any]) -> list[Task]:
@@ -152,7 +151,7 @@ def read_records(document: Mapping[str, Any]) -> list[Task]:
         [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
     )
     read = (replace(_record_task(item), told={**around, "data": item}) for item in listed)
-    tasks = {task.task_id: _until_its_file(task) for task in read}
+    tasks = {task.task_id: with_its_file(task) for task in read}
     return [task for task in tasks.values() if task.task_id]
 
 
@@ -161,7 +160,8 @@ def read_history(document: Mapping[str, Any]) -> tuple[list[Task], str]:
     when it is the last one."""
     data = mapping(document.get("data"))
     goes_on = data.get("has_more") is True
-    tasks = [task for task in read_records(document) if not task.lacks_file]
+    read = (only(task, "video") for task in read_records(document))
+    tasks = [task for task in read if not task.lacks_file]
     return tasks, text(data.get("next_cursor")) if goes_on else ""
 
 
@@ -328,12 +328,14 @@ def _why_failed(
 
 
 def _wrapped_videos(data: Mapping[str, Any], inner: Task | None) -> tuple[Video, ...]:
-    """The videos of a wrapper. Newer gateways use `result_url`, older ones the field of the
-    reason."""
-    if inner and inner.videos:
-        return inner.videos
+    """The files of a wrapper. Newer gateways use `result_url`, older ones the field of the
+    reason; pictures within do not tell which kind the address is of, so both are given."""
+    within = inner.videos if inner else ()
+    if any(each.kind == "video" for each in within):
+        return within
     told = (_url(data, name) for name in ("result_url", "url", "fail_reason"))
-    return next(((Video(url),) for url in told if url), ())
+    known = {"", *(each.url for each in within)}
+    return next(((*within, Video(url)) for url in told if url not in known), within)
 
 
 def _openai(document: Mapping[str, Any]) -> Task:

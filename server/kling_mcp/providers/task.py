@@ -8,10 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kling_mcp.providers.library import Asset
-from kling_tools.products import Result
+from kling_tools.products import AssetKind, Result
 from kling_tools.results import TaskStatus
 
-__all__ = ["FILE_LATE_S", "NO_ADDRESS", "OUR_IDS", "Task", "Video", "settled", "task_status"]
+__all__ = [
+    "FILE_LATE_S",
+    "NO_ADDRESS",
+    "OUR_IDS",
+    "Task",
+    "Video",
+    "only",
+    "settled",
+    "task_status",
+    "with_its_file",
+]
 
 _WORDS: dict[TaskStatus, str] = {
     "submitted": "submitted queued queueing queuing inqueue notstart created",
@@ -80,6 +90,21 @@ class Task:
     lacks_file: bool = False
     asset: Asset | None = None
     told: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+def only(task: Task, kind: Result | AssetKind) -> Task:
+    """The task with its files of this kind alone; one that succeeded with others lacks its own. An
+    address that a gateway gives without a word about its kind is a picture where one is made."""
+    own = tuple(each for each in task.videos if each.kind == kind)
+    if kind == "picture" and not own:
+        own = tuple(replace(each, kind=kind) for each in task.videos)
+    return with_its_file(replace(task, videos=own)) if own != task.videos else task
+
+
+def with_its_file(task: Task) -> Task:
+    """The task; one that succeeded without a file counts as running until it has one."""
+    done = task.status == "succeed" and not (task.videos or task.asset)
+    return replace(task, status="processing", lacks_file=True) if done else task
 
 
 def settled(task: Task, now: float) -> Task:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kling_mcp.providers.dialects import read_task, read_tasks
+from kling_mcp.providers.dialects import Kind, read_task, read_tasks
 from kling_mcp.providers.responses import Answer, read_document
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, Shape
 from kling_mcp.providers.task import Task, Video, task_status
@@ -304,6 +304,47 @@ def test_succeed_without_a_url_is_never_success(around: str, result: object) -> 
 
     assert error.retryable
     assert "no video" in error.message
+
+
+SHOWN = {"images": [{"url": "https://a/1.png"}, {"url": "https://a/2.png"}]}
+
+
+@pytest.mark.parametrize(
+    ("result", "beside", "kind", "urls"),
+    [
+        (SHOWN, {}, "picture", ["https://a/1.png", "https://a/2.png"]),
+        (
+            SHOWN,
+            {"result_url": "https://a/1.png"},
+            "picture",
+            ["https://a/1.png", "https://a/2.png"],
+        ),
+        (SHOWN, {"result_url": "https://a/1.mp4"}, "video", ["https://a/1.mp4"]),
+        ({}, {"result_url": "https://a/1.png"}, "picture", ["https://a/1.png"]),
+    ],
+)
+def test_the_files_of_a_gateway_are_of_the_kind_that_was_asked_for(
+    result: object, beside: dict[str, Any], kind: Kind, urls: list[str]
+) -> None:
+    data = {"task_id": "1", "task_status": "succeed", "task_result": result}
+    wrapper = {"task_id": "t-1", "status": "SUCCESS", "data": {"code": 0, "data": data}, **beside}
+
+    task = read_task({"code": 0, "data": wrapper}, ("wrapper",), "newapi", kind)
+
+    assert [(file.kind, file.url) for file in task.videos] == [(kind, url) for url in urls]
+
+
+def test_pictures_are_not_made_without_a_picture() -> None:
+    data = {"task_id": "1", "task_status": "succeed", "task_result": {}}
+    with pytest.raises(ProviderDown, match="gives no picture"):
+        read_task({"code": 0, "data": data}, ("envelope",), "kling", "picture")
+
+
+def test_a_list_of_videos_leaves_out_what_gives_pictures_alone() -> None:
+    data = [{"task_id": "1", "task_status": "succeed", "task_result": SHOWN}]
+
+    assert read_tasks({"code": 0, "data": data}) == []
+    assert len(read_tasks({"code": 0, "data": data}, "picture")) == 1
 
 
 @pytest.mark.parametrize(
