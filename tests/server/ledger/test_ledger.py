@@ -242,6 +242,19 @@ async def test_what_the_provider_says_is_written_down(ledger: Ledger, clock: Clo
 
 
 @pytest.mark.anyio
+async def test_a_video_that_gives_pictures_alone_still_runs(ledger: Ledger) -> None:
+    reserved, _ = await ledger.reserve(wish())
+    picture = Video("https://a/1.png", kind="picture")
+
+    early = await ledger.record(reserved.id, Task("t-1", "succeed", videos=(picture,)))
+    video = Video("https://a/1.mp4")
+    done = await ledger.record(reserved.id, Task("t-1", "succeed", videos=(picture, video)))
+
+    assert (early.status, early.videos) == ("processing", ())
+    assert (done.status, done.videos) == ("succeed", (video,))
+
+
+@pytest.mark.anyio
 async def test_the_true_cost_stays_when_a_later_answer_does_not_repeat_it(ledger: Ledger) -> None:
     reserved, _ = await ledger.reserve(wish())
     await ledger.record(reserved.id, Task(task_id="t-1", status="processing", units=1.5))

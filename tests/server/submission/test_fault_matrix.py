@@ -132,3 +132,5 @@ def test_the_matrix_is_whole_and_documented(seen: Matrix, update_snapshots: bool
         tool: [*FAULTS] for tool in (*CREATES, *READS)
     }
     assert document == with_tables(document, tables(matrix)) or update_snapshots
+    cells = sum(len(PROVIDERS) * len(row) for rows in matrix.values() for row in rows.values())
+    assert f"| {cells:,} cells |" in document
