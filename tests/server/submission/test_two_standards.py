@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from tests.server.scripted import Scripted, facts, talking_to, words
 from tests.server.serving import (
     hurried,
+    least_wish,
     picture,
     sandbox_by,
     sandbox_settings,
@@ -70,6 +72,33 @@ async def test_a_model_of_both_standards_goes_by_the_legacy_one(tmp_path: Path) 
         assert await path_of(client, image=image, model_name="kling-v3") == "/v1/videos/image2video"
         several = {"image_list": [image, image]}
         assert await path_of(client, SEVERAL, **several) == "/v1/videos/omni-video"
+
+
+SHOT = {"index": 1, "prompt": "She turns", "duration": "5"}
+
+
+WITHOUT_SHOTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"multi_prompt": []},
+    {"multi_prompt": "x"},
+    {"multi_prompt": [{**SHOT, "duration": 0}]},
+)
+
+
+@pytest.mark.parametrize("standard", ["auto", "new"])
+@pytest.mark.parametrize("tool", [CREATE, "kling_text_to_video"])
+async def test_shots_that_are_missing_or_wrong_are_an_ordinary_refusal(
+    tmp_path: Path, tool: str, standard: str
+) -> None:
+    least = least_wish(tool, tmp_path, "Zoom") | {"multi_shot": True, "shot_type": "customize"}
+    models = "kling-v3-turbo", "kling-4.0", "kling-v3"
+    async with served(tmp_path, models_preview=True, standard=standard) as client:
+        for model, shots, dry in product(models, WITHOUT_SHOTS, (False, "full")):
+            wish = {**least, "model_name": model, **shots, "dry_run": dry}
+            answer = await client.call_tool(tool, wish)
+            told = facts(answer)
+            assert any("multi_prompt" in f["field"] for f in told.get("faults", ())), (wish, told)
+            assert not answer.is_error or told["charged"] == "no"
 
 
 async def test_a_model_of_the_new_standard_goes_by_that(tmp_path: Path) -> None:

@@ -134,10 +134,12 @@ def without_place(fields: Mapping[str, Any]) -> list[str]:
 
 
 def prompt_text(fields: Mapping[str, Any]) -> str:
-    """The prompt: with shots in Kling's syntax, and `@label` for each material."""
+    """The prompt: with shots in Kling's syntax, and `@label` for each material. A request that has
+    faults may have no shots."""
     labels = _labels(fields)
     customized = fields.get("shot_type") == "customize"
-    text = _shots(fields["multi_prompt"]) if customized else str(fields.get("prompt", ""))
+    shots = fields.get("multi_prompt", ())
+    text = _shots(shots) if customized else str(fields.get("prompt", ""))
 
     def named(found: re.Match[str]) -> str:
         known, place = labels[found[1]], int(found[2]) - 1
