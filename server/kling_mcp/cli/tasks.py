@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import KlingError, quote_provider
+from kling_tools.products import MADE
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import FORMS, moment, zone_named
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
@@ -261,13 +262,34 @@ def _as_table(found: list[Record], limit: int) -> str:
     since = time.time() - DAY_S
     day = [row for row in rows if row.created_at > since and row.status != "queued"]
     paid = [row for row in day if not row.sandbox]
-    among = f"{counted(sum(row.counted_units for row in paid), 'unit')} in the last 24 hours among"
+    among = f"{_cost(paid)} in the last 24 hours among"
     unpriced = sum(_price(row) == UNKNOWN for row in paid)
     open_price = f", and {unpriced} of an unknown price" if unpriced else ""
-    played = sum(row.counted_units for row in day if row.sandbox)
-    play = f"; {SANDBOX_WOULD} {counted(played, 'unit')}" if played else ""
+    played = [row for row in day if row.sandbox]
+    play = f"; {SANDBOX_WOULD} {_cost(played)}" if any(map(_is_priced, played)) else ""
     lines.append(f"{len(rows)} shown{older}; {among} them{open_price}{play}.")
     return "\n".join(lines)
+
+
+def _cost(rows: list[Record]) -> str:
+    """What the rows cost or are estimated to cost, each unit and currency for itself."""
+    sums: dict[str, float] = {}
+    for row in rows:
+        if row.money is not None:
+            paid = f"{row.currency} of the balance".strip()
+            sums[paid] = sums.get(paid, 0.0) + row.money
+        elif row.counted_units:
+            unit = MADE[row.product].unit
+            sums[unit] = sums.get(unit, 0.0) + row.counted_units
+    parts = [
+        counted(round(sum_, 4), name) if name.endswith("unit") else f"{sum_:.10g} {name}"
+        for name, sum_ in sums.items()
+    ]
+    return " and ".join(parts) or "0 units"
+
+
+def _is_priced(row: Record) -> bool:
+    return bool(row.counted_units or row.money)
 
 
 def _cells(row: Record) -> tuple[str, ...]:
@@ -285,9 +307,10 @@ def _cells(row: Record) -> tuple[str, ...]:
 def _price(row: Record) -> str:
     if row.money is not None:
         return f"{row.money:g} {row.currency}".rstrip() + " of the balance"
+    image = " image" if MADE[row.product].unit == "image unit" else ""
     if row.units is not None:
-        return f"{row.units:g}"
-    return UNKNOWN if row.estimate_units is None else f"~{row.estimate_units:g}"
+        return f"{row.units:g}{image}"
+    return UNKNOWN if row.estimate_units is None else f"~{row.estimate_units:g}{image}"
 
 
 def _where(row: Record) -> str:

@@ -142,6 +142,24 @@ async def test_the_sum_says_what_it_leaves_out(
 
 
 @pytest.mark.anyio
+async def test_units_of_pictures_and_money_are_never_added_to_units_of_videos(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        await client.call_tool("kling_generate_image", {"prompt": "A fox", "n": 2})
+        await client.call_tool(
+            "kling_image_to_video", {"image": picture(tmp_path), "prompt": "It runs"}
+        )
+
+    assert await to_thread.run_sync(main, ["tasks"]) == 0
+
+    shown = capsys.readouterr().out.splitlines()
+    assert "~1.5 (play)" in shown[1]
+    assert "~16 image (play)" in shown[3]
+    assert shown[-1].endswith("would have cost 1.5 units and 16 image units.")
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(("columns", "prompt"), [(200, 50), (90, 30), (40, 12)])
 async def test_a_narrow_terminal_gets_shorter_prompts(
     columns: int, prompt: int, home: Path, monkeypatch: pytest.MonkeyPatch
