@@ -314,12 +314,13 @@ def _unread(
 ) -> tuple[list[str], Verdict]:
     """The ids as they are: no list could be read. Names are refused, and so is nothing else."""
     verdict = Verdict()
+    use = "its id" if isinstance(error, NotHere) else "its id, or the same call again later"
     for place, value in enumerate(values):
-        if isinstance(value, int) or kind == "voice":
+        if isinstance(value, int) or value.isdecimal():
             continue
-        message = f"the {kind} {str(value)[:40]!r} cannot be looked up: {error.message}"
-        verdict.faults.append(Fault(f"{field}[{place}]", f"{kind}_unread", message, "its id"))
-    if not verdict.faults and not isinstance(error, NotHere):
+        message = f"the {kind} {value[:40]!r} cannot be looked up: {error.message}"
+        verdict.faults.append(Fault(f"{field}[{place}]", f"{kind}_unread", message, use))
+    if not verdict.faults:
         message = f"it could not be checked that these {kind}s exist: {error.message}"
         verdict.warnings.append(Fault(field, f"{kind}_unread", message))
     return [str(value) for value in values if not verdict.faults], verdict

@@ -564,3 +564,40 @@ async def test_the_old_signed_keys_reach_elements_too(tmp_path: Path) -> None:
 
     assert not made.is_error, says(made)
     assert found[0]["id"] == facts(made)["id"]
+
+
+@pytest.mark.parametrize("wish", ["Old Sailor", "no such voice"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"provider": "anyfast", "anyfast_api_key": KEY, "anyfast_base_url": "sandbox"},
+        {"sandbox_faults": "html-502@queries"},
+    ],
+    ids=["a gateway", "an outage"],
+)
+async def test_a_voice_by_name_is_refused_where_no_list_is_read(
+    tmp_path: Path, wish: str, more: dict[str, Any]
+) -> None:
+    settings = sandbox_settings(tmp_path, **more)
+    asked = {
+        "image": picture(tmp_path),
+        "prompt": 'the man<<<voice_1>>> says: "Hello"',
+        "model_name": "kling-v2-6",
+        "mode": "pro",
+        "sound": "on",
+    }
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        named = await client.call_tool("kling_image_to_video", {**asked, "voice_list": [wish]})
+        by_id = facts(
+            await client.call_tool(
+                "kling_image_to_video",
+                {**asked, "voice_list": ["829824295735410756"], "dry_run": True},
+            )
+        )
+
+    fault = facts(named)["faults"][0]
+    assert (fault["field"], fault["rule"]) == ("voice_list[0]", "voice_unread")
+    assert "its id" in fault["use"]
+    assert "would_pass" not in facts(named)
+    assert "faults" not in by_id
+    assert any("could not be checked that these voices exist" in w for w in by_id["warnings"])
