@@ -55,7 +55,7 @@ from kling_mcp.ledger.reserving import (
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
 from kling_tools.errors import ProviderError
-from kling_tools.products import Product
+from kling_tools.products import Made, Product
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
 
@@ -394,6 +394,18 @@ class Ledger:
                 (DELETED, now, provider, base_url, asset_id),
             )
         )
+
+    async def deleted_assets(self, provider: str, base_url: str, product: Made) -> dict[str, str]:
+        """The names of the deleted elements or voices that were made here, by their ids, the newest
+        first."""
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT asset_id, prompt FROM tasks WHERE provider = ? AND base_url = ? "
+                "AND product = ? AND asset_id <> '' AND file_note = ? ORDER BY created_at DESC",
+                (provider, base_url, product, DELETED),
+            ).fetchall()
+        )
+        return {row["asset_id"]: row["prompt"] for row in rows}
 
     async def own_assets(self, principal: str) -> set[str]:
         """The ids of the elements and voices that this principal's requests made."""

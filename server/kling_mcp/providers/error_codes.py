@@ -179,6 +179,14 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
     ),
     (re.compile(r"task not found|task_not_exist", re.IGNORECASE), _NO_TASK),
     (
+        re.compile(r"already be deleted", re.IGNORECASE),
+        CodeRow(
+            error=errors.RequestRefused,
+            message="An element or a voice of this request is deleted at {name}.",
+            advice="Use another one of kling_list_assets, or make it anew.",
+        ),
+    ),
+    (
         re.compile(r"external_task_id .{0,200}already exists", re.IGNORECASE),
         CodeRow(
             error=errors.DuplicateTask,

@@ -399,6 +399,7 @@ class Submission:
                         judged.new_row, client, body, self._caps.per_day
                     )
             except RequestRefused as error:
+                await self._library.learn(judged.provider, judged.arguments, error)
                 if error.of_model:
                     avoid = judged.review.model_name
                     error.would_pass = await self._variant(judged, avoid=avoid)

@@ -55,6 +55,7 @@ class Library:
         self._ledger = ledger
         self._clock = clock
         self._known: dict[tuple[str, AssetKind, bool], tuple[float, list[Asset]]] = {}
+        self._gone: dict[tuple[str, str], set[str]] = {}
         self._reading = anyio.Lock()
 
     def provider(self, name: str) -> Configured:
@@ -75,9 +76,20 @@ class Library:
         self, provider: Configured, kind: AssetKind, principal: Principal, *, fresh: bool = False
     ) -> list[Asset]:
         """The account's own ones, the newest first as Kling lists them, then Kling's; deleted ones
-        too. A login sees of the account's only those that its own requests made. Raises
-        ProviderError."""
+        too, as Kling or the ledger knows of them. A login sees of the account's only those that its
+        own requests made. Raises ProviderError."""
         own = await self._list(provider, kind, own=True, fresh=fresh)
+        place = provider.name, provider.base_url
+        gone = dict.fromkeys(self._gone.get(place, ()), "")
+        if self._ledger.exists:
+            gone |= await self._ledger.deleted_assets(*place, asset_entry(kind).name)
+        own = [replace(a, deleted=a.deleted or a.id in gone) for a in own]
+        listed = {asset.id for asset in own}
+        own += [
+            Asset(kind, asset_id, name, deleted=True)
+            for asset_id, name in gone.items()
+            if name and asset_id not in listed
+        ]
         if principal.only is not None:
             made = await self._ledger.own_assets(principal.name) if self._ledger.exists else set()
             own = [asset for asset in own if asset.id in made]
@@ -96,7 +108,8 @@ class Library:
         row = asset_entry(query.kind)
         provider = self.provider(query.provider)
         known = await self.assets(provider, query.kind, principal)
-        found = [asset for asset in known if not asset.deleted and _says(asset, query.text)]
+        known = [asset for asset in known if not asset.deleted]
+        found = [asset for asset in known if _says(asset, query.text)]
         some = found[:MOST_SHOWN]
         views = [
             AssetView(
@@ -157,9 +170,25 @@ class Library:
         else:
             answer.already = True
         self.forget(provider, row.kind)
-        if self._ledger.exists:
-            await self._ledger.asset_deleted(provider.name, provider.base_url, asset.id)
+        await self._mark_deleted(provider, asset.id)
         return answer
+
+    async def _mark_deleted(self, provider: Configured, asset_id: str) -> None:
+        place = provider.name, provider.base_url
+        self._gone.setdefault(place, set()).add(asset_id)
+        if self._ledger.exists:
+            await self._ledger.asset_deleted(*place, asset_id)
+
+    async def learn(
+        self, provider: Configured, arguments: SubmitArguments, error: RequestRefused
+    ) -> None:
+        """Note which element or voice of a request is deleted, as the provider's refusal says."""
+        if DELETED_BEFORE not in error.provider_says:
+            return
+        ids = [str(said) for field, _ in FIELDS for said in getattr(arguments, field, [])]
+        told = [asset_id for asset_id in ids if asset_id in error.provider_says]
+        for asset_id in told or (ids if len(ids) == 1 else []):
+            await self._mark_deleted(provider, asset_id)
 
     async def _list(
         self, provider: Configured, kind: AssetKind, *, own: bool, fresh: bool = False

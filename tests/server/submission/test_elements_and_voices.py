@@ -601,3 +601,64 @@ async def test_a_voice_by_name_is_refused_where_no_list_is_read(
     assert "would_pass" not in facts(named)
     assert "faults" not in by_id
     assert any("could not be checked that these voices exist" in w for w in by_id["warnings"])
+
+
+def spoken(folder: Path, voice: str, **more: Any) -> dict[str, Any]:
+    """A request in which a voice speaks."""
+    return {
+        "image": picture(folder),
+        "prompt": 'the man<<<voice_1>>> says: "Hello"',
+        "model_name": "kling-v2-6",
+        "mode": "pro",
+        "sound": "on",
+        "voice_list": [voice],
+        **more,
+    }
+
+
+async def test_a_deleted_voice_is_gone_from_lists_and_names(tmp_path: Path) -> None:
+    wish = {"name": "Grandma", "sample": SAMPLE}
+    dry = spoken(tmp_path, "Grandma", dry_run=True)
+    async with sandboxed(tmp_path) as client:
+        first = facts(await client.call_tool("kling_create_voice", wish))
+        await client.call_tool(
+            "kling_delete_asset", {"kind": "voice", "id": "Grandma", "confirm": True}
+        )
+        left = await listed(client, "voice", text="Grandma")
+        gone = facts(await client.call_tool("kling_image_to_video", dry))
+        second = facts(await client.call_tool("kling_create_voice", wish))
+    async with sandboxed(tmp_path) as client:
+        again = await listed(client, "voice", text="Grandma")
+        named = facts(await client.call_tool("kling_image_to_video", dry))
+
+    assert left == []
+    assert gone["faults"][0]["rule"] == "voice_deleted"
+    assert first["id"] != second["id"]
+    assert [voice["id"] for voice in again] == [second["id"]]
+    assert named["uses"] == [f"voice Grandma ({second['id']})"]
+    assert "faults" not in named
+
+
+async def test_a_voice_that_the_provider_calls_deleted_is_deleted_here_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"voice_id": "829824295735410756", "voice_name": "Uncle", "owned_by": "me"}
+    made = {"task_id": "1", "task_status": "succeed", "task_result": {"voices": [mine]}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            said = "Voice 829824295735410756 already be deleted"
+            return httpx.Response(400, json={"code": 1201, "message": said})
+        own = request.url.path.endswith("custom-voices")
+        return httpx.Response(200, json={"code": 0, "data": [made] if own else []})
+
+    wish = spoken(tmp_path, "Uncle")
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        refused = await client.call_tool("kling_image_to_video", wish)
+        left = await listed(client, "voice")
+        again = facts(await client.call_tool("kling_image_to_video", wish))
+
+    assert "is deleted at" in says(refused)
+    assert "Use another one of kling_list_assets, or make it anew" in says(refused)
+    assert left == []
+    assert again["faults"][0]["rule"] == "voice_deleted"
