@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import secrets
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,10 +110,43 @@ def _lower(value: Any) -> Any:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the file with today's tables, or make it.
 
-    Every commit reaches the disk before it returns. Raises NotConfigured for a file
-    of a newer version, sqlite3.Error and OSError.
+    Every commit reaches the disk before it returns. A file without tables, such as one of 0 bytes,
+    has lost its rows: this program makes the file with its tables inside. Raises NotConfigured for
+    a file of a newer version, sqlite3.Error and OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        there = path.exists()
+    except PermissionError:
+        there = True
+    return _open(path, new=not there and not _make(path))
+
+
+def _make(path: Path) -> bool:
+    """Make the file beside its place, and give it its name once the tables are in it. Returns
+    whether the file is there now: some disks have no second names."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        _open(new, new=True).close()
+        os.link(new, path)
+        return True
+    except FileExistsError:
+        return path.exists()
+    except (OSError, NotImplementedError):
+        return False
+    finally:
+        for end in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                new.with_name(new.name + end).unlink()
+
+
+def _lost(reason: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _open(path: Path, *, new: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
@@ -119,6 +154,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         db.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows A-Z only
         _use_wal(db)
         _check(db)
+        if not new and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise _lost("it is empty")
         db.execute("PRAGMA synchronous = FULL")
         _migrate(db, path)
     except BaseException:
@@ -161,9 +198,7 @@ def _check(db: sqlite3.Connection) -> None:
         found = [str(broken)]
     damage = [text for text in found if text != "ok" and not _OF_A_ROW.match(text)]
     if damage:
-        error = sqlite3.DatabaseError(f"it is damaged ({' '.join(damage[0].split())[:200]})")
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise _lost(f"it is damaged ({' '.join(damage[0].split())[:200]})")
 
 
 _OF_A_ROW = re.compile(r"(NULL|TEXT|NUMERIC|non-\w+) value in tasks\.")

@@ -871,11 +871,13 @@ async def test_a_ledger_that_another_program_holds_is_told_and_works_afterwards(
 
 
 @pytest.mark.anyio
-async def test_a_new_file_that_another_process_is_opening_is_waited_for(
+async def test_a_file_that_another_process_is_switching_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_S", 0.01)
     ledger = Ledger(tmp_path)
+    with closing(database.open_database(Path(ledger.place))) as before:
+        before.execute("PRAGMA journal_mode = DELETE")
     holder = sqlite3.connect(Path(ledger.place), isolation_level=None, check_same_thread=False)
     with closing(holder):
         holder.execute("BEGIN EXCLUSIVE")

@@ -199,6 +199,15 @@ async def test_with_a_damaged_ledger_nothing_is_sent_and_it_is_left_as_it_is(des
     assert desk.ledger.read_bytes() == b"notes of somebody\n" * 1000
 
 
+@pytest.mark.anyio
+async def test_an_emptied_ledger_is_not_taken_for_a_new_one(desk: Desk) -> None:
+    desk.ledger.parent.mkdir()
+    desk.ledger.write_bytes(b"")
+
+    await desk.refused("it is empty", "Put back a copy of it, or move the file away")
+    await desk.refused("it is empty", "Put back a copy of it, or move the file away")
+
+
 def break_a_page(ledger: Path) -> None:
     """Damage the chain of pages that holds a long text, which no create goes through."""
     mark = b"w" * 96
