@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from kling_sandbox.answers.documents import envelope
+from kling_sandbox.answers.documents import dollars, envelope
 from kling_sandbox.answers.records import PACK_NAME, charge
 from kling_sandbox.answers.refusals import Refusal, refused
 from kling_sandbox.answers.styles import EnvelopeStyle, KlingAnswers
@@ -151,14 +152,19 @@ class KlingDesk(Desk):
     def _charges(
         self, kind: Literal["package", "balance"], now: float
     ) -> Iterator[tuple[float, dict[str, Any]]]:
-        """When each charge was made, and how Kling shows it."""
-        left = self._config.pack_units
+        """When each charge was made, and how Kling shows it. A balance pays for all, and pictures
+        have a pack of their own."""
+        left: defaultdict[str, float] = defaultdict(lambda: self._config.pack_units)
+        left["balance"] = dollars(self._config.pack_units)
         tasks = self._store.tasks(self.dialect.name, 0, now)
         for task in sorted(tasks, key=lambda task: task.ended_at):
             charged = task.charged(now)
             if charged and task.order.cash == (kind == "balance"):
-                yield task.ended_at, charge(task, charged, left)
-                left -= charged
+                image = task.order.images > 0
+                paid = dollars(charged, image=image) if task.order.cash else charged
+                source = kind if task.order.cash else "images" if image else "videos"
+                yield task.ended_at, charge(task, paid, left[source])
+                left[source] -= paid
 
     async def download(self, request: Request) -> Response:
         """GET of a video or a picture, without Authorization; requests that send one are

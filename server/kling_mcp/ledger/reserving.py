@@ -321,7 +321,7 @@ def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float)
     for cap, spent, price in _used(db, new_row, caps, now):
         of_a_unit = price.usd if cap.usd else new_row.unit_weight
         left.append((cap.most - spent) / of_a_unit if of_a_unit else math.inf)
-    return 0.0 if any(map(math.isnan, left)) else min(left, default=math.inf)
+    return 0.0 if any(map(math.isnan, left)) else max(0.0, min(left, default=math.inf))
 
 
 def spent_in_a_day(

@@ -18,6 +18,7 @@ __all__ = [
     "TAGS",
     "KlingDocuments",
     "VideoLinks",
+    "amount_text",
     "dollars",
     "envelope",
     "refusal_document",
@@ -91,12 +92,18 @@ TAGS = {
 """The tags of elements (Kling's page)."""
 
 USD_PER_UNIT = 0.14
-"""Kling's list price outside China."""
+USD_PER_IMAGE_UNIT = 0.0035
+"""Kling's list prices outside China [Kling's price page, 2026-09-20]."""
 
 
-def dollars(units: float) -> str:
-    """What the units cost an account that pays from its balance, in USD."""
-    return f"{units * USD_PER_UNIT:.4f}".rstrip("0").rstrip(".")
+def dollars(units: float, *, image: bool = False) -> float:
+    """What units, or image units, cost an account that pays from its balance, in USD."""
+    return round(units * (USD_PER_IMAGE_UNIT if image else USD_PER_UNIT), 4)
+
+
+def amount_text(usd: float) -> str:
+    """The dollars as Kling writes them."""
+    return f"{usd:.4f}".rstrip("0").rstrip(".")
 
 
 def video_id(task_id: str) -> str:
@@ -161,7 +168,8 @@ class KlingDocuments:
         charged = task.charged(now)
         if charged is not None:
             if task.order.cash:
-                quota = {"quota": dollars(charged), "list_price": dollars(charged)}
+                paid = amount_text(dollars(charged, image=task.order.images > 0))
+                quota = {"quota": paid, "list_price": paid}
                 shown["final_balance_deduction"] = quota
             else:
                 shown["final_unit_deduction"] = f"{charged:g}"

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kling_sandbox.answers.documents import TAGS, KlingDocuments, dollars, seconds_text
+from kling_sandbox.answers.documents import (
+    TAGS,
+    KlingDocuments,
+    amount_text,
+    dollars,
+    seconds_text,
+)
 from kling_sandbox.orders import Asset, Task
 
 __all__ = ["PACK_ID", "PACK_NAME", "KlingRecords", "charge"]
@@ -111,21 +117,23 @@ class KlingRecords:
         if not charged:
             return []
         if task.order.cash:
+            paid = amount_text(dollars(charged, image=task.order.images > 0))
             return [
                 {
                     "charge_type": "cash",
                     "cash_type": "balance",
-                    "amount": dollars(charged),
+                    "amount": paid,
                     "currency": "USD",
-                    "list_price": dollars(charged),
+                    "list_price": paid,
                 }
             ]
         pack = "image" if task.order.images else "video"
         return [{"charge_type": "unit", "amount": f"{charged:g}", "package_type": pack}]
 
 
-def charge(task: Task, units: float, left: float) -> dict[str, Any]:
-    """One charge as `/account/billing/…` shows it, with the units `left` before it."""
+def charge(task: Task, paid: float, left: float) -> dict[str, Any]:
+    """One charge as `/account/billing/…` shows it: what was `paid` of what was `left` before it, in
+    units, or in dollars of a balance."""
     order = task.order
     shown: dict[str, Any] = {
         "task_id": task.public_id,
@@ -142,15 +150,15 @@ def charge(task: Task, units: float, left: float) -> dict[str, Any]:
     if order.cash:
         return shown | {
             "cash_type": "balance",
-            "balance_before_deduction": dollars(left),
-            "deduction_amount": dollars(units),
-            "balance_after_deduction": dollars(left - units),
-            "list_price": dollars(units),
+            "balance_before_deduction": amount_text(left),
+            "deduction_amount": amount_text(paid),
+            "balance_after_deduction": amount_text(left - paid),
+            "list_price": amount_text(paid),
             "currency": "USD",
         }
     return shown | {
         "package_id": PACK_ID,
         "unit_before_deduction": f"{left:.10g}",
-        "deduction_amount": f"{units:g}",
-        "unit_after_deduction": f"{left - units:.10g}",
+        "deduction_amount": f"{paid:g}",
+        "unit_after_deduction": f"{left - paid:.10g}",
     }

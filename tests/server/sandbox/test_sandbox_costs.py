@@ -75,6 +75,27 @@ async def test_an_account_can_pay_from_a_balance(open_sandbox: Any, clock: Any) 
     assert costs.json()["data"]["resource_pack_subscribe_infos"] == []
 
 
+@pytest.mark.parametrize("cash", [False, True])
+async def test_pictures_are_charged_in_image_units_or_what_those_cost(
+    cash: bool, open_sandbox: Any, clock: Any
+) -> None:
+    caller = await open_sandbox(cash=cash, pack_units=100)
+    order = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 2}
+    answer = await caller.http.post("/v1/images/omni-image", json=order)
+    task_id = answer.json()["data"]["task_id"]
+    await two_tasks(caller, clock)
+    shown = (await caller.http.get(f"/v1/images/omni-image/{task_id}")).json()["data"]
+    detail = (await billed(caller, "balance" if cash else "package"))["result"]["detail"]
+    if cash:
+        assert shown["final_balance_deduction"]["quota"] == "0.056"
+        assert [row["deduction_amount"] for row in detail] == ["0.504", "0.056", "0.56"]
+        assert detail[2]["balance_before_deduction"] == "13.44"
+    else:
+        assert shown["final_unit_deduction"] == "16"
+        assert [row["deduction_amount"] for row in detail] == ["3.6", "16", "4"]
+        assert [row["unit_before_deduction"] for row in detail] == ["100", "100", "96.4"]
+
+
 async def test_an_empty_balance_is_refused(open_sandbox: Any) -> None:
     caller = await open_sandbox(cash=True, pack_units=2)
     answer = await caller.http.post(TURBO, json={"contents": FIRST})

@@ -258,6 +258,24 @@ async def test_a_cap_under_which_nothing_fits_names_the_cheapest_video(
 
 
 @pytest.mark.anyio
+async def test_a_day_over_whose_cap_too_much_was_spent_has_nothing_left_and_no_less(
+    tmp_path: Path,
+) -> None:
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        await client.call_tool(MAKER, {**wish, "duration": 10})
+    capped = sandbox_settings(tmp_path, max_units_per_day=1)
+    async with Client(build_server(capped, sleep=no_sleep)) as client:
+        told = [
+            words(await client.call_tool(MAKER, {**wish, "prompt": "Pan", "dry_run": dry}))
+            for dry in (False, True)
+        ]
+
+    assert all("KLING_MCP_MAX_UNITS_PER_DAY" in text for text in told)
+    assert all("Nothing current costs" not in text and " -" not in text for text in told), told
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("tool", "more"),
     [
