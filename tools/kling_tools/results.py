@@ -584,6 +584,7 @@ class Total(BaseModel):
     what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
     The dollars beside units are those at Kling's list price.
     Units for pictures are apart, known or estimated: `image_units`, `play_image_units`.
+    `play_money` is what a balance of the sandbox would have paid.
     """
 
     tasks: int
@@ -600,17 +601,23 @@ class Total(BaseModel):
     play_queued_usd: float | None = None
     image_units: float | None = None
     play_image_units: float | None = None
+    play_money: dict[str, float] | None = None
 
     def text(self) -> str:
         """The sum in one line."""
         more = "more " if self.units else ""
+        played = [
+            _amount(self.play_units, self.play_usd, "{}"),
+            *(_balance_paid(name, paid) for name, paid in (self.play_money or {}).items()),
+        ]
+        played = [part for part in played if part]
         parts = [
             f"{counted(self.tasks, 'task')} made here",
             _amount(self.units, self.usd, "{}"),
             _amount(self.estimated_units, self.estimated_usd, "about {} estimated", f"{more}unit"),
             *(_balance_paid(name, paid) for name, paid in (self.money or {}).items()),
             _amount(self.queued_units, self.queued_usd, "{} still queued"),
-            _amount(self.play_units, self.play_usd, f"{SANDBOX_WOULD} {{}}"),
+            f"{SANDBOX_WOULD} {' and '.join(played)}" if played else "",
             _amount(self.play_queued_units, self.play_queued_usd, QUEUED_IN_SANDBOX),
             _amount(self.image_units, None, "about {}", "image unit"),
             _amount(self.play_image_units, None, "{} of the sandbox", "image unit"),
@@ -1017,11 +1024,11 @@ class Spent(BaseModel):
 
     def text(self) -> str:
         """The sum in a few words."""
-        if self.sandbox:
-            usd = f" ({self.usd:.2f} USD)" if self.usd is not None else ""
-            return f"{counted(self.videos, 'video')}, {counted(self.units, 'unit')}{usd}"
         facts = []
-        if self.units:
+        if self.units and self.sandbox:
+            usd = f" ({self.usd:.2f} USD)" if self.usd is not None else ""
+            facts.append(f"{counted(self.units, 'unit')}{usd}")
+        elif self.units:
             list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
             told = "charged" if self.usd is not None else "told"
             facts.append(f"{counted(self.units, 'unit')} {told}{list_price}")
@@ -1038,6 +1045,8 @@ class Spent(BaseModel):
         if self.pictures:
             made.append(counted(self.pictures, "request for pictures", "requests for pictures"))
         count = " and ".join(made)
+        if self.sandbox:
+            return f"{count}, {', '.join(facts) or '0 units'}"
         listed = f" (at Kling's list price; {self.provider} sets its own)"
         own = "" if self.usd is not None else listed
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"

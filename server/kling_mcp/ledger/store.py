@@ -82,6 +82,28 @@ new owner. Its owner may renew the lease."""
 CURRENCY = "CASE WHEN money IS NULL THEN '' ELSE currency END"
 """The currency of a row's money, in SQL; empty without money, or when it was not told."""
 
+
+def _of_one_balance(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The sums by provider and currency; those without a currency are a part of the provider's only
+    one: Kling names it on the new standard alone."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    currencies: dict[str, list[str]] = {}
+    for row in rows:
+        if row["currency"]:
+            currencies.setdefault(row["provider"], []).append(row["currency"])
+    for row in rows:
+        known = currencies.get(row["provider"], [])
+        currency = known[0] if len(known) == 1 else row["currency"]
+        sums = found.setdefault((row["provider"], currency), {})
+        for name, value in dict(row).items():
+            if name not in ("provider", "currency") and value is not None:
+                sums[name] = (sums.get(name) or 0) + value
+            else:
+                sums.setdefault(name, value)
+        sums["currency"] = currency
+    return [*found.values()]
+
+
 NO_CAPS = DayCaps()
 
 Seen = Callable[[Record, bool], None]
@@ -529,7 +551,7 @@ class Ledger:
         of `tasks`, the `units` and the `money` that they cost as far as it is known, the
         `estimated_units` of the others, and the `play_units` of the sandbox. Queued rows are apart:
         `queued_units`, `play_queued_units`. Image units are never among them: `image_units`, known
-        or estimated, and `play_image_units`."""
+        or estimated, and `play_image_units`. `play_money` is what the sandbox told in money."""
         where, values = matching(wanted)
         known = "(units IS NOT NULL OR money IS NOT NULL)"
         sent = "status NOT IN ('queued', 'cancelled')"
@@ -539,14 +561,16 @@ class Ledger:
             "money": "sandbox = 0 THEN money",
             "estimated_units": f"{real} AND {sent} AND NOT {known} THEN estimate_units",
             "queued_units": f"{real} AND status = 'queued' THEN estimate_units",
-            "play_units": f"{played} AND {sent} THEN {COUNTED}",
+            "play_units": f"{played} AND {sent} AND money IS NULL THEN {COUNTED}",
+            "play_money": "sandbox = 1 THEN money",
             "play_queued_units": f"{played} AND status = 'queued' THEN estimate_units",
             "image_units": f"sandbox = 0 AND {OF_PICTURES} AND {sent} AND money IS NULL "
             f"THEN {COUNTED}",
-            "play_image_units": f"sandbox = 1 AND {OF_PICTURES} AND {sent} THEN {COUNTED}",
+            "play_image_units": f"sandbox = 1 AND {OF_PICTURES} AND {sent} AND money IS NULL "
+            f"THEN {COUNTED}",
         }
         summed = ", ".join(f"sum(CASE WHEN {case} END) AS {name}" for name, case in columns.items())
-        return list(
+        return _of_one_balance(
             await self._engine.read(
                 lambda db: db.execute(
                     f"SELECT provider, {CURRENCY} AS currency, count(*) AS tasks, {summed} "  # noqa: S608
@@ -663,7 +687,7 @@ class Ledger:
         `unpriced` estimate either; apart from them the number of tasks for `pictures`, and their
         `image_units`, known or estimated."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
-        return list(
+        return _of_one_balance(
             await self._engine.read(
                 lambda db: db.execute(
                     f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608

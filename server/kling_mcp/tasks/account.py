@@ -225,17 +225,11 @@ class AccountDesk:
         ]
 
     def _played_at(self, span: str, row: Mapping[str, Any]) -> Spent:
-        """The units of the sandbox, those told and those estimated together."""
+        """What the sandbox told; its units, those told and those estimated together."""
         units = round(row["units"] + row["estimated_units"], 4)
         usd = round(units * self._capabilities.usd_per_unit, 2)
-        return Spent(
-            span=span,
-            provider=row["provider"],
-            videos=row["videos"],
-            units=units,
-            usd=usd,
-            sandbox=True,
-        )
+        told = {"units": units, "usd": usd, "estimated_units": 0, "sandbox": True}
+        return self._spent_at(span, row).model_copy(update=told)
 
     def _spent_at(self, span: str, row: Mapping[str, Any]) -> Spent:
         price = price_of(row["provider"], row["units"], self._clients, self._capabilities)

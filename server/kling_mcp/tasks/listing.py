@@ -143,14 +143,19 @@ class Listing:
     def _total(self, sums: Sequence[Mapping[str, Any]]) -> Total:
         """The sum of all providers; money is in each account's own currency. Dollars are missing
         where a reseller sets a part of the price."""
+
+        def of_balances(name: str) -> dict[str, float] | None:
+            paid = {
+                f"{row['provider']} {row['currency']}".rstrip(): round(row[name], 4)
+                for row in sums
+                if row[name]
+            }
+            return paid or None
+
         found = Total(
             tasks=sum(row["tasks"] for row in sums),
-            money={
-                f"{row['provider']} {row['currency']}".rstrip(): round(row["money"], 4)
-                for row in sums
-                if row["money"]
-            }
-            or None,
+            money=of_balances("money"),
+            play_money=of_balances("play_money"),
         )
         for name in UNITS:
             parts = [(row["provider"], row[name]) for row in sums if row[name]]

@@ -219,29 +219,35 @@ async def test_an_account_without_a_bill_says_so_and_tells_the_rest(
 
 @asynccontextmanager
 async def at_the_sandbox(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, pair: bool = False, **more: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pair: bool = False,
+    played: bool = False,
+    **more: Any,
 ) -> AsyncIterator[Client]:
     """A client of a server for which a sandbox of its own, with a key or a `pair` of keys that are
-    not the sandbox's, is Kling."""
+    not the sandbox's, is Kling; where it is `played`, the server knows that it is a sandbox."""
     keys = {"access_key": "ak-of-somebody", "secret_key": "s" * 32}
     config = SandboxConfig(
         home=folder / "sandbox",
-        api_keys=(KEY,),
+        api_keys=(KEY, "sandbox-key"),
         **keys,
         queue_s=0,
         render_s=0,
         **more,
     )
-    played = httpx.ASGITransport(create_app(config))
+    app = httpx.ASGITransport(create_app(config))
 
     @asynccontextmanager
     async def connect(provider: Configured, *_: object) -> AsyncIterator[Connection]:
-        async with httpx.AsyncClient(base_url=BASE, transport=played) as api:
+        async with httpx.AsyncClient(base_url=BASE, transport=app) as api:
             yield Connection(api, api, provider.credentials, True)
 
     monkeypatch.setattr("kling_mcp.providers.transport.connect", connect)
     given = {f"kling_{name}": key for name, key in keys.items()} if pair else {"kling_api_key": KEY}
-    settings = sandbox_settings(folder, provider="kling", kling_base_url=BASE, **given)
+    given |= {} if played else {"provider": "kling", "kling_base_url": BASE}
+    settings = sandbox_settings(folder, **given)
     async with Client(build_server(settings, sleep=anyio.sleep)) as client:
         yield client
 
@@ -282,6 +288,35 @@ async def test_a_task_of_the_new_standard_costs_what_its_billing_says(
     assert paid in words(seen)
     assert "1 task charged; the ledger says the same." in text
     assert ("kling 1 video, 0.56 USD of the account's balance" in text) == cash
+
+
+@pytest.mark.anyio
+@virtual_time
+@pytest.mark.parametrize("played", [False, True])
+async def test_a_day_of_an_account_without_a_pack_is_told_in_its_money_whatever_standard_told_it(
+    played: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_the_sandbox(tmp_path, monkeypatch, cash=True, played=played) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+        for model in ("kling-v3", "kling-v3-turbo"):
+            made = await client.call_tool(CREATE, {**wish, "model_name": model, "sound": "off"})
+            await client.call_tool("kling_get_task", {"task_id": facts(made)["task_id"]})
+        drawn = await client.call_tool("kling_generate_image", {"prompt": "A fox", "n": 2})
+        await client.call_tool("kling_get_task", {"task_id": facts(drawn)["task_id"]})
+        account = await client.call_tool("kling_account", {})
+        listed = await client.call_tool("kling_list_tasks", {})
+
+    name = "sandbox" if played else "kling"
+    total = facts(listed)["total"]
+    assert total["play_money" if played else "money"] == {f"{name} USD": 1.036}, total
+    assert {"units", "play_units", "image_units", "play_image_units"}.isdisjoint(total), total
+    assert f"1.036 USD of the balance at {name}" in words(listed)
+    spent = facts(account)["played" if played else "spent"]
+    (today,) = [row for row in spent if row["span"] == "today"]
+    assert (today["money"], today["currency"]) == (1.036, "USD")
+    assert (today["videos"], today["pictures"]) == (2, 1)
+    made = "2 videos and 1 request for pictures, 1.036 USD of the account's balance"
+    assert made in words(account)
 
 
 def asked_for(*words: str) -> argparse.Namespace:
