@@ -67,7 +67,12 @@ async def test_pictures_are_a_list_for_omni_image_and_one_field_for_generations(
         ({"resolution": "8k"}, "resolution", "'1k', '2k' or '4k'"),
         ({"negative_prompt": "rain"}, "negative_prompt", "a request without negative_prompt"),
         ({"model_name": "kling-v2-6"}, "model_name", "which has kling-v2-6"),
-        ({"prompt": "<<<image_2>>> at night"}, "prompt", "a number of the list, counted from 1"),
+        ({"prompt": "<<<image_2>>> at night"}, "prompt", "plain words"),
+        (
+            {"prompt": "<<<image_2>>> at night", "image_list": ["https://example.org/a.png"]},
+            "prompt",
+            "a number of the list, counted from 1",
+        ),
     ],
 )
 async def test_a_fault_is_told_before_anything_is_sent(
