@@ -101,6 +101,36 @@ async def test_shots_that_are_missing_or_wrong_are_an_ordinary_refusal(
             assert not answer.is_error or told["charged"] == "no"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("shot 1, 2, a; shot 2, 2, b;", ""),
+        ("shot 1, 2, a; shot 2, 3, b;", "its shots last 5 s together, duration is 4 s"),
+        ("shot 1, 2, a; shot 3, 2, b;", "its shot 2 has the number 3"),
+        ("shot 1, 4, a; and then", "what follows shot 1 is no shot"),
+        ("shot 1, 0, a; shot 2, 4, b;", "its shot 1 lasts 0 s"),
+        ("shot 1, 4, ;", "its shot 1 requires 1 to 512 characters"),
+        ("Shot 1, 2 people walk; they stop", ""),
+        (" ".join(f"shot {n}, 1, a;" for n in range(1, 8)), "more than 6 shots"),
+    ],
+)
+@pytest.mark.parametrize("model_name", ["kling-v3-turbo", "kling-v3"])
+async def test_shots_written_in_the_prompt_are_judged_before_they_are_sent(
+    tmp_path: Path, model_name: str, prompt: str, told: str
+) -> None:
+    wish = {"prompt": prompt, "model_name": model_name, "duration": 4}
+    cut = {"multi_shot": True, "shot_type": "intelligence"} if model_name == "kling-v3" else {}
+    async with served(tmp_path, standard="new") as client:
+        dry = await client.call_tool("kling_text_to_video", {**wish, **cut, "dry_run": True})
+        sent = await client.call_tool("kling_text_to_video", {**wish, **cut})
+        plain = await client.call_tool("kling_text_to_video", {**wish, "dry_run": True})
+
+    faults = [fault["message"] for fault in facts(dry).get("faults", ())]
+    assert sent.is_error == bool(told), words(sent)
+    assert faults == [] if not told else told in faults[0], faults
+    assert facts(plain).get("faults", []) == [] or model_name == "kling-v3-turbo"
+
+
 async def test_a_model_of_the_new_standard_goes_by_that(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         sent = await path_of(client, image=picture(tmp_path), model_name="Kling 3.0 Turbo")

@@ -22,10 +22,14 @@ from kling_tools.requests.requests import (
     ShotsRequest,
 )
 
-__all__ = ["CHECKS", "apply_checks", "fitted_shots", "total_seconds"]
+__all__ = ["CHECKS", "apply_checks", "fitted_shots", "shots_in_prompt", "total_seconds"]
 
 LEAST_S, MOST_S = 3, 15
 """The seconds of the shortest and the longest video that a model of Kling makes."""
+
+SHOT_IN_PROMPT = re.compile(r"\s*shot\s+(\d{1,3})\s*,\s*(\d{1,3})\s*,([^;]*)(?:;|$)", re.IGNORECASE)
+MOST_SHOTS, SHOT_CHARACTERS = 6, 512
+"""Of the shots in a prompt [Kling's pages of the new standard, 2026-09-20]."""
 
 VOICE_TOKEN = re.compile(r"<<<\s*voice_(\d+)\s*>>>")
 
@@ -62,6 +66,41 @@ def fitted_shots(shots: Sequence[Shot], seconds: int) -> list[Shot]:
         shot.model_copy(update={"duration": str(ends[place + 1] - ends[place])})
         for place, shot in enumerate(shots)
     ]
+
+
+def shots_in_prompt(request: ShotsRequest) -> Iterator[Fault]:
+    """A prompt that begins as Kling's shots do, `shot n, seconds, words;`, is nothing but shots:
+    numbered from 1, and together as long as the video (the new standard, which reads them)."""
+    prompt, at = request.prompt, 0
+    seconds: list[int] = []
+    if not SHOT_IN_PROMPT.match(prompt):
+        return
+    fault = ""
+    while not fault and prompt[at:].strip():
+        shot, place = SHOT_IN_PROMPT.match(prompt, at), len(seconds) + 1
+        if place > MOST_SHOTS:
+            fault = f"it has more than {MOST_SHOTS} shots."
+        elif shot is None:
+            fault = f"what follows shot {place - 1} is no shot."
+        elif int(shot[1]) != place:
+            fault = f"its shot {place} has the number {int(shot[1])}."
+        elif not int(shot[2]):
+            fault = f"its shot {place} lasts 0 s."
+        elif not 1 <= len(shot[3].strip()) <= SHOT_CHARACTERS:
+            fault = f"its shot {place} requires 1 to {SHOT_CHARACTERS} characters of words."
+        else:
+            seconds.append(int(shot[2]))
+            at = shot.end()
+    total, asked = sum(seconds), int(request.duration)
+    if not fault and total != asked:
+        fault = f"its shots last {total} s together, duration is {asked} s."
+        way = f'duration "{total}"' if LEAST_S <= total <= MOST_S else ""
+        use = ", or ".join(filter(None, (way, f"shots of {asked} s together")))
+    else:
+        use = "shot 1, 3, words; shot 2, 2, words; or words that do not begin so"
+    if fault:
+        message = f"Kling reads a prompt that begins so as shots, but {fault}"
+        yield Fault("prompt", "shots_in_prompt", message, use, "3.0 pages of the new standard")
 
 
 def shots_in_order(request: ShotsRequest) -> Iterator[Fault]:

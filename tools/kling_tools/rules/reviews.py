@@ -11,7 +11,7 @@ from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
-from kling_tools.requests.requests import Request, VideoRequest, with_references
+from kling_tools.requests.requests import Request, ShotsRequest, VideoRequest, with_references
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
 from kling_tools.rules.capabilities import (
@@ -22,7 +22,7 @@ from kling_tools.rules.capabilities import (
     Wire,
     estimate,
 )
-from kling_tools.rules.checks import apply_checks
+from kling_tools.rules.checks import apply_checks, shots_in_prompt
 from kling_tools.rules.prompt_warnings import token_warnings
 
 __all__ = ["Review", "other_tool", "review"]
@@ -71,6 +71,11 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
     verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
     row = capabilities.product_row(model_name, product)
+    if wire == "new" and row and row.patterns("multi_shot") and isinstance(request, ShotsRequest):
+        always = not capabilities.on_wire(model_name, product, wire).multi_shot
+        cuts = always or (request.multi_shot and request.shot_type != "customize")
+        if cuts and draft.invalid.isdisjoint(("prompt", "duration")):
+            verdict.faults.extend(shots_in_prompt(request))
     mode = wire_mode(row, request.setting.mode)
     price = _price(request, product, model_name, capabilities)
     if not terms.list_price:
