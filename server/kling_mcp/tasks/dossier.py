@@ -48,7 +48,8 @@ def dossier(
         },
         "ids": {
             "task_id": row.task_id,
-            "external_task_id": row.external_task_id,
+            "external_task_id": row.external_task_id if row.named else None,
+            "name_known_here_alone": None if row.named else row.external_task_id,
             "request_ids": list(dict.fromkeys(filter(None, asked))),
             "row": row.id,
         },
@@ -78,7 +79,7 @@ def dossier(
 def as_markdown(facts: Mapping[str, Any]) -> str:
     """A dossier as a page of Markdown, of printable characters."""
     ids = facts.get("ids", {})
-    lines = [f"# Task {_cell(ids.get('task_id') or ids.get('external_task_id'))}", ""]
+    lines = [f"# Task {_cell(next(iter(ids.values()), None))}", ""]
     for name, value in facts.items():
         lines += [f"## {name.replace('_', ' ').capitalize()}", ""]
         if name in ("request", "answers"):

@@ -10,9 +10,12 @@ import pytest
 from anyio import to_thread
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp import Client
 from tests.server.scripted import KEY, Scripted, facts, make, talking_to
+from tests.server.serving import hurried, sandbox_settings
 
 from kling_mcp.cli.main import main
+from kling_mcp.protocol.server import build_server
 from kling_mcp.tasks.dossier import as_markdown
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +95,26 @@ async def test_as_a_page_it_says_the_same_and_cannot_be_broken_out_of(
     assert "> risk \\| control" in page
     assert page.count("```") == 4
     assert KEY not in page
+
+
+async def test_an_external_id_that_the_provider_never_got_is_not_told_as_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    settings = sandbox_settings(tmp_path, models_preview=True)
+    async with Client(build_server(settings, **hurried())) as client:
+        made = facts(
+            await client.call_tool(
+                "kling_text_to_video", {"prompt": "A fox", "model_name": "kling-4.0"}
+            )
+        )
+
+    assert await run(made["task_id"], "--dossier", "--json") == 0
+    ids = json.loads(capsys.readouterr().out)["ids"]
+    assert "external_task_id" not in ids
+    assert ids["task_id"] == made["task_id"]
+    assert ids["name_known_here_alone"]
 
 
 async def test_a_saved_file_is_named_with_its_hash_and_compared(
