@@ -1077,14 +1077,16 @@ SHOWN_OF_A_BILL = 5
 
 
 class Bill(BaseModel):
-    """The provider's bill since a time (UTC) held against the ledger: how many tasks it charged,
-    those that have no row here, those that succeeded here and were not charged, and those whose
-    amounts differ. `left` is the balance after its last charge. `note` says why a part is missing.
+    """The provider's bill since a time (UTC) held against the ledger: how many tasks it charged
+    (`not_ended` of them were not seen to end here yet), those that have no row here, those that
+    succeeded here and were not charged, and those whose amounts differ. `left` is the balance after
+    its last charge. `note` says why a part is missing; nothing is `charged` when all is.
     """
 
     provider: str
     since: str
-    charged: int = 0
+    charged: int | None = 0
+    not_ended: int | None = None
     without_row: list[BilledTask] = []
     without_charge: list[BilledTask] = []
     different: list[BilledTask] = []
@@ -1111,9 +1113,11 @@ class Bill(BaseModel):
     def text(self) -> str:
         """What differs, one line for each kind; or that nothing does."""
         left = f" Balance after its last charge: {self.left}." if self.left else ""
-        head = (
-            f"Bill of {self.provider} since {self.since}: {counted(self.charged, 'task')} charged"
-        )
+        head = f"Bill of {self.provider} since {self.since}"
+        if self.charged is None:
+            return f"{head}. {self.note or ''}".rstrip()
+        head += f": {counted(self.charged, 'task')} charged"
+        head += f", {self.not_ended} of them not seen to end here yet" if self.not_ended else ""
         if self.agrees:
             return f"{head}; the ledger says the same.{left}"
         kinds = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ from kling_tools.requests.times import FORMS, moment, zone_named
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from kling_mcp.ledger import Ledger, Record
 
@@ -116,8 +117,8 @@ async def _dossier(arguments: argparse.Namespace) -> int:
 async def reconcile(
     arguments: argparse.Namespace, sleep: Callable[[float], Awaitable[None]] | None = None
 ) -> int:
-    """Print each provider's bill against the ledger. Returns 0 when all that have one agree, else
-    1. At most one request a second is sent."""
+    """Print each provider's bill against the ledger. Returns 0 when all that have one agree, 2 for
+    a provider that is not set up, else 1. At most one request a second is sent."""
     from contextlib import AsyncExitStack
 
     import anyio
@@ -136,6 +137,12 @@ async def reconcile(
         since = moment(arguments.since, time.time(), zone_named(settings.timezone))
     except ValueError as error:
         raise KlingError(f"--since: {error}.") from None
+    if since > time.time():
+        raise KlingError(f"--since: {arguments.since} is still to come, so no bill has it.")
+    if arguments.provider and arguments.provider not in providers:
+        return _no_provider(arguments.provider, providers)
+    for name in ("httpx", "httpcore", "stamina"):  # the bill says what went wrong
+        logging.getLogger(name).setLevel(logging.ERROR)
     if not ledger.exists:
         print(f"No videos yet ({ledger.place} does not exist).", file=sys.stderr)
         return 0
@@ -153,6 +160,11 @@ async def reconcile(
             print(text or bills[-1].text(), flush=True)
     kept = [bill for bill in bills if providers[bill.provider].row.tells_units]
     return 0 if all(bill.agrees for bill in kept) else 1
+
+
+def _no_provider(name: str, known: Iterable[str]) -> int:
+    print(f"There is no provider {name!r}, only {', '.join(known)}.", file=sys.stderr)
+    return 2
 
 
 def _limit(text: str) -> int:
@@ -175,11 +187,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             rows = await _rows(ledger, arguments) if ledger.exists else []
             names = read_providers(settings.providers)
             if arguments.provider and not rows and arguments.provider not in names:
-                known = ", ".join(names)
-                print(
-                    f"There is no provider {arguments.provider!r}, only {known}.", file=sys.stderr
-                )
-                return 2
+                return _no_provider(arguments.provider, names)
             if arguments.watch and sys.stdout.isatty():
                 steer(sys.stdout, CLEAR)
             if rows:

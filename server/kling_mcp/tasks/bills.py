@@ -83,13 +83,14 @@ async def bill_of(
 ) -> Bill:
     """The provider's bill since a time (seconds since the epoch), compared with the ledger; a note
     says when it has none or cannot be read. Raises NotConfigured for an unusable ledger."""
-    bill = Bill(provider=provider.name, since=since_text(since))
+    bill = Bill(provider=provider.name, since=since_text(since), charged=None)
     if not provider.row.tells_units:
         bill.note = NO_BILL
         return bill
     try:
         paid, whole = await _deductions(client, since, ledger.now(), sleep)
     except KlingError as error:
+        bill.charged = None
         bill.note = f"It does not tell its charges: {error.message} {error.advice}".strip()
         return bill
     charged: dict[str, _Charged] = {}
@@ -97,6 +98,7 @@ async def bill_of(
         charged.setdefault(deduction.task_id, _Charged()).add(deduction)
     rows = await _rows(provider, ledger, since, charged)
     bill.charged = len(charged)
+    bill.not_ended = sum(_is_open(row) for row in rows if row.task_id in charged) or None
     bill.left = _left(paid)
     known = {row.task_id: row for row in rows if row.task_id in charged}
     bill.without_row = [sums.task(name) for name, sums in charged.items() if name not in known]
@@ -109,7 +111,7 @@ async def bill_of(
         bill.without_charge = [
             BilledTask(task_id=row.handle, here=_uncharged(row, ledger.now()))
             for row in rows
-            if row.status == "succeed" and row.task_id not in charged and row.units != 0
+            if row.status == "succeed" and row.task_id not in charged and not _is_free(row)
         ]
     bill.note = _note(rows, whole=whole) if bill.without_row or not whole else None
     return bill
@@ -148,8 +150,21 @@ async def _rows(
     return [row for row in rows.values() if account_at(row.base_url) == here]
 
 
+def _is_free(row: Record) -> bool:
+    """Whether it cost nothing, or was to cost nothing and no other cost was told."""
+    return (row.estimate_units if row.units is None else row.units) == 0 and not row.money
+
+
+def _is_open(row: Record) -> bool:
+    """Whether its end and its cost are not known here yet."""
+    return row.ended_at is None and row.units is None and row.money is None
+
+
 def _difference(row: Record, bill: _Charged) -> str:
-    """What the row says, where that is not what the bill says; empty where it is the same."""
+    """What the row says, where that is not what the bill says; empty where it is the same, and as
+    long as the row says nothing."""
+    if _is_open(row):
+        return ""
     units = abs((row.units or 0.0) - (bill.units or 0.0)) <= SAME
     money = abs((row.money or 0.0) - (bill.money or 0.0)) <= SAME
     currency = not (row.money and row.currency and bill.currency) or row.currency == bill.currency

@@ -24,7 +24,7 @@ from kling_mcp.providers.balance import read_deductions
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.transport import Connection
 from kling_sandbox import SandboxConfig, create_app
-from kling_tools.errors import ProviderDown
+from kling_tools.errors import KlingError, ProviderDown
 
 VIDEO = {"videos": [{"url": "https://v.example/a.mp4", "duration": "5"}]}
 NO_ROUTE = httpx.Response(404, json={"code": 1203, "message": "no such path"})
@@ -379,6 +379,87 @@ async def test_the_command_says_that_a_gateway_has_no_bill(
 
     assert "It has no list of charges: compare its console" in capsys.readouterr().out
     assert not books.asked
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("words_", "code", "told"),
+    [
+        (["--provider", "nope"], 2, "There is no provider 'nope', only kling."),
+        (["--since", "2099-01-01"], None, "2099-01-01 is still to come"),
+    ],
+)
+async def test_a_bill_of_nobody_or_of_the_future_is_refused(
+    words_: list[str],
+    code: int | None,
+    told: str,
+    owner: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with talking_to(Scripted(Bookkeeper()), tmp_path, monkeypatch) as client:
+        await make(client, tmp_path, 1)
+    if code is None:
+        with pytest.raises(KlingError, match=told):
+            await command.reconcile(asked_for(*words_), no_sleep)
+        return
+    assert await command.reconcile(asked_for(*words_), no_sleep) == code
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_a_provider_that_cannot_be_reached_is_no_bill_that_agrees(
+    owner: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    books = Bookkeeper()
+
+    def unreachable(request: httpx.Request) -> httpx.Response:
+        if "billing" in request.url.path:
+            raise httpx.ConnectError("no route")
+        return books(request)
+
+    async with talking_to(Scripted(unreachable), tmp_path, monkeypatch) as client:
+        await make(client, tmp_path, 1)
+    assert await command.reconcile(asked_for(), no_sleep) == 1
+    shown = capsys.readouterr()
+    assert "tasks charged" not in shown.out
+    assert "It does not tell its charges" in shown.out
+    assert shown.err == ""
+
+
+@pytest.mark.anyio
+async def test_a_task_whose_end_was_not_seen_is_no_difference(
+    owner: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with talking_to(Scripted(Bookkeeper()), tmp_path, monkeypatch) as client:
+        await client.call_tool(CREATE, {"image": picture(tmp_path), "prompt": "Zoom"})
+
+    assert await command.reconcile(asked_for(), no_sleep) == 0
+    told = "1 task charged, 1 of them not seen to end here yet; the ledger says the same."
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+@virtual_time
+async def test_what_is_free_needs_no_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with at_the_sandbox(tmp_path, monkeypatch) as client:
+        await make(client, tmp_path, 1)
+        fox = {"name": "Fox", "description": "A red fox", "images": [picture(tmp_path)] * 2}
+        made = await client.call_tool("kling_create_element", fox)
+        told, text = await bill(client)
+
+    assert not made.is_error, words(made)
+    assert told["charged"] == 1, text
+    assert "the ledger says the same" in text
 
 
 anything = st.recursive(
