@@ -96,7 +96,7 @@ class JudgedRequest:
         """Whether its digest is that of the call: every argument was read, and its provider is
         there. Rules may refuse it all the same, unless it was made before they did."""
         return (
-            not self.draft.invalid and not self.draft.verdict.faults and not self._names_no_provider
+            not self.draft.invalid and not self.draft.verdict.faults and not self.names_no_provider
         )
 
     def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
@@ -114,7 +114,7 @@ class JudgedRequest:
             if here.leave_out and least and not least.leave_out:
                 return here
         if here and not here.leave_out:
-            chosen = self._names_no_provider and self.other_terms
+            chosen = self.names_no_provider and self.other_terms
             return _at(here, self.provider.name) if chosen else here
         for terms in self.other_terms:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
@@ -135,7 +135,7 @@ class JudgedRequest:
         cheaper = self.beside_earlier(variant.cheaper) if variant.cheaper else None
         taken = not had.keys().isdisjoint(variant.leave_out)
         change = dict(variant.change)
-        if self._names_no_provider and not self.other_terms:
+        if self.names_no_provider and not self.other_terms:
             change["provider"] = ""  # a tool of one provider has no such argument
         return variant.model_copy(
             update={"change": change, "takes_away": taken, "cheaper": cheaper}
@@ -156,7 +156,8 @@ class JudgedRequest:
         )
 
     @property
-    def _names_no_provider(self) -> bool:
+    def names_no_provider(self) -> bool:
+        """Whether the provider that it names is not configured."""
         return any(fault.rule == "provider_unknown" for fault in self.review.verdict.faults)
 
     @cached_property

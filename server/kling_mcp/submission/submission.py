@@ -7,7 +7,7 @@ A dry run is judged, opened and priced, and then answered. `sender` writes the r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,7 +43,7 @@ from kling_mcp.submission.judged_request import (
 )
 from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
 from kling_mcp.submission.sender import Sender
-from kling_mcp.tasks.library import Library
+from kling_mcp.tasks.library import Library, names_assets
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
     ImageRejected,
@@ -141,7 +141,8 @@ class Submission:
         )
         judged = judge(draft)
         readable = judged.is_readable
-        if not judged.review.verdict.faults:  # else nobody is asked for anything
+        refused = bool(judged.review.verdict.faults)
+        if not judged.names_no_provider and (not refused or names_assets(draft)):
             judged = judge(await self._library.resolved(draft, principal))
         rules_broken = len(judged.review.verdict.faults)
         began = anyio.current_time()
@@ -164,6 +165,8 @@ class Submission:
                         rules_broken = 0
             if not faults:
                 await self._warn_of_one_elsewhere(judged)
+                with decoration("what was made with an element or a voice before it was deleted"):
+                    await self._warn_of_one_before(judged, judge)
             self._warn_of_a_cap_at_a_reseller(judged)
             rules_broken += await self._judge_speech(judged)
             if judged.arguments.dry_run:
@@ -216,6 +219,25 @@ class Submission:
             f"{judged.provider.base_url} now, which makes it anew and charges for it."
         )
         judged.review.verdict.warnings.append(Fault("provider", "made_elsewhere", message))
+
+    async def _warn_of_one_before(
+        self, judged: JudgedRequest, judge: Callable[[Draft[SubmitArguments]], JudgedRequest]
+    ) -> None:
+        """Say that an equal request was made with an element or a voice of the same name that is
+        deleted since: with the one of now it is made and paid anew."""
+        if not self._ledger.exists or await self._is_made(judged):
+            return
+        before = await self._library.before(judged.arguments, judged.principal)
+        for name, words, arguments in before:
+            then = judge(replace(judged.draft, arguments=arguments))
+            then = replace(then, pictures=judged.pictures).with_media(judged.media)
+            made = await self._ledger.peek(then.new_row)
+            if made is not None and made.status not in WITHOUT_VIDEO:
+                message = (
+                    f"an equal request was made with {words} ({made.handle}). With the one of now "
+                    "it is made anew, and charged."
+                )
+                judged.review.verdict.warnings.append(Fault(name, "made_before", message))
 
     def _warn_of_a_cap_at_a_reseller(self, judged: JudgedRequest) -> None:
         """Say what a cap in Kling's units can hold where a reseller sets its own prices."""

@@ -5,7 +5,7 @@ Lists are remembered for an hour, and read anew after something was made or dele
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from kling_tools.requests.assets import DeleteAssetArguments, ListAssetsArgument
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import AssetList, AssetView, DeletedAsset
 
-__all__ = ["Library", "NotHere", "chosen"]
+__all__ = ["Library", "NotHere", "chosen", "names_assets"]
 
 REMEMBERED_S = 3_600.0
 """Seconds for which a list counts as known."""
@@ -37,6 +37,9 @@ DELETED_BEFORE = "already be deleted"
 
 SOME = 5
 """Names that an error offers."""
+
+SURE = 0.75
+"""How like a misspelt name has to be to one that it means, from 0 to 1."""
 
 FIELDS: tuple[tuple[str, AssetKind], ...] = (("element_list", "element"), ("voice_list", "voice"))
 
@@ -218,26 +221,56 @@ class Library:
             return draft
         verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
         changes: dict[str, list[Any]] = {}
+        meant: dict[str, list[Any]] = {}
         characters = 0
         for field, kind, values in wished:
             try:
                 provider = self.provider(arguments.provider)
                 known = await self.assets(provider, kind, principal)
             except KlingError as error:
+                known = []
                 ids, told = _unread(field, kind, values, error)
             else:
-                ids, told = _found(field, kind, values, known)
+                ids, told, others = _found(field, kind, values, known)
                 characters += sum(asset.of_video for asset in known if asset.id in ids)
+                if told.faults and None not in others:
+                    meant[field] = others
+            if len(ids) == len(values):
+                told.faults.extend(_twice(field, kind, values, ids))
+                changes[field] = _as_sent(kind, ids)
             verdict.extend(told)
-            if told.faults:
-                continue
-            changes[field] = [int(i) if kind == "element" and i.isdecimal() else i for i in ids]
         return replace(
             draft,
             arguments=arguments.model_copy(update=changes),
             verdict=verdict,
+            meant={**draft.meant, **meant},
             characters=characters,
         )
+
+    async def before(
+        self, arguments: SubmitArguments, principal: Principal
+    ) -> list[tuple[str, str, SubmitArguments]]:
+        """A resolved request with the ids of deleted elements and voices in place of those that
+        have their names now: for each the field, the deleted one in words, and the arguments. None
+        where no list can be read."""
+        found = []
+        for field, kind in FIELDS:
+            ids = [str(said) for said in getattr(arguments, field, [])]
+            try:
+                where = self.provider(arguments.provider)
+                known = await self.assets(where, kind, principal) if ids else []
+            except KlingError:
+                continue
+            names = {asset.id: asset.name for asset in known if not asset.deleted}
+            for asset in known:
+                places = [
+                    n for n, i in enumerate(ids) if asset.deleted and names.get(i) == asset.name
+                ]
+                for place in places:
+                    then = _as_sent(kind, [*ids[:place], asset.id, *ids[place + 1 :]])
+                    words = f"the {kind} {asset.name} ({asset.id}), deleted since"
+                    found.append((field, words, arguments.model_copy(update={field: then})))
+        return found[:SOME]
 
     def uses(self, arguments: SubmitArguments, principal: Principal) -> list[str]:
         """The elements and voices of a request in words, by the lists that are known here; a login
@@ -253,6 +286,15 @@ class Library:
                 named = f"{assets[0].name} ({assets[0].id})" if assets else said
                 found.append(f"{kind} {named}")
         return found
+
+
+def names_assets(draft: Draft[SubmitArguments]) -> bool:
+    """Whether it has names of elements or voices: ids pass without a look at the lists."""
+    return any(
+        not str(said).isdecimal()
+        for field, _ in FIELDS
+        for said in getattr(draft.arguments, field, [])
+    )
 
 
 def _says(asset: Asset, part: str) -> bool:
@@ -298,36 +340,72 @@ def chosen(known: Sequence[Asset], said: str) -> list[Asset]:
 
 def _found(
     field: str, kind: AssetKind, values: Sequence[int | str], known: Sequence[Asset]
-) -> tuple[list[str], Verdict]:
-    """The ids of these values, and what is wrong with them."""
+) -> tuple[list[str], Verdict, list[int | str | None]]:
+    """The ids of these values, those of deleted ones too; what is wrong with them; and the values
+    that are meant, None where only the person can tell."""
     ids: list[str] = []
+    meant: list[int | str | None] = []
     verdict = Verdict()
+    listed = f"kling_list_assets with kind {kind}"
     for place, value in enumerate(values):
         said, where = str(value), f"{field}[{place}]"
         assets = chosen(known, said)
-        if not assets and (isinstance(value, int) or said.isdecimal()):
+        other: int | str | None = value
+        if not assets and said.isdecimal():
             message = f"no list of {kind}s knows the id {said}: the task may fail, or be refused."
-            verdict.warnings.append(
-                Fault(where, f"{kind}_unknown", message, f"kling_list_assets with kind {kind}")
-            )
+            verdict.warnings.append(Fault(where, f"{kind}_unknown", message, listed))
             ids.append(said)
         elif not assets:
             message = f"no {kind} is called {said[:40]!r}."
-            use = f"a name or an id of kling_list_assets with kind {kind}"
-            verdict.faults.append(
-                Fault(where, f"{kind}_name_unknown", message, use, choices=_near(known, said))
-            )
+            other = _nearest(known, said)
+            use = f'"{other}"' if other else f"a name or an id of {listed}"
+            near = _near(known, said)
+            verdict.faults.append(Fault(where, f"{kind}_name_unknown", message, use, choices=near))
         elif all(asset.deleted for asset in assets):
-            message = f"the {kind} {assets[0].name or said} ({assets[0].id}) is deleted."
-            use = f"another one of kling_list_assets with kind {kind}"
+            gone = assets[0]
+            alive = [asset for asset in chosen(known, gone.name) if not asset.deleted]
+            other = alive[0].id if len(alive) == 1 else None
+            message = f"the {kind} {gone.name or said} ({gone.id}) is deleted."
+            use = (
+                f'"{other}", which is called {gone.name} now'
+                if other
+                else f"another one of {listed}"
+            )
             verdict.faults.append(Fault(where, f"{kind}_deleted", message, use))
+            ids.append(gone.id)
         elif len(assets) > 1:
             message = f"several {kind}s are called {said[:40]!r}."
             use = " or ".join(f'"{asset.id}"' for asset in assets[:SOME])
             verdict.faults.append(Fault(where, f"{kind}_ambiguous", message, use))
+            other = None
         else:
             ids.append(assets[0].id)
-    return ids, verdict
+        meant.append(other)
+    return ids, verdict, meant
+
+
+def _as_sent(kind: AssetKind, ids: Sequence[str]) -> list[Any]:
+    return [int(i) if kind == "element" and i.isdecimal() else i for i in ids]
+
+
+def _twice(
+    field: str, kind: AssetKind, values: Sequence[int | str], ids: Sequence[str]
+) -> Iterator[Fault]:
+    """A fault for each value that means the same as one before it."""
+    for place, asset_id in enumerate(ids):
+        if asset_id in ids[:place]:
+            message = f"{str(values[place])[:40]!r} is the {kind} of place {ids.index(asset_id)}."
+            use = f"each {kind} once; <<<{kind}_1>>> may stand in the prompt several times"
+            yield Fault(f"{field}[{place}]", f"{kind}_twice", message, use)
+
+
+def _nearest(known: Sequence[Asset], said: str) -> str | None:
+    """The one name that a misspelt one means."""
+    from difflib import get_close_matches
+
+    names = {asset.name.casefold(): asset.name for asset in known if not asset.deleted}
+    near = get_close_matches(said.casefold(), names, n=2, cutoff=SURE)
+    return names[near[0]] if len(near) == 1 else None
 
 
 def _near(known: Sequence[Asset], said: str) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def asset_next(record: Record) -> str:
     row = ASSETS[record.product]
     if record.is_gone:
         return f"The {row.kind} is deleted. {row.tool} with the same arguments makes it anew."
-    return f'Name "{record.prompt}" (or {record.asset_id}) in {row.used_in}'
+    return f'Put "{record.asset_id}" ({record.prompt}) in {row.used_in}'
 
 
 def can_be_repeated(record: Record) -> bool:

@@ -126,10 +126,10 @@ CASES: dict[str, tuple[Make, str, str]] = {
     "4 s on v2-6": (with_fields(model_name="kling-v2-6", duration=4), "duration", "5 or 10"),
     "sound on v2-5-turbo": (with_fields(sound="on"), "sound", "does not take sound"),
     "a voice without sound": (
-        with_fields(model_name="kling-v2-6", mode="pro", voice_list=["v"]), "sound", "only heard",
+        with_fields(model_name="kling-v2-6", mode="pro", voice_list=["1"]), "sound", "only heard",
     ),
     "elements and voices": (
-        with_fields(model_name="kling-v3", element_list=["1"], voice_list=["v"], sound="on"),
+        with_fields(model_name="kling-v3", element_list=["1"], voice_list=["1"], sound="on"),
         "voice_list",
         "exclude each other",
     ),

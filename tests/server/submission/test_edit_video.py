@@ -160,7 +160,8 @@ async def test_each_model_takes_videos_of_its_own_length(
 async def test_pictures_and_elements_beside_a_video_are_counted_together(
     tmp_path: Path, images: int, elements: int, passes: bool
 ) -> None:
-    given = {"image_list": [picture(tmp_path)] * images, "element_list": [160] * elements}
+    numbers = list(range(160, 160 + elements))
+    given = {"image_list": [picture(tmp_path)] * images, "element_list": numbers}
     async with served(tmp_path) as client:
         shown = await dry(client, video=FOUND, **SNOW, **given)
 

@@ -662,3 +662,107 @@ async def test_a_voice_that_the_provider_calls_deleted_is_deleted_here_from_then
     assert "Use another one of kling_list_assets, or make it anew" in says(refused)
     assert left == []
     assert again["faults"][0]["rule"] == "voice_deleted"
+
+
+RUN = {"prompt": "<<<element_1>>> runs", "model_name": "kling-v3"}
+
+
+async def test_a_video_by_an_element_s_name_is_found_while_it_is_deleted_and_told_of_later(
+    tmp_path: Path,
+) -> None:
+    asked = {**RUN, "image": picture(tmp_path), "element_list": ["Mia"]}
+    async with sandboxed(tmp_path) as client:
+        old = facts(await element(client, tmp_path))["id"]
+        made = facts(await client.call_tool("kling_image_to_video", asked))
+        await client.call_tool(
+            "kling_delete_asset", {"kind": "element", "id": "Mia", "confirm": True}
+        )
+        again = facts(await client.call_tool("kling_image_to_video", asked))
+        new = facts(await element(client, tmp_path))["id"]
+        dry = facts(await client.call_tool("kling_image_to_video", {**asked, "dry_run": True}))
+        take = facts(
+            await client.call_tool(
+                "kling_image_to_video", {"another_take_of": made["task_id"], "dry_run": True}
+            )
+        )
+
+    assert (again["task_id"], again["repeated"]) == (made["task_id"], True)
+    (warning,) = (w for w in dry["warnings"] if w.startswith("element_list"))
+    assert f"made with the element Mia ({old}), deleted since ({made['task_id']})" in warning
+    assert take["faults"][0]["use"] == f'"{new}", which is called Mia now'
+    assert take["would_pass"]["change"]["element_list"] == [new]
+
+
+async def test_a_misspelt_name_passes_under_the_near_one_with_all_other_faults(
+    tmp_path: Path,
+) -> None:
+    asked = {**RUN, "image": picture(tmp_path), "element_list": ["Rosi"], "duration": 99}
+    async with sandboxed(tmp_path) as client:
+        refused = facts(await client.call_tool("kling_image_to_video", asked))
+        passes = {**asked, **refused["would_pass"]["change"], "dry_run": True}
+        mended = facts(await client.call_tool("kling_image_to_video", passes))
+
+    assert {fault["field"] for fault in refused["faults"]} == {"duration", "element_list[0]"}
+    assert refused["would_pass"]["change"]["element_list"] == ["Rosa"]
+    assert "faults" not in mended
+    assert mended["uses"] == ["element Rosa (160)"]
+
+
+@pytest.mark.parametrize("wish", [["Zyxwv"], ["Rosa", 160], ["Rosa", "rosa"]])
+async def test_nobody_is_asked_to_do_without_an_element_that_a_name_does_not_find(
+    tmp_path: Path, wish: list[Any]
+) -> None:
+    asked = {**RUN, "image": picture(tmp_path), "element_list": wish}
+    async with sandboxed(tmp_path) as client:
+        answer = await client.call_tool("kling_image_to_video", asked)
+
+    assert answer.is_error
+    assert "would_pass" not in facts(answer)
+    assert "without element_list" not in says(answer)
+    assert facts(answer)["faults"][0]["use"]
+
+
+async def test_a_prompt_without_its_elements_names_none(tmp_path: Path) -> None:
+    asked = {**RUN, "image": picture(tmp_path), "element_list": ["Rosa"]}
+    spoken_too = {**asked, "voice_list": ["Old Sailor"], "sound": "on"}
+    spoken_too["prompt"] = 'Look: <<<element_1>>> runs, the man<<<voice_1>>> says: "Go"'
+    async with sandboxed(tmp_path) as client:
+        refused = facts(await client.call_tool("kling_image_to_video", spoken_too))
+
+    change = refused["would_pass"]["change"]
+    gone = [name for name in ("element", "voice") if change.get(f"{name}_list") == ""]
+    assert gone
+    assert not [name for name in gone if name in change["prompt"]]
+
+
+async def test_a_name_of_digits_is_refused_and_receipts_name_ids(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        digits = facts(await element(client, tmp_path, name="160", dry_run=True))
+        made = facts(await element(client, tmp_path))
+
+    assert [fault["rule"] for fault in digits["faults"]] == ["name_of_digits"]
+    assert made["next"].startswith(f'Put "{made["id"]}" (Mia) in element_list')
+
+
+async def test_a_voice_may_be_given_as_a_number(tmp_path: Path) -> None:
+    dry = spoken(tmp_path, "", voice_list=[829824295735410756], dry_run="full")
+    async with sandboxed(tmp_path) as client:
+        answer = facts(await client.call_tool("kling_image_to_video", dry))
+
+    body = answer["request"]["body"]
+    assert body["voice_list"] == [{"voice_id": "829824295735410756"}]
+
+
+async def test_the_tool_that_takes_elements_is_named_by_the_one_that_does_not(
+    tmp_path: Path,
+) -> None:
+    async with sandboxed(tmp_path) as client:
+        answer = facts(
+            await client.call_tool(
+                "kling_text_to_video", {"prompt": "A fox runs", "element_list": ["Rosa"]}
+            )
+        )
+
+    (fault,) = answer["faults"]
+    assert fault["field"] == "element_list"
+    assert fault["use"].startswith("kling_multi_image_to_video")

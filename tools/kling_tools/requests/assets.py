@@ -88,6 +88,11 @@ class AssetArguments(AssetChanges):
         """What is missing, or does not go together."""
         if not self.name:
             yield Fault("name", "missing", "is required.", "a name of at most 20 characters")
+        elif self.name.isdecimal():
+            message = f"{self.name} is read as an id wherever it is named: it has digits alone."
+            yield Fault(
+                "name", "name_of_digits", message, f'a name with a letter: "No {self.name}"'
+            )
 
 
 def _row(name: Made) -> AssetEntry:

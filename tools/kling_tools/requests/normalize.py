@@ -364,8 +364,9 @@ def asset_kind(value: Any) -> Any:
 
 
 def voice_ids(value: Any) -> Any:
-    """Voices as text or `{"voice_id": …}` become their ids."""
-    return [_inner(item, "voice_id") for item in one_or_many(value)]
+    """Voices as text, numbers or `{"voice_id": …}` become their ids."""
+    items = (_inner(item, "voice_id") for item in one_or_many(value))
+    return [str(item) if type(item) is int else item for item in items]
 
 
 _PICTURE_NAME = re.compile(r"\.(jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)$", re.IGNORECASE)

@@ -8,6 +8,7 @@ cannot be read, are left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -41,6 +42,10 @@ NEEDED = frozenset(
 """The arguments that are never left out: without them it is another video, or another price."""
 
 MOST_LEFT_OUT = 2
+
+NAMES_NOTHING = ("_name_unknown", "_ambiguous", "_unread", "_deleted", "_twice")
+"""Ends of the rules about elements and voices that a name does not find: the person chooses others,
+and the wish is not made without them."""
 
 NOT_OF_KLING = frozenset(
     {*IN_MONEY, *(name for name in INSTEAD if INSTEAD[name].startswith("no "))}
@@ -149,6 +154,9 @@ def _without(
         "negative_prompt": f"Avoid {unwanted.rstrip('.')}." if unwanted else "",
     }
     spoken = request.prompt.rstrip()
+    for kind in ("element", "voice"):
+        if f"{kind}_list" in leave_out:
+            spoken = re.sub(rf"[ \t]*<<<\s*{kind}_\d{{1,3}}\s*>>>", "", spoken).lstrip()
     for words in (in_words[name] for name in leave_out if in_words.get(name)):
         spoken += f" {words}" if spoken.endswith((".", "!", "?")) else f". {words}"
     said = request.prompt and spoken != request.prompt.rstrip()
@@ -288,7 +296,8 @@ def _refused_options(
         instead = default if meant == request.model_name else meant
         changed = _with_values(draft, {"model_name": instead})
         faults = [*faults, *review(changed, capabilities, terms).verdict.faults]
-    optional = (request.given() | draft.invalid) - NEEDED
+    nameless = {_root(fault.field) for fault in faults if fault.rule.endswith(NAMES_NOTHING)}
+    optional = (request.given() | draft.invalid) - NEEDED - nameless
     roots = dict.fromkeys(_root(fault.field) for fault in faults)
     return [name for name in roots if name in optional or name in NOT_OF_KLING]
 
@@ -382,7 +391,10 @@ def _variant(
 def _as_argument(value: Any) -> Any:
     """The value as a caller writes it."""
     if isinstance(value, list):
-        return [part.model_dump(include={"prompt", "duration"}) for part in value]
+        return [
+            part.model_dump(include={"prompt", "duration"}) if isinstance(part, Shot) else part
+            for part in value
+        ]
     if value is None:
         return ""
     return value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value
