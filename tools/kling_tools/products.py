@@ -292,9 +292,9 @@ _ASSETS = (
         delete="delete-advanced-elements",
         units=0.0,
         usual_s=5.0,
-        used_in="element_list (names or ids) of kling_image_to_video with kling-v3, and of "
-        "kling_multi_image_to_video and kling_edit_video; an element "
-        "with a voice of its own speaks with sound on.",
+        used_in="element_list (names or ids) of kling_image_to_video with kling-v3; an element "
+        "with a voice of its own speaks with sound on. Or element_list of "
+        "kling_multi_image_to_video. Or element_list of kling_edit_video.",
     ),
     AssetEntry(
         name="custom-voices",

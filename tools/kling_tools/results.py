@@ -871,9 +871,13 @@ class AssetView(BaseModel):
         return f"{self.name} ({self.id}{own}){f': {told}' if told else ''}"
 
 
+NO_TOOL_FOR_ASSETS = "This server offers no tool that takes them."
+
+
 class AssetList(Answer):
     """Elements or voices, the account's own first; `more` counts those that are not shown, and
-    `used_in` says where they can be used. `note` says what could not be read."""
+    `used_in` says where they can be used; it is empty where no tool here takes them. `note` says
+    what could not be read."""
 
     kind: AssetKind
     assets: list[AssetView]
@@ -899,7 +903,7 @@ class AssetList(Answer):
         lines = [f"{count}.", *(f"- {asset.text()}" for asset in self.assets)]
         if self.more:
             lines.append(f"{self.more} more: narrow them with text.")
-        lines.append(f"Use: {self.used_in}")
+        lines.append(f"Use: {self.used_in}" if self.used_in else NO_TOOL_FOR_ASSETS)
         return "\n".join([*lines, *filter(None, [self.note])])
 
 
@@ -1005,7 +1009,7 @@ class Cap(BaseModel):
 class Spent(BaseModel):
     """What was spent at one provider in one span of time: `units` and `money` (of the account's
     balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
-    `image_units` those of `pictures` (known or estimated),
+    `image_units` those of `pictures` (known or estimated), `assets` the elements and voices,
     and apart from them the `estimated_units` of videos whose cost it has not told. `unpriced`
     videos have neither. Units of the `sandbox` are no money."""
 
@@ -1020,6 +1024,7 @@ class Spent(BaseModel):
     unpriced: int = 0
     sandbox: bool | None = None
     pictures: int | None = None
+    assets: int | None = None
     image_units: float | None = None
 
     def text(self) -> str:
@@ -1041,9 +1046,12 @@ class Spent(BaseModel):
             facts.append(f"{self.unpriced} of an unknown price")
         if self.image_units:
             facts.append(f"about {counted(self.image_units, 'image unit')}")
-        made = [counted(self.videos, "video")] if self.videos or not self.pictures else []
+        other = self.pictures or self.assets
+        made = [counted(self.videos, "video")] if self.videos or not other else []
         if self.pictures:
             made.append(counted(self.pictures, "request for pictures", "requests for pictures"))
+        if self.assets:
+            made.append(counted(self.assets, "element or voice", "elements and voices"))
         count = " and ".join(made)
         if self.sandbox:
             return f"{count}, {', '.join(facts) or '0 units'}"

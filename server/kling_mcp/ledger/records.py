@@ -28,6 +28,7 @@ __all__ = [
     "COUNTED_USD",
     "DELETED",
     "IS_RUNNING",
+    "OF_ASSETS",
     "OF_PICTURES",
     "OPEN",
     "RUNNING",
@@ -69,6 +70,9 @@ OF_PICTURES = "product IN ({})".format(
     ", ".join(f"'{name}'" for name, row in PRODUCTS.items() if row.result == "picture")
 )
 """Rows whose units are image units, in SQL."""
+
+OF_ASSETS = "product IN ({})".format(", ".join(f"'{name}'" for name in ASSETS))
+"""Rows that make an element or a voice, in SQL."""
 
 WEIGHT = f"CASE WHEN {OF_PICTURES} THEN {IMAGE_UNIT} ELSE 1 END"
 """How much a unit of a row counts where units of all kinds are counted together, in SQL."""

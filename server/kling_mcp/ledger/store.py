@@ -19,6 +19,7 @@ from kling_mcp.ledger.records import (
     COUNTED_TOGETHER,
     DELETED,
     LONGEST_LEASE_S,
+    OF_ASSETS,
     OF_PICTURES,
     OPEN,
     DayCaps,
@@ -685,13 +686,15 @@ class Ledger:
         For each provider, and each `currency` of its money: the number of `videos`, the `units` and
         the `money` that it told, the `estimated_units` of the others, and how many have no
         `unpriced` estimate either; apart from them the number of tasks for `pictures`, and their
-        `image_units`, known or estimated."""
+        `image_units`, known or estimated; and the number of `assets`, elements and voices."""
         told = "(units IS NOT NULL OR money IS NOT NULL) AND status IN ('succeed', 'failed')"
         return _of_one_balance(
             await self._engine.read(
                 lambda db: db.execute(
                     f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608
-                    f"coalesce(sum(CASE WHEN {OF_PICTURES} THEN 0 ELSE 1 END), 0) AS videos, "
+                    f"coalesce(sum(CASE WHEN {OF_PICTURES} OR {OF_ASSETS} THEN 0 ELSE 1 END), 0) "
+                    "AS videos, "
+                    f"coalesce(sum(CASE WHEN {OF_ASSETS} THEN 1 ELSE 0 END), 0) AS assets, "
                     f"coalesce(sum(CASE WHEN {OF_PICTURES} THEN 1 ELSE 0 END), 0) AS pictures, "
                     f"coalesce(sum(CASE WHEN {OF_PICTURES} AND NOT (money IS NOT NULL AND {told}) "
                     f"THEN {COUNTED} END), 0) AS image_units, "

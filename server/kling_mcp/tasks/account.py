@@ -244,6 +244,7 @@ class AccountDesk:
             estimated_units=round(row["estimated_units"], 4),
             unpriced=row["unpriced"],
             pictures=row["pictures"] or None,
+            assets=row["assets"] or None,
             image_units=round(row["image_units"], 4) or None,
         )
 

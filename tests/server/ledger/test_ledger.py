@@ -1204,6 +1204,7 @@ async def test_what_was_spent_is_told_apart_from_what_is_estimated(
         "money": 0.3,
         "estimated_units": 2.0,
         "unpriced": 1,
+        "assets": 0,
         "pictures": 0,
         "image_units": 0,
     }

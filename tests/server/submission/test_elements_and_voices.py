@@ -766,3 +766,36 @@ async def test_the_tool_that_takes_elements_is_named_by_the_one_that_does_not(
     (fault,) = answer["faults"]
     assert fault["field"] == "element_list"
     assert fault["use"].startswith("kling_multi_image_to_video")
+
+
+async def test_elements_and_voices_are_no_videos_of_the_account(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        await element(client, tmp_path)
+        await client.call_tool("kling_create_voice", {"name": "Grandma", "sample": SAMPLE})
+        answer = await client.call_tool("kling_account", {})
+
+    today = facts(answer)["played"][0]
+    assert (today["videos"], today["assets"]) == (0, 2)
+    assert "Today: 2 elements and voices, 0.05 units" in says(answer)
+
+
+@pytest.mark.parametrize(
+    ("more", "used_in"),
+    [
+        ({"tools": "assets"}, None),
+        ({"read_only": True}, None),
+        ({"tools": "assets,kling_edit_video"}, "Or element_list of kling_edit_video."),
+    ],
+)
+async def test_a_list_names_only_tools_that_are_here(
+    tmp_path: Path, more: dict[str, Any], used_in: str | None
+) -> None:
+    async with sandboxed(tmp_path, **more) as client:
+        offered = {tool.name for tool in (await client.list_tools()).tools}
+        answer = await client.call_tool("kling_list_assets", {"kind": "element", "text": "Rosa"})
+
+    named = {word.strip(".,") for word in says(answer).split() if word.startswith("kling_")}
+    assert named <= offered
+    assert (facts(answer)["used_in"] or None) == used_in
+    if not used_in:
+        assert "This server offers no tool that takes them." in says(answer)

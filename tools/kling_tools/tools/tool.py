@@ -408,7 +408,7 @@ def without_tools(advice: str, lacking: Set[str]) -> str:
     return " ".join(filter(None, kept))
 
 
-ADVICE = ("next", "note", "file")
+ADVICE = ("next", "note", "file", "used_in")
 """The fields of answers, and of what is in them, that hold advice."""
 
 
