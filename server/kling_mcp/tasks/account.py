@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["AccountDesk", "price_of"]
 
 ASKED_FOR_S = 60.0
-"""Seconds for which what the providers answered is told again, without asking them."""
+"""Seconds for which what the providers answered is told again, without asking them, unless
+something was made or ended since."""
 
 BILL_S = 7 * DAY_S
 """Seconds before now that a comparison with the bill covers."""
@@ -90,7 +91,7 @@ class AccountDesk:
         self._clock = clock
         self._private = private
         self._sleep = sleep
-        self._found: tuple[float, Sequence[Finding], Sequence[Bill]] | None = None
+        self._found: tuple[float, object, Sequence[Finding], Sequence[Bill]] | None = None
         self._asking = anyio.Lock()
 
     async def account(self, principal: Principal) -> Account:
@@ -117,15 +118,19 @@ class AccountDesk:
 
         async with self._asking:
             now = self._clock()
-            if self._found is None or not 0 <= now - self._found[0] < ASKED_FOR_S:
+            made: object = None
+            if self._ledger.exists:
+                made = [dict(row) for row in await self._ledger.spent_since(0.0)]
+            last = self._found
+            if last is None or last[1] != made or not 0 <= now - last[0] < ASKED_FOR_S:
                 bills: dict[str, Bill] = {}
                 async with anyio.create_task_group() as group:
                     for name in self._billed:
                         group.start_soon(self._compare, name, bills)
                     found = await look_over(self._settings, self._providers, self._clock)
                 told = [bills[name] for name in self._billed if name in bills]
-                self._found = now, found, told
-            return self._found[1:]
+                last = self._found = now, made, found, told
+            return last[2:]
 
     @property
     def _billed(self) -> list[str]:

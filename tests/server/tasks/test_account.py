@@ -133,3 +133,32 @@ async def test_providers_are_asked_once_in_a_minute_and_for_nothing_that_costs(
 
     assert {method for method, _ in asked} == {"GET"}
     assert len(asked) == 2
+
+
+async def test_what_is_left_is_asked_anew_once_something_was_made_or_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def counted(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += request.url.path.endswith("/costs")
+        return kling(request)
+
+    async with talking_to(Scripted(counted), tmp_path, monkeypatch) as client:
+        seen = []
+
+        async def look() -> None:
+            await client.call_tool("kling_account", {})
+            seen.append(asked)
+
+        await look()
+        wish = {"image": picture(tmp_path), "prompt": "One"}
+        made = await client.call_tool("kling_image_to_video", wish)
+        await look()
+        await look()
+        await client.call_tool("kling_get_task", {"task_id": facts(made)["task_id"]})
+        await look()
+        await look()
+
+    assert seen == [1, 2, 2, 3, 3]
