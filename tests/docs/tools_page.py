@@ -86,7 +86,9 @@ def _tools(*, hosted: bool) -> list[KlingTool]:
 def _living_models(products: Sequence[Product]) -> list[str]:
     table = built_in_capabilities()
     wires = {wire for row in PROVIDERS.values() for wire in row.wires}
-    return table.living(products, wires)
+    defaults = PROVIDERS["kling"].default_models
+    first = [defaults[product] for product in products if product in defaults]
+    return list(dict.fromkeys([*first, *table.living(products, wires)]))
 
 
 FOR_A_TEAM = "Only on a server for a team."

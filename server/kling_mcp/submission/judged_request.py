@@ -15,6 +15,7 @@ from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.providers.wires.new_standard import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
@@ -101,7 +102,10 @@ class JudgedRequest:
 
     def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
         """The nearest request that is not refused and costs no more; see `find_variant`. Another
-        provider is named only if this one cannot make the whole wish."""
+        provider is named only if this one cannot make the whole wish, and none that charges in the
+        place of a sandbox."""
+        if self._pays_for_play:
+            return None
         search = partial(
             find_variant, self.draft, self.capabilities, within_units=within_units, avoid=avoid
         )
@@ -154,6 +158,12 @@ class JudgedRequest:
             f"Nothing current costs {units_text(units, unit)} or less; the cheapest is "
             f"{units_text(least, unit)} ({' '.join(part for part in what if part)})."
         )
+
+    @property
+    def _pays_for_play(self) -> bool:
+        """Whether it was wished from a sandbox that is not there, and this provider charges."""
+        wished = self.draft.arguments.provider
+        return self.names_no_provider and wished == SANDBOX and not self.provider.sandbox
 
     @property
     def names_no_provider(self) -> bool:
@@ -460,6 +470,9 @@ def judge_request(
     if not known:
         use = " or ".join(clients.names) if clients.several else "no provider, as there is but one"
         message = f"{asked} is not configured."
+        if asked == SANDBOX and not provider.sandbox:
+            message = f"{asked} is not configured, and {provider.name} charges for what it makes."
+            use = f"{use}, if the person agrees to pay; KLING_MCP_PROVIDER=sandbox charges nothing"
         verdict.faults.append(Fault("provider", "provider_unknown", message, use))
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):
         verdicts = {other.name: review(draft, capabilities, other).verdict for other in other_terms}

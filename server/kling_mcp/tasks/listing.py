@@ -86,6 +86,10 @@ class Listing:
             text=query.text,
             picture=local_path(query.picture) if "/" in query.picture else query.picture,
         )
+        since, until = wanted["since"], wanted["until"]
+        if since is not None and until is not None and until < since:
+            message = f"{query.until} ends before {query.since} begins."
+            raise InvalidRequest([Fault("until", "ends_before_it_begins", message, "a later time")])
         others: list[tuple[float, TaskView]] = []
         more, notes = False, [LAST_SEEN]
         if only is None:

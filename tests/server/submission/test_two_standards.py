@@ -74,6 +74,20 @@ async def test_a_model_of_both_standards_goes_by_the_legacy_one(tmp_path: Path) 
         assert await path_of(client, SEVERAL, **several) == "/v1/videos/omni-video"
 
 
+async def test_what_was_wished_from_the_sandbox_is_not_offered_for_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Scripted(lambda request: httpx.Response(500))
+    async with talking_to(provider, tmp_path, monkeypatch, cometapi_api_key="k" * 20) as client:
+        wish = {"image": picture(tmp_path), "prompt": "Zoom", "provider": "sandbox"}
+        refused = await client.call_tool(CREATE, wish)
+
+    assert refused.is_error
+    assert "would_pass" not in facts(refused)
+    assert "charges for what it makes" in words(refused)
+    assert "if the person agrees to pay" in words(refused)
+
+
 SHOT = {"index": 1, "prompt": "She turns", "duration": "5"}
 
 

@@ -40,6 +40,23 @@ async def listed(settings: Settings, **asked: Any) -> CallToolResult:
         return await client.call_tool("kling_list_tasks", asked)
 
 
+async def test_a_time_that_ends_before_it_begins_is_told(house: tuple[Settings, list[str]]) -> None:
+    answer = await listed(house[0], since="2026-11-28", until="2026-11-24")
+
+    assert answer.is_error
+    assert isinstance(answer.content[0], TextContent)
+    assert "2026-11-24 ends before 2026-11-28 begins" in answer.content[0].text
+
+
+@pytest.mark.parametrize("word", ["element", "Voices", "text2video"])
+async def test_products_have_the_names_that_people_use(
+    word: str, house: tuple[Settings, list[str]]
+) -> None:
+    answer = await listed(house[0], product=word)
+
+    assert not answer.is_error, answer.content
+
+
 @pytest.mark.parametrize(
     ("asked", "found"),
     [

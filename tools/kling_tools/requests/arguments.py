@@ -222,8 +222,8 @@ class ListTasksArguments(_Reading):
 
     product: Annotated[
         Literal["", Made],
-        BeforeValidator(normalize.word),
-        _words("Such as text2video; a wrong name lists all."),
+        BeforeValidator(normalize.product),
+        _words("Such as text2video, element or voice."),
     ] = ""
     status: Annotated[
         Literal[

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from kling_tools.products import ASSETS
+
 __all__ = [
     "BLANKS",
     "asset_kind",
@@ -30,6 +32,7 @@ __all__ = [
     "one_or_many",
     "picture_list",
     "points",
+    "product",
     "ratio",
     "shots",
     "status",
@@ -99,6 +102,13 @@ def _digits(said: str) -> str:
 def word(value: Any) -> Any:
     """A word of an enumeration becomes lower case, as Kling writes all of them."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def product(value: Any) -> Any:
+    """What people call an element or a voice becomes Kling's name of it."""
+    value = word(value)
+    kinds: dict[str, str] = {entry.kind: name for name, entry in ASSETS.items()}
+    return kinds.get(value.removesuffix("s"), value) if isinstance(value, str) else value
 
 
 STATES = {
