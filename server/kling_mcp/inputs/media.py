@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kling_mcp.inputs.decoding import Decoding
@@ -27,12 +28,12 @@ from kling_mcp.inputs.urls import PictureUrl
 from kling_tools.addresses import VIDEO_URI, task_of
 from kling_tools.errors import KlingError
 from kling_tools.faults import Fault, Verdict
-from kling_tools.rules.media_limits import MediaFormat, MediaLimits
+from kling_tools.rules.media_limits import SILENT, VOICE_SAMPLE, MediaFormat, MediaLimits
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-__all__ = ["MediaFacts", "Medium", "Wish", "listened", "open_media", "read_media"]
+__all__ = ["MediaFacts", "Medium", "Wish", "is_heard", "open_media", "read_media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,25 @@ def listened(container: InputContainer, most_s: float) -> tuple[float, float]:
         if read > (most_s + 1) * RATE_HZ:
             break
     return read / RATE_HZ, loudest / 2**15
+
+
+async def is_heard(path: Path, policy: PicturePolicy) -> bool:
+    """Whether the MP4 file of a video has a sound that is not silent. The work is done in a
+    thread."""
+
+    def heard() -> bool:
+        import av
+
+        try:
+            with av.open(str(path), "r", format="mp4") as container:
+                return (
+                    bool(container.streams.audio)
+                    and listened(container, VOICE_SAMPLE.seconds[1])[1] >= SILENT
+                )
+        except (OSError, ValueError):  # av's own errors are both
+            return False
+
+    return await policy.decoding.run(heard)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
+from kling_mcp.inputs.media import Medium, Wish, is_heard, open_media
 from kling_mcp.inputs.picture import is_url
-from kling_mcp.inputs.refusal import Refusal
-from kling_mcp.inputs.samples import LONGEST_S, SHORTEST_S, judge_sample, judge_sound
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import Ledger, NewRow, Record
 from kling_mcp.outputs.storage import VideoStorage
@@ -30,7 +29,7 @@ from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TimeLimits
 from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.sender import Sender
-from kling_mcp.submission.submission import Submission
+from kling_mcp.submission.submission import Submission, without_address
 from kling_mcp.tasks.account import price_of
 from kling_mcp.tasks.library import Library, chosen
 from kling_mcp.tasks.reader import TaskReader
@@ -52,20 +51,14 @@ from kling_tools.requests.assets import (
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import AssetReceipt
 from kling_tools.rules.capabilities import Capabilities, Estimate
+from kling_tools.rules.media_limits import ELEMENT_VIDEO, VOICE_SAMPLE
 from kling_tools.service import Confirm
 
 __all__ = ["AssetMaker", "finish"]
 
-VIDEO_S = (3.0, 8.0)
-"""Seconds of a video of which an element is made [Kling's page of element management]."""
-
 SPEAKS = "kling-v2-6"
 """The model whose clips with sound can be the sample of a voice [Kling's page of voices]."""
 
-ONLY_BY_URL = (
-    "Kling fetches {what} from an https address and takes no file, and this server has no address "
-    "for files."
-)
 PUT_IT = "an https URL that leads to the file itself, or the task_id of one of our videos"
 
 
@@ -83,6 +76,7 @@ class _NewAsset:
     fields: dict[str, Any] = field(default_factory=dict)
     made_of: list[str] = field(default_factory=list)
     pictures: Sequence[Picture] = ()
+    media: Sequence[Medium] = ()
 
     @cached_property
     def body(self) -> CreateBody:
@@ -165,10 +159,12 @@ class AssetMaker:
         async with AsyncExitStack() as opened:
             if isinstance(arguments, CreateElementArguments):
                 await self._element(new, arguments, policy, reader)
-                for picture in new.pictures:
-                    opened.callback(picture.close)
             elif isinstance(arguments, CreateVoiceArguments) and arguments.sample:
                 await self._voice(new, arguments, policy, reader)
+            for picture in new.pictures:
+                opened.callback(picture.close)
+            for medium in new.media:
+                opened.callback(medium.close)
             faults = new.verdict.faults
             made = None if faults else await self._made(new)
             if arguments.dry_run:
@@ -179,7 +175,7 @@ class AssetMaker:
             if made is None:
                 await self._submission.check_price(new.new_row, new.price, arguments.max_units)
                 await self._ask_the_person(new, confirm)
-            sending = partial(self._send, new, opened.pop_all())
+            sending = partial(self._send, new, opened.pop_all(), policy)
         try:
             record, is_new = await self._background_work.run(sending, self._limits.answer_s)
         except TimeoutError:
@@ -194,11 +190,16 @@ class AssetMaker:
             self._library.forget(provider, arguments.entry.kind)
         return _receipt(new, record, repeated=not is_new), record
 
-    async def _send(self, new: _NewAsset, opened: AsyncExitStack) -> tuple[Record, bool]:
+    async def _send(
+        self, new: _NewAsset, opened: AsyncExitStack, policy: PicturePolicy
+    ) -> tuple[Record, bool]:
         async with opened:
             client = await self._clients.get(new.provider.name)
-            caps = self._submission.day_caps
-            return await self._sender.send(new.new_row, client, new.body, caps)
+            addresses = await self._submission.addresses(
+                new.new_row, new.provider, new.media, client, policy
+            )
+            body = new.body.with_addresses(addresses)
+            return await self._sender.send(new.new_row, client, body, self._submission.day_caps)
 
     async def _made(self, new: _NewAsset) -> Record | None:
         """The row of the same request, unless what it made was deleted, here or elsewhere."""
@@ -265,7 +266,7 @@ class AssetMaker:
             new.verdict.faults += private
             new.verdict.warnings = [w for w in new.verdict.warnings if w not in private]
         if arguments.video:
-            url = await self._video(new, arguments.video, reader)
+            url = await self._video(new, arguments.video, policy, reader)
             new.fields["element_video_list"] = {"refer_videos": [{"video_url": url}]}
         elif len(new.pictures) > 1:
             front, *others = new.pictures
@@ -281,22 +282,22 @@ class AssetMaker:
         if tags:
             new.fields["tag_list"] = tags
 
-    async def _video(self, new: _NewAsset, value: str, reader: TaskReader) -> str:
-        """The address of the video of an element, of a URL or of one of the caller's videos."""
+    async def _video(
+        self, new: _NewAsset, value: str, policy: PicturePolicy, reader: TaskReader
+    ) -> str | Medium:
+        """The video of an element: its URL, one of the caller's videos, or a file."""
         record = await _video_of(value, reader)
         if record is None and is_url(value):
             new.made_of = [value.strip()]
             return value.strip()
         if record is None:
-            new.verdict.faults.append(_no_address("video", "a video"))
-            return ""
+            return await _file(new, Wish("video", value, ELEMENT_VIDEO), policy)
         if not record.videos:
             new.verdict.faults.append(_not_ready("video", record))
             return ""
         seconds = record.videos[0].duration_s
-        if seconds is not None and not VIDEO_S[0] <= seconds <= VIDEO_S[1] + 0.5:
-            message = f"{record.handle} is {seconds:g} s long; an element takes 3 to 8 s."
-            new.verdict.faults.append(Fault("video", "video_length", message, "a shorter video"))
+        broken = ELEMENT_VIDEO.breaches(record.handle, seconds=seconds)
+        new.verdict.faults += [Fault("video", *breach) for breach in broken]
         new.made_of = [f"task {record.id}"]
         return record.videos[0].url
 
@@ -341,14 +342,7 @@ class AssetMaker:
             new.fields["voice_url"] = value
             new.made_of = [value]
         else:
-            try:
-                new.verdict.faults += await judge_sample("sample", value, policy)
-            except (Refusal, OSError) as error:
-                told = error.fault("sample") if isinstance(error, Refusal) else None
-                missing = told or _no_address("sample", "a sample")
-                new.verdict.faults.append(replace(missing, use=PUT_IT))
-            else:
-                new.verdict.faults.append(_no_address("sample", "a sample"))
+            new.fields["voice_url"] = await _file(new, Wish("sample", value, VOICE_SAMPLE), policy)
 
     async def _speech(self, record: Record, policy: PicturePolicy) -> list[Fault]:
         """What keeps a video from being the sample of a voice."""
@@ -360,12 +354,13 @@ class AssetMaker:
             use = f"the task_id of one with model_name {SPEAKS}, mode pro and sound on, or a URL"
             return [Fault("sample", "sample_of_model", message, use)]
         seconds = record.videos[0].duration_s
-        if seconds is not None and not SHORTEST_S <= seconds <= LONGEST_S:
-            message = f"{record.handle} is {seconds:g} s long; a sample has 5 to 30 s."
-            return [Fault("sample", "sample_short", message, "a longer video")]
+        if broken := list(VOICE_SAMPLE.breaches(record.handle, seconds=seconds)):
+            return [Fault("sample", *breach) for breach in broken]
         path: Path | None = await self._storage.file(record)
-        faults = await judge_sound("sample", record.handle, path, policy) if path else []
-        return [fault for fault in faults if fault.rule in ("sample_silent", "sample_type")]
+        if path is None or await is_heard(path, policy):
+            return []
+        message = f"{record.handle} is silent."
+        return [Fault("sample", "sound_silent", message, "a video in which one person speaks")]
 
 
 def _receipt(new: _NewAsset, record: Record | None, *, repeated: bool) -> AssetReceipt:
@@ -425,9 +420,15 @@ def _not_ready(field: str, record: Record) -> Fault:
     return Fault(field, "task_has_no_video", f"{record.handle} is {record.status}.", use)
 
 
-def _no_address(field: str, what: str) -> Fault:
-    """The fault about something that is no address which Kling can fetch."""
-    return Fault(field, "only_by_url", ONLY_BY_URL.format(what=what), PUT_IT)
+async def _file(new: _NewAsset, wish: Wish, policy: PicturePolicy) -> Medium | str:
+    """The open file of which an asset is made; empty when it has faults."""
+    (medium,), verdict = await open_media([wish], policy)
+    new.verdict.extend(verdict)
+    if medium is None:
+        return ""
+    new.media, new.made_of = [medium], [medium.sha256]
+    new.verdict.faults += without_address(new.media, new.provider, policy)
+    return medium
 
 
 def _top(fault: Fault) -> str:

@@ -64,7 +64,7 @@ from kling_tools.rules.capabilities import Capabilities, Estimate
 from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 from kling_tools.service import Confirm
 
-__all__ = ["Caps", "Submission"]
+__all__ = ["Caps", "Submission", "without_address"]
 
 RAISED_USD = "after KLING_MCP_MAX_USD_PER_TASK is raised"
 
@@ -412,9 +412,10 @@ class Submission:
         """Write the row, send the request, and close the pictures."""
         async with opened:
             client = await self._clients.get(judged.provider.name)
-            body = judged.body
-            if waiting := [medium for medium in judged.media if medium.needs_address]:
-                body = body.with_addresses(await self._addresses(judged, waiting, client, policy))
+            addresses = await self.addresses(
+                judged.new_row, judged.provider, judged.media, client, policy
+            )
+            body = judged.body.with_addresses(addresses)
             try:
                 async with self._with_variant(judged):
                     record, new = await self._sender.send(
@@ -436,22 +437,24 @@ class Submission:
             return answer
         return bare_receipt(record, repeated=not new)
 
-    async def _addresses(
+    async def addresses(
         self,
-        judged: JudgedRequest,
-        waiting: Sequence[Medium],
+        new_row: NewRow,
+        provider: Configured,
+        media: Sequence[Medium],
         client: KlingClient,
         policy: PicturePolicy,
     ) -> dict[str, str]:
         """An address for each medium that is only on this machine, by field. A request whose task
         is known is not sent again: it needs none. Raises KlingError."""
-        made = await self._ledger.peek(judged.new_row) if self._ledger.exists else None
+        waiting = [medium for medium in media if medium.needs_address]
+        made = await self._ledger.peek(new_row) if waiting and self._ledger.exists else None
         if made is not None and made.task_id and made.status not in WITHOUT_VIDEO:
             return {medium.field: f"{NO_ADDRESS}#{medium.field}" for medium in waiting}
         found = {}
         for medium in waiting:
             assert medium.held is not None
-            if judged.provider.embedded:
+            if provider.embedded:
                 found[medium.field] = await client.hand_in(medium.held, medium.sha256)
             else:
                 assert policy.give_address is not None
@@ -567,7 +570,7 @@ async def _with_open_pictures(
         heard, told = await open_media(judged.wishes(), policy)
         media += [_for_provider(medium, judged.provider) for medium in heard if medium]
         verdict.extend(told)
-        verdict.faults.extend(_without_address(media, judged.provider, policy))
+        verdict.faults.extend(without_address(media, judged.provider, policy))
         by_field = dict(zip((field for field, _ in named), opened, strict=True))
         dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
         image, static = by_field.get("image"), by_field.get("static_mask")
@@ -595,7 +598,7 @@ def _for_provider(medium: Medium, provider: Configured) -> Medium:
     return replace(medium, url="") if medium.made_here and not provider.embedded else medium
 
 
-def _without_address(
+def without_address(
     media: Sequence[Medium], provider: Configured, policy: PicturePolicy
 ) -> Iterator[Fault]:
     """A fault for each medium that the provider has to fetch and that nothing gives an address."""

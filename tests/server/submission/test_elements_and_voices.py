@@ -248,7 +248,7 @@ async def test_what_is_kling_s_cannot_be_deleted(tmp_path: Path) -> None:
         ({"video": "https://example.com/a.mp4"}, "pictures_or_video"),
         ({"tags": ["hero"]}, "tag_unknown"),
         ({"voice": "Nobody"}, "voice_name_unknown"),
-        ({"images": [], "video": "mia.mp4"}, "only_by_url"),
+        ({"images": [], "video": "mia.mp4"}, "path_missing"),
     ],
 )
 async def test_an_element_is_refused_with_advice_and_nothing_is_sent(
@@ -320,22 +320,43 @@ async def test_the_cap_of_a_day_counts_voices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seconds", "loud", "rule"),
     [
-        (3, 0.4, "sample_short"),
-        (40, 0.4, "sample_long"),
-        (8, 0.0, "sample_silent"),
-        (8, 0.4, "only_by_url"),
+        (3, 0.4, "sound_length"),
+        (40, 0.4, "sound_length"),
+        (8, 0.0, "sound_silent"),
     ],
 )
-async def test_a_sample_on_this_disk_is_checked_and_kling_cannot_fetch_it(
+async def test_a_sample_on_this_disk_is_checked_before_it_is_sent(
     tmp_path: Path, seconds: float, loud: float, rule: str
 ) -> None:
     sample = voiced(tmp_path, "sample.wav", seconds, loud)
     async with sandboxed(tmp_path) as client:
         answer = await client.call_tool("kling_create_voice", {"name": "A", "sample": sample})
 
-    rules = [fault["rule"] for fault in facts(answer)["faults"]]
-    assert rule in rules
-    assert rules[-1] == "only_by_url"
+    assert [fault["rule"] for fault in facts(answer)["faults"]] == [rule]
+
+
+async def test_a_voice_is_made_once_of_a_file_on_this_disk(tmp_path: Path) -> None:
+    sample = voiced(tmp_path, "sample.wav", 8, 0.4)
+    async with sandboxed(tmp_path) as client:
+        made = await client.call_tool("kling_create_voice", {"name": "A", "sample": sample})
+        again = await client.call_tool("kling_create_voice", {"name": "A", "sample": sample})
+
+    assert not made.is_error, says(made)
+    assert facts(again)["repeated"] is True
+    assert facts(again)["task_id"] == facts(made)["task_id"]
+
+
+async def test_kling_fetches_a_sample_so_a_local_one_is_refused_with_every_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = voiced(tmp_path, "sample.wav", 8, 0.4)
+    kling = Scripted(lambda request: httpx.Response(500))
+    async with talking_to(kling, tmp_path, monkeypatch) as client:
+        answer = await client.call_tool("kling_create_voice", {"name": "A", "sample": sample})
+
+    assert facts(answer)["charged"] == "no"
+    assert [fault["rule"] for fault in facts(answer)["faults"]] == ["address_missing"]
+    assert "an https URL of it" in says(answer)
 
 
 async def test_a_text_file_is_no_sample(tmp_path: Path) -> None:
@@ -348,9 +369,9 @@ async def test_a_text_file_is_no_sample(tmp_path: Path) -> None:
             "kling_create_voice", {"name": "A", "sample": str(tmp_path / "none.mp3")}
         )
 
-    assert facts(answer)["faults"][0]["rule"] == "sample_type"
+    assert facts(answer)["faults"][0]["rule"] == "sound_type"
     assert absent.is_error
-    assert "Use an https URL that leads to the file itself" in says(absent)
+    assert "Use an https URL, a path" in says(absent)
 
 
 async def test_a_video_of_ours_gives_a_voice_and_an_element(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["SILENT", "VOICE_SAMPLE", "MediaFormat", "MediaLimits"]
+__all__ = ["ELEMENT_VIDEO", "SILENT", "VOICE_SAMPLE", "MediaFormat", "MediaLimits"]
 
 MediaFormat = Literal["MP4", "MOV", "MP3", "WAV", "M4A", "AAC"]
 
@@ -120,3 +120,13 @@ VOICE_SAMPLE = MediaLimits(
     date="2026-09-20",
 )
 """A sample of one voice. The page names no size."""
+
+ELEMENT_VIDEO = MediaLimits(
+    formats=("MP4", "MOV"),
+    mb=200,
+    seconds=(3, 8),
+    source="Kling's page of element management",
+    date="2026-09-20",
+)
+"""The video of which an element is made. The page also asks for 1080p, 16:9 or 9:16, and one real
+person in it."""
