@@ -364,3 +364,47 @@ async def test_a_task_that_both_products_could_have_made_is_listed_once(tmp_path
             listed = facts(await client.call_tool("kling_list_tasks", {}))
 
     assert len(listed["tasks"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        *((said, {"refer_type": "feature"}) for said in ("extend", "next shot", "Continue")),
+        *((said, {"refer_type": "base"}) for said in ("edit", "restyle", "Transform it")),
+        ("purple", None),
+    ],
+)
+async def test_what_becomes_of_the_video_in_words_is_never_the_opposite(
+    tmp_path: Path, said: str, change: dict[str, str] | None
+) -> None:
+    async with served(tmp_path) as client:
+        answer = await dry(client, video=clip(tmp_path), refer_type=said, **SNOW)
+
+    assert answer["faults"][0]["field"] == "refer_type"
+    assert (answer.get("would_pass") or {"change": None})["change"] == change
+
+
+async def test_the_id_of_a_task_in_the_place_of_its_files_is_told_their_address(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        film = await made(client, "kling_text_to_video", prompt="A storm")
+        drawn = await made(client, "kling_generate_image", prompt="A fox", n=2)
+        tasks = film["task_id"], drawn["task_id"]
+        edit = await dry(client, video=tasks[0], **SNOW)
+        told = [
+            (await dry(client, "kling_image_to_video", image=given, prompt="It runs"))["faults"]
+            for task in tasks
+            for given in (task, f"kling://tasks/{task}", f"kling://tasks/{task}/video")
+        ]
+        works = await dry(
+            client, "kling_image_to_video", image=f"kling://tasks/{tasks[1]}/images/1", prompt="It"
+        )
+
+    (fault,) = edit["faults"]
+    assert fault["use"] == f"kling://tasks/{tasks[0]}/video"
+    for (fault,) in told[:3]:
+        assert f"Use kling://tasks/{tasks[0]}/frames/last" in fault["message"]
+    for (fault,) in told[3:]:
+        assert f"Use kling://tasks/{tasks[1]}/images/1." in fault["message"]
+    assert "faults" not in works

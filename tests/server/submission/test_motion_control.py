@@ -282,3 +282,57 @@ async def test_a_look_at_it_finds_nothing_wrong_with_its_first_frame(tmp_path: P
         look = facts(await client.call_tool("kling_look", {"task_id": receipt["task_id"]}))
 
     assert {finding["kind"] for finding in look.get("findings", [])} <= {"frozen"}
+
+
+async def nearest(client: Client, **wish: Any) -> dict[str, Any]:
+    result = await client.call_tool(TOOL, {**wish, "dry_run": True})
+    passes: dict[str, Any] = facts(result)["would_pass"]
+    return passes
+
+
+async def test_without_a_duration_the_nearest_request_lasts_as_its_motion(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), "video": dance(tmp_path, 6), "duration": "10"}
+        found = await nearest(client, **wish)
+
+    assert found["change"] == {"duration": ""}
+    assert found["estimate_units"] == 3.0
+    assert "std 6 s" in found["makes"]
+
+
+async def test_an_element_is_kept_and_the_figure_faces_as_the_video(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), "video": dance(tmp_path), "model_name": "kling-v3"}
+        turned = await nearest(client, **wish, element_list=["Rosa"], character_orientation="image")
+        first = await nearest(client, **wish, element_list=["Fox", "Rosa"])
+        refusal = await client.call_tool(TOOL, wish | {"element_list": ["Fox", "Rosa"]})
+        passed = await made(client, **wish, **first["change"])
+
+    assert turned["change"] == {"character_orientation": "video"}
+    assert first["change"] == {"element_list": ["Fox"]}
+    assert "without 'Rosa'" in words(refusal)
+    assert passed["estimate_units"] == first["estimate_units"]
+
+
+async def test_a_model_of_other_videos_has_one_of_motion_control_in_its_place(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), "video": dance(tmp_path)}
+        found = await nearest(client, **wish, model_name="kling-v3-omni")
+        passed = await made(client, **wish, **found["change"], dry_run=True)
+
+    assert passed["estimate_units"] == found["estimate_units"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("as in the clip", "video"), ("like the photo", "image")]
+)
+async def test_where_the_figure_faces_in_words_is_its_value(
+    tmp_path: Path, said: str, meant: str
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), "video": dance(tmp_path)}
+        found = await nearest(client, **wish, character_orientation=said)
+
+    assert found["change"] == {"character_orientation": meant}

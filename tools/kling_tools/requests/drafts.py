@@ -34,6 +34,9 @@ _JSON_TEXT = re.compile(r"\s*[\[{]")
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
 
+MOST_NAMED = 5
+"""Entries that an error names of those that are too many."""
+
 SHOWN = 40
 """Characters that an error shows of a name or value of the caller's."""
 
@@ -110,6 +113,9 @@ ONE_OF_SEVERAL: dict[str, str] = {
 }
 """What to give instead of a list."""
 
+LISTS_CUT = frozenset({"element_list", "voice_list"})
+"""The lists of which the nearest request keeps the first entries where there are too many."""
+
 NO_LIMIT = Fault(
     "max_units",
     "zero_is_no_limit",
@@ -166,6 +172,7 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
     likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}
+    likely |= _first_entries(arguments_class, details)
     if "camera_control" in bad and "prompt" not in bad:
         likely["prompt"] = _with_camera(raw.get("prompt"), raw.get("camera_control"))
     if "max_units" in names - raw.keys():
@@ -184,6 +191,24 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         blank,
         {name: value for name, value in likely.items() if value is not None},
     )
+
+
+def _first_entries(
+    arguments_class: type[BaseModel], details: Sequence[ErrorDetails]
+) -> dict[str, list[Any]]:
+    """The lists of ids and names that are too long, cut to as many entries as are taken."""
+    found = {}
+    for detail in details:
+        name, *inner = detail["loc"] or ("",)
+        if detail["type"] != "too_long" or inner or name not in LISTS_CUT:
+            continue
+        first = list(detail["input"])[: detail["ctx"]["max_length"]]
+        try:
+            read = arguments_class.model_validate({str(name): first})
+        except ValidationError:
+            continue
+        found[str(name)] = getattr(read, str(name))
+    return found
 
 
 def _with_camera(prompt: Any, move: Any) -> str | None:
@@ -262,6 +287,10 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     use = ADVICE.get(kind, "").format_map(facts)
     if kind == "string_type" and isinstance(value, list):
         use = ONE_OF_SEVERAL.get(path, "")
+    if kind == "too_long" and path in LISTS_CUT:
+        rest = list(value)[ctx["max_length"] :]
+        use += f", without {' and '.join(map(_shown, rest[:MOST_NAMED]))}"
+        use += f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
     if kind == "extra_forbidden":
         use = instead_of(path, names)
     elif kind in ("missing", "model_type", "int_type"):

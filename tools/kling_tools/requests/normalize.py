@@ -293,6 +293,23 @@ _MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "duration": ((r"longest|max", "15"), (r"long", "10")),
     "sound": ((r"\b(?:no|without|off|mute|silent|silence)\b", "off"), (r"[a-z]", "on")),
+    "refer_type": (
+        (r"edit|chang|transform|modif|replac|restyl|v2v", "base"),
+        (r"exten[ds]|contin|next|after|follow|longer|quel|shot|motion|style|refer", "feature"),
+    ),
+    "character_orientation": (
+        (r"video|motion|clip|danc|driv|refer", "video"),
+        (r"image|picture|photo|figure|portrait|character", "image"),
+    ),
+    "resolution": (
+        (r"4\s?k|uhd|ultra|2160", "4k"),
+        (r"2\s?k|hd|1440|high", "2k"),
+        (r"1\s?k", "1k"),
+    ),
+    "image_reference": (
+        (r"fac|portrait|head", "face"),
+        (r"subj|person|body|charac|obj", "subject"),
+    ),
     "fit": (
         (r"square|1:1", "1:1"),
         (r"portrait|vertical|tik\s?tok|reel|shorts?\b|stor(?:y|ies)|phone|9:16", "9:16"),

@@ -35,7 +35,7 @@ SETTINGS = ("model_name", "mode", "duration", "sound")
 NEEDED = frozenset(
     {
         *(*SETTINGS, "image", "image_list", "video", "prompt", "multi_shot", "multi_prompt"),
-        *("resolution", "n"),
+        *("resolution", "n", "refer_type", "character_orientation"),
         *SpendingChoices.model_fields,
     }
 )
@@ -145,8 +145,11 @@ def _without(
 ) -> dict[str, Any]:
     """The values of a request without these arguments. A camera move, and what is not wanted, are
     said in the prompt instead."""
-    values = {name: _default(draft, name) for name in leave_out}
     request = asked.arguments
+    values = {
+        name: getattr(request, name) if name in request.unsent() else _default(draft, name)
+        for name in leave_out
+    }
     camera: CameraControl | None = getattr(request, "camera_control", None)
     unwanted = request.negative_prompt.strip()
     in_words = {
@@ -309,9 +312,10 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def _repairs(draft: Draft[Request], capabilities: Capabilities) -> dict[str, Any]:
     """Values that are wrong in themselves, put right: what an unreadable one means, the mode in a
-    model's name, the numbers of shots, who cuts them, and a fixed camera move with settings."""
+    model's name, the numbers of shots, who cuts them, where a figure with an element faces, and a
+    fixed camera move with settings."""
     request = draft.arguments
-    values: dict[str, Any] = dict(draft.meant)
+    values: dict[str, Any] = {n: v for n, v in draft.meant.items() if n not in request.absent}
     if with_mode := capabilities.mode_in(request.model_name):
         values |= {"model_name": with_mode[0], "mode": with_mode[1]}
     if draft.invalid & {"multi_shot", "shot_type", "multi_prompt", "camera_control"}:
@@ -326,6 +330,10 @@ def _repairs(draft: Draft[Request], capabilities: Capabilities) -> dict[str, Any
         values["multi_shot"] = True
     if (values.get("multi_shot") or getattr(request, "multi_shot", False)) and not shot_type:
         values["shot_type"] = "customize" if shots else "intelligence"
+    if getattr(request, "character_orientation", "") == "image" and request.given() & {
+        "element_list"
+    }:
+        values["character_orientation"] = "video"
     camera: CameraControl | None = getattr(request, "camera_control", None)
     if camera and camera.type != "simple" and camera.moves:
         values["camera_control"] = CameraControl(type=camera.type)
