@@ -19,7 +19,7 @@ from kling_mcp.inputs.file_type import (
     read_header,
 )
 from kling_mcp.inputs.held import HeldFile, SourceChanged
-from kling_mcp.inputs.policy import PicturePolicy, at_home
+from kling_mcp.inputs.policy import PicturePolicy, at_home, bare_task
 from kling_mcp.inputs.refusal import Refusal, short
 from kling_tools.quoting import counted
 
@@ -332,7 +332,6 @@ def _outside(path: Path, policy: PicturePolicy) -> Refusal:
 
 
 _PICTURE_NAME = re.compile(r"\.(?:jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)\b", re.IGNORECASE)
-_TASK_ID = re.compile(r"\d{15,20}|kmcp-[\w-]+")
 
 
 def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusal:
@@ -343,12 +342,13 @@ def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusa
             f"{short(text)} is no file; it seems to name several pictures.",
             "one path; kling_multi_image_to_video takes several, as a list in image_list",
         )
-    if _TASK_ID.fullmatch(text):
-        return Refusal(
-            "path_missing",
-            f"{short(text)} is no file; it looks like the id of a task.",
-            f"kling://tasks/{text}/frames/last (or first, or seconds)",
+    if task := bare_task(text):
+        noun = "picture" if policy.noun == "picture" else "video"
+        form = (
+            f"{task}/frames/last (or first, or seconds)" if noun == "picture" else f"{task}/video"
         )
+        message = f"{short(text)} is no file; it looks like the id of a task."
+        return Refusal("path_missing", message, form)
     for folder in dict.fromkeys(policy.folders.values()):
         elsewhere = same_looking(folder, folder / path.name) if path.name else None
         if elsewhere and policy.root_of(Path(os.path.realpath(elsewhere))):

@@ -17,6 +17,7 @@ from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.inline import keep
 from kling_mcp.inputs.picture_rules import BYTES_MAX
 from kling_mcp.inputs.refusal import FORMS, Refusal
+from kling_tools.addresses import TASK_URI
 from kling_tools.errors import KlingError
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "TaskVideo",
     "TaskVideos",
     "at_home",
+    "bare_task",
     "is_address",
     "take_pictures",
 ]
 
 
 _ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
+_TASK_ID = re.compile(r"\s*(\d{15,20}|kmcp-[\w-]+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +96,23 @@ def is_address(value: str) -> bool:
     return _ADDRESS.match(value) is not None
 
 
+def bare_task(value: str) -> str:
+    """The address of the task whose id is given in the place of a file; empty for any other
+    value."""
+    match = _TASK_ID.fullmatch(value)
+    return TASK_URI.format(task_id=match[1]) if match else ""
+
+
 async def take_pictures(
     values: Iterable[str], make: TaskPictures | None
 ) -> Mapping[str, TaskPicture | Refusal]:
-    """The picture for every kling:// address among the values, or the reason why it cannot be made.
-    Each is made once, all side by side, as each may wait for its video."""
-    addresses = dict.fromkeys(filter(is_address, values))
+    """The picture for every kling:// address and every id of a task among the values, or the reason
+    why it cannot be made. Each is made once, all side by side, as each may wait for its video."""
+    addresses = dict.fromkeys(v for v in values if is_address(v) or (make and bare_task(v)))
     taken: dict[str, TaskPicture | Refusal] = {}
 
     async def take(value: str) -> None:
-        taken[value] = await _taken(value.strip(), make)
+        taken[value] = await _taken(bare_task(value) or value.strip(), make)
 
     async with anyio.create_task_group() as group:
         for value in addresses:

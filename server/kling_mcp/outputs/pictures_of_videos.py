@@ -91,6 +91,8 @@ class Frames:
         if match is None:
             task = _TASK.match(address)
             named = NO_PICTURE.replace("/ID/", f"/{task[1]}/") if task else NO_PICTURE
+            if task and (whole := task_of(address)) is not None:
+                raise await self._whole_task(unquote(whole))
             raise KlingError(f"{named}, not {address[:80]}.", charged="no")
         task_id, which = unquote(match["task"]), match["which"]
         if match["number"]:
@@ -98,6 +100,24 @@ class Frames:
         if which is None:
             return await self.contact_sheet(task_id)
         return await self.frame(task_id, unquote(which))
+
+    async def _whole_task(self, task_id: str) -> KlingError:
+        """The error about a task in the place of one of its pictures, with the address to use."""
+        record = await self._rows.find(task_id)
+        if record is None:
+            return not_found(task_id)
+        uri = f"kling://tasks/{quote(record.handle, safe='')}"
+        if record.result == "picture":
+            return KlingError(
+                f"{record.handle} is a task, not one of its pictures.",
+                charged="no",
+                advice=f"Use {uri}/images/1.",
+            )
+        return KlingError(
+            f"{record.handle} is a task with a video, not a picture.",
+            charged="no",
+            advice=f"Use {uri}/frames/last (or first, or seconds).",
+        )
 
     async def video(self, address: str) -> TaskVideo:
         """The video at kling://tasks/ID/video: a link that is good for now, and its saved file if
