@@ -66,7 +66,10 @@ async def test_pictures_are_a_list_for_omni_image_and_one_field_for_generations(
         ({"n": 10}, "n", "9 or less"),
         ({"resolution": "8k"}, "resolution", "'1k', '2k' or '4k'"),
         ({"negative_prompt": "rain"}, "negative_prompt", "a request without negative_prompt"),
-        ({"model_name": "kling-v2-6"}, "model_name", "which has kling-v2-6"),
+        ({"model_name": "kling-v2-6"}, "model_name", "kling-v2-1 or kling-v3 or kling-v3-omni"),
+        ({"image": "a.png"}, "image", "image_list"),
+        ({"image_url": "https://host.example/a.png"}, "image_url", "image_list"),
+        ({"element_list": ["Fox"]}, "element_list", "image_list, with pictures of it"),
         ({"prompt": "<<<image_2>>> at night"}, "prompt", "plain words"),
         (
             {"prompt": "<<<image_2>>> at night", "image_list": ["https://example.org/a.png"]},

@@ -214,3 +214,35 @@ async def test_a_full_house_keeps_it_here_and_it_can_be_taken_back(tmp_path: Pat
 
     assert second["status"] == "queued"
     assert (taken["withdrawn"], taken["tasks"][0]["status"]) == (1, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("tool", "field", "use"),
+    [
+        ("text_to_video", "element_list", "kling_multi_image_to_video, which takes it"),
+        ("text_to_video", "voice_list", "kling_image_to_video, which takes it"),
+        ("multi_image_to_video", "voice_list", "kling_image_to_video, which takes it"),
+        ("motion_control", "voice_list", "kling_image_to_video, which takes it"),
+        ("edit_video", "image", "image_list"),
+    ],
+)
+async def test_material_that_a_tool_does_not_take_is_told_the_tool_that_takes_it(
+    tmp_path: Path, tool: str, field: str, use: str
+) -> None:
+    value = "a.png" if field == "image" else ["Rosa"]
+    async with served(tmp_path) as client:
+        faults = await refused(client, tool, prompt=STORM, **{field: value})
+
+    assert {fault["field"]: fault.get("use") for fault in faults}[field] == use
+
+
+@pytest.mark.parametrize("token", ["element_1", "image_2", "voice_1", "video_1"])
+async def test_a_name_of_material_that_is_not_there_is_refused(tmp_path: Path, token: str) -> None:
+    prompt = f"<<<{token}>>> runs along a beach"
+    async with served(tmp_path) as client:
+        alone = await refused(client, "text_to_video", prompt=prompt)
+        photo = picture(tmp_path)
+        moved = await refused(client, "image_to_video", prompt=prompt, image=photo)
+
+    assert token in alone[0]["message"]
+    assert token in moved[0]["message"]

@@ -127,9 +127,9 @@ async def test_a_ratio_in_words_that_the_picture_does_not_have_is_told(tmp_path:
 
 @pytest.mark.anyio
 async def test_a_name_that_nothing_answers_to_is_told(tmp_path: Path) -> None:
-    (told,) = warnings(await call(tmp_path, prompt="<<<image_1>>> turns her head"))
+    (told,) = warnings(await call(tmp_path, prompt="<<<object_1>>> turns her head"))
 
-    assert told.startswith("prompt: nothing in this request answers to <<<image_1>>>.")
+    assert told.startswith("prompt: nothing in this request answers to <<<object_1>>>.")
 
 
 @pytest.mark.anyio

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from kling_tools.products import PRODUCTS
-from kling_tools.requests import fields
+from kling_tools.products import PRODUCTS, ProductEntry
+from kling_tools.requests import fields, requests
 
 __all__ = [
     "ADDED_BY_HOSTS",
@@ -197,19 +197,37 @@ def instead_of(path: str, names: Collection[str]) -> str:
         return INSTEAD_TO_MAKE[name]
     if not outer and name in INSTEAD and name not in names and _applies(INSTEAD[name], names):
         return INSTEAD[name]
+    if not outer and INSTEAD.get(name, name) == "image" and "image_list" in names:
+        return "image_list"
     if not outer and (tool := _tool_with(name, names)):
         return f"{tool}, which takes it"
+    if name == "element_list" and "image_list" in names:
+        return "image_list, with pictures of it"
     inner = [field for part in PARTS for field in part.model_fields]
     near = get_close_matches(name, inner if outer else list(names), n=1, cutoff=CLOSE)
     return near[0] if near else ""
 
 
 def _tool_with(name: str, names: Collection[str]) -> str:
-    """The other tool that makes something of this argument, under its right name; empty for a call
-    that makes nothing."""
+    """The other tool that makes the same kind of file of this argument, under its right name: the
+    one that requires the least besides; empty for a call that makes nothing."""
     meant = re.split(r"\W", INSTEAD.get(name, name), maxsplit=1)[0]
-    rows = PRODUCTS.values() if "prompt" in names and meant not in names else ()
-    return next((row.tool for row in rows if meant in row.inputs), "")
+    if "prompt" not in names or meant in names:
+        return ""
+
+    def lacking(row: ProductEntry) -> int:
+        return len({"image", "video"}.intersection(row.inputs) - {meant, *names})
+
+    result = "picture" if "resolution" in names else "video"
+    rows = [row for row in PRODUCTS.values() if row.result == result or meant in row.inputs]
+    able = [row for row in rows if meant in row.inputs or meant in _materials(row)]
+    return min(able, key=lacking).tool if able else ""
+
+
+def _materials(row: ProductEntry) -> set[str]:
+    """The elements and voices that a tool takes."""
+    taken = getattr(requests, row.request).model_fields
+    return {"element_list", "voice_list"}.intersection(taken)
 
 
 def _applies(advice: str, names: Collection[str]) -> bool:

@@ -112,8 +112,9 @@ _NUMBERED = re.compile(r"(image|voice|element|video)_(\d{1,3})")
 
 
 def token_warnings(request: Request) -> Iterator[Fault]:
-    """Warnings about names in triple angle brackets that nothing in the request answers to. Those
-    of voices and of listed material with a wrong number are faults of `checks`."""
+    """Names in triple angle brackets that nothing in the request answers to: faults where they name
+    material by Kling's own words (`token_unanswered`), else warnings. Those of voices and of listed
+    material with a wrong number are faults of `checks`."""
     shots = getattr(request, "multi_prompt", ())
     named = {
         "image": getattr(request, "image_list", None),
@@ -136,7 +137,9 @@ def token_warnings(request: Request) -> Iterator[Fault]:
             use = "plain words in its place"
             if listed is not None:
                 use = "an id in element_list for it, or plain words"
-            yield Fault(field, "token_unanswered", message, use)
+            elif match and match[1] == "element" and request.setting.duration:
+                use += "; or kling_multi_image_to_video with element_list"
+            yield Fault(field, "token_unanswered" if match else "token_unknown", message, use)
 
 
 _RATIO = re.compile(

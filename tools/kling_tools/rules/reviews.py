@@ -66,7 +66,9 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
     verdict.extend(rules)
     verdict.extend(apply_checks(draft))
     if draft.invalid.isdisjoint(("prompt", "multi_prompt", "image_list", "element_list")):
-        verdict.warnings.extend(token_warnings(request))
+        for token in token_warnings(request):
+            named = token.rule == "token_unanswered"
+            (verdict.faults if named else verdict.warnings).append(token)
     wire = capabilities.wire_for(model_name, product, request.given(), terms)
     verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
@@ -165,7 +167,10 @@ def _route(
 
 def other_tool(request: Request, capabilities: Capabilities, terms: ProviderTerms) -> str:
     """The tool that makes the request with its model at this provider, as advice; empty where its
-    own tool does, or no other can carry all of the request."""
+    own tool does, or no other makes the same of all of the request: each does something else with a
+    video."""
+    if request.media():
+        return ""
     served = [product for product in request.products if product in terms.products]
     name = capabilities.known_as(request.model_name, served) or request.model_name
     model = capabilities.models.get(name)
@@ -180,6 +185,8 @@ def other_tool(request: Request, capabilities: Capabilities, terms: ProviderTerm
         place = next((field for field in ("image", "image_list") if field in inputs), "")
         lost = given - pictures - common - {*inputs}
         if row is None or not {*row.wires} & {*terms.wires} or lost:
+            continue
+        if PRODUCTS[product].result != PRODUCTS[request.products[0]].result:
             continue
         if capabilities.retirement(name, product) or bool(pictures) is not bool(place):
             continue

@@ -331,8 +331,8 @@ def build_toolset(
         maker(
             "kling_multi_image_to_video",
             "Pictures to one video",
-            """Combine pictures (people, things, places) in one new scene (costs money). For one
-            picture, or a first and a last frame, kling_image_to_video.""",
+            """Combine pictures and elements (people, things, places) in one new scene (costs
+            money). For one picture, or a first and a last frame, kling_image_to_video.""",
             MultiImageToVideoArguments,
             texts=MULTI_IMAGE_TEXTS,
         ),
