@@ -193,6 +193,8 @@ def instead_of(path: str, names: Collection[str]) -> str:
         return f'config: {{"{name}": …}}'
     if name == "ratio" and "aspect_ratio" in names:
         return "aspect_ratio"
+    if name == "element_list" and "resolution" in names:
+        return "image_list, with pictures of it"
     if not outer and name in INSTEAD_TO_MAKE and name not in names and "prompt" in names:
         return INSTEAD_TO_MAKE[name]
     if not outer and name in INSTEAD and name not in names and _applies(INSTEAD[name], names):
@@ -201,8 +203,6 @@ def instead_of(path: str, names: Collection[str]) -> str:
         return "image_list"
     if not outer and (tool := _tool_with(name, names)):
         return f"{tool}, which takes it"
-    if name == "element_list" and "image_list" in names:
-        return "image_list, with pictures of it"
     inner = [field for part in PARTS for field in part.model_fields]
     near = get_close_matches(name, inner if outer else list(names), n=1, cutoff=CLOSE)
     return near[0] if near else ""
