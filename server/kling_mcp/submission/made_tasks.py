@@ -18,6 +18,7 @@ from kling_mcp.providers.client import HISTORY_PAGE, KlingClient
 from kling_mcp.providers.rows import ProviderRow
 from kling_mcp.providers.task import Task
 from kling_mcp.submission.queue import KeptBodies
+from kling_mcp.tasks.views import WITHOUT_ID
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, TaskNotFound
 
@@ -224,12 +225,10 @@ LOOKED_FOR = {
 """By what a provider's row says of `external_ids`, where they are not unique."""
 
 
-WITHOUT_ID = "This model takes no id of ours, and its task was not found by its time"
-
-
 def _look_at_the_console(record: Record, row: ProviderRow) -> str:
-    why = LOOKED_FOR[row.external_ids] if record.named else WITHOUT_ID
+    if not record.named:
+        return WITHOUT_ID
     return (
-        f"{why}: look at its console or its bill. The same request is not "
+        f"{LOOKED_FOR[row.external_ids]}: look at its console or its bill. The same request is not "
         "sent again; raise take to make (and pay) the video once more."
     )

@@ -23,6 +23,7 @@ from kling_tools.rules.capabilities import Capabilities
 __all__ = [
     "FILE_LATE",
     "ONLY_THE_PROVIDER",
+    "WITHOUT_ID",
     "Files",
     "Link",
     "Saving",
@@ -62,6 +63,11 @@ LOST = "Sent, but the answer was lost. Each call looks for the task; do not subm
 LOST_FOR_GOOD = (
     "Sent, but the answer was lost, and this provider cannot be asked for the task: check its "
     "console or bill. Raise take to make (and pay for) it again."
+)
+WITHOUT_ID = (
+    "This model takes no id of ours, and no task of its time is surely this one. Each call looks "
+    "again, and kling_list_tasks shows what its provider has. The same request is not sent again; "
+    "only if none of those tasks is it, raise take to make (and pay) the video once more."
 )
 NEVER_MADE = "It was never made and cost nothing"
 SUBMIT_AGAIN = "Submit again to make it; if it is refused again, that answer says what to do."
@@ -213,6 +219,8 @@ class Viewer:
             view.next = ON_ITS_WAY
         elif status == "unknown":
             view.next = STRANGE if record.task_id else LOST
+            if record.task_id is None and not record.named:
+                view.next = f"Sent, but the answer was lost. {WITHOUT_ID}"
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
         elif record.status == "queued":

@@ -24,6 +24,7 @@ from tests.server.serving import (
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
+from kling_mcp.tasks.views import WITHOUT_ID
 from kling_tools.errors import NotConfigured
 
 pytestmark = [pytest.mark.anyio, virtual_time]
@@ -411,8 +412,10 @@ async def test_a_create_without_our_id_that_did_not_arrive_is_not_sent_again(
 
     assert first.is_error
     assert facts(first)["charged"] == "unknown"
-    assert "takes no id of ours" in words(again)
-    assert [task["status"] for task in listed["tasks"]] == ["unknown"]
+    (shown,) = listed["tasks"]
+    assert shown["status"] == "unknown"
+    assert "raise take" in WITHOUT_ID
+    assert all(WITHOUT_ID in told for told in (words(first), words(again), shown["next"]))
 
 
 async def test_shots_that_are_too_long_together_are_refused_before_they_are_sent(
