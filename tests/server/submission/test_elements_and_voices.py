@@ -820,3 +820,22 @@ async def test_a_list_names_only_tools_that_are_here(
     assert (facts(answer)["used_in"] or None) == used_in
     if not used_in:
         assert "This server offers no tool that takes them." in says(answer)
+
+
+async def test_elements_are_listed_as_tasks_by_their_plain_name(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        made = facts(await element(client, tmp_path))
+        await client.call_tool("kling_create_voice", {"name": "Grandma", "sample": SAMPLE})
+        found = facts(await client.call_tool("kling_list_tasks", {"product": "Elements"}))
+
+    assert [row["task_id"] for row in found["tasks"]] == [made["task_id"]]
+
+
+async def test_a_model_of_videos_is_answered_with_one_that_makes_pictures(tmp_path: Path) -> None:
+    asked = {"prompt": "A fox", "model_name": "kling-v3-turbo"}
+    async with sandboxed(tmp_path, tools="images") as client:
+        refused = facts(await client.call_tool("kling_generate_image", asked))
+        passes = {**asked, **refused["would_pass"]["change"], "dry_run": True}
+        mended = facts(await client.call_tool("kling_generate_image", passes))
+
+    assert "faults" not in mended
