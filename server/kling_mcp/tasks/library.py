@@ -284,7 +284,8 @@ class Library:
             for said in map(str, getattr(arguments, field, [])):
                 assets = chosen(known, said)
                 named = f"{assets[0].name} ({assets[0].id})" if assets else said
-                found.append(f"{kind} {named}")
+                if assets or said.isdecimal():
+                    found.append(f"{kind} {named}")
         return found
 
 
@@ -394,7 +395,9 @@ def _twice(
     """A fault for each value that means the same as one before it."""
     for place, asset_id in enumerate(ids):
         if asset_id in ids[:place]:
-            message = f"{str(values[place])[:40]!r} is the {kind} of place {ids.index(asset_id)}."
+            message = (
+                f"{str(values[place])[:40]!r} is the same {kind} as {field}[{ids.index(asset_id)}]."
+            )
             use = f"each {kind} once; <<<{kind}_1>>> may stand in the prompt several times"
             yield Fault(f"{field}[{place}]", f"{kind}_twice", message, use)
 
