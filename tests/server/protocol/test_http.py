@@ -220,5 +220,6 @@ def _wait_for_row(home: Path, submitting: threading.Thread) -> None:
     while not rows:
         submitting.join(0.02)
         assert submitting.is_alive()
-        with suppress(sqlite3.Error), closing(sqlite3.connect(home / "ledger.sqlite3")) as db:
+        ledger = f"file:{home / 'ledger.sqlite3'}?mode=ro"  # else an empty one would be made
+        with suppress(sqlite3.Error), closing(sqlite3.connect(ledger, uri=True)) as db:
             (rows,) = db.execute("SELECT count(*) FROM tasks").fetchone()
