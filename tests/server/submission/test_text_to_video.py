@@ -219,7 +219,7 @@ async def test_a_full_house_keeps_it_here_and_it_can_be_taken_back(tmp_path: Pat
 @pytest.mark.parametrize(
     ("tool", "field", "use"),
     [
-        ("text_to_video", "element_list", "kling_multi_image_to_video, which makes a video of"),
+        ("text_to_video", "element_list", "kling_multi_image_to_video, which takes it"),
         ("text_to_video", "voice_list", "kling_image_to_video, which takes it"),
         ("multi_image_to_video", "voice_list", "kling_image_to_video, which takes it"),
         ("motion_control", "voice_list", "kling_image_to_video, which takes it"),

@@ -160,17 +160,13 @@ EXAMPLES: dict[str, str] = {
 
 SAVE = "no path here: kling_save_video with task_id and path, once the video is done"
 
-INSTEAD_TO_MAKE: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            *("path", "save_to", "save_path", "filename", "folder"),
-            *("output", "output_path", "output_file", "output_dir"),
-        ),
-        SAVE,
+INSTEAD_TO_MAKE: Mapping[str, str] = dict.fromkeys(
+    (
+        *("path", "save_to", "save_path", "filename", "folder"),
+        *("output", "output_path", "output_file", "output_dir"),
     ),
-    "element_list": "kling_multi_image_to_video, which makes a video of elements alone, too",
-    "voice_list": "kling_image_to_video, which takes it",
-}
+    SAVE,
+)
 """The same for the calls that make something."""
 
 PARTS = (
