@@ -26,6 +26,7 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
 from kling_mcp.tasks.views import WITHOUT_ID
 from kling_tools.errors import NotConfigured
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 pytestmark = [pytest.mark.anyio, virtual_time]
 
@@ -114,6 +115,23 @@ async def test_shots_that_are_missing_or_wrong_are_an_ordinary_refusal(
             told = facts(answer)
             assert any("multi_prompt" in f["field"] for f in told.get("faults", ())), (wish, told)
             assert not answer.is_error or told["charged"] == "no"
+
+
+ODD: tuple[Any, ...] = (0, "x", [{}], True, [SHOT])
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("tool", PRODUCTS_BY_TOOL)
+async def test_no_arguments_are_a_mistake_of_the_server(tmp_path: Path, tool: str) -> None:
+    least = least_wish(tool, tmp_path, "Zoom") | {"dry_run": "full"}
+    cut = {"multi_shot": True, "shot_type": "customize"}
+    async with served(tmp_path, models_preview=True, standard="new") as client:
+        (schema,) = [t for t in (await client.list_tools()).tools if t.name == tool]
+        fields = schema.input_schema["properties"]
+        for shots, field, value in product(({}, cut), fields, ODD):
+            if shots.keys() <= fields.keys():
+                answer = await client.call_tool(tool, {**least, **shots, field: value})
+                assert "mistake" not in words(answer), (shots, field, value, words(answer))
 
 
 @pytest.mark.parametrize(
