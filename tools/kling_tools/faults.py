@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kling_tools.quoting import clipped
 
-__all__ = ["Fault", "Variant", "Verdict", "asking", "explained", "sentences", "shortened"]
+__all__ = ["Fault", "Variant", "Verdict", "asking", "explained", "listed", "sentences", "shortened"]
 
 MOST_FAULTS = 20
 """Faults that one answer names; it only counts the rest."""
@@ -51,13 +51,20 @@ class Fault:
 
     @property
     def _listed(self) -> str:
-        return f" There are: {'; '.join(self.choices)}." if self.choices else ""
+        return listed(self.rule, "; ".join(self.choices))
 
     def facts(self) -> dict[str, str]:
         """The fault as fields of a structured answer, without empty ones."""
         facts = {"field": self.field, "rule": self.rule, "message": self.message, "use": self.use}
         facts["choices"] = "; ".join(self.choices)
         return {name: value for name, value in facts.items() if value}
+
+
+def listed(rule: str, choices: str) -> str:
+    """The sentence that names the choices of a fault: the nearest ones to a name that is unknown,
+    else all there are."""
+    what = "Nearest" if rule.endswith("_unknown") else "There are"
+    return f" {what}: {choices}." if choices else ""
 
 
 @dataclass(slots=True)

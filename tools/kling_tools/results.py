@@ -15,7 +15,7 @@ from typing import Any, Literal
 from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from kling_tools.faults import Variant
+from kling_tools.faults import Variant, listed
 from kling_tools.products import AssetKind, Result
 from kling_tools.quoting import clipped, counted
 from kling_tools.rules.capabilities import price_text, units_text
@@ -363,9 +363,11 @@ class Receipt(Answer):
             where = f"at {self.provider}, {what}"
             head = f"Task {self.task_id} {self.status} {where}, take {self.take}, {price}."
         faults = [_fault_text(fault) for fault in self.faults]
+        with_video = any(given.startswith("video:") for given in self.pictures)
+        made_of = "From" if with_video else "Pictures"
         lines = [
             head,
-            f"Pictures: {'; '.join(self.pictures)}." if self.pictures else "",
+            f"{made_of}: {'; '.join(self.pictures)}." if self.pictures else "",
             f"Uses {', '.join(self.uses)}." if self.uses else "",
             f"Video: {self.video}." if self.video else "",
             f"Sent: {', '.join(self.sent)}." if self.sent else "",
@@ -383,8 +385,8 @@ class Receipt(Answer):
 
 def _fault_text(fault: dict[str, str]) -> str:
     use = f" Use {fault['use']}." if fault.get("use") else ""
-    listed = f" There are: {fault['choices']}." if fault.get("choices") else ""
-    return f"{fault['field']}: {fault['message']}{use}{listed}"
+    choices = listed(fault["rule"], fault.get("choices", ""))
+    return f"{fault['field']}: {fault['message']}{use}{choices}"
 
 
 def _request_text(request: dict[str, Any]) -> str:

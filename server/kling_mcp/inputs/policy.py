@@ -35,6 +35,7 @@ __all__ = [
 
 
 _ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
+USE = "Use "
 _TASK_ID = re.compile(r"\s*(\d{15,20}|kmcp-[\w-]+)\s*")
 
 
@@ -126,6 +127,9 @@ async def _taken(address: str, make: TaskPictures | None) -> TaskPicture | Refus
     try:
         return await make(address)
     except KlingError as error:
+        if error.advice.startswith(USE):
+            use = error.advice.removeprefix(USE).removesuffix(".")
+            return Refusal("task_picture", error.message, use)
         return Refusal("task_picture", f"{error.message} {error.advice}".strip())
 
 

@@ -191,6 +191,8 @@ class Frames:
             raise KlingError(
                 f"{task_id} has {counted(len(files), 'picture')}, none with the number {number}.",
                 charged="no",
+                advice=f"Use kling://tasks/{task_id}/images/{len(files)}"
+                + (", or a lower number." if len(files) > 1 else "."),
             )
         return files[number - 1]
 

@@ -327,7 +327,7 @@ class VideoFolder:
         if name.lower().endswith(kinds):
             full = name
         elif suffix := _SUFFIX.search(name):
-            right = clipped(f"{name.removesuffix(suffix[0])}{kinds[0]}", _SHOWN_LIMIT)
+            right = clipped(f"{path.strip().removesuffix(suffix[0])}{kinds[0]}", _SHOWN_LIMIT)
             made = "videos are MP4 files" if kind == "video" else "pictures are PNG or JPEG files"
             raise UnsafePath(
                 f"Kling's {made}: the ending {suffix[0]} is wrong.",

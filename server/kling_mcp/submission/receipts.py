@@ -186,9 +186,9 @@ def _outline(judged: JudgedRequest) -> Receipt:
         provider=judged.provider.name,
         model_name=review.model_name,
         mode=review.mode,
-        duration_s=int(asked.duration) if asked.duration else None,
+        duration_s=int(asked.duration) if asked.duration and _has_length(judged) else None,
         sound="on" if asked.sound == "on" else None,
-        n=None if asked.duration else asked.count,
+        n=None if asked.duration or "n" in judged.draft.invalid else asked.count,
         take=arguments.take,
         estimate_units=review.estimate.units if priced else None,
         estimate_usd=review.estimate.usd if priced else None,
@@ -203,6 +203,12 @@ def _outline(judged: JudgedRequest) -> Receipt:
     )
 
 
+def _has_length(judged: JudgedRequest) -> bool:
+    """Whether the length is known, or is the longest of a medium that was accepted."""
+    decides = judged.arguments.lasts_as()
+    return not decides or any(medium.field == decides for medium in judged.media)
+
+
 def _picture_text(picture: Picture) -> str:
     if picture.converted:
         return f"{picture.field}: {picture.label}, {picture.converted}"
@@ -215,22 +221,26 @@ LINES = {"std": 720, "pro": 1080, "4k": 2160}
 
 RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3")
 SAME_RATIO = 0.01
+ONE_PIXEL = 0.001
+"""How much a ratio may differ so that 720 lines have the same number of pixels."""
 
 
 def _video_size(judged: JudgedRequest) -> str | None:
     """The video's size as far as Kling's pages tell it: its pixels in 16:9 and 9:16, else its lines
     and its ratio; None where nothing is known."""
-    lines = LINES.get(judged.review.mode or "")
+    is_video = PRODUCTS[judged.review.product].result == "video"
+    lines = LINES.get(judged.review.mode or "") if is_video else None
     asked: str = getattr(judged.arguments, "aspect_ratio", "")
     image = next((p for p in judged.pictures if p.field == "image" and p.width and p.height), None)
     if lines is None or not (asked or image):
         return None
-    ratio = asked
+    ratio, exact = asked, True
     if image and not asked:
         shape = (image.width or 1) / (image.height or 1)
         near = (name for name in RATIOS if abs(shape / _quotient(name) - 1) <= SAME_RATIO)
         ratio = next(near, f"{shape:.2f}:1")
-    if ratio not in ("16:9", "9:16"):
+        exact = ratio in RATIOS and abs(shape / _quotient(ratio) - 1) <= ONE_PIXEL
+    if ratio not in ("16:9", "9:16") or not exact:
         return f"{lines}p, {ratio}"
     long = lines * 16 // 9
     return f"{long}x{lines}" if ratio == "16:9" else f"{lines}x{long}"

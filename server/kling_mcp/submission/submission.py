@@ -376,7 +376,10 @@ class Submission:
             cap.would_pass = await self._variant(judged, within_units)
             if cap.would_pass and cap.way:
                 cap.advice = asking(cap.would_pass, cap.beside(cap.would_pass))
-            if cap.would_pass is None:
+            if cap.would_pass is None and _length_unknown(judged):
+                cap.message += " The length is not known here, so it is the price of the longest."
+                cap.advice = asking(None, " or ".join(filter(None, (LOCAL_COPY, cap.way))))
+            elif cap.would_pass is None:
                 cap.message = f"{cap.message} {await self._nothing_fits(judged)}".rstrip()
             raise
 
@@ -618,11 +621,19 @@ def without_address(
             )
 
 
+LOCAL_COPY = "with a local copy of the video, whose length is read,"
+
+
+def _length_unknown(judged: JudgedRequest) -> bool:
+    """Whether Kling alone will know how long the medium is that gives the video its length."""
+    decides = judged.arguments.lasts_as()
+    return any(m.field == decides and m.seconds is None for m in judged.media)
+
+
 def _warn_of_length(judged: JudgedRequest) -> None:
     """Say where the price is that of the longest video, as the length is not known."""
     decides = judged.arguments.lasts_as()
-    unknown = [m for m in judged.media if m.field == decides and m.seconds is None]
-    if unknown and not judged.review.verdict.faults:
+    if _length_unknown(judged) and not judged.review.verdict.faults:
         message = (
             f"Kling fetches it from its URL, so its length is not known here: the price is that of "
             f"{judged.arguments.setting.duration} s, the longest."

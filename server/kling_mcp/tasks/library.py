@@ -311,7 +311,13 @@ def _not_deletable(
     use = f"an id of kling_list_assets with kind {kind}"
     if not found:
         message = f"the account has no {kind} {said!r}."
-        return Fault("id", f"{kind}_unknown", message, use, choices=_near(known, said))
+        return Fault(
+            "id",
+            f"{kind}_unknown",
+            message,
+            use,
+            choices=_near([asset for asset in known if asset.own], said),
+        )
     if not found[0].own:
         message = f"{found[0].name or said} is Kling's own {kind}; only the account's can go."
         return Fault("id", f"{kind}_of_kling", message, use)

@@ -56,7 +56,7 @@ async def test_a_video_is_no_picture_and_one_of_ours_names_its_last_frame(
     assert use.startswith(last)
     assert (await fault(client, image=str(other)))[1].startswith("kling://tasks/ID/frames/last")
     assert (await fault(client, image=task))[1].startswith(last)
-    assert last in (await fault(client, image=f"kling://tasks/{task}/video"))[0]
+    assert last in (await fault(client, image=f"kling://tasks/{task}/video"))[1]
     assert (await judged(client, image=last)).get("faults", []) == []
     look = await client.call_tool("kling_look", {"task_id": task, "image": ours})
     assert look.is_error

@@ -404,7 +404,43 @@ async def test_the_id_of_a_task_in_the_place_of_its_files_is_told_their_address(
     (fault,) = edit["faults"]
     assert fault["use"] == f"kling://tasks/{tasks[0]}/video"
     for (fault,) in told[:3]:
-        assert f"Use kling://tasks/{tasks[0]}/frames/last" in fault["message"]
+        assert fault["use"].startswith(f"kling://tasks/{tasks[0]}/frames/last")
     for (fault,) in told[3:]:
-        assert f"Use kling://tasks/{tasks[1]}/images/1." in fault["message"]
+        assert fault["use"] == f"kling://tasks/{tasks[1]}/images/1"
     assert "faults" not in works
+
+
+async def test_what_an_edit_cannot_have_is_told_before_it_is_paid(tmp_path: Path) -> None:
+    says = 'She says: "Good morning, everyone!"'
+    async with served(tmp_path) as client:
+        spoken = await dry(client, video=clip(tmp_path), prompt=says)
+        moved = await dry(
+            client, "kling_motion_control", image=picture(tmp_path), video=FOUND, prompt=says
+        )
+        timed = await dry(client, video=clip(tmp_path), duration="7", **SNOW)
+        after = await dry(client, video=clip(tmp_path), duration="7", refer_type="feature", **SNOW)
+
+    assert spoken["warnings"][0].startswith('prompt: nobody will hear "Good morning')
+    assert moved["warnings"][0].startswith('prompt: nobody will hear "Good morning')
+    assert timed["warnings"] == ["duration: is not sent: this video is as long as its video."]
+    assert "warnings" not in after
+
+
+async def test_a_video_that_cannot_be_read_has_no_length_and_no_price(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        answer = await client.call_tool(EDIT, {"video": "gone.mp4", "dry_run": True, **SNOW})
+
+    assert not {"duration_s", "estimate_units", "would_pass"} & facts(answer).keys()
+    assert "kling-v3-omni std." in words(answer)
+
+
+async def test_a_cap_below_the_price_of_an_unknown_length_is_told_a_way_that_works(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        capped = await client.call_tool(EDIT, {"video": FOUND, "max_units": 5, **SNOW})
+        known = await dry(client, video=clip(tmp_path), max_units=5, **SNOW)
+
+    assert "the price of the longest" in words(capped)
+    assert "a local copy of the video" in words(capped)
+    assert known["estimate_units"] == pytest.approx(0.9 * 4)

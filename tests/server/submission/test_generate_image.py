@@ -69,6 +69,13 @@ async def test_pictures_are_a_list_for_omni_image_and_one_field_for_generations(
         ({"model_name": "kling-v2-6"}, "model_name", "kling-v2-1 or kling-v3 or kling-v3-omni"),
         ({"image": "a.png"}, "image", "image_list"),
         ({"image_url": "https://host.example/a.png"}, "image_url", "image_list"),
+        ({"duration": "5"}, "duration", "no duration, a picture has none"),
+        (
+            {"image_reference": "face", "model_name": "kling-v2-1"},
+            "image_reference",
+            "a picture in",
+        ),
+        ({"human_fidelity": 0.5, "model_name": "kling-v2-1"}, "human_fidelity", "a picture in"),
         ({"element_list": ["Fox"]}, "element_list", "image_list, with pictures of it"),
         ({"prompt": "<<<image_2>>> at night"}, "prompt", "plain words"),
         (
@@ -101,7 +108,7 @@ async def test_a_fault_is_told_before_anything_is_sent(
             {"model_name": "kling-v3-omni"},
         ),
         (
-            {"image_fidelity": 0.5},
+            {"image_fidelity": 0.5, "image_list": ["https://host.example/a.png"]},
             "kling-v3-omni (1k) does not take image_fidelity.",
             {"model_name": "kling-v2-1"},
         ),
@@ -155,3 +162,14 @@ async def test_a_provider_without_pictures_is_refused_and_one_that_has_them_name
     (fault,) = refused["faults"]
     assert fault["message"] == "cometapi makes no pictures."
     assert fault["use"] == 'provider "kling"'
+
+
+async def test_the_number_of_pictures_is_the_one_asked_for_or_none_is_told(tmp_path: Path) -> None:
+    none = await answer(tmp_path, n=0)
+    many = await answer(tmp_path, n=12)
+    large = await answer(tmp_path, n=2, model_name="kling-v2-1", resolution="4k")
+
+    assert (none["n"], none["warnings"]) == (1, ["n: 0 is read as left out: 1 picture."])
+    assert "n" not in many
+    assert "video" not in large
+    assert "4k 2 pictures, about 32 image units" in large["would_pass"]["makes"]

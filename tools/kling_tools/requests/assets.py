@@ -5,8 +5,10 @@ Limits are those of Kling's pages of element and voice management.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -40,6 +42,11 @@ TAGS = {
     "others": "o_108",
 }
 """Kling's tags of an element by name, with their ids."""
+
+_OTHER_SOUND = re.compile(
+    r"\.(?:og[ag]|opus|flac|m4a|aac|wma|aiff?|amr|webm|mkv|avi)$", re.IGNORECASE
+)
+"""Endings of sounds and videos that Kling does not take as a sample."""
 
 _TEXT = WithJsonSchema({"type": "string"})
 _TEXTS = WithJsonSchema({"type": "array", "items": {"type": "string"}})
@@ -179,6 +186,9 @@ class CreateVoiceArguments(AssetArguments):
         if not self.sample:
             use = "an https URL, or the task_id of a kling-v2-6 video with sound"
             yield Fault("sample", "missing", "is required.", use)
+        elif ending := _OTHER_SOUND.search(urlsplit(self.sample.strip()).path):
+            message = f"Kling takes no {ending[0]} file."
+            yield Fault("sample", "sample_type", message, "an mp3, wav, mp4 or mov", SOURCE)
 
 
 class DeleteAssetArguments(AssetChanges):

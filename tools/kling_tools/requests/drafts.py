@@ -124,6 +124,8 @@ NO_LIMIT = Fault(
 )
 """Hosts fill in 0 for a missing value; a caller who meant `spend nothing` has to hear of it."""
 
+ONE_PICTURE = Fault("n", "zero_is_default", "0 is read as left out: 1 picture.")
+
 FILLED_IN = 2
 """Other blank arguments beside which a `max_units` of 0 is one that a host filled in."""
 
@@ -152,6 +154,8 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     nothing = isinstance(most, int | float) and most == 0 and most is not False
     filled_in = len(blank) > FILLED_IN
     warnings = [NO_LIMIT] if nothing and filled_in else []
+    if "n" in names and raw.get("n") == 0 and raw["n"] is not False:
+        warnings.append(ONE_PICTURE)
     raw = given(raw, set(arguments_class.model_fields))
     strange = [
         Fault(name, "extra_forbidden", f"{MESSAGES['extra_forbidden']}.", instead_of(name, names))

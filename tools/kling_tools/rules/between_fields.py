@@ -119,6 +119,14 @@ RULES: tuple[Rule, ...] = (
         source="images page",
     ),
     Rule(
+        id="references_need_an_image",
+        when={"image_list": MISSING},
+        forbid=("image_reference", "image_fidelity", "human_fidelity"),
+        because="it says what the picture of image_list is for, and there is none",
+        use="a picture in image_list, or leave it out",
+        source="images page",
+    ),
+    Rule(
         id="prompt_required",
         when={"multi_shot": MISSING},
         require=("prompt",),

@@ -15,7 +15,14 @@ from kling_tools.products import PRODUCTS
 from kling_tools.quoting import clipped, quote_provider
 from kling_tools.requests.requests import Request
 
-__all__ = ["asked_ratio", "ratio_warnings", "speech_warning", "spoken_words", "token_warnings"]
+__all__ = [
+    "asked_ratio",
+    "ratio_warnings",
+    "speech_warning",
+    "spoken_words",
+    "token_warnings",
+    "unspoken_warning",
+]
 
 SHOWN = 60
 """Characters of a prompt that a warning repeats."""
@@ -105,6 +112,18 @@ def speech_warning(request: Request) -> Fault | None:
     shown = clipped(quote_provider(words), SHOWN)
     message = f'sound is off, so nobody will hear "{shown}" of the prompt.'
     return Fault("sound", "speech_without_sound", message)
+
+
+def unspoken_warning(request: Request) -> Iterator[Fault]:
+    """A warning about words that are spoken in the prompt for a video that cannot have speech: it
+    has the sound of another video, or none."""
+    words = spoken_words(request.prompt)
+    if words and "sound" in request.absent:
+        shown = clipped(quote_provider(words), SHOWN)
+        message = (
+            f'nobody will hear "{shown}": no speech is made here, a kept sound is the video\'s.'
+        )
+        yield Fault("prompt", "speech_not_made", message)
 
 
 _TOKEN = re.compile(r"<<<([^<>]{0,60})>>>")

@@ -23,7 +23,7 @@ from kling_tools.rules.capabilities import (
     estimate,
 )
 from kling_tools.rules.checks import apply_checks, shots_in_prompt
-from kling_tools.rules.prompt_warnings import token_warnings
+from kling_tools.rules.prompt_warnings import token_warnings, unspoken_warning
 
 __all__ = ["Review", "other_tool", "review"]
 
@@ -66,12 +66,17 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
     verdict.extend(rules)
     verdict.extend(apply_checks(draft))
     if draft.invalid.isdisjoint(("prompt", "multi_prompt", "image_list", "element_list")):
+        verdict.warnings.extend(unspoken_warning(request))
         for token in token_warnings(request):
             named = token.rule == "token_unanswered"
             (verdict.faults if named else verdict.warnings).append(token)
     wire = capabilities.wire_for(model_name, product, request.given(), terms)
     verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
+    unsent = request.unsent() - request.absent
+    for name in sorted(unsent & request.model_fields_set & request.given() - draft.invalid):
+        message = f"is not sent: this video is as long as its {request.lasts_as()}."
+        verdict.warnings.append(Fault(name, "length_of_medium", message))
     row = capabilities.product_row(model_name, product)
     if wire == "new" and row and row.patterns("multi_shot") and isinstance(request, ShotsRequest):
         always = not capabilities.on_wire(model_name, product, wire).multi_shot

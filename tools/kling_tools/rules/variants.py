@@ -380,7 +380,7 @@ def _variant(
     setting = after.setting
     sound = "with sound" if setting.sound == "on" or always else "no sound"
     sound = "" if "sound" in after.absent else sound
-    made = (f"{setting.duration} s", sound) if setting.duration else ()
+    made = (f"{setting.duration} s", sound) if setting.duration else (setting.words(),)
     what = (found.model_name, found.mode, *made)
     return Variant(
         change={
