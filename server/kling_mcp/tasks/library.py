@@ -418,11 +418,11 @@ def _nearest(known: Sequence[Asset], said: str) -> str | None:
 
 
 def _near(known: Sequence[Asset], said: str) -> tuple[str, ...]:
-    """The names that are like a wrong one, else the first ones."""
+    """The names that are like a wrong one."""
     from difflib import get_close_matches
 
     names = list(dict.fromkeys(asset.name for asset in known if asset.name and not asset.deleted))
-    return tuple(get_close_matches(said, names, n=SOME, cutoff=0.5) or names[:SOME])
+    return tuple(get_close_matches(said, names, n=SOME, cutoff=0.5))
 
 
 def _unread(

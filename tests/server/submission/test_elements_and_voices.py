@@ -839,3 +839,31 @@ async def test_a_model_of_videos_is_answered_with_one_that_makes_pictures(tmp_pa
         mended = facts(await client.call_tool("kling_generate_image", passes))
 
     assert "faults" not in mended
+
+
+async def test_names_that_are_like_a_wrong_one_are_called_the_nearest(tmp_path: Path) -> None:
+    async with sandboxed(tmp_path) as client:
+        assert not (await element(client, tmp_path, name="Foxy")).is_error
+        wish = {"prompt": "They meet", "dry_run": True}
+        tool = "kling_multi_image_to_video"
+        near = await client.call_tool(tool, wish | {"element_list": ["Fo"]})
+        far = await client.call_tool(tool, wish | {"element_list": ["Zzzzzz"]})
+        gone = {"kind": "element", "id": "Fox1", "confirm": True}
+        own = await client.call_tool("kling_delete_asset", gone)
+
+    assert "Nearest: " in says(near)
+    assert "Nearest" not in says(far)
+    assert says(own).split("Nearest: ")[1].startswith("Foxy.")
+
+
+@pytest.mark.parametrize("ending", ["ogg", "FLAC", "m4a"])
+async def test_a_sample_at_an_address_that_ends_in_another_type_is_refused(
+    tmp_path: Path, ending: str
+) -> None:
+    async with sandboxed(tmp_path) as client:
+        wish = {"name": "Her", "sample": f"https://host.example/a.{ending}?x=1"}
+        answer = await client.call_tool("kling_create_voice", wish)
+
+    assert answer.is_error
+    (fault,) = facts(answer)["faults"]
+    assert (fault["field"], fault["use"]) == ("sample", "an mp3, wav, mp4 or mov")

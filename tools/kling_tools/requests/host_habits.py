@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from kling_tools.products import PRODUCTS
-from kling_tools.requests import fields
+from kling_tools.products import PRODUCTS, ProductEntry
+from kling_tools.requests import fields, requests
 
 __all__ = [
     "ADDED_BY_HOSTS",
@@ -211,11 +211,25 @@ def instead_of(path: str, names: Collection[str]) -> str:
 
 
 def _tool_with(name: str, names: Collection[str]) -> str:
-    """The other tool that makes something of this argument, under its right name; empty for a call
-    that makes nothing."""
+    """The other tool that makes the same kind of file of this argument, under its right name: the
+    one that requires the least besides; empty for a call that makes nothing."""
     meant = re.split(r"\W", INSTEAD.get(name, name), maxsplit=1)[0]
-    rows = PRODUCTS.values() if "prompt" in names and meant not in names else ()
-    return next((row.tool for row in rows if meant in row.inputs), "")
+    if "prompt" not in names or meant in names:
+        return ""
+
+    def lacking(row: ProductEntry) -> int:
+        return len({"image", "video"}.intersection(row.inputs) - {meant, *names})
+
+    result = "picture" if "resolution" in names else "video"
+    rows = [row for row in PRODUCTS.values() if row.result == result or meant in row.inputs]
+    able = [row for row in rows if meant in row.inputs or meant in _materials(row)]
+    return min(able, key=lacking).tool if able else ""
+
+
+def _materials(row: ProductEntry) -> set[str]:
+    """The elements and voices that a tool takes."""
+    taken = getattr(requests, row.request).model_fields
+    return {"element_list", "voice_list"}.intersection(taken)
 
 
 def _applies(advice: str, names: Collection[str]) -> bool:
