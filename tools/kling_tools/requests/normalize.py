@@ -324,19 +324,21 @@ USD_PER_UNIT = 0.14
 """What a unit of Kling's costs by its list, in US dollars."""
 
 
-_DOLLARS = re.compile(r"\s*(?:us)?\$?\s*(\d{1,6}(?:\.\d+)?)\s*(?:\$|usd|(?:us )?dollars?)?\s*")
+_DOLLARS = re.compile(r"(?:us)?\$? ?(\d{1,6}(?:\.\d+)?) ?(?:\$|usd|(?:us )?dollars?)?")
 
 
 def units(value: Any) -> Any:
     """ "2 units" becomes "2"."""
-    return re.sub(r"\s*units?$", "", word(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return word(value).removesuffix("units").removesuffix("unit").rstrip()
 
 
 def units_for(value: Any) -> float | None:
     """The units that an amount of US dollars pays: 7.1 for "$1" and for 1; None without one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    money = _DOLLARS.fullmatch(str(value).lower())
+    money = _DOLLARS.fullmatch(" ".join(str(value).lower().split()))
     return math.floor(float(money[1]) / USD_PER_UNIT * 10) / 10 if money else None
 
 
@@ -403,7 +405,7 @@ def picture_list(value: Any) -> Any:
     """Pictures as text, `{"image": …}` or `{"image_url": …}` become their references, several
     paths or addresses in one text a list."""
     if isinstance(value, str) and value.lstrip()[:1] not in ("[", ""):
-        parts = [part for part in re.split(r"\s*[,;\r\n]\s*", value.strip()) if part]
+        parts = [part for part in map(str.strip, re.split(r"[,;\r\n]", value)) if part]
         return parts if all(map(_PICTURE_NAME.search, parts)) else [value]
     return [_inner(_inner(item, "image"), "image_url") for item in one_or_many(value)]
 

@@ -19,7 +19,7 @@ _OFFSET = re.compile(r"(?:utc|gmt)?([+-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE
 _AGO = re.compile(r"(?:last )?(\d{1,5}) ?(min|minute|hour|h|day|d|week|w|month)s?(?: ago)?")
 _DAY = re.compile(r"(last )?([a-z]{3,9})")
 _SPAN = re.compile(r"(this|last) (week|month)")
-_WITH_CLOCK = re.compile(r"(?:(.+?)[ ,]+)?(?:at )?(\d{1,2}):(\d{2})")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 _DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 _UNITS = {
     "min": timedelta(minutes=1),
@@ -77,10 +77,12 @@ def moment(text: str, now: float, zone: tzinfo | None = None, *, end: bool = Fal
     try:
         if day is not None and next_day is not None:
             return _at(datetime.combine(next_day if end else day, time()), zone)
-        if (clock := _WITH_CLOCK.fullmatch(text)) and (that := _day(clock[1] or "today", today)):
-            at = time(int(clock[2]), int(clock[3]))
+        named, _, last = text.rpartition(" ")
+        named = named.removesuffix("at").rstrip(" ,")
+        if (clock := _CLOCK.fullmatch(last)) and (that := _day(named or "today", today)):
+            at = time(int(clock[1]), int(clock[2]))
             found = _at(datetime.combine(that, at), zone)
-            if clock[1] or end or found <= now:
+            if named or end or found <= now:
                 return found
             return _at(datetime.combine(that - timedelta(days=1), at), zone)
         return _at(datetime.fromisoformat(text.upper()), zone)

@@ -339,7 +339,7 @@ class Capabilities(_Row):
     @staticmethod
     def may_be_new(name: str) -> bool:
         """Whether an unknown name can be that of a model which is newer than this table."""
-        return re.search(r"kling.*\d", name.lower()) is not None
+        return any(map(str.isdecimal, name.lower().partition("kling")[2]))
 
     def nearest(self, name: str, product: Product, terms: ProviderTerms) -> list[str]:
         """The living models of a product at a provider, those with the most similar names first."""
