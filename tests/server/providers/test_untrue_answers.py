@@ -150,8 +150,7 @@ async def test_what_the_balance_paid_is_told_as_money(
         assert "0.21 of the account's balance" in words(answer)
     await to_thread.run_sync(main, ["tasks"])
     shown = capsys.readouterr().out
-    assert "0.21 of the balance" in shown
-    assert "1.5 units in the last 24 hours" in shown
+    assert "1 shown; 0.21 of the balance in the last 24 hours" in shown
     assert facts(seen)["money"] == 0.21
     assert "units" not in facts(seen)
 
