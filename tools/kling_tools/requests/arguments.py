@@ -126,7 +126,7 @@ DryRun = Annotated[
 MaxUnits = Annotated[
     Annotated[float, Field(ge=0), WithJsonSchema({"type": "number"})] | None,
     BeforeValidator(normalize.units),
-    Field(description="Refuse if it would cost more (1 unit lists at 0.14 USD)."),
+    Field(description="Refuse if it would cost more (1 unit lists 0.14 USD)."),
 ]
 
 

@@ -122,7 +122,7 @@ class CreateElementArguments(AssetArguments):
     ] = []
     video: Annotated[
         Address,
-        Field(description="Instead: URL or path (mp4/mov, 3-8 s, 1080p) or a task_id."),
+        Field(description="Instead: URL or path (mp4/mov, 3-8 s, 1080p) or task_id."),
     ] = ""
     voice: Annotated[Words, Field(description="Name or id of a voice; with images.")] = ""
     tags: Annotated[
@@ -170,7 +170,7 @@ class CreateVoiceArguments(AssetArguments):
     sample: Annotated[
         Address,
         Field(
-            description="5-30 s of one clear voice: URL or path of mp3, wav, mp4 or mov, or the "
+            description="5-30 s of one clear voice: URL or path of mp3, wav, mp4 or mov, or "
             "task_id of a kling-v2-6 video with sound."
         ),
     ] = ""
