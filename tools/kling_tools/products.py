@@ -122,6 +122,13 @@ class ProductEntry:
         )
 
 
+_OF_PICTURES = (
+    "image_prompt_required",
+    "references_are_there",
+    "negative_prompt_excludes_images",
+    "references_need_an_image",
+)
+
 _ROWS = (
     ProductEntry(
         name="image2video",
@@ -186,12 +193,7 @@ _ROWS = (
         tool="kling_generate_image",
         request="GenerateImageRequest",
         inputs=("prompt", "image_list"),
-        rules=(
-            "image_prompt_required",
-            "references_are_there",
-            "negative_prompt_excludes_images",
-            "references_need_an_image",
-        ),
+        rules=_OF_PICTURES,
         result="picture",
         makes="pictures",
         path="/images/omni-image",
@@ -205,12 +207,7 @@ _ROWS = (
         tool="kling_generate_image",
         request="GenerateImageRequest",
         inputs=("prompt", "image_list"),
-        rules=(
-            "image_prompt_required",
-            "references_are_there",
-            "negative_prompt_excludes_images",
-            "references_need_an_image",
-        ),
+        rules=_OF_PICTURES,
         result="picture",
         makes="pictures",
         path="/images/generations",

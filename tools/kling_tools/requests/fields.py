@@ -282,28 +282,18 @@ Prompt = Annotated[
         "<<<voice_1>>> makes the first of voice_list speak.",
     ),
 ]
+_Prompt = Annotated[str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT), Text]
 MultiImagePrompt = Annotated[
-    str,
-    BeforeValidator(normalize.text),
-    Field(max_length=PROMPT_LIMIT),
-    Text,
+    _Prompt,
     Field(description="What happens with them; <<<image_1>>> names the first picture."),
 ]
 TextPrompt = Annotated[
-    str,
-    BeforeValidator(normalize.text),
-    Field(max_length=PROMPT_LIMIT),
-    Text,
+    _Prompt,
     Field(description="What is seen, what happens, and the camera."),
 ]
-NegativePrompt = Annotated[
-    str, BeforeValidator(normalize.text), Field(max_length=PROMPT_LIMIT), Text
-]
+NegativePrompt = _Prompt
 MotionPrompt = Annotated[
-    str,
-    BeforeValidator(normalize.text),
-    Field(max_length=PROMPT_LIMIT),
-    Text,
+    _Prompt,
     Field(description="Scene and light; the motion is the video's."),
 ]
 ModelName = Annotated[
