@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.resources import tasks as task_resources
 from kling_mcp.protocol.server import build_server
+from kling_tools.products import PRODUCTS
 
 
 async def read(client: Client, uri: str) -> dict[str, Any]:
@@ -85,6 +87,53 @@ async def test_the_sheet_of_a_model_says_in_words_when_it_can_do_what(tmp_path: 
     assert "- end frame without a first frame: pro 5 s, pro 10 s\n" in old
     assert "- end frame with multi-shot: always\n" in new
     assert "- cfg_scale: always (sources disagree)\n" in new
+
+
+async def told(client: Client, uri: str) -> str:
+    (content,) = (await client.read_resource(uri)).contents
+    assert isinstance(content, TextResourceContents)
+    return content.text
+
+
+@pytest.mark.anyio
+async def test_the_table_of_models_has_a_part_for_each_product_with_its_tool_and_default(
+    tmp_path: Path,
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        parts = (await told(client, "kling://models")).split("## ")[1:]
+
+    assert [part.partition(":")[0] for part in parts] == list(PRODUCTS)
+    for part, (name, entry) in zip(parts, PRODUCTS.items(), strict=True):
+        assert part.startswith(f"{name}: {entry.makes}\n{entry.tool} makes it. Default: "), part
+        assert ("image units" in part.splitlines()[3]) is (entry.result == "picture")
+    pictures = parts[list(PRODUCTS).index("image-generation")]
+    assert "| kling-v2-1 | 1k 2k | - | of pictures 8, 4 | sandbox |" in pictures
+    assert not re.search(r"\b0/s", "".join(parts))
+
+
+@pytest.mark.anyio
+async def test_the_table_of_models_names_no_tool_that_is_not_there(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, read_only=True))) as client:
+        table = await told(client, "kling://models")
+        sheet = await told(client, "kling://models/kling-v3-omni")
+
+    assert "kling_" not in table + sheet
+    assert table.count("## ") == table.count("\nDefault: ") == len(PRODUCTS)
+
+
+@pytest.mark.anyio
+async def test_the_sheet_of_a_model_says_what_each_product_takes(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        omni = await told(client, "kling://models/kling-v3-omni")
+        three = await told(client, "kling://models/kling-v3")
+
+    assert "kling_edit_video makes it." in omni
+    assert "pictures up to 4; video of 3 to 15.5 s, at most 200 MB, MP4 or MOV." in omni
+    assert "Resolutions 1k, 2k, 4k; pictures to refer to: up to 10.\nImage units: 4k 16, 8." in omni
+    assert "video of 3 to 10 s, at most 100 MB, MP4 or MOV with character_orientation image" in (
+        three
+    )
+    assert "Modes std, pro, 4k; seconds 3-15.\n- sound" in three
 
 
 @pytest.mark.anyio

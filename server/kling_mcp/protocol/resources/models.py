@@ -10,9 +10,9 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
 from kling_mcp.providers.configured import Configured
-from kling_tools.products import Product
+from kling_tools.products import IMAGE_UNIT, PRODUCTS, Product, ProductEntry
 from kling_tools.quoting import counted
-from kling_tools.rules.capabilities import Capabilities, PriceRow, ProductRow
+from kling_tools.rules.capabilities import Capabilities, MediaRow, PriceRow, ProductRow
 
 __all__ = ["add_resources", "model_names", "model_sheet", "models_table"]
 
@@ -89,31 +89,51 @@ def _served(providers: Mapping[str, Configured], product: Product, row: ProductR
 
 
 def models_table(providers: Mapping[str, Configured], capabilities: Capabilities) -> str:
-    """The table in Markdown: one line for each model and use, retired models last."""
-    lines = [
-        "| model | use | modes | seconds | can | units | providers |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name in model_names(providers, capabilities):
-        model = capabilities.models[name]
-        for product, row in model.products.items():
-            served = _served(providers, product, row)
-            if served:
-                retired = capabilities.retirement(name, product) is not None
-                lines.append(_line(name, product, row, served, retired=retired))
-    defaults = [
-        f"{provider.name}: {', '.join(provider.row.default_models.values())}"
-        for provider in providers.values()
-    ]
+    """A table in Markdown for each product: one line for each model, retired models last."""
+    names = model_names(providers, capabilities)
+    parts = []
+    for entry in PRODUCTS.values():
+        rows = {name: capabilities.product_row(name, entry.name) for name in names}
+        served = {n: (row, _served(providers, entry.name, row)) for n, row in rows.items() if row}
+        if any(places for _, places in served.values()):
+            parts += _section(entry, served, providers, capabilities)
+    image_usd = capabilities.usd_per_unit * IMAGE_UNIT
     return "\n".join(
         [
-            *lines,
-            "",
-            f"Defaults: {'; '.join(defaults)}.",
-            f"Units are Kling's; 1 unit lists at {capabilities.usd_per_unit:g} USD outside China. "
-            "Resellers have prices of their own. `?`: sources disagree. † retired or about to be.",
+            *parts,
+            f"Units are Kling's; 1 unit lists at {capabilities.usd_per_unit:g} USD outside China, "
+            f"1 image unit at {image_usd:g}. Resellers have prices of their own. `?`: sources "
+            "disagree. † retired or about to be.",
         ]
     )
+
+
+def _section(
+    entry: ProductEntry,
+    served: Mapping[str, tuple[ProductRow, list[str]]],
+    providers: Mapping[str, Configured],
+    capabilities: Capabilities,
+) -> list[str]:
+    """The lines about one product, whose models are `served` by some providers."""
+    defaults = {p.name: p.row.default_models.get(entry.name) for p in providers.values()}
+    told = ", ".join(f"{model} ({name})" for name, model in defaults.items() if model)
+    columns = (
+        ("model", "resolutions", "can", "image units for each picture", "providers")
+        if entry.result == "picture"
+        else ("model", "modes", "seconds", "can", "units", "providers")
+    )
+    lines = [
+        f"## {entry.name}: {entry.makes}",
+        f"{entry.tool} makes it. Default: {told or 'none'}.",
+        "",
+        f"| {' | '.join(columns)} |",
+        f"|{' --- |' * len(columns)}",
+    ]
+    for name, (row, places) in served.items():
+        if places:
+            retired = capabilities.retirement(name, entry.name) is not None
+            lines.append(_line(f"{name} †" if retired else name, entry, row, places))
+    return [*lines, ""]
 
 
 def model_sheet(
@@ -128,17 +148,17 @@ def model_sheet(
     if model.preview:
         lines.append("Off: only resellers offer it. KLING_MCP_MODELS_PREVIEW=true turns it on.")
     for product, row in model.products.items():
-        served = _served(providers, product, row)
+        served, entry = _served(providers, product, row), PRODUCTS[product]
         lines += [
-            f"## {product} ({', '.join(served) or 'no configured provider'})",
+            f"## {product}: {entry.makes} ({', '.join(served) or 'no configured provider'})",
+            f"{entry.tool} makes it.",
             *_standards(name, product, row, capabilities),
-            f"Modes {', '.join(row.modes) or 'none'}; seconds {_durations(row)}; "
-            f"pictures up to {row.images}.",
+            _limits(entry, row),
             *(
                 f"- {(FEATURES | TOGETHER)[feature]}: {', '.join(map(_where, patterns))}"
                 for feature, patterns in row.allows.items()
             ),
-            f"Units: {_prices(row)}.",
+            f"{entry.unit.capitalize()}s: {_prices(row)}.",
             f"Source: {row.source} ({row.date}).",
         ]
     return "\n".join(lines)
@@ -155,19 +175,34 @@ def _standards(
     yield f"Standards: {', '.join(names)}."
 
 
-def _line(
-    name: str, product: Product, row: ProductRow, providers: list[str], *, retired: bool
-) -> str:
+def _line(shown: str, entry: ProductEntry, row: ProductRow, places: list[str]) -> str:
     cells = [
-        f"{name} †" if retired else name,
-        product,
+        shown,
         " ".join(row.modes) or "none",
-        _durations(row),
+        *([] if entry.result == "picture" else [_durations(row)]),
         _features(row),
         _prices(row),
-        " ".join(providers),
+        " ".join(places),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _limits(entry: ProductEntry, row: ProductRow) -> str:
+    """The modes, lengths, pictures, sounds and videos of a model in a sentence."""
+    modes = ", ".join(row.modes) or "none"
+    if entry.result == "picture":
+        return f"Resolutions {modes}; pictures to refer to: up to {row.images}."
+    parts = [f"Modes {modes}", f"seconds {_durations(row)}"]
+    if {"image", "image_list"} & {*entry.inputs}:
+        parts.append(f"pictures up to {row.images}")
+    return "; ".join([*parts, *map(_medium, row.media)]) + "."
+
+
+def _medium(row: MediaRow) -> str:
+    """The length, the size and the formats of a sound or video that the model takes."""
+    least, most = row.seconds
+    when = "".join(f" with {name} {value}" for name, value in row.when.items())
+    return f"{row.field} of {least:g} to {most:g} s, at most {row.mb} MB, {row.formats_text}{when}"
 
 
 def _durations(row: ProductRow) -> str:
@@ -210,5 +245,10 @@ def _prices(row: ProductRow) -> str:
 def _price(price: PriceRow) -> str:
     words = [price.mode or "", f"{price.duration} s" if price.duration else ""]
     words += ["sound" if price.sound == "on" else "", "voice" if price.voice else ""]
-    cost = f"{price.units:g}" if price.units is not None else f"{price.per_second or 0:g}/s"
+    words += ["of words" if price.from_pictures is False else ""]
+    words += ["of pictures" if price.from_pictures else ""]
+    if price.per_picture is not None:
+        cost = f"{price.per_picture:g}"
+    else:
+        cost = f"{price.units:g}" if price.units is not None else f"{price.per_second or 0:g}/s"
     return " ".join([*(word for word in words if word), cost])
