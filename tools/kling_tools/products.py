@@ -99,6 +99,11 @@ class ProductEntry:
             raise ValueError(f"The product {self.name!r} has no {' and no '.join(empty)}.")
 
     @property
+    def made(self) -> str:
+        """What it makes, with its article."""
+        return self.makes if self.result == "picture" else f"a {self.makes}"
+
+    @property
     def unit(self) -> str:
         """The name of the units in which it is priced."""
         return "image unit" if self.result == "picture" else "unit"

@@ -46,8 +46,8 @@ from kling_mcp.service import Service, open_service
 from kling_mcp.settings.capability_file import read_capabilities
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
-from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
-from kling_tools.prompts.plans import PLANNED
+from kling_tools.products import PRODUCTS_BY_TOOL, Product
+from kling_tools.prompts.prompt import KlingPrompt
 from kling_tools.prompts.prompts import build_prompts
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.tools.tool import KlingTool
@@ -162,9 +162,14 @@ def build_server(
     add_resources(server, providers, capabilities)
     add_task_resources(server)
     add_account_resource(server)
-    add_completions(server, providers, capabilities)
-    if PRODUCTS[PLANNED].tool in {tool.name for tool in tools}:
-        add_prompts(server, providers, capabilities)
+    terms = [provider.row.terms for provider in providers.values()]
+    prompts = build_prompts(
+        capabilities,
+        terms,
+        {tool.name: (tool.title or tool.name, tool.description) for tool in tools},
+    )
+    add_prompts(server, prompts)
+    add_completions(server, providers, capabilities, prompts)
     add_video_parts(server)
     add_frame_resources(server)
     add_subscriptions(server, bus, desk)
@@ -205,11 +210,8 @@ def _toolset(
     )
 
 
-def add_prompts(
-    server: MCPServer[Any], providers: Mapping[str, Configured], capabilities: Capabilities
-) -> None:
-    """Give the server its prompts for these providers, the default one first."""
-    prompts = build_prompts(capabilities, [provider.row.terms for provider in providers.values()])
+def add_prompts(server: MCPServer[Any], prompts: Sequence[KlingPrompt]) -> None:
+    """Give the server its prompts."""
     for prompt in prompts:
         server.add_prompt(prompt)
 

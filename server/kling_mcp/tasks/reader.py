@@ -151,12 +151,19 @@ class TaskReader:
     async def recent(self) -> TaskPage:
         """The newest rows in their last known state."""
         viewer = self.viewer()
+        rows, more = await self._newest()
+        return TaskPage(tasks=[viewer.listed(row) for row in rows], page=1, more=more)
+
+    async def ended(self) -> tuple[list[Record], bool]:
+        """The rows among the newest whose result is there, and whether there are more rows."""
+        rows, more = await self._newest()
+        return [row for row in rows if row.status == "succeed"], more
+
+    async def _newest(self) -> tuple[list[Record], bool]:
         rows: list[Record] = []
         if self._ledger.exists:
             rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self.only)
-        return TaskPage(
-            tasks=[viewer.listed(row) for row in rows[:RECENT]], page=1, more=len(rows) > RECENT
-        )
+        return rows[:RECENT], len(rows) > RECENT
 
     def view(self, record: Record) -> TaskView:
         """A row in its last known state."""

@@ -16,6 +16,7 @@ MODEL = ResourceTemplateReference(uri="kling://models/{model_name}")
 TASK = ResourceTemplateReference(uri="kling://tasks/{task_id}")
 VIDEO = ResourceTemplateReference(uri="kling://tasks/{task_id}/video")
 FRAME = ResourceTemplateReference(uri="kling://tasks/{task_id}/frames/{which}")
+IMAGE = ResourceTemplateReference(uri="kling://tasks/{task_id}/images/{number}")
 LIVING = ["kling-v2-5-turbo", "kling-v2-6", "kling-v3"]
 
 
@@ -142,3 +143,60 @@ async def test_what_is_not_there_is_a_protocol_error(
     with pytest.raises(MCPError, match="nothing to complete") as caught:
         await values(client, ref, "x")
     assert caught.value.error.code == -32602
+
+
+@pytest.mark.anyio
+async def test_each_prompt_is_offered_the_models_modes_and_shapes_of_its_product(
+    client: Client,
+) -> None:
+    words, edit = PromptReference(name="text_to_video"), PromptReference(name="edit_video")
+    pictures = PromptReference(name="generate_image")
+
+    assert (await values(client, words, "model_name"))[:3] == LIVING
+    assert await values(client, edit, "model_name") == ["kling-v3-omni", "kling-video-o1"]
+    assert (await values(client, pictures, "model_name"))[-1] == "kling-v2-1"
+    assert await values(client, pictures, "resolution") == ["1k", "2k", "4k"]
+    assert await values(client, pictures, "resolution", model_name="kling-v2-1") == ["1k", "2k"]
+    assert "auto" in await values(client, pictures, "aspect_ratio")
+    assert "auto" not in await values(client, pictures, "aspect_ratio", model_name="kling-v2-1")
+    assert await values(client, words, "aspect_ratio", "9") == ["9:16", "16:9"]
+    assert await values(client, edit, "refer_type") == ["base", "feature"]
+    motion = PromptReference(name="motion_control")
+    assert await values(client, motion, "character_orientation") == ["image", "video"]
+
+
+@pytest.mark.anyio
+async def test_finished_tasks_are_offered_as_pictures_and_videos(
+    client: Client, tmp_path: Path
+) -> None:
+    video = await submitted(client, tmp_path, "one")
+    made = await client.call_tool("kling_generate_image", {"prompt": "A fox"})
+    assert made.structured_content is not None
+    picture_task = made.structured_content["task_id"]
+    running = await submitted(client, tmp_path, "two")
+    for task_id in (video, picture_task):
+        await client.call_tool("kling_get_task", {"task_id": task_id})
+
+    frame, image = f"kling://tasks/{video}/frames/last", f"kling://tasks/{picture_task}/images/1"
+    edit = PromptReference(name="edit_video")
+    assert await values(client, edit, "video") == [f"kling://tasks/{video}/video"]
+    assert await values(client, edit, "image_list", "a.png,kling") == [
+        f"a.png, {image}",
+        f"a.png, {frame}",
+    ]
+    assert await values(client, PromptReference(name="animate_picture"), "image", "imag") == [image]
+    assert await values(client, IMAGE, "task_id") == [picture_task]
+    assert await values(client, VIDEO, "task_id") == [video]
+    assert running not in str(await values(client, edit, "image_list"))
+
+
+@pytest.mark.anyio
+async def test_the_providers_that_make_it_with_the_model_are_offered(tmp_path: Path) -> None:
+    keys = {"kling_api_key": "k", "kling_base_url": "sandbox", "powertokens_api_key": "k"}
+    settings = sandbox_settings(tmp_path, provider="kling", powertokens_base_url="sandbox", **keys)
+    async with Client(build_server(settings)) as client:
+        words = PromptReference(name="text_to_video")
+
+        assert await values(client, words, "provider") == ["kling"]
+        assert await values(client, words, "provider", model_name="kling-v3") == ["kling"]
+        assert await values(client, words, "provider", model_name="kling-video-o1") == []

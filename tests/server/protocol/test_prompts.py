@@ -10,9 +10,12 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent
+from tests.made_clips import make_clip
+from tests.server.scripted import facts
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
+from kling_tools.products import PRODUCTS_BY_TOOL
 
 ERAS = ("legacy", "2026-07-28")
 REQUIRED = {
@@ -21,6 +24,12 @@ REQUIRED = {
     "storyboard": ["image", "story"],
     "takes_within_budget": ["image", "budget_units"],
     "direct_camera": ["image", "camera"],
+    "picture_then_video": ["wish"],
+    "multi_image_to_video": ["image_list", "wish"],
+    "text_to_video": ["wish"],
+    "generate_image": ["wish"],
+    "edit_video": ["video", "wish"],
+    "motion_control": ["image", "video"],
 }
 
 
@@ -42,10 +51,16 @@ async def text_of(client: Client, name: str, **arguments: str) -> str:
 
 def planned_call(text: str) -> dict[str, Any]:
     """The call that the text has the assistant make first."""
-    match = re.search(r'kling_image_to_video (\{.*"dry_run": true\})', text)
-    assert match is not None, text
-    call: dict[str, Any] = json.loads(match[1])
+    _, call = planned(text)
     return call
+
+
+def planned(text: str) -> tuple[str, dict[str, Any]]:
+    """The tool that the text names first, and the call."""
+    match = re.search(r'(kling_\w+) (\{.*"dry_run": true\})', text)
+    assert match is not None, text
+    call: dict[str, Any] = json.loads(match[2])
+    return match[1], call
 
 
 async def refusal(client: Client, name: str, **arguments: str) -> str:
@@ -103,6 +118,7 @@ async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_fi
     client: Client,
 ) -> None:
     filled = {"image": "a.png", "image_tail": "b.png", "story": "A fox", "budget_units": "9"}
+    filled |= {"wish": "A fox", "image_list": "a.png, b.png", "video": "a.mp4"}
     for name, required in REQUIRED.items():
         asked = {"camera": "zooms in"} | filled
         text = await text_of(client, name, **{key: asked[key] for key in required})
@@ -223,3 +239,104 @@ async def test_what_cannot_be_is_refused_in_words(
     client: Client, name: str, arguments: dict[str, str], words: str
 ) -> None:
     assert words in await refusal(client, name, image="a.png", **arguments)
+
+
+@pytest.mark.anyio
+async def test_each_tool_that_makes_something_has_a_prompt_whose_words_name_no_tool(
+    client: Client,
+) -> None:
+    prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
+
+    of_tools = {tool.removeprefix("kling_") for tool in PRODUCTS_BY_TOOL}
+    assert of_tools - {"image_to_video"} <= prompts.keys()
+    for prompt in prompts.values():
+        told = [prompt.description, *(a.description for a in prompt.arguments or [])]
+        assert not re.search("kling_|costs money", str(told)), prompt.name
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "tool", "asked"),
+    [
+        ("text_to_video", "kling_text_to_video", {"wish": "A fox", "aspect_ratio": "9:16"}),
+        ("text_to_video", "kling_text_to_video", {"wish": "A fox", "model_name": "3.0 turbo"}),
+        ("generate_image", "kling_generate_image", {"wish": "A fox", "n": "2", "resolution": "2K"}),
+        ("picture_then_video", "kling_generate_image", {"wish": "A fox", "motion": "It runs"}),
+        ("multi_image_to_video", "kling_multi_image_to_video", {"wish": "A fox", "mode": "PRO"}),
+    ],
+)
+async def test_a_maker_s_plan_is_taken_by_its_tool_at_the_price_that_was_told(
+    client: Client, tmp_path: Path, name: str, tool: str, asked: dict[str, str]
+) -> None:
+    if "image_list" in REQUIRED[name]:
+        asked = {**asked, "image_list": f"{picture(tmp_path)}, {picture(tmp_path, 'b.png')}"}
+    text = await text_of(client, name, **asked)
+    planned_tool, call = planned(text)
+    receipt = facts(await client.call_tool(planned_tool, call))
+
+    assert planned_tool == tool
+    assert "faults" not in receipt
+    unit = receipt.get("unit", "unit")
+    assert f"about {receipt['estimate_units']:g} {unit}s (" in text
+    assert f'"max_units": {receipt["estimate_units"]}' in text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["edit_video", "motion_control"])
+async def test_what_is_paid_by_the_second_is_priced_by_the_second_until_it_is_measured(
+    client: Client, tmp_path: Path, name: str
+) -> None:
+    moving = make_clip(tmp_path / "video.mp4", frames=96, size=(720, 720))
+    asked = {"image": picture(tmp_path), "video": str(moving), "wish": "In winter"}
+    text = await text_of(client, name, **{key: asked[key] for key in [*REQUIRED[name], "wish"]})
+    tool, call = planned(text)
+    receipt = facts(await client.call_tool(tool, call))
+
+    assert tool == f"kling_{name}"
+    assert "faults" not in receipt, receipt
+    (each,) = re.findall(r"about ([\d.]+) units \(\S+ USD list price\) for each second", text)
+    assert receipt["estimate_units"] == round(float(each) * receipt["duration_s"], 4)
+    assert '"max_units": "<the price that I agreed to>"' in text
+
+
+@pytest.mark.anyio
+async def test_a_picture_is_liked_before_it_is_animated_at_a_price_that_was_told(
+    client: Client,
+) -> None:
+    text = await text_of(client, "picture_then_video", wish="A fox", model_name="kling-v3")
+
+    order = ["then costs about 3 units", "wait for my yes", "kling_look", "Wait until I like it"]
+    order += ['"image": "kling://tasks/<task_id>/images/1"', '"max_units": 3.0', "kling_save_video"]
+    places = [text.index(step) for step in order]
+    assert places == sorted(places)
+
+
+@pytest.mark.anyio
+async def test_a_prompt_is_offered_where_its_tools_and_a_provider_for_them_are(
+    tmp_path: Path,
+) -> None:
+    async def offered(**settings: Any) -> set[str]:
+        async with Client(build_server(sandbox_settings(tmp_path, **settings))) as client:
+            return {prompt.name for prompt in (await client.list_prompts()).prompts}
+
+    gateway = {"provider": "powertokens", "powertokens_base_url": "sandbox"}
+    assert await offered(tools="kling_text_to_video") == {"text_to_video"}
+    assert await offered(tools="kling_generate_image") == {"generate_image"}
+    assert "picture_then_video" in await offered(tools="core,images")
+    assert "text_to_video" not in await offered(**gateway)
+    assert "animate_picture" in await offered(**gateway)
+    assert await offered(read_only=True) == set()
+
+
+@pytest.mark.anyio
+async def test_a_prompt_asks_the_provider_that_is_named(tmp_path: Path) -> None:
+    keys = {"kling_api_key": "k", "kling_base_url": "sandbox", "cometapi_api_key": "k"}
+    settings = sandbox_settings(tmp_path, provider="kling", cometapi_base_url="sandbox", **keys)
+    async with Client(build_server(settings)) as client:
+        (prompt,) = (p for p in (await client.list_prompts()).prompts if p.name == "text_to_video")
+        named = await text_of(client, "text_to_video", wish="A fox", provider="cometapi")
+        unknown = await refusal(client, "text_to_video", wish="A fox", provider="elsewhere")
+
+    assert "provider" in {argument.name for argument in prompt.arguments or []}
+    assert planned_call(named)["provider"] == "cometapi"
+    assert "no configured provider" in unknown

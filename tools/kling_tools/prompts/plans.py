@@ -1,37 +1,38 @@
-"""Plans for a video before its prompt is written: a call that the rules pass, and its price."""
+"""Plans for a task before its prompt is written: a call that the rules pass, and its price."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
-from kling_tools.products import Product
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
-from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms
+from kling_tools.requests.requests import Request
+from kling_tools.rules.capabilities import Capabilities, Estimate, ProductRow, ProviderTerms
 from kling_tools.rules.reviews import Review, review
 
 __all__ = [
     "DEFAULT_TAKES",
     "MOST_SHOTS",
     "MOST_TAKES",
-    "PLANNED",
     "Plan",
     "Planner",
     "camera_control_of",
     "cut_into_shots",
+    "first_of",
     "models_with_camera_control",
     "takes_within",
 ]
 
 
-PLANNED: Product = "image2video"
-"""The product that every prompt plans for."""
+ONE_PICTURE: Product = "image2video"
+"""The only product whose camera can be an argument."""
 
 MOVES: tuple[tuple[str, str, int], ...] = (
     (r"\bpan(s|ning)?\b.*\bleft\b", "pan", -1),
@@ -70,15 +71,15 @@ def camera_control_of(words: str) -> dict[str, Any] | None:
 def models_with_camera_control(capabilities: Capabilities) -> list[str]:
     """Each model that takes `camera_control` for one picture, with its conditions and its state."""
     shown = []
-    for name in capabilities.models_of([PLANNED]):
-        row = capabilities.product_row(name, PLANNED)
+    for name in capabilities.models_of([ONE_PICTURE]):
+        row = capabilities.product_row(name, ONE_PICTURE)
         for pattern in row.patterns("camera_control") if row else ():
             doubt = pattern.endswith(" ?")
             what, _, condition = pattern.removesuffix(" ?").partition(" ")
             mode, _, seconds = what.partition("/")
             words = [f"{mode} {seconds} s" if seconds else "", condition.replace("=", " ")]
             words.append("sources disagree" if doubt else "")
-            retired = capabilities.retirement(name, PLANNED)
+            retired = capabilities.retirement(name, ONE_PICTURE)
             if retired:
                 words.append("retired" if retired.certain else "may have been retired")
             shown.append(f"{name} ({', '.join(word for word in words if word)})")
@@ -90,8 +91,6 @@ LEAST_SHOT_S = 1
 """Kling's limits for multi_prompt (its image2video page)."""
 
 DEFAULT_S = "5"
-FIRST = ("image", "image_tail", "prompt")
-"""The arguments that a call shows first."""
 
 USUAL_SHOT_S = 3
 """Seconds of a shot when the number of shots is not given."""
@@ -108,13 +107,16 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Arguments of `kling_image_to_video` that pass all rules, and their price (units, USD at list
-    price). `what` names model, mode and length for a person."""
+    """Arguments of a `tool` that pass all rules, and their price (units, USD at list price). `what`
+    names model, mode and length for a person. Where `each_second` of a video or sound that nobody
+    has measured yet is paid for, the price is that of one."""
 
+    tool: str
     call: Mapping[str, Any]
     price: Estimate
     what: str
     warnings: tuple[Fault, ...]
+    each_second: bool = False
 
 
 class Planner:
@@ -124,54 +126,77 @@ class Planner:
         self.capabilities = capabilities
         self._terms = terms
 
-    def plan(self, **asked: Any) -> Plan:
-        """The call for the given arguments. Chooses provider, model and mode when not given.
+    def plan(self, wanted: type[Request] = ImageToVideoArguments, /, **asked: Any) -> Plan:
+        """The call for the given arguments of this class. Chooses provider, model and mode when not
+        given.
 
         It takes the default provider and model and the cheapest mode if they can do it, else the
         first that can. Raises InvalidRequest with the faults of the choice with the fewest; of
         several, the last one, since the table goes from older models to abler ones.
         """
         given = {name: value for name, value in asked.items() if value not in ("", None)}
-        asked = {"duration": DEFAULT_S} | given
+        timed = "duration" in wanted.setting_fields and "video" not in wanted.model_fields
+        asked = ({"duration": DEFAULT_S} if timed else {}) | given
         if meant := self.capabilities.canonical(str(asked.get("model_name", ""))):
             asked["model_name"] = meant
         least: Review | None = None
-        for terms, call in self._choices(asked):
-            found = review(read_draft(ImageToVideoArguments, call), self.capabilities, terms)
+        for terms, call in self._choices(wanted, asked):
+            found = review(read_draft(wanted, call), self.capabilities, terms)
             if not found.verdict.faults:
                 return self._plan(call, terms, found)
             if least is None or len(found.verdict.faults) <= len(least.verdict.faults):
                 least = found
-        raise InvalidRequest(least.verdict.faults if least else [NO_PROVIDER])
+        raise InvalidRequest(least.verdict.faults if least else [_no_provider(wanted)])
 
-    def _choices(self, asked: Mapping[str, Any]) -> Iterator[tuple[ProviderTerms, dict[str, Any]]]:
+    def _choices(
+        self, wanted: type[Request], asked: Mapping[str, Any]
+    ) -> Iterator[tuple[ProviderTerms, dict[str, Any]]]:
+        named = asked.get("provider", "auto")
+        field = wanted.setting_fields["mode"]
         for terms in self._terms:
-            if PLANNED not in terms.products:
+            products = [p for p in terms.default_models if p in wanted.products]
+            products += [p for p in wanted.products if p in terms.products and p not in products]
+            if not products or named not in ("auto", terms.name):
                 continue
-            default = terms.default_models.get(PLANNED, "")
-            living = self.capabilities.living([PLANNED], terms.wires)
-            names = [asked["model_name"]] if "model_name" in asked else [default, *living]
+            if "model_name" in wanted.absent:
+                names = [""]
+            elif "model_name" in asked:
+                names = [asked["model_name"]]
+            else:
+                default = terms.default_models.get(products[0], "")
+                names = [default, *self.capabilities.living(products, terms.wires)]
             for name in dict.fromkeys(names):
-                row = self.capabilities.product_row(name, PLANNED)
-                modes = (
-                    [asked["mode"]] if "mode" in asked else (row.modes if row else ()) or (None,)
-                )
+                row = first_of(self.capabilities, name, products)
+                modes = [asked[field]] if field in asked else (row.modes if row else ()) or (None,)
                 for mode in modes:
-                    chosen = {"model_name": name} | ({"mode": mode} if mode else {})
-                    yield terms, {**asked, **chosen}
+                    chosen = {"model_name": name} if name else {}
+                    yield terms, {**asked, **chosen, **({field: mode} if mode else {})}
 
     def _plan(self, call: dict[str, Any], terms: ProviderTerms, found: Review) -> Plan:
+        entry, request = PRODUCTS[found.product], found.request
         if len(self._terms) > 1:
             call = {**call, "provider": terms.name}
-        call = {name: call[name] for name in (*FIRST, *call) if name in call}
-        length = f"{found.request.setting.duration} s"
+        call = {name: call[name] for name in dict.fromkeys((*entry.inputs, *call)) if name in call}
+        each_second = bool(request.lasts_as())
+        length = "" if each_second else request.setting.words()
         what = " ".join(part for part in (found.model_name, found.mode or "", length) if part)
-        return Plan(call, found.estimate, what, tuple(found.verdict.warnings))
+        if each_second:
+            found = found.lasting(1, self.capabilities)
+        warnings = tuple(found.verdict.warnings)
+        return Plan(entry.tool, call, found.estimate, what, warnings, each_second)
 
 
-NO_PROVIDER = Fault(
-    "provider", "product_of_provider", "no configured provider makes a video of one picture."
-)
+def first_of(
+    capabilities: Capabilities, name: str, products: Iterable[Product]
+) -> ProductRow | None:
+    """The row of a model in the first of these products that it makes; None if it makes none."""
+    rows = (capabilities.product_row(name, product) for product in products)
+    return next((row for row in rows if row), None)
+
+
+def _no_provider(wanted: type[Request]) -> Fault:
+    made = PRODUCTS[wanted.products[0]].made
+    return Fault("provider", "product_of_provider", f"no configured provider makes {made}.")
 
 
 def cut_into_shots(total_s: int, shots: int | None) -> list[int]:

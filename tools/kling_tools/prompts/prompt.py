@@ -5,7 +5,8 @@ Clients get the descriptions with the list of prompts, and hosts show them as a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
@@ -14,24 +15,30 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.prompts.base import Message, PromptArgument, UserMessage
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
+from kling_tools.products import PRODUCTS
 from kling_tools.prompts.plans import MOST_SHOTS, MOST_TAKES
 from kling_tools.requests import normalize
 from kling_tools.requests.drafts import read_draft
-from kling_tools.requests.fields import PROMPT_LIMIT
+from kling_tools.requests.fields import PROMPT_LIMIT, ImageRatio
+from kling_tools.requests.requests import Request
+from kling_tools.rules.between_fields import MISSING, RULES
 
 __all__ = [
     "AnimateArguments",
     "CameraArguments",
+    "FormArguments",
     "FramesArguments",
     "KlingPrompt",
     "PictureArguments",
+    "PictureFirstArguments",
     "Script",
     "StoryboardArguments",
     "TakesArguments",
+    "form_of",
 ]
 
 
@@ -48,19 +55,16 @@ Wish = Annotated[
 ]
 
 
-class PictureArguments(BaseModel):
-    """The arguments that all prompts share: the first picture and the form of the video.
+LATE = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
+"""Validation is built at the first use of a prompt, not at the start of the server."""
 
-    An empty string means not filled in; the plan then chooses. Validation is built at the first
-    use of a prompt, not at the start of the server.
-    """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
+class FormArguments(BaseModel):
+    """The form of a video that animates a picture. An empty string means not filled in; the plan
+    then chooses."""
 
-    image: Annotated[
-        str,
-        Field(max_length=PICTURE_LIMIT, description=f"The picture to begin with: {PICTURE}."),
-    ] = ""
+    model_config = LATE
+
     duration: Annotated[
         str,
         BeforeValidator(normalize.duration),
@@ -76,6 +80,71 @@ class PictureArguments(BaseModel):
         BeforeValidator(normalize.word),
         Field(description="std, pro or 4k; the cheapest that can do this."),
     ] = ""
+
+
+class PictureArguments(FormArguments):
+    """The arguments that all prompts about one picture share."""
+
+    image: Annotated[
+        str,
+        Field(max_length=PICTURE_LIMIT, description=f"The picture to begin with: {PICTURE}."),
+    ] = ""
+
+
+class PictureFirstArguments(FormArguments):
+    """`picture_then_video`."""
+
+    wish: Wish = ""
+    motion: Annotated[
+        str,
+        Field(max_length=PROMPT_LIMIT, description="What should move in it, in your own words."),
+    ] = ""
+    aspect_ratio: Annotated[
+        ImageRatio, Field(description="The shape of both, such as 16:9 or 9:16.")
+    ] = "16:9"
+
+
+WORDS: Mapping[str, str] = {
+    "wish": "What you would like to see, in your own words.",
+    "image": f"The picture: {PICTURE}.",
+    "image_list": "The pictures, with commas between them: https URLs or paths on this computer.",
+    "video": f"The video: {PICTURE}.",
+    "sound_file": f"The sound: {PICTURE}.",
+    "refer_type": "base changes the video, feature makes the next shot after it (base).",
+    "character_orientation": "Whom the figure faces as: image or video (video).",
+    "aspect_ratio": "The shape, such as 16:9 or 9:16.",
+    "duration": "Length in seconds (5).",
+    "resolution": "1k, 2k or 4k (1k).",
+    "n": "How many pictures (1).",
+    "mode": "std, pro or 4k; the cheapest that can do this.",
+    "model_name": "Kling model; the default model, if it can do this.",
+    "provider": "Who makes it, where there are several; the default one, if it can do this.",
+}
+"""What a person reads about an argument of a tool."""
+
+
+def form_of(wanted: type[Request], *, providers: int) -> tuple[type[BaseModel], list[str]]:
+    """The arguments of a tool that a person fills in (its prompt as a `wish`), and the names of
+    those that it cannot do without. `provider` is one where there are several providers."""
+    entry = PRODUCTS[wanted.products[0]]
+    chosen = wanted.setting_fields.values()
+    names = [*entry.inputs, *(name for name in chosen if name != "sound")]
+    names += ["n", "aspect_ratio", "model_name", *(["provider"] if providers > 1 else [])]
+    form: dict[str, Any] = {}
+    for name in dict.fromkeys(names):
+        if (of_tool := wanted.model_fields.get(name)) and name not in wanted.absent:
+            field = copy(of_tool)
+            shown = "wish" if name == "prompt" else name
+            field.description = WORDS.get(shown, field.description)
+            form[shown] = (field.annotation, field)
+    needed = {
+        name
+        for rule in RULES
+        if rule.id in entry.rules and {*rule.when.values()} <= {MISSING}
+        for name in rule.require
+    }
+    required = [name for name in form if ("prompt" if name == "wish" else name) in needed]
+    return create_model(f"{wanted.__name__}Form", __config__=LATE, **form), required
 
 
 class AnimateArguments(PictureArguments):
@@ -160,6 +229,8 @@ class KlingPrompt(Prompt):
 
     reading: type[BaseModel] = Field(exclude=True)
     script: Script = Field(exclude=True)
+    tools: tuple[str, ...] = Field(exclude=True)
+    """The tools that make what it leads to, in their order; its arguments are about the last."""
 
     @classmethod
     def of(
@@ -171,6 +242,7 @@ class KlingPrompt(Prompt):
         description: str,
         arguments: type[BaseModel],
         required: Sequence[str],
+        tools: Sequence[str] = ("kling_image_to_video",),
     ) -> KlingPrompt:
         """Make the prompt; the required arguments are listed first."""
         names = [*required, *(n for n in arguments.model_fields if n not in required)]
@@ -190,6 +262,7 @@ class KlingPrompt(Prompt):
             context_kwarg=None,
             reading=arguments,
             script=script,
+            tools=tuple(tools),
         )
 
     async def render(

@@ -1,16 +1,21 @@
-"""The five prompts: each turns an idea into a priced plan and the tool calls that make it."""
+"""The prompts: each turns an idea into a priced plan and the tool calls that make it.
+
+Each tool that makes something has one of its own, made of its row in the table of products."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import sentences
-from kling_tools.products import PRODUCTS
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.prompts.plans import (
-    PLANNED,
     Plan,
     Planner,
     camera_control_of,
@@ -21,25 +26,93 @@ from kling_tools.prompts.plans import (
 from kling_tools.prompts.prompt import (
     AnimateArguments,
     CameraArguments,
+    FormArguments,
     FramesArguments,
     KlingPrompt,
     PictureArguments,
+    PictureFirstArguments,
     StoryboardArguments,
     TakesArguments,
+    form_of,
 )
 from kling_tools.quoting import counted
+from kling_tools.requests.arguments import GenerateImageArguments, SubmitArguments
 from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
+from kling_tools.requests.requests import Request
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 
 __all__ = ["build_prompts"]
 
+_COSTS = re.compile(r" \(costs money[^)]*\)")
+
 YOUR_PROMPT = "<your prompt>"
-"""In a planned call, the placeholder of the prompt that the assistant writes."""
+AGREED = "<the price that I agreed to>"
+MADE_PICTURE = "kling://tasks/<task_id>/images/1"
+"""In a planned call, the placeholders of the prompt that the assistant writes, of a price that the
+dry run tells, and of the picture that was made before."""
+
+ARGUMENTS: Mapping[str, type[Request]] = {
+    PRODUCTS[wanted.products[0]].tool: wanted for wanted in get_args(SubmitArguments)
+}
+"""The arguments of each tool that makes something."""
+
+ANIMATE: Product = "image2video"
+"""The product for whose tool people have ideas of their own."""
 
 
-def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) -> list[KlingPrompt]:
-    """The prompts for these providers, the default one first."""
+WRITE: Mapping[str, str] = {
+    "kling_multi_image_to_video": "Write the prompt: one scene in which everything of the pictures "
+    "meets, who does what, and what the camera does. <<<image_1>>> names the first picture.",
+    "kling_text_to_video": "Write the prompt: who or what is seen and where, in which light and "
+    "style, what happens, and what the camera does. One scene without a cut.",
+    "kling_edit_video": "Write the prompt: what changes, and that all else stays as it is "
+    "(refer_type base), or what happens in the next shot (feature). <<<video_1>>> names the video.",
+    "kling_motion_control": "Write the prompt, or leave it out: the place and the light around the "
+    "figure. The movement comes from the video.",
+    "kling_generate_image": "Write the prompt: who or what is seen and where, in which light and "
+    "style. <<<image_1>>> names the first picture that is given.",
+}
+"""How to write the prompt of a tool; WRITE_ANY where there is no more to say."""
+
+WRITE_ANY = "Write the prompt: who or what is seen, what happens, and what the camera does."
+
+
+def build_prompts(
+    capabilities: Capabilities,
+    terms: Sequence[ProviderTerms],
+    tools: Mapping[str, tuple[str, str]],
+) -> list[KlingPrompt]:
+    """The prompts for these providers, the default one first, that lead to these tools alone (their
+    titles and descriptions by name), and to what one of the providers makes."""
     scripts = _Scripts(Planner(capabilities, terms))
+    made = {PRODUCTS[product].tool for row in terms for product in row.products}
+    prompts = [*_of_ideas(scripts), *_of_tools(scripts, tools, len(terms))]
+    return [prompt for prompt in prompts if (made & tools.keys()).issuperset(prompt.tools)]
+
+
+def _of_tools(
+    scripts: _Scripts, tools: Mapping[str, tuple[str, str]], providers: int
+) -> Iterator[KlingPrompt]:
+    """A prompt for each tool that makes something; `animate_picture` is that of the first."""
+    for name, wanted in ARGUMENTS.items():
+        if ANIMATE in wanted.products or name not in tools:
+            continue
+        arguments, required = form_of(wanted, providers=providers)
+        title, description = tools[name]
+        goal = _COSTS.sub("", description).partition(". ")[0].rstrip(".")
+        yield KlingPrompt.of(
+            partial(scripts.make, wanted, goal),
+            name=name.removeprefix("kling_"),
+            title=title,
+            description=f"{goal}; you see the price before anything is sent.",
+            arguments=arguments,
+            required=required,
+            tools=[name],
+        )
+
+
+def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
+    """The prompts for what people do with one picture, and to make it first."""
     return [
         KlingPrompt.of(
             scripts.animate,
@@ -83,6 +156,16 @@ def build_prompts(capabilities: Capabilities, terms: Sequence[ProviderTerms]) ->
             arguments=CameraArguments,
             required=("image", "camera"),
         ),
+        KlingPrompt.of(
+            scripts.picture_first,
+            name="picture_then_video",
+            title="Make a picture, then animate it",
+            description="""Words become a picture; once you like it, it becomes a video. You see
+                both prices before anything is sent.""",
+            arguments=PictureFirstArguments,
+            required=("wish",),
+            tools=("kling_generate_image", "kling_image_to_video"),
+        ),
     ]
 
 
@@ -91,6 +174,40 @@ class _Scripts:
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
+
+    def make(self, wanted: type[Request], goal: str, asked: BaseModel) -> str:
+        form = asked.model_dump(include=asked.model_fields_set - {"wish"}, mode="json")
+        wish = str(getattr(asked, "wish", ""))
+        prompt = {"prompt": YOUR_PROMPT} if wish else {}
+        plan = self._planner.plan(wanted, **form, **prompt)
+        facts = _wish(wish) if wish else ""
+        write = WRITE.get(plan.tool, WRITE_ANY)
+        return _text(f"With Kling: {goal}.", facts, write, plan)
+
+    def picture_first(self, asked: PictureFirstArguments) -> str:
+        picture = self._planner.plan(
+            GenerateImageArguments, prompt=YOUR_PROMPT, aspect_ratio=asked.aspect_ratio
+        )
+        form = asked.model_dump(include=set(FormArguments.model_fields))
+        video = self._planner.plan(
+            **{name: value for name, value in form.items() if value != ""},
+            image=MADE_PICTURE,
+            prompt="<what moves>",
+        )
+        motion = f"\nWhat shall move: {_quoted(asked.motion)}" if asked.motion else ""
+        write = (
+            f"{WRITE['kling_generate_image']} Write a second one for the video: what moves in the "
+            f"picture and how, and what the camera does. {video.what} then costs "
+            f"{video.price}: tell me this together with the price of the picture."
+        )
+        shown = [
+            f"Show me the picture: {_call('kling_look', {'task_id': '<task_id>'})}. Wait until I "
+            "like it; another one costs again.",
+            "Animate it, at the price that I know: "
+            f"{_call(video.tool, {**video.call, **_limit(video)})}. Wait for it, too.",
+        ]
+        goal = "Make a picture with Kling, then a video of it."
+        return _text(goal, _wish(asked.wish) + motion, write, picture, shown=shown)
 
     def animate(self, asked: AnimateArguments) -> str:
         plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
@@ -208,20 +325,31 @@ def _call(tool: str, arguments: Mapping[str, Any]) -> str:
     return f"{tool} {json.dumps(arguments, ensure_ascii=False)}"
 
 
-def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> str:
-    """Goal, facts, and the numbered steps that lead to the saved file."""
+def _limit(plan: Plan) -> dict[str, float | str]:
+    if plan.each_second:
+        return {"max_units": AGREED}
+    return {} if plan.price.units is None else {"max_units": plan.price.units}
+
+
+def _text(
+    goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1, shown: Sequence[str] = ()
+) -> str:
+    """Goal, facts, and the numbered steps that lead to the saved file. `shown` are steps between
+    the first result and its file."""
     units = plan.price.units
-    limit = {} if units is None else {"max_units": units}
+    limit = _limit(plan)
     each = f" each, {counted(takes * units, 'unit')} together" if takes > 1 and units else ""
+    each = " for each second" if plan.each_second else each
+    agreed = " (the price I agreed to)" if limit and not plan.each_second else ""
     steps = [
         write,
         "Ask what it costs; this sends nothing: "
-        f"{_call(PRODUCTS[PLANNED].tool, {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
+        f"{_call(plan.tool, {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
         f"{plan.price}{each}. If faults come back, correct what they name and ask again.",
         "Tell me the prompt, the price and every warning, and wait for my yes.",
         "Then send the same call with "
         f"{json.dumps({'dry_run': False, **limit})[1:-1]}"
-        + (" (the price I agreed to)" if limit else "")
+        + agreed
         + (f", once for each take from 1 to {takes}. Each" if takes > 1 else ". Its")
         + " answer has a task_id.",
         f"{_call('kling_wait_for_tasks', {'task_ids': _ids(takes)})}; call it again while done "
@@ -231,6 +359,7 @@ def _text(goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1) -> s
             if takes > 1
             else []
         ),
+        *shown,
         "Tell me where each file is (path) and what it cost. Where there is no path, save it: "
         f"{_call('kling_save_video', {'task_id': '<task_id>'})}.",
     ]
