@@ -120,6 +120,7 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         seconds=order.duration,
         frames=order.frames if order.seen else 0,
         moves_figure=order.motion is not None,
+        talks=order.speech is not None,
         edits=order.prompt if edits else "",
         short_side=order.short_side,
         stills=stills,
@@ -155,6 +156,8 @@ def _elsewhere(order: Order) -> tuple[str, ...]:
     if video is None or video.name or video.task_id:
         return ()
     own = ": the motion is its own" if order.motion else ", and has not seen the video"
+    if order.speech:
+        own = ": the tone is its own"
     return (f"The sandbox fetches nothing{own}",)
 
 

@@ -59,6 +59,7 @@ class Backend:
             config.home / "inputs", self.links, self.store.filmed, self.clips.clip
         )
         self.pictures.find_video = self.videos.find
+        self.pictures.keep_sound = self.videos.keep_sound
         self.clips.path_of = self.videos.path
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
         self.records = KlingRecords(self.documents)

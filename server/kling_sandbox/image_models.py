@@ -27,11 +27,15 @@ IMAGE_RATIOS = {
 }
 
 
+DEEPER: dict[str, str] = {"avatar": "avatar/image2video"}
+"""The paths of products that have other names."""
+
+
 def path_of(prefix: str, product: str) -> str:
     """The path of a product below a base URL."""
     if beside := IMAGE_PATHS.get(product):
         return prefix.removesuffix("/videos") + beside
-    return f"{prefix}/{product}"
+    return f"{prefix}/{DEEPER.get(product, product)}"
 
 
 @dataclass(frozen=True, slots=True)

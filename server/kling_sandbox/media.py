@@ -5,6 +5,8 @@ It fetches nothing: of a video at any other address it knows the address alone.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 import secrets
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kling_sandbox.answers.refusals import refused
+from kling_sandbox.intake import Lifted
 from kling_sandbox.orders import GivenVideo, Task
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ HANDED_IN = "/sandbox/inputs"
 """The path below which files are handed in. Kling has no such path."""
 
 MOST_BYTES = 200 * 1024 * 1024
+MOST_SOUND_BYTES = 5 * 1024 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -72,6 +76,27 @@ class GivenVideos:
                 return GivenVideo(url, task_id=task.task_id, seconds=task.order.frames / 24)
         return GivenVideo(url)
 
+    def keep_sound(self, given: str | Lifted) -> GivenVideo:
+        """Keep a sound that came as base64, and measure it. Raises `Refusal` for other text, and
+        for more than 5 MB."""
+        try:
+            raw = (
+                given.path.read_bytes()
+                if isinstance(given, Lifted)
+                else base64.b64decode(given, validate=True)
+            )
+        except (binascii.Error, ValueError):
+            raise refused("not_base64") from None
+        if len(raw) > MOST_SOUND_BYTES:
+            raise refused("picture_size", field="sound_file", most=MOST_SOUND_BYTES >> 20)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(raw).hexdigest()
+        part = self.folder / f"{secrets.token_hex(8)}.part"
+        part.write_bytes(raw)
+        part.replace(self.folder / name)
+        seconds = _seconds_of_sound(self.folder / name)
+        return GivenVideo("", name=name, seconds=seconds, broken=not seconds)
+
     def _measured(self, video: GivenVideo, path: Path) -> GivenVideo:
         """The video with its length and size; an unreadable one has neither."""
         import av  # it loads a hundred megabytes
@@ -98,3 +123,15 @@ class GivenVideos:
             return self.folder / video.name
         task = self.filmed(video.task_id) if video.task_id else None
         return await self.clip(task) if task else None
+
+
+def _seconds_of_sound(path: Path) -> float:
+    """How long the sound is, by decoding it; 0 for what is no sound."""
+    import av  # it loads a hundred megabytes
+
+    try:
+        with av.open(str(path), "r") as container:
+            frames = container.decode(audio=0)
+            return round(sum(frame.samples / frame.sample_rate for frame in frames), 3)
+    except (OSError, ValueError, IndexError):  # av's own errors are both of the first two
+        return 0.0

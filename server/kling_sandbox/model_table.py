@@ -4,6 +4,7 @@ It is separate from the table in `kling_tools`, so that each checks the other. S
 of Kling's official capability map (spring and May 2026), its update log and recorded refusals;
 units from the official billing page of 2026-09-20 and the older resource-pack page. Models without
 products live on the new standard alone (`new_models`); the units of 4.0 are a guess from resellers.
+The endpoint of talking faces names no model: `kling-avatar` stands for it here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Product = Literal[
     "omni-image",
     "image-generation",
     "motion-control",
+    "avatar",
 ]
 
 TaskKind = Product | Literal["custom-elements", "custom-voices"]
@@ -187,6 +189,9 @@ MODELS: dict[str, ModelRow] = {
         {"std": Units(0.6, video=0.9), "pro": Units(0.8, video=1.2)},
         elements=True,
         reference_free_durations=_SHORT,
+    ),
+    "kling-avatar": ModelRow(
+        ("avatar",), tuple(range(2, 301)), {"std": Units(0.4), "pro": Units(0.8)}
     ),
     "kling-v3-turbo": ModelRow((), _LONG, {"std": Units(0.8), "pro": Units(1.0)}),
     "kling-v4": ModelRow((), tuple(range(3, 31)), {"std": Units(1.12), "pro": Units(1.68)}),

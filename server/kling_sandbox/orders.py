@@ -143,7 +143,7 @@ class Order:
     `lines` are the words of each shot where the caller listed them.
     `assets` are the elements and voices that the video shows. `video`: a reference video, or an
     element of one, is given. `cash`: the account pays from its balance. `motion`: a figure moves.
-    `reference` is the video that is changed or followed.
+    `reference` is the video that is changed or followed, `speech` the sound that a face speaks.
     """
 
     product: TaskKind
@@ -171,17 +171,18 @@ class Order:
     images: int = 0
     motion: Motion | None = None
     reference: Reference | None = None
+    speech: GivenVideo | None = None
 
     @property
     def seen(self) -> GivenVideo | None:
-        """The video that the film shows something of."""
+        """The video that the film shows something of, or the sound that it speaks."""
         given = self.motion or self.reference
-        return given.video if given else None
+        return given.video if given else self.speech
 
     @property
     def frames(self) -> int:
         """Frames of the video: one more than its seconds hold (Kling's API pages), or those of the
-        motion that it follows, or of the video that it changes."""
+        motion that it follows, of the video that it changes, or of the sound that it speaks."""
         follows = self.reference is None or self.reference.kind == "base"
         if self.seen and self.seen.seconds and follows:
             return max(1, round(self.seen.seconds * FPS))
@@ -216,6 +217,7 @@ class Order:
         """The order from the values of `to_json`."""
         camera, tail, made = values["camera"], values["tail"], values.get("made")
         motion, reference = values.get("motion"), values.get("reference")
+        speech = values.get("speech")
         return cls(
             **{
                 **values,
@@ -228,6 +230,7 @@ class Order:
                 "made": Asset.from_json(made) if made else None,
                 "motion": Motion.from_json(motion) if motion else None,
                 "reference": Reference.from_json(reference) if reference else None,
+                "speech": GivenVideo(**speech) if speech else None,
             }
         )
 

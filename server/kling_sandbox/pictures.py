@@ -82,11 +82,13 @@ MAX_RATIO = 2.5
 class PictureFiles:
     """The folder of a sandbox's pictures. A file's name is its hash, so each is stored once.
 
-    `find_video` tells what is known now (Unix seconds) of the video at an address."""
+    `find_video` tells what is known now (Unix seconds) of the video at an address; `keep_sound`
+    stores a sound that came as base64, and raises `Refusal`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.find_video: Callable[[str, float], GivenVideo] = lambda url, now: GivenVideo(url)
+        self.keep_sound: Callable[[str | Lifted], GivenVideo] = lambda given: GivenVideo("")
 
     def path(self, picture: Picture) -> Path:
         """The path of the picture's file."""

@@ -110,6 +110,7 @@ def least_wish(tool: str, folder: Path, prompt: str) -> dict[str, Any]:
         "image": lambda: drawn("photo.png"),
         "image_list": lambda: [drawn("photo.png"), drawn("other.png")],
         "video": lambda: "https://example.com/dance.mp4",
+        "sound_file": lambda: "https://example.com/speech.mp3",
     }
     main = PRODUCTS[PRODUCTS_BY_TOOL[tool][0]].inputs
     given = {name: make() for name, make in inputs.items() if name in main}

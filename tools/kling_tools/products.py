@@ -39,9 +39,10 @@ Product = Literal[
     "image-generation",
     "omni-edit",
     "motion-control",
+    "avatar",
 ]
 """The names of the products, as Kling's paths have them; its `images/generations` is
-`image-generation`, and omni-video with a video is `omni-edit`."""
+`image-generation`, omni-video with a video is `omni-edit`, and avatar/image2video is `avatar`."""
 
 Result = Literal["video", "picture"]
 """The kinds of files that are made."""
@@ -256,6 +257,18 @@ _ROWS = (
         priced_by=("second",),
         desk="motion_control",
         body_names={"image": "image_url", "video": "video_url"},
+    ),
+    ProductEntry(
+        name="avatar",
+        tool="kling_talking_photo",
+        request="TalkingPhotoRequest",
+        inputs=("image", "sound_file", "prompt"),
+        rules=("face_required", "speech_required"),
+        result="video",
+        makes="video of a face that speaks or sings",
+        path="avatar/image2video",
+        priced_by=("second",),
+        desk="avatar",
     ),
 )
 

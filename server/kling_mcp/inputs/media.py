@@ -259,7 +259,11 @@ class Medium:
             self.held.let_go(self.field)
 
 
-FORM = "an https URL, a path, a file:// URL, a data: URI, base64 or kling://tasks/ID/video"
+def _form(limits: MediaLimits) -> str:
+    """The forms in which it can be given; the video of a task where a video is taken."""
+    forms = "an https URL, a path, a file:// URL, a data: URI"
+    last = ", base64 or kling://tasks/ID/video" if "MP4" in limits.formats else " or base64"
+    return f"{forms}{last} of {limits.formats_text}"
 
 
 def _policy_for(policy: PicturePolicy, limits: MediaLimits) -> PicturePolicy:
@@ -267,7 +271,7 @@ def _policy_for(policy: PicturePolicy, limits: MediaLimits) -> PicturePolicy:
     kinds: tuple[FileType, ...] = (VIDEO,) if limits.noun == "video" else (SOUND,)
     if limits.noun == "sound" and {"MP4", "MOV"} & {*limits.formats}:
         kinds = (SOUND, VIDEO)
-    form = f"{FORM} of {limits.formats_text}"
+    form = _form(limits)
     elsewhere = f"an https URL, a data: URI or raw base64 of {limits.formats_text}"
     return replace(
         policy,
@@ -295,7 +299,7 @@ async def open_media(
                 medium, warnings = await _opened(wish, _policy_for(policy, wish.limits))
             except Refusal as refusal:
                 fault = refusal.fault(wish.field)
-                form = f"{FORM} of {wish.limits.formats_text}"
+                form = _form(wish.limits)
                 verdict.faults.append(replace(fault, use=form) if fault.use == FORMS else fault)
                 media.append(None)
                 continue
@@ -388,6 +392,13 @@ def _measured(wish: Wish, kind: Kind, held: HeldFile, policy: PicturePolicy) -> 
 async def _of_task(wish: Wish, address: str, policy: PicturePolicy) -> Medium:
     """The video of a task. Its saved file tells its facts; without one the provider's word counts.
     A sound cannot be fetched from it at an address that names a video alone."""
+    if "MP4" not in wish.limits.formats:
+        raise Refusal(
+            f"{policy.noun}_type",
+            f"{address[:80]} is a video; Kling takes {wish.limits.formats_text} here.",
+            _form(wish.limits),
+            wish.limits.source,
+        )
     if policy.task_video is None:
         raise Refusal("task_video", "there are no tasks here to take a video from.")
     try:

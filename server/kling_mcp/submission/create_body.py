@@ -23,6 +23,7 @@ from kling_tools.requests.requests import (
     MotionControlRequest,
     MultiImageToVideoRequest,
     ShotsRequest,
+    TalkingPhotoRequest,
     TextToVideoRequest,
     VideoRequest,
     with_references,
@@ -278,6 +279,16 @@ def _moving_figure(
     }
 
 
+def _talking_face(
+    request: TalkingPhotoRequest, given: Mapping[str, Any], _: ProductEntry
+) -> dict[str, Any]:
+    return {
+        "image": given.get("image"),
+        "sound_file": given.get("sound_file"),
+        "prompt": request.prompt,
+    }
+
+
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
@@ -289,6 +300,7 @@ PRODUCT_FIELDS: Mapping[
     "image-generation": _pictures_of_words,
     "omni-edit": _another_video,
     "motion-control": _moving_figure,
+    "avatar": _talking_face,
 }
 """Renders the fields that a product does not share with all others."""
 

@@ -396,7 +396,8 @@ def request_again(
     filled = not draft.blank.isdisjoint(FILLED_BY_HOSTS)
     blank = draft.blank & stored.keys()
     taken_away = frozenset() if filled else blank
-    stored = {name: value for name, value in stored.items() if name not in taken_away}
+    left_out = taken_away | arguments.absent
+    stored = {name: value for name, value in stored.items() if name not in left_out}
     as_bytes = set(earlier.arguments_as_bytes) - taken_away
     lost = {name for name in as_bytes if name not in given}
     again = read_draft(

@@ -161,7 +161,10 @@ def dry_run_receipt(
 
 
 PRICED_BY = frozenset(
-    {"model_name", "mode", "duration", "sound", "voice_list", "resolution", "n", "video"}
+    {
+        *("model_name", "mode", "duration", "sound", "voice_list", "resolution", "n"),
+        *("video", "sound_file"),
+    }
 )
 """The arguments that set the price."""
 

@@ -21,6 +21,7 @@ from kling_sandbox.film.motion import (
     track_of,
 )
 from kling_sandbox.film.scenery import Scenery
+from kling_sandbox.film.talking import loudness_of, talking_face
 
 __all__ = ["Script"]
 
@@ -43,6 +44,7 @@ class Script:
     shows the first still as a figure that moves as the video at `motion` does, with the video's
     sound; without one it moves by itself. With `edits` the film is that video, or the first still
     without one, changed as these words say; otherwise the video is seen small beside the scenes.
+    A film that `talks` shows the first still with a mouth that speaks the sound at `motion`.
     """
 
     seconds: int
@@ -61,6 +63,7 @@ class Script:
     moves_figure: bool = False
     motion: Path | None = None
     edits: str = ""
+    talks: bool = False
     frames: int = 0
 
     @property
@@ -80,7 +83,8 @@ class Script:
         if not shown and not (self.words and (self.ratio or self.motion)):
             raise ValueError("a film needs a picture, or words and a ratio")
         ratio = self.ratio
-        if ratio is None and self.motion and not self.moves_figure:
+        beside = self.motion and not (self.moves_figure or self.talks)
+        if ratio is None and self.motion and beside:
             ratio = ratio_of(self.motion)
         size = even_size(self.short_side, ratio or shown[0].width / shown[0].height)
         drawn = [Scenery(words, size, number) for number, words in enumerate(self.words)]
@@ -88,13 +92,15 @@ class Script:
         cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
         if self.moves_figure:
             shots = moving_figure(pictures[0], size, track_of(self.motion, self.count, FPS))
+        elif self.talks:
+            shots = talking_face(pictures[0], size, loudness_of(self.motion, self.count, FPS))
         elif self.edits and self.motion:
             shots = frames_in(self.motion, self.count, FPS, size)
         else:
             shots = frames_of(list(self.scenes(pictures or drawn, tail)), size)
         if self.edits:
             shots = edited(shots, size, self.edits)
-        elif self.motion and not self.moves_figure:
+        elif self.motion and beside:
             shots = beside_video(shots, track_of(self.motion, self.count, FPS))
         frames = (mark.put_on(cast.put_on(frame)) for frame in shots)
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")

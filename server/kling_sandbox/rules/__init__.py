@@ -14,6 +14,7 @@ from kling_sandbox.config import SandboxConfig
 from kling_sandbox.model_table import Product
 from kling_sandbox.orders import Order
 from kling_sandbox.pictures import PictureFiles
+from kling_sandbox.rules.avatar import avatar
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video
 from kling_sandbox.rules.images import image_generation, omni_image
@@ -31,6 +32,7 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
     "omni-image": omni_image,
     "image-generation": image_generation,
     "motion-control": motion_control,
+    "avatar": avatar,
 }
 
 

@@ -138,9 +138,10 @@ class Wish:
             return {"name": self.prompt, **of_kind[ASSETS[self.product].kind]}
         given = {
             **least_wish(MADE[self.product].tool, folder, self.prompt),
-            "model_name": model_for(self.product),
             "take": self.take,
         }
+        if self.product != "avatar":  # it has no model to name
+            given["model_name"] = model_for(self.product)
         if PRODUCTS[self.product].result == "picture":  # type: ignore[index]
             given.pop("image_list")  # words are enough, and not every model takes two
         return given | (

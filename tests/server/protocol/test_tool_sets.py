@@ -34,7 +34,12 @@ async def test_all_tools_are_offered_unless_the_setting_names_some(tmp_path: Pat
     two, _ = await offered(tmp_path, tools="kling_list_tasks, KLING_LOOK")
     more, _ = await offered(tmp_path, tools="core,kling_list_tasks,all")
 
-    beyond = {"kling_generate_image", "kling_edit_video", "kling_motion_control"}
+    beyond = {
+        "kling_generate_image",
+        "kling_edit_video",
+        "kling_motion_control",
+        "kling_talking_photo",
+    }
     assert MAKERS - beyond < core <= everything
     assert two == {"kling_list_tasks", "kling_look"}
     assert more == everything

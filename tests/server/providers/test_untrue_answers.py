@@ -387,7 +387,7 @@ async def test_a_time_that_no_calendar_has_does_not_break_the_list(
     record = {"id": "t-7", "status": "processing", "create_time": when, "update_time": when}
 
     def answer(request: httpx.Request) -> httpx.Response:
-        mine = request.url.path.endswith("/image2video")
+        mine = request.url.path.endswith("/videos/image2video")
         data: object = [shown] * 1_000 if mine else []
         if request.url.path == "/tasks":
             data = {"result": [record] * 1_000, "has_more": True, "next_cursor": ""}

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from kling_sandbox import SandboxConfig, create_app
 from kling_sandbox.gateways import GATEWAYS, OFFICIAL
+from kling_sandbox.image_models import path_of
 
 PAGE = Path(__file__).parents[3] / "docs/sandbox.md"
 ELSEWHERE = tuple(base + "/" for dialect in (*GATEWAYS,) for base in dialect.bases)
@@ -18,7 +19,7 @@ ELSEWHERE = tuple(base + "/" for dialect in (*GATEWAYS,) for base in dialect.bas
 
 def test_the_page_lists_the_endpoints(tmp_path: Path) -> None:
     app = create_app(SandboxConfig(home=tmp_path))
-    products = "|".join(OFFICIAL.queries)
+    products = "|".join(path_of("", name)[1:] for name in OFFICIAL.queries)
     served = set()
     for route in app.routes:
         assert isinstance(route, Route)

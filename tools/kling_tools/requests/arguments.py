@@ -27,6 +27,7 @@ from kling_tools.requests.requests import (
     ImageToVideoRequest,
     MotionControlRequest,
     MultiImageToVideoRequest,
+    TalkingPhotoRequest,
     TextToVideoRequest,
 )
 from kling_tools.requests.times import FORMS, moment, zone_named
@@ -47,6 +48,7 @@ __all__ = [
     "SaveVideoArguments",
     "SpendingChoices",
     "SubmitArguments",
+    "TalkingPhotoArguments",
     "TextToVideoArguments",
     "UploadPictureArguments",
     "WaitForTasksArguments",
@@ -178,6 +180,10 @@ class MotionControlArguments(SpendingChoices, MotionControlRequest):
     """`kling_motion_control`."""
 
 
+class TalkingPhotoArguments(SpendingChoices, TalkingPhotoRequest):
+    """`kling_talking_photo`."""
+
+
 SubmitArguments = (
     ImageToVideoArguments
     | MultiImageToVideoArguments
@@ -185,6 +191,7 @@ SubmitArguments = (
     | GenerateImageArguments
     | EditVideoArguments
     | MotionControlArguments
+    | TalkingPhotoArguments
 )
 """The arguments of the tools that make something."""
 

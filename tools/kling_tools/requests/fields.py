@@ -225,6 +225,14 @@ MotionVideo = Annotated[
         "local path. The result is as long."
     ),
 ]
+Face = Annotated[str, Field(description="Picture with one face.")]
+SoundFile = Annotated[
+    str,
+    Field(
+        description="mp3/wav/m4a/aac, 2-300 s, <=5 MB: path, https URL, data: URI. The result is "
+        "as long."
+    ),
+]
 CharacterOrientation = Annotated[
     Literal["image", "video"],
     BeforeValidator(normalize.word),
@@ -295,6 +303,13 @@ NegativePrompt = _Prompt
 MotionPrompt = Annotated[
     _Prompt,
     Field(description="Scene and light; the motion is the video's."),
+]
+TalkingPrompt = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(max_length=PROMPT_LIMIT),
+    Text,
+    Field(description="Mood and gestures."),
 ]
 ModelName = Annotated[
     str,

@@ -28,6 +28,7 @@ __all__ = [
     "Request",
     "Setting",
     "ShotsRequest",
+    "TalkingPhotoRequest",
     "TextToVideoRequest",
     "VideoRequest",
     "is_pattern",
@@ -352,3 +353,26 @@ class MotionControlRequest(VideoRequest):
     def media(self) -> list[tuple[str, str]]:
         """The video with the motion."""
         return [("video", self.video)] if self.video else []
+
+
+class TalkingPhotoRequest(VideoRequest):
+    """A face from a picture that speaks or sings a sound (Kling's avatar/image2video, which names
+    no model)."""
+
+    products = REQUESTS["TalkingPhotoRequest"]
+    absent = frozenset({"model_name", "negative_prompt", "duration", "sound", "cfg_scale"})
+    length_of = "sound_file"
+    setting_fields = {"mode": "mode"}
+
+    image: fields.Face = ""
+    sound_file: fields.SoundFile = ""
+    prompt: fields.TalkingPrompt = ""
+    duration: fields.Duration = "300"
+
+    def pictures(self) -> list[tuple[str, str]]:
+        """The face."""
+        return [("image", self.image)] if self.image else []
+
+    def media(self) -> list[tuple[str, str]]:
+        """The sound that it speaks."""
+        return [("sound_file", self.sound_file)] if self.sound_file else []

@@ -64,6 +64,21 @@ RULES: tuple[Rule, ...] = (
         source="motion-control page",
     ),
     Rule(
+        id="face_required",
+        require=("image",),
+        because="the face that speaks is taken from a picture",
+        use="the path, URL or data: URI of a picture with one face",
+        source="avatar page",
+    ),
+    Rule(
+        id="speech_required",
+        require=("sound_file",),
+        because="the face speaks a sound, and this tool makes no speech of words. Without a sound, "
+        "kling_image_to_video animates the picture",
+        use="a path or an https URL of a recording in mp3, wav, m4a or aac",
+        source="avatar page",
+    ),
+    Rule(
         id="video_required",
         require=("video",),
         because="this tool changes or continues a video. Without one, kling_image_to_video makes "

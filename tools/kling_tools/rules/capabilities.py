@@ -353,7 +353,7 @@ class Capabilities(_Row):
         if name in self.models:
             return name
         said = _said(name)
-        return next((known for known in self.models if said[0] and _said(known) == said), None)
+        return next((known for known in self.models if any(said) and _said(known) == said), None)
 
     def overridden(self, changes: Mapping[str, Any]) -> Capabilities:
         """This table with rows added or changed, as a user's own file asks.
