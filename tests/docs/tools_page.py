@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tests.docs.pages import table
 from tests.docs.schema_words import argument_rows
 
-from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.providers.rows import PROVIDERS, serving
 from kling_tools import errors
 from kling_tools.errors import KlingError
 from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL, Product
@@ -80,7 +80,7 @@ def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:
 
 def _tools(*, hosted: bool) -> list[KlingTool]:
     models = {tool: _living_models(products) for tool, products in PRODUCTS_BY_TOOL.items()}
-    return build_toolset(list(PROVIDERS), models=models, hosted=hosted)
+    return build_toolset(list(PROVIDERS), models=models, serving=serving(PROVIDERS), hosted=hosted)
 
 
 def _living_models(products: Sequence[Product]) -> list[str]:

@@ -160,7 +160,7 @@ def test_provider_appears_only_where_there_is_a_choice() -> None:
 
 def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
     hints = {
-        name: (tool.annotations.read_only_hint, tool.annotations.idempotent_hint)
+        name: (bool(tool.annotations.read_only_hint), tool.annotations.idempotent_hint)
         for name, tool in toolset().items()
         if tool.annotations
     }

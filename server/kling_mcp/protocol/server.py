@@ -40,7 +40,7 @@ from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
 from kling_mcp.providers.configured import Configured, configured_providers, remarks_on
 from kling_mcp.providers.redaction import guard_logs, redactor_of
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
-from kling_mcp.providers.rows import SANDBOX
+from kling_mcp.providers.rows import SANDBOX, serving
 from kling_mcp.runtime import Ports, Sleep
 from kling_mcp.service import Service, open_service
 from kling_mcp.settings.capability_file import read_capabilities
@@ -202,6 +202,7 @@ def _toolset(
     return build_toolset(
         list(providers),
         models={tool: models_of(products) for tool, products in PRODUCTS_BY_TOOL.items()},
+        serving=serving({name: provider.row for name, provider in providers.items()}),
         hosted=hosted,
         waits_s=settings.wait_s,
         only=settings.tools,

@@ -20,7 +20,7 @@ from kling_tools.errors import NotConfigured
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
 from kling_tools.rules.capabilities import ProviderTerms, Wire
 
-__all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers"]
+__all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers", "serving"]
 
 SANDBOX = "sandbox"
 """The name of the provider without a key. As a base URL it leads any provider to the sandbox."""
@@ -141,6 +141,16 @@ def read_providers(path: Path | None) -> Mapping[str, ProviderRow]:
         advice='A row is {"name": {"like": "newapi", "base_url": "https://…"}}; fields that it '
         "does not name are those of the provider that it is like.",
     )
+
+
+def serving(rows: Mapping[str, ProviderRow]) -> dict[str, list[str]]:
+    """Returns the names of the rows that can make what each tool makes, by the tool's name, and
+    under "assets" those that keep elements and voices."""
+    made = {
+        tool: [name for name, row in rows.items() if not set(products).isdisjoint(row.products)]
+        for tool, products in PRODUCTS_BY_TOOL.items()
+    }
+    return made | {"assets": [name for name, row in rows.items() if row.assets]}
 
 
 def _built_in() -> dict[str, Any]:

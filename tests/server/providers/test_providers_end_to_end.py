@@ -15,6 +15,7 @@ from tests.made_clips import make_clip
 from tests.server.serving import ALL_BYTES, no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
+from kling_mcp.providers.rows import PROVIDERS, serving
 from kling_sandbox import SandboxStore
 from kling_tools.products import PRODUCTS_BY_TOOL
 
@@ -408,16 +409,15 @@ async def test_a_page_to_sign_in_on_is_no_status(name: str, tmp_path: Path) -> N
 
 
 async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -> None:
-    for names in (("newapi",), ("kling", "newapi"), ALL):
-        async with served(tmp_path, *names) as client:
+    for names in (("newapi",), ("kling", "newapi"), ("newapi", "kling"), ALL):
+        async with served(tmp_path, *names, provider=names[0]) as client:
             listed = await client.list_tools()
-        choices = [
-            tool.input_schema["properties"].get("provider", {}).get("enum")
-            for tool in listed.tools
-            if tool.name in PRODUCTS_BY_TOOL
-        ]
+        able = serving({name: PROVIDERS[name] for name in names})
+        for tool in listed.tools:
+            if tool.name in PRODUCTS_BY_TOOL:
+                choice = tool.input_schema["properties"].get("provider", {}).get("enum")
 
-        assert choices == [None if len(names) == 1 else [*names]] * len(PRODUCTS_BY_TOOL)
+                assert choice == (None if able[tool.name] in ([], [names[0]]) else able[tool.name])
         wire = listed.model_dump_json(by_alias=True, exclude_none=True)
         assert len(wire.encode()) <= ALL_BYTES
 

@@ -215,9 +215,7 @@ ImageTail = Annotated[
     str,
     Field(description="Last frame, same forms; v2-5-turbo and v2-6 in mode pro only."),
 ]
-Figure = Annotated[
-    str, Field(description="Picture with the figure to move, as image of kling_image_to_video.")
-]
+Figure = Annotated[str, Field(description="Picture with the figure to move.")]
 MotionVideo = Annotated[
     str,
     Field(
@@ -431,7 +429,7 @@ ReferenceImages = Annotated[
     BeforeValidator(normalize.picture_list),
     Field(
         max_length=10,
-        description="Pictures to change or refer to, each as image of kling_image_to_video.",
+        description="Pictures to change or refer to.",
     ),
 ]
 Resolution = Annotated[

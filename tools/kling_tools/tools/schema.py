@@ -74,7 +74,7 @@ def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str
     """
     raw = _schema_of(answer, "serialization")["properties"]
     published = {name: _without_null(raw[name]) for name in fields}
-    return {"type": "object", "properties": published}
+    return {"type": "object"} | ({"properties": published} if published else {})
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:

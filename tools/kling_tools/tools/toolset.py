@@ -72,7 +72,7 @@ def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
         description="Local picture: PUT its bytes to upload_url, then use image.",
         arguments=UploadPictureArguments,
         answer=UploadAddress,
-        annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False),
+        annotations=ToolAnnotations(destructive_hint=False),
         input_schema={"type": "object", "properties": {}},
         answer_fields=("image",),
     )
@@ -163,12 +163,11 @@ PLAYER_URI = "ui://kling/player.html"
 
 SHOWN_IN_PLAYER = {"ui": {"resourceUri": PLAYER_URI}}
 
-SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
 READS = ToolAnnotations(read_only_hint=True)
-WRITES_A_FILE = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
-
-WITHDRAWS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True)
-DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
+ADDS = ToolAnnotations(destructive_hint=False, idempotent_hint=True)
+"""Spends, saves or withdraws: changes nothing that is there, and the same call again adds nothing.
+That a tool does not only read is the protocol's default."""
+DELETES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 
 IDS = "the id that the submit gave"
 _HOW = {"kind": "element or voice"}
@@ -267,6 +266,7 @@ def build_toolset(
     providers: Sequence[str],
     *,
     models: Mapping[str, Sequence[str]],
+    serving: Mapping[str, Sequence[str]] = {},
     hosted: bool = False,
     waits_s: int | None = None,
     only: Collection[str] = ("all",),
@@ -276,13 +276,21 @@ def build_toolset(
     """The tools for these providers. `models` names the models of each tool that makes something,
     the default first.
 
-    The argument `provider` is published only when there is a choice. `hosted`: the server runs
+    `serving` names the providers that can do what a tool, or the set "assets", does; what it does
+    not name works with all of them. The argument `provider` is published only where there is a
+    choice, or where the default (the first provider) cannot do it. `hosted`: the server runs
     elsewhere, stores videos itself, answers with links, and takes uploads. `waits_s`: the most
     seconds of a wait; None leaves them to the host. `only` names tools and sets of them; with
     `read_only` none of them spends. `service` returns the service of the caller, at each call.
     Raises NotConfigured for a name that is unknown.
     """
     place = "url" if hosted else "path"
+
+    def choice(name: str) -> dict[str, Any]:
+        """What to publish of a tool's argument `provider`; empty where nothing can be chosen."""
+        able = [provider for provider in providers if provider in serving.get(name, providers)]
+        return {"enum": able} if able and able != list(providers[:1]) else {}
+
     without = () if len(providers) > 1 else ("provider",)
 
     def maker(
@@ -305,20 +313,24 @@ def build_toolset(
             description=description,
             arguments=arguments,
             answer=Receipt,
-            annotations=SPENDS,
+            annotations=ADDS,
             meta=SHOWN_IN_PLAYER,
             input_schema=arguments_schema(
                 arguments,
                 first=first.inputs,
-                without=(*without, *arguments.absent, *(() if first.name in OLDEST else ALIKE)),
+                without=(
+                    *(() if choice(name) else ("provider",)),
+                    *arguments.absent,
+                    *(() if first.name in OLDEST else ALIKE),
+                ),
                 properties={
-                    "provider": {"enum": list(providers)},
+                    "provider": choice(name),
                     **texts,
                     **alike,
-                    "model_name": _model_text(models.get(name, ())),
+                    "model_name": _model_text(models.get(name, ()), others_too=not alike),
                 },
             ),
-            answer_fields=RECEIPT_FIELDS if first.name == "image2video" else RECEIPT_FIELDS[-1:],
+            answer_fields=RECEIPT_FIELDS if first.name == "image2video" else (),
         )
 
     tools = [
@@ -401,7 +413,6 @@ def build_toolset(
             input_schema=arguments_schema(
                 ListTasksArguments,
                 without=without if hosted else (*without, "timezone"),
-                properties={"provider": {"description": "/".join(providers)}},
             ),
             answer_fields=("tasks", "more"),
         ),
@@ -440,7 +451,7 @@ def build_toolset(
                 at Kling cannot be cancelled.""",
             arguments=CancelTaskArguments,
             answer=CancelResult,
-            annotations=WITHDRAWS,
+            annotations=ADDS,
             input_schema=arguments_schema(CancelTaskArguments, required=("task_ids",)),
             answer_fields=("withdrawn", "tasks"),
         ),
@@ -454,7 +465,7 @@ def build_toolset(
             else "Write a finished task's MP4 or pictures to disk; never overwrites.",
             arguments=SaveVideoArguments,
             answer=SavedVideo,
-            annotations=WRITES_A_FILE,
+            annotations=ADDS,
             input_schema=arguments_schema(
                 SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
             ),
@@ -474,7 +485,7 @@ def build_toolset(
             answer_fields=("findings", "another_take"),
         ),
     ]
-    tools += _asset_tools(service, without, {"provider": {"description": "/".join(providers)}})
+    tools += _asset_tools(service, choice("assets"))
     if hosted:
         tools.append(upload_tool(service))
     return _chosen(tools, only, read_only=read_only)
@@ -482,10 +493,10 @@ def build_toolset(
 
 def _asset_tools(
     service: Callable[[], VideoService],
-    without: Sequence[str],
-    properties: Mapping[str, Mapping[str, Any]],
+    choice: Mapping[str, Any],
 ) -> list[KlingTool]:
-    """The tools for elements and voices."""
+    """The tools for elements and voices. `choice` is what to publish of the argument `provider`;
+    an empty one is left out."""
 
     def tool(
         handler: Handler,
@@ -510,10 +521,10 @@ def _asset_tools(
             annotations=annotations,
             input_schema=arguments_schema(
                 arguments,
-                without=(*without, *left_out),
+                without=(*(() if choice else ("provider",)), *left_out),
                 required=required,
                 properties={
-                    **properties,
+                    "provider": {"description": "", **choice},
                     "max_units": {"description": ""},
                     "dry_run": {"description": ""},
                 },
@@ -542,7 +553,7 @@ def _asset_tools(
             in element_list.""",
             CreateElementArguments,
             AssetReceipt,
-            SPENDS,
+            ADDS,
             ("name", "description"),
             ("id", "status"),
             ("max_units", "dry_run"),
@@ -554,7 +565,7 @@ def _asset_tools(
             "Clone a voice (0.05 units, seconds); then name it in voice_list.",
             CreateVoiceArguments,
             AssetReceipt,
-            SPENDS,
+            ADDS,
             ("name", "sample"),
             ("id", "status"),
         ),
@@ -627,12 +638,10 @@ ONE_KIND = {"anyOf": "", "type": "boolean", "description": ""}
 """`dry_run` where another tool tells of "full"."""
 
 OLDEST = ("image2video", "omni-video")
-ALIKE = ("callback_url", "external_task_id", "watermark_info")
+ALIKE = ("callback_url", "external_task_id", "watermark_info", "take")
 """Arguments that every maker takes, and that only the tools of the oldest products publish."""
 
 AS_ELSEWHERE: dict[str, dict[str, Any]] = {
-    "external_task_id": {"description": ""},
-    "take": {"description": "", "default": ""},
     "another_take_of": {"description": ""},
     "max_units": {"description": ""},
     "dry_run": {"description": ""},
@@ -646,6 +655,8 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "sound": {"description": "v3-omni only."},
     "cfg_scale": {**NO_BOUNDS, "description": "This and masks: CometAPI with v1-6 only."},
     "watermark_info": {"description": "As in kling_image_to_video, like the rest."},
+    "external_task_id": {"description": ""},
+    "take": {"description": "", "default": ""},
     "static_mask": {"description": ""},
     "dynamic_masks": {"description": ""},
     **AS_ELSEWHERE,
@@ -657,7 +668,6 @@ TEXT_TEXTS: dict[str, dict[str, Any]] = {
     "duration": {"description": ""},
     "sound": {"description": ""},
     "cfg_scale": {**NO_BOUNDS, "description": ""},
-    "watermark_info": {"description": ""},
     "multi_shot": {"description": ""},
     "shot_type": {"description": ""},
     "multi_prompt": {"description": "", "items": {"type": "object"}},
@@ -670,7 +680,6 @@ EDIT_TEXTS: dict[str, dict[str, Any]] = {
     "duration": {"description": "feature only."},
     "element_list": {"description": ""},
     "keep_original_sound": {"description": "base only."},
-    "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
 }
 """Texts of fields that differ, or are left to kling_image_to_video."""
@@ -679,14 +688,12 @@ EDIT_TEXTS: dict[str, dict[str, Any]] = {
 MOTION_TEXTS: dict[str, dict[str, Any]] = {
     "mode": {"description": ""},
     "element_list": {"description": "One, v3 only."},
-    "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
 }
 
 
 TALKING_TEXTS: dict[str, dict[str, Any]] = {
     "mode": {"description": "", "enum": ["std", "pro"]},
-    "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
 }
 
@@ -694,9 +701,8 @@ TALKING_TEXTS: dict[str, dict[str, Any]] = {
 GENERATE_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "prompt": {"maxLength": ""},
     "negative_prompt": {"description": "kling-v3 and v2-1, without pictures."},
-    "watermark_info": {"description": ""},
-    "external_task_id": {"description": ""},
-    "take": {"description": ""},
+    "image_fidelity": NO_BOUNDS,
+    "human_fidelity": NO_BOUNDS,
     "another_take_of": {"description": ""},
     "max_units": {"description": "Refuse if it would cost more image units."},
     "dry_run": {"description": ""},
@@ -704,10 +710,11 @@ GENERATE_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 """Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 
-def _model_text(models: Sequence[str]) -> dict[str, str]:
+def _model_text(models: Sequence[str], *, others_too: bool) -> dict[str, str]:
     """The description of `model_name`; empty when no configured provider has a model for the
-    tool. The first model is the default."""
+    tool. The first model is the default; `others_too` tells that any further one is taken."""
     if not models:
         return {}
-    default, *others = models
-    return {"description": f"Default {default}; {', '.join([*others, 'or any other'])}."}
+    default, *named = models
+    named += ["or any other"] if others_too else []
+    return {"description": "; ".join(filter(None, (f"Default {default}", ", ".join(named)))) + "."}
