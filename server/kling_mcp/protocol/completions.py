@@ -155,7 +155,7 @@ class _Offers:
     def words(self, ref: Reference, name: str) -> list[str]:
         """The values of an argument of a prompt that takes a few words alone; else none."""
         prompt = self._prompts.get(ref.name) if isinstance(ref, PromptReference) else None
-        field = prompt.reading.model_fields.get(name) if prompt else None
+        field = prompt.form.get(name) if prompt else None
         literal = field is not None and get_origin(field.annotation) is Literal
         return [word for word in get_args(field.annotation) if word] if field and literal else []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from mcp.server.mcpserver.prompts.base import Message, PromptArgument, UserMessa
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
@@ -123,20 +125,20 @@ WORDS: Mapping[str, str] = {
 """What a person reads about an argument of a tool."""
 
 
-def form_of(wanted: type[Request], *, providers: int) -> tuple[type[BaseModel], list[str]]:
+def form_of(wanted: type[Request], *, providers: int) -> tuple[dict[str, FieldInfo], list[str]]:
     """The arguments of a tool that a person fills in (its prompt as a `wish`), and the names of
     those that it cannot do without. `provider` is one where there are several providers."""
     entry = PRODUCTS[wanted.products[0]]
     chosen = wanted.setting_fields.values()
     names = [*entry.inputs, *(name for name in chosen if name != "sound")]
     names += ["n", "aspect_ratio", "model_name", *(["provider"] if providers > 1 else [])]
-    form: dict[str, Any] = {}
+    form: dict[str, FieldInfo] = {}
     for name in dict.fromkeys(names):
         if (of_tool := wanted.model_fields.get(name)) and name not in wanted.absent:
             field = copy(of_tool)
             shown = "wish" if name == "prompt" else name
             field.description = WORDS.get(shown, field.description)
-            form[shown] = (field.annotation, field)
+            form[shown] = field
     needed = {
         name
         for rule in RULES
@@ -144,7 +146,7 @@ def form_of(wanted: type[Request], *, providers: int) -> tuple[type[BaseModel], 
         for name in rule.require
     }
     required = [name for name in form if ("prompt" if name == "wish" else name) in needed]
-    return create_model(f"{wanted.__name__}Form", __config__=LATE, **form), required
+    return form, required
 
 
 class AnimateArguments(PictureArguments):
@@ -225,9 +227,10 @@ Script = Callable[[Any], str]
 
 
 class KlingPrompt(Prompt):
-    """A prompt: an arguments class, the required arguments, and a script."""
+    """A prompt: its arguments as fields of a form, those that it requires, and a script."""
 
-    reading: type[BaseModel] = Field(exclude=True)
+    form: dict[str, Any] = Field(exclude=True)
+    """The fields of the arguments, by name."""
     script: Script = Field(exclude=True)
     tools: tuple[str, ...] = Field(exclude=True)
     """The tools that make what it leads to, in their order; its arguments are about the last."""
@@ -240,12 +243,12 @@ class KlingPrompt(Prompt):
         name: str,
         title: str,
         description: str,
-        arguments: type[BaseModel],
+        form: Mapping[str, FieldInfo],
         required: Sequence[str],
         tools: Sequence[str] = ("kling_image_to_video",),
     ) -> KlingPrompt:
         """Make the prompt; the required arguments are listed first."""
-        names = [*required, *(n for n in arguments.model_fields if n not in required)]
+        names = [*required, *(n for n in form if n not in required)]
         return cls(
             fn=script,
             name=name,
@@ -254,16 +257,22 @@ class KlingPrompt(Prompt):
             arguments=[
                 PromptArgument(
                     name=name,
-                    description=arguments.model_fields[name].description,
+                    description=form[name].description,
                     required=name in required,
                 )
                 for name in names
             ],
             context_kwarg=None,
-            reading=arguments,
+            form=dict(form),
             script=script,
             tools=tuple(tools),
         )
+
+    @cached_property
+    def reading(self) -> type[BaseModel]:
+        """The class that reads the arguments, made at the first use of the prompt."""
+        fields: dict[str, Any] = {name: (of.annotation, of) for name, of in self.form.items()}
+        return create_model(self.name, __config__=LATE, **fields)
 
     async def render(
         self, arguments: dict[str, Any] | None, context: Context[Any, Any]

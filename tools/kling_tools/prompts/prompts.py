@@ -97,7 +97,7 @@ def _of_tools(
     for name, wanted in ARGUMENTS.items():
         if ANIMATE in wanted.products or name not in tools:
             continue
-        arguments, required = form_of(wanted, providers=providers)
+        form, required = form_of(wanted, providers=providers)
         title, description = tools[name]
         goal = _COSTS.sub("", description).partition(". ")[0].rstrip(".")
         yield KlingPrompt.of(
@@ -105,7 +105,7 @@ def _of_tools(
             name=name.removeprefix("kling_"),
             title=title,
             description=f"{goal}; you see the price before anything is sent.",
-            arguments=arguments,
+            form=form,
             required=required,
             tools=[name],
         )
@@ -119,7 +119,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             name="animate_picture",
             title="Animate a picture",
             description="One picture becomes a video; you see the price before anything is sent.",
-            arguments=AnimateArguments,
+            form=AnimateArguments.model_fields,
             required=("image",),
         ),
         KlingPrompt.of(
@@ -127,7 +127,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             name="first_to_last_frame",
             title="From a first to a last frame",
             description="A video that begins with one picture and ends with another.",
-            arguments=FramesArguments,
+            form=FramesArguments.model_fields,
             required=("image", "image_tail"),
         ),
         KlingPrompt.of(
@@ -136,7 +136,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             title="Storyboard from a story",
             description="""A story becomes one video of several shots, whose lengths add up to
                 the length that you name.""",
-            arguments=StoryboardArguments,
+            form=StoryboardArguments.model_fields,
             required=("image", "story"),
         ),
         KlingPrompt.of(
@@ -144,7 +144,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             name="takes_within_budget",
             title="Takes within a budget",
             description="Versions of one video to choose from, as many as the budget pays for.",
-            arguments=TakesArguments,
+            form=TakesArguments.model_fields,
             required=("image", "budget_units"),
         ),
         KlingPrompt.of(
@@ -153,7 +153,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             title="Direct the camera",
             description="""A video with the camera move that you name, in the words that the model
                 understands.""",
-            arguments=CameraArguments,
+            form=CameraArguments.model_fields,
             required=("image", "camera"),
         ),
         KlingPrompt.of(
@@ -162,7 +162,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             title="Make a picture, then animate it",
             description="""Words become a picture; once you like it, it becomes a video. You see
                 both prices before anything is sent.""",
-            arguments=PictureFirstArguments,
+            form=PictureFirstArguments.model_fields,
             required=("wish",),
             tools=("kling_generate_image", "kling_image_to_video"),
         ),
