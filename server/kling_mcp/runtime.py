@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
-    from kling_mcp.submission.new_assets import AssetMaker
     from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
@@ -206,24 +205,25 @@ class Runtime:
 
     @cached_property
     def submission(self) -> Submission:
-        """Judges, prices and sends a caller's request."""
+        """The way of everything that is made."""
         from kling_mcp.submission.submission import Caps, Submission
 
         settings = self.settings
         return Submission(
-            self.clients,
-            self.ledger,
-            self.sender,
-            self.capabilities,
-            Caps(
+            clients=self.clients,
+            ledger=self.ledger,
+            sender=self.sender,
+            capabilities=self.capabilities,
+            caps=Caps(
                 settings.max_units_per_task,
                 self._day_caps,
                 settings.confirm_above_units,
                 settings.max_usd_per_task,
             ),
-            self.background_work,
-            self.limits,
-            self.library,
+            background_work=self.background_work,
+            limits=self.limits,
+            library=self.library,
+            storage=self.storage,
             saves=settings.save,
             callback_base=self.ports.callback_base,
         )
@@ -234,23 +234,6 @@ class Runtime:
         from kling_mcp.tasks.library import Library
 
         return Library(self.clients, self.ledger, self.clock)
-
-    @cached_property
-    def asset_maker(self) -> AssetMaker:
-        """Makes elements and voices."""
-        from kling_mcp.submission.new_assets import AssetMaker
-
-        return AssetMaker(
-            self.clients,
-            self.ledger,
-            self.sender,
-            self.submission,
-            self.library,
-            self.storage,
-            self.capabilities,
-            self.background_work,
-            self.limits,
-        )
 
     @property
     def _day_caps(self) -> DayCaps:

@@ -106,14 +106,12 @@ class Service:
             self._require_spending(
                 "Ask whoever runs the server for it; dry_run shows the price meanwhile."
             )
+        from kling_mcp.submission.new_videos import VideoCreate
+
         runtime, again = self._runtime, draft.arguments.another_take_of
-        receipt = await runtime.submission.submit(
-            draft,
-            confirm,
-            self._principal,
-            self._pictures(),
-            await self.reader.find(again) if again else None,
-        )
+        way, earlier = runtime.submission, await self.reader.find(again) if again else None
+        video = VideoCreate(way, self._principal, self._pictures(), draft, earlier)
+        receipt = await way.submit(video, confirm)
         with decoration("a first try of what is queued"):
             if receipt.status == "queued":
                 runtime.background.start_soon(runtime.recovery.run)
@@ -421,20 +419,20 @@ class Service:
         self, draft: Draft[AssetArguments], confirm: Confirm, report: Report
     ) -> AssetReceipt:
         """Make an element or a voice once, and wait for it for some seconds. Raises NotAllowed for
-        a login without the scope, TaskFailed, and what `AssetMaker.make` raises."""
+        a login without the scope, TaskFailed, and what `Submission.submit` raises."""
         if not draft.arguments.dry_run:
             self._require_spending("Ask whoever runs the server for it.")
+        from kling_mcp.submission.new_assets import AssetCreate, finish
+
         runtime, began = self._runtime, anyio.current_time()
-        receipt, record = await runtime.asset_maker.make(
-            draft, confirm, self._principal, self._pictures(), self.reader
-        )
-        if record is None or receipt.dry_run:
+        way, pictures = runtime.submission, self._pictures()
+        asset = AssetCreate(way, self._principal, pictures, draft, self.reader)
+        receipt, record = await way.submit(asset, confirm), asset.record
+        if record is None:
             return receipt
         if record.status not in ENDED:
             left_s = runtime.limits.answer_s - (anyio.current_time() - began)
             await self.wait([record.id], min(ASSET_S, max(0.0, left_s)), report)
-        from kling_mcp.submission.new_assets import finish
-
         return finish(receipt, await self.reader.row(record.id) or record)
 
     async def delete_asset(

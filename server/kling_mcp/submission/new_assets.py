@@ -1,8 +1,4 @@
-"""The way of an element or a voice: judged, checked, priced, written down, and sent like a video.
-
-Ledger row, caps, queue and recovery are those of every create (`sender`). Only what an asset is
-made from is different: no model makes it, and its request has no seconds.
-"""
+"""An element or a voice on the way of a create: no model makes it, and it has no seconds."""
 
 from __future__ import annotations
 
@@ -10,38 +6,37 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kling_mcp.background import BackgroundWork
 from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
 from kling_mcp.inputs.media import Medium, Wish, is_heard, open_media
 from kling_mcp.inputs.picture import is_url
 from kling_mcp.inputs.urls import is_private_host
-from kling_mcp.ledger import Ledger, NewRow, Record
-from kling_mcp.outputs.storage import VideoStorage
+from kling_mcp.ledger import NewRow, Record
 from kling_mcp.principal import Principal
-from kling_mcp.providers.configured import Configured
-from kling_mcp.providers.pool import Clients
-from kling_mcp.providers.retries import TimeLimits
 from kling_mcp.submission.create_body import CreateBody
-from kling_mcp.submission.sender import Sender
-from kling_mcp.submission.submission import Submission, without_address
+from kling_mcp.submission.submission import (
+    Create,
+    Judged,
+    Submission,
+    reaches_this_network,
+    refuse_private_urls,
+    without_address,
+)
 from kling_mcp.tasks.account import price_of
-from kling_mcp.tasks.library import Library, chosen
+from kling_mcp.tasks.library import chosen
 from kling_mcp.tasks.reader import TaskReader
 from kling_mcp.tasks.views import asset_next
 from kling_tools.errors import (
     ImageRejected,
     InvalidRequest,
-    ProviderDown,
+    KlingError,
     SpendCapReached,
     TaskFailed,
 )
-from kling_tools.faults import Fault, Verdict, shortened
+from kling_tools.faults import Fault, Verdict, asking, shortened
 from kling_tools.requests.assets import (
     TAGS,
     AssetArguments,
@@ -50,11 +45,10 @@ from kling_tools.requests.assets import (
 )
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import AssetReceipt
-from kling_tools.rules.capabilities import Capabilities, Estimate
+from kling_tools.rules.capabilities import Estimate
 from kling_tools.rules.media_limits import ELEMENT_VIDEO, VOICE_SAMPLE
-from kling_tools.service import Confirm
 
-__all__ = ["AssetMaker", "finish"]
+__all__ = ["AssetCreate", "finish"]
 
 SPEAKS = "kling-v2-6"
 """The model whose clips with sound can be the sample of a voice [Kling's page of voices]."""
@@ -62,289 +56,224 @@ SPEAKS = "kling-v2-6"
 PUT_IT = "an https URL that leads to the file itself, or the task_id of one of our videos"
 
 
-@dataclass
-class _NewAsset:
-    """A judged request. `fields` are those of the body, `made_of` what stands for the same thing
-    whenever it is asked for again: hashes of pictures, an address, a task's id."""
-
-    arguments: AssetArguments
-    provider: Configured
-    principal: Principal
-    price: Estimate
-    usd_per_unit: float
-    verdict: Verdict
-    fields: dict[str, Any] = field(default_factory=dict)
-    made_of: list[str] = field(default_factory=list)
-    pictures: Sequence[Picture] = ()
-    media: Sequence[Medium] = ()
-
-    @cached_property
-    def body(self) -> CreateBody:
-        return CreateBody(self.fields)
-
-    @cached_property
-    def new_row(self) -> NewRow:
-        """What the ledger keeps. The same name and the same source are the same asset."""
-        entry = self.arguments.entry
-        whose = [self.principal.name] if self.principal.name else []
-        same = json.dumps([entry.name, self.arguments.name, self.made_of, *whose])
-        return NewRow(
-            provider=self.provider.name,
-            base_url=self.provider.base_url,
-            product=entry.name,
-            digest=hashlib.sha256(same.encode()).hexdigest(),
-            take=1,
-            model_name="",
-            prompt=self.arguments.name,
-            request=self.body.labelled(),
-            estimate_units=entry.units,
-            principal=self.principal.name,
-            pictures=tuple(picture.label for picture in self.pictures),
-            picture_hashes={p.field: p.bytes_sha256 for p in self.pictures if p.bytes_sha256},
-            sandbox=self.provider.sandbox,
-            usd_per_unit=self.usd_per_unit,
-        )
-
-
-class AssetMaker:
-    """Makes elements and voices."""
+class AssetCreate(Create[AssetReceipt]):
+    """An element or a voice, as a draft asks for it. `reader` finds the caller's videos; `record`
+    is its row once it was sent. Raises NotConfigured where the provider passes none on."""
 
     def __init__(
         self,
-        clients: Clients,
-        ledger: Ledger,
-        sender: Sender,
-        submission: Submission,
-        library: Library,
-        storage: VideoStorage,
-        capabilities: Capabilities,
-        background_work: BackgroundWork,
-        limits: TimeLimits,
-    ) -> None:
-        self._clients = clients
-        self._ledger = ledger
-        self._sender = sender
-        self._submission = submission
-        self._library = library
-        self._storage = storage
-        self._capabilities = capabilities
-        self._background_work = background_work
-        self._limits = limits
-
-    async def make(
-        self,
-        draft: Draft[AssetArguments],
-        confirm: Confirm,
+        way: Submission,
         principal: Principal,
         policy: PicturePolicy,
+        draft: Draft[AssetArguments],
         reader: TaskReader,
-    ) -> tuple[AssetReceipt, Record | None]:
-        """Send the request once, or find what was made of it before; a dry run only judges it.
-        Returns the receipt and the row. `reader` finds the caller's videos.
+    ) -> None:
+        super().__init__(way, principal, policy)
+        self.record: Record | None = None
+        self._draft = draft
+        self._arguments = draft.arguments
+        self._entry = draft.arguments.entry
+        self._provider = way.library.provider(draft.arguments.provider)
+        self._reader = reader
+        self._verdict = Verdict(list(draft.verdict.faults), list(draft.verdict.warnings))
+        self._fields: dict[str, Any] = {}
+        self._made_of: list[str] = []
+        """What stands for the same thing when it is asked for again: hashes, an address, ids."""
+        self._pictures: Sequence[Picture] = ()
+        self._media: Sequence[Medium] = ()
+        self._by_rules = 0
 
-        Raises InvalidRequest, ImageRejected, SpendCapReached, NotConfigured, and ProviderError.
-        """
-        arguments = draft.arguments
-        provider = self._library.provider(arguments.provider)
-        new = _NewAsset(
-            arguments=arguments,
-            provider=provider,
-            principal=principal,
-            price=price_of(provider.name, arguments.entry.units, self._clients, self._capabilities),
-            usd_per_unit=self._capabilities.usd_per_unit,
-            verdict=Verdict(list(draft.verdict.faults), list(draft.verdict.warnings)),
+    async def judge(self, opened: AsyncExitStack) -> Judged:
+        """Judge it by its rules, open what it is made from, and look for what was made before."""
+        arguments, faults = self._arguments, self._verdict.faults
+        faults += [f for f in arguments.faults() if _top(f) not in self._draft.invalid]
+        self._by_rules = len(faults)
+        if isinstance(arguments, CreateElementArguments):
+            await self._element(arguments, opened)
+        elif isinstance(arguments, CreateVoiceArguments) and arguments.sample:
+            await self._voice(arguments, opened)
+        new_row, body = self._row(), CreateBody(self._fields)
+        clients, capabilities = self.way.clients, self.way.capabilities
+        return Judged(
+            provider=self._provider,
+            new_row=new_row,
+            body=body,
+            price=price_of(self._provider.name, self._entry.units, clients, capabilities),
+            verdict=self._verdict,
+            made=None if faults else await self._made(new_row),
+            media=self._media,
+            max_units=arguments.max_units,
+            dry_run=arguments.dry_run,
         )
-        new.verdict.faults += [f for f in arguments.faults() if _top(f) not in draft.invalid]
-        by_rules = len(new.verdict.faults)
-        async with AsyncExitStack() as opened:
-            if isinstance(arguments, CreateElementArguments):
-                await self._element(new, arguments, policy, reader)
-            elif isinstance(arguments, CreateVoiceArguments) and arguments.sample:
-                await self._voice(new, arguments, policy, reader)
-            for picture in new.pictures:
-                opened.callback(picture.close)
-            for medium in new.media:
-                opened.callback(medium.close)
-            faults = new.verdict.faults
-            made = None if faults else await self._made(new)
-            if arguments.dry_run:
-                return await self._dry_run(new, made), made
-            if faults:
-                of_pictures = not by_rules and bool(new.pictures)
-                raise (ImageRejected if of_pictures else InvalidRequest)(faults)
-            if made is None:
-                await self._submission.check_price(new.new_row, new.price, arguments.max_units)
-                await self._ask_the_person(new, confirm)
-            sending = partial(self._send, new, opened.pop_all(), policy)
-        try:
-            record, is_new = await self._background_work.run(sending, self._limits.answer_s)
-        except TimeoutError:
-            raise ProviderDown(
-                f"{provider.name} has not answered yet; the request goes on here.",
-                provider=provider.name,
-                charged="unknown",
-                advice="Call again with the same arguments: that joins this request and makes "
-                "nothing twice.",
-            ) from None
-        if is_new:
-            self._library.forget(provider, arguments.entry.kind)
-        return _receipt(new, record, repeated=not is_new), record
 
-    async def _send(
-        self, new: _NewAsset, opened: AsyncExitStack, policy: PicturePolicy
-    ) -> tuple[Record, bool]:
-        async with opened:
-            client = await self._clients.get(new.provider.name)
-            addresses = await self._submission.addresses(
-                new.new_row, new.provider, new.media, client, policy
-            )
-            body = new.body.with_addresses(addresses)
-            return await self._sender.send(new.new_row, client, body, self._submission.day_caps)
+    def _row(self) -> NewRow:
+        """What the ledger keeps. The same name and the same source are the same asset."""
+        whose = [self.principal.name] if self.principal.name else []
+        same = json.dumps([self._entry.name, self._arguments.name, self._made_of, *whose])
+        return NewRow(
+            provider=self._provider.name,
+            base_url=self._provider.base_url,
+            product=self._entry.name,
+            digest=hashlib.sha256(same.encode()).hexdigest(),
+            take=1,
+            model_name="",
+            prompt=self._arguments.name,
+            request=CreateBody(self._fields).labelled(),
+            estimate_units=self._entry.units,
+            principal=self.principal.name,
+            pictures=tuple(picture.label for picture in self._pictures),
+            picture_hashes={p.field: p.bytes_sha256 for p in self._pictures if p.bytes_sha256},
+            sandbox=self._provider.sandbox,
+            usd_per_unit=self.way.capabilities.usd_per_unit,
+        )
 
-    async def _made(self, new: _NewAsset) -> Record | None:
+    async def _made(self, new_row: NewRow) -> Record | None:
         """The row of the same request, unless what it made was deleted, here or elsewhere."""
-        row = await self._ledger.peek(new.new_row) if self._ledger.exists else None
-        if row is None or row.is_gone:
-            return None
-        if row.asset_id:
-            kind = new.arguments.entry.kind
-            known = await self._library.assets(new.provider, kind, new.principal, fresh=True)
+        row = await self.way.made_before(new_row)
+        if row is not None and row.asset_id:
+            library, kind = self.way.library, self._entry.kind
+            known = await library.assets(self._provider, kind, self.principal, fresh=True)
             if any(asset.id == row.asset_id and asset.deleted for asset in known):
-                await self._ledger.asset_deleted(row.provider, row.base_url, row.asset_id)
+                await self.way.ledger.asset_deleted(row.provider, row.base_url, row.asset_id)
                 return None
         return row
 
-    async def _ask_the_person(self, new: _NewAsset, confirm: Confirm) -> None:
-        """Raises SpendCapReached when a setting requires consent and the person refuses it."""
-        setting = self._submission.confirm_setting(new.price.units)
-        kind, name = new.arguments.entry.kind, new.arguments.name
-        if setting and not await confirm(
-            f'Make the {kind} "{name}" at {new.provider.name} for {new.price}?', setting
-        ):
-            raise SpendCapReached(
-                f"The person did not agree to {new.price}, which {setting} requires.",
-                advice="Ask what they would like instead.",
-            )
+    async def refusal(self) -> KlingError:
+        """The error for what has faults."""
+        of_pictures = not self._by_rules and bool(self._pictures)
+        return (ImageRejected if of_pictures else InvalidRequest)(self._verdict.faults)
 
-    async def _dry_run(self, new: _NewAsset, made: Record | None) -> AssetReceipt:
-        faults = new.verdict.faults
-        if made is None and not faults:
-            most = new.arguments.max_units
-            try:
-                await self._submission.check_price(new.new_row, new.price, most)
-                await self._ledger.check_day(new.new_row, self._submission.day_caps)
-            except SpendCapReached as cap:
-                faults.append(Fault("max_units", "spend_cap", f"{cap.message} {cap.advice}"))
-        receipt = _receipt(new, made, repeated=made is not None)
-        receipt.dry_run = True
-        receipt.faults = [fault.facts() for fault in shortened(faults)]
-        receipt.next = "Call without dry_run."
-        if made is not None:
-            receipt.next = "It was made before: the call returns that one and costs nothing."
-        if faults:
-            receipt.next = "Correct the faults first."
+    def question(self, price: Estimate) -> str:
+        """What a person is asked who has to agree to the price."""
+        name, provider = self._arguments.name, self._provider.name
+        return f'Make the {self._entry.kind} "{name}" at {provider} for {price}?'
+
+    async def receipt(self, record: Record, *, new: bool) -> AssetReceipt:
+        """The answer once it was sent; `finish` says what became of it."""
+        if new:
+            self.way.library.forget(self._provider, self._entry.kind)
+        self.record = record
+        return self._outline(record, repeated=not new)
+
+    async def dry_receipt(
+        self, judged: Judged, capped: SpendCapReached | None, by: str
+    ) -> AssetReceipt:
+        """What it would cost, and every fault."""
+        answer = self._outline(judged.made, repeated=judged.made is not None)
+        answer.dry_run = True
+        answer.faults = [fault.facts() for fault in shortened(judged.verdict.faults)]
+        answer.next = "Call without dry_run."
+        if judged.made is not None:
+            answer.next = "It was made before: the call returns that one and costs nothing."
+        if judged.verdict.faults:
+            way_out = asking(None, capped.way) if capped and len(answer.faults) == 1 else ""
+            answer.next = way_out or "Correct the faults first."
+        return answer
+
+    def _outline(self, record: Record | None, *, repeated: bool) -> AssetReceipt:
+        """The receipt of a request, with what its row knows."""
+        receipt = AssetReceipt(
+            kind=self._entry.kind,
+            name=self._arguments.name,
+            provider=self._provider.name,
+            repeated=repeated or None,
+            sandbox=self._provider.sandbox or None,
+            units=self._entry.units,
+            warnings=[str(warning) for warning in self._verdict.warnings],
+        )
+        if record is not None:
+            receipt.task_id, receipt.status = record.handle, record.status
+            receipt.id = record.asset_id or None
         return receipt
 
-    async def _element(
-        self,
-        new: _NewAsset,
-        arguments: CreateElementArguments,
-        policy: PicturePolicy,
-        reader: TaskReader,
-    ) -> None:
+    async def _element(self, arguments: CreateElementArguments, opened: AsyncExitStack) -> None:
         """Fill in what an element is made from."""
-        opened, verdict = await open_pictures(arguments.pictures(), policy)
-        new.verdict.extend(verdict)
-        new.pictures = [picture for picture in opened if picture]
-        new.fields = {
+        found, verdict = await open_pictures(arguments.pictures(), self.policy)
+        self._verdict.extend(verdict)
+        self._pictures = [picture for picture in found if picture]
+        for picture in self._pictures:
+            opened.callback(picture.close)
+        self._fields = {
             "element_name": arguments.name,
             "element_description": arguments.description,
             "reference_type": "video_refer" if arguments.video else "image_refer",
         }
-        if not _reaches_this_network(new.provider):
-            private = [w for w in new.verdict.warnings if w.rule == "url_private"]
-            new.verdict.faults += private
-            new.verdict.warnings = [w for w in new.verdict.warnings if w not in private]
+        if not reaches_this_network(self._provider):
+            refuse_private_urls(self._verdict)
         if arguments.video:
-            url = await self._video(new, arguments.video, policy, reader)
-            new.fields["element_video_list"] = {"refer_videos": [{"video_url": url}]}
-        elif len(new.pictures) > 1:
-            front, *others = new.pictures
-            new.fields["element_image_list"] = {
+            url = await self._video(arguments.video, opened)
+            self._fields["element_video_list"] = {"refer_videos": [{"video_url": url}]}
+        elif len(self._pictures) > 1:
+            front, *others = self._pictures
+            self._fields["element_image_list"] = {
                 "frontal_image": front,
                 "refer_images": [{"image_url": picture} for picture in others],
             }
-            new.made_of = [picture.sha256 for picture in new.pictures]
+            self._made_of = [picture.sha256 for picture in self._pictures]
         if arguments.voice and not arguments.video:
-            new.fields["element_voice_id"] = await self._voice_id(new, arguments.voice)
-            new.made_of.append(f"voice {new.fields['element_voice_id']}")
+            self._fields["element_voice_id"] = await self._voice_id(arguments.voice)
+            self._made_of.append(f"voice {self._fields['element_voice_id']}")
         tags = [{"tag_id": TAGS[tag]} for tag in dict.fromkeys(arguments.tags) if tag in TAGS]
         if tags:
-            new.fields["tag_list"] = tags
+            self._fields["tag_list"] = tags
 
-    async def _video(
-        self, new: _NewAsset, value: str, policy: PicturePolicy, reader: TaskReader
-    ) -> str | Medium:
+    async def _video(self, value: str, opened: AsyncExitStack) -> str | Medium:
         """The video of an element: its URL, one of the caller's videos, or a file."""
-        record = await _video_of(value, reader)
+        record = await self._video_of(value)
         if record is None and is_url(value):
-            new.made_of = [value.strip()]
+            self._made_of = [value.strip()]
             return value.strip()
         if record is None:
-            return await _file(new, Wish("video", value, ELEMENT_VIDEO), policy)
+            return await self._file(Wish("video", value, ELEMENT_VIDEO), opened)
         if not record.videos:
-            new.verdict.faults.append(_not_ready("video", record))
+            self._verdict.faults.append(_not_ready("video", record))
             return ""
         seconds = record.videos[0].duration_s
         broken = ELEMENT_VIDEO.breaches(record.handle, seconds=seconds)
-        new.verdict.faults += [Fault("video", *breach) for breach in broken]
-        new.made_of = [f"task {record.id}"]
+        self._verdict.faults += [Fault("video", *breach) for breach in broken]
+        self._made_of = [f"task {record.id}"]
         return record.videos[0].url
 
-    async def _voice_id(self, new: _NewAsset, said: str) -> str:
+    async def _voice_id(self, said: str) -> str:
         """The id of the voice that an element gets."""
-        known = await self._library.assets(new.provider, "voice", new.principal)
+        known = await self.way.library.assets(self._provider, "voice", self.principal)
         found = [asset for asset in chosen(known, said) if not asset.deleted]
         if len(found) == 1:
             return found[0].id
         if not found and said.isdecimal() and not chosen(known, said):
             message = f"no list of voices knows the id {said}: it may be refused."
-            new.verdict.warnings.append(Fault("voice", "voice_unknown", message))
+            self._verdict.warnings.append(Fault("voice", "voice_unknown", message))
             return said
         gone = "is deleted" if chosen(known, said) else "is not there"
         message = f"the voice {said[:40]!r} {'is not the only one' if found else gone}."
         use = " or ".join(f'"{asset.id}"' for asset in found[:5])
         use = use or "a voice of kling_list_assets with kind voice"
-        new.verdict.faults.append(Fault("voice", "voice_name_unknown", message, use))
+        self._verdict.faults.append(Fault("voice", "voice_name_unknown", message, use))
         return ""
 
-    async def _voice(
-        self,
-        new: _NewAsset,
-        arguments: CreateVoiceArguments,
-        policy: PicturePolicy,
-        reader: TaskReader,
-    ) -> None:
+    async def _voice(self, arguments: CreateVoiceArguments, opened: AsyncExitStack) -> None:
         """Fill in what a voice is made from."""
         value = arguments.sample.strip()
-        new.fields = {"voice_name": arguments.name}
-        record = await _video_of(value, reader)
+        self._fields = {"voice_name": arguments.name}
+        record = await self._video_of(value)
         if record is not None:
-            new.verdict.faults += await self._speech(record, policy)
+            self._verdict.faults += await self._speech(record)
             if record.videos:
-                new.fields["video_id"] = record.videos[0].id
-            new.made_of = [f"task {record.id}"]
+                self._fields["video_id"] = record.videos[0].id
+            self._made_of = [f"task {record.id}"]
         elif is_url(value):
             host = urlsplit(value).hostname or ""
-            if is_private_host(host) and not _reaches_this_network(new.provider):
+            if is_private_host(host) and not reaches_this_network(self._provider):
                 message = f"{host[:60]} is in a private network, which Kling cannot reach."
-                new.verdict.faults.append(Fault("sample", "url_private", message, PUT_IT))
-            new.fields["voice_url"] = value
-            new.made_of = [value]
+                self._verdict.faults.append(Fault("sample", "url_private", message, PUT_IT))
+            self._fields["voice_url"] = value
+            self._made_of = [value]
         else:
-            new.fields["voice_url"] = await _file(new, Wish("sample", value, VOICE_SAMPLE), policy)
+            self._fields["voice_url"] = await self._file(
+                Wish("sample", value, VOICE_SAMPLE), opened
+            )
 
-    async def _speech(self, record: Record, policy: PicturePolicy) -> list[Fault]:
+    async def _speech(self, record: Record) -> list[Fault]:
         """What keeps a video from being the sample of a voice."""
         if not record.videos:
             return [_not_ready("sample", record)]
@@ -356,29 +285,31 @@ class AssetMaker:
         seconds = record.videos[0].duration_s
         if broken := list(VOICE_SAMPLE.breaches(record.handle, seconds=seconds)):
             return [Fault("sample", *breach) for breach in broken]
-        path: Path | None = await self._storage.file(record)
-        if path is None or await is_heard(path, policy):
+        path: Path | None = await self.way.storage.file(record)
+        if path is None or await is_heard(path, self.policy):
             return []
         message = f"{record.handle} is silent."
         return [Fault("sample", "sound_silent", message, "a video in which one person speaks")]
 
+    async def _video_of(self, value: str) -> Record | None:
+        """The row of a video that a task_id, a kling:// address, a link or a path names."""
+        from kling_tools.requests.normalize import task_id
 
-def _receipt(new: _NewAsset, record: Record | None, *, repeated: bool) -> AssetReceipt:
-    """The receipt of a request, with what its row knows."""
-    entry = new.arguments.entry
-    receipt = AssetReceipt(
-        kind=entry.kind,
-        name=new.arguments.name,
-        provider=new.provider.name,
-        repeated=repeated or None,
-        sandbox=new.provider.sandbox or None,
-        units=entry.units,
-        warnings=[str(warning) for warning in new.verdict.warnings],
-    )
-    if record is not None:
-        receipt.task_id, receipt.status = record.handle, record.status
-        receipt.id = record.asset_id or None
-    return receipt
+        if value.lower().startswith("data:"):
+            return None
+        record = await self._reader.find(str(task_id(value)))
+        return None if record is None or record.is_asset else record
+
+    async def _file(self, wish: Wish, opened: AsyncExitStack) -> Medium | str:
+        """The open file of which an asset is made; empty when it has faults."""
+        (medium,), verdict = await open_media([wish], self.policy)
+        self._verdict.extend(verdict)
+        if medium is None:
+            return ""
+        opened.callback(medium.close)
+        self._media, self._made_of = [medium], [medium.sha256]
+        self._verdict.faults += without_address(self._media, self._provider, self.policy)
+        return medium
 
 
 def finish(receipt: AssetReceipt, record: Record) -> AssetReceipt:
@@ -404,36 +335,11 @@ def finish(receipt: AssetReceipt, record: Record) -> AssetReceipt:
     return receipt
 
 
-async def _video_of(value: str, reader: TaskReader) -> Record | None:
-    """The row of a video that a task_id, a kling:// address, a link or a path names."""
-    from kling_tools.requests.normalize import task_id
-
-    if value.lower().startswith("data:"):
-        return None
-    record = await reader.find(str(task_id(value)))
-    return None if record is None or record.is_asset else record
-
-
 def _not_ready(field: str, record: Record) -> Fault:
     use = f'kling_wait_for_tasks with task_ids ["{record.handle}"] first'
     use = use if record.status != "failed" else "another task"
     return Fault(field, "task_has_no_video", f"{record.handle} is {record.status}.", use)
 
 
-async def _file(new: _NewAsset, wish: Wish, policy: PicturePolicy) -> Medium | str:
-    """The open file of which an asset is made; empty when it has faults."""
-    (medium,), verdict = await open_media([wish], policy)
-    new.verdict.extend(verdict)
-    if medium is None:
-        return ""
-    new.media, new.made_of = [medium], [medium.sha256]
-    new.verdict.faults += without_address(new.media, new.provider, policy)
-    return medium
-
-
 def _top(fault: Fault) -> str:
     return fault.field.partition("[")[0].partition(".")[0]
-
-
-def _reaches_this_network(provider: Configured) -> bool:
-    return provider.embedded or is_private_host(urlsplit(provider.base_url).hostname or "")

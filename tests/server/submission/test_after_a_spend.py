@@ -22,7 +22,7 @@ from kling_mcp.ledger.changes import Noticing
 from kling_mcp.protocol.server import build_server
 from kling_mcp.protocol.tasks_extension import VideoTasks
 from kling_mcp.service import Service
-from kling_mcp.submission import submission
+from kling_mcp.submission import new_videos
 from kling_mcp.submission.queue import FolderQueue
 from kling_tools.errors import KlingError
 from kling_tools.results import Receipt
@@ -91,7 +91,7 @@ STEPS: list[tuple[Any, str]] = [
     (Receipt, "structured"),
     (Receipt, "finished"),
     (Receipt, "for_apps"),
-    (submission, "receipt"),
+    (new_videos, "receipt"),
     (Noticing, "__call__"),
 ]
 

@@ -1,0 +1,416 @@
+"""A video, or pictures, on the way of a create: judged by the rules of its model, and told of the
+nearest request that passes when it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from kling_mcp.inputs import (
+    Medium,
+    PicturePolicy,
+    check_end_shape,
+    check_mask_sizes,
+    open_media,
+    open_pictures,
+)
+from kling_mcp.ledger import Record
+from kling_mcp.principal import Principal
+from kling_mcp.providers.configured import Configured
+from kling_mcp.submission.judged_request import (
+    JudgedRequest,
+    judge_request,
+    request_again,
+    with_cheaper,
+)
+from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
+from kling_mcp.submission.submission import (
+    Create,
+    Judged,
+    Submission,
+    reaches_this_network,
+    refuse_private_urls,
+    without_address,
+)
+from kling_mcp.tasks.library import names_assets
+from kling_tools.decorations import decoration
+from kling_tools.errors import (
+    ImageRejected,
+    InvalidRequest,
+    KlingError,
+    RequestRefused,
+    SpendCapReached,
+    quote_provider,
+)
+from kling_tools.faults import Fault, Variant, asking, explained
+from kling_tools.products import PRODUCTS, Product
+from kling_tools.requests.arguments import SubmitArguments
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.normalize import text
+from kling_tools.results import Receipt
+from kling_tools.rules.capabilities import Estimate
+from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
+
+__all__ = ["VideoCreate"]
+
+LOCAL_COPY = "with a local copy of the video, whose length is read,"
+
+Judge = Callable[[Draft[SubmitArguments]], JudgedRequest]
+
+
+class VideoCreate(Create[Receipt]):
+    """A video or pictures, as a draft asks for them; `earlier` is the row that its
+    `another_take_of` names."""
+
+    def __init__(
+        self,
+        way: Submission,
+        principal: Principal,
+        policy: PicturePolicy,
+        draft: Draft[SubmitArguments],
+        earlier: Record | None = None,
+    ) -> None:
+        super().__init__(way, principal, policy)
+        self._draft = draft
+        self._earlier = earlier
+        self._request: JudgedRequest
+        self._rules_broken = 0
+        self._by_rules_only = False
+
+    async def judge(self, opened: AsyncExitStack) -> Judged:
+        """Judge it by the rules, open its pictures, and look for what was made of it before."""
+        draft, earlier, way = self._draft, self._earlier, self.way
+        if draft.arguments.another_take_of:
+            takes = await way.ledger.takes(earlier) if earlier else [0]
+            draft = request_again(draft, earlier, max(takes, default=0) + 1)
+        if draft.is_unreadable:
+            raise InvalidRequest(draft.verdict.faults)
+        judge = await self._judge_of_now()
+        request = judge(draft)
+        readable = request.is_readable
+        refused = bool(request.review.verdict.faults)
+        if not request.names_no_provider and (not refused or names_assets(draft)):
+            request = judge(await way.library.resolved(draft, self.principal))
+        rules_broken = len(request.review.verdict.faults)
+        self._request = request = await self._open(request, opened)
+        verdict = request.review.verdict
+        faults = verdict.faults
+        ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
+        too_long = request.prompt_too_long
+        self._by_rules_only = rules_broken == len(faults) and not too_long
+        faults += too_long
+        rules_broken += len(too_long)
+        made = None
+        if not faults:
+            self._request = await self._as_before()
+            made = await way.made_before(self._request.new_row)
+        elif readable:
+            with decoration("what was made of a request that is refused now"):
+                self._request = await self._as_before()
+                made = await way.made_before(self._request.new_row)
+                if made:  # nothing is sent
+                    verdict.warnings.extend(faults if ended else ())
+                    faults.clear()
+                    rules_broken = 0
+        if not faults and made is None:
+            await self._warn_of_one_elsewhere()
+            with decoration("what was made with an element or a voice before it was deleted"):
+                await self._warn_of_one_before(judge)
+        self._warn_of_a_cap_at_a_reseller()
+        self._rules_broken = rules_broken + await self._judge_speech(made)
+        request = self._request
+        return Judged(
+            provider=request.provider,
+            new_row=request.new_row,
+            body=request.body,
+            price=request.review.estimate,
+            verdict=verdict,
+            made=made,
+            media=request.media,
+            max_units=request.arguments.max_units,
+            dry_run=bool(request.arguments.dry_run),
+        )
+
+    async def _judge_of_now(self) -> Judge:
+        """Judges a draft for its provider, with the models that are known to be retired there."""
+        way = self.way
+        retired: Mapping[tuple[str, str], Collection[tuple[Product, str]]] = {}
+        with decoration("the memory of retired models"):
+            retired = await way.ledger.retired_models()
+        return partial(
+            judge_request,
+            clients=way.clients,
+            capabilities=way.capabilities,
+            principal=self.principal,
+            callback_base=way.callback_base,
+            earlier=self._earlier,
+            retired=retired,
+        )
+
+    async def _open(self, request: JudgedRequest, opened: AsyncExitStack) -> JudgedRequest:
+        """The request with its pictures, sounds and videos open; their faults are added to its
+        verdict."""
+        provider, named = request.provider, request.arguments.pictures()
+        policy = replace(self.policy, bytes_max=request.picture_bytes_max)
+        fit = getattr(request.arguments, "fit", "")
+        found, verdict = await open_pictures(named, policy, fit)
+        pictures = [picture for picture in found if picture]
+        for picture in pictures:
+            opened.callback(picture.close)
+        heard, told = await open_media(request.wishes(), policy)
+        media = [_for_provider(medium, provider) for medium in heard if medium]
+        for medium in media:
+            opened.callback(medium.close)
+        verdict.extend(told)
+        verdict.faults.extend(without_address(media, provider, policy))
+        by_field = dict(zip((field for field, _ in named), found, strict=True))
+        dynamic = [by_field[name] for name in by_field if name.startswith("dynamic_masks[")]
+        image, static = by_field.get("image"), by_field.get("static_mask")
+        verdict.extend(check_mask_sizes(image, static, dynamic))
+        verdict.extend(check_end_shape(image, by_field.get("image_tail")))
+        if not reaches_this_network(provider):
+            refuse_private_urls(verdict)
+        elif provider.embedded:
+            verdict.warnings[:] = [_refused_with_a_key(warning) for warning in verdict.warnings]
+        sizes = [(picture.field, picture.width, picture.height) for picture in pictures]
+        verdict.warnings.extend(ratio_warnings(request.arguments, sizes))
+        request.review.verdict.extend(verdict)
+        request = replace(request, pictures=pictures).with_media(media)
+        _warn_of_length(request)
+        return request
+
+    async def _as_before(self) -> JudgedRequest:
+        """The request with the digest and the take of the row that the same call got before."""
+        ledger, earlier = self.way.ledger, self._earlier
+        request = self._request.as_in(await ledger.alike(self._request.new_row))
+        if earlier is None or request.arguments.take != 1:
+            return request
+        take = await ledger.next_take(request.new_row, earlier)
+        arguments = request.arguments.model_copy(update={"take": take})
+        return replace(request, draft=replace(request.draft, arguments=arguments))
+
+    async def _warn_of_one_elsewhere(self) -> None:
+        """Say that an equal request was made at another address, where this one is paid anew."""
+        provider = self._request.provider
+        other = await self.way.ledger.elsewhere(self._request.new_row)
+        if other is None:
+            return
+        message = (
+            f"an equal request was made at {other.base_url} ({other.handle}). {provider.name} is "
+            f"set to {provider.base_url} now, which makes it anew and charges for it."
+        )
+        self._request.review.verdict.warnings.append(Fault("provider", "made_elsewhere", message))
+
+    async def _warn_of_one_before(self, judge: Judge) -> None:
+        """Say that an equal request was made with an element or a voice of the same name that is
+        deleted since: with the one of now it is made and paid anew."""
+        if not self.way.ledger.exists:
+            return
+        now = self._request
+        for name, words, arguments in await self.way.library.before(now.arguments, self.principal):
+            then = judge(replace(now.draft, arguments=arguments))
+            then = replace(then, pictures=now.pictures).with_media(now.media)
+            if made := await self.way.made_before(then.new_row):
+                message = (
+                    f"an equal request was made with {words} ({made.handle}). With the one of now "
+                    "it is made anew, and charged."
+                )
+                now.review.verdict.warnings.append(Fault(name, "made_before", message))
+
+    def _warn_of_a_cap_at_a_reseller(self) -> None:
+        """Say what a cap in Kling's units can hold where a reseller sets its own prices."""
+        provider = self._request.provider
+        if provider.row.list_price or not self._has_caps:
+            return
+        message = (
+            f"counts units at Kling's list price; {provider.name} sets its own prices, so no cap "
+            "here holds its bill."
+        )
+        self._request.review.verdict.warnings.append(Fault("max_units", "cap_at_reseller", message))
+
+    @property
+    def _has_caps(self) -> bool:
+        caps = self.way.caps
+        return bool(caps.per_day.all()) or caps.limit(self._request.arguments.max_units)
+
+    async def _judge_speech(self, made: Record | None) -> int:
+        """Judge words that nobody would hear; the number of faults found. They are a fault unless
+        the caller chose `sound`, or the request was made before and costs nothing now."""
+        request = self._request
+        warning, verdict = speech_warning(request.arguments), request.review.verdict
+        if warning is None:
+            return 0
+        if any(fault.field in ("sound", "voice_list") for fault in verdict.faults):
+            return 0
+        if _leaves_sound_open(request) and made is None:
+            message = warning.message.replace("sound is off, so", "not chosen: without sound", 1)
+            use = '"off" if the person agrees to a silent video'
+            verdict.faults.append(replace(warning, message=message, use=use))
+            return 1
+        if verdict.faults:
+            return 0
+        heard = await self._variant(sound="on")
+        if heard and heard.change.get("sound") == "on" and not heard.leave_out:
+            use = f"{heard.arguments.removeprefix('with ')}, which makes {heard.makes}"
+            warning = replace(warning, use=use)
+        verdict.warnings.append(warning)
+        return 0
+
+    async def refusal(self) -> KlingError:
+        """The error for what has faults, with the nearest request that passes."""
+        faults = self._request.review.verdict.faults
+        passes = await self._variant() if self._by_rules_only else None
+        told = explained(faults) if passes else faults
+        refused = InvalidRequest if self._rules_broken else ImageRejected
+        return refused(told, advice=asking(passes), would_pass=passes)
+
+    def question(self, price: Estimate) -> str:
+        """What a person is asked who has to agree to the price."""
+        request = self._request
+        review, arguments = request.review, request.arguments
+        choices = (review.model_name, review.mode, arguments.setting.words())
+        what = " ".join(filter(None, (*choices, f"take {arguments.take}")))
+        return (
+            f"Make this {PRODUCTS[review.product].result} at {request.provider.name} for "
+            f'{price}? ({what}: "{quote_provider(request.new_row.prompt)}")'
+        )
+
+    async def receipt(self, record: Record, *, new: bool) -> Receipt:
+        """The answer once it was sent; a short one where the whole one cannot be made."""
+        request, way = self._request, self.way
+        with decoration("the whole receipt"):
+            takes = [] if new else await way.ledger.takes(record)
+            answer = receipt(request, record, repeated=not new, saves=way.saves, takes=takes)
+            answer.uses = way.library.uses(request.arguments, self.principal)
+            return answer
+        return bare_receipt(record, repeated=not new)
+
+    async def dry_receipt(self, judged: Judged, capped: SpendCapReached | None, by: str) -> Receipt:
+        """What would be sent, every fault, and the nearest request that passes."""
+        request, made, way = self._request, judged.made, self.way
+        faults = judged.verdict.faults
+        refused = bool(faults) or (request.retired and made is None)
+        passes = await self._variant() if refused and self._by_rules_only else None
+        if passes:
+            faults[:] = explained(faults)
+        elif capped and (nothing := await self._nothing_fits()):
+            rest = "" if capped.way else capped.advice
+            message = f"{capped.message} {nothing} {rest}".rstrip()
+            faults[-1] = replace(faults[-1], message=message)
+        answer = dry_run_receipt(
+            request,
+            made,
+            by,
+            passes,
+            otherwise=capped.beside(passes) if capped else "",
+            has_caps=self._has_caps,
+            takes=await way.ledger.takes(made) if made else (),
+        )
+        answer.uses = way.library.uses(request.arguments, self.principal)
+        return answer
+
+    async def explain(
+        self, error: SpendCapReached | RequestRefused, within_units: float | None = None
+    ) -> None:
+        """Give an error about a cap or a model the nearest request that passes."""
+        request = self._request
+        if isinstance(error, SpendCapReached):
+            error.would_pass = await self._variant(within_units)
+            if error.would_pass and error.way:
+                error.advice = asking(error.would_pass, error.beside(error.would_pass))
+            if error.would_pass is None and _length_unknown(request):
+                error.message += " The length is not known here, so it is the price of the longest."
+                error.advice = asking(None, " or ".join(filter(None, (LOCAL_COPY, error.way))))
+            elif error.would_pass is None:
+                error.message = f"{error.message} {await self._nothing_fits()}".rstrip()
+            return
+        await self.way.library.learn(request.provider, request.arguments, error)
+        if error.of_model:
+            error.would_pass = await self._variant(avoid=request.review.model_name)
+        if error.would_pass:
+            error.advice = asking(error.would_pass)
+        error.advice = " ".join([error.advice, *map(str, request.review.verdict.warnings)])
+
+    async def _variant(self, within_units: float | None = None, **wanted: Any) -> Variant | None:
+        """The nearest request, with the wanted arguments, that passes every rule and every cap, and
+        costs no more than that; as arguments of this call."""
+        found = await self._nearest(within_units, **wanted)
+        return self._request.beside_earlier(found) if found else None
+
+    async def _nearest(self, within_units: float | None, **wanted: Any) -> Variant | None:
+        with decoration("the nearest request that passes"):
+            request, limit = self._request, await self._limit(within_units)
+            if not _leaves_sound_open(request):
+                return request.variant(limit, **wanted)
+            heard = request.variant(limit, **{"sound": "on", **wanted})
+            silent = request.variant(limit, **{"sound": "off", **wanted})
+            if heard and heard.change.get("sound") == "on" and not heard.leave_out:
+                return with_cheaper(heard, silent)
+            return silent
+        return None
+
+    async def _limit(self, within_units: float | None = None) -> float | None:
+        """The most units that the video may cost by every cap; None without any."""
+        request, caps, ledger = self._request, self.way.caps, self.way.ledger
+        day = await ledger.left_of_day(request.new_row, caps.per_day)
+        usd = caps.per_task_usd
+        if usd is not None:
+            unit = await ledger.unit_price(request.new_row)
+            usd = usd / unit.usd if unit.usd else None
+        most = request.draft.meant.get("max_units", request.arguments.max_units)
+        weight = request.new_row.unit_weight
+        within, task = (
+            None if limit is None else limit / weight for limit in (within_units, caps.per_task)
+        )
+        limits = (within, most, task, day, usd)
+        return min((n for n in limits if n is not None), default=None)
+
+    async def _nothing_fits(self) -> str:
+        """A sentence with the cheapest video of this wish, which costs more than the caps allow;
+        empty when the day's units are used up."""
+        with decoration("the cheapest request"):
+            limit = await self._limit()
+            return self._request.nothing_within(limit) if limit else ""
+        return ""
+
+
+def _leaves_sound_open(request: JudgedRequest) -> bool:
+    """Whether words of the prompt would not be heard and the caller has not chosen `sound`. For
+    another take with the same words it was chosen before."""
+    before = text(request.earlier.prompt) if request.earlier else None
+    same = before == request.new_row.prompt
+    chosen = "sound" in request.arguments.model_fields_set | request.draft.invalid
+    return not chosen and not same and speech_warning(request.arguments) is not None
+
+
+def _refused_with_a_key(warning: Fault) -> Fault:
+    """The sandbox's warning about a private URL, which says that a real provider is not asked."""
+    if warning.rule != "url_private":
+        return warning
+    return replace(warning, message=f"{warning.message} With a key this is refused.")
+
+
+def _for_provider(medium: Medium, provider: Configured) -> Medium:
+    """The medium as this provider can get it: a sandbox's address leads nowhere outside of it."""
+    return replace(medium, url="") if medium.made_here and not provider.embedded else medium
+
+
+def _length_unknown(request: JudgedRequest) -> bool:
+    """Whether Kling alone will know how long the medium is that gives the video its length."""
+    decides = request.arguments.lasts_as()
+    return any(m.field == decides and m.seconds is None for m in request.media)
+
+
+def _warn_of_length(request: JudgedRequest) -> None:
+    """Say where the price is that of the longest video, as the length is not known."""
+    decides = request.arguments.lasts_as()
+    if _length_unknown(request) and not request.review.verdict.faults:
+        message = (
+            f"Kling fetches it from its URL, so its length is not known here: the price is that of "
+            f"{request.arguments.setting.duration} s, the longest."
+        )
+        use = "a local copy, whose length is read, or max_units"
+        request.review.verdict.warnings.append(Fault(decides, "length_unknown", message, use))
