@@ -7,16 +7,21 @@ from typing import Any
 
 from tests.examples.stage import Stage, later
 
-__all__ = ["INTRODUCTION", "play"]
+__all__ = ["INTRODUCTION", "WINTER", "play"]
 
 ONE = "kling_image_to_video"
 SEVERAL = "kling_multi_image_to_video"
 WORDS = "kling_text_to_video"
+PICTURE = "kling_generate_image"
+EDIT = "kling_edit_video"
 WAIT = "kling_wait_for_tasks"
 LOOK = "kling_look"
 
 SLOW_S, QUICK_S = 60, 30
 """What a task takes: longer than one wait lasts, or less."""
+
+WINTER = "## The same clip in winter"
+"""The heading of the part whose videos have Kling's least size, which is slow to draw."""
 
 INTRODUCTION = """\
 # A conversation, as an assistant sees it
@@ -31,11 +36,12 @@ file.
 """
 
 
-async def play(stage: Stage) -> None:
+async def play(stage: Stage, *, whole: bool) -> None:
     """Tuesday: a vague wish and two takes. Thursday: a refusal, a failed task, and several pictures
     in one video. Friday: a picture from the phone, a price above a cap, and words
     alone. Saturday: a full
-    account. Monday: what was made, what it cost, and where last Tuesday's video is."""
+    account. Monday: what was made, what it cost, and where last Tuesday's video is. Wednesday: a
+    picture of words, animated, and in a `whole` conversation edited."""
     async with stage.session("Tuesday: a vague wish", render_s=SLOW_S):
         await _two_takes(stage)
     await later(days=2)
@@ -56,6 +62,11 @@ async def play(stage: Stage) -> None:
     await later(days=2)
     async with stage.session("Monday: where is last Tuesday's video?", render_s=QUICK_S):
         await _last_tuesday(stage)
+    await later(days=2)
+    async with stage.session("Wednesday: a picture first", render_s=QUICK_S):
+        clip_id = await _picture_first(stage)
+        if whole:
+            await _in_winter(stage, clip_id)
 
 
 async def _two_takes(stage: Stage) -> None:
@@ -238,6 +249,47 @@ async def _last_tuesday(stage: Stage) -> None:
         "You need a key from Kling, which goes into the server's settings as KLING_API_KEY. No "
         "limit is set: KLING_MCP_MAX_UNITS_PER_DAY would be one."
     )
+
+
+async def _picture_first(stage: Stage) -> str:
+    stage.you("A paper boat on a rainy street, upright. Show me a picture before there is a video.")
+    made = await stage.call(
+        PICTURE,
+        prompt="A red paper boat drifts along the gutter of a cobbled street in the rain, evening "
+        "light, photograph.",
+        aspect_ratio="9:16",
+        max_units=8,
+    )
+    await _wait_to_the_end(stage, [made["task_id"]])
+    await stage.call(LOOK, task_id=made["task_id"])
+    stage.assistant("Here it is: 8 image units, 0.03 USD. Shall I animate it, for 1.5 units?")
+    stage.you("Lovely. Yes.")
+    clip = await stage.call(
+        ONE,
+        image=f"kling://tasks/{made['task_id']}/images/1",
+        prompt="Rain falls, the boat rocks and drifts slowly towards the camera.",
+        max_units=1.5,
+    )
+    await _wait_to_the_end(stage, [clip["task_id"]])
+    return str(clip["task_id"])
+
+
+async def _in_winter(stage: Stage, clip_id: str) -> None:
+    stage.lines += [WINTER, ""]
+    stage.you("And the same in winter: snow instead of rain. What does that cost?")
+    wish = {
+        "video": f"kling://tasks/{clip_id}/video",
+        "prompt": "It snows instead of raining and the street is white. All else stays as it is.",
+    }
+    priced = await stage.call(EDIT, **wish, dry_run=True)
+    units = priced["estimate_units"]
+    stage.assistant(
+        f"That edits the clip and keeps its movement. It is paid by the second: {units:g} units."
+    )
+    stage.you("Do it.")
+    task = await stage.call(EDIT, **wish, max_units=units)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    stage.assistant("Done: a picture, a clip of it, and the clip in winter, all three saved.")
 
 
 async def _wait_to_the_end(stage: Stage, task_ids: list[str]) -> None:

@@ -96,7 +96,12 @@ class Stage:
         """The text with a stand-in for each thing that differs from run to run."""
         text = text.replace(str(self._home), "~")
         text = TASK_ID.sub(lambda match: self._stand_in(match[0]), text)
-        text = SIGNED_URL.sub(f"{SANDBOX_URL}/VIDEO.mp4?SIGNATURE", text)
+        text = SIGNED_URL.sub(
+            lambda url: (
+                f"{SANDBOX_URL}/{'PICTURE.png' if '.png?' in url[0] else 'VIDEO.mp4'}?SIGNATURE"
+            ),
+            text,
+        )
         text = HASH.sub("SHA-256", text)
         text = STRUCTURED_BYTES.sub(f'"bytes": {SIZE_BYTES}', text)
         return SAID_BYTES.sub(f"{SIZE_BYTES / 1e6:.1f} MB", text)

@@ -91,6 +91,24 @@ def test_an_example_makes_and_names_its_videos_without_a_key(
     assert made <= {*lines, last}
 
 
+@pytest.mark.campaign
+def test_words_become_a_picture_a_clip_and_an_edited_clip(
+    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", "720")
+    ran = run(EXAMPLES / "from_words.py", "A boat", "It drifts", "Snow instead of rain")
+
+    assert ran.returncode == 0, ran.stderr
+    prices, files = ran.stdout.splitlines()[::2], ran.stdout.splitlines()[1::2]
+    assert [line.partition(": ")[2] for line in prices] == [
+        "8 image units",
+        "1.5 units",
+        "4.5 units",
+    ]
+    assert [Path(file).suffix for file in files] == [".png", ".mp4", ".mp4"]
+    assert all(Path(file).is_file() for file in files)
+
+
 def test_an_element_is_made_of_pictures_and_used(run: Callable[..., Ran], tmp_path: Path) -> None:
     pictures = EXAMPLES / "pictures"
     cats = [str(pictures / "cat.jpg"), str(pictures / "astronaut.png")]
