@@ -66,6 +66,30 @@ async def test_its_tools_are_those_of_the_server(tmp_path: Path) -> None:
     assert described == spends
 
 
+@pytest.mark.anyio
+async def test_its_prompts_are_those_of_the_server(tmp_path: Path) -> None:
+    async with Client(build_server(load_settings(provider="sandbox", home=tmp_path))) as client:
+        prompts = {prompt.name for prompt in (await client.list_prompts()).prompts}
+    offered = section("Tools").split("Hosts that show prompts offer")[1].split("Subscribe")[0]
+    assert set(re.findall(r"`(\w+)`", offered)) == prompts
+
+
+def test_it_says_what_no_gateway_makes() -> None:
+    gateways = [row for name, row in PROVIDERS.items() if name not in ("kling", "sandbox")]
+    anywhere = {PRODUCTS[product].tool for row in gateways for product in row.products}
+    told = {
+        "kling_generate_image": "Pictures",
+        "kling_edit_video": "edited videos",
+        "kling_motion_control": "motion control",
+        "kling_talking_photo": "talking photos",
+    }
+    assert {row.tool for row in PRODUCTS.values()} - anywhere == {*told}
+    assert all(
+        words in section("Providers").split("are made by `kling` alone")[0]
+        for words in told.values()
+    )
+
+
 def test_its_configuration_is_the_one_among_the_examples() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     example = (ROOT / "examples" / "claude_desktop_config.json").read_text(encoding="utf-8")

