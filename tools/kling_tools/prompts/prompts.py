@@ -69,8 +69,8 @@ WRITE: Mapping[str, str] = {
     "(refer_type base), or what happens in the next shot (feature). <<<video_1>>> names the video.",
     "kling_motion_control": "Write the prompt, or leave it out: the place and the light around the "
     "figure. The movement comes from the video.",
-    "kling_talking_photo": "Write the prompt, or leave it out: how the face looks and moves while it "
-    "speaks, calmly or with feeling.",
+    "kling_talking_photo": "Write the prompt, or leave it out: how the face looks and moves while "
+    "it speaks, calmly or with feeling.",
     "kling_generate_image": "Write the prompt: who or what is seen and where, in which light and "
     "style. <<<image_1>>> names the first picture that is given.",
 }
