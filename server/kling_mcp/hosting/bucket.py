@@ -95,16 +95,16 @@ class Bucket:
             raise _unusable(error) from error
         return True
 
-    def listed(self, prefix: str, most: int) -> list[tuple[str, float]]:
+    def listed(self, prefix: str, most: int) -> list[tuple[str, float, int]]:
         """At most `most` keys that begin with `prefix`, each with the time it was written (seconds
-        since the epoch)."""
+        since the epoch) and its bytes."""
         with self._faults():
             found = self._client.list_objects_v2(
                 Bucket=self._name, Prefix=self._full(prefix), MaxKeys=most
             )
         skipped = len(self._full(""))
         return [
-            (item["Key"][skipped:], item["LastModified"].timestamp())
+            (item["Key"][skipped:], item["LastModified"].timestamp(), item["Size"])
             for item in found.get("Contents", ())
         ]
 

@@ -10,8 +10,9 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -60,8 +61,8 @@ class UploadStorage(Protocol):
         None when it does not exist."""
         ...
 
-    def count(self, owner: str, most: int) -> int:
-        """How many pictures the owner has, counted up to `most`."""
+    def held(self, owner: str, most: int) -> tuple[int, int]:
+        """How many files the owner has, counted up to `most`, and how many bytes those have."""
         ...
 
     def sweep(self, before: float) -> None:
@@ -106,12 +107,17 @@ class FolderUploads:
         path = self._folder / owner / name
         return path if path.is_file() else None
 
-    def count(self, owner: str, most: int) -> int:
+    def held(self, owner: str, most: int) -> tuple[int, int]:
         """Files in the owner's folder."""
+        sizes = []
         try:
-            return min(most, sum(1 for _ in (self._folder / owner).iterdir()))
+            with os.scandir(self._folder / owner) as entries:
+                for entry in islice(entries, most):
+                    with suppress(FileNotFoundError):
+                        sizes.append(entry.stat().st_size)
         except FileNotFoundError:
-            return 0
+            pass
+        return len(sizes), sum(sizes)
 
     def sweep(self, before: float) -> None:
         """Remove old pictures, and old part files too."""
@@ -153,13 +159,14 @@ class BucketUploads:
             return None
         return self._bucket.link(key, name, lasts_s, head=head)
 
-    def count(self, owner: str, most: int) -> int:
+    def held(self, owner: str, most: int) -> tuple[int, int]:
         """Keys of the owner."""
-        return len(self._bucket.listed(_key(owner, ""), most))
+        found = self._bucket.listed(_key(owner, ""), most)
+        return len(found), sum(size for _, _, size in found)
 
     def sweep(self, before: float) -> None:
         """Examine some of the keys. A lifecycle rule of the bucket would cover all of them."""
-        for key, written_at in self._bucket.listed("uploads/", _SWEPT):
+        for key, written_at, _ in self._bucket.listed("uploads/", _SWEPT):
             if written_at < before:
                 self._bucket.remove(key)
 

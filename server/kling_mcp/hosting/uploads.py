@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from kling_mcp.hosting.links import Signer
     from kling_mcp.hosting.team_storage import UploadStorage
 
-__all__ = ["ADDRESS_S", "KEPT_S", "MOST", "PAGE", "PAGE_HEADERS", "NotTaken", "Uploads"]
+__all__ = [
+    "ADDRESS_S",
+    "KEPT_S",
+    "MOST",
+    "MOST_BYTES",
+    "PAGE",
+    "PAGE_HEADERS",
+    "NotTaken",
+    "Uploads",
+]
 
 
 _STYLE = (
@@ -102,8 +111,8 @@ ADDRESS_S = 15 * 60
 KEPT_S = 24 * 3600
 """Seconds that an uploaded picture may be used."""
 
-MOST = 100
-"""Most pictures of one principal at a time: 1 GB."""
+MOST, MOST_BYTES = 100, 2**30
+"""Most files of one principal at a time, and most bytes of all of them."""
 
 SWEEP_S = 600
 PURPOSE = "upload"
@@ -211,6 +220,8 @@ class Uploads:
         found = format_of(file.head(HEAD_BYTES)) or "bin"
         name, folder = f"{secrets.token_urlsafe(16)}.{found.lower()}", owner_of(owner)
         try:
+            if full := await to_thread.run_sync(self._full, folder, file.size):
+                raise KlingError(full, charged="no", advice="Nothing was sent.")
             await to_thread.run_sync(self._uploads.put, folder, name, file.view())
         except OSError as error:
             message = f"The file cannot be kept for Kling to fetch: {error.strerror}."
@@ -247,13 +258,23 @@ class Uploads:
         held = HeldFile(file, "the picture")
         if format_of(held.head(HEAD_BYTES)) is None:
             self._check_picture(held)
-        if self._uploads.count(owner, MOST) >= MOST:
-            raise NotTaken(
-                429, f"You have {MOST} pictures here already. Each is removed after a day."
-            )
+        if full := self._full(owner, held.size):
+            raise NotTaken(429, full)
         file.seek(0)
         if not self._uploads.put(owner, name, file):
             raise NotTaken(409, "This address was used already. Ask for a new one.")
+
+    def _full(self, owner: str, size: int) -> str:
+        """Why a file of so many bytes finds no room beside the principal's others; else empty."""
+        files, held = self._uploads.held(owner, MOST)
+        if files >= MOST:
+            return f"You have {MOST} files here already. Each is removed after a day."
+        if held + size > MOST_BYTES:
+            return (
+                f"Your files here have {held / 2**20:.0f} MB already, and {MOST_BYTES / 2**20:.0f} "
+                "MB at most. Each is removed after a day."
+            )
+        return ""
 
     def _check_picture(self, held: HeldFile) -> None:
         """Raises NotTaken for a picture that Kling would refuse."""

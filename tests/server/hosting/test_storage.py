@@ -9,11 +9,14 @@ import boto3
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.made_clips import make_clip
 from tests.server.hosting.public_server import facts, hosted, said
 from tests.server.serving import picture
 
 from kling_mcp.hosting import team_storage
 from kling_mcp.hosting.team_settings import load_host_settings
+from kling_mcp.hosting.uploads import MOST
+from kling_mcp.inputs.held import HeldFile
 from kling_tools.errors import NotConfigured
 
 STORAGE = "s3://clips/team/one"
@@ -93,6 +96,41 @@ async def test_a_video_goes_to_the_bucket_and_is_handed_out_from_there(
     assert part.content == b"ftyp"
     assert headed.status_code == 200
     assert "s3://" not in str(saved)
+
+
+@pytest.mark.anyio
+async def test_a_video_for_kling_is_handed_out_by_the_bucket_until_it_is_gone(
+    s3: Any, tmp_path: Path
+) -> None:
+    film = make_clip(tmp_path / "dance.mp4", frames=4)
+    async with hosted(tmp_path, storage=STORAGE) as server:
+        assert server.hosting.public is not None
+        uploads = server.hosting.public.uploads
+        with film.open("rb") as file:
+            url = await uploads.give_address("", HeldFile(file, "dance.mp4"))
+            file.seek(0)
+            link, head = await server.http.get(url), await server.http.head(url)
+            async with httpx.AsyncClient() as http:
+                whole = await http.get(link.headers["location"])
+                headed = await http.head(head.headers["location"])
+            (key,) = [key for key in keys(s3) if key.endswith(".mp4")]
+            s3.delete_object(Bucket="clips", Key=key)
+            gone = await server.http.get(url)
+        for number in range(MOST):
+            s3.put_object(Bucket="clips", Key=f"team/one/uploads/local/{number}", Body=b"")
+        address = await server.call("kling_upload_picture")
+        full = await server.http.put(
+            address["upload_url"], content=Path(picture(tmp_path)).read_bytes()
+        )
+
+    assert key.startswith("team/one/uploads/local/")
+    assert (link.status_code, head.status_code) == (307, 307)
+    assert link.headers["cache-control"] == "no-store"
+    assert whole.content == film.read_bytes()
+    assert whole.headers["content-type"] == "video/mp4"
+    assert headed.headers["content-length"] == str(len(whole.content))
+    assert gone.status_code == 404
+    assert full.status_code == 429
 
 
 @pytest.mark.anyio

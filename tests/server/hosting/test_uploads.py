@@ -1,20 +1,25 @@
 """Pictures that people send to a hosted server: once, in time, and for themselves alone."""
 
 import base64
+import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from tests.made_clips import make_clip
 from tests.server.hosting.public_server import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, served_team
+from tests.server.scripted import BASE, Scripted, is_create, task
 from tests.server.serving import ALL_BYTES, picture
 
 from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.team_settings import load_host_settings
-from kling_mcp.hosting.uploads import ADDRESS_S, KEPT_S, MOST
+from kling_mcp.hosting.uploads import ADDRESS_S, KEPT_S, MOST, MOST_BYTES
 from kling_mcp.inputs.picture_rules import BYTES_MAX
 from kling_mcp.principal import READ
 from kling_mcp.settings.settings import Settings
@@ -196,6 +201,116 @@ async def test_one_person_cannot_fill_the_disk(tmp_path: Path) -> None:
         refused = await server.http.put(address["upload_url"], content=bytes_of(tmp_path))
 
     assert refused.status_code == 429
+
+
+@pytest.mark.anyio
+async def test_the_bytes_of_one_person_s_files_are_counted_too(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        folder = tmp_path / "home" / "uploads" / "local"
+        folder.mkdir(parents=True)
+        with (folder / "film.mp4").open("wb") as film:
+            film.truncate(MOST_BYTES - 100)
+        address = await server.call("kling_upload_picture")
+        refused = await server.http.put(address["upload_url"], content=bytes_of(tmp_path))
+        (folder / "film.mp4").unlink()
+        taken = await server.http.put(address["upload_url"], content=bytes_of(tmp_path))
+
+    assert refused.status_code == 429
+    assert "have 1024 MB already, and 1024 MB at most" in refused.json()["error"]
+    assert taken.status_code == 201
+
+
+class Kling:
+    """A provider that takes each create and notes the addresses in its body."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            self.given += re.findall(
+                rf"{re.escape(PUBLIC)}/inputs/[^\"\\\\]+", request.content.decode()
+            )
+            return task(task_id=f"t-{len(self.given)}")
+        return task(task_id=request.url.path.rpartition("/")[2])
+
+
+@asynccontextmanager
+async def hosted_with(
+    kling: Kling, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Hosted]:
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
+    provider = {"provider": "kling", "kling_api_key": "k", "kling_base_url": BASE}
+    async with hosted(folder, provider=provider) as server:
+        yield server
+
+
+def clip_bytes(folder: Path) -> bytes:
+    return make_clip(folder / "dance.mp4", frames=96, size=(720, 720)).read_bytes()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tool", ["kling_edit_video", "kling_motion_control"])
+async def test_kling_fetches_an_uploaded_video_from_an_address_of_its_own(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling, film = Kling(), clip_bytes(tmp_path)
+    async with hosted_with(kling, tmp_path, monkeypatch) as server:
+        wish = {"video": (await sent(server, film))["image"], "prompt": "In the snow"}
+        if tool == "kling_motion_control":
+            wish["image"] = (await sent(server, bytes_of(tmp_path)))["image"]
+        made = await server.call(tool, **wish)
+        kept = len(list((tmp_path / "home" / "uploads" / "local").iterdir()))
+        again = await server.call(tool, **wish)
+        (url,) = kling.given
+        whole, part, head = (
+            await server.http.get(url),
+            await server.http.get(url, headers={"Range": "bytes=4-7"}),
+            await server.http.head(url),
+        )
+        asked = dict(httpx.URL(url).params)
+        forged = [
+            httpx.URL(url).copy_with(params={**asked, **change})
+            for change in ({"owner": "0" * 24}, {"signature": "x"}, {"expires": "9999999999"})
+        ]
+        as_upload = url.replace("/inputs/", "/uploads/")
+        refused = [(await server.http.get(each)).status_code for each in [*forged, as_upload]]
+        for file in (tmp_path / "home" / "uploads" / "local").iterdir():
+            file.unlink()
+        gone = await server.http.get(url)
+
+    assert whole.status_code == 200
+    assert whole.content == film
+    assert whole.headers["content-type"] == "video/mp4"
+    assert part.content == b"ftyp"
+    assert head.headers["content-length"] == str(len(film))
+    assert refused == [403, 403, 403, 403]
+    assert gone.status_code == 404
+    assert (again["task_id"], again["repeated"]) == (made["task_id"], True)
+    assert kept == (3 if tool == "kling_motion_control" else 2)
+    assert "/inputs/" not in json.dumps([made, again])
+
+
+@pytest.mark.anyio
+async def test_a_video_for_kling_finds_no_room_beside_too_many_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    async with hosted_with(kling, tmp_path, monkeypatch) as server:
+        video = (await sent(server, clip_bytes(tmp_path)))["image"]
+        folder = tmp_path / "home" / "uploads" / "local"
+        with (folder / "film.mp4").open("wb") as film:
+            film.truncate(MOST_BYTES - 100)
+        asked = {"video": video, "prompt": "In the snow"}
+        refused = await server.client.call_tool("kling_edit_video", asked)
+        (folder / "film.mp4").unlink()
+        made = await server.call("kling_edit_video", **asked)
+
+    assert refused.is_error
+    assert "1024 MB at most" in said(refused)
+    assert "Nothing was sent" in said(refused)
+    assert made["task_id"] == "t-1"
+    assert len(kling.given) == 1
 
 
 @pytest.mark.anyio
