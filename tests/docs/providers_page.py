@@ -8,10 +8,10 @@ from pydantic.fields import FieldInfo
 from tests.docs.pages import table
 
 from kling_mcp.providers.rows import PROVIDERS, ProviderRow
-from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
+from kling_tools.products import PRODUCTS, Product
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms, built_in_capabilities
 
-__all__ = ["losses", "models", "overview", "row_fields"]
+__all__ = ["losses", "models", "overview", "products", "row_fields"]
 
 LOOKED_UP = {
     "unique": "looked up by our id, sent again if there is none",
@@ -23,9 +23,9 @@ OWN = ("name", "family", "source", "date")
 
 
 def overview() -> str:
-    """One row a provider: where it is, what it makes, and what happens to a lost answer."""
+    """One row a provider: where it is, and what happens to a lost answer."""
     rows = [_row(row) for row in PROVIDERS.values()]
-    head = ("provider", "key", "address", "makes", "list", "after a lost answer", "from")
+    head = ("provider", "key", "address", "list", "after a lost answer", "from")
     return "\n" + table(head, rows) + "\n"
 
 
@@ -35,20 +35,29 @@ def _row(row: ProviderRow) -> tuple[str, ...]:
         f"`{row.name}`",
         "none" if keyless else f"`{row.key_setting}`",
         "this machine" if keyless else _address(row),
-        ", ".join(map(_made, row.products)),
         "yes" if row.lists else "no",
         LOOKED_UP[row.external_ids],
         f"{row.source} ({row.date})",
     )
 
 
-def _made(product: Product) -> str:
-    """What the product's row says, with the models where one tool makes two products."""
-    row = PRODUCTS[product]
-    if len(PRODUCTS_BY_TOOL[row.tool]) == 1:
-        return row.makes
-    models = ", ".join(f"`{name}`" for name in built_in_capabilities().models_of([product]))
-    return f"{row.makes} ({models})"
+def products() -> str:
+    """The standards by which each provider makes each product, and its default model for it."""
+    rows = [
+        (f"`{entry.tool}`", product, *(_made(product, row) for row in PROVIDERS.values()))
+        for product, entry in PRODUCTS.items()
+    ]
+    return "\n" + table(("tool", "product", *(f"`{name}`" for name in PROVIDERS)), rows) + "\n"
+
+
+def _made(product: Product, row: ProviderRow) -> str:
+    if product not in row.products:
+        return "no"
+    models = built_in_capabilities().models.values()
+    spoken = {wire for m in models if product in m.products for wire in m.products[product].wires}
+    wires = ", ".join(wire for wire in row.wires if wire in spoken)
+    default = row.default_models.get(product)
+    return f"{wires}: `{default}`" if default else wires
 
 
 def _address(row: ProviderRow) -> str:

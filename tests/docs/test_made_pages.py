@@ -21,6 +21,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("settings.md", "settings"): settings_page.reference,
     ("settings.md", "host settings"): settings_page.host_reference,
     ("providers.md", "providers"): providers_page.overview,
+    ("providers.md", "products"): providers_page.products,
     ("providers.md", "losses"): providers_page.losses,
     ("providers.md", "models"): providers_page.models,
     ("providers.md", "row"): providers_page.row_fields,

@@ -16,6 +16,7 @@ from tests.outside_suites import outside_python
 from kling_mcp.providers.rows import read_providers
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_mcp.version import __version__
+from kling_tools.requests.arguments import AUTO
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
@@ -77,7 +78,7 @@ def test_one_version_stands_everywhere() -> None:
 def test_the_description_is_short_enough_and_every_provider_can_be_chosen() -> None:
     (choices,) = [one["choices"] for one in PACKAGE["environmentVariables"] if "choices" in one]
 
-    assert choices == list(read_providers(None))
+    assert choices == [*read_providers(None), AUTO]
     assert len(SERVER["description"]) <= DESCRIPTION_LIMIT
 
 

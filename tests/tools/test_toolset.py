@@ -155,7 +155,11 @@ def test_provider_appears_only_where_there_is_a_choice() -> None:
         assert "provider" not in one[name].parameters["properties"]
         assert "provider" in two[name].parameters["properties"]
     for name in spending[:2]:
-        assert two[name].parameters["properties"]["provider"]["enum"] == ["kling", "sandbox"]
+        assert two[name].parameters["properties"]["provider"]["enum"] == [
+            "kling",
+            "sandbox",
+            "auto",
+        ]
 
 
 def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mcp_types import ImageContent
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from kling_tools.faults import Variant, listed
 from kling_tools.products import AssetKind, Result
@@ -35,6 +35,7 @@ __all__ = [
     "PictureLook",
     "PictureView",
     "ProviderAccount",
+    "ProviderPrice",
     "Receipt",
     "SavedPicture",
     "SavedVideo",
@@ -297,10 +298,56 @@ class TaskView(Answer):
         return [self.task_id] if self.status == "succeed" and there else []
 
 
+class ProviderPrice(BaseModel):
+    """What a request costs at one of the providers between which the server chose: its `units`, and
+    the `cost` in the account's `currency`, from its `list price`, from `its row`, or as its balance
+    `paid last`. Without a cost the price is not known. `why_not` says why it cannot make the
+    request, `taken` that it does."""
+
+    provider: str
+    units: float | None = None
+    cost: float | None = None
+    currency: str | None = None
+    price_from: Literal["list price", "its row", "paid last"] | None = None
+    taken: bool | None = None
+    why_not: str | None = None
+    usd_per_unit: float | None = Field(default=None, exclude=True)
+    rate: float = Field(default=1, exclude=True)
+
+    def priced(
+        self,
+        usd_per_unit: float,
+        currency: str,
+        rate: float,
+        price_from: Literal["list price", "its row", "paid last"],
+    ) -> ProviderPrice:
+        """The same with the price of a unit, in US dollars, and so much of its currency for one."""
+        known = {"usd_per_unit": usd_per_unit, "currency": currency, "rate": rate}
+        return self.model_copy(update={**known, "price_from": price_from})
+
+    def of_units(self, units: float | None) -> ProviderPrice:
+        """The same for so many units."""
+        if self.why_not or units is None:
+            return self.model_copy(update={"currency": None, "price_from": None})
+        of_one = self.usd_per_unit
+        cost = None if of_one is None else round(units * of_one * self.rate, 4)
+        return self.model_copy(update={"units": units, "cost": cost})
+
+    def text(self) -> str:
+        """The offer in a few words."""
+        if self.why_not:
+            return f"{self.provider} cannot: {self.why_not}"
+        taken = ", taken" if self.taken else ""
+        if self.cost is None:
+            return f"{self.provider} at a price that is not known{taken}"
+        return f"{self.provider} {self.cost:.2f} {self.currency} ({self.price_from}{taken})"
+
+
 class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on. `video` is the
     size that the video will have, as far as it is known: "720x1280", or "720p, 3:2". `uses` are the
-    elements and voices with their names.
+    elements and voices with their names. `prices` compares the providers between which the server
+    chose.
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
     that nothing was sent at all; "full" then has the exact call in `request`. For `n` pictures the
@@ -320,6 +367,7 @@ class Receipt(Answer):
     estimate_units: float | None = None
     estimate_usd: float | None = None
     unit: str | None = None
+    prices: list[ProviderPrice] = []
     pictures: list[str] = []
     uses: list[str] = []
     video: str | None = None
@@ -365,8 +413,10 @@ class Receipt(Answer):
         faults = [_fault_text(fault) for fault in self.faults]
         with_video = any(given.startswith("video:") for given in self.pictures)
         made_of = "From" if with_video else "Pictures"
+        prices = "; ".join(price.text() for price in self.prices)
         lines = [
             head,
+            f"Prices: {prices}." if prices else "",
             f"{made_of}: {'; '.join(self.pictures)}." if self.pictures else "",
             f"Uses {', '.join(self.uses)}." if self.uses else "",
             f"Video: {self.video}." if self.video else "",

@@ -12,6 +12,7 @@ from kling_mcp.doctor.key_checks import key_origins
 from kling_mcp.settings.capability_file import read_capabilities
 from kling_tools.errors import KlingError, NotConfigured
 from kling_tools.quoting import counted
+from kling_tools.requests.arguments import AUTO
 
 if TYPE_CHECKING:
     from kling_mcp.providers.configured import Configured
@@ -31,6 +32,8 @@ AFTER_A_SUBMIT = {
 def provider_finding(provider: Configured, settings: Settings, *, first: bool) -> Finding:
     """Whether a provider is used, and which setting chose it."""
     name, used = provider.name, "is used" if first else "can be asked for"
+    if settings.provider == AUTO:
+        used = f"is compared with others by price (KLING_MCP_PROVIDER={AUTO})"
     origins = key_origins(provider, settings)
     facts = {"provider": name, "default": first, "settings": origins}
     if not provider.embedded:

@@ -114,7 +114,8 @@ class NewRow:
     the names of the pictures, masks left out, `picture_hashes` the SHA-256 of each whose bytes were
     read here, by its field. `usd_per_unit` is the public price of a unit, `endpoint` the path of
     its create on Kling's new standard, empty on the legacy one; `named` says that our
-    external_task_id goes with it."""
+    external_task_id goes with it. `others` are the same request at other providers, one of which
+    may have made it already."""
 
     provider: str
     base_url: str
@@ -134,6 +135,7 @@ class NewRow:
     endpoint: str = ""
     named: bool = True
     usd_per_unit: float = 0.14
+    others: tuple[NewRow, ...] = ()
 
     @property
     def unit_weight(self) -> float:

@@ -194,9 +194,13 @@ def reserve(
 
 def latest(db: Database, new_row: NewRow) -> Record | None:
     """The last attempt at a request; None without one. It is at the same account, however its base
-    URL is spelled."""
+    URL is spelled; or else at one of its `others`, where something came of it."""
     rows = [row for row in _equal(db, new_row, new_row.take) if is_at_same(row, new_row)]
-    return max(rows, key=lambda row: (not row.is_gone, row.attempt), default=None)
+    own = max(rows, key=lambda row: (not row.is_gone, row.attempt), default=None)
+    if own and not own.is_gone:
+        return own
+    others = (latest(db, other) for other in new_row.others)
+    return next((row for row in others if row and not row.is_gone), own)
 
 
 def elsewhere(db: Database, new_row: NewRow) -> Record | None:

@@ -12,6 +12,7 @@ from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.providers.auth import A_KEY, ApiKey, Credentials, SignedToken
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
+from kling_tools.requests.arguments import AUTO
 from kling_tools.rules.capabilities import ProviderTerms, Wire
 
 if TYPE_CHECKING:
@@ -81,15 +82,15 @@ def configured_providers(settings: Settings) -> Mapping[str, Configured]:
     """The providers by name, the default first.
 
     All providers with a key are used, in the order of the table. `KLING_MCP_PROVIDER` comes first;
-    `sandbox` comes alone, so that nothing can be spent. Raises NotConfigured when
-    `KLING_MCP_PROVIDER` has no key, or when half of a key pair is missing.
+    `sandbox` comes alone, so that nothing can be spent; `auto` changes no order. Raises
+    NotConfigured when `KLING_MCP_PROVIDER` has no key, or when half of a key pair is missing.
     """
     rows = read_providers(settings.providers)
-    wanted = settings.provider
+    wanted = "" if settings.provider == AUTO else settings.provider
     if wanted and wanted not in rows:
         raise NotConfigured(
             f"KLING_MCP_PROVIDER is {wanted}, which is not a provider.",
-            advice=f"There are {', '.join(rows)}.",
+            advice=f"There are {', '.join(rows)}, and {AUTO}.",
         )
     found = {} if wanted == SANDBOX else _with_keys(rows, settings)
     if wanted and wanted != SANDBOX and wanted not in found:

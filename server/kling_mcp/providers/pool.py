@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from kling_mcp.providers.balance import units_left
 from kling_mcp.providers.configured import Configured
+from kling_mcp.providers.rows import SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import KlingError, NotConfigured
 from kling_tools.quoting import token
+from kling_tools.requests.arguments import AUTO
 
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient, Observe
@@ -27,9 +30,10 @@ class Clients:
     """The configured providers by name; their connections live as long as `stack`.
 
     `names` begins with the `default`, the provider of requests that name none. Answers name their
-    provider where there are `several`. `poll_s` is the seconds between two looks at running tasks:
-    those of the most patient provider. `callbacks` says where the embedded sandbox may call back,
-    `observe` hears of each request to a provider, `redactor` takes secrets out of what it says.
+    provider where there are `several`; the server `chooses` it where the setting is `auto`.
+    `poll_s` is the seconds between two looks at running tasks: those of the most patient provider.
+    `callbacks` says where the embedded sandbox may call back, `observe` hears of each request to a
+    provider, `redactor` takes secrets out of what it says.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Clients:
         self.names = tuple(configured)
         self.default = configured[self.names[0]]
         self.several = len(configured) > 1
+        self.chooses = settings.provider == AUTO
         self.poll_s = max(provider.row.poll_s for provider in configured.values())
         self._configured = configured
         self._settings = settings
@@ -65,6 +70,16 @@ class Clients:
                 f"{', '.join(self._configured)}.",
                 advice=f"Set {shown.upper()}_API_KEY again (and its base URL, if it had one).",
             ) from None
+
+    @cached_property
+    def without_key(self) -> Sequence[ProviderRow]:
+        """The rows of providers that have no key; none where a sandbox answers, as nothing for
+        money is offered there."""
+        rows: Sequence[ProviderRow] = ()
+        if not self.default.sandbox:
+            with suppress(NotConfigured):
+                rows = [*read_providers(self._settings.providers).values()]
+        return [row for row in rows if row.name not in (*self.names, SANDBOX)]
 
     def sandbox(self, name: str) -> bool:
         """Whether a sandbox answers for this provider, so that nothing is charged."""

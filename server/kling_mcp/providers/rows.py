@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kling_mcp.settings.environment import RowFileFault, read_row_file
 from kling_tools.errors import NotConfigured
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product
+from kling_tools.requests.arguments import AUTO
 from kling_tools.rules.capabilities import ProviderTerms, Wire
 
 __all__ = ["PROVIDERS", "SANDBOX", "ProviderRow", "Shape", "read_providers", "serving"]
@@ -51,7 +52,8 @@ class ProviderRow(BaseModel):
     seconds between two looks at a running task. `video_hosts` are the origins of its videos, in the
     words of a Content-Security-Policy. `callbacks` says that it calls a `callback_url` when a task
     changes. `assets` stands before the paths of elements and voices; it is empty
-    where the provider passes none of them on. `ProviderTerms` explains the rest.
+    where the provider passes none of them on. `usd_per_unit` is what it charges for one of Kling's
+    units, for `provider: "auto"`, until its balance has paid. `ProviderTerms` explains the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,6 +77,7 @@ class ProviderRow(BaseModel):
     least_images: int = 1
     prompt_optional: tuple[Product, ...] = ()
     list_price: bool = False
+    usd_per_unit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     wires: tuple[Wire, ...] = Field(default=("legacy",), min_length=1)
     official: bool = False
     video_hosts: tuple[str, ...] = KLING_MEDIA
@@ -90,6 +93,13 @@ class ProviderRow(BaseModel):
             served = [product for product in self.products if product in products]
             if served and not any(product in self.default_models for product in served):
                 raise ValueError(f"default_models names no model for {served[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_no_choice(self) -> Self:
+        """`auto` is the word for a choice between providers."""
+        if self.name == AUTO:
+            raise ValueError(f"{AUTO} is not a name: it stands for a choice between providers")
         return self
 
     @property

@@ -22,9 +22,10 @@ from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import MADE, PRODUCTS, Product
 from kling_tools.quoting import counted
 from kling_tools.requests import normalize
-from kling_tools.requests.arguments import SpendingChoices, SubmitArguments
+from kling_tools.requests.arguments import AUTO, SpendingChoices, SubmitArguments
 from kling_tools.requests.drafts import Draft, read_draft
 from kling_tools.requests.host_habits import FILLED_BY_HOSTS
+from kling_tools.results import ProviderPrice
 from kling_tools.rules.capabilities import (
     Capabilities,
     ProviderTerms,
@@ -50,6 +51,8 @@ PROVIDER_RULES = frozenset(
 )
 """Rules that come from a provider's row, so that another provider may take the request."""
 
+MADE_THERE = "it was made there before"
+
 TEXTS = ("negative_prompt", "multi_prompt")
 
 SAID_IN_PROMPT = frozenset({"negative_prompt", "camera_control"})
@@ -66,7 +69,8 @@ class JudgedRequest:
 
     `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
     address at which providers report changes, before a row's callback key; it is empty when this
-    server cannot be reached.
+    server cannot be reached. Where the server chose the provider, `others` is the request as other
+    providers would get it, `offers` what they cost, and `chosen_because` the reason.
     """
 
     draft: Draft[SubmitArguments]
@@ -81,6 +85,9 @@ class JudgedRequest:
     media: Sequence[Medium] = ()
     earlier: Record | None = None
     digest: str = ""
+    others: Sequence[JudgedRequest] = ()
+    offers: Sequence[ProviderPrice] = ()
+    chosen_because: str = ""
 
     @property
     def arguments(self) -> SubmitArguments:
@@ -293,7 +300,21 @@ class JudgedRequest:
             usd_per_unit=self.capabilities.usd_per_unit,
             endpoint=self.body.endpoint,
             named=self.body.named,
+            others=tuple(self._with_given_of(other).new_row for other in self.others),
         )
+
+    def as_made(self, record: Record) -> JudgedRequest:
+        """The request as the provider of its row got it: another one, where two servers that chose
+        apart from each other sent it at the same moment."""
+        place = record.provider, record.digest
+        if place == (self.new_row.provider, self.new_row.digest):
+            return self
+        there = map(self._with_given_of, self.others)
+        same = (j for j in there if (j.new_row.provider, j.new_row.digest) == place)
+        return next((replace(j, chosen_because=MADE_THERE) for j in same), self)
+
+    def _with_given_of(self, other: JudgedRequest) -> JudgedRequest:
+        return replace(other, pictures=self.pictures).with_media(self.media)
 
     def _digest(self, changes: Mapping[str, Any]) -> str:
         whose = [self.principal.name] if self.principal.name else []
@@ -392,6 +413,8 @@ def request_again(
         silent = frozenset(type(arguments).model_fields)
         return replace(draft, invalid=silent, verdict=Verdict(faults, draft.verdict.warnings))
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
+    if given.get("provider") == AUTO:  # takes are compared where the first one was made
+        del given["provider"]
     stored = {"provider": earlier.provider, "model_name": earlier.model_name, **earlier.arguments}
     filled = not draft.blank.isdisjoint(FILLED_BY_HOSTS)
     blank = draft.blank & stored.keys()
@@ -478,6 +501,15 @@ def judge_request(
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):
         verdicts = {other.name: review(draft, capabilities, other).verdict for other in other_terms}
         verdict.faults[:] = [_with_able_providers(fault, verdicts) for fault in verdict.faults]
+        lacking = [
+            f for f in verdict.faults if f.rule in ("product_of_provider", "lost_at_provider")
+        ]
+        if lacking and not any(_is_able(other, lacking[0]) for other in verdicts.values()):
+            way = without_key(draft, clients, capabilities)
+            verdict.faults[:] = [
+                replace(f, use=" or ".join(filter(None, (way, f.use)))) if f in lacking else f
+                for f in verdict.faults
+            ]
         verdict.warnings[:] = [_with_able_providers(fault, verdicts) for fault in verdict.warnings]
     return JudgedRequest(
         draft=draft,
@@ -490,6 +522,17 @@ def judge_request(
         callback_base=callback_base,
         earlier=earlier,
     )
+
+
+def without_key(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabilities) -> str:
+    """The providers without a key that could make the request, as advice; empty without any."""
+    ways: Mapping[str, str] = {
+        row.name: row.key_setting
+        for row in clients.without_key
+        if not (found := review(draft, capabilities, row.terms).verdict).faults
+        and not any(warning.rule in PROVIDER_RULES for warning in found.warnings)
+    }
+    return " or ".join(f"{name}, once {key} is set" for name, key in ways.items())
 
 
 def _with_wire(fault: Fault, way: str) -> Fault:

@@ -3,7 +3,7 @@ nearest request that passes when it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,13 @@ from kling_mcp.submission.judged_request import (
     request_again,
     with_cheaper,
 )
-from kling_mcp.submission.receipts import bare_receipt, dry_run_receipt, receipt
+from kling_mcp.submission.provider_choice import Judge, ProviderChoice, is_open
+from kling_mcp.submission.receipts import (
+    bare_receipt,
+    dry_run_receipt,
+    instead_of_chosen,
+    receipt,
+)
 from kling_mcp.submission.submission import (
     Create,
     Judged,
@@ -38,9 +44,11 @@ from kling_mcp.submission.submission import (
 from kling_mcp.tasks.library import names_assets
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
+    AuthFailed,
     ImageRejected,
     InvalidRequest,
     KlingError,
+    PaymentRequired,
     RequestRefused,
     SpendCapReached,
     quote_provider,
@@ -57,8 +65,6 @@ from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 __all__ = ["VideoCreate"]
 
 LOCAL_COPY = "with a local copy of the video, whose length is read,"
-
-Judge = Callable[[Draft[SubmitArguments]], JudgedRequest]
 
 
 class VideoCreate(Create[Receipt]):
@@ -88,14 +94,20 @@ class VideoCreate(Create[Receipt]):
             draft = request_again(draft, earlier, max(takes, default=0) + 1)
         if draft.is_unreadable:
             raise InvalidRequest(draft.verdict.faults)
-        judge = await self._judge_of_now()
-        request = judge(draft)
-        readable = request.is_readable
-        refused = bool(request.review.verdict.faults)
-        if not request.names_no_provider and (not refused or names_assets(draft)):
-            request = judge(await way.library.resolved(draft, self.principal))
-        rules_broken = len(request.review.verdict.faults)
-        self._request = request = await self._open(request, opened)
+        judge = judge_alone = await self._judge_of_now()
+        if is_open(draft, way.clients):
+            choice = await ProviderChoice.of(
+                draft, judge, way.clients, way.library, way.ledger, self.principal
+            )
+            judge = choice.judging(judge_alone)
+            readable, rules_broken = await self._read(choice.pins(draft), judge, opened)
+            if readable and (made := await self._made_elsewhere()):
+                choice = choice.where_made(made)
+                judge = choice.judging(judge_alone)
+                readable, rules_broken = await self._read(choice.pins(draft), judge, opened)
+        else:
+            readable, rules_broken = await self._read(draft, judge, opened)
+        request = self._request
         verdict = request.review.verdict
         faults = verdict.faults
         ended = bool(faults) and all(fault.rule == "model_retired" for fault in faults)
@@ -133,6 +145,28 @@ class VideoCreate(Create[Receipt]):
             max_units=request.arguments.max_units,
             dry_run=bool(request.arguments.dry_run),
         )
+
+    async def _read(
+        self, draft: Draft[SubmitArguments], judge: Judge, opened: AsyncExitStack
+    ) -> tuple[bool, int]:
+        """Judge the draft by the rules, and open its pictures. Returns whether it is readable, and
+        the number of rules that it breaks."""
+        request = judge(draft)
+        readable = request.is_readable
+        refused = bool(request.review.verdict.faults)
+        if not request.names_no_provider and (not refused or names_assets(draft)):
+            request = judge(await self.way.library.resolved(draft, self.principal))
+        rules_broken = len(request.review.verdict.faults)
+        self._request = await self._open(request, opened)
+        return readable, rules_broken
+
+    async def _made_elsewhere(self) -> Record | None:
+        """The row of the same request at another provider, or with another model, that the server
+        could have chosen; None without one."""
+        request = self._request
+        made = await self.way.made_before(request.new_row)
+        own = request.provider.name, request.new_row.digest
+        return made if made and (made.provider, made.digest) != own else None
 
     async def _judge_of_now(self) -> Judge:
         """Judges a draft for its provider, with the models that are known to be retired there."""
@@ -280,6 +314,7 @@ class VideoCreate(Create[Receipt]):
 
     async def receipt(self, record: Record, *, new: bool) -> Receipt:
         """The answer once it was sent; a short one where the whole one cannot be made."""
+        self._request = self._request.as_made(record)
         request, way = self._request, self.way
         with decoration("the whole receipt"):
             takes = [] if new else await way.ledger.takes(record)
@@ -313,10 +348,17 @@ class VideoCreate(Create[Receipt]):
         return answer
 
     async def explain(
-        self, error: SpendCapReached | RequestRefused, within_units: float | None = None
+        self,
+        error: SpendCapReached | RequestRefused | AuthFailed | PaymentRequired,
+        within_units: float | None = None,
     ) -> None:
-        """Give an error about a cap or a model the nearest request that passes."""
+        """Give an error about a cap or a model the nearest request that passes, and one about the
+        account of a chosen provider the names of others that can do it."""
         request = self._request
+        if isinstance(error, AuthFailed | PaymentRequired):
+            others = instead_of_chosen(request) if error.charged == "no" else ""
+            error.advice = " ".join(filter(None, (error.advice, others)))
+            return
         if isinstance(error, SpendCapReached):
             error.would_pass = await self._variant(within_units)
             if error.would_pass and error.way:

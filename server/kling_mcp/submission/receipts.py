@@ -12,7 +12,7 @@ from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.results import ENDED, SANDBOX_NOTES, Receipt
 
-__all__ = ["bare_receipt", "dry_run_receipt", "receipt"]
+__all__ = ["bare_receipt", "dry_run_receipt", "instead_of_chosen", "receipt"]
 
 
 def receipt(
@@ -128,6 +128,9 @@ def dry_run_receipt(
     """
     answer = _outline(judged)
     answer.dry_run = True
+    if len(judged.offers) > 1 and judged.chosen_because:
+        units = answer.estimate_units
+        answer.prices = [offer.of_units(units) for offer in judged.offers]
     answer.sent = []
     answer.faults = [fault.facts() for fault in shortened(judged.review.verdict.faults)]
     if judged.arguments.dry_run == "full" and judged.body.can_be_shown:
@@ -202,8 +205,22 @@ def _outline(judged: JudgedRequest) -> Receipt:
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
-        note=" ".join(filter(None, (judged.as_of, played))) or None,
+        note=" ".join(filter(None, (_chosen(judged), judged.as_of, played))) or None,
     )
+
+
+def _chosen(judged: JudgedRequest) -> str:
+    """Which provider the server chose, and why; empty where the caller named it."""
+    because = judged.chosen_because
+    return f"{judged.provider.name} was chosen: {because}." if because else ""
+
+
+def instead_of_chosen(judged: JudgedRequest) -> str:
+    """Advice to name another provider that can make the request, where the chosen one makes nothing
+    for this account. The server does not move on by itself: another price is another wish."""
+    able = [offer.provider for offer in judged.offers if not (offer.why_not or offer.taken)]
+    names = " or ".join(f'provider "{name}"' for name in able)
+    return f"If the person agrees, {names} can make it." if names else ""
 
 
 def _has_length(judged: JudgedRequest) -> bool:

@@ -144,6 +144,8 @@ class Sender:
                 if new:
                     async with self._leases.renewed(record, owner):
                         return await self._create(record, client, _of_row(body, record)), True
+            if (record.provider, record.digest) != (new_row.provider, new_row.digest):
+                return record, False  # another server has it sent by one of `others`
             record = await self._tasks.take_over_note(record)
             record = await self._lease_when_free(owner, record)
             if record.lease_owner != owner:

@@ -44,7 +44,14 @@ from kling_mcp.providers.task import NO_ADDRESS
 from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.sender import Sender
 from kling_mcp.tasks.library import Library
-from kling_tools.errors import KlingError, ProviderDown, RequestRefused, SpendCapReached
+from kling_tools.errors import (
+    AuthFailed,
+    KlingError,
+    PaymentRequired,
+    ProviderDown,
+    RequestRefused,
+    SpendCapReached,
+)
 from kling_tools.faults import Fault, Verdict, asking
 from kling_tools.products import MADE
 from kling_tools.quoting import counted
@@ -122,7 +129,9 @@ class Create(ABC, Generic[AnswerT]):
         then, and `by` the setting that requires the person's consent; empty when none does."""
 
     async def explain(
-        self, error: SpendCapReached | RequestRefused, within_units: float | None = None
+        self,
+        error: SpendCapReached | RequestRefused | AuthFailed | PaymentRequired,
+        within_units: float | None = None,
     ) -> None:
         """Add to an error of a cap or of the provider what helps: what costs no more units, say."""
 
@@ -228,7 +237,7 @@ class Submission:
                 record, new = await self.sender.send(
                     judged.new_row, client, body, self.caps.per_day
                 )
-            except (SpendCapReached, RequestRefused) as error:
+            except (SpendCapReached, RequestRefused, AuthFailed, PaymentRequired) as error:
                 await create.explain(error)
                 raise
         return await create.receipt(record, new=new)

@@ -19,7 +19,7 @@ from kling_mcp.providers.pool import Clients
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import AssetKind, asset_entry
-from kling_tools.requests.arguments import SubmitArguments
+from kling_tools.requests.arguments import AUTO, SubmitArguments
 from kling_tools.requests.assets import DeleteAssetArguments, ListAssetsArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.results import AssetList, AssetView, DeletedAsset
@@ -62,11 +62,15 @@ class Library:
         self._reading = anyio.Lock()
 
     def provider(self, name: str) -> Configured:
-        """The provider of this name, else the default one. Raises NotConfigured, and NotHere where
+        """The provider of this name, else the default one; for `auto` the first one that passes
+        elements and voices on. Raises NotConfigured, and NotHere where
         it passes no elements and voices on."""
-        provider = self._clients.configured(name or self._clients.default.name)
+        able = [n for n in self._clients.names if self._clients.configured(n).row.assets]
+        first = next(iter(able), "") if name == AUTO else ""
+        provider = self._clients.configured(
+            first or (name if name != AUTO else "") or self._clients.default.name
+        )
         if not provider.row.assets:
-            able = [n for n in self._clients.names if self._clients.configured(n).row.assets]
             raise NotHere(
                 f"{provider.name} passes no elements and voices on; Kling's own API does.",
                 advice=f"Use provider {' or '.join(able)}."

@@ -17,6 +17,7 @@ from kling_mcp.tasks.reader import local_path
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault
 from kling_tools.quoting import counted
+from kling_tools.requests.arguments import AUTO
 from kling_tools.requests.times import moment, zone_named
 from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
 
@@ -72,6 +73,8 @@ class Listing:
         Raises NotConfigured for a provider without a key, InvalidRequest for a model that nobody
         knows.
         """
+        if query.provider == AUTO:
+            query = query.model_copy(update={"provider": ""})
         zone = zone_named(query.timezone) or self._reader.zone
         viewer, only = self._reader.viewer(zone), self._reader.only
         now = self._ledger.now()

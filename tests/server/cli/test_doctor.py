@@ -763,3 +763,18 @@ def test_a_placeholder_as_the_key_of_a_provider_of_one_s_own_is_told(
     if not default:
         build_server(load_settings())
         assert "MINE_API_KEY contains a placeholder" in caplog.text
+
+
+def test_that_providers_are_compared_by_price_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = findings(
+        monkeypatch,
+        KLING_MCP_PROVIDER="auto",
+        KLING_API_KEY="a-key",
+        KLING_BASE_URL="sandbox",
+        COMETAPI_API_KEY="another-key",
+        COMETAPI_BASE_URL="sandbox",
+    )
+
+    for name in ("kling", "cometapi"):
+        how = f"{name} is compared with others by price (KLING_MCP_PROVIDER=auto)"
+        assert any(f.text.startswith(how) for f in found)

@@ -417,7 +417,8 @@ async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -
             if tool.name in PRODUCTS_BY_TOOL:
                 choice = tool.input_schema["properties"].get("provider", {}).get("enum")
 
-                assert choice == (None if able[tool.name] in ([], [names[0]]) else able[tool.name])
+                none = able[tool.name] in ([], [names[0]])
+                assert choice == (None if none else [*able[tool.name], "auto"])
         wire = listed.model_dump_json(by_alias=True, exclude_none=True)
         assert len(wire.encode()) <= ALL_BYTES
 
@@ -428,7 +429,7 @@ async def test_the_default_comes_first_in_the_choice_and_is_used(tmp_path: Path)
         receipt = await ok(client, "image_to_video", **WISH)
 
     choice = tools["kling_image_to_video"].input_schema["properties"]["provider"]["enum"]
-    assert choice == ["anyfast", *(name for name in ALL if name != "anyfast")]
+    assert choice == ["anyfast", *(name for name in ALL if name != "anyfast"), "auto"]
     assert receipt["provider"] == "anyfast"
 
 

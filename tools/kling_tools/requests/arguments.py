@@ -63,7 +63,10 @@ def _words(words: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": words})
 
 
-Provider = Annotated[str, BeforeValidator(normalize.word), Field(max_length=64), _TEXT]
+AUTO = "auto"
+"""In the place of a provider: the cheapest one that can make all of the request."""
+
+Provider = Annotated[str, BeforeValidator(normalize.provider), Field(max_length=64), _TEXT]
 
 
 def _id_or_address(value: str) -> str:

@@ -104,6 +104,12 @@ def word(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def provider(value: Any) -> Any:
+    """A provider's name in lower case; other words for the choice of one become `auto`."""
+    value = word(value)
+    return "auto" if value in ("automatic", "any", "cheapest", "the cheapest") else value
+
+
 def product(value: Any) -> Any:
     """What people call an element or a voice becomes Kling's name of it."""
     value = word(value)

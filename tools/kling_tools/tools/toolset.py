@@ -14,6 +14,7 @@ from kling_tools.errors import InvalidRequest, NotConfigured
 from kling_tools.faults import Fault
 from kling_tools.products import ASSETS, PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
+    AUTO,
     AccountArguments,
     CancelTaskArguments,
     EditVideoArguments,
@@ -291,6 +292,10 @@ def build_toolset(
         able = [provider for provider in providers if provider in serving.get(name, providers)]
         return {"enum": able} if able and able != list(providers[:1]) else {}
 
+    def open_choice(name: str) -> dict[str, Any]:
+        """The same for a tool that makes something, with the word that leaves it to the server."""
+        return {"enum": [*able["enum"], AUTO]} if (able := choice(name)) else {}
+
     without = () if len(providers) > 1 else ("provider",)
 
     def maker(
@@ -324,7 +329,7 @@ def build_toolset(
                     *(() if first.name in OLDEST else ALIKE),
                 ),
                 properties={
-                    "provider": choice(name),
+                    "provider": open_choice(name),
                     **texts,
                     **alike,
                     "model_name": _model_text(models.get(name, ()), others_too=not alike),
