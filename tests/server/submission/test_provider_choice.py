@@ -159,14 +159,6 @@ async def test_each_maker_takes_the_choice_and_names_what_others_lack(
             assert price["why_not"].startswith("makes no ")
 
 
-async def test_the_choice_is_published_with_the_providers(tmp_path: Path) -> None:
-    async with serving(tmp_path, ALL) as client:
-        listed = await client.list_tools()
-
-    tool = next(tool for tool in listed.tools if tool.name == TEXT)
-    assert tool.input_schema["properties"]["provider"]["enum"] == [*ALL, "auto"]
-
-
 @pytest.mark.parametrize("change", ["another price", "another provider", "no price"])
 async def test_the_same_request_finds_what_was_paid_whatever_is_cheapest_now(
     change: str, tmp_path: Path
