@@ -6,9 +6,8 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from kling_mcp.ledger.engine import Database
@@ -35,12 +34,13 @@ from kling_tools.rules.capabilities import units_text
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
+    "Equals",
     "UnitPrice",
-    "alike",
+    "UntidyRows",
     "check_day",
     "check_external_id",
     "differences",
-    "elsewhere",
+    "equals",
     "is_at_same",
     "latest",
     "left_of_day",
@@ -195,19 +195,54 @@ def reserve(
 def latest(db: Database, new_row: NewRow) -> Record | None:
     """The last attempt at a request; None without one. It is at the same account, however its base
     URL is spelled; or else at one of its `others`, where something came of it."""
-    rows = [row for row in _equal(db, new_row, new_row.take) if is_at_same(row, new_row)]
-    own = max(rows, key=lambda row: (not row.is_gone, row.attempt), default=None)
+    return _last(db, new_row, _equal(db, new_row, new_row.take))
+
+
+def _last(db: Database, new_row: NewRow, rows: Sequence[Record]) -> Record | None:
+    """The last attempt among the `rows` with its digest and take; see `latest`."""
+    here = [row for row in rows if is_at_same(row, new_row)]
+    own = max(here, key=lambda row: (not row.is_gone, row.attempt), default=None)
     if own and not own.is_gone:
         return own
     others = (latest(db, other) for other in new_row.others)
     return next((row for row in others if row and not row.is_gone), own)
 
 
-def elsewhere(db: Database, new_row: NewRow) -> Record | None:
-    """The video of an equal request that was made by this provider's name at another address; None
-    without one."""
-    rows = [row for row in _equal(db, new_row, new_row.take) if not is_at_same(row, new_row)]
-    return next((row for row in rows if not row.is_gone), None)
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """What the ledger has of a request: `made`, its row, unless nothing came of it; `elsewhere`,
+    the video of an equal one that was made by this provider's name at another address; `alike`, the
+    rows of earlier versions that may be the same request. None and empty where there is none."""
+
+    made: Record | None = None
+    elsewhere: Record | None = None
+    alike: Sequence[Record] = ()
+
+
+def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
+    """What the ledger has of a request, in one read. Nothing is alike where the request has a row
+    with its own digest."""
+    rows = _equal(db, new_row, new_row.take)
+    last = _last(db, new_row, rows)
+    alike: list[Record] = []
+    if not any(is_at_same(row, new_row) for row in rows) and not _has_digest(db, new_row):
+        like = (record_of(db, record_id) for record_id in untidy.like(db, new_row))
+        alike = [row for row in like if is_at_same(row, new_row)]
+    return Equals(
+        made=None if last is None or last.is_gone else last,
+        elsewhere=next((r for r in rows if not (r.is_gone or is_at_same(r, new_row))), None),
+        alike=alike,
+    )
+
+
+def _has_digest(db: Database, new_row: NewRow) -> bool:
+    """Whether any take of the request is at its account."""
+    places = db.execute(
+        "SELECT DISTINCT base_url FROM tasks WHERE provider = ? AND digest = ?",
+        (new_row.provider, new_row.digest),
+    ).fetchall()
+    account = account_at(new_row.base_url)
+    return any(account_at(place["base_url"]) == account for place in places)
 
 
 def is_at_same(row: Record, other: NewRow | Record) -> bool:
@@ -245,22 +280,44 @@ def _made(db: Database, request: NewRow | Record) -> list[Record]:
 
 
 MOST_ALIKE = 50
-"""Rows with the same prompt that are compared with a request, the newest ones."""
+"""Untidy rows with the same prompt that are compared with a request, the newest ones."""
+
+IN_ONE_PAGE = 500
 
 
-def alike(db: Database, new_row: NewRow) -> list[Record]:
-    """Rows that may be the same request, as their prompts are equal once both are tidy; none where
-    the request has a row with its own digest."""
-    if any(is_at_same(row, new_row) for row in _equal(db, new_row)):
-        return []
-    prompts = db.execute(
-        "SELECT id, prompt FROM tasks WHERE provider = ? AND product = ? AND model_name = ? "
-        "ORDER BY created_at DESC",
-        (new_row.provider, new_row.product, new_row.model_name),
-    ).fetchall()
-    like = (row["id"] for row in prompts if text(row["prompt"]) == new_row.prompt)
-    rows = [record_of(db, record_id) for record_id in islice(like, MOST_ALIKE)]
-    return [row for row in rows if is_at_same(row, new_row)]
+class UntidyRows:
+    """The rows whose texts are not tidy, or that name a watermark: earlier versions kept them so,
+    and gave them digests of their own. Each row is read once in the life of the process."""
+
+    def __init__(self) -> None:
+        self._read_to = 0
+        self._ids: dict[tuple[str, str, str, str], list[str]] = {}
+
+    def like(self, db: Database, new_row: NewRow) -> list[str]:
+        """The ids of those that have the request's model, and its prompt once that is tidy."""
+        while rows := self._unread(db):
+            for row in rows:
+                if _is_untidy(row["prompt"], row["request"]):
+                    key = (row["provider"], row["product"], row["model_name"], text(row["prompt"]))
+                    self._ids.setdefault(key, []).insert(0, row["id"])
+                self._read_to = row["rowid"]
+        key = (new_row.provider, new_row.product, new_row.model_name, new_row.prompt)
+        return self._ids.get(key, [])[:MOST_ALIKE]
+
+    def _unread(self, db: Database) -> Sequence[Mapping[str, Any]]:
+        return db.execute(
+            "SELECT rowid, id, provider, product, model_name, prompt, request FROM tasks "
+            "WHERE rowid > ? ORDER BY rowid LIMIT ?",
+            (self._read_to, IN_ONE_PAGE),
+        ).fetchall()
+
+
+def _is_untidy(prompt: Any, request: Any) -> bool:
+    try:
+        sent = json.loads(request)
+    except (TypeError, ValueError, RecursionError):  # a damaged row
+        return False
+    return bool('"watermark_info"' in request or text(prompt) != prompt or text(sent) != sent)
 
 
 @dataclass(frozen=True, slots=True)

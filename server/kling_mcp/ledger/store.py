@@ -40,11 +40,12 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.ledger.reserving import (
     DAY_S,
+    Equals,
     UnitPrice,
-    alike,
+    UntidyRows,
     check_day,
     check_external_id,
-    elsewhere,
+    equals,
     latest,
     left_of_day,
     next_take,
@@ -69,6 +70,10 @@ LEASE_S = 15.0
 
 LONGEST_WATCH_S = 300.0
 """Seconds that a claim to ask may reach into the future; see LONGEST_LEASE_S."""
+
+RETIRED_READ_S = 60.0
+"""Seconds for which the retired models are not read again: a request for one that another server
+knows is refused by its provider, and costs nothing."""
 
 IN_ONE_READ = 500
 """Ids in one statement; SQLite takes 32,766 values at most."""
@@ -136,6 +141,8 @@ class Ledger:
         self.lease_s = lease_s
         self._own_clock = clock
         self._seen = seen
+        self._untidy = UntidyRows()
+        self._retired: tuple[float, Sequence[Mapping[str, Any]]] | None = None
 
     def now(self) -> float:
         """Seconds since the epoch, by the one clock of all servers that share this ledger."""
@@ -182,17 +189,15 @@ class Ledger:
         """The row that `reserve` would find; None without one. It writes nothing."""
         return await self._engine.read(lambda db: latest(db, new_row))
 
-    async def elsewhere(self, new_row: NewRow) -> Record | None:
-        """The video of an equal request that was made at another address; see `reserving`."""
-        return await self._engine.read(lambda db: elsewhere(db, new_row)) if self.exists else None
+    async def equals(self, new_row: NewRow) -> Equals:
+        """What there is of this request already, here and elsewhere; see `reserving.Equals`."""
+        if not self.exists:
+            return Equals()
+        return await self._engine.read(lambda db: equals(db, new_row, self._untidy))
 
     async def next_take(self, new_row: NewRow, earlier: Record) -> int:
         """The take for another take of an `earlier` row; see `reserving.next_take`."""
         return await self._engine.read(lambda db: next_take(db, new_row, earlier))
-
-    async def alike(self, new_row: NewRow) -> list[Record]:
-        """Rows that may be the same request with other blanks; see `reserving.alike`."""
-        return await self._engine.read(lambda db: alike(db, new_row)) if self.exists else []
 
     async def takes(self, request: NewRow | Record) -> list[int]:
         """The takes of a request that exist or are being made, in their order."""
@@ -450,22 +455,23 @@ class Ledger:
                 (record.provider, record.base_url, record.product, record.model_name, until),
             )
         )
+        self._retired = None
 
     async def retired_models(self) -> Mapping[tuple[str, str], frozenset[tuple[Product, str]]]:
         """By provider and base URL, the products and models that it refused as retired within the
-        last day."""
+        last day. What other servers learn is known here within a minute."""
         if not self.exists:
             return {}
         now = self.now()
-        rows = await self._engine.read(
-            lambda db: db.execute(
-                "SELECT provider, base_url, product, model_name FROM retired_models "
-                "WHERE until > ?",
-                (now,),
-            ).fetchall()
-        )
+        if self._retired is None or not 0 <= now - self._retired[0] < RETIRED_READ_S:
+            rows = await self._engine.read(
+                lambda db: db.execute("SELECT * FROM retired_models").fetchall()
+            )
+            self._retired = now, rows
         found: dict[tuple[str, str], frozenset[tuple[Product, str]]] = {}
-        for row in rows:
+        for row in self._retired[1]:
+            if row["until"] <= now:
+                continue
             place = row["provider"], row["base_url"]
             found[place] = found.get(place, frozenset()) | {(row["product"], row["model_name"])}
         return found

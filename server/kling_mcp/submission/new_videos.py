@@ -18,6 +18,7 @@ from kling_mcp.inputs import (
     open_pictures,
 )
 from kling_mcp.ledger import Record
+from kling_mcp.ledger.reserving import Equals
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.submission.judged_request import (
@@ -115,20 +116,19 @@ class VideoCreate(Create[Receipt]):
         self._by_rules_only = rules_broken == len(faults) and not too_long
         faults += too_long
         rules_broken += len(too_long)
-        made = None
+        before = Equals()
         if not faults:
-            self._request = await self._as_before()
-            made = await way.made_before(self._request.new_row)
+            before = await self._as_before()
         elif readable:
             with decoration("what was made of a request that is refused now"):
-                self._request = await self._as_before()
-                made = await way.made_before(self._request.new_row)
-                if made:  # nothing is sent
+                before = await self._as_before()
+                if before.made:  # nothing is sent
                     verdict.warnings.extend(faults if ended else ())
                     faults.clear()
                     rules_broken = 0
+        made = before.made
         if not faults and made is None:
-            await self._warn_of_one_elsewhere()
+            self._warn_of_one_elsewhere(before.elsewhere)
             with decoration("what was made with an element or a voice before it was deleted"):
                 await self._warn_of_one_before(judge)
         self._warn_of_a_cap_at_a_reseller()
@@ -155,7 +155,8 @@ class VideoCreate(Create[Receipt]):
         readable = request.is_readable
         refused = bool(request.review.verdict.faults)
         if not request.names_no_provider and (not refused or names_assets(draft)):
-            request = judge(await self.way.library.resolved(draft, self.principal))
+            resolved = await self.way.library.resolved(draft, self.principal)
+            request = request if resolved is draft else judge(resolved)
         rules_broken = len(request.review.verdict.faults)
         self._request = await self._open(request, opened)
         return readable, rules_broken
@@ -216,20 +217,24 @@ class VideoCreate(Create[Receipt]):
         _warn_of_length(request)
         return request
 
-    async def _as_before(self) -> JudgedRequest:
-        """The request with the digest and the take of the row that the same call got before."""
+    async def _as_before(self) -> Equals:
+        """Give the request the digest and the take of the row that the same call got before.
+        Returns what the ledger has of it."""
         ledger, earlier = self.way.ledger, self._earlier
-        request = self._request.as_in(await ledger.alike(self._request.new_row))
-        if earlier is None or request.arguments.take != 1:
-            return request
-        take = await ledger.next_take(request.new_row, earlier)
-        arguments = request.arguments.model_copy(update={"take": take})
-        return replace(request, draft=replace(request.draft, arguments=arguments))
+        found = await ledger.equals(self._request.new_row)
+        request = self._request.as_in(found.alike)
+        if earlier is not None and request.arguments.take == 1:
+            take = await ledger.next_take(request.new_row, earlier)
+            arguments = request.arguments.model_copy(update={"take": take})
+            request = replace(request, draft=replace(request.draft, arguments=arguments))
+        if request is not self._request:
+            self._request = request
+            found = await ledger.equals(request.new_row)
+        return found
 
-    async def _warn_of_one_elsewhere(self) -> None:
+    def _warn_of_one_elsewhere(self, other: Record | None) -> None:
         """Say that an equal request was made at another address, where this one is paid anew."""
         provider = self._request.provider
-        other = await self.way.ledger.elsewhere(self._request.new_row)
         if other is None:
             return
         message = (

@@ -186,18 +186,24 @@ async def test_another_request_take_provider_or_base_url_has_another_row(
 
 
 @pytest.mark.anyio
-async def test_rows_with_other_blanks_around_the_same_prompt_are_alike(ledger: Ledger) -> None:
+async def test_rows_with_untidy_blanks_around_the_same_prompt_are_alike(ledger: Ledger) -> None:
     others = ("waves", " waves\r\n", "\u3000waves\u00a0", "waves!", "wa ves")
     for number, prompt in enumerate(others):
         await ledger.reserve(wish(f"{number}", prompt=prompt))
     await ledger.reserve(wish("lines", prompt="a\r\nb"))
     await ledger.reserve(wish("elsewhere", base_url="https://b.example"))
 
-    alike = [row.digest for row in await ledger.alike(wish("new"))]
+    async def alike(new_row: NewRow) -> list[str]:
+        return [row.digest for row in (await ledger.equals(new_row)).alike]
 
-    assert sorted(alike) == ["0", "1", "2"]
-    assert [row.digest for row in await ledger.alike(wish("new", prompt="a\nb"))] == ["lines"]
-    assert await ledger.alike(wish("1")) == []
+    assert await alike(wish("new")) == ["2", "1"]
+    assert await alike(wish("new", prompt="a\nb")) == ["lines"]
+    assert await alike(wish("1")) == []
+
+    watermark = {"watermark_info": {"enabled": False}}
+    await ledger.reserve(wish("marked", request=watermark))
+    await ledger.reserve(wish("shots", request={"multi_prompt": [{"prompt": "she turns "}]}))
+    assert await alike(wish("new")) == ["shots", "marked", "2", "1"]
 
 
 @pytest.mark.anyio
