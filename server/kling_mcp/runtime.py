@@ -295,7 +295,7 @@ class Runtime:
             return self.ports.storage
         others = self.settings.save_roots
         words = known_folders()
-        pictures = PicturePolicy(self.settings.image_roots, folders=words)
+        pictures = PicturePolicy(self.settings.image_roots, folders=known_folders)
         return FolderStorage(self.settings.output_dir, others, words, pictures)
 
     @cached_property

@@ -112,8 +112,8 @@ class Service:
         way, earlier = runtime.submission, await self.reader.find(again) if again else None
         video = VideoCreate(way, self._principal, self._pictures(), draft, earlier)
         receipt = await way.submit(video, confirm)
-        with decoration("a first try of what is queued"):
-            if receipt.status == "queued":
+        if receipt.status == "queued":
+            with decoration("a first try of what is queued"):
                 runtime.background.start_soon(runtime.recovery.run)
         return receipt
 
@@ -494,7 +494,7 @@ class Service:
             roots=settings.image_roots,
             allow_local=uploads is None,
             fix=settings.fix_images,
-            folders={} if uploads else known_folders(),
+            folders=dict if uploads else known_folders,
             decoding=self._runtime.limits.decoding,
             of_tasks=picture,
             task_of=task_of,

@@ -56,6 +56,9 @@ TILE_PIXEL_BYTES = 8
 """Tiles of a TIFF are decoded as a whole, and may be larger than the picture [TIFF 6.0, 15]."""
 
 
+PICTURES_REMEMBERED = 200
+
+
 @dataclass(frozen=True, slots=True)
 class DecodingLimits:
     """All decoding of the process together takes at most `decoded_bytes` bytes and `threads`
@@ -80,6 +83,7 @@ class Decoding:
         self._free = self.limits.decoded_bytes
         self._turn = threading.Lock()
         self._changed = threading.Condition()
+        self._whole: dict[str, None] = {}
         self._threads: RunVar[anyio.CapacityLimiter] = RunVar("decoding threads")
 
     async def run(self, work: Callable[[], T], *, wait_s: float | None = None) -> T:
@@ -94,6 +98,17 @@ class Decoding:
             return await to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
         finally:
             limiter.release_on_behalf_of(borrower)
+
+    def knows_whole(self, sha256: str) -> bool:
+        """Whether the picture with these bytes was found whole: a dry run, a submit and each take
+        send the same one."""
+        return sha256 in self._whole
+
+    def found_whole(self, sha256: str) -> None:
+        """Remember that the picture with these bytes is whole."""
+        self._whole[sha256] = None
+        if len(self._whole) > PICTURES_REMEMBERED:
+            self._whole.pop(next(iter(self._whole)), None)
 
     def fits(self, needed_bytes: int) -> bool:
         """Whether the budget is large enough for so many bytes."""

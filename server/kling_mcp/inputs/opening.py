@@ -365,14 +365,17 @@ class _Desk:
         if found.sha256:
             return
         file_type = found.facts.file_type
+        sha256 = found.held.digest()
         known = decoded and not file_type.accepted  # the conversion would have found it out
+        known = known or self._policy.decoding.knows_whole(sha256)
         if not known and not is_whole(found.held, file_type, self._policy.decoding):
             raise Refusal(
                 "image_damaged",
                 f"{found.facts.label} is damaged or cut short: a part of it is missing or altered.",
                 WHOLE_BASE64 if found.kind in ("data", "base64") else WHOLE_FILE,
             )
-        found.sha256 = found.held.digest()
+        self._policy.decoding.found_whole(sha256)
+        found.sha256 = sha256
 
 
 def _from_url(field: str, url: PictureUrl) -> tuple[Picture, list[Fault]]:

@@ -217,7 +217,7 @@ def _attempts(path: Path, policy: PicturePolicy) -> list[Path]:
     roots = policy.real_roots()
     if not path.is_absolute():
         first, *rest = path.parts or ("",)
-        own = policy.folders.get(first.casefold())
+        own = policy.folders().get(first.casefold())
         return [*(root / path for root in roots), *([own.joinpath(*rest)] if own else [])]
     below = [
         root.joinpath(*path.parts[len(root.parts) :])
@@ -349,7 +349,7 @@ def _missing(path: Path, policy: PicturePolicy, reals: Sequence[Path]) -> Refusa
         )
         message = f"{short(text)} is no file; it looks like the id of a task."
         return Refusal("path_missing", message, form)
-    for folder in dict.fromkeys(policy.folders.values()):
+    for folder in dict.fromkeys(policy.folders().values()):
         elsewhere = same_looking(folder, folder / path.name) if path.name else None
         if elsewhere and policy.root_of(Path(os.path.realpath(elsewhere))):
             message = f"there is no file {short(path.name)} at that path, but one in {folder.name}"

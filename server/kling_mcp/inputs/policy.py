@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -139,7 +139,7 @@ class PicturePolicy:
 
     Local pictures may come from folders below `roots` only; without `allow_local` no local file may
     be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
-    `folders` are the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
+    `folders` gives the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
     pictures that are frames of finished tasks; None without tasks, as `task_of`, which knows saved
     videos. `decoding` lends memory and
     threads for decoding. A picture of at most `bytes_max` bytes is sent as it is, if nothing else
@@ -152,7 +152,7 @@ class PicturePolicy:
     roots: tuple[Path, ...]
     allow_local: bool = True
     fix: bool = False
-    folders: Mapping[str, Path] = field(default_factory=dict)
+    folders: Callable[[], Mapping[str, Path]] = dict
     of_tasks: TaskPictures | None = None
     task_of: TaskOfVideo | None = None
     decoding: Decoding = DECODING

@@ -67,6 +67,9 @@ class JsonBody:
                 continue
             field, text = part
             chunks = iter(text)
+            if text.chunks == 1:  # it was read a moment ago, and is faster read than handed over
+                yield _next(chunks, field)
+                continue
             for _ in range(text.chunks):
                 yield await to_thread.run_sync(_next, chunks, field)
 

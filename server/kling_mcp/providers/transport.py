@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -97,6 +99,10 @@ def _private(host: str) -> UnsafeUrl:
 
 
 logger = logging.getLogger(__name__)
+
+if "sniffio" not in sys.modules and find_spec("sniffio") is None:
+    # httpcore imports it four times a request: without this, each time searches all folders
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
 """Seconds for each step of a request; `kling_mcp.providers.client` limits the whole request."""

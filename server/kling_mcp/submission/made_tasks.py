@@ -136,8 +136,8 @@ class MadeTasks:
                 advice=f"Keep the id {task.task_id}; kling_wait_for_tasks and kling_save_video "
                 f"take it. {NOTED if noted else ''}{known.advice if known else ''}".strip(),
             ) from error
-        with decoration("a tidy queue"):
-            if record.tries:
+        if record.tries:
+            with decoration("a tidy queue"):
                 await self._queue.drop(record.id)
         return made
 

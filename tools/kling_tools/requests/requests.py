@@ -139,7 +139,7 @@ class Request(BaseModel):
 
     def given(self) -> frozenset[str]:
         """The names of the fields that ask for something: empty, false, 0 and `off` do not."""
-        values = dict(self)
+        values = vars(self)
         return frozenset(name for name in values if values[name] not in ASKS_FOR_NOTHING)
 
     def combination(self, mode: str) -> Combination:

@@ -256,7 +256,7 @@ class Capabilities(_Row):
         row = self.product_row(model_name, product)
         own = row.wires.get(wire, WireRow()) if row else WireRow()
         base = self.wires.get(wire, WireRow())
-        given = own.model_dump(exclude_unset=True)
+        given = {name: getattr(own, name) for name in own.model_fields_set}
         lacks = base.lacks | own.lacks
         return base.model_copy(update={"name": model_name, **given, "lacks": lacks})
 
