@@ -219,6 +219,7 @@ class Runtime:
                 self._day_caps,
                 settings.confirm_above_units,
                 settings.max_usd_per_task,
+                settings.max_image_units_per_task,
             ),
             background_work=self.background_work,
             limits=self.limits,
@@ -244,6 +245,7 @@ class Runtime:
             self.ports.max_units_per_day_user,
             self.settings.max_usd_per_day,
             self.ports.max_usd_per_day_user,
+            self.settings.max_image_units_per_day,
         )
 
     @cached_property

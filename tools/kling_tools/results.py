@@ -1043,10 +1043,11 @@ class ProviderAccount(BaseModel):
 
 
 class Cap(BaseModel):
-    """A limit in Kling's units or in US dollars, and what is used of it."""
+    """A limit in Kling's units, in image units or in US dollars, and what is used of it."""
 
-    of: Literal["one video", "24 hours"]
+    of: Literal["one video", "one task of pictures", "24 hours"]
     units: float | None = None
+    image_units: float | None = None
     usd: float | None = None
     used: float | None = None
     setting: str
@@ -1054,7 +1055,10 @@ class Cap(BaseModel):
     def text(self) -> str:
         """The cap in a few words."""
         used = "" if self.used is None else f", {self.used:g} used"
-        most = f"{self.usd:g} USD" if self.units is None else counted(self.units, "unit")
+        if self.image_units is not None:
+            most = counted(self.image_units, "image unit")
+        else:
+            most = f"{self.usd:g} USD" if self.units is None else counted(self.units, "unit")
         return f"{most} for {self.of}{used} ({self.setting})"
 
 

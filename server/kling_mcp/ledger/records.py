@@ -78,6 +78,7 @@ WEIGHT = f"CASE WHEN {OF_PICTURES} THEN {IMAGE_UNIT} ELSE 1 END"
 """How much a unit of a row counts where units of all kinds are counted together, in SQL."""
 
 COUNTED_TOGETHER = f"{COUNTED} * {WEIGHT}"
+COUNTED_PICTURES = f"CASE WHEN {OF_PICTURES} THEN {COUNTED} ELSE 0 END"
 """The units of a row that count against a cap of units, in SQL; image units count as many as they
 cost."""
 
@@ -151,39 +152,51 @@ class NewRow:
 @dataclass(frozen=True, slots=True)
 class DayCap:
     """The `most` that may be spent in 24 hours, in US dollars (`usd`) or units: by one principal
-    (`own`), or by everybody together."""
+    (`own`), or by everybody together. Of `pictures` it is the most image units, and counts nothing
+    else."""
 
     most: float
     usd: bool
     own: bool
+    pictures: bool = False
 
     @property
     def setting(self) -> str:
         """The environment variable that sets it."""
-        return (
-            f"KLING_MCP_MAX_{'USD' if self.usd else 'UNITS'}_PER_DAY{'_USER' if self.own else ''}"
-        )
+        what = "IMAGE_UNITS" if self.pictures else "USD" if self.usd else "UNITS"
+        return f"KLING_MCP_MAX_{what}_PER_DAY{'_USER' if self.own else ''}"
+
+    @property
+    def unit(self) -> str:
+        """The name of its units, where it is one of units."""
+        return "image unit" if self.pictures else "unit"
+
+    def concerns(self, new_row: NewRow) -> bool:
+        """Whether this request counts against it."""
+        return not self.pictures or new_row.unit == self.unit
 
 
 @dataclass(frozen=True, slots=True)
 class DayCaps:
     """The most units and the most US dollars that may be spent in 24 hours: by everybody together
-    (`team`), and by one principal. None means no cap."""
+    (`team`), and by one principal; and the most image units. None means no cap."""
 
     team: float | None = None
     principal: float | None = None
     team_usd: float | None = None
     principal_usd: float | None = None
+    pictures: float | None = None
 
     def all(self) -> list[DayCap]:
         """The caps that are set."""
         given = (
-            (self.team, False, False),
-            (self.principal, False, True),
-            (self.team_usd, True, False),
-            (self.principal_usd, True, True),
+            (self.team, False, False, False),
+            (self.principal, False, True, False),
+            (self.team_usd, True, False, False),
+            (self.principal_usd, True, True, False),
+            (self.pictures, False, False, True),
         )
-        return [DayCap(most, usd, own) for most, usd, own in given if most is not None]
+        return [DayCap(most, *kind) for most, *kind in given if most is not None]
 
 
 RUNNING = "running"

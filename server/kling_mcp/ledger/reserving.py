@@ -13,6 +13,7 @@ from typing import Any
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.records import (
     CNY_PER_USD,
+    COUNTED_PICTURES,
     COUNTED_TOGETHER,
     COUNTED_USD,
     OF_PICTURES,
@@ -366,7 +367,7 @@ def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -
     database nothing was spent yet."""
     units = new_row.estimate_units
     for cap, spent, price in _used(db, new_row, caps, now):
-        of_one = price.usd if cap.usd else new_row.unit_weight
+        of_one = _of_a_unit(cap, price, new_row)
         cost = math.inf if units is None else units * of_one
         if spent + cost <= cap.most + ROUNDING:
             continue  # a damaged row may make it no number at all
@@ -380,17 +381,30 @@ def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float)
     """The units that a request like this one may cost now; 0 if a damaged row hides them."""
     left = []
     for cap, spent, price in _used(db, new_row, caps, now):
-        of_a_unit = price.usd if cap.usd else new_row.unit_weight
+        of_a_unit = _of_a_unit(cap, price, new_row)
         left.append((cap.most - spent) / of_a_unit if of_a_unit else math.inf)
     return 0.0 if any(map(math.isnan, left)) else max(0.0, min(left, default=math.inf))
 
 
+def _of_a_unit(cap: DayCap, price: UnitPrice, new_row: NewRow) -> float:
+    """What one unit of this request counts against a cap."""
+    return price.usd if cap.usd else 1.0 if cap.pictures else new_row.unit_weight
+
+
 def spent_in_a_day(
-    db: Database, whose: str | None, now: float, *, sandbox: bool, usd_per_unit: float | None = None
+    db: Database,
+    whose: str | None,
+    now: float,
+    *,
+    sandbox: bool,
+    usd_per_unit: float | None = None,
+    pictures: bool = False,
 ) -> float:
     """What the last 24 hours count against a cap: of one principal, or of all (None), in real units
-    or in the sandbox's play money; in US dollars where the public price of a unit is given."""
+    or in the sandbox's play money; in US dollars where the public price of a unit is given; of
+    `pictures` alone in image units."""
     counted = COUNTED_TOGETHER if usd_per_unit is None else COUNTED_USD
+    counted = COUNTED_PICTURES if pictures else counted
     row = db.execute(
         f"SELECT coalesce(sum({counted}), 0) AS spent FROM tasks WHERE {_IN_A_DAY}",  # noqa: S608
         (*_prices(usd_per_unit), int(sandbox), now - DAY_S, whose),
@@ -411,12 +425,21 @@ def _used(
 ) -> Iterator[tuple[DayCap, float, UnitPrice]]:
     """Each cap with what the last 24 hours count against it, and the price of a unit."""
     for cap in caps.all():
+        if not cap.concerns(new_row):
+            continue
         price = unit_price(db, new_row) if cap.usd else UnitPrice(new_row.usd_per_unit)
         spent = 0.0
         if db is not None:
             whose = new_row.principal if cap.own else None
             public = new_row.usd_per_unit if cap.usd else None
-            spent = spent_in_a_day(db, whose, now, sandbox=new_row.sandbox, usd_per_unit=public)
+            spent = spent_in_a_day(
+                db,
+                whose,
+                now,
+                sandbox=new_row.sandbox,
+                usd_per_unit=public,
+                pictures=cap.pictures,
+            )
         yield cap, spent, price
 
 
@@ -425,6 +448,7 @@ def _frees_in_s(
 ) -> float | None:
     """Seconds until enough of a cap is free again, when so much is `over` it; None if unknown."""
     counted = COUNTED_USD if cap.usd else COUNTED_TOGETHER
+    counted = COUNTED_PICTURES if cap.pictures else counted
     prices = _prices(new_row.usd_per_unit if cap.usd else None)
     rows = db.execute(
         f"SELECT created_at, {counted} + 0 AS cost FROM tasks "  # noqa: S608
@@ -447,7 +471,7 @@ def _over_the_day(
     noun = MADE[new_row.product].result
     cost = f"the price of this {noun} is not known"
     if units is not None:
-        counted = units * new_row.unit_weight
+        counted = units * _of_a_unit(cap, price, new_row)
         cost = f"this {noun} would cost {price.text(units) if cap.usd else f'{counted:g}'}"
         if not cap.usd and counted != units:
             cost += f" ({units_text(units, new_row.unit)})"
@@ -456,7 +480,7 @@ def _over_the_day(
     if known and new_row.sandbox:
         used += " of the sandbox's play money"
     whose = "Your cap for a day" if cap.own else "The day's cap"
-    most = f"{cap.most:g} USD" if cap.usd else units_text(cap.most)
+    most = f"{cap.most:g} USD" if cap.usd else units_text(cap.most, cap.unit)
     advice = f"Wait, or have {cap.setting} raised."
     if units is None:
         advice = ONLY_KNOWN_PRICES

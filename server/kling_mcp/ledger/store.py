@@ -673,16 +673,24 @@ class Ledger:
         )
 
     async def spent_in_a_day(
-        self, principal: str | None, *, sandbox: bool, usd_per_unit: float | None = None
+        self,
+        principal: str | None,
+        *,
+        sandbox: bool,
+        usd_per_unit: float | None = None,
+        pictures: bool = False,
     ) -> float:
         """What the last 24 hours count against a cap, of one principal or of all: units, or US
-        dollars where the public price of a unit is given."""
-        now = self.now()
-        return await self._engine.read(
-            lambda db: spent_in_a_day(
-                db, principal, now, sandbox=sandbox, usd_per_unit=usd_per_unit
-            )
+        dollars where the public price of a unit is given; of `pictures` alone image units."""
+        counted = partial(
+            spent_in_a_day,
+            whose=principal,
+            now=self.now(),
+            sandbox=sandbox,
+            usd_per_unit=usd_per_unit,
+            pictures=pictures,
         )
+        return await self._engine.read(counted)
 
     async def spent_since(
         self, since: float, *, principal: str | None = None, sandbox: bool = False

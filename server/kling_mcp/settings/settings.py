@@ -196,6 +196,21 @@ class Settings(BaseModel):
         validation_alias="KLING_MCP_MAX_UNITS_PER_DAY",
         description="Most units of the last 24 hours.",
     )
+    max_image_units_per_task: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_IMAGE_UNITS_PER_TASK",
+        description="Most image units that the pictures of one request may cost; each also counts "
+        "as a fortieth of a unit.",
+    )
+    max_image_units_per_day: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_IMAGE_UNITS_PER_DAY",
+        description="Most image units of the last 24 hours.",
+    )
     max_usd_per_task: float | None = Field(
         default=None,
         ge=0,
@@ -234,8 +249,8 @@ class Settings(BaseModel):
     tools: tuple[str, ...] = Field(
         default=("all",),
         validation_alias="KLING_MCP_TOOLS",
-        description="Tools that are offered: all, core, assets, or names of tools, separated by "
-        "commas.",
+        description="Tools that are offered: all, core, edit, images, assets, or names of tools, "
+        "separated by commas.",
     )
     read_only: bool = Field(
         default=False,

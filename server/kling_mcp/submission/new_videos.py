@@ -412,7 +412,8 @@ class VideoCreate(Create[Receipt]):
         within, task = (
             None if limit is None else limit / weight for limit in (within_units, caps.per_task)
         )
-        limits = (within, most, task, day, usd)
+        pictures = caps.per_task_pictures if request.new_row.unit == "image unit" else None
+        limits = (within, most, task, day, usd, pictures)
         return min((n for n in limits if n is not None), default=None)
 
     async def _nothing_fits(self) -> str:

@@ -68,16 +68,19 @@ AnswerT = TypeVar("AnswerT")
 @dataclass(frozen=True, slots=True)
 class Caps:
     """Limits of cost: of one video in units, of the videos of 24 hours, the units above which the
-    person is asked, and of one video in US dollars; None means no limit."""
+    person is asked, of one video in US dollars, and of the pictures of one request in image units;
+    None means no limit."""
 
     per_task: float | None = None
     per_day: DayCaps = field(default_factory=DayCaps)
     confirm_above: float | None = None
     per_task_usd: float | None = None
+    per_task_pictures: float | None = None
 
     def limit(self, *more: float | None) -> bool:
         """Whether a cap of one create, or one of these, is set."""
-        return any(cap is not None for cap in (self.per_task, self.per_task_usd, *more))
+        own = (self.per_task, self.per_task_usd, self.per_task_pictures)
+        return any(cap is not None for cap in (*own, *more))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +285,12 @@ class Submission:
                 weight,
                 "the cap for one video (KLING_MCP_MAX_UNITS_PER_TASK)",
                 "after KLING_MCP_MAX_UNITS_PER_TASK is raised",
+            ),
+            (
+                self.caps.per_task_pictures if new_row.unit == "image unit" else None,
+                1.0,
+                "the cap for pictures (KLING_MCP_MAX_IMAGE_UNITS_PER_TASK)",
+                "after KLING_MCP_MAX_IMAGE_UNITS_PER_TASK is raised",
             ),
         )
         for cap, each, name, way in caps:

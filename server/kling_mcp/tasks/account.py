@@ -38,6 +38,7 @@ WITHIN_S = 5.0
 NOT_IN_TIME = "It did not come in time; kling-mcp tasks --reconcile waits for it."
 
 PER_TASK = "KLING_MCP_MAX_UNITS_PER_TASK"
+PER_TASK_PICTURES = "KLING_MCP_MAX_IMAGE_UNITS_PER_TASK"
 PER_TASK_USD = "KLING_MCP_MAX_USD_PER_TASK"
 
 SILENT = "This provider does not tell what is left: see its web page."
@@ -193,6 +194,8 @@ class AccountDesk:
         caps = []
         if (most := settings.max_units_per_task) is not None:
             caps.append(Cap(of="one video", units=most, setting=PER_TASK))
+        if (most := settings.max_image_units_per_task) is not None:
+            caps.append(Cap(of="one task of pictures", image_units=most, setting=PER_TASK_PICTURES))
         if (most := settings.max_usd_per_task) is not None:
             caps.append(Cap(of="one video", usd=most, setting=PER_TASK_USD))
         for cap in self._day_caps.all():
@@ -204,9 +207,11 @@ class AccountDesk:
                     principal.name if cap.own else None,
                     sandbox=played,
                     usd_per_unit=public if cap.usd else None,
+                    pictures=cap.pictures,
                 )
             shown = Cap(of="24 hours", used=round(used, 4), setting=cap.setting)
-            setattr(shown, "usd" if cap.usd else "units", cap.most)
+            kind = "image_units" if cap.pictures else "usd" if cap.usd else "units"
+            setattr(shown, kind, cap.most)
             caps.append(shown)
         return caps
 

@@ -78,6 +78,8 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
     "KLING_MCP_MODELS_PREVIEW": ("models_preview", "yes", True),
     "KLING_MCP_MAX_UNITS_PER_TASK": ("max_units_per_task", "3.5", 3.5),
     "KLING_MCP_MAX_UNITS_PER_DAY": ("max_units_per_day", "20", 20.0),
+    "KLING_MCP_MAX_IMAGE_UNITS_PER_TASK": ("max_image_units_per_task", "16", 16.0),
+    "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY": ("max_image_units_per_day", "400", 400.0),
     "KLING_MCP_MAX_USD_PER_TASK": ("max_usd_per_task", "0.5", 0.5),
     "KLING_MCP_MAX_USD_PER_DAY": ("max_usd_per_day", "9.99", 9.99),
     "KLING_MCP_CONFIRM_ABOVE_UNITS": ("confirm_above_units", "2.5", 2.5),
