@@ -336,7 +336,7 @@ class ProviderPrice(BaseModel):
     def text(self) -> str:
         """The offer in a few words."""
         if self.why_not:
-            return f"{self.provider} cannot: {self.why_not}"
+            return f"not {self.provider}: {self.why_not}"
         taken = ", taken" if self.taken else ""
         if self.cost is None:
             return f"{self.provider} at a price that is not known{taken}"

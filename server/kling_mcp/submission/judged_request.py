@@ -492,7 +492,11 @@ def judge_request(
     if provider.other_wires:
         verdict.faults[:] = [_with_wire(fault, provider.other_wires) for fault in verdict.faults]
     if not known:
-        use = " or ".join(clients.names) if clients.several else "no provider, as there is but one"
+        use = (
+            " or ".join((*clients.names, AUTO))
+            if clients.several
+            else "no provider, as there is but one"
+        )
         message = f"{asked} is not configured."
         if asked == SANDBOX and not provider.sandbox:
             message = f"{asked} is not configured, and {provider.name} charges for what it makes."

@@ -99,7 +99,13 @@ class ProviderChoice:
             judged if judged.review.model_name == model else await at(judged.provider.name, model)
             for judged in own
         ]
-        others = [*compared, *(j for j in own if all(j is not c for c in compared))]
+        others = [*compared]  # another default provider would have led to another model
+        models = dict.fromkeys(judged.review.model_name for judged in own)
+        for rest in (name for name in models if name not in ("", model)):
+            others += [
+                judged if judged.review.model_name == rest else await at(judged.provider.name, rest)
+                for judged in own
+            ]
         offers = [await _offer(judged, ledger) for judged in compared]
         if not _can(first):
             name = first.provider.name
@@ -171,8 +177,11 @@ def _faults(judged: JudgedRequest) -> list[Fault]:
 
 
 def _lacks(judged: JudgedRequest) -> tuple[int, int]:
-    """The number of faults of the request at its provider, and whether there are doubts."""
-    return len(_faults(judged)), min(1, len(_doubts(judged)))
+    """The number of faults of the request at its provider, and how much is in doubt: 2 where it may
+    lose something, 1 where its lists do not know an element or a voice."""
+    doubts = _doubts(judged)
+    lost = any(not doubt.rule.endswith("_unknown") for doubt in doubts)
+    return len(_faults(judged)), 2 if lost else min(1, len(doubts))
 
 
 def _can(judged: JudgedRequest) -> bool:

@@ -65,7 +65,7 @@ def test_the_first_provider_is_asked_when_none_is_named() -> None:
 def test_a_provider_that_is_not_on_is_refused_with_those_that_are() -> None:
     case = judged(("newapi", "kling"), **IMAGE, provider="cometapi")
 
-    assert faults(case) == {("provider", "provider_unknown"): "newapi or kling"}
+    assert faults(case) == {("provider", "provider_unknown"): "newapi or kling or auto"}
 
 
 @pytest.mark.parametrize("name", ALL)

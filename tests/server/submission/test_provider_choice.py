@@ -20,9 +20,12 @@ from tests.server.serving import (
     virtual_time,
 )
 
+from kling_mcp.ledger import Ledger
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.providers.task import Task
 from kling_mcp.settings.settings import Settings
+from kling_tools.errors import NotConfigured
 from kling_tools.products import PRODUCTS_BY_TOOL
 
 pytestmark = [pytest.mark.anyio, virtual_time]
@@ -194,6 +197,16 @@ async def test_what_another_default_model_made_is_found_too(tmp_path: Path) -> N
     assert facts(again)["task_id"] == facts(first)["task_id"]
 
 
+async def test_what_another_default_provider_led_to_is_found_too(tmp_path: Path) -> None:
+    async with serving(tmp_path, ("anyfast", "kling"), provider="anyfast") as client:
+        first = await ask(client)
+    async with serving(tmp_path, ("kling", "anyfast"), provider="kling") as client:
+        again = await ask(client)
+
+    assert (facts(first)["provider"], facts(first)["model_name"]) == ("kling", "kling-v3")
+    assert facts(again)["task_id"] == facts(first)["task_id"]
+
+
 async def test_what_a_named_provider_made_is_found(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         first = await ask(client, provider="newapi")
@@ -203,11 +216,14 @@ async def test_what_a_named_provider_made_is_found(tmp_path: Path) -> None:
     assert facts(again)["repeated"] is True
 
 
-async def test_another_take_stays_with_the_provider_of_the_first(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+@pytest.mark.parametrize("how", ["by the call", "by the setting"])
+async def test_another_take_stays_with_the_provider_of_the_first(how: str, tmp_path: Path) -> None:
+    by_setting = {"provider": "auto"} if how == "by the setting" else {}
+    async with serving(tmp_path, **by_setting) as client:
         first = facts(await ask(client, provider="newapi"))
-        more = {"another_take_of": first["task_id"], "provider": "auto"}
-        second = facts(await client.call_tool(TEXT, more))
+        more = {"another_take_of": first["task_id"]}
+        again = more if by_setting else more | {"provider": "auto"}
+        second = facts(await client.call_tool(TEXT, again))
 
     assert (second["provider"], second["take"]) == ("newapi", 2)
 
@@ -230,6 +246,85 @@ async def test_two_servers_that_choose_differently_pay_once(tmp_path: Path) -> N
     assert len(tasks) == 1
     assert {answer["provider"] for answer in answers} == {tasks[0]["provider"]}
     assert [answer.get("repeated") for answer in answers].count(None) == 1
+
+
+async def test_a_queued_request_waits_at_the_provider_that_was_chosen(tmp_path: Path) -> None:
+    full = {"sandbox_slots": 1, "sandbox_render_s": 900}
+    async with serving(tmp_path, prices={"cometapi": 0.1}, **full) as client:
+        await ask(client, prompt="The first")
+        queued = await ask(client)
+    async with serving(tmp_path, prices={"newapi": 0.01}, **full) as client:
+        again = await ask(client)
+
+    assert (facts(queued)["status"], facts(queued)["provider"]) == ("queued", "cometapi")
+    assert (facts(again)["status"], facts(again)["provider"]) == ("queued", "cometapi")
+    assert facts(again)["task_id"] == facts(queued)["task_id"]
+
+
+async def test_what_a_balance_paid_last_counts_in_its_currency(tmp_path: Path) -> None:
+    async with serving(tmp_path, ("cometapi", "anyfast")) as client:
+        model = {"model_name": "kling-v2-5-turbo"}
+        paid = [facts(await ask(client, provider=n, **model)) for n in ("cometapi", "anyfast")]
+    ledger = Ledger(tmp_path / "home")
+    for receipt, money, currency in zip(paid, (1.05, 0.12), ("CNY", "USD"), strict=True):
+        row = await ledger.find(receipt["task_id"])
+        assert row is not None
+        task = Task(receipt["task_id"], "succeed", money=money, currency=currency)
+        await ledger.record(row.id, task)
+    await ledger.close()
+    async with serving(tmp_path, ("cometapi", "anyfast"), provider="cometapi") as client:
+        dry = await ask(client, prompt="Another lighthouse", dry_run=True)
+
+    assert "Prices: cometapi 1.05 CNY (paid last); anyfast 0.12 USD (paid last, taken)." in words(
+        dry
+    )
+
+
+async def test_an_element_is_asked_for_where_elements_are(tmp_path: Path) -> None:
+    wish = least_wish("kling_image_to_video", tmp_path, "It turns")
+    element = {"element_list": [829], "model_name": "kling-v3"}
+    async with serving(tmp_path, ("kling", "cometapi"), prices={"cometapi": 0.01}) as client:
+        dry = await ask(client, "kling_image_to_video", **wish, **element, dry_run=True)
+
+    assert facts(dry)["provider"] == "kling"
+    assert "not cometapi: element_list: it could not be checked" in words(dry)
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked"),
+    [({"max_units_per_task": 1}, {}), ({"max_units_per_day": 1}, {}), ({}, {"max_units": 1})],
+)
+async def test_caps_hold_for_the_provider_that_was_chosen(
+    limit: dict[str, Any], asked: dict[str, Any], tmp_path: Path
+) -> None:
+    async with serving(tmp_path, prices={"cometapi": 0.1}, **limit) as client:
+        dry = await ask(client, dry_run=True, **asked)
+        refused = await ask(client, **asked)
+        tasks = await made(client)
+
+    assert facts(dry)["provider"] == "cometapi"
+    assert facts(dry)["faults"][-1]["rule"] == "spend_cap"
+    assert facts(refused)["error"] == "spend_cap_reached"
+    assert tasks == []
+
+
+async def test_lists_read_the_choice_as_all_providers_and_elements_as_those_that_have_them(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, ("cometapi", "kling"), provider="cometapi") as client:
+        await ask(client, provider="kling")
+        page = await client.call_tool("kling_list_tasks", {"provider": "auto"})
+        listed = await client.call_tool("kling_list_assets", {"kind": "voice", "provider": "auto"})
+
+    assert [task["provider"] for task in tasks_of(facts(page))] == ["kling"]
+    assert not listed.is_error
+
+
+async def test_a_row_may_not_take_the_word_for_the_choice(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{"auto": {"like": "newapi", "base_url": "https://a.test"}}')
+
+    with pytest.raises(NotConfigured, match="auto is not a name"):
+        build_server(settings(tmp_path, providers=tmp_path / "own.json"))
 
 
 async def test_a_lost_answer_keeps_the_request_at_its_provider(
