@@ -53,7 +53,7 @@ CONTRACT = (
 )
 """The floors of `kling_tools`, the highest first."""
 
-SPEAK_HTTP = {"kling_mcp.providers", "kling_mcp.hosting.jwts"}
+SPEAK_HTTP = {"kling_mcp.providers", "kling_mcp.hosting.login"}
 """Who may import an HTTP client at run time: the providers, and what fetches an issuer's keys."""
 
 MACHINERY = {

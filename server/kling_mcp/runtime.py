@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
-    from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
-    from kling_mcp.submission.waiting import WaitingRequests
+    from kling_mcp.submission.waiting import Recovery, WaitingRequests
     from kling_mcp.tasks.account import AccountDesk
     from kling_mcp.tasks.library import Library
     from kling_mcp.tasks.lookup import Lookup
@@ -178,9 +177,8 @@ class Runtime:
     def sender(self) -> Sender:
         """Sends each request once; queued ones wait on disk, or in a shared database."""
         from kling_mcp.ledger.notes import Notes
-        from kling_mcp.submission.queue import FolderQueue
+        from kling_mcp.submission.queue import FolderQueue, SharedQueue
         from kling_mcp.submission.sender import Sender
-        from kling_mcp.submission.shared_queue import SharedQueue
 
         folder = self.settings.home / "spool"
         queue = SharedQueue(self.ledger.engine) if self.ledger.is_shared else FolderQueue(folder)
@@ -199,7 +197,7 @@ class Runtime:
     @cached_property
     def recovery(self) -> Recovery:
         """Takes up open rows in the background."""
-        from kling_mcp.submission.recovery import Recovery
+        from kling_mcp.submission.waiting import Recovery
 
         return Recovery(self.clients, self.ledger, self.sender, self.waiting, self.sleep)
 
@@ -336,13 +334,12 @@ class Runtime:
     def scheduler(self) -> Scheduler:
         """Asks for all tasks that somebody waits for."""
         from kling_mcp.polling.scheduler import Scheduler
-        from kling_mcp.polling.sweep import Sweep
 
         return Scheduler(
             self.ledger,
             self.providers,
             self.lookup,
-            Sweep(self.clients, self.ledger),
+            self.clients,
             self.pace,
             self.downloads,
             self.changes,

@@ -12,8 +12,7 @@ from kling_mcp.inputs import PicturePolicy, open_pictures
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 from kling_mcp.inputs.mp4 import check
 from kling_mcp.inputs.opening import thumbnail
-from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
-from kling_mcp.outputs.frames import moment_of, read_frame
+from kling_mcp.outputs.frames import contact_sheet_jpeg, moment_of, read_frame
 
 
 def peak_mb() -> float:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from kling_mcp.outputs.contact_sheet import make_contact_sheet
+from kling_mcp.outputs.frames import make_contact_sheet
 from kling_tools.quoting import counted
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from kling_mcp.doctor.folder_checks import (
     root_findings,
     shared_ledger_finding,
 )
-from kling_mcp.doctor.key_checks import key_findings
 from kling_mcp.doctor.provider_checks import ask
 from kling_mcp.doctor.setting_checks import (
+    key_findings,
     provider_finding,
     remark_finding,
     table_findings,

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from kling_mcp.doctor.findings import Finding, Level
 from kling_mcp.ledger.engine import newer, statements_for
-from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
+from kling_mcp.ledger.postgres import POSTGRES_STEPS
 from kling_mcp.ledger.sqlite import STEPS, columns_of, unusable, version_of
 from kling_tools.errors import NotConfigured
 from kling_tools.quoting import counted

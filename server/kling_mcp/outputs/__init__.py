@@ -7,7 +7,7 @@ Tests: tests/server/outputs.
 from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4
 from kling_mcp.outputs.saving import VideoFile, save_video
 from kling_mcp.outputs.storage import VideoFolder
-from kling_mcp.providers.video_stream import Download, VideoStream
+from kling_mcp.providers.responses import Download, VideoStream
 
 __all__ = [
     "Download",

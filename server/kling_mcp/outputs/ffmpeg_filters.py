@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import DECODING, Decoding
 from kling_mcp.inputs.mp4 import Mp4Facts, check
-from kling_mcp.outputs.contact_sheet import evenly, scaled
-from kling_mcp.outputs.frames import Moment, NoSuchMoment, frame_times, in_time, opened
+from kling_mcp.outputs.frames import (
+    Moment,
+    NoSuchMoment,
+    evenly,
+    frame_times,
+    in_time,
+    opened,
+    scaled,
+)
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame

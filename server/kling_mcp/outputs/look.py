@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.opening import PictureChanged, likeness
-from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
 from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
+from kling_mcp.outputs.frames import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.picture_look import look_at_pictures
 from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected

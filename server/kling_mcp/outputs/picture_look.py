@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kling_mcp.inputs.opening import PictureChanged, likeness
-from kling_mcp.outputs.contact_sheet import jpeg_within, labelled, sheet_of
+from kling_mcp.outputs.frames import jpeg_within, labelled, sheet_of
 from kling_mcp.outputs.pictures import PictureFacts, check_picture, likeness_of, picture_of
 from kling_mcp.tasks.views import another_take
 from kling_tools.errors import ImageRejected, KlingError

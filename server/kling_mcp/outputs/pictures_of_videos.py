@@ -209,7 +209,7 @@ class Frames:
 
     async def contact_sheet(self, task_id: str) -> TaskPicture:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
-        from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
+        from kling_mcp.outputs.frames import contact_sheet_jpeg
 
         path, sha256 = await self._video(task_id)
         data = await self.run(lambda: contact_sheet_jpeg(path, decoding=self.decoding))
@@ -404,6 +404,6 @@ def _small_likeness(data: bytes, decoding: Decoding) -> bytes:
 
 
 def _small_jpeg(picture: Image) -> bytes:
-    from kling_mcp.outputs.contact_sheet import jpeg_within
+    from kling_mcp.outputs.frames import jpeg_within
 
     return jpeg_within(picture, POSTER_BYTES, _SIZES_AND_QUALITIES)

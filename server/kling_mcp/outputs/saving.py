@@ -17,8 +17,8 @@ from kling_mcp.inputs.decoding import DECODING
 from kling_mcp.inputs.mp4 import Mp4Facts, NotWholeMp4, check
 from kling_mcp.outputs.part import STILL_THERE, Part, disk_errors
 from kling_mcp.outputs.pictures import NotWholePicture, PictureFacts, check_picture
+from kling_mcp.providers.responses import Download, VideoStream
 from kling_mcp.providers.retries import DOWNLOAD_LIMITS, DownloadLimits
-from kling_mcp.providers.video_stream import Download, VideoStream
 from kling_tools.errors import ProviderDown, SaveFailed
 from kling_tools.products import Result
 from kling_tools.quoting import counted

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from kling_mcp.ledger.changes import Changes
     from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.polling.pace import Pace
-    from kling_mcp.polling.sweep import Sweep
     from kling_mcp.providers.configured import Configured
+    from kling_mcp.providers.pool import Clients
     from kling_mcp.tasks.lookup import Lookup
 
 __all__ = ["KEPT_S", "Scheduler"]
@@ -100,7 +100,7 @@ class Scheduler:
         ledger: Ledger,
         providers: Mapping[str, Configured],
         lookup: Lookup,
-        sweep: Sweep,
+        clients: Clients,
         pace: Pace,
         downloads: Downloads,
         changes: Changes,
@@ -118,7 +118,7 @@ class Scheduler:
         self._wake = Signal(sleep)
         self._plan = Plan(providers, pace)
         self._claims = PollClaims(ledger)
-        self._poller = Poller(ledger, lookup, sweep, pace, downloads, background, self._now)
+        self._poller = Poller(ledger, lookup, clients, pace, downloads, background, self._now)
         self._watched: dict[str, Watched] = {}
         self._remembered: dict[str, Watched] = {}
         self._kept: dict[str, anyio.CancelScope] = {}

@@ -43,7 +43,7 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.providers.rows import SANDBOX, serving
 from kling_mcp.runtime import Ports, Sleep
 from kling_mcp.service import Service, open_service
-from kling_mcp.settings.capability_file import read_capabilities
+from kling_mcp.settings.environment import read_capabilities
 from kling_mcp.settings.settings import Settings
 from kling_mcp.version import __version__
 from kling_tools.products import PRODUCTS_BY_TOOL, Product

@@ -45,6 +45,8 @@ from kling_mcp.providers.responses import (
     ENCODINGS,
     Answer,
     UnreadableBody,
+    VideoStream,
+    extent,
     read_body,
     read_created,
     read_document,
@@ -53,7 +55,6 @@ from kling_mcp.providers.retries import LAST_ATTEMPT_S, retry_after_s, retry_hoo
 from kling_mcp.providers.rows import ProviderRow, Shape
 from kling_mcp.providers.task import OUR_IDS, Task
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
-from kling_mcp.providers.video_stream import VideoStream, extent
 from kling_tools.errors import AuthFailed, Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.products import ASSETS, MADE, AssetEntry, Made
 from kling_tools.rules.capabilities import Wire

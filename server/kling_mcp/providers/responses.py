@@ -1,10 +1,12 @@
-"""Reads a provider's HTTP answer: its JSON document, or the error that it stands for."""
+"""Reads a provider's HTTP answer: its JSON document, or the error that it stands for. The stream of
+a video is one, too; it may start at another byte than asked."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,10 @@ from kling_tools.errors import ProviderError
 __all__ = [
     "ENCODINGS",
     "Answer",
+    "Download",
     "UnreadableBody",
+    "VideoStream",
+    "extent",
     "read_body",
     "read_created",
     "read_document",
@@ -197,3 +202,40 @@ def _error(
         advice=advice,
         of_model=row.of_model,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStream:
+    """The bytes of one answer to one download request.
+
+    `offset` is the byte at which the answer starts: the first byte of the `Content-Range` of a 206,
+    or 0 for a 200, which ignores the question. `total_bytes` is the length of the whole file, None
+    if the provider does not tell it. `chunks` raises `kling_tools.errors.ProviderDown` when the
+    connection breaks.
+    """
+
+    offset: int
+    total_bytes: int | None
+    chunks: AsyncIterator[bytes]
+
+
+Download = Callable[[int], AbstractAsyncContextManager[VideoStream]]
+"""Opens the video at a byte offset; leaving the context closes the connection."""
+
+
+def extent(http_status: int, headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
+    """The byte at which an answer starts, and the length of the whole file in bytes (None if
+    unknown). A 206 without a readable `Content-Range` starts at the byte that was `asked` for."""
+    if http_status != 206:
+        return 0, _number(headers.get("Content-Length", ""))
+    span, _, total = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    start = _number(span.partition("-")[0])
+    return asked if start is None else start, _number(total)
+
+
+LONGEST_NUMBER = 18
+"""The most digits of a byte count that is read; Python refuses thousands of them."""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None

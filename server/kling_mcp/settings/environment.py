@@ -15,9 +15,14 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from kling_tools.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from kling_tools.rules.capabilities import Capabilities
 
 __all__ = [
     "ENV_FILE",
@@ -29,6 +34,7 @@ __all__ = [
     "RowFileFault",
     "UnusableEnvFile",
     "cleaned",
+    "read_capabilities",
     "read_env_file",
     "read_environment",
     "read_row_file",
@@ -288,3 +294,29 @@ def read_row_file(path: Path) -> Mapping[str, Any]:
     if not isinstance(rows, Mapping):
         raise RowFileFault("it contains no table")
     return rows
+
+
+def read_capabilities(path: Path | None, *, previews: bool = False) -> Capabilities:
+    """The built-in table with the rows of the user's JSON or TOML file; raises NotConfigured. It
+    turns on all `previews`, or those that the file names."""
+    from kling_tools.rules.capabilities import built_in_capabilities
+
+    table = built_in_capabilities().with_previews(None if previews else ())
+    if path is None:
+        return table
+    try:
+        rows = read_row_file(path)
+        named = rows.get("models")
+        table = table.with_previews(named if isinstance(named, Mapping) else ())
+        return table.overridden(rows)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+        ]
+        reason = "; ".join(faults)
+    except RowFileFault as fault:
+        reason = str(fault)
+    raise NotConfigured(
+        f"KLING_MCP_CAPABILITIES names {path}, which cannot be used: {reason}.",
+        advice="It has the shape of kling_tools/rules/capabilities.json; name only what differs.",
+    )

@@ -156,7 +156,7 @@ class AccountDesk:
     def _provider(
         self, provider: Configured, found: Sequence[Finding], bills: Sequence[Bill]
     ) -> ProviderAccount:
-        from kling_mcp.doctor.key_checks import key_origins
+        from kling_mcp.doctor.setting_checks import key_origins
 
         row, name = provider.row, provider.name
         answer = ProviderAccount(provider=name)

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_mcp.cli.client_configs.change import plan_install, write
-from kling_mcp.cli.client_configs.edits import Edit, ListItem, NotEditable, Put
-from kling_mcp.cli.client_configs.jsonc import JSONC
+from kling_mcp.cli.client_configs.jsonc import JSONC, Edit, ListItem, NotEditable, Put
 from kling_mcp.cli.client_configs.secrets import MASK, without_secrets
 from kling_tools.errors import KlingError
 

@@ -20,7 +20,7 @@ from tests.server.hosting.team import served_team
 from tests.server.scripted import Scripted, task
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.hosting.callbacks import BODY_BYTES
+from kling_mcp.hosting.public_routes import BODY_BYTES
 from kling_mcp.protocol.server import build_server
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="

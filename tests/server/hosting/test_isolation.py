@@ -16,8 +16,7 @@ import uvicorn
 from tests.server.protocol.raw_client import MODERN
 from tests.server.serving import picture, sandbox_settings
 
-from kling_mcp.hosting.health import METRICS
-from kling_mcp.hosting.http_app import http_app
+from kling_mcp.hosting.http_app import METRICS, http_app
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.tokens import Token, TokenFile, new_token

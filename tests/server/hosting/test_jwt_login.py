@@ -31,7 +31,7 @@ from tests.server.hosting.team import (
     served_team,
 )
 
-from kling_mcp.hosting.jwts import KEYS_S, LEEWAY_S, NEW_KEYS_S, JwtVerifier
+from kling_mcp.hosting.login import KEYS_S, LEEWAY_S, NEW_KEYS_S, JwtVerifier
 from kling_mcp.principal import READ, SPEND
 
 AUDIENCE = "https://videos.example/mcp"

@@ -13,7 +13,7 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.configured import configured_providers
 from kling_mcp.providers.task import Task
 from kling_mcp.service import open_service
-from kling_mcp.settings.capability_file import read_capabilities
+from kling_mcp.settings.environment import read_capabilities
 
 
 @pytest.mark.anyio

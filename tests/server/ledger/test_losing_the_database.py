@@ -21,8 +21,8 @@ from kling_mcp.ledger import postgres as engine
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.submission.create_body import CreateBody
+from kling_mcp.submission.queue import SharedQueue
 from kling_mcp.submission.sender import Sender
-from kling_mcp.submission.shared_queue import SharedQueue
 from kling_tools.errors import KlingError, SpendCapReached
 
 pytestmark = pytest.mark.anyio

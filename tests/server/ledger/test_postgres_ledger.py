@@ -12,9 +12,7 @@ from tests.postgres import Postgres
 
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import postgres as engine
-from kling_mcp.ledger import postgres_library as postgres_setup
-from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.ledger.postgres_library import POSTGRES_STEPS
+from kling_mcp.ledger.postgres import POSTGRES_STEPS, PostgresEngine
 from kling_mcp.providers.task import Task
 from kling_tools.errors import NotConfigured, SpendCapReached
 
@@ -113,7 +111,7 @@ async def test_a_clock_that_is_wrong_here_is_not_gone_by(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = time.time
-    monkeypatch.setattr(postgres_setup.time, "time", lambda: right() - 100)
+    monkeypatch.setattr(engine.time, "time", lambda: right() - 100)
     late = Ledger(PostgresEngine(url), lambda: right() - 100)
     record, _ = await late.reserve(wish(), owner="late")
     await late.close()
@@ -252,7 +250,7 @@ async def test_a_server_of_yesterday_works_on_beside_one_that_took_a_step(
     older = Ledger(PostgresEngine(url))
     first, _ = await older.reserve(wish("first"))
     step = "ALTER TABLE tasks ADD COLUMN mood TEXT NOT NULL DEFAULT 'good'"
-    monkeypatch.setattr(postgres_setup, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
+    monkeypatch.setattr(engine, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
     newer = Ledger(PostgresEngine(url))
     assert await newer.find(first.id) == first
 
@@ -304,7 +302,7 @@ async def test_a_step_that_fails_leaves_the_database_as_it_was(
     record, _ = await ledger.reserve(wish())
     await ledger.close()
     step = "ALTER TABLE tasks ADD COLUMN note TEXT; ALTER TABLE nothing RENAME TO all"
-    monkeypatch.setattr(postgres_setup, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
+    monkeypatch.setattr(engine, "POSTGRES_STEPS", (*POSTGRES_STEPS, step))
     with pytest.raises(NotConfigured):
         await ledger.find(record.id)
     monkeypatch.undo()

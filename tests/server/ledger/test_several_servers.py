@@ -329,7 +329,7 @@ async def test_a_server_whose_clock_is_late_looks_at_tasks_in_time(
     late = SimpleNamespace(time=lambda: right() - 100)
     monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     monkeypatch.setattr("kling_mcp.polling.pace.usual_s", lambda *_: 60.0)
-    monkeypatch.setattr("kling_mcp.ledger.postgres_library.time", late)
+    monkeypatch.setattr("kling_mcp.ledger.postgres.time", late)
     url = postgres.new_schema()
     async with client_of(tmp_path, "late", url, clock=late.time) as client:
         made = await facts(client, CREATE, image=picture(tmp_path), prompt="Zoom")

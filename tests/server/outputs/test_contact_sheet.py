@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tests.made_clips import make_clip, make_sound
 
-from kling_mcp.outputs.contact_sheet import make_contact_sheet
+from kling_mcp.outputs.frames import make_contact_sheet
 
 
 def brightness(sheet: Image.Image, columns: int, rows: int) -> list[int]:

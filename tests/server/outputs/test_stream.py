@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_mcp.providers.video_stream import extent
+from kling_mcp.providers.responses import extent
 
 NUMBERS = st.one_of(st.text(max_size=6), st.integers(0, 10**12).map(str), st.just("9" * 5_000))
 

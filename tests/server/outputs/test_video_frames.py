@@ -17,8 +17,13 @@ from tests.made_clips import make_clip, make_sound
 
 from kling_mcp.inputs.mp4 import check
 from kling_mcp.outputs import NotWholeMp4
-from kling_mcp.outputs.contact_sheet import contact_sheet_jpeg
-from kling_mcp.outputs.frames import NoSuchMoment, moment_of, png_bytes, read_frame
+from kling_mcp.outputs.frames import (
+    NoSuchMoment,
+    contact_sheet_jpeg,
+    moment_of,
+    png_bytes,
+    read_frame,
+)
 
 FPS = 24
 B_FRAMES = {"preset": "medium", "bf": "3", "g": "12", "x264-params": "b-adapt=0:scenecut=0"}

@@ -17,8 +17,8 @@ from tests.made_clips import make_clip
 
 from kling_mcp.outputs.part import Part
 from kling_mcp.outputs.saving import VideoFile, save_video
+from kling_mcp.providers.responses import VideoStream
 from kling_mcp.providers.retries import DownloadLimits
-from kling_mcp.providers.video_stream import VideoStream
 from kling_tools.errors import AuthFailed, ProviderDown, SaveFailed
 
 pytestmark = pytest.mark.anyio

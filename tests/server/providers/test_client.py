@@ -16,9 +16,9 @@ from kling_mcp.providers import client as client_module
 from kling_mcp.providers.auth import ApiKey, Credentials, SignedToken
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.json_body import JsonBody
+from kling_mcp.providers.responses import VideoStream
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX
 from kling_mcp.providers.transport import Connection
-from kling_mcp.providers.video_stream import VideoStream
 from kling_tools.errors import (
     AuthFailed,
     ContentRefused,

@@ -15,8 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kling_mcp.cli.client_configs.edits import Edit, ListItem, NotEditable, Put
-from kling_mcp.cli.client_configs.jsonc import JSONC
+from kling_mcp.cli.client_configs.jsonc import JSONC, Edit, ListItem, NotEditable, Put
 from kling_mcp.cli.client_configs.secrets import without_secrets
 from kling_tools.errors import KlingError
 from kling_tools.quoting import clipped

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from kling_mcp.cli.client_configs.clients import ClientRow
-from kling_mcp.cli.client_configs.edits import Edit, ListItem, Put
+from kling_mcp.cli.client_configs.jsonc import Edit, ListItem, Put
 from kling_mcp.cli.client_configs.secrets import MASK, PLAIN, is_written_out
 from kling_mcp.settings.environment import cleaned
 from kling_tools.errors import KlingError

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from kling_mcp.cli.client_configs.edits import NotEditable
-from kling_mcp.cli.client_configs.jsonc_nodes import Node, parse
+from kling_mcp.cli.client_configs.jsonc import Node, NotEditable, parse
 
 __all__ = ["MASK", "PLAIN", "holds_secrets", "without_secrets"]
 
