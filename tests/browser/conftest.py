@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 from tests.browser.player_stage import Stage
 from tests.outside_suites import chromium, node_modules
@@ -69,8 +69,13 @@ def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[
             page.set_default_timeout(LONGEST_MS)
             broken: list[str] = []
             page.on("pageerror", lambda error: broken.append(str(error)))
+            complaints: list[str] = []
+            page.on(
+                "console",
+                lambda said: complaints.append(said.text) if said.type == "error" else None,
+            )
             page.goto(url)
-            return Stage(page, tmp_path, broken)
+            return Stage(page, tmp_path, broken, complaints)
 
         yield make
 
@@ -83,6 +88,7 @@ def _served(folder: Path, script: Path, **more: Any) -> Iterator[str]:
     app.router.routes[:0] = [
         Route("/", lambda _: HTMLResponse(page)),
         Route("/host.js", lambda _: FileResponse(script)),
+        Route("/favicon.ico", lambda _: Response(status_code=204)),
     ]
     listener = bound_socket("127.0.0.1", 0)
     server = uvicorn.Server(

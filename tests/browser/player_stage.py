@@ -26,13 +26,19 @@ class Stage:
     page: Any
     folder: Path
     failed_requests: list[str]
+    complaints: list[str]
+    """Errors in the console."""
 
     def open(self, prompt: str = "A slow zoom", **shown: Any) -> Any:
-        """Submit a picture as a model would, and show the player for it; its frame."""
-        given = {"image": picture(self.folder), "prompt": prompt, **shown.pop("given", {})}
+        """Submit a picture as a model would, and show the player for it; its frame. With a `tool`
+        and what is `given` to it, submit that."""
+        tool = shown.pop("tool", "kling_image_to_video")
+        given = {"prompt": prompt, **shown.pop("given", {})}
+        if tool == "kling_image_to_video":
+            given = {"image": picture(self.folder), **given}
         self.page.evaluate(
             "async (wish) => { const { result } = await host.open(wish); return result; }",
-            {"tool": "kling_image_to_video", "given": given, **shown},
+            {"tool": tool, "given": given, **shown},
         )
         return self.page.frames[-1]
 

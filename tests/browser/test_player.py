@@ -1,13 +1,19 @@
 """The player as a person meets it: one take, several, a failure, a lost line, keys only."""
 
+import math
+import wave
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.browser.player_stage import Stage, expect
+from tests.made_clips import make_film
 from tests.outside_suites import node_modules
 from tests.server.loopback import served_sandbox
+from tests.server.serving import picture
 
 pytestmark = pytest.mark.campaign
 
@@ -201,3 +207,77 @@ def test_the_full_size_is_asked_of_the_host(stage: MakeStage) -> None:
 
     expect(button(frame, "Small size")).to_be_visible()
     assert frame.evaluate("innerWidth") > 700
+
+
+def tone(path: Path, seconds: int = 3, rate: int = 8000) -> str:
+    """A sound that is heard."""
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        samples = (round(9000 * math.sin(n * 0.35)) for n in range(seconds * rate))
+        sound.writeframes(array("h", samples).tobytes())
+    return str(path)
+
+
+def shown_size(picture: Any) -> tuple[int, int]:
+    size: list[int] = picture.evaluate("picture => [picture.naturalWidth, picture.naturalHeight]")
+    return size[0], size[1]
+
+
+def test_pictures_are_shown_side_by_side_and_one_of_them_is_animated(stage: MakeStage) -> None:
+    at = stage()
+    given = {"n": 2, "aspect_ratio": "1:1"}
+    frame = at.open("A red fox", tool="kling_generate_image", given=given)
+
+    first = frame.get_by_alt_text("Picture 1 of take 1: A red fox")
+    second = frame.get_by_alt_text("Picture 2 of take 1: A red fox")
+    expect(first).to_be_visible()
+    expect(second).to_be_visible()
+    expect(
+        frame.get_by_text("kling-v3-omni, 1k, 2 pictures, sandbox. 16 image units")
+    ).to_be_visible()
+    expect(frame.get_by_text("Would have cost 16 image units")).to_be_visible()
+    expect(frame.get_by_text("-1.png, and 1 more.")).to_be_visible()
+    assert frame.locator("#source").is_hidden()
+    assert shown_size(first)[0] == shown_size(first)[1] > 0
+    boxes = [picture.bounding_box() for picture in (first, second)]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    at.shoot("pictures")
+    assert_accessible(frame)
+    button(frame, "Animate picture 2").click()
+    frame.get_by_label("What happens next?").fill("It looks up")
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("This costs 1.5 units ($0.21)")).to_be_visible()
+    button(frame, "Make it").click()
+    expect(frame.get_by_label("Take 1: It looks up")).to_be_visible()
+    assert at.failed_requests == []
+    assert at.complaints == []
+
+
+def test_a_clip_of_words_an_edit_a_dance_and_a_voice_are_played(stage: MakeStage) -> None:
+    at = stage()
+    film = make_film(
+        at.folder / "dance.mp4",
+        [Image.new("RGB", (720, 720), (n, 40, 90)) for n in range(96)],
+        loudness=0.4,
+    )
+    given: dict[str, dict[str, Any]] = {
+        "kling_text_to_video": {},
+        "kling_edit_video": {"video": str(film)},
+        "kling_motion_control": {"video": str(film), "image": picture(at.folder)},
+        "kling_talking_photo": {
+            "sound_file": tone(at.folder / "tone.wav"),
+            "image": picture(at.folder),
+        },
+    }
+    for tool, arguments in given.items():
+        frame = at.open(tool=tool, given=arguments)
+        expect(video(frame)).to_be_visible()
+        at.shoot(tool)
+        if tool == "kling_edit_video":
+            expect(frame.get_by_text("video: dance.mp4 720x720")).to_be_visible()
+            expect(frame.get_by_alt_text("The picture that is animated")).to_be_hidden()
+        assert_accessible(frame)
+    assert at.failed_requests == []
+    assert at.complaints == []

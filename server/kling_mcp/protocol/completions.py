@@ -24,6 +24,7 @@ from kling_tools.errors import KlingError
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product, Result
 from kling_tools.prompts.plans import MOST_SHOTS, first_of
 from kling_tools.prompts.prompt import KlingPrompt
+from kling_tools.requests.arguments import AUTO
 from kling_tools.rules.capabilities import Capabilities, ProductRow
 
 __all__ = ["add_completions"]
@@ -169,7 +170,7 @@ class _Offers:
             living = self._capabilities.living(served, provider.row.wires)
             if served and (model in living or model not in self._capabilities.models):
                 found.append(name)
-        return found, False
+        return [*found, AUTO] if len(found) > 1 else found, False
 
     async def durations(self, ref: Reference, chosen: Chosen) -> tuple[Sequence[str], bool]:
         """Durations of the chosen model in seconds, else of any current one, ascending."""

@@ -49,6 +49,7 @@ from kling_mcp.version import __version__
 from kling_tools.products import PRODUCTS_BY_TOOL, Product
 from kling_tools.prompts.prompt import KlingPrompt
 from kling_tools.prompts.prompts import build_prompts
+from kling_tools.requests.arguments import AUTO
 from kling_tools.rules.capabilities import Capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset, instructions
@@ -167,6 +168,7 @@ def build_server(
         capabilities,
         terms,
         {tool.name: (tool.title or tool.name, tool.description) for tool in tools},
+        chosen=AUTO if settings.provider == AUTO else "",
     )
     add_prompts(server, prompts)
     add_completions(server, providers, capabilities, prompts)

@@ -200,3 +200,10 @@ async def test_the_providers_that_make_it_with_the_model_are_offered(tmp_path: P
         assert await values(client, words, "provider") == ["kling"]
         assert await values(client, words, "provider", model_name="kling-v3") == ["kling"]
         assert await values(client, words, "provider", model_name="kling-video-o1") == []
+
+    with_gateway = settings.model_copy(update={"cometapi_base_url": "sandbox"})
+    with_gateway.cometapi_api_key = with_gateway.kling_api_key
+    async with Client(build_server(with_gateway)) as client:
+        offered = await values(client, words, "provider")
+
+    assert offered == ["kling", "cometapi", "auto"]

@@ -339,8 +339,13 @@ async def test_a_prompt_asks_the_provider_that_is_named(tmp_path: Path) -> None:
     async with Client(build_server(settings)) as client:
         (prompt,) = (p for p in (await client.list_prompts()).prompts if p.name == "text_to_video")
         named = await text_of(client, "text_to_video", wish="A fox", provider="cometapi")
+        cheapest = await text_of(client, "text_to_video", wish="A fox", provider="auto")
         unknown = await refusal(client, "text_to_video", wish="A fox", provider="elsewhere")
+    chooses = settings.model_copy(update={"provider": "auto"})
+    async with Client(build_server(chooses)) as client:
+        chosen = await text_of(client, "text_to_video", wish="A fox")
 
     assert "provider" in {argument.name for argument in prompt.arguments or []}
     assert planned_call(named)["provider"] == "cometapi"
+    assert planned_call(cheapest)["provider"] == planned_call(chosen)["provider"] == "auto"
     assert "no configured provider" in unknown

@@ -11,7 +11,7 @@ from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS, Product
 from kling_tools.quoting import counted
-from kling_tools.requests.arguments import ImageToVideoArguments
+from kling_tools.requests.arguments import AUTO, ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.requests import Request
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProductRow, ProviderTerms
@@ -120,11 +120,15 @@ class Plan:
 
 
 class Planner:
-    """Plans for the configured providers, the default one first."""
+    """Plans for the configured providers, the default one first. Where there are several, each plan
+    names the one that it is made for, or `chosen`."""
 
-    def __init__(self, capabilities: Capabilities, terms: Sequence[ProviderTerms]) -> None:
+    def __init__(
+        self, capabilities: Capabilities, terms: Sequence[ProviderTerms], chosen: str = ""
+    ) -> None:
         self.capabilities = capabilities
         self._terms = terms
+        self._chosen = chosen
 
     def plan(self, wanted: type[Request] = ImageToVideoArguments, /, **asked: Any) -> Plan:
         """The call for the given arguments of this class. Chooses provider, model and mode when not
@@ -151,12 +155,12 @@ class Planner:
     def _choices(
         self, wanted: type[Request], asked: Mapping[str, Any]
     ) -> Iterator[tuple[ProviderTerms, dict[str, Any]]]:
-        named = asked.get("provider", "auto")
+        named = asked.get("provider", AUTO)
         field = wanted.setting_fields["mode"]
         for terms in self._terms:
             products = [p for p in terms.default_models if p in wanted.products]
             products += [p for p in wanted.products if p in terms.products and p not in products]
-            if not products or named not in ("auto", terms.name):
+            if not products or named not in (AUTO, terms.name):
                 continue
             if "model_name" in wanted.absent:
                 names = [""]
@@ -175,7 +179,7 @@ class Planner:
     def _plan(self, call: dict[str, Any], terms: ProviderTerms, found: Review) -> Plan:
         entry, request = PRODUCTS[found.product], found.request
         if len(self._terms) > 1:
-            call = {**call, "provider": terms.name}
+            call = {**call, "provider": call.get("provider", self._chosen or terms.name)}
         call = {name: call[name] for name in dict.fromkeys((*entry.inputs, *call)) if name in call}
         each_second = bool(request.lasts_as())
         length = "" if each_second else request.setting.words()

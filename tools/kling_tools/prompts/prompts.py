@@ -83,10 +83,12 @@ def build_prompts(
     capabilities: Capabilities,
     terms: Sequence[ProviderTerms],
     tools: Mapping[str, tuple[str, str]],
+    chosen: str = "",
 ) -> list[KlingPrompt]:
     """The prompts for these providers, the default one first, that lead to these tools alone (their
-    titles and descriptions by name), and to what one of the providers makes."""
-    scripts = _Scripts(Planner(capabilities, terms))
+    titles and descriptions by name), and to what one of the providers makes. Plans name the
+    provider, or `chosen`."""
+    scripts = _Scripts(Planner(capabilities, terms, chosen))
     made = {PRODUCTS[product].tool for row in terms for product in row.products}
     prompts = [*_of_ideas(scripts), *_of_tools(scripts, tools, len(terms))]
     return [prompt for prompt in prompts if (made & tools.keys()).issuperset(prompt.tools)]

@@ -1,6 +1,6 @@
 const host = new Host();
 const view = new View(host);
-let tool = "kling_image_to_video";
+let tool = ANIMATES;
 host.on["ui/notifications/tool-input"] = (params) => view.wish(params.arguments ?? {});
 host.on["ui/notifications/tool-result"] = (result) => view.answer(tool, result);
 host.on["ui/notifications/tool-cancelled"] = () => {

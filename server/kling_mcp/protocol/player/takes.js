@@ -1,4 +1,5 @@
 // The takes of one wish, kept up to date by asking the server, not the model.
+const ANIMATES = "kling_image_to_video";
 const ENDED = ["succeed", "failed", "cancelled"];
 const ASK_FOR_S = 15;
 const FIRST_PAUSE_MS = 1_000;
@@ -94,13 +95,14 @@ class Takes {
     return { ...take.given, take: Math.max(...numbers) + 1, dry_run: false };
   }
 
-  continuation(take, prompt) {
+  // What goes on from the last frame of a video, or from one of the pictures.
+  continuation(take, prompt, number) {
     const { model_name, mode } = take.receipt;
-    const which = take.pictures ? "images/1" : "frames/last";
+    const which = number ? `images/${number}` : "frames/last";
     const given = { image: `kling://tasks/${take.id}/${which}`, prompt };
-    for (const name of ["provider", "duration", "sound", ...(take.pictures ? [] : ["max_units"])])
+    for (const name of ["provider", "duration", "sound", ...(number ? [] : ["max_units"])])
       if (take.given[name] !== undefined) given[name] = take.given[name];
-    if (take.tool === "kling_image_to_video") Object.assign(given, { model_name, mode });
+    if (take.tool === ANIMATES) Object.assign(given, { model_name, mode });
     return given;
   }
 

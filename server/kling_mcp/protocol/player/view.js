@@ -49,9 +49,10 @@ class View {
   wish(given) {
     this.given = given;
     el("prompt").textContent = given.prompt ?? "";
-    const picture = given.image ?? given.image_list?.[0] ?? "";
-    const source = typeof picture === "string" ? picture : picture.image ?? "";
-    const shown = /^(data:image|https:)/.test(source);
+    const picture = given.image ?? given.image_list?.[0];
+    const first = picture ?? given.video ?? given.sound_file ?? "";
+    const source = typeof first === "string" ? first : first.image ?? "";
+    const shown = picture !== undefined && /^(data:image|https:)/.test(source);
     el("picture").hidden = !shown;
     el("picture").onerror = () => { el("picture").hidden = true; };
     if (shown) el("picture").src = source;
@@ -70,6 +71,7 @@ class View {
       el("picture").src = thumbnail;
       el("picture").hidden = el("source").hidden = false;
     }
+    if (tool !== ANIMATES) el("picture").alt = "The picture that it is made from";
     if (receipt.pictures) el("caption").textContent = receipt.pictures.join(", ");
     this.takes.add(tool, this.given ?? {}, receipt);
   }
@@ -92,6 +94,7 @@ class View {
 
   #fill(card, take) {
     const { status, units, unit, money, currency, path, url, provider_says, next } = take.view;
+    const more = take.view.more?.length ? `, and ${take.view.more.length} more` : "";
     const cost = take.view.sandbox ? "Would have cost" : "Cost";
     const saved = path ?? url;
     const state = take.id ? status : "dry";
@@ -101,7 +104,7 @@ class View {
     card.querySelector(".advice").textContent = [
       provider_says ? `The provider says: "${provider_says}"` : "",
       ["failed", "cancelled", "unknown"].includes(status) ? next : "",
-      path ? `Saved at ${path}` : url ? "Saved on the server" : "",
+      path ? `Saved at ${path}${more}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${cost} ${amount(units, unit)}`,
       money === undefined ? "" : `Cost ${[money, currency].join(" ").trim()} of the balance`,
       ...(take.receipt.warnings ?? []),
@@ -188,8 +191,11 @@ class View {
     if (status === "succeed" && !saved) add("Save", () => this.takes.save(take));
     if (ENDED.includes(status))
       add("Another take", () => this.#offer(card, take.tool, this.takes.nextTake(take)));
-    if (status === "succeed")
-      add(take.pictures ? "Animate" : "Continue", () => this.#continue(card, take));
+    if (status === "succeed" && !take.pictures) add("Continue", () => this.#continue(card, take));
+    if (status === "succeed" && take.pictures)
+      pictures.forEach((_, place) => add(
+        pictures.length > 1 ? `Animate picture ${place + 1}` : "Animate",
+        () => this.#continue(card, take, place + 1)));
     if (url) add("Copy link", () => copy(url));
     card.querySelector(".actions").replaceChildren(...buttons);
   }
@@ -225,9 +231,9 @@ class View {
       });
   }
 
-  #continue(card, take) {
+  #continue(card, take, number) {
     this.#ask(card, "", "Ask for the price", async (prompt) =>
-      this.#offer(card, "kling_image_to_video", this.takes.continuation(take, prompt)), true);
+      this.#offer(card, ANIMATES, this.takes.continuation(take, prompt, number)), true);
   }
 
   #ask(card, question, yes, run, prompts = false) {
