@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from kling_mcp.ledger.changes import Changes, Noticing
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_tools.errors import KlingError
 from kling_tools.requests.times import zone_named
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from kling_mcp.inputs.held import HeldFile
     from kling_mcp.inputs.policy import TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger, Record
+    from kling_mcp.ledger.changes import Changes, Noticing
     from kling_mcp.outputs.downloads import Downloads
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.outputs.storage import VideoStorage
@@ -128,12 +128,23 @@ class Runtime:
     ports: Ports = field(default_factory=Ports)
     limits: TimeLimits = TIME_LIMITS
     redactor: Redactor | None = None
-    changes: Changes = field(default_factory=Changes)
 
     def __post_init__(self) -> None:
-        self._noticing = Noticing(self.changes, self._written)
         self._subscribed = anyio.Event()
         self._began_at = self.clock()
+
+    @cached_property
+    def changes(self) -> Changes:
+        """The bus of changed tasks."""
+        from kling_mcp.ledger.changes import Changes
+
+        return Changes()
+
+    @cached_property
+    def _noticing(self) -> Noticing:
+        from kling_mcp.ledger.changes import Noticing
+
+        return Noticing(self.changes, self._written)
 
     @cached_property
     def clients(self) -> Clients:
@@ -287,7 +298,7 @@ class Runtime:
     @cached_property
     def storage(self) -> VideoStorage:
         """Where finished videos are kept."""
-        from kling_mcp.inputs import PicturePolicy
+        from kling_mcp.inputs.policy import PicturePolicy
         from kling_mcp.outputs.storage import FolderStorage
         from kling_mcp.settings.settings import known_folders
 

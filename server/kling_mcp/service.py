@@ -15,7 +15,6 @@ import anyio
 from kling_mcp.background import Background
 from kling_mcp.principal import LOCAL, SPEND, Principal
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
-from kling_mcp.providers.task import OUR_IDS
 from kling_mcp.runtime import Ports, Runtime, Sleep
 from kling_tools.decorations import decoration
 from kling_tools.errors import (
@@ -54,8 +53,7 @@ from kling_tools.service import Confirm, Report
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from kling_mcp.inputs import PicturePolicy
-    from kling_mcp.inputs.policy import TaskPicture
+    from kling_mcp.inputs.policy import PicturePolicy, TaskPicture
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.polling.watched import Watch
@@ -475,7 +473,7 @@ class Service:
     def _pictures(self) -> PicturePolicy:
         """The pictures that the caller may name: files below the roots, frames of their own tasks,
         and their own uploads."""
-        from kling_mcp.inputs import PicturePolicy
+        from kling_mcp.inputs.policy import PicturePolicy
         from kling_mcp.settings.settings import known_folders
 
         settings, uploads = self._runtime.settings, self._runtime.ports.uploads
@@ -547,6 +545,8 @@ def _unknown(task_id: str, error: TaskNotFound) -> TaskView:
 
 def _with_former_id(view: TaskView, asked_for: str) -> TaskView:
     """The view; it names our own id, by which it was asked for, beside the provider's."""
+    from kling_mcp.providers.task import OUR_IDS
+
     if asked_for.startswith(OUR_IDS) and view.task_id != asked_for:
         view.was = asked_for
     return view

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import anyio
 
-from kling_mcp.inputs import PicturePolicy, open_pictures
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 from kling_mcp.inputs.mp4 import check
-from kling_mcp.inputs.opening import thumbnail
+from kling_mcp.inputs.opening import open_pictures, thumbnail
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.outputs.frames import contact_sheet_jpeg, moment_of, read_frame
 
 

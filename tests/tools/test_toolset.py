@@ -2,12 +2,18 @@
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from kling_tools import results
 from kling_tools.products import PRODUCTS_BY_TOOL
+from kling_tools.requests import arguments, assets
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
+from kling_tools.tools import schema as schemas
+from kling_tools.tools.schema import KEPT, told_schemas
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset, instructions
 
@@ -64,6 +70,33 @@ MULTI_SEED_FIELDS = {
     "watermark_info",
     "sound",
 }
+
+
+def classes(module: ModuleType, kind: type[BaseModel]) -> list[type[BaseModel]]:
+    """The public classes of this kind that a module defines."""
+    found = [thing for name, thing in vars(module).items() if name in module.__all__]
+    return [
+        thing
+        for thing in found
+        if isinstance(thing, type)
+        and issubclass(thing, kind)
+        and thing.__module__ == module.__name__
+    ]
+
+
+def test_the_schemas_that_are_kept_are_those_that_the_classes_tell(
+    update_snapshots: bool,
+) -> None:
+    told = told_schemas(
+        [*classes(arguments, BaseModel), *classes(assets, BaseModel)],
+        classes(results, results.Answer),
+    )
+    if update_snapshots:
+        Path(str(KEPT)).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        schemas._kept.cache_clear()
+        schemas._fields.cache_clear()
+
+    assert json.loads(KEPT.read_text("utf-8")) == json.loads(json.dumps(told))
 
 
 def toolset(*providers: str) -> dict[str, KlingTool]:

@@ -68,10 +68,14 @@ SANDBOX_NOTES: Mapping[Result, str] = {
 }
 
 
-class Answer(BaseModel):
-    """A structured answer that can also say itself in one line."""
+class _Part(BaseModel):
+    """What an answer is made of. It is built when the first one is."""
 
-    model_config = ConfigDict(protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
+
+
+class Answer(_Part):
+    """A structured answer that can also say itself in one line."""
 
     def structured(self) -> dict[str, Any]:
         """The answer as JSON fields; optional ones that are None or empty are left out."""
@@ -109,7 +113,7 @@ def _without_nothing(value: Any) -> Any:
     return value
 
 
-class VideoView(BaseModel):
+class VideoView(_Part):
     """One finished video: its signed URL (valid up to 30 days) and its length in seconds."""
 
     url: str
@@ -117,14 +121,14 @@ class VideoView(BaseModel):
     watermark_url: str = ""
 
 
-class PictureView(BaseModel):
+class PictureView(_Part):
     """One finished picture: its signed URL (valid up to 30 days)."""
 
     url: str
     watermark_url: str = ""
 
 
-class AnotherTake(BaseModel):
+class AnotherTake(_Part):
     """The same request once more: the tool, its arguments, those to add because their pictures came
     as bytes (`give_again`), and the price."""
 
@@ -298,7 +302,7 @@ class TaskView(Answer):
         return [self.task_id] if self.status == "succeed" and there else []
 
 
-class ProviderPrice(BaseModel):
+class ProviderPrice(_Part):
     """What a request costs at one of the providers between which the server chose: its `units`, and
     the `cost` in the account's `currency`, from its `list price`, from `its row`, or as its balance
     `paid last`. Without a cost the price is not known. `why_not` says why it cannot make the
@@ -629,7 +633,7 @@ def _balance_paid(name: str, paid: float) -> str:
     return f"{paid:g} {currency}".rstrip() + f" of the balance at {provider}"
 
 
-class Total(BaseModel):
+class Total(_Part):
     """All tasks of a list that were made here, on whatever page: how many, the units that they
     cost, about how many more are estimated, what balances paid instead, by provider and currency
     ("kling USD"), and about how many units are spent once what is queued is sent. `play_units` is
@@ -729,7 +733,7 @@ class TaskPage(_Tasks):
         return "\n".join([head, *note, *self.lines(), *total])
 
 
-class SavedPicture(BaseModel):
+class SavedPicture(_Part):
     """A picture on disk, or kept by a server: see `SavedVideo`. `format` is its real type."""
 
     path: str | None = None
@@ -800,7 +804,7 @@ class SavedVideo(Answer):
         return [self.task_id]
 
 
-class Finding(BaseModel):
+class Finding(_Part):
     """What is not as it was wished in a video: where (seconds), in a sentence, and the cheapest
     next step with its price."""
 
@@ -813,7 +817,7 @@ class Finding(BaseModel):
     next: str
 
 
-class PictureLook(BaseModel):
+class PictureLook(_Part):
     """One finished picture, measured: its real type, and how much it is `like` the first picture
     of the request, from 0 to 1."""
 
@@ -900,7 +904,7 @@ class VideoLook(Answer):
         return f"Asked for: {', '.join(fact for fact in facts if fact)}." if any(facts) else ""
 
 
-class AssetView(BaseModel):
+class AssetView(_Part):
     """One element or voice: `owner` is `kling` or `own`, `preview` a link to its picture or its
     sample, `voice` the name of an element's voice. `of_video` says that an element was made of a
     video: Kling's O1 does not take those."""
@@ -1016,7 +1020,7 @@ class DeletedAsset(Answer):
         return f"The {self.kind} {named}({self.id}) {when}; no new video can use it."
 
 
-class ProviderAccount(BaseModel):
+class ProviderAccount(_Part):
     """A provider that is on: the settings by which, its host, the kind of its key, and what is left
     there, where it tells it: units of packs, and the balance after its last charge."""
 
@@ -1042,7 +1046,7 @@ class ProviderAccount(BaseModel):
         return f"{', '.join(facts)}. {self.note or ''}".rstrip()
 
 
-class Cap(BaseModel):
+class Cap(_Part):
     """A limit in Kling's units, in image units or in US dollars, and what is used of it."""
 
     of: Literal["one video", "one task of pictures", "24 hours"]
@@ -1062,7 +1066,7 @@ class Cap(BaseModel):
         return f"{most} for {self.of}{used} ({self.setting})"
 
 
-class Spent(BaseModel):
+class Spent(_Part):
     """What was spent at one provider in one span of time: `units` and `money` (of the account's
     balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
     `image_units` those of `pictures` (known or estimated), `assets` the elements and voices,
@@ -1116,7 +1120,7 @@ class Spent(BaseModel):
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"
 
 
-class BilledTask(BaseModel):
+class BilledTask(_Part):
     """A task in which the provider's bill and the ledger differ: what the bill says it cost (in
     units, or in money of a currency) and by which API key, and what is known here."""
 
@@ -1140,7 +1144,7 @@ SHOWN_OF_A_BILL = 5
 """Tasks of each kind that an answer names; it counts the others."""
 
 
-class Bill(BaseModel):
+class Bill(_Part):
     """The provider's bill since a time (UTC) held against the ledger: how many tasks it charged
     (`not_ended` of them were not seen to end here yet), those that have no row here, those that
     succeeded here and were not charged, and those whose amounts differ. `left` is the balance after

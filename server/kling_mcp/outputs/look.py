@@ -26,7 +26,7 @@ from kling_tools.rules.capabilities import Capabilities
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kling_mcp.inputs import PicturePolicy
+    from kling_mcp.inputs.policy import PicturePolicy
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.providers.pool import Clients

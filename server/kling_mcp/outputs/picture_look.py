@@ -20,8 +20,8 @@ from kling_tools.results import AnotherTake, Finding, PictureLook, VideoLook
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from kling_mcp.inputs import PicturePolicy
     from kling_mcp.inputs.decoding import Decoding
+    from kling_mcp.inputs.policy import PicturePolicy
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.providers.pool import Clients
     from kling_tools.rules.capabilities import Capabilities

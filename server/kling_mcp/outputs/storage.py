@@ -21,7 +21,7 @@ from kling_tools.products import Result
 from kling_tools.quoting import clipped
 
 if TYPE_CHECKING:
-    from kling_mcp.inputs import PicturePolicy
+    from kling_mcp.inputs.policy import PicturePolicy
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.saving import VideoFile
     from kling_mcp.tasks.views import Link

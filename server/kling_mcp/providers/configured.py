@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.providers.auth import A_KEY, ApiKey, Credentials, SignedToken
 from kling_mcp.providers.rows import PROVIDERS, SANDBOX, ProviderRow, read_providers
 from kling_tools.errors import NotConfigured
@@ -72,6 +71,8 @@ class Configured:
         this network that is given a sandbox's own key."""
         if self.embedded:
             return True
+        from kling_mcp.inputs.urls import is_private_host
+
         given = self.credentials
         key = given.access_key if isinstance(given, SignedToken) else given.token()
         known = key in (SANDBOX_KEY, SANDBOX_ACCESS_KEY)

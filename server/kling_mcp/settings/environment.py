@@ -57,8 +57,6 @@ class EnvFileFault(Exception):
 def read_env_file(path: Path, *, fill_in: bool = False) -> Mapping[str, str]:
     """The variables of a file. With `fill_in`, `${NAME}` is replaced from the environment. Raises
     EnvFileFault, and FileNotFoundError when the file does not exist."""
-    from dotenv import dotenv_values
-
     try:
         text = _bytes_of(path).decode(ENCODING)
     except UnicodeDecodeError:
@@ -67,6 +65,8 @@ def read_env_file(path: Path, *, fill_in: bool = False) -> Mapping[str, str]:
         raise
     except (OSError, ValueError) as error:
         raise EnvFileFault(f"cannot be read ({getattr(error, 'strerror', error)})") from None
+    from dotenv import dotenv_values
+
     found = dotenv_values(stream=io.StringIO(text), interpolate=fill_in)
     return {name: value or "" for name, value in found.items()}
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter, methodcaller
 from typing import Any
 
-from kling_mcp.inputs import Medium, Picture
+from kling_mcp.inputs.media import Medium
+from kling_mcp.inputs.picture import Picture
 from kling_mcp.providers.json_body import JsonBody
 from kling_mcp.providers.wires import create_path, order_body
 from kling_mcp.providers.wires.new_standard import KINDS, without_place

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from kling_mcp.inputs import Medium, Picture, Wish
+from kling_mcp.inputs.media import Medium, Wish
+from kling_mcp.inputs.picture import Picture
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.ledger.reserving import differences
 from kling_mcp.principal import Principal

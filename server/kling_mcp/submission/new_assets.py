@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
 from kling_mcp.inputs.media import Medium, Wish, is_heard, open_media
-from kling_mcp.inputs.picture import is_url
+from kling_mcp.inputs.opening import open_pictures
+from kling_mcp.inputs.picture import Picture, is_url
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.principal import Principal

@@ -9,14 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kling_mcp.inputs import (
-    Medium,
-    PicturePolicy,
-    check_end_shape,
-    check_mask_sizes,
-    open_media,
-    open_pictures,
-)
+from kling_mcp.inputs.media import Medium, open_media
+from kling_mcp.inputs.opening import check_end_shape, check_mask_sizes, open_pictures
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.reserving import Equals
 from kling_mcp.principal import Principal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kling_mcp.inputs import Picture
+from kling_mcp.inputs.picture import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import Fault, Variant, asking, shortened

@@ -29,7 +29,8 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.background import BackgroundWork
-from kling_mcp.inputs import Medium, PicturePolicy
+from kling_mcp.inputs.media import Medium
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.urls import is_private_host
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger.records import beyond_use

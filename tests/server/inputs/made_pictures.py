@@ -9,8 +9,10 @@ from pathlib import Path
 import anyio
 from PIL import Image
 
-from kling_mcp.inputs import Picture, PicturePolicy, open_pictures
 from kling_mcp.inputs.held import StreamedBase64
+from kling_mcp.inputs.opening import open_pictures
+from kling_mcp.inputs.picture import Picture
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_tools.faults import Verdict
 
 PHOTO = (640, 480)

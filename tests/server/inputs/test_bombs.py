@@ -15,10 +15,11 @@ from tests.made_clips import make_clip
 from tests.server import bombs
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.inputs import PicturePolicy, open_pictures
 from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 from kling_mcp.inputs.mp4 import check
+from kling_mcp.inputs.opening import open_pictures
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.outputs.frames import moment_of, read_frame
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.retries import TimeLimits

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.made_clips import make_clip, make_film
 
-from kling_mcp.inputs import Medium, PicturePolicy, Wish, open_media
 from kling_mcp.inputs.held import held_file
-from kling_mcp.inputs.media import format_of
-from kling_mcp.inputs.policy import TaskVideo
+from kling_mcp.inputs.media import Medium, Wish, format_of, open_media
+from kling_mcp.inputs.policy import PicturePolicy, TaskVideo
 from kling_tools.errors import KlingError
 from kling_tools.faults import Fault
 from kling_tools.rules.media_limits import VOICE_SAMPLE, MediaLimits

@@ -18,8 +18,9 @@ from tests.server.inputs.made_pictures import (
     warned,
 )
 
-from kling_mcp.inputs import PicturePolicy, conversion, file_type, inline
+from kling_mcp.inputs import conversion, file_type, inline
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
+from kling_mcp.inputs.policy import PicturePolicy
 
 MIB = 1024 * 1024
 NAMES = {"WEBP": "WebP"}

@@ -14,8 +14,9 @@ from tests.server.inputs.made_pictures import (
     warned,
 )
 
-from kling_mcp.inputs import PicturePolicy, inline
+from kling_mcp.inputs import inline
 from kling_mcp.inputs.inline import decode_base64, decode_data_uri
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.refusal import Refusal
 
 NOWHERE = PicturePolicy(roots=())

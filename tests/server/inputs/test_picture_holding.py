@@ -6,8 +6,10 @@ import anyio
 import pytest
 from tests.server.inputs.made_pictures import looked_at, opened, picture_bytes, rules, saved, sent
 
-from kling_mcp.inputs import PicturePolicy, open_pictures, opening
+from kling_mcp.inputs import opening
 from kling_mcp.inputs.held import HeldFile, SourceChanged
+from kling_mcp.inputs.opening import open_pictures
+from kling_mcp.inputs.policy import PicturePolicy
 
 PNG = picture_bytes()
 DESCRIPTORS = Path("/proc/self/fd")

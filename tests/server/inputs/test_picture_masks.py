@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from tests.server.inputs.made_pictures import opened, picture_bytes
 
-from kling_mcp.inputs import PicturePolicy, check_mask_sizes
+from kling_mcp.inputs.opening import check_mask_sizes
+from kling_mcp.inputs.policy import PicturePolicy
 
 URL = "https://pics.example.com/mask.png"
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from tests.server.inputs.made_pictures import looked_at, opened, picture_bytes, rules, saved
 
-from kling_mcp.inputs import PicturePolicy, path
+from kling_mcp.inputs import path
 from kling_mcp.inputs import path as descent
+from kling_mcp.inputs.policy import PicturePolicy
 
 PNG = picture_bytes()
 

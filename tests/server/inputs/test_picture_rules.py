@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from tests.server.inputs.made_pictures import looked_at, opened, picture_bytes, rules, saved, warned
 
-from kling_mcp.inputs import PicturePolicy
+from kling_mcp.inputs.policy import PicturePolicy
 
 MIB = 1024 * 1024
 

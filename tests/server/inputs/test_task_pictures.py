@@ -4,9 +4,8 @@ from base64 import b64encode
 
 from tests.server.inputs.made_pictures import opened, picture_bytes, rules, sent, warned
 
-from kling_mcp.inputs import PicturePolicy
 from kling_mcp.inputs.picture_rules import BYTES_MAX
-from kling_mcp.inputs.policy import TaskPicture
+from kling_mcp.inputs.policy import PicturePolicy, TaskPicture
 from kling_tools.errors import KlingError, TaskFailed
 
 LAST = "kling://tasks/t-1/frames/last"

@@ -24,7 +24,7 @@ from tests.server.inputs.made_pictures import (
 )
 from tests.server.serving import no_sleep, sandbox_settings
 
-from kling_mcp.inputs import PicturePolicy
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.protocol.server import build_server
 
 

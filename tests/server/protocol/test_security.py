@@ -19,9 +19,9 @@ from tests.server.scripted import (
 )
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
-from kling_mcp.inputs import PicturePolicy
 from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.picture import recognise
+from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.inputs.refusal import Refusal
 from kling_mcp.protocol.server import build_server
 from kling_sandbox.clips import ClipMaker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
@@ -15,7 +15,9 @@ from kling_tools.requests.arguments import AUTO, ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.requests import Request
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProductRow, ProviderTerms
-from kling_tools.rules.reviews import Review, review
+
+if TYPE_CHECKING:
+    from kling_tools.rules.reviews import Review
 
 __all__ = [
     "DEFAULT_TAKES",
@@ -143,6 +145,8 @@ class Planner:
         asked = ({"duration": DEFAULT_S} if timed else {}) | given
         if meant := self.capabilities.canonical(str(asked.get("model_name", ""))):
             asked["model_name"] = meant
+        from kling_tools.rules.reviews import review
+
         least: Review | None = None
         for terms, call in self._choices(wanted, asked):
             found = review(read_draft(wanted, call), self.capabilities, terms)

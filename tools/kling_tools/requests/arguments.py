@@ -200,7 +200,7 @@ SubmitArguments = (
 
 
 class _Reading(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class GetTaskArguments(_Reading):

@@ -64,7 +64,7 @@ Address = Annotated[str, _TEXT]
 class ListAssetsArguments(BaseModel):
     """`kling_list_assets`: one kind, and a part of a name, a description or an id."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     kind: Kind = ""
     text: Annotated[Words, Field(description="Part of name, description or id.")] = ""
@@ -74,7 +74,7 @@ class ListAssetsArguments(BaseModel):
 class AssetChanges(BaseModel):
     """The arguments of tools that change the account's library."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     provider: Provider = ""
 

@@ -83,7 +83,7 @@ LONGEST_NAME = 128
 class _Part(BaseModel):
     """A nested object of a request: closed, as Kling drops unknown fields in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 Text = WithJsonSchema({"type": "string"})

@@ -116,7 +116,7 @@ class Request(BaseModel):
     length once it is known, and is the longest until then.
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     products: ClassVar[tuple[Product, ...]]
     setting_fields: ClassVar[Mapping[str, str]]

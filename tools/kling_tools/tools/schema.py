@@ -4,17 +4,28 @@ Root `type: object`; everything inline; no `$ref`, `title`, `const`, `oneOf`, `d
 boolean `additionalProperties` (measured: one vendor's client fails on it, so arguments are closed
 when they are read, not in what is published). Null is read as a field that is left out, and not
 published.
+
+To ask the classes takes a fifth of a start. So `schemas.json` keeps what they told, which a test
+compares, and they are built by the first call that requires them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-__all__ = ["answer_schema", "arguments_schema"]
+__all__ = ["KEPT", "answer_schema", "arguments_schema", "told_schemas"]
+
+KEPT = files(__package__) / "schemas.json"
+
+Mode = Literal["validation", "serialization"]
+Fields = Mapping[str, dict[str, Any]]
+"""The schema of each field."""
 
 NULL = {"type": "null"}
 
@@ -39,11 +50,10 @@ def arguments_schema(
     text takes a part away).
     Defaults that mean "nothing" are not published.
     """
-    raw = _schema_of(arguments, "validation")
-    order = [*first, *(name for name in raw["properties"] if name not in first)]
-    definitions = raw.get("$defs", {})
+    fields = _fields(arguments, "validation")
+    order = [*first, *(name for name in fields if name not in first)]
     published = {
-        name: _described(_tidied(raw["properties"][name], definitions), properties or {}, name)
+        name: _described(fields[name], properties or {}, name)
         for name in order
         if name not in without
     }
@@ -52,9 +62,38 @@ def arguments_schema(
 
 
 @cache
-def _schema_of(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> Any:
-    """Only to be read: written once, as it takes most of the time of building a server."""
-    return model.model_json_schema(mode=mode)
+def _fields(model: type[BaseModel], mode: Mode) -> Fields:
+    """Only to be read."""
+    kept: Fields | None = _kept()[mode].get(_name(model))
+    return _told(model, mode) if kept is None else kept
+
+
+@cache
+def _kept() -> Mapping[Mode, Mapping[str, Fields]]:
+    kept: Mapping[Mode, Mapping[str, Fields]] = json.loads(KEPT.read_text("utf-8"))
+    return kept
+
+
+def _name(model: type[BaseModel]) -> str:
+    return f"{model.__module__}.{model.__qualname__}"
+
+
+def told_schemas(
+    arguments: Iterable[type[BaseModel]], answers: Iterable[type[BaseModel]]
+) -> dict[Mode, dict[str, Fields]]:
+    """What `schemas.json` has to keep of these classes."""
+    return {
+        "validation": {_name(model): _told(model, "validation") for model in arguments},
+        "serialization": {_name(model): _told(model, "serialization") for model in answers},
+    }
+
+
+def _told(model: type[BaseModel], mode: Mode) -> Fields:
+    raw = model.model_json_schema(mode=mode)
+    fields, definitions = raw.get("properties", {}), raw.get("$defs", {})
+    if mode == "validation":
+        return {name: _tidied(field, definitions) for name, field in fields.items()}
+    return {name: kind for name, field in fields.items() if (kind := _without_null(field))}
 
 
 def _described(
@@ -72,13 +111,17 @@ def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str
     some clients hold an answer with `isError` to this schema too, and show their objection in
     place of our words.
     """
-    raw = _schema_of(answer, "serialization")["properties"]
-    published = {name: _without_null(raw[name]) for name in fields}
+    kinds = _fields(answer, "serialization")
+    published = {name: kinds[name] for name in fields}
     return {"type": "object"} | ({"properties": published} if published else {})
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
-    (kind,) = (kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null")
+    """The kind of a field; empty for one that may be of several."""
+    kinds = [kind for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
+    if len(kinds) != 1:
+        return {}
+    kind = kinds[0]
     if kind.get("type") == "array":
         return {"type": "array", "items": {"type": kind["items"].get("type", "object")}}
     return {"type": kind.get("type", "object")}
