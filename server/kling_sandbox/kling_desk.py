@@ -1,9 +1,12 @@
-"""The endpoints that only Kling has, and the downloads of videos."""
+"""The endpoints that only Kling has, with the pages of its lists, and the downloads of videos."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +25,60 @@ from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import OFFICIAL
 from kling_sandbox.image_models import IMAGE_PATHS, path_of
 from kling_sandbox.media import HANDED_IN
-from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
 
-__all__ = ["CutShort", "KlingDesk", "video_response"]
+__all__ = ["CutShort", "KlingDesk", "Page", "video_response"]
+
+
+_MOST = 500
+_DEFAULT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The items from `since` to `until` (Unix seconds), beginning with number `at`."""
+
+    since: float
+    until: float
+    at: int = 0
+
+    @classmethod
+    def asked(cls, fields: Fields, now: float, window_s: float | None) -> Page:
+        """The page that a body asks for. A cursor overrides its times, which are required when
+        there is no `window_s` (seconds until now) in place of them. Raises `Refusal`."""
+        if "cursor" in fields:
+            try:
+                page = cls(**json.loads(base64.urlsafe_b64decode(str(fields.value("cursor")))))
+                return cls(float(page.since), float(page.until), max(0, int(page.at)))
+            except (ValueError, TypeError):
+                raise fields.refuse("cursor") from None
+        if window_s is None and not ("start_time" in fields and "end_time" in fields):
+            raise refused("time_missing")
+        since = _seconds(fields, "start_time", now - (window_s or 0))
+        return cls(since, _seconds(fields, "end_time", now))
+
+    def of(self, items: Sequence[Any], fields: Fields) -> tuple[Sequence[Any], str]:
+        """The page's items, up to the body's `limit`, and the cursor of the next page; empty after
+        the last one. Raises `Refusal`."""
+        limit = _DEFAULT if fields.value("limit") is None else fields.whole("limit")
+        if not 1 <= limit <= _MOST:
+            raise fields.refuse("limit")
+        end = self.at + limit
+        if end >= len(items):
+            return items[self.at :], ""
+        text = json.dumps(asdict(replace(self, at=end)))
+        return items[self.at : end], base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _seconds(fields: Fields, name: str, default: float) -> float:
+    """A time in ms, a number or digits, as Unix seconds."""
+    value = fields.value(name)
+    if value in (None, ""):
+        return default
+    digits = str(value)
+    if isinstance(value, bool) or not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+        raise fields.refuse(name)
+    return int(digits) / 1000
 
 
 def video_response(path: Path, *, cut_short: bool) -> Response:

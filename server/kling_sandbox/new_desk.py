@@ -18,9 +18,9 @@ from kling_sandbox.authorization import check_key
 from kling_sandbox.config import DAY_S
 from kling_sandbox.desk import Desk, Endpoint
 from kling_sandbox.image_models import IMAGE_PATHS
+from kling_sandbox.kling_desk import Page
 from kling_sandbox.new_models import KINDS, NewProduct
 from kling_sandbox.orders import Order, Task
-from kling_sandbox.paging import Page
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.motion import new_motion
 from kling_sandbox.rules.new_standard import new_standard

@@ -89,8 +89,12 @@ def install(arguments: argparse.Namespace) -> int:
     """
     from kling_mcp.cli.client_configs.change import entry_in, plan_install
     from kling_mcp.cli.client_configs.clients import this_machine
-    from kling_mcp.cli.client_configs.entries import edits_for, entry_to_paste, place_of
-    from kling_mcp.cli.client_configs.secrets import holds_secrets
+    from kling_mcp.cli.client_configs.entries import (
+        edits_for,
+        entry_to_paste,
+        holds_secrets,
+        place_of,
+    )
 
     machine = this_machine()
     client = known_client(arguments.client)
@@ -164,8 +168,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
     """
     from kling_mcp.cli.client_configs.change import plan_uninstall
     from kling_mcp.cli.client_configs.clients import this_machine
-    from kling_mcp.cli.client_configs.entries import own_edits, place_of
-    from kling_mcp.cli.client_configs.secrets import holds_secrets
+    from kling_mcp.cli.client_configs.entries import holds_secrets, own_edits, place_of
 
     client = known_client(arguments.client)
     path = file_of(client, this_machine(), arguments.config)

@@ -182,6 +182,8 @@ def _seconds(seconds: Fraction) -> str:
     return f"{float(seconds):.3f}".rstrip("0").rstrip(".")
 
 
+COLUMNS, ROWS = 4, 2
+
 _LONGER_SIDE = 320
 _GAP = 6
 _LABEL_SIZE = 15
@@ -190,7 +192,7 @@ _LABEL_COLOUR = (244, 244, 245)
 
 
 def make_contact_sheet(
-    video: Path, picture: Path, *, columns: int = 4, rows: int = 2
+    video: Path, picture: Path, *, columns: int = COLUMNS, rows: int = ROWS
 ) -> tuple[int, int]:
     """Write a PNG of evenly spaced frames, row by row, and return its width and height in px.
 
@@ -207,12 +209,10 @@ def make_contact_sheet(
     return sheet.size
 
 
-def contact_sheet_jpeg(
-    video: Path, *, columns: int = 4, rows: int = 2, decoding: Decoding = DECODING
-) -> bytes:
+def contact_sheet_jpeg(video: Path, *, decoding: Decoding = DECODING) -> bytes:
     """The same sheet as a JPEG; raises the same."""
     file = io.BytesIO()
-    _contact_sheet(video, columns, rows, decoding).save(file, "JPEG", quality=85)
+    _contact_sheet(video, COLUMNS, ROWS, decoding).save(file, "JPEG", quality=85)
     return file.getvalue()
 
 

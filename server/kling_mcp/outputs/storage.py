@@ -83,21 +83,15 @@ def media_type(name: str) -> str:
     return _MIME.get(Path(name).suffix.lower(), "image/jpeg")
 
 
-def default_name(
-    prompt: str, task_id: str, index: int = 0, *, picture: str = "", ending: str = ".mp4"
-) -> str:
+def default_name(prompt: str, task_id: str, *, picture: str = "", ending: str = ".mp4") -> str:
     """A name from the picture's file name, the prompt's first words and the task's id, ending in
-    `.mp4`, or in another `ending`. A picture without a file name is left out.
-
-    `index` counts the videos of one task from 0; from 1 on it stands in the name.
-    """
+    `.mp4`, or in another `ending`. A picture without a file name is left out."""
     stem, dot, suffix = picture.rpartition("/")[2].rpartition(".")
     named = dot and _FILE_SUFFIX.fullmatch(suffix)
     drawn = _slug(stem, _PICTURE_LIMIT) if named else ""
     words = _slug(prompt, _SLUG_LIMIT - len(drawn))
-    clip = f"-clip{index + 1}" if index else ""
     what = "-".join(filter(None, (drawn, words))) or "kling"
-    return f"{what}-{_identifier(task_id) or 'video'}{clip}{ending}"
+    return f"{what}-{_identifier(task_id) or 'video'}{ending}"
 
 
 def name_of(record: Record) -> str:
@@ -215,7 +209,6 @@ class VideoFolder:
         *,
         prompt: str = "",
         task_id: str,
-        index: int = 0,
         picture: str = "",
         beside: Sequence[Path] = (),
         kind: Result = "video",
@@ -224,10 +217,10 @@ class VideoFolder:
         """The file that a video should be saved as; nothing is created.
 
         Without `path`, or when it names a folder (an existing one, or with a slash at its end),
-        the name is made from the picture's, the prompt, the task's id and the video's `index` in
-        the task (`default_name`). A relative path is taken from the root; an absolute one, a `~`
-        one and a `file://` URL must lie below it or one of the others, or directly in one of the
-        folders `beside`. Spaces at the ends of its parts are left out, a missing `.mp4` is added.
+        the name is made from the picture's, the prompt and the task's id (`default_name`). A
+        relative path is taken from the root; an absolute one, a `~` one and a `file://` URL must
+        lie below it or one of the others, or directly in one of the folders `beside`. Spaces at
+        the ends of its parts are left out, a missing `.mp4` is added.
         The file may exist already: whoever writes it claims a free name
         (`kling_mcp.outputs.saving`).
 
@@ -236,7 +229,7 @@ class VideoFolder:
         name of one of several files.
         """
         usual = SUFFIXES[kind][0]
-        default = default_name(prompt, task_id, index, picture=picture, ending=usual)
+        default = default_name(prompt, task_id, picture=picture, ending=usual)
         default = numbered_name(default, number) if number else default
         if path is None or not path.strip():
             return self.root / default

@@ -25,7 +25,6 @@ __all__ = [
     "request_id",
     "seconds_text",
     "video_id",
-    "video_seconds",
 ]
 
 
@@ -219,17 +218,8 @@ class KlingDocuments:
         return video
 
 
-def video_seconds(asked: int) -> str:
-    """The duration that Kling reports for a clip of `asked` seconds.
-
-    A clip has one frame more than its seconds at 24 frames a second, so 5 becomes "5.041". The
-    sandbox's own files have the same length.
-    """
-    return seconds_text(asked * FPS + 1)
-
-
 def seconds_text(frames: int) -> str:
-    """The duration of so many frames, seconds with three places, cut off."""
+    """The duration that Kling reports for so many frames: seconds with three places, cut off."""
     return f"{frames * 1000 // FPS / 1000:.3f}"
 
 

@@ -35,7 +35,6 @@ __all__ = [
     "RATE",
     "Scene",
     "blocks_of",
-    "duration_text",
     "frame_count",
     "frames_of",
     "tone_of",
@@ -141,11 +140,6 @@ def frame_count(seconds: int) -> int:
     Kling's clips are that frame longer: 5 s are reported as 5.041 (Kling's API pages).
     """
     return seconds * FPS + 1
-
-
-def duration_text(frames: int) -> str:
-    """What Kling would report for that many frames: seconds with three places, cut off."""
-    return f"{frames * 1000 // FPS / 1000:.3f}"
 
 
 def write_mp4(

@@ -20,7 +20,7 @@ from tests.server.loopback import served_sandbox
 from tests.server.serving import sandbox_settings
 
 from kling_mcp.cli import main as cli
-from kling_mcp.doctor import folder_checks
+from kling_mcp.doctor import examination
 from kling_mcp.doctor.examination import examine
 from kling_mcp.doctor.findings import Finding
 from kling_mcp.doctor.provider_checks import DEADLINE_S
@@ -420,7 +420,7 @@ def test_a_ledger_that_lacks_a_step_is_of_an_older_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_database(tmp_path / "home" / "ledger.sqlite3").close()
-    monkeypatch.setattr(folder_checks, "STEPS", (*STEPS, "a later step"))
+    monkeypatch.setattr(examination, "STEPS", (*STEPS, "a later step"))
 
     assert "an older version" in one(findings(monkeypatch), "ledger", "good").text
 
@@ -531,7 +531,7 @@ def test_a_database_that_lets_nobody_in_is_told(monkeypatch: pytest.MonkeyPatch)
 )
 def test_little_space_is_told(free: int, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "kling_mcp.doctor.folder_checks.shutil.disk_usage",
+        "kling_mcp.doctor.examination.shutil.disk_usage",
         lambda _: shutil._ntuple_diskusage(2 * free, free, free),
     )
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_mcp.cli.client_configs.change import plan_install, write
+from kling_mcp.cli.client_configs.entries import MASK, without_secrets
 from kling_mcp.cli.client_configs.jsonc import JSONC, Edit, ListItem, NotEditable, Put
-from kling_mcp.cli.client_configs.secrets import MASK, without_secrets
 from kling_tools.errors import KlingError
 
 ENTRY = {"command": "/bin/kling-mcp", "args": [], "env": {"KLING_API_KEY": "${KLING_API_KEY}"}}

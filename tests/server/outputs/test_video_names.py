@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_mcp.outputs.part import numbered
-from kling_mcp.outputs.storage import NAME_LIMIT_BYTES, default_name, name_fault
+from kling_mcp.outputs.storage import NAME_LIMIT_BYTES, default_name, name_fault, numbered_name
 
 TASK = "829611643369439283"
 
@@ -53,7 +53,7 @@ def test_the_name_of_a_picture_comes_first(picture: str, name: str) -> None:
 
 
 def test_a_second_video_of_a_task_is_told_apart() -> None:
-    assert default_name("zoom", TASK, index=1) == f"zoom-{TASK}-clip2.mp4"
+    assert numbered_name(default_name("zoom", TASK), 2) == f"zoom-{TASK}-2.mp4"
 
 
 def test_a_strange_task_id_cannot_leave_the_folder() -> None:

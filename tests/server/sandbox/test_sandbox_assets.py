@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kling_sandbox.answers.refusals import Refusal
+from kling_sandbox.asset_desk import new_element, new_voice
 from kling_sandbox.clips import script_of
 from kling_sandbox.orders import SHORT_SIDE_PX, Asset, Order
 from kling_sandbox.pictures import PictureFiles
-from kling_sandbox.rules.assets import new_element, new_voice
 from kling_sandbox.rules.body_fields import Fields
 
 pytestmark = pytest.mark.anyio

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kling_mcp.cli.client_configs.entries import without_secrets
 from kling_mcp.cli.client_configs.jsonc import JSONC, Edit, ListItem, NotEditable, Put
-from kling_mcp.cli.client_configs.secrets import without_secrets
 from kling_tools.errors import KlingError
 from kling_tools.quoting import clipped
 
