@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image
@@ -20,7 +21,29 @@ def make_clip(
     title: str = "",
 ) -> Path:
     """An H.264 clip whose n-th frame is a grey of brightness n * 255 / (frames - 1)."""
-    with av.open(str(path), "w", format="mp4", options=options or {}) as container:
+    key = (frames, fps, size, sound, tuple((options or {}).items()), title)
+    if key not in MADE:
+        _encode_grey(path, *key)
+        MADE[key] = path.read_bytes()
+    else:
+        path.write_bytes(MADE[key])
+    return path
+
+
+MADE: dict[tuple[Any, ...], bytes] = {}
+"""Encoding takes tenths of a second, and many tests have the same clip."""
+
+
+def _encode_grey(
+    path: Path,
+    frames: int,
+    fps: int,
+    size: tuple[int, int],
+    sound: bool,
+    options: tuple[tuple[str, str], ...],
+    title: str,
+) -> None:
+    with av.open(str(path), "w", format="mp4", options=dict(options)) as container:
         if title:
             container.metadata["title"] = title
         video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
@@ -29,12 +52,15 @@ def make_clip(
         audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
         for number in range(frames):
             grey = round(number * 255 / max(frames - 1, 1))
-            picture = av.VideoFrame.from_image(Image.new("RGB", size, (grey, grey, grey)))
+            dot = av.VideoFrame.from_image(Image.new("RGB", (2, 2), (grey, grey, grey)))
+            picture = av.VideoFrame(*size, "yuv420p")
+            values = dot.reformat(format="yuv420p").planes
+            for plane, value in zip(picture.planes, values, strict=True):
+                plane.update(bytes(value)[:1] * plane.buffer_size)
             container.mux(video.encode(picture))
         container.mux(video.encode())
         if audio is not None:
             _play_silence(container, audio)
-    return path
 
 
 SOUND_RATE = 8000

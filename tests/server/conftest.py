@@ -1,16 +1,21 @@
 """`--update-snapshots` writes the fault matrix anew, to be read in review; PostgreSQL runs once,
-each film is made once, and the addresses of resources are read once."""
+each film is made once, and what many servers have alike is built once."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import cache, wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver.resources import templates
+from jsonschema import Draft202012Validator
+from mcp.server.mcpserver.resources import templates, types
 from pydantic import validate_call
+from starlette import routing
 from tests.postgres import Postgres, postgres_server
 
 from kling_sandbox.app import bound_socket
@@ -24,11 +29,24 @@ make_template = templates.ResourceTemplate.from_function
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_templates() -> Iterator[None]:
-    """Half of what a server takes to build, thousands of times, is that the SDK makes schemas of
-    the same few signatures."""
+def shared_schemas() -> Iterator[None]:
+    """Most of what a server, its sandbox and its client take to build, thousands of times, is
+    that libraries make schemas of the same few signatures, judge the same schemas of answers, and
+    compile the same paths."""
+    judged: set[str] = set()
+    judge = Draft202012Validator.check_schema
+
+    def check_schema(schema: Any, **more: Any) -> None:
+        text = json.dumps(schema, sort_keys=True)
+        if text not in judged:
+            judge(schema, **more)
+            judged.add(text)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates.ResourceTemplate, "from_function", _template)
+        patch.setattr(types, "validate_call", _validated_when_called)
+        patch.setattr(Draft202012Validator, "check_schema", check_schema)
+        patch.setattr(routing, "compile_path", cache(routing.compile_path))
         yield
 
 
@@ -36,7 +54,15 @@ def _template(fn: Any, **more: Any) -> templates.ResourceTemplate:
     key = (fn.__code__, more["uri_template"])
     if key not in TEMPLATES:
         TEMPLATES[key] = make_template(fn, **more)
-    return TEMPLATES[key].model_copy(update={"fn": validate_call(fn)})
+    return TEMPLATES[key].model_copy(update={"fn": _validated_when_called(fn)})
+
+
+def _validated_when_called(fn: Any) -> Any:
+    @wraps(fn)
+    async def call(*given: Any, **named: Any) -> Any:
+        return await validate_call(fn)(*given, **named)
+
+    return call if iscoroutinefunction(fn) else validate_call(fn)
 
 
 @pytest.fixture

@@ -150,7 +150,8 @@ async def connect(
         if provider.embedded:
             carriers = [_embedded_sandbox(settings, callbacks or Callbacks())] * 2
         else:
-            carriers = [_by_environment(tls_context()) for _ in range(2)]
+            verify = tls_context()
+            carriers = [_by_environment(verify) for _ in range(2)]
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise NotConfigured(
             "The proxy that this machine's environment names cannot be used: it has to be "

@@ -211,6 +211,8 @@ def _settings(
     asked = request.setting
     seconds = total_seconds(shots) if shots else int(asked.duration or 0)
     arguments = {"model_name": "model_name", **request.setting_fields}
+    voice = "voice_list" in request.given()
+    products = {name: _product_of(name, served, capabilities) for name in capabilities.models}
 
     def distance(setting: _Setting) -> tuple[float, int, int, float]:
         changed = {
@@ -226,10 +228,10 @@ def _settings(
         lost += OTHER_MODEL * (changed["model_name"] and "model_name" in given)
         price = estimate(
             capabilities,
-            _product_of(setting.model_name, served, capabilities),
+            products.get(setting.model_name, served[0]),
             setting.like(asked),
             model_name=setting.model_name,
-            voice="voice_list" in request.given(),
+            voice=voice,
         )
         names = [name for name in SETTINGS if changed[name]]
         units = float("inf") if price.units is None else price.units
