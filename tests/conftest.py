@@ -8,8 +8,13 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-import hypothesis
 import pytest
+
+# Rewriting the asserts of all modules, and of plugins, takes longer than collecting them; it is
+# kept, as usual, also where the environment is set up for programs that run once.
+sys.dont_write_bytecode = False
+
+import hypothesis  # noqa: E402
 
 # A busy machine makes no property untrue.
 for name, examples in {"quick": 15, "campaign": 100}.items():
@@ -23,10 +28,6 @@ for name, examples in {"quick": 15, "campaign": 100}.items():
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets what it starts in the background ignore Ctrl+C, and its children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Rewriting the asserts of all modules takes longer than collecting them; it is kept, as usual, also
-# where the environment is set up for programs that run once.
-sys.dont_write_bytecode = False
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 10**9

@@ -1,5 +1,6 @@
 """Small real MP4 files for tests, encoded on the spot."""
 
+import hashlib
 import math
 from array import array
 from collections.abc import Sequence
@@ -70,6 +71,19 @@ def make_film(
     path: Path, pictures: Sequence[Image.Image], *, fps: int = 24, loudness: float | None = None
 ) -> Path:
     """An H.264 clip of these pictures, with a tone as loud as that (0 is silence), or no sound."""
+    seen = hashlib.sha256()
+    for picture in pictures:
+        seen.update(picture.tobytes())
+    key = (seen.digest(), pictures[0].size, fps, loudness)
+    if key not in MADE:
+        _encode(path, pictures, fps, loudness)
+        MADE[key] = path.read_bytes()
+    else:
+        path.write_bytes(MADE[key])
+    return path
+
+
+def _encode(path: Path, pictures: Sequence[Image.Image], fps: int, loudness: float | None) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
         video.width, video.height = pictures[0].size
@@ -88,7 +102,6 @@ def make_film(
             frame.planes[0].update(tone.tobytes())
             container.mux(audio.encode(frame))
             container.mux(audio.encode())
-    return path
 
 
 def make_sound(path: Path) -> Path:
