@@ -43,9 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests stay to the end: the garbage collector need not look at them each time."""
+    """Thousands of tests stay to the end: the garbage collector need not look at them each time,
+    nor so often, as what a test leaves behind is little."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

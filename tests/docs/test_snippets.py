@@ -136,7 +136,7 @@ def first_line(command: str, folder: Path) -> str:
         return next((line for line in process.stdout if STARTED.search(line)), "")
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)

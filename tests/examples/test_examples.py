@@ -70,13 +70,14 @@ def run(
 
 
 BUDGETED = EXAMPLES / "batch_within_budget.py"
+STORY, ELEMENT = EXAMPLES / "continue_story.py", EXAMPLES / "use_element.py"
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED}),
-        pytest.param(BUDGETED, marks=pytest.mark.campaign),  # runs below
+        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED, STORY, ELEMENT}),
+        *(pytest.param(each, marks=pytest.mark.campaign) for each in (BUDGETED, STORY, ELEMENT)),
     ],
     ids=lambda path: path.name,
 )

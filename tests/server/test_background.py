@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import anyio
 import httpx
 import pytest
 from mcp import Client
+from tests.sampling import sampled
 from tests.server.scripted import BASE, Scripted, ends_with_video, facts, make, talking_to, words
 from tests.server.serving import virtual_time
 
@@ -48,8 +50,9 @@ async def _lives(client: Client) -> None:
     assert not (await client.call_tool("kling_list_tasks", {})).is_error
 
 
-@pytest.mark.parametrize("redirected", [False, True], ids=["at once", "by a redirect"])
-@pytest.mark.parametrize("url", NO_CONNECTION_CAN_BE_MADE_TO)
+@pytest.mark.parametrize(
+    ("url", "redirected"), sampled(product(NO_CONNECTION_CAN_BE_MADE_TO, [False, True]), 3)
+)
 async def test_a_video_at_an_impossible_url_is_told_as_not_saved(
     url: str, redirected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +139,7 @@ async def test_work_that_breaks_ends_alone(caplog: pytest.LogCaptureFixture) -> 
         await anyio.lowlevel.checkpoint()
         done.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             background = Background(group)
             background.start_soon(break_down)

@@ -145,7 +145,7 @@ def waiting(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_the_demo_without_a_traceback(waiting: subprocess.Popen[str]) -> None:
     waiting.send_signal(signal.SIGINT)
-    _, errors = waiting.communicate(timeout=20)
+    _, errors = waiting.communicate(timeout=60)
 
     assert waiting.returncode == 130
     assert errors.strip() == "Interrupted."

@@ -366,7 +366,7 @@ def sandbox_over_tls(home: Path, authority: trustme.CA) -> Iterator[str]:
         yield url
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()
 
 

@@ -139,12 +139,12 @@ def served_team(
         yield Team(folder, base, server, hosting)
     finally:
         running.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()
 
 
 def _wait_until_started(running: Any, thread: threading.Thread) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not running.started:
         assert thread.is_alive()
         assert time.monotonic() < until
@@ -208,7 +208,7 @@ class Issuer:
         if path == "/keys":
             self.asked += 1
             self.was_asked.set()
-            self.may_answer.wait(20)
+            self.may_answer.wait(60)
             return json.dumps({"keys": [public_jwk(kid) for kid in self.kids]}).encode()
         return None
 
@@ -245,5 +245,5 @@ def served_issuer() -> Iterator[Issuer]:
         yield issuer
     finally:
         server.shutdown()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         server.server_close()

@@ -116,5 +116,5 @@ def listening(team: Team, token: str, *uris: str) -> Iterator[Iterator[str]]:
         "mcp-method": method,
         "authorization": f"Bearer {token}",
     }
-    with httpx.stream("POST", team.url, json=message, headers=headers, timeout=20) as stream:
+    with httpx.stream("POST", team.url, json=message, headers=headers, timeout=60) as stream:
         yield (line for line in stream.iter_lines() if line.startswith("data: "))

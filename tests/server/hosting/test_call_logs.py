@@ -117,7 +117,7 @@ def serve_process(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[
         yield process, said.split()[-1]
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.campaign
@@ -141,7 +141,7 @@ def test_every_line_of_a_process_is_json_and_holds_no_token_prompt_or_link(tmp_p
             connection.sendall(b"what is this\r\n\r\n")
             connection.recv(1000)
         process.terminate()
-        _, rest = process.communicate(timeout=20)
+        _, rest = process.communicate(timeout=60)
 
     lines = [json.loads(line) for line in rest.splitlines()]
     tools = [line["tool"] for line in lines if line["logger"] == "kling_mcp.calls"]

@@ -363,7 +363,7 @@ async def test_only_one_login_waits_while_a_slow_service_is_asked_again(
         async with anyio.create_task_group() as group:
             group.start_soon(verifier.verify_token, good)
             await to_thread.run_sync(own_issuer.was_asked.wait, 20)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 assert await verifier.verify_token(good)
             own_issuer.may_answer.set()
     finally:

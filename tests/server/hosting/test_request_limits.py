@@ -34,7 +34,7 @@ def sent(team: Team, *pieces: bytes) -> bytes:
     """All that is answered on one connection until the server ends it."""
     host, port = team.base.removeprefix("http://").split(":")
     answer = b""
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         for piece in pieces:
             connection.sendall(piece)
         while received := connection.recv(65536):
@@ -162,7 +162,7 @@ def test_a_drop_now_and_then_does_not_keep_a_connection_open(team: Team) -> None
         except OSError:
             pass
 
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"POST /mcp HTTP/1.1\r\n")
         dripping = threading.Thread(target=drip, args=(connection,))
         dripping.start()
@@ -206,7 +206,7 @@ def test_a_stream_stays_open_for_longer_than_a_request_may_take_to_come(
         "mcp-method": "subscriptions/listen",
     }
     with (
-        httpx.Client(timeout=1.0) as client,
+        httpx.Client(timeout=httpx.Timeout(60, read=2.0)) as client,
         client.stream("POST", team.url, json=message, headers=headers) as answer,
     ):
         pieces = answer.iter_bytes()

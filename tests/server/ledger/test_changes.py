@@ -76,7 +76,7 @@ async def test_a_task_that_is_only_watched_is_said_to_change_and_is_saved(tmp_pa
     providers = configured_providers(settings)
     capabilities = read_capabilities(None)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with (
             open_service(settings, capabilities, providers) as service,
             service.changed_tasks() as handles,
@@ -106,7 +106,7 @@ async def test_what_another_process_saw_is_said_here_while_somebody_watches(
     task_id = made.structured_content["task_id"]
     other = Ledger(settings.home)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with (
             open_service(settings, read_capabilities(None), configured_providers(settings)) as here,
             here.changed_tasks() as handles,

@@ -57,7 +57,7 @@ def test_a_hundred_tasks_and_more_cost_one_list_request_a_sweep(tasks: int, tmp_
     assert len(played.reads) <= 20
 
 
-@pytest.mark.parametrize("count", [20, 100])
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("wishes", [NEW, MIXED], ids=["new standard", "both, two products"])
 def test_tasks_of_both_standards_and_several_products_cost_one_line_of_requests(
     wishes: Wishes, count: int, tmp_path: Path

@@ -68,7 +68,7 @@ def served(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], s
         yield process, line.split()[-1]
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +199,8 @@ def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(
             thread.start()
             _wait_for_row(tmp_path / "home", thread)
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
-            thread.join(timeout=20)
+            process.wait(timeout=60)
+            thread.join(timeout=60)
     monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 

@@ -46,7 +46,7 @@ class Looks:
         """Raises unless more looks come."""
         with self._looked:
             enough = self.count + 3
-            assert self._looked.wait_for(lambda: self.count >= enough, timeout=20)
+            assert self._looked.wait_for(lambda: self.count >= enough, timeout=60)
 
     def stop(self) -> None:
         """Raises unless the looks come to an end."""
@@ -83,7 +83,7 @@ def http(tmp_path: Path, looks: Looks) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
         yield client
     server.should_exit = True
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     listener.close()
 
 

@@ -101,7 +101,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Any
             while (said := json.loads(server.stdout.readline()))["id"] != "then":
                 answers[name].append(said)
         server.stdin.close()
-        assert server.wait(timeout=20) == 0
+        assert server.wait(timeout=60) == 0
         server.stdout.close()
     return answers, (folder / "log").read_text(encoding="utf-8")
 

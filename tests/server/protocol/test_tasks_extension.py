@@ -54,7 +54,7 @@ async def create(client: RawClient, folder: Path, **more: Any) -> dict[str, Any]
 
 async def finished(client: RawClient, task_id: str) -> dict[str, Any]:
     """The task once it has ended, asked for as often as it takes."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             answer = (await client.ask("tasks/get", taskId=task_id))["result"]
             if answer["status"] != "working":

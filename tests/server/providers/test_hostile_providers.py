@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import stamina
+from tests.sampling import sampled
 from tests.server.scripted import (
     KEY,
     Scripted,
@@ -61,7 +62,7 @@ NOT_FETCHED = (
 )
 
 
-@pytest.mark.parametrize("url", NOT_FETCHED)
+@pytest.mark.parametrize("url", sampled(NOT_FETCHED, 5))
 async def test_a_result_url_that_is_not_public_https_is_not_fetched(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +77,7 @@ async def test_a_result_url_that_is_not_public_https_is_not_fetched(
     assert "This call cost nothing." in words(result)
 
 
-@pytest.mark.parametrize("url", NOT_FETCHED)
+@pytest.mark.parametrize("url", sampled(NOT_FETCHED, 5))
 async def test_a_redirect_to_what_is_not_public_https_is_not_followed(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

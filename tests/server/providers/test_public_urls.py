@@ -177,7 +177,7 @@ class Listener:
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self.thread.join(5)
+        self.thread.join(60)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_a_name_that_resolves_to_this_machine_is_not_sent_a_byte(
         with pytest.raises(ProviderDown if fetched else UnsafeUrl):
             async with client.open_video(f"https://cdn.example:{listener.port}/a.mp4"):
                 raise AssertionError
-    listener.thread.join(5)
+    listener.thread.join(60)
 
     assert any(listener.heard) is fetched
 

@@ -43,7 +43,7 @@ def listening() -> Iterator[tuple[str, "Queue[Said]"]]:
         yield f"http://127.0.0.1:{server.server_address[1]}", said
     finally:
         server.shutdown()
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         server.server_close()
 
 
@@ -69,7 +69,7 @@ async def test_start_and_end_are_told_with_the_bare_task_and_a_signature(
         task = await created(
             tmp_path, image, f"{url}/hook?a=b", may_call=only_loopback, callback_secret=SECRET
         )
-        told = [said.get(timeout=10) for _ in range(2)]
+        told = [said.get(timeout=60) for _ in range(2)]
 
     for path, headers, body in told:
         assert path == "/hook?a=b"
@@ -85,7 +85,7 @@ async def test_whoever_it_may_not_call_hears_nothing(tmp_path: Path, image: str)
         await created(tmp_path, image, f"{url}/hook")
         await created(tmp_path, image, f"{url}/other/hook", may_call=only_below(f"{url}/mine"))
         await created(tmp_path, image, f"{url}/mine/hook", may_call=only_below(f"{url}/mine"))
-        heard = {said.get(timeout=10)[0] for _ in range(2)}
+        heard = {said.get(timeout=60)[0] for _ in range(2)}
 
     assert heard == {"/mine/hook"}
     assert said.empty()
@@ -107,7 +107,7 @@ async def test_a_task_of_the_new_standard_is_told_in_its_own_shape(
                 json={"contents": contents, "options": options},
                 headers={"Authorization": "Bearer sandbox-key"},
             )
-        _, _, body = [said.get(timeout=10) for _ in range(2)][-1]
+        _, _, body = [said.get(timeout=60) for _ in range(2)][-1]
 
     last = json.loads(body)
     assert last["id"] == answer.json()["data"]["id"]
@@ -154,4 +154,4 @@ async def test_who_does_not_answer_is_no_trouble(tmp_path: Path, image: str) -> 
     with listening() as (url, said):
         await created(tmp_path, image, f"{url}/x", may_call=only_loopback)
 
-        assert said.get(timeout=10)
+        assert said.get(timeout=60)

@@ -45,7 +45,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     for server, thread, listener, client in running:
         client.close()
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()
 
 
@@ -167,7 +167,7 @@ def test_the_command_says_where_it_serves_and_ends_on_ctrl_c(tmp_path: Path, ima
             assert task["task_result"]["videos"][0]["url"].startswith(url + "/videos/")
             stats = client.get("/sandbox/stats").json()
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
         assert process.stderr.read() == ""
     assert stats["strikes"] == {"internal:1": 1}
     for word in (url, "sandbox-key", "/sandbox/stats", "internal:1", str(tmp_path)):

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import CallToolResult
 from PIL import Image
+from tests.sampling import sampled
 from tests.server.protocol.raw_client import modern
 from tests.server.scripted import CREATE, Scripted, ends, facts, talking_to, task, words
 from tests.server.serving import no_sleep, picture, sandbox_settings, virtual_time
@@ -59,13 +61,12 @@ async def create(client: Client, path: str) -> CallToolResult:
     return await client.call_tool(CREATE, {"image": path, "prompt": "Zoom"})
 
 
-@pytest.mark.parametrize("exif", ODD_EXIF.values(), ids=ODD_EXIF)
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize(("odd", "suffix"), sampled(product(ODD_EXIF, ["jpg", "png"]), 3))
 async def test_odd_exif_costs_no_receipt_in_a_host_with_the_player(
-    exif: bytes, suffix: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+    odd: str, suffix: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     path = tmp_path / f"photo.{suffix}"
-    Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(path, exif=exif)
+    Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(path, exif=ODD_EXIF[odd])
 
     async with Client(build_server(sandbox_settings(tmp_path)), extensions=PLAYER) as client:
         receipt = await create(client, str(path))

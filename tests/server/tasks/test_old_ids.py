@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
+from tests.sampling import sampled
 from tests.server.serving import no_sleep, picture, sandbox_settings, tasks_of
 from tests.server.tasks.rows import made_before
 
@@ -96,6 +98,7 @@ async def test_what_is_on_the_disk_requires_no_provider(tmp_path: Path) -> None:
     assert waited["tasks"][0]["path"] == saved["path"]
 
 
+TOOLS = ("kling_get_task", "kling_wait_for_tasks", "kling_save_video")
 FORMS: dict[str, Callable[[str, Path, str], str]] = {
     "quoted": lambda task_id, path, url: f' "{task_id}" ',
     "backticks": lambda task_id, path, url: f"`{task_id}`",
@@ -111,8 +114,7 @@ FORMS: dict[str, Callable[[str, Path, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("tool", ["kling_get_task", "kling_wait_for_tasks", "kling_save_video"])
+@pytest.mark.parametrize(("tool", "form"), sampled(product(TOOLS, FORMS), 3))
 async def test_a_task_is_known_by_its_link_its_file_and_its_quoted_id(
     tool: str, form: str, house: tuple[Settings, str, list[str]]
 ) -> None:
