@@ -7,6 +7,7 @@ each name leads somewhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -27,7 +28,9 @@ __all__ = [
     "ProductEntry",
     "Result",
     "asset_entry",
+    "products_named",
     "rules_of_others",
+    "spoken",
 ]
 
 Product = Literal[
@@ -356,6 +359,23 @@ REQUESTS: Mapping[str, tuple[Product, ...]] = {
     for request in dict.fromkeys(row.request for row in _ROWS)
 }
 """The request classes, each with the products that it can ask for, in their order."""
+
+
+def spoken(product: Made) -> str:
+    """How people call what makes this product: the name of its tool in words, `text to video`."""
+    return MADE[product].tool.removeprefix("kling_").replace("_", " ")
+
+
+@cache
+def products_named(word: str) -> tuple[Made, ...]:
+    """The products that a word names: one by its name, those of a tool by the tool's name or its
+    words, those with a kind of result by it (`pictures`, `elements`). Empty for others."""
+    word = word.strip().lower()
+    if word in MADE:
+        return tuple(name for name in MADE if name == word)
+    word = re.sub(r"[\s_-]+", " ", word.removeprefix("kling_")).removesuffix("s")
+    word = {"image": "picture", "clip": "video"}.get(word, word)
+    return tuple(name for name, row in MADE.items() if word in (row.result, spoken(name)))
 
 
 def asset_entry(kind: AssetKind) -> AssetEntry:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kling_mcp.cli.terminal import steer
 from kling_tools.errors import KlingError, quote_provider
-from kling_tools.products import MADE
+from kling_tools.products import MADE, products_named, spoken
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import FORMS, moment, zone_named
 from kling_tools.results import SANDBOX_WOULD, TaskStatus
@@ -34,6 +34,8 @@ PROMPT_SHOWN, PROMPT_LEAST = 50, 12
 MOST_ROWS = 100_000
 UNKNOWN = "?"
 HEADER = ("made", "status", "model", "units", "prompt")
+USUAL = "image2video"
+"""The product of most rows; of others the tool is told before the prompt."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         choices=states,
         help=f"only rows in this state: {', '.join(states)}",
+    )
+    parser.add_argument(
+        "--product",
+        type=_products,
+        default=(),
+        metavar="WORD",
+        help="only what this makes: pictures, videos, elements, voices, or a tool, such as "
+        "'edit video'",
     )
     parser.add_argument("--provider", default="", metavar="NAME", help="only this provider's rows")
     parser.add_argument(
@@ -144,7 +154,7 @@ async def reconcile(
     for name in ("httpx", "httpcore", "stamina"):  # the bill says what went wrong
         logging.getLogger(name).setLevel(logging.ERROR)
     if not ledger.exists:
-        print(f"No videos yet ({ledger.place} does not exist).", file=sys.stderr)
+        print(f"No tasks yet ({ledger.place} does not exist).", file=sys.stderr)
         return 0
     async with AsyncExitStack() as stack:
         stack.push_async_callback(ledger.close)
@@ -165,6 +175,13 @@ async def reconcile(
 def _no_provider(name: str, known: Iterable[str]) -> int:
     print(f"There is no provider {name!r}, only {', '.join(known)}.", file=sys.stderr)
     return 2
+
+
+def _products(text: str) -> tuple[str, ...]:
+    if not (named := products_named(text)):
+        words = ", ".join(dict.fromkeys(map(spoken, MADE)))
+        raise argparse.ArgumentTypeError(f"pictures, videos, {words}, not {text!r}")
+    return named
 
 
 def _limit(text: str) -> int:
@@ -211,6 +228,7 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
         limit=arguments.limit if arguments.json else arguments.limit + 1,
         offset=0,
         status=arguments.status,
+        product=arguments.product,
         provider=arguments.provider,
     )
 
@@ -219,8 +237,9 @@ def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
     at = f" at {arguments.provider}" if arguments.provider else ""
     state = f" with the status {arguments.status}" if arguments.status else ""
     state += f" with the id {arguments.id}" if arguments.id else ""
+    state += " of this kind" if arguments.product else ""
     place = ledger.place if ledger.exists else f"{ledger.place} does not exist"
-    return f"No videos{at}{state} yet ({place})."
+    return f"No tasks{at}{state} yet ({place})."
 
 
 def _as_json(rows: list[Record]) -> str:
@@ -303,12 +322,13 @@ def _is_priced(row: Record) -> bool:
 def _cells(row: Record) -> tuple[str, ...]:
     made = datetime.fromtimestamp(row.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
     units = _price(row) + (" (play)" if row.sandbox else "")
+    made_by = "" if row.product == USUAL else f"{spoken(row.product)}: "
     return (
         made,
         row.status,
         f"{row.model_name} ({row.provider})",
         units,
-        " ".join(row.prompt.split()),
+        made_by + " ".join(row.prompt.split()),
     )
 
 
@@ -324,6 +344,7 @@ def _price(row: Record) -> str:
 def _where(row: Record) -> str:
     """The file of a row; else its task id, with the reason why it has no file."""
     if row.path:
-        return row.path
+        more = len(row.each_file()) - 1
+        return f"{row.path}, and {more} more" if more > 0 else row.path
     reason = row.message if row.status in ("failed", "queued") else ""
     return quote_provider(f"{row.handle} {reason}".strip())

@@ -37,7 +37,7 @@ AFTER_A_SUBMIT = {
     "kling_get_task": "see its state",
     "kling_save_video": "save it",
 }
-"""The tools that a video requires once it is asked for, and what each does with it."""
+"""The tools that a task requires once it is asked for, and what each does with it."""
 
 
 def provider_finding(provider: Configured, settings: Settings, *, first: bool) -> Finding:
@@ -58,7 +58,7 @@ def provider_finding(provider: Configured, settings: Settings, *, first: bool) -
         return Finding(
             "settings",
             "note",
-            "No provider's key is set: the sandbox makes test clips, free of charge.",
+            "No provider's key is set: the sandbox makes test clips and pictures, free of charge.",
             "Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real videos.",
             facts,
         )
@@ -87,13 +87,13 @@ def tool_findings(providers: Mapping[str, Configured], settings: Settings) -> It
     missing = [name for name in AFTER_A_SUBMIT if name not in names] if makes else []
     if missing:
         lacks = " or ".join(AFTER_A_SUBMIT[name] for name in missing)
-        text = f"The tools of KLING_MCP_TOOLS make a video, but no tool can {lacks}."
+        text = f"The tools of KLING_MCP_TOOLS make something, but no tool can {lacks}."
         advice = f"Set KLING_MCP_TOOLS={','.join([*settings.tools, *missing])}."
         yield Finding("tools", "note", text, advice, facts)
     elif makes:
         yield Finding("tools", "good", f"{counted(len(names), 'tool')} offered.", "", facts)
     else:
-        text = f"{counted(len(names), 'tool')} offered, and none makes a video."
+        text = f"{counted(len(names), 'tool')} offered, and none makes anything."
         named = "KLING_MCP_READ_ONLY" if settings.read_only else "KLING_MCP_TOOLS"
         yield Finding("tools", "note", text, f"{named} says so.", facts)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -210,7 +210,7 @@ class Wanted(TypedDict, total=False):
     picture's name, `picture` a part of a picture's name, or its path or address. The `status` may
     be `RUNNING`."""
 
-    product: str
+    product: Sequence[str]
     status: str
     provider: str
     principal: str | None
@@ -226,7 +226,7 @@ BY_ADDRESS = "lower(arguments) LIKE ? ESCAPE '!'"
 HAS_WORD = f"(lower(prompt) LIKE ? ESCAPE '!' OR {IN_PICTURES})"
 
 _CONDITIONS: Mapping[str, str] = {
-    **{name: f"{name} = ?" for name in ("product", "status", "provider", "principal")},
+    **{name: f"{name} = ?" for name in ("status", "provider", "principal")},
     "model_name": "lower(model_name) = ?",
     "since": "created_at >= ?",
     "until": "created_at < ?",
@@ -245,7 +245,7 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
     values: list[Any] = []
     own: list[Any]
     for name, value in wanted.items():
-        if value in (None, ""):
+        if value in (None, "", ()):
             continue
         if name == "picture":
             condition, own = _of_picture(str(value).lower())
@@ -253,8 +253,9 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
             words = [f"%{like_part(word)}%" for word in str(value).lower().split()]
             condition = " AND ".join([HAS_WORD] * len(words)) or "TRUE"
             own = [word for word in words for _ in range(2)]
-        elif name == "status" and value == RUNNING:
-            condition, own = f"status IN ({', '.join('?' * len(IS_RUNNING))})", [*IS_RUNNING]
+        elif name == "product" or value == RUNNING:
+            own = [*IS_RUNNING] if value == RUNNING else [*cast("Sequence[str]", value)]
+            condition = f"{name} IN ({', '.join('?' * len(own))})"
         else:
             condition = _CONDITIONS[name]
             own = [str(value).lower()] if name == "model_name" else [value]

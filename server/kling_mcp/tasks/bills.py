@@ -16,8 +16,10 @@ from kling_mcp.providers.balance import Deduction, Source
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.configured import Configured
 from kling_tools.errors import KlingError
+from kling_tools.products import MADE
 from kling_tools.quoting import counted
 from kling_tools.results import Bill, BilledTask
+from kling_tools.rules.capabilities import units_text
 
 __all__ = ["bill_of", "since_text"]
 
@@ -170,7 +172,7 @@ def _difference(row: Record, bill: _Charged) -> str:
     currency = not (row.money and row.currency and bill.currency) or row.currency == bill.currency
     if units and money and currency:
         return ""
-    parts = [] if row.units is None else [counted(row.units, "unit")]
+    parts = [] if row.units is None else [units_text(row.units, MADE[row.product].unit)]
     if row.money is not None:
         parts.append(f"{row.money:g} {row.currency}".rstrip())
     return f"here {row.status}, {' and '.join(parts) or 'no cost told'}"

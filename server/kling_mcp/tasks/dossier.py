@@ -15,6 +15,7 @@ from typing import Any
 from kling_mcp.ledger import Record
 from kling_mcp.providers.redaction import mapped
 from kling_tools.errors import quote_provider
+from kling_tools.products import MADE, spoken
 
 __all__ = ["as_markdown", "dossier"]
 
@@ -42,6 +43,7 @@ def dossier(
             "provider": row.provider,
             "address": row.base_url,
             "product": row.product,
+            "made_by": spoken(row.product),
             "model": row.model_name,
             "take": row.take,
             "sandbox": row.sandbox or None,
@@ -60,6 +62,7 @@ def dossier(
             "file_kept_by_provider_until": _utc(row.expires_at),
         },
         "cost": {
+            "unit": MADE[row.product].other_unit,
             "estimated_units": row.estimate_units,
             "estimated_usd": None if row.estimate_usd is None else round(row.estimate_usd, 4),
             "charged_units": row.units,

@@ -16,6 +16,7 @@ from kling_mcp.tasks.account import price_of
 from kling_mcp.tasks.reader import local_path
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault
+from kling_tools.products import MADE, Made, products_named
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import AUTO
 from kling_tools.requests.times import moment, zone_named
@@ -24,6 +25,7 @@ from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.providers.client import KlingClient
+    from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.task import Task
     from kling_mcp.tasks.reader import TaskReader
@@ -79,7 +81,7 @@ class Listing:
         viewer, only = self._reader.viewer(zone), self._reader.only
         now = self._ledger.now()
         wanted = Wanted(
-            product=query.product,
+            product=products_named(query.product),
             status=query.status,
             provider=query.provider,
             model_name=await self._model(query.model_name, only),
@@ -245,7 +247,7 @@ class Listing:
             except KlingError as error:
                 found[name] = pages, error.message
                 return
-            for product in (query.product,) if query.product else configured.row.own_paths:
+            for product in _paths(configured, products_named(query.product)):
                 try:
                     pages.append(await clients[name].tasks(product, query.page, query.page_size))
                 except KlingError as error:
@@ -258,6 +260,15 @@ class Listing:
                 for name in names:
                     group.start_soon(ask, name)
         return found
+
+
+def _paths(provider: Configured, named: Sequence[Made]) -> Sequence[Made]:
+    """A product for each path of the provider at which these products, or all, are listed."""
+    if not named:
+        return provider.row.own_paths
+    served: Sequence[Made] = provider.row.products
+    paths = {MADE[name].path: name for name in reversed(named) if name in served}
+    return [*reversed(paths.values())] or named[:1]
 
 
 async def _newest(client: KlingClient, page: int, page_size: int) -> list[Task]:

@@ -155,7 +155,7 @@ async def test_units_of_pictures_and_money_are_never_added_to_units_of_videos(
 
     shown = capsys.readouterr().out.splitlines()
     assert "~1.5 (play)" in shown[1]
-    assert "~16 image (play)" in shown[3]
+    assert "~16 image (play)  generate image: A fox" in shown[3]
     assert shown[-1].endswith("would have cost 1.5 units and 16 image units.")
 
 
@@ -216,7 +216,7 @@ async def test_nothing_that_matches_is_said_beside_the_output(
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("No videos at cometapi with the status failed yet (")
+    assert err.startswith("No tasks at cometapi with the status failed yet (")
 
 
 @pytest.mark.anyio
@@ -329,5 +329,34 @@ def test_an_empty_house_says_so_and_stays_empty(
 
     assert main(["tasks"]) == 0
 
-    assert "No videos yet" in capsys.readouterr().err
+    assert "No tasks yet" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_what_is_asked_for_in_words_is_shown_alone_with_all_its_pictures(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=True))) as client:
+        made = await client.call_tool("kling_generate_image", {"prompt": "A fox", "n": 3})
+        assert made.structured_content is not None
+        ids = [made.structured_content["task_id"]]
+        await client.call_tool("kling_text_to_video", {"prompt": "A hare"})
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": ids})
+
+    assert await to_thread.run_sync(main, ["tasks", "--product", "pictures"]) == 0
+    pictures = capsys.readouterr().out.splitlines()
+    assert await to_thread.run_sync(main, ["tasks", "--product", "text to video"]) == 0
+    words = capsys.readouterr().out.splitlines()
+    assert await to_thread.run_sync(main, ["tasks", ids[0], "--dossier"]) == 0
+    dossier = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["tasks", "--product", "songs"])
+
+    assert len(pictures) == len(words) == 4
+    assert "generate image: A fox" in pictures[1]
+    assert pictures[2].endswith("-1.png, and 2 more")
+    assert "text to video: A hare" in words[1]
+    assert "| made by | generate image |" in dossier
+    assert "| unit | image unit |" in dossier
+    assert "pictures, videos, image to video, multi image to video" in capsys.readouterr().err

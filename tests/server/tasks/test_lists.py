@@ -48,6 +48,40 @@ async def test_a_time_that_ends_before_it_begins_is_told(house: tuple[Settings, 
     assert "2026-11-24 ends before 2026-11-28 begins" in answer.content[0].text
 
 
+async def test_what_a_tool_or_a_kind_of_result_is_called_finds_all_its_tasks(
+    tmp_path: Path,
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=False))) as client:
+        made = {
+            "text": await client.call_tool("kling_text_to_video", {"prompt": "A fox"}),
+            "omni": await client.call_tool("kling_generate_image", {"prompt": "A fox"}),
+            "plain": await client.call_tool(
+                "kling_generate_image", {"prompt": "A fox", "model_name": "kling-v2-1"}
+            ),
+        }
+        ids = {name: (one.structured_content or {})["task_id"] for name, one in made.items()}
+
+        async def found(word: str) -> set[str]:
+            page = await client.call_tool("kling_list_tasks", {"product": word})
+            assert page.structured_content is not None
+            assert "tasks" in page.structured_content, page.content
+            return {task["task_id"] for task in page.structured_content["tasks"]}
+
+        pictures = {ids["omni"], ids["plain"]}
+        for word in ("pictures", "Images", "kling_generate_image", "generate image"):
+            assert await found(word) == pictures, word
+        for word in ("videos", "text to video", "text-to-video", "text2video"):
+            assert await found(word) == {ids["text"]}, word
+        assert await found("image-generation") == {ids["plain"]}
+        unknown = await client.call_tool("kling_list_tasks", {"product": "songs"})
+
+    assert unknown.is_error
+    assert "'songs' names nothing that is made here: there are pictures, videos" in str(
+        unknown.content
+    )
+    assert "edit video, motion control, talking photo" in str(unknown.content)
+
+
 @pytest.mark.parametrize("word", ["element", "Voices", "text2video"])
 async def test_products_have_the_names_that_people_use(
     word: str, house: tuple[Settings, list[str]]

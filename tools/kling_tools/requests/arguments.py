@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError, core_schema
 
-from kling_tools.products import Made
+from kling_tools.products import MADE, PRODUCTS, products_named, spoken
 from kling_tools.requests import normalize
 from kling_tools.requests.host_habits import LONGEST_WAIT_S
 from kling_tools.requests.requests import (
@@ -227,13 +227,24 @@ When = Annotated[str, Field(max_length=40), _TEXT, AfterValidator(_time)]
 Part = Annotated[str, Field(max_length=200), _TEXT]
 
 
+def _of_a_product(value: str) -> str:
+    """Raises ValueError for a word that names no product."""
+    if value and not products_named(value):
+        tools = ", ".join(dict.fromkeys(spoken(name) for name in MADE))
+        raise ValueError(
+            f"{value[:40]!r} names nothing that is made here: there are pictures, videos, "
+            f"elements, voices, {tools}, and Kling's names, such as {', '.join([*PRODUCTS][:3])}"
+        )
+    return value
+
+
 class ListTasksArguments(_Reading):
     """`kling_list_tasks`: a page, and the filters of its tasks."""
 
     product: Annotated[
-        Literal["", Made],
-        BeforeValidator(normalize.product),
-        _words("Such as text2video, element or voice."),
+        str,
+        AfterValidator(_of_a_product),
+        _words("Such as text2video, pictures."),
     ] = ""
     status: Annotated[
         Literal[

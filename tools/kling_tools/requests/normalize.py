@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from kling_tools.products import ASSETS
-
 __all__ = [
     "BLANKS",
     "asset_kind",
@@ -32,7 +30,6 @@ __all__ = [
     "one_or_many",
     "picture_list",
     "points",
-    "product",
     "ratio",
     "shots",
     "status",
@@ -108,13 +105,6 @@ def provider(value: Any) -> Any:
     """A provider's name in lower case; other words for the choice of one become `auto`."""
     value = word(value)
     return "auto" if value in ("automatic", "any", "cheapest", "the cheapest") else value
-
-
-def product(value: Any) -> Any:
-    """What people call an element or a voice becomes Kling's name of it."""
-    value = word(value)
-    kinds: dict[str, str] = {entry.kind: name for name, entry in ASSETS.items()}
-    return kinds.get(value.removesuffix("s"), value) if isinstance(value, str) else value
 
 
 STATES = {
