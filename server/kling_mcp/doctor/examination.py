@@ -62,7 +62,7 @@ async def shared_ledger_finding(address: str) -> Finding:
         "open_rows": open_rows,
     }
     if not version:
-        text = f"The database {engine.place} is empty; the first video begins the ledger."
+        text = f"The database {engine.place} is empty; the first task begins the ledger."
         return Finding("ledger", "good", text, "", facts)
     if version > len(POSTGRES_STEPS):
         trouble = newer(engine.place, version, len(POSTGRES_STEPS))
@@ -88,7 +88,7 @@ def ledger_finding(home: Path) -> Finding:
     try:
         if not path.exists():
             _try_writing(home)
-            text = f"No ledger yet; the first video begins it ({path})."
+            text = f"No ledger yet; the first task begins it ({path})."
             return Finding("ledger", "good", text, "", facts)
         with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", uri=True)) as db:
             return _opened(db, path)

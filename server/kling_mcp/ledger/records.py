@@ -210,7 +210,7 @@ class Wanted(TypedDict, total=False):
     picture's name, `picture` a part of a picture's name, or its path or address. The `status` may
     be `RUNNING`."""
 
-    product: Sequence[str]
+    product: str | Sequence[str]
     status: str
     provider: str
     principal: str | None
@@ -254,7 +254,8 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
             condition = " AND ".join([HAS_WORD] * len(words)) or "TRUE"
             own = [word for word in words for _ in range(2)]
         elif name == "product" or value == RUNNING:
-            own = [*IS_RUNNING] if value == RUNNING else [*cast("Sequence[str]", value)]
+            several = IS_RUNNING if value == RUNNING else value
+            own = [several] if isinstance(several, str) else [*cast("Sequence[str]", several)]
             condition = f"{name} IN ({', '.join('?' * len(own))})"
         else:
             condition = _CONDITIONS[name]
