@@ -24,8 +24,9 @@ HANDSHAKE_ERA = "2025-11-25"
 STATELESS_ERA = "2026-07-28"
 CLIENT = {"name": "benchmarks", "version": "0"}
 ROOT = Path(__file__).resolve().parents[1]
-OWN_SETTINGS = ("KLING_", "FLOOR_")
-"""Prefixes of variables that must not leak from the caller's environment into a measurement."""
+OWN_SETTINGS = ("KLING_", "FLOOR_", "PYTHONDONTWRITEBYTECODE")
+"""Prefixes of variables that must not leak from the caller's environment into a measurement: an
+installed program has its byte code."""
 
 
 class ToolRefused(Exception):
@@ -47,7 +48,12 @@ class StdioServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
-            env={**inherited, "PYTHONPATH": str(ROOT), **settings},
+            env={
+                **inherited,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONPYCACHEPREFIX": str(folder / "byte code"),
+                **settings,
+            },
         )
         self.memory = ProcessMemory(self._process.pid)
 
