@@ -127,7 +127,7 @@ def test_an_element_is_made_of_pictures_and_used(run: Callable[..., Ran], tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name", ["animate_photo.py", pytest.param("continue_story.py", marks=pytest.mark.campaign)]
+    "name", [pytest.param("animate_photo.py", marks=pytest.mark.campaign), "continue_story.py"]
 )
 def test_the_client_says_in_one_line_why_it_made_nothing(
     name: str, run: Callable[..., Ran], tmp_path: Path

@@ -394,7 +394,7 @@ def test_a_command_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixtur
         ["install", "cursor", "--print", "--config", "/\x1b[31m\u202e"],
         ["tokens", "--file", "/none/\x1b[31m\u202e", "add", "ann"],
         ["sandbox", "--fault", "\x1b[31m\u202e"],
-        ["demo", "/none/\x1b[31m\u202e.png"],
+        pytest.param(["demo", "/none/\x1b[31m\u202e.png"], marks=pytest.mark.campaign),
     ],
     ids=lambda arguments: " ".join(arguments[:2]).encode("ascii", "ignore").decode(),
 )

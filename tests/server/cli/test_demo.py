@@ -119,6 +119,7 @@ def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.campaign
 def test_a_server_that_cannot_start_is_told_in_its_own_words(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

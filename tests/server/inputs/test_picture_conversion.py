@@ -373,6 +373,7 @@ def test_a_small_mask_is_not_resized(tmp_path, fixing):
     assert rules(looked_at("mask.png", fixing, "static_mask")[1]) == ["image_side"]
 
 
+@pytest.mark.campaign
 def test_a_mask_that_stays_too_large_is_refused(tmp_path, fixing):
     saved(tmp_path, "mask.png", picture_bytes(size=(1900, 1850), noise=True, compress_level=0))
 

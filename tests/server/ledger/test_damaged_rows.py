@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from psycopg.rows import dict_row
 from tests.postgres import Postgres
+from tests.sampling import sampled
 from tests.server.scripted import facts, words
 from tests.server.serving import no_sleep, picture, sandbox_settings, tasks_of
 
@@ -173,7 +174,7 @@ async def _others_go_on(house: House, client: Client, bad: list[str], good: str)
 
 
 @pytest.mark.parametrize("opened", [True, False], ids=["open", "made"])
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+@pytest.mark.parametrize("engine", sampled(["sqlite", "postgres"], 2))
 async def test_damaged_rows_stand_in_nobody_s_way(
     opened: bool, engine: str, request: pytest.FixtureRequest
 ) -> None:

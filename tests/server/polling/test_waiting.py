@@ -83,7 +83,7 @@ def test_saving_what_was_waited_for_asks_for_nothing_more(provider: str, tmp_pat
 
 @pytest.mark.parametrize("provider", ["kling", "newapi"])
 def test_an_end_is_seen_within_three_seconds_in_the_median(provider: str, tmp_path: Path) -> None:
-    figures = waited(provider, 40, tmp_path)
+    figures = waited(provider, 20, tmp_path)
 
     assert figures.median_s <= 3
     assert figures.p95_s <= POLL_S + 1

@@ -61,6 +61,7 @@ async def tasks(caller: Any, **asked: str) -> list[dict[str, Any]]:
     return data
 
 
+@pytest.mark.campaign
 async def test_a_video_is_made_of_a_picture_in_base64(open_sandbox: Any, clock: Any) -> None:
     caller = await open_sandbox()
     frame = {"type": "first_frame", "url": caller.image}

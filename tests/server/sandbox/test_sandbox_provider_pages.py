@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.sampling import sampled
 
 from kling_sandbox.orders import SHORT_SIDE_PX
 
@@ -66,7 +67,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "product", "body", "message"), PAGES)
+@pytest.mark.parametrize(("name", "product", "body", "message"), sampled(PAGES, 3))
 async def test_the_body_of_a_provider_s_page_is_taken_run_and_filmed(
     open_sandbox: Any,
     clock: Any,

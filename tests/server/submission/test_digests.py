@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from tests.sampling import sampled
 from tests.server.scripted import facts
 from tests.server.serving import no_sleep, sandbox_settings
 
@@ -215,7 +216,7 @@ async def make_earlier(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["now", "made by an earlier version"])
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", sampled(PLAIN, 2))
 async def test_what_cannot_change_the_video_makes_no_second_one(
     name: str, earlier: bool, tmp_path: Path
 ) -> None:

@@ -142,7 +142,11 @@ async def test_all_faults_of_an_edit_are_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model", "seconds", "passes"),
-    [("kling-v3-omni", 12, True), ("kling-video-o1", 12, False), ("kling-v3-omni", 17, False)],
+    [
+        ("kling-v3-omni", 12, True),
+        ("kling-video-o1", 12, False),
+        pytest.param("kling-v3-omni", 17, False, marks=pytest.mark.campaign),
+    ],
 )
 async def test_each_model_takes_videos_of_its_own_length(
     tmp_path: Path, model: str, seconds: int, passes: bool
@@ -303,6 +307,7 @@ async def test_an_edit_in_the_sandbox_is_its_video_with_a_mark_of_the_wish(tmp_p
     assert not frames_of(silent["path"])[1]
 
 
+@pytest.mark.campaign
 async def test_a_video_after_another_one_shows_it_beside_the_new_scene(tmp_path: Path) -> None:
     async with served(tmp_path, save=True, sandbox_side_px=360) as client:
         task = await made(

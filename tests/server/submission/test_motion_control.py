@@ -275,6 +275,7 @@ async def test_a_gateway_without_it_names_the_provider_that_has_it(tmp_path: Pat
     assert 'provider "kling"' in words(refused)
 
 
+@pytest.mark.campaign
 async def test_a_look_at_it_finds_nothing_wrong_with_its_first_frame(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         receipt = await made(client, image=figure(tmp_path), video=dance(tmp_path, 3))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
+from tests.sampling import sampled
 from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 
 from kling_mcp.protocol.server import build_server
@@ -113,7 +114,7 @@ async def test_turbo_makes_it_on_the_new_standard_and_the_key_finds_it_there(
     assert body["options"]["external_task_id"]
 
 
-@pytest.mark.parametrize("model", ["kling-v3", "kling-v3-turbo"])
+@pytest.mark.parametrize("model", sampled(["kling-v3", "kling-v3-turbo"], 2))
 async def test_shots_are_cut_on_both_standards(model: str, tmp_path: Path) -> None:
     shots = [{"prompt": "A door opens", "duration": 2}, {"prompt": "A cat", "duration": 3}]
     wish = {"multi_shot": True, "shot_type": "customize", "multi_prompt": shots}

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.virtual_time import virtual_clock
 from mcp import Client
 from PIL import Image
+from tests.sampling import sampled
 from tests.server.scripted import Scripted, facts, talking_to, words
 from tests.server.serving import (
     hurried,
@@ -148,7 +149,7 @@ async def test_no_arguments_are_a_mistake_of_the_server(tmp_path: Path, tool: st
         (" ".join(f"shot {n}, 1, a;" for n in range(1, 8)), "more than 6 shots"),
     ],
 )
-@pytest.mark.parametrize("model_name", ["kling-v3-turbo", "kling-v3"])
+@pytest.mark.parametrize("model_name", sampled(["kling-v3-turbo", "kling-v3"], 2))
 async def test_shots_written_in_the_prompt_are_judged_before_they_are_sent(
     tmp_path: Path, model_name: str, prompt: str, told: str
 ) -> None:
