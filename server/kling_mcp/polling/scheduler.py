@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kling_mcp.polling.plan import Due, Plan, PollClaims
+from kling_mcp.polling.pace import Due, Plan, PollClaims
 from kling_mcp.polling.poller import NOT_ASKED, Poller
 from kling_mcp.polling.watched import ListKey, Signal, Watch, Watched
 from kling_mcp.tasks.lookup import Found

@@ -38,7 +38,6 @@ from kling_mcp.providers.dialects import (
 )
 from kling_mcp.providers.error_codes import CODES, no_such_task, unreadable
 from kling_mcp.providers.json_body import Body, FileBody
-from kling_mcp.providers.library import Asset, read_library
 from kling_mcp.providers.network import connection_fault
 from kling_mcp.providers.redaction import Redactor
 from kling_mcp.providers.responses import (
@@ -53,7 +52,7 @@ from kling_mcp.providers.responses import (
 )
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, retry_after_s, retry_hook
 from kling_mcp.providers.rows import ProviderRow, Shape
-from kling_mcp.providers.task import OUR_IDS, Task
+from kling_mcp.providers.task import OUR_IDS, Asset, Task, read_library
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
 from kling_tools.errors import AuthFailed, Charged, KlingError, ProviderDown, ProviderError
 from kling_tools.products import ASSETS, MADE, AssetEntry, Made

@@ -23,9 +23,16 @@ from dataclasses import replace
 from typing import Any
 
 from kling_mcp.providers.error_codes import SUCCESS_CODES, unreadable
-from kling_mcp.providers.library import read_asset
 from kling_mcp.providers.rows import Shape
-from kling_mcp.providers.task import NO_ADDRESS, Task, Video, only, task_status, with_its_file
+from kling_mcp.providers.task import (
+    NO_ADDRESS,
+    Task,
+    Video,
+    only,
+    read_asset,
+    task_status,
+    with_its_file,
+)
 from kling_mcp.providers.values import (
     currency,
     identifier,

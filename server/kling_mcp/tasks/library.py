@@ -14,8 +14,8 @@ import anyio
 from kling_mcp.ledger import Ledger
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
-from kling_mcp.providers.library import Asset
 from kling_mcp.providers.pool import Clients
+from kling_mcp.providers.task import Asset
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault, Verdict
 from kling_tools.products import AssetKind, asset_entry
