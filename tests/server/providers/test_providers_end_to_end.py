@@ -438,7 +438,7 @@ async def test_a_provider_that_is_not_on_is_refused_with_those_that_are(tmp_path
         facts = await refused(client, "image_to_video", **WISH, provider="cometapi")
 
     (fault,) = facts["faults"]
-    assert (fault["field"], fault["use"]) == ("provider", "kling or newapi")
+    assert (fault["field"], fault["use"]) == ("provider", "kling or newapi or auto")
 
 
 async def test_each_task_is_asked_for_where_it_was_made(tmp_path: Path) -> None:
