@@ -98,8 +98,33 @@ def test_its_configuration_is_the_one_among_the_examples() -> None:
 
 def test_its_prices_are_those_of_the_table_for_every_living_model() -> None:
     living = built_in_capabilities().living(OF_VIDEOS, PROVIDERS["kling"].wires)
-    written = {row[0].split("`")[1]: row[1:] for row in rows("What a video costs")}
+    costs = [row for row in rows("What a video costs") if row[0].startswith("`kling-")]
+    written = {row[0].split("`")[1]: row[1:] for row in costs}
     assert written == {name: [price(name, column) for column in PRICED] for name in living}
+
+
+def test_its_prices_by_the_second_are_those_of_the_table() -> None:
+    table, wires = built_in_capabilities(), PROVIDERS["kling"].wires
+    written = {
+        (row[0].strip("`"), row[1].split("`")[1]): [
+            float(cell) if cell else None for cell in row[2:]
+        ]
+        for row in rows("What a video costs")
+        if row[0].startswith("`kling_")
+    }
+    expected = {}
+    for name, entry in PRODUCTS.items():
+        if "video" not in entry.inputs:
+            continue
+        for model in table.living([name], wires):
+            row = table.models[model].products[name]
+            expected[entry.tool, model] = [
+                estimate(table, name, Setting(mode, "1"), model_name=model).units
+                if mode in row.modes
+                else None
+                for mode in ("std", "pro", "4k")
+            ]
+    assert written == expected
 
 
 def price(model_name: str, column: str) -> str:
