@@ -2,7 +2,7 @@
 
 from tests.docs.pages import table
 
-from kling_mcp.providers.wires.new_standard import KINDS, PLACES
+from kling_mcp.providers.wires import KINDS, PLACES
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.requests import (
     ImageToVideoRequest,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.tools.judging import IMAGE, KLING, PICTURE, SEVERAL, drafted, faults, judge, warnings
 
-from kling_mcp.providers.wires.new_standard import KINDS
+from kling_mcp.providers.wires import KINDS
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms, built_in_capabilities
 from kling_tools.rules.variants import find_variant
 

@@ -112,7 +112,9 @@ def read_look(
     Raises ProviderDown when the answer fits no shape, has no id, or is about another task.
     """
     task = _read(document, shapes, provider)
-    told, ours = _named(document, "task_id", "id"), _named(document, "external_task_id")
+    levels = _levels(document)
+    places = [*levels, *(mapping(level.get("task_info")) for level in levels)]
+    told, ours = _named(places, "task_id", "id"), _named(places, "external_task_id")
     if text(asked) not in (*told, *ours) and (ours or repeats_ids):
         raise unreadable(provider, "it tells of another task")
     return only(task, kind)
@@ -129,12 +131,9 @@ def _read(document: Mapping[str, Any], shapes: Sequence[Shape], provider: str) -
     raise unreadable(provider, "it names no task")
 
 
-def _named(document: Mapping[str, Any], *names: str) -> list[str]:
-    """All ids in the fields with these names, at every depth of an answer."""
-    levels = [place for level in _levels(document) for place in (level, level.get("task_info"))]
-    return [
-        found for level in levels for name in names if (found := text(mapping(level).get(name)))
-    ]
+def _named(places: Sequence[Mapping[str, Any]], *names: str) -> list[str]:
+    """All ids in the fields with these names."""
+    return [found for place in places for name in names if (found := text(place.get(name)))]
 
 
 def read_tasks(document: Mapping[str, Any], kind: Kind = "video") -> list[Task]:

@@ -13,8 +13,7 @@ from typing import Any
 from kling_mcp.inputs.media import Medium
 from kling_mcp.inputs.picture import Picture
 from kling_mcp.providers.json_body import JsonBody
-from kling_mcp.providers.wires import create_path, order_body
-from kling_mcp.providers.wires.new_standard import KINDS, without_place
+from kling_mcp.providers.wires import KINDS, create_body, create_path, without_place
 from kling_tools.products import PRODUCTS, Product, ProductEntry
 from kling_tools.requests.requests import (
     BrushRequest,
@@ -126,7 +125,7 @@ class CreateBody:
         fields["external_task_id"] = external_task_id
         if self.callback_base and callback_key:
             fields["callback_url"] = f"{self.callback_base}/{callback_key}"
-        return JsonBody(order_body(wire or self.wire, self.product, fields, self.model))
+        return JsonBody(create_body(wire or self.wire, self.product, fields, self.model))
 
 
 def _with_some_address(given: Picture | Medium) -> Picture | Medium:

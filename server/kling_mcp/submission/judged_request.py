@@ -17,7 +17,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.rows import SANDBOX
-from kling_mcp.providers.wires.new_standard import prompt_text
+from kling_mcp.providers.wires import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
 from kling_tools.products import MADE, PRODUCTS, Product

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_mcp.providers.wires import create_path, new_standard, order_body
-from kling_mcp.providers.wires.new_standard import prompt_text
+from kling_mcp.providers.wires import create_body, create_path, prompt_text
 from kling_tools.rules.capabilities import WireRow, built_in_capabilities
 
 V3 = WireRow(name="kling-3.0", multi_shot=True)
@@ -21,7 +20,7 @@ PLAIN: dict[str, Any] = {"model_name": "kling-v3", "prompt": "Zoom", "duration":
 
 
 def body(fields: dict[str, Any], model: WireRow) -> dict[str, Any]:
-    return new_standard.body("image2video", fields, model)
+    return dict(create_body("new", "image2video", fields, model))
 
 
 def text_of(fields: dict[str, Any]) -> str:
@@ -115,7 +114,7 @@ def test_a_model_without_the_switch_is_not_sent_it() -> None:
 def test_words_alone_stand_at_the_top_of_the_body() -> None:
     fields = PLAIN | {"aspect_ratio": "9:16", "mode": "std", "sound": "on", "external_task_id": "k"}
 
-    assert new_standard.body("text2video", fields, TURBO) == {
+    assert create_body("new", "text2video", fields, TURBO) == {
         "prompt": "Zoom",
         "settings": {
             "resolution": "720p",
@@ -126,7 +125,7 @@ def test_words_alone_stand_at_the_top_of_the_body() -> None:
         "options": {"external_task_id": "k"},
     }
     shots = {"multi_shot": True, "shot_type": "customize", "multi_prompt": SHOTS}
-    cut = new_standard.body("text2video", fields | shots, V3)
+    cut = create_body("new", "text2video", fields | shots, V3)
     assert cut["prompt"] == "shot 1, 3, A door opens, light; shot 2, 2, A cat walks in;"
     assert cut["settings"]["multi_shot"] is True
 
@@ -213,7 +212,7 @@ def test_the_model_is_in_the_path_of_the_new_standard_and_in_the_body_of_the_oth
     assert create_path("legacy", "/kling/v1/videos", "omni-video", "x") == (
         "/kling/v1/videos/omni-video"
     )
-    assert order_body("legacy", "image2video", PLAIN, V3) == PLAIN
+    assert create_body("legacy", "image2video", PLAIN, V3) == PLAIN
 
 
 def test_every_model_of_the_new_standard_has_a_name_there() -> None:

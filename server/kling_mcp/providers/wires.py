@@ -1,8 +1,10 @@
-"""The new standard: `POST /{kind}/{model}` with `contents[]`, `settings{}` and `options{}`; of
-words alone with `prompt` in the place of `contents[]`.
+"""The two ways in which Kling takes a request: its fields in, one path and one JSON body out.
 
-The fields of a request keep their legacy names up to here: digest and ledger are made from them, so
-that one request is one video on either wire. Everything here is data and pure functions.
+The legacy wire takes the fields as they are. The new standard is `POST /{kind}/{model}` with
+`contents[]`, `settings{}` and `options{}`; of words alone with `prompt` in the place of
+`contents[]`. The fields of a request keep their legacy names up to here: digest and ledger are made
+from them, so that one request is one video on either wire. Everything here is data and pure
+functions.
 
 Source: Kling's pages of the new standard, 2026-09-20.
 """
@@ -13,10 +15,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kling_tools.products import Product
-from kling_tools.rules.capabilities import WireRow
+from kling_tools.products import PRODUCTS, Product
+from kling_tools.rules.capabilities import Wire, WireRow
 
-__all__ = ["KINDS", "PLACES", "body", "path", "prompt_text", "without_place"]
+__all__ = ["KINDS", "PLACES", "create_body", "create_path", "prompt_text", "without_place"]
 
 KINDS: Mapping[Product, str] = {
     "image2video": "image-to-video",
@@ -72,16 +74,24 @@ _TOKEN = re.compile(r"<<<\s*(image|element|voice|video)_(\d{1,3})\s*>>>")
 _WORD = re.compile(r"\w")
 
 
-def path(product: Product, name: str) -> str:
-    """The path of a create; `name` is the model's on this wire."""
-    return f"/{KINDS[product]}/{name}"
+def create_path(wire: Wire, prefix: str, product: Product, name: str) -> str:
+    """The path of a create below the base URL. `prefix` is the provider's on the legacy wire,
+    `name` the model's on the new one."""
+    return f"/{KINDS[product]}/{name}" if wire == "new" else PRODUCTS[product].below(prefix)
 
 
-def body(product: Product, fields: Mapping[str, Any], model: WireRow) -> dict[str, Any]:
-    """The JSON body. Where shots have a switch (`model.multi_shot`), Kling turns it on when it is
-    left out: one continuous take has to say so, and a video after another one cannot. A model that
-    `lacks` our id or a callback goes without. Raises ValueError for a field without a place; the 0
-    that hosts fill into cfg_scale asks for nothing here."""
+def create_body(
+    wire: Wire, product: Product, fields: Mapping[str, Any], model: WireRow
+) -> Mapping[str, Any]:
+    """The JSON body of a create; pictures may stand for their own values.
+
+    On the new standard, where shots have a switch (`model.multi_shot`), Kling turns it on when it
+    is left out: one continuous take has to say so, and a video after another one cannot. A model
+    that `lacks` our id or a callback goes without. Raises ValueError for a field without a place
+    there; the 0 that hosts fill into cfg_scale asks for nothing.
+    """
+    if wire == "legacy":
+        return fields
     if unknown := without_place(fields):
         raise ValueError(f"the new standard has no {', '.join(unknown)}")
     text = prompt_text(fields)
