@@ -560,7 +560,7 @@ def _from_columns(row: Mapping[str, Any]) -> Record:
 def _json(text: Any) -> Any:
     """The value of a column's JSON; the column itself when its text is no JSON."""
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+        return _DECODER.decode(text if isinstance(text, str) else str(text, "utf-8"))
     except (TypeError, ValueError, RecursionError):
         return text
 
@@ -571,6 +571,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
 
 
 KEPT_S = 30 * 86_400
