@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import signal
@@ -13,13 +12,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from kling_mcp.cli.terminal import guarded_output
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
+    import argparse
+
     from pydantic.fields import FieldInfo
 
     from kling_mcp.settings.settings import Settings
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     if not words:
-        return _run(argparse.Namespace(run=_serve_stdio))
+        return _run(cast("argparse.Namespace", SimpleNamespace(run=_serve_stdio)))
     try:
         with guarded_output():
             try:
@@ -138,6 +140,8 @@ def _with_values(words: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     from kling_mcp.cli import demo, doctor
     from kling_mcp.cli import install as clients
     from kling_mcp.cli import serve as serve_command
@@ -265,13 +269,6 @@ def _is_secret(name: str) -> bool:
     return name.endswith("_key") or name == "database"
 
 
-class _OnlyFromEnvironment(argparse.Action):
-    """Refuses a key as an option: other users of the machine, and logs, would see it."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        _refuse_secret(parser, self.dest.removeprefix(SETTING))
-
-
 def _refuse_secret(parser: argparse.ArgumentParser, name: str) -> NoReturn:
     from kling_mcp.settings.settings import environment_name
 
@@ -279,6 +276,14 @@ def _refuse_secret(parser: argparse.ArgumentParser, name: str) -> NoReturn:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
+    import argparse
+
+    class OnlyFromEnvironment(argparse.Action):
+        """Refuses a key as an option: other users of the machine, and logs, would see it."""
+
+        def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+            _refuse_secret(parser, self.dest.removeprefix(SETTING))
+
     group = parser.add_argument_group(
         "settings of the server (other commands take them from the environment)"
     )
@@ -287,7 +292,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
             group.add_argument(
                 _option(name),
                 dest=SETTING + name,
-                action=_OnlyFromEnvironment,
+                action=OnlyFromEnvironment,
                 help=argparse.SUPPRESS,
             )
             continue
