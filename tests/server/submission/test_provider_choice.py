@@ -1,6 +1,7 @@
 """`provider: "auto"` takes the cheapest configured provider that can make a request, once."""
 
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -246,6 +247,35 @@ async def test_two_servers_that_choose_differently_pay_once(tmp_path: Path) -> N
     assert len(tasks) == 1
     assert {answer["provider"] for answer in answers} == {tasks[0]["provider"]}
     assert [answer.get("repeated") for answer in answers].count(None) == 1
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(30))
+async def test_servers_with_any_prices_defaults_and_moments_pay_once(
+    seed: int, tmp_path: Path
+) -> None:
+    dice = random.Random(seed)
+    ids = []
+
+    async def serve() -> None:
+        names = tuple(dice.sample(("kling", "cometapi", "anyfast", "newapi"), 4))
+        prices = {
+            name: dice.choice([0.05, 0.1, 0.14, 0.2]) for name in names if dice.random() < 0.6
+        }
+        default = dice.choice(["auto", names[0]])
+        async with serving(tmp_path, names, prices, provider=default) as client:
+            ids.append(facts(await ask(client))["task_id"])
+            ids.append(facts(await ask(client))["task_id"])
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(serve)
+    await serve()
+    async with serving(tmp_path, ("kling", "cometapi", "anyfast", "newapi")) as client:
+        assert len(await made(client)) == 1
+        ids.append(facts(await ask(client))["task_id"])
+
+    assert {ids[-1], ids[-2]} == {ids[-1]}
 
 
 async def test_a_queued_request_waits_at_the_provider_that_was_chosen(tmp_path: Path) -> None:
