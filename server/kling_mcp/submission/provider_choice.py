@@ -88,7 +88,8 @@ class ProviderChoice:
             judged = judge(there)
             if judged.review.verdict.faults:
                 return judged
-            return judge(await library.resolved(there, principal))
+            resolved = await library.resolved(there, principal)
+            return judged if resolved is there else judge(resolved)
 
         played = clients.default.sandbox
         names = [name for name in clients.names if clients.configured(name).sandbox is played]
@@ -146,7 +147,8 @@ class ProviderChoice:
     def where_made(self, record: Record) -> ProviderChoice:
         """The choice of the provider that has made the request before."""
         offers = [
-            o.model_copy(update={"taken": o.provider == record.provider}) for o in self.offers
+            o.model_copy(update={"taken": o.provider == record.provider or None})
+            for o in self.offers
         ]
         return replace(
             self,

@@ -183,6 +183,7 @@ async def test_the_same_request_finds_what_was_paid_whatever_is_cheapest_now(
     assert facts(again)["repeated"] is True
     assert facts(again)["task_id"] == facts(first)["task_id"]
     assert facts(first)["task_id"] in facts(dry)["next"]
+    assert [p["provider"] for p in facts(dry)["prices"] if "taken" in p] == ["cometapi"]
     assert "cometapi was chosen: it was made there before." in words(again)
     assert len(tasks) == 1
 
