@@ -16,11 +16,10 @@ from kling_sandbox.orders import Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.avatar import avatar
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.image2video import image2video
+from kling_sandbox.rules.image2video import image2video, text2video
 from kling_sandbox.rules.images import image_generation, omni_image
 from kling_sandbox.rules.motion import motion_control
 from kling_sandbox.rules.omni import multi_image, omni
-from kling_sandbox.rules.text2video import text2video
 
 __all__ = ["PRODUCTS", "judge"]
 

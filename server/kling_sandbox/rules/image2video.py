@@ -1,4 +1,5 @@
-"""Rules of `image2video`: one picture, with camera, shots, voices and elements."""
+"""Rules of `image2video`: one picture, with camera, shots, voices and elements; and of
+`text2video`, which has the same without a picture (a copy of Kling's page)."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from kling_sandbox.orders import Asset, CameraControl, Order, Picture
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.shared import (
+    ASPECT_RATIOS,
     Variant,
     brush_flaw,
     check_cfg_scale,
@@ -20,15 +22,7 @@ from kling_sandbox.rules.shared import (
     variant,
 )
 
-__all__ = [
-    "Shots",
-    "camera_control",
-    "elements_of",
-    "even_shots",
-    "image2video",
-    "shots_of",
-    "voices_of",
-]
+__all__ = ["camera_control", "elements_of", "even_shots", "image2video", "shots_of", "text2video"]
 
 
 _AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
@@ -219,3 +213,24 @@ def _frames(
         files.accept("image_tail", fields.value("image_tail")) if "image_tail" in fields else None
     )
     return image, tail
+
+
+def text2video(fields: Fields, _: PictureFiles, config: SandboxConfig) -> Order:
+    """The order in the body. Raises `Refusal` at its first fault."""
+    what = variant(fields, "text2video", DEFAULT_MODEL, config)
+    shots = shots_of(fields, what)
+    prompt = prompts(fields, required=not shots.customized)
+    check_cfg_scale(fields, what)
+    return Order(
+        product="text2video",
+        model=what.model,
+        mode=what.mode,
+        duration=what.duration,
+        prompt=prompt,
+        aspect_ratio=ASPECT_RATIOS[fields.choice("aspect_ratio", ASPECT_RATIOS, "16:9")],
+        sound=sound_on(fields, what),
+        camera=camera_control(fields, what),
+        shots=shots.seconds,
+        lines=shots.words,
+        **delivery(fields),
+    )
