@@ -95,8 +95,8 @@ class Ports:
     their pictures, and the server neither reads nor shows a path of this machine for them.
     `observe` is called with each request to a provider. Providers call back below `callback_base`,
     an address without a slash at its end, and sign with `callback_secret`; when empty, no provider
-    is asked to. One caller may spend `max_units_per_day_user` units and `max_usd_per_day_user` US
-    dollars in 24 hours; None is no cap.
+    is asked to. One caller may spend `max_units_per_day_user` units, `max_usd_per_day_user` US
+    dollars and `max_image_units_per_day_user` image units in 24 hours; None is no cap.
     `running` is entered with the runtime for as long as the server runs. `secrets` are those of the
     server itself, which no answer and no line of the log may show.
     """
@@ -108,6 +108,7 @@ class Ports:
     callback_secret: str = field(default="", repr=False)
     max_units_per_day_user: float | None = None
     max_usd_per_day_user: float | None = None
+    max_image_units_per_day_user: float | None = None
     running: Callable[[Runtime], AbstractContextManager[None]] | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -255,6 +256,7 @@ class Runtime:
             self.settings.max_usd_per_day,
             self.ports.max_usd_per_day_user,
             self.settings.max_image_units_per_day,
+            self.ports.max_image_units_per_day_user,
         )
 
     @cached_property

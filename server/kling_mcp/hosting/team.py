@@ -187,6 +187,7 @@ class Hosting:
             callback_secret=public.callback_secret if public else "",
             max_units_per_day_user=self.settings.max_units_per_day_user,
             max_usd_per_day_user=self.settings.max_usd_per_day_user,
+            max_image_units_per_day_user=self.settings.max_image_units_per_day_user,
             running=self.running,
             secrets=(self.secret, *secrets_of(self.settings)),
         )

@@ -62,6 +62,13 @@ class HostSettings(BaseModel):
         validation_alias="KLING_MCP_MAX_UNITS_PER_DAY_USER",
         description="Most units of one login in 24 hours.",
     )
+    max_image_units_per_day_user: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        validation_alias="KLING_MCP_MAX_IMAGE_UNITS_PER_DAY_USER",
+        description="Most image units of one login in 24 hours.",
+    )
     max_usd_per_day_user: float | None = Field(
         default=None,
         ge=0,

@@ -186,6 +186,7 @@ class DayCaps:
     team_usd: float | None = None
     principal_usd: float | None = None
     pictures: float | None = None
+    principal_pictures: float | None = None
 
     def all(self) -> list[DayCap]:
         """The caps that are set."""
@@ -195,6 +196,7 @@ class DayCaps:
             (self.team_usd, True, False, False),
             (self.principal_usd, True, True, False),
             (self.pictures, False, False, True),
+            (self.principal_pictures, False, True, True),
         )
         return [DayCap(most, *kind) for most, *kind in given if most is not None]
 

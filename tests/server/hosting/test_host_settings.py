@@ -34,6 +34,7 @@ GOOD = {
     "KLING_MCP_TOKENS": ("/etc/kling/tokens", "tokens", Path("/etc/kling/tokens")),
     "KLING_MCP_RATE_PER_MINUTE": ("0", "rate_per_minute", 0),
     "KLING_MCP_MAX_UNITS_PER_DAY_USER": ("2.5", "max_units_per_day_user", 2.5),
+    "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY_USER": ("80", "max_image_units_per_day_user", 80.0),
     "KLING_MCP_MAX_USD_PER_DAY_USER": ("1.5", "max_usd_per_day_user", 1.5),
     "KLING_MCP_STORAGE": ("s3://films/team", "storage", "s3://films/team"),
     "KLING_MCP_LINK_S": ("60", "link_s", 60),

@@ -571,6 +571,26 @@ async def test_the_day_s_cap_refuses_what_would_pass_it(ledger: Ledger, place: P
 
 
 @pytest.mark.anyio
+async def test_a_cap_of_pictures_counts_one_s_own_pictures_and_no_video(ledger: Ledger) -> None:
+    caps = DayCaps(principal_pictures=20.0)
+
+    async def reserve(digest: str, principal: str, product: str, units: float) -> None:
+        row = wish(digest, units=units, principal=principal, product=product)
+        await ledger.reserve(row, caps=caps)
+
+    await reserve("a", "ann", "omni-image", 16.0)
+    await reserve("b", "ann", "image2video", 300.0)
+    with pytest.raises(SpendCapReached) as refused:
+        await reserve("c", "ann", "image-generation", 8.0)
+    await reserve("c", "bob", "image-generation", 8.0)
+
+    assert "Your cap for a day is 20 image units; 16 were spent" in refused.value.message
+    assert "this picture would cost 8." in refused.value.message
+    assert "free again in 24 h 0 min" in refused.value.advice
+    assert "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY_USER raised" in refused.value.advice
+
+
+@pytest.mark.anyio
 async def test_a_video_of_unknown_price_is_refused_under_a_cap_only(ledger: Ledger) -> None:
     with pytest.raises(SpendCapReached, match="price of this video is not known"):
         await ledger.reserve(wish(units=None), caps=DayCaps(1000))
