@@ -270,15 +270,17 @@ class Runtime:
     def reader(self) -> TaskReader:
         """Reads and shows the rows of the ledger."""
         from kling_mcp.tasks.reader import TaskReader
+        from kling_mcp.tasks.views import Viewer
 
-        return TaskReader(
-            self.ledger,
-            self.clients,
-            self.storage,
-            self.downloads.saving,
-            self.waiting.outlook,
+        viewer = Viewer(
+            clients=self.clients,
+            files=self.storage,
+            now=self.ledger.now,
+            saving=self.downloads.saving,
+            outlook=self.waiting.outlook,
             zone=zone_named(self.settings.timezone),
         )
+        return TaskReader(self.ledger, viewer)
 
     @cached_property
     def accounts(self) -> AccountDesk:

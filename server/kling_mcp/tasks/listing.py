@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,8 @@ class Listing:
         """
         if query.provider == AUTO:
             query = query.model_copy(update={"provider": ""})
-        zone = zone_named(query.timezone) or self._reader.zone
-        viewer, only = self._reader.viewer(zone), self._reader.only
+        zone = zone_named(query.timezone) or self._reader.viewer.zone
+        viewer, only = replace(self._reader.viewer, zone=zone), self._reader.only
         now = self._ledger.now()
         wanted = Wanted(
             product=products_named(query.product),

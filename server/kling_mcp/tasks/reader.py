@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import tzinfo
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.principal import Principal, own_external_id
-from kling_mcp.providers.pool import Clients
 from kling_mcp.tasks.lookup import Found, is_address
-from kling_mcp.tasks.views import Files, Saving, Viewer
+from kling_mcp.tasks.views import Viewer
 from kling_tools.results import TaskPage, TaskStatus, TaskView
 
 __all__ = ["TaskReader"]
@@ -59,53 +58,27 @@ def ids_in(address: str) -> list[str]:
     return [part for part in likely if SHORTEST_ID <= len(part) <= 128][: 2 * MOST_IDS]
 
 
+@dataclass(frozen=True, slots=True)
 class TaskReader:
-    """Reads rows and shows them, times in the `zone`: with `only`, those of one principal, whatever
-    id is asked for. `saving` says how the saving of a finished video goes, `outlook` what
-    becomes of a queued request."""
+    """Reads rows and shows them: with `only`, those of one principal, whatever id is asked for."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        clients: Clients,
-        files: Files,
-        saving: Callable[[Record], Saving],
-        outlook: Callable[[Record], str],
-        only: str | None = None,
-        *,
-        zone: tzinfo | None = None,
-    ) -> None:
-        self._ledger = ledger
-        self._clients = clients
-        self._files = files
-        self._saving = saving
-        self._outlook = outlook
-        self.only = only
-        self.zone = zone
+    ledger: Ledger
+    viewer: Viewer
+    only: str | None = None
 
     def of(self, principal: Principal) -> TaskReader:
         """The rows of this principal alone, or all where nobody logs in."""
-        if principal.only == self.only:
-            return self
-        return TaskReader(
-            self._ledger,
-            self._clients,
-            self._files,
-            self._saving,
-            self._outlook,
-            principal.only,
-            zone=self.zone,
-        )
+        return self if principal.only == self.only else replace(self, only=principal.only)
 
     async def find(self, any_id: str) -> Record | None:
         """The row with this task_id, external_task_id or id, or whose video has this path or
         link."""
-        if not self._ledger.exists:
+        if not self.ledger.exists:
             return None
-        found = await self._ledger.find(any_id, principal=self.only)
+        found = await self.ledger.find(any_id, principal=self.only)
         if found is None and self.only:
             chosen = own_external_id(self.only, any_id)
-            found = await self._ledger.find(chosen, principal=self.only)
+            found = await self.ledger.find(chosen, principal=self.only)
         if found is None and is_address(any_id):
             found = await self._of_video(any_id)
         return found
@@ -114,14 +87,14 @@ class TaskReader:
         """The row of a saved file or of a result link. A file that was moved still has the id in
         its name, and so have links of this server."""
         url = address if _URL.match(address) else ""
-        path = "" if url or self._files.private else local_path(address)
+        path = "" if url or self.viewer.files.private else local_path(address)
         found = None
         if path or len(url) >= SHORTEST_URL:
-            found = await self._ledger.by_video(path=path, url=url, principal=self.only)
+            found = await self.ledger.by_video(path=path, url=url, principal=self.only)
         if found is not None:
             return found
         for some_id in ids_in(address):
-            found = await self._ledger.find(some_id, principal=self.only)
+            found = await self.ledger.find(some_id, principal=self.only)
             if found is not None:
                 return found
         return None
@@ -134,25 +107,24 @@ class TaskReader:
 
     async def examine(self, records: Sequence[Record]) -> None:
         """Find out which of the rows' files were changed, before they are shown."""
-        await self._files.examine([record for record in records if record.path])
+        await self.viewer.files.examine([record for record in records if record.path])
 
     async def running(self) -> list[Record]:
         """The rows that have not ended, as far as the ledger knows."""
-        if not self._ledger.exists:
+        if not self.ledger.exists:
             return []
         return [
             record
             for status in RUNNING
-            for record in await self._ledger.page(
+            for record in await self.ledger.page(
                 limit=FOLLOWED, offset=0, status=status, principal=self.only
             )
         ]
 
     async def recent(self) -> TaskPage:
         """The newest rows in their last known state."""
-        viewer = self.viewer()
         rows, more = await self._newest()
-        return TaskPage(tasks=[viewer.listed(row) for row in rows], page=1, more=more)
+        return TaskPage(tasks=[self.viewer.listed(row) for row in rows], page=1, more=more)
 
     async def ended(self) -> tuple[list[Record], bool]:
         """The rows among the newest whose result is there, and whether there are more rows."""
@@ -161,39 +133,25 @@ class TaskReader:
 
     async def _newest(self) -> tuple[list[Record], bool]:
         rows: list[Record] = []
-        if self._ledger.exists:
-            rows = await self._ledger.page(limit=RECENT + 1, offset=0, principal=self.only)
+        if self.ledger.exists:
+            rows = await self.ledger.page(limit=RECENT + 1, offset=0, principal=self.only)
         return rows[:RECENT], len(rows) > RECENT
 
     def view(self, record: Record) -> TaskView:
         """A row in its last known state."""
-        return self.viewer().record(record)
+        return self.viewer.record(record)
 
     def show(self, found: Found) -> TaskView:
         """A task that was looked up: a row, or one that only its provider knows."""
-        viewer = self.viewer()
         if found.record is not None:
-            return viewer.record(found.record)
+            return self.viewer.record(found.record)
         assert found.task is not None
-        return viewer.foreign(found.task, found.provider)
+        return self.viewer.foreign(found.task, found.provider)
 
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer was lost, and its provider cannot be asked for it. False
         while a worker holds the row, and when this process has no key for that provider."""
-        known = record.provider in self._clients.names
+        known = record.provider in self.viewer.clients.names
         return (
-            known
-            and not record.is_leased(self._ledger.now())
-            and self.viewer().lost_for_good(record)
-        )
-
-    def viewer(self, zone: tzinfo | None = None) -> Viewer:
-        """Shows tasks as of now, times in the `zone` instead of the server's."""
-        return Viewer(
-            self._clients,
-            self._ledger.now(),
-            self._files,
-            saving=self._saving,
-            outlook=self._outlook,
-            zone=zone or self.zone,
+            known and not record.is_leased(self.ledger.now()) and self.viewer.lost_for_good(record)
         )

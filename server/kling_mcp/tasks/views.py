@@ -164,34 +164,25 @@ class Saving:
     failed: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
 class Viewer:
-    """Shows tasks as of `now`, seconds since the epoch, with the paths of their `files` or links
-    to them, and times in the `zone`. `saving` says how the saving of a video goes,
-    `outlook` what becomes of a queued request."""
+    """Shows tasks as they are `now` (seconds since the epoch), with the paths of their `files` or
+    links to them, and times in the `zone`. `saving` says how the saving of a video goes, `outlook`
+    what becomes of a queued request."""
 
-    def __init__(
-        self,
-        clients: Clients,
-        now: float,
-        files: Files,
-        *,
-        saving: Callable[[Record], Saving],
-        outlook: Callable[[Record], str],
-        zone: tzinfo | None = None,
-    ) -> None:
-        self._clients = clients
-        self._saving = saving
-        self._outlook = outlook
-        self._zone = zone
-        self._now = now
-        self._files = files
+    clients: Clients
+    files: Files
+    now: Callable[[], float]
+    saving: Callable[[Record], Saving]
+    outlook: Callable[[Record], str]
+    zone: tzinfo | None = None
 
     def record(self, record: Record) -> TaskView:
         """A task of the ledger."""
         view = TaskView(
             task_id=record.handle,
-            status=(status := record.state(self._now)),
-            provider=record.provider if self._clients.several else None,
+            status=(status := record.state(self.now())),
+            provider=record.provider if self.clients.several else None,
             sandbox=record.sandbox or None,
             elapsed_s=self._elapsed_s(status, _since(record)),
             videos=_videos(record.videos),
@@ -224,7 +215,7 @@ class Viewer:
             if self.lost_for_good(record):
                 view.next = LOST_FOR_GOOD
         elif record.status == "queued":
-            view.next = self._outlook(record)
+            view.next = self.outlook(record)
         elif record.status == "processing" and record.ended_at is not None:
             view.next = FILE_LATE
         elif asset and record.status == "succeed":
@@ -242,17 +233,17 @@ class Viewer:
 
     def _reseller(self, record: Record) -> str | None:
         """The provider, when it told units that are not its own price."""
-        known = record.provider in self._clients.names
-        own = known and self._clients.configured(record.provider).row.list_price
+        known = record.provider in self.clients.names
+        own = known and self.clients.configured(record.provider).row.list_price
         told = record.units and record.status in ENDED
         return record.provider if told and not own and record.provider != "kling" else None
 
     def lost_for_good(self, record: Record) -> bool:
         """Whether it was sent, its answer lost, and its provider cannot be asked for it."""
-        if record.state(self._now) != "unknown" or record.task_id is not None:
+        if record.state(self.now()) != "unknown" or record.task_id is not None:
             return False
-        known = record.provider in self._clients.names
-        return not known or self._clients.configured(record.provider).row.external_ids == "none"
+        known = record.provider in self.clients.names
+        return not known or self.clients.configured(record.provider).row.external_ids == "none"
 
     def _names(self, record: Record) -> dict[str, Any]:
         """What tells a task from others, as fields of its view."""
@@ -268,32 +259,32 @@ class Viewer:
             "resolution": _text(request.get("resolution")),
             "sound": _text(request.get("sound")),
             "take": None if record.is_asset else record.take or None,
-            "created": spoken(record.created_at, self._zone) if record.status in ENDED else None,
+            "created": spoken(record.created_at, self.zone) if record.status in ENDED else None,
         }
 
     def _show_the_file(self, record: Record, view: TaskView) -> None:
         """Where the file of a finished video is, or how to get it."""
-        if self._files.seems_there(record):
-            link = self._files.link(record)
-            view.path = None if self._files.private else record.path
-            view.url = link.url if self._files.private and link else None
+        if self.files.seems_there(record):
+            link = self.files.link(record)
+            view.path = None if self.files.private else record.path
+            view.url = link.url if self.files.private and link else None
             for each in record.each_file()[1:]:
-                link = self._files.link(each)
+                link = self.files.link(each)
                 view.more += filter(None, [link.url if link else each.path])
             view.next = record.file_note or None
             return
-        changed = self._files.is_changed(record)
+        changed = self.files.is_changed(record)
         was = "changed" if changed else "moved or deleted"
-        at = "" if self._files.private else f": {record.path} was {was}"
-        saving = self._saving(record)
+        at = "" if self.files.private else f": {record.path} was {was}"
+        saving = self.saving(record)
         lost = f"{CHANGED if changed else GONE}{at}" if record.path else None
         view.file = saving.state or lost
-        if record.expires_at is not None and self._now > record.expires_at:
+        if record.expires_at is not None and self.now() > record.expires_at:
             view.next = "The provider has deleted it after 30 days."
             return
         until = record.expires_at
         if until is not None and not saving.failed:
-            view.fetch_until = spoken(until, self._zone)
+            view.fetch_until = spoken(until, self.zone)
         if saving.state or saving.advice:
             view.next = saving.advice or None
         else:
@@ -304,10 +295,10 @@ class Viewer:
         view = TaskView(
             task_id=task.task_id,
             status=task.status,
-            provider=provider if self._clients.several else None,
-            sandbox=self._clients.sandbox(provider) or None,
+            provider=provider if self.clients.several else None,
+            sandbox=self.clients.sandbox(provider) or None,
             elapsed_s=self._elapsed_s(task.status, task.created_at),
-            created=spoken(task.created_at, self._zone) if task.created_at else None,
+            created=spoken(task.created_at, self.zone) if task.created_at else None,
             videos=_videos(task.videos),
             pictures=_pictures(task.videos),
             unit=_other_unit(task.videos),
@@ -332,16 +323,16 @@ class Viewer:
         if record.status == "failed" and record.task_id is None and not record.damaged:
             view.next = _never_made(record, refused)
         no_file = record.status == "succeed" and not (view.path or view.url)
-        unsaved = no_file and self._saving(record).advice
+        unsaved = no_file and self.saving(record).advice
         shown = record.status in SHOWN_IN_LISTS or record.damaged or unsaved
         return view.model_copy(
             update={
                 "source": "ledger",
                 "provider": record.provider,
-                "created": spoken(record.created_at, self._zone),
+                "created": spoken(record.created_at, self.zone),
                 "videos": [],
                 "pictures": [],
-                "more": [] if self._files.private else view.more,
+                "more": [] if self.files.private else view.more,
                 "url": None,
                 "next": view.next if shown else None,
             }
@@ -363,7 +354,7 @@ class Viewer:
     def _elapsed_s(self, status: str, since: float | None) -> int | None:
         if status in ENDED or since is None:
             return None
-        return max(0, round(self._now - since))
+        return max(0, round(self.now() - since))
 
 
 def _since(record: Record) -> float:
