@@ -12,14 +12,15 @@ from benchmarks.virtual_time import VirtualTimeLoop
 from PIL import Image
 from tests.examples.conversation import INTRODUCTION, WINTER, play
 from tests.examples.stage import Stage
-from tests.server.serving import SIDE_PX, sandbox_by
+from tests.server.serving import sandbox_by
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DOCUMENT = EXAMPLES / "conversation.md"
 TUESDAY = datetime(2026, 9, 15, 10, tzinfo=UTC).timestamp()
 
 
-WHOLE_PX = 720
+SMALL_PX, WHOLE_PX = 120, 720
+"""Of the clips: no frame is given on. The document shows the second."""
 SIZE = re.compile(r"\b\d+x\d+, |(?<=width\": )\d+|(?<=height\": )\d+")
 
 
@@ -54,7 +55,7 @@ def played(home: Path, monkeypatch: pytest.MonkeyPatch, side_px: int) -> str:
     return anyio.run(run, backend_options={"loop_factory": VirtualTimeLoop})
 
 
-@pytest.mark.parametrize("side_px", [SIDE_PX, pytest.param(WHOLE_PX, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("side_px", [SMALL_PX, pytest.param(WHOLE_PX, marks=pytest.mark.campaign)])
 def test_the_conversation_is_what_the_server_answers_today(
     side_px: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
