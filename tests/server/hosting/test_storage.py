@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 from tests.made_clips import make_clip
 from tests.server.hosting.public_server import facts, hosted, said
 from tests.server.serving import picture
@@ -25,6 +23,8 @@ KEY = "a secret that all the replicas share, 32"
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -44,6 +44,8 @@ def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    import boto3
+
     client = boto3.client("s3")
     client.create_bucket(Bucket="clips")
     return client

@@ -12,6 +12,7 @@ from mcp import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image, ImageChops, ImageOps
 from tests.made_clips import make_film
+from tests.sampling import sampled
 from tests.server.scripted import CREATE, Scripted, ends_with_video, facts, talking_to
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
@@ -246,7 +247,7 @@ async def test_the_end_is_held_against_the_picture_that_was_wished_for(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("fit", [{}, {"fit": "1:1"}])
+@pytest.mark.parametrize("fit", sampled([{}, {"fit": "1:1"}], 2))
 async def test_a_picture_file_that_was_replaced_is_told_and_not_compared(
     fit: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

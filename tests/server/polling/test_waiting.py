@@ -15,6 +15,7 @@ from benchmarks.virtual_time import VirtualTimeLoop
 from benchmarks.waiting import MIXED, NEW, Wishes, cancelled, handed_over, saved, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
+from tests.sampling import sampled
 from tests.server.serving import tasks_of
 
 from kling_mcp.ledger import Ledger, Record
@@ -133,7 +134,7 @@ def test_a_query_whose_only_waiter_went_away_is_not_waited_for(tmp_path: Path) -
     in_virtual_time(play)
 
 
-@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("lists", sampled([True, False], 2))
 def test_ten_waiters_cost_what_one_costs(lists: bool, tmp_path: Path) -> None:
     async def play(played: PlayedProvider, waiters: int, folder: Path) -> None:
         async with (

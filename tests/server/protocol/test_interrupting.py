@@ -76,6 +76,7 @@ def test_what_serves_http_ends_as_it_was_told_to(words: tuple[str, ...], tmp_pat
     assert "Traceback" not in said
 
 
+@pytest.mark.campaign
 def test_the_sandbox_does_not_wait_for_an_answer_that_it_holds_back(tmp_path: Path) -> None:
     process = started(
         tmp_path, "sandbox", "--port", "0", "--fault", "slow:600", stderr=subprocess.PIPE
