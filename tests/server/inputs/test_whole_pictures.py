@@ -103,6 +103,18 @@ def test_a_damaged_picture_is_refused(
     assert "photo.png is damaged or cut short" in str(verdict.faults[0])
 
 
+@pytest.mark.parametrize("data", KINDS.values(), ids=KINDS)
+def test_what_was_whole_is_checked_again_when_its_bytes_change(
+    data: bytes, tmp_path: Path, policy: PicturePolicy
+) -> None:
+    found = []
+    for written in (data, data, with_a_hole(data), data):
+        saved(tmp_path, "photo.png", written)
+        found.append(rules(looked_at("photo.png", policy)[1]))
+
+    assert found == [[], [], ["image_damaged"], []]
+
+
 @pytest.mark.parametrize("data", [JPEG, PROGRESSIVE], ids=["baseline", "progressive"])
 def test_an_end_mark_does_not_make_half_a_jpeg_whole(
     data: bytes, tmp_path: Path, policy: PicturePolicy

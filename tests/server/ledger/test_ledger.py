@@ -207,6 +207,27 @@ async def test_rows_with_untidy_blanks_around_the_same_prompt_are_alike(ledger: 
 
 
 @pytest.mark.anyio
+async def test_a_retired_model_is_known_at_once_here_and_elsewhere_within_a_minute(
+    place: Place, clock: Clock
+) -> None:
+    here, elsewhere = opened(place, clock), opened(place, clock)
+    row, _ = await here.reserve(wish())
+    assert await here.retired_models() == await elsewhere.retired_models() == {}
+
+    await here.retire(row)
+    known = {("kling", "https://kling.example"): {("image2video", "kling-v2-6")}}
+    assert await here.retired_models() == known
+    assert await elsewhere.retired_models() == {}
+
+    clock.now += 60
+    assert await elsewhere.retired_models() == known
+    clock.now += 24 * HOUR_S
+    assert await here.retired_models() == {}
+    for ledger in (here, elsewhere):
+        await ledger.close()
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("status", ["unknown", "submitted", "processing", "succeed"])
 async def test_a_wish_that_has_not_failed_is_not_made_again(
     status: TaskStatus, ledger: Ledger
