@@ -27,8 +27,7 @@ from mcp_types import (
 from tests.server.serving import sandbox_settings
 
 import kling_mcp.protocol.server
-from kling_mcp.protocol.tasks_extension import InputRequests, TaskState, VideoTasks
-from kling_mcp.protocol.tasks_extension.extension import require_tasks
+from kling_mcp.protocol.tasks_extension import InputRequests, TaskState, VideoTasks, require_tasks
 
 Ctx = ServerRequestContext[Any, Any]
 

@@ -32,8 +32,7 @@ from mcp_types import (
 )
 
 from kling_mcp.protocol.middleware import current_service
-from kling_mcp.protocol.tasks_extension import TaskDesk, TaskState
-from kling_mcp.protocol.tasks_extension.extension import require_tasks
+from kling_mcp.protocol.tasks_extension import TaskDesk, TaskState, require_tasks
 from kling_tools.addresses import TASKS_URI, task_of
 from kling_tools.errors import KlingError
 from kling_tools.results import ENDED
