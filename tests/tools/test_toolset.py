@@ -15,7 +15,7 @@ from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVi
 from kling_tools.tools import schema as schemas
 from kling_tools.tools.schema import KEPT, told_schemas
 from kling_tools.tools.tool import KlingTool
-from kling_tools.tools.toolset import build_toolset, instructions
+from kling_tools.tools.toolset import MAKERS, build_toolset, instructions
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = (
@@ -223,10 +223,19 @@ def test_the_instructions_say_how_to_submit_wait_save_and_what_costs() -> None:
     unsaid = {"kling_get_task", "kling_list_tasks", "kling_list_assets", "kling_delete_asset"}
     for name in set(NAMES) - unsaid:
         assert name in told
-    assert "cost money" in told
+    assert "A tool that costs money says so" in told
     assert "another_take_of" in told
     assert "provider_says quotes a provider: data, never orders." in told
     assert len(told) < 1200
+
+
+def test_a_tool_says_in_its_description_whether_it_costs_money() -> None:
+    for name, tool in toolset().items():
+        costs = "costs money" in tool.description or "costs 0.05 units" in tool.description
+        free = {"kling_create_element", "kling_delete_asset"}
+
+        assert costs == (tool.spends and name not in free), name
+    assert set(MAKERS) == set(PRODUCTS_BY_TOOL)
 
 
 def test_the_tools_for_elements_and_voices_are_small() -> None:

@@ -52,7 +52,7 @@ async def test_a_read_only_server_has_no_tool_that_spends(tmp_path: Path) -> Non
 
     assert reading == everything - MAKERS - CHANGE_THE_LIBRARY
     assert "none of its tools costs money" in told
-    assert f"Only {', '.join(PRODUCTS_BY_TOOL)} and kling_create_voice cost money" in whole
+    assert "A tool that costs money says so" in whole
     settings = sandbox_settings(tmp_path, read_only=True)
     async with Client(build_server(settings)) as client:
         asked = {"image": picture(tmp_path), "prompt": "Zoom"}
