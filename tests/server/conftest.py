@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stamina
 from jsonschema import Draft202012Validator
 from mcp.server.mcpserver.resources import templates, types
 from pydantic import validate_call
@@ -63,6 +64,13 @@ def _validated_when_called(fn: Any) -> Any:
         return await validate_call(fn)(*given, **named)
 
     return call if iscoroutinefunction(fn) else validate_call(fn)
+
+
+@pytest.fixture
+def no_pauses() -> Iterator[None]:
+    """A read that failed is tried again as often as usual, at once."""
+    with stamina.set_testing(True, attempts=99, cap=True):
+        yield
 
 
 @pytest.fixture

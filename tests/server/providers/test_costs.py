@@ -121,6 +121,7 @@ CASH = {
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_pauses")
 async def test_cash_is_told_with_its_currency_its_list_price_and_which_balance_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +166,7 @@ async def test_where_no_currency_is_told_it_is_that_of_the_account_s_region(
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_pauses")
 async def test_no_units_and_no_cash_for_a_video_are_an_unknown_price(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

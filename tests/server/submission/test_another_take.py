@@ -131,6 +131,7 @@ async def test_a_request_with_several_takes_says_how_many_and_how_to_make_one_mo
     assert (third["take"], third.get("repeated")) == (3, None)
 
 
+@pytest.mark.usefixtures("no_pauses")
 async def test_a_lost_answer_names_a_take_that_does_not_exist_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

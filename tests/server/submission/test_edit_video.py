@@ -219,6 +219,7 @@ async def test_a_local_video_requires_an_address_where_kling_is_elsewhere(tmp_pa
     assert "kling://tasks/ID/video" in fault["use"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 async def test_the_video_of_a_task_is_sent_by_its_own_address(tmp_path: Path) -> None:
     video = "https://v15-kling.klingai.com/made.mp4"
     sent: list[httpx.Request] = []

@@ -596,6 +596,7 @@ async def test_the_old_signed_keys_reach_elements_too(tmp_path: Path) -> None:
     ],
     ids=["a gateway", "an outage"],
 )
+@pytest.mark.usefixtures("no_pauses")
 async def test_a_voice_by_name_is_refused_where_no_list_is_read(
     tmp_path: Path, wish: str, more: dict[str, Any]
 ) -> None:

@@ -10,7 +10,7 @@ from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_pauses")]
 
 PACKS = {
     "code": 0,
