@@ -82,6 +82,7 @@ def test_it_says_what_no_gateway_makes() -> None:
         "kling_edit_video": "edited videos",
         "kling_motion_control": "motion control",
         "kling_talking_photo": "talking photos",
+        "kling_lip_sync": "lip-sync",
     }
     assert {row.tool for row in PRODUCTS.values()} - anywhere == {*told}
     assert all(
@@ -114,7 +115,7 @@ def test_its_prices_by_the_second_are_those_of_the_table() -> None:
     }
     expected = {}
     for name, entry in PRODUCTS.items():
-        if "video" not in entry.inputs:
+        if "video" not in entry.inputs or entry.steps:  # its sound sets the price
             continue
         for model in table.living([name], wires):
             row = table.models[model].products[name]
@@ -133,7 +134,8 @@ def price(model_name: str, column: str) -> str:
     mode, _, sound = column.partition(", ")
     uses = table.models[model_name].products
     product, row = next((name, uses[name]) for name in OF_VIDEOS if name in uses)
-    if mode not in row.modes or (sound and not has_sound(row, mode)):
+    has_mode = mode in row.modes if row.modes else column == PRICED[0]
+    if not has_mode or (sound and not has_sound(row, mode)):
         return ""
     setting = Setting(mode, SECONDS, "on" if sound else "off")
     cost = estimate(table, product, setting, model_name=model_name)

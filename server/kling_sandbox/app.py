@@ -29,6 +29,7 @@ from kling_sandbox.desk import Backend, Desk
 from kling_sandbox.faults import ConnectionDropped
 from kling_sandbox.gateways import GATEWAYS, OFFICIAL
 from kling_sandbox.kling_desk import KlingDesk
+from kling_sandbox.lip_sync_desk import LipSyncDesk
 from kling_sandbox.new_desk import NewStandardDesk
 
 __all__ = ["BreakableProtocol", "Sandbox", "bound_socket", "create_app", "server_of"]
@@ -47,7 +48,11 @@ def create_app(config: SandboxConfig) -> Starlette:
             return by_base[first].not_served(request.method, rest)
         return kling.not_served(request.method, request.url.path)
 
-    official = [NewStandardDesk(backend, OFFICIAL), AssetDesk(backend, OFFICIAL)]
+    official = [
+        NewStandardDesk(backend, OFFICIAL),
+        AssetDesk(backend, OFFICIAL),
+        LipSyncDesk(backend, OFFICIAL),
+    ]
     return Sandbox([route for desk in [*official, *desks] for route in desk.routes()], not_served)
 
 

@@ -67,11 +67,17 @@ class ClipMaker:
         if task.order.images:
             path = self._folder / f"{task.task_id}-{number}.png"
             make = partial(self._paint, task, path, number)
+        if task.order.product == "tts":
+            path = self._folder / f"{task.task_id}.wav"
+            make = partial(_speak, task, path)
         if not path.exists():
             if self._worker is None:
                 self._worker = anyio.CapacityLimiter(1)
-            seen = task.order.seen
-            if seen and (shown := await self.path_of(seen)):
+            seen, sound = task.order.seen, task.order.speech
+            if task.order.other_words and seen and sound:
+                paths = await self.path_of(seen), await self.path_of(sound)
+                make = partial(self._make, task, path, *paths)
+            elif seen and (shown := await self.path_of(seen)):
                 make = partial(self._make, task, path, shown)
             await anyio.to_thread.run_sync(make, limiter=self._worker, abandon_on_cancel=True)
         return path
@@ -80,14 +86,27 @@ class ClipMaker:
         path.parent.mkdir(parents=True, exist_ok=True)
         painting_of(task.order, self._files, task.task_id, number).paint(path)
 
-    def _make(self, task: Task, path: Path, motion: Path | None = None) -> None:
+    def _make(
+        self, task: Task, path: Path, motion: Path | None = None, sound: Path | None = None
+    ) -> None:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         script = script_of(task.order, self._files, task.task_id[-NUMBER_DIGITS:])
         side = min(script.short_side, self._side_px)
-        replace(script, short_side=side, motion=motion).film(path)
+        dub = replace(script.dub, sound=sound) if script.dub else None
+        replace(script, short_side=side, motion=motion, dub=dub).film(path)
+
+
+def _speak(task: Task, path: Path) -> None:
+    from kling_sandbox.film.encoding import voice_factor
+    from kling_sandbox.film.talking import spoken
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    spoken(task.order.prompt, task.order.at_once_ms, voice_factor(task.order.voice_id), part)
+    part.replace(path)
 
 
 def _sweep(folder: Path) -> None:
@@ -102,6 +121,7 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
     """The script of an order's film, with `number` in its mark. Loads Pillow and PyAV."""
     from kling_sandbox.film.canvas import Still
     from kling_sandbox.film.script import Script
+    from kling_sandbox.film.talking import Dub
 
     stills = tuple(_still(picture, files) for picture in order.pictures)
     insets = tuple(_portrait(asset, files) for asset in order.assets if asset.kind == "element")
@@ -110,6 +130,11 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         caption = "The sandbox fetches nothing.\nThis card replaces the video at"
         insets = (*stills, *insets)
         stills = (Still(caption=caption, words=order.reference.video.url),)
+    other, dub = order.other_words, None
+    if other:
+        caption = "The sandbox fetches nothing.\nThis card replaces the video at"
+        stills = (Still(caption=caption, words=other.video.url),)
+        dub = Dub(other.face.place, other.at_s, other.end_s, other.original)
     voices = [
         (asset.asset_id, asset.name) if asset.kind == "voice" else (asset.voice, asset.voice_name)
         for asset in order.assets
@@ -120,7 +145,8 @@ def script_of(order: Order, files: PictureFiles, number: str = "") -> Script:
         seconds=order.duration,
         frames=order.frames if order.seen else 0,
         moves_figure=order.motion is not None,
-        talks=order.speech is not None,
+        talks=order.speech is not None and not other,
+        dub=dub,
         edits=order.prompt if edits else "",
         short_side=order.short_side,
         stills=stills,

@@ -60,6 +60,7 @@ class Backend:
         )
         self.pictures.find_video = self.videos.find
         self.pictures.keep_sound = self.videos.keep_sound
+        self.pictures.find_task = self.store.filmed
         self.clips.path_of = self.videos.path
         self.documents = KlingDocuments(self.links, config.url_ttl_s)
         self.records = KlingRecords(self.documents)
@@ -70,6 +71,11 @@ class Backend:
             config.clock,
         )
 
+
+BY_TASK_ID: tuple[Product, ...] = ("lip-sync",)
+"""The products whose queries take no id of the caller's [Kling's page of lip-sync]."""
+
+MANY_SLOTS = 10**9
 
 _DELIVERY = ("external_task_id", "callback_url", "options")
 
@@ -157,7 +163,10 @@ class Desk:
         routes = []
         for root in (base + self.dialect.prefix for base in self.dialect.bases):
             for found in self.dialect.queries:
-                query = self.guarded("queries", "queries", self.query)
+                by_id = found in BY_TASK_ID
+                query = self.guarded(
+                    "queries", "queries", self._query_by_id if by_id else self.query
+                )
                 routes.append(Route(f"{path_of(root, found)}/{{any_id}}", query))
             for made in self.dialect.creates:
                 create = self.guarded("creates", "creates", self.create(made))
@@ -208,14 +217,18 @@ class Desk:
         receipt: Callable[..., Response],
         *,
         pace: float = 1.0,
+        at_once: bool = False,
     ) -> Endpoint:
         """The endpoint that stores a task: `judged` gives the body that Kling got and the order,
-        `receipt` the answer. The task takes `pace` times as long as a video."""
+        `receipt` the answer. The task takes `pace` times as long as a video, or has ended `at_once`
+        and takes no slot."""
+        queue_s = 0.0 if at_once else self._config.queue_s
+        whole_s = 0.0 if at_once else pace * (self._config.queue_s + self._config.render_s)
 
         async def endpoint(request: Request) -> Response:
             with Intake(self._config.home / "incoming") as intake:
                 body, order = judged(await read_body(request, intake))
-                fails = any(self._faults.due("creates", "fate"))
+                fails = not at_once and any(self._faults.due("creates", "fate"))
                 task = self._store.add(
                     replace(order, cash=self._config.cash),
                     provider=self.dialect.name,
@@ -223,10 +236,9 @@ class Desk:
                     body=without_bytes(body),
                     fingerprint=fingerprint(f"{self.dialect.name}/{route}", body),
                     now=self._config.clock(),
-                    queue_s=self._config.queue_s,
-                    render_s=pace * (self._config.queue_s + self._config.render_s)
-                    - self._config.queue_s,
-                    slots=self._config.slots,
+                    queue_s=queue_s,
+                    render_s=whole_s - queue_s,
+                    slots=MANY_SLOTS if at_once else self._config.slots,
                     pack_units=self._config.pack_units,
                     failure=RISK_CONTROL if fails else order.flaw,
                 )
@@ -269,6 +281,14 @@ class Desk:
         """The order with the elements and voices that it names. Raises `Refusal`."""
         found = tuple(self.asset(asset.kind, asset.asset_id) for asset in order.assets)
         return replace(order, assets=found)
+
+    async def _query_by_id(self, request: Request) -> Response:
+        """GET of one task by its id alone."""
+        any_id = request.path_params["any_id"]
+        task = self._store.find(any_id, self.dialect.name, external=False)
+        if task is None:
+            raise refused("task_unknown", task_id=any_id)
+        return self._answers.one(task, self._config.clock())
 
     async def query(self, request: Request) -> Response:
         """GET of one task, by its id or, if the provider supports it, its external id."""

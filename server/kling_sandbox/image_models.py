@@ -27,7 +27,7 @@ IMAGE_RATIOS = {
 }
 
 
-DEEPER: dict[str, str] = {"avatar": "avatar/image2video"}
+DEEPER: dict[str, str] = {"avatar": "avatar/image2video", "lip-sync": "advanced-lip-sync"}
 """The paths of products that have other names."""
 
 

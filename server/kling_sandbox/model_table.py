@@ -4,7 +4,7 @@ It is separate from the table in `kling_tools`, so that each checks the other. S
 of Kling's official capability map (spring and May 2026), its update log and recorded refusals;
 units from the official billing page of 2026-09-20 and the older resource-pack page. Models without
 products live on the new standard alone (`new_models`); the units of 4.0 are a guess from resellers.
-The endpoint of talking faces names no model: `kling-avatar` stands for it here.
+The endpoints of talking faces name no model: `kling-avatar` and `kling-lip-sync` stand for them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ Product = Literal[
     "image-generation",
     "motion-control",
     "avatar",
+    "lip-sync",
 ]
 
-TaskKind = Product | Literal["custom-elements", "custom-voices"]
-"""What a task makes: one of the products of the old standard, or what only others can order."""
+TaskKind = Product | Literal["custom-elements", "custom-voices", "identify-face", "tts"]
+"""What a task makes: one of the products of the old standard, what only others can order, or what
+is answered at once."""
 
 _BEFORE_2_5 = (
     "kling-v1",
@@ -193,6 +195,7 @@ MODELS: dict[str, ModelRow] = {
     "kling-avatar": ModelRow(
         ("avatar",), tuple(range(2, 301)), {"std": Units(0.4), "pro": Units(0.8)}
     ),
+    "kling-lip-sync": ModelRow(("lip-sync",), tuple(range(2, 61)), {"": Units(0.1)}, modes=()),
     "kling-v3-turbo": ModelRow((), _LONG, {"std": Units(0.8), "pro": Units(1.0)}),
     "kling-v4": ModelRow((), tuple(range(3, 31)), {"std": Units(1.12), "pro": Units(1.68)}),
     "kling-v4-flash": ModelRow((), tuple(range(3, 21)), {"std": Units(0.67)}),

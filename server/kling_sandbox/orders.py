@@ -12,9 +12,11 @@ __all__ = [
     "FPS",
     "Asset",
     "CameraControl",
+    "Face",
     "GivenVideo",
     "Motion",
     "Order",
+    "OtherWords",
     "Picture",
     "Reference",
     "Status",
@@ -30,6 +32,12 @@ SHORT_SIDE_PX: dict[str, int] = {"std": 720, "pro": 1080, "4k": 2160, "": 1080}
 
 ASSET_UNITS = {"element": 0.0, "voice": 0.05}
 """Units of a new element [live] or voice."""
+
+AT_ONCE_UNITS = {"identify-face": 0.05, "tts": 0.05}
+"""Units of what is answered at once [Kling's price page]."""
+
+SPOKEN_PART_S = 5
+"""A lip-sync is paid for each such part of its sound that has begun."""
 
 OWNER = "1000001"
 """The account's number, as Kling writes it where something is the account's own."""
@@ -130,6 +138,35 @@ class Reference:
         return cls(**{**values, "video": GivenVideo(**values["video"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face that was found in a video: its id, the seconds from when to when it is seen, and where
+    it is, from 0 to 1 of the width."""
+
+    face_id: str
+    from_s: float
+    to_s: float
+    place: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWords:
+    """A video of which a face speaks a sound from `at_s` on, up to `end_s` of the sound. `original`
+    is how loud the video's own sound stays, from 0 to 2."""
+
+    video: GivenVideo
+    face: Face
+    at_s: float
+    end_s: float
+    original: float = 1.0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> OtherWords:
+        """The words from JSON values."""
+        video, face = GivenVideo(**values["video"]), Face(**values["face"])
+        return cls(**{**values, "video": video, "face": face})
+
+
 Standard = Literal["legacy", "new"]
 """Kling's two shapes of requests. A task is found through both."""
 
@@ -143,7 +180,9 @@ class Order:
     `lines` are the words of each shot where the caller listed them.
     `assets` are the elements and voices that the video shows. `video`: a reference video, or an
     element of one, is given. `cash`: the account pays from its balance. `motion`: a figure moves.
-    `reference` is the video that is changed or followed, `speech` the sound that a face speaks.
+    `reference` is the video that is changed or followed, `speech` the sound that a face speaks,
+    `other_words` the video in which it does. `faces` are those found in the video `looked_at`,
+    `voice_id` speaks the prompt for `at_once_ms` milliseconds.
     """
 
     product: TaskKind
@@ -172,17 +211,25 @@ class Order:
     motion: Motion | None = None
     reference: Reference | None = None
     speech: GivenVideo | None = None
+    other_words: OtherWords | None = None
+    looked_at: GivenVideo | None = None
+    faces: tuple[Face, ...] = ()
+    voice_id: str = ""
+    at_once_ms: int = 0
 
     @property
     def seen(self) -> GivenVideo | None:
         """The video that the film shows something of, or the sound that it speaks."""
-        given = self.motion or self.reference
+        given = self.motion or self.reference or self.other_words
         return given.video if given else self.speech
 
     @property
     def frames(self) -> int:
         """Frames of the video: one more than its seconds hold (Kling's API pages), or those of the
         motion that it follows, of the video that it changes, or of the sound that it speaks."""
+        if self.other_words:
+            whole = self.other_words.video.seconds or self.other_words.face.to_s
+            return max(1, round(whole * FPS))
         follows = self.reference is None or self.reference.kind == "base"
         if self.seen and self.seen.seconds and follows:
             return max(1, round(self.seen.seconds * FPS))
@@ -193,10 +240,15 @@ class Order:
         """The units that it costs when it succeeds; image units for pictures."""
         if self.made:
             return ASSET_UNITS[self.made.kind]
+        if self.product in AT_ONCE_UNITS:
+            return AT_ONCE_UNITS[self.product]
         if self.images:
             of_pictures = IMAGE_MODELS[self.model]
             return of_pictures.price(self.mode, self.images, from_pictures=bool(self.pictures))
         row = MODELS[self.model]
+        if self.other_words:
+            parts = -(-self.duration // SPOKEN_PART_S)
+            return round(row.units[""].silent * parts * SPOKEN_PART_S, 4)
         if self.motion:
             return round(row.motion[self.mode] * self.duration, 4)
         return row.price(
@@ -217,7 +269,8 @@ class Order:
         """The order from the values of `to_json`."""
         camera, tail, made = values["camera"], values["tail"], values.get("made")
         motion, reference = values.get("motion"), values.get("reference")
-        speech = values.get("speech")
+        speech, other = values.get("speech"), values.get("other_words")
+        looked_at = values.get("looked_at")
         return cls(
             **{
                 **values,
@@ -231,6 +284,9 @@ class Order:
                 "motion": Motion.from_json(motion) if motion else None,
                 "reference": Reference.from_json(reference) if reference else None,
                 "speech": GivenVideo(**speech) if speech else None,
+                "other_words": OtherWords.from_json(other) if other else None,
+                "looked_at": GivenVideo(**looked_at) if looked_at else None,
+                "faces": tuple(Face(**face) for face in values.get("faces", ())),
             }
         )
 

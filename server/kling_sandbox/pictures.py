@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from kling_sandbox.answers.refusals import invalid_value, refused
 from kling_sandbox.intake import Lifted
-from kling_sandbox.orders import GivenVideo, Picture
+from kling_sandbox.orders import GivenVideo, Picture, Task
 
 __all__ = ["ImageHeader", "PictureFiles", "read_header", "same_shape"]
 
@@ -83,12 +83,13 @@ class PictureFiles:
     """The folder of a sandbox's pictures. A file's name is its hash, so each is stored once.
 
     `find_video` tells what is known now (Unix seconds) of the video at an address; `keep_sound`
-    stores a sound that came as base64, and raises `Refusal`."""
+    stores a sound that came as base64, and raises `Refusal`; `find_task` finds a task by its id."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.find_video: Callable[[str, float], GivenVideo] = lambda url, now: GivenVideo(url)
         self.keep_sound: Callable[[str | Lifted], GivenVideo] = lambda given: GivenVideo("")
+        self.find_task: Callable[[str], Task | None] = lambda task_id: None
 
     def path(self, picture: Picture) -> Path:
         """The path of the picture's file."""

@@ -45,6 +45,7 @@ _KEPT = (
     "external_id, product, created_at, started_at, ended_at, units, failure, order_json, "
     "body_json, fingerprint"
 )
+_AT_ONCE = "product IN ('identify-face', 'tts')"
 _BUSY_S = 30.0
 
 
@@ -133,8 +134,9 @@ class Counts:
     """Counts of requests.
 
     `requests` by kind: `creates`, `creates_refused`, `queries`, `lists`, `costs`, `deletes`,
-    `downloads`, `downloads_with_authorization`. `accepted`: creates that made a task;
-    `accepted_per_request`: the same by fingerprint, which ignores the external id and the callback.
+    `downloads`, `downloads_with_authorization`. `accepted`: creates that made a task, without those
+    that were answered at once;
+    `accepted_per_request`: all by fingerprint, which ignores the external id and the callback.
     `per_provider`: the requests of each provider by kind, and its `accepted`. `strikes`: by switch,
     how often each fault struck.
     """
@@ -175,7 +177,8 @@ class Counters:
                 else:
                     requests[name] = n
             for provider, n in db.execute(
-                "SELECT provider, count(*) FROM tasks GROUP BY provider ORDER BY provider"
+                f"SELECT provider, count(*) FROM tasks WHERE NOT {_AT_ONCE} "  # noqa: S608
+                "GROUP BY provider ORDER BY provider"
             ):
                 per_provider.setdefault(provider, {})["accepted"] = n
             per_request = dict(
@@ -183,7 +186,7 @@ class Counters:
             )
             return Counts(
                 requests=requests,
-                accepted=sum(per_request.values()),
+                accepted=sum(counts.get("accepted", 0) for counts in per_provider.values()),
                 accepted_per_request=per_request,
                 per_provider=per_provider,
                 strikes=dict(db.execute("SELECT fault, n FROM strikes ORDER BY fault")),

@@ -20,6 +20,7 @@ __all__ = [
     "PRODUCTS",
     "PRODUCTS_BY_TOOL",
     "REQUESTS",
+    "STEPS",
     "AssetEntry",
     "AssetKind",
     "AssetProduct",
@@ -27,6 +28,8 @@ __all__ = [
     "Product",
     "ProductEntry",
     "Result",
+    "StepEntry",
+    "StepProduct",
     "asset_entry",
     "products_named",
     "rules_of_others",
@@ -43,9 +46,11 @@ Product = Literal[
     "omni-edit",
     "motion-control",
     "avatar",
+    "lip-sync",
 ]
 """The names of the products, as Kling's paths have them; its `images/generations` is
-`image-generation`, omni-video with a video is `omni-edit`, and avatar/image2video is `avatar`."""
+`image-generation`, omni-video with a video is `omni-edit`, avatar/image2video is `avatar`, and
+advanced-lip-sync is `lip-sync`."""
 
 Result = Literal["video", "picture"]
 """The kinds of files that are made."""
@@ -58,7 +63,10 @@ AssetKind = Literal["element", "voice"]
 AssetProduct = Literal["custom-elements", "custom-voices"]
 """What a video can be made with, and the products that make it."""
 
-Made = Literal[Product, AssetProduct]
+StepProduct = Literal["face-check", "speech"]
+"""What is paid and made before a create, which then names it."""
+
+Made = Literal[Product, AssetProduct, StepProduct]
 """What a row of the ledger can be about."""
 
 
@@ -74,7 +82,9 @@ class ProductEntry:
     file that it makes, `makes` says it in words. `path` follows a provider's prefix, or stands in
     the place of its last part (`videos`) if it begins with a slash. `picture_key`
     is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
-    `body_names` are the body's names of arguments that it calls otherwise.
+    `body_names` are the body's names of arguments that it calls otherwise. `steps` are made before
+    its create, in this order. A task is found by the provider's id alone where it is not
+    `found_by_our_id`.
 
     Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
     `rules/capabilities.json`, and `desk`, the function in `kling_sandbox.rules` that plays it (the
@@ -94,9 +104,11 @@ class ProductEntry:
     picture_key: str = ""
     names_pictures: bool = False
     body_names: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[StepProduct, ...] = ()
+    found_by_our_id: bool = True
 
     def __post_init__(self) -> None:
-        optional = {"picture_key", "names_pictures", "body_names"}
+        optional = {"picture_key", "names_pictures", "body_names", "steps", "found_by_our_id"}
         needed = {part.name for part in fields(self)} - optional
         empty = sorted(name for name in needed if not getattr(self, name))
         if empty:
@@ -273,6 +285,37 @@ _ROWS = (
         priced_by=("second",),
         desk="avatar",
     ),
+    ProductEntry(
+        name="lip-sync",
+        tool="kling_lip_sync",
+        request="LipSyncRequest",
+        inputs=("video", "sound_file", "text", "voice_id", "face"),
+        rules=(
+            "speaking_video_required",
+            "sound_or_text",
+            "sound_without_text",
+            "a_voice_speaks",
+            "a_voice_of_its_language",
+        ),
+        result="video",
+        makes="video in which a face speaks other words",
+        path="advanced-lip-sync",
+        priced_by=("second",),
+        desk="lip_sync",
+        body_names={
+            "video": "session_id",
+            "sound_file": "face_choose",
+            "text": "face_choose",
+            "voice_id": "face_choose",
+            "voice_speed": "face_choose",
+            "face": "face_choose",
+            "sound_end_time": "face_choose",
+            "sound_insert_time": "face_choose",
+            "keep_original_sound": "face_choose",
+        },
+        steps=("face-check", "speech"),
+        found_by_our_id=False,
+    ),
 )
 
 
@@ -342,10 +385,60 @@ ASSETS: Mapping[Made, AssetEntry] = {row.name: row for row in _ASSETS}
 """Elements and voices, by product [Kling's pages of element and voice management; times and prices
 seen live]."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEntry:
+    """One kind of step before a create: the provider answers at once, takes no id of ours, and
+    charges `units`. What it made can be named in creates for `keeps_s` seconds. `words` say what it
+    is, `result` what it is a part of; `tool`, `path` and `below` are those of a `ProductEntry`."""
+
+    name: StepProduct
+    words: str
+    tool: str
+    path: str
+    units: float
+    keeps_s: float
+
+    result: Result = "video"
+    unit = "unit"
+    unit_weight = 1.0
+    other_unit = None
+
+    def below(self, prefix: str) -> str:
+        """The path of the step at a provider with this prefix."""
+        start = prefix.rpartition("/")[0] if self.path[0] == "/" else f"{prefix}/"
+        return start + self.path
+
+
+_STEPS = (
+    StepEntry(
+        name="face-check",
+        words="face check",
+        tool="kling_lip_sync",
+        path="identify-face",
+        units=0.05,
+        keeps_s=23 * 3600,
+    ),
+    StepEntry(
+        name="speech",
+        words="speech",
+        tool="kling_lip_sync",
+        path="/audio/tts",
+        units=0.05,
+        keeps_s=29 * 86_400,
+    ),
+)
+
+STEPS: Mapping[Made, StepEntry] = {row.name: row for row in _STEPS}
+"""The steps, by product [Kling's pages of lip-sync and speech, 2026-09-20: a session of faces lasts
+24 hours, a sound 30 days; each is used an hour or a day less]."""
+
 PRODUCTS: Mapping[Product, ProductEntry] = {row.name: row for row in _ROWS}
 """The products by name, in the order of the table."""
 
-MADE: Mapping[Made, ProductEntry | AssetEntry] = {row.name: row for row in (*_ROWS, *_ASSETS)}
+MADE: Mapping[Made, ProductEntry | AssetEntry | StepEntry] = {
+    row.name: row for row in (*_ROWS, *_ASSETS, *_STEPS)
+}
 """The rows of everything that can be made, by product."""
 
 PRODUCTS_BY_TOOL: Mapping[str, tuple[Product, ...]] = {

@@ -347,6 +347,18 @@ class ProviderPrice(_Part):
         return f"{self.provider} {self.cost:.2f} {self.currency} ({self.price_from}{taken})"
 
 
+class FaceView(BaseModel):
+    """One face of a video: its number, and from when to when (seconds) it is seen."""
+
+    face: int
+    from_s: float
+    to_s: float
+
+    def text(self) -> str:
+        """The face in a few words."""
+        return f"{self.face} ({self.from_s:g}-{self.to_s:g} s)"
+
+
 class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on. `video` is the
     size that the video will have, as far as it is known: "720x1280", or "720p, 3:2". `uses` are the
@@ -355,7 +367,8 @@ class Receipt(Answer):
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
     that nothing was sent at all; "full" then has the exact call in `request`. For `n` pictures the
-    units are those that `unit` names.
+    units are those that `unit` names. A video with several `faces`, of which the caller chose none,
+    is shown them, and nothing is made.
     """
 
     task_id: str | None = None
@@ -379,6 +392,7 @@ class Receipt(Answer):
     will_send: list[str] = []
     not_sent: list[str] = []
     repeated: bool | None = None
+    faces: list[FaceView] = []
     faults: list[dict[str, str]] = []
     would_pass: Variant | None = None
     warnings: list[str] = []
@@ -386,6 +400,15 @@ class Receipt(Answer):
     note: str | None = None
     next: str | None = None
     _thumbnail: str = PrivateAttr("")
+    _images: list[ImageContent] = PrivateAttr(default_factory=list)
+
+    def show(self, jpegs: Sequence[bytes]) -> None:
+        """Give the model these pictures."""
+        self._images += [_jpeg(jpeg) for jpeg in jpegs]
+
+    def images(self) -> list[ImageContent]:
+        """The faces, in their order."""
+        return self._images
 
     def show_in_player(self, thumbnail: str) -> None:
         """Give the player a thumbnail of the picture, a `data:` URI."""
@@ -411,6 +434,9 @@ class Receipt(Answer):
             head = f"Dry run for {self.provider}, nothing sent: {what}{take}{costs}."
         elif self.repeated:
             head = f"Already made: task {self.task_id}, {self.status}."
+        elif self.faces:
+            shown = ", ".join(face.text() for face in self.faces)
+            head = f"Not made yet: the video has several faces, {shown}. With one it costs {price}."
         else:
             where = f"at {self.provider}, {what}"
             head = f"Task {self.task_id} {self.status} {where}, take {self.take}, {price}."
@@ -435,6 +461,10 @@ class Receipt(Answer):
             self.next or "",
         ]
         return " ".join(line for line in lines if line)
+
+
+def _jpeg(data: bytes) -> ImageContent:
+    return ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type="image/jpeg")
 
 
 def _fault_text(fault: dict[str, str]) -> str:
@@ -944,10 +974,7 @@ class AssetList(Answer):
 
     def show(self, jpegs: Sequence[bytes]) -> None:
         """Give the model these pictures."""
-        self._images += [
-            ImageContent(type="image", data=base64.b64encode(jpeg).decode(), mime_type="image/jpeg")
-            for jpeg in jpegs
-        ]
+        self._images += [_jpeg(jpeg) for jpeg in jpegs]
 
     def images(self) -> list[ImageContent]:
         """The pictures of the elements that have one, in their order."""

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from kling_mcp.ledger.engine import Database
 from kling_mcp.providers.task import FILE_LATE_S, Task, Video, only
 from kling_tools.errors import KlingError
-from kling_tools.products import ASSETS, IMAGE_UNIT, MADE, PRODUCTS, Made, Result
+from kling_tools.products import ASSETS, IMAGE_UNIT, MADE, PRODUCTS, STEPS, Made, Result
 from kling_tools.results import ENDED, WITHOUT_VIDEO, TaskStatus
 from kling_tools.rules.capabilities import Wire
 
@@ -30,6 +30,7 @@ __all__ = [
     "IS_RUNNING",
     "OF_ASSETS",
     "OF_PICTURES",
+    "OF_STEPS",
     "OPEN",
     "RUNNING",
     "DayCap",
@@ -73,6 +74,9 @@ OF_PICTURES = "product IN ({})".format(
 
 OF_ASSETS = "product IN ({})".format(", ".join(f"'{name}'" for name in ASSETS))
 """Rows that make an element or a voice, in SQL."""
+
+OF_STEPS = "product IN ({})".format(", ".join(f"'{name}'" for name in STEPS))
+"""Rows of steps before a create, in SQL. They count as spent, and no list shows them."""
 
 WEIGHT = f"CASE WHEN {OF_PICTURES} THEN {IMAGE_UNIT} ELSE 1 END"
 """How much a unit of a row counts where units of all kinds are counted together, in SQL."""
@@ -416,10 +420,16 @@ class Record:
         return self.product in ASSETS
 
     @property
+    def is_step(self) -> bool:
+        """Whether the row is about a step before a create."""
+        return self.product in STEPS
+
+    @property
     def is_gone(self) -> bool:
-        """Whether nothing came of the row, or what it made was deleted here: the same request then
-        makes it anew."""
-        return self.status in WITHOUT_VIDEO or (self.is_asset and self.file_note == DELETED)
+        """Whether nothing came of the row, or what it made was deleted here, or has ended: the same
+        request then makes it anew."""
+        may_end = self.is_asset or self.is_step
+        return self.status in WITHOUT_VIDEO or (may_end and self.file_note == DELETED)
 
     @property
     def line(self) -> tuple[str, str, Made, str]:
@@ -478,7 +488,7 @@ def _has_none(value: Any) -> bool:
 
 
 DELETED = "deleted"
-"""The note of a row whose element or voice was deleted."""
+"""The note of a row whose element or voice was deleted, or whose step is used no longer."""
 
 IN_JSON = ("request", "arguments", "pictures", "picture_hashes", "videos", "files")
 

@@ -43,6 +43,7 @@ __all__ = [
     "differences",
     "equals",
     "is_at_same",
+    "last_made",
     "latest",
     "left_of_day",
     "next_take",
@@ -244,6 +245,13 @@ def _has_digest(db: Database, new_row: NewRow) -> bool:
     ).fetchall()
     account = account_at(new_row.base_url)
     return any(account_at(place["base_url"]) == account for place in places)
+
+
+def last_made(db: Database, new_row: NewRow) -> Record | None:
+    """What equal requests made last, in any take: the newest row with an answer, else the newest
+    that may have one; None without any."""
+    rows = [row for row in _equal(db, new_row) if is_at_same(row, new_row) and not row.is_gone]
+    return max(rows, key=lambda row: (row.task_id is not None, row.created_at), default=None)
 
 
 def is_at_same(row: Record, other: NewRow | Record) -> bool:

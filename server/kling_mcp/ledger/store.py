@@ -21,6 +21,7 @@ from kling_mcp.ledger.records import (
     LONGEST_LEASE_S,
     OF_ASSETS,
     OF_PICTURES,
+    OF_STEPS,
     OPEN,
     DayCaps,
     NewRow,
@@ -46,6 +47,7 @@ from kling_mcp.ledger.reserving import (
     check_day,
     check_external_id,
     equals,
+    last_made,
     latest,
     left_of_day,
     next_take,
@@ -195,6 +197,20 @@ class Ledger:
             return Equals()
         return await self._engine.read(lambda db: equals(db, new_row, self._untidy))
 
+    async def last_made(self, new_row: NewRow) -> Record | None:
+        """What equal requests made last, in any take; see `reserving.last_made`."""
+        return await self._engine.read(lambda db: last_made(db, new_row)) if self.exists else None
+
+    async def set_aside(self, record_id: str) -> None:
+        """Note that what a step made is used no longer: the same step is then made anew."""
+        now = self.now()
+        await self._engine.write(
+            lambda db: db.execute(
+                f"UPDATE tasks SET file_note = ?, updated_at = ? WHERE id = ? AND {OF_STEPS}",  # noqa: S608
+                (DELETED, now, record_id),
+            )
+        )
+
     async def next_take(self, new_row: NewRow, earlier: Record) -> int:
         """The take for another take of an `earlier` row; see `reserving.next_take`."""
         return await self._engine.read(lambda db: next_take(db, new_row, earlier))
@@ -305,11 +321,12 @@ class Ledger:
         )
 
     async def open_rows(self) -> list[Record]:
-        """All rows that are queued, or were sent without an answer; the oldest first."""
+        """All rows that are queued, or were sent without an answer; the oldest first. A step is
+        made again by its create alone."""
         return await self._engine.read(
             lambda db: records(
                 db,
-                f"WHERE {OPEN} ORDER BY created_at, rowid",
+                f"WHERE {OPEN} AND NOT {OF_STEPS} ORDER BY created_at, rowid",
                 (),
             )
         )
@@ -526,12 +543,13 @@ class Ledger:
         return known
 
     async def page(self, *, limit: int, offset: int, **wanted: Unpack[Wanted]) -> list[Record]:
-        """Rows, the newest first, that match all arguments which are not empty."""
+        """Rows, the newest first, that match all arguments which are not empty, without steps."""
         where, values = matching(wanted)
         return await self._engine.read(
             lambda db: records(
                 db,
-                f"WHERE {where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",
+                f"WHERE {where} AND NOT {OF_STEPS} "
+                "ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?",
                 (*values, limit, offset),
             )
         )
@@ -580,7 +598,8 @@ class Ledger:
         return _of_one_balance(
             await self._engine.read(
                 lambda db: db.execute(
-                    f"SELECT provider, {CURRENCY} AS currency, count(*) AS tasks, {summed} "  # noqa: S608
+                    f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608
+                    f"sum(CASE WHEN {OF_STEPS} THEN 0 ELSE 1 END) AS tasks, {summed} "
                     f"FROM tasks WHERE {where} GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
                     values,
                 ).fetchall()
@@ -706,8 +725,8 @@ class Ledger:
             await self._engine.read(
                 lambda db: db.execute(
                     f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608
-                    f"coalesce(sum(CASE WHEN {OF_PICTURES} OR {OF_ASSETS} THEN 0 ELSE 1 END), 0) "
-                    "AS videos, "
+                    f"coalesce(sum(CASE WHEN {OF_PICTURES} OR {OF_ASSETS} OR {OF_STEPS} "
+                    "THEN 0 ELSE 1 END), 0) AS videos, "
                     f"coalesce(sum(CASE WHEN {OF_ASSETS} THEN 1 ELSE 0 END), 0) AS assets, "
                     f"coalesce(sum(CASE WHEN {OF_PICTURES} THEN 1 ELSE 0 END), 0) AS pictures, "
                     f"coalesce(sum(CASE WHEN {OF_PICTURES} AND NOT (money IS NOT NULL AND {told}) "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -52,10 +52,18 @@ from kling_mcp.providers.responses import (
 )
 from kling_mcp.providers.retries import LAST_ATTEMPT_S, retry_after_s, retry_hook
 from kling_mcp.providers.rows import ProviderRow, Shape
+from kling_mcp.providers.steps import read_step
 from kling_mcp.providers.task import OUR_IDS, Asset, Task, read_library
 from kling_mcp.providers.transport import Connection, checked_url, parsed_url
-from kling_tools.errors import AuthFailed, Charged, KlingError, ProviderDown, ProviderError
-from kling_tools.products import ASSETS, MADE, AssetEntry, Made
+from kling_tools.errors import (
+    AuthFailed,
+    Charged,
+    KlingError,
+    ProviderDown,
+    ProviderError,
+    TaskNotFound,
+)
+from kling_tools.products import ASSETS, MADE, STEPS, AssetEntry, Made, ProductEntry
 from kling_tools.rules.capabilities import Wire
 
 __all__ = ["HISTORY_PAGE", "RECORDS_AT_ONCE", "KlingClient", "Observe"]
@@ -122,8 +130,8 @@ class KlingClient:
         self._attempts = attempts
 
     async def create(self, product: Made, body: Body, endpoint: str = "") -> Task:
-        """Send one create, once, to the product's legacy path or to an `endpoint` of the new
-        standard. Returns the new task of the provider's answer."""
+        """Send one create, or a step before one, once, to the product's legacy path or to an
+        `endpoint` of the new standard. Returns the new task of the provider's answer."""
         if endpoint:
             self._refuse_a_key_pair()
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
@@ -134,6 +142,9 @@ class KlingClient:
             headers=headers,
             timeout=CREATE_TIMEOUT,
         )
+        if product in STEPS:
+            answer = await self._send(request, CREATE_DEADLINE_S, "unknown", read_document)
+            return read_step(answer, STEPS[product].name, self.row.name)
         document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
         shapes = RECORDS if endpoint else self.row.shapes
         return self._charged(read_task(document, shapes, self.row.name, MADE[product].result))
@@ -155,12 +166,28 @@ class KlingClient:
         succeeded may not have its video yet."""
         if wire == "new":
             ours = task_id.startswith(OUR_IDS)
-            found = await self.records([task_id], by_our_ids=ours)
-            if not found and not ours:  # a caller's own external_task_id may look like any id
-                found = await self.records([task_id], by_our_ids=True)
-            if not found:
+            known = await self.records([task_id], by_our_ids=ours)
+            if not known and not ours:  # a caller's own external_task_id may look like any id
+                known = await self.records([task_id], by_our_ids=True)
+            if not known:
                 raise no_such_task(self.row.name)
-            return found[0]
+            return known[0]
+        entry = MADE[product]
+        if isinstance(entry, ProductEntry) and not entry.found_by_our_id:
+            return await self._task_by_any_id(product, task_id)
+        return await self._task(product, task_id)
+
+    async def _task_by_any_id(self, product: Made, any_id: str) -> Task:
+        """One task of a product whose query takes no id of ours: it is in the list by that."""
+        if not any_id.startswith(OUR_IDS):
+            with suppress(TaskNotFound):
+                return await self._task(product, any_id)
+        listed = await self.tasks(product, 1, HISTORY_PAGE)
+        if found := next((task for task in listed if task.external_task_id == any_id), None):
+            return found
+        raise no_such_task(self.row.name)
+
+    async def _task(self, product: Made, task_id: str) -> Task:
         path = f"{self._path(product)}/{_segment(task_id)}"
         row = self.row
         repeats = row.external_ids != "unknown" or not task_id.startswith(OUR_IDS)

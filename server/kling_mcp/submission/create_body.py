@@ -5,6 +5,7 @@ The digest, the ledger's row, the dry run, the receipt and the wire all read the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter, methodcaller
@@ -20,6 +21,7 @@ from kling_tools.requests.requests import (
     EditVideoRequest,
     GenerateImageRequest,
     ImageToVideoRequest,
+    LipSyncRequest,
     MotionControlRequest,
     MultiImageToVideoRequest,
     ShotsRequest,
@@ -31,10 +33,38 @@ from kling_tools.requests.requests import (
 from kling_tools.rules.capabilities import Wire, WireRow
 from kling_tools.rules.reviews import Review
 
-__all__ = ["PRODUCT_FIELDS", "CreateBody", "render_fields"]
+__all__ = [
+    "FACE",
+    "PRODUCT_FIELDS",
+    "SESSION",
+    "SOUND_AT",
+    "SOUND_END",
+    "SPEECH",
+    "CreateBody",
+    "StepBody",
+    "render_fields",
+]
 
 NO_WATERMARK = {"enabled": False}
 """Kling's word for what it does without a word, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromStep:
+    """Stands in a body for what a step before the create makes. `sha256` is what it is made of, the
+    same whenever that is made anew, `label` says it in words. `value` is what the step made; None
+    before it."""
+
+    sha256: str
+    label: str
+    value: Any = None
+
+    def wire(self) -> Any:
+        """The value that is sent. Raises ValueError before the step."""
+        if self.value is None:
+            raise ValueError(f"{self.label} is not made yet")
+        return self.value
+
 
 FROM_THE_ROW = "<made from the ledger's row>"
 """Stands in a dry run for an id that the ledger gives to a new row."""
@@ -45,9 +75,10 @@ class CreateBody:
     """The fields of one create, and the two ids that it gets once its ledger row exists.
 
     `fields` have their legacy names on both standards, so that a request is the same one on either;
-    they may hold a `Picture` or a `Medium` at any depth. `wire` is the standard by which it goes,
-    `model` the row of its model on the new one, `prefix` that of legacy paths. `callback_base` is
-    the address before the row's callback key; it is empty when the provider does not call back,
+    they may hold a `Picture`, a `Medium` or a `FromStep` at any depth. `wire` is the standard by
+    which it goes, `model` the row of its model on the new one, `prefix` that of legacy paths.
+    `callback_base` is the address before the row's callback key; it is empty when the provider does
+    not call back,
     when this server cannot be reached, and when the caller named a callback_url.
     """
 
@@ -109,12 +140,21 @@ class CreateBody:
     def with_addresses(self, addresses: Mapping[str, str]) -> CreateBody:
         """The body with the addresses that media got, by their fields."""
 
-        def at(given: Picture | Medium) -> Picture | Medium:
+        def at(given: Given) -> Given:
             if isinstance(given, Medium) and given.field in addresses:
                 return given.at(addresses[given.field])
             return given
 
         return replace(self, fields=_with_shown(self.fields, at))
+
+    def with_values(self, values: Mapping[str, Any]) -> CreateBody:
+        """The body with what steps made, by the labels of what stands for it."""
+
+        def made(given: Given) -> Given:
+            known = isinstance(given, FromStep) and given.label in values
+            return replace(given, value=values[given.label]) if known else given
+
+        return replace(self, fields=_with_shown(self.fields, made))
 
     def on_wire(
         self, external_task_id: str, callback_key: str = "", wire: Wire | None = None
@@ -128,19 +168,38 @@ class CreateBody:
         return JsonBody(create_body(wire or self.wire, self.product, fields, self.model))
 
 
-def _with_some_address(given: Picture | Medium) -> Picture | Medium:
+class StepBody(CreateBody):
+    """The body of a step: it takes neither our id nor a callback."""
+
+    def names(self) -> list[str]:
+        """The names of its fields."""
+        return [*self.fields]
+
+    def on_wire(
+        self, external_task_id: str, callback_key: str = "", wire: Wire | None = None
+    ) -> JsonBody:
+        """Its fields, whatever the row is."""
+        return JsonBody(_with_shown(self.fields, methodcaller("wire")))
+
+
+Given = Picture | Medium | FromStep
+"""What stands in fields for something whose value is known later."""
+
+
+def _with_some_address(given: Given) -> Given | str:
+    if isinstance(given, FromStep):
+        return f"<{given.label}>"
     if isinstance(given, Medium) and given.needs_address:
         return given.at(f"<address of {given.label}>")
     return given
 
 
-def _with_shown(
-    fields: Mapping[str, Any], shown: Callable[[Picture | Medium], Any]
-) -> dict[str, Any]:
-    """The fields with `shown(picture)` in the place of each picture, and of each medium."""
+def _with_shown(fields: Mapping[str, Any], shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """The fields with `shown(picture)` in the place of each picture, each medium, and all that is
+    made before the create."""
 
     def value_of(value: Any) -> Any:
-        if isinstance(value, Picture | Medium):
+        if isinstance(value, Picture | Medium | FromStep):
             return shown(value)
         if isinstance(value, Mapping):
             return {name: value_of(inner) for name, inner in value.items()}
@@ -289,6 +348,44 @@ def _talking_face(
     }
 
 
+SESSION, FACE, SPEECH, SOUND_END, SOUND_AT = (
+    "session of the face check",
+    "id of the face",
+    "id of the speech",
+    "end of the sound",
+    "start of the face",
+)
+"""Labels of what the steps before a lip-sync make."""
+
+
+def _other_words(
+    request: LipSyncRequest, given: Mapping[str, Any], _: ProductEntry
+) -> dict[str, Any]:
+    """The session stands for the video, the numbered face for its id, and the speech for the text
+    in its voice: they are the same whenever Kling gives them other ids."""
+    video = getattr(given.get("video"), "sha256", "")
+    spoken = [request.text, request.voice_id, request.voice_speed or 1.0]
+    end: Any = request.sound_end_time
+    if end is None:
+        end = FromStep("the whole sound", SOUND_END)
+    at: Any = request.sound_insert_time
+    if at is None:
+        at = FromStep("where the face is seen", SOUND_AT)
+    face = {
+        "face_id": FromStep(f"face {request.face or 1}", FACE),
+        "sound_file": given.get("sound_file"),
+        "audio_id": FromStep(json.dumps(spoken), SPEECH) if request.text else None,
+        "sound_start_time": 0,
+        "sound_end_time": end,
+        "sound_insert_time": at,
+        "original_audio_volume": 0 if request.keep_original_sound == "no" else None,
+    }
+    return {
+        "session_id": FromStep(f"faces of {video}", SESSION),
+        "face_choose": [{name: value for name, value in face.items() if value is not None}],
+    }
+
+
 PRODUCT_FIELDS: Mapping[
     Product, Callable[[Any, Mapping[str, Any], ProductEntry], dict[str, Any]]
 ] = {
@@ -301,6 +398,7 @@ PRODUCT_FIELDS: Mapping[
     "omni-edit": _another_video,
     "motion-control": _moving_figure,
     "avatar": _talking_face,
+    "lip-sync": _other_words,
 }
 """Renders the fields that a product does not share with all others."""
 

@@ -20,7 +20,7 @@ from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.providers.wires import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
-from kling_tools.products import MADE, PRODUCTS, Product
+from kling_tools.products import MADE, PRODUCTS, Product, StepEntry
 from kling_tools.quoting import counted
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import AUTO, SpendingChoices, SubmitArguments
@@ -29,6 +29,7 @@ from kling_tools.requests.host_habits import FILLED_BY_HOSTS
 from kling_tools.results import ProviderPrice
 from kling_tools.rules.capabilities import (
     Capabilities,
+    Estimate,
     ProviderTerms,
     Wire,
     WireRow,
@@ -67,6 +68,7 @@ AS_BYTES = ("data", "base64")
 class JudgedRequest:
     """A judged request. `pictures` and `media` are open, none before they are opened; `earlier` is
     the row of which it is another take, `digest` the one that an earlier version gave the request.
+    `steps` are to be paid before its create.
 
     `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
     address at which providers report changes, before a row's callback key; it is empty when this
@@ -89,6 +91,7 @@ class JudgedRequest:
     others: Sequence[JudgedRequest] = ()
     offers: Sequence[ProviderPrice] = ()
     chosen_because: str = ""
+    steps: Sequence[StepEntry] = ()
 
     @property
     def arguments(self) -> SubmitArguments:
@@ -219,16 +222,39 @@ class JudgedRequest:
         as the longest that Kling takes, where the length is not known here."""
         judged = replace(self, media=media)
         decides = self.arguments.lasts_as()
-        wish = next((wish for wish in self.wishes() if wish.field == decides), None)
-        if wish is None:
+        if not self.arguments.words() and decides not in dict(self.arguments.media()):
             return judged
-        known = next((m.seconds for m in media if m.field == decides), None)
-        seconds = wish.limits.billed_seconds(known)
+        return judged.lasting(self.arguments.length_s(judged.lengths))
+
+    @property
+    def lengths(self) -> dict[str, float | None]:
+        """The seconds of each medium that is open, by its field; None for an unknown length."""
+        return {medium.field: medium.seconds for medium in self.media}
+
+    def lasting(self, length_s: float | None) -> JudgedRequest:
+        """The request with the price of so many seconds; None for as many as Kling takes."""
+        limits = self.capabilities.media_limits(
+            self.review.model_name,
+            self.review.product,
+            self.arguments.lasts_as(),
+            dict(self.arguments),
+        )
+        seconds = limits.billed_seconds(length_s)
         arguments = self.arguments.model_copy(update={"duration": str(seconds)})
         if "duration" not in self.arguments.model_fields_set:
             arguments.model_fields_set.discard("duration")
         review = self.review.lasting(seconds, self.capabilities)
-        return replace(judged, draft=replace(self.draft, arguments=arguments), review=review)
+        return replace(self, draft=replace(self.draft, arguments=arguments), review=review)
+
+    @property
+    def price(self) -> Estimate:
+        """What the call costs: its create, and the steps before it that are not made yet."""
+        create = self.review.estimate
+        if not self.steps or create.units is None:
+            return create
+        more = sum(step.units for step in self.steps)
+        usd = None if create.usd is None else create.usd + more * self.capabilities.usd_per_unit
+        return replace(create, units=round(create.units + more, 4), usd=usd and round(usd, 4))
 
     @property
     def wire(self) -> Wire:
@@ -289,7 +315,7 @@ class JudgedRequest:
             digest=self.digest or self._digest({}),
             take=self.arguments.take,
             model_name=self.review.model_name,
-            prompt=self.arguments.prompt or _first_shot(self.arguments),
+            prompt=self.arguments.prompt or self.arguments.words() or _first_shot(self.arguments),
             request=self.body.labelled(),
             arguments=self._repeatable,
             estimate_units=self.review.estimate.units,

@@ -21,6 +21,8 @@ from kling_mcp.submission.queue import KeptBodies
 from kling_mcp.tasks.views import WITHOUT_ID
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, ProviderError, TaskNotFound
+from kling_tools.products import STEPS
+from kling_tools.quoting import counted
 
 __all__ = [
     "MadeTasks",
@@ -75,6 +77,8 @@ class MadeTasks:
         An external_task_id of the caller's own may belong to an older task, or be the provider's
         id of another task. Such tasks do not count. Raises ProviderError.
         """
+        if record.is_step:
+            return None
         if not record.named:
             return await self._find_by_time(record, client)
         if client.row.external_ids == "none":
@@ -105,7 +109,7 @@ class MadeTasks:
         """Look for the task several times, for LOOK_S seconds at most. Returns the row with its
         task or None, and whether the provider says that it has no such task. Raises nothing."""
         found, is_absent = None, False
-        if ids_of(record, client.row) == "none" and record.named:
+        if record.is_step or (ids_of(record, client.row) == "none" and record.named):
             return found, is_absent
         with anyio.move_on_after(LOOK_S):
             for pause_s in APPEARS_WITHIN_S:
@@ -209,6 +213,14 @@ def safe_advice(record: Record, row: ProviderRow) -> str:
 
 def repeat_refused(record: Record, row: ProviderRow) -> ProviderError:
     """The refusal to send a request again that might then be paid twice."""
+    if record.is_step:
+        return ProviderDown(
+            f"The {STEPS[record.product].words} was asked of {row.name} before, and its answer was "
+            "lost. The video itself was not asked for.",
+            provider=row.name,
+            charged="unknown",
+            advice=_another_step(record),
+        )
     return ProviderDown(
         f"This request was sent to {row.name} before. Its answer was lost, so the video may have "
         "been made and paid.",
@@ -225,7 +237,18 @@ LOOKED_FOR = {
 """By what a provider's row says of `external_ids`, where they are not unique."""
 
 
+def _another_step(record: Record) -> str:
+    step = STEPS[record.product]
+    price = counted(record.estimate_units or 0.0, "unit")
+    return (
+        f"The {step.words} ({price}) may have been charged and cannot be looked up. The same "
+        f"request does not pay it again; with take {record.take + 1} it does, and goes on."
+    )
+
+
 def _look_at_the_console(record: Record, row: ProviderRow) -> str:
+    if record.is_step:
+        return _another_step(record)
     if not record.named:
         return WITHOUT_ID
     return (

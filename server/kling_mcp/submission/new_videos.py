@@ -3,7 +3,7 @@ nearest request that passes when it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,9 @@ from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.reserving import Equals
 from kling_mcp.principal import Principal
+from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.configured import Configured
+from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.judged_request import (
     JudgedRequest,
     judge_request,
@@ -29,6 +31,7 @@ from kling_mcp.submission.receipts import (
     instead_of_chosen,
     receipt,
 )
+from kling_mcp.submission.steps import Steps
 from kling_mcp.submission.submission import (
     Create,
     Judged,
@@ -56,6 +59,7 @@ from kling_tools.requests.drafts import Draft
 from kling_tools.requests.normalize import text
 from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Estimate
+from kling_tools.rules.checks import lengths_fit
 from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 
 __all__ = ["VideoCreate"]
@@ -81,6 +85,7 @@ class VideoCreate(Create[Receipt]):
         self._request: JudgedRequest
         self._rules_broken = 0
         self._by_rules_only = False
+        self._steps = Steps(way)
 
     async def judge(self, opened: AsyncExitStack) -> Judged:
         """Judge it by the rules, open its pictures, and look for what was made of it before."""
@@ -127,13 +132,14 @@ class VideoCreate(Create[Receipt]):
             with decoration("what was made with an element or a voice before it was deleted"):
                 await self._warn_of_one_before(judge)
         self._warn_of_a_cap_at_a_reseller()
+        self._request = await self._steps.judge(self._request, made)
         self._rules_broken = rules_broken + await self._judge_speech(made)
         request = self._request
         return Judged(
             provider=request.provider,
             new_row=request.new_row,
             body=request.body,
-            price=request.review.estimate,
+            price=request.price,
             verdict=verdict,
             made=made,
             media=request.media,
@@ -209,6 +215,7 @@ class VideoCreate(Create[Receipt]):
         verdict.warnings.extend(ratio_warnings(request.arguments, sizes))
         request.review.verdict.extend(verdict)
         request = replace(request, pictures=pictures).with_media(media)
+        request.review.verdict.faults.extend(_lengths_fit(request))
         _warn_of_length(request)
         return request
 
@@ -320,6 +327,7 @@ class VideoCreate(Create[Receipt]):
             takes = [] if new else await way.ledger.takes(record)
             answer = receipt(request, record, repeated=not new, saves=way.saves, takes=takes)
             answer.uses = way.library.uses(request.arguments, self.principal)
+            answer.note = " ".join(filter(None, (self._steps.note, answer.note))) or None
             return answer
         return bare_receipt(record, repeated=not new)
 
@@ -345,20 +353,36 @@ class VideoCreate(Create[Receipt]):
             takes=await way.ledger.takes(made) if made else (),
         )
         answer.uses = way.library.uses(request.arguments, self.principal)
+        if made is None:
+            await self._steps.foretell(request, answer)
         return answer
 
-    async def explain(
-        self,
-        error: SpendCapReached | RequestRefused | AuthFailed | PaymentRequired,
-        within_units: float | None = None,
-    ) -> None:
-        """Give an error about a cap or a model the nearest request that passes, and one about the
-        account of a chosen provider the names of others that can do it."""
+    async def prepare(self, judged: Judged, client: KlingClient) -> CreateBody:
+        """The body with addresses, and with what the steps before the create made; the request with
+        its true price by them."""
+        addresses = await self._addresses(judged, client)
+        body = judged.body.with_addresses(addresses)
+        if judged.made is None or judged.made.is_unanswered:
+            self._request, values = await self._steps.make(self._request, client, addresses)
+            body = body.with_values(values)
+        return body
+
+    async def explain(self, error: KlingError, within_units: float | None = None) -> None:
+        """Give an error about a cap or a model the nearest request that passes, one about the
+        account of a chosen provider the names of others that can do it, and any what the steps
+        before it cost."""
         request = self._request
         if isinstance(error, AuthFailed | PaymentRequired):
             others = instead_of_chosen(request) if error.charged == "no" else ""
             error.advice = " ".join(filter(None, (error.advice, others)))
-            return
+        elif isinstance(error, SpendCapReached | RequestRefused):
+            await self._explain_refusal(error, within_units)
+        await self._steps.explain(request, error)
+
+    async def _explain_refusal(
+        self, error: SpendCapReached | RequestRefused, within_units: float | None
+    ) -> None:
+        request = self._request
         if isinstance(error, SpendCapReached):
             error.would_pass = await self._variant(within_units)
             if error.would_pass and error.way:
@@ -444,7 +468,15 @@ def _for_provider(medium: Medium, provider: Configured) -> Medium:
 def _length_unknown(request: JudgedRequest) -> bool:
     """Whether Kling alone will know how long the medium is that gives the video its length."""
     decides = request.arguments.lasts_as()
-    return any(m.field == decides and m.seconds is None for m in request.media)
+    unknown = request.arguments.length_s(request.lengths) is None
+    return unknown and any(medium.field == decides for medium in request.media)
+
+
+def _lengths_fit(request: JudgedRequest) -> Iterator[Fault]:
+    """Faults of the lengths of its media together, where each is open."""
+    if len(request.media) == len(request.arguments.media()):
+        found = lengths_fit(request.arguments, request.lengths)
+        yield from (fault for fault in found if fault.field not in request.draft.invalid)
 
 
 def _warn_of_length(request: JudgedRequest) -> None:

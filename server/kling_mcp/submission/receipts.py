@@ -10,9 +10,16 @@ from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import Fault, Variant, asking, shortened
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
-from kling_tools.results import ENDED, SANDBOX_NOTES, Receipt
+from kling_tools.results import ENDED, SANDBOX_NOTES, FaceView, Receipt
 
-__all__ = ["bare_receipt", "dry_run_receipt", "instead_of_chosen", "receipt"]
+__all__ = [
+    "ask_for_face",
+    "bare_receipt",
+    "dry_run_receipt",
+    "faces_receipt",
+    "instead_of_chosen",
+    "receipt",
+]
 
 
 def receipt(
@@ -51,6 +58,29 @@ def receipt(
         elif judged.earlier or len(takes) > 1:
             answer.next += f" {more}"
     return answer
+
+
+def faces_receipt(judged: JudgedRequest, seen: Sequence[tuple[float, float]]) -> Receipt:
+    """The answer about a video with several faces, each seen from when to when (seconds), of which
+    the caller has to choose one."""
+    answer = _outline(judged)
+    answer.sent, answer.not_sent = [], []
+    ask_for_face(answer, seen)
+    return answer
+
+
+def ask_for_face(answer: Receipt, seen: Sequence[tuple[float, float]]) -> None:
+    """Have the answer show the faces and ask for one of them."""
+    answer.faces = [
+        FaceView(face=number, from_s=begins, to_s=ends)
+        for number, (begins, ends) in enumerate(seen, start=1)
+    ]
+    answer.next = CHOOSE
+
+
+CHOOSE = (
+    "Ask the person which one speaks; then call again with the same arguments and face, its number."
+)
 
 
 def _too_late(judged: JudgedRequest, record: Record) -> str:
@@ -166,7 +196,7 @@ def dry_run_receipt(
 PRICED_BY = frozenset(
     {
         *("model_name", "mode", "duration", "sound", "voice_list", "resolution", "n"),
-        *("video", "sound_file"),
+        *("video", "sound_file", "sound_end_time", "text"),
     }
 )
 """The arguments that set the price."""
@@ -196,8 +226,8 @@ def _outline(judged: JudgedRequest) -> Receipt:
         sound="on" if asked.sound == "on" else None,
         n=None if asked.duration or "n" in judged.draft.invalid else asked.count,
         take=arguments.take,
-        estimate_units=review.estimate.units if priced else None,
-        estimate_usd=review.estimate.usd if priced else None,
+        estimate_units=judged.price.units if priced else None,
+        estimate_usd=judged.price.usd if priced else None,
         unit=PRODUCTS[review.product].other_unit,
         pictures=[_picture_text(picture) for picture in judged.pictures]
         + [f"{medium.field}: {medium.shown()}" for medium in judged.media],
@@ -205,7 +235,8 @@ def _outline(judged: JudgedRequest) -> Receipt:
         sent=sent,
         not_sent=not_sent if sent else [],
         warnings=[str(warning) for warning in shortened(review.verdict.warnings)],
-        note=" ".join(filter(None, (_chosen(judged), judged.as_of, played))) or None,
+        note=" ".join(filter(None, (_chosen(judged), judged.as_of, _steps_text(judged), played)))
+        or None,
     )
 
 
@@ -223,9 +254,18 @@ def instead_of_chosen(judged: JudgedRequest) -> str:
     return f"If the person agrees, {names} can make it." if names else ""
 
 
+def _steps_text(judged: JudgedRequest) -> str:
+    """What of the price is for the steps before the create; empty without any."""
+    parts = [f"{step.units:g} for the {step.words}" for step in judged.steps]
+    return f"Of its units, {' and '.join(parts)}." if parts else ""
+
+
 def _has_length(judged: JudgedRequest) -> bool:
     """Whether the length is known, or is the longest of a medium that was accepted."""
-    decides = judged.arguments.lasts_as()
+    arguments = judged.arguments
+    decides = arguments.lasts_as()
+    if PRODUCTS[judged.review.product].steps and "video" in dict(arguments.media()):
+        return False  # the sound sets the price, and the given video the length
     return not decides or any(medium.field == decides for medium in judged.media)
 
 

@@ -15,7 +15,7 @@ the `Ledger` method by which it writes:
     sending   ──take_over_note─────> made      record    a note kept the task
     sending   ──_after_lost_answer─> sending   ...       there is no task: one more POST
     sending   ──_fail──────────────> failed    refused   provider, body or full queue refuses
-    sending   ──_enqueue───────────> queued    queue     no slot is free
+    sending   ──_enqueue───────────> queued    queue     no slot is free (no step waits)
     sending   ──let_go─────────────> unknown   ...       the answer is lost, and no task is found
     sending   ──...────────────────> unknown   ...       the process dies, and its lease runs out
     unknown   ──_lease_when_free───> unknown   claim     the same request comes again
@@ -292,7 +292,7 @@ class Sender:
                     await self._ledger.keep_answer(record.id, error)
             if error.charged != "no":
                 return await self._after_lost_answer(record, client, body, error)
-            full = isinstance(error, ConcurrencyFull | RateLimited)
+            full = isinstance(error, ConcurrencyFull | RateLimited) and not record.is_step
             if full and (record.tries or not sent_before):
                 return await self._enqueue(record, client, body, error, in_doubt=sent_before)
             if sent_before:

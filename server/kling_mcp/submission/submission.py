@@ -21,9 +21,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -45,21 +45,22 @@ from kling_mcp.providers.task import NO_ADDRESS
 from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.sender import Sender
 from kling_mcp.tasks.library import Library
-from kling_tools.errors import (
-    AuthFailed,
-    KlingError,
-    PaymentRequired,
-    ProviderDown,
-    RequestRefused,
-    SpendCapReached,
-)
+from kling_tools.errors import KlingError, ProviderDown, SpendCapReached
 from kling_tools.faults import Fault, Verdict, asking
 from kling_tools.products import MADE
 from kling_tools.quoting import counted
 from kling_tools.rules.capabilities import Capabilities, Estimate
 from kling_tools.service import Confirm
 
-__all__ = ["Caps", "Create", "Judged", "Submission", "reaches_this_network", "without_address"]
+__all__ = [
+    "AnsweredInstead",
+    "Caps",
+    "Create",
+    "Judged",
+    "Submission",
+    "reaches_this_network",
+    "without_address",
+]
 
 RAISED_USD = "after KLING_MCP_MAX_USD_PER_TASK is raised"
 
@@ -100,6 +101,19 @@ class Judged:
     max_units: float | None
     dry_run: bool
 
+    @property
+    def whole_row(self) -> NewRow:
+        """The row with the price of the whole."""
+        return replace(self.new_row, estimate_units=self.price.units)
+
+
+class AnsweredInstead(Exception):
+    """A step before the create ends the call with an answer of its own."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__("the call is answered before its create")
+        self.answer = answer
+
 
 class Create(ABC, Generic[AnswerT]):
     """One create on its way: what is made, and from what. `way` has what all creates share,
@@ -132,11 +146,7 @@ class Create(ABC, Generic[AnswerT]):
         """The answer of a dry run. `capped` is the cap that would stop it, which is the last fault
         then, and `by` the setting that requires the person's consent; empty when none does."""
 
-    async def explain(
-        self,
-        error: SpendCapReached | RequestRefused | AuthFailed | PaymentRequired,
-        within_units: float | None = None,
-    ) -> None:
+    async def explain(self, error: KlingError, within_units: float | None = None) -> None:
         """Add to an error of a cap or of the provider what helps: what costs no more units, say."""
 
     async def prepare(self, judged: Judged, client: KlingClient) -> CreateBody:
@@ -147,7 +157,7 @@ class Create(ABC, Generic[AnswerT]):
         `judged.made` nothing is sent, so skip the step. One that is paid is a create of its own:
         `self.way.sender.send(row, client, body, caps)`, with a row that has the step's product and
         digest, writes it down first, and finds it again after a crash or when it is asked for
-        once more. Where the step shows that the person has to choose, raise InvalidRequest:
+        once more. Where the step shows that the person has to choose, raise `AnsweredInstead`:
         nothing of the create itself is written or sent yet.
         """
         return judged.body.with_addresses(await self._addresses(judged, client))
@@ -236,12 +246,14 @@ class Submission:
         """Prepare the body, write the row, send the request, and close what was opened."""
         async with opened:
             client = await self.clients.get(judged.provider.name)
-            body = await create.prepare(judged, client)
             try:
+                body = await create.prepare(judged, client)
                 record, new = await self.sender.send(
                     judged.new_row, client, body, self.caps.per_day
                 )
-            except (SpendCapReached, RequestRefused, AuthFailed, PaymentRequired) as error:
+            except AnsweredInstead as instead:
+                return cast(AnswerT, instead.answer)
+            except KlingError as error:
                 await create.explain(error)
                 raise
         return await create.receipt(record, new=new)
@@ -256,7 +268,7 @@ class Submission:
                 await self._check_price(judged)
                 if not faults:
                     await self.ledger.check_external_id(judged.new_row)
-                    await self.ledger.check_day(judged.new_row, self.caps.per_day)
+                    await self.ledger.check_day(judged.whole_row, self.caps.per_day)
             except SpendCapReached as cap:
                 capped = cap
                 told = cap.message if cap.way else f"{cap.message} {cap.advice}"

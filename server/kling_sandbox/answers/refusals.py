@@ -88,6 +88,14 @@ _TEXTS: dict[str, tuple[int, str]] = {
     "audio_length": (1201, "The duration of the audio must be between 5s and 30s"),
     "voice_source": (1201, "voice_url and video_id: exactly one is required"),
     "video_unknown": (1201, "From video not found by id {video_id}"),  # [live] for lip-sync
+    "video_source": (1201, "video_id and video_url: exactly one is required"),
+    "video_format": (1201, "The format of the input video is invalid"),
+    "video_length": (1201, "The duration of the input video must be between 2s and 60s"),
+    "video_sides": (1201, "The resolution of the input video is invalid"),
+    "voice_unknown": (1201, "Voice id not found"),  # [live]
+    "session_unknown": (1201, "session_id not found"),
+    "session_expired": (1201, "session_id has expired"),
+    "face_overlap": (1201, "The overlap of the sound and the face must be at least 2s"),
     "discontinued": (
         1203,
         "The model '{model}' has been discontinued and is no longer available.",  # [live]

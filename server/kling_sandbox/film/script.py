@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
@@ -21,7 +21,7 @@ from kling_sandbox.film.motion import (
     track_of,
 )
 from kling_sandbox.film.scenery import Scenery
-from kling_sandbox.film.talking import loudness_of, talking_face
+from kling_sandbox.film.talking import Dub, loudness_of, talking_face, with_mouth
 
 __all__ = ["Script"]
 
@@ -44,7 +44,8 @@ class Script:
     shows the first still as a figure that moves as the video at `motion` does, with the video's
     sound; without one it moves by itself. With `edits` the film is that video, or the first still
     without one, changed as these words say; otherwise the video is seen small beside the scenes.
-    A film that `talks` shows the first still with a mouth that speaks the sound at `motion`.
+    A film that `talks` shows the first still with a mouth that speaks the sound at `motion`. With a
+    `dub` it is the video at `motion`, or the first still without one, of which a face speaks.
     """
 
     seconds: int
@@ -64,6 +65,7 @@ class Script:
     motion: Path | None = None
     edits: str = ""
     talks: bool = False
+    dub: Dub | None = None
     frames: int = 0
 
     @property
@@ -94,17 +96,28 @@ class Script:
             shots = moving_figure(pictures[0], size, track_of(self.motion, self.count, FPS))
         elif self.talks:
             shots = talking_face(pictures[0], size, loudness_of(self.motion, self.count, FPS))
+        elif self.dub:
+            mouths = self.dub.loudness(self.count, FPS)
+            if self.motion:
+                shown_frames = frames_in(self.motion, self.count, FPS, size)
+            else:
+                card = ImageOps.fit(pictures[0].convert("RGB"), size)
+                shown_frames = (card.copy() for _ in mouths)
+            shots = with_mouth(shown_frames, size, mouths, self.dub.place)
         elif self.edits and self.motion:
             shots = frames_in(self.motion, self.count, FPS, size)
         else:
             shots = frames_of(list(self.scenes(pictures or drawn, tail)), size)
         if self.edits:
             shots = edited(shots, size, self.edits)
-        elif self.motion and beside:
+        elif self.motion and beside and not self.dub:
             shots = beside_video(shots, track_of(self.motion, self.count, FPS))
         frames = (mark.put_on(cast.put_on(frame)) for frame in shots)
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
+        like, mixed = self.motion, part.with_suffix(".wav.part")
         try:
+            if self.dub:
+                like = self.dub.mixed(self.motion, self.count / FPS, mixed)
             write_mp4(
                 part,
                 frames,
@@ -112,11 +125,12 @@ class Script:
                 size,
                 sound=self.sound,
                 voice=self.voice,
-                like=self.motion,
+                like=like,
             )
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+            mixed.unlink(missing_ok=True)
 
     def scenes(
         self, pictures: Sequence[Image.Image | Scenery], tail: Image.Image | None

@@ -18,6 +18,7 @@ from kling_sandbox.rules.avatar import avatar
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.image2video import image2video, text2video
 from kling_sandbox.rules.images import image_generation, omni_image
+from kling_sandbox.rules.lip_sync import lip_sync
 from kling_sandbox.rules.motion import motion_control
 from kling_sandbox.rules.omni import multi_image, omni
 
@@ -32,6 +33,7 @@ PRODUCTS: dict[Product, Callable[[Fields, PictureFiles, SandboxConfig], Order]] 
     "image-generation": image_generation,
     "motion-control": motion_control,
     "avatar": avatar,
+    "lip-sync": lip_sync,
 }
 
 

@@ -27,6 +27,7 @@ from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.submission.queue import FolderQueue
 from kling_tools.products import ASSETS, MADE, PRODUCTS, Made
+from kling_tools.requests import requests
 from kling_tools.rules.capabilities import built_in_capabilities
 
 __all__ = [
@@ -140,7 +141,8 @@ class Wish:
             **least_wish(MADE[self.product].tool, folder, self.prompt),
             "take": self.take,
         }
-        if self.product != "avatar":  # it has no model to name
+        wanted = getattr(requests, PRODUCTS[self.product].request)  # type: ignore[index]
+        if "model_name" not in wanted.absent:
             given["model_name"] = model_for(self.product)
         if PRODUCTS[self.product].result == "picture":  # type: ignore[index]
             given.pop("image_list")  # words are enough, and not every model takes two

@@ -152,6 +152,7 @@ class Reel:
     clip: bytes
     short_side: int = 64
     motion: object = None
+    dub: object = None
 
     @classmethod
     def below(cls, folder: Path) -> Reel:

@@ -18,20 +18,19 @@ from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
-from kling_sandbox import SandboxStore
-from kling_tools.products import ASSETS
+from kling_tools.products import ASSETS, STEPS
 
 __all__ = ["breaches"]
 
 Row = Mapping[str, Any]
 
-WISH = re.compile(r"wish \d+ of \d+")
+WISH = re.compile(r"wish[ +]\d+[ +]of[ +]\d+")
 
 
 def _wished(text: str) -> str:
     """The words by which a wish is known, in whatever field of a body they stand."""
     found = WISH.search(text)
-    return found[0] if found else text
+    return found[0].replace("+", " ") if found else text
 
 
 def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
@@ -44,7 +43,7 @@ def breaches(folder: Path, report: Mapping[str, Any]) -> list[str]:
         with closing(_opened(place / "home" / "ledger.sqlite3")) as db:
             (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
             own = [
-                {**dict(row), "prompt": _wished(row["prompt"])}
+                {**dict(row), "prompt": _wished(row["prompt"] or row["arguments"])}
                 for row in db.execute("SELECT * FROM tasks")
             ]
         if verdict != "ok":
@@ -68,12 +67,18 @@ def _of_wishes(
 ) -> Iterator[str]:
     """One row that counts for each wish: made, or lost at a provider that cannot be asked."""
     by_wish = defaultdict(list)
+    steps = [row for row in rows if row["product"] in STEPS]
+    lost = {row["prompt"] for row in steps if row["status"] in ("sending", "unknown")}
     for row in rows:
+        if row["product"] in STEPS:
+            continue
         if row["status"] != "failed" or row["task_id"]:
             by_wish[row["prompt"], row["take"]].append(row)
     for wish in wishes:
         counting = by_wish.pop((wish["prompt"], wish["take"]), [])
         states = [row["status"] for row in counting]
+        if not states and wish["prompt"] in lost:
+            continue  # a step that was lost is not paid again without a higher take
         if states != ["succeed"] and (asks_by_id or states != ["unknown"]):
             found = [(row["status"], row["message"]) for row in counting]
             yield f"{wish['prompt']}, take {wish['take']}: {found}"
@@ -88,7 +93,7 @@ def _of_videos(rows: Sequence[Row], videos: Path) -> Iterator[str]:
         except NotWholeMp4 as error:
             yield f"half a file under its final name, {path.name}: {error.reason}"
     for row in rows:
-        if row["status"] != "succeed":
+        if row["status"] != "succeed" or row["product"] in STEPS:
             continue
         if row["product"] in ASSETS:
             if not row["asset_id"]:
@@ -113,25 +118,50 @@ def _facts(path: Path) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
+AT_ONCE = ("identify-face", "tts")
+"""The sandbox's names of steps."""
+
+
 def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> Iterator[str]:
     """Nothing paid twice, nothing paid and forgotten, and every unit in the books."""
     with closing(_opened(sandbox / "sandbox.sqlite3")) as db:
         tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
-    made = Counter(_wished(task["body_json"]) for task in tasks)
-    counts = SandboxStore(sandbox).counts()
-    if sorted(counts.accepted_per_request.values()) != sorted(made.values()):
+    made = Counter(_kind_and_wish(task) for task in tasks)
+    # the session in the body of a lip-sync is another one after each face check
+    plain = [task for task in tasks if task["product"] != "lip-sync"]
+    by_request = Counter(task["fingerprint"] for task in plain)
+    if sorted(by_request.values()) != sorted(Counter(map(_kind_and_wish, plain)).values()):
         yield "equal requests are not told apart by their prompts"
-    for prompt, times in made.items():
+    for (step, prompt), times in made.items():
         if times > asked[prompt]:
-            yield f"{prompt} was asked for {asked[prompt]} times and paid {times} times"
+            yield f"{step or prompt} was asked for {asked[prompt]} times and paid {times} times"
     written = {row["task_id"] for row in rows}
-    lost = Counter(row["prompt"] for row in rows if row["status"] in ("sending", "unknown"))
-    forgotten = Counter(
-        _wished(task["body_json"]) for task in tasks if task["public_id"] not in written
+    lost = Counter(
+        (row["product"] in STEPS, row["prompt"])
+        for row in rows
+        if row["status"] in ("sending", "unknown")
     )
-    for prompt, times in (forgotten - lost).items():
+    forgotten = Counter(
+        (bool(step), prompt)
+        for step, prompt in map(
+            _kind_and_wish, (task for task in tasks if task["public_id"] not in written)
+        )
+    )
+    for (_, prompt), times in (forgotten - lost).items():
         yield f"{prompt} was paid and {times} of its tasks are in no ledger"
-    units = sum(row["units"] or 0 for row in rows)
+    units = sum(_units(row) for row in rows)
     spent = sum(task["units"] for task in tasks if task["public_id"] in written)
     if abs(units - spent) > 1e-6:
         yield f"the ledgers say {units} units, the provider {spent}"
+
+
+def _kind_and_wish(task: Mapping[str, Any]) -> tuple[str, str]:
+    step = task["product"] if task["product"] in AT_ONCE else ""
+    return step, _wished(task["body_json"])
+
+
+def _units(row: Row) -> float:
+    """What the row cost. Of a step the provider tells nothing: its price stands."""
+    known: float | None = row["units"]
+    paid = row["product"] in STEPS and row["task_id"]
+    return row["estimate_units"] if paid else known or 0.0

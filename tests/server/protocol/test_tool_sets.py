@@ -40,6 +40,7 @@ async def test_all_tools_are_offered_unless_the_setting_names_some(tmp_path: Pat
         "kling_edit_video",
         "kling_motion_control",
         "kling_talking_photo",
+        "kling_lip_sync",
     }
     assert MAKERS - beyond < core <= everything
     assert two == {"kling_list_tasks", "kling_look"}

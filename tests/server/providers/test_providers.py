@@ -77,7 +77,14 @@ def test_the_official_defaults_are_alive() -> None:
             "/v1/videos",
             {
                 *("image2video", "omni-video", "multi-image2video", "text2video"),
-                *("omni-image", "image-generation", "omni-edit", "motion-control", "avatar"),
+                *(
+                    "omni-image",
+                    "image-generation",
+                    "omni-edit",
+                    "motion-control",
+                    "avatar",
+                    "lip-sync",
+                ),
             },
             "envelope",
             "unique",

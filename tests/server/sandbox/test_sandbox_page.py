@@ -34,7 +34,7 @@ def test_the_page_lists_the_endpoints(tmp_path: Path) -> None:
     assert sorted(listed) == sorted(served)
 
 
-OPEN = ("/videos/", "/pictures/", "/voices/", "/sandbox/")
+OPEN = ("/videos/", "/pictures/", "/voices/", "/faces/", "/sounds/", "/sandbox/")
 """Endpoints without a login, which only faults of downloads strike."""
 
 

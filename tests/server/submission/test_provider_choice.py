@@ -152,7 +152,7 @@ async def test_a_call_that_names_no_provider_is_open_by_a_setting(tmp_path: Path
 async def test_each_maker_takes_the_choice_and_names_what_others_lack(
     tool: str, tmp_path: Path
 ) -> None:
-    wish = least_wish(tool, tmp_path, "A lighthouse")
+    wish = {"prompt": "", **least_wish(tool, tmp_path, "A lighthouse")}
     async with serving(tmp_path, ALL) as client:
         dry = await ask(client, tool, **wish, dry_run=True)
 

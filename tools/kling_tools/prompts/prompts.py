@@ -71,6 +71,7 @@ WRITE: Mapping[str, str] = {
     "figure. The movement comes from the video.",
     "kling_talking_photo": "Write the prompt, or leave it out: how the face looks and moves while "
     "it speaks, calmly or with feeling.",
+    "kling_lip_sync": "Take the words or the sound as they are.",
     "kling_generate_image": "Write the prompt: who or what is seen and where, in which light and "
     "style. <<<image_1>>> names the first picture that is given.",
 }

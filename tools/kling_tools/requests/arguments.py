@@ -25,6 +25,7 @@ from kling_tools.requests.requests import (
     EditVideoRequest,
     GenerateImageRequest,
     ImageToVideoRequest,
+    LipSyncRequest,
     MotionControlRequest,
     MultiImageToVideoRequest,
     TalkingPhotoRequest,
@@ -39,6 +40,7 @@ __all__ = [
     "GenerateImageArguments",
     "GetTaskArguments",
     "ImageToVideoArguments",
+    "LipSyncArguments",
     "ListTasksArguments",
     "LookArguments",
     "MaxUnits",
@@ -126,7 +128,7 @@ DryRun = Annotated[
         )
     ),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["full"]}]}),
-    Field(description="Show price and faults; send nothing. full: the body too."),
+    Field(description="Show price and faults; send nothing. full: body too."),
 ]
 MaxUnits = Annotated[
     Annotated[float, Field(ge=0), WithJsonSchema({"type": "number"})] | None,
@@ -187,6 +189,10 @@ class TalkingPhotoArguments(SpendingChoices, TalkingPhotoRequest):
     """`kling_talking_photo`."""
 
 
+class LipSyncArguments(SpendingChoices, LipSyncRequest):
+    """`kling_lip_sync`."""
+
+
 SubmitArguments = (
     ImageToVideoArguments
     | MultiImageToVideoArguments
@@ -195,6 +201,7 @@ SubmitArguments = (
     | EditVideoArguments
     | MotionControlArguments
     | TalkingPhotoArguments
+    | LipSyncArguments
 )
 """The arguments of the tools that make something."""
 
@@ -266,7 +273,7 @@ class ListTasksArguments(_Reading):
     model_name: Part = ""
     since: Annotated[When, Field(description=FORMS)] = ""
     until: When = ""
-    text: Annotated[Part, Field(description="Words of the prompt or of a picture's name.")] = ""
+    text: Annotated[Part, Field(description="Words of prompt or picture's name.")] = ""
     picture: Part = ""
     timezone: Annotated[
         str,
@@ -310,7 +317,7 @@ class SaveVideoArguments(_Reading):
         _TEXT,
         Field(
             description="File or folder: below the output folder, beside the picture, or "
-            "desktop/, downloads/, videos/, pictures/. Default: from the prompt. The first name "
+            "desktop/, downloads/, videos/, pictures/. The first name "
             "moves the file, later ones copy it."
         ),
     ] = ""

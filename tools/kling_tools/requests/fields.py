@@ -37,6 +37,7 @@ __all__ = [
     "EditedVideo",
     "ElementList",
     "ExternalTaskId",
+    "FaceNumber",
     "Figure",
     "HumanFidelity",
     "Image",
@@ -48,6 +49,8 @@ __all__ = [
     "ImageReference",
     "ImageTail",
     "KeepOriginalSound",
+    "LipSound",
+    "Milliseconds",
     "Mode",
     "ModelName",
     "MotionPrompt",
@@ -66,6 +69,11 @@ __all__ = [
     "Shot",
     "ShotType",
     "Sound",
+    "SoundEnd",
+    "SpeakingVideo",
+    "SpeechSpeed",
+    "SpeechVoice",
+    "SpokenText",
     "StaticMask",
     "TextPrompt",
     "VoiceList",
@@ -207,7 +215,7 @@ class WatermarkInfo(_Part):
 Image = Annotated[
     str,
     Field(
-        description="First frame: local path (any format, HEIC too), https URL (JPEG/PNG, <=10 MB, "
+        description="First frame: local path (any format), https URL (JPEG/PNG, <=10 MB, "
         "sides >=300 px), data: URI or base64. Ratio 1:2.5 to 2.5:1, else fit."
     ),
 ]
@@ -220,17 +228,36 @@ MotionVideo = Annotated[
     str,
     Field(
         description="Video with the motion, mp4/mov, 3-30 s: https URL, kling://tasks/ID/video, "
-        "local path. The result is as long."
+        "local path."
     ),
 ]
 Face = Annotated[str, Field(description="Picture with one face.")]
 SoundFile = Annotated[
     str,
-    Field(
-        description="mp3/wav/m4a/aac, 2-300 s, <=5 MB: path, https URL, data: URI. The result is "
-        "as long."
-    ),
+    Field(description="mp3/wav/m4a/aac, 2-300 s, <=5 MB: path, https URL, data: URI."),
 ]
+SpeakingVideo = Annotated[str, Field(description="As of kling_edit_video.")]
+LipSound = Annotated[str, Field(description="As of kling_talking_photo.")]
+SpokenText = Annotated[
+    str,
+    BeforeValidator(normalize.text),
+    Field(max_length=1000),
+    Text,
+    Field(description="Or this, en/zh."),
+]
+SpeechVoice = Annotated[
+    str,
+    BeforeValidator(normalize.spoken_voice),
+    Field(max_length=64),
+    Text,
+    Field(description="Melody..."),
+]
+_Number = WithJsonSchema({"type": "number"})
+_Whole = WithJsonSchema({"type": "integer"})
+SpeechSpeed = Annotated[Annotated[float, Field(ge=0.8, le=2.0)] | None, _Number, Field()]
+FaceNumber = Annotated[Annotated[int, Field(ge=1, le=99)] | None, _Whole, Field()]
+Milliseconds = Annotated[Annotated[int, Field(ge=0, le=60_000)] | None, _Whole, Field()]
+SoundEnd = Annotated[Milliseconds, Field(description="ms; for URLs.")]
 CharacterOrientation = Annotated[
     Literal["image", "video"],
     BeforeValidator(normalize.word),
@@ -343,7 +370,11 @@ ShotType = Annotated[
 MultiPrompt = Annotated[
     list[Shot],
     BeforeValidator(normalize.shots),
-    Field(max_length=6, description="1-6 shots; durations (each >=1) add up to duration."),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}}),
+    Field(
+        max_length=6,
+        description="1-6 shots [{prompt, duration}]; durations (each >=1) add up to duration.",
+    ),
 ]
 
 
@@ -379,11 +410,10 @@ VoiceList = Annotated[
 ]
 CfgScale = Annotated[
     Annotated[float, Field(ge=0, le=1)] | None,
-    Field(description="Prompt adherence; v1.x only."),
+    WithJsonSchema({"type": "number"}),
+    Field(description="Prompt adherence, 0-1; v1.x only."),
 ]
-StaticMask = Annotated[
-    str, Field(description="Motion brush (v1, v1-5): area that stays still, in image's ratio.")
-]
+StaticMask = Annotated[str, Field(description="Motion brush (v1, v1-5): what stays still.")]
 DynamicMasks = Annotated[
     list[DynamicMask],
     BeforeValidator(normalize.one_or_many),
@@ -391,17 +421,14 @@ DynamicMasks = Annotated[
     Field(
         max_length=6,
         description="Motion brush: <=6 [{mask, trajectories: [{x, y}, ...]}], pixels from "
-        "bottom-left; masks of one size.",
+        "bottom-left.",
     ),
 ]
 CameraControlField = Annotated[
     CameraControl | None,
     BeforeValidator(normalize.camera),
     WithJsonSchema({"type": "object"}),
-    Field(
-        description="v1-5 pro 5 s only, else say it in prompt. simple: config with one of "
-        "horizontal, vertical, pan, tilt, roll, zoom (< 0: in), -10 to 10; other types: none."
-    ),
+    Field(description="v1-5 pro 5 s only, else say it in prompt."),
 ]
 WatermarkInfoField = Annotated[
     WatermarkInfo | None,
@@ -459,5 +486,5 @@ ExternalTaskId = Annotated[
     str,
     Field(max_length=128),
     Text,
-    Field(description="Your own id; normally left out."),
+    Field(description="Your own id."),
 ]

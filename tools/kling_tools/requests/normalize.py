@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from kling_tools.requests.speech_voices import voice_id
+
 __all__ = [
     "BLANKS",
     "asset_kind",
@@ -32,6 +34,7 @@ __all__ = [
     "points",
     "ratio",
     "shots",
+    "spoken_voice",
     "status",
     "switch",
     "task_id",
@@ -360,6 +363,11 @@ def meant(name: str, value: Any) -> Any:
         return None
     shape = int(sides[1]) / int(sides[2])
     return ("16:9" if shape > 1.33 else "9:16" if shape < 0.76 else "1:1") + pad
+
+
+def spoken_voice(value: Any) -> Any:
+    """The name of a voice that speaks texts becomes its id; an id stays."""
+    return voice_id(value.strip()) if isinstance(value, str) else value
 
 
 def yes_or_no(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ __all__ = [
     "EditVideoRequest",
     "GenerateImageRequest",
     "ImageToVideoRequest",
+    "LipSyncRequest",
     "MotionControlRequest",
     "MultiImageToVideoRequest",
     "Request",
@@ -157,6 +158,15 @@ class Request(BaseModel):
     def lasts_as(self) -> str:
         """The argument whose length is the length of the result; empty where `duration` says it."""
         return self.length_of
+
+    def words(self) -> str:
+        """The text that is made into a sound before the request; empty without one."""
+        return ""
+
+    def length_s(self, known: Mapping[str, float | None]) -> float | None:
+        """The seconds that are paid for, by the lengths of the media; None where Kling alone will
+        know them."""
+        return known.get(self.lasts_as())
 
     def unsent(self) -> frozenset[str]:
         """The fields that this request does not send."""
@@ -376,3 +386,60 @@ class TalkingPhotoRequest(VideoRequest):
     def media(self) -> list[tuple[str, str]]:
         """The sound that it speaks."""
         return [("sound_file", self.sound_file)] if self.sound_file else []
+
+
+SLOWEST = 9.0
+"""Letters that the slowest voice speaks in a second; a Chinese character is three."""
+
+
+class LipSyncRequest(VideoRequest):
+    """A face of a video that speaks other words: a sound, or a text in a voice (Kling's
+    advanced-lip-sync, which names no model)."""
+
+    products = REQUESTS["LipSyncRequest"]
+    absent = frozenset(
+        {"model_name", "prompt", "negative_prompt", "mode", "duration", "sound", "cfg_scale"}
+    )
+    length_of = "sound_file"
+    setting_fields = {"mode": "mode"}
+
+    video: fields.SpeakingVideo = ""
+    sound_file: fields.LipSound = ""
+    text: fields.SpokenText = ""
+    voice_id: fields.SpeechVoice = ""
+    face: fields.FaceNumber = None
+    voice_speed: fields.SpeechSpeed = None
+    sound_end_time: fields.SoundEnd = None
+    sound_insert_time: fields.Milliseconds = None
+    keep_original_sound: fields.KeepOriginalSound = "yes"
+    duration: fields.Duration = "60"
+
+    def media(self) -> list[tuple[str, str]]:
+        """The video, and the sound that a face of it speaks."""
+        named = (("video", self.video), ("sound_file", self.sound_file))
+        return [(name, value) for name, value in named if value]
+
+    def words(self) -> str:
+        """The text to speak."""
+        return self.text
+
+    @property
+    def language(self) -> Literal["en", "zh"]:
+        """The language of the text, by its letters: Kling speaks these two."""
+        return "zh" if any(map(is_chinese, self.text)) else "en"
+
+    def length_s(self, known: Mapping[str, float | None]) -> float | None:
+        """The length of the sound up to its end; of a text, the longest that it can be, which is no
+        longer than the video."""
+        if self.text:
+            letters = sum(3 if is_chinese(letter) else 1 for letter in self.text)
+            spoken = letters / SLOWEST / (self.voice_speed or 1.0)
+            return min(max(spoken, 2.0), known.get("video") or 60.0)
+        if self.sound_end_time is not None:
+            return self.sound_end_time / 1000
+        return known.get("sound_file")
+
+
+def is_chinese(letter: str) -> bool:
+    """Whether the letter is a Chinese character."""
+    return "\u4e00" <= letter <= "\u9fff"

@@ -79,6 +79,29 @@ RULES: tuple[Rule, ...] = (
         source="avatar page",
     ),
     Rule(
+        id="speaking_video_required",
+        require=("video",),
+        because="a face of a video is given other words. For a picture, kling_talking_photo",
+        use="an https URL, kling://tasks/ID/video, or a path",
+        source="lip-sync page",
+    ),
+    Rule(
+        id="sound_or_text",
+        when={"text": MISSING},
+        require=("sound_file",),
+        because="the face speaks a recording, or a text in a voice",
+        use="a path or an https URL of mp3, wav, m4a or aac; or text with voice_id instead",
+        source="lip-sync page",
+    ),
+    Rule(
+        id="sound_without_text",
+        when={"sound_file": GIVEN},
+        forbid=("text", "voice_id", "voice_speed"),
+        because="the sound is spoken already",
+        use="either sound_file or text",
+        source="lip-sync page",
+    ),
+    Rule(
         id="video_required",
         require=("video",),
         because="this tool changes or continues a video. Without one, kling_image_to_video makes "

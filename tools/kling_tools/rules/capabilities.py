@@ -126,7 +126,8 @@ class WireRow(_Row):
 
 class PriceRow(_Row):
     """A price in cost units, per clip, per second or per picture, for requests that match its other
-    fields; None matches any. `from_pictures`: pictures are given, too."""
+    fields; None matches any. `from_pictures`: pictures are given, too. Seconds are paid
+    `seconds_at_once`, each such part that has begun."""
 
     mode: str | None = None
     duration: str | None = None
@@ -136,13 +137,15 @@ class PriceRow(_Row):
     units: float | None = None
     per_second: float | None = None
     per_picture: float | None = None
+    seconds_at_once: int = 1
 
     def cost(self, setting: Setting) -> float | None:
         """The units of a request with this setting."""
         if self.per_picture is not None:
             return self.per_picture * setting.count
         if self.per_second is not None and self.units is None:
-            return self.per_second * int(setting.duration)
+            parts = -(-int(setting.duration) // self.seconds_at_once)
+            return self.per_second * parts * self.seconds_at_once
         return self.units
 
 

@@ -7,7 +7,7 @@ which keeps silent while one of them is unreadable.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,11 +18,22 @@ from kling_tools.requests.fields import Shot
 from kling_tools.requests.requests import (
     REFERENCE,
     ImageToVideoRequest,
+    LipSyncRequest,
     Request,
     ShotsRequest,
+    is_chinese,
 )
+from kling_tools.requests.speech_voices import languages_of, voices_in
+from kling_tools.rules.media_limits import SLACK_S
 
-__all__ = ["CHECKS", "apply_checks", "fitted_shots", "shots_in_prompt", "total_seconds"]
+__all__ = [
+    "CHECKS",
+    "apply_checks",
+    "fitted_shots",
+    "lengths_fit",
+    "shots_in_prompt",
+    "total_seconds",
+]
 
 LEAST_S, MOST_S = 3, 15
 """The seconds of the shortest and the longest video that a model of Kling makes."""
@@ -177,6 +188,75 @@ def references_are_there(request: Request) -> Iterator[Fault]:
             )
 
 
+def a_voice_speaks(request: LipSyncRequest) -> Iterator[Fault]:
+    """A text has a voice, and it is one of those that speak texts (the lip-sync page)."""
+    known = languages_of(request.voice_id)
+    if not request.text or known:
+        return
+    some = f"{', '.join(voices_in(request.language))}, ..."
+    message = "is required: a text is spoken in a voice."
+    if request.voice_id:
+        message = (
+            f"{request.voice_id} is no voice that speaks texts; those of kling_list_assets speak "
+            "in videos of kling-v2-6 alone."
+        )
+    yield Fault("voice_id", "a_voice_speaks", message, some, "lip-sync page")
+
+
+def a_voice_of_its_language(request: LipSyncRequest) -> Iterator[Fault]:
+    """A voice speaks the language of its text (the lip-sync page)."""
+    known, language = languages_of(request.voice_id), request.language
+    if not request.text or not known or language in known:
+        return
+    message = f"{request.voice_id} speaks {' and '.join(known)}, the text is {language}."
+    use = ", ".join(voices_in(language))
+    yield Fault("voice_id", "a_voice_of_its_language", message, use, "lip-sync page")
+
+
+LEAST_SPOKEN_S, MOST_SPOKEN_S = 2.0, 60.0
+"""The seconds of the part of a sound that a face speaks, at least and at most [lip-sync page]."""
+
+FASTEST = 30.0
+"""Letters that no voice exceeds in a second; a Chinese character is three."""
+
+
+def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator[Fault]:
+    """Faults of the lengths of the media together, in seconds; None for an unknown one (the
+    lip-sync page). What is not known passes."""
+    if not isinstance(request, LipSyncRequest):
+        return
+    source, whole, video = "lip-sync page", known.get("sound_file"), known.get("video")
+    at_s, spoken = (request.sound_insert_time or 0) / 1000, request.length_s(known)
+    if request.text:
+        letters = sum(3 if is_chinese(letter) else 1 for letter in request.text)
+        shortest = letters / FASTEST / (request.voice_speed or 1.0)
+        if shortest + at_s > (video or MOST_SPOKEN_S):
+            message = f"it would last more than {shortest:.0f} s, the video {video or 60:.4g} s."
+            yield Fault("text", "speech_too_long", message, "fewer words", source)
+        return
+    if not request.sound_file:
+        return
+    if spoken is None:
+        message = "is required: Kling fetches the sound from its URL, so its length is not known."
+        use = "the milliseconds that it lasts; or a local copy of it as sound_file"
+        yield Fault("sound_end_time", "sound_end_unknown", message, use, source)
+    elif whole is not None and spoken > whole + SLACK_S:
+        message = f"the sound ends after {whole * 1000:.0f} ms."
+        yield Fault("sound_end_time", "sound_ends_before", message, "no sound_end_time", source)
+    elif not LEAST_SPOKEN_S - SLACK_S <= spoken <= MOST_SPOKEN_S + SLACK_S:
+        message = f"the sound would last {spoken:.4g} s; Kling takes 2 to 60 s."
+        yield Fault("sound_end_time", "sound_part", message, "another time", source)
+    elif video is not None and at_s + spoken > video + SLACK_S:
+        longer = spoken > video + SLACK_S
+        after = f", from {at_s:.4g} s on," if at_s else ""
+        message = f"the sound lasts {spoken:.4g} s{after} and the video {video:.4g} s."
+        use = f"sound_end_time {int(video * 1000)}, or a longer video"
+        if not longer:
+            use = f"{int((video - spoken) * 1000)} or less"
+        field = "sound_file" if longer else "sound_insert_time"
+        yield Fault(field, "sound_longer_than_video", message, use, source)
+
+
 def callback_is_a_url(request: Request) -> Iterator[Fault]:
     """Kling posts to `callback_url`, which has to be reachable over HTTP."""
     if not request.callback_url:
@@ -202,6 +282,8 @@ CHECKS: tuple[tuple[Callable[[Any], Iterator[Fault]], frozenset[str]], ...] = (
     (voices_are_spoken, frozenset({"prompt", "multi_prompt", "voice_list"})),
     (camera_moves_once, frozenset({"camera_control"})),
     (references_are_there, frozenset({"prompt", "image_list"})),
+    (a_voice_speaks, frozenset({"text", "voice_id"})),
+    (a_voice_of_its_language, frozenset({"text", "voice_id"})),
     (callback_is_a_url, frozenset({"callback_url"})),
 )
 """Each check with the fields that it looks at. `products` says which requests it judges."""

@@ -21,6 +21,7 @@ from kling_tools.requests.arguments import (
     GenerateImageArguments,
     GetTaskArguments,
     ImageToVideoArguments,
+    LipSyncArguments,
     ListTasksArguments,
     LookArguments,
     MotionControlArguments,
@@ -129,6 +130,7 @@ MAKERS: Mapping[str, str] = {
     "kling_edit_video": "change or continue a video",
     "kling_motion_control": "move as in a video",
     "kling_talking_photo": "speak a recording",
+    "kling_lip_sync": "dub a video",
     "kling_generate_image": "make a picture",
 }
 """What each tool that makes something is taken for."""
@@ -396,10 +398,16 @@ def build_toolset(
         maker(
             "kling_talking_photo",
             "Talking photo",
-            """Make the face of a picture speak or sing, lip-synced (costs money per second). Words
-            require a sound file of them.""",
+            "Make the face of a picture speak or sing, lip-synced (costs money per second).",
             TalkingPhotoArguments,
             texts=TALKING_TEXTS,
+        ),
+        maker(
+            "kling_lip_sync",
+            "Lip-sync",
+            "Make a face of a video say other words (costs money).",
+            LipSyncArguments,
+            texts=LIP_SYNC_TEXTS,
         ),
         KlingTool.of(
             _get_task,
@@ -446,8 +454,8 @@ def build_toolset(
             service,
             name="kling_account",
             title="Account",
-            description="""Providers and keys in use, units left, caps, what was spent and what
-                the bill says, folders, and what is wrong with the set-up. Free.""",
+            description="""Providers and keys in use, units left, caps, what was spent and
+                billed, folders, and what is wrong with the set-up. Free.""",
             arguments=AccountArguments,
             answer=Account,
             annotations=READS,
@@ -459,8 +467,8 @@ def build_toolset(
             service,
             name="kling_cancel_task",
             title="Cancel task",
-            description="""Withdraw requests that are still queued here (cost nothing). What runs
-                at Kling cannot be cancelled.""",
+            description="""Withdraw requests still queued here (cost nothing); what runs at Kling
+                goes on.""",
             arguments=CancelTaskArguments,
             answer=CancelResult,
             annotations=ADDS,
@@ -549,8 +557,8 @@ def _asset_tools(
             _list_assets,
             "kling_list_assets",
             "Elements and voices",
-            """Kling's and the account's elements (people, things, places for videos) or voices:
-            names, ids, previews, where they can be used. Free.""",
+            """Kling's and the account's elements (people, things, places) or voices: ids,
+            previews, where they can be used. Free.""",
             ListAssetsArguments,
             AssetList,
             READS,
@@ -608,7 +616,12 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_look",
         "kling_upload_picture",
     ),
-    "edit": ("kling_edit_video", "kling_motion_control", "kling_talking_photo"),
+    "edit": (
+        "kling_edit_video",
+        "kling_motion_control",
+        "kling_talking_photo",
+        "kling_lip_sync",
+    ),
     "assets": (
         "kling_list_assets",
         "kling_create_element",
@@ -706,6 +719,13 @@ MOTION_TEXTS: dict[str, dict[str, Any]] = {
 
 TALKING_TEXTS: dict[str, dict[str, Any]] = {
     "mode": {"description": "", "enum": ["std", "pro"]},
+    **AS_ELSEWHERE,
+}
+
+
+LIP_SYNC_TEXTS: dict[str, dict[str, Any]] = {
+    "keep_original_sound": {"description": "", "default": ""},
+    "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
 }
 

@@ -1,0 +1,545 @@
+"""A face of a video speaks other words: its faces are found and its text is spoken once each,
+before the create, and seen in the sandbox."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import av
+import httpx
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+from tests.made_clips import make_clip
+from tests.server.scripted import Scripted, facts, is_create, talking_to, task
+from tests.server.serving import picture, virtual_time
+from tests.server.submission.test_talking_photo import mouths_and_sounds, served, speech, white
+
+pytestmark = [pytest.mark.anyio, virtual_time]
+
+TOOL = "kling_lip_sync"
+CLIP = "https://host.example/talk.mp4"
+SOUND = {"sound_file": "https://host.example/words.mp3", "sound_end_time": 4000}
+TEXT = "Hello there, how are you today, my friend?"
+
+
+def words(result: CallToolResult) -> str:
+    """The text of an answer, which may have pictures behind it."""
+    return result.content[0].text  # type: ignore[union-attr]
+
+
+async def made(client: Client, tool: str = TOOL, **wish: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, wish)
+    assert not result.is_error, words(result)
+    return facts(result)
+
+
+async def refused(client: Client, **wish: Any) -> CallToolResult:
+    result = await client.call_tool(TOOL, wish)
+    assert result.is_error, words(result)
+    return result
+
+
+async def clip(client: Client, folder: Path) -> str:
+    """The address of a finished video of a white picture."""
+    first = await made(client, "kling_image_to_video", image=white(folder), prompt="She smiles")
+    await client.call_tool("kling_wait_for_tasks", {"task_ids": [first["task_id"]]})
+    return f"kling://tasks/{first['task_id']}/video"
+
+
+def ordered(folder: Path) -> Counter[str]:
+    """How often the sandbox was paid for each product."""
+    file = folder / "home" / "sandbox" / "sandbox.sqlite3"
+    if not file.exists():
+        return Counter()
+    with closing(sqlite3.connect(file)) as db:
+        return Counter(row[0] for row in db.execute("SELECT product FROM tasks"))
+
+
+def grow_old(folder: Path, seconds: float) -> None:
+    """Have the face checks been made so much earlier."""
+    with closing(sqlite3.connect(folder / "home" / "ledger.sqlite3")) as db, db:
+        changed = "UPDATE tasks SET created_at = created_at - ? WHERE product = 'face-check'"
+        assert db.execute(changed, (seconds,)).rowcount
+
+
+async def test_the_mouth_moves_with_the_sound_which_the_video_then_carries(tmp_path: Path) -> None:
+    async with served(tmp_path, sandbox_side_px=600) as client:
+        wish = {"video": await clip(client, tmp_path), "sound_file": speech(tmp_path, 3)}
+        receipt = await made(client, **wish, sound_insert_time=1000)
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+        file = await made(client, "kling_save_video", task_id=receipt["task_id"])
+
+    assert (file["duration_s"], file["audio"]) == (pytest.approx(5.04, abs=0.01), True)
+    mouths, loud = mouths_and_sounds(file["path"])
+    for second in range(1, 4):
+        speaks, rests = 24 * second + 6, 24 * second + 18
+        assert mouths[speaks] > 20 > 3 >= mouths[rests], second
+        assert loud[speaks] > 0.3 > 0.05 > loud[rests], second
+    assert max(mouths[:20] + mouths[100:]) <= 3
+
+
+@pytest.mark.campaign
+async def test_the_sound_of_the_video_stays_as_loud_as_it_is_wished(tmp_path: Path) -> None:
+    async with served(tmp_path, sandbox_side_px=600) as client:
+        first = await made(
+            client,
+            "kling_image_to_video",
+            image=white(tmp_path),
+            prompt="She hums",
+            model_name="kling-v3",
+            sound="on",
+        )
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [first["task_id"]]})
+        wish = {
+            "video": f"kling://tasks/{first['task_id']}/video",
+            "sound_file": speech(tmp_path, 2),
+        }
+        loudness = []
+        for kept in ("no", "yes"):
+            receipt = await made(client, **wish, keep_original_sound=kept)
+            await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+            file = await made(client, "kling_save_video", task_id=receipt["task_id"])
+            loudness.append(max(mouths_and_sounds(file["path"])[1][84:96]))
+
+    assert loudness[0] < 0.01 < 0.03 < loudness[1]
+
+
+async def test_the_price_is_that_of_the_sound_the_face_check_and_the_speech(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        video = await clip(client, tmp_path)
+        sound = {"video": video, "sound_file": speech(tmp_path, 4)}
+        dry = await made(client, **sound, dry_run="full")
+        spoken = await made(client, video=video, text=TEXT, voice_id="Melody", dry_run=True)
+        assert ordered(tmp_path)["identify-face"] == 0
+        receipt = await made(client, **sound)
+        after = await made(client, video=video, text=TEXT, voice_id="Melody", dry_run=True)
+        long = await made(
+            client, video=CLIP, sound_file=SOUND["sound_file"], sound_end_time=6000, dry_run=True
+        )
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+        listed = facts(await client.call_tool("kling_list_tasks", {"product": "lip-sync"}))
+        every = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert (dry["estimate_units"], receipt["estimate_units"]) == (0.55, 0.55)
+    assert "Of its units, 0.05 for the face check." in dry["note"]
+    assert spoken["estimate_units"] == 0.6
+    assert "0.05 for the face check and 0.05 for the speech" in spoken["note"]
+    assert after["estimate_units"] == 0.55
+    assert long["estimate_units"] == 1.05
+    body = dry["request"]["body"]
+    assert dry["request"]["path"].endswith("/v1/videos/advanced-lip-sync")
+    assert body["session_id"] == "<session of the face check>"
+    assert listed["tasks"][0]["units"] == 0.5
+    assert every["total"] == {"tasks": 2, "play_units": 2.05, "play_usd": 0.29}
+
+
+async def test_one_face_speaks_by_itself_and_the_answer_tells_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        receipt = await made(client, video=CLIP, **SOUND)
+
+    assert "The one face of it speaks, seen from 0 to 10 s." in receipt["note"]
+
+
+async def test_of_several_faces_the_caller_is_shown_each_and_chooses_one(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": f"{CLIP}?faces=3", **SOUND}
+        shown = await client.call_tool(TOOL, wish)
+        again = await client.call_tool(TOOL, wish)
+        dry = await made(client, **wish, dry_run=True)
+        unknown = await refused(client, **wish, face=4)
+        before = ordered(tmp_path)
+        second = await made(client, **wish, face=2)
+        third = await made(client, **wish, face=3)
+        same = await made(client, **wish, face=2)
+
+    answer = facts(shown)
+    assert not shown.is_error
+    assert "task_id" not in answer
+    assert [face["face"] for face in answer["faces"]] == [1, 2, 3]
+    assert [part.type for part in shown.content] == ["text", *["image"] * 3]
+    assert "face, its number" in answer["next"]
+    assert "The face check (0.05 units) was paid" in answer["note"]
+    assert (answer["estimate_units"], facts(again)["faces"]) == (0.5, answer["faces"])
+    assert "was paid" not in facts(again)["note"]
+    assert dry["faces"] == answer["faces"]
+    assert "There is no face 4: the video has 3 faces." in words(unknown)
+    assert facts(unknown)["charged"] == "no"
+    assert before == {"identify-face": 1}
+    assert ordered(tmp_path) == {"identify-face": 1, "lip-sync": 2}
+    assert "Face 2 of 3 speaks" in second["note"]
+    assert "Face 3 of 3 speaks" in third["note"]
+    assert (same["task_id"], same["repeated"]) == (second["task_id"], True)
+
+
+async def test_a_video_without_a_face_is_refused_and_the_check_is_paid_once(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": f"{CLIP}?faces=0", **SOUND}
+        first = await refused(client, **wish)
+        second = await refused(client, **wish)
+
+    assert "Kling finds no face in the video. The video was not made." in words(first)
+    assert (facts(first)["charged"], facts(second)["charged"]) == ("yes", "no")
+    assert ordered(tmp_path) == {"identify-face": 1}
+
+
+async def test_a_text_is_spoken_once_for_all_faces_and_takes(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": f"{CLIP}?faces=2", "text": TEXT, "voice_id": "anchor"}
+        first = await made(client, **wish, face=1)
+        await made(client, **wish, face=2)
+        await made(client, another_take_of=first["task_id"])
+        faster = await made(client, **wish, face=1, voice_speed=1.2)
+
+    assert "The text lasts 3 s." in first["note"]
+    assert first["estimate_units"] == 0.6
+    assert "The text lasts 2.5 s." in faster["note"]
+    assert ordered(tmp_path) == {"identify-face": 1, "tts": 2, "lip-sync": 4}
+
+
+async def test_a_speech_that_does_not_fit_is_told_with_its_length(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        video = await clip(client, tmp_path)
+        long = await refused(client, video=video, text=TEXT * 2, voice_id="Melody")
+        surely = await refused(client, video=video, text="word " * 100, voice_id="Melody")
+        short = await refused(client, video=video, text="Hi", voice_id="Melody")
+
+    assert "The text lasts 6 s; 2 to 5.04" in words(long)
+    assert facts(long)["charged"] == "yes"
+    assert "fewer words" in words(long)
+    assert "it would last more than 17 s, the video 5.04" in words(surely)
+    assert facts(surely)["charged"] == "no"
+    assert "more words" in words(short)
+    assert ordered(tmp_path)["lip-sync"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "said"),
+    [
+        ({"text": TEXT, "voice_id": "Melody"}, "text", "the sound is spoken already"),
+        ({"sound_file": ""}, "sound_file", "a text in a voice"),
+        ({"video": ""}, "video", "kling_talking_photo"),
+        ({"sound_end_time": None}, "sound_end_time", "its length is not known"),
+        ({"sound_end_time": 1500}, "sound_end_time", "Kling takes 2 to 60 s"),
+        ({"face": -1}, "face", "1"),
+        ({"model_name": "kling-v3"}, "model_name", ""),
+        ({"prompt": "Hi"}, "prompt", ""),
+        ({"sound_file": "kling://tasks/1/video"}, "sound_file", "is a video"),
+    ],
+)
+async def test_a_wrong_argument_is_refused_before_anything_is_paid(
+    tmp_path: Path, wrong: dict[str, Any], field: str, said: str
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {
+            name: value
+            for name, value in {"video": CLIP, **SOUND, **wrong}.items()
+            if value is not None
+        }
+        answer = await refused(client, **wish)
+
+    assert field in {fault["field"] for fault in facts(answer)["faults"]}
+    assert said in words(answer)
+    assert facts(answer)["charged"] == "no"
+    assert ordered(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, "a text is spoken in a voice"),
+        ({"voice_id": "829824296385843234"}, "is no voice that speaks texts"),
+        ({"voice_id": "mengwa-v1"}, "mengwa-v1 speaks zh, the text is en"),
+        (
+            {"voice_id": "Melody", "text": "你好, 世界。今天天气很好"},
+            "girlfriend_4_speech02 speaks en",
+        ),
+    ],
+)
+async def test_a_voice_that_does_not_speak_the_text_is_refused(
+    tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    async with served(tmp_path) as client:
+        answer = await refused(client, **{"video": CLIP, "text": TEXT, **wrong})
+
+    assert said in words(answer)
+    assert [fault["field"] for fault in facts(answer)["faults"]] == ["voice_id"]
+    assert ordered(tmp_path) == {}
+
+
+async def test_lengths_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    local = str(make_clip(tmp_path / "small.mp4"))
+    async with served(tmp_path) as client:
+        video = await clip(client, tmp_path)
+        longer = await refused(client, video=video, sound_file=speech(tmp_path, 8))
+        late = await refused(
+            client, video=video, sound_file=speech(tmp_path, 4), sound_insert_time=3000
+        )
+        end = await refused(
+            client, video=video, sound_file=speech(tmp_path, 4), sound_end_time=4500
+        )
+        part = await made(
+            client, video=video, sound_file=speech(tmp_path, 8), sound_end_time=3000, dry_run=True
+        )
+        small = await refused(client, video=local, **SOUND)
+
+    assert "the sound lasts 8 s and the video 5.04" in words(longer)
+    assert "the sound lasts 4 s, from 3 s on," in words(late)
+    assert "the sound ends after 4000 ms" in words(end)
+    assert part["estimate_units"] == 0.55
+    assert "video" in {fault["field"] for fault in facts(small)["faults"]}
+    assert ordered(tmp_path) == {"image2video": 1}
+
+
+async def test_caps_hold_the_whole_before_the_first_step(tmp_path: Path) -> None:
+    async with served(tmp_path, max_units_per_day=0.6) as client:
+        own = await refused(client, video=CLIP, **SOUND, max_units=0.5)
+        day = await refused(client, video=CLIP, sound_file=SOUND["sound_file"], sound_end_time=6000)
+        assert ordered(tmp_path) == {}
+        await made(client, video=CLIP, **SOUND, max_units=0.55)
+        other = await refused(client, video=CLIP, **SOUND, take=2)
+
+    assert facts(own)["error"] == facts(day)["error"] == "spend_cap_reached"
+    assert facts(other)["error"] == "spend_cap_reached"
+    assert ordered(tmp_path) == {"identify-face": 1, "lip-sync": 1}
+
+
+async def test_a_session_serves_a_day_and_is_then_renewed_without_paying_the_create_twice(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, **SOUND}
+        first = await made(client, **wish)
+        grow_old(tmp_path, 22 * 3600)
+        second = await made(client, **wish, take=2)
+        assert ordered(tmp_path) == {"identify-face": 1, "lip-sync": 2}
+        grow_old(tmp_path, 2 * 3600)
+        third = await made(client, **wish, take=3)
+        same = await made(client, **wish)
+
+    assert (same["task_id"], same["repeated"]) == (first["task_id"], True)
+    assert (second["estimate_units"], third["estimate_units"]) == (0.5, 0.55)
+    assert ordered(tmp_path) == {"identify-face": 2, "lip-sync": 3}
+
+
+class Kling:
+    """A provider with `faces` (each from when to when, in ms) that keeps the bodies of its creates
+    by path, and answers them in the order of `answers` (None: as it should)."""
+
+    def __init__(self, *answers: httpx.Response | Exception | None) -> None:
+        self.faces = [(0, 5000)]
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._answers: Iterator[httpx.Response | Exception | None] = iter(answers)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if not is_create(request):
+            return httpx.Response(200, json={"code": 0, "data": []})
+        kind = request.url.path.rpartition("/")[2]
+        self.asked.append((kind, json.loads(request.content)))
+        answer = next(self._answers, None)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            return answer
+        if kind == "identify-face":
+            shown = [
+                {"face_id": number, "face_image": "", "start_time": begins, "end_time": ends}
+                for number, (begins, ends) in enumerate(self.faces)
+            ]
+            data: dict[str, Any] = {"session_id": f"s-{len(self.asked)}", "face_data": shown}
+            return httpx.Response(200, json={"code": 0, "data": data})
+        if kind == "tts":
+            sound = {"id": "a-1", "url": "https://cdn.example/a.mp3", "duration": "3.25"}
+            data = {"task_id": "x", "task_result": {"audios": [sound]}}
+            return httpx.Response(200, json={"code": 0, "data": data})
+        return task(task_id=f"t-{len(self.asked)}")
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was asked for, in order."""
+        return [kind for kind, _ in self.asked]
+
+
+def no(message: str) -> httpx.Response:
+    """Kling's refusal."""
+    return httpx.Response(400, json={"code": 1201, "message": message})
+
+
+LOST = httpx.ReadTimeout("no answer")
+
+
+async def test_kling_gets_the_session_the_face_and_the_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.faces = [(500, 9000), (0, 2500)]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        sound = speech(tmp_path, 4)
+        await made(client, video=CLIP, sound_file=sound, face=2, keep_original_sound="no")
+        await made(client, video=CLIP, text=TEXT, voice_id="Melody", voice_speed=1.5, face=1)
+
+    (_, check), (_, by_bytes), (_, spoken), (_, by_id) = kling.asked
+    assert kling.kinds == ["identify-face", "advanced-lip-sync", "tts", "advanced-lip-sync"]
+    assert check == {"video_url": CLIP}
+    (choice,) = by_bytes["face_choose"]
+    assert by_bytes["session_id"] == by_id["session_id"] == "s-1"
+    assert by_bytes.keys() == {"session_id", "face_choose", "external_task_id"}
+    assert choice.pop("sound_file")
+    assert choice == {
+        "face_id": "0",
+        "sound_start_time": 0,
+        "sound_end_time": 4000,
+        "sound_insert_time": 500,
+        "original_audio_volume": 0,
+    }
+    assert spoken == {
+        "text": TEXT,
+        "voice_id": "girlfriend_4_speech02",
+        "voice_language": "en",
+        "voice_speed": 1.5,
+    }
+    assert by_id["face_choose"] == [
+        {
+            "face_id": "1",
+            "audio_id": "a-1",
+            "sound_start_time": 0,
+            "sound_end_time": 3250,
+            "sound_insert_time": 0,
+        }
+    ]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_a_step_whose_answer_was_lost_is_not_paid_again_unless_take_is_raised(
+    lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(*[None] * lost, LOST)
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        first = await refused(client, **wish)
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        await client.call_tool("kling_list_tasks", {})
+        again = await refused(client, **wish)
+        asked = kling.kinds
+        other = await made(client, **wish, take=2)
+
+    step = ("face check", "speech")[lost]
+    assert asked == ["identify-face", "tts"][: lost + 1]
+    assert (facts(first)["charged"], facts(again)["charged"]) == ("unknown", "unknown")
+    assert f"The {step} was asked of kling before, and its answer was lost." in words(again)
+    assert "with take 2 it does" in words(again)
+    assert kling.kinds == ["identify-face", "tts", "tts", "advanced-lip-sync"][:4] or lost == 0
+    assert kling.kinds.count("advanced-lip-sync") == 1
+    assert kling.kinds.count(asked[-1]) == 2
+    assert other["task_id"]
+
+
+async def test_steps_that_were_paid_are_told_when_the_create_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(None, None, no("sound is bad"), None)
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        answer = await refused(client, **wish)
+        await made(client, **wish)
+
+    assert facts(answer)["charged"] == "yes"
+    assert "The face check and speech (0.1 units) were paid" in words(answer)
+    assert kling.kinds == ["identify-face", "tts", "advanced-lip-sync", "advanced-lip-sync"]
+
+
+async def test_a_session_that_kling_forgot_is_found_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(None, no("session_id has expired"))
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        answer = await refused(client, video=CLIP, **SOUND)
+        await made(client, video=CLIP, **SOUND)
+
+    assert "Call again: the faces are found anew (0.05 units)." in words(answer)
+    assert kling.kinds == ["identify-face", "advanced-lip-sync"] * 2
+    assert [body["session_id"] for kind, body in kling.asked if "sync" in kind] == ["s-1", "s-3"]
+
+
+async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.faces = [(0, 5000), (0, 8000)]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        await made(client, video=CLIP, **SOUND, face=2)
+        grow_old(tmp_path, 24 * 3600)
+        kling.faces = [(0, 3000), (0, 8000)]
+        shown = await made(client, video=CLIP, **SOUND, face=2, take=2)
+        await made(client, video=CLIP, **SOUND, face=2, take=2)
+
+    assert [face["to_s"] for face in shown["faces"]] == [3, 8]
+    assert kling.kinds == ["identify-face", "advanced-lip-sync"] * 2
+
+
+async def test_a_face_that_the_sound_hardly_meets_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.faces = [(6000, 9000)]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        early = await refused(client, video=CLIP, **SOUND, sound_insert_time=1)
+        await made(client, video=CLIP, **SOUND)
+
+    assert "The face is seen from 6 to 9 s: the sound meets it for 0 s" in words(early)
+    assert "Use sound_insert_time 6000." in words(early)
+    assert kling.asked[-1][1]["face_choose"][0]["sound_insert_time"] == 6000
+
+
+async def test_two_equal_calls_at_once_pay_each_step_once(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+        answers: list[dict[str, Any]] = []
+
+        async def ask() -> None:
+            answers.append(await made(client, **wish))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(ask)
+
+    assert len({answer["task_id"] for answer in answers}) == 1
+    assert ordered(tmp_path) == {"identify-face": 1, "tts": 1, "lip-sync": 1}
+
+
+async def test_it_is_queued_when_the_house_is_full(tmp_path: Path) -> None:
+    async with served(tmp_path, sandbox_slots=1, sandbox_render_s=0.4) as client:
+        await made(client, "kling_image_to_video", image=picture(tmp_path), prompt="Zoom")
+        queued = await made(client, video=CLIP, **SOUND)
+        ended = {"done": False}
+        while not ended["done"]:
+            ended = await made(client, "kling_wait_for_tasks", task_ids=[queued["task_id"]])
+
+    assert queued["status"] == "queued"
+    assert ended["tasks"][0]["status"] == "succeed"
+    assert ordered(tmp_path) == {"image2video": 1, "identify-face": 1, "lip-sync": 1}
+
+
+async def test_a_gateway_without_it_names_the_provider_that_has_it(tmp_path: Path) -> None:
+    async with served(
+        tmp_path, provider="cometapi", cometapi_base_url="sandbox", kling_base_url="sandbox"
+    ) as client:
+        answer = await refused(client, video=CLIP, **SOUND, provider="cometapi")
+
+    assert "cometapi makes no video in which a face speaks other words" in words(answer)
+    assert 'provider "kling"' in words(answer)
+
+
+async def test_the_speech_of_the_sandbox_is_heard(tmp_path: Path) -> None:
+    from kling_sandbox.film.talking import spoken
+
+    spoken("Hello you", 3000, 1.0, tmp_path / "a.wav")
+
+    with av.open(str(tmp_path / "a.wav")) as sound:
+        lasts = sum(frame.samples / frame.sample_rate for frame in sound.decode(audio=0))
+    assert lasts == pytest.approx(3.0, abs=0.01)
