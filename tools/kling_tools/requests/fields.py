@@ -243,21 +243,25 @@ SpokenText = Annotated[
     BeforeValidator(normalize.text),
     Field(max_length=1000),
     Text,
-    Field(description="Or this, en/zh."),
+    Field(description="Or words to speak (English, Chinese)."),
 ]
 SpeechVoice = Annotated[
     str,
     BeforeValidator(normalize.spoken_voice),
     Field(max_length=64),
     Text,
-    Field(description="Melody..."),
+    Field(description="Melody, Anchor, ...; a wrong name lists all."),
 ]
 _Number = WithJsonSchema({"type": "number"})
 _Whole = WithJsonSchema({"type": "integer"})
 SpeechSpeed = Annotated[Annotated[float, Field(ge=0.8, le=2.0)] | None, _Number, Field()]
-FaceNumber = Annotated[Annotated[int, Field(ge=1, le=99)] | None, _Whole, Field()]
+FaceNumber = Annotated[
+    Annotated[int, Field(ge=1, le=99)] | None,
+    _Whole,
+    Field(description="Only after an answer that shows several faces."),
+]
 Milliseconds = Annotated[Annotated[int, Field(ge=0, le=60_000)] | None, _Whole, Field()]
-SoundEnd = Annotated[Milliseconds, Field(description="ms; for URLs.")]
+SoundEnd = Annotated[Milliseconds, Field(description="ms.")]
 CharacterOrientation = Annotated[
     Literal["image", "video"],
     BeforeValidator(normalize.word),
@@ -428,7 +432,10 @@ CameraControlField = Annotated[
     CameraControl | None,
     BeforeValidator(normalize.camera),
     WithJsonSchema({"type": "object"}),
-    Field(description="v1-5 pro 5 s only, else say it in prompt."),
+    Field(
+        description="v1-5 pro 5 s only, else say it in prompt. simple: config with one of "
+        "horizontal, vertical, pan, tilt, roll, zoom (< 0: in), -10 to 10; other types: none."
+    ),
 ]
 WatermarkInfoField = Annotated[
     WatermarkInfo | None,

@@ -72,5 +72,5 @@ def languages_of(voice: str) -> list[Language]:
 
 
 def voices_in(language: Language) -> list[str]:
-    """Some voices of a language, the best known first: names, or ids of those without one."""
-    return list(_ENGLISH)[:6] if language == "en" else list(_CHINESE[:6])
+    """All voices of a language, the best known first: names, or ids where most have none."""
+    return list(_ENGLISH if language == "en" else _CHINESE)

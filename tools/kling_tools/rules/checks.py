@@ -193,14 +193,14 @@ def a_voice_speaks(request: LipSyncRequest) -> Iterator[Fault]:
     known = languages_of(request.voice_id)
     if not request.text or known:
         return
-    some = f"{', '.join(voices_in(request.language))}, ..."
     message = "is required: a text is spoken in a voice."
     if request.voice_id:
         message = (
             f"{request.voice_id} is no voice that speaks texts; those of kling_list_assets speak "
             "in videos of kling-v2-6 alone."
         )
-    yield Fault("voice_id", "a_voice_speaks", message, some, "lip-sync page")
+    use = ", ".join(voices_in(request.language))
+    yield Fault("voice_id", "a_voice_speaks", message, use, "lip-sync page")
 
 
 def a_voice_of_its_language(request: LipSyncRequest) -> Iterator[Fault]:

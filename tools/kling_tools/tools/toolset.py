@@ -405,7 +405,8 @@ def build_toolset(
         maker(
             "kling_lip_sync",
             "Lip-sync",
-            "Make a face of a video say other words (costs money).",
+            """Make a face of a video say other words (costs money): a sound_file, or text in a
+            voice.""",
             LipSyncArguments,
             texts=LIP_SYNC_TEXTS,
         ),
