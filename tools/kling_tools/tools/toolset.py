@@ -94,12 +94,12 @@ INSTRUCTIONS: Sequence[tuple[str, tuple[str, ...]]] = (
     ),
     ("{file}", ("kling_save_video",)),
     (
-        "See: kling_look shows a finished video and what is wrong with it.",
+        "See: kling_look shows a video and what is wrong with it.",
         ("kling_look",),
     ),
     (
         "Again: the same request is the same video, paid once; another_take_of a task_id makes "
-        "another version.",
+        "another.",
         ("kling_image_to_video",),
     ),
     (
