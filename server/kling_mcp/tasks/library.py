@@ -62,14 +62,14 @@ class Library:
         self._reading = anyio.Lock()
 
     def provider(self, name: str) -> Configured:
-        """The provider of this name, else the default one; for `auto` the first one that passes
-        elements and voices on. Raises NotConfigured, and NotHere where
-        it passes no elements and voices on."""
+        """The provider of this name. Where none is named, the default one if it passes elements
+        and voices on, else the first one that does. Raises NotConfigured, and NotHere for one that
+        passes none on."""
         able = [n for n in self._clients.names if self._clients.configured(n).row.assets]
-        first = next(iter(able), "") if name == AUTO else ""
-        provider = self._clients.configured(
-            first or (name if name != AUTO else "") or self._clients.default.name
-        )
+        default = self._clients.default.name
+        if name in ("", AUTO):
+            name = default if default in able else next(iter(able), default)
+        provider = self._clients.configured(name)
         if not provider.row.assets:
             raise NotHere(
                 f"{provider.name} passes no elements and voices on; Kling's own API does.",

@@ -381,7 +381,7 @@ async def test_a_frame_of_a_video_is_still_taken_as_picture(tmp_path: Path) -> N
 async def test_the_list_of_tools_stays_small_with_one_tool_more(tmp_path: Path) -> None:
     keys = {f"{name}_api_key": "a-key" for name in ("kling", "cometapi", "anyfast", "powertokens")}
     gateway = {"newapi_api_key": "a-key", "newapi_base_url": "https://gateway.example"}
-    provider = {**keys, **gateway, "provider": "kling", "save": True}
+    provider = {**keys, **gateway, "provider": "newapi", "save": True}
     async with hosted(tmp_path, provider=provider) as server:
         listed = await server.client.list_tools()
     upload = listed.tools[-1]

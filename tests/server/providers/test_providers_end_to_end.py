@@ -417,10 +417,21 @@ async def test_the_choice_is_published_only_where_there_is_one(tmp_path: Path) -
             if tool.name in PRODUCTS_BY_TOOL:
                 choice = tool.input_schema["properties"].get("provider", {}).get("enum")
 
-                none = able[tool.name] in ([], [names[0]])
-                assert choice == (None if none else [*able[tool.name], "auto"])
+                can = able[tool.name]
+                assert choice == (
+                    None if can in ([], [names[0]]) else [*can, *(["auto"] if len(can) > 1 else [])]
+                )
         wire = listed.model_dump_json(by_alias=True, exclude_none=True)
         assert len(wire.encode()) <= ALL_BYTES
+
+
+async def test_voices_are_those_of_the_only_provider_that_keeps_any(tmp_path: Path) -> None:
+    async with served(tmp_path, *ALL, provider="newapi") as client:
+        listed = await ok(client, "list_assets", kind="voice")
+        named = await refused(client, "list_assets", kind="voice", provider="newapi")
+
+    assert listed["assets"]
+    assert named["error"] == "not_here"
 
 
 async def test_the_default_comes_first_in_the_choice_and_is_used(tmp_path: Path) -> None:

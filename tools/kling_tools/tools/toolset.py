@@ -296,14 +296,17 @@ def build_toolset(
     """
     place = "url" if hosted else "path"
 
-    def choice(name: str) -> dict[str, Any]:
-        """What to publish of a tool's argument `provider`; empty where nothing can be chosen."""
-        able = [provider for provider in providers if provider in serving.get(name, providers)]
-        return {"enum": able} if able and able != list(providers[:1]) else {}
+    def able(name: str) -> list[str]:
+        """The providers that can do what this tool, or this set of tools, does."""
+        return [provider for provider in providers if provider in serving.get(name, providers)]
 
-    def open_choice(name: str) -> dict[str, Any]:
-        """The same for a tool that makes something, with the word that leaves it to the server."""
-        return {"enum": [*able["enum"], AUTO]} if (able := choice(name)) else {}
+    def choice(name: str) -> dict[str, Any]:
+        """What to publish of `provider` in a tool that makes something: those that can make it, and
+        the word that leaves it to the server; empty where only the default one can."""
+        names = able(name)
+        if names in ([], list(providers[:1])):
+            return {}
+        return {"enum": [*names, AUTO] if names[1:] else names}
 
     without = () if len(providers) > 1 else ("provider",)
 
@@ -338,7 +341,7 @@ def build_toolset(
                     *(() if first.name in OLDEST else ALIKE),
                 ),
                 properties={
-                    "provider": open_choice(name),
+                    "provider": choice(name),
                     **texts,
                     **alike,
                     "model_name": _model_text(models.get(name, ()), others_too=not alike),
@@ -420,7 +423,7 @@ def build_toolset(
             answer=TaskView,
             annotations=READS,
             input_schema=arguments_schema(GetTaskArguments),
-            answer_fields=("task_id", "status", "videos", "units", place, "provider_says"),
+            answer_fields=("task_id", "status", "videos", "units", place),
         ),
         KlingTool.of(
             _list_tasks,
@@ -461,7 +464,7 @@ def build_toolset(
             answer=Account,
             annotations=READS,
             input_schema=arguments_schema(AccountArguments),
-            answer_fields=("providers", "spent", "wrong"),
+            answer_fields=("spent", "wrong"),
         ),
         KlingTool.of(
             _cancel_task,
@@ -490,7 +493,7 @@ def build_toolset(
             input_schema=arguments_schema(
                 SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
             ),
-            answer_fields=("url",) if hosted else ("task_id", "path", "bytes", "duration_s"),
+            answer_fields=("url",) if hosted else ("path", "bytes", "duration_s"),
         ),
         KlingTool.of(
             _look,
@@ -506,7 +509,7 @@ def build_toolset(
             answer_fields=("findings", "another_take"),
         ),
     ]
-    tools += _asset_tools(service, choice("assets"))
+    tools += _asset_tools(service, able("assets"))
     if hosted:
         tools.append(upload_tool(service))
     return _chosen(tools, only, read_only=read_only)
@@ -514,10 +517,10 @@ def build_toolset(
 
 def _asset_tools(
     service: Callable[[], VideoService],
-    choice: Mapping[str, Any],
+    providers: Sequence[str],
 ) -> list[KlingTool]:
-    """The tools for elements and voices. `choice` is what to publish of the argument `provider`;
-    an empty one is left out."""
+    """The tools for elements and voices, which these providers keep."""
+    choice = {"enum": list(providers)} if len(providers) > 1 else {}
 
     def tool(
         handler: Handler,
@@ -577,7 +580,7 @@ def _asset_tools(
             ADDS,
             ("name", "description"),
             ("id", "status"),
-            ("max_units", "dry_run"),
+            ("max_units", "dry_run", "tags"),
         ),
         tool(
             _make_asset,
