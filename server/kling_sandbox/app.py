@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -48,12 +48,9 @@ def create_app(config: SandboxConfig) -> Starlette:
             return by_base[first].not_served(request.method, rest)
         return kling.not_served(request.method, request.url.path)
 
-    official = [
-        NewStandardDesk(backend, OFFICIAL),
-        AssetDesk(backend, OFFICIAL),
-        LipSyncDesk(backend, OFFICIAL),
-    ]
-    return Sandbox([route for desk in [*official, *desks] for route in desk.routes()], not_served)
+    beside = [kind(backend, OFFICIAL) for kind in (NewStandardDesk, AssetDesk, LipSyncDesk)]
+    official = dict.fromkeys(OFFICIAL.bases, (*beside, kling))
+    return Sandbox({**{base: (desk,) for base, desk in by_base.items()}, **official}, not_served)
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -66,19 +63,38 @@ def _split(path: str) -> tuple[str, str]:
 class Sandbox(Starlette):
     """A Starlette app that passes `ConnectionDropped` on to its server.
 
-    Starlette's own outermost layer would answer 500 instead.
+    Starlette's own outermost layer would answer 500 instead. The routes below a base URL are made
+    at the first request there.
     """
 
     def __init__(
-        self, routes: list[Route], not_served: Callable[[Request, Exception], Response]
+        self,
+        desks: Mapping[str, Sequence[Desk]],
+        not_served: Callable[[Request, Exception], Response],
     ) -> None:
-        super().__init__(routes=routes)
-        self.router.redirect_slashes = False
+        super().__init__()
+        self._desks = desks
+        self._routers: dict[str, Router] = {}
         self._not_served = not_served
 
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The routes below all base URLs."""
+        return [route for base in self._desks for route in self._router(base).routes]
+
     def build_middleware_stack(self) -> ASGIApp:
-        """The router, with the provider's answer for a path or a method that does not exist."""
-        return ExceptionMiddleware(self.router, handlers={HTTPException: self._not_served})
+        """The routers, with the provider's answer for a path or a method that does not exist."""
+        return ExceptionMiddleware(self._route, handlers={HTTPException: self._not_served})
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first, _ = _split(scope["path"])
+        await self._router(first if first in self._desks else "")(scope, receive, send)
+
+    def _router(self, base: str) -> Router:
+        if base not in self._routers:
+            routes = [route for desk in self._desks[base] for route in desk.routes(base)]
+            self._routers[base] = Router(routes, redirect_slashes=False)
+        return self._routers[base]
 
 
 GRACE_S = 1

@@ -182,28 +182,30 @@ _PICTURE = re.compile(r"[0-9a-f]{64}\.(?:png|jpg)|preset-(?P<preset>\d+)\.png")
 class AssetDesk(Desk):
     """The official API's elements and voices, below `/v1/general`."""
 
-    def routes(self) -> list[Route]:
-        """The endpoints below each base URL; pictures and samples below the first."""
-        routes = [
-            Route("/pictures/{name}", self._picture),
-            Route("/voices/{voice_id}.wav", self._sample),
-        ]
-        for root in (f"{base}/v1/general" for base in self.dialect.bases):
-            for library in _LIBRARIES:
-                own = f"{root}/{library.own}"
-                make = self.guarded("creates", "creates", self._make(library))
-                routes += [
-                    Route(f"{root}/{library.presets}", self._listed(self._presets(library))),
-                    Route(own, self._listed(self._own(library)), methods=["GET"]),
-                    Route(own, make, methods=["POST"]),
-                    Route(
-                        f"{own}/{{any_id}}", self.guarded("queries", "queries", self._one(library))
-                    ),
-                ]
-                delete = self.guarded("creates", "deletes", self._delete(library))
-                routes += [
-                    Route(f"{root}/{path}", delete, methods=["POST"]) for path in library.deletes
-                ]
+    def routes(self, base: str) -> list[Route]:
+        """The endpoints below a base URL; below the sandbox's own also pictures and samples."""
+        routes = (
+            []
+            if base
+            else [
+                Route("/pictures/{name}", self._picture),
+                Route("/voices/{voice_id}.wav", self._sample),
+            ]
+        )
+        root = f"{base}/v1/general"
+        for library in _LIBRARIES:
+            own = f"{root}/{library.own}"
+            make = self.guarded("creates", "creates", self._make(library))
+            routes += [
+                Route(f"{root}/{library.presets}", self._listed(self._presets(library))),
+                Route(own, self._listed(self._own(library)), methods=["GET"]),
+                Route(own, make, methods=["POST"]),
+                Route(f"{own}/{{any_id}}", self.guarded("queries", "queries", self._one(library))),
+            ]
+            delete = self.guarded("creates", "deletes", self._delete(library))
+            routes += [
+                Route(f"{root}/{path}", delete, methods=["POST"]) for path in library.deletes
+            ]
         return routes
 
     def _listed(self, endpoint: Endpoint) -> Endpoint:

@@ -158,19 +158,17 @@ class Desk:
         self._answers = answers_in(dialect.style, backend.documents)
         self._faults = FaultInjector(self._config.faults, self._store, self._answers)
 
-    def routes(self) -> list[Route]:
-        """The provider's routes, below each of its base URLs."""
+    def routes(self, base: str) -> list[Route]:
+        """The provider's routes below one of its base URLs."""
+        root = base + self.dialect.prefix
         routes = []
-        for root in (base + self.dialect.prefix for base in self.dialect.bases):
-            for found in self.dialect.queries:
-                by_id = found in BY_TASK_ID
-                query = self.guarded(
-                    "queries", "queries", self._query_by_id if by_id else self.query
-                )
-                routes.append(Route(f"{path_of(root, found)}/{{any_id}}", query))
-            for made in self.dialect.creates:
-                create = self.guarded("creates", "creates", self.create(made))
-                routes.append(Route(path_of(root, made), create, methods=["POST"]))
+        for found in self.dialect.queries:
+            query = self._query_by_id if found in BY_TASK_ID else self.query
+            guarded = self.guarded("queries", "queries", query)
+            routes.append(Route(f"{path_of(root, found)}/{{any_id}}", guarded))
+        for made in self.dialect.creates:
+            create = self.guarded("creates", "creates", self.create(made))
+            routes.append(Route(path_of(root, made), create, methods=["POST"]))
         return routes
 
     def guarded(

@@ -142,23 +142,26 @@ class KlingDesk(Desk):
         super().__init__(backend, OFFICIAL)
         self._lists = KlingAnswers(backend.documents, EnvelopeStyle())
 
-    def routes(self) -> list[Route]:
-        """Kling's paths below each base URL, videos and statistics below the first."""
-        routes = [
-            Route("/videos/{name:path}", self.download),
-            Route("/sandbox/stats", self.stats),
-            Route(f"{HANDED_IN}/{{name}}", self.hand_in, methods=["PUT"]),
-        ]
-        for base in self.dialect.bases:
-            costs = self.guarded("queries", "costs", self.costs)
-            routes.append(Route(f"{base}/account/costs", costs))
-            for kind in _FILTERS:
-                bill = self.guarded("queries", "costs", self.billing(kind))
-                routes.append(Route(f"{base}/account/billing/{kind}", bill, methods=["POST"]))
-            for product in self.dialect.creates:
-                page = self.guarded("queries", "lists", self.page(product))
-                routes.append(Route(path_of(base + self.dialect.prefix, product), page))
-        return routes + super().routes()
+    def routes(self, base: str) -> list[Route]:
+        """Kling's paths below a base URL; below the sandbox's own also videos and statistics."""
+        routes = (
+            []
+            if base
+            else [
+                Route("/videos/{name:path}", self.download),
+                Route("/sandbox/stats", self.stats),
+                Route(f"{HANDED_IN}/{{name}}", self.hand_in, methods=["PUT"]),
+            ]
+        )
+        costs = self.guarded("queries", "costs", self.costs)
+        routes.append(Route(f"{base}/account/costs", costs))
+        for kind in _FILTERS:
+            bill = self.guarded("queries", "costs", self.billing(kind))
+            routes.append(Route(f"{base}/account/billing/{kind}", bill, methods=["POST"]))
+        for product in self.dialect.creates:
+            page = self.guarded("queries", "lists", self.page(product))
+            routes.append(Route(path_of(base + self.dialect.prefix, product), page))
+        return routes + super().routes(base)
 
     def page(self, product: str) -> Endpoint:
         """GET of a product's tasks, newest first (Kling states no order)."""

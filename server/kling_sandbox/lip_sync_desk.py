@@ -26,27 +26,31 @@ _FACE = re.compile(r"(?P<task_id>\d+)-(?P<face_id>\d)\.jpg")
 class LipSyncDesk(Desk):
     """What precedes a lip-sync at the official API."""
 
-    def routes(self) -> list[Route]:
-        """The endpoints below each base URL; pictures of faces and sounds below the first."""
-        routes = [
-            Route("/faces/{name}", self._face),
-            Route("/sounds/{task_id}.wav", self._sound),
-        ]
-        for base in self.dialect.bases:
-            faces = self.taking("identify-face", self._faces_of, self._session, at_once=True)
-            spoken = self.taking("tts", self._speech_of, self._spoken, at_once=True)
-            routes += [
-                Route(
-                    f"{base}/v1/videos/identify-face",
-                    self.guarded("creates", "creates", faces),
-                    methods=["POST"],
-                ),
-                Route(
-                    f"{base}/v1/audio/tts",
-                    self.guarded("creates", "creates", spoken),
-                    methods=["POST"],
-                ),
+    def routes(self, base: str) -> list[Route]:
+        """The endpoints below a base URL; below the sandbox's own also pictures of faces and
+        sounds."""
+        routes = (
+            []
+            if base
+            else [
+                Route("/faces/{name}", self._face),
+                Route("/sounds/{task_id}.wav", self._sound),
             ]
+        )
+        faces = self.taking("identify-face", self._faces_of, self._session, at_once=True)
+        spoken = self.taking("tts", self._speech_of, self._spoken, at_once=True)
+        routes += [
+            Route(
+                f"{base}/v1/videos/identify-face",
+                self.guarded("creates", "creates", faces),
+                methods=["POST"],
+            ),
+            Route(
+                f"{base}/v1/audio/tts",
+                self.guarded("creates", "creates", spoken),
+                methods=["POST"],
+            ),
+        ]
         return routes
 
     def _faces_of(self, body: Any) -> tuple[Any, Order]:

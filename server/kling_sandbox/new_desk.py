@@ -46,17 +46,16 @@ _PRODUCT_TYPES: dict[str, tuple[str, ...]] = {
 class NewStandardDesk(Desk):
     """The official API's new standard. It shares Kling's account with the old one."""
 
-    def routes(self) -> list[Route]:
-        """The endpoints below each base URL."""
+    def routes(self, base: str) -> list[Route]:
+        """The endpoints below a base URL."""
         routes = []
-        for base in self.dialect.bases:
-            for product in get_args(NewProduct):
-                create = self._guarded("creates", "creates", self._create(product))
-                routes.append(Route(f"{base}/{product}/{{model}}", create, methods=["POST"]))
-            by_id = self._guarded("queries", "queries", self._by_id)
-            page = self._guarded("queries", "lists", self._page)
-            routes.append(Route(f"{base}/tasks", by_id, methods=["GET"]))
-            routes.append(Route(f"{base}/tasks", page, methods=["POST"]))
+        for product in get_args(NewProduct):
+            create = self._guarded("creates", "creates", self._create(product))
+            routes.append(Route(f"{base}/{product}/{{model}}", create, methods=["POST"]))
+        by_id = self._guarded("queries", "queries", self._by_id)
+        page = self._guarded("queries", "lists", self._page)
+        routes.append(Route(f"{base}/tasks", by_id, methods=["GET"]))
+        routes.append(Route(f"{base}/tasks", page, methods=["POST"]))
         return routes
 
     def _guarded(self, target: Any, name: str, endpoint: Endpoint) -> Endpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cache, cached_property
 from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
@@ -128,13 +128,16 @@ WORDS: Mapping[str, str] = {
 """What a person reads about an argument of a tool."""
 
 
-def form_of(wanted: type[Request], *, providers: int) -> tuple[dict[str, FieldInfo], list[str]]:
+@cache
+def form_of(
+    wanted: type[Request], *, choice: bool
+) -> tuple[Mapping[str, FieldInfo], Sequence[str]]:
     """The arguments of a tool that a person fills in (its prompt as a `wish`), and the names of
-    those that it cannot do without. `provider` is one where there are several providers."""
+    those that it cannot do without. `provider` is one where there is a choice of them."""
     entry = PRODUCTS[wanted.products[0]]
     chosen = wanted.setting_fields.values()
     names = [*entry.inputs, *(name for name in chosen if name != "sound")]
-    names += ["n", "aspect_ratio", "model_name", *(["provider"] if providers > 1 else [])]
+    names += ["n", "aspect_ratio", "model_name", *(["provider"] if choice else [])]
     form: dict[str, FieldInfo] = {}
     for name in dict.fromkeys(names):
         if (of_tool := wanted.model_fields.get(name)) and name not in wanted.absent:

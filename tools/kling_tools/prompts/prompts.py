@@ -102,7 +102,7 @@ def _of_tools(
     for name, wanted in ARGUMENTS.items():
         if ANIMATE in wanted.products or name not in tools:
             continue
-        form, required = form_of(wanted, providers=providers)
+        form, required = form_of(wanted, choice=providers > 1)
         title, description = tools[name]
         goal = _COSTS.sub("", description).partition(". ")[0].rstrip(".")
         yield KlingPrompt.of(
