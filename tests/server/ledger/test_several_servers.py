@@ -42,9 +42,9 @@ def faster() -> dict[str, Any]:
 
 
 class Kling:
-    """A provider that counts, and whose tasks end when it is told to; `full` refuses so many."""
+    """A provider that counts, and whose tasks end when it is told to; it refuses while `full`."""
 
-    def __init__(self, full: int = 0) -> None:
+    def __init__(self, *, full: bool = False) -> None:
         self.full = full
         self.bodies: list[bytes] = []
         self.asked_at: list[float] = []
@@ -55,7 +55,6 @@ class Kling:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if is_create(request):
             if self.full:
-                self.full -= 1
                 return httpx.Response(429, json={"code": 1303, "message": "parallel task over"})
             self.bodies.append(request.read())
             self.made.set()
@@ -227,7 +226,7 @@ async def test_who_subscribes_at_one_server_hears_what_another_one_sees(
 async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_its_own_is_gone(
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kling = Kling(full=1)
+    kling = Kling(full=True)
     monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     large = tmp_path / "large.png"
@@ -237,6 +236,7 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
         receipt = await facts(client, CREATE, image=str(large), prompt="Zoom")
     assert receipt["status"] == "queued"
 
+    kling.full = False
     async with client_of(tmp_path, "two", url, **its_time) as client:
         kling.ended = True
         waited = await until_done(client, receipt["task_id"])
@@ -255,7 +255,7 @@ async def test_a_request_that_waits_for_a_slot_is_sent_by_another_server_when_it
 async def test_a_request_that_was_damaged_in_the_database_is_not_sent(
     damage: LiteralString, tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kling = Kling(full=1)
+    kling = Kling(full=True)
     monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(kling).connect)
     url = postgres.new_schema()
     its_time = faster()
@@ -264,6 +264,7 @@ async def test_a_request_that_was_damaged_in_the_database_is_not_sent(
     with psycopg.connect(url) as db:
         db.execute(damage)
 
+    kling.full = False
     async with client_of(tmp_path, "two", url, **its_time) as client:
         waited = await until_done(client, receipt["task_id"])
 
@@ -287,11 +288,12 @@ async def test_what_a_server_leaves_behind_is_sent_by_one_that_was_asked_to_spen
         if spends:
             await facts(two, CREATE, image=picture(tmp_path), prompt="Pan")
             kling.made = anyio.Event()
-        kling.full = 1
+        kling.full = True
         async with client_of(tmp_path, "one", url, **time_of_both) as one:
             receipt = await facts(one, CREATE, image=picture(tmp_path), prompt="Zoom")
         assert receipt["status"] == "queued"
 
+        kling.full = False
         with anyio.fail_after(60):
             if spends:
                 await kling.made.wait()
