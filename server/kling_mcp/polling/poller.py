@@ -197,7 +197,7 @@ class Sweep:
     def __init__(self, clients: Clients, ledger: Ledger) -> None:
         self._clients = clients
         self._ledger = ledger
-        self._crowded: set[tuple[str, Made]] = set()
+        self._page_sizes: dict[tuple[str, Made], int] = {}
 
     async def current(
         self, provider: str, product: Made | None, tasks: Sequence[Found]
@@ -234,13 +234,14 @@ class Sweep:
         in seconds since the epoch.
 
         Pages that the wanted tasks alone would fill are read side by side. Further pages are read
-        only while a task is missing and may be on them. A list that was too long for a small page
-        is read in full pages from then on.
+        only while a task is missing and may be on them. A list never gets shorter: no page is
+        smaller than the one before, and once that was too small, pages are full.
         """
         client = await self._clients.get(provider)
         found: dict[str, Task] = {}
         key = (provider, product)
-        pages = _pages(len(wanted), crowded=key in self._crowded)
+        pages = _pages(len(wanted), self._page_sizes.get(key, 0))
+        self._page_sizes[key] = pages[0][1]
         certain = len(wanted) // SIZES[-1]
         vain = 0
         together = [pages[:certain]] if certain else []
@@ -255,7 +256,7 @@ class Sweep:
                 break
             if vain >= max(PAGES, len(missing) // WORTH):
                 break
-            self._crowded.add(key)
+            self._page_sizes[key] = SIZES[-1]
         return found
 
 
@@ -282,12 +283,13 @@ async def _of_any_product(
     return found | {task.task_id: task for task in await _side_by_side(reads)}
 
 
-def _pages(count: int, *, crowded: bool) -> list[tuple[int, int]]:
-    """Pages and their sizes in the order of asking: a small one first where that may do."""
+def _pages(count: int, least: int) -> list[tuple[int, int]]:
+    """Pages and their sizes, `least` or more, in the order of asking: a small one first where that
+    may do."""
     largest = SIZES[-1]
     full = [(page, largest) for page in range(1, MOST_PAGES + 1)]
-    fitting = next((size for size in SIZES if size >= ROOM * count), largest)
-    return full if crowded or fitting == largest else [(1, fitting), *full]
+    fitting = next((size for size in SIZES if size >= max(ROOM * count, least)), largest)
+    return full if fitting == largest else [(1, fitting), *full]
 
 
 async def _side_by_side(reads: Sequence[Callable[[], Awaitable[list[Task]]]]) -> list[Task]:

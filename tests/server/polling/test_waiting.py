@@ -42,7 +42,9 @@ async def wait_once(client: Client, ids: list[str], timeout_s: int = 50) -> dict
     return facts(await client.call_tool("kling_wait_for_tasks", arguments))
 
 
-@pytest.mark.parametrize("tasks", [100, pytest.param(500, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize(
+    "tasks", [40, *(pytest.param(tasks, marks=pytest.mark.campaign) for tasks in (100, 500))]
+)
 def test_a_hundred_tasks_and_more_cost_one_list_request_a_sweep(tasks: int, tmp_path: Path) -> None:
     played = PlayedProvider(lists=True, usual_s=TASK_S)
 
