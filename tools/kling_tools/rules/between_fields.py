@@ -271,7 +271,7 @@ def apply_rules(draft: Draft[Request]) -> Verdict:
     request, given = draft.arguments, draft.arguments.given()
     others = rules_of_others(request.products)
     for rule in RULES:
-        if rule.id in others or draft.invalid & set(rule.when):
+        if rule.id in others or not draft.invalid.isdisjoint(rule.when):
             continue
         if not all(_holds(request, given, name, value) for name, value in rule.when.items()):
             continue

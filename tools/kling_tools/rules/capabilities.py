@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
@@ -139,6 +139,12 @@ class PriceRow(_Row):
     per_picture: float | None = None
     seconds_at_once: int = 1
 
+    @cached_property
+    def wanted(self) -> Mapping[str, Any]:
+        """The fields that a request has to match, and their values."""
+        matched = {"mode", "duration", "sound", "voice", "from_pictures"}
+        return self.model_dump(include=matched, exclude_none=True)
+
     def cost(self, setting: Setting) -> float | None:
         """The units of a request with this setting."""
         if self.per_picture is not None:
@@ -209,6 +215,12 @@ class Capabilities(_Row):
     wires: dict[Wire, WireRow] = Field(default_factory=dict)
     models: dict[str, ModelRow] = Field(default_factory=dict)
 
+    @cached_property
+    def looked_up(self) -> dict[Any, Any]:
+        """What `living` and `on_wire` found: the search for the nearest request asks thousands of
+        times."""
+        return {}
+
     def product_row(self, model_name: str, product: Product) -> ProductRow | None:
         """The row of a model in a product; None if the model, or that product of it, is unknown."""
         model = self.models.get(model_name)
@@ -234,15 +246,18 @@ class Capabilities(_Row):
         self, products: Collection[Product], wires: Collection[Wire] = ("legacy", "new")
     ) -> list[str]:
         """The names of the models that make one of the products today on one of these standards."""
-        return [
-            name
-            for name in self.models_of(products)
-            if any(
-                set(wires) & set(row.wires) and self.retirement(name, product) is None
-                for product, row in self.models[name].products.items()
-                if product in products
+        key = (frozenset(products), frozenset(wires))
+        if key not in self.looked_up:
+            self.looked_up[key] = tuple(
+                name
+                for name in self.models_of(products)
+                if any(
+                    set(wires) & set(row.wires) and self.retirement(name, product) is None
+                    for product, row in self.models[name].products.items()
+                    if product in products
+                )
             )
-        ]
+        return [*self.looked_up[key]]
 
     def retirement(self, model_name: str, product: Product) -> Retirement | None:
         """The end of a model in a product, on all its standards; None for a living or unknown
@@ -257,11 +272,17 @@ class Capabilities(_Row):
         """The name and the limits of a model on a standard. An unknown model has its name and the
         limits of the standard."""
         row = self.product_row(model_name, product)
+        known: WireRow | None = self.looked_up.get(key := (model_name, product, wire))
+        if known is not None:
+            return known
         own = row.wires.get(wire, WireRow()) if row else WireRow()
         base = self.wires.get(wire, WireRow())
         given = {name: getattr(own, name) for name in own.model_fields_set}
         lacks = base.lacks | own.lacks
-        return base.model_copy(update={"name": model_name, **given, "lacks": lacks})
+        found = base.model_copy(update={"name": model_name, **given, "lacks": lacks})
+        if row:
+            self.looked_up[key] = found
+        return found
 
     def wire_for(
         self, model_name: str, product: Product, given: Collection[str], terms: ProviderTerms
@@ -297,7 +318,7 @@ class Capabilities(_Row):
             else row
             for name, row in self.models.items()
         }
-        return self.model_copy(update={"models": models})
+        return self.model_copy(update={"models": models, "looked_up": {}})
 
     def known_as(self, name: str, products: Collection[Product] = ()) -> str | None:
         """The model whose name was probably meant, such as `kling-v2-5-turbo` for
@@ -484,5 +505,4 @@ def estimate(
 
 
 def _fits(price: PriceRow, asked: dict[str, object]) -> bool:
-    wanted = price.model_dump(include=set(asked), exclude_none=True)
-    return all(asked[name] == value for name, value in wanted.items())
+    return all(asked[name] == value for name, value in price.wanted.items())

@@ -116,9 +116,13 @@ def _with_tools_of(terms: ProviderTerms, rules: Verdict) -> Verdict:
     """The verdict without advice to take a tool for which the provider has no product."""
 
     def advice(use: str) -> str:
+        if not use:
+            return ""
         ways = use.split("; or ")
         return "; or ".join(way for way in ways if not lacking.intersection(way.split()))
 
+    if not rules.faults:
+        return rules
     lacking = {
         tool for tool, made in PRODUCTS_BY_TOOL.items() if not set(made) & set(terms.products)
     }

@@ -9,7 +9,7 @@ cannot be read, are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
@@ -104,11 +104,15 @@ def find_variant(
     only = ""
     if same_model:
         only = _model_meant(asked.arguments, capabilities, terms)
+
+    def may_be(setting: _Setting) -> bool:
+        return setting.model_name == only if same_model else setting.model_name != avoid
+
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
         rest = _with_values(asked, _without(asked, draft, leave_out))
-        for setting, tried, found in _passing(rest, draft, capabilities, terms):
-            other = setting.model_name != only if same_model else setting.model_name == avoid
-            if not other and _is_within(found.estimate, within_units):
+        settings = filter(may_be, _settings(rest, draft, capabilities, terms))
+        for tried, found in _passing(rest, settings, capabilities, terms):
+            if _is_within(found.estimate, within_units):
                 return _variant(draft, tried, found, leave_out, wanted)
     return None
 
@@ -119,25 +123,26 @@ def find_cheapest(
     """The cheapest request with this wish and any settings that passes the review at this provider;
     None if none does, or no price is known."""
     asked = _with_values(draft, _repairs(draft, capabilities))
-    passing = (found for _, _, found in _passing(asked, draft, capabilities, terms))
+    settings = _settings(asked, draft, capabilities, terms)
+    passing = (found for _, found in _passing(asked, settings, capabilities, terms))
     priced = [found for found in passing if found.estimate.units is not None]
     return min(priced, key=lambda found: found.estimate.units or 0.0, default=None)
 
 
 def _passing(
     draft: Draft[Request],
-    original: Draft[Request],
+    settings: Iterable[_Setting],
     capabilities: Capabilities,
     terms: ProviderTerms,
-) -> Iterator[tuple[_Setting, Draft[Request], Review]]:
-    """The request with each setting that passes the review, the nearest to the wish first."""
-    for setting in _settings(draft, original, capabilities, terms):
+) -> Iterator[tuple[Draft[Request], Review]]:
+    """The request with each of these settings that passes the review."""
+    for setting in settings:
         tried = _with_setting(draft, setting, terms)
         if tried is None or tried.verdict.faults or tried.invalid:
             continue
         found = review(tried, capabilities, terms)
         if not found.verdict.faults:
-            yield setting, tried, found
+            yield tried, found
 
 
 def _without(
