@@ -34,8 +34,9 @@ from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, RequestRefused
 from kling_tools.products import PRODUCTS, STEPS, StepEntry
 from kling_tools.quoting import counted
+from kling_tools.requests.requests import LipSyncRequest
 from kling_tools.results import Receipt
-from kling_tools.rules.checks import LEAST_SPOKEN_S, MOST_SPOKEN_S
+from kling_tools.rules.checks import LEAST_SPOKEN_S, MOST_SPOKEN_S, speech_fits
 from kling_tools.rules.media_limits import SLACK_S
 
 __all__ = ["Steps"]
@@ -150,7 +151,12 @@ class Steps:
         """Tell in the answer to a dry run what is known of the faces."""
         for step in _wanted(judged):
             row = await self._kept(judged, step)
-            if row is None or step.name != "face-check" or answer.faults:
+            if answer.faults:
+                continue
+            if step.name == "speech":
+                answer.warnings += _speech_foretold(judged, step, row)
+                continue
+            if row is None:
                 continue
             faces = faces_in(row.message)
             number = getattr(judged.arguments, "face", None)
@@ -257,6 +263,21 @@ def _chosen(judged: JudgedRequest, faces: Sequence[Face], before: Record | None)
 
 def _times(faces: Sequence[Face]) -> list[tuple[float, float]]:
     return [(face.from_s, face.to_s) for face in faces]
+
+
+def _speech_foretold(judged: JudgedRequest, step: StepEntry, row: Record | None) -> list[str]:
+    """Warnings about the length of a speech: by its letters, or as it is known."""
+    if row is not None:
+        try:
+            _fitting(judged, seconds_in(row.message))
+        except KlingError as error:
+            return [f"text: {error.message} {error.advice}"]
+        return []
+    if not isinstance(judged.arguments, LipSyncRequest):
+        return []
+    doubts = speech_fits(judged.arguments, judged.lengths.get("video"), surely=False)
+    lost = f"If it does not fit, {counted(step.units, 'unit')} for the {step.words} are lost."
+    return [f"{doubt} {lost}" for doubt in doubts]
 
 
 def _fitting(judged: JudgedRequest, spoken_s: float | None) -> float:

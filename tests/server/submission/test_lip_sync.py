@@ -212,10 +212,36 @@ async def test_a_speech_that_does_not_fit_is_told_with_its_length(tmp_path: Path
     assert "The text lasts 6 s; 2 to 5.04" in words(long)
     assert facts(long)["charged"] == "yes"
     assert "fewer words" in words(long)
-    assert "it would last more than 17 s, the video 5.04" in words(surely)
-    assert facts(surely)["charged"] == "no"
+    assert "it would last more than 23.8 s, the video 5.04" in words(surely)
+    assert facts(surely)["charged"] == facts(short)["charged"] == "no"
+    assert "Kling takes 2 s at least" in words(short)
     assert "more words" in words(short)
     assert ordered(tmp_path)["lip-sync"] == 0
+
+
+async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        spoken = {"video": await clip(client, tmp_path), "voice_id": "Melody", "dry_run": True}
+        (surely,) = (await made(client, **spoken, text="word " * 25))["faults"]
+        (perhaps,) = (await made(client, **spoken, text=TEXT * 2))["warnings"]
+        (short,) = (await made(client, **spoken, text="How are you today, friend?"))["warnings"]
+        (year,) = (await made(client, **spoken, text="1999, 2001, 2005, 2011!"))["warnings"]
+        fits = await made(client, **spoken, text=TEXT)
+        sure = await refused(client, **{**spoken, "dry_run": False}, text="word " * 25)
+        await refused(client, **{**spoken, "dry_run": False}, text=TEXT * 2)
+        (known,) = (await made(client, **spoken, text=TEXT * 2))["warnings"]
+        again = await refused(client, **{**spoken, "dry_run": False}, text=TEXT * 2)
+
+    assert "more than 5.9 s, the video 5.04" in surely["message"]
+    assert "about 50 of its 124 letters" in surely["use"]
+    assert "it may last 4.7 to 8.4 s, about 6; the video 5.04" in perhaps
+    assert "If it does not fit, 0.05 units for the speech are lost." in perhaps
+    assert "it may last 1.4 to 2.6 s, about 1.9; Kling takes 2 s at least." in short
+    assert "the video 5.04" in year
+    assert not fits.get("warnings")
+    assert facts(sure)["charged"] == facts(again)["charged"] == "no"
+    assert "The text lasts 6 s; 2 to 5.04" in known
+    assert ordered(tmp_path) == {"image2video": 1, "identify-face": 1, "tts": 1}
 
 
 @pytest.mark.parametrize(

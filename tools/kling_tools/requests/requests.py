@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kling_tools.products import REQUESTS, Product
 from kling_tools.requests import fields
+from kling_tools.requests.speech_voices import is_chinese, letters_of
 
 __all__ = [
     "REFERENCE",
@@ -432,14 +433,8 @@ class LipSyncRequest(VideoRequest):
         """The length of the sound up to its end; of a text, the longest that it can be, which is no
         longer than the video."""
         if self.text:
-            letters = sum(3 if is_chinese(letter) else 1 for letter in self.text)
-            spoken = letters / SLOWEST / (self.voice_speed or 1.0)
+            spoken = letters_of(self.text) / SLOWEST / (self.voice_speed or 1.0)
             return min(max(spoken, 2.0), known.get("video") or 60.0)
         if self.sound_end_time is not None:
             return self.sound_end_time / 1000
         return known.get("sound_file")
-
-
-def is_chinese(letter: str) -> bool:
-    """Whether the letter is a Chinese character."""
-    return "\u4e00" <= letter <= "\u9fff"

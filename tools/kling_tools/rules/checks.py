@@ -21,9 +21,14 @@ from kling_tools.requests.requests import (
     LipSyncRequest,
     Request,
     ShotsRequest,
-    is_chinese,
 )
-from kling_tools.requests.speech_voices import languages_of, voices_in
+from kling_tools.requests.speech_voices import (
+    languages_of,
+    letters_of,
+    letters_within,
+    spoken,
+    voices_in,
+)
 from kling_tools.rules.media_limits import SLACK_S
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "fitted_shots",
     "lengths_fit",
     "shots_in_prompt",
+    "speech_fits",
     "total_seconds",
 ]
 
@@ -216,8 +222,44 @@ def a_voice_of_its_language(request: LipSyncRequest) -> Iterator[Fault]:
 LEAST_SPOKEN_S, MOST_SPOKEN_S = 2.0, 60.0
 """The seconds of the part of a sound that a face speaks, at least and at most [lip-sync page]."""
 
-FASTEST = 30.0
-"""Letters that no voice exceeds in a second; a Chinese character is three."""
+
+def speech_fits(
+    request: LipSyncRequest, video_s: float | None, *, surely: bool = True
+) -> Iterator[Fault]:
+    """A fault of a text that surely cannot be spoken within what Kling takes and the video lasts;
+    else, without `surely`, one of a text that perhaps cannot (the lip-sync page)."""
+    text, speed = request.text, request.voice_speed
+    lasts = spoken(text, speed)
+    at_s = (request.sound_insert_time or 0) / 1000
+    room = min(video_s or MOST_SPOKEN_S, MOST_SPOKEN_S) - at_s
+    after = f" from {at_s:.4g} s on" if at_s else ""
+    holds = f"the video {video_s:.4g} s{after}" if video_s else f"Kling takes 2 to 60 s{after}"
+    shortest, longest = (lasts.least, lasts.most) if surely else (lasts.short, lasts.long)
+    too_long, too_short = room + SLACK_S, LEAST_SPOKEN_S - SLACK_S
+    about = f"it may last {lasts.short:.2g} to {lasts.long:.2g} s, about {lasts.likely:.2g}"
+    if (shortest if surely else longest) > too_long:
+        message = f"{about}; {holds}."
+        if surely:
+            message = f"it would last more than {lasts.least:.3g} s, {holds}."
+        fitting = letters_within(room, speed)
+        use = f"about {fitting} of its {letters_of(text)} letters"
+        if (speed or 1.0) < FASTEST_SPEED:
+            use += ", or a higher voice_speed (up to 2)"
+        use = f"fewer words: {use}" if fitting >= LEAST_LETTERS else "a longer video"
+        rule = "speech_too_long" if surely else "speech_perhaps_too_long"
+        yield Fault("text", rule, message, use, "lip-sync page")
+    elif (longest if surely else shortest) < too_short:
+        message = f"{about}; Kling takes 2 s at least."
+        if surely:
+            message = (
+                f"it would last less than {max(lasts.most, 1):.2g} s; Kling takes 2 s at least."
+            )
+        rule = "speech_too_short" if surely else "speech_perhaps_too_short"
+        yield Fault("text", rule, message, "more words", "lip-sync page")
+
+
+FASTEST_SPEED, LEAST_LETTERS = 2.0, 20
+"""The highest `voice_speed`, and the letters of a speech that is long enough [lip-sync page]."""
 
 
 def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator[Fault]:
@@ -228,11 +270,7 @@ def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator
     source, whole, video = "lip-sync page", known.get("sound_file"), known.get("video")
     at_s, spoken = (request.sound_insert_time or 0) / 1000, request.length_s(known)
     if request.text:
-        letters = sum(3 if is_chinese(letter) else 1 for letter in request.text)
-        shortest = letters / FASTEST / (request.voice_speed or 1.0)
-        if shortest + at_s > (video or MOST_SPOKEN_S):
-            message = f"it would last more than {shortest:.0f} s, the video {video or 60:.4g} s."
-            yield Fault("text", "speech_too_long", message, "fewer words", source)
+        yield from speech_fits(request, video)
         return
     if not request.sound_file:
         return
