@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import dataclasses
 import hashlib
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from kling_mcp.inputs.decoding import Decoding
 from kling_mcp.inputs.file_type import HEAD_BYTES, SOUND, VIDEO, FileType, detect
 from kling_mcp.inputs.held import HeldFile, SourceChanged, StreamedBase64
+from kling_mcp.inputs.inline import keep
 from kling_mcp.inputs.mp4 import NotWholeMp4, check_structure, facts_of
 from kling_mcp.inputs.picture import Kind, recognise
 from kling_mcp.inputs.policy import PicturePolicy, TaskVideo, is_address, take_pictures
@@ -28,7 +30,7 @@ from kling_mcp.inputs.urls import PictureUrl
 from kling_tools.addresses import VIDEO_URI, task_of
 from kling_tools.errors import KlingError
 from kling_tools.faults import Fault, Verdict
-from kling_tools.rules.media_limits import SILENT, VOICE_SAMPLE, MediaFormat, MediaLimits
+from kling_tools.rules.media_limits import SILENT, SLACK_S, VOICE_SAMPLE, MediaFormat, MediaLimits
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -161,8 +163,8 @@ def _sound_facts(held: HeldFile, found: MediaFormat, limits: MediaLimits) -> Med
 
 
 def listened(container: InputContainer, most_s: float) -> tuple[float, float]:
-    """The seconds of the first sound, and its loudest sample, of 1. It stops a little after
-    `most_s`."""
+    """The seconds of the first sound, and the loudest sample, of 1, of what is listened to: it
+    stops a little after `most_s`."""
     import av
 
     resampler = av.AudioResampler("s16", "mono", RATE_HZ)
@@ -173,8 +175,47 @@ def listened(container: InputContainer, most_s: float) -> tuple[float, float]:
             read += len(values)
             loudest = max(loudest, max(values, default=0), -min(values, default=0))
         if read > (most_s + 1) * RATE_HZ:
-            break
+            return max(read / RATE_HZ, _ends_at(container)), loudest / 2**15
     return read / RATE_HZ, loudest / 2**15
+
+
+def _ends_at(container: InputContainer) -> float:
+    """The seconds at which the first sound ends; what has not been read yet is not decoded."""
+    ends = 0.0
+    for packet in container.demux(audio=0):
+        if packet.pts is not None and packet.time_base is not None:
+            ends = max(ends, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return ends
+
+
+_WRITERS: dict[str, str] = {"mp4": "ipod", "mp3": "mp3", "wav": "wav", "aac": "adts"}
+"""FFmpeg's writers, by its readers."""
+
+
+def _beginning(held: HeldFile, found: MediaFormat, ends_s: float) -> HeldFile:
+    """The first seconds of a sound as a file of its own, without decoding it; at most one packet
+    longer. Raises `Refusal`."""
+    import av
+
+    reader, part = _READERS[found], io.BytesIO()
+    try:
+        with (
+            held.view() as file,
+            av.open(file, "r", format=reader, metadata_errors="replace") as source,
+            av.open(part, "w", format=_WRITERS[reader]) as target,
+        ):
+            kept = target.add_stream_from_template(source.streams.audio[0])
+            for packet in source.demux(audio=0):
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                if packet.pts * packet.time_base >= ends_s:
+                    break
+                packet.stream = kept
+                target.mux(packet)
+    except (av.FFmpegError, ValueError) as error:
+        message = f"{held.label} cannot be cut."
+        raise Refusal("sound_damaged", message, "a copy that is cut already") from error
+    return keep([part.getvalue()], held.label)
 
 
 async def is_heard(path: Path, policy: PicturePolicy) -> bool:
@@ -199,11 +240,14 @@ async def is_heard(path: Path, policy: PicturePolicy) -> bool:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A sound or video that a request names: its field, the value that was given, and the limits of
-    Kling's page."""
+    Kling's page. Of a sound that is too long, the first `ends_s` seconds are sent where the
+    argument `ended_by` names them."""
 
     field: str
     value: str
     limits: MediaLimits
+    ended_by: str = ""
+    ends_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -305,7 +349,7 @@ async def open_media(
                 continue
             undo.callback(medium.close)
             verdict.warnings.extend(warnings)
-            faults = list(_faults(medium))
+            faults = list(_faults(medium, wish.ended_by))
             verdict.faults.extend(faults)
             media.append(None if faults else medium)
             if faults:
@@ -314,7 +358,7 @@ async def open_media(
     return media, verdict
 
 
-def _faults(medium: Medium) -> Iterator[Fault]:
+def _faults(medium: Medium, ended_by: str) -> Iterator[Fault]:
     facts, limits = medium.facts, medium.limits
     if facts is None:
         found = limits.breaches(medium.label, seconds=medium.seconds)
@@ -329,6 +373,9 @@ def _faults(medium: Medium) -> Iterator[Fault]:
             loudest=facts.loudest,
         )
     for rule, message, use in found:
+        most_s = limits.seconds[1]
+        if ended_by and facts is not None and facts.seconds > most_s:
+            use = f"{ended_by} to send its beginning alone: milliseconds, at most {most_s * 1000:g}"
         yield Fault(medium.field, rule, message, use, limits.source)
 
 
@@ -369,6 +416,11 @@ def _measured(wish: Wish, kind: Kind, held: HeldFile, policy: PicturePolicy) -> 
     try:
         facts = read_media(held, wish.limits, policy.decoding)
         sha256 = held.digest()
+        if _is_cut(wish, facts):
+            part = _beginning(held, facts.format, wish.ends_s or 0.0).hold(wish.field)
+            held.let_go(wish.field)
+            held = part
+            facts = read_media(held, wish.limits, policy.decoding)
     except SourceChanged as changed:
         held.let_go(wish.field)
         again = f"the {policy.noun} again when it is finished"
@@ -387,6 +439,13 @@ def _measured(wish: Wish, kind: Kind, held: HeldFile, policy: PicturePolicy) -> 
         held=held,
         bytes_sha256=sha256,
     )
+
+
+def _is_cut(wish: Wish, facts: MediaFacts) -> bool:
+    """Whether only its beginning can be sent, and is wished."""
+    longest_s, longest_bytes = wish.limits.seconds[1], wish.limits.mb * 2**20
+    too_long = facts.seconds > longest_s + SLACK_S or facts.size_bytes > longest_bytes
+    return wish.ends_s is not None and too_long and facts.seconds > wish.ends_s
 
 
 async def _of_task(wish: Wish, address: str, policy: PicturePolicy) -> Medium:

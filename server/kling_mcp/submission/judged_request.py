@@ -215,7 +215,14 @@ class JudgedRequest:
         limits = partial(
             self.capabilities.media_limits, self.review.model_name, self.review.product
         )
-        return [Wish(name, value, limits(name, values)) for name, value in self.arguments.media()]
+        wishes = [Wish(name, value, limits(name, values)) for name, value in self.arguments.media()]
+        ends_ms = values.get("sound_end_time")
+        return [
+            replace(wish, ended_by="sound_end_time", ends_s=ends_ms and ends_ms / 1000)
+            if wish.field == "sound_file" and "sound_end_time" in values
+            else wish
+            for wish in wishes
+        ]
 
     def with_media(self, media: Sequence[Medium]) -> JudgedRequest:
         """The request with its open media, and the price of a video that is as long as one of them:

@@ -1,6 +1,8 @@
 """A face of a video speaks other words: its faces are found and its text is spoken once each,
 before the create, and seen in the sandbox."""
 
+import base64
+import io
 import json
 import sqlite3
 from collections import Counter
@@ -296,6 +298,55 @@ async def test_a_voice_that_does_not_speak_the_text_is_refused(
     assert said in words(answer)
     assert [fault["field"] for fault in facts(answer)["faults"]] == ["voice_id"]
     assert ordered(tmp_path) == {}
+
+
+def encoded(folder: Path, seconds: float, name: str) -> str:
+    """The sound of `speech` in the format of that name; its path."""
+    codec = {"mp3": "libmp3lame", "wav": "pcm_s16le"}.get(name.rpartition(".")[2], "aac")
+    writer = {"m4a": "ipod", "aac": "adts"}.get(name.rpartition(".")[2])
+    with (
+        av.open(speech(folder, seconds)) as sound,
+        av.open(str(folder / name), "w", format=writer) as file,
+    ):
+        stream = file.add_stream(codec, rate=16_000)
+        for frame in sound.decode(audio=0):
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.mp3", "long.m4a", "long.aac"])
+async def test_of_a_sound_that_is_too_long_the_wished_beginning_is_sent(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling, sound = Kling(), encoded(tmp_path, 75, name)
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        wish = {"video": CLIP, "sound_file": sound}
+        whole = await refused(client, **wish)
+        late = await refused(client, **wish, sound_end_time=70_000)
+        part = await made(client, **wish, sound_end_time=4000)
+        same = await made(client, **wish, sound_end_time=4000)
+
+    (fault,) = facts(whole)["faults"]
+    assert fault["message"].startswith(f"{name} lasts 75")
+    assert "sound_end_time" in fault["use"]
+    assert "60000" in words(late)
+    assert (part["estimate_units"], same["repeated"]) == (0.55, True)
+    (choice,) = kling.asked[1][1]["face_choose"]
+    assert choice["sound_end_time"] == 4000
+    with av.open(io.BytesIO(base64.b64decode(choice["sound_file"]))) as sent:
+        heard = sum(frame.samples / frame.sample_rate for frame in sent.decode(audio=0))
+    assert heard == pytest.approx(4.1, abs=0.15)
+
+
+async def test_a_sound_of_too_many_bytes_may_be_sent_in_part(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, "sound_file": speech(tmp_path, 400)}
+        whole = await refused(client, **wish)
+        await made(client, **wish, sound_end_time=4000)
+
+    assert "lasts 400 s" in words(whole)
+    assert all("sound_end_time" in fault["use"] for fault in facts(whole)["faults"])
 
 
 async def test_lengths_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
