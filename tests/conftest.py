@@ -17,7 +17,7 @@ sys.dont_write_bytecode = False
 import hypothesis  # noqa: E402
 
 # A busy machine makes no property untrue.
-for name, examples in {"quick": 15, "campaign": 100}.items():
+for name, examples in {"quick": 8, "campaign": 100}.items():
     hypothesis.settings.register_profile(
         name,
         deadline=None,

@@ -32,7 +32,7 @@ def kinds(answer: CallToolResult) -> list[str]:
 async def test_an_answer_about_a_saved_video_shows_it_small_and_links_it(
     tmp_path: Path, tool: str
 ) -> None:
-    settings = sandbox_settings(tmp_path, save=True, poster=True, sandbox_side_px=720)
+    settings = sandbox_settings(tmp_path, save=True, poster=True, sandbox_side_px=390)
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         task_id = await submitted(client, tmp_path)
         which = {"task_ids": [task_id]} if tool == WAIT else {"task_id": task_id}

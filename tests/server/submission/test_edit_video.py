@@ -36,7 +36,7 @@ async def served(folder: Path, **more: Any) -> AsyncIterator[Client]:
 
 def clip(folder: Path, seconds: float = 3.5, **more: Any) -> str:
     path = folder / "clip.mp4"
-    size = more.pop("size", (1280, 720))
+    size = more.pop("size", (960, 720))
     return str(make_clip(path, frames=round(seconds * 24), size=size, **more))
 
 

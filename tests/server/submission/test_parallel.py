@@ -13,6 +13,7 @@ from tests.server.loopback import served_sandbox, settings_of
 from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 
 from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 from kling_sandbox import SandboxStore
 from kling_sandbox.state import Counts
 
@@ -24,7 +25,7 @@ MANY = pytest.mark.parametrize(
     "calls", [FEW, pytest.param(FIFTY, marks=CAMPAIGN)], ids=["few", "fifty"]
 )
 
-PROCESS = """
+OTHER_PROCESS = """
 import json, sys
 import anyio
 from mcp import Client
@@ -55,27 +56,42 @@ anyio.run(main)
 def equal_calls(
     folder: Path, provider: str, *faults: str, calls: tuple[int, ...] = FIFTY
 ) -> tuple[list[dict[str, Any]], Counts]:
-    """What calls that begin together are answered, and what the sandbox counted."""
+    """What calls that begin together are answered, and what the sandbox counted. The first of the
+    processes is this one."""
+    first, *others = calls
+    answers: list[dict[str, Any]] = []
     arguments = {"image": picture(folder, size=(320, 320)), "prompt": "Zoom"}
     with served_sandbox(folder / "sandbox", *faults) as url:
         settings = settings_of(folder, url, provider)
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", PROCESS, json.dumps([settings, arguments, number])],
+                [sys.executable, "-c", OTHER_PROCESS, json.dumps([settings, arguments, number])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for number in calls
+            for number in others
         ]
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        answers = []
+
+        async def call(client: Client) -> None:
+            result = await client.call_tool("kling_image_to_video", arguments)
+            assert result.structured_content is not None
+            answers.append(result.structured_content)
+
+        async def go() -> None:
+            async with Client(build_server(load_settings(**settings))) as client:
+                for process in processes:
+                    assert process.stdin is not None
+                    process.stdin.write("go\n")
+                    process.stdin.flush()
+                async with anyio.create_task_group() as group:
+                    for _ in range(first):
+                        group.start_soon(call, client)
+
+        anyio.run(go)
         for process in processes:
             output, _ = process.communicate(timeout=60)
             assert process.returncode == 0

@@ -102,8 +102,15 @@ WITHOUT_SHOTS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("standard", ["auto", "new"])
-@pytest.mark.parametrize("tool", [CREATE, "kling_text_to_video"])
+@pytest.mark.parametrize(
+    ("tool", "standard"),
+    [
+        (CREATE, "auto"),
+        ("kling_text_to_video", "new"),
+        pytest.param(CREATE, "new", marks=pytest.mark.campaign),
+        pytest.param("kling_text_to_video", "auto", marks=pytest.mark.campaign),
+    ],
+)
 async def test_shots_that_are_missing_or_wrong_are_an_ordinary_refusal(
     tmp_path: Path, tool: str, standard: str
 ) -> None:
