@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.sampling import sampled
 from tests.server.hosting.team import (
     ERAS,
     Issuer,
@@ -395,7 +396,9 @@ async def test_a_new_key_of_the_service_is_taken_and_one_withdrawn_is_not(
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "page",
-    [b"", b"no JSON", b"[]", b'{"keys": []}', b'{"keys": 7}', b'{"keys": [{"kty": "RSA"}]}'],
+    sampled(
+        [b"", b"no JSON", b"[]", b'{"keys": []}', b'{"keys": 7}', b'{"keys": [{"kty": "RSA"}]}'], 2
+    ),
 )
 async def test_keys_that_were_read_are_good_while_the_service_is_broken(
     page: bytes, own_issuer: Issuer, caplog: pytest.LogCaptureFixture

@@ -187,7 +187,9 @@ def test_a_line_of_the_log_is_never_long(caplog: pytest.LogCaptureFixture) -> No
     assert SECRET[:12] not in caplog.text
 
 
-@pytest.mark.parametrize("piece", ["\\", "%2d", "&amp", "\\u002d", "eyJ", "https://", "?a=", "x "])
+@pytest.mark.parametrize(
+    "piece", sampled(["\\", "%2d", "&amp", "\\u002d", "eyJ", "https://", "?a=", "x "], 2)
+)
 def test_what_a_provider_and_a_log_say_is_read_in_time_with_its_length(piece: str) -> None:
     redactor = Redactor([f"{SECRET}{number}" for number in range(12)])
     said = piece * (2_000_000 // len(piece))

@@ -94,19 +94,22 @@ def numbered(**shown: Any) -> Callable[[httpx.Request], httpx.Response]:
 
 @pytest.mark.parametrize(
     "shown",
-    [
-        {"task_status": "processing", "final_unit_deduction": "0"},
-        {"task_status": "submitted", "final_unit_deduction": 0},
-        {"task_status": "REVIEWING", "final_unit_deduction": "0.0"},
-        {**DONE, **BALANCE},
-        {**DONE, "final_unit_deduction": "0", "final_balance_deduction": "0.21"},
-        {**DONE, "final_unit_deduction": "0", "final_balance_deduction": {"quota": "$0.21"}},
-        {**DONE, "final_unit_deduction": "-1"},
-        {**DONE, "final_unit_deduction": "nan"},
-        {**DONE, "final_unit_deduction": False},
-        {**DONE, "final_unit_deduction": None},
-        {"task_status": "failed", **BALANCE},
-    ],
+    sampled(
+        [
+            {"task_status": "processing", "final_unit_deduction": "0"},
+            {"task_status": "submitted", "final_unit_deduction": 0},
+            {"task_status": "REVIEWING", "final_unit_deduction": "0.0"},
+            {**DONE, **BALANCE},
+            {**DONE, "final_unit_deduction": "0", "final_balance_deduction": "0.21"},
+            {**DONE, "final_unit_deduction": "0", "final_balance_deduction": {"quota": "$0.21"}},
+            {**DONE, "final_unit_deduction": "-1"},
+            {**DONE, "final_unit_deduction": "nan"},
+            {**DONE, "final_unit_deduction": False},
+            {**DONE, "final_unit_deduction": None},
+            {"task_status": "failed", **BALANCE},
+        ],
+        2,
+    ),
 )
 async def test_the_estimate_counts_against_the_day_s_cap_until_the_true_cost_is_known(
     shown: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,23 +204,28 @@ def wrapped(status: str, **data: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("shown", "reason"),
-    [
-        ({"id": "t-1", "status": "cancelled"}, "cancelled"),
-        ({"id": "t-1", "status": "canceled", "error": {"message": "by hand"}}, "by hand"),
-        ({"id": "t-1", "status": "expired"}, "expired"),
-        ({"id": "t-1", "status": "Timed-Out"}, "Timed-Out"),
-        ({"id": "t-1", "status": "failed", "error": "bad picture"}, "bad picture"),
-        ({"id": "t-1", "status": "failed", "detail": [{"msg": "bad picture"}]}, "bad picture"),
-        ({"id": "t-1", "status": "error", "msg": "bad picture"}, "bad picture"),
-        (wrapped("TIMEOUT", fail_reason="task timeout"), "task timeout"),
-        (wrapped("REJECTED", fail_reason="bad"), "bad"),
-        (wrapped("ABORTED"), "aborted"),
-        (wrapped("TASK_STATUS_FAILED", fail_reason="bad"), "bad"),
-        (
-            wrapped("SUCCESS", data={"data": {"task_status": "failed", "task_status_msg": "bad"}}),
-            "bad",
-        ),
-    ],
+    sampled(
+        [
+            ({"id": "t-1", "status": "cancelled"}, "cancelled"),
+            ({"id": "t-1", "status": "canceled", "error": {"message": "by hand"}}, "by hand"),
+            ({"id": "t-1", "status": "expired"}, "expired"),
+            ({"id": "t-1", "status": "Timed-Out"}, "Timed-Out"),
+            ({"id": "t-1", "status": "failed", "error": "bad picture"}, "bad picture"),
+            ({"id": "t-1", "status": "failed", "detail": [{"msg": "bad picture"}]}, "bad picture"),
+            ({"id": "t-1", "status": "error", "msg": "bad picture"}, "bad picture"),
+            (wrapped("TIMEOUT", fail_reason="task timeout"), "task timeout"),
+            (wrapped("REJECTED", fail_reason="bad"), "bad"),
+            (wrapped("ABORTED"), "aborted"),
+            (wrapped("TASK_STATUS_FAILED", fail_reason="bad"), "bad"),
+            (
+                wrapped(
+                    "SUCCESS", data={"data": {"task_status": "failed", "task_status_msg": "bad"}}
+                ),
+                "bad",
+            ),
+        ],
+        2,
+    ),
 )
 async def test_what_a_gateway_ended_has_failed_with_its_reason(
     shown: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
