@@ -3,10 +3,12 @@ each film is made once, and what many servers have alike is built once."""
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import cache, wraps
+from functools import cache, partialmethod, wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ from kling_sandbox.app import bound_socket
 from kling_sandbox.film.canvas import Still
 from kling_sandbox.film.script import Script
 
-FILMS: dict[Any, bytes] = {}
 make_film = Script.film
 TEMPLATES: dict[Any, templates.ResourceTemplate] = {}
 make_template = templates.ResourceTemplate.from_function
@@ -86,22 +87,31 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one test run share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "films"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def shared_films(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making a film takes a second; those of two tasks differ by the number of the task only."""
-    monkeypatch.setattr(Script, "film", _film)
+def shared_films(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a film takes a quarter of a second; those of two tasks differ by the number of the
+    task only."""
+    monkeypatch.setattr(Script, "film", partialmethod(_film, films))
 
 
-def _film(script: Script, path: Path) -> None:
+def _film(script: Script, films: Path, path: Path) -> None:
     shown = [_seen(still) for still in (*script.stills, script.tail) if still]
     key = (replace(script, stills=(), tail=None, number=""), bool(script.tail), *shown)
-    if key not in FILMS:
-        make_film(script, path)
-        FILMS[key] = path.read_bytes()
-    else:
-        copy = path.with_suffix(".copy")
-        copy.write_bytes(FILMS[key])
-        copy.replace(path)
+    film = films / hashlib.sha256(repr(key).encode()).hexdigest()
+    if not film.exists():
+        make_film(script, film)
+    copy = path.with_suffix(".copy")
+    shutil.copyfile(film, copy)
+    copy.replace(path)
 
 
 def _seen(still: Still) -> Still | bytes:
