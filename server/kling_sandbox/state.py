@@ -6,7 +6,6 @@ import json
 import secrets
 import sqlite3
 import string
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -69,7 +68,6 @@ class StateFile:
         try:
             connection.execute("PRAGMA synchronous = OFF")
             if not self._ready:
-                _use_wal(connection)
                 _bring_up_to_date(connection)
                 self._ready = True
             yield connection
@@ -81,20 +79,6 @@ class StateFile:
         """A connection inside an exclusive write transaction, rolled back on an error."""
         with self.reading() as connection, _transaction(connection):
             yield connection
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL. SQLite itself does not wait while another process switches it."""
-    until = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > until:
-                raise
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pytest
 from mcp import Client
 from tests.server.loopback import served_sandbox
 from tests.server.protocol.raw_client import MODERN
-from tests.server.serving import picture
+from tests.server.serving import ERAS_WITH_CLIPS, picture
 
 from kling_mcp.cli.main import main
 from kling_mcp.hosting.http_app import MAX_BODY_BYTES
@@ -90,7 +90,7 @@ async def facts(client: Client, tool: str, given: dict[str, Any]) -> dict[str, A
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("era", ERAS_WITH_CLIPS)
 async def test_a_picture_becomes_a_video_that_is_saved_when_asked_for(
     era: str, url: str, place: Path
 ) -> None:
