@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "counted", "quote_provider", "token"]
+__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "counted", "quote_provider", "size_text", "token"]
 
 PROVIDER_TEXT_LIMIT = 200
 """Characters of a provider's message that may reach an agent."""
@@ -57,6 +57,11 @@ def counted(number: float, one: str, several: str = "") -> str:
     plain `s`."""
     shown = f"{number}" if isinstance(number, int) else f"{number:g}"
     return f"{shown} {one if shown == '1' else several or one + 's'}"
+
+
+def size_text(count: int) -> str:
+    """So many bytes in kB or MB: `43 kB`, `2.4 MB`."""
+    return f"{count / 1e6:.1f} MB" if count >= 950_000 else f"{max(1, round(count / 1e3))} kB"
 
 
 def token(text: str) -> str:

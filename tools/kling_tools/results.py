@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from kling_tools.faults import Variant, listed
 from kling_tools.products import AssetKind, Result
-from kling_tools.quoting import clipped, counted
+from kling_tools.quoting import clipped, counted, size_text
 from kling_tools.rules.capabilities import price_text, units_text
 
 __all__ = [
@@ -281,6 +281,7 @@ class TaskView(Answer):
             self._paid_by_balance(),
             f"saved at {' and '.join([self.path, *self.more])}" if self.path else "",
             f"saved: {' and '.join([self.url, *self.more])}" if self.url else "",
+            f"also {' and '.join(self.more)}" if self.more and not (self.path or self.url) else "",
             f"file {self.file}" if self.file else "",
             f"can be fetched until {self.fetch_until}" if self.fetch_until else "",
             f'the provider says: "{self.provider_says}"' if self.provider_says else "",
@@ -341,7 +342,7 @@ class ProviderPrice(_Part):
         """The offer in a few words."""
         if self.why_not:
             return f"not {self.provider}: {self.why_not}"
-        taken = ", taken" if self.taken else ""
+        taken = ", chosen" if self.taken else ""
         if self.cost is None:
             return f"{self.provider} at a price that is not known{taken}"
         return f"{self.provider} {self.cost:.2f} {self.currency} ({self.price_from}{taken})"
@@ -564,6 +565,21 @@ def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
 AT_ITS_END = frozenset({"units", "created", "path", "videos"})
 """Fields that a task gets when it ends: one that runs lacks them anyway."""
 
+_PRICED_BY = ("unit", "sandbox", "billed_by")
+"""Fields in whose light the units of a task are read: where one differs, they are said again."""
+
+_SAYS_NOTHING = frozenset({"unit", "elapsed_s", "take", "more"})
+"""Fields whose absence says nothing that another field does not say."""
+
+_ANOTHER_KIND = frozenset({"model_name", "unit", "asset_id"})
+"""Fields in which a task of another kind differs."""
+
+_OF_A_KIND = frozenset({"mode", "duration_s", "resolution", "sound"})
+"""Fields that some kinds of tasks have not."""
+
+_LACKED = {"duration_s": "length", "model_name": "model"}
+"""What a field that a task lacks is called."""
+
 _APART = {"source": "source {}", "was": "before: {}", "billed_by": "billed by {}"}
 """Fields that no fact of a view names, in words."""
 
@@ -580,16 +596,20 @@ def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
         ]
     )
     meant = {**(shared or {}), **fields}
-    price = {"sandbox": meant.get("sandbox"), "billed_by": meant.get("billed_by")}
+    price = {name: meant.get(name) for name in _PRICED_BY}
     if fields.keys() & price.keys() and meant.get("units") is not None:
         price["units"] = meant["units"]
     view = TaskView.model_validate({"task_id": "", "status": "unknown", **fields, **price})
     folder = f"saved in {fields['folder']}" if fields.get("folder") else ""
     runs = meant.get("status") not in ENDED
+    other = bool(fields.keys() & _ANOTHER_KIND)
     lacks = [
-        f"no {name}"
+        f"no {_LACKED.get(name, name)}"
         for name, value in fields.items()
-        if value is None and not (runs and name in AT_ITS_END)
+        if value is None
+        and name not in _SAYS_NOTHING
+        and not (runs and name in AT_ITS_END)
+        and not (other and name in _OF_A_KIND)
     ]
     apart = []
     if shared is not None:
@@ -687,6 +707,8 @@ class Total(_Part):
     play_queued_usd: float | None = None
     image_units: float | None = None
     play_image_units: float | None = None
+    image_usd: float | None = None
+    play_image_usd: float | None = None
     play_money: dict[str, float] | None = None
 
     def text(self) -> str:
@@ -694,6 +716,7 @@ class Total(_Part):
         more = "more " if self.units else ""
         played = [
             _amount(self.play_units, self.play_usd, "{}"),
+            _amount(self.play_image_units, self.play_image_usd, "{}", "image unit"),
             *(_balance_paid(name, paid) for name, paid in (self.play_money or {}).items()),
         ]
         played = [part for part in played if part]
@@ -705,8 +728,7 @@ class Total(_Part):
             _amount(self.queued_units, self.queued_usd, "{} still queued"),
             f"{SANDBOX_WOULD} {' and '.join(played)}" if played else "",
             _amount(self.play_queued_units, self.play_queued_usd, QUEUED_IN_SANDBOX),
-            _amount(self.image_units, None, "about {}", "image unit"),
-            _amount(self.play_image_units, None, "{} of the sandbox", "image unit"),
+            _amount(self.image_units, self.image_usd, "about {}", "image unit"),
         ]
         return f"In all: {', '.join(part for part in parts if part)}."
 
@@ -780,7 +802,7 @@ class SavedPicture(_Part):
         link = f", link until {self.expires_at}, for whoever has it: {self.url}" if self.url else ""
         return (
             f"{self.path or 'on the server'}: {self.width}x{self.height}, {self.format}, "
-            f"{self.bytes / 1e6:.1f} MB{link}"
+            f"{size_text(self.bytes)}{link}"
         )
 
 
@@ -826,7 +848,7 @@ class SavedVideo(Answer):
         return (
             f"Saved {where}: {self.width}x{self.height}, {self.duration_s:g} s, "
             f"{self.fps:g} fps, {self.codec}, {'with' if self.audio else 'no'} sound, "
-            f"{self.bytes / 1e6:.1f} MB.{note}"
+            f"{size_text(self.bytes)}.{note}"
         )
 
     def finished(self) -> list[str]:
@@ -1096,9 +1118,9 @@ class Cap(_Part):
 class Spent(_Part):
     """What was spent at one provider in one span of time: `units` and `money` (of the account's
     balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
-    `image_units` those of `pictures` (known or estimated), `assets` the elements and voices,
-    and apart from them the `estimated_units` of videos whose cost it has not told. `unpriced`
-    videos have neither. Units of the `sandbox` are no money."""
+    `image_units` those of `pictures` (known or estimated) with their `image_usd`, `assets` the
+    elements and voices, and apart from them the `estimated_units` of videos whose cost it has not
+    told. `unpriced` videos have neither. Units of the `sandbox` are no money."""
 
     span: Literal["today", "7 days", "30 days"]
     provider: str
@@ -1113,9 +1135,10 @@ class Spent(_Part):
     pictures: int | None = None
     assets: int | None = None
     image_units: float | None = None
+    image_usd: float | None = None
 
-    def text(self) -> str:
-        """The sum in a few words."""
+    def text(self, *, alone: bool = False) -> str:
+        """The sum in a few words; that of a sandbox which is there `alone` does not name it."""
         facts = []
         if self.units and self.sandbox:
             usd = f" ({self.usd:.2f} USD)" if self.usd is not None else ""
@@ -1132,7 +1155,9 @@ class Spent(_Part):
         if self.unpriced:
             facts.append(f"{self.unpriced} of an unknown price")
         if self.image_units:
-            facts.append(f"about {counted(self.image_units, 'image unit')}")
+            listed = "" if self.sandbox else " list price"
+            usd = f" ({self.image_usd:.2f} USD{listed})" if self.image_usd is not None else ""
+            facts.append(f"about {counted(self.image_units, 'image unit')}{usd}")
         other = self.pictures or self.assets
         made = [counted(self.videos, "video")] if self.videos or not other else []
         if self.pictures:
@@ -1140,10 +1165,14 @@ class Spent(_Part):
         if self.assets:
             made.append(counted(self.assets, "element or voice", "elements and voices"))
         count = " and ".join(made)
+        own = (
+            ""
+            if self.usd is not None
+            else f" (at Kling's list price; {self.provider} sets its own)"
+        )
         if self.sandbox:
-            return f"{count}, {', '.join(facts) or '0 units'}"
-        listed = f" (at Kling's list price; {self.provider} sets its own)"
-        own = "" if self.usd is not None else listed
+            where = "" if alone else f"{self.provider} "
+            return f"{where}{count}, {', '.join(facts) or '0 units'}{own}"
         return f"{self.provider} {count}, {', '.join(facts) or 'free'}{own}"
 
 
@@ -1229,7 +1258,10 @@ class Bill(_Part):
         return "\n".join(lines)
 
 
-NO_DAY_CAP = "KLING_MCP_MAX_UNITS_PER_DAY or KLING_MCP_MAX_USD_PER_DAY caps what a day may cost."
+NO_DAY_CAP = (
+    "KLING_MCP_MAX_UNITS_PER_DAY or KLING_MCP_MAX_USD_PER_DAY caps what a day may cost, "
+    "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY its pictures."
+)
 
 PLAYED = "In the sandbox, which charges nothing:"
 
@@ -1269,9 +1301,12 @@ class Account(Answer):
     def _spent_lines(self) -> list[str]:
         def sums(rows: Sequence[Spent], today: str) -> list[str]:
             words = {"today": today, "7 days": "In 7 days", "30 days": "In 30 days"}
+            alone = len({row.provider for row in rows}) == 1
+            told = {
+                span: [row.text(alone=alone) for row in rows if row.span == span] for span in words
+            }
             return [
-                f"{said}: {'; '.join(row.text() for row in rows if row.span == span) or 'nothing'}."
-                for span, said in words.items()
+                f"{said}: {'; '.join(told[span]) or 'nothing'}." for span, said in words.items()
             ]
 
         lines = ["Nothing was spent in the last 30 days."]

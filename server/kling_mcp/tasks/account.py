@@ -236,19 +236,22 @@ class AccountDesk:
 
     def _played_at(self, span: str, row: Mapping[str, Any]) -> Spent:
         """What the sandbox told; its units, those told and those estimated together."""
-        units = round(row["units"] + row["estimated_units"], 4)
-        usd = round(units * self._capabilities.usd_per_unit, 2)
-        told = {"units": units, "usd": usd, "estimated_units": 0, "sandbox": True}
-        return self._spent_at(span, row).model_copy(update=told)
+        units = row["units"] + row["estimated_units"]
+        told = self._spent_at(span, {**row, "units": units, "estimated_units": 0})
+        return told.model_copy(update={"sandbox": True})
 
     def _spent_at(self, span: str, row: Mapping[str, Any]) -> Spent:
-        price = price_of(row["provider"], row["units"], self._clients, self._capabilities)
+        def usd(units: float | None, product: Made) -> float | None:
+            clients, capabilities = self._clients, self._capabilities
+            price = price_of(row["provider"], units, clients, capabilities, product)
+            return None if price.usd is None else round(price.usd, 2)
+
         return Spent(
             span=span,
             provider=row["provider"],
             videos=row["videos"],
             units=round(row["units"], 4),
-            usd=None if price.usd is None else round(price.usd, 2),
+            usd=usd(row["units"], "image2video"),
             money=round(row["money"], 4),
             currency=row["currency"] or None,
             estimated_units=round(row["estimated_units"], 4),
@@ -256,6 +259,7 @@ class AccountDesk:
             pictures=row["pictures"] or None,
             assets=row["assets"] or None,
             image_units=round(row["image_units"], 4) or None,
+            image_usd=usd(row["image_units"] or None, "image-generation"),
         )
 
 

@@ -167,22 +167,17 @@ class Listing:
             money=of_balances("money"),
             play_money=of_balances("play_money"),
         )
-        for name in UNITS:
+        for name, product in UNITS.items():
             parts = [(row["provider"], row[name]) for row in sums if row[name]]
             units = round(sum(part for _, part in parts), 3) or None
-            play = name.startswith("play")
             usd = [
-                part * self._capabilities.usd_per_unit
-                if play
-                else price_of(provider, part, self._clients, self._capabilities).usd
+                price_of(provider, part, self._clients, self._capabilities, product).usd
                 for provider, part in parts
             ]
             known = [part for part in usd if part is not None]
             setattr(found, name, units)
             if units and len(known) == len(usd):
                 setattr(found, name.replace("units", "usd"), round(sum(known), 2))
-        for name in IMAGE_UNITS:
-            setattr(found, name, round(sum(row[name] or 0 for row in sums), 3) or None)
         return found
 
     async def _elsewhere(
@@ -301,11 +296,16 @@ def _matches(task: Task, wanted: Wanted) -> bool:
     )
 
 
-UNITS = ("units", "estimated_units", "queued_units", "play_units", "play_queued_units")
-"""The sums of units in a `Total`."""
-
-IMAGE_UNITS = ("image_units", "play_image_units")
-"""Those of pictures."""
+UNITS: Mapping[str, Made] = {
+    "units": "image2video",
+    "estimated_units": "image2video",
+    "queued_units": "image2video",
+    "play_units": "image2video",
+    "play_queued_units": "image2video",
+    "image_units": "image-generation",
+    "play_image_units": "image-generation",
+}
+"""The sums of units in a `Total`, each with a product that is priced in them."""
 
 
 def _folded(rows: Sequence[Record]) -> list[tuple[Record, int]]:

@@ -234,7 +234,7 @@ async def test_a_list_and_the_account_keep_image_units_apart(
         listed = facts(await connected.call_tool("kling_list_tasks", {}))
         account = facts(await connected.call_tool("kling_account", {}))
 
-    assert listed["total"] == {"tasks": 1, "image_units": 8.0}
+    assert listed["total"] == {"tasks": 1, "image_units": 8.0, "image_usd": 0.03}
     (task,) = tasks_of(listed)
     assert "videos" not in task
     today = next(spent for spent in account["spent"] if spent["span"] == "today")

@@ -81,7 +81,7 @@ async def test_the_cheapest_provider_is_taken_and_the_answer_says_why(tmp_path: 
         | {"price_from": "its row"},
     ]
     assert (
-        "Prices: kling 0.21 USD (list price); cometapi 0.15 USD (its row, taken); newapi 0.18 USD "
+        "Prices: kling 0.21 USD (list price); cometapi 0.15 USD (its row, chosen); newapi 0.18 USD "
         "(its row). "
     ) in words(dry)
     assert facts(answer)["provider"] == "cometapi"
@@ -306,7 +306,7 @@ async def test_what_a_balance_paid_last_counts_in_its_currency(tmp_path: Path) -
     async with serving(tmp_path, ("cometapi", "anyfast"), provider="cometapi") as client:
         dry = await ask(client, prompt="Another lighthouse", dry_run=True)
 
-    assert "Prices: cometapi 1.05 CNY (paid last); anyfast 0.12 USD (paid last, taken)." in words(
+    assert "Prices: cometapi 1.05 CNY (paid last); anyfast 0.12 USD (paid last, chosen)." in words(
         dry
     )
 

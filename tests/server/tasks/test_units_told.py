@@ -1,0 +1,97 @@
+"""What lists, sums and the account say of units, image units and dollars."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from tests.server.scripted import facts, words
+from tests.server.serving import hurried, sandbox_settings, virtual_time
+
+from kling_mcp.protocol.server import build_server
+
+pytestmark = [pytest.mark.anyio, virtual_time]
+
+
+async def made(client: Client, tool: str, **wish: Any) -> str:
+    answer = await client.call_tool(tool, wish)
+    assert not answer.is_error, words(answer)
+    task_id = facts(answer)["task_id"]
+    await client.call_tool("kling_wait_for_tasks", {"task_ids": [task_id]})
+    return str(task_id)
+
+
+@pytest.mark.parametrize(("videos", "pictures"), [(1, 4), (4, 1), (2, 2)])
+async def test_each_price_of_a_list_has_its_own_unit(
+    videos: int, pictures: int, tmp_path: Path
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        ids = {
+            await made(client, "kling_generate_image", prompt=f"Fox {n}", n=1 + n % 2): "image unit"
+            for n in range(pictures)
+        }
+        ids |= {
+            await made(client, "kling_text_to_video", prompt=f"Fox {n}"): "unit"
+            for n in range(videos)
+        }
+        answer = await client.call_tool("kling_list_tasks", {"text": "fox"})
+
+    shared = next(line for line in words(answer).splitlines() if line.startswith("Unless"))
+    for task_id, unit in ids.items():
+        line = next(line for line in words(answer).splitlines() if task_id in line)
+        price = re.search(r"would have cost [\d.]+ (image unit|unit)", line)
+        price = price or re.search(r"would have cost [\d.]+ (image unit|unit)", shared)
+        assert price is not None
+        assert price[1] == unit, line
+        assert not re.search(r"no (unit|mode|resolution|duration_s|take|elapsed_s)", line)
+
+
+async def test_the_played_money_of_each_provider_is_told_with_its_name_and_dollars_of_kling_alone(
+    tmp_path: Path,
+) -> None:
+    played = {"kling_base_url": "sandbox", "cometapi_base_url": "sandbox"}
+    settings = sandbox_settings(tmp_path, provider="kling", **played)
+    async with Client(build_server(settings, **hurried())) as client:
+        for provider in ("kling", "cometapi"):
+            await made(client, "kling_text_to_video", prompt="A fox", provider=provider)
+        await made(client, "kling_generate_image", prompt="A fox", provider="kling")
+        account = await client.call_tool("kling_account", {})
+        page = await client.call_tool("kling_list_tasks", {})
+
+    (line,) = [line for line in words(account).splitlines() if "Today" in line]
+    assert (
+        "Today: cometapi 1 video, 1.5 units (at Kling's list price; cometapi sets its own)" in line
+    )
+    assert "kling 1 video and 1 request for pictures, 1.5 units (0.21 USD)" in line
+    assert "about 8 image units (0.03 USD)" in line
+    assert "of the sandbox would have cost 3 units and 8 image units (0.03 USD)." in words(page)
+
+
+async def test_two_pictures_of_one_task_are_both_named_among_many(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=True), **hurried())) as client:
+        for number in range(5):
+            wish = {"prompt": f"Fox {number}", "n": 2 if number == 3 else 1}
+            task_id = await made(client, "kling_generate_image", **wish)
+            await client.call_tool("kling_save_video", {"task_id": task_id})
+        answer = await client.call_tool("kling_list_tasks", {})
+
+    (two,) = [task for task in facts(answer)["tasks"] if task.get("more")]
+    (line,) = [line for line in words(answer).splitlines() if two["task_id"] in line]
+    assert f"also {two['more'][0]}" in line
+    assert Path(two["more"][0]).exists()
+
+
+async def test_the_size_of_a_small_file_is_told_in_kilobytes(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        task_id = await made(client, "kling_generate_image", prompt="A fox")
+        answer = await client.call_tool("kling_save_video", {"task_id": task_id})
+
+    assert f" {max(1, round(facts(answer)['bytes'] / 1e3))} kB" in words(answer)
+
+
+async def test_without_a_cap_the_account_names_that_of_pictures_too(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        answer = await client.call_tool("kling_account", {})
+
+    assert "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY" in words(answer)
