@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -28,31 +29,43 @@ class Leases:
     async def renewed(self, record: Record, owner: str) -> AsyncIterator[None]:
         """Renew the row's lease for as long as the context is held. The ledger ends the lease when
         it writes the result of the work; an error in the context releases it."""
-        raised: BaseException | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._renew, record.id, owner)
-            try:
-                yield
-            except BaseException as error:  # the group would wrap it
-                raised = error
-            group.cancel_scope.cancel()
-        if raised is not None:
+        scope, renewing = anyio.CancelScope(), set[asyncio.Task[None]]()
+
+        def begin() -> None:
+            renewing.add(asyncio.ensure_future(self._renew(record.id, owner, scope)))
+
+        async def stop() -> None:
+            first.cancel()
+            if renewing:
+                scope.cancel()
+                await asyncio.wait(renewing)  # a claim on its way ends before a release
+
+        # a timer, as most work ends before its lease has to be renewed for the first time
+        first = asyncio.get_running_loop().call_later(self._ledger.lease_s / 3, begin)
+        try:
+            yield
+        except BaseException:
             with anyio.CancelScope(shield=True):
+                await stop()
                 await self.let_go(record, owner)
-            raise raised
+            raise
+        with anyio.CancelScope(shield=True):
+            await stop()
 
     async def let_go(self, record: Record, owner: str) -> None:
         """Release the lease. It ends by itself when the ledger cannot be written now."""
         with decoration("the lease given back"), suppress(KlingError):
             await self._ledger.release(record.id, owner)
 
-    async def _renew(self, record_id: str, owner: str) -> None:
-        """Renew until cancelled, also after errors of the ledger: the create must not end here."""
-        while True:
-            await anyio.sleep(self._ledger.lease_s / 3)
-            try:
-                await self._ledger.claim(record_id, owner)
-            except KlingError:
-                continue
-            except Exception:
-                logger.exception("The lease of row %s could not be renewed.", record_id)
+    async def _renew(self, record_id: str, owner: str, scope: anyio.CancelScope) -> None:
+        """Renew until the scope is cancelled, also after errors of the ledger: the create must not
+        end here."""
+        with scope:
+            while True:
+                try:
+                    await self._ledger.claim(record_id, owner)
+                except KlingError:
+                    pass
+                except Exception:
+                    logger.exception("The lease of row %s could not be renewed.", record_id)
+                await anyio.sleep(self._ledger.lease_s / 3)
