@@ -90,10 +90,13 @@ class Decoding:
         """The result of the work, done in one of these threads; raises KlingError if no thread is
         free within `wait_s` seconds."""
         limiter, borrower = self._limiter(), object()
-        with anyio.move_on_after(self.limits.wait_s if wait_s is None else wait_s) as scope:
-            await limiter.acquire_on_behalf_of(borrower)
-        if scope.cancelled_caught:
-            raise _busy()
+        try:
+            limiter.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            with anyio.move_on_after(self.limits.wait_s if wait_s is None else wait_s) as scope:
+                await limiter.acquire_on_behalf_of(borrower)
+            if scope.cancelled_caught:
+                raise _busy() from None
         try:
             return await to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
         finally:

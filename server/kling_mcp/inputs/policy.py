@@ -110,6 +110,8 @@ async def take_pictures(
     """The picture for every kling:// address and every id of a task among the values, or the reason
     why it cannot be made. Each is made once, all side by side, as each may wait for its video."""
     addresses = dict.fromkeys(v for v in values if is_address(v) or (make and bare_task(v)))
+    if not addresses:
+        return {}
     taken: dict[str, TaskPicture | Refusal] = {}
 
     async def take(value: str) -> None:

@@ -57,7 +57,7 @@ class Clients:
         self._observe = observe
         self._redactor = redactor
         self._open: dict[str, KlingClient] = {}
-        self._opening = anyio.Lock()
+        self._opening = anyio.Lock(fast_acquire=True)
 
     def configured(self, name: str) -> Configured:
         """A provider by name; raises NotConfigured for one that this process does not use."""

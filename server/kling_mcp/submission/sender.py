@@ -133,7 +133,7 @@ class Sender:
         """
         self.asked_to_spend = True
         lock = self._locks.setdefault(
-            f"{new_row.provider}/{new_row.digest}/{new_row.take}", anyio.Lock()
+            f"{new_row.provider}/{new_row.digest}/{new_row.take}", anyio.Lock(fast_acquire=True)
         )
         async with lock:
             owner = uuid.uuid4().hex
