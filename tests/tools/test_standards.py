@@ -57,6 +57,24 @@ def test_the_standards_differ_in_their_limits() -> None:
     assert {"external_task_id", "callback_url", "cfg_scale"} <= set(four.lacks)
 
 
+def test_a_copy_of_the_table_has_limits_of_its_own() -> None:
+    asked = ("kling-v3", "image2video", "new")
+    limit = TABLE.on_wire(*asked).image_mb
+    model = TABLE.models["kling-v3"]
+    row = model.products["image2video"]
+    smaller = row.wires["new"].model_copy(update={"image_mb": 7})
+    row = row.model_copy(update={"wires": {**row.wires, "new": smaller}})
+    model = model.model_copy(update={"products": {**model.products, "image2video": row}})
+    models = TABLE.model_copy(update={"models": {**TABLE.models, "kling-v3": model}})
+    lacking = TABLE.wires["new"].model_copy(update={"lacks": {"seed": "nothing"}})
+    wires = TABLE.model_copy(update={"wires": {**TABLE.wires, "new": lacking}})
+
+    assert models.on_wire(*asked).image_mb == 7
+    assert "seed" in wires.on_wire(*asked).lacks
+    assert TABLE.on_wire(*asked).image_mb == limit
+    assert "seed" not in TABLE.on_wire(*asked).lacks
+
+
 def test_a_model_on_both_goes_by_the_older_standard() -> None:
     review = judge(IMAGE | {"model_name": "kling-v3", "negative_prompt": "text"}, terms=BOTH)
 

@@ -17,13 +17,17 @@ DECORATION_S = 5.0
 
 
 @contextmanager
-def decoration(what: str) -> Iterator[None]:
+def decoration(what: str, *, waits: bool = True) -> Iterator[None]:
     """Runs a block that adds to an answer after a spend. Its failure never reaches the caller.
 
-    An error ends the block, and so do DECORATION_S seconds. The log then says that the answer goes
-    out without `what`. Cancellation from outside passes. Requires a running event loop.
+    An error ends the block, and so do DECORATION_S seconds unless it `waits` for nothing. The log
+    then says that the answer goes out without `what`. Cancellation from outside passes. Requires a
+    running event loop if it waits.
     """
     try:
+        if not waits:
+            yield
+            return
         with anyio.move_on_after(DECORATION_S) as scope:
             yield
     except Exception:

@@ -10,6 +10,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from mcp_types import ImageContent
@@ -80,7 +81,7 @@ class Answer(_Part):
     def structured(self) -> dict[str, Any]:
         """The answer as JSON fields; optional ones that are None or empty are left out."""
         dumped = self.model_dump(mode="json")
-        required = {name for name, info in type(self).model_fields.items() if info.is_required()}
+        required = _required(type(self))
         kept = {name: dumped[name] for name in dumped if name in required}
         fields: dict[str, Any] = kept | _without_nothing(dumped)
         return fields
@@ -100,6 +101,11 @@ class Answer(_Part):
     def images(self) -> list[ImageContent]:
         """What the model is to see besides the text."""
         return []
+
+
+@cache
+def _required(kind: type[Answer]) -> frozenset[str]:
+    return frozenset(name for name, info in kind.model_fields.items() if info.is_required())
 
 
 def _without_nothing(value: Any) -> Any:

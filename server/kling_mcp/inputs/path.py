@@ -110,6 +110,8 @@ def _stem(name: str) -> str:
 
 def in_plain_signs(text: str) -> str:
     """The text with composed accents and usual spaces."""
+    if text.isascii():
+        return text
     composed = unicodedata.normalize("NFC", text)
     return "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in composed)
 
@@ -189,7 +191,7 @@ def _found(text: str, policy: PicturePolicy) -> tuple[Path, Path, Path]:
     inside = [
         (root, real, path)
         for path in paths
-        for attempt in _attempts(path, policy)
+        for attempt in dict.fromkeys(_attempts(path, policy))
         if (real := Path(os.path.realpath(attempt))) and (root := policy.root_of(real))
     ]
     if not inside:

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -42,6 +43,7 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 Address = IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=256)
 def is_private_host(host: str) -> bool:
     """Whether a URL's host is not public: an address in any spelling, or a name."""
     name = host.rstrip(".").lower()

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -128,6 +128,7 @@ class KlingClient:
         self._observe = observe
         self._redactor = redactor or Redactor(credentials=[connection.credentials])
         self._attempts = attempts
+        self._url = lru_cache(maxsize=64)(self._joined)
 
     async def create(self, product: Made, body: Body, endpoint: str = "") -> Task:
         """Send one create, or a step before one, once, to the product's legacy path or to an
@@ -137,7 +138,7 @@ class KlingClient:
         headers = {"Content-Type": "application/json", "Content-Length": str(body.content_length)}
         request = self._connection.api.build_request(
             "POST",
-            endpoint or self._path(product),
+            self._url(endpoint or self._path(product)),
             content=body,
             headers=headers,
             timeout=CREATE_TIMEOUT,
@@ -299,6 +300,10 @@ class KlingClient:
                 charged="no",
                 advice=f"The person who runs the server has to set {A_KEY}.",
             )
+
+    def _joined(self, path: str) -> httpx.URL:
+        """The whole URL of a path; httpx would join the same few paths of creates each time."""
+        return self._connection.api.build_request("POST", path).url
 
     def _path(self, product: Made) -> str:
         return MADE[product].below(self.row.assets if product in ASSETS else self.row.prefix)

@@ -251,7 +251,7 @@ class KlingTool(Tool):
             if self._is_dry(arguments):
                 error.charged = "no"
             return error_answer(error, lacking)
-        with decoration("the tools that are here"):
+        with decoration("the tools that are here", waits=False):
             _leave_out(answer, lacking)
         return await _shown(answer, call)
 
@@ -277,11 +277,11 @@ async def _shown(answer: Answer, call: Call) -> CallToolResult:
     text = ", ".join(f"{name}: {value}" for name, value in fields.items())
     pictures: list[ContentBlock] = []
     meta: dict[str, Any] | None = None
-    with decoration("its full form"):
+    with decoration("its full form", waits=False):
         fields = answer.structured()
         text = answer.text()
         meta = answer.for_apps()
-    with decoration("its images"):
+    with decoration("its images", waits=False):
         pictures += answer.images()
     with decoration("posters"):
         posters = await call.service.posters(answer.finished())
