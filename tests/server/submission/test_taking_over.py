@@ -252,6 +252,38 @@ async def test_a_create_goes_on_when_the_ledger_is_locked_for_a_while(
     await server.ledger.close()
 
 
+async def test_a_claim_on_its_way_ends_before_the_lease_is_given_back(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path, clock, lease_s=0.003)
+    kling, claiming = Kling(), anyio.Event()
+    kling.loses = kling.silent = True
+    steps: list[str] = []
+    claim, release = server.ledger.claim, server.ledger.release
+
+    async def claimed(record_id: str, owner: str) -> bool:
+        claiming.set()
+        done = await claim(record_id, owner)
+        steps.append("claimed")
+        return done
+
+    async def released(record_id: str, owner: str) -> None:
+        steps.append("released")
+        await release(record_id, owner)
+
+    monkeypatch.setattr(server.ledger, "claim", claimed)
+    monkeypatch.setattr(server.ledger, "release", released)
+    kling.meanwhile = claiming.wait
+
+    with pytest.raises(ProviderDown):
+        await server.send(kling)
+
+    assert steps[0] == "claimed"
+    assert steps[-1] == "released"
+    assert (await server.row()).lease_owner == ""
+    await server.ledger.close()
+
+
 async def test_what_the_provider_said_is_told_although_the_lease_cannot_be_given_back(
     servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
