@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -221,6 +221,12 @@ class Capabilities(_Row):
         times."""
         return {}
 
+    def __copy__(self) -> Self:
+        """A copy, which may get other rows, has found nothing yet."""
+        copied = super().__copy__()
+        copied.__dict__.pop("looked_up", None)
+        return copied
+
     def product_row(self, model_name: str, product: Product) -> ProductRow | None:
         """The row of a model in a product; None if the model, or that product of it, is unknown."""
         model = self.models.get(model_name)
@@ -318,7 +324,7 @@ class Capabilities(_Row):
             else row
             for name, row in self.models.items()
         }
-        return self.model_copy(update={"models": models, "looked_up": {}})
+        return self.model_copy(update={"models": models})
 
     def known_as(self, name: str, products: Collection[Product] = ()) -> str | None:
         """The model whose name was probably meant, such as `kling-v2-5-turbo` for
