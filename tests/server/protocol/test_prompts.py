@@ -31,6 +31,7 @@ REQUIRED = {
     "edit_video": ["video", "wish"],
     "motion_control": ["image", "video"],
     "talking_photo": ["image", "sound_file"],
+    "lip_sync": ["video"],
 }
 
 
@@ -125,7 +126,8 @@ async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_fi
     filled["sound_file"] = "a.mp3"
     for name, required in REQUIRED.items():
         asked = {"camera": "zooms in"} | filled
-        text = await text_of(client, name, **{key: asked[key] for key in required})
+        asked_for = [*required, *(["sound_file"] if name == "lip_sync" else [])]
+        text = await text_of(client, name, **{key: asked[key] for key in asked_for})
 
         steps = ["dry_run", "wait for my yes", "max_units", "kling_wait_for_tasks", "save"]
         places = [text.index(step) for step in steps]
@@ -300,7 +302,49 @@ async def test_what_is_paid_by_the_second_is_priced_by_the_second_until_it_is_me
     assert "faults" not in receipt, receipt
     (each,) = re.findall(r"about ([\d.]+) units \(\S+ USD list price\) for each second", text)
     assert receipt["estimate_units"] == round(float(each) * receipt["duration_s"], 4)
-    assert '"max_units": "<the price that I agreed to>"' in text
+    assert '"max_units": <the price that I agreed to>' in text
+
+
+@pytest.mark.anyio
+async def test_a_face_of_a_video_speaks_a_sound_or_words_and_is_chosen_by_the_person(
+    client: Client,
+) -> None:
+    video = {"video": "https://host.example/talk.mp4"}
+    sound = {"sound_file": "https://host.example/words.mp3"}
+    spoken = {"text": "Hello there, how are you today?", "voice_id": "Melody"}
+    by_sound = await text_of(client, "lip_sync", **video, **sound)
+    by_words = await text_of(client, "lip_sync", **video, **spoken)
+    chosen = await text_of(client, "lip_sync", **video, **spoken, face="2")
+    neither = await refusal(client, "lip_sync", **video)
+    tool, call = planned(by_words)
+    receipt = facts(await client.call_tool(tool, call))
+
+    assert tool == "kling_lip_sync"
+    assert "faults" not in receipt, receipt
+    assert "about 0.5 units (0.07 USD list price) for each 5 s that have begun" in by_sound
+    assert "and 0.05 units for the face check. If faults" in by_sound
+    assert "and 0.05 units for the face check, and 0.05 units for the speech." in by_words
+    assert receipt["estimate_units"] == 0.6
+    assert "Tell me the price and every warning" in by_words
+    assert "If it shows several faces in its place, show me their pictures" in by_words
+    assert "several faces" not in chosen
+    assert "or text with voice_id instead" in neither
+
+
+@pytest.mark.anyio
+async def test_what_is_missing_is_told_with_what_it_can_be(client: Client) -> None:
+    told = await refusal(client, "motion_control", image="a.png")
+
+    assert "video: is required. Use the video: an https URL or a path on this computer." in told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["edit_video", "generate_image", "motion_control"])
+async def test_what_was_made_is_looked_at_before_it_is_told(client: Client, name: str) -> None:
+    asked = {"image": "a.png", "video": "https://a.example/a.mp4", "wish": "A fox"}
+    text = await text_of(client, name, **{key: asked[key] for key in REQUIRED[name]})
+
+    assert text.index("kling_wait_for_tasks") < text.index("kling_look") < text.index("kling_save")
 
 
 @pytest.mark.anyio

@@ -112,6 +112,17 @@ async def test_the_table_of_models_has_a_part_for_each_product_with_its_tool_and
 
 
 @pytest.mark.anyio
+async def test_the_price_of_a_lip_sync_is_told_with_what_is_paid_before_it(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path))) as client:
+        sheet = await told(client, "kling://models/kling-lip-sync")
+        table = await told(client, "kling://models")
+
+    price = "0.5 for each 5 s begun + 0.05 for the face check + 0.05 for the speech of a text"
+    assert f"Units: {price}." in sheet
+    assert price in table
+
+
+@pytest.mark.anyio
 async def test_the_table_of_models_names_no_tool_that_is_not_there(tmp_path: Path) -> None:
     async with Client(build_server(sandbox_settings(tmp_path, read_only=True))) as client:
         table = await told(client, "kling://models")

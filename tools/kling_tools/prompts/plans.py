@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import PRODUCTS, STEPS, Product, StepEntry
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import AUTO, ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
@@ -110,15 +110,16 @@ ROUNDING = 1e-6
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Arguments of a `tool` that pass all rules, and their price (units, USD at list price). `what`
-    names model, mode and length for a person. Where `each_second` of a video or sound that nobody
-    has measured yet is paid for, the price is that of one."""
+    names model, mode and length for a person. Where a video or sound is paid for that nobody has
+    measured yet, the price is that of `each_s` seconds, 0 otherwise. `steps` are paid before it."""
 
     tool: str
     call: Mapping[str, Any]
     price: Estimate
     what: str
     warnings: tuple[Fault, ...]
-    each_second: bool = False
+    each_s: int = 0
+    steps: tuple[StepEntry, ...] = ()
 
 
 class Planner:
@@ -185,13 +186,15 @@ class Planner:
         if len(self._terms) > 1:
             call = {**call, "provider": call.get("provider", self._chosen or terms.name)}
         call = {name: call[name] for name in dict.fromkeys((*entry.inputs, *call)) if name in call}
-        each_second = bool(request.lasts_as())
-        length = "" if each_second else request.setting.words()
+        prices = found.row.units if found.row else ()
+        each_s = max((p.seconds_at_once for p in prices), default=1) if request.lasts_as() else 0
+        length = "" if each_s else request.setting.words()
         what = " ".join(part for part in (found.model_name, found.mode or "", length) if part)
-        if each_second:
-            found = found.lasting(1, self.capabilities)
+        if each_s:
+            found = found.lasting(each_s, self.capabilities)
         warnings = tuple(found.verdict.warnings)
-        return Plan(entry.tool, call, found.estimate, what, warnings, each_second)
+        steps = tuple(STEPS[step] for step in entry.steps if step != "speech" or request.words())
+        return Plan(entry.tool, call, found.estimate, what, warnings, each_s, steps)
 
 
 def first_of(

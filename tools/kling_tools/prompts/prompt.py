@@ -148,7 +148,9 @@ def form_of(
     needed = {
         name
         for rule in RULES
-        if rule.id in entry.rules and {*rule.when.values()} <= {MISSING}
+        if rule.id in entry.rules
+        and {*rule.when.values()} <= {MISSING}
+        and rule.when.keys().isdisjoint(form)
         for name in rule.require
     }
     required = [name for name in form if ("prompt" if name == "wish" else name) in needed]
@@ -297,7 +299,7 @@ class KlingPrompt(Prompt):
         draft = read_draft(self.reading, given)
         faults = [
             *draft.verdict.faults,
-            *(Fault(n, "missing", "is required.") for n in required if n not in given),
+            *(self._missing(name) for name in required if name not in given),
         ]
         if faults:
             raise self._refusal(faults)
@@ -305,6 +307,10 @@ class KlingPrompt(Prompt):
             return [UserMessage(self.script(draft.arguments))]
         except InvalidRequest as error:
             raise self._refusal(error.faults) from error
+
+    def _missing(self, name: str) -> Fault:
+        said = self.form[name].description or ""
+        return Fault(name, "missing", "is required.", f"{said[:1].lower()}{said[1:].rstrip('.')}")
 
     def _refusal(self, faults: Sequence[Fault]) -> MCPError:
         return MCPError(code=INVALID_PARAMS, message=f"{self.name}: {sentences(faults)}")

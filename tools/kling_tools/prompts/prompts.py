@@ -77,6 +77,12 @@ WRITE: Mapping[str, str] = {
 }
 """How to write the prompt of a tool; WRITE_ANY where there is no more to say."""
 
+_INSTEAD: Mapping[str, str] = {
+    "kling_lip_sync": " If it shows several faces in its place, show me their pictures; once I "
+    "have chosen, send the same call with face, the number of mine.",
+}
+"""What the answer of a tool may be in the place of a task."""
+
 WRITE_ANY = "Write the prompt: who or what is seen, what happens, and what the camera does."
 
 
@@ -187,7 +193,8 @@ class _Scripts:
         plan = self._planner.plan(wanted, **form, **prompt)
         facts = _wish(wish) if wish else ""
         write = WRITE.get(plan.tool, WRITE_ANY)
-        return _text(f"With Kling: {goal}.", facts, write, plan)
+        see = f"See it and tell me what it shows: {_call('kling_look', {'task_id': '<task_id>'})}."
+        return _text(f"With Kling: {goal}.", facts, write, plan, shown=[see])
 
     def picture_first(self, asked: PictureFirstArguments) -> str:
         picture = self._planner.plan(
@@ -327,13 +334,28 @@ def _quoted(text: str) -> str:
 
 
 def _call(tool: str, arguments: Mapping[str, Any]) -> str:
-    return f"{tool} {json.dumps(arguments, ensure_ascii=False)}"
+    return f"{tool} {_json(arguments)}"
+
+
+def _json(arguments: Mapping[str, Any]) -> str:
+    """The arguments as JSON; the price that is not known yet stands where a number belongs."""
+    return json.dumps(arguments, ensure_ascii=False).replace(f'"{AGREED}"', AGREED)
 
 
 def _limit(plan: Plan) -> dict[str, float | str]:
-    if plan.each_second:
+    if plan.each_s:
         return {"max_units": AGREED}
     return {} if plan.price.units is None else {"max_units": plan.price.units}
+
+
+def _each(plan: Plan, takes: int) -> str:
+    """What follows the price of a plan: of what it is, and what is paid beside it."""
+    units = plan.price.units
+    if takes > 1 and units:
+        return f" each, {counted(takes * units, 'unit')} together"
+    of = "second" if plan.each_s == 1 else f"{plan.each_s} s that have begun"
+    beside = [f"{counted(step.units, 'unit')} for the {step.words}" for step in plan.steps]
+    return "".join([f" for each {of}" if plan.each_s else "", *(f", and {b}" for b in beside)])
 
 
 def _text(
@@ -341,22 +363,21 @@ def _text(
 ) -> str:
     """Goal, facts, and the numbered steps that lead to the saved file. `shown` are steps between
     the first result and its file."""
-    units = plan.price.units
     limit = _limit(plan)
-    each = f" each, {counted(takes * units, 'unit')} together" if takes > 1 and units else ""
-    each = " for each second" if plan.each_second else each
-    agreed = " (the price I agreed to)" if limit and not plan.each_second else ""
+    what = "the price" if "prompt" in ARGUMENTS[plan.tool].absent else "the prompt, the price"
+    agreed = " (the price I agreed to)" if limit and not plan.each_s else ""
     steps = [
         write,
         "Ask what it costs; this sends nothing: "
         f"{_call(plan.tool, {**plan.call, 'dry_run': True})}. I expect {plan.what}, "
-        f"{plan.price}{each}. If faults come back, correct what they name and ask again.",
-        "Tell me the prompt, the price and every warning, and wait for my yes.",
+        f"{plan.price}{_each(plan, takes)}. If faults come back, correct what they name and ask "
+        "again.",
+        f"Tell me {what} and every warning, and wait for my yes.",
         "Then send the same call with "
-        f"{json.dumps({'dry_run': False, **limit})[1:-1]}"
+        f"{_json({'dry_run': False, **limit})[1:-1]}"
         + agreed
         + (f", once for each take from 1 to {takes}. Each" if takes > 1 else ". Its")
-        + " answer has a task_id.",
+        + f" answer has a task_id.{_INSTEAD.get(plan.tool, '') if 'face' not in plan.call else ''}",
         f"{_call('kling_wait_for_tasks', {'task_ids': _ids(takes)})}; call it again while done "
         "is false.",
         *(

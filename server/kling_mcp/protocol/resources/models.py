@@ -10,7 +10,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
 from kling_mcp.providers.configured import Configured
-from kling_tools.products import IMAGE_UNIT, PRODUCTS, Product, ProductEntry
+from kling_tools.products import IMAGE_UNIT, PRODUCTS, STEPS, Product, ProductEntry
 from kling_tools.quoting import counted
 from kling_tools.rules.capabilities import Capabilities, MediaRow, PriceRow, ProductRow
 
@@ -158,7 +158,7 @@ def model_sheet(
                 f"- {(FEATURES | TOGETHER)[feature]}: {', '.join(map(_where, patterns))}"
                 for feature, patterns in row.allows.items()
             ),
-            f"{entry.unit.capitalize()}s: {_prices(row)}.",
+            f"{entry.unit.capitalize()}s: {_prices(entry, row)}.",
             f"Source: {row.source} ({row.date}).",
         ]
     return "\n".join(lines)
@@ -181,7 +181,7 @@ def _line(shown: str, entry: ProductEntry, row: ProductRow, places: list[str]) -
         " ".join(row.modes) or "none",
         *([] if entry.result == "picture" else [_durations(row)]),
         _features(row),
-        _prices(row),
+        _prices(entry, row),
         " ".join(places),
     ]
     return f"| {' | '.join(cells)} |"
@@ -238,8 +238,12 @@ def _where(pattern: str) -> str:
     return " ".join(words)
 
 
-def _prices(row: ProductRow) -> str:
-    return ", ".join(_price(price) for price in row.units) or "not published"
+def _prices(entry: ProductEntry, row: ProductRow) -> str:
+    """The prices of a model, and of the steps that are paid before it."""
+    prices = ", ".join(_price(price) for price in row.units) or "not published"
+    steps = [f"{STEPS[name].units:g} for the {STEPS[name].words}" for name in entry.steps]
+    steps = [f"{step} of a text" if step.endswith("speech") else step for step in steps]
+    return " + ".join([prices, *steps])
 
 
 def _price(price: PriceRow) -> str:
@@ -250,5 +254,11 @@ def _price(price: PriceRow) -> str:
     if price.per_picture is not None:
         cost = f"{price.per_picture:g}"
     else:
-        cost = f"{price.units:g}" if price.units is not None else f"{price.per_second or 0:g}/s"
+        cost = f"{price.units:g}" if price.units is not None else _each(price)
     return " ".join([*(word for word in words if word), cost])
+
+
+def _each(price: PriceRow) -> str:
+    """`0.9/s`, or `0.5 for each 5 s begun` where several seconds are paid at once."""
+    at_once, each = price.seconds_at_once, price.per_second or 0
+    return f"{each:g}/s" if at_once == 1 else f"{each * at_once:g} for each {at_once} s begun"
