@@ -28,8 +28,7 @@ from kling_sandbox.model_table import TaskKind
 from kling_sandbox.orders import Asset, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.image2video import ID_LIMIT
-from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery
+from kling_sandbox.rules.shared import ID_LIMIT, URL_LIMIT, FindAsset, delivery
 
 __all__ = ["AssetDesk", "new_element", "new_voice"]
 

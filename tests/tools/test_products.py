@@ -28,7 +28,7 @@ from kling_tools.results import TaskView
 from kling_tools.rules.between_fields import RULES, apply_rules
 from kling_tools.rules.capabilities import PriceRow, built_in_capabilities
 from kling_tools.rules.checks import CHECKS, apply_checks
-from kling_tools.tools.toolset import build_toolset
+from kling_tools.tools.toolset import ALIKE, SILENT, build_toolset
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -138,9 +138,7 @@ def test_the_request_and_the_tool_of_a_product_exist_and_belong_together(
     assert request.products == PRODUCTS_BY_TOOL[row.tool]
     assert set(row.inputs) <= set(request.model_fields)
     asked = set(request.model_fields) - request.absent
-    assert asked - {"callback_url", "external_task_id", "watermark_info", "take"} <= set(
-        tool.parameters["properties"]
-    )
+    assert asked - {*ALIKE, *SILENT.get(row.tool, ())} <= set(tool.parameters["properties"])
     assert request.absent.isdisjoint(tool.parameters["properties"])
     assert list(tool.parameters["properties"])[: len(row.inputs)] == list(row.inputs)
 

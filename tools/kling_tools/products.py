@@ -150,6 +150,13 @@ _OF_PICTURES = (
     "references_need_an_image",
 )
 
+_OF_SPEAKERS = (
+    "sound_or_text",
+    "sound_without_text",
+    "a_voice_speaks",
+    "a_voice_of_its_language",
+)
+
 _ROWS = (
     ProductEntry(
         name="image2video",
@@ -277,26 +284,22 @@ _ROWS = (
         name="avatar",
         tool="kling_talking_photo",
         request="TalkingPhotoRequest",
-        inputs=("image", "sound_file", "prompt"),
-        rules=("face_required", "speech_required"),
+        inputs=("image", "sound_file", "text", "voice_id", "prompt"),
+        rules=("face_required", *_OF_SPEAKERS),
         result="video",
         makes="video of a face that speaks or sings",
         path="avatar/image2video",
         priced_by=("second",),
         desk="avatar",
+        body_names={"text": "audio_id", "voice_id": "audio_id", "voice_speed": "audio_id"},
+        steps=("speech",),
     ),
     ProductEntry(
         name="lip-sync",
         tool="kling_lip_sync",
         request="LipSyncRequest",
         inputs=("video", "sound_file", "text", "voice_id", "face"),
-        rules=(
-            "speaking_video_required",
-            "sound_or_text",
-            "sound_without_text",
-            "a_voice_speaks",
-            "a_voice_of_its_language",
-        ),
+        rules=("speaking_video_required", *_OF_SPEAKERS),
         result="video",
         makes="video in which a face speaks other words",
         path="advanced-lip-sync",

@@ -25,6 +25,7 @@ from kling_tools.requests.requests import (
     MotionControlRequest,
     MultiImageToVideoRequest,
     ShotsRequest,
+    SpeakingRequest,
     TalkingPhotoRequest,
     TextToVideoRequest,
     VideoRequest,
@@ -344,8 +345,15 @@ def _talking_face(
     return {
         "image": given.get("image"),
         "sound_file": given.get("sound_file"),
+        "audio_id": _spoken(request),
         "prompt": request.prompt,
     }
+
+
+def _spoken(request: SpeakingRequest) -> FromStep | None:
+    """Stands for the speech of the text; None without a text."""
+    spoken = [request.text, request.voice_id, request.voice_speed or 1.0]
+    return FromStep(json.dumps(spoken), SPEECH) if request.text else None
 
 
 SESSION, FACE, SPEECH, SOUND_END, SOUND_AT = (
@@ -355,7 +363,7 @@ SESSION, FACE, SPEECH, SOUND_END, SOUND_AT = (
     "end of the sound",
     "start of the face",
 )
-"""Labels of what the steps before a lip-sync make."""
+"""Labels of what the steps before a create make."""
 
 
 def _other_words(
@@ -364,7 +372,6 @@ def _other_words(
     """The session stands for the video, the numbered face for its id, and the speech for the text
     in its voice: they are the same whenever Kling gives them other ids."""
     video = getattr(given.get("video"), "sha256", "")
-    spoken = [request.text, request.voice_id, request.voice_speed or 1.0]
     end: Any = request.sound_end_time
     if end is None:
         end = FromStep("the whole sound", SOUND_END)
@@ -374,7 +381,7 @@ def _other_words(
     face = {
         "face_id": FromStep(f"face {request.face or 1}", FACE),
         "sound_file": given.get("sound_file"),
-        "audio_id": FromStep(json.dumps(spoken), SPEECH) if request.text else None,
+        "audio_id": _spoken(request),
         "sound_start_time": 0,
         "sound_end_time": end,
         "sound_insert_time": at,

@@ -35,6 +35,7 @@ from kling_tools.rules.capabilities import (
     WireRow,
     units_text,
 )
+from kling_tools.rules.media_limits import MediaLimits
 from kling_tools.rules.reviews import Review, review
 from kling_tools.rules.variants import find_cheapest, find_variant
 
@@ -238,15 +239,19 @@ class JudgedRequest:
         """The seconds of each medium that is open, by its field; None for an unknown length."""
         return {medium.field: medium.seconds for medium in self.media}
 
-    def lasting(self, length_s: float | None) -> JudgedRequest:
-        """The request with the price of so many seconds; None for as many as Kling takes."""
-        limits = self.capabilities.media_limits(
+    @property
+    def length_limits(self) -> MediaLimits:
+        """The limits of the medium whose length is the video's."""
+        return self.capabilities.media_limits(
             self.review.model_name,
             self.review.product,
             self.arguments.lasts_as(),
             dict(self.arguments),
         )
-        seconds = limits.billed_seconds(length_s)
+
+    def lasting(self, length_s: float | None) -> JudgedRequest:
+        """The request with the price of so many seconds; None for as many as Kling takes."""
+        seconds = self.length_limits.billed_seconds(length_s)
         arguments = self.arguments.model_copy(update={"duration": str(seconds)})
         if "duration" not in self.arguments.model_fields_set:
             arguments.model_fields_set.discard("duration")

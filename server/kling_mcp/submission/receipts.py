@@ -10,6 +10,7 @@ from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import Fault, Variant, asking, shortened
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
+from kling_tools.requests.speech_voices import spoken
 from kling_tools.results import ENDED, SANDBOX_NOTES, FaceView, Receipt
 
 __all__ = [
@@ -257,7 +258,15 @@ def instead_of_chosen(judged: JudgedRequest) -> str:
 def _steps_text(judged: JudgedRequest) -> str:
     """What of the price is for the steps before the create; empty without any."""
     parts = [f"{step.units:g} for the {step.words}" for step in judged.steps]
-    return f"Of its units, {' and '.join(parts)}." if parts else ""
+    of_them = f"Of its units, {' and '.join(parts)}." if parts else ""
+    arguments = judged.arguments
+    if arguments.dry_run and any(step.name == "speech" for step in judged.steps):
+        usual = spoken(arguments.words(), getattr(arguments, "voice_speed", None)).likely
+        of_them += (
+            f" The rest is for {arguments.setting.duration} s, the longest; such a text often "
+            f"lasts {usual:.2g} s."
+        )
+    return of_them
 
 
 def _has_length(judged: JudgedRequest) -> bool:

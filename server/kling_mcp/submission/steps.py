@@ -34,9 +34,9 @@ from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, RequestRefused
 from kling_tools.products import PRODUCTS, STEPS, StepEntry
 from kling_tools.quoting import counted
-from kling_tools.requests.requests import LipSyncRequest
+from kling_tools.requests.requests import SpeakingRequest
 from kling_tools.results import Receipt
-from kling_tools.rules.checks import LEAST_SPOKEN_S, MOST_SPOKEN_S, speech_fits
+from kling_tools.rules.checks import LEAST_SPOKEN_S, speech_fits
 from kling_tools.rules.media_limits import SLACK_S
 
 __all__ = ["Steps"]
@@ -56,7 +56,13 @@ class Steps:
         """The request with the steps that are to be paid now."""
         if made is not None or not _wanted(request):
             return request
-        owed = [step for step in _wanted(request) if await self._kept(request, step) is None]
+        owed = []
+        for step in _wanted(request):
+            row = await self._kept(request, step)
+            if row is None:
+                owed.append(step)
+            elif step.name == "speech" and (spoken_s := seconds_in(row.message)) is not None:
+                request = request.lasting(spoken_s)
         return replace(request, steps=owed)
 
     async def _last(self, judged: JudgedRequest, step: StepEntry) -> Record | None:
@@ -97,7 +103,13 @@ class Steps:
             else:
                 spoken_s = _fitting(request, seconds_in(row.message))
                 values |= {SPEECH: row.task_id, SOUND_END: int(spoken_s * 1000)}
+                priced_s = int(request.arguments.setting.duration)
                 request = request.lasting(spoken_s)
+                if int(request.arguments.setting.duration) > priced_s:
+                    message = f"The text lasts {spoken_s:.3g} s, longer than the {priced_s} s that "
+                    message += "were priced. The video was not made."
+                    advice = "Call again, first with dry_run: its price is known now."
+                    raise KlingError(message, charged="no", advice=advice)
                 notes.append(f"The text lasts {spoken_s:.3g} s.")
         if face is not None:
             whole_ms = int((request.arguments.length_s(request.lengths) or 0.0) * 1000)
@@ -273,7 +285,7 @@ def _speech_foretold(judged: JudgedRequest, step: StepEntry, row: Record | None)
         except KlingError as error:
             return [f"text: {error.message} {error.advice}"]
         return []
-    if not isinstance(judged.arguments, LipSyncRequest):
+    if not isinstance(judged.arguments, SpeakingRequest):
         return []
     doubts = speech_fits(judged.arguments, judged.lengths.get("video"), surely=False)
     lost = f"If it does not fit, {counted(step.units, 'unit')} for the {step.words} are lost."
@@ -281,9 +293,10 @@ def _speech_foretold(judged: JudgedRequest, step: StepEntry, row: Record | None)
 
 
 def _fitting(judged: JudgedRequest, spoken_s: float | None) -> float:
-    """The length of a speech. Raises KlingError for one that does not fit into the video."""
-    video_s = judged.lengths.get("video")
-    least, most = LEAST_SPOKEN_S, min(video_s or MOST_SPOKEN_S, MOST_SPOKEN_S)
+    """The length of a speech. Raises KlingError for one that Kling does not take, or that does not
+    fit into the video."""
+    least, most = judged.length_limits.seconds
+    most = min(judged.lengths.get("video") or most, most)
     if spoken_s is None:
         raise _refusal("Kling did not tell how long the speech is.", "sound_file in its place")
     if not least - SLACK_S <= spoken_s <= most + SLACK_S:

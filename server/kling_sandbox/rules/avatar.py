@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.intake import Lifted
 from kling_sandbox.orders import GivenVideo, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.motion import FRAME_S, seconds_of
-from kling_sandbox.rules.shared import URL_LIMIT, delivery, prompts
+from kling_sandbox.rules.shared import delivery, prompts, sound_in
 
 __all__ = ["avatar"]
 
@@ -23,9 +22,7 @@ def avatar(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
     prompt = prompts(fields, required=False)
     if "image" not in fields:
         raise refused("image_missing")
-    if ("audio_id" in fields) == ("sound_file" in fields):
-        raise refused("label_missing", field="sound_file")
-    sound = _sound(fields, files, config.clock())
+    sound = sound_in(fields, files, config.clock())
     face = files.accept("image", fields.value("image"))
     return Order(
         product="avatar",
@@ -39,18 +36,6 @@ def avatar(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Order:
         speech=sound,
         **delivery(fields),
     )
-
-
-def _sound(fields: Fields, files: PictureFiles, now: float) -> GivenVideo:
-    """The sound in the body. The sandbox's audio has no ids, so an unknown one is refused."""
-    if "audio_id" in fields:
-        raise fields.refuse("audio_id")
-    given = fields.value("sound_file")
-    if isinstance(given, str) and given.startswith(("http://", "https://")):
-        return files.find_video(fields.text("sound_file", URL_LIMIT), now)
-    if not isinstance(given, str | Lifted):
-        raise fields.refuse("sound_file")
-    return files.keep_sound(given)
 
 
 def _flaw(sound: GivenVideo) -> str:

@@ -13,6 +13,7 @@ from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
 from kling_sandbox.rules.shared import (
     ASPECT_RATIOS,
+    ID_LIMIT,
     Variant,
     brush_flaw,
     check_cfg_scale,
@@ -111,7 +112,6 @@ def even_shots(duration: int) -> tuple[int, ...]:
 
 MAX_VOICES = 2
 MAX_ELEMENTS = 3
-ID_LIMIT = 256
 _VOICE = re.compile(r"<<<voice_(\d+)>>>")
 
 

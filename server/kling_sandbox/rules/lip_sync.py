@@ -12,13 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
-from kling_sandbox.intake import Lifted
 from kling_sandbox.orders import Face, GivenVideo, Order, OtherWords, Task
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.image2video import ID_LIMIT
 from kling_sandbox.rules.motion import FRAME_S
-from kling_sandbox.rules.shared import URL_LIMIT, delivery
+from kling_sandbox.rules.shared import ID_LIMIT, URL_LIMIT, delivery, sound_in
 
 __all__ = ["SESSION_S", "VOICES", "identify_face", "lip_sync", "speech"]
 
@@ -136,9 +134,7 @@ def lip_sync(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Orde
     face = next((face for face in session.order.faces if face.face_id == said), None)
     if face is None:
         raise choice.refuse("face_id")
-    if ("audio_id" in choice) == ("sound_file" in choice):
-        raise refused("label_missing", field="sound_file")
-    sound = _sound(choice, files, now)
+    sound = sound_in(choice, files, now)
     begins, ends, at = (
         choice.whole(name) / 1000
         for name in ("sound_start_time", "sound_end_time", "sound_insert_time")
@@ -164,18 +160,3 @@ def lip_sync(fields: Fields, files: PictureFiles, config: SandboxConfig) -> Orde
         other_words=OtherWords(video, face, at, ends, keeps),
         **delivery(fields),
     )
-
-
-def _sound(choice: Fields, files: PictureFiles, now: float) -> GivenVideo:
-    """The sound that is spoken. Raises `Refusal`."""
-    if "audio_id" in choice:
-        task = files.find_task(choice.text("audio_id", ID_LIMIT))
-        if task is None or task.order.product != "tts":
-            raise choice.refuse("audio_id")
-        return GivenVideo("", task_id=task.task_id, seconds=task.order.at_once_ms / 1000)
-    given = choice.value("sound_file")
-    if isinstance(given, str) and given.startswith(("http://", "https://")):
-        return files.find_video(choice.text("sound_file", URL_LIMIT), now)
-    if not isinstance(given, str | Lifted):
-        raise choice.refuse("sound_file")
-    return files.keep_sound(given)

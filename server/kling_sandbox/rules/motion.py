@@ -12,8 +12,8 @@ from kling_sandbox.new_models import NEW_MODELS, RESOLUTIONS
 from kling_sandbox.orders import Asset, GivenVideo, Motion, Order
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.image2video import ID_LIMIT, elements_of
-from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery, prompts, variant
+from kling_sandbox.rules.image2video import elements_of
+from kling_sandbox.rules.shared import ID_LIMIT, URL_LIMIT, FindAsset, delivery, prompts, variant
 
 __all__ = ["FRAME_S", "motion_control", "new_motion", "seconds_of"]
 

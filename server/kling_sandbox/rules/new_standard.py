@@ -17,10 +17,10 @@ from kling_sandbox.new_models import KINDS, NEW_MODELS, RESOLUTIONS, Material, N
 from kling_sandbox.orders import Asset, GivenVideo, Order, Picture, Reference
 from kling_sandbox.pictures import PictureFiles
 from kling_sandbox.rules.body_fields import Fields
-from kling_sandbox.rules.image2video import ID_LIMIT, MAX_SHOTS, SHOT_PROMPT_LIMIT, even_shots
+from kling_sandbox.rules.image2video import MAX_SHOTS, SHOT_PROMPT_LIMIT, even_shots
 from kling_sandbox.rules.motion import seconds_of
 from kling_sandbox.rules.omni import reference_flaw
-from kling_sandbox.rules.shared import URL_LIMIT, FindAsset, delivery
+from kling_sandbox.rules.shared import ID_LIMIT, URL_LIMIT, FindAsset, delivery
 
 __all__ = ["new_standard"]
 

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from kling_sandbox.answers.refusals import refused
 from kling_sandbox.config import SandboxConfig
+from kling_sandbox.intake import Lifted
 from kling_sandbox.model_table import MODELS, ModelRow, Product
-from kling_sandbox.orders import Asset, Picture
+from kling_sandbox.orders import Asset, GivenVideo, Picture
 from kling_sandbox.pictures import PictureFiles, same_shape
 from kling_sandbox.rules.body_fields import Fields
 
 __all__ = [
     "ASPECT_RATIOS",
+    "ID_LIMIT",
     "PROMPT_LIMIT",
     "URL_LIMIT",
     "FindAsset",
@@ -24,6 +26,7 @@ __all__ = [
     "delivery",
     "masks_of",
     "prompts",
+    "sound_in",
     "sound_on",
     "variant",
 ]
@@ -34,6 +37,7 @@ FindAsset = Callable[[Literal["element", "voice"], str], Asset]
 
 PROMPT_LIMIT = 2500
 URL_LIMIT = 2048
+ID_LIMIT = 256
 EXTERNAL_ID_LIMIT = 256
 ASPECT_RATIOS: dict[str, float] = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 DEFAULT_DURATION = 5
@@ -153,3 +157,20 @@ def masks_of(fields: Fields, files: PictureFiles) -> list[Picture]:
             point.whole("y")
         masks.append(files.accept("mask", group.value("mask")))
     return masks
+
+
+def sound_in(fields: Fields, files: PictureFiles, now: float) -> GivenVideo:
+    """The sound that a face speaks: the speech of a text by its id, or a file. Raises `Refusal`."""
+    if ("audio_id" in fields) == ("sound_file" in fields):
+        raise refused("label_missing", field="sound_file")
+    if "audio_id" in fields:
+        task = files.find_task(fields.text("audio_id", ID_LIMIT))
+        if task is None or task.order.product != "tts":
+            raise fields.refuse("audio_id")
+        return GivenVideo("", task_id=task.task_id, seconds=task.order.at_once_ms / 1000)
+    given = fields.value("sound_file")
+    if isinstance(given, str) and given.startswith(("http://", "https://")):
+        return files.find_video(fields.text("sound_file", URL_LIMIT), now)
+    if not isinstance(given, str | Lifted):
+        raise fields.refuse("sound_file")
+    return files.keep_sound(given)

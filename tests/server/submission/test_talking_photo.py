@@ -3,10 +3,12 @@
 import base64
 import json
 import math
+import sqlite3
 import wave
 from array import array
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +170,7 @@ async def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_sent(
         listed = facts(await client.call_tool("kling_list_tasks", {}))
 
     assert {f["field"] for f in facts(empty)["faults"]} == {"image", "sound_file"}
-    assert "makes no speech of words" in words(empty)
+    assert "a recording, or a text in a voice" in words(empty)
     assert {f["field"] for f in facts(wrong)["faults"]} == {
         *("image", "sound_file", "duration", "model_name", "mode"),
     }
@@ -252,3 +254,163 @@ async def test_a_gateway_without_it_names_the_provider_that_has_it(tmp_path: Pat
 
     assert "cometapi makes no video of a face" in words(refused)
     assert 'provider "kling"' in words(refused)
+
+
+TEXT = "Hello there, how are you today, my friend?"
+SPOKEN = {"text": TEXT, "voice_id": "Melody"}
+
+
+def ordered(folder: Path) -> dict[str, int]:
+    """How often the sandbox was paid for each product."""
+    file = folder / "home" / "sandbox" / "sandbox.sqlite3"
+    if not file.exists():
+        return {}
+    with closing(sqlite3.connect(file)) as db:
+        return Counter(row[0] for row in db.execute("SELECT product FROM tasks"))
+
+
+async def test_a_text_is_spoken_and_the_mouth_moves_with_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        receipt = await made(client, image=white(tmp_path), **SPOKEN, prompt="Glad")
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
+        file = await saved(client, receipt["task_id"])
+        ended = facts(await client.call_tool("kling_get_task", {"task_id": receipt["task_id"]}))
+
+    assert "The text lasts 3 s." in receipt["note"]
+    assert (file["duration_s"], file["audio"]) == (3.0, True)
+    mouths, loud = mouths_and_sounds(file["path"])
+    assert max(mouths) > 20
+    assert max(loud) > 0.3
+    assert (receipt["estimate_units"], ended["units"]) == (1.25, 1.2)
+    assert ordered(tmp_path) == {"tts": 1, "avatar": 1}
+
+
+async def test_the_price_of_a_text_is_that_of_the_longest_speech_until_it_is_spoken(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), **SPOKEN}
+        dry = await made(client, **wish, dry_run="full")
+        capped = await client.call_tool(TOOL, {**wish, "max_units": 2})
+        assert ordered(tmp_path) == {}
+        first = await made(client, **wish)
+        after = await made(client, another_take_of=first["task_id"], dry_run=True)
+        other = await made(client, another_take_of=first["task_id"], mode="pro")
+
+    assert dry["estimate_units"] == 2.85
+    assert "0.05 for the speech. The rest is for 7 s, the longest; such" in dry["note"]
+    assert "often lasts 3 s." in dry["note"]
+    assert dry["request"]["body"]["audio_id"] == "<id of the speech>"
+    assert facts(capped)["error"] == "spend_cap_reached"
+    assert first["estimate_units"] == 1.25
+    assert after["estimate_units"] == 1.2
+    assert other["estimate_units"] == 2.4
+    assert ordered(tmp_path) == {"tts": 1, "avatar": 2}
+
+
+async def test_a_speech_is_one_for_a_photo_and_for_a_video(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        await made(client, image=picture(tmp_path), **SPOKEN)
+        dubbed = await client.call_tool(
+            "kling_lip_sync", {"video": "https://host.example/talk.mp4", **SPOKEN}
+        )
+
+    assert not dubbed.is_error, words(dubbed)
+    assert ordered(tmp_path) == {"tts": 1, "avatar": 1, "identify-face": 1, "lip-sync": 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "said"),
+    [
+        ({"text": TEXT}, "voice_id", "a text is spoken in a voice"),
+        ({**SPOKEN, "voice_id": "mengwa-v1"}, "voice_id", "speaks zh, the text is en"),
+        ({**SPOKEN, "sound_file": URL}, "text", "the sound is spoken already"),
+        ({**SPOKEN, "voice_speed": 3}, "voice_speed", "2"),
+        ({**SPOKEN, "text": "word " * 300}, "text", "1000"),
+    ],
+)
+async def test_words_that_cannot_be_spoken_are_refused_before_anything_is_paid(
+    tmp_path: Path, wrong: dict[str, Any], field: str, said: str
+) -> None:
+    async with served(tmp_path) as client:
+        refused = await client.call_tool(TOOL, {"image": picture(tmp_path), **wrong})
+
+    assert field in {fault["field"] for fault in facts(refused)["faults"]}
+    assert said in words(refused)
+    assert ordered(tmp_path) == {}
+
+
+async def test_a_speech_that_is_too_short_is_told_and_is_paid_once(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"image": picture(tmp_path), "voice_id": "Melody"}
+        surely = await client.call_tool(TOOL, {**wish, "text": "Hello"})
+        wish["text"] = "Hello, hello you two"
+        dry = await made(client, **wish, dry_run=True)
+        refused = [await client.call_tool(TOOL, wish) for _ in range(2)]
+
+    assert "Kling takes 2 s at least" in words(surely)
+    assert facts(surely)["charged"] == "no"
+    assert "it may last" in dry["warnings"][0]
+    assert "0.05 units for the speech are lost" in dry["warnings"][0]
+    assert "The text lasts 1.43 s; 2 to 300 s fit here." in words(refused[0])
+    assert [facts(answer)["charged"] for answer in refused] == ["yes", "no"]
+    assert ordered(tmp_path) == {"tts": 1}
+
+
+@pytest.mark.parametrize("seconds", ["30", "400"])
+async def test_a_speech_that_is_longer_than_was_priced_ends_the_call_before_its_create(
+    seconds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: list[str] = []
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            kinds.append(request.url.path.rpartition("/")[2])
+        if request.url.path.endswith("/tts"):
+            data = {"task_result": {"audios": [{"id": "a-1", "duration": seconds}]}}
+            return httpx.Response(200, json={"code": 0, "data": data})
+        return task()
+
+    wish = {"image": "https://host.example/girl.png", **SPOKEN, "max_units": 4}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        first = await client.call_tool(TOOL, wish)
+        capped = await client.call_tool(TOOL, wish)
+        again = await client.call_tool(TOOL, {**wish, "max_units": 20})
+
+    assert facts(first)["charged"] == "yes"
+    assert "Call again, first with dry_run" in words(first) or seconds == "400"
+    assert facts(capped)["error"] == "spend_cap_reached"
+    assert kinds == (["tts", "image2video"] if seconds == "30" else ["tts"])
+    assert again.is_error == (seconds == "400")
+
+
+async def test_kling_gets_the_id_of_the_speech_in_place_of_a_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            sent.append((request.url.path, json.loads(request.content)))
+        if request.url.path.endswith("/tts"):
+            sound = {"id": "a-1", "url": "https://cdn.example/a.mp3", "duration": "3.25"}
+            data = {"task_id": "x", "task_result": {"audios": [sound]}}
+            return httpx.Response(200, json={"code": 0, "data": data})
+        return task()
+
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        image = "https://host.example/girl.png"
+        first = await made(client, image=image, **SPOKEN, voice_speed=1.5)
+
+    (spoken_at, spoken), (path, body) = sent
+    assert spoken_at == "/v1/audio/tts"
+    assert spoken == {
+        "text": TEXT,
+        "voice_id": "girlfriend_4_speech02",
+        "voice_language": "en",
+        "voice_speed": 1.5,
+    }
+    assert path == "/v1/videos/avatar/image2video"
+    assert body.pop("external_task_id")
+    assert body == {"image": image, "audio_id": "a-1", "mode": "std"}
+    assert first["estimate_units"] == pytest.approx(0.4 * 4 + 0.05)

@@ -69,7 +69,6 @@ __all__ = [
     "Shot",
     "ShotType",
     "Sound",
-    "SoundEnd",
     "SpeakingVideo",
     "SpeechSpeed",
     "SpeechVoice",
@@ -243,7 +242,7 @@ SpokenText = Annotated[
     BeforeValidator(normalize.text),
     Field(max_length=1000),
     Text,
-    Field(description="Or words to speak (English, Chinese)."),
+    Field(description="Or words (English, Chinese)."),
 ]
 SpeechVoice = Annotated[
     str,
@@ -261,7 +260,6 @@ FaceNumber = Annotated[
     Field(description="Only after an answer that shows several faces."),
 ]
 Milliseconds = Annotated[Annotated[int, Field(ge=0, le=60_000)] | None, _Whole, Field()]
-SoundEnd = Annotated[Milliseconds, Field(description="ms.")]
 CharacterOrientation = Annotated[
     Literal["image", "video"],
     BeforeValidator(normalize.word),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kling_tools.products import REQUESTS, Product
 from kling_tools.requests import fields
-from kling_tools.requests.speech_voices import is_chinese, letters_of
+from kling_tools.requests.speech_voices import is_chinese, spoken
 
 __all__ = [
     "REFERENCE",
@@ -30,6 +30,7 @@ __all__ = [
     "Request",
     "Setting",
     "ShotsRequest",
+    "SpeakingRequest",
     "TalkingPhotoRequest",
     "TextToVideoRequest",
     "VideoRequest",
@@ -366,14 +367,44 @@ class MotionControlRequest(VideoRequest):
         return [("video", self.video)] if self.video else []
 
 
-class TalkingPhotoRequest(VideoRequest):
-    """A face from a picture that speaks or sings a sound (Kling's avatar/image2video, which names
-    no model)."""
+class SpeakingRequest(VideoRequest):
+    """A face that speaks a sound, or a text in a voice, for `longest_s` seconds at most."""
+
+    longest_s: ClassVar[float]
+
+    length_of = "sound_file"
+    setting_fields = {"mode": "mode"}
+
+    text: fields.SpokenText = ""
+    voice_id: fields.SpeechVoice = ""
+    voice_speed: fields.SpeechSpeed = None
+
+    def words(self) -> str:
+        """The text to speak."""
+        return self.text
+
+    @property
+    def language(self) -> Literal["en", "zh"]:
+        """The language of the text, by its letters: Kling speaks these two."""
+        return "zh" if any(map(is_chinese, self.text)) else "en"
+
+    def length_s(self, known: Mapping[str, float | None]) -> float | None:
+        """The length of the sound; of a text, the longest that it can be, which is no longer than
+        the video whose face speaks it."""
+        if not self.text:
+            return known.get("sound_file")
+        most_s = spoken(self.text, self.voice_speed).most
+        return min(most_s, known.get("video") or most_s)
+
+
+class TalkingPhotoRequest(SpeakingRequest):
+    """A face from a picture that speaks or sings (Kling's avatar/image2video, which names no
+    model)."""
 
     products = REQUESTS["TalkingPhotoRequest"]
     absent = frozenset({"model_name", "negative_prompt", "duration", "sound", "cfg_scale"})
-    length_of = "sound_file"
-    setting_fields = {"mode": "mode"}
+
+    longest_s = 300.0
 
     image: fields.Face = ""
     sound_file: fields.SoundFile = ""
@@ -389,28 +420,21 @@ class TalkingPhotoRequest(VideoRequest):
         return [("sound_file", self.sound_file)] if self.sound_file else []
 
 
-SLOWEST = 9.0
-"""Letters that the slowest voice speaks in a second; a Chinese character is three."""
-
-
-class LipSyncRequest(VideoRequest):
-    """A face of a video that speaks other words: a sound, or a text in a voice (Kling's
-    advanced-lip-sync, which names no model)."""
+class LipSyncRequest(SpeakingRequest):
+    """A face of a video that speaks other words (Kling's advanced-lip-sync, which names no
+    model)."""
 
     products = REQUESTS["LipSyncRequest"]
     absent = frozenset(
         {"model_name", "prompt", "negative_prompt", "mode", "duration", "sound", "cfg_scale"}
     )
-    length_of = "sound_file"
-    setting_fields = {"mode": "mode"}
+
+    longest_s = 60.0
 
     video: fields.SpeakingVideo = ""
     sound_file: fields.LipSound = ""
-    text: fields.SpokenText = ""
-    voice_id: fields.SpeechVoice = ""
     face: fields.FaceNumber = None
-    voice_speed: fields.SpeechSpeed = None
-    sound_end_time: fields.SoundEnd = None
+    sound_end_time: fields.Milliseconds = None
     sound_insert_time: fields.Milliseconds = None
     keep_original_sound: fields.KeepOriginalSound = "yes"
     duration: fields.Duration = "60"
@@ -420,21 +444,8 @@ class LipSyncRequest(VideoRequest):
         named = (("video", self.video), ("sound_file", self.sound_file))
         return [(name, value) for name, value in named if value]
 
-    def words(self) -> str:
-        """The text to speak."""
-        return self.text
-
-    @property
-    def language(self) -> Literal["en", "zh"]:
-        """The language of the text, by its letters: Kling speaks these two."""
-        return "zh" if any(map(is_chinese, self.text)) else "en"
-
     def length_s(self, known: Mapping[str, float | None]) -> float | None:
-        """The length of the sound up to its end; of a text, the longest that it can be, which is no
-        longer than the video."""
-        if self.text:
-            spoken = letters_of(self.text) / SLOWEST / (self.voice_speed or 1.0)
-            return min(max(spoken, 2.0), known.get("video") or 60.0)
-        if self.sound_end_time is not None:
+        """As of all that speak; a sound may be cut at its end."""
+        if self.sound_end_time is not None and not self.text:
             return self.sound_end_time / 1000
-        return known.get("sound_file")
+        return super().length_s(known)

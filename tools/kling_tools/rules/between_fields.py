@@ -71,14 +71,6 @@ RULES: tuple[Rule, ...] = (
         source="avatar page",
     ),
     Rule(
-        id="speech_required",
-        require=("sound_file",),
-        because="the face speaks a sound, and this tool makes no speech of words. Without a sound, "
-        "kling_image_to_video animates the picture",
-        use="a path or an https URL of a recording in mp3, wav, m4a or aac",
-        source="avatar page",
-    ),
-    Rule(
         id="speaking_video_required",
         require=("video",),
         because="a face of a video is given other words. For a picture, kling_talking_photo",

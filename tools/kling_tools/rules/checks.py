@@ -21,6 +21,7 @@ from kling_tools.requests.requests import (
     LipSyncRequest,
     Request,
     ShotsRequest,
+    SpeakingRequest,
 )
 from kling_tools.requests.speech_voices import (
     languages_of,
@@ -194,7 +195,7 @@ def references_are_there(request: Request) -> Iterator[Fault]:
             )
 
 
-def a_voice_speaks(request: LipSyncRequest) -> Iterator[Fault]:
+def a_voice_speaks(request: SpeakingRequest) -> Iterator[Fault]:
     """A text has a voice, and it is one of those that speak texts (the lip-sync page)."""
     known = languages_of(request.voice_id)
     if not request.text or known:
@@ -209,7 +210,7 @@ def a_voice_speaks(request: LipSyncRequest) -> Iterator[Fault]:
     yield Fault("voice_id", "a_voice_speaks", message, use, "lip-sync page")
 
 
-def a_voice_of_its_language(request: LipSyncRequest) -> Iterator[Fault]:
+def a_voice_of_its_language(request: SpeakingRequest) -> Iterator[Fault]:
     """A voice speaks the language of its text (the lip-sync page)."""
     known, language = languages_of(request.voice_id), request.language
     if not request.text or not known or language in known:
@@ -219,21 +220,25 @@ def a_voice_of_its_language(request: LipSyncRequest) -> Iterator[Fault]:
     yield Fault("voice_id", "a_voice_of_its_language", message, use, "lip-sync page")
 
 
-LEAST_SPOKEN_S, MOST_SPOKEN_S = 2.0, 60.0
-"""The seconds of the part of a sound that a face speaks, at least and at most [lip-sync page]."""
+LEAST_SPOKEN_S = 2.0
+"""The seconds of the part of a sound that a face speaks, at least [lip-sync and avatar pages]."""
 
 
 def speech_fits(
-    request: LipSyncRequest, video_s: float | None, *, surely: bool = True
+    request: SpeakingRequest, video_s: float | None, *, surely: bool = True
 ) -> Iterator[Fault]:
     """A fault of a text that surely cannot be spoken within what Kling takes and the video lasts;
     else, without `surely`, one of a text that perhaps cannot (the lip-sync page)."""
     text, speed = request.text, request.voice_speed
     lasts = spoken(text, speed)
-    at_s = (request.sound_insert_time or 0) / 1000
-    room = min(video_s or MOST_SPOKEN_S, MOST_SPOKEN_S) - at_s
+    at_s = (getattr(request, "sound_insert_time", None) or 0) / 1000
+    room = min(video_s or request.longest_s, request.longest_s) - at_s
     after = f" from {at_s:.4g} s on" if at_s else ""
-    holds = f"the video {video_s:.4g} s{after}" if video_s else f"Kling takes 2 to 60 s{after}"
+    holds = (
+        f"the video {video_s:.4g} s{after}"
+        if video_s
+        else f"Kling takes 2 to {request.longest_s:g} s{after}"
+    )
     shortest, longest = (lasts.least, lasts.most) if surely else (lasts.short, lasts.long)
     too_long, too_short = room + SLACK_S, LEAST_SPOKEN_S - SLACK_S
     about = f"it may last {lasts.short:.2g} to {lasts.long:.2g} s, about {lasts.likely:.2g}"
@@ -265,15 +270,12 @@ FASTEST_SPEED, LEAST_LETTERS = 2.0, 20
 def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator[Fault]:
     """Faults of the lengths of the media together, in seconds; None for an unknown one (the
     lip-sync page). What is not known passes."""
-    if not isinstance(request, LipSyncRequest):
+    if isinstance(request, SpeakingRequest) and request.text:
+        yield from speech_fits(request, known.get("video"))
+    if not isinstance(request, LipSyncRequest) or request.text or not request.sound_file:
         return
     source, whole, video = "lip-sync page", known.get("sound_file"), known.get("video")
     at_s, spoken = (request.sound_insert_time or 0) / 1000, request.length_s(known)
-    if request.text:
-        yield from speech_fits(request, video)
-        return
-    if not request.sound_file:
-        return
     if spoken is None:
         message = "is required: Kling fetches the sound from its URL, so its length is not known."
         use = "the milliseconds that it lasts; or a local copy of it as sound_file"
@@ -281,7 +283,7 @@ def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator
     elif whole is not None and spoken > whole + SLACK_S:
         message = f"the sound ends after {whole * 1000:.0f} ms."
         yield Fault("sound_end_time", "sound_ends_before", message, "no sound_end_time", source)
-    elif not LEAST_SPOKEN_S - SLACK_S <= spoken <= MOST_SPOKEN_S + SLACK_S:
+    elif not LEAST_SPOKEN_S - SLACK_S <= spoken <= request.longest_s + SLACK_S:
         message = f"the sound would last {spoken:.4g} s; Kling takes 2 to 60 s."
         yield Fault("sound_end_time", "sound_part", message, "another time", source)
     elif video is not None and at_s + spoken > video + SLACK_S:

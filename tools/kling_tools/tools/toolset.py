@@ -129,7 +129,7 @@ MAKERS: Mapping[str, str] = {
     "kling_multi_image_to_video": "several pictures",
     "kling_edit_video": "change or continue a video",
     "kling_motion_control": "move as in a video",
-    "kling_talking_photo": "speak a recording",
+    "kling_talking_photo": "make a face speak",
     "kling_lip_sync": "dub a video",
     "kling_generate_image": "make a picture",
 }
@@ -338,6 +338,7 @@ def build_toolset(
                 without=(
                     *(() if choice(name) else ("provider",)),
                     *arguments.absent,
+                    *SILENT.get(name, ()),
                     *(() if first.name in OLDEST else ALIKE),
                 ),
                 properties={
@@ -401,15 +402,15 @@ def build_toolset(
         maker(
             "kling_talking_photo",
             "Talking photo",
-            "Make the face of a picture speak or sing, lip-synced (costs money per second).",
+            """Make the face of a picture speak or sing a sound_file or a text (costs money per
+            second).""",
             TalkingPhotoArguments,
             texts=TALKING_TEXTS,
         ),
         maker(
             "kling_lip_sync",
             "Lip-sync",
-            """Make a face of a video say other words (costs money): a sound_file, or text in a
-            voice.""",
+            """Make a face of a video say other words (costs money): a sound_file, or a text.""",
             LipSyncArguments,
             texts=LIP_SYNC_TEXTS,
         ),
@@ -670,6 +671,12 @@ OLDEST = ("image2video", "omni-video")
 ALIKE = ("callback_url", "external_task_id", "watermark_info", "take")
 """Arguments that every maker takes, and that only the tools of the oldest products publish."""
 
+SILENT: Mapping[str, tuple[str, ...]] = {
+    "kling_talking_photo": ("voice_speed",),
+    "kling_lip_sync": ("sound_end_time",),
+}
+"""Arguments that a tool takes and does not publish: the faults that require them tell of them."""
+
 AS_ELSEWHERE: dict[str, dict[str, Any]] = {
     "another_take_of": {"description": ""},
     "max_units": {"description": ""},
@@ -728,6 +735,8 @@ TALKING_TEXTS: dict[str, dict[str, Any]] = {
 
 
 LIP_SYNC_TEXTS: dict[str, dict[str, Any]] = {
+    "text": {"description": ""},
+    "voice_id": {"description": ""},
     "keep_original_sound": {"description": "", "default": ""},
     "watermark_info": {"description": ""},
     **AS_ELSEWHERE,
