@@ -282,11 +282,17 @@ async def test_a_wrong_argument_is_refused_before_anything_is_paid(
     [
         ({}, "a text is spoken in a voice"),
         ({"voice_id": "829824296385843234"}, "is no voice that speaks texts"),
-        ({"voice_id": "mengwa-v1"}, "mengwa-v1 speaks zh, the text is en"),
+        ({"voice_id": "mengwa-v1"}, "mengwa-v1 speaks Chinese, the text is English."),
         (
-            {"voice_id": "Melody", "text": "你好, 世界。今天天气很好"},
-            "girlfriend_4_speech02 speaks en",
+            {"voice_id": "melody", "text": "你好, 世界。今天天气很好"},
+            "Melody speaks English, the text is Chinese. Use",
         ),
+        (
+            {"voice_id": "Melody", "text": "Good morning. 早上好, 今天天气很好"},
+            "the text is English and Chinese in one, so a voice of both fits. Use Tender, Sprite",
+        ),
+        ({"voice_id": "nobody"}, "Melody, Tender, Sprite, Grace"),
+        ({"voice_id": "nobody"}, "(women); Anchor, Zippy, Bud"),
     ],
 )
 async def test_a_voice_that_does_not_speak_the_text_is_refused(
@@ -347,6 +353,29 @@ async def test_a_sound_of_too_many_bytes_may_be_sent_in_part(tmp_path: Path) -> 
 
     assert "lasts 400 s" in words(whole)
     assert all("sound_end_time" in fault["use"] for fault in facts(whole)["faults"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Guten Morgen, wie geht es dir heute? Schön, dich zu sehen.", "German"),
+        ("Доброе утро, как дела сегодня, мой друг?", "Cyrillic"),
+        ("Bonjour, comment est la journée pour vous ?", "French"),
+        ("おはようございます。今日はとてもいい天気ですね", "Hiragana"),
+        (TEXT, ""),
+        ("Good morning! We met at the café of Zoë.", ""),
+    ],
+)
+async def test_a_text_in_another_language_is_warned_of(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    voice = "tiexin_nanyou" if "今" in text else "Melody"
+    async with served(tmp_path) as client:
+        dry = await made(client, video=CLIP, text=text, voice_id=voice, dry_run=True)
+
+    warned = [w for w in dry.get("warnings", ()) if "speak English and Chinese alone" in w]
+    assert len(warned) == bool(said)
+    assert not said or f"it looks like {said}" in warned[0]
 
 
 async def test_lengths_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

@@ -6,19 +6,22 @@ nodes (2026-09).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 __all__ = [
     "VOICES",
     "Spoken",
     "is_chinese",
+    "languages_in",
     "languages_of",
     "letters_of",
     "letters_within",
     "spoken",
     "voice_id",
-    "voices_in",
+    "voice_name",
+    "voices_text",
 ]
 
 Language = Literal["en", "zh"]
@@ -81,14 +84,81 @@ def languages_of(voice: str) -> list[Language]:
     return [language for language, voices in VOICES.items() if voice in voices]
 
 
-def voices_in(language: Language) -> list[str]:
-    """All voices of a language, the best known first: names, or ids where most have none."""
-    return list(_ENGLISH if language == "en" else _CHINESE)
+_WOMEN = frozenset(
+    [
+        "girlfriend_4_speech02",
+        "chat1_female_new-3",
+        "cartoon-girl-01",
+        "chengshu_jiejie",
+        "laopopo_speech02",
+        "heainainai_speech02",
+        "commercial_lady_en_f-v1",
+        "girlfriend_1_speech02",
+        "girlfriend_2_speech02",
+        "chuanmeizi_speech02",
+        "tianjinjiejie_speech02",
+        "tianmeixuemei-v1",
+    ]
+)
+_MEN = frozenset(
+    [
+        "oversea_male1",
+        "uk_boy1",
+        "cartoon-boy-07",
+        "uk_man2",
+        "reader_en_m-v1",
+        "tiyuxi_xuedi",
+        "tiexin_nanyou",
+        "ai_laoguowang_712",
+        "ai_huangzhong_712",
+        "ai_huangyaoshi_712",
+        "uk_oldman3",
+        "dongbeilaotie_speech02",
+        "chongqingxiaohuo_speech02",
+        "chaoshandashu_speech02",
+        "ai_taiwan_man2_speech02",
+        "diyinnansang_DB_CN_M_04-v2",
+    ]
+)
+"""The voices whose ids say that they are women's (or girls'), or men's (or boys')."""
+
+_NAMES = {voice: name for name, voice in _ENGLISH.items()}
+
+
+def voice_name(voice: str) -> str:
+    """The name of the voice with this id; the id where it has none."""
+    return _NAMES.get(voice, voice)
+
+
+def voices_text(languages: Collection[Language]) -> str:
+    """All voices that speak these languages: women's, men's, and those of which nothing says it."""
+    of_first, *of_others = (VOICES[language] for language in languages)
+    able = [voice for voice in of_first if all(voice in other for other in of_others)]
+    groups = {
+        "women": [voice for voice in able if voice in _WOMEN],
+        "men": [voice for voice in able if voice in _MEN],
+        "others": [voice for voice in able if voice not in _WOMEN | _MEN],
+    }
+    return "; ".join(
+        f"{', '.join(map(voice_name, voices))} ({kind})"
+        for kind, voices in groups.items()
+        if voices
+    )
 
 
 def is_chinese(letter: str) -> bool:
     """Whether the letter is a Chinese character."""
     return "\u4e00" <= letter <= "\u9fff"
+
+
+_LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
+
+
+def languages_in(text: str) -> list[Language]:
+    """The languages of which a text has letters: one at least."""
+    chinese = any(map(is_chinese, text))
+    found: list[Language] = ["en"] if _LATIN_WORD.search(text) or not chinese else []
+    return [*found, "zh"] if chinese else found
 
 
 def letters_of(text: str) -> int:

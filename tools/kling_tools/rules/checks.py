@@ -24,11 +24,13 @@ from kling_tools.requests.requests import (
     SpeakingRequest,
 )
 from kling_tools.requests.speech_voices import (
+    languages_in,
     languages_of,
     letters_of,
     letters_within,
     spoken,
-    voices_in,
+    voice_name,
+    voices_text,
 )
 from kling_tools.rules.media_limits import SLACK_S
 
@@ -195,6 +197,9 @@ def references_are_there(request: Request) -> Iterator[Fault]:
             )
 
 
+SPOKEN: Mapping[str, str] = {"en": "English", "zh": "Chinese"}
+
+
 def a_voice_speaks(request: SpeakingRequest) -> Iterator[Fault]:
     """A text has a voice, and it is one of those that speak texts (the lip-sync page)."""
     known = languages_of(request.voice_id)
@@ -206,7 +211,7 @@ def a_voice_speaks(request: SpeakingRequest) -> Iterator[Fault]:
             f"{request.voice_id} is no voice that speaks texts; those of kling_list_assets speak "
             "in videos of kling-v2-6 alone."
         )
-    use = ", ".join(voices_in(request.language))
+    use = voices_text(languages_in(request.text))
     yield Fault("voice_id", "a_voice_speaks", message, use, "lip-sync page")
 
 
@@ -215,8 +220,12 @@ def a_voice_of_its_language(request: SpeakingRequest) -> Iterator[Fault]:
     known, language = languages_of(request.voice_id), request.language
     if not request.text or not known or language in known:
         return
-    message = f"{request.voice_id} speaks {' and '.join(known)}, the text is {language}."
-    use = ", ".join(voices_in(language))
+    spoken_by = " and ".join(SPOKEN[name] for name in known)
+    text = languages_in(request.text)
+    both = "English and Chinese in one, so a voice of both fits" if len(text) > 1 else ""
+    name, of_text = voice_name(request.voice_id), both or SPOKEN[language]
+    message = f"{name} speaks {spoken_by}, the text is {of_text}."
+    use = voices_text(text)
     yield Fault("voice_id", "a_voice_of_its_language", message, use, "lip-sync page")
 
 

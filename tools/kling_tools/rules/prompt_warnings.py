@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 
 from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS
@@ -17,6 +18,8 @@ from kling_tools.requests.requests import Request
 
 __all__ = [
     "asked_ratio",
+    "foreign_language",
+    "language_warning",
     "ratio_warnings",
     "speech_warning",
     "spoken_words",
@@ -124,6 +127,50 @@ def unspoken_warning(request: Request) -> Iterator[Fault]:
             f'nobody will hear "{shown}": no speech is made here, a kept sound is the video\'s.'
         )
         yield Fault("prompt", "speech_not_made", message)
+
+
+_COMMON: Mapping[str, frozenset[str]] = {
+    language: frozenset(words.split())
+    for language, words in {
+        "English": "the a an and is are am was to of in on at you i it that for with this my your "
+        "we he she they hello hi good how what not be have do will can so but",
+        "German": "der die das und ist sind war nicht ich du wir ihr sie ein eine einen mit auf "
+        "für guten gute hallo wie geht was zu den dem mein dein es heute",
+        "French": "le la les et est sont je tu nous vous un une des pas que qui bonjour avec pour "
+        "dans mon ma ce cette il elle aujourd'hui comment",
+        "Spanish": "el la los las y es son yo tú que de una un por para hola cómo está con en mi "
+        "no buenos buenas días hoy",
+        "Italian": "il lo la gli le e è sono che di una un per ciao come con in mio non buongiorno "
+        "oggi",
+        "Portuguese": "o os as e é são que de uma um por para olá como com em meu não bom dia hoje",
+    }.items()
+}
+"""Frequent words of languages that are written with Latin letters."""
+
+
+def language_warning(request: Request) -> Iterator[Fault]:
+    """A warning about words to speak that are neither English nor Chinese: Kling speaks no other
+    language, and takes and charges for them all the same."""
+    other = foreign_language(request.words())
+    if other:
+        message = f"it looks like {other}: Kling's voices speak English and Chinese alone."
+        use = "English or Chinese words, or a recording as sound_file"
+        yield Fault("text", "speech_language", message, use)
+
+
+def foreign_language(text: str) -> str:
+    """What a text is written in that is neither English nor Chinese; empty where nothing shows."""
+    for letter in filter(str.isalpha, text):
+        script = unicodedata.name(letter, "LATIN").partition(" ")[0]
+        if script not in ("LATIN", "CJK", "FULLWIDTH", "FEMININE", "MASCULINE", "MICRO"):
+            return script.capitalize()
+    said = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
+    hits = {language: sum(word in common for word in said) for language, common in _COMMON.items()}
+    most = max(hits, key=lambda language: hits[language])
+    accents = any(not letter.isascii() for word in said for letter in word if letter < "\u0250")
+    if hits[most] >= (1 if accents else 2) and hits[most] > hits["English"]:
+        return most
+    return "another language" if accents and not hits["English"] and len(said) > 1 else ""
 
 
 _TOKEN = re.compile(r"<<<([^<>]{0,60})>>>")

@@ -23,7 +23,11 @@ from kling_tools.rules.capabilities import (
     estimate,
 )
 from kling_tools.rules.checks import apply_checks, shots_in_prompt
-from kling_tools.rules.prompt_warnings import token_warnings, unspoken_warning
+from kling_tools.rules.prompt_warnings import (
+    language_warning,
+    token_warnings,
+    unspoken_warning,
+)
 
 __all__ = ["Review", "other_tool", "review"]
 
@@ -70,6 +74,7 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
         for token in token_warnings(request):
             named = token.rule == "token_unanswered"
             (verdict.faults if named else verdict.warnings).append(token)
+    verdict.warnings.extend(language_warning(request))
     wire = capabilities.wire_for(model_name, product, request.given(), terms)
     verdict.extend(apply_abilities(draft, model_name, product, capabilities, terms, wire))
     verdict.extend(_terms(draft, product, terms))
