@@ -30,9 +30,11 @@ REQUIRED = {
     "generate_image": ["wish"],
     "edit_video": ["video", "wish"],
     "motion_control": ["image", "video"],
-    "talking_photo": ["image", "sound_file"],
+    "talking_photo": ["image"],
     "lip_sync": ["video"],
 }
+SPEAKERS = ("talking_photo", "lip_sync")
+"""The prompts that take a sound, or words to speak."""
 
 
 @pytest.fixture(params=ERAS)
@@ -126,7 +128,7 @@ async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_fi
     filled["sound_file"] = "a.mp3"
     for name, required in REQUIRED.items():
         asked = {"camera": "zooms in"} | filled
-        asked_for = [*required, *(["sound_file"] if name == "lip_sync" else [])]
+        asked_for = [*required, *(["sound_file"] if name in SPEAKERS else [])]
         text = await text_of(client, name, **{key: asked[key] for key in asked_for})
 
         steps = ["dry_run", "wait for my yes", "max_units", "kling_wait_for_tasks", "save"]
@@ -329,6 +331,21 @@ async def test_a_face_of_a_video_speaks_a_sound_or_words_and_is_chosen_by_the_pe
     assert "If it shows several faces in its place, show me their pictures" in by_words
     assert "several faces" not in chosen
     assert "or text with voice_id instead" in neither
+
+
+@pytest.mark.anyio
+async def test_a_picture_speaks_words_at_the_price_of_their_speech(
+    client: Client, tmp_path: Path
+) -> None:
+    words = {"text": "Hello there, how are you today?", "voice_id": "Melody"}
+    text = await text_of(client, "talking_photo", image=picture(tmp_path), **words)
+    tool, call = planned(text)
+    receipt = facts(await client.call_tool(tool, call))
+
+    assert tool == "kling_talking_photo"
+    assert "faults" not in receipt, receipt
+    assert "for each second, and 0.05 units for the speech." in text
+    assert "or text with voice_id" in await refusal(client, "talking_photo", image="a.png")
 
 
 @pytest.mark.anyio

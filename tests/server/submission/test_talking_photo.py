@@ -323,7 +323,7 @@ async def test_a_speech_is_one_for_a_photo_and_for_a_video(tmp_path: Path) -> No
     ("wrong", "field", "said"),
     [
         ({"text": TEXT}, "voice_id", "a text is spoken in a voice"),
-        ({**SPOKEN, "voice_id": "mengwa-v1"}, "voice_id", "speaks zh, the text is en"),
+        ({**SPOKEN, "voice_id": "mengwa-v1"}, "voice_id", "speaks Chinese, the text is English"),
         ({**SPOKEN, "sound_file": URL}, "text", "the sound is spoken already"),
         ({**SPOKEN, "voice_speed": 3}, "voice_speed", "2"),
         ({**SPOKEN, "text": "word " * 300}, "text", "1000"),
