@@ -52,7 +52,7 @@ class StateFile:
     """One file that several processes may use at once.
 
     Every use opens and closes it, so nothing must be shut down, and any thread may use it. A crash
-    of the machine, but not of a process, may lose the last writes.
+    of the machine, but not of a process, may damage it.
     """
 
     def __init__(self, home: Path) -> None:
@@ -66,6 +66,7 @@ class StateFile:
         file = self._home / "sandbox.sqlite3"
         connection = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
         try:
+            # No write-ahead log: each use would make it and remove it.
             connection.execute("PRAGMA synchronous = OFF")
             if not self._ready:
                 _bring_up_to_date(connection)
