@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kling_mcp.inputs.decoding import Decoding
 from kling_mcp.inputs.file_type import HEAD_BYTES, SOUND, VIDEO, FileType, detect
@@ -290,6 +290,22 @@ class Medium:
             raise ValueError(f"{self.field} has no address")
         return StreamedBase64(self.held, self.label)
 
+    def faults(self, ended_by: str = "") -> Iterator[Fault]:
+        """Each of its limits that it breaks, as far as it is known. `ended_by` is the argument that
+        sends the beginning of a longer one."""
+        facts, limits = self.facts, self.limits
+        measured: dict[str, Any] = {}
+        if facts is not None:
+            names = ("size_bytes", "width", "height", "fps", "loudest")
+            measured = {name: getattr(facts, name) for name in names}
+        found = limits.breaches(self.label, seconds=self.seconds, **measured)
+        for rule, message, use in found:
+            most_s = limits.seconds[1]
+            if ended_by and facts is not None and facts.seconds > most_s:
+                most = f"at most {most_s * 1000:g}"
+                use = f"{ended_by} to send its beginning alone: milliseconds, {most}"
+            yield Fault(self.field, rule, message, use, limits.source)
+
     def shown(self) -> str:
         """The medium in a few words, for a receipt."""
         if self.facts is None:
@@ -349,34 +365,13 @@ async def open_media(
                 continue
             undo.callback(medium.close)
             verdict.warnings.extend(warnings)
-            faults = list(_faults(medium, wish.ended_by))
+            faults = list(medium.faults(wish.ended_by))
             verdict.faults.extend(faults)
             media.append(None if faults else medium)
             if faults:
                 medium.close()
         undo.pop_all()
     return media, verdict
-
-
-def _faults(medium: Medium, ended_by: str) -> Iterator[Fault]:
-    facts, limits = medium.facts, medium.limits
-    if facts is None:
-        found = limits.breaches(medium.label, seconds=medium.seconds)
-    else:
-        found = limits.breaches(
-            medium.label,
-            seconds=medium.seconds,
-            size_bytes=facts.size_bytes,
-            width=facts.width,
-            height=facts.height,
-            fps=facts.fps,
-            loudest=facts.loudest,
-        )
-    for rule, message, use in found:
-        most_s = limits.seconds[1]
-        if ended_by and facts is not None and facts.seconds > most_s:
-            use = f"{ended_by} to send its beginning alone: milliseconds, at most {most_s * 1000:g}"
-        yield Fault(medium.field, rule, message, use, limits.source)
 
 
 async def _opened(wish: Wish, policy: PicturePolicy) -> tuple[Medium, list[Fault]]:

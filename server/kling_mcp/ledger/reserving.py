@@ -492,6 +492,8 @@ def _over_the_day(
     advice = f"Wait, or have {cap.setting} raised."
     if units is None:
         advice = ONLY_KNOWN_PRICES
+    elif units * _of_a_unit(cap, price, new_row) > cap.most:
+        advice = f"Have {cap.setting} raised."
     elif frees_in_s is not None:
         advice = f"Enough of it is free again in {_span(frees_in_s)}; or have {cap.setting} raised."
     return SpendCapReached(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ from kling_mcp.providers.rows import SANDBOX
 from kling_mcp.providers.wires import prompt_text
 from kling_mcp.submission.create_body import NO_WATERMARK, CreateBody, render_fields
 from kling_tools.faults import Fault, Variant, Verdict
-from kling_tools.products import MADE, PRODUCTS, Product, StepEntry
+from kling_tools.products import MADE, PRODUCTS, STEPS, Product, StepEntry
 from kling_tools.quoting import counted
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import AUTO, SpendingChoices, SubmitArguments
@@ -37,7 +38,7 @@ from kling_tools.rules.capabilities import (
 )
 from kling_tools.rules.media_limits import MediaLimits
 from kling_tools.rules.reviews import Review, review
-from kling_tools.rules.variants import find_cheapest, find_variant
+from kling_tools.rules.variants import ROUNDING, find_cheapest, find_variant
 
 __all__ = ["JudgedRequest", "judge_request", "request_again", "with_cheaper"]
 
@@ -69,7 +70,7 @@ AS_BYTES = ("data", "base64")
 class JudgedRequest:
     """A judged request. `pictures` and `media` are open, none before they are opened; `earlier` is
     the row of which it is another take, `digest` the one that an earlier version gave the request.
-    `steps` are to be paid before its create.
+    `steps` are to be paid before its create; it lasts `seconds` where a medium gives its length.
 
     `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
     address at which providers report changes, before a row's callback key; it is empty when this
@@ -93,11 +94,18 @@ class JudgedRequest:
     offers: Sequence[ProviderPrice] = ()
     chosen_because: str = ""
     steps: Sequence[StepEntry] = ()
+    seconds: int | None = None
 
-    @property
+    @cached_property
     def arguments(self) -> SubmitArguments:
-        """The readable arguments of the call."""
-        return self.draft.arguments
+        """The readable arguments of the call, with the length that a medium gives the video."""
+        said = self.draft.arguments
+        if self.seconds is None:
+            return said
+        arguments = said.model_copy(update={"duration": str(self.seconds)})
+        if "duration" not in said.model_fields_set:
+            arguments.model_fields_set.discard("duration")
+        return arguments
 
     @property
     def retired(self) -> bool:
@@ -119,7 +127,12 @@ class JudgedRequest:
         if self._pays_for_play:
             return None
         search = partial(
-            find_variant, self.draft, self.capabilities, within_units=within_units, avoid=avoid
+            find_variant,
+            self.draft,
+            self.capabilities,
+            within_units=within_units,
+            avoid=avoid,
+            judge=self._judge_variant,
         )
         here = search(self.terms, wanted=wanted)
         if here and not avoid:
@@ -136,6 +149,31 @@ class JudgedRequest:
             if (there := search(terms, wanted=wanted)) and not there.leave_out:
                 return _at(there, terms.name)
         return here
+
+    def _judge_variant(self, draft: Draft[Any], found: Review) -> Review:
+        """What is known of a request in the place of this one: whether its model takes the media,
+        how long it is with them, and what is paid before it."""
+        steps = [step for step in self.steps if step.name != "speech"]
+        words = draft.arguments.words()
+        as_here = self._speech_of(draft.arguments) == self._speech_of(self.arguments)
+        kept = as_here and len(steps) == len(self.steps)
+        if words and not kept:
+            steps.append(STEPS["speech"])
+        judged = replace(self, draft=draft, review=found, seconds=None, steps=steps)
+        named = {wish.field: wish.limits for wish in judged.wishes()}
+        media = [replace(m, limits=named[m.field]) for m in self.media if m.field in named]
+        judged = judged.with_media(media)
+        if words and as_here:
+            judged = judged.lasting(self.seconds)
+        faults = [fault for medium in media for fault in medium.faults()]
+        verdict = Verdict([*found.verdict.faults, *faults], found.verdict.warnings)
+        return replace(judged.review, estimate=judged.price, verdict=verdict)
+
+    @staticmethod
+    def _speech_of(arguments: Any) -> tuple[object, ...]:
+        """What a speech is made of: the same is spoken, and paid, once."""
+        names = ("voice_id", "voice_speed")
+        return (arguments.words(), *(getattr(arguments, name, None) for name in names))
 
     def _says_all(self, variant: Variant, other: Variant) -> bool:
         """Whether a request leaves out nothing but what its prompt says instead, and is made with
@@ -160,7 +198,7 @@ class JudgedRequest:
     def nothing_within(self, units: float) -> str:
         """A sentence that names the cheapest request with this wish, if even that costs more than
         these units; empty when nothing is known of it."""
-        found = find_cheapest(self.draft, self.capabilities, self.terms)
+        found = find_cheapest(self.draft, self.capabilities, self.terms, self._judge_variant)
         least = found.estimate.units if found else None
         if found is None or least is None or least <= units:
             return ""
@@ -249,14 +287,38 @@ class JudgedRequest:
             dict(self.arguments),
         )
 
+    @property
+    def unknown_length(self) -> Medium | None:
+        """The medium that gives the video its length, where Kling alone will know how long it
+        is."""
+        decides = self.arguments.lasts_as()
+        if self.arguments.length_s(self.lengths) is not None:
+            return None
+        return next((medium for medium in self.media if medium.field == decides), None)
+
+    def longest_within(self, units: float) -> str:
+        """A sentence about a medium of unknown length: how long it may be for so many units."""
+        medium = self.unknown_length
+        assert medium is not None
+        least, most = math.ceil(medium.limits.seconds[0]), math.floor(medium.limits.seconds[1])
+        prices = {seconds: self.lasting(seconds).price for seconds in range(least, most + 1)}
+        fits = [s for s, price in prices.items() if (price.units or 0.0) <= units + ROUNDING]
+        unit = self.price.unit
+        says = f"{units_text(units, unit)} pay for at most {max(fits, default=0)} s."
+        if not fits:
+            says = (
+                f"even the shortest, {least} s, costs {units_text(prices[least].units or 0, unit)}."
+            )
+        return (
+            "The length is not known here, so it is the price of the longest, "
+            f"{self.arguments.setting.duration} s; {says}"
+        )
+
     def lasting(self, length_s: float | None) -> JudgedRequest:
         """The request with the price of so many seconds; None for as many as Kling takes."""
         seconds = self.length_limits.billed_seconds(length_s)
-        arguments = self.arguments.model_copy(update={"duration": str(seconds)})
-        if "duration" not in self.arguments.model_fields_set:
-            arguments.model_fields_set.discard("duration")
         review = self.review.lasting(seconds, self.capabilities)
-        return replace(self, draft=replace(self.draft, arguments=arguments), review=review)
+        return replace(self, seconds=seconds, review=review)
 
     @property
     def price(self) -> Estimate:

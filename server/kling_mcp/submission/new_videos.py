@@ -64,8 +64,6 @@ from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 
 __all__ = ["VideoCreate"]
 
-LOCAL_COPY = "with a local copy of the video, whose length is read,"
-
 
 class VideoCreate(Create[Receipt]):
     """A video or pictures, as a draft asks for them; `earlier` is the row that its
@@ -216,8 +214,21 @@ class VideoCreate(Create[Receipt]):
         request.review.verdict.extend(verdict)
         request = replace(request, pictures=pictures).with_media(media)
         request.review.verdict.faults.extend(_lengths_fit(request))
-        _warn_of_length(request)
+        self._request = request
+        self._warn_of_length()
         return request
+
+    def _warn_of_length(self) -> None:
+        """Say where the price is that of the longest video, as the length is not known."""
+        request = self._request
+        medium, verdict = request.unknown_length, request.review.verdict
+        if medium is None or verdict.faults:
+            return
+        message = (
+            f"Kling fetches it from its URL, so its length is not known here: the price is that of "
+            f"{request.arguments.setting.duration} s, the longest."
+        )
+        verdict.warnings.append(Fault(medium.field, "length_unknown", message, self._local_copy))
 
     async def _as_before(self) -> Equals:
         """Give the request the digest and the take of the row that the same call got before.
@@ -227,7 +238,7 @@ class VideoCreate(Create[Receipt]):
         request = self._request.as_in(found.alike)
         if earlier is not None and request.arguments.take == 1:
             take = await ledger.next_take(request.new_row, earlier)
-            arguments = request.arguments.model_copy(update={"take": take})
+            arguments = request.draft.arguments.model_copy(update={"take": take})
             request = replace(request, draft=replace(request.draft, arguments=arguments))
         if request is not self._request:
             self._request = request
@@ -339,19 +350,21 @@ class VideoCreate(Create[Receipt]):
         passes = await self._variant() if refused and self._by_rules_only else None
         if passes:
             faults[:] = explained(faults)
-        elif capped and (nothing := await self._nothing_fits()):
-            rest = "" if capped.way else capped.advice
-            message = f"{capped.message} {nothing} {rest}".rstrip()
-            faults[-1] = replace(faults[-1], message=message)
+        elif capped:
+            rest = "" if capped.way or len(faults) == 1 else capped.advice
+            said = (capped.message, await self._nothing_fits(), rest)
+            faults[-1] = replace(faults[-1], message=" ".join(filter(None, said)))
         answer = dry_run_receipt(
             request,
             made,
             by,
             passes,
-            otherwise=capped.beside(passes) if capped else "",
+            otherwise=self._otherwise(capped, passes) if capped else "",
             has_caps=self._has_caps,
             takes=await way.ledger.takes(made) if made else (),
         )
+        if capped and not capped.way and len(faults) == 1 and not passes:
+            answer.next = _sentences(asking(None, self._otherwise(capped, None)), capped.advice)
         answer.uses = way.library.uses(request.arguments, self.principal)
         if made is None:
             await self._steps.foretell(request, answer)
@@ -385,13 +398,11 @@ class VideoCreate(Create[Receipt]):
         request = self._request
         if isinstance(error, SpendCapReached):
             error.would_pass = await self._variant(within_units)
-            if error.would_pass and error.way:
-                error.advice = asking(error.would_pass, error.beside(error.would_pass))
-            if error.would_pass is None and _length_unknown(request):
-                error.message += " The length is not known here, so it is the price of the longest."
-                error.advice = asking(None, " or ".join(filter(None, (LOCAL_COPY, error.way))))
-            elif error.would_pass is None:
-                error.message = f"{error.message} {await self._nothing_fits()}".rstrip()
+            ways = self._otherwise(error, error.would_pass)
+            if error.would_pass is None:
+                error.message = _sentences(error.message, await self._nothing_fits())
+            rest = "" if error.way else error.advice
+            error.advice = _sentences(asking(error.would_pass, ways), rest)
             return
         await self.way.library.learn(request.provider, request.arguments, error)
         if error.of_model:
@@ -399,6 +410,22 @@ class VideoCreate(Create[Receipt]):
         if error.would_pass:
             error.advice = asking(error.would_pass)
         error.advice = " ".join([error.advice, *map(str, request.review.verdict.warnings)])
+
+    def _otherwise(self, error: SpendCapReached, passes: Variant | None) -> str:
+        """With what the very same request passes a cap: with a copy that tells its length, say."""
+        copy = f"with {copied}" if not passes and (copied := self._local_copy) else ""
+        return " or ".join(filter(None, (copy, error.beside(passes))))
+
+    @property
+    def _local_copy(self) -> str:
+        """What tells the length of a medium of unknown length; empty where none is, or where this
+        provider could not get the copy."""
+        medium, provider = self._request.unknown_length, self._request.provider
+        if medium is None:
+            return ""
+        given = self.policy.give_address is not None
+        sent = medium.limits.as_bytes or provider.embedded or given
+        return f"a local copy of the {medium.limits.noun} (its length is read)" if sent else ""
 
     async def _variant(self, within_units: float | None = None, **wanted: Any) -> Variant | None:
         """The nearest request, with the wanted arguments, that passes every rule and every cap, and
@@ -436,10 +463,12 @@ class VideoCreate(Create[Receipt]):
         return min((n for n in limits if n is not None), default=None)
 
     async def _nothing_fits(self) -> str:
-        """A sentence with the cheapest video of this wish, which costs more than the caps allow;
-        empty when the day's units are used up."""
+        """A sentence with the cheapest video of this wish, which costs more than the caps allow, or
+        with the longest of unknown length that does not; empty when the day's units are used up."""
         with decoration("the cheapest request"):
             limit = await self._limit()
+            if limit and self._request.unknown_length:
+                return self._request.longest_within(limit)
             return self._request.nothing_within(limit) if limit else ""
         return ""
 
@@ -465,13 +494,6 @@ def _for_provider(medium: Medium, provider: Configured) -> Medium:
     return replace(medium, url="") if medium.made_here and not provider.embedded else medium
 
 
-def _length_unknown(request: JudgedRequest) -> bool:
-    """Whether Kling alone will know how long the medium is that gives the video its length."""
-    decides = request.arguments.lasts_as()
-    unknown = request.arguments.length_s(request.lengths) is None
-    return unknown and any(medium.field == decides for medium in request.media)
-
-
 def _lengths_fit(request: JudgedRequest) -> Iterator[Fault]:
     """Faults of the lengths of its media together, where each is open."""
     if len(request.media) == len(request.arguments.media()):
@@ -479,13 +501,5 @@ def _lengths_fit(request: JudgedRequest) -> Iterator[Fault]:
         yield from (fault for fault in found if fault.field not in request.draft.invalid)
 
 
-def _warn_of_length(request: JudgedRequest) -> None:
-    """Say where the price is that of the longest video, as the length is not known."""
-    decides = request.arguments.lasts_as()
-    if _length_unknown(request) and not request.review.verdict.faults:
-        message = (
-            f"Kling fetches it from its URL, so its length is not known here: the price is that of "
-            f"{request.arguments.setting.duration} s, the longest."
-        )
-        use = "a local copy, whose length is read, or max_units"
-        request.review.verdict.warnings.append(Fault(decides, "length_unknown", message, use))
+def _sentences(*parts: str) -> str:
+    return " ".join(filter(None, parts))

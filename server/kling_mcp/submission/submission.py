@@ -272,7 +272,8 @@ class Submission:
             except SpendCapReached as cap:
                 capped = cap
                 told = cap.message if cap.way else f"{cap.message} {cap.advice}"
-                faults.append(Fault("max_units", "spend_cap", told))
+                own = cap.way.startswith("with max_units")
+                faults.append(Fault("max_units" if own else "price", "spend_cap", told))
             if not faults and not judged.provider.embedded:
                 await self.clients.get(judged.provider.name)
         elif judged.made.is_beyond_use:

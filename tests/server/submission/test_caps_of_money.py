@@ -110,7 +110,7 @@ async def test_a_cap_in_dollars_names_what_fits_under_it(tmp_path: Path) -> None
         made = await client.call_tool(CREATE, {**wish, "duration": 10, **passes})
 
     assert "(0.14 USD a unit, the public price)" in words(refused)
-    assert "Wait, or have KLING_MCP_MAX_USD_PER_DAY raised." in words(refused)
+    assert "Have KLING_MCP_MAX_USD_PER_DAY raised." in words(refused)
     assert not made.is_error, words(made)
 
 
@@ -172,7 +172,7 @@ async def test_a_refusal_says_when_enough_of_the_cap_is_free_again(tmp_path: Pat
 
     assert two.advice.startswith("Enough of it is free again in 22 h 0 min;")
     assert one.advice.startswith("Enough of it is free again in 21 h 0 min;")
-    assert never.advice == "Wait, or have KLING_MCP_MAX_UNITS_PER_DAY raised."
+    assert never.advice == "Have KLING_MCP_MAX_UNITS_PER_DAY raised."
     assert "price of this video is not known" in unknown.message
     await ledger.close()
 

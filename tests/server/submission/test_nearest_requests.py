@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
+from tests.made_clips import make_clip
 from tests.sampling import sampled
 from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.submission.test_talking_photo import speech
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -298,3 +300,118 @@ async def test_a_wish_without_a_picture_is_told_which_tool_needs_none(
     assert "is required: this tool " in words(told)
     assert "Use kling_text_to_video with the same prompt" in words(told)
     assert "entries" not in words(told)
+
+
+SPOKEN = {"text": "word " * 8, "voice_id": "girlfriend_4_speech02"}
+SCENE = {"prompt": "She walks on"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("tool", "asked", "change"),
+    [
+        ("kling_lip_sync", {**SPOKEN, "voice_speed": 3}, {"voice_speed": 2.0}),
+        ("kling_lip_sync", {**SPOKEN, "sound_file": "3"}, {"text": "", "voice_id": ""}),
+        ("kling_edit_video", {**SCENE, "refer_type": "extend"}, {"refer_type": "feature"}),
+        (
+            "kling_edit_video",
+            {**SCENE, "refer_type": "extend", "duration": "10"},
+            {"refer_type": "feature"},
+        ),
+        ("kling_edit_video", {**SCENE, "mode": "8k"}, {"mode": "4k"}),
+        ("kling_generate_image", {"n": 12, "resolution": "8k"}, {"n": 9, "resolution": "4k"}),
+        ("kling_generate_image", {"n": 6, "max_units": 20, "model_name": "kling-v3-omni"}, None),
+        ("kling_generate_image", {"aspect_ratio": "5:4"}, {"aspect_ratio": "4:3"}),
+        ("kling_generate_image", {"aspect_ratio": "4:5"}, {"aspect_ratio": "3:4"}),
+        ("kling_text_to_video", {"aspect_ratio": "4:5"}, {"aspect_ratio": "1:1"}),
+        ("kling_talking_photo", {"model_name": "kling-v3"}, {"model_name": ""}),
+        ("kling_talking_photo", {"mode": "4k", "model_name": "v3"}, {"mode": "pro"}),
+        ("kling_lip_sync", {**SPOKEN, "mode": "pro"}, {"mode": ""}),
+    ],
+)
+async def test_the_price_of_the_nearest_request_is_that_of_the_very_request_it_names(
+    tool: str, asked: dict[str, Any], change: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    clip = str(make_clip(tmp_path / "clip.mp4", frames=130, size=(1280, 720)))
+    material: dict[str, dict[str, Any]] = {
+        "kling_lip_sync": {"video": clip},
+        "kling_edit_video": {"video": clip},
+        "kling_talking_photo": {"image": picture(tmp_path), "sound_file": speech(tmp_path, 3)},
+    }
+    wish = {"prompt": "A fox"} if tool not in material else material[tool]
+    wish = {**wish, **asked, "dry_run": True}
+    if wish.get("sound_file") == "3":
+        wish["sound_file"] = speech(tmp_path, 3)
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        first = await client.call_tool(tool, wish)
+        told = facts(first)["would_pass"]
+        then = await client.call_tool(tool, wish | told["change"])
+
+    assert change is None or change.items() <= told["change"].items(), told
+    assert "It passes with" in words(first) or "It passes without" in words(first)
+    assert not facts(then).get("faults"), words(then)
+    assert facts(then)["estimate_units"] == told["estimate_units"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    "caps",
+    [{"max_units": 0.5}, {"max_units_per_task": 0.5}, {"max_units_per_day": 0.5}],
+)
+async def test_what_is_paid_before_a_lip_sync_counts_for_what_passes_a_cap(
+    caps: dict[str, float], dry_run: bool, tmp_path: Path
+) -> None:
+    own = {"max_units": caps["max_units"]} if "max_units" in caps else {}
+    settings = sandbox_settings(tmp_path, **({} if own else caps))
+    clip = str(make_clip(tmp_path / "clip.mp4", frames=130, size=(1280, 720)))
+    wish = {"video": clip, **SPOKEN, **own, "dry_run": dry_run}
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        refused = await client.call_tool("kling_lip_sync", wish)
+
+    assert "would_pass" not in facts(refused)
+    assert "It passes" not in words(refused)
+    assert "the cheapest is 0.6 units" in words(refused)
+
+
+UNKNOWN = "https://example.org/dance.mp4"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("tool", "wish", "fits", "copy"),
+    [
+        ("kling_motion_control", {"video": UNKNOWN}, 10, "video"),
+        ("kling_edit_video", {"video": UNKNOWN, "prompt": "Snow"}, 5, "video"),
+        ("kling_talking_photo", {"sound_file": "https://example.org/a.mp3"}, 12, "sound"),
+    ],
+)
+async def test_a_cap_over_an_unknown_length_names_the_longest_that_it_pays(
+    tool: str, wish: dict[str, Any], fits: int, copy: str, dry_run: bool, tmp_path: Path
+) -> None:
+    if tool != "kling_edit_video":
+        wish = {**wish, "image": picture(tmp_path)}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        capped = await client.call_tool(tool, {**wish, "max_units": 5, "dry_run": dry_run})
+        least = await client.call_tool(tool, {**wish, "max_units": 0.5, "dry_run": dry_run})
+        warned = await client.call_tool(tool, {**wish, "dry_run": True})
+
+    assert f"5 units pay for at most {fits} s." in words(capped)
+    assert "even the shortest" in words(least)
+    assert "Nothing current costs" not in words(capped)
+    assert f"Ask the person, then submit with a local copy of the {copy}" in words(capped)
+    assert f"Use a local copy of the {copy} (its length is read)." in words(warned)
+
+
+@pytest.mark.anyio
+async def test_a_copy_that_kling_could_not_fetch_is_not_advised(tmp_path: Path) -> None:
+    key = {"provider": "kling", "access_key": "ak", "secret_key": "sk"}
+    settings = sandbox_settings(tmp_path, **key)
+    wish = {"image": picture(tmp_path), "video": UNKNOWN, "max_units": 5, "dry_run": True}
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
+        capped = await client.call_tool("kling_motion_control", wish)
+
+    assert "5 units pay for at most 10 s." in words(capped)
+    assert "local copy" not in words(capped)
+    assert words(capped).endswith("Ask the person, then submit with max_units: 15.")

@@ -316,7 +316,7 @@ class GenerateImageRequest(Request):
     images/omni-image)."""
 
     products = REQUESTS["GenerateImageRequest"]
-    setting_fields = {"mode": "resolution"}
+    setting_fields = {"mode": "resolution", "count": "n"}
     steps = ("1k", "2k", "4k")
 
     prompt: fields.ImagePrompt = ""

@@ -9,7 +9,7 @@ cannot be read, are left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
@@ -27,9 +27,13 @@ from kling_tools.rules.capabilities import Capabilities, Estimate, ProviderTerms
 from kling_tools.rules.checks import fitted_shots, total_seconds
 from kling_tools.rules.reviews import Review, other_tool, review
 
-__all__ = ["find_cheapest", "find_variant"]
+__all__ = ["ROUNDING", "Judge", "find_cheapest", "find_variant"]
 
-SETTINGS = ("model_name", "mode", "duration", "sound")
+Judge = Callable[[Draft[Request], Review], Review]
+"""Judges a request that is tried and passes its review by what else is known: its files, and what
+is paid before it."""
+
+SETTINGS = ("model_name", "mode", "duration", "sound", "count")
 """What the search chooses; `Request.setting_fields` has the arguments."""
 
 NEEDED = frozenset(
@@ -58,7 +62,8 @@ SECONDS = tuple(str(seconds) for seconds in range(3, 16))
 
 WITHOUT_SOUND, OTHER_LENGTH, LOWER_MODE, OTHER_MODEL = 3.0, 2.0, 0.5, 0.4
 """How much of a wish is lost: without its sound, for a video of half or double the length (in
-proportion), for each step down in mode, and with another model than the one that was named."""
+proportion) or half the pictures, for each step down in mode, and with another model than the one
+that was named."""
 
 ROUNDING = 1e-6
 """Units by which a sum of prices such as 0.3 may be off."""
@@ -70,15 +75,18 @@ class _Setting:
     mode: str
     duration: str
     sound: str
+    count: int = 1
 
-    def values(self, request: Request) -> dict[str, str]:
+    def values(self, request: Request) -> dict[str, Any]:
         """The setting as arguments of such a request."""
         chosen = {name: getattr(self, part) for part, name in request.setting_fields.items()}
         return {"model_name": self.model_name, **chosen}
 
     def like(self, setting: Setting) -> Setting:
         """The setting with what is chosen here."""
-        return replace(setting, mode=self.mode, duration=self.duration, sound=self.sound)
+        return replace(
+            setting, mode=self.mode, duration=self.duration, sound=self.sound, count=self.count
+        )
 
 
 def find_variant(
@@ -90,9 +98,10 @@ def find_variant(
     wanted: Mapping[str, Any] = {},
     avoid: str = "",
     same_model: bool = False,
+    judge: Judge | None = None,
 ) -> Variant | None:
     """The nearest request that passes the review at this provider, or None. With `same_model` it is
-    made with the model that is asked for.
+    made with the model that is asked for. `judge` has the last word.
 
     It costs at most `within_units` (None: any price, also an unknown one). `wanted` replaces
     arguments of the draft before the search and counts as changed; the model `avoid` is not taken.
@@ -111,20 +120,23 @@ def find_variant(
     for leave_out in _subsets(_refused_options(asked, capabilities, terms)):
         rest = _with_values(asked, _without(asked, draft, leave_out))
         settings = filter(may_be, _settings(rest, draft, capabilities, terms))
-        for tried, found in _passing(rest, settings, capabilities, terms):
+        for tried, found in _passing(rest, settings, capabilities, terms, judge):
             if _is_within(found.estimate, within_units):
                 return _variant(draft, tried, found, leave_out, wanted)
     return None
 
 
 def find_cheapest(
-    draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms
+    draft: Draft[Request],
+    capabilities: Capabilities,
+    terms: ProviderTerms,
+    judge: Judge | None = None,
 ) -> Review | None:
     """The cheapest request with this wish and any settings that passes the review at this provider;
-    None if none does, or no price is known."""
+    None if none does, or no price is known. `judge` as in `find_variant`."""
     asked = _with_values(draft, _repairs(draft, capabilities))
     settings = _settings(asked, draft, capabilities, terms)
-    passing = (found for _, found in _passing(asked, settings, capabilities, terms))
+    passing = (found for _, found in _passing(asked, settings, capabilities, terms, judge))
     priced = [found for found in passing if found.estimate.units is not None]
     return min(priced, key=lambda found: found.estimate.units or 0.0, default=None)
 
@@ -134,13 +146,16 @@ def _passing(
     settings: Iterable[_Setting],
     capabilities: Capabilities,
     terms: ProviderTerms,
+    judge: Judge | None,
 ) -> Iterator[tuple[Draft[Request], Review]]:
-    """The request with each of these settings that passes the review."""
+    """The request with each of these settings that passes the review, and what else is known."""
     for setting in settings:
         tried = _with_setting(draft, setting, terms)
         if tried is None or tried.verdict.faults or tried.invalid:
             continue
         found = review(tried, capabilities, terms)
+        if judge is not None and not found.verdict.faults:
+            found = judge(tried, found)
         if not found.verdict.faults:
             yield tried, found
 
@@ -225,10 +240,12 @@ def _settings(
             "mode": setting.mode != asked.mode,
             "duration": setting.duration != asked.duration,
             "sound": setting.sound != asked.sound,
+            "count": setting.count != asked.count,
         }
         lost = WITHOUT_SOUND * (asked.sound == "on" and setting.sound == "off")
         lost += OTHER_LENGTH * abs(int(setting.duration or 0) - seconds) / max(seconds, 1)
         steps = request.steps
+        lost += OTHER_LENGTH * abs(setting.count - asked.count) / asked.count
         lost += LOWER_MODE * max(0, steps.index(asked.mode) - steps.index(setting.mode))
         lost += OTHER_MODEL * (changed["model_name"] and "model_name" in given)
         price = estimate(
@@ -284,8 +301,9 @@ def _all_settings(
             sounds = (
                 ("off", "on") if not fixed and (row is None or row.patterns("sound")) else ("off",)
             )
-            for mode, duration, sound in product(modes, seconds, sounds):
-                yield _Setting(name, mode, duration, sound)
+            counts = range(asked.count, 0, -1)
+            for mode, duration, sound, count in product(modes, seconds, sounds, counts):
+                yield _Setting(name, mode, duration, sound, count)
 
 
 def _product_of(name: str, served: Sequence[Product], capabilities: Capabilities) -> Product:
@@ -384,7 +402,7 @@ def _variant(
     before, after = draft.arguments, tried.arguments
     chosen = wanted.keys() - before.model_fields_set
     always = found.row is not None and found.row.always_sound
-    setting = after.setting
+    setting = replace(after.setting, duration=found.request.setting.duration)
     sound = "with sound" if setting.sound == "on" or always else "no sound"
     sound = "" if "sound" in after.absent else sound
     made = (f"{setting.duration} s", sound) if setting.duration else (setting.words(),)
