@@ -123,9 +123,13 @@ class JudgedRequest:
     def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
         """The nearest request that is not refused and costs no more; see `find_variant`. Another
         provider is named only if this one cannot make the whole wish, and none that charges in the
-        place of a sandbox."""
-        if self._pays_for_play:
-            return None
+        place of a sandbox. None where nothing would change: something else stands in the way."""
+        found = None if self._pays_for_play else self._nearest(within_units, avoid, wanted)
+        return found if found and found.change else None
+
+    def _nearest(
+        self, within_units: float | None, avoid: str, wanted: Mapping[str, Any]
+    ) -> Variant | None:
         search = partial(
             find_variant,
             self.draft,

@@ -217,9 +217,7 @@ class Library:
         where the lists cannot be read, ids pass as they are."""
         arguments = draft.arguments
         wished = [
-            (field, kind, values)
-            for field, kind in FIELDS
-            if field not in draft.invalid and (values := getattr(arguments, field, []))
+            (field, kind, values) for field, kind in FIELDS if (values := _wished(draft, field))
         ]
         if not wished:
             return draft
@@ -237,9 +235,9 @@ class Library:
             else:
                 ids, told, others = _found(field, kind, values, known)
                 characters += sum(asset.of_video for asset in known if asset.id in ids)
-                if told.faults and None not in others:
-                    meant[field] = others
-            if len(ids) == len(values):
+                if told.faults:
+                    meant[field] = [] if None in others else others
+            if len(ids) == len(values) and field not in draft.invalid:
                 told.faults.extend(_twice(field, kind, values, ids))
                 changes[field] = _as_sent(kind, ids)
             verdict.extend(told)
@@ -247,7 +245,7 @@ class Library:
             draft,
             arguments=arguments.model_copy(update=changes),
             verdict=verdict,
-            meant={**draft.meant, **meant},
+            meant={name: value for name, value in {**draft.meant, **meant}.items() if value != []},
             characters=characters,
         )
 
@@ -295,11 +293,13 @@ class Library:
 
 def names_assets(draft: Draft[SubmitArguments]) -> bool:
     """Whether it has names of elements or voices: ids pass without a look at the lists."""
-    return any(
-        not str(said).isdecimal()
-        for field, _ in FIELDS
-        for said in getattr(draft.arguments, field, [])
-    )
+    return any(not str(said).isdecimal() for field, _ in FIELDS for said in _wished(draft, field))
+
+
+def _wished(draft: Draft[SubmitArguments], field: str) -> Sequence[Any]:
+    """The elements or voices that it names; of too many those that are probably meant."""
+    found: Sequence[Any] = getattr(draft.arguments, field, [])
+    return draft.meant.get(field, []) if field in draft.invalid else found
 
 
 def _says(asset: Asset, part: str) -> bool:

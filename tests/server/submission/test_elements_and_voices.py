@@ -12,6 +12,7 @@ import httpx
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, ElicitResult, ImageContent
+from tests.made_clips import make_clip
 from tests.server.scripted import KEY, Scripted, facts, talking_to
 from tests.server.serving import hurried, no_sleep, picture, sandbox_settings, virtual_time
 
@@ -870,3 +871,19 @@ async def test_a_sample_at_an_address_that_ends_in_another_type_is_refused(
     assert answer.is_error
     (fault,) = facts(answer)["faults"]
     assert (fault["field"], fault["use"]) == ("sample", "an mp3, wav, mp4 or mov")
+
+
+async def test_the_first_of_too_many_elements_is_suggested_only_where_it_is_there(
+    tmp_path: Path,
+) -> None:
+    clip = str(make_clip(tmp_path / "clip.mp4", frames=120, size=(1280, 720)))
+    wish = {"image": picture(tmp_path), "video": clip, "dry_run": True}
+    async with sandboxed(tmp_path) as client:
+        lost = await client.call_tool("kling_motion_control", {**wish, "element_list": ["a", "b"]})
+        there = await client.call_tool(
+            "kling_motion_control", {**wish, "element_list": ["Rosa", "b"]}
+        )
+
+    assert "would_pass" not in facts(lost)
+    assert "no element is called 'a'" in says(lost)
+    assert facts(there)["would_pass"]["change"]["element_list"] == ["Rosa"]

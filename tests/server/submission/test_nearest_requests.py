@@ -338,8 +338,7 @@ async def test_the_price_of_the_nearest_request_is_that_of_the_very_request_it_n
         "kling_edit_video": {"video": clip},
         "kling_talking_photo": {"image": picture(tmp_path), "sound_file": speech(tmp_path, 3)},
     }
-    wish = {"prompt": "A fox"} if tool not in material else material[tool]
-    wish = {**wish, **asked, "dry_run": True}
+    wish = {**material.get(tool, {"prompt": "A fox"}), **asked, "dry_run": True}
     if wish.get("sound_file") == "3":
         wish["sound_file"] = speech(tmp_path, 3)
     async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
@@ -406,8 +405,7 @@ async def test_a_cap_over_an_unknown_length_names_the_longest_that_it_pays(
 
 @pytest.mark.anyio
 async def test_a_copy_that_kling_could_not_fetch_is_not_advised(tmp_path: Path) -> None:
-    key = {"provider": "kling", "access_key": "ak", "secret_key": "sk"}
-    settings = sandbox_settings(tmp_path, **key)
+    settings = sandbox_settings(tmp_path, provider="kling", kling_api_key="a-key")
     wish = {"image": picture(tmp_path), "video": UNKNOWN, "max_units": 5, "dry_run": True}
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         capped = await client.call_tool("kling_motion_control", wish)

@@ -11,7 +11,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from annotated_types import MaxLen
 from pydantic import BaseModel, ValidationError
@@ -116,6 +116,9 @@ ONE_OF_SEVERAL: dict[str, str] = {
 LISTS_CUT = frozenset({"element_list", "voice_list"})
 """The lists of which the nearest request keeps the first entries where there are too many."""
 
+NUMBERS_CUT = frozenset({"n", "voice_speed"})
+"""The numbers in the place of which the nearest request has the nearest that Kling takes."""
+
 NO_LIMIT = Fault(
     "max_units",
     "zero_is_no_limit",
@@ -175,8 +178,11 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
     verdict = Verdict([*strange, *(_fault(detail, names) for detail in told)], warnings)
     verdict.faults.extend(Fault(str(detail["loc"][0]), detail["type"], "") for detail in more)
     verdict.faults.extend(_uncounted(arguments_class, raw, verdict.faults))
-    likely = {name: meant(name, raw[name]) for name in bad & names & raw.keys()}
-    likely |= _first_entries(arguments_class, details)
+    likely = {
+        name: meant(name, raw[name], _choices(arguments_class, name))
+        for name in bad & names & raw.keys()
+    }
+    likely |= _first_entries(arguments_class, details) | _nearest_numbers(details)
     if "camera_control" in bad and "prompt" not in bad:
         likely["prompt"] = _with_camera(raw.get("prompt"), raw.get("camera_control"))
     if "max_units" in names - raw.keys():
@@ -213,6 +219,21 @@ def _first_entries(
             continue
         found[str(name)] = getattr(read, str(name))
     return found
+
+
+def _nearest_numbers(details: Sequence[ErrorDetails]) -> dict[str, float]:
+    """The limits of the numbers that lie beyond them."""
+    bounds = {"less_than_equal": "le", "greater_than_equal": "ge"}
+    return {
+        str(detail["loc"][0]): detail["ctx"][bounds[detail["type"]]]
+        for detail in details
+        if detail["loc"] and detail["loc"][0] in NUMBERS_CUT and detail["type"] in bounds
+    }
+
+
+def _choices(arguments_class: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """The values of an argument that has so many and no others; empty for any other."""
+    return get_args(arguments_class.model_fields[name].annotation)
 
 
 def _with_camera(prompt: Any, move: Any) -> str | None:

@@ -286,7 +286,7 @@ _SWITCHES = {
 
 _MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
     "mode": (
-        (r"4\s?k|uhd|ultra", "4k"),
+        (r"(?:[4-9]|\d\d)\s?k|uhd|ultra", "4k"),
         (r"hd|1080|high|pro|best|max", "pro"),
         (r"sd|720|low|fast|cheap|draft|standard", "std"),
     ),
@@ -301,7 +301,7 @@ _MEANT: Mapping[str, Sequence[tuple[str, str]]] = {
         (r"image|picture|photo|figure|portrait|character", "image"),
     ),
     "resolution": (
-        (r"4\s?k|uhd|ultra|2160", "4k"),
+        (r"(?:[4-9]|\d\d)\s?k|uhd|ultra|2160", "4k"),
         (r"2\s?k|hd|1440|high", "2k"),
         (r"1\s?k", "1k"),
     ),
@@ -341,9 +341,9 @@ def units_for(value: Any) -> float | None:
     return math.floor(float(money[1]) / USD_PER_UNIT * 10) / 10 if money else None
 
 
-def meant(name: str, value: Any) -> Any:
+def meant(name: str, value: Any, choices: Sequence[Any] = ()) -> Any:
     """The value of an argument that an unreadable one probably means, for a person to agree to;
-    None without one."""
+    None without one. `choices` are its values where it has no others."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     said = str(value).lower()
@@ -361,8 +361,18 @@ def meant(name: str, value: Any) -> Any:
     sides = re.search(r"(\d{1,2})\s?[:/x]\s?(\d{1,2})", said) if name == "fit" else None
     if sides is None or not int(sides[1]) or not int(sides[2]):
         return None
-    shape = int(sides[1]) / int(sides[2])
-    return ("16:9" if shape > 1.33 else "9:16" if shape < 0.76 else "1:1") + pad
+    shape = math.log(int(sides[1]) / int(sides[2]))
+    ratios = [choice for choice in choices if re.fullmatch(r"\d+:\d+", str(choice))] or [
+        "16:9",
+        "9:16",
+        "1:1",
+    ]
+
+    def distance(ratio: str) -> tuple[float, bool]:
+        wide, high = map(int, ratio.split(":"))
+        return round(abs(math.log(wide / high) - shape), 6), ratio == "1:1"
+
+    return min(ratios, key=distance) + pad
 
 
 def spoken_voice(value: Any) -> Any:

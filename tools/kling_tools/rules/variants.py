@@ -80,7 +80,8 @@ class _Setting:
     def values(self, request: Request) -> dict[str, Any]:
         """The setting as arguments of such a request."""
         chosen = {name: getattr(self, part) for part, name in request.setting_fields.items()}
-        return {"model_name": self.model_name, **chosen}
+        values = {"model_name": self.model_name, **chosen}
+        return {name: values[name] for name in values if name not in request.absent}
 
     def like(self, setting: Setting) -> Setting:
         """The setting with what is chosen here."""
@@ -199,7 +200,7 @@ def _with_setting(
     values: dict[str, Any] = setting.values(draft.arguments)
     unnamed = not draft.arguments.model_name and "model_name" not in draft.invalid
     if unnamed and setting.model_name == _default_model(draft.arguments, terms):
-        del values["model_name"]
+        values.pop("model_name", None)
     shots: Sequence[Shot] = getattr(draft.arguments, "multi_prompt", ())
     if shots and total_seconds(shots) != int(setting.duration):
         if len(shots) > int(setting.duration):
@@ -314,8 +315,8 @@ def _refused_options(
     draft: Draft[Request], capabilities: Capabilities, terms: ProviderTerms
 ) -> list[str]:
     """The optional arguments that the review refuses in this request, those that cannot be read,
-    and those that Kling has not. For a model that cannot be had, also those that the review refuses
-    with the model in its place."""
+    and those that Kling, or this tool, has not. For a model that cannot be had, also those that the
+    review refuses with the model in its place."""
     request = draft.arguments
     faults = review(draft, capabilities, terms).verdict.faults
     if any(fault.field == "model_name" for fault in faults):
@@ -327,7 +328,8 @@ def _refused_options(
     nameless = {_root(fault.field) for fault in faults if fault.rule.endswith(NAMES_NOTHING)}
     optional = (request.given() | draft.invalid) - NEEDED - nameless
     roots = dict.fromkeys(_root(fault.field) for fault in faults)
-    return [name for name in roots if name in optional or name in NOT_OF_KLING]
+    without = {f.field for f in faults if f.rule == "extra_forbidden" and not f.use}
+    return [name for name in roots if name in optional | NOT_OF_KLING | without]
 
 
 def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
