@@ -1,6 +1,7 @@
 """What is refused, or costs more than a cap, is told the nearest request that passes; followed as
 it stands, it passes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +371,10 @@ async def test_what_is_paid_before_a_lip_sync_counts_for_what_passes_a_cap(
 
     assert "would_pass" not in facts(refused)
     assert "It passes" not in words(refused)
-    assert "the cheapest is 0.6 units" in words(refused)
+    (price,) = re.findall(
+        r"this video would cost (?:about )?([\d.]+)", words(refused), re.IGNORECASE
+    )
+    assert f"the cheapest is {price} units" in words(refused)
 
 
 UNKNOWN = "https://example.org/dance.mp4"
