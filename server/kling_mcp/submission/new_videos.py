@@ -17,7 +17,6 @@ from kling_mcp.ledger.reserving import Equals
 from kling_mcp.principal import Principal
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.configured import Configured
-from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.judged_request import (
     JudgedRequest,
     judge_request,
@@ -370,15 +369,17 @@ class VideoCreate(Create[Receipt]):
             await self._steps.foretell(request, answer)
         return answer
 
-    async def prepare(self, judged: Judged, client: KlingClient) -> CreateBody:
-        """The body with addresses, and with what the steps before the create made; the request with
-        its true price by them."""
+    async def prepare(self, judged: Judged, client: KlingClient) -> Judged:
+        """The create with addresses, with what the steps before it made, and with its true price by
+        them."""
         addresses = await self._addresses(judged, client)
         body = judged.body.with_addresses(addresses)
-        if judged.made is None or judged.made.is_unanswered:
-            self._request, values = await self._steps.make(self._request, client, addresses)
-            body = body.with_values(values)
-        return body
+        if judged.made is not None and not judged.made.is_unanswered:
+            return replace(judged, body=body)
+        self._request, values = await self._steps.make(self._request, client, addresses)
+        request = self._request
+        body = body.with_values(values)
+        return replace(judged, body=body, new_row=request.new_row, price=request.review.estimate)
 
     async def explain(self, error: KlingError, within_units: float | None = None) -> None:
         """Give an error about a cap or a model the nearest request that passes, one about the

@@ -103,20 +103,14 @@ class Steps:
             else:
                 spoken_s = _fitting(request, seconds_in(row.message))
                 values |= {SPEECH: row.task_id, SOUND_END: int(spoken_s * 1000)}
-                priced_s = int(request.arguments.setting.duration)
                 request = request.lasting(spoken_s)
-                if int(request.arguments.setting.duration) > priced_s:
-                    message = f"The text lasts {spoken_s:.3g} s, longer than the {priced_s} s that "
-                    message += "were priced. The video was not made."
-                    advice = "Call again, first with dry_run: its price is known now."
-                    raise KlingError(message, charged="no", advice=advice)
                 notes.append(f"The text lasts {spoken_s:.3g} s.")
         if face is not None:
             whole_ms = int((request.arguments.length_s(request.lengths) or 0.0) * 1000)
             ends = values.setdefault(SOUND_END, whole_ms)
             values[SOUND_AT] = _begins(request, face, ends / 1000)
         self.note = " ".join(notes)
-        return request, values
+        return replace(request, steps=[*self.paid]), values
 
     async def _row(
         self,

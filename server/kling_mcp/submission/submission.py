@@ -62,6 +62,8 @@ __all__ = [
     "without_address",
 ]
 
+LONGER = "The speech lasts longer than its price was told for."
+
 RAISED_USD = "after KLING_MCP_MAX_USD_PER_TASK is raised"
 
 AnswerT = TypeVar("AnswerT")
@@ -149,18 +151,20 @@ class Create(ABC, Generic[AnswerT]):
     async def explain(self, error: KlingError, within_units: float | None = None) -> None:
         """Add to an error of a cap or of the provider what helps: what costs no more units, say."""
 
-    async def prepare(self, judged: Judged, client: KlingClient) -> CreateBody:
-        """The body as it is sent: each medium that is only on this machine has an address.
+    async def prepare(self, judged: Judged, client: KlingClient) -> Judged:
+        """The create as it is sent: each medium that is only on this machine has an address.
 
         A step that comes before the create belongs here: override this, do the step, and put what
-        it gave into the body. The caps and the person have agreed to `Judged.price` by then. With
+        it gave into the body. The caps and the person have agreed to `Judged.price` by then; where
+        the step shows that the create itself costs more, it is not sent. With
         `judged.made` nothing is sent, so skip the step. One that is paid is a create of its own:
         `self.way.sender.send(row, client, body, caps)`, with a row that has the step's product and
         digest, writes it down first, and finds it again after a crash or when it is asked for
         once more. Where the step shows that the person has to choose, raise `AnsweredInstead`:
         nothing of the create itself is written or sent yet.
         """
-        return judged.body.with_addresses(await self._addresses(judged, client))
+        body = judged.body.with_addresses(await self._addresses(judged, client))
+        return replace(judged, body=body)
 
     async def _addresses(self, judged: Judged, client: KlingClient) -> dict[str, str]:
         """An address for each medium that is only on this machine, by field. A request whose task
@@ -247,9 +251,10 @@ class Submission:
         async with opened:
             client = await self.clients.get(judged.provider.name)
             try:
-                body = await create.prepare(judged, client)
+                ready = await create.prepare(judged, client)
+                await self._refuse_dearer(ready, judged.new_row.estimate_units)
                 record, new = await self.sender.send(
-                    judged.new_row, client, body, self.caps.per_day
+                    ready.new_row, client, ready.body, self.caps.per_day
                 )
             except AnsweredInstead as instead:
                 return cast(AnswerT, instead.answer)
@@ -257,6 +262,24 @@ class Submission:
                 await create.explain(error)
                 raise
         return await create.receipt(record, new=new)
+
+    async def _refuse_dearer(self, ready: Judged, agreed: float | None) -> None:
+        """Raises SpendCapReached or KlingError when the create costs more units than were `agreed`,
+        now that what came before it is known."""
+        units = ready.new_row.estimate_units
+        if agreed is None or units is None or units <= agreed:
+            return
+        try:
+            await self._check_price(ready)
+        except SpendCapReached as error:
+            error.message = f"{LONGER} {error.message}"
+            raise
+        what = MADE[ready.new_row.product].result
+        raise KlingError(
+            f"{LONGER} This {what} would cost {ready.price}, and was not made.",
+            charged="no",
+            advice="Tell the person the price; then submit the same again.",
+        )
 
     async def _dry_run(self, create: Create[AnswerT], judged: Judged) -> AnswerT:
         """What a submit would do now, by the caps and by what was made before. Writes nothing.

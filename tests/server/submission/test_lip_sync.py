@@ -439,6 +439,7 @@ class Kling:
 
     def __init__(self, *answers: httpx.Response | Exception | None) -> None:
         self.faces = [(0, 5000)]
+        self.speech_s = "3.25"
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._answers: Iterator[httpx.Response | Exception | None] = iter(answers)
 
@@ -460,7 +461,7 @@ class Kling:
             data: dict[str, Any] = {"session_id": f"s-{len(self.asked)}", "face_data": shown}
             return httpx.Response(200, json={"code": 0, "data": data})
         if kind == "tts":
-            sound = {"id": "a-1", "url": "https://cdn.example/a.mp3", "duration": "3.25"}
+            sound = {"id": "a-1", "url": "https://cdn.example/a.mp3", "duration": self.speech_s}
             data = {"task_id": "x", "task_result": {"audios": [sound]}}
             return httpx.Response(200, json={"code": 0, "data": data})
         return task(task_id=f"t-{len(self.asked)}")
@@ -543,6 +544,56 @@ async def test_a_step_whose_answer_was_lost_is_not_paid_again_unless_take_is_rai
     assert kling.kinds.count("advanced-lip-sync") == 1
     assert kling.kinds.count(asked[-1]) == 2
     assert other["task_id"]
+
+
+async def test_a_speech_that_lasts_longer_than_priced_stops_before_the_video_at_its_true_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.speech_s = "17"
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        priced = (await made(client, **wish, dry_run=True))["estimate_units"]
+        stopped = await refused(client, **wish, max_units=priced)
+        again = await refused(client, **wish, max_units=priced)
+        assert kling.kinds == ["identify-face", "tts"]
+        receipt = await made(client, **wish, max_units=2)
+
+    assert priced < 2
+    assert facts(stopped)["charged"] == "yes"
+    assert "The face check and speech (0.1 units) were paid and" in words(stopped)
+    assert "This video would cost about 2 units" in words(stopped)
+    assert f"max_units is {priced:g}" in words(stopped)
+    assert "with max_units: 2" in words(stopped)
+    assert (facts(again)["error"], facts(again)["charged"]) == ("spend_cap_reached", "no")
+    assert receipt["estimate_units"] == 2
+
+
+async def test_a_speech_that_lasts_longer_than_priced_stops_without_a_cap_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.speech_s = "17"
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        stopped = await refused(client, **wish)
+        await made(client, **wish)
+
+    assert "This video would cost about 2 units" in words(stopped)
+    assert kling.kinds == ["identify-face", "tts", "advanced-lip-sync"]
+
+
+async def test_the_ledger_keeps_the_price_of_the_true_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(Kling()), tmp_path, monkeypatch) as client:
+        receipt = await made(client, **wish)
+
+    assert receipt["estimate_units"] == 0.6
+    with closing(sqlite3.connect(tmp_path / "home" / "ledger.sqlite3")) as db:
+        kept = "SELECT estimate_units FROM tasks WHERE product = 'lip-sync'"
+        assert db.execute(kept).fetchall() == [(0.5,)]
 
 
 async def test_steps_that_were_paid_are_told_when_the_create_is_refused(

@@ -378,7 +378,7 @@ async def test_a_speech_that_is_longer_than_was_priced_ends_the_call_before_its_
         again = await client.call_tool(TOOL, {**wish, "max_units": 20})
 
     assert facts(first)["charged"] == "yes"
-    assert "Call again, first with dry_run" in words(first) or seconds == "400"
+    assert "then submit with max_units: 12." in words(first) or seconds == "400"
     assert facts(capped)["error"] == "spend_cap_reached"
     assert kinds == (["tts", "image2video"] if seconds == "30" else ["tts"])
     assert again.is_error == (seconds == "400")
