@@ -372,7 +372,7 @@ async def test_what_is_paid_before_a_lip_sync_counts_for_what_passes_a_cap(
     assert "would_pass" not in facts(refused)
     assert "It passes" not in words(refused)
     (price,) = re.findall(
-        r"this video would cost (?:about )?([\d.]+)", words(refused), re.IGNORECASE
+        r"this video would cost (?:about )?(\d+\.\d+)", words(refused), re.IGNORECASE
     )
     assert f"the cheapest is {price} units" in words(refused)
 
