@@ -55,6 +55,17 @@ advanced-lip-sync is `lip-sync`."""
 Result = Literal["video", "picture"]
 """The kinds of files that are made."""
 
+_MATERIAL = {
+    "prompt": "prompt",
+    "image": "picture",
+    "image_tail": "picture",
+    "image_list": "picture",
+    "video": "video",
+    "sound_file": "sound",
+    "text": "text",
+}
+"""What the inputs are from which something is made."""
+
 IMAGE_UNIT = 1 / 40
 """An image unit lists at 0.0035 USD, a unit of videos at 0.14 [Kling's price page, 2026-09-20]:
 where both are counted together, an image unit is so much of a unit."""
@@ -128,6 +139,13 @@ class ProductEntry:
     def other_unit(self) -> str | None:
         """The name of its units where they are others than those of videos."""
         return self.unit if self.result == "picture" else None
+
+    @property
+    def made_from(self) -> str:
+        """What it is made from, in words: `prompt or picture`."""
+        given = (word for name, word in _MATERIAL.items() if name in self.inputs)
+        words = [*dict.fromkeys(given)]
+        return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
     @property
     def unit_weight(self) -> float:
@@ -341,6 +359,7 @@ class AssetEntry:
     units: float
     usual_s: float
     used_in: str
+    made_from: str
 
     unit = "unit"
     unit_weight = 1.0
@@ -366,6 +385,7 @@ _ASSETS = (
         delete="delete-advanced-elements",
         units=0.0,
         usual_s=5.0,
+        made_from="picture, video or description",
         used_in="element_list (names or ids) of kling_image_to_video with kling-v3; an element "
         "with a voice of its own speaks with sound on. Or element_list of "
         "kling_multi_image_to_video. Or element_list of kling_edit_video.",
@@ -379,6 +399,7 @@ _ASSETS = (
         delete="delete-voices",
         units=0.05,
         usual_s=9.0,
+        made_from="sound",
         used_in="voice_list of kling_image_to_video (names or ids), with kling-v2-6, mode pro and "
         "sound on; for kling-v3 it is bound to an element when that is made.",
     ),
@@ -401,6 +422,7 @@ class StepEntry:
     path: str
     units: float
     keeps_s: float
+    made_from: str
 
     result: Result = "video"
     unit = "unit"
@@ -421,6 +443,7 @@ _STEPS = (
         path="identify-face",
         units=0.05,
         keeps_s=23 * 3600,
+        made_from="video",
     ),
     StepEntry(
         name="speech",
@@ -429,6 +452,7 @@ _STEPS = (
         path="/audio/tts",
         units=0.05,
         keeps_s=29 * 86_400,
+        made_from="text",
     ),
 )
 

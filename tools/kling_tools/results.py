@@ -17,7 +17,7 @@ from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from kling_tools.faults import Variant, listed
-from kling_tools.products import AssetKind, Result
+from kling_tools.products import STEPS, AssetKind, Result
 from kling_tools.quoting import clipped, counted, size_text
 from kling_tools.rules.capabilities import price_text, units_text
 
@@ -175,7 +175,7 @@ class TaskView(Answer):
     time of day where `created` is the span of a whole list. `asset_id` is the element or voice that
     the task made. A task that makes pictures has them in `pictures`, each also at
     kling://tasks/ID/images/1 and so on, and `more` paths or links of the further ones; its units
-    are those that `unit` names."""
+    are those that `unit` names; what steps before it cost is not among them (`apart_from`)."""
 
     task_id: str
     status: TaskStatus
@@ -198,6 +198,7 @@ class TaskView(Answer):
     pictures: list[PictureView] = []
     units: float | None = None
     unit: str | None = None
+    apart_from: str | None = None
     money: float | None = None
     currency: str | None = None
     list_price: float | None = None
@@ -282,7 +283,8 @@ class TaskView(Answer):
             verb = "would have cost" if self.sandbox and self.units else "cost"
             listed = " at Kling's list price" if self.units and self.billed_by else ""
             cost = units_text(self.units, self.unit or "unit") if self.units else "nothing"
-            facts.append(f"{verb} {cost}{listed}")
+            apart = f" apart from its {self.apart_from}" if self.apart_from else ""
+            facts.append(f"{verb} {cost}{apart}{listed}")
         facts += [
             self._paid_by_balance(),
             f"saved at {' and '.join([self.path, *self.more])}" if self.path else "",
@@ -571,10 +573,10 @@ def _usual(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
 AT_ITS_END = frozenset({"units", "created", "path", "videos"})
 """Fields that a task gets when it ends: one that runs lacks them anyway."""
 
-_PRICED_BY = ("unit", "sandbox", "billed_by")
+_PRICED_BY = ("unit", "apart_from", "sandbox", "billed_by")
 """Fields in whose light the units of a task are read: where one differs, they are said again."""
 
-_SAYS_NOTHING = frozenset({"unit", "elapsed_s", "take", "more"})
+_SAYS_NOTHING = frozenset({"unit", "apart_from", "elapsed_s", "take", "more"})
 """Fields whose absence says nothing that another field does not say."""
 
 _ANOTHER_KIND = frozenset({"model_name", "unit", "asset_id"})
@@ -675,6 +677,7 @@ class CancelResult(_Tasks):
 
 
 SANDBOX_WOULD = "those of the sandbox would have cost"
+OF_STEPS = f"{{}} of it for steps before a video ({', '.join(row.words for row in STEPS.values())})"
 QUEUED_IN_SANDBOX = "{} still queued in the sandbox"
 
 
@@ -696,6 +699,7 @@ class Total(_Part):
     what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
     The dollars beside units are those at Kling's list price.
     Units for pictures are apart, known or estimated: `image_units`, `play_image_units`.
+    `step_units` and `play_step_units` are what of all these was for steps before a create.
     `play_money` is what a balance of the sandbox would have paid.
     """
 
@@ -713,6 +717,8 @@ class Total(_Part):
     play_queued_usd: float | None = None
     image_units: float | None = None
     play_image_units: float | None = None
+    step_units: float | None = None
+    play_step_units: float | None = None
     image_usd: float | None = None
     play_image_usd: float | None = None
     play_money: dict[str, float] | None = None
@@ -730,9 +736,11 @@ class Total(_Part):
             f"{counted(self.tasks, 'task')} made here",
             _amount(self.units, self.usd, "{}"),
             _amount(self.estimated_units, self.estimated_usd, "about {} estimated", f"{more}unit"),
+            _amount(self.step_units, None, OF_STEPS),
             *(_balance_paid(name, paid) for name, paid in (self.money or {}).items()),
             _amount(self.queued_units, self.queued_usd, "{} still queued"),
             f"{SANDBOX_WOULD} {' and '.join(played)}" if played else "",
+            _amount(self.play_step_units, None, OF_STEPS),
             _amount(self.play_queued_units, self.play_queued_usd, QUEUED_IN_SANDBOX),
             _amount(self.image_units, self.image_usd, "about {}", "image unit"),
         ]

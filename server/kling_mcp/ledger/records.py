@@ -214,9 +214,11 @@ class Wanted(TypedDict, total=False):
     """Which rows are wanted; what is empty or left out is not asked for. `since` and `until` are
     seconds since the epoch, the second one excluded; `text` has words of the prompt or of a
     picture's name, `picture` a part of a picture's name, or its path or address. The `status` may
-    be `RUNNING`."""
+    be `RUNNING`. With a product, the steps before creates with the models `steps_of` are wanted
+    too."""
 
     product: str | Sequence[str]
+    steps_of: Sequence[str]
     status: str
     provider: str
     principal: str | None
@@ -251,7 +253,7 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
     values: list[Any] = []
     own: list[Any]
     for name, value in wanted.items():
-        if value in (None, "", ()):
+        if value in (None, "", ()) or name == "steps_of":
             continue
         if name == "picture":
             condition, own = _of_picture(str(value).lower())
@@ -263,6 +265,10 @@ def matching(wanted: Wanted) -> tuple[str, list[Any]]:
             several = IS_RUNNING if value == RUNNING else value
             own = [several] if isinstance(several, str) else [*cast("Sequence[str]", several)]
             condition = f"{name} IN ({', '.join('?' * len(own))})"
+            if name == "product" and (models := wanted.get("steps_of")):
+                marks = ", ".join("?" * len(models))
+                condition = f"({condition} OR {OF_STEPS} AND model_name IN ({marks}))"
+                own += models
         else:
             condition = _CONDITIONS[name]
             own = [str(value).lower()] if name == "model_name" else [value]

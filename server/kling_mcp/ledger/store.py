@@ -576,13 +576,16 @@ class Ledger:
         of `tasks`, the `units` and the `money` that they cost as far as it is known, the
         `estimated_units` of the others, and the `play_units` of the sandbox. Queued rows are apart:
         `queued_units`, `play_queued_units`. Image units are never among them: `image_units`, known
-        or estimated, and `play_image_units`. `play_money` is what the sandbox told in money."""
+        or estimated, and `play_image_units`. `step_units` and `play_step_units` are what of all
+        these was for steps before a create. `play_money` is what the sandbox told in money."""
         where, values = matching(wanted)
         known = "(units IS NOT NULL OR money IS NOT NULL)"
         sent = "status NOT IN ('queued', 'cancelled')"
         real, played = f"sandbox = 0 AND NOT {OF_PICTURES}", f"sandbox = 1 AND NOT {OF_PICTURES}"
         columns = {
             "units": f"{real} THEN units",
+            "step_units": f"{OF_STEPS} AND sandbox = 0 AND money IS NULL THEN {COUNTED}",
+            "play_step_units": f"{OF_STEPS} AND sandbox = 1 AND money IS NULL THEN {COUNTED}",
             "money": "sandbox = 0 THEN money",
             "estimated_units": f"{real} AND {sent} AND NOT {known} THEN estimate_units",
             "queued_units": f"{real} AND status = 'queued' THEN estimate_units",

@@ -465,7 +465,9 @@ class Downloads:
                 charged="no" if never else charged,
                 advice="kling_get_task says more."
                 if never
-                else after_failure(state.units, state.money, state.message, sandbox=sandbox),
+                else after_failure(
+                    state.units, state.money, state.message, sandbox=sandbox, record=row
+                ),
             )
         if row is not None and row.is_asset:
             raise KlingError(

@@ -143,10 +143,14 @@ class KlingClient:
             headers=headers,
             timeout=CREATE_TIMEOUT,
         )
+
+        def read(answer: Answer) -> Mapping[str, Any]:
+            answer = replace(answer, made_from=MADE[product].made_from)
+            return read_document(answer) if product in STEPS else read_created(answer)
+
+        document = await self._send(request, CREATE_DEADLINE_S, "unknown", read)
         if product in STEPS:
-            answer = await self._send(request, CREATE_DEADLINE_S, "unknown", read_document)
-            return read_step(answer, STEPS[product].name, self.row.name)
-        document = await self._send(request, CREATE_DEADLINE_S, "unknown", read_created)
+            return read_step(document, STEPS[product].name, self.row.name)
         shapes = RECORDS if endpoint else self.row.shapes
         return self._charged(read_task(document, shapes, self.row.name, MADE[product].result))
 

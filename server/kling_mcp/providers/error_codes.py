@@ -14,6 +14,7 @@ from kling_tools.errors import Charged, ProviderError
 __all__ = [
     "BY_HTTP_STATUS",
     "CODES",
+    "MADE_FROM",
     "SUCCESS_CODES",
     "WORDS",
     "CodeRow",
@@ -25,11 +26,16 @@ __all__ = [
 ]
 
 
+MADE_FROM = "prompt or picture"
+"""What most requests give."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeRow:
     """One kind of refusal.
 
-    `{name}`, `{settings}` and `{base_url}` in the texts stand for the provider, see `texts`.
+    `{name}`, `{settings}`, `{base_url}` and `{made_from}` in the texts stand for the provider and
+    for what the request gives, see `texts`.
     `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
     `created`: whether a create that got this answer may have made a task; `at_the_door`: it is
     refused before it is handed on to Kling, so that even an HTTP 5xx made none; `of_model`: only
@@ -47,11 +53,13 @@ class CodeRow:
     of_model: bool = False
     of_content: bool = False
 
-    def texts(self, provider: str) -> tuple[str, str]:
-        """Message and advice with the provider's name and the settings that lead to it."""
+    def texts(self, provider: str, made_from: str = MADE_FROM) -> tuple[str, str]:
+        """Message and advice with the provider's name and the settings that lead to it, and with
+        what the result is `made_from`."""
         official = provider in ("", "kling", "sandbox")
         prefix = provider.upper()
         words = {
+            "made_from": made_from,
             "name": "Kling" if official else provider,
             "settings": _OFFICIAL if official else f"{prefix}_API_KEY and {prefix}_BASE_URL",
             "base_url": "setting KLING_BASE_URL" if official else f"setting {prefix}_BASE_URL",
@@ -78,8 +86,8 @@ _REFUSED = CodeRow(
 )
 _POLICY = CodeRow(
     error=errors.ContentRefused,
-    message="{name}'s content policy refuses this prompt or picture.",
-    advice="Use another prompt or picture.",
+    message="{name}'s content policy refuses this {made_from}.",
+    advice="Use another {made_from}.",
     of_content=True,
 )
 _MISSING = CodeRow(
@@ -351,11 +359,11 @@ def row_for(code: str, message: str, http_status: int, *, creating: bool = False
     return _REFUSED if http_status >= 400 or _REFUSAL.fullmatch(code) else UNREADABLE
 
 
-def of_content(provider_says: str) -> str:
-    """What to do about a refusal in these words of a prompt or a picture, which is refused each
-    time; empty for all other words."""
+def of_content(provider_says: str, made_from: str = MADE_FROM) -> str:
+    """What to do about a refusal in these words of what the result is `made_from`, which is refused
+    each time; empty for all other words."""
     row = next((row for words, row in WORDS if words.search(provider_says)), None)
-    return row.texts("")[1] if row and row.of_content else ""
+    return row.texts("", made_from)[1] if row and row.of_content else ""
 
 
 def unreadable(provider: str, why: str) -> ProviderError:

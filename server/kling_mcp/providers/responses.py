@@ -12,6 +12,7 @@ from typing import Any
 
 from kling_mcp.providers.error_codes import (
     CODES,
+    MADE_FROM,
     SUCCESS_CODES,
     CodeRow,
     row_for,
@@ -85,13 +86,15 @@ def _inflated(inflater: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The part of an HTTP answer that the readers need."""
+    """The part of an HTTP answer that the readers need, and what the request that it answers was
+    `made_from`, in words."""
 
     http_status: int
     body: bytes
     retry_after_s: float | None = None
     provider: str = ""
     redactor: Redactor | None = None
+    made_from: str = MADE_FROM
 
 
 def read_document(answer: Answer, *, creating: bool = False) -> Mapping[str, Any]:
@@ -187,7 +190,7 @@ def _error(
     provider_says: str = "",
     request_id: str = "",
 ) -> ProviderError:
-    message, advice = row.texts(answer.provider)
+    message, advice = row.texts(answer.provider, answer.made_from)
     broken = answer.http_status >= 500 and not row.at_the_door
     return row.error(
         f"{message[:-1]}{aside}.",

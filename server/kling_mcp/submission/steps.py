@@ -143,8 +143,8 @@ class Steps:
         """Say in an error of the call what its steps cost. A session that the provider knows no
         longer is set aside: the next call finds the faces anew."""
         if self.paid and error.charged == "no":
-            error.charged = "yes"
-            error.advice = f"{_paid_text(self.paid)} {error.advice}".strip()
+            error.charged = "no" if request.provider.sandbox else "yes"
+            error.advice = f"{self._paid_text(request)} {error.advice}".strip()
         refused = isinstance(error, RequestRefused) and "session" in error.provider_says.lower()
         for step in _wanted(request) if refused else ():
             row = await self._last(request, step)
@@ -152,6 +152,16 @@ class Steps:
                 await self._ledger.set_aside(row.id)
                 price = counted(step.units, "unit")
                 error.advice = f"Call again: the faces are found anew ({price}). {error.advice}"
+
+    def _paid_text(self, request: JudgedRequest) -> str:
+        """What this call paid for its steps; in a sandbox, what they would have cost."""
+        what = f"The {' and '.join(step.words for step in self.paid)}"
+        price = counted(round(sum(step.units for step in self.paid), 4), "unit")
+        was, is_ = ("was", "is") if len(self.paid) == 1 else ("were", "are")
+        paid = f"{what} ({price}) {was} paid and {is_} kept"
+        if request.provider.sandbox:
+            paid = f"{what} would have cost {price} and {is_} kept"
+        return f"{paid}: the next call does not pay again."
 
     async def foretell(self, judged: JudgedRequest, answer: Receipt) -> None:
         """Tell in the answer to a dry run what is known of the faces."""
@@ -177,20 +187,13 @@ class Steps:
         """The answer that shows the faces of a video, so that the caller can choose one."""
         answer = faces_receipt(await self.judge(request, None), _times(faces))
         if self.paid:
-            answer.note = " ".join(filter(None, (_paid_text(self.paid), answer.note)))
+            answer.note = " ".join(filter(None, (self._paid_text(request), answer.note)))
         with decoration("the pictures of faces"):
             from kling_mcp.outputs.pictures_of_videos import element_pictures
 
             pictures = [face.picture for face in faces if face.picture]
             answer.show(await element_pictures(client, pictures, self._way.limits.decoding))
         return answer
-
-
-def _paid_text(paid: Sequence[StepEntry]) -> str:
-    what = " and ".join(f"The {step.words}" if not n else step.words for n, step in enumerate(paid))
-    price = counted(round(sum(step.units for step in paid), 4), "unit")
-    verb = "was" if len(paid) == 1 else "were"
-    return f"{what} ({price}) {verb} paid and {verb} kept: the next call does not pay again."
 
 
 def _wanted(judged: JudgedRequest) -> list[StepEntry]:
@@ -231,8 +234,9 @@ def _new_row(judged: JudgedRequest, step: StepEntry, body: CreateBody) -> NewRow
         product=step.name,
         digest=hashlib.sha256(same.encode()).hexdigest(),
         take=judged.arguments.take,
-        model_name="",
-        prompt=judged.arguments.words() if step.name == "speech" else "",
+        model_name=judged.new_row.model_name,
+        prompt=judged.new_row.prompt,
+        pictures=judged.new_row.pictures,
         request=body.labelled(),
         arguments={
             name: value
@@ -260,7 +264,7 @@ def _chosen(judged: JudgedRequest, faces: Sequence[Face], before: Record | None)
         raise _refusal("Kling finds no face in the video.", "one in which a face is well seen")
     if number is not None and number > len(faces):
         message = f"There is no face {number}: the video has {counted(len(faces), 'face')}."
-        raise _refusal(message, f"face 1 to {len(faces)}" if len(faces) > 1 else "no face")
+        raise _refusal(message, f"face 1 to {len(faces)}" if len(faces) > 1 else "face 1")
     if len(faces) == 1:
         return faces[0]
     old = _times(faces_in(before.message)) if before and before.task_id else _times(faces)

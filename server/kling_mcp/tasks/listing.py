@@ -17,7 +17,7 @@ from kling_mcp.tasks.account import price_of
 from kling_mcp.tasks.reader import local_path
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault
-from kling_tools.products import MADE, Made, products_named
+from kling_tools.products import MADE, PRODUCTS, Made, products_named
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import AUTO
 from kling_tools.requests.times import moment, zone_named
@@ -81,8 +81,12 @@ class Listing:
         zone = zone_named(query.timezone) or self._reader.viewer.zone
         viewer, only = replace(self._reader.viewer, zone=zone), self._reader.only
         now = self._ledger.now()
+        products = products_named(query.product)
         wanted = Wanted(
-            product=products_named(query.product),
+            product=products,
+            steps_of=self._capabilities.models_of(
+                row.name for row in PRODUCTS.values() if row.steps and row.name in products
+            ),
             status=query.status,
             provider=query.provider,
             model_name=await self._model(query.model_name, only),
@@ -176,7 +180,8 @@ class Listing:
             ]
             known = [part for part in usd if part is not None]
             setattr(found, name, units)
-            if units and len(known) == len(usd):
+            usd_name = name.replace("units", "usd")
+            if units and len(known) == len(usd) and usd_name in Total.model_fields:
                 setattr(found, name.replace("units", "usd"), round(sum(known), 2))
         return found
 
@@ -302,6 +307,8 @@ UNITS: Mapping[str, Made] = {
     "queued_units": "image2video",
     "play_units": "image2video",
     "play_queued_units": "image2video",
+    "step_units": "lip-sync",
+    "play_step_units": "lip-sync",
     "image_units": "image-generation",
     "play_image_units": "image-generation",
 }

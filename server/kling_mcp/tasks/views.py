@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.records import beyond_use
-from kling_mcp.providers.error_codes import of_content
+from kling_mcp.providers.error_codes import MADE_FROM, of_content
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.task import NO_ADDRESS, Task, Video
 from kling_mcp.tasks.account import price_of
 from kling_tools.errors import quote_provider
-from kling_tools.products import ASSETS, MADE, PRODUCTS, ProductEntry
+from kling_tools.products import ASSETS, MADE, PRODUCTS, STEPS, ProductEntry
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import spoken
 from kling_tools.results import ENDED, AnotherTake, PictureView, TaskView, VideoView
@@ -38,13 +38,14 @@ PROMPT_SHOWN = 80
 """Characters of a prompt that a view shows."""
 
 AFTER_FAILURE = (
-    "Providers say that failed tasks are not charged. Change the prompt, or what it was made from, "
-    "and submit again."
+    "Providers say that failed tasks are not charged. Change the {made_from} and submit again."
 )
-FAILED_FREE = "It cost nothing. Change the prompt, or what it was made from, and submit again."
+COST_NOTHING = "It cost nothing."
+STEPS_KEPT = "The video itself cost nothing; its {steps} {are} kept, and not paid again."
+CHANGE_IT = "Change the {made_from} and submit again."
 FAILED_PAID = (
     "It was charged although it failed: the owner of the account can ask the provider why. Change "
-    "the prompt, or what it was made from, before you submit again."
+    "the {made_from} before you submit again."
 )
 FILE_LATE = "The provider says that it is done, but its video is not there yet. Wait for it."
 ONLY_THE_PROVIDER = (
@@ -110,17 +111,38 @@ def can_be_repeated(record: Record) -> bool:
 
 
 def after_failure(
-    units: float | None, money: float | None, provider_says: str = "", *, sandbox: bool
+    units: float | None,
+    money: float | None,
+    provider_says: str = "",
+    *,
+    sandbox: bool,
+    record: Record | None,
 ) -> str:
-    """Advice for a failed task by its cost, None if unknown, and by the provider's words. The
-    `sandbox` charges nothing."""
+    """Advice for a failed task by its cost, None if unknown, by the provider's words, and by its
+    row, where there is one. The `sandbox` charges nothing."""
+    made_from = MADE[record.product].made_from if record else MADE_FROM
     if sandbox:
         units, money = 0, None
     if units or money:
-        return FAILED_PAID
-    if (units == 0 or money == 0) and (advice := of_content(provider_says)):
-        return f"It cost nothing. {advice}"
-    return FAILED_FREE if units == 0 or money == 0 else AFTER_FAILURE
+        return FAILED_PAID.format(made_from=made_from)
+    if units is None and money is None:
+        return AFTER_FAILURE.format(made_from=made_from)
+    steps = steps_of(record) if record else ""
+    head = (
+        STEPS_KEPT.format(steps=steps, are="are" if " and " in steps else "is")
+        if steps
+        else COST_NOTHING
+    )
+    change = of_content(provider_says, made_from) or CHANGE_IT.format(made_from=made_from)
+    return f"{head} {change}"
+
+
+def steps_of(record: Record) -> str:
+    """The steps before the row's create, which have a price of their own; empty without any."""
+    row = next((row for row in PRODUCTS.values() if row.name == record.product), None)
+    spoken = record.arguments.get("text") or record.request.get("audio_id")
+    steps = [STEPS[name].words for name in row.steps if name != "speech" or spoken] if row else []
+    return " and ".join(steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +212,7 @@ class Viewer:
             pictures=_pictures(record.videos),
             unit=MADE[record.product].other_unit,
             units=record.units if record.status in ("succeed", "failed") else None,
+            apart_from=(steps_of(record) or None) if record.status in ENDED else None,
             billed_by=self._reseller(record),
             **_cash(record),
             **self._names(record),
@@ -204,7 +227,7 @@ class Viewer:
         elif record.status == "failed":
             view.provider_says = quote_provider(record.message) or None
             view.next = after_failure(
-                record.units, record.money, record.message, sandbox=record.sandbox
+                record.units, record.money, record.message, sandbox=record.sandbox, record=record
             )
         elif status == "sending":
             view.next = ON_ITS_WAY
@@ -308,7 +331,7 @@ class Viewer:
         )
         if task.status == "failed":
             view.next = after_failure(
-                task.units, task.money, task.message, sandbox=bool(view.sandbox)
+                task.units, task.money, task.message, sandbox=bool(view.sandbox), record=None
             )
         elif task.status == "succeed" and not (view.videos or view.pictures):
             view.next = NO_FILE
@@ -367,7 +390,7 @@ def _never_made(record: Record, refused: int = 0) -> str:
     was `refused` so many times, what holds for all of them is left out."""
     times = f", refused {counted(refused, 'time')}" if refused > 1 else ""
     head = f"Never made{times}" if refused else NEVER_MADE
-    if record.quoted and (advice := of_content(record.message)):
+    if record.quoted and (advice := of_content(record.message, MADE[record.product].made_from)):
         return f"{head}. {advice}"
     said = "" if record.quoted else quote_provider(record.message)
     why = f': "{said}"' if said else "."

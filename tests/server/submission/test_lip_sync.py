@@ -138,7 +138,12 @@ async def test_the_price_is_that_of_the_sound_the_face_check_and_the_speech(tmp_
     assert dry["request"]["path"].endswith("/v1/videos/advanced-lip-sync")
     assert body["session_id"] == "<session of the face check>"
     assert listed["tasks"][0]["units"] == 0.5
-    assert every["total"] == {"tasks": 2, "play_units": 2.05, "play_usd": 0.29}
+    assert every["total"] == {
+        "tasks": 2,
+        "play_units": 2.05,
+        "play_usd": 0.29,
+        "play_step_units": 0.05,
+    }
 
 
 async def test_one_face_speaks_by_itself_and_the_answer_tells_it(tmp_path: Path) -> None:
@@ -166,7 +171,7 @@ async def test_of_several_faces_the_caller_is_shown_each_and_chooses_one(tmp_pat
     assert [face["face"] for face in answer["faces"]] == [1, 2, 3]
     assert [part.type for part in shown.content] == ["text", *["image"] * 3]
     assert "face, its number" in answer["next"]
-    assert "The face check (0.05 units) was paid" in answer["note"]
+    assert "The face check would have cost 0.05 units and is kept" in answer["note"]
     assert (answer["estimate_units"], facts(again)["faces"]) == (0.5, answer["faces"])
     assert "was paid" not in facts(again)["note"]
     assert dry["faces"] == answer["faces"]
@@ -186,7 +191,7 @@ async def test_a_video_without_a_face_is_refused_and_the_check_is_paid_once(tmp_
         second = await refused(client, **wish)
 
     assert "Kling finds no face in the video. The video was not made." in words(first)
-    assert (facts(first)["charged"], facts(second)["charged"]) == ("yes", "no")
+    assert (facts(first)["charged"], facts(second)["charged"]) == ("no", "no")
     assert ordered(tmp_path) == {"identify-face": 1}
 
 
@@ -212,7 +217,8 @@ async def test_a_speech_that_does_not_fit_is_told_with_its_length(tmp_path: Path
         short = await refused(client, video=video, text="Hi", voice_id="Melody")
 
     assert "The text lasts 6 s; 2 to 5.04" in words(long)
-    assert facts(long)["charged"] == "yes"
+    assert facts(long)["charged"] == "no"
+    assert "The face check and speech would have cost 0.1 units and are kept" in words(long)
     assert "fewer words" in words(long)
     assert "it would last more than 23.8 s, the video 5.04" in words(surely)
     assert facts(surely)["charged"] == facts(short)["charged"] == "no"

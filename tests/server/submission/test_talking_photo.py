@@ -353,7 +353,7 @@ async def test_a_speech_that_is_too_short_is_told_and_is_paid_once(tmp_path: Pat
     assert "it may last" in dry["warnings"][0]
     assert "0.05 units for the speech are lost" in dry["warnings"][0]
     assert "The text lasts 1.43 s; 2 to 300 s fit here." in words(refused[0])
-    assert [facts(answer)["charged"] for answer in refused] == ["yes", "no"]
+    assert [facts(answer)["charged"] for answer in refused] == ["no", "no"]
     assert ordered(tmp_path) == {"tts": 1}
 
 

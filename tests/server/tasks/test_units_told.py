@@ -8,6 +8,7 @@ import pytest
 from mcp import Client
 from tests.server.scripted import facts, words
 from tests.server.serving import hurried, sandbox_settings, virtual_time
+from tests.server.submission.test_talking_photo import white
 
 from kling_mcp.protocol.server import build_server
 
@@ -95,3 +96,72 @@ async def test_without_a_cap_the_account_names_that_of_pictures_too(tmp_path: Pa
         answer = await client.call_tool("kling_account", {})
 
     assert "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY" in words(answer)
+
+
+LIP_SYNC = "kling_lip_sync"
+
+
+async def speaking(client: Client, folder: Path, prompt: str) -> dict[str, Any]:
+    """A wish for a finished video to speak a text."""
+    wish = {"image": white(folder), "prompt": prompt}
+    task_id = await made(client, "kling_image_to_video", **wish)
+    text = "Hello there, how are you today, my friend?"
+    return {"video": f"kling://tasks/{task_id}/video", "text": text, "voice_id": "Melody"}
+
+
+async def test_a_list_counts_face_checks_and_speech_however_lip_sync_is_spelt(
+    tmp_path: Path,
+) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        wish = await speaking(client, tmp_path, "She smiles")
+        await made(client, LIP_SYNC, **wish)
+        await made(client, LIP_SYNC, **wish, take=2)
+        asked: list[dict[str, Any]] = [
+            {"product": "lip-sync"},
+            {"product": "lip_sync"},
+            {"model_name": "kling-lip-sync"},
+            {"text": "friend"},
+            {},
+        ]
+        pages = [await client.call_tool("kling_list_tasks", each) for each in asked]
+        dry = await client.call_tool("kling_list_tasks", {"product": "text_to_video"})
+
+    for page in pages[:4]:
+        total = facts(page)["total"]
+        assert (total["tasks"], total["play_units"], total["play_step_units"]) == (2, 1.1, 0.1)
+        assert "0.1 units of it for steps before a video (face check, speech)" in words(page)
+        assert "would have cost 0.5 units apart from its face check and speech" in words(page)
+    assert facts(pages[4])["total"]["play_units"] == 2.6
+    assert "play_units" not in facts(dry)["total"]
+
+
+async def test_a_failed_lip_sync_says_that_its_steps_are_kept_and_what_to_change(
+    tmp_path: Path,
+) -> None:
+    faults = "task-fails:1@creates"
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        wish = await speaking(client, tmp_path, "She smiles")
+    settings = sandbox_settings(tmp_path, sandbox_faults=faults)
+    async with Client(build_server(settings, **hurried())) as client:
+        failed = await made(client, LIP_SYNC, **wish)
+        one = words(await client.call_tool("kling_get_task", {"task_id": failed}))
+        page = words(await client.call_tool("kling_list_tasks", {"product": "lip-sync"}))
+        save = words(await client.call_tool("kling_save_video", {"task_id": failed}))
+
+    for told in (one, page):
+        assert "cost nothing apart from its face check and speech" in told
+    for told in (one, page, save):
+        assert "The video itself cost nothing; its face check and speech are kept" in told
+        assert "another video, sound or text" in told
+        assert "picture" not in told.split("itself")[1]
+
+
+async def test_what_a_refused_face_cost_in_the_sandbox_is_no_charge(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        wish = await speaking(client, tmp_path, "She smiles")
+        answer = await client.call_tool(LIP_SYNC, {**wish, "face": 2})
+
+    assert answer.is_error
+    assert "The face check would have cost 0.05 units and is kept" in words(answer)
+    assert "charged" not in words(answer)
+    assert "Use face 1." in words(answer)
