@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mcp import Client
 
+from kling_mcp.cli.client_configs.clients import CLIENTS
 from kling_mcp.hosting.team_settings import HostSettings
 from kling_mcp.protocol.server import build_server
 from kling_mcp.providers.rows import PROVIDERS
@@ -25,6 +26,7 @@ COMMANDS = (
 )
 PRICED = ("std", "pro", "4k", "std, sound", "pro, sound")
 SECONDS = "5"
+SOME_ID = re.compile(r"\b\d{15,}\b")
 OF_VIDEOS = [name for name, row in PRODUCTS.items() if row.result == "video"]
 OF_PICTURES = [name for name, row in PRODUCTS.items() if row.result == "picture"]
 
@@ -162,9 +164,77 @@ def has_sound(row: ProductRow, mode: str) -> bool:
 
 def test_every_file_it_links_to_is_there() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", README)
-    missing = [t for t in targets if not t.startswith("https://") and not (ROOT / t).is_file()]
+    files = [t.partition("#")[0] for t in targets if not t.startswith("https://")]
+    missing = [name for name in files if not (ROOT / name).is_file()]
     assert missing == []
 
 
 def test_its_picture_is_small_enough_for_a_page() -> None:
     assert (ROOT / "examples/pictures/demo-contact-sheet.jpg").stat().st_size <= 200 * 1024
+
+
+@pytest.mark.anyio
+async def test_its_conversation_quotes_what_the_server_answers(tmp_path: Path) -> None:
+    coffee = str(ROOT / "examples" / "pictures" / "coffee.jpg")
+    wish = {"image": coffee, "prompt": "Steam rises from the cup"}
+    storm = {"prompt": "A lighthouse in a storm at dusk", "aspect_ratio": "9:16", "max_units": 1.5}
+    calls = [
+        ("kling_image_to_video", {**wish, "dry_run": True}),
+        (
+            "kling_image_to_video",
+            {**wish, "duration": 4, "model_name": "kling-v2-6", "sound": "on"},
+        ),
+        ("kling_image_to_video", wish),
+        ("kling_text_to_video", storm),
+    ]
+    block = section("A conversation").replace("\n> ", "\n")
+    quotes = [
+        " ".join(one.split()) for one in re.findall(r"^→ (.+?)(?=\n>?\n|\Z)", block, re.M | re.S)
+    ]
+    told = [SOME_ID.sub("ID", quote) for quote in quotes if not re.match(r"\d+: succeed", quote)]
+
+    settings = load_settings(
+        provider="sandbox", home=tmp_path, image_roots=(Path(coffee).parent,), save=False
+    )
+    async with Client(build_server(settings)) as client:
+        answers = [(await client.call_tool(*call)).content[0].text for call in calls]
+
+    assert len(told) == len(answers)
+    for quote, answer in zip(told, answers, strict=True):
+        rest = SOME_ID.sub("ID", answer)
+        for part in filter(None, map(str.strip, quote.split("…"))):
+            assert part in rest, answer
+            rest = rest.partition(part)[2]
+
+
+def test_it_says_which_provider_takes_another_model_for_a_request_that_names_none() -> None:
+    usual = PROVIDERS["kling"].default_models["text2video"]
+    others = {
+        name: row.default_models["text2video"]
+        for name, row in PROVIDERS.items()
+        if row.default_models.get("text2video", usual) != usual
+    }
+    (row,) = [row[0] for row in rows("What a video costs") if row[0].startswith(f"`{usual}`")]
+
+    assert dict(re.findall(r"words at `(\w+)`: `([\w-]+)`", row)) == others
+
+
+def test_it_names_the_clients_that_keep_a_key_only_in_their_file() -> None:
+    (told,) = re.findall(
+        r"the entry\. (.+?) cannot keep it out", section("Put it into your client")
+    )
+    titles = {row.title for row in CLIENTS.values() if row.keys == "none"}
+
+    assert {*re.split(r", | and ", told)} == titles
+    assert "`--with-key`" in section("Put it into your client")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/providers.md"])
+def test_a_next_shot_has_its_two_ways_and_prices(page: str) -> None:
+    table = built_in_capabilities()
+    goes_on = estimate(table, "image2video", Setting("std", "5"), model_name="kling-v2-5-turbo")
+    another = estimate(table, "omni-edit", Setting("std", "5"), model_name="kling-v3-omni")
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+    assert re.findall(r"frames/last`[^.]*?(\d+\.\d)", text)[-1] == f"{goes_on.units:g}"
+    assert re.findall(r"refer_type: \"?feature\"?`[^.]*?(\d+\.\d)", text) == [f"{another.units:g}"]

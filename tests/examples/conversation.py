@@ -116,13 +116,16 @@ async def _what_goes_wrong(stage: Stage) -> None:
         "duration": 8,
     }
     refused = await stage.call(ONE, **wish)
+    nearest = refused["would_pass"]
+    wish |= nearest["change"]
+    units, usd = nearest["estimate_units"], nearest["estimate_usd"]
     stage.assistant(
-        "The default model makes neither eight seconds nor sound. kling-v3 makes both, for about "
-        "7.2 units, 1.01 USD at list price. Go ahead?"
+        "The default model makes neither eight seconds nor sound. "
+        f"{wish['model_name']} makes both, for about {units:g} units, {usd:.2f} USD at list price. "
+        "Go ahead?"
     )
-    wish |= refused["would_pass"]["change"]
     stage.you("Fine.")
-    task = await stage.call(ONE, **wish, max_units=7.2)
+    task = await stage.call(ONE, **wish, max_units=units)
     await _wait_to_the_end(stage, [task["task_id"]])
     stage.assistant(
         "Kling took the job and then failed it: its risk control did not let it pass. It cost "
@@ -131,7 +134,7 @@ async def _what_goes_wrong(stage: Stage) -> None:
     )
     stage.you("Yes, try.")
     wish["prompt"] = "The rocket rises calmly from the pad into the evening sky."
-    again = await stage.call(ONE, **wish, max_units=7.2)
+    again = await stage.call(ONE, **wish, max_units=units)
     await _wait_to_the_end(stage, [again["task_id"]])
     stage.assistant("This one worked, and it is saved.")
 

@@ -65,8 +65,8 @@ class Settings(BaseModel):
     provider: str = Field(
         default="",
         validation_alias="KLING_MCP_PROVIDER",
-        description="Provider to use, or auto for the cheapest able one; default: the one with a "
-        "key, else the sandbox.",
+        description="Provider to use, or auto for the cheapest able one of known price; default: "
+        "the one with a key, else the sandbox.",
     )
     kling_api_key: SecretStr | None = Field(
         default=None, validation_alias="KLING_API_KEY", description="Kling API key."
