@@ -176,6 +176,30 @@ def test_every_file_and_folder_that_a_page_names_is_there(page: Path) -> None:
     assert [str(path) for path in (*named, *linked) if not path.exists()] == []
 
 
+HEADING = re.compile(r"^#+ (.+)$", re.M)
+PLACE = re.compile(r"\]\((?!https:)([^)#]*)#([^)]+)\)")
+
+
+def places(page: Path) -> set[str]:
+    """The names by which a link finds the headings of a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    words = (re.sub(r"[^\w -]", "", heading).lower() for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in words}
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.name)
+def test_every_heading_that_a_page_links_to_is_there(page: Path) -> None:
+    links = PLACE.findall(page.read_text(encoding="utf-8"))
+
+    missing = [
+        f"{file}#{place}"
+        for file, place in links
+        if place not in places(page.parent / file if file else page)
+    ]
+
+    assert missing == []
+
+
 def test_nothing_stands_among_the_exceptions_that_is_on_no_page() -> None:
     shown = [command for block in blocks(*SHELL) for command in lines(block)]
 

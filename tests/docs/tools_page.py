@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from tests.docs.arguments_in_full import MORE, in_full
 from tests.docs.pages import table
 from tests.docs.schema_words import argument_rows
 
@@ -17,23 +18,16 @@ from kling_tools.errors import KlingError
 from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL, Product
 from kling_tools.results import (
     Account,
-    AnotherTake,
     AssetList,
     AssetReceipt,
-    AssetView,
     CancelResult,
-    Cap,
     DeletedAsset,
-    Finding,
-    ProviderAccount,
     Receipt,
     SavedVideo,
-    Spent,
     TaskPage,
     TaskView,
     UploadAddress,
     VideoLook,
-    VideoView,
     WaitResult,
 )
 from kling_tools.rules.capabilities import built_in_capabilities
@@ -95,7 +89,7 @@ FOR_A_TEAM = "Only on a server for a team."
 
 
 def _section(tool: KlingTool, hosted: KlingTool, struck: dict[str, Any]) -> str:
-    arguments = list(argument_rows(tool.parameters))
+    arguments = in_full(tool.name, list(argument_rows(tool.parameters)))
     named = {cells[0] for cells in arguments}
     for *cells, said in argument_rows(hosted.parameters):
         if cells[0] not in named:
@@ -112,6 +106,7 @@ def _section(tool: KlingTool, hosted: KlingTool, struck: dict[str, Any]) -> str:
             taken if arguments else "It takes no arguments.\n",
             f"Answer: [{answer.__name__}](#{answer.__name__.lower()}).\n",
             *([f"Seen when a provider misbehaves: {troubles}.\n"] if troubles else []),
+            *([f"{MORE[tool.name]}\n"] if tool.name in MORE else []),
         ]
     )
 
@@ -128,14 +123,32 @@ def _hints(tool: KlingTool) -> str:
         return "Costs money, unless `dry_run` is set."
     if hints.read_only_hint:
         return "Only reads; while finished videos are saved by themselves, looking writes the file."
-    return "Writes a file; costs nothing."
+    return CHANGES[tool.name]
+
+
+CHANGES = {
+    "kling_cancel_task": "Changes the ledger here alone; costs nothing.",
+    "kling_save_video": "Writes a file; costs nothing.",
+    "kling_upload_picture": "Gives out an address; costs nothing.",
+}
+"""What the other tools do that is more than reading."""
 
 
 def answers() -> str:
-    """A section for each kind of answer."""
-    parts = (VideoView, AssetView, Finding, AnotherTake, ProviderAccount, Cap, Spent)
-    kinds = list(dict.fromkeys([*ANSWERS.values(), *parts]))
+    """A section for each kind of answer, and for each kind of part that one has."""
+    kinds = list(dict.fromkeys(ANSWERS.values()))
+    for kind in kinds:  # grows while it is read
+        for field in kind.model_fields.values():
+            kinds += [part for part in _parts(field.annotation) if part not in kinds]
     return "\n" + "\n".join(_answer(kind) for kind in kinds) + "\n"
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The kinds of answers within a field's type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
 
 
 def _answer(kind: type[BaseModel]) -> str:

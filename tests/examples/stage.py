@@ -26,7 +26,7 @@ TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b")
 SIGNED_URL = re.compile(rf"{re.escape(SANDBOX_URL)}/[^\s\"?]*\?[^\s\",]*[^\s\",.]")
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 STRUCTURED_BYTES = re.compile(r'"bytes": \d+')
-SAID_BYTES = re.compile(r"\b\d+\.\d MB\b")
+SAID_BYTES = re.compile(r"\b\d+\.\d MB\b|\b\d+ kB\b")
 
 
 class Stage:

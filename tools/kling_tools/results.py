@@ -1332,7 +1332,8 @@ class Account(Answer):
 
 
 class UploadAddress(Answer):
-    """Where a picture may be sent once until `expires_at` (UTC), and what then stands for it."""
+    """Where a picture, a video or a sound may be sent once until `expires_at` (UTC), and what then
+    stands for it."""
 
     upload_url: str
     image: str

@@ -1,0 +1,152 @@
+"""What docs/tools.md says of arguments for which the list of tools, which every conversation reads,
+has too little room."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from kling_tools.requests.arguments import LipSyncArguments
+from kling_tools.requests.requests import LipSyncRequest, SpeakingRequest, TalkingPhotoRequest
+from kling_tools.requests.speech_voices import VOICES, voice_name, voices_text
+from kling_tools.rules.capabilities import built_in_capabilities
+from kling_tools.rules.media_limits import MediaLimits
+from kling_tools.tools.toolset import SILENT
+
+__all__ = ["MORE", "in_full"]
+
+
+class Told(NamedTuple):
+    """Kind, default and meaning of an argument."""
+
+    kind: str
+    default: str
+    says: str
+
+
+def _limits(model: str, product: str, field: str) -> str:
+    limits: MediaLimits = built_in_capabilities().media_limits(model, product, field, {})
+    least, most = limits.seconds
+    sides = f", sides {limits.sides[0]} to {limits.sides[1]} px" if limits.sides else ""
+    return f"{limits.formats_text}, {least:g} to {most:g} s, at most {limits.mb} MB{sides}"
+
+
+def _between(name: str) -> str:
+    """The least and the most of a number that a lip-sync takes."""
+    inner = next(one for one in get_args(LipSyncRequest.model_fields[name].annotation))
+    found: list[Any] = [
+        limit
+        for info in inner.__metadata__
+        if isinstance(info, FieldInfo)
+        for limit in info.metadata
+    ]
+    (least,) = [limit.ge for limit in found if isinstance(limit, Ge)]
+    (most,) = [limit.le for limit in found if isinstance(limit, Le)]
+    return f"{least:g} to {most:,g}"
+
+
+def _speech(request: type[SpeakingRequest]) -> dict[str, Told]:
+    longest = next(
+        limit.max_length
+        for limit in request.model_fields["text"].metadata
+        if hasattr(limit, "max_length")
+    )
+    return {
+        "text": Told(
+            f"text, at most {longest} characters",
+            "",
+            "Words to speak instead of `sound_file`, English or Chinese; they last 2 to "
+            f"{request.longest_s:g} s. Requires `voice_id`.",
+        ),
+        "voice_id": Told(
+            "text",
+            "required with `text`",
+            "A name or an id of the [voices below](#voices-that-speak-texts), of the language of "
+            "the text; not one of `kling_list_assets`.",
+        ),
+        "voice_speed": Told(
+            f"number, {_between('voice_speed')}",
+            "`1`",
+            "How fast the text is spoken, as a factor of the usual speed; only with `text`.",
+        ),
+    }
+
+
+IN_FULL: Mapping[str, Mapping[str, Told]] = {
+    "kling_talking_photo": _speech(TalkingPhotoRequest),
+    "kling_lip_sync": {
+        "video": Told(
+            "text",
+            "required",
+            f"{_limits('kling-lip-sync', 'lip-sync', 'video')}: https URL, kling://tasks/ID/video, "
+            "or a path on a server for a team.",
+        ),
+        "sound_file": Told(
+            "text",
+            "required without `text`",
+            f"{_limits('kling-lip-sync', 'lip-sync', 'sound_file')}: path, https URL, file:// URL, "
+            "data: URI or base64.",
+        ),
+        **_speech(LipSyncRequest),
+        "face": Told(
+            f"whole number, {_between('face')}",
+            "the only face",
+            "The number of the face that speaks. Leave it out first: when the video has several "
+            "faces, the answer shows and numbers them, and the same call with `face` makes the "
+            "video.",
+        ),
+        "sound_insert_time": Told(
+            f"whole number, {_between('sound_insert_time')} ms",
+            "where the face appears",
+            "Milliseconds of the video after which the sound begins. Sound and face meet for 2 s "
+            "at least.",
+        ),
+        "sound_end_time": Told(
+            f"whole number, {_between('sound_end_time')} ms",
+            "the whole sound",
+            "Milliseconds of `sound_file` after which it is cut. Required for a recording at an "
+            "address, whose length is not known here; not for a text.",
+        ),
+        "keep_original_sound": Told(
+            "`yes`, `no`",
+            "`yes`",
+            "Whether the sound that the video has is still heard beside the speech.",
+        ),
+    },
+}
+"""By tool and argument. An argument that the tool takes and does not publish stands here, too."""
+
+assert all(IN_FULL[tool].keys() >= set(names) for tool, names in SILENT.items())
+assert IN_FULL["kling_lip_sync"].keys() <= LipSyncArguments.model_fields.keys()
+
+
+def in_full(tool: str, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The rows of a tool's arguments, with what IN_FULL says of them; silent ones come after the
+    last that is named there."""
+    told = IN_FULL.get(tool, {})
+    new = {f"`{name}`": (f"`{name}`", *one) for name, one in told.items()}
+    named = [cells[0] for cells in rows]
+    last = max((named.index(name) for name in new if name in named), default=-1)
+    whole = [new.get(cells[0], cells) for cells in rows]
+    silent = [cells for name, cells in new.items() if name not in named]
+    return [*whole[: last + 1], *silent, *whole[last + 1 :]]
+
+
+def _voices() -> str:
+    ids = ", ".join(f"{voice_name(voice)} `{voice}`" for voice in VOICES["en"])
+    return (
+        "### Voices that speak texts\n\n"
+        f"For English texts, by name. {voices_text(['en'])}.\n\n"
+        f"For Chinese texts, by id, or by name where there is one. {voices_text(['zh'])}.\n\n"
+        f"The ids of the English names: {ids}."
+    )
+
+
+MORE: Mapping[str, str] = {
+    "kling_lip_sync": _voices(),
+    "kling_upload_picture": "The address takes a picture, or a video or a sound: "
+    "[what it takes](deploy.md#pictures-and-videos). `image` of the answer then stands for any of "
+    "them.",
+}
+"""What is said below the table of a tool."""
