@@ -27,7 +27,7 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
-from kling_tools.products import MADE
+from kling_tools.products import MADE, STEPS
 from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import text
 from kling_tools.results import WITHOUT_VIDEO
@@ -153,6 +153,8 @@ def reserve(
     before = latest(db, new_row)
     if before and not before.is_gone:
         return before, before.id == record_id
+    if serving := _serving(db, new_row, clock()):
+        return serving, False
     check_external_id(db, new_row)
     now = clock()
     check_day(db, new_row, caps, now)
@@ -252,6 +254,15 @@ def last_made(db: Database, new_row: NewRow) -> Record | None:
     that may have one; None without any."""
     rows = [row for row in _equal(db, new_row) if is_at_same(row, new_row) and not row.is_gone]
     return max(rows, key=lambda row: (row.task_id is not None, row.created_at), default=None)
+
+
+def _serving(db: Database, new_row: NewRow, now: float) -> Record | None:
+    """The row of an equal step, in any take, that is made or being made: it serves this take, too;
+    None without one."""
+    if new_row.product not in STEPS:
+        return None
+    rows = [row for row in _equal(db, new_row) if is_at_same(row, new_row) and not row.is_gone]
+    return next((row for row in rows if row.task_id or row.is_leased(now)), None)
 
 
 def is_at_same(row: Record, other: NewRow | Record) -> bool:

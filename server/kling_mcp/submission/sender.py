@@ -15,7 +15,7 @@ the `Ledger` method by which it writes:
     sending   ──take_over_note─────> made      record    a note kept the task
     sending   ──_after_lost_answer─> sending   ...       there is no task: one more POST
     sending   ──_fail──────────────> failed    refused   provider, body or full queue refuses
-    sending   ──_enqueue───────────> queued    queue     no slot is free (no step waits)
+    sending   ──_enqueue───────────> queued    queue     no slot is free (a step: `send_at_once`)
     sending   ──let_go─────────────> unknown   ...       the answer is lost, and no task is found
     sending   ──...────────────────> unknown   ...       the process dies, and its lease runs out
     unknown   ──_lease_when_free───> unknown   claim     the same request comes again
@@ -86,6 +86,9 @@ FIRST_QUEUE_S = 1.0
 MOST_STEPS = 10
 """Tries after which the pause no longer grows."""
 
+PATIENCE_S = 30.0
+"""Seconds of pauses in which a step finds no slot: its call is answered soon after."""
+
 
 LOST = "The queued request is no longer stored here. It was never sent."
 DAMAGED = "The kept request is damaged: it is no longer what was asked for. It was never sent."
@@ -151,6 +154,22 @@ class Sender:
             if record.lease_owner != owner:
                 return await self._refresh(record, client), False
             return await self._send_again(record, client, body, owner)
+
+    async def send_at_once(
+        self, new_row: NewRow, client: KlingClient, body: CreateBody, caps: DayCaps
+    ) -> tuple[Record, bool]:
+        """`send` for a step, which never waits in the queue: while no slot is free it is sent again
+        here, for PATIENCE_S seconds."""
+        waited_s, tries = 0.0, 0
+        while True:
+            try:
+                return await self.send(new_row, client, body, caps)
+            except (ConcurrencyFull, RateLimited) as error:
+                pause_s, tries = _pause_s(error, tries), tries + 1
+                waited_s += pause_s
+                if waited_s > PATIENCE_S or error.charged != "no":
+                    raise
+            await self._sleep(pause_s)
 
     async def _send_again(
         self, record: Record, client: KlingClient, body: CreateBody, owner: str
@@ -345,9 +364,7 @@ class Sender:
                 "been sent (kling_wait_for_tasks)."
             )
             raise error
-        pause_s = FIRST_QUEUE_S * 1.5 ** min(record.tries, MOST_STEPS)
-        pause_s = min(max(error.retry_after_s or 0.0, pause_s), LONGEST_QUEUE_S)
-        due_at = self._ledger.now() + pause_s
+        due_at = self._ledger.now() + _pause_s(error, record.tries)
         return await self._ledger.queue(
             record.id, error.message, due_at, record.lease_owner, sha256, in_doubt=in_doubt
         )
@@ -442,6 +459,12 @@ class Sender:
             await self._sleep(0.2)
             record = await self._ledger.find(record.id) or record
         return record
+
+
+def _pause_s(error: ProviderError, tries: int) -> float:
+    """The seconds before what found no slot so many times before is sent again."""
+    pause_s = FIRST_QUEUE_S * 1.5 ** min(tries, MOST_STEPS)
+    return min(max(error.retry_after_s or 0.0, pause_s), LONGEST_QUEUE_S)
 
 
 def _of_row(body: CreateBody, record: Record) -> Body:

@@ -127,7 +127,9 @@ class Steps:
             await self._ledger.set_aside(last.id)
         body = _body(request, step).with_addresses(addresses)
         new_row = _new_row(request, step, body)
-        row, new = await self._way.sender.send(new_row, client, body, self._way.caps.per_day)
+        row, new = await self._way.sender.send_at_once(
+            new_row, client, body, self._way.caps.per_day
+        )
         if row.task_id is None:  # another process asked for it, and was refused
             raise ProviderDown(
                 f"The {step.words} was refused to another call just now.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import traceback
 from collections.abc import Callable, Sequence
@@ -129,6 +130,13 @@ class Wish:
     take: int
     external_task_id: str
 
+    @property
+    def is_spoken(self) -> bool:
+        """Whether a text is spoken for it first: for every other wish that can have one."""
+        steps = PRODUCTS[self.product].steps if self.product in PRODUCTS else ()
+        number = re.search(r"\d+", self.prompt)
+        return "speech" in steps and number is not None and int(number[0]) % 2 == 1
+
     def arguments(self, folder: Path) -> dict[str, Any]:
         """What the tool is called with; its pictures are in the folder."""
         if self.product in ASSETS:
@@ -141,6 +149,9 @@ class Wish:
             **least_wish(MADE[self.product].tool, folder, self.prompt),
             "take": self.take,
         }
+        if self.is_spoken:
+            given = {name: given[name] for name in given if not name.startswith("sound_")}
+            given |= {"text": f"{self.prompt}, and all of it is spoken aloud", "voice_id": "Melody"}
         wanted = getattr(requests, PRODUCTS[self.product].request)  # type: ignore[index]
         if "model_name" not in wanted.absent:
             given["model_name"] = model_for(self.product)

@@ -18,7 +18,7 @@ from kling_mcp.ledger import Ledger
 from kling_mcp.ledger.notes import Notes
 from kling_mcp.submission.queue import FolderQueue
 from kling_mcp.submission.sender import Sender
-from kling_tools.products import ASSETS, STEPS
+from kling_tools.products import ASSETS, PRODUCTS, STEPS
 
 __all__ = ["breaches"]
 
@@ -118,33 +118,48 @@ def _facts(path: Path) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-AT_ONCE = ("identify-face", "tts")
-"""The sandbox's names of steps."""
+AT_ONCE = {"identify-face": "face-check", "tts": "speech"}
+"""The steps by their names in the sandbox."""
+
+
+SPEECH = re.compile(r'"audio_id":\s*"([^"]+)"')
+NAMING = {name for name, row in PRODUCTS.items() if row.steps}
+"""The products whose bodies name what a step made."""
 
 
 def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> Iterator[str]:
     """Nothing paid twice, nothing paid and forgotten, and every unit in the books."""
     with closing(_opened(sandbox / "sandbox.sqlite3")) as db:
         tasks = [dict(row) for row in db.execute("SELECT * FROM tasks")]
-    made = Counter(_kind_and_wish(task) for task in tasks)
-    # the session in the body of a lip-sync is another one after each face check
-    plain = [task for task in tasks if task["product"] != "lip-sync"]
+    spoken = {
+        task["public_id"]: _wished(task["body_json"]) for task in tasks if task["product"] == "tts"
+    }
+
+    def kind_and_wish(task: Mapping[str, Any]) -> tuple[str, str]:
+        body = task["body_json"]
+        by_id = SPEECH.search(body) if not WISH.search(body) else None
+        wish = spoken.get(by_id[1], body) if by_id else _wished(body)
+        return AT_ONCE.get(task["product"], ""), wish
+
+    made = Counter(map(kind_and_wish, tasks))
+    # sessions and sounds have other ids each time that they are made
+    plain = [task for task in tasks if task["product"] not in NAMING]
     by_request = Counter(task["fingerprint"] for task in plain)
-    if sorted(by_request.values()) != sorted(Counter(map(_kind_and_wish, plain)).values()):
+    if sorted(by_request.values()) != sorted(Counter(map(kind_and_wish, plain)).values()):
         yield "equal requests are not told apart by their prompts"
+    unanswered = [row for row in rows if row["status"] in ("sending", "unknown")]
+    in_doubt = Counter((row["product"], row["prompt"]) for row in unanswered)
+    known = {(row["product"], row["prompt"]) for row in rows if row["task_id"]}
     for (step, prompt), times in made.items():
-        if times > asked[prompt]:
-            yield f"{step or prompt} was asked for {asked[prompt]} times and paid {times} times"
+        most = ((step, prompt) in known) + in_doubt[step, prompt] if step else asked[prompt]
+        if times > most:
+            yield f"{step} {prompt} may be paid {most} times and was paid {times} times"
     written = {row["task_id"] for row in rows}
-    lost = Counter(
-        (row["product"] in STEPS, row["prompt"])
-        for row in rows
-        if row["status"] in ("sending", "unknown")
-    )
+    lost = Counter((row["product"] in STEPS, row["prompt"]) for row in unanswered)
     forgotten = Counter(
         (bool(step), prompt)
         for step, prompt in map(
-            _kind_and_wish, (task for task in tasks if task["public_id"] not in written)
+            kind_and_wish, (task for task in tasks if task["public_id"] not in written)
         )
     )
     for (_, prompt), times in (forgotten - lost).items():
@@ -153,11 +168,6 @@ def _of_money(sandbox: Path, rows: Sequence[Row], asked: Mapping[str, int]) -> I
     spent = sum(task["units"] for task in tasks if task["public_id"] in written)
     if abs(units - spent) > 1e-6:
         yield f"the ledgers say {units} units, the provider {spent}"
-
-
-def _kind_and_wish(task: Mapping[str, Any]) -> tuple[str, str]:
-    step = task["product"] if task["product"] in AT_ONCE else ""
-    return step, _wished(task["body_json"])
 
 
 def _units(row: Row) -> float:

@@ -103,7 +103,11 @@ def on_all_providers(folder: Path, **more: Any) -> Any:
 
 def create(tool: str, folder: Path, provider: str, prompt: str) -> dict[str, Any]:
     """The arguments of a create."""
-    return {**least_wish(tool, folder, prompt), "provider": provider}
+    wish = {**least_wish(tool, folder, prompt), "provider": provider}
+    if tool == "kling_talking_photo":  # with a text, so that both kinds of steps are struck
+        del wish["sound_file"]
+        wish |= {"text": f"{prompt}, as loud and as slow as you can.", "voice_id": "Melody"}
+    return wish
 
 
 def read(tool: str, task_id: str, provider: str) -> dict[str, Any]:

@@ -602,6 +602,43 @@ async def test_the_ledger_keeps_the_price_of_the_true_length(
         assert db.execute(kept).fetchall() == [(0.5,)]
 
 
+def full(status: int, code: int) -> httpx.Response:
+    """Kling's refusal where no slot is free."""
+    return httpx.Response(status, json={"code": code, "message": "too many"})
+
+
+@pytest.mark.parametrize("code", [1302, 1303])
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_step_that_finds_no_slot_is_sent_again_within_the_call(
+    before: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(*[None] * before, *[full(429, code)] * 3)
+    wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        receipt = await made(client, **wish)
+        listed = facts(await client.call_tool("kling_list_tasks", {}))
+
+    assert receipt["task_id"]
+    assert Counter(kling.kinds) - Counter({["identify-face", "tts"][before]: 3}) == Counter(
+        ["identify-face", "tts", "advanced-lip-sync"]
+    )
+    assert len(listed["tasks"]) == 1
+
+
+async def test_a_step_that_never_finds_a_slot_says_so_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling(*[full(429, 1303)] * 7, None)
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        answer = await refused(client, video=CLIP, **SOUND)
+        asked = len(kling.kinds)
+        await made(client, video=CLIP, **SOUND)
+
+    assert (facts(answer)["error"], facts(answer)["charged"]) == ("concurrency_full", "no")
+    assert asked == 7
+    assert kling.kinds[asked:] == ["identify-face", "advanced-lip-sync"]
+
+
 async def test_steps_that_were_paid_are_told_when_the_create_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -706,3 +743,17 @@ async def test_the_speech_of_the_sandbox_is_heard(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.wav")) as sound:
         lasts = sum(frame.samples / frame.sample_rate for frame in sound.decode(audio=0))
     assert lasts == pytest.approx(3.0, abs=0.01)
+
+
+async def test_takes_that_are_asked_for_at_once_pay_each_step_once(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+
+        async def ask(take: int) -> None:
+            await made(client, **wish, take=take)
+
+        async with anyio.create_task_group() as group:
+            for take in (1, 2, 3):
+                group.start_soon(ask, take)
+
+    assert ordered(tmp_path) == {"identify-face": 1, "tts": 1, "lip-sync": 3}
