@@ -172,5 +172,7 @@ def fault_help() -> str:
             "(creates, queries or downloads only) and NAME:N@TARGET. Codes are Kling's; a gateway",
             "answers with its own words and statuses for them:",
             *lines,
+            "Faces that a lip-sync finds in a video need no fault: those that its prompt counts",
+            "(two women, three friends, nobody), or ?faces=N at the end of its address (0: none).",
         ]
     )

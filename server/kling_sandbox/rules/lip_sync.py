@@ -58,8 +58,8 @@ FindTask = Callable[[str], Task | None]
 def identify_face(
     body: dict[str, Any], files: PictureFiles, config: SandboxConfig, made_clip: FindTask
 ) -> Order:
-    """The order that finds the faces of a video: as many as pictures that it was made of, or as the
-    `faces` of its address says. Raises `Refusal`."""
+    """The order that finds the faces of a video: as many as the `faces` of its address or the words
+    of its prompt say, else as pictures that it was made of. Raises `Refusal`."""
     fields = Fields(body)
     if ("video_id" in fields) == ("video_url" in fields):
         raise refused("video_source")
@@ -84,13 +84,33 @@ def identify_face(
     made = files.find_task(video.task_id) if video.task_id else None
     count = _asked_faces(video.url)
     if count is None:
-        count = max(1, len(made.order.pictures)) if made else 1
+        count = _faces_of(made.order) if made else 1
     lasts = round(video.seconds or UNSEEN_S, 3)
     faces = tuple(
         Face(f"{number}", 0.0, lasts, round((number + 1) / (count + 1), 3))
         for number in range(count)
     )
     return Order("identify-face", "", "", 0, looked_at=video, faces=faces)
+
+
+_NUMBERS = {
+    "no": 0, "without": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5,
+    **{str(number): number for number in range(10)},
+}
+_PEOPLE = re.compile(
+    rf"\b({'|'.join(_NUMBERS)})\s(?:\w+\s)?"
+    r"(?:faces?|people|persons?|women|woman|men|man|girls?|boys?|friends|children|child|actors?)\b",
+    re.IGNORECASE,
+)
+_NOBODY = re.compile(r"\b(?:nobody|no one|no-one)\b", re.IGNORECASE)
+
+
+def _faces_of(order: Order) -> int:
+    """The faces of a video that was made here."""
+    if _NOBODY.search(order.prompt):
+        return 0
+    said = [_NUMBERS[number.lower()] for number in _PEOPLE.findall(order.prompt)]
+    return min(sum(said), 9) if said else max(1, len(order.pictures))
 
 
 def _asked_faces(url: str) -> int | None:

@@ -184,6 +184,31 @@ async def test_of_several_faces_the_caller_is_shown_each_and_chooses_one(tmp_pat
     assert (same["task_id"], same["repeated"]) == (second["task_id"], True)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "faces"),
+    [
+        ("Two women talk in a kitchen", 2),
+        ("One man and two old friends laugh", 3),
+        ("An empty beach, nobody is there", 0),
+        ("Waves, without people", 0),
+        ("A lighthouse in a storm at 10 o'clock", 1),
+    ],
+)
+async def test_a_played_video_has_as_many_faces_as_its_prompt_counts(
+    tmp_path: Path, prompt: str, faces: int
+) -> None:
+    async with served(tmp_path, sandbox_side_px=600) as client:
+        video = await made(client, "kling_text_to_video", prompt=prompt)
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [video["task_id"]]})
+        wish = {"video": f"kling://tasks/{video['task_id']}/video", **SOUND}
+        result = await client.call_tool(TOOL, wish)
+
+    shown = facts(result).get("faces", [])
+    assert result.is_error == (not faces)
+    assert len(shown) == (faces if faces > 1 else 0)
+    assert faces or "Kling finds no face in the video." in words(result)
+
+
 async def test_a_video_without_a_face_is_refused_and_the_check_is_paid_once(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         wish = {"video": f"{CLIP}?faces=0", **SOUND}
