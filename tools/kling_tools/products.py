@@ -17,6 +17,7 @@ __all__ = [
     "ASSETS",
     "IMAGE_UNIT",
     "MADE",
+    "OLDEST",
     "PRODUCTS",
     "PRODUCTS_BY_TOOL",
     "REQUESTS",
@@ -338,6 +339,10 @@ _ROWS = (
         found_by_our_id=False,
     ),
 )
+
+
+OLDEST: tuple[Product, ...] = ("image2video", "omni-video")
+"""The products whose tools publish what all makers take, `take` among it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

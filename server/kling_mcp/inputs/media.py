@@ -240,12 +240,14 @@ async def is_heard(path: Path, policy: PicturePolicy) -> bool:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A sound or video that a request names: its field, the value that was given, and the limits of
-    Kling's page. Of a sound that is too long, the first `ends_s` seconds are sent where the
-    argument `ended_by` names them."""
+    Kling's page. `for_pictures` is the tool that takes a picture in the place of a video. Of a
+    sound that is too long, the first `ends_s` seconds are sent where the argument `ended_by` names
+    them."""
 
     field: str
     value: str
     limits: MediaLimits
+    for_pictures: str = ""
     ended_by: str = ""
     ends_s: float | None = None
 
@@ -360,6 +362,8 @@ async def open_media(
             except Refusal as refusal:
                 fault = refusal.fault(wish.field)
                 form = _form(wish.limits)
+                if fault.rule == "video_type" and wish.for_pictures:
+                    fault = replace(fault, use=f"{fault.use}; or {wish.for_pictures}")
                 verdict.faults.append(replace(fault, use=form) if fault.use == FORMS else fault)
                 media.append(None)
                 continue

@@ -6,7 +6,8 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,10 @@ from kling_mcp.ledger.records import (
 )
 from kling_mcp.providers.task import OUR_IDS
 from kling_tools.errors import KlingError, SpendCapReached
-from kling_tools.products import MADE, STEPS
+from kling_tools.products import MADE, PRODUCTS, STEPS
 from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import text
+from kling_tools.requests.speech_voices import voice_name
 from kling_tools.results import WITHOUT_VIDEO
 from kling_tools.rules.capabilities import units_text
 
@@ -63,8 +65,8 @@ NAMED = 4
 
 def differences(used: Record, new_row: NewRow) -> str:
     """One line with the fields in which a row and a new request differ, and their values."""
-    then = {**_named(used.request), "route": used.product, "take": used.take}
-    now = {**_named(new_row.request), "route": new_row.product, "take": new_row.take}
+    then = {**_named(used), "route": used.product, "take": used.take}
+    now = {**_named(new_row), "route": new_row.product, "take": new_row.take}
     apart = [
         _told(name, then.get(name), now.get(name))
         for name in dict.fromkeys((*now, *then))
@@ -72,20 +74,33 @@ def differences(used: Record, new_row: NewRow) -> str:
     ]
     if not apart:
         fits = [str(row.arguments.get("fit", "")) for row in (used, new_row)]
-        return _framed(*fits) if fits[0] != fits[1] else "the content of a picture"
+        if fits[0] != fits[1]:
+            return _framed(*fits)
+        return "the content of a file" if _told_by_arguments(used.product) else SAME_FIELDS
     more = f" and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
     return "; ".join(apart[:NAMED]) + more
 
+
+SAME_FIELDS = "the content of a picture"
 
 _NAMES_OF_PICTURES = re.compile(r"^With (?:<<<image_\d+>>>(?:, )?)+: ")
 """What is put before the prompt of several pictures that names none."""
 
 
-def _named(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that a person knows: silence is the same as no word of it, pictures are named by
-    their labels, and our own id and our own words in the prompt are left out."""
-    named: dict[str, Any] = {}
-    for name, value in request.items():
+def _named(row: Record | NewRow) -> dict[str, Any]:
+    """The fields that a person knows, by the names of the arguments: silence is the same as no word
+    of it, pictures are named by their labels, and our own id and our own words in the prompt are
+    left out. Where several arguments, or what a step made of one, are one field of the body, the
+    arguments themselves are told."""
+    own = _told_by_arguments(row.product)
+    named = {name: value for name, value in row.arguments.items() if name in own}
+    if "voice_id" in named:
+        named["voice_id"] = voice_name(str(named["voice_id"]))
+    renamed = {body: name for name, body in _body_names(row.product).items()}
+    for body_name, value in row.request.items():
+        name = renamed.get(body_name, body_name)
+        if name in own:
+            continue
         if name == "external_task_id" or (name, value) == ("sound", "off"):
             continue
         if name == "prompt" and isinstance(value, str):
@@ -97,6 +112,18 @@ def _named(request: Mapping[str, Any]) -> dict[str, Any]:
             ]
         named[name] = value
     return named
+
+
+def _told_by_arguments(product: str) -> Collection[str]:
+    """The arguments of which the body does not show what a person gave."""
+    names = _body_names(product)
+    several = Counter(names.values())
+    made = any(entry.steps for entry in PRODUCTS.values() if entry.name == product)
+    return [name for name, body in names.items() if made or several[body] > 1]
+
+
+def _body_names(product: str) -> Mapping[str, str]:
+    return next((row.body_names for row in PRODUCTS.values() if row.name == product), {})
 
 
 def _framed(then: str, now: str) -> str:

@@ -62,6 +62,13 @@ TEXTS = ("negative_prompt", "multi_prompt")
 SAID_IN_PROMPT = frozenset({"negative_prompt", "camera_control"})
 """Arguments that the prompt can say instead, as `find_variant` words it."""
 
+FOR_A_PICTURE: Mapping[Product, str] = {
+    "lip-sync": "kling_talking_photo, which takes the picture as image",
+    "omni-edit": "kling_image_to_video, which takes the picture as image",
+    "motion-control": "kling_image_to_video, which moves the picture by its prompt",
+}
+"""The tool for a picture that is given as the video of a product."""
+
 AS_BYTES = ("data", "base64")
 """Kinds of pictures that are nowhere but in the call."""
 
@@ -260,10 +267,11 @@ class JudgedRequest:
         )
         wishes = [Wish(name, value, limits(name, values)) for name, value in self.arguments.media()]
         ends_ms = values.get("sound_end_time")
+        still = FOR_A_PICTURE.get(self.review.product, "")
         return [
             replace(wish, ended_by="sound_end_time", ends_s=ends_ms and ends_ms / 1000)
             if wish.field == "sound_file" and "sound_end_time" in values
-            else wish
+            else replace(wish, for_pictures=still)
             for wish in wishes
         ]
 
@@ -477,7 +485,9 @@ class JudgedRequest:
             return ""
         blank = ", ".join(name for name in self.earlier.arguments if name in self.draft.blank)
         taken_away = f"Taken away: {blank}." if blank else ""
-        if self.is_same_as_earlier or len(self.pictures) < len(self.arguments.pictures()):
+        opened = len(self.pictures) + len(self.media)
+        named = len(self.arguments.pictures()) + len(self.arguments.media())
+        if self.is_same_as_earlier or opened < named:
             return taken_away
         apart = differences(self.earlier, replace(self.new_row, take=self.earlier.take))
         return f"Differs from {self.earlier.handle}: {apart}. {taken_away}".rstrip()

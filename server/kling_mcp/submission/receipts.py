@@ -8,7 +8,7 @@ from kling_mcp.inputs.picture import Picture
 from kling_mcp.ledger import Record
 from kling_mcp.submission.judged_request import JudgedRequest
 from kling_tools.faults import Fault, Variant, asking, shortened
-from kling_tools.products import PRODUCTS
+from kling_tools.products import OLDEST, PRODUCTS
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.speech_voices import spoken
 from kling_tools.results import ENDED, SANDBOX_NOTES, FaceView, Receipt
@@ -103,6 +103,8 @@ def _one_more(judged: JudgedRequest, record: Record, takes: Sequence[int]) -> st
     """How to make one more take of a request that was made before."""
     free = max((record.take, *takes)) + 1
     exist = f"{len(takes)} takes of it exist. " if len(takes) > 1 else ""
+    if judged.review.product not in OLDEST and not record.is_unanswered:
+        return exist + ANOTHER.format(record.handle)
     if judged.earlier:
         return f"{exist}Add take {free} to make one more."
     if exist or record.is_unanswered:

@@ -94,7 +94,13 @@ def identify_face(
 
 
 _NUMBERS = {
-    "no": 0, "without": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5,
+    "no": 0,
+    "without": 0,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
     **{str(number): number for number in range(10)},
 }
 _PEOPLE = re.compile(

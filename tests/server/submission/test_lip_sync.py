@@ -409,6 +409,59 @@ async def test_a_text_in_another_language_is_warned_of(
     assert not said or f"it looks like {said}" in warned[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"text": "Other words are spoken here, friend"}, 'text was "Hello there, how'),
+        ({"voice_id": "Anchor"}, 'voice_id was "Melody", is "Anchor".'),
+        ({"sound_insert_time": 500}, "sound_insert_time was not given, is 500."),
+        ({"face": 1}, ""),
+        ({"video": f"{CLIP}?2"}, f'video was "{CLIP}", is "{CLIP}?2".'),
+        (
+            {"text": "", "voice_id": "", **SOUND},
+            "is not given; voice_id was",
+        ),
+    ],
+)
+async def test_another_take_tells_which_arguments_differ(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    async with served(tmp_path) as client:
+        first = await made(client, video=CLIP, text=TEXT, voice_id="Melody")
+        again = await made(client, another_take_of=first["task_id"], **change, dry_run=True)
+        await made(client, another_take_of=first["task_id"], **change)
+        same = await made(client, another_take_of=first["task_id"], **change, take=2)
+
+    assert said in again["note"]
+    assert ("Differs from" in again["note"]) == bool(said)
+    assert "face_choose" not in again["note"]
+    assert "Add take" not in same["next"]
+
+
+async def test_a_picture_is_led_to_the_tool_that_takes_one_with_the_same_words(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        spoken = {"text": TEXT, "voice_id": "Melody"}
+        as_image = await refused(client, image=white(tmp_path), **spoken)
+        as_video = await refused(client, video=white(tmp_path), **spoken)
+        told = await made(client, "kling_talking_photo", image=white(tmp_path), **spoken)
+        prompted = await made(
+            client,
+            "kling_talking_photo",
+            image=white(tmp_path),
+            prompt='She says "hello my friend!"',
+            **spoken,
+            dry_run=True,
+        )
+
+    assert "kling_talking_photo takes the same with a picture as image" in words(as_image)
+    assert "Use a video; or kling_talking_photo, which takes the picture" in words(as_video)
+    assert told["task_id"]
+    assert "the prompt is not spoken. Use text with voice_id" in prompted["warnings"][0]
+    assert "a kept sound" not in prompted["warnings"][0]
+
+
 async def test_lengths_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     local = str(make_clip(tmp_path / "small.mp4"))
     async with served(tmp_path) as client:

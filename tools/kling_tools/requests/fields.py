@@ -235,7 +235,9 @@ SoundFile = Annotated[
     str,
     Field(description="mp3/wav/m4a/aac, 2-300 s, <=5 MB: path, https URL, data: URI."),
 ]
-SpeakingVideo = Annotated[str, Field(description="As of kling_edit_video.")]
+SpeakingVideo = Annotated[
+    str, Field(description="As of kling_edit_video; 2-60 s, sides 512-2160 px.")
+]
 LipSound = Annotated[str, Field(description="As of kling_talking_photo.")]
 SpokenText = Annotated[
     str,

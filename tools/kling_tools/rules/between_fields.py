@@ -73,7 +73,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="speaking_video_required",
         require=("video",),
-        because="a face of a video is given other words. For a picture, kling_talking_photo",
+        because="a face of a video is given other words. kling_talking_photo takes the same with a "
+        "picture as image",
         use="an https URL, kling://tasks/ID/video, or a path",
         source="lip-sync page",
     ),

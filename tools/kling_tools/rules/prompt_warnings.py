@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS
 from kling_tools.quoting import clipped, quote_provider
-from kling_tools.requests.requests import Request
+from kling_tools.requests.requests import Request, SpeakingRequest
 
 __all__ = [
     "asked_ratio",
@@ -123,10 +123,13 @@ def unspoken_warning(request: Request) -> Iterator[Fault]:
     words = spoken_words(request.prompt)
     if words and "sound" in request.absent:
         shown = clipped(quote_provider(words), SHOWN)
-        message = (
-            f'nobody will hear "{shown}": no speech is made here, a kept sound is the video\'s.'
-        )
-        yield Fault("prompt", "speech_not_made", message)
+        because, use = "no speech is made here, a kept sound is the video's", ""
+        if isinstance(request, SpeakingRequest):
+            because, use = "the prompt is not spoken", "text with voice_id for what is said"
+        elif not hasattr(request, "video"):
+            because = "no speech is made here"
+        message = f'nobody will hear "{shown}": {because}.'
+        yield Fault("prompt", "speech_not_made", message, use)
 
 
 _COMMON: Mapping[str, frozenset[str]] = {

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest, NotConfigured
 from kling_tools.faults import Fault
-from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+from kling_tools.products import OLDEST, PRODUCTS, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import (
     AUTO,
     AccountArguments,
@@ -667,13 +667,12 @@ NO_BOUNDS = {"minimum": "", "maximum": ""}
 ONE_KIND = {"anyOf": "", "type": "boolean", "description": ""}
 """`dry_run` where another tool tells of "full"."""
 
-OLDEST = ("image2video", "omni-video")
 ALIKE = ("callback_url", "external_task_id", "watermark_info", "take")
 """Arguments that every maker takes, and that only the tools of the oldest products publish."""
 
 SILENT: Mapping[str, tuple[str, ...]] = {
     "kling_talking_photo": ("voice_speed",),
-    "kling_lip_sync": ("sound_end_time",),
+    "kling_lip_sync": ("sound_end_time", "sound_insert_time"),
 }
 """Arguments that a tool takes and does not publish: the faults that require them tell of them."""
 
@@ -722,7 +721,7 @@ EDIT_TEXTS: dict[str, dict[str, Any]] = {
 
 
 MOTION_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": ""},
+    "mode": {"description": "", "enum": ["std", "pro"]},
     "element_list": {"description": "One, v3 only."},
     **AS_ELSEWHERE,
 }
