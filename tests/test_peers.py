@@ -1,5 +1,6 @@
 """The comparison with other servers: its provider, its page, and this server's own part of it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def test_the_page_names_the_versions_that_the_script_installs() -> None:
         named = dict(re.findall(r"`([^`]+)` (\S+)", head))
         assert named.pop(OURS)
         assert named == {one.name: one.version for one in CONTENDERS if one.name != OURS}
+
+
+def test_the_page_has_this_versions_tools_and_about_their_size(tmp_path: Path) -> None:
+    with US.start(Place(tmp_path, ""), "http://127.0.0.1:9", tmp_path) as server:
+        line, _ = server.open()
+
+    (tools, size) = (
+        int(re.findall(rf"^\| {row} \| ([\d,]+) \|", PAGE, re.M)[0].replace(",", ""))
+        for row in ("tools", "tools/list, bytes")
+    )
+    assert tools == len(json.loads(line)["result"]["tools"])
+    assert size == pytest.approx(len(line), rel=0.1)
 
 
 def test_the_page_has_a_row_for_every_fault() -> None:

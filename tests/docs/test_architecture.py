@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tests.docs.pages import DOCS
+from tests.test_floors import MACHINE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
@@ -39,6 +40,12 @@ def test_every_file_of_the_walks_is_there() -> None:
         assert all(files), "each step names its file"
         for name in (name for names in files for name in names):
             assert any((ROOT / place / name).is_file() for place in ("server", "tools")), name
+
+
+def test_it_names_the_floors_from_the_highest_to_the_lowest() -> None:
+    (told,) = re.findall(r"imports only from those below it: ([\w,\s]+)\.", PAGE)
+
+    assert tuple(re.split(r",\s+", told)) == MACHINE
 
 
 def test_it_fits_on_two_pages_and_has_one_drawing() -> None:

@@ -54,9 +54,6 @@ from kling_tools.requests.times import spoken
 from kling_tools.results import WITHOUT_VIDEO, SavedPicture, SavedVideo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from kling_mcp.ledger import Record
     from kling_mcp.providers.task import Task, Video
 
 __all__ = ["Downloads", "file_note"]

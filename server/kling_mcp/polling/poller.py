@@ -1,6 +1,6 @@
 """The requests for watched tasks, and what each answer changes: one task by a query; many by the
 list of their product, or by queries and the history of the new standard, which answer for whatever
-product and standard made them."""
+product and standard made them. `scheduler.py` draws the states of a watched task at its top."""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ the `Ledger` method by which it writes:
 A row that is `sending` has a lease; without one it counts as `unknown`. A row that is `unknown` is
 looked for, and sent again, under a lease too. `leased` is `queued` with a lease: it cannot be
 withdrawn any more. `made` is any row with a task_id; its status is the provider's: `submitted`,
-`processing`, `succeed` or `failed`.
+`processing`, `succeed` or `failed`. `MadeTasks.write_down` calls `_record`. The row of a step stays
+`made` when `Steps` calls `Ledger.set_aside` on it, as it is too old or was refused; the same step
+then begins at `new`.
 """
 
 from __future__ import annotations

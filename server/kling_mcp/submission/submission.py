@@ -8,12 +8,15 @@ create (`Create`, made in `new_videos` and `new_assets`), or the way itself:
     judged   ──refusal──────────> answered  kind  it has faults
     judged   ──_agree───────────> agreed    way   caps allow the price, and so does the person
     agreed   ──prepare──────────> ready     kind  media have addresses; what comes first is done
+    agreed   ──prepare──────────> answered  kind  what came first asks the person to choose
     ready    ──Sender.send──────> sent      way   its row is written, then it is sent once
     sent     ──receipt──────────> answered  kind
     agreed   ──_not_answered_yet> answered  way   time is up; the rest goes on in the background
 
 What was made before goes the same way, and costs nothing: nobody is asked, and nothing is sent.
-From `agreed` on it runs in the background, so that no interrupted call leaves half of it behind.
+Only a request whose answer was lost may be sent once more, with its own id: it was agreed to and
+counted the first time. From `agreed` on a create runs in the background, so that no interrupted
+call leaves half of it behind.
 """
 
 from __future__ import annotations
@@ -157,7 +160,8 @@ class Create(ABC, Generic[AnswerT]):
         A step that comes before the create belongs here: override this, do the step, and put what
         it gave into the body. The caps and the person have agreed to `Judged.price` by then; where
         the step shows that the create itself costs more, it is not sent. With
-        `judged.made` nothing is sent, so skip the step. One that is paid is a create of its own:
+        an answered `judged.made` nothing is sent, so skip the step; while that is unanswered, the
+        same request may be sent again, with its step. One that is paid is a create of its own:
         `self.way.sender.send(row, client, body, caps)`, with a row that has the step's product and
         digest, writes it down first, and finds it again after a crash or when it is asked for
         once more. Where the step shows that the person has to choose, raise `AnsweredInstead`:

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from kling_mcp.ledger.sqlite import open_database
+from kling_tools.products import MADE
 from kling_tools.results import TaskStatus
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "ledger.md"
@@ -52,6 +53,12 @@ def test_every_status_is_described() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(first_cells("`status` | `task_id`")))) == set(
         get_args(TaskStatus)
     )
+
+
+def test_every_product_is_named() -> None:
+    (told,) = re.findall(r"^\| `product` \| (.+) \|$", TEXT, re.MULTILINE)
+
+    assert re.findall(r"`([\w-]+)`", told) == list(MADE)
 
 
 def test_the_queries_run(ledger: Path) -> None:
