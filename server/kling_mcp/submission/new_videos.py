@@ -130,6 +130,11 @@ class VideoCreate(Create[Receipt]):
                 await self._warn_of_one_before(judge)
         self._warn_of_a_cap_at_a_reseller()
         self._request = await self._steps.judge(self._request, made)
+        if not faults and made is None:
+            found = await self._steps.known_faults(self._request)
+            faults += found
+            rules_broken += len(found)
+            self._by_rules_only &= not found
         self._rules_broken = rules_broken + await self._judge_speech(made)
         request = self._request
         return Judged(
@@ -242,6 +247,10 @@ class VideoCreate(Create[Receipt]):
         if request is not self._request:
             self._request = request
             found = await ledger.equals(request.new_row)
+        if found.made is None and (anew := await self._steps.take_made_anew(request)):
+            arguments = request.arguments.model_copy(update={"take": anew})
+            self._request = replace(request, draft=replace(request.draft, arguments=arguments))
+            found = await ledger.equals(self._request.new_row)
         return found
 
     def _warn_of_one_elsewhere(self, other: Record | None) -> None:

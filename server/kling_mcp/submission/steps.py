@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,15 +28,17 @@ from kling_mcp.submission.create_body import (
     StepBody,
 )
 from kling_mcp.submission.judged_request import JudgedRequest
+from kling_mcp.submission.made_tasks import repeat_refused
 from kling_mcp.submission.receipts import ask_for_face, faces_receipt
 from kling_mcp.submission.submission import AnsweredInstead, Submission
 from kling_tools.decorations import decoration
 from kling_tools.errors import KlingError, ProviderDown, RequestRefused
+from kling_tools.faults import Fault
 from kling_tools.products import PRODUCTS, STEPS, StepEntry
 from kling_tools.quoting import counted
 from kling_tools.requests.requests import SpeakingRequest
 from kling_tools.results import Receipt
-from kling_tools.rules.checks import LEAST_SPOKEN_S, speech_fits
+from kling_tools.rules.checks import LEAST_SPOKEN_S, lengths_fit, speech_fits
 from kling_tools.rules.media_limits import SLACK_S
 
 __all__ = ["Steps"]
@@ -62,8 +64,48 @@ class Steps:
             if row is None:
                 owed.append(step)
             elif step.name == "speech" and (spoken_s := seconds_in(row.message)) is not None:
-                request = request.lasting(spoken_s)
+                request = _lasting(request, spoken_s)
         return replace(request, steps=owed)
+
+    async def take_made_anew(self, request: JudgedRequest) -> int | None:
+        """The take in which this request was made after the answer to a step of its own take was
+        lost; None where it was not. So the same request is not made and paid once more."""
+        if not _wanted(request) or not self._ledger.exists:
+            return None
+        later = [t for t in await self._ledger.takes(request.new_row) if t > request.arguments.take]
+        for step in _wanted(request) if later else ():
+            new_row = _new_row(request, step, StepBody({}))
+            lost = await self._ledger.peek(new_row)
+            for take in later if lost and lost.is_unanswered else ():
+                anew = await self._ledger.peek(replace(new_row, take=take))
+                if anew and lost and anew.created_at >= lost.created_at:
+                    return take
+        return None
+
+    async def known_faults(self, judged: JudgedRequest) -> list[Fault]:
+        """What is known already of the steps, and speaks against the request. That an answer was
+        lost is told here in a dry run alone: else it is an error of its own."""
+        found, face, lengths = list[Fault](), None, judged.lengths
+        for step in _wanted(judged):
+            row = await self._kept(judged, step)
+            if row is None:
+                new_row = _new_row(judged, step, StepBody({}))
+                lost = await self._ledger.peek(new_row) if self._ledger.exists else None
+                if judged.arguments.dry_run and lost and lost.is_unanswered:
+                    told = repeat_refused(lost, judged.provider.row)
+                    message = f"{told.message} {told.advice}"
+                    found.append(Fault("take", "step_lost", message))
+            elif step.name == "face-check":
+                faces = faces_in(row.message)
+                found += [*_face_faults(judged, faces)]
+                face = None if found else _chosen(judged, faces, None)
+            else:
+                lengths = {**lengths, "text": seconds_in(row.message)}
+                found += [*_speech_faults(judged, lengths["text"])]
+        heard_s = judged.arguments.length_s(lengths)
+        if not found and face and heard_s and (not judged.arguments.words() or "text" in lengths):
+            found += [*_meeting_faults(judged, face, heard_s)]
+        return found
 
     async def _last(self, judged: JudgedRequest, step: StepEntry) -> Record | None:
         return await self._ledger.last_made(_new_row(judged, step, StepBody({})))
@@ -85,7 +127,7 @@ class Steps:
         Raises AnsweredInstead with the faces of a video of which the caller chose none, KlingError
         where the create would be refused, SpendCapReached, and ProviderError.
         """
-        face, values, notes = None, dict[str, Any](), []
+        face, spoken_s, values, notes = None, None, dict[str, Any](), []
         if request.steps:
             whole = replace(request.new_row, estimate_units=request.price.units)
             await self._ledger.check_day(whole, self._way.caps.per_day)
@@ -93,6 +135,7 @@ class Steps:
             row, before = await self._row(request, step, client, addresses)
             if step.name == "face-check":
                 faces = faces_in(row.message)
+                _refuse([*_face_faults(request, faces)])
                 face = _chosen(request, faces, before)
                 if face is None:
                     raise AnsweredInstead(await self._faces_shown(request, faces, client))
@@ -101,14 +144,17 @@ class Steps:
                 which = which if len(faces) > 1 else "The one face of it"
                 notes.append(f"{which} speaks, seen from {face.from_s:g} to {face.to_s:g} s.")
             else:
-                spoken_s = _fitting(request, seconds_in(row.message))
+                spoken_s = seconds_in(row.message)
+                _refuse([*_speech_faults(request, spoken_s)])
+                assert spoken_s is not None
                 values |= {SPEECH: row.task_id, SOUND_END: int(spoken_s * 1000)}
-                request = request.lasting(spoken_s)
+                request = _lasting(request, spoken_s)
                 notes.append(f"The text lasts {spoken_s:.3g} s.")
         if face is not None:
-            whole_ms = int((request.arguments.length_s(request.lengths) or 0.0) * 1000)
-            ends = values.setdefault(SOUND_END, whole_ms)
-            values[SOUND_AT] = _begins(request, face, ends / 1000)
+            heard_s = request.arguments.length_s({**request.lengths, "text": spoken_s}) or 0.0
+            values.setdefault(SOUND_END, int(heard_s * 1000))
+            _refuse([*_meeting_faults(request, face, heard_s)])
+            values[SOUND_AT] = int(_begins(request, face, heard_s) * 1000)
         self.note = " ".join(notes)
         return replace(request, steps=[*self.paid]), values
 
@@ -172,16 +218,11 @@ class Steps:
             if answer.faults:
                 continue
             if step.name == "speech":
-                answer.warnings += _speech_foretold(judged, step, row)
-                continue
-            if row is None:
-                continue
-            faces = faces_in(row.message)
-            number = getattr(judged.arguments, "face", None)
-            if len(faces) > 1 and number is None:
-                ask_for_face(answer, _times(faces))
-            elif not faces or (number or 1) > len(faces):
-                answer.warnings.append(f"face: the video has {counted(len(faces), 'face')}.")
+                answer.warnings += _speech_foretold(judged, step) if row is None else []
+            elif row is not None:
+                faces = faces_in(row.message)
+                if _chosen(judged, faces, None) is None:
+                    ask_for_face(answer, _times(faces))
 
     async def _faces_shown(
         self, request: JudgedRequest, faces: Sequence[Face], client: KlingClient
@@ -215,11 +256,12 @@ def _body(judged: JudgedRequest, step: StepEntry) -> StepBody:
 
 def _speech(judged: JudgedRequest) -> dict[str, Any]:
     arguments = judged.arguments
+    speed = getattr(arguments, "voice_speed", None)
     return {
         "text": arguments.words(),
         "voice_id": getattr(arguments, "voice_id", ""),
         "voice_language": getattr(arguments, "language", "en"),
-        "voice_speed": getattr(arguments, "voice_speed", None),
+        "voice_speed": speed if speed != 1 else None,
     }
 
 
@@ -253,38 +295,50 @@ def _new_row(judged: JudgedRequest, step: StepEntry, body: CreateBody) -> NewRow
     )
 
 
-def _refusal(message: str, use: str) -> KlingError:
-    """The error about what a step found out: the create would be refused."""
-    return KlingError(f"{message} The video was not made.", charged="no", advice=f"Use {use}.")
+def _lasting(judged: JudgedRequest, spoken_s: float) -> JudgedRequest:
+    """The request with the price of a text that lasts so long."""
+    return judged.lasting(judged.arguments.length_s({**judged.lengths, "text": spoken_s}))
+
+
+def _refuse(faults: Sequence[Fault]) -> None:
+    """Raises KlingError for what a step found out: the create would be refused."""
+    for fault in faults:
+        message = f"{fault.message[:1].upper()}{fault.message[1:]} The video was not made."
+        raise KlingError(message, charged="no", advice=f"Use {fault.use}.")
+
+
+def _face_faults(judged: JudgedRequest, faces: Sequence[Face]) -> Iterator[Fault]:
+    """The fault of a video without a face, or of a number that no face has."""
+    number = getattr(judged.arguments, "face", None)
+    if not faces:
+        use = "one in which a face is well seen"
+        yield Fault("video", "face_found", "Kling finds no face in the video.", use)
+    elif number is not None and number > len(faces):
+        message = f"There is no face {number}: the video has {counted(len(faces), 'face')}."
+        use = f"face 1 to {len(faces)}" if len(faces) > 1 else "face 1"
+        yield Fault("face", "face_found", message, use)
 
 
 def _chosen(judged: JudgedRequest, faces: Sequence[Face], before: Record | None) -> Face | None:
     """The face that speaks; None where the caller has to choose: of several none was chosen, or
-    they are not those any more among which it was. Raises KlingError."""
+    they may not be those any more among which it was."""
     number = getattr(judged.arguments, "face", None)
-    if not faces:
-        raise _refusal("Kling finds no face in the video.", "one in which a face is well seen")
-    if number is not None and number > len(faces):
-        message = f"There is no face {number}: the video has {counted(len(faces), 'face')}."
-        raise _refusal(message, f"face 1 to {len(faces)}" if len(faces) > 1 else "face 1")
     if len(faces) == 1:
         return faces[0]
-    old = _times(faces_in(before.message)) if before and before.task_id else _times(faces)
-    return None if number is None or old != _times(faces) else faces[number - 1]
+    times = _times(faces)
+    told_apart = len({*times}) == len(times)
+    same = not (before and before.task_id) or (
+        told_apart and _times(faces_in(before.message)) == times
+    )
+    return faces[number - 1] if number is not None and same else None
 
 
 def _times(faces: Sequence[Face]) -> list[tuple[float, float]]:
     return [(face.from_s, face.to_s) for face in faces]
 
 
-def _speech_foretold(judged: JudgedRequest, step: StepEntry, row: Record | None) -> list[str]:
-    """Warnings about the length of a speech: by its letters, or as it is known."""
-    if row is not None:
-        try:
-            _fitting(judged, seconds_in(row.message))
-        except KlingError as error:
-            return [f"text: {error.message} {error.advice}"]
-        return []
+def _speech_foretold(judged: JudgedRequest, step: StepEntry) -> list[str]:
+    """Warnings about the length of a speech, by its letters."""
     if not isinstance(judged.arguments, SpeakingRequest):
         return []
     doubts = speech_fits(judged.arguments, judged.lengths.get("video"), surely=False)
@@ -292,34 +346,35 @@ def _speech_foretold(judged: JudgedRequest, step: StepEntry, row: Record | None)
     return [f"{doubt} {lost}" for doubt in doubts]
 
 
-def _fitting(judged: JudgedRequest, spoken_s: float | None) -> float:
-    """The length of a speech. Raises KlingError for one that Kling does not take, or that does not
-    fit into the video."""
-    least, most = judged.length_limits.seconds
-    most = min(judged.lengths.get("video") or most, most)
+def _speech_faults(judged: JudgedRequest, spoken_s: float | None) -> Iterator[Fault]:
+    """The faults of a speech that Kling does not take, or that does not fit into the video."""
     if spoken_s is None:
-        raise _refusal("Kling did not tell how long the speech is.", "sound_file in its place")
-    if not least - SLACK_S <= spoken_s <= most + SLACK_S:
-        message = f"The text lasts {spoken_s:.3g} s; {least:g} to {most:.4g} s fit here."
-        use = "fewer words or a higher voice_speed" if spoken_s > most else "more words"
-        raise _refusal(message, use)
-    return spoken_s
+        message = "Kling did not tell how long the speech is."
+        yield Fault("text", "speech_fits", message, "sound_file in its place")
+        return
+    yield from lengths_fit(judged.arguments, {**judged.lengths, "text": spoken_s})
 
 
-def _begins(judged: JudgedRequest, face: Face, spoken_s: float) -> int:
-    """The milliseconds after which the sound begins: as asked, else where the face appears, or as
-    much earlier as the sound requires. Raises KlingError for a sound that hardly meets the face."""
+def _begins(judged: JudgedRequest, face: Face, heard_s: float) -> float:
+    """The seconds after which the sound begins: as asked, else where the face appears, or as much
+    earlier as the sound requires."""
     asked = getattr(judged.arguments, "sound_insert_time", None)
     video_s = judged.lengths.get("video")
-    begins = face.from_s if asked is None else asked / 1000
-    if asked is None and video_s is not None:
-        begins = max(0.0, min(begins, video_s - spoken_s))
-    meets = min(face.to_s, begins + spoken_s) - max(face.from_s, begins)
+    if asked is not None:
+        return float(asked / 1000)
+    return face.from_s if video_s is None else max(0.0, min(face.from_s, video_s - heard_s))
+
+
+def _meeting_faults(judged: JudgedRequest, face: Face, heard_s: float) -> Iterator[Fault]:
+    """The fault of a sound that hardly meets the face."""
+    begins = _begins(judged, face, heard_s)
+    meets = min(face.to_s, begins + heard_s) - max(face.from_s, begins)
     if meets < LEAST_SPOKEN_S - SLACK_S:
         message = (
             f"The face is seen from {face.from_s:g} to {face.to_s:g} s: the sound meets it for "
             f"{max(meets, 0):.3g} s, and Kling requires 2."
         )
+        asked = getattr(judged.arguments, "sound_insert_time", None)
         at = f"sound_insert_time {int(face.from_s * 1000)}"
-        raise _refusal(message, "a face that is seen for longer" if asked is None else at)
-    return int(begins * 1000)
+        use = "a face that is seen for longer" if asked is None else at
+        yield Fault("sound_insert_time", "sound_meets_face", message, use)

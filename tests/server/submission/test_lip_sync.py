@@ -262,7 +262,7 @@ async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_pat
         fits = await made(client, **spoken, text=TEXT)
         sure = await refused(client, **{**spoken, "dry_run": False}, text="word " * 25)
         await refused(client, **{**spoken, "dry_run": False}, text=TEXT * 2)
-        (known,) = (await made(client, **spoken, text=TEXT * 2))["warnings"]
+        (known,) = (await made(client, **spoken, text=TEXT * 2))["faults"]
         again = await refused(client, **{**spoken, "dry_run": False}, text=TEXT * 2)
 
     assert "more than 5.9 s, the video 5.04" in surely["message"]
@@ -273,7 +273,7 @@ async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_pat
     assert "the video 5.04" in year
     assert not fits.get("warnings")
     assert facts(sure)["charged"] == facts(again)["charged"] == "no"
-    assert "The text lasts 6 s; 2 to 5.04" in known
+    assert "The text lasts 6 s; 2 to 5.04" in known["message"]
     assert ordered(tmp_path) == {"image2video": 1, "identify-face": 1, "tts": 1}
 
 
@@ -517,6 +517,96 @@ async def test_a_session_serves_a_day_and_is_then_renewed_without_paying_the_cre
     assert ordered(tmp_path) == {"identify-face": 2, "lip-sync": 3}
 
 
+LATE = "less than 2 s of the video are left"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "said"),
+    [
+        ({"sound_insert_time": 2500}, "text", "2 to 2.54"),
+        ({"sound_insert_time": 9000}, "sound_insert_time", LATE),
+        ({"sound_end_time": 4900}, "sound_end_time", "the text ends after 3000 ms"),
+        ({"sound_end_time": 1000}, "sound_end_time", "Kling takes 2 to 60 s"),
+        ({"sound_end_time": 2500, "sound_insert_time": 2600}, "sound_insert_time", "2541 or less"),
+        ({"face": 3}, "face", "There is no face 3: the video has 1 face."),
+    ],
+)
+async def test_what_is_known_of_a_speech_and_the_faces_refuses_the_dry_run_and_the_submit(
+    part: dict[str, Any], field: str, said: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": await clip(client, tmp_path), "text": TEXT, "voice_id": "Melody"}
+        await made(client, **wish)
+        dry = await made(client, **wish, **part, dry_run=True)
+        answer = await refused(client, **wish, **part)
+
+    (fault,) = dry["faults"]
+    assert (fault["field"], facts(answer)["charged"]) == (field, "no")
+    assert said in f"{fault['message']} {fault['use']}"
+    assert said in words(answer)
+    assert ordered(tmp_path)["lip-sync"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "field"),
+    [
+        (TEXT, {"sound_insert_time": 9000}, "sound_insert_time"),
+        (TEXT, {"sound_end_time": 9000}, "sound_end_time"),
+        (TEXT, {"sound_end_time": 1000}, "sound_end_time"),
+        ("word " * 25, {"sound_end_time": 5300}, "sound_end_time"),
+    ],
+)
+async def test_a_part_of_a_speech_that_surely_does_not_fit_is_refused_before_it_is_paid(
+    text: str, part: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": await clip(client, tmp_path), "text": text, "voice_id": "Melody", **part}
+        dry = await made(client, **wish, dry_run=True)
+        await refused(client, **wish)
+
+    assert [fault["field"] for fault in dry["faults"]] == [field]
+    assert ordered(tmp_path)["tts"] == 0
+
+
+async def test_of_a_long_speech_the_wished_beginning_is_spoken(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        video = await clip(client, tmp_path)
+        wish = {"video": video, "text": TEXT * 2, "voice_id": "Melody", "sound_end_time": 4000}
+        dry = await made(client, **wish, dry_run=True)
+        receipt = await made(client, **wish)
+
+    assert not dry.get("faults")
+    assert not dry.get("warnings")
+    assert (dry["estimate_units"], receipt["estimate_units"]) == (0.6, 0.6)
+    assert ordered(tmp_path)["lip-sync"] == 1
+
+
+async def test_the_usual_speed_is_one_speech_with_no_speed(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+        first = await made(client, **wish)
+        same = await made(client, **wish, voice_speed=1)
+
+    assert (same["task_id"], same["repeated"]) == (first["task_id"], True)
+    assert ordered(tmp_path) == {"identify-face": 1, "tts": 1, "lip-sync": 1}
+
+
+async def test_two_people_who_are_seen_at_the_same_times_are_shown_again_after_a_new_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    kling.faces = [(0, 5000), (0, 5000)]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        await made(client, video=CLIP, **SOUND, face=2)
+        grow_old(tmp_path, 24 * 3600)
+        shown = await made(client, video=CLIP, **SOUND, face=2, take=2)
+        again = await made(client, video=CLIP, **SOUND, face=2, take=2)
+
+    assert [face["face"] for face in shown["faces"]] == [1, 2]
+    assert again["task_id"]
+    assert kling.kinds == ["identify-face", "advanced-lip-sync"] * 2
+
+
 class Kling:
     """A provider with `faces` (each from when to when, in ms) that keeps the bodies of its creates
     by path, and answers them in the order of `answers` (None: as it should)."""
@@ -617,8 +707,16 @@ async def test_a_step_whose_answer_was_lost_is_not_paid_again_unless_take_is_rai
         await client.call_tool("kling_list_tasks", {})
         again = await refused(client, **wish)
         asked = kling.kinds
+        dry = await made(client, **wish, dry_run=True)
         other = await made(client, **wish, take=2)
+        first_again = await made(client, **wish)
+        told = await made(client, **wish, dry_run=True)
 
+    (fault,) = dry["faults"]
+    assert fault["field"] == "take"
+    assert "with take 2 it does" in fault["message"]
+    assert (first_again["task_id"], first_again["repeated"]) == (other["task_id"], True)
+    assert "was made before" in told["next"]
     step = ("face check", "speech")[lost]
     assert asked == ["identify-face", "tts"][: lost + 1]
     assert (facts(first)["charged"], facts(again)["charged"]) == ("unknown", "unknown")

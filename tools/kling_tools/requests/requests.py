@@ -389,10 +389,12 @@ class SpeakingRequest(VideoRequest):
         return "zh" if any(map(is_chinese, self.text)) else "en"
 
     def length_s(self, known: Mapping[str, float | None]) -> float | None:
-        """The length of the sound; of a text, the longest that it can be, which is no longer than
-        the video whose face speaks it."""
+        """The length of the sound; of a text that of its speech ("text"), else the longest that it
+        can be, which is no longer than the video whose face speaks it."""
         if not self.text:
             return known.get("sound_file")
+        if (lasts := known.get("text")) is not None:
+            return lasts
         most_s = spoken(self.text, self.voice_speed).most
         return min(most_s, known.get("video") or most_s)
 
@@ -446,6 +448,8 @@ class LipSyncRequest(SpeakingRequest):
 
     def length_s(self, known: Mapping[str, float | None]) -> float | None:
         """As of all that speak; a sound may be cut at its end."""
-        if self.sound_end_time is not None and not self.text:
-            return self.sound_end_time / 1000
-        return super().length_s(known)
+        whole = super().length_s(known)
+        if self.sound_end_time is None:
+            return whole
+        ends_s = self.sound_end_time / 1000
+        return min(ends_s, whole or ends_s) if self.text else ends_s

@@ -6,6 +6,7 @@ which keeps silent while one of them is unreadable.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -250,6 +251,14 @@ def speech_fits(
     )
     shortest, longest = (lasts.least, lasts.most) if surely else (lasts.short, lasts.long)
     too_long, too_short = room + SLACK_S, LEAST_SPOKEN_S - SLACK_S
+    end_ms = getattr(request, "sound_end_time", None)
+    if end_ms is not None:
+        if end_ms / 1000 > (lasts.most if surely else lasts.short) + SLACK_S:
+            message = f"the text lasts {'at most' if surely else 'perhaps only'} "
+            message += f"{lasts.most if surely else lasts.short:.2g} s."
+            rule = "sound_ends_before" if surely else "sound_perhaps_ends_before"
+            yield Fault("sound_end_time", rule, message, "no sound_end_time", "lip-sync page")
+        too_long = math.inf
     about = f"it may last {lasts.short:.2g} to {lasts.long:.2g} s, about {lasts.likely:.2g}"
     if (shortest if surely else longest) > too_long:
         message = f"{about}; {holds}."
@@ -277,33 +286,69 @@ FASTEST_SPEED, LEAST_LETTERS = 2.0, 20
 
 
 def lengths_fit(request: Request, known: Mapping[str, float | None]) -> Iterator[Fault]:
-    """Faults of the lengths of the media together, in seconds; None for an unknown one (the
-    lip-sync page). What is not known passes."""
-    if isinstance(request, SpeakingRequest) and request.text:
-        yield from speech_fits(request, known.get("video"))
-    if not isinstance(request, LipSyncRequest) or request.text or not request.sound_file:
+    """Faults of the lengths of the media together, and of the speech ("text"), in seconds; None for
+    an unknown one (the lip-sync page). What is not known passes; an estimate stands for a speech
+    that is not known."""
+    part = _lip_part(request, known) if isinstance(request, LipSyncRequest) else None
+    if part:
+        yield part
+    elif isinstance(request, SpeakingRequest) and request.text:
+        yield from _text_fits(request, known)
+
+
+def _text_fits(request: SpeakingRequest, known: Mapping[str, float | None]) -> Iterator[Fault]:
+    lasts, video = known.get("text"), known.get("video")
+    if lasts is None:
+        yield from speech_fits(request, video)
         return
-    source, whole, video = "lip-sync page", known.get("sound_file"), known.get("video")
-    at_s, spoken = (request.sound_insert_time or 0) / 1000, request.length_s(known)
-    if spoken is None:
+    at_s = (getattr(request, "sound_insert_time", None) or 0) / 1000
+    cut = getattr(request, "sound_end_time", None) is not None
+    room = min(video or request.longest_s, request.longest_s) - at_s
+    if lasts < LEAST_SPOKEN_S - SLACK_S or (not cut and lasts > room + SLACK_S):
+        after = f" from {at_s:.4g} s on" if at_s else ""
+        message = f"The text lasts {lasts:.3g} s; 2 to {room:.4g} s fit here{after}."
+        use = "more words" if lasts < LEAST_SPOKEN_S else "fewer words or a higher voice_speed"
+        yield Fault("text", "speech_fits", message, use, "lip-sync page")
+
+
+def _lip_part(request: LipSyncRequest, known: Mapping[str, float | None]) -> Fault | None:
+    """The fault of the part of a sound that a face of a video is to speak; None without one."""
+    if not request.text and not request.sound_file:
+        return None
+    source, video = "lip-sync page", known.get("video")
+    what = "text" if request.text else "sound"
+    whole = known.get("text" if request.text else "sound_file")
+    at_s, end_ms = (request.sound_insert_time or 0) / 1000, request.sound_end_time
+    part = whole if end_ms is None else end_ms / 1000
+    if video is not None and at_s and at_s > video - LEAST_SPOKEN_S + SLACK_S:
+        message = f"after {at_s:.4g} s less than 2 s of the video are left: it lasts {video:.4g} s."
+        use = f"{max(int((video - LEAST_SPOKEN_S) * 1000), 0)} or less"
+        return Fault("sound_insert_time", "sound_begins_late", message, use, source)
+    if part is None:
         message = "is required: Kling fetches the sound from its URL, so its length is not known."
         use = "the milliseconds that it lasts; or a local copy of it as sound_file"
-        yield Fault("sound_end_time", "sound_end_unknown", message, use, source)
-    elif whole is not None and spoken > whole + SLACK_S:
-        message = f"the sound ends after {whole * 1000:.0f} ms."
-        yield Fault("sound_end_time", "sound_ends_before", message, "no sound_end_time", source)
-    elif not LEAST_SPOKEN_S - SLACK_S <= spoken <= request.longest_s + SLACK_S:
-        message = f"the sound would last {spoken:.4g} s; Kling takes 2 to 60 s."
-        yield Fault("sound_end_time", "sound_part", message, "another time", source)
-    elif video is not None and at_s + spoken > video + SLACK_S:
-        longer = spoken > video + SLACK_S
-        after = f", from {at_s:.4g} s on," if at_s else ""
-        message = f"the sound lasts {spoken:.4g} s{after} and the video {video:.4g} s."
-        use = f"sound_end_time {int(video * 1000)}, or a longer video"
-        if not longer:
-            use = f"{int((video - spoken) * 1000)} or less"
-        field = "sound_file" if longer else "sound_insert_time"
-        yield Fault(field, "sound_longer_than_video", message, use, source)
+        rule = "sound_end_unknown"
+        return None if request.text else Fault("sound_end_time", rule, message, use, source)
+    if whole is not None and part > whole + SLACK_S:
+        message = f"the {what} ends after {whole * 1000:.0f} ms."
+        return Fault("sound_end_time", "sound_ends_before", message, "no sound_end_time", source)
+    if request.text and end_ms is None:
+        return None
+    if not LEAST_SPOKEN_S - SLACK_S <= part <= request.longest_s + SLACK_S:
+        message = f"the {what} would last {part:.4g} s; Kling takes 2 to 60 s."
+        return Fault("sound_end_time", "sound_part", message, "another time", source)
+    if video is None or at_s + part <= video + SLACK_S:
+        return None
+    longer = part > video + SLACK_S
+    after = f", from {at_s:.4g} s on," if at_s else ""
+    message = f"the {what} lasts {part:.4g} s{after} and the video {video:.4g} s."
+    use = f"sound_end_time {int(video * 1000)}, or a longer video"
+    if not longer:
+        use = f"{int((video - part) * 1000)} or less"
+    elif end_ms is not None:
+        use = f"{int(video * 1000)} or less, or a longer video"
+    field = "sound_insert_time" if not longer else "sound_end_time" if end_ms else "sound_file"
+    return Fault(field, "sound_longer_than_video", message, use, source)
 
 
 def callback_is_a_url(request: Request) -> Iterator[Fault]:
