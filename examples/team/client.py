@@ -59,7 +59,7 @@ async def animate(url: str, token: str, photo: Path, prompt: str) -> Path:
     return place
 
 
-def reason(error: BaseException) -> BaseException:
+def reason(error: BaseException) -> Any:
     """The one error in groups of one, as task groups raise them."""
     return reason(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
@@ -75,6 +75,10 @@ def main() -> int:
         place = anyio.run(
             animate, url, os.environ["KLING_MCP_TOKEN"], Path(photo), " ".join(words) or PROMPT
         )
+    except* httpx2.HTTPError as group:
+        error = reason(group)
+        print(f"{error.request.url.host} did not answer as it should: {error}", file=sys.stderr)
+        failed = True
     except* (Refused, OSError) as group:
         print(reason(group), file=sys.stderr)
         failed = True

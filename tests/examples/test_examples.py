@@ -71,12 +71,13 @@ def run(
 
 BUDGETED = EXAMPLES / "batch_within_budget.py"
 STORY, ELEMENT = EXAMPLES / "continue_story.py", EXAMPLES / "use_element.py"
+DUBBED = EXAMPLES / "dub_clip.py"
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED, STORY, ELEMENT}),
+        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED, STORY, ELEMENT, DUBBED}),
         *(pytest.param(each, marks=pytest.mark.campaign) for each in (BUDGETED, STORY, ELEMENT)),
     ],
     ids=lambda path: path.name,
@@ -108,6 +109,32 @@ def test_words_become_a_picture_a_clip_and_an_edited_clip(
     ]
     assert [Path(file).suffix for file in files] == [".png", ".mp4", ".mp4"]
     assert all(Path(file).is_file() for file in files)
+
+
+@pytest.fixture
+def wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of the least size of which Kling makes another one with other words."""
+    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", "512")
+
+
+def test_the_figure_of_a_clip_speaks(run: Callable[..., Ran], wide_enough: None) -> None:
+    ran = run(DUBBED)
+
+    assert ran.returncode == 0, ran.stderr
+    clip, price, spoken = ran.stdout.splitlines()
+    assert price == "to speak: 0.6 units at most"
+    assert clip != spoken
+    assert [Path(file).read_bytes()[4:8] for file in (clip, spoken)] == [b"ftyp"] * 2
+
+
+@pytest.mark.campaign
+def test_a_voice_that_speaks_no_texts_is_told_before_it_is_paid(
+    run: Callable[..., Ran], wide_enough: None
+) -> None:
+    ran = run(DUBBED, "", "Hello there, all of you", "Nobody")
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("voice_id: ")
 
 
 def test_an_element_is_made_of_pictures_and_used(run: Callable[..., Ran], tmp_path: Path) -> None:

@@ -64,3 +64,15 @@ def test_what_is_no_picture_is_refused_in_one_line(
 
     assert code == 1
     assert len(complaints.splitlines()) == 1
+
+
+def test_a_public_name_that_cannot_be_reached_is_told_in_one_line(run: Run, tmp_path: Path) -> None:
+    token = give_token(tmp_path / "tokens", "ada")
+    elsewhere = "http://127.0.0.1:9"
+    with served_team(tmp_path, tokens=tmp_path / "tokens", public_url=elsewhere) as team:
+        code, _, complaints = run(tmp_path, team.url, token, PHOTO)
+
+    assert code == 1
+    served, line = complaints.splitlines()
+    assert team.base in served
+    assert line.startswith("127.0.0.1 did not answer as it should: ")
