@@ -226,3 +226,12 @@ def test_the_result_of_a_product_is_a_field_of_a_finished_task(row: ProductEntry
 def test_a_list_of_pictures_says_what_the_body_calls_each(row: ProductEntry) -> None:
     assert bool(row.picture_key) == ("image_list" in row.inputs)
     assert row.picture_key or not row.names_pictures
+
+
+@pytest.mark.parametrize("wanted", get_args(SubmitArguments), ids=lambda wanted: wanted.__name__)
+def test_a_tool_offers_the_modes_that_some_model_makes(wanted: type[Request]) -> None:
+    models = built_in_capabilities().models.values()
+    rows = [row for m in models for name, row in m.products.items() if name in wanted.products]
+    made = {mode for row in rows for mode in row.modes}
+
+    assert not issubclass(wanted, VideoRequest) or not made or {*wanted.modes} == made

@@ -349,6 +349,24 @@ async def test_a_picture_speaks_words_at_the_price_of_their_speech(
 
 
 @pytest.mark.anyio
+async def test_a_prompt_offers_only_modes_that_its_tool_has(client: Client) -> None:
+    prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
+    modes = {
+        name: argument.description
+        for name, prompt in prompts.items()
+        for argument in prompt.arguments or ()
+        if argument.name == "mode"
+    }
+    asked = {"image": "a.png", "video": "https://a.example/a.mp4", "mode": "4k"}
+    told = await refusal(client, "motion_control", **asked)
+
+    cheapest = "; the cheapest that can do this."
+    assert modes["motion_control"] == modes["talking_photo"] == f"std or pro{cheapest}"
+    assert modes["edit_video"] == f"std, pro or 4k{cheapest}"
+    assert "mode: no model has mode 4k here. Use std or pro." in told
+
+
+@pytest.mark.anyio
 async def test_what_is_missing_is_told_with_what_it_can_be(client: Client) -> None:
     told = await refusal(client, "motion_control", image="a.png")
 

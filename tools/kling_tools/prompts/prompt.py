@@ -106,6 +106,8 @@ class PictureFirstArguments(FormArguments):
     ] = "16:9"
 
 
+CHEAPEST = "the cheapest that can do this."
+
 WORDS: Mapping[str, str] = {
     "wish": "What you would like to see, in your own words.",
     "image": f"The picture: {PICTURE}.",
@@ -121,7 +123,6 @@ WORDS: Mapping[str, str] = {
     "duration": "Length in seconds (5).",
     "resolution": "1k, 2k or 4k (1k).",
     "n": "How many pictures (1).",
-    "mode": "std, pro or 4k; the cheapest that can do this.",
     "model_name": "Kling model; the default model, if it can do this.",
     "provider": "Who makes it, where there are several; the default one, if it can do this.",
 }
@@ -144,6 +145,9 @@ def form_of(
             field = copy(of_tool)
             shown = "wish" if name == "prompt" else name
             field.description = WORDS.get(shown, field.description)
+            if shown == "mode":
+                *first, last = getattr(wanted, "modes", ("std", "pro", "4k"))
+                field.description = f"{', '.join(first)} or {last}; {CHEAPEST}"
             form[shown] = field
     needed = {
         name

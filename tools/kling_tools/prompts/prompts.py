@@ -193,8 +193,7 @@ class _Scripts:
         plan = self._planner.plan(wanted, **form, **prompt)
         facts = _wish(wish) if wish else ""
         write = WRITE.get(plan.tool, WRITE_ANY)
-        see = f"See it and tell me what it shows: {_call('kling_look', {'task_id': '<task_id>'})}."
-        return _text(f"With Kling: {goal}.", facts, write, plan, shown=[see])
+        return _text(f"With Kling: {goal}.", facts, write, plan)
 
     def picture_first(self, asked: PictureFirstArguments) -> str:
         picture = self._planner.plan(
@@ -362,8 +361,9 @@ def _text(
     goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1, shown: Sequence[str] = ()
 ) -> str:
     """Goal, facts, and the numbered steps that lead to the saved file. `shown` are steps between
-    the first result and its file."""
+    the first result and its file, instead of looking at it."""
     limit = _limit(plan)
+    see = "See each take" if takes > 1 else "See it and tell me what it shows"
     what = "the price" if "prompt" in ARGUMENTS[plan.tool].absent else "the prompt, the price"
     agreed = " (the price I agreed to)" if limit and not plan.each_s else ""
     steps = [
@@ -380,12 +380,7 @@ def _text(
         + f" answer has a task_id.{_INSTEAD.get(plan.tool, '') if 'face' not in plan.call else ''}",
         f"{_call('kling_wait_for_tasks', {'task_ids': _ids(takes)})}; call it again while done "
         "is false.",
-        *(
-            [f"See each take: {_call('kling_look', {'task_id': '<task_id>'})}."]
-            if takes > 1
-            else []
-        ),
-        *shown,
+        *(shown or [f"{see}: {_call('kling_look', {'task_id': '<task_id>'})}."]),
         "Tell me where each file is (path) and what it cost. Where there is no path, save it: "
         f"{_call('kling_save_video', {'task_id': '<task_id>'})}.",
     ]

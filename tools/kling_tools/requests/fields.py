@@ -244,7 +244,7 @@ SpokenText = Annotated[
     BeforeValidator(normalize.text),
     Field(max_length=1000),
     Text,
-    Field(description="Or words (English, Chinese)."),
+    Field(description="Or words, >=2 s (English, Chinese)."),
 ]
 SpeechVoice = Annotated[
     str,

@@ -184,6 +184,8 @@ class VideoRequest(Request):
 
     setting_fields = {"mode": "mode", "duration": "duration", "sound": "sound"}
     steps = ("std", "pro", "4k")
+    modes: ClassVar[tuple[str, ...]] = ("std", "pro", "4k")
+    """The modes that a model makes, whichever it is."""
 
     mode: fields.Mode = "std"
     duration: fields.Duration = "5"
@@ -349,6 +351,7 @@ class MotionControlRequest(VideoRequest):
     absent = frozenset({"negative_prompt", "duration", "sound", "cfg_scale"})
     length_of = "video"
     setting_fields = {"mode": "mode"}
+    modes = ("std", "pro")
 
     image: fields.Figure = ""
     video: fields.MotionVideo = ""
@@ -407,6 +410,7 @@ class TalkingPhotoRequest(SpeakingRequest):
     absent = frozenset({"model_name", "negative_prompt", "duration", "sound", "cfg_scale"})
 
     longest_s = 300.0
+    modes = ("std", "pro")
 
     image: fields.Face = ""
     sound_file: fields.SoundFile = ""

@@ -179,6 +179,8 @@ def _form(draft: Draft[Request], model_name: str, row: ProductRow) -> Iterator[F
     field = request.setting_fields["mode"]
     if row.modes and field not in draft.invalid and asked.mode not in row.modes:
         message = f"{model_name} has no {field} {asked.mode}."
+        if asked.mode not in getattr(request, "modes", (*row.modes, asked.mode)):
+            message = f"no model has {field} {asked.mode} here."
         yield Fault(field, "mode_of_model", message, " or ".join(row.modes), source)
     if not row.modes and asked.mode != request.steps[0]:
         message = f"{model_name} has no modes."

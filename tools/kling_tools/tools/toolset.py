@@ -321,6 +321,7 @@ def build_toolset(
         """A tool that makes something; its main fields come from the row of its product. What all
         have alike is published whole with the first one alone."""
         first = PRODUCTS[PRODUCTS_BY_TOOL[name][0]]
+        modes = [*getattr(arguments, "modes", ())]
         alike = {} if first.name == "image2video" else {"dry_run": ONE_KIND}
         return KlingTool.of(
             _submit,
@@ -344,6 +345,7 @@ def build_toolset(
                 properties={
                     "provider": choice(name),
                     **texts,
+                    **({"mode": {**texts.get("mode", {}), "enum": modes}} if modes else {}),
                     **alike,
                     "model_name": _model_text(models.get(name, ()), others_too=not alike),
                 },
@@ -721,14 +723,14 @@ EDIT_TEXTS: dict[str, dict[str, Any]] = {
 
 
 MOTION_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": "", "enum": ["std", "pro"]},
+    "mode": {"description": ""},
     "element_list": {"description": "One, v3 only."},
     **AS_ELSEWHERE,
 }
 
 
 TALKING_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": "", "enum": ["std", "pro"]},
+    "mode": {"description": ""},
     **AS_ELSEWHERE,
 }
 
