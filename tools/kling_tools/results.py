@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from mcp_types import ImageContent
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -49,6 +50,7 @@ __all__ = [
     "VideoLook",
     "VideoView",
     "WaitResult",
+    "is_here",
 ]
 
 TaskStatus = Literal[
@@ -268,13 +270,14 @@ class TaskView(Answer):
             f"at {self.at}" if self.at else "",
         ]
         for video in self.videos:
-            link = "" if self.path or self.url else f" {video.url}"
+            link = "" if self.path or self.url or is_here(video.url) else f" {video.url}"
             copy = f", watermarked copy {video.watermark_url}" if video.watermark_url else ""
             facts.append(f"{video.duration_s or '?'} s video{link}{copy}")
         if self.asset_id:
             facts.append(f"id {self.asset_id}")
         if self.pictures:
-            links = "" if self.path or self.url else f" {' '.join(i.url for i in self.pictures)}"
+            urls = [] if self.path or self.url else [each.url for each in self.pictures]
+            links = "".join(f" {url}" for url in urls if not is_here(url))
             copies = "".join(
                 f", watermarked copy {i.watermark_url}" for i in self.pictures if i.watermark_url
             )
@@ -309,6 +312,11 @@ class TaskView(Answer):
         """This task, once it has its video."""
         there = self.videos or self.pictures or self.path or self.url
         return [self.task_id] if self.status == "succeed" and there else []
+
+
+def is_here(url: str) -> bool:
+    """Whether the address is one of the sandbox in this program, which nobody else can open."""
+    return (urlsplit(url).hostname or "").endswith(".invalid")
 
 
 class ProviderPrice(_Part):
@@ -450,8 +458,8 @@ class Receipt(Answer):
             where = f"at {self.provider}, {what}"
             head = f"Task {self.task_id} {self.status} {where}, take {self.take}, {price}."
         faults = [_fault_text(fault) for fault in self.faults]
-        with_video = any(given.startswith("video:") for given in self.pictures)
-        made_of = "From" if with_video else "Pictures"
+        others = any(given.startswith(("video:", "sound_file:")) for given in self.pictures)
+        made_of = "From" if others else "Pictures"
         prices = "; ".join(price.text() for price in self.prices)
         lines = [
             head,
@@ -1110,18 +1118,23 @@ class ProviderAccount(_Part):
 
 
 class Cap(_Part):
-    """A limit in Kling's units, in image units or in US dollars, and what is used of it."""
+    """A limit in Kling's units, in image units or in US dollars, and what is used of it. So much of
+    it (`frees`) is free again next, in the time `frees_in`."""
 
     of: Literal["one video", "one task of pictures", "24 hours"]
     units: float | None = None
     image_units: float | None = None
     usd: float | None = None
     used: float | None = None
+    frees: float | None = None
+    frees_in: str | None = None
     setting: str
 
     def text(self) -> str:
         """The cap in a few words."""
         used = "" if self.used is None else f", {self.used:g} used"
+        if self.frees is not None:
+            used += f", the next {self.frees:g} free again in {self.frees_in}"
         if self.image_units is not None:
             most = counted(self.image_units, "image unit")
         else:

@@ -44,12 +44,14 @@ __all__ = [
     "check_external_id",
     "differences",
     "equals",
+    "frees_next",
     "is_at_same",
     "last_made",
     "latest",
     "left_of_day",
     "next_take",
     "reserve",
+    "span",
     "spent_in_a_day",
     "takes",
     "unit_price",
@@ -489,6 +491,33 @@ def _used(
         yield cap, spent, price
 
 
+def frees_next(
+    db: Database,
+    whose: str | None,
+    now: float,
+    *,
+    sandbox: bool,
+    usd_per_unit: float | None = None,
+    pictures: bool = False,
+) -> tuple[float, float] | None:
+    """How much of a cap is free again next, and the seconds until then; None where nothing of it is
+    used. Takes the same as `spent_in_a_day`."""
+    counted = COUNTED_TOGETHER if usd_per_unit is None else COUNTED_USD
+    counted = COUNTED_PICTURES if pictures else counted
+    row = db.execute(
+        f"SELECT created_at, {counted} + 0 AS cost FROM tasks "  # noqa: S608
+        f"WHERE {_IN_A_DAY} AND {counted} > 0 ORDER BY created_at LIMIT 1",
+        (
+            *_prices(usd_per_unit),
+            int(sandbox),
+            now - DAY_S,
+            whose,
+            *_prices(usd_per_unit),
+        ),
+    ).fetchone()
+    return (float(row["cost"]), max(0.0, row["created_at"] + DAY_S - now)) if row else None
+
+
 def _frees_in_s(
     db: Database, new_row: NewRow, cap: DayCap, over: float, now: float
 ) -> float | None:
@@ -533,13 +562,13 @@ def _over_the_day(
     elif units * _of_a_unit(cap, price, new_row) > cap.most:
         advice = f"Have {cap.setting} raised."
     elif frees_in_s is not None:
-        advice = f"Enough of it is free again in {_span(frees_in_s)}; or have {cap.setting} raised."
+        advice = f"Enough of it is free again in {span(frees_in_s)}; or have {cap.setting} raised."
     return SpendCapReached(
         f"{whose} is {most}; {used} were spent in the last 24 hours, and {cost}.", advice=advice
     )
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """So many seconds in hours and minutes, rounded up."""
     hours, minutes = divmod(math.ceil(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -47,6 +47,7 @@ from kling_mcp.ledger.reserving import (
     check_day,
     check_external_id,
     equals,
+    frees_next,
     last_made,
     latest,
     left_of_day,
@@ -713,6 +714,26 @@ class Ledger:
             pictures=pictures,
         )
         return await self._engine.read(counted)
+
+    async def frees_next(
+        self,
+        principal: str | None,
+        *,
+        sandbox: bool,
+        usd_per_unit: float | None = None,
+        pictures: bool = False,
+    ) -> tuple[float, float] | None:
+        """How much of such a cap is free again next, and the seconds until then; None where nothing
+        of it is used."""
+        found = partial(
+            frees_next,
+            whose=principal,
+            now=self.now(),
+            sandbox=sandbox,
+            usd_per_unit=usd_per_unit,
+            pictures=pictures,
+        )
+        return await self._engine.read(found)
 
     async def spent_since(
         self, since: float, *, principal: str | None = None, sandbox: bool = False

@@ -29,7 +29,7 @@ from kling_mcp.outputs import VideoFile, save_video
 from kling_mcp.outputs.part import copied, disk_errors, sweep_parts
 from kling_mcp.outputs.pictures import NotWholePicture, PictureFacts
 from kling_mcp.outputs.saving import CHECKS, Facts
-from kling_mcp.outputs.storage import VideoStorage, is_automatic
+from kling_mcp.outputs.storage import SUFFIXES, VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.lookup import Found, Lookup
@@ -181,6 +181,7 @@ class Downloads:
         files = (file, *file.more)
         there = all(each.already_there for each in files)
         notes = ["It was there already."] if there else [each.note for each in files]
+        notes.append(_other_ending(path, file))
         if record and record.file_note:
             notes.append(record.file_note)
         if record.sandbox if record else self._clients.sandbox(found.provider):
@@ -607,6 +608,15 @@ def _mistake(error: Exception) -> KlingError:
 def _folder_to_make(target: Path) -> str:
     """A sentence about the folder that is made for this file; empty when it is there."""
     return "" if target.parent.is_dir() else f" The folder {target.parent} was made for it."
+
+
+def _other_ending(path: str, file: VideoFile) -> str:
+    """A sentence about a file whose name ends otherwise than it was asked for; empty for others."""
+    asked, ending = Path(path).suffix.lower(), file.path.suffix
+    if isinstance(file.facts, Mp4Facts) or asked not in SUFFIXES["picture"] or asked == ending:
+        return ""
+    kind = file.facts.file_type.name
+    return f"It is a {kind} file, so its name ends in {ending} and not in {asked}."
 
 
 def _charged(state: Record | Task) -> Charged:

@@ -86,12 +86,21 @@ def media_type(name: str) -> str:
 def default_name(prompt: str, task_id: str, *, picture: str = "", ending: str = ".mp4") -> str:
     """A name from the picture's file name, the prompt's first words and the task's id, ending in
     `.mp4`, or in another `ending`. A picture without a file name is left out."""
-    stem, dot, suffix = picture.rpartition("/")[2].rpartition(".")
-    named = dot and _FILE_SUFFIX.fullmatch(suffix)
-    drawn = _slug(stem, _PICTURE_LIMIT) if named else ""
+    drawn = _slug(_stem(picture), _PICTURE_LIMIT)
     words = _slug(prompt, _SLUG_LIMIT - len(drawn))
     what = "-".join(filter(None, (drawn, words))) or "kling"
     return f"{what}-{_identifier(task_id) or 'video'}{ending}"
+
+
+def _stem(name: str) -> str:
+    """The name of a file without its ending; empty for what is no name of a file."""
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    return stem if dot and _FILE_SUFFIX.fullmatch(suffix) else ""
+
+
+def _named_after(record: Record) -> str:
+    """The first file that the row was made from; empty without one."""
+    return next(filter(_stem, record.pictures), "")
 
 
 def name_of(record: Record) -> str:
@@ -101,7 +110,7 @@ def name_of(record: Record) -> str:
     name = default_name(
         record.prompt,
         record.handle,
-        picture="".join(record.pictures[:1]),
+        picture=_named_after(record),
         ending=saved if saved in kinds else kinds[0],
     )
     return numbered_name(name, record.number) if record.several else name
@@ -422,7 +431,7 @@ class FolderStorage:
             path or None,
             prompt=record.prompt,
             task_id=handle,
-            picture="".join(record.pictures[:1]),
+            picture=_named_after(record),
             beside=self._beside(record) if path else [],
             kind=record.result,
             number=record.number if record.several else 0,

@@ -138,14 +138,16 @@ class Watch:
             waited = clock() - began
             over = all(watched.over or watched.is_left(unsent) for watched in self._tasks.values())
             pending, saving = self.answer_pending, over and self.saving
+            ended = over and not saving
             most_s = max(timeout_s, LEAST_LOOK_S if pending or saving else 0)
             if error := self.lasting_error:
                 raise error
             sentence = self.sentence(view, usual_s)
             if not pending and (sentence != said or waited >= said_at + REPORT_S):
                 said, said_at = sentence, waited
-                await report(waited, max(timeout_s, waited), sentence)
-            if (over and not saving) or waited >= most_s:
+                whole = max(timeout_s, waited)
+                await report(whole if ended else waited, whole, sentence)
+            if ended or waited >= most_s:
                 return self.result(view, done=over)
             await self.changed.wait(min(REPORT_S, most_s - waited))
 

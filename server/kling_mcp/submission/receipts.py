@@ -180,7 +180,9 @@ def dry_run_receipt(
     if judged.retired:
         answer.next = NO_MODEL_UNDER_CAPS if has_caps else NO_MODEL
     if answer.faults:
-        answer.next = asking(would_pass, otherwise) or "Correct the faults, then submit."
+        by_rules = any(fault["rule"] != "spend_cap" for fault in answer.faults)
+        correct = "Correct the faults, then submit." if by_rules else None
+        answer.next = asking(would_pass, otherwise) or correct
     if would_pass:
         answer.would_pass = would_pass
         answer.next = asking(would_pass, otherwise)
@@ -309,7 +311,7 @@ def _video_size(judged: JudgedRequest) -> str | None:
     if image and not asked:
         shape = (image.width or 1) / (image.height or 1)
         near = (name for name in RATIOS if abs(shape / _quotient(name) - 1) <= SAME_RATIO)
-        ratio = next(near, f"{shape:.2f}:1")
+        ratio = next(near, f"{shape:.2f}:1" if shape >= 1 else f"1:{1 / shape:.2f}")
         exact = ratio in RATIOS and abs(shape / _quotient(ratio) - 1) <= ONE_PIXEL
     if ratio not in ("16:9", "9:16") or not exact:
         return f"{lines}p, {ratio}"

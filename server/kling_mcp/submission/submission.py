@@ -312,7 +312,7 @@ class Submission:
         above, units = self.caps.confirm_above, judged.price.units
         if above is None or (units is not None and units * judged.new_row.unit_weight <= above):
             return ""
-        return f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
+        return f"KLING_MCP_CONFIRM_ABOVE_UNITS={above:g}"
 
     async def _check_price(self, judged: Judged) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_mcp.doctor.findings import Finding
-from kling_mcp.ledger.reserving import DAY_S
+from kling_mcp.ledger.reserving import DAY_S, span
 from kling_mcp.providers.auth import SignedToken
 from kling_mcp.providers.pool import Clients
 from kling_tools.products import MADE, Made
@@ -201,15 +201,19 @@ class AccountDesk:
         for cap in self._day_caps.all():
             if principal.only and not cap.own:
                 continue
-            used = 0.0
+            used, frees = 0.0, None
             if self._ledger.exists:
+                whose = principal.name if cap.own else None
+                of_one = public if cap.usd else None
                 used = await self._ledger.spent_in_a_day(
-                    principal.name if cap.own else None,
-                    sandbox=played,
-                    usd_per_unit=public if cap.usd else None,
-                    pictures=cap.pictures,
+                    whose, sandbox=played, usd_per_unit=of_one, pictures=cap.pictures
+                )
+                frees = await self._ledger.frees_next(
+                    whose, sandbox=played, usd_per_unit=of_one, pictures=cap.pictures
                 )
             shown = Cap(of="24 hours", used=round(used, 4), setting=cap.setting)
+            if frees:
+                shown.frees, shown.frees_in = round(frees[0], 4), span(frees[1])
             kind = "image_units" if cap.pictures else "usd" if cap.usd else "units"
             setattr(shown, kind, cap.most)
             caps.append(shown)

@@ -17,7 +17,7 @@ from kling_tools.errors import quote_provider
 from kling_tools.products import ASSETS, MADE, PRODUCTS, STEPS, ProductEntry
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.times import spoken
-from kling_tools.results import ENDED, AnotherTake, PictureView, TaskView, VideoView
+from kling_tools.results import ENDED, AnotherTake, PictureView, TaskView, VideoView, is_here
 from kling_tools.rules.capabilities import Capabilities
 
 __all__ = [
@@ -271,10 +271,11 @@ class Viewer:
     def _names(self, record: Record) -> dict[str, Any]:
         """What tells a task from others, as fields of its view."""
         request = record.request
-        first, more = record.pictures[:1], len(record.pictures) - 1
+        given, more = [*record.pictures], len(record.pictures) - 1
+        shown = given if more < 2 else [given[0], f"{more} more"]
         seconds = str(request.get("duration", ""))
         return {
-            "picture": (first[0] + (f" and {more} more" if more else "")) if first else None,
+            "picture": " and ".join(shown) or None,
             "prompt": _cut(record.prompt) or None,
             "model_name": record.model_name or None,
             "mode": _text(request.get("mode")),
@@ -311,7 +312,7 @@ class Viewer:
         if saving.state or saving.advice:
             view.next = saving.advice or None
         else:
-            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+            view.next = _not_saved(view)
 
     def foreign(self, task: Task, provider: str) -> TaskView:
         """A task that this ledger does not know, as the provider tells of it."""
@@ -336,7 +337,7 @@ class Viewer:
         elif task.status == "succeed" and not (view.videos or view.pictures):
             view.next = NO_FILE
         elif task.status == "succeed":
-            view.next = NOT_SAVED_IN_SANDBOX if view.sandbox else NOT_SAVED
+            view.next = _not_saved(view)
         return view
 
     def listed(self, record: Record, refused: int = 1) -> TaskView:
@@ -434,6 +435,12 @@ def _pictures(results: Sequence[Video]) -> list[PictureView]:
         for each in results
         if each.url != NO_ADDRESS and each.kind == "picture"
     ]
+
+
+def _not_saved(view: TaskView) -> str:
+    links = [*(each.url for each in view.videos), *(each.url for each in view.pictures)]
+    has_link = not all(map(is_here, links))
+    return NOT_SAVED_IN_SANDBOX if view.sandbox and has_link else NOT_SAVED
 
 
 def _other_unit(results: Sequence[Video]) -> str | None:

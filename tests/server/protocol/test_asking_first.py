@@ -102,7 +102,7 @@ async def test_a_dry_run_asks_nobody_and_tells_that_the_submit_will(
     dry = await submit(tmp_path, era, person, dry_run=True)
 
     assert person.asked == []
-    assert "asked to agree (KLING_MCP_CONFIRM_ABOVE_UNITS (1))" in dry.structured_content["next"]
+    assert "asked to agree (KLING_MCP_CONFIRM_ABOVE_UNITS=1)" in dry.structured_content["next"]
 
 
 @pytest.mark.anyio

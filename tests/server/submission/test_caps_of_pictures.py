@@ -67,9 +67,17 @@ async def test_the_day_s_cap_of_pictures_counts_no_video_and_refuses_none(tmp_pa
         assert "this picture would cost 8" in told
         assert f"have {PER_DAY} raised" in told
     assert facts(account)["caps"] == [
-        {"of": "24 hours", "image_units": 10.0, "used": 8.0, "setting": PER_DAY}
+        {
+            "of": "24 hours",
+            "image_units": 10.0,
+            "used": 8.0,
+            "frees": 8.0,
+            "frees_in": "24 h 0 min",
+            "setting": PER_DAY,
+        }
     ]
-    assert f"10 image units for 24 hours, 8 used ({PER_DAY})" in words(account)
+    free = "the next 8 free again in 24 h 0 min"
+    assert f"10 image units for 24 hours, 8 used, {free} ({PER_DAY})" in words(account)
 
 
 @virtual_time

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 from tests.server.scripted import facts, words
 from tests.server.serving import hurried, sandbox_settings, virtual_time
-from tests.server.submission.test_talking_photo import white
+from tests.server.submission.test_talking_photo import speech, white
 
 from kling_mcp.protocol.server import build_server
 
@@ -165,3 +165,79 @@ async def test_what_a_refused_face_cost_in_the_sandbox_is_no_charge(tmp_path: Pa
     assert "The face check would have cost 0.05 units and is kept" in words(answer)
     assert "charged" not in words(answer)
     assert "Use face 1." in words(answer)
+
+
+async def test_a_cap_of_pictures_says_when_some_of_it_is_free_again(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, max_image_units_per_day=40)
+    async with Client(build_server(settings, **hurried())) as client:
+        before = await client.call_tool("kling_account", {})
+        await made(client, "kling_generate_image", prompt="A fox")
+        after = await client.call_tool("kling_account", {})
+
+    assert "free again" not in words(before)
+    assert "40 image units for 24 hours, 8 used, the next 8 free again in 24 h 0 min" in words(
+        after
+    )
+
+
+async def test_what_waits_for_its_file_has_no_link_that_nobody_can_open(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        for tool in ("kling_generate_image", "kling_text_to_video"):
+            task_id = await made(client, tool, prompt="A fox")
+            answer = await client.call_tool("kling_get_task", {"task_id": task_id})
+            assert "sandbox.kling.invalid" not in words(answer)
+
+
+async def test_a_picture_with_another_ending_than_was_asked_for_says_why(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        task_id = await made(client, "kling_generate_image", prompt="A fox")
+        other = await client.call_tool("kling_save_video", {"task_id": task_id, "path": "fox.jpg"})
+        same = await client.call_tool("kling_save_video", {"task_id": task_id, "path": "fox.png"})
+
+    assert "It is a PNG file, so its name ends in .png and not in .jpg." in words(other)
+    assert "so its name" not in words(same)
+
+
+async def test_a_recording_is_no_picture_and_names_the_file(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path, save=True), **hurried())) as client:
+        first = await made(client, "kling_image_to_video", image=white(tmp_path), prompt="Smile")
+        wish = {
+            "video": f"kling://tasks/{first}/video",
+            "sound_file": speech(tmp_path, 3),
+        }
+        dry = await client.call_tool(LIP_SYNC, {**wish, "dry_run": True})
+        task_id = await made(client, LIP_SYNC, **wish)
+        told = await client.call_tool("kling_get_task", {"task_id": task_id})
+        file = facts(await client.call_tool("kling_save_video", {"task_id": task_id}))
+
+    assert "Pictures:" not in words(dry)
+    assert Path(wish["sound_file"]).name in words(told)
+    assert "1 more" not in words(told)
+    assert not Path(file["path"]).name.startswith("kling-")
+
+
+async def test_the_progress_of_a_wait_reaches_its_whole(tmp_path: Path) -> None:
+    reports: list[tuple[float, float | None]] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        reports.append((progress, total))
+
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        answer = await client.call_tool("kling_text_to_video", {"prompt": "A fox"})
+        ids = [facts(answer)["task_id"]]
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": ids}, progress_callback=note)
+
+    assert reports[-1][0] == reports[-1][1]
+
+
+async def test_what_is_more_than_the_whole_cap_of_a_day_is_not_told_to_wait(tmp_path: Path) -> None:
+    settings = sandbox_settings(tmp_path, max_image_units_per_day=1)
+    async with Client(build_server(settings, **hurried())) as client:
+        wish = {"prompt": "A fox"}
+        dry = await client.call_tool("kling_generate_image", {**wish, "dry_run": True})
+        refused = await client.call_tool("kling_generate_image", wish)
+
+    for answer in (dry, refused):
+        assert "Wait" not in words(answer)
+        assert "MAX_IMAGE_UNITS_PER_DAY raised" in words(answer)
+        assert "Correct the faults" not in words(answer)
