@@ -3,8 +3,12 @@
 import pytest
 from tests.tools.judging import IMAGE, PICTURE, SEVERAL, drafted
 
+from kling_tools.requests.arguments import EditVideoArguments, TextToVideoArguments
+from kling_tools.requests.drafts import read_draft
 from kling_tools.rules.prompt_warnings import (
     asked_ratio,
+    asked_seconds,
+    length_warnings,
     ratio_warnings,
     spoken_words,
     token_warnings,
@@ -59,6 +63,67 @@ ORDINARY = (
     "Кошка медленно поворачивает голову к окну",
     "Rzeka płynie powoli przez las, mgła nad wodą",
 )
+
+
+ORDINARY_SCENES = (
+    "After 3 seconds the door opens, then it closes within 2 seconds.",
+    "He holds his breath for ten seconds",
+    "The kettle boils in 5 seconds, steam rises",
+    "A slow pan of 1,5 seconds, 1.5 s, a cat",
+    "Five seconds before midnight, the crowd counts down",
+    "She extends her hand, the road continues to the horizon",
+    "A tree twice as long as the house falls",
+    "A portrait painter at work in a vertical garden",
+    "A woman waits for a phone call",
+)
+
+
+@pytest.mark.parametrize("prompt", [*ORDINARY, *ORDINARY_SCENES])
+def test_no_length_and_no_shape_is_read_into_a_scene(prompt: str) -> None:
+    scene = read_draft(TextToVideoArguments, {"prompt": prompt}).arguments
+    edit = read_draft(EditVideoArguments, {"video": "a.mp4", "prompt": prompt}).arguments
+
+    assert asked_seconds(prompt) is None
+    assert [*length_warnings(scene, ()), *length_warnings(edit, ())] == []
+    assert [*ratio_warnings(scene, [])] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seconds"),
+    [
+        ("a lighthouse in a storm, ten seconds, portrait", 10),
+        ("A fox, 8s", 8),
+        ("A 10-second video of a fox", 10),
+        ("A fox runs. 12 seconds long.", 12),
+        ("Ein Fuchs, zehn Sekunden", 10),
+        ("A fox. Duration: 7 seconds", 7),
+        ("make it 10 seconds", 10),
+        ("a fox, 20 seconds", 20),
+    ],
+)
+def test_a_length_in_words_is_found(prompt: str, seconds: int) -> None:
+    assert asked_seconds(prompt) == seconds
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ratio"),
+    [
+        ("a lighthouse in a storm, ten seconds, portrait", "9:16"),
+        ("A fox, vertical", "9:16"),
+        ("A fox for instagram", "9:16"),
+        ("A fox for my TikTok", "9:16"),
+        ("A fox, square", "1:1"),
+    ],
+)
+def test_the_shape_of_a_video_without_a_picture_is_found_in_a_single_word(
+    prompt: str, ratio: str
+) -> None:
+    scene = read_draft(TextToVideoArguments, {"prompt": prompt}).arguments
+    chosen = read_draft(TextToVideoArguments, {"prompt": prompt, "aspect_ratio": "16:9"}).arguments
+
+    (warning,) = ratio_warnings(scene, [])
+    assert warning.use == f'"{ratio}"'
+    assert [*ratio_warnings(chosen, [])] == []
 
 
 @pytest.mark.parametrize("prompt", ORDINARY)

@@ -158,7 +158,8 @@ _PAGE_ENDS = (".html", ".htm", ".xhtml", ".php", ".asp", ".aspx", ".jsp")
 
 _PAGES = re.compile(
     r"(?:www\.)?(?:instagram\.com/p/|facebook\.com/photo|pinterest\.[a-z.]+/pin/"
-    r"|unsplash\.com/photos/|pexels\.com/photo/|flickr\.com/photos/|reddit\.com/r/"
+    r"|(?:m\.)?youtube\.com/(?:watch|shorts/|embed/)|youtu\.be/|vimeo\.com/\d|tiktok\.com/@[^/]+/video/"
+    r"|instagram\.com/reels?/|unsplash\.com/photos/|pexels\.com/photo/|flickr\.com/photos/|reddit\.com/r/"
     r"|(?:x|twitter)\.com/[^/]+/status/|imgur\.com/(?:a/|gallery/)?\w+$)"
     r"|(?:drive|docs)\.google\.com/file/|photos\.(?:app\.goo\.gl|google\.com)/"
     r"|[a-z-]+(?:\.m)?\.wiki(?:pedia|media)\.org/wiki/(?!special:)"

@@ -130,13 +130,9 @@ class JudgedRequest:
     def variant(self, within_units: float | None, avoid: str = "", **wanted: Any) -> Variant | None:
         """The nearest request that is not refused and costs no more; see `find_variant`. Another
         provider is named only if this one cannot make the whole wish, and none that charges in the
-        place of a sandbox. None where nothing would change: something else stands in the way."""
-        found = None if self._pays_for_play else self._nearest(within_units, avoid, wanted)
-        return found if found and found.change else None
-
-    def _nearest(
-        self, within_units: float | None, avoid: str, wanted: Mapping[str, Any]
-    ) -> Variant | None:
+        place of a sandbox."""
+        if self._pays_for_play:
+            return None
         search = partial(
             find_variant,
             self.draft,
@@ -194,8 +190,8 @@ class JudgedRequest:
         return named and spoken and "model_name" not in variant.change
 
     def beside_earlier(self, variant: Variant) -> Variant:
-        """The variant as arguments beside `another_take_of`: what the earlier request has is not
-        left out but taken away."""
+        """The variant as arguments of this call. Beside `another_take_of` what the earlier request
+        has is not left out but taken away."""
         had = self.earlier.arguments if self.earlier else {}
         cheaper = self.beside_earlier(variant.cheaper) if variant.cheaper else None
         taken = not had.keys().isdisjoint(variant.leave_out)

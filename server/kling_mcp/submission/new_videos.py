@@ -439,9 +439,11 @@ class VideoCreate(Create[Receipt]):
 
     async def _variant(self, within_units: float | None = None, **wanted: Any) -> Variant | None:
         """The nearest request, with the wanted arguments, that passes every rule and every cap, and
-        costs no more than that; as arguments of this call."""
+        costs no more than that; as arguments of this call. None where nothing would change:
+        something else stands in the way."""
         found = await self._nearest(within_units, **wanted)
-        return self._request.beside_earlier(found) if found else None
+        variant = self._request.beside_earlier(found) if found else None
+        return variant if variant and variant.change else None
 
     async def _nearest(self, within_units: float | None, **wanted: Any) -> Variant | None:
         with decoration("the nearest request that passes"):

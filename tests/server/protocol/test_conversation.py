@@ -474,7 +474,7 @@ async def test_a_dry_run_says_what_a_cap_would_refuse(tmp_path: Path) -> None:
 
     assert ["day's cap is 1" in fault["message"] for fault in daily["faults"]] == [True]
     assert ["max_units is 0.5" in fault["message"] for fault in own["faults"]] == [True]
-    assert daily["next"] == "Correct the faults, then submit."
+    assert daily["next"] == "Have KLING_MCP_MAX_UNITS_PER_DAY raised."
 
 
 @pytest.mark.anyio

@@ -8,6 +8,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.sampling import sampled
+from tests.server.scripted import facts
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
@@ -187,3 +188,63 @@ async def test_a_private_url_is_refused_where_the_provider_cannot_reach_it(tmp_p
     assert (fault["field"], fault["rule"]) == ("image", "url_private")
     assert ["not on the internet" in told for told in warnings(beside)] == [True]
     assert ["not on the internet" in told for told in warnings(here)] == [True]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("more", "advice"),
+    [
+        ({}, '"10"'),
+        ({"model_name": "kling-v2-6", "prompt": "A fox, 7 seconds, 9:16"}, ""),
+        ({"model_name": "kling-v2-6", "prompt": "A fox, nine seconds, 9:16"}, '"10"'),
+        ({"prompt": "A 20-second video of a fox, 9:16"}, '"10"'),
+    ],
+)
+async def test_a_length_and_a_shape_in_words_are_told_with_the_argument_to_give(
+    more: dict[str, Any], advice: str, tmp_path: Path
+) -> None:
+    wish = {"prompt": "a lighthouse in a storm, ten seconds, portrait", **more, "dry_run": True}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        told = await client.call_tool("kling_text_to_video", wish)
+        given = {"duration": advice.strip('"'), "aspect_ratio": "9:16"}
+        followed = await client.call_tool("kling_text_to_video", {**wish, **given})
+
+    said = warnings(told)
+    assert 'the video will have 16:9. Use "9:16".' in " ".join(said)
+    (length,) = (line for line in said if line.startswith("duration: the prompt asks for "))
+    assert length.endswith(f"Use {advice}." if advice else "the nearest that the model makes.")
+    assert not facts(followed).get("faults")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "prompt", ["extend it by 5 seconds", "make it twice as long", "Continue the video"]
+)
+async def test_an_edit_that_is_to_be_longer_is_told_which_kind_makes_more(
+    prompt: str, tmp_path: Path
+) -> None:
+    wish = {"video": "https://example.com/a.mp4", "prompt": prompt, "dry_run": True}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        edit = await client.call_tool("kling_edit_video", wish)
+        after = await client.call_tool("kling_edit_video", {**wish, "refer_type": "feature"})
+
+    (told,) = (line for line in warnings(edit) if line.startswith("refer_type: "))
+    assert 'Use "feature", which makes the shot after it' in told
+    assert "refer_type" not in " ".join(warnings(after))
+
+
+@pytest.mark.anyio
+async def test_a_sound_that_a_new_shot_cannot_keep_is_told(tmp_path: Path) -> None:
+    wish = {"video": "https://example.com/a.mp4", "prompt": "Night falls", "dry_run": True}
+    after = {**wish, "refer_type": "feature"}
+    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+        kept = await client.call_tool("kling_edit_video", {**after, "keep_original_sound": "yes"})
+        without = await client.call_tool("kling_edit_video", {**after, "keep_original_sound": "no"})
+        page = await client.call_tool(
+            "kling_edit_video", {**wish, "video": "https://www.youtube.com/watch?v=abc"}
+        )
+
+    said = "keep_original_sound: is not sent: a new video has no sound of the one before it."
+    assert warnings(kept) == [said]
+    assert warnings(without) == []
+    assert "looks like a web page" in warnings(page)[0]

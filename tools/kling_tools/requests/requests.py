@@ -294,6 +294,11 @@ class EditVideoRequest(VideoRequest):
         """An edit is as long as its video."""
         return "video" if self.refer_type == "base" else ""
 
+    @property
+    def loses_sound(self) -> bool:
+        """Whether it is to keep a sound that a new video does not have."""
+        return self.refer_type == "feature" and self.keep_original_sound == "yes"
+
     def unsent(self) -> frozenset[str]:
         """The length of an edit is its video's."""
         return self.absent | ({"duration"} if self.refer_type == "base" else set())

@@ -18,8 +18,10 @@ from kling_tools.requests.requests import Request, SpeakingRequest
 
 __all__ = [
     "asked_ratio",
+    "asked_seconds",
     "foreign_language",
     "language_warning",
+    "length_warnings",
     "ratio_warnings",
     "speech_warning",
     "spoken_words",
@@ -256,15 +258,113 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
 """The shape of a video in words, and the ratio of those that Kling makes."""
 
 
-def asked_ratio(prompt: str) -> str:
-    """The ratio that the prompt asks for (`9:16`); empty without one. A time or a score is none."""
+_BY_ITSELF = r"(?:^|(?<!\d)[,;.(\n])\s*(?:{})\s*(?:[,;.)!\n]|$)"
+"""A part of a sentence that is nothing but these words."""
+
+_BARE_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "9:16",
+        re.compile(
+            _BY_ITSELF.format("(?:in )?vertical(?:ly)?|(?:in )?portrait")
+            + r"|\bin (?:portrait|vertical)\s*(?:[,;.!]|$)"
+            r"|\bfor (?:an? |my |our |the )?(?:instagram|insta|tik ?tok|reels?|(?:youtube )?shorts"
+            r"|snapchat)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    ("16:9", re.compile(_BY_ITSELF.format("horizontal(?:ly)?|widescreen"), re.IGNORECASE)),
+    ("1:1", re.compile(_BY_ITSELF.format("square"), re.IGNORECASE)),
+)
+"""Words for the shape of a video that no picture has; for a picture a portrait is what is in it."""
+
+_SECONDS_IN_WORDS = {
+    word: number
+    for number, words in {
+        3: "three drei trois tres",
+        4: "four vier quatre cuatro",
+        5: "five fünf cinq cinco",
+        6: "six sechs seis",
+        7: "seven sieben sept siete",
+        8: "eight acht huit ocho",
+        9: "nine neun neuf nueve",
+        10: "ten zehn dix diez",
+        12: "twelve zwölf douze doce",
+        15: "fifteen fünfzehn quinze quince",
+        20: "twenty zwanzig vingt veinte",
+        30: "thirty dreißig trente treinta",
+        60: "sixty sechzig soixante sesenta",
+    }.items()
+    for word in words.split()
+}
+_LONG = (
+    rf"(?P<n>\d{{1,3}}|{'|'.join(_SECONDS_IN_WORDS)})[ -]?"
+    r"(?:s|secs?|seconds?|sekunden|secondes|segundos|秒)"
+)
+_LASTS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        _BY_ITSELF.format(rf"(?:about |exactly |ca\.? )?{_LONG}(?: long| lang)?"),
+        rf"\b{_LONG}[ -](?:videos?|clips?|films?|movies?|footage|loops?|animations?|long\b)",
+        rf"\b(?:duration|length|dauer|durée|duración)\s*(?:of|is|[:=])?\s*{_LONG}(?!\w)",
+        rf"\bmake (?:it|this) (?:last )?{_LONG}(?!\w)",
+    )
+)
+"""A length that is said of the whole: what happens after, or for, some seconds is none."""
+
+_LONGER = re.compile(
+    r"\bextend(?:ed)? (?:it|this|that|by|for|the (?:video|clip|shot|scene|film|footage))\b"
+    r"|\b(?:twice|double|two times|three times|[2-9]x) (?:as long|longer|the (?:length|duration))\b"
+    r"(?! as\b)"
+    r"|\bmake (?:it|this|that|the (?:video|clip|shot|scene|film)) longer\b"
+    r"|\bcontinue (?:it|this|the (?:video|clip|shot|scene|story|film|footage))\b"
+    r"|\b(?:add|append) (?:another )?\d{1,2} (?:more )?s(?:ec(?:onds?)?)?\b"
+    r"|\bverlänger[ent]|\bdoppelt so lang|延长|延長|удлин",
+    re.IGNORECASE,
+)
+"""A wish for a longer video than the one that is edited."""
+
+
+def asked_seconds(prompt: str) -> int | None:
+    """The seconds that the prompt says the video has; None where it says nothing of the whole."""
+    match = next(filter(None, (pattern.search(prompt) for pattern in _LASTS)), None)
+    if match is None:
+        return None
+    said = match["n"].lower()
+    return _SECONDS_IN_WORDS.get(said) or int(said)
+
+
+def length_warnings(request: Request, durations: Sequence[str]) -> Iterator[Fault]:
+    """A warning if the prompt asks for a length that the video will not have; `durations` are those
+    of the model, empty for one that is not known. An edit is as long as its video."""
+    if request.lasts_as():
+        if _LONGER.search(request.prompt) and hasattr(request, "refer_type"):
+            message = "the prompt asks for a longer video, and an edit is as long as its video."
+            use = '"feature", which makes the shot after it, as long as duration says'
+            yield Fault("refer_type", "longer_in_words", message, use)
+        return
+    asked, has = asked_seconds(request.prompt), request.setting.duration
+    if asked is None or not has or asked == int(has) or "multi_prompt" in request.given():
+        return
+    nearest = min(durations or (str(asked),), key=lambda seconds: abs(int(seconds) - asked))
+    message = f"the prompt asks for {asked} s, the video will have {has} s."
+    if nearest == has:
+        message = f"{message} That is the nearest that the model makes."
+    use = f'"{nearest}"' if nearest != has else ""
+    yield Fault("duration", "length_in_words", message, use)
+
+
+def asked_ratio(prompt: str, bare: bool = False) -> str:
+    """The ratio that the prompt asks for (`9:16`); empty without one. A time or a score is none.
+    Words that may also say what is in a picture count only if they stand `bare` in it, by
+    themselves, where there is no picture."""
     for match in _RATIO.finditer(prompt):
         ratio = f"{match[1]}:{match[2]}"
         around = prompt[max(0, match.start() - NEAR) : match.end() + NEAR]
         about = _ABOUT_RATIO.search(around)
         if ratio in _POSSIBLE and (about or (ratio in _SURE and not _A_TIME.search(around))):
             return ratio
-    return next((ratio for ratio, words in _SHAPES if words.search(prompt)), "")
+    shapes = (*_SHAPES, *_BARE_SHAPES) if bare else _SHAPES
+    return next((ratio for ratio, words in shapes if words.search(prompt)), "")
 
 
 FITS = frozenset({"16:9", "9:16", "1:1"})
@@ -279,14 +379,15 @@ def ratio_warnings(
 ) -> Iterator[Fault]:
     """A warning if the prompt asks for a ratio that the video will not have. `sizes` are the
     pictures by field, with width and height in pixels, None where they are not known."""
-    asked = asked_ratio(request.prompt)
+    result = PRODUCTS[request.products[0]].result
+    open_to_words = result == "video" and "aspect_ratio" not in request.model_fields_set
+    asked = asked_ratio(request.prompt, open_to_words and not request.pictures())
     if not asked:
         return
     if hasattr(request, "aspect_ratio"):
         if asked != request.aspect_ratio and not request.lasts_as():
             has = request.aspect_ratio or "the ratio of its video"
-            noun = PRODUCTS[request.products[0]].result
-            message = f"the prompt asks for {asked}, the {noun} will have {has}."
+            message = f"the prompt asks for {asked}, the {result} will have {has}."
             yield Fault("aspect_ratio", "ratio_in_words", message, f'"{asked}"')
         return
     for field, width, height in sizes:

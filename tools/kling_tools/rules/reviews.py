@@ -11,7 +11,13 @@ from kling_tools.quoting import counted
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.fields import PROMPT_LIMIT
-from kling_tools.requests.requests import Request, ShotsRequest, VideoRequest, with_references
+from kling_tools.requests.requests import (
+    EditVideoRequest,
+    Request,
+    ShotsRequest,
+    VideoRequest,
+    with_references,
+)
 from kling_tools.rules.abilities import apply_abilities, wire_mode
 from kling_tools.rules.between_fields import apply_rules
 from kling_tools.rules.capabilities import (
@@ -25,6 +31,7 @@ from kling_tools.rules.capabilities import (
 from kling_tools.rules.checks import apply_checks, shots_in_prompt
 from kling_tools.rules.prompt_warnings import (
     language_warning,
+    length_warnings,
     token_warnings,
     unspoken_warning,
 )
@@ -82,7 +89,13 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
     for name in sorted(unsent & request.model_fields_set & request.given() - draft.invalid):
         message = f"is not sent: this video is as long as its {request.lasts_as()}."
         verdict.warnings.append(Fault(name, "length_of_medium", message))
+    wished = "keep_original_sound" in request.model_fields_set - draft.invalid
+    if wished and isinstance(request, EditVideoRequest) and request.loses_sound:
+        message = "is not sent: a new video has no sound of the one before it."
+        verdict.warnings.append(Fault("keep_original_sound", "sound_of_edit", message))
     row = capabilities.product_row(model_name, product)
+    if draft.invalid.isdisjoint(("prompt", "duration", "refer_type")):
+        verdict.warnings.extend(length_warnings(request, row.durations if row else ()))
     if wire == "new" and row and row.patterns("multi_shot") and isinstance(request, ShotsRequest):
         always = not capabilities.on_wire(model_name, product, wire).multi_shot
         cuts = always or (request.multi_shot and request.shot_type != "customize")
