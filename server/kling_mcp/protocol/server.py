@@ -70,6 +70,9 @@ SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
 
+PLAYED_INSTRUCTIONS = """
+A sandbox answers in the place of every provider: nothing is charged, the videos are test clips."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
@@ -85,6 +88,13 @@ class Team:
     token_verifier: TokenVerifier | None = None
     auth: AuthSettings | None = None
     state_key: str = field(default="", repr=False)
+
+
+def _of_the_sandbox(providers: Mapping[str, Configured]) -> str:
+    """What is said of providers that are all played; empty where one of them charges."""
+    if SANDBOX in providers:
+        return SANDBOX_INSTRUCTIONS
+    return PLAYED_INSTRUCTIONS if all(each.sandbox for each in providers.values()) else ""
 
 
 class _Server(MCPServer[Service]):
@@ -135,7 +145,7 @@ def build_server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
-        instructions=instructions(tools) + (SANDBOX_INSTRUCTIONS if SANDBOX in providers else ""),
+        instructions=instructions(tools) + _of_the_sandbox(providers),
         tools=[*tools],
         lifespan=lifespan,
         middleware=[

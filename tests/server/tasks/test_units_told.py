@@ -241,3 +241,29 @@ async def test_what_is_more_than_the_whole_cap_of_a_day_is_not_told_to_wait(tmp_
         assert "Wait" not in words(answer)
         assert "MAX_IMAGE_UNITS_PER_DAY raised" in words(answer)
         assert "Correct the faults" not in words(answer)
+
+
+@pytest.mark.parametrize("key", [None, "a-real-key"])
+async def test_a_server_whose_providers_are_all_played_says_that_nothing_is_charged(
+    key: str | None, tmp_path: Path
+) -> None:
+    played = {"kling_base_url": "sandbox", "cometapi_base_url": "sandbox"}
+    paid = {"anyfast_api_key": key, "anyfast_base_url": "https://anyfast.example"} if key else {}
+    settings = sandbox_settings(tmp_path, provider="kling", **played, **paid)
+    async with Client(build_server(settings, **hurried())) as client:
+        told = client.instructions or ""
+
+    assert ("nothing is charged" in told) == (key is None)
+
+
+async def test_words_of_a_talking_photo_are_told_apart_from_its_price(tmp_path: Path) -> None:
+    async with Client(build_server(sandbox_settings(tmp_path), **hurried())) as client:
+        wish = {"image": white(tmp_path), "text": "Hello there, how are you today, my friend?"}
+        task_id = await made(client, "kling_talking_photo", **wish, voice_id="Melody")
+        told = words(await client.call_tool("kling_get_task", {"task_id": task_id}))
+        page = words(await client.call_tool("kling_list_tasks", {"product": "talking photo"}))
+        other = words(await client.call_tool("kling_list_tasks", {"product": "lip-sync"}))
+
+    assert "units apart from its speech" in told
+    assert "0.05 units of it for steps before a video" in page
+    assert "0.05" not in other
