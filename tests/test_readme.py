@@ -17,6 +17,7 @@ from kling_mcp.settings.settings import Settings, environment_name, load_setting
 from kling_tools.products import PRODUCTS
 from kling_tools.requests.requests import Setting
 from kling_tools.rules.capabilities import ProductRow, built_in_capabilities, estimate
+from kling_tools.tools.toolset import SETS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,6 +67,17 @@ async def test_its_tools_are_those_of_the_server(tmp_path: Path) -> None:
     described = {row[0].strip("`"): row[2] == "yes" for row in rows("Tools")}
     spends = {tool.name: "dry_run" in tool.input_schema["properties"] for tool in tools}
     assert described == spends
+
+
+def test_its_sets_of_tools_are_those_of_the_server() -> None:
+    told = section("Tools").split("`KLING_MCP_TOOLS` chooses")[1].split("keep")[0]
+    listed = dict(re.findall(r"`(\w+)`\s\((`kling_[^)]+)\)", told))
+
+    for name in ("edit", "images"):
+        assert tuple(re.findall(r"`(\w+)`", listed[name])) == SETS[name]
+    assert "`assets` (the last four)" in told
+    assert tuple(row[0].strip("`") for row in rows("Tools")[-4:]) == SETS["assets"]
+    assert all(f"`{name}`" in told for name in SETS)
 
 
 @pytest.mark.anyio
