@@ -63,6 +63,8 @@ from kling_tools.rules.prompt_warnings import ratio_warnings, speech_warning
 
 __all__ = ["VideoCreate"]
 
+SHOWN_THERE = "its faces were shown there"
+
 
 class VideoCreate(Create[Receipt]):
     """A video or pictures, as a draft asks for them; `earlier` is the row that its
@@ -99,8 +101,15 @@ class VideoCreate(Create[Receipt]):
             )
             judge = choice.judging(judge_alone)
             readable, rules_broken = await self._read(choice.pins(draft), judge, opened)
+            elsewhere = None
             if readable and (made := await self._made_elsewhere()):
-                choice = choice.where_made(made)
+                elsewhere = choice.where_made(made)
+            elif readable and (
+                row := await self._steps.shown_elsewhere(self._request, choice.others)
+            ):
+                elsewhere = choice.where_made(row, SHOWN_THERE)
+            if elsewhere:
+                choice = elsewhere
                 judge = choice.judging(judge_alone)
                 readable, rules_broken = await self._read(choice.pins(draft), judge, opened)
         else:

@@ -144,8 +144,8 @@ class ProviderChoice:
 
         return judged_so
 
-    def where_made(self, record: Record) -> ProviderChoice:
-        """The choice of the provider that has made the request before."""
+    def where_made(self, record: Record, why: str = MADE_THERE) -> ProviderChoice:
+        """The choice of the provider that has made the request, or what comes before it."""
         offers = [
             o.model_copy(update={"taken": o.provider == record.provider or None})
             for o in self.offers
@@ -154,7 +154,7 @@ class ProviderChoice:
             self,
             provider=record.provider,
             model_name=record.model_name,
-            why=MADE_THERE,
+            why=why,
             offers=offers,
             refusal=None,
         )

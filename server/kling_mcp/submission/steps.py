@@ -113,10 +113,34 @@ class Steps:
     async def _kept(self, judged: JudgedRequest, step: StepEntry) -> Record | None:
         """The row whose answer serves this request; None where the step is to be made."""
         last = await self._last(judged, step)
-        return last if last and last.task_id and not self._is_old(last, step) else None
+        if last is None or last.task_id is None or await self._is_old(judged, last, step):
+            return None
+        return last
 
-    def _is_old(self, row: Record, step: StepEntry) -> bool:
-        return self._ledger.now() - row.created_at > step.keeps_s
+    async def _is_old(self, judged: JudgedRequest, row: Record, step: StepEntry) -> bool:
+        """Whether what a step made serves no longer: by its age, or because Kling has refused the
+        session since, when this request was sent from the queue, say."""
+        if self._ledger.now() - row.created_at > step.keeps_s:
+            return True
+        sent = await self._ledger.peek(judged.new_row) if step.name == "face-check" else None
+        refused = sent is not None and sent.is_gone and sent.updated_at >= row.created_at
+        return refused and sent is not None and _is_about_session(sent.message)
+
+    async def shown_elsewhere(
+        self, request: JudgedRequest, others: Sequence[JudgedRequest]
+    ) -> Record | None:
+        """The face check at another provider by which the caller chose a face, where this one has
+        none: the number is one of the faces that were shown there."""
+        check = STEPS["face-check"]
+        if getattr(request.arguments, "face", None) is None or await self._kept(request, check):
+            return None
+        for other in others:
+            there = replace(other, pictures=request.pictures, media=request.media)
+            able = not there.review.verdict.faults
+            row = await self._kept(there, check) if able else None
+            if row and len(faces_in(row.message)) > 1:
+                return row
+        return None
 
     async def make(
         self, request: JudgedRequest, client: KlingClient, addresses: Mapping[str, str]
@@ -168,7 +192,7 @@ class Steps:
         """The row of a step with its answer, and the row that it replaces."""
         last = await self._last(request, step)
         if last is not None and last.task_id is not None:
-            if not self._is_old(last, step):
+            if not await self._is_old(request, last, step):
                 return last, None
             await self._ledger.set_aside(last.id)
         body = _body(request, step).with_addresses(addresses)
@@ -193,7 +217,7 @@ class Steps:
         if self.paid and error.charged == "no":
             error.charged = "no" if request.provider.sandbox else "yes"
             error.advice = f"{self._paid_text(request)} {error.advice}".strip()
-        refused = isinstance(error, RequestRefused) and "session" in error.provider_says.lower()
+        refused = isinstance(error, RequestRefused) and _is_about_session(error.provider_says)
         for step in _wanted(request) if refused else ():
             row = await self._last(request, step)
             if row is not None and step.name == "face-check":
@@ -237,6 +261,10 @@ class Steps:
             pictures = [face.picture for face in faces if face.picture]
             answer.show(await element_pictures(client, pictures, self._way.limits.decoding))
         return answer
+
+
+def _is_about_session(provider_says: str) -> bool:
+    return "session" in provider_says.lower()
 
 
 def _wanted(judged: JudgedRequest) -> list[StepEntry]:

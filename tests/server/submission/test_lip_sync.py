@@ -842,6 +842,25 @@ async def test_a_session_that_kling_forgot_is_found_anew(
     assert [body["session_id"] for kind, body in kling.asked if "sync" in kind] == ["s-1", "s-3"]
 
 
+async def test_a_session_that_ends_while_the_request_is_queued_is_found_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = httpx.Response(429, json={"code": 1303, "message": "parallel task over resource pack"})
+    kling = Kling(None, full, no("session_id has expired"))
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        queued = await made(client, video=CLIP, **SOUND)
+        wait = {"task_ids": [queued["task_id"]], "timeout_s": 60}
+        ended = await client.call_tool("kling_wait_for_tasks", wait)
+        dry = await made(client, video=CLIP, **SOUND, dry_run=True)
+        again = await made(client, video=CLIP, **SOUND)
+
+    assert queued["status"] == "queued"
+    assert "session_id has expired" in words(ended)
+    assert (dry["estimate_units"], again["status"]) == (0.55, "submitted")
+    sent = [body["session_id"] for kind, body in kling.asked if "sync" in kind]
+    assert sent == ["s-1", "s-1", "s-4"]
+
+
 async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -436,3 +436,31 @@ async def test_what_no_configured_provider_can_make_is_answered_with_all_reasons
         assert fault["use"] == "kling, once KLING_API_KEY is set"
     assert "kling, once KLING_API_KEY is set" in words(named)
     assert "no configured provider" not in words(generic)
+
+
+async def test_a_face_that_was_chosen_speaks_where_the_faces_were_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = {
+        "video": "https://host.example/talk.mp4?faces=2",
+        "sound_file": "https://host.example/words.mp3",
+        "sound_end_time": 4000,
+        "provider": "auto",
+    }
+    answers = []
+    monkeypatch.setenv("MINE_API_KEY", KEY)
+    monkeypatch.setenv("MINE_BASE_URL", "sandbox")
+    for price, face in ((0.1, None), (0.2, 2)):
+        config = settings(tmp_path, ("kling",))
+        row = {"like": "kling", "base_url": "sandbox"}
+        (tmp_path / "rows.json").write_text(json.dumps({"mine": row | {"usd_per_unit": price}}))
+        async with Client(build_server(config, **hurried())) as client:
+            asked = wish if face is None else wish | {"face": face}
+            answers.append(facts(await client.call_tool("kling_lip_sync", asked)))
+            other = facts(await client.call_tool("kling_lip_sync", wish | {"dry_run": True}))
+
+    shown, spoken = answers
+    assert len(shown["faces"]) == 2
+    assert (shown["provider"], spoken["provider"]) == ("mine", "mine")
+    assert "mine was chosen: its faces were shown there." in spoken["note"]
+    assert other["provider"] == "kling"
