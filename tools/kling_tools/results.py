@@ -645,6 +645,8 @@ def _line(row: Mapping[str, Any], shared: Mapping[str, Any], named_as: str) -> s
     file = path.replace(PER_TASK, task_id)
     head = named_as.format(task_id=task_id, path=file) if named else task_id
     others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
+    if (folder := shared.get("folder")) and others.get("more"):
+        others["more"] = [file.removeprefix(folder) for file in others["more"]]
     return f"{head}: {_words(others, shared)}" if others else str(head)
 
 

@@ -21,7 +21,7 @@ from kling_tools.products import MADE, PRODUCTS, Made, products_named
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import AUTO
 from kling_tools.requests.times import moment, zone_named
-from kling_tools.results import SANDBOX_NOTE, TaskPage, TaskView, Total
+from kling_tools.results import SANDBOX_NOTES, TaskPage, TaskView, Total
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
@@ -117,7 +117,8 @@ class Listing:
         merged = sorted([*own, *others], key=lambda item: item[0], reverse=True)
         played = any(self._clients.sandbox(name) for name in self._clients.names)
         if all(view.sandbox for _, view in merged) and (merged or played):
-            notes.append(SANDBOX_NOTE)
+            pictures = merged and all(view.unit == "image unit" for _, view in merged)
+            notes.append(SANDBOX_NOTES["picture" if pictures else "video"])
         total = self._total(await self._ledger.sums(**wanted))
         if not merged and not total.tasks:
             notes.append(await self._without_a_filter(wanted))
