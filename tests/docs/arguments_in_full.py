@@ -105,8 +105,8 @@ IN_FULL: Mapping[str, Mapping[str, Told]] = {
         "sound_end_time": Told(
             f"whole number, {_between('sound_end_time')} ms",
             "the whole sound",
-            "Milliseconds of `sound_file` after which it is cut. Required for a recording at an "
-            "address, whose length is not known here; not for a text.",
+            "Milliseconds of the recording, or of the spoken text, after which it is cut. Required "
+            "for a recording at an address, whose length is not known here.",
         ),
         "keep_original_sound": Told(
             "`yes`, `no`",
