@@ -264,6 +264,8 @@ def _steps_text(judged: JudgedRequest) -> str:
     parts = [f"{step.units:g} for the {step.words}" for step in judged.steps]
     of_them = f"Of its units, {' and '.join(parts)}." if parts else ""
     arguments = judged.arguments
+    if judged.review.verdict.faults:
+        return of_them
     if arguments.dry_run and any(step.name == "speech" for step in judged.steps):
         usual = spoken(arguments.words(), getattr(arguments, "voice_speed", None)).likely
         of_them += (

@@ -321,7 +321,7 @@ async def test_a_face_of_a_video_speaks_a_sound_or_words_and_is_chosen_by_the_pe
     tool, call = planned(by_words)
     receipt = facts(await client.call_tool(tool, call))
 
-    assert tool == "kling_lip_sync"
+    assert (tool, call) == ("kling_lip_sync", {**video, **spoken, "dry_run": True})
     assert "faults" not in receipt, receipt
     assert "about 0.5 units (0.07 USD list price) for each 5 s that have begun" in by_sound
     assert "and 0.05 units for the face check. If faults" in by_sound

@@ -252,6 +252,23 @@ async def test_a_speech_that_does_not_fit_is_told_with_its_length(tmp_path: Path
     assert ordered(tmp_path)["lip-sync"] == 0
 
 
+async def test_a_speech_that_begins_too_late_is_told_with_the_time_that_fits(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as client:
+        spoken = {"video": await clip(client, tmp_path), "text": TEXT, "voice_id": "Melody"}
+        (warned,) = (await made(client, **spoken, sound_insert_time=2500, dry_run=True))["warnings"]
+        late = await refused(client, **spoken, sound_insert_time=2500)
+        await made(client, **spoken, sound_insert_time=2000)
+
+    assert "and it begins after 2.5 s." in warned
+    assert "a lower sound_insert_time" in warned
+    assert "The text lasts 3 s; 2 to 2.54" in words(late)
+    assert "s fit here from 2.5 s on." in words(late)
+    assert "or a lower sound_insert_time" in words(late)
+    assert ordered(tmp_path) == {"image2video": 1, "identify-face": 1, "tts": 1, "lip-sync": 1}
+
+
 async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         spoken = {"video": await clip(client, tmp_path), "voice_id": "Melody", "dry_run": True}
@@ -260,6 +277,7 @@ async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_pat
         (short,) = (await made(client, **spoken, text="How are you today, friend?"))["warnings"]
         (year,) = (await made(client, **spoken, text="1999, 2001, 2005, 2011!"))["warnings"]
         fits = await made(client, **spoken, text=TEXT)
+        cut = await made(client, **spoken, text="word " * 25, sound_end_time=4000)
         sure = await refused(client, **{**spoken, "dry_run": False}, text="word " * 25)
         await refused(client, **{**spoken, "dry_run": False}, text=TEXT * 2)
         (known,) = (await made(client, **spoken, text=TEXT * 2))["faults"]
@@ -272,6 +290,7 @@ async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_pat
     assert "it may last 1.4 to 2.6 s, about 1.9; Kling takes 2 s at least." in short
     assert "the video 5.04" in year
     assert not fits.get("warnings")
+    assert not cut.get("faults")
     assert facts(sure)["charged"] == facts(again)["charged"] == "no"
     assert "The text lasts 6 s; 2 to 5.04" in known["message"]
     assert ordered(tmp_path) == {"image2video": 1, "identify-face": 1, "tts": 1}

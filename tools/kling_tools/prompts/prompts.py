@@ -39,6 +39,7 @@ from kling_tools.quoting import counted
 from kling_tools.requests.arguments import GenerateImageArguments, SubmitArguments
 from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
 from kling_tools.requests.requests import Request
+from kling_tools.requests.speech_voices import voice_name
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
 
 __all__ = ["build_prompts"]
@@ -190,6 +191,8 @@ class _Scripts:
         form = asked.model_dump(include=asked.model_fields_set - {"wish"}, mode="json")
         wish = str(getattr(asked, "wish", ""))
         prompt = {"prompt": YOUR_PROMPT} if wish else {}
+        if "voice_id" in form:
+            form["voice_id"] = voice_name(form["voice_id"])
         plan = self._planner.plan(wanted, **form, **prompt)
         facts = _wish(wish) if wish else ""
         write = WRITE.get(plan.tool, WRITE_ANY)

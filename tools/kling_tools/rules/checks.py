@@ -243,7 +243,7 @@ def speech_fits(
     lasts = spoken(text, speed)
     at_s = (getattr(request, "sound_insert_time", None) or 0) / 1000
     room = min(video_s or request.longest_s, request.longest_s) - at_s
-    after = f" from {at_s:.4g} s on" if at_s else ""
+    after = f" and it begins after {at_s:.4g} s" if at_s else ""
     holds = (
         f"the video {video_s:.4g} s{after}"
         if video_s
@@ -260,7 +260,8 @@ def speech_fits(
             yield Fault("sound_end_time", rule, message, "no sound_end_time", "lip-sync page")
         too_long = math.inf
     about = f"it may last {lasts.short:.2g} to {lasts.long:.2g} s, about {lasts.likely:.2g}"
-    if (shortest if surely else longest) > too_long:
+    cut = getattr(request, "sound_end_time", None) is not None
+    if not cut and (shortest if surely else longest) > too_long:
         message = f"{about}; {holds}."
         if surely:
             message = f"it would last more than {lasts.least:.3g} s, {holds}."
@@ -268,6 +269,8 @@ def speech_fits(
         use = f"about {fitting} of its {letters_of(text)} letters"
         if (speed or 1.0) < FASTEST_SPEED:
             use += ", or a higher voice_speed (up to 2)"
+        if at_s:
+            use += ", or a lower sound_insert_time"
         use = f"fewer words: {use}" if fitting >= LEAST_LETTERS else "a longer video"
         rule = "speech_too_long" if surely else "speech_perhaps_too_long"
         yield Fault("text", rule, message, use, "lip-sync page")
@@ -308,6 +311,8 @@ def _text_fits(request: SpeakingRequest, known: Mapping[str, float | None]) -> I
         after = f" from {at_s:.4g} s on" if at_s else ""
         message = f"The text lasts {lasts:.3g} s; 2 to {room:.4g} s fit here{after}."
         use = "more words" if lasts < LEAST_SPOKEN_S else "fewer words or a higher voice_speed"
+        if at_s and lasts > room:
+            use += ", or a lower sound_insert_time"
         yield Fault("text", "speech_fits", message, use, "lip-sync page")
 
 
