@@ -73,10 +73,10 @@ class Clients:
 
     @cached_property
     def without_key(self) -> Sequence[ProviderRow]:
-        """The rows of providers that have no key; none where a sandbox answers, as nothing for
-        money is offered there."""
+        """The rows of providers that have no key, or that the sandbox could play where it plays the
+        default one; none where a sandbox answers for itself: nothing for money is offered there."""
         rows: Sequence[ProviderRow] = ()
-        if not self.default.sandbox:
+        if self.default.name != SANDBOX:
             with suppress(NotConfigured):
                 rows = [*read_providers(self._settings.providers).values()]
         return [row for row in rows if row.name not in (*self.names, SANDBOX)]

@@ -616,9 +616,8 @@ def judge_request(
     if any(fault.rule in PROVIDER_RULES for fault in (*verdict.faults, *verdict.warnings)):
         verdicts = {other.name: review(draft, capabilities, other).verdict for other in other_terms}
         verdict.faults[:] = [_with_able_providers(fault, verdicts) for fault in verdict.faults]
-        lacking = [
-            f for f in verdict.faults if f.rule in ("product_of_provider", "lost_at_provider")
-        ]
+        lost = () if clients.default.sandbox else ("lost_at_provider",)
+        lacking = [f for f in verdict.faults if f.rule in ("product_of_provider", *lost)]
         if lacking and not any(_is_able(other, lacking[0]) for other in verdicts.values()):
             way = without_key(draft, clients, capabilities)
             verdict.faults[:] = [
@@ -640,14 +639,16 @@ def judge_request(
 
 
 def without_key(draft: Draft[SubmitArguments], clients: Clients, capabilities: Capabilities) -> str:
-    """The providers without a key that could make the request, as advice; empty without any."""
+    """The providers without a key that could make the request, as advice; empty without any. Where
+    a sandbox plays the default provider, it could play them, too."""
+    played = clients.default.sandbox
     ways: Mapping[str, str] = {
-        row.name: row.key_setting
+        row.name: f"{row.base_url_setting} is sandbox" if played else f"{row.key_setting} is set"
         for row in clients.without_key
         if not (found := review(draft, capabilities, row.terms).verdict).faults
         and not any(warning.rule in PROVIDER_RULES for warning in found.warnings)
     }
-    return " or ".join(f"{name}, once {key} is set" for name, key in ways.items())
+    return " or ".join(f"{name}, once {way}" for name, way in ways.items())
 
 
 def _with_wire(fault: Fault, way: str) -> Fault:

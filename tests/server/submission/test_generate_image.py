@@ -164,6 +164,22 @@ async def test_a_provider_without_pictures_is_refused_and_one_that_has_them_name
     assert fault["use"] == 'provider "kling"'
 
 
+async def test_a_played_provider_without_pictures_names_those_that_can_be_played(
+    tmp_path: Path,
+) -> None:
+    settings = sandbox_settings(tmp_path, provider="anyfast", anyfast_base_url="sandbox")
+    async with Client(build_server(settings, **hurried())) as client:
+        refused = facts(await client.call_tool(MAKE, WISH))
+
+    (fault,) = refused["faults"]
+    assert fault["use"].startswith("kling, once KLING_BASE_URL is sandbox")
+    settings = sandbox_settings(tmp_path, anyfast_base_url="sandbox", kling_base_url="sandbox")
+    settings = settings.model_copy(update={"provider": "kling"})
+    async with Client(build_server(settings, **hurried())) as client:
+        made = await client.call_tool(MAKE, WISH)
+    assert not made.is_error
+
+
 async def test_the_number_of_pictures_is_the_one_asked_for_or_none_is_told(tmp_path: Path) -> None:
     none = await answer(tmp_path, n=0)
     many = await answer(tmp_path, n=12)
