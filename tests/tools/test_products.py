@@ -32,7 +32,7 @@ from kling_tools.tools.toolset import ALIKE, SILENT, build_toolset
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-OPTIONAL = {"picture_key", "names_pictures", "body_names", "steps", "found_by_our_id"}
+OPTIONAL = {"picture_key", "names_pictures", "body_names", "steps", "found_by_our_id", "has_models"}
 NEEDED = sorted({field.name for field in fields(ProductEntry)} - OPTIONAL)
 
 each_product = pytest.mark.parametrize("row", PRODUCTS.values(), ids=list(PRODUCTS))
@@ -41,6 +41,11 @@ each_product = pytest.mark.parametrize("row", PRODUCTS.values(), ids=list(PRODUC
 def request_of(row: ProductEntry) -> type[Request]:
     found: type[Request] = getattr(requests, row.request)
     return found
+
+
+@each_product
+def test_a_row_says_whether_its_tool_has_a_model_name(row: ProductEntry) -> None:
+    assert row.has_models == ("model_name" not in request_of(row).absent)
 
 
 @pytest.mark.parametrize("field", NEEDED)

@@ -96,7 +96,7 @@ class ProductEntry:
     is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
     `body_names` are the body's names of arguments that it calls otherwise. `steps` are made before
     its create, in this order. A task is found by the provider's id alone where it is not
-    `found_by_our_id`.
+    `found_by_our_id`. Its tool has a model_name where it `has_models`.
 
     Two fields are read by the tests alone: `priced_by`, the ways in which its models are priced in
     `rules/capabilities.json`, and `desk`, the function in `kling_sandbox.rules` that plays it (the
@@ -118,9 +118,11 @@ class ProductEntry:
     body_names: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[StepProduct, ...] = ()
     found_by_our_id: bool = True
+    has_models: bool = True
 
     def __post_init__(self) -> None:
-        optional = {"picture_key", "names_pictures", "body_names", "steps", "found_by_our_id"}
+        optional = {"picture_key", "names_pictures", "body_names", "steps"}
+        optional |= {"found_by_our_id", "has_models"}
         needed = {part.name for part in fields(self)} - optional
         empty = sorted(name for name in needed if not getattr(self, name))
         if empty:
@@ -310,6 +312,7 @@ _ROWS = (
         path="avatar/image2video",
         priced_by=("second",),
         desk="avatar",
+        has_models=False,
         body_names={"text": "audio_id", "voice_id": "audio_id", "voice_speed": "audio_id"},
         steps=("speech",),
     ),
@@ -324,6 +327,7 @@ _ROWS = (
         path="advanced-lip-sync",
         priced_by=("second",),
         desk="lip_sync",
+        has_models=False,
         body_names={
             "video": "session_id",
             "sound_file": "face_choose",
@@ -366,6 +370,7 @@ class AssetEntry:
     used_in: str
     made_from: str
 
+    has_models = False
     unit = "unit"
     unit_weight = 1.0
     other_unit = None
@@ -430,6 +435,7 @@ class StepEntry:
     made_from: str
 
     result: Result = "video"
+    has_models = False
     unit = "unit"
     unit_weight = 1.0
     other_unit = None

@@ -145,7 +145,8 @@ class KlingClient:
         )
 
         def read(answer: Answer) -> Mapping[str, Any]:
-            answer = replace(answer, made_from=MADE[product].made_from)
+            made = MADE[product]
+            answer = replace(answer, made_from=made.made_from, has_models=made.has_models)
             return read_document(answer) if product in STEPS else read_created(answer)
 
         document = await self._send(request, CREATE_DEADLINE_S, "unknown", read)

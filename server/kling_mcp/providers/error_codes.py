@@ -35,7 +35,8 @@ class CodeRow:
     """One kind of refusal.
 
     `{name}`, `{settings}`, `{base_url}` and `{made_from}` in the texts stand for the provider and
-    for what the request gives, see `texts`.
+    for what the request gives, see `texts`. `without_model` is the advice to a tool that has no
+    model_name, where `advice` names one.
     `retryable`: the same read may succeed later; `renew`: a fresh token may help at once;
     `created`: whether a create that got this answer may have made a task; `at_the_door`: it is
     refused before it is handed on to Kling, so that even an HTTP 5xx made none; `of_model`: only
@@ -46,6 +47,7 @@ class CodeRow:
     error: type[ProviderError]
     message: str
     advice: str = ""
+    without_model: str = ""
     retryable: bool = False
     renew: bool = False
     created: Charged = "no"
@@ -53,9 +55,11 @@ class CodeRow:
     of_model: bool = False
     of_content: bool = False
 
-    def texts(self, provider: str, made_from: str = MADE_FROM) -> tuple[str, str]:
+    def texts(
+        self, provider: str, made_from: str = MADE_FROM, *, has_models: bool = True
+    ) -> tuple[str, str]:
         """Message and advice with the provider's name and the settings that lead to it, and with
-        what the result is `made_from`."""
+        what the result is `made_from`; `has_models` says that its tool has a model_name."""
         official = provider in ("", "kling", "sandbox")
         prefix = provider.upper()
         words = {
@@ -64,7 +68,8 @@ class CodeRow:
             "settings": _OFFICIAL if official else f"{prefix}_API_KEY and {prefix}_BASE_URL",
             "base_url": "setting KLING_BASE_URL" if official else f"setting {prefix}_BASE_URL",
         }
-        return self.message.format(**words), self.advice.format(**words)
+        advice = self.advice if has_models else self.without_model or self.advice
+        return self.message.format(**words), advice.format(**words)
 
 
 _OFFICIAL = "KLING_API_KEY, or KLING_ACCESS_KEY with KLING_SECRET_KEY, and KLING_BASE_URL for the "
@@ -83,6 +88,7 @@ _REFUSED = CodeRow(
     error=errors.RequestRefused,
     message="{name} refuses the request.",
     advice="Leave out optional arguments, or use another model_name; dry_run shows the request.",
+    without_model="Leave out optional arguments; dry_run shows the request.",
 )
 _POLICY = CodeRow(
     error=errors.ContentRefused,
@@ -94,6 +100,7 @@ _MISSING = CodeRow(
     error=errors.RequestRefused,
     message="{name} knows no such method, resource or model.",
     advice="Check model_name, and the base URL ({base_url}).",
+    without_model="Check the base URL ({base_url}).",
 )
 
 
@@ -101,6 +108,7 @@ _RETIRED = CodeRow(
     error=errors.ModelRetired,
     message="{name} does not serve this model any more: it has been retired.",
     advice="Use another model_name, kling-v2-5-turbo for example.",
+    without_model="Use another provider.",
     of_model=True,
 )
 """HTTP 404 with code 1203 as the answer to a create [Kling's API, measured on 2026-10-01]."""
@@ -140,6 +148,7 @@ CODES: dict[str, CodeRow] = {
         error=errors.AuthFailed,
         message="The {name} account has no right to this API or model.",
         advice="Use another model_name, or have the right added at {name}.",
+        without_model="Have the right added at {name}.",
     ),
     "1200": _REFUSED,
     "1201": _REFUSED,
@@ -208,6 +217,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             error=errors.RequestRefused,
             message="{name} has this model, but not for this kind of video.",
             advice="Use another model_name.",
+            without_model="Use another provider.",
             of_model=True,
         ),
     ),
@@ -219,6 +229,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             error=errors.RequestRefused,
             message="{name} has no model of this name.",
             advice="Use another model_name, kling-v2-5-turbo for example.",
+            without_model="Use another provider.",
             of_model=True,
         ),
     ),
@@ -266,6 +277,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
             error=errors.RequestRefused,
             message="{name} does not serve this model now.",
             advice="Use another model_name, or another provider.",
+            without_model="Use another provider.",
             at_the_door=True,
             of_model=True,
         ),

@@ -87,7 +87,7 @@ def _inflated(inflater: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The part of an HTTP answer that the readers need, and what the request that it answers was
-    `made_from`, in words."""
+    `made_from`, in words; `has_models` says that its tool has a model_name."""
 
     http_status: int
     body: bytes
@@ -95,6 +95,7 @@ class Answer:
     provider: str = ""
     redactor: Redactor | None = None
     made_from: str = MADE_FROM
+    has_models: bool = True
 
 
 def read_document(answer: Answer, *, creating: bool = False) -> Mapping[str, Any]:
@@ -190,7 +191,7 @@ def _error(
     provider_says: str = "",
     request_id: str = "",
 ) -> ProviderError:
-    message, advice = row.texts(answer.provider, answer.made_from)
+    message, advice = row.texts(answer.provider, answer.made_from, has_models=answer.has_models)
     broken = answer.http_status >= 500 and not row.at_the_door
     return row.error(
         f"{message[:-1]}{aside}.",

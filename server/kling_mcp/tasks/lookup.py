@@ -99,8 +99,19 @@ class Lookup:
             and (record.status == "queued" or record.is_unanswered)
         ):
             client = await self._clients.get(record.provider)
-            found = replace(found, record=await self._take_up(record, client))
+            found = replace(found, record=await self._taken_up(record, client))
         return found
+
+    async def _taken_up(self, record: Record, client: KlingClient) -> Record:
+        """The row after it was taken up. A refusal that ends it is its state from now on, and no
+        error of the call that asks for it. Raises ProviderError like `Sender.take_up`."""
+        try:
+            return await self._take_up(record, client)
+        except KlingError:
+            now = await self._ledger.find(record.id)
+            if now is None or not now.is_gone:
+                raise
+            return now
 
     async def find(self, any_id: str, *, fresh: bool = False) -> Found:
         """The task with this id or external id, now.

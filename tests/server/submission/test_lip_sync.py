@@ -844,6 +844,8 @@ async def test_steps_that_were_paid_are_told_when_the_create_is_refused(
         await made(client, **wish)
 
     assert facts(answer)["charged"] == "yes"
+    assert "Leave out optional arguments; dry_run shows the request." in words(answer)
+    assert "model_name" not in words(answer)
     assert "The face check and speech (0.1 units) were paid" in words(answer)
     assert kling.kinds == ["identify-face", "tts", "advanced-lip-sync", "advanced-lip-sync"]
 
@@ -878,6 +880,24 @@ async def test_a_session_that_ends_while_the_request_is_queued_is_found_anew(
     assert (dry["estimate_units"], again["status"]) == (0.55, "submitted")
     sent = [body["session_id"] for kind, body in kling.asked if "sync" in kind]
     assert sent == ["s-1", "s-1", "s-4"]
+
+
+async def test_two_queued_requests_that_are_refused_are_told_each_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = httpx.Response(429, json={"code": 1303, "message": "parallel task over resource pack"})
+    gone = no("session_id has expired")
+    kling = Kling(None, full, full, gone, gone)
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        ids = [(await made(client, video=CLIP, **SOUND, take=n))["task_id"] for n in (1, 2)]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        wait = {"task_ids": ids, "timeout_s": 60}
+        ended = await client.call_tool("kling_wait_for_tasks", wait)
+
+    assert not ended.is_error
+    assert [(t["task_id"], t["status"]) for t in facts(ended)["tasks"]] == [
+        (task_id, "failed") for task_id in ids
+    ]
 
 
 async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
