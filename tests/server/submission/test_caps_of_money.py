@@ -81,6 +81,8 @@ async def test_a_cap_in_dollars_counts_what_the_balance_paid_also_after_a_restar
         "of": "24 hours",
         "usd": 0.7,
         "used": 0.6,
+        "frees": 0.3,
+        "frees_in": "24 h 0 min",
         "setting": "KLING_MCP_MAX_USD_PER_DAY",
     }
 
