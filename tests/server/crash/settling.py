@@ -22,7 +22,7 @@ from kling_mcp.settings.settings import load_settings
 __all__ = ["rehearse", "settle"]
 
 TAKEN_UP_WITHIN_S = 3
-SETTLED_WITHIN_S = 60
+SETTLED_WITHIN_S = 300
 THREADS_END_WITHIN_S = 5
 
 
