@@ -225,6 +225,8 @@ class VideoTasks:
                 raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
             view, trouble = service.reader.view(record), error
         record = await self._row(task_id, ctx) or record
+        if view.status not in ENDED:
+            view = await self._last_look(record, ctx) or view
         state = self._state(record, ctx, view)
         if state.status in FINAL:
             return state
