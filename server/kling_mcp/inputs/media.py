@@ -466,11 +466,27 @@ async def _of_task(wish: Wish, address: str, policy: PicturePolicy) -> Medium:
     return await policy.decoding.run(partial(_of_found, wish, found, policy))
 
 
+TOLD_SIDE_PX = 720
+"""The shorter side of the smallest video that Kling makes."""
+
+
+def _as_told(facts: MediaFacts) -> MediaFacts:
+    """The facts of a sandbox's video in the size of the one that Kling would have made: a sandbox
+    may draw it smaller."""
+    short = min(facts.width, facts.height)
+    if not 0 < short < TOLD_SIDE_PX:
+        return facts
+    scale = TOLD_SIDE_PX / short
+    return replace(facts, width=round(facts.width * scale), height=round(facts.height * scale))
+
+
 def _of_found(wish: Wish, found: TaskVideo, policy: PicturePolicy) -> Medium:
     facts, seconds = None, found.seconds
     if found.file is not None:
         measured = _measured(wish, "task", found.file, policy)
         facts, seconds = measured.facts, measured.seconds
+    if found.sandbox and facts is not None:
+        facts = _as_told(facts)
     return Medium(
         wish.field,
         "task",

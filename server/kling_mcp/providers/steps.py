@@ -15,7 +15,7 @@ from kling_mcp.providers.task import Task
 from kling_mcp.providers.values import identifier, mapping, number, text, web_address
 from kling_tools.products import StepProduct
 
-__all__ = ["Face", "faces_in", "read_step", "seconds_in"]
+__all__ = ["Face", "faces_in", "is_readable", "read_step", "seconds_in"]
 
 MOST_FACES = 20
 """The most faces of one video that are read."""
@@ -73,6 +73,15 @@ def _sound(data: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _seconds(milliseconds: Any) -> float:
     return (number(milliseconds, LONGEST_S * 1000) or 0.0) / 1000
+
+
+def is_readable(message: str, step: StepProduct) -> bool:
+    """Whether a row of this step kept what it answered: one that is damaged did not."""
+    try:
+        faces_in(message) if step == "face-check" else seconds_in(message)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+    return True
 
 
 def faces_in(message: str) -> list[Face]:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from kling_mcp.inputs.media import Medium, open_media
 from kling_mcp.inputs.opening import check_end_shape, check_mask_sizes, open_pictures
@@ -512,7 +513,9 @@ def _refused_with_a_key(warning: Fault) -> Fault:
 
 def _for_provider(medium: Medium, provider: Configured) -> Medium:
     """The medium as this provider can get it: a sandbox's address leads nowhere outside of it."""
-    return replace(medium, url="") if medium.made_here and not provider.embedded else medium
+    own = urlsplit(medium.url).netloc == urlsplit(provider.base_url).netloc
+    leads_nowhere = medium.made_here and not (provider.embedded or own)
+    return replace(medium, url="") if leads_nowhere else medium
 
 
 def _lengths_fit(request: JudgedRequest) -> Iterator[Fault]:

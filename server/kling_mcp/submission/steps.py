@@ -17,7 +17,7 @@ from typing import Any
 
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.providers.client import KlingClient
-from kling_mcp.providers.steps import Face, faces_in, seconds_in
+from kling_mcp.providers.steps import Face, faces_in, is_readable, seconds_in
 from kling_mcp.submission.create_body import (
     FACE,
     SESSION,
@@ -118,9 +118,10 @@ class Steps:
         return last
 
     async def _is_old(self, judged: JudgedRequest, row: Record, step: StepEntry) -> bool:
-        """Whether what a step made serves no longer: by its age, or because Kling has refused the
-        session since, when this request was sent from the queue, say."""
-        if self._ledger.now() - row.created_at > step.keeps_s:
+        """Whether what a step made serves no longer: by its age, as its row is damaged, or because
+        Kling has refused the session since, when this request was sent from the queue, say."""
+        aged = self._ledger.now() - row.created_at > step.keeps_s
+        if aged or not is_readable(row.message, step.name):
             return True
         sent = await self._ledger.peek(judged.new_row) if step.name == "face-check" else None
         refused = sent is not None and sent.is_gone and sent.updated_at >= row.created_at
@@ -355,9 +356,9 @@ def _chosen(judged: JudgedRequest, faces: Sequence[Face], before: Record | None)
         return faces[0]
     times = _times(faces)
     told_apart = len({*times}) == len(times)
-    same = not (before and before.task_id) or (
-        told_apart and _times(faces_in(before.message)) == times
-    )
+    same = before is None or not before.task_id
+    if before is not None and before.task_id and is_readable(before.message, "face-check"):
+        same = told_apart and _times(faces_in(before.message)) == times
     return faces[number - 1] if number is not None and same else None
 
 

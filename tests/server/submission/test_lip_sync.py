@@ -19,8 +19,10 @@ from mcp import Client
 from mcp_types import CallToolResult
 from tests.made_clips import make_clip
 from tests.server.scripted import Scripted, facts, is_create, talking_to, task
-from tests.server.serving import picture, virtual_time
+from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 from tests.server.submission.test_talking_photo import mouths_and_sounds, served, speech, white
+
+from kling_mcp.protocol.server import build_server
 
 pytestmark = [pytest.mark.anyio, virtual_time]
 
@@ -305,6 +307,8 @@ async def test_a_speech_that_may_not_fit_is_told_with_what_it_would_lose(tmp_pat
         ({"sound_end_time": None}, "sound_end_time", "its length is not known"),
         ({"sound_end_time": 1500}, "sound_end_time", "Kling takes 2 to 60 s"),
         ({"face": -1}, "face", "1"),
+        ({"face": True}, "face", ""),
+        ({"sound_end_time": True}, "sound_end_time", ""),
         ({"model_name": "kling-v3"}, "model_name", ""),
         ({"prompt": "Hi"}, "prompt", ""),
         ({"sound_file": "kling://tasks/1/video"}, "sound_file", "is a video"),
@@ -900,6 +904,54 @@ async def test_two_queued_requests_that_are_refused_are_told_each_by_its_name(
     ]
 
 
+async def test_a_sandbox_of_its_own_gets_the_address_of_a_video_that_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, kling = "http://127.0.0.1:8899", Kling()
+    videos = {"videos": [{"url": f"{at}/videos/a.mp4", "duration": "5.0"}]}
+
+    def api(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            return kling(request)
+        return task(task_id="t-1", task_status="succeed", task_result=videos)
+
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(api).connect)
+    settings = sandbox_settings(
+        tmp_path, provider="kling", kling_api_key="sandbox-key", kling_base_url=at, save=False
+    )
+    async with Client(build_server(settings, **hurried())) as client:
+        first = await made(client, "kling_image_to_video", image=white(tmp_path), prompt="Hi")
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [first["task_id"]]})
+        await made(client, video=f"kling://tasks/{first['task_id']}/video", **SOUND)
+
+    assert kling.asked[1] == ("identify-face", {"video_url": f"{at}/videos/a.mp4"})
+
+
+async def test_a_video_that_the_sandbox_made_small_counts_as_large_as_it_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path, sandbox_side_px=300) as client:
+        video = await clip(client, tmp_path)
+        await made(client, "kling_save_video", task_id=video.split("/")[3])
+        receipt = await made(client, video=video, **SOUND)
+
+    assert receipt["task_id"]
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", '{"seconds"'])
+async def test_a_damaged_row_of_a_step_is_made_anew(damage: str, tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        wish = {"video": CLIP, "text": TEXT, "voice_id": "Melody"}
+        await made(client, **wish)
+        with closing(sqlite3.connect(tmp_path / "home" / "ledger.sqlite3")) as db, db:
+            steps = "product IN ('face-check', 'speech')"
+            db.execute(f"UPDATE tasks SET message = ? WHERE {steps}", (damage,))
+        again = await made(client, **wish, take=2)
+
+    assert again["estimate_units"] == 0.6
+    assert ordered(tmp_path) == {"identify-face": 2, "tts": 2, "lip-sync": 2}
+
+
 async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -943,6 +995,7 @@ async def test_two_equal_calls_at_once_pay_each_step_once(tmp_path: Path) -> Non
                 group.start_soon(ask)
 
     assert len({answer["task_id"] for answer in answers}) == 1
+    assert sum("0.05 for the face check" in answer["note"] for answer in answers) == 1
     assert ordered(tmp_path) == {"identify-face": 1, "tts": 1, "lip-sync": 1}
 
 

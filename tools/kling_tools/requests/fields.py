@@ -253,15 +253,26 @@ SpeechVoice = Annotated[
     Text,
     Field(description="Melody, Anchor, ...; a wrong name lists all."),
 ]
+
+
+def _counted(value: Any) -> Any:
+    """The value, unless it is a truth, which is no number. Raises pydantic's error about one."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+_Counted = BeforeValidator(_counted)
 _Number = WithJsonSchema({"type": "number"})
 _Whole = WithJsonSchema({"type": "integer"})
-SpeechSpeed = Annotated[Annotated[float, Field(ge=0.8, le=2.0)] | None, _Number, Field()]
+SpeechSpeed = Annotated[Annotated[float, Field(ge=0.8, le=2.0)] | None, _Counted, _Number, Field()]
 FaceNumber = Annotated[
     Annotated[int, Field(ge=1, le=99)] | None,
+    _Counted,
     _Whole,
     Field(description="Only after an answer that shows several faces."),
 ]
-Milliseconds = Annotated[Annotated[int, Field(ge=0, le=60_000)] | None, _Whole, Field()]
+Milliseconds = Annotated[Annotated[int, Field(ge=0, le=60_000)] | None, _Counted, _Whole, Field()]
 CharacterOrientation = Annotated[
     Literal["image", "video"],
     BeforeValidator(normalize.word),
