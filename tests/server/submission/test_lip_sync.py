@@ -952,6 +952,23 @@ async def test_a_damaged_row_of_a_step_is_made_anew(damage: str, tmp_path: Path)
     assert ordered(tmp_path) == {"identify-face": 2, "tts": 2, "lip-sync": 2}
 
 
+@pytest.mark.parametrize("step", ["face-check", "speech"])
+async def test_a_list_of_steps_asks_no_provider(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def api(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(404, json={"code": 1203, "message": "no such resource"})
+
+    async with talking_to(Scripted(api), tmp_path, monkeypatch) as client:
+        answer = await client.call_tool("kling_list_tasks", {"product": step})
+
+    assert not answer.is_error, words(answer)
+    assert asked == []
+
+
 async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
