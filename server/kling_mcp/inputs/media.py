@@ -168,15 +168,15 @@ def listened(container: InputContainer, most_s: float) -> tuple[float, float]:
     import av
 
     resampler = av.AudioResampler("s16", "mono", RATE_HZ)
-    read, loudest = 0, 0
+    seconds, loudest = 0.0, 0
     for frame in container.decode(audio=0):
+        seconds += frame.samples / frame.sample_rate
         for part in resampler.resample(frame):
             values = array.array("h", bytes(part.planes[0])[: 2 * part.samples])
-            read += len(values)
             loudest = max(loudest, max(values, default=0), -min(values, default=0))
-        if read > (most_s + 1) * RATE_HZ:
-            return max(read / RATE_HZ, _ends_at(container)), loudest / 2**15
-    return read / RATE_HZ, loudest / 2**15
+        if seconds > most_s + 1:
+            return max(seconds, _ends_at(container)), loudest / 2**15
+    return round(seconds, 6), loudest / 2**15
 
 
 def _ends_at(container: InputContainer) -> float:

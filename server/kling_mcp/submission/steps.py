@@ -172,14 +172,14 @@ class Steps:
                 spoken_s = seconds_in(row.message)
                 _refuse([*_speech_faults(request, spoken_s)])
                 assert spoken_s is not None
-                values |= {SPEECH: row.task_id, SOUND_END: int(spoken_s * 1000)}
+                values |= {SPEECH: row.task_id, SOUND_END: _ms(spoken_s)}
                 request = _lasting(request, spoken_s)
                 notes.append(f"The text lasts {spoken_s:.3g} s.")
         if face is not None:
             heard_s = request.arguments.length_s({**request.lengths, "text": spoken_s}) or 0.0
-            values.setdefault(SOUND_END, int(heard_s * 1000))
+            values.setdefault(SOUND_END, _ms(heard_s))
             _refuse([*_meeting_faults(request, face, heard_s)])
-            values[SOUND_AT] = int(_begins(request, face, heard_s) * 1000)
+            values[SOUND_AT] = _ms(_begins(request, face, heard_s))
         self.note = " ".join(notes)
         return replace(request, steps=[*self.paid]), values
 
@@ -362,6 +362,11 @@ def _chosen(judged: JudgedRequest, faces: Sequence[Face], before: Record | None)
     return faces[number - 1] if number is not None and same else None
 
 
+def _ms(seconds: float) -> int:
+    """The whole milliseconds of these seconds."""
+    return int(round(seconds * 1000, 3))
+
+
 def _times(faces: Sequence[Face]) -> list[tuple[float, float]]:
     return [(face.from_s, face.to_s) for face in faces]
 
@@ -404,6 +409,6 @@ def _meeting_faults(judged: JudgedRequest, face: Face, heard_s: float) -> Iterat
             f"{max(meets, 0):.3g} s, and Kling requires 2."
         )
         asked = getattr(judged.arguments, "sound_insert_time", None)
-        at = f"sound_insert_time {int(face.from_s * 1000)}"
+        at = f"sound_insert_time {_ms(face.from_s)}"
         use = "a face that is seen for longer" if asked is None else at
         yield Fault("sound_insert_time", "sound_meets_face", message, use)

@@ -969,6 +969,16 @@ async def test_a_list_of_steps_asks_no_provider(
     assert asked == []
 
 
+async def test_a_sound_of_a_file_is_sent_to_its_last_millisecond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Kling()
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        await made(client, video=CLIP, sound_file=speech(tmp_path, 3))
+
+    assert kling.asked[1][1]["face_choose"][0]["sound_end_time"] == 3000
+
+
 async def test_a_choice_does_not_hold_when_other_faces_are_found_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
