@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from kling_tools.faults import Variant, listed
 from kling_tools.products import STEPS, AssetKind, Result
 from kling_tools.quoting import clipped, counted, size_text
-from kling_tools.rules.capabilities import price_text, units_text
+from kling_tools.rules.capabilities import PriceFrom, price_text, units_text, usd_text
 
 __all__ = [
     "WITHOUT_VIDEO",
@@ -146,11 +146,16 @@ class AnotherTake(_Part):
     estimate_units: float | None = None
     estimate_usd: float | None = None
     unit: str | None = None
+    price_from: PriceFrom | None = None
 
     def text(self, *, sandbox: bool) -> str:
         """How to make it, and what it costs."""
         price = price_text(
-            self.estimate_units, self.estimate_usd, unit=self.unit or "unit", sandbox=sandbox
+            self.estimate_units,
+            self.estimate_usd,
+            unit=self.unit or "unit",
+            sandbox=sandbox,
+            price_from=self.price_from,
         )
         again = f", take {self.arguments['take']}" if "take" in self.arguments else ""
         again += "".join(f", {name} again" for name in self.give_again)
@@ -329,7 +334,7 @@ class ProviderPrice(_Part):
     units: float | None = None
     cost: float | None = None
     currency: str | None = None
-    price_from: Literal["list price", "its row", "paid last"] | None = None
+    price_from: PriceFrom | None = None
     taken: bool | None = None
     why_not: str | None = None
     usd_per_unit: float | None = Field(default=None, exclude=True)
@@ -340,7 +345,7 @@ class ProviderPrice(_Part):
         usd_per_unit: float,
         currency: str,
         rate: float,
-        price_from: Literal["list price", "its row", "paid last"],
+        price_from: PriceFrom,
     ) -> ProviderPrice:
         """The same with the price of a unit, in US dollars, and so much of its currency for one."""
         known = {"usd_per_unit": usd_per_unit, "currency": currency, "rate": rate}
@@ -380,7 +385,8 @@ class Receipt(Answer):
     """What a create call did: what was sent, what it will cost, and how to go on. `video` is the
     size that the video will have, as far as it is known: "720x1280", or "720p, 3:2". `uses` are the
     elements and voices with their names. `prices` compares the providers between which the server
-    chose.
+    chose; `price_from` says where the dollars of the estimate come from, unless from Kling's list
+    price.
 
     `repeated` says that this very request was made before and nothing was sent now; `dry_run`
     that nothing was sent at all; "full" then has the exact call in `request`. For `n` pictures the
@@ -416,6 +422,7 @@ class Receipt(Answer):
     request: dict[str, Any] | None = None
     note: str | None = None
     next: str | None = None
+    price_from: PriceFrom | None = None
     _thumbnail: str = PrivateAttr("")
     _images: list[ImageContent] = PrivateAttr(default_factory=list)
 
@@ -443,7 +450,11 @@ class Receipt(Answer):
         parts = (self.model_name, self.mode, seconds, sound, count)
         what = " ".join(part for part in parts if part)
         price = price_text(
-            self.estimate_units, self.estimate_usd, self.provider, self.unit or "unit"
+            self.estimate_units,
+            self.estimate_usd,
+            self.provider,
+            self.unit or "unit",
+            price_from=self.price_from,
         )
         if self.dry_run:
             take = f", take {self.take}" if self.take > 1 else ""
@@ -707,7 +718,7 @@ class Total(_Part):
     cost, about how many more are estimated, what balances paid instead, by provider and currency
     ("kling USD"), and about how many units are spent once what is queued is sent. `play_units` is
     what those of the sandbox would have cost, `play_queued_units` what its queued ones would cost.
-    The dollars beside units are those at Kling's list price.
+    The dollars beside units are those at the price of each provider: by its row, or Kling's.
     Units for pictures are apart, known or estimated: `image_units`, `play_image_units`.
     `step_units` and `play_step_units` are what of all these was for steps before a create.
     `play_money` is what a balance of the sandbox would have paid.
@@ -1146,10 +1157,11 @@ class Cap(_Part):
 
 class Spent(_Part):
     """What was spent at one provider in one span of time: `units` and `money` (of the account's
-    balance, in its `currency`) as the provider told them, `usd` those units at Kling's list price,
-    `image_units` those of `pictures` (known or estimated) with their `image_usd`, `assets` the
-    elements and voices, and apart from them the `estimated_units` of videos whose cost it has not
-    told. `unpriced` videos have neither. Units of the `sandbox` are no money."""
+    balance, in its `currency`) as the provider told them, `usd` those units at the price in its row
+    or at Kling's list price, `image_units` those of `pictures` (known or estimated) with their
+    `image_usd`, `assets` the elements and voices, and apart from them the `estimated_units` of
+    videos whose cost it has not told. `unpriced` videos have neither. Units of the `sandbox` are no
+    money."""
 
     span: Literal["today", "7 days", "30 days"]
     provider: str
@@ -1165,6 +1177,7 @@ class Spent(_Part):
     assets: int | None = None
     image_units: float | None = None
     image_usd: float | None = None
+    price_from: PriceFrom | None = None
 
     def text(self, *, alone: bool = False) -> str:
         """The sum in a few words; that of a sandbox which is there `alone` does not name it."""
@@ -1173,9 +1186,9 @@ class Spent(_Part):
             usd = f" ({self.usd:.2f} USD)" if self.usd is not None else ""
             facts.append(f"{counted(self.units, 'unit')}{usd}")
         elif self.units:
-            list_price = f" ({self.usd:.2f} USD list price)" if self.usd is not None else ""
+            at_price = f" ({usd_text(self.usd, self.price_from)})" if self.usd is not None else ""
             told = "charged" if self.usd is not None else "told"
-            facts.append(f"{counted(self.units, 'unit')} {told}{list_price}")
+            facts.append(f"{counted(self.units, 'unit')} {told}{at_price}")
         if self.money:
             currency = f" {self.currency}" if self.currency else ""
             facts.append(f"{self.money:g}{currency} of the account's balance")
@@ -1184,8 +1197,10 @@ class Spent(_Part):
         if self.unpriced:
             facts.append(f"{self.unpriced} of an unknown price")
         if self.image_units:
-            listed = "" if self.sandbox else " list price"
-            usd = f" ({self.image_usd:.2f} USD{listed})" if self.image_usd is not None else ""
+            usd = ""
+            if self.image_usd is not None:
+                listed = usd_text(self.image_usd, self.price_from)
+                usd = f" ({f'{self.image_usd:.2f} USD' if self.sandbox else listed})"
             facts.append(f"about {counted(self.image_units, 'image unit')}{usd}")
         other = self.pictures or self.assets
         made = [counted(self.videos, "video")] if self.videos or not other else []

@@ -90,10 +90,11 @@ COUNTED_USD = (
     "CASE WHEN status IN ('succeed', 'failed', 'cancelled') "
     "AND (units IS NOT NULL OR money IS NOT NULL) "
     f"THEN coalesce(money, 0) / CASE currency WHEN 'CNY' THEN {CNY_PER_USD}.0 ELSE 1.0 END "
-    f"+ coalesce(units, 0) * {WEIGHT} * ? "
+    f"+ coalesce(units, 0) * coalesce(estimate_usd / nullif(estimate_units, 0), {WEIGHT} * ?) "
     f"ELSE coalesce(estimate_usd, estimate_units * {WEIGHT} * ?, 0) END"
 )
-"""The dollars of a row that count against a cap, in SQL: takes the price of a unit twice."""
+"""The dollars of a row that count against a cap, in SQL: its units at the price that was expected
+when it was made. Takes the public price of a unit twice, for rows without one."""
 
 AT = "status_at = CASE WHEN status = ? THEN status_at ELSE ? END"
 """Sets when a row's status began, in SQL: takes the new status and the time now."""
@@ -117,7 +118,8 @@ class NewRow:
     fields, with a name in the place of each picture; `arguments` those of the call, to make it
     again, with None in the place of each picture that was given as bytes. `pictures` are
     the names of the pictures, masks left out, `picture_hashes` the SHA-256 of each whose bytes were
-    read here, by its field. `usd_per_unit` is the public price of a unit, `endpoint` the path of
+    read here, by its field. `usd_per_unit` is the public price of a unit,
+    `own_usd_per_unit` that in the provider's row, `endpoint` the path of
     its create on Kling's new standard, empty on the legacy one; `named` says that our
     external_task_id goes with it. `others` are the same request at other providers, one of which
     may have made it already."""
@@ -140,6 +142,7 @@ class NewRow:
     endpoint: str = ""
     named: bool = True
     usd_per_unit: float = 0.14
+    own_usd_per_unit: float | None = None
     others: tuple[NewRow, ...] = ()
 
     @property

@@ -33,7 +33,7 @@ from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import text
 from kling_tools.requests.speech_voices import voice_name
 from kling_tools.results import WITHOUT_VIDEO
-from kling_tools.rules.capabilities import units_text
+from kling_tools.rules.capabilities import PriceFrom, units_text
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
@@ -371,26 +371,33 @@ def _is_untidy(prompt: Any, request: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class UnitPrice:
-    """What one unit costs an account: US dollars, of which currency, and whether its `balance` paid
-    that for its last task. Else it is the public price."""
+    """What one unit costs an account: US dollars, of which currency, and where that is known from:
+    the last task that its balance paid, the provider's row, or Kling's list price."""
 
     usd: float
     currency: str = "USD"
-    balance: bool = False
+    price_from: PriceFrom = "list price"
     unit: str = "unit"
 
     def text(self, units: float) -> str:
         """What so many units cost, and where the price comes from."""
-        source = "as its balance paid last" if self.balance else "the public price"
+        source = SOURCES[self.price_from]
         rate = f", {CNY_PER_USD} CNY counted as 1 USD" if self.currency == "CNY" else ""
         of_one = f"an {self.unit}" if self.unit != "unit" else "a unit"
         return f"about {units * self.usd:.2f} USD ({self.usd:.4g} USD {of_one}, {source}{rate})"
 
 
+SOURCES: Mapping[PriceFrom, str] = {
+    "paid last": "as its balance paid last",
+    "its row": "by the price in its row",
+    "list price": "the public price",
+}
+
+
 def unit_price(db: Database | None, new_row: NewRow) -> UnitPrice:
     """The price of a unit at the row's account: by the last task that its balance alone paid, the
-    list price where that is higher; else the public price."""
-    public = new_row.usd_per_unit * new_row.unit_weight
+    list price where that is higher; else by the provider's row; else the public price."""
+    own = new_row.own_usd_per_unit
     of_pictures = MADE[new_row.product].result == "picture"
     same_kind = OF_PICTURES if of_pictures else f"NOT {OF_PICTURES}"
     row = (
@@ -403,11 +410,13 @@ def unit_price(db: Database | None, new_row: NewRow) -> UnitPrice:
         ).fetchone()
     )
     if not row or isinstance(row["money"], str) or isinstance(row["estimate_units"], str):
-        return UnitPrice(public, unit=new_row.unit)
+        of_one = (own or new_row.usd_per_unit) * new_row.unit_weight
+        source: PriceFrom = "its row" if own else "list price"
+        return UnitPrice(of_one, price_from=source, unit=new_row.unit)
     listed = row["list_price"] if isinstance(row["list_price"], float) else 0.0
     rate = CNY_PER_USD if row["currency"] == "CNY" else 1
     paid = max(row["money"], listed) / row["estimate_units"] / rate
-    return UnitPrice(paid, row["currency"] or "USD", balance=True, unit=new_row.unit)
+    return UnitPrice(paid, row["currency"] or "USD", "paid last", unit=new_row.unit)
 
 
 def check_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float) -> None:

@@ -53,7 +53,7 @@ class ProviderRow(BaseModel):
     words of a Content-Security-Policy. `callbacks` says that it calls a `callback_url` when a task
     changes. `assets` stands before the paths of elements and voices; it is empty
     where the provider passes none of them on. `usd_per_unit` is what it charges for one of Kling's
-    units, for `provider: "auto"`, until its balance has paid. `ProviderTerms` explains the rest.
+    units, until its balance has paid. `ProviderTerms` explains the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +122,7 @@ class ProviderRow(BaseModel):
             least_images=self.least_images,
             prompt_optional=self.prompt_optional,
             list_price=self.list_price,
+            usd_per_unit=self.usd_per_unit,
             wires=self.wires,
             official=self.official,
         )

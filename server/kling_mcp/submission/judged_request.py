@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from kling_mcp.inputs.media import Medium, Wish
 from kling_mcp.inputs.picture import Picture
 from kling_mcp.ledger import NewRow, Record
-from kling_mcp.ledger.reserving import differences
+from kling_mcp.ledger.reserving import UnitPrice, differences
 from kling_mcp.principal import Principal
 from kling_mcp.providers.configured import Configured
 from kling_mcp.providers.pool import Clients
@@ -78,6 +78,7 @@ class JudgedRequest:
     """A judged request. `pictures` and `media` are open, none before they are opened; `earlier` is
     the row of which it is another take, `digest` the one that an earlier version gave the request.
     `steps` are to be paid before its create; it lasts `seconds` where a medium gives its length.
+    `paid` is the price of a unit that the account's balance paid last, if that is known.
 
     `terms` are those of the provider, `other_terms` those of the others. `callback_base` is the
     address at which providers report changes, before a row's callback key; it is empty when this
@@ -102,6 +103,7 @@ class JudgedRequest:
     chosen_because: str = ""
     steps: Sequence[StepEntry] = ()
     seconds: int | None = None
+    paid: UnitPrice | None = None
 
     @cached_property
     def arguments(self) -> SubmitArguments:
@@ -325,18 +327,22 @@ class JudgedRequest:
     def lasting(self, length_s: float | None) -> JudgedRequest:
         """The request with the price of so many seconds; None for as many as Kling takes."""
         seconds = self.length_limits.billed_seconds(length_s)
-        review = self.review.lasting(seconds, self.capabilities)
+        review = self.review.lasting(seconds, self.capabilities, self.terms)
         return replace(self, seconds=seconds, review=review)
 
     @property
     def price(self) -> Estimate:
         """What the call costs: its create, and the steps before it that are not made yet."""
-        create = self.review.estimate
-        if not self.steps or create.units is None:
+        create, paid = self.review.estimate, self.paid
+        if create.units is None or not (self.steps or paid):
             return create
-        more = sum(step.units for step in self.steps)
-        usd = None if create.usd is None else create.usd + more * self.capabilities.usd_per_unit
-        return replace(create, units=round(create.units + more, 4), usd=usd and round(usd, 4))
+        units = round(create.units + sum(step.units for step in self.steps), 4)
+        if paid:
+            usd = round(units * paid.usd, 4)
+            return replace(create, units=units, usd=usd, price_from=paid.price_from)
+        public = self.capabilities.usd_per_unit
+        weight = PRODUCTS[self.review.product].unit_weight
+        return self.terms.price(units, public, create.unit, weight)
 
     @property
     def wire(self) -> Wire:
@@ -407,6 +413,7 @@ class JudgedRequest:
             picture_hashes={p.field: p.bytes_sha256 for p in self.pictures if p.bytes_sha256},
             sandbox=self.provider.sandbox,
             usd_per_unit=self.capabilities.usd_per_unit,
+            own_usd_per_unit=self.provider.row.usd_per_unit,
             endpoint=self.body.endpoint,
             named=self.body.named,
             others=tuple(self._with_given_of(other).new_row for other in self.others),

@@ -126,6 +126,7 @@ class AssetCreate(Create[AssetReceipt]):
             picture_hashes={p.field: p.bytes_sha256 for p in self._pictures if p.bytes_sha256},
             sandbox=self._provider.sandbox,
             usd_per_unit=self.way.capabilities.usd_per_unit,
+            own_usd_per_unit=self._provider.row.usd_per_unit,
         )
 
     async def _made(self, new_row: NewRow) -> Record | None:

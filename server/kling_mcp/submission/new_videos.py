@@ -146,6 +146,10 @@ class VideoCreate(Create[Receipt]):
             rules_broken += len(found)
             self._by_rules_only &= not found
         self._rules_broken = rules_broken + await self._judge_speech(made)
+        if not faults and made is None:
+            unit = await self.way.ledger.unit_price(self._request.new_row)
+            if unit.price_from == "paid last":
+                self._request = replace(self._request, paid=unit)
         request = self._request
         return Judged(
             provider=request.provider,
@@ -293,7 +297,7 @@ class VideoCreate(Create[Receipt]):
     def _warn_of_a_cap_at_a_reseller(self) -> None:
         """Say what a cap in Kling's units can hold where a reseller sets its own prices."""
         provider = self._request.provider
-        if provider.row.list_price or not self._has_caps:
+        if provider.row.list_price or provider.row.usd_per_unit or not self._has_caps:
             return
         message = (
             f"counts units at Kling's list price; {provider.name} sets its own prices, so no cap "

@@ -24,7 +24,6 @@ from kling_mcp.submission.judged_request import (
 )
 from kling_mcp.tasks.library import FIELDS, Library
 from kling_tools.faults import Fault
-from kling_tools.products import PRODUCTS
 from kling_tools.quoting import clipped
 from kling_tools.requests.arguments import AUTO, SubmitArguments
 from kling_tools.requests.drafts import Draft
@@ -201,17 +200,14 @@ def _reason(judged: JudgedRequest, faults: Sequence[Fault] = ()) -> str:
 async def _offer(judged: JudgedRequest, ledger: Ledger) -> ProviderPrice:
     """What a unit costs at a provider, where that is known: what its balance paid last, else what
     its row says, else Kling's list price where that applies."""
-    row, offer = judged.provider.row, ProviderPrice(provider=judged.provider.name)
+    offer = ProviderPrice(provider=judged.provider.name)
     if not _can(judged) or judged.review.estimate.units is None:
         return offer
     unit: UnitPrice = await ledger.unit_price(judged.new_row)
-    if unit.balance:
-        rate = CNY_PER_USD if unit.currency == "CNY" else 1
-        return offer.priced(unit.usd, unit.currency, rate, "paid last")
-    if row.usd_per_unit is not None:
-        weight = PRODUCTS[judged.review.product].unit_weight
-        return offer.priced(row.usd_per_unit * weight, "USD", 1, "its row")
-    return offer.priced(unit.usd, "USD", 1, "list price") if row.list_price else offer
+    if unit.price_from == "list price" and not judged.provider.row.list_price:
+        return offer
+    rate = CNY_PER_USD if unit.currency == "CNY" else 1
+    return offer.priced(unit.usd, unit.currency, rate, unit.price_from)
 
 
 def _cheapest(able: Sequence[ProviderPrice]) -> tuple[ProviderPrice, str]:

@@ -233,6 +233,7 @@ def _outline(judged: JudgedRequest) -> Receipt:
         take=arguments.take,
         estimate_units=judged.price.units if priced else None,
         estimate_usd=judged.price.usd if priced else None,
+        price_from=judged.price.price_from if priced else None,
         unit=PRODUCTS[review.product].other_unit,
         pictures=[_picture_text(picture) for picture in judged.pictures]
         + [f"{medium.field}: {medium.shown()}" for medium in judged.media],

@@ -320,6 +320,7 @@ def _new_row(judged: JudgedRequest, step: StepEntry, body: CreateBody) -> NewRow
         principal=judged.principal.name,
         sandbox=judged.provider.sandbox,
         usd_per_unit=judged.capabilities.usd_per_unit,
+        own_usd_per_unit=judged.provider.row.usd_per_unit,
         named=False,
     )
 

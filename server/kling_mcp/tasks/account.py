@@ -55,15 +55,13 @@ def price_of(
     capabilities: Capabilities,
     product: Made = "image2video",
 ) -> Estimate:
-    """The price of so many units of a product at a provider: at a reseller, Kling's list price says
-    how much is made, and the reseller sets its own."""
+    """The price of so many units of a product at a provider: by its row, or Kling's list price. At
+    any other reseller that says how much is made, and the reseller sets its own."""
     row = MADE[product]
-    known = provider in clients.names
-    at_list = known and clients.configured(provider).row.terms.list_price
-    if not at_list:
+    if provider not in clients.names:
         return Estimate(units, None, provider, unit=row.unit)
-    of_one = row.unit_weight * capabilities.usd_per_unit
-    return Estimate(units, None if units is None else units * of_one, unit=row.unit)
+    terms = clients.configured(provider).row.terms
+    return terms.price(units, capabilities.usd_per_unit, row.unit, row.unit_weight)
 
 
 class AccountDesk:
@@ -250,7 +248,9 @@ class AccountDesk:
             price = price_of(row["provider"], units, clients, capabilities, product)
             return None if price.usd is None else round(price.usd, 2)
 
+        of_one = price_of(row["provider"], 1, self._clients, self._capabilities)
         return Spent(
+            price_from=of_one.price_from,
             span=span,
             provider=row["provider"],
             videos=row["videos"],

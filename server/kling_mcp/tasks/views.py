@@ -91,6 +91,7 @@ def another_take(
         give_again=record.arguments_as_bytes,
         estimate_units=price.units,
         estimate_usd=None if price.usd is None else round(price.usd, 4),
+        price_from=price.price_from,
         unit=MADE[record.product].other_unit,
     )
 

@@ -670,6 +670,24 @@ async def test_a_cap_in_dollars_counts_units_at_their_price_and_cash_as_it_was_p
 
 
 @pytest.mark.anyio
+async def test_a_cap_in_dollars_counts_units_at_the_price_in_their_provider_s_row(
+    ledger: Ledger,
+) -> None:
+    done, _ = await ledger.reserve(wish("done", units=2, own_usd_per_unit=5.0))
+    await ledger.record(done.id, Task("t-1", "succeed", units=1))
+    free, _ = await ledger.reserve(wish("free", units=0, own_usd_per_unit=5.0))
+    await ledger.record(free.id, Task("t-2", "succeed", units=1))
+
+    spent = await ledger.spent_in_a_day(None, sandbox=False, usd_per_unit=0.14)
+    with pytest.raises(SpendCapReached, match=r"about 10\.00 USD \(5 USD a unit, by the price in"):
+        await ledger.reserve(
+            wish("new", units=2, own_usd_per_unit=5.0), caps=DayCaps(team_usd=15.0)
+        )
+
+    assert spent == pytest.approx(5 + 0.14)
+
+
+@pytest.mark.anyio
 async def test_the_cap_is_one_for_all_providers_and_another_for_the_sandbox(ledger: Ledger) -> None:
     await ledger.reserve(wish("a", units=4), caps=DayCaps(10))
     await ledger.reserve(

@@ -103,6 +103,20 @@ async def test_a_cap_in_dollars_on_one_video_takes_the_account_s_own_price(
 
 
 @pytest.mark.anyio
+async def test_an_answer_tells_the_price_that_the_balance_paid_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking_to(Scripted(cash_account("0.30")), tmp_path, monkeypatch) as client:
+        await make(client, tmp_path, 1)
+        dry = await make(client, tmp_path, 2, dry_run=True)
+        made = await make(client, tmp_path, 2)
+
+    for answer in (dry, made):
+        assert "about 1.5 units (0.30 USD as its balance paid last)" in words(answer)
+        assert facts(answer)["price_from"] == "paid last"
+
+
+@pytest.mark.anyio
 async def test_a_cap_in_dollars_names_what_fits_under_it(tmp_path: Path) -> None:
     capped = sandbox_settings(tmp_path, max_usd_per_day=0.25)
     wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v2-5-turbo"}

@@ -191,7 +191,7 @@ class Planner:
         length = "" if each_s else request.setting.words()
         what = " ".join(part for part in (found.model_name, found.mode or "", length) if part)
         if each_s:
-            found = found.lasting(each_s, self.capabilities)
+            found = found.lasting(each_s, self.capabilities, terms)
         warnings = tuple(found.verdict.warnings)
         steps = tuple(STEPS[step] for step in entry.steps if step != "speech" or request.words())
         return Plan(entry.tool, call, found.estimate, what, warnings, each_s, steps)

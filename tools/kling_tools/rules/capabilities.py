@@ -34,12 +34,16 @@ __all__ = [
     "estimate",
     "price_text",
     "units_text",
+    "usd_text",
 ]
 
 
 Wire = Literal["legacy", "new"]
 """Kling's two standards: paths with the product's name and a body with `model_name`, or paths with
 the model's name. A request goes by the first one that can carry it."""
+
+PriceFrom = Literal["list price", "its row", "paid last"]
+"""Where the price of a unit comes from: Kling, the provider's row, or what its balance paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +55,10 @@ class ProviderTerms:
     silence to the reason. `documented_lengths` maps text fields to the most characters on its own
     pages; more gives a warning, as Kling itself takes 2,500. `least_images` is the fewest pictures
     of a list. `prompt_optional` are the products for which its pages show a picture without a
-    prompt. `list_price` says that Kling's prices in dollars apply. `wires` are the standards that
-    it speaks. At Kling's own API (`official`) a model that Kling has retired is refused. `retired`
-    are the models that it refused as retired within the last day, by product.
+    prompt. `list_price` says that Kling's prices in dollars apply; `usd_per_unit` is its own price
+    of a unit, which comes first. `wires` are the standards that it speaks. At Kling's own API
+    (`official`) a model that Kling has retired is refused. `retired` are the models that it refused
+    as retired within the last day, by product.
     """
 
     name: str
@@ -64,9 +69,19 @@ class ProviderTerms:
     least_images: int = 1
     prompt_optional: tuple[Product, ...] = ()
     list_price: bool = True
+    usd_per_unit: float | None = None
     wires: tuple[Wire, ...] = ("legacy",)
     official: bool = False
     retired: Collection[tuple[Product, str]] = ()
+
+    def price(self, units: float | None, public: float, unit: str, weight: float) -> Estimate:
+        """The price of so many units here: by its row, or by the `public` price of a unit where
+        that applies. A unit of this kind counts as so much (`weight`) of a unit."""
+        of_one = self.usd_per_unit or (public if self.list_price else None)
+        usd = None if units is None or of_one is None else round(units * weight * of_one, 4)
+        source: PriceFrom | None = "its row" if self.usd_per_unit and usd is not None else None
+        reseller = self.name if of_one is None else ""
+        return Estimate(units, usd, reseller, unit=unit, price_from=source)
 
 
 Feature = Literal[
@@ -440,7 +455,8 @@ def built_in_capabilities() -> Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cost in units (of the kind that `unit` names), and in US dollars, both at Kling's list price.
+    """Cost in units (of the kind that `unit` names) at Kling's list price, and in US dollars, whose
+    price of a unit is Kling's too, unless `price_from` tells another one.
 
     Both are None if the price is unknown; dollars are None also at a `reseller` (the provider's
     name), which sets its own price. The `sandbox` charges nothing.
@@ -451,9 +467,17 @@ class Estimate:
     reseller: str = field(default="", compare=False)
     sandbox: bool = field(default=False, compare=False)
     unit: str = "unit"
+    price_from: PriceFrom | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return price_text(self.units, self.usd, self.reseller, self.unit, sandbox=self.sandbox)
+        return price_text(
+            self.units,
+            self.usd,
+            self.reseller,
+            self.unit,
+            sandbox=self.sandbox,
+            price_from=self.price_from,
+        )
 
 
 def units_text(units: float, unit: str = "unit") -> str:
@@ -468,6 +492,7 @@ def price_text(
     unit: str = "unit",
     *,
     sandbox: bool = False,
+    price_from: PriceFrom | None = None,
 ) -> str:
     """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
     (its name), which sets its own price. Of the `sandbox` it says that nothing is charged."""
@@ -477,7 +502,19 @@ def price_text(
     amount = f"about {units_text(units, unit)}"
     if usd is None:
         return f"{amount} at Kling's list price; {reseller or 'the reseller'} sets its own{free}"
-    return f"{amount} ({usd:.2f} USD list price){free}"
+    return f"{amount} ({usd_text(usd, price_from)}){free}"
+
+
+def usd_text(usd: float, price_from: PriceFrom | None) -> str:
+    """An amount in words, with where its price comes from: `0.21 USD list price`."""
+    return f"{usd:.2f} USD {_BY[price_from or 'list price']}"
+
+
+_BY: Mapping[PriceFrom, str] = {
+    "list price": "list price",
+    "its row": "by the price in its row",
+    "paid last": "as its balance paid last",
+}
 
 
 def estimate(

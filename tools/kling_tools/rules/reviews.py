@@ -57,12 +57,10 @@ class Review:
     verdict: Verdict
     wire: Wire = "legacy"
 
-    def lasting(self, seconds: int, capabilities: Capabilities) -> Review:
+    def lasting(self, seconds: int, capabilities: Capabilities, terms: ProviderTerms) -> Review:
         """The same for a video of so many seconds, which the request did not tell."""
         request = self.request.model_copy(update={"duration": str(seconds)})
-        price = _price(request, self.product, self.model_name, capabilities)
-        if self.estimate.reseller:
-            price = replace(price, usd=None, reseller=self.estimate.reseller)
+        price = _price(request, self.product, self.model_name, capabilities, terms)
         return replace(self, request=request, estimate=price)
 
 
@@ -102,9 +100,7 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
         if cuts and draft.invalid.isdisjoint(("prompt", "duration")):
             verdict.faults.extend(shots_in_prompt(request))
     mode = wire_mode(row, request.setting.mode)
-    price = _price(request, product, model_name, capabilities)
-    if not terms.list_price:
-        price = replace(price, usd=None, reseller=terms.name)
+    price = _price(request, product, model_name, capabilities, terms)
     unset = getattr(request, "cfg_scale", None) == 0
     if unset and not _takes_cfg_scale(row, product, terms):
         request = request.model_copy(update={"cfg_scale": None})
@@ -112,15 +108,21 @@ def review(draft: Draft[Request], capabilities: Capabilities, terms: ProviderTer
 
 
 def _price(
-    request: Request, product: Product, model_name: str, capabilities: Capabilities
+    request: Request,
+    product: Product,
+    model_name: str,
+    capabilities: Capabilities,
+    terms: ProviderTerms,
 ) -> Estimate:
-    return estimate(
+    listed = estimate(
         capabilities,
         product,
         request.setting,
         model_name=model_name,
         voice="voice_list" in request.given(),
     )
+    weight = PRODUCTS[product].unit_weight
+    return terms.price(listed.units, capabilities.usd_per_unit, listed.unit, weight)
 
 
 def _takes_cfg_scale(row: ProductRow | None, product: Product, terms: ProviderTerms) -> bool:
