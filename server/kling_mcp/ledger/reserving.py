@@ -244,11 +244,13 @@ def _last(db: Database, new_row: NewRow, rows: Sequence[Record]) -> Record | Non
 @dataclass(frozen=True, slots=True)
 class Equals:
     """What the ledger has of a request: `made`, its row, unless nothing came of it; `elsewhere`,
-    the video of an equal one that was made by this provider's name at another address; `alike`, the
+    the video of an equal one that was made by this provider's name at another address; `forgotten`,
+    that of one at a provider that is not among those between which the server chose; `alike`, the
     rows of earlier versions that may be the same request. None and empty where there is none."""
 
     made: Record | None = None
     elsewhere: Record | None = None
+    forgotten: Record | None = None
     alike: Sequence[Record] = ()
 
 
@@ -264,8 +266,23 @@ def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
     return Equals(
         made=None if last is None or last.is_gone else last,
         elsewhere=next((r for r in rows if not (r.is_gone or is_at_same(r, new_row))), None),
+        forgotten=_forgotten(db, new_row),
         alike=alike,
     )
+
+
+def _forgotten(db: Database, new_row: NewRow) -> Record | None:
+    """The last equal request at a provider other than those of the request and its `others`."""
+    same = (new_row, *new_row.others)
+    known = {row.provider for row in same}
+    digests = {row.digest for row in same}
+    marks = ", ".join("?" * len(digests))
+    rows = records(
+        db,
+        f"WHERE digest IN ({marks}) AND take = ? AND sandbox = ? ORDER BY created_at DESC",
+        (*digests, new_row.take, int(new_row.sandbox)),
+    )
+    return next((row for row in rows if row.provider not in known and not row.is_gone), None)
 
 
 def _has_digest(db: Database, new_row: NewRow) -> bool:

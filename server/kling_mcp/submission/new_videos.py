@@ -136,6 +136,8 @@ class VideoCreate(Create[Receipt]):
         made = before.made
         if not faults and made is None:
             self._warn_of_one_elsewhere(before.elsewhere)
+            if self._request.chosen_because:
+                self._warn_of_one_forgotten(before.forgotten)
             with decoration("what was made with an element or a voice before it was deleted"):
                 await self._warn_of_one_before(judge)
         self._warn_of_a_cap_at_a_reseller()
@@ -275,6 +277,18 @@ class VideoCreate(Create[Receipt]):
         message = (
             f"an equal request was made at {other.base_url} ({other.handle}). {provider.name} is "
             f"set to {provider.base_url} now, which makes it anew and charges for it."
+        )
+        self._request.review.verdict.warnings.append(Fault("provider", "made_elsewhere", message))
+
+    def _warn_of_one_forgotten(self, other: Record | None) -> None:
+        """Say that an equal request is at a provider that cannot be chosen any more."""
+        if other is None or other.provider in self.way.clients.names:
+            return
+        sent = "was made" if other.task_id else "was sent, and may have been paid,"
+        message = (
+            f"an equal request {sent} at {other.provider} ({other.handle}), which is not "
+            f"configured now. {self._request.provider.name} makes it anew and charges for it; with "
+            f"the key of {other.provider} set again it is found there."
         )
         self._request.review.verdict.warnings.append(Fault("provider", "made_elsewhere", message))
 

@@ -464,3 +464,38 @@ async def test_a_face_that_was_chosen_speaks_where_the_faces_were_shown(
     assert (shown["provider"], spoken["provider"]) == ("mine", "mine")
     assert "mine was chosen: its faces were shown there." in spoken["note"]
     assert other["provider"] == "kling"
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_request_at_a_provider_without_a_key_now_is_not_forgotten_in_silence(
+    lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            raise httpx.ReadTimeout("lost", request=request)
+        return httpx.Response(404, json={"code": 1203, "message": "not found"})
+
+    at = "sandbox"
+    if lost:
+        at = "https://kling.example"
+        monkeypatch.setattr("kling_mcp.providers.transport.connect", Scripted(answer).connect)
+    async with serving(tmp_path, ("cometapi", "anyfast"), {"anyfast": 0.1}, at) as client:
+        await ask(client)
+    async with serving(tmp_path, ("cometapi",), at=at) as client:
+        dry = await ask(client, dry_run=True)
+        other = await ask(client, dry_run=True, prompt="A fox")
+        named = await ask(client, dry_run=True, provider="cometapi")
+    monkeypatch.undo()
+    async with serving(tmp_path, ("cometapi", "anyfast"), {"anyfast": 0.1}, at) as client:
+        found = await ask(client, dry_run=True)
+    if not lost:
+        async with serving(tmp_path, ("cometapi",), at=at) as client:
+            sent = await ask(client)
+        assert "an equal request was made at anyfast" in words(sent)
+
+    sent_there = "was sent, and may have been paid," if lost else "was made"
+    assert f"an equal request {sent_there} at anyfast" in words(dry)
+    assert "cometapi makes it anew and charges for it" in words(dry)
+    for silent in (other, named, found):
+        assert "an equal request" not in words(silent)
+    assert facts(found)["provider"] == "anyfast"
