@@ -190,6 +190,7 @@ def test_what_is_left_of_a_refused_request_is_not_waited_for(team: Team, reader:
     assert answer.startswith(b"HTTP/1.1 404 ")
 
 
+@pytest.mark.campaign
 def test_a_stream_stays_open_for_longer_than_a_request_may_take_to_come(
     team: Team, reader: str
 ) -> None:

@@ -137,6 +137,7 @@ async def test_a_paid_task_is_written_down_when_the_database_is_back(
 
 
 @pytest.mark.parametrize("away_s", [1.2, pytest.param(3.3, marks=pytest.mark.campaign)])
+@pytest.mark.campaign
 async def test_a_database_that_was_away_for_long_is_used_as_soon_as_it_is_back(
     away_s: float, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def without_room(connect: Callable[[Path], sqlite3.Connection], path: Path) -> s
 
 
 @pytest.mark.anyio
+@pytest.mark.campaign
 async def test_on_a_full_disk_nothing_is_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.submit("what was made when there was room")
     full = functools.partial(without_room, database.open_database)

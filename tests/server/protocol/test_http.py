@@ -188,6 +188,7 @@ def test_a_port_that_is_taken_is_told(
     assert "--port" in told
 
 
+@pytest.mark.campaign
 def test_a_submit_under_way_is_finished_when_the_server_is_told_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

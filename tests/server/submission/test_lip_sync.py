@@ -18,6 +18,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.made_clips import make_clip
+from tests.sampling import sampled
 from tests.server.scripted import Scripted, facts, is_create, talking_to, task
 from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
 from tests.server.submission.test_talking_photo import mouths_and_sounds, served, speech, white
@@ -188,13 +189,16 @@ async def test_of_several_faces_the_caller_is_shown_each_and_chooses_one(tmp_pat
 
 @pytest.mark.parametrize(
     ("prompt", "faces"),
-    [
-        ("Two women talk in a kitchen", 2),
-        ("One man and two old friends laugh", 3),
-        ("An empty beach, nobody is there", 0),
-        ("Waves, without people", 0),
-        ("A lighthouse in a storm at 10 o'clock", 1),
-    ],
+    sampled(
+        [
+            ("Two women talk in a kitchen", 2),
+            ("One man and two old friends laugh", 3),
+            ("An empty beach, nobody is there", 0),
+            ("Waves, without people", 0),
+            ("A lighthouse in a storm at 10 o'clock", 1),
+        ],
+        2,
+    ),
 )
 async def test_a_played_video_has_as_many_faces_as_its_prompt_counts(
     tmp_path: Path, prompt: str, faces: int
@@ -375,7 +379,7 @@ def encoded(folder: Path, seconds: float, name: str) -> str:
     return str(folder / name)
 
 
-@pytest.mark.parametrize("name", ["long.wav", "long.mp3", "long.m4a", "long.aac"])
+@pytest.mark.parametrize("name", sampled(["long.wav", "long.mp3", "long.m4a", "long.aac"], 4))
 async def test_of_a_sound_that_is_too_long_the_wished_beginning_is_sent(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

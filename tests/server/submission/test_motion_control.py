@@ -196,6 +196,7 @@ async def test_the_same_request_is_one_video_and_another_take_of_it_a_second(
     assert other["take"] == 2
 
 
+@pytest.mark.campaign
 async def test_a_video_made_here_moves_the_figure_too_and_stays_the_same_request(
     tmp_path: Path,
 ) -> None:

@@ -102,6 +102,7 @@ def equal_calls(
 
 @pytest.mark.parametrize("provider", ["kling", pytest.param("newapi", marks=CAMPAIGN)])
 @MANY
+@pytest.mark.campaign
 def test_equal_calls_in_several_processes_make_one_create(
     calls: tuple[int, ...], provider: str, tmp_path: Path
 ) -> None:
