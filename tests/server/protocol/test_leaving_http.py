@@ -76,6 +76,7 @@ def http(tmp_path: Path, looks: Looks) -> Iterator[httpx.Client]:
         tmp_path, provider="kling", kling_api_key="k", kling_base_url="https://kling.example"
     )
     listener = bound_socket("127.0.0.1", 0)
+    listener.listen()
     app = build_server(settings, sleep=soon).streamable_http_app()
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

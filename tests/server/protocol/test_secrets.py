@@ -49,6 +49,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a sandbox that loses an answer, is full once, and breaks once."""
     monkeypatch.setattr(ClipMaker, "_make", lambda _, order, path: film(path))
     with bound_socket("127.0.0.1", 0) as listener:
+        listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = SandboxConfig(
             home=tmp_path / "elsewhere",

@@ -26,6 +26,7 @@ SUITE = "@modelcontextprotocol/conformance/dist/index.js"
 def url(tmp_path: Path) -> Iterator[str]:
     """A server with the fixtures on this machine."""
     listener = bound_socket("127.0.0.1", 0)
+    listener.listen()
     app = fixture_server(tmp_path).streamable_http_app()
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

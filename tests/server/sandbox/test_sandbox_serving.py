@@ -28,6 +28,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
     def started(*faults: str) -> httpx.Client:
         listener = bound_socket("127.0.0.1", 0)
+        listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = SandboxConfig(
             home=tmp_path, queue_s=0, render_s=0, faults=parse_faults(faults), public_url=url
