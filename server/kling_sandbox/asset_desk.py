@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import re
+import secrets
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -316,7 +317,7 @@ def _draw(preset: Asset, path: Any) -> None:
     from kling_sandbox.film.canvas import Still
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     Still(caption=preset.name, words=preset.description).load(720).save(part, "PNG")
     part.replace(path)
 
@@ -328,7 +329,7 @@ def _record(voice_id: str, path: Any) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = array("h", (round(value * 32_000) for value in tone_of(voice_factor(voice_id))))
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     with wave.open(str(part), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -104,7 +105,7 @@ def _speak(task: Task, path: Path) -> None:
     from kling_sandbox.film.talking import spoken
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
     spoken(task.order.prompt, task.order.at_once_ms, voice_factor(task.order.voice_id), part)
     part.replace(path)
 

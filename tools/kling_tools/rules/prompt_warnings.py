@@ -258,7 +258,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
 """The shape of a video in words, and the ratio of those that Kling makes."""
 
 
-_BY_ITSELF = r"(?:^|(?<!\d)[,;.(\n])\s*(?:{})\s*(?:[,;.)!\n]|$)"
+_BY_ITSELF = r"(?:^|(?<!\d)[,;.(\n])\s{{0,9}}(?:{})\s{{0,9}}(?:[,;.)!\n]|$)"
 """A part of a sentence that is nothing but these words."""
 
 _BARE_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -266,7 +266,7 @@ _BARE_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "9:16",
         re.compile(
             _BY_ITSELF.format("(?:in )?vertical(?:ly)?|(?:in )?portrait")
-            + r"|\bin (?:portrait|vertical)\s*(?:[,;.!]|$)"
+            + r"|\bin (?:portrait|vertical)\s{0,9}(?:[,;.!]|$)"
             r"|\bfor (?:an? |my |our |the )?(?:instagram|insta|tik ?tok|reels?|(?:youtube )?shorts"
             r"|snapchat)\b",
             re.IGNORECASE,
@@ -305,7 +305,7 @@ _LASTS = tuple(
     for pattern in (
         _BY_ITSELF.format(rf"(?:about |exactly |ca\.? )?{_LONG}(?: long| lang)?"),
         rf"\b{_LONG}[ -](?:videos?|clips?|films?|movies?|footage|loops?|animations?|long\b)",
-        rf"\b(?:duration|length|dauer|durée|duración)\s*(?:of|is|[:=])?\s*{_LONG}(?!\w)",
+        rf"\b(?:duration|length|dauer|durée|duración)\s{{0,9}}(?:of|is|[:=])?\s{{0,9}}{_LONG}(?!\w)",
         rf"\bmake (?:it|this) (?:last )?{_LONG}(?!\w)",
     )
 )
