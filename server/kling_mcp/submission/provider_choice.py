@@ -95,17 +95,18 @@ class ProviderChoice:
         own = [await at(name) for name in names]
         first = min(own, key=_lacks)  # of equal ones the first
         model = first.review.model_name
-        compared = [
-            judged if judged.review.model_name == model else await at(judged.provider.name, model)
-            for judged in own
-        ]
-        others = [*compared]  # another default provider would have led to another model
-        models = dict.fromkeys(judged.review.model_name for judged in own)
-        for rest in (name for name in models if name not in ("", model)):
-            others += [
-                judged if judged.review.model_name == rest else await at(judged.provider.name, rest)
+        models = dict.fromkeys((model, *(judged.review.model_name for judged in own)))
+        by_model = {
+            name: [
+                judged if judged.review.model_name == name else await at(judged.provider.name, name)
                 for judged in own
             ]
+            for name in models
+            if name or name == model
+        }
+        compared = by_model[model]
+        # another default provider would have led to another model
+        others = [judged for there in by_model.values() for judged in there]
         offers = [await _offer(judged, ledger) for judged in compared]
         if not _can(first):
             name = first.provider.name
