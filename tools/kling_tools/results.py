@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -510,7 +510,8 @@ FEW = 3
 """Tasks that an answer shows one by one; of more it says once what most have in common."""
 
 CLOCKED = 20
-"""Tasks of an answer about many of which each one's id, and in a list its time of day, are told."""
+"""Tasks of an answer about many that have a line each, with their ids, and in a list with their
+times of day. Of more, those that differ in their ids alone share a line."""
 
 PER_TASK = "{task_id}"
 """Stands for each task's id in a path that is said once."""
@@ -538,15 +539,17 @@ class _Tasks(Answer):
         return self.tasks
 
     def lines(self) -> list[str]:
-        """A line for each task; of many, first what they share."""
+        """A line for each task; of many, first what they share; of very many, a line for all that
+        differ in their ids alone."""
         if len(self.tasks) <= FEW:
             alone = len(self.tasks) == 1
             return [task.text() if alone else task.in_a_line() for task in self.tasks]
         shared, rows = _said_once(self.many())
-        head = "{task_id}: {path}" if len(rows) <= CLOCKED else "{path}"
+        few = len(rows) <= CLOCKED
+        together = [[row] for row in rows] if few else _alike(rows)
         return [
             f"Unless a line says otherwise: {_words(shared)}",
-            *(_line(row, shared, head) for row in rows),
+            *(_line(alike, shared, few=few) for alike in together),
         ]
 
 
@@ -648,17 +651,30 @@ def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
     return f"{line}. {view.next}" if view.next else f"{line}."
 
 
-def _line(row: Mapping[str, Any], shared: Mapping[str, Any], named_as: str) -> str:
-    """One of many tasks: its id, or its file (`named_as`) where that has the id in its name, and
-    all in which it differs."""
-    task_id, path = row["task_id"], row.get("path") or ""
+def _line(alike: Sequence[Mapping[str, Any]], shared: Mapping[str, Any], *, few: bool) -> str:
+    """Tasks that differ in their ids alone: these ids, or the file where that has the id in its
+    name, with the id before it among a few; and all in which they differ from what is shared."""
+    row, ids = alike[0], ", ".join(row["task_id"] for row in alike)
+    path = row.get("path") or ""
     named = PER_TASK in path
-    file = path.replace(PER_TASK, task_id)
-    head = named_as.format(task_id=task_id, path=file) if named else task_id
+    head = ids
+    if named and len(alike) > 1:
+        head = f"{path} of {ids}"
+    elif named:
+        file = path.replace(PER_TASK, ids)
+        head = f"{ids}: {file}" if few else file
     others = {n: v for n, v in row.items() if n != "task_id" and not (named and n == "path")}
     if (folder := shared.get("folder")) and others.get("more"):
         others["more"] = [file.removeprefix(folder) for file in others["more"]]
-    return f"{head}: {_words(others, shared)}" if others else str(head)
+    return f"{head}: {_words(others, shared)}" if others else head
+
+
+def _alike(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The rows that differ in their ids alone, together where the first of them stands."""
+    groups = defaultdict[str, list[Mapping[str, Any]]](list)
+    for row in rows:
+        groups[json.dumps({**row, "task_id": ""})].append(row)
+    return list(groups.values())
 
 
 class WaitResult(_Tasks):

@@ -16,7 +16,7 @@ from kling_mcp.protocol.server import build_server
 
 pytestmark = pytest.mark.anyio
 
-BYTES_PER_TASK = 150
+BYTES_PER_TASK = 120
 PENDING_BYTES = 200
 
 
@@ -88,6 +88,20 @@ async def test_what_is_different_about_one_of_many_is_said_of_it_alone(tmp_path:
     assert "would have cost" in words(answer)
     assert "(sandbox)" in played
     assert words(answer).count("kling-v2-5-turbo") == 1
+
+
+async def test_of_very_many_tasks_those_that_differ_in_their_ids_alone_share_a_line(
+    tmp_path: Path,
+) -> None:
+    ids, answer = await asked(tmp_path, "kling_wait_for_tasks", 24, failed=4)
+
+    lines = words(answer).splitlines()
+    (line,) = [line for line in lines if ids[4] in line]
+    assert line.startswith(f'{ids[4]}: failed, coffee.jpg, "{WISHES[0][1]}", cost nothing. ')
+    (seas,) = [line for line in lines if line.startswith("sea-")]
+    assert seas == f"sea-waves-roll-on-the-beach-{{task_id}}.mp4 of {', '.join(ids[3::4])}"
+    assert sum(task_id in "\n".join(lines) for task_id in ids) == 24
+    assert len(lines) == 1 + len(WISHES) + 1
 
 
 async def test_takes_of_one_wish_in_one_folder_share_the_form_of_their_paths(
