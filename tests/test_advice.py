@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kling_mcp.cli import main
+from kling_mcp.cli.tool_commands import CommandParser
 from kling_mcp.ledger.records import Record
 from kling_mcp.providers.rows import ProviderRow
 from kling_tools import results
@@ -68,6 +69,8 @@ def parsers() -> list[argparse.ArgumentParser]:
     """The program's parser and those of its commands."""
     found = [main._parser()]
     for parser in found:
+        if isinstance(parser, CommandParser):
+            parser.filled()
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
                 found.extend(action.choices.values())

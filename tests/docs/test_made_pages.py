@@ -4,7 +4,13 @@ import re
 from collections.abc import Callable
 
 import pytest
-from tests.docs import providers_page, settings_page, standards_page, tools_page
+from tests.docs import (
+    command_line_page,
+    providers_page,
+    settings_page,
+    standards_page,
+    tools_page,
+)
 from tests.docs.pages import DOCS, made_part, with_part
 
 from kling_mcp.hosting.team_settings import HostSettings
@@ -27,6 +33,8 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("providers.md", "row"): providers_page.row_fields,
     ("standards.md", "fields"): standards_page.fields,
     ("standards.md", "models"): standards_page.models,
+    ("command-line.md", "exit codes"): command_line_page.exit_codes,
+    ("command-line.md", "commands"): command_line_page.commands,
 }
 
 

@@ -34,7 +34,7 @@ from kling_tools.rules.capabilities import built_in_capabilities
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset
 
-__all__ = ["answers", "every_error", "reference"]
+__all__ = ["answers", "every_error", "every_tool", "reference"]
 
 MATRIX = Path(__file__).parents[1] / "server" / "submission" / "fault_matrix.json"
 ANSWERS: dict[str, type[BaseModel]] = {
@@ -66,6 +66,11 @@ def reference() -> str:
         for name, tool in _in_order(tools)
     ]
     return "\n" + "\n".join(parts) + "\n"
+
+
+def every_tool() -> dict[str, KlingTool]:
+    """The tools of a server for one person, with every provider."""
+    return {tool.name: tool for tool in _tools(hosted=False)}
 
 
 def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:

@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+    from kling_mcp.cli.tool_commands import CommandParser
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["main"]
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 if sys.stdout:
                     sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         with suppress(OSError):  # else the interpreter would write the rest when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,6 +97,7 @@ def _in_words(error: Exception) -> str:
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     arguments, unknown = parser.parse_known_args(_with_values(words))
+    arguments.words = words
     late = [name for name in _settings() if _option(name) in _options(unknown)]
     for name in filter(_is_secret, late):
         _refuse_secret(parser, name)
@@ -147,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     from kling_mcp.cli import serve as serve_command
     from kling_mcp.cli import tasks as tasks_command
     from kling_mcp.cli import tokens as tokens_command
+    from kling_mcp.cli.tool_commands import COMMANDS, CommandParser
     from kling_sandbox import cli as sandbox
 
     parser = argparse.ArgumentParser(
@@ -155,18 +160,23 @@ def _parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_settings_help(),
+        allow_abbrev=False,  # it would see abbreviations of settings in the options of commands
     )
     parser.add_argument("--version", action="version", version=f"kling-mcp {__version__}")
-    debug: dict[str, Any] = {
-        "action": "store_true",
-        "help": "show where in the program a failure happened",
-    }
-    parser.add_argument("--debug", **debug)
+    parser.add_argument("--debug", **DEBUG)
     _add_settings(parser)
     parser.set_defaults(run=_serve_stdio)
     commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", prog="kling-mcp"
+        title="commands",
+        metavar="COMMAND",
+        dest="command",
+        prog="kling-mcp",
+        parser_class=CommandParser,
     )
+    for calling in COMMANDS.values():
+        command = _add_command(commands, calling.name, calling.text, _call)
+        command.tool_command = calling
+        command.set_defaults(tool_command=calling)
     serving = commands.add_parser(
         "serve",
         help="serve MCP over HTTP, on this machine or to a team",
@@ -219,13 +229,37 @@ def _parser() -> argparse.ArgumentParser:
             "serve Kling's HTTP on this machine, for any Kling client",
         ),
     ):
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
+        command = _add_command(commands, name, text, run)
         add_arguments(command)
-        command.set_defaults(run=run)
         if name == "sandbox":
             command.set_defaults(home=None)
     return parser
+
+
+DEBUG: Mapping[str, Any] = {
+    "action": "store_true",
+    "help": "show where in the program a failure happened",
+}
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[CommandParser],
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int],
+) -> CommandParser:
+    import argparse
+
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("--debug", default=argparse.SUPPRESS, **DEBUG)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from kling_mcp.cli.calling import run_from
+
+    return run_from(arguments)
 
 
 def _run_sandbox(arguments: argparse.Namespace) -> int:

@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
-__all__ = ["guarded_output", "shows_colours", "shows_unicode", "steer", "visible"]
+from kling_tools.quoting import clipped
+
+__all__ = [
+    "StatusLine",
+    "asked",
+    "guarded_output",
+    "shows_colours",
+    "shows_unicode",
+    "steer",
+    "visible",
+]
 
 _STEERING = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]"
@@ -74,3 +85,47 @@ def shows_unicode(stream: TextIO) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+class StatusLine:
+    """One line of a terminal that is written again and again; nothing anywhere else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Show this text in place of the one before."""
+        if not self._stream.isatty():
+            return
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            width = 0
+        text = visible(" ".join(text.split()))
+        self._shown = True
+        steer(self._stream, f"\r\x1b[K{clipped(text, (width or USUAL_WIDTH) - 1)}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Leave the line empty, for what is printed next."""
+        if self._shown:
+            self._shown = False
+            steer(self._stream, "\r\x1b[K")
+            self._stream.flush()
+
+
+USUAL_WIDTH = 80
+
+
+def asked(question: str) -> bool | None:
+    """Whether the person at the terminal agrees; no answer is a no. None where nobody can be asked.
+    Raises KeyboardInterrupt."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from mcp.server.auth.provider import TokenVerifier
     from mcp.server.auth.settings import AuthSettings
 
-__all__ = ["Team", "add_prompts", "build_server"]
+__all__ = ["Team", "add_prompts", "build_server", "offered_tools"]
 
 
 logger = logging.getLogger(__name__)
@@ -120,10 +120,7 @@ def build_server(
 
     Raises NotConfigured when a setting or the capability file cannot be used.
     """
-    providers = configured_providers(settings)
-    defaults = {name for p in providers.values() for name in p.row.default_models.values()}
-    capabilities = read_capabilities(settings.capabilities, previews=settings.models_preview)
-    capabilities = capabilities.with_previews(defaults)
+    providers, capabilities = _tables(settings)
     team = team or Team()
     hosted = team.ports.uploads is not None
     tools = _toolset(providers, capabilities, settings, hosted=hosted)
@@ -192,6 +189,19 @@ def build_server(
     for remark in remarks_on(settings):
         logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server
+
+
+def offered_tools(settings: Settings) -> list[KlingTool]:
+    """The tools of a server for one person. Raises like `build_server`."""
+    return _toolset(*_tables(settings), settings, hosted=False)
+
+
+def _tables(settings: Settings) -> tuple[Mapping[str, Configured], Capabilities]:
+    """Who can be asked, and what the models can do."""
+    providers = configured_providers(settings)
+    defaults = {name for p in providers.values() for name in p.row.default_models.values()}
+    capabilities = read_capabilities(settings.capabilities, previews=settings.models_preview)
+    return providers, capabilities.with_previews(defaults)
 
 
 def _toolset(

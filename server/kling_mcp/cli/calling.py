@@ -1,0 +1,468 @@
+"""One command that calls a tool: called, waited for, saved, and told on the terminal.
+
+It is a client of the server in this process, on the same ledger as every other one: what a chat
+began is found here, and the other way round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp import Client
+from mcp.client import ClientRequestContext
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    ImageContent,
+    Implementation,
+)
+
+from kling_mcp.cli.terminal import StatusLine, asked
+from kling_mcp.cli.tool_commands import (
+    CAP,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PROVIDER,
+    REFUSED,
+    RUNNING,
+    SETUP,
+    ToolCommand,
+    command_with,
+    given_arguments,
+    in_shell,
+    named_files,
+)
+from kling_mcp.outputs.storage import VideoFolder
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import Settings, load_settings
+from kling_mcp.version import __version__
+from kling_tools import errors
+from kling_tools.errors import KlingError, NotConfigured, SaveFailed, UnsafePath
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+from kling_tools.results import ENDED
+from kling_tools.tools.tool import SPENDING
+
+__all__ = ["run_from"]
+
+WAIT_S = 900.0
+"""Seconds of one call that waits; it is made again until the tasks have ended."""
+
+UNANSWERED = "Nobody can be asked here, so nothing was sent: add --yes to agree."
+
+CODES: Mapping[type[KlingError], int] = {
+    KlingError: FAILED,
+    errors.InvalidRequest: REFUSED,
+    errors.ImageRejected: REFUSED,
+    errors.SpendCapReached: CAP,
+    errors.NotAllowed: SETUP,
+    errors.NotConfigured: SETUP,
+    errors.UnsafePath: REFUSED,
+    errors.UnsafeUrl: REFUSED,
+    errors.SaveFailed: FAILED,
+    errors.TaskFailed: FAILED,
+    errors.ProviderError: PROVIDER,
+    errors.AuthFailed: SETUP,
+    errors.PaymentRequired: PROVIDER,
+    errors.RateLimited: PROVIDER,
+    errors.ConcurrencyFull: PROVIDER,
+    errors.ContentRefused: REFUSED,
+    errors.RequestRefused: REFUSED,
+    errors.ModelRetired: REFUSED,
+    errors.DuplicateTask: PROVIDER,
+    errors.TaskNotFound: REFUSED,
+    errors.ProviderDown: PROVIDER,
+}
+"""The exit code of each error."""
+
+CODE_OF_KIND = {error.kind: code for error, code in CODES.items()}
+
+
+def run_from(parsed: argparse.Namespace) -> int:
+    """Call the command's tool and print the answer. Returns one of `EXIT_CODES`. Raises
+    BrokenPipeError when nobody reads the output any more."""
+    call = _Calling(parsed.tool_command, parsed)
+    try:
+        anyio.run(call.run)
+    except KlingError as error:
+        call.refused(error)
+    except BaseExceptionGroup as group:
+        if group.subgroup(BrokenPipeError):
+            raise BrokenPipeError from group
+        if not (found := group.subgroup(KlingError)):
+            raise
+        call.refused(_first(found))
+    return call.end()
+
+
+def _first(error: BaseException) -> KlingError:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KlingError)
+    return error
+
+
+class _Calling:
+    """One run of a command: what is known of its task, what is to be printed, and the exit code."""
+
+    def __init__(self, command: ToolCommand, parsed: argparse.Namespace) -> None:
+        self._command = command
+        self._parsed = parsed
+        self._words: Sequence[str] = parsed.words
+        self._facts: dict[str, Any] = {}
+        self._code = DONE
+        self._goes_on = ""
+        self._unanswered = ""
+        self._saves = True
+        self._scope: anyio.CancelScope
+        self._status = StatusLine(sys.stderr)
+        self._output = _Output(getattr(parsed, "output", None))
+
+    async def run(self) -> None:
+        """Call the tool, and what comes after it. Raises KlingError."""
+        given = given_arguments(self._command, self._parsed)
+        settings = self._settings(given)
+        self._saves = settings.save
+        tool = self._command.tool_for(given)
+        self._output.check(tool, len(given.get("task_ids", ())))
+        if settings.read_only and tool in SPENDING:
+            raise NotConfigured(
+                "KLING_MCP_READ_ONLY is on, so nothing is made or withdrawn.",
+                advice="Turn it off for this command: KLING_MCP_READ_ONLY=false.",
+            )
+        client = Client(
+            build_server(settings),
+            client_info=Implementation(name="kling-mcp-shell", version=__version__),
+            elicitation_callback=self._ask,
+        )
+        async with client:
+            with self._interruptible():
+                await self._go(client, tool, given)
+
+    async def _go(self, client: Client, tool: str, given: dict[str, Any]) -> None:
+        """The call, then the wait and the file."""
+        if self._command.waits:
+            await self._wait(client, given)
+            return
+        if tool in SPENDING:
+            self._goes_on = shlex.join(["kling-mcp", *self._words])
+        if self._command.makes and self._output.is_taken:
+            there = await client.call_tool("kling_get_task", {"task_id": self._output.path})
+            if there.is_error:
+                raise self._output.taken()
+        if tool == "kling_save_video" and self._output.path:
+            given["path"] = self._output.path
+        self._status.show("Asking")
+        answer = await client.call_tool(tool, given)
+        for fault in (answer.structured_content or {}).get("faults", ()):
+            if fault["rule"] == "tool_of_task" and fault["use"] in self._command.tools:
+                answer = await client.call_tool(fault["use"], given)
+        self._take(answer)
+        self._print(_text_of(answer))
+        if answer.is_error:
+            return
+        if tool in SPENDING:
+            self._code = _code_of_receipt(self._facts)
+        if self._command.makes and self._facts.get("task_id") and not self._facts.get("dry_run"):
+            await self._made(client, self._facts["task_id"])
+        elif tool == "kling_look" and (shown := self._output.write_pictures(answer)):
+            self._facts["shown_in"] = shown
+            self._print(f"Shown in {' and '.join(shown)}.")
+
+    async def _made(self, client: Client, task: str) -> None:
+        """What follows a receipt."""
+        self._goes_on = self._wait_line([task])
+        if self._parsed.wait or self._output.path:
+            await self._wait(client, {"task_ids": [task]})
+        elif self._facts["status"] in ("submitted", "processing", "succeed"):
+            self._code = DONE
+
+    def _wait_line(self, task_ids: Sequence[str]) -> str:
+        """The command that goes on with these tasks."""
+        more = ["--json"] if self._parsed.json else []
+        more += ["-o", str(self._parsed.output)] if self._output.path else []
+        return shlex.join(["kling-mcp", "wait", *task_ids, *more])
+
+    async def _wait(self, client: Client, given: dict[str, Any]) -> None:
+        """Wait until the tasks have ended, or the time is over; then save what they made."""
+        began, most_s = time.monotonic(), self._parsed.timeout_s
+        ids = given.get("task_ids", [])
+        self._goes_on = self._wait_line(ids)
+        while True:
+            left_s = WAIT_S
+            if most_s is not None:
+                left_s = min(WAIT_S, max(0.0, most_s - (time.monotonic() - began)))
+            answer = await client.call_tool(
+                "kling_wait_for_tasks",
+                {**given, "timeout_s": int(left_s)},
+                progress_callback=self._progress,
+            )
+            fields = answer.structured_content or {}
+            if answer.is_error or fields["done"]:
+                break
+            if most_s is not None and time.monotonic() - began >= most_s:
+                break
+        if not answer.is_error and self._output.path:
+            answer = await self._saved(client, answer)
+        self._take(answer)
+        self._print(_text_of(answer))
+        if answer.is_error:
+            return
+        tasks = _tasks_of(self._facts)
+        if self._command.makes:
+            del self._facts["done"], self._facts["tasks"]
+            self._facts.pop("next", None)
+            self._facts |= tasks[0]
+        codes = (_code_of_task(task, saves=self._saves) for task in tasks)
+        self._code = max(codes, default=DONE)
+        if self._code != RUNNING:
+            self._goes_on = ""
+
+    async def _saved(self, client: Client, answer: CallToolResult) -> CallToolResult:
+        """What was waited for, written to the place that `-o` names; or the error about that."""
+        ids = [task["task_id"] for task in _tasks_of(answer.structured_content or {})]
+        for task in _tasks_of(answer.structured_content or {}):
+            if task["status"] == "succeed":
+                place = {"task_id": task["task_id"], "path": self._output.path}
+                saved = await client.call_tool("kling_save_video", place)
+                if saved.is_error:
+                    return saved
+        return await client.call_tool("kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 0})
+
+    async def _progress(self, progress: float, total: float | None, message: str | None) -> None:
+        self._status.show(message or "")
+
+    async def _ask(
+        self, context: ClientRequestContext, params: ElicitRequestParams
+    ) -> ElicitResult:
+        """The person's answer to a question of the server: by --yes, or on the terminal."""
+        if getattr(self._parsed, "yes", False):
+            return ElicitResult(action="accept", content={"agree": True})
+        self._status.clear()
+        try:
+            agreed = asked(params.message)
+        except KeyboardInterrupt:
+            self._interrupt()
+            return ElicitResult(action="cancel")
+        if agreed is None:
+            self._unanswered = params.message
+        if not agreed:
+            return ElicitResult(action="decline")
+        return ElicitResult(action="accept", content={"agree": True})
+
+    def _take(self, answer: CallToolResult) -> None:
+        """Keep the fields of an answer, and its exit code."""
+        fields = dict(answer.structured_content or {})
+        self._facts |= fields
+        if answer.is_error:
+            self._failed(fields)
+
+    def _failed(self, fields: Mapping[str, Any]) -> None:
+        self._code = CODE_OF_KIND.get(str(fields.get("error")), FAILED)
+        if fields.get("charged") == "unknown":
+            self._code = RUNNING
+        elif self._code != RUNNING:
+            self._goes_on = ""
+
+    def refused(self, error: KlingError) -> None:
+        """Keep an error that came before any answer."""
+        self._facts |= error.facts()
+        self._failed(error.facts())
+        self._print(str(error))
+
+    def _print(self, text: str) -> None:
+        """Print an answer for a person: errors to standard error. Beside a request that would
+        pass stands the command that makes it."""
+        self._status.clear()
+        passes = self._facts.get("would_pass", {}).get("change", {})
+        line = command_with(self._command, self._words, passes)
+        if line:
+            text = text.replace(self._facts.get("next", ""), "").rstrip()
+        if self._unanswered:
+            text = f"{self._unanswered} {UNANSWERED}"
+            self._facts["next"] = UNANSWERED
+        if not self._parsed.json:
+            out = sys.stderr if "error" in self._facts else sys.stdout
+            print(in_shell(text), file=out, flush=True)
+            if line:
+                print(f"It passes as: {line}", file=out, flush=True)
+
+    def end(self) -> int:
+        """Print what is left to say. Returns the exit code."""
+        self._status.clear()
+        if self._code in (RUNNING, INTERRUPTED) and self._goes_on:
+            self._facts["goes_on"] = self._goes_on
+            if self._code == RUNNING:
+                print(f"Go on with: {self._goes_on}", file=sys.stderr)
+        if self._parsed.json:
+            print(json.dumps(self._facts, ensure_ascii=False), flush=True)
+        return self._code
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Ctrl-C ends what is in the context, says how to go on, and lets a request that is on its
+        way be answered; a second one ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+
+        def interrupted(*_: object) -> None:
+            if self._code == INTERRUPTED:
+                os._exit(INTERRUPTED)
+            self._code = INTERRUPTED
+            loop.call_soon_threadsafe(self._interrupt)
+
+        before = signal.signal(signal.SIGINT, interrupted)
+        with anyio.CancelScope() as self._scope:
+            yield
+        if self._code != INTERRUPTED:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self) -> None:
+        self._code = INTERRUPTED
+        self._status.clear()
+        on = f" Nothing is lost. Go on with: {self._goes_on}" if self._goes_on else ""
+        print(f"Interrupted.{on}", file=sys.stderr, flush=True)
+        self._scope.cancel()
+
+    def _settings(self, given: Mapping[str, Any]) -> Settings:
+        """The settings of this process. The person who gives the command names files wherever they
+        are: their folders are added, and relative paths begin in the working folder."""
+        settings = load_settings()
+        folders = [Path.cwd(), *(file.resolve().parent for file in named_files(given))]
+        level = {} if "log_level" in settings.model_fields_set else {"log_level": "ERROR"}
+        return settings.model_copy(
+            update={
+                "tools": ("all",),
+                "image_roots": tuple(dict.fromkeys([*folders, *settings.image_roots])),
+                "save_roots": (*settings.save_roots, *self._output.folders()),
+                **level,
+            }
+        )
+
+
+class _Output:
+    """Where `-o` wants the file: an absolute path, which ends with a slash for a folder; empty
+    without one."""
+
+    def __init__(self, given: str | None) -> None:
+        self._given = given or ""
+        self.path = ""
+        if given:
+            whole = Path.cwd() / Path(given).expanduser()
+            is_folder = given.endswith(("/", os.sep)) or whole.is_dir()
+            self.path = f"{whole}{os.sep}" if is_folder else str(whole)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path) if self.path.endswith(os.sep) else Path(self.path).parent
+
+    def folders(self) -> list[Path]:
+        """The folder of the file."""
+        return [self._folder] if self.path else []
+
+    def check(self, tool: str, tasks: int) -> None:
+        """Raises UnsafePath for a place where this tool's file cannot be written."""
+        if not self.path:
+            return
+        folder = self._folder
+        if not folder.is_dir():
+            raise UnsafePath(
+                f"-o {self._given}: the folder {folder} does not exist.",
+                advice=f"Make it first: {shlex.join(['mkdir', '-p', str(folder)])}",
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UnsafePath(f"-o {self._given}: nothing can be written into {folder}.")
+        if tasks > 1 and not self.path.endswith(os.sep):
+            raise UnsafePath(
+                f"-o {self._given}: {tasks} tasks do not go into one file.",
+                advice="Give a folder that is there.",
+            )
+        if products := PRODUCTS_BY_TOOL.get(tool):
+            kind = PRODUCTS[products[0]].result
+            VideoFolder(folder).target(self.path, task_id="0", kind=kind)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a file is there already."""
+        return Path(self.path).is_file()
+
+    def taken(self) -> UnsafePath:
+        """The error about a file that nobody may overwrite."""
+        return UnsafePath(
+            f"-o {self._given}: that file is there already, and it is not of this ledger.",
+            advice="Nothing is overwritten: give another name, or move the file away.",
+        )
+
+    def write_pictures(self, answer: CallToolResult) -> list[str]:
+        """Write the pictures of an answer; the second and further ones get a number. Returns their
+        paths. Raises SaveFailed."""
+        pictures = [part for part in answer.content if isinstance(part, ImageContent)]
+        written = []
+        for number, picture in enumerate(pictures if self.path else [], 1):
+            place = Path(self.path)
+            place /= "look.jpg" if self.path.endswith(os.sep) else ""
+            place = place.with_stem(f"{place.stem}-{number}") if number > 1 else place
+            try:
+                with place.open("xb") as file:
+                    file.write(base64.b64decode(picture.data))
+            except OSError as error:
+                raise SaveFailed(f"{place} cannot be written: {error.strerror}.") from error
+            written.append(str(place))
+        return written
+
+
+def _text_of(answer: CallToolResult) -> str:
+    return "\n".join(part.text for part in answer.content if part.type == "text")
+
+
+def _tasks_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tasks of an answer, each with what an answer about many says once."""
+    return [{**fields.get("unless_stated", {}), **task} for task in fields["tasks"]]
+
+
+def _code_of_task(task: Mapping[str, Any], *, saves: bool) -> int:
+    """The exit code for a task that was waited for."""
+    status = task["status"]
+    if error := task.get("error"):
+        return CODE_OF_KIND.get(error, FAILED)
+    if status != "succeed":
+        return FAILED if status in ENDED else RUNNING
+    unsaved = (task.get("videos") or task.get("pictures")) and not task.get("path")
+    return RUNNING if saves and unsaved else DONE
+
+
+def _code_of_receipt(fields: Mapping[str, Any]) -> int:
+    """The exit code of an answer to a request, or to the wish to withdraw some."""
+    if "withdrawn" in fields:
+        return max(map(_code_of_cancelled, _tasks_of(fields)), default=DONE)
+    faults = fields.get("faults") or []
+    if any(fault["rule"] == "spend_cap" for fault in faults):
+        return CAP
+    if faults or fields.get("faces"):
+        return REFUSED
+    waits = fields.get("status", "succeed") not in ENDED and not fields.get("dry_run")
+    return RUNNING if waits else DONE
+
+
+def _code_of_cancelled(task: Mapping[str, Any]) -> int:
+    """The exit code for a task that was to be withdrawn: one that goes on is not."""
+    if error := task.get("error"):
+        return CODE_OF_KIND.get(error, FAILED)
+    return DONE if task["status"] == "cancelled" else FAILED
