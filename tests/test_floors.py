@@ -53,8 +53,13 @@ CONTRACT = (
 )
 """The floors of `kling_tools`, the highest first."""
 
-SPEAK_HTTP = {"kling_mcp.providers", "kling_mcp.hosting.login"}
-"""Who may import an HTTP client at run time: the providers, and what fetches an issuer's keys."""
+SPEAK_HTTP = {
+    "kling_mcp.providers",
+    "kling_mcp.hosting.login",
+    "kling_mcp.hosting.sign_in.clients",
+}
+"""Who may import an HTTP client at run time: the providers, and what fetches an issuer's keys and
+the descriptions of programs that people sign in for."""
 
 MACHINERY = {
     *("kling_mcp", "kling_sandbox", "httpx", "sqlite3", "dotenv", "starlette", "PIL", "av"),

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from kling_mcp.hosting.public_routes import public_routes
-from kling_mcp.hosting.request_limits import Limits, RequestLimits, connection_class
+from kling_mcp.hosting.request_limits import (
+    Limits,
+    RateLimited,
+    RequestLimits,
+    connection_class,
+)
 from kling_mcp.hosting.team_settings import is_this_machine
 from kling_mcp.principal import METRICS
 from kling_tools.errors import KlingError, NotConfigured
@@ -74,8 +80,6 @@ def http_app(
         stateless_http=hosting is not None and hosting.stateless,
     )
     if hosting and hosting.logins:
-        from kling_mcp.hosting.request_limits import RateLimited
-
         for route in app.routes:
             if isinstance(route, Route) and route.path == PATH:
                 route.app = RateLimited(route.app, hosting.settings.rate_per_minute)
@@ -84,6 +88,11 @@ def http_app(
 
         app.routes[:0] = metadata_routes(hosting.settings)
         app.routes.extend(routes(hosting))
+    if hosting and hosting.sign_in:
+        from kling_mcp.hosting.sign_in.routes import sign_in_routes
+
+        limited = partial(RateLimited, per_minute=hosting.settings.rate_per_minute)
+        app.routes.extend(sign_in_routes(hosting.sign_in, hosting.caps, limited))
     app.add_middleware(RequestLimits, path=PATH, limits=limits)
     if hosting and hosting.settings.allowed_origins:
         app.add_middleware(

@@ -1,5 +1,5 @@
-"""Logins: with a token of a login service (OAuth), or with one that this server issued. Those of a
-service are JSON Web Tokens, verified with the keys that it publishes."""
+"""Logins: with a token of a login service (OAuth), or with one of this server, issued in person or
+to a program. Those of a service are JSON Web Tokens, verified with the keys that it publishes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anyio import to_thread
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 
+from kling_mcp.hosting.sign_in.provider import ACCESS_PREFIX
 from kling_mcp.hosting.team_settings import is_private_way
 from kling_mcp.hosting.tokens import PREFIX, TokenFile
 from kling_mcp.principal import READ, SPEND
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from jwt import PyJWK
     from starlette.routing import Route
 
+    from kling_mcp.hosting.sign_in.provider import SignIn
     from kling_mcp.hosting.team_settings import HostSettings
 
 __all__ = ["JwtVerifier", "Logins", "auth_settings", "logins", "metadata_routes"]
@@ -223,12 +225,21 @@ logger = logging.getLogger(__name__)
 class Logins:
     """All configured ways to log in. A token's prefix decides which of them verifies it."""
 
-    def __init__(self, tokens: TokenFile | None, issued: JwtVerifier | None) -> None:
+    def __init__(
+        self,
+        tokens: TokenFile | None,
+        issued: JwtVerifier | None,
+        sign_in: SignIn | None = None,
+    ) -> None:
         self._tokens = tokens
         self._issued = issued
+        self._sign_in = sign_in
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The login of a valid token; None for any other."""
+        """The login of a valid token; None for any other. Raises KlingError while the database of
+        those who signed in cannot be used."""
+        if self._sign_in and token.startswith(ACCESS_PREFIX):
+            return await self._sign_in.load_access_token(token)
         if not token.startswith(PREFIX):
             return await self._issued.verify_token(token) if self._issued else None
         try:
@@ -247,9 +258,10 @@ class Logins:
         )
 
 
-def logins(settings: HostSettings) -> Logins:
-    """The ways to log in. Raises NotConfigured for an unusable token file, and for an empty one
-    when no login service is configured."""
+def logins(settings: HostSettings, sign_in: SignIn | None = None) -> Logins:
+    """The ways to log in, with `sign_in` for programs that people let in on a page of the server.
+    Raises NotConfigured for an unusable token file, and for an empty one when no login service is
+    configured."""
     file = TokenFile(settings.tokens) if settings.tokens else None
     if file and not file.all() and not settings.auth_issuer:
         raise NotConfigured(
@@ -259,13 +271,13 @@ def logins(settings: HostSettings) -> Logins:
     issued = None
     if settings.auth_issuer:
         issued = JwtVerifier(settings.auth_issuer, settings.audience, settings.auth_jwks_url)
-    return Logins(file, issued)
+    return Logins(file, issued, sign_in)
 
 
 def auth_settings(settings: HostSettings) -> AuthSettings:
-    """The SDK's login settings. The metadata of the protected resource (RFC 9728) name a login
-    service only; tokens of this server are handed out in person."""
-    issuer = settings.auth_issuer
+    """The SDK's login settings. The metadata of the protected resource (RFC 9728) name the login
+    service: the configured one, or this server, where people sign in on a page of it."""
+    issuer = settings.auth_issuer or (settings.public_url if settings.signs_in else "")
     return AuthSettings.model_validate(
         {
             "issuer_url": issuer or settings.public_url or "http://127.0.0.1",
@@ -278,12 +290,16 @@ def auth_settings(settings: HostSettings) -> AuthSettings:
 
 def metadata_routes(settings: HostSettings) -> list[Route]:
     """Where clients read which login service to ask, and for which scopes. The SDK's own page lists
-    only the scopes that every request requires; a client with those alone could make no video."""
+    only the scopes that every request requires; a client with those alone could make no video.
+    Some clients look at the root, without the path of the resource."""
     from mcp.server.auth.routes import create_protected_resource_routes
+    from starlette.routing import Route
 
     auth = auth_settings(settings)
     if auth.resource_server_url is None:
         return []
-    return create_protected_resource_routes(
+    (page,) = create_protected_resource_routes(
         auth.resource_server_url, [auth.issuer_url], [READ, SPEND]
     )
+    at_root = page.path.removesuffix(auth.resource_server_url.path or "")
+    return [page, Route(at_root, page.endpoint, methods=["GET", "OPTIONS"])]

@@ -7,6 +7,7 @@ before the first request or in the middle of one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import re
 import time
@@ -22,6 +23,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from kling_tools.errors import KlingError
 from kling_tools.products import PRODUCTS_BY_TOOL
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "RateLimited", "RequestLimits", "connection_class"]
 
+
+logger = logging.getLogger(__name__)
 
 REMEMBERED = 10_000
 """Most logins and addresses whose requests are counted; the longest silent one is forgotten."""
@@ -134,7 +138,8 @@ class _Refusal(Exception):
 
 class RequestLimits:
     """An ASGI application that refuses ambiguous headers (400, 421, 403), slow requests (408), and
-    bodies too large for the tool that is called at `path` (413)."""
+    bodies too large for the tool that is called at `path` (413). A login that cannot be judged now
+    is no wrong one: 503."""
 
     def __init__(self, app: ASGIApp, *, path: str, limits: Limits) -> None:
         self._app = app
@@ -163,6 +168,12 @@ class RequestLimits:
                 ends = {"Connection": "close"} if refusal.status in (400, 408) else {}
                 answer = PlainTextResponse(f"{refusal.text}\n", refusal.status, headers=ends)
                 await answer(scope, receive, send)
+        except KlingError as error:
+            if started:
+                raise
+            logger.error("A request cannot be answered: %s", error)
+            answer = PlainTextResponse("Not possible now. Try again soon.\n", 503)
+            await answer(scope, receive, send)
 
 
 def _refuse_crooked(headers: Headers) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from kling_mcp.hosting.bucket import Bucket
 from kling_mcp.hosting.links import Signer, VideoLinks
 from kling_mcp.hosting.login import Logins, auth_settings, logins
+from kling_mcp.hosting.sign_in.clients import Descriptions, Fetch, fetched
+from kling_mcp.hosting.sign_in.provider import SignIn
+from kling_mcp.hosting.sign_in.store import SignInStore
 from kling_mcp.hosting.team_storage import (
     BucketStorage,
     BucketUploads,
@@ -26,11 +29,12 @@ from kling_mcp.hosting.team_storage import (
     TeamFolder,
     UploadStorage,
 )
+from kling_mcp.hosting.tokens import TokenFile
 from kling_mcp.hosting.uploads import Uploads
 from kling_mcp.protocol.server import Team
 from kling_mcp.providers.redaction import mapped, secrets_of
 from kling_mcp.runtime import Ports
-from kling_tools.errors import NotConfigured
+from kling_tools.errors import KlingError, NotConfigured
 
 if TYPE_CHECKING:
     from mcp.server.auth.settings import AuthSettings
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
     from kling_mcp.hosting.metrics import Metrics
     from kling_mcp.hosting.team_settings import HostSettings
+    from kling_mcp.ledger import Ledger
     from kling_mcp.runtime import Runtime
     from kling_mcp.settings.settings import Settings
 
@@ -118,36 +123,57 @@ class ServerState:
     runtime: Runtime | None = None
     stopping: bool = False
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the running server. Raises KlingError when it does not run."""
+        if self.runtime is None:
+            raise KlingError("The server is starting or stopping.", advice="Try again.")
+        return self.runtime.ledger
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
     """The team's parts of the server, made once per process. `secret` signs addresses. `logins` is
     None for a server without a login, `metrics` when their library is not installed, and `public`
-    without a public URL: pictures and videos then stay on this machine, as for one person."""
+    without a public URL: pictures and videos then stay on this machine, as for one person.
+    `sign_in` is None for a server on which nobody signs in for a program; `caps` are sentences
+    about what one may spend."""
 
     settings: HostSettings
     secret: str = field(repr=False)
     logins: Logins | None
     metrics: Metrics | None
     public: PublicAddresses | None
+    sign_in: SignIn | None = None
+    caps: Sequence[str] = ()
     state: ServerState = field(default_factory=ServerState)
 
     @classmethod
     def create(
-        cls, settings: Settings, host: HostSettings, clock: Callable[[], float] = time.time
+        cls,
+        settings: Settings,
+        host: HostSettings,
+        clock: Callable[[], float] = time.time,
+        fetch: Fetch = fetched,
     ) -> Hosting:
-        """Make the parts for these settings. Opens and writes nothing. Raises NotConfigured for a
-        login that nobody could use, and for a malformed secret."""
+        """Make the parts for these settings. `fetch` reads the descriptions of programs that people
+        sign in for. Opens and writes nothing. Raises NotConfigured for a login that nobody could
+        use, and for a malformed secret."""
         given = host.secret.get_secret_value() if host.secret else ""
         secret = given or secrets.token_urlsafe(32)
+        state = ServerState()
+        sign_in = _sign_in(host, secret, state, clock, fetch) if host.signs_in else None
         return cls(
             settings=host,
             secret=secret,
-            logins=logins(host) if host.login else None,
+            logins=logins(host, sign_in) if host.login else None,
             metrics=_metrics(),
             public=make_public_addresses(settings, host, secret, clock)
             if host.public_url
             else None,
+            sign_in=sign_in,
+            caps=_caps(settings, host),
+            state=state,
         )
 
     @contextmanager
@@ -202,6 +228,40 @@ class Hosting:
     def auth(self) -> AuthSettings | None:
         """The SDK's login settings; None without a login."""
         return auth_settings(self.settings) if self.logins else None
+
+
+def _sign_in(
+    host: HostSettings,
+    secret: str,
+    state: ServerState,
+    clock: Callable[[], float],
+    fetch: Fetch,
+) -> SignIn:
+    assert host.tokens is not None
+    return SignIn(
+        host.public_url,
+        host.resource,
+        TokenFile(host.tokens),
+        SignInStore(lambda: state.ledger),
+        Descriptions(fetch, clock),
+        Signer(secret, clock),
+        secret,
+    )
+
+
+def _caps(settings: Settings, host: HostSettings) -> list[str]:
+    """What people may spend in 24 hours, in sentences."""
+    found = [
+        f"At most {most:g} {unit} a day for {whose}"
+        for unit, yours, all_of_you in (
+            ("units", host.max_units_per_day_user, settings.max_units_per_day),
+            ("US dollars", host.max_usd_per_day_user, settings.max_usd_per_day),
+            ("image units", host.max_image_units_per_day_user, settings.max_image_units_per_day),
+        )
+        for most, whose in ((yours, "you"), (all_of_you, "everybody here together"))
+        if most is not None
+    ]
+    return found or ["No cap a day is set"]
 
 
 def _metrics() -> Metrics | None:

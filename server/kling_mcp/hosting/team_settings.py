@@ -49,6 +49,13 @@ class HostSettings(BaseModel):
         validation_alias="KLING_MCP_TOKENS",
         description="File of the tokens that `kling-mcp tokens` issues, for small teams.",
     )
+    sign_in: bool = Field(
+        default=True,
+        validation_alias="KLING_MCP_SIGN_IN",
+        description="Whether programs such as claude.ai get a login by the server's URL: a person "
+        "signs in on a page of the server with a token of KLING_MCP_TOKENS. Not with "
+        "KLING_MCP_AUTH_ISSUER; default: true.",
+    )
     rate_per_minute: int = Field(
         default=120,
         ge=0,
@@ -190,6 +197,11 @@ class HostSettings(BaseModel):
     def login(self) -> bool:
         """Whether callers must log in."""
         return bool(self.auth_issuer or self.tokens)
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether the server is its own login service."""
+        return bool(self.tokens and self.sign_in and not self.auth_issuer)
 
     @property
     def resource(self) -> str:

@@ -74,7 +74,11 @@ class TokenFile:
 
     def of(self, text: str) -> Token | None:
         """The line of a token that is valid today; None for any other."""
-        digest, today = _sha256(text), date.fromtimestamp(time.time())
+        return self.with_hash(_sha256(text))
+
+    def with_hash(self, digest: str) -> Token | None:
+        """The line of the token with this SHA-256 (hex), if it is valid today."""
+        today = date.fromtimestamp(time.time())
         found = None
         for token in self.all():
             if hmac.compare_digest(token.sha256, digest):

@@ -10,6 +10,7 @@ from kling_tools.errors import NotConfigured
 
 __all__ = [
     "RETIRED_MODELS_TABLE",
+    "SIGN_IN_TABLES",
     "TASKS_TABLE",
     "Cursor",
     "Database",
@@ -100,6 +101,39 @@ RETIRED_MODELS_TABLE = """
     )
     """
 """The models that a provider refused as retired, until when they are not sent there again."""
+
+SIGN_IN_TABLES = """
+    CREATE TABLE sign_in_clients (
+        client_id  TEXT PRIMARY KEY,
+        metadata   TEXT NOT NULL,
+        kept_until {real} NOT NULL
+    );
+    CREATE TABLE sign_in_grants (
+        id           TEXT PRIMARY KEY,
+        client_id    TEXT NOT NULL,
+        resource     TEXT NOT NULL,
+        token_sha256 TEXT NOT NULL,
+        ends_at      {real} NOT NULL
+    );
+    CREATE TABLE sign_in_tokens (
+        sha256   TEXT PRIMARY KEY,
+        kind     TEXT NOT NULL,
+        grant_id TEXT NOT NULL,
+        scopes   TEXT NOT NULL,
+        details  TEXT NOT NULL DEFAULT '{{}}',
+        ends_at  {real} NOT NULL,
+        used_at  {real}
+    );
+    CREATE INDEX sign_in_tokens_by_grant ON sign_in_tokens (grant_id);
+    CREATE TABLE sign_in_tries (
+        kind    TEXT NOT NULL,
+        address TEXT NOT NULL,
+        at      {real} NOT NULL
+    );
+    CREATE INDEX sign_in_tries_by_time ON sign_in_tries (kind, at)
+    """
+"""The sign-in page's own state: the programs that people let in, what each was allowed, and the
+hashes of codes and tokens. `sign_in_tries` counts registrations and wrong tokens."""
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:

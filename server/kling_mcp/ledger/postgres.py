@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from kling_mcp.ledger.engine import (
     RETIRED_MODELS_TABLE,
+    SIGN_IN_TABLES,
     TASKS_TABLE,
     Cursor,
     Database,
@@ -63,6 +64,7 @@ POSTGRES_STEPS: tuple[str, ...] = (
     CREATE TABLE whole_bodies (record_id TEXT PRIMARY KEY, bytes BIGINT NOT NULL);
     """,
     RETIRED_MODELS_TABLE.format(real="DOUBLE PRECISION"),
+    SIGN_IN_TABLES.format(real="DOUBLE PRECISION"),
 )
 """The steps from an empty schema to today's tables. A released step never changes. The schema's
 version, in the table `versions`, is the number of steps taken."""

@@ -19,6 +19,7 @@ from anyio import to_thread
 
 from kling_mcp.ledger.engine import (
     RETIRED_MODELS_TABLE,
+    SIGN_IN_TABLES,
     TASKS_TABLE,
     Database,
     ResultT,
@@ -91,6 +92,7 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> NotConfigured:
 STEPS: tuple[str, ...] = (
     TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),
     RETIRED_MODELS_TABLE.format(real="REAL"),
+    SIGN_IN_TABLES.format(real="REAL"),
 )
 """The steps from an empty file to today's tables. A released step never changes. The file's version
 (`PRAGMA user_version`) is the number of steps taken."""

@@ -47,8 +47,9 @@ base64 already."""
 _NAMED = re.compile(r"(?:KEY|SECRET|TOKEN|PASSWORD|PASSWD|PWD|CREDENTIALS?)$", re.IGNORECASE)
 """Names of environment variables that hold a secret."""
 
-_GIVEN_OUT = re.compile(r"kmcp_[\w-]{20,}|(?<=/callbacks/)[\w-]{20,}")
-"""Secrets that this server makes: login tokens, and the keys of callback addresses."""
+_GIVEN_OUT = re.compile(r"kmcp[acr]?_[\w-]{20,}|(?<=/callbacks/)[\w-]{20,}")
+"""Secrets that this server makes: login tokens, those and the codes of signing in (access, code,
+refresh), and the keys of callback addresses."""
 
 _RUN = re.compile(r"\\{2,}")
 _ESCAPED = re.compile(r"(?:\\(?:u00|x)|%)([0-9a-f]{2})", re.IGNORECASE)
@@ -85,7 +86,7 @@ class Redactor:
         decoded = _decoded(text)
         found = self._without_forms(decoded)
         text = text if found == decoded else found
-        given_out = "kmcp_" in text or "/callbacks/" in text
+        given_out = "kmcp" in text or "/callbacks/" in text
         return _GIVEN_OUT.sub(IN_PLACE, text) if given_out else text
 
     def value(self, value: Any) -> Any:

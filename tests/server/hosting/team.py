@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +24,7 @@ from tests.server.serving import no_sleep, picture, sandbox_settings
 
 from kling_mcp.hosting.http_app import http_app, server_of
 from kling_mcp.hosting.request_limits import Limits
+from kling_mcp.hosting.sign_in.clients import Fetch, fetched
 from kling_mcp.hosting.team import Hosting
 from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.hosting.tokens import TokenFile, new_token
@@ -122,15 +123,18 @@ def served_team(
     host: str = "127.0.0.1",
     provider: Mapping[str, Any] = {},
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    clock: Callable[[], float] = time.time,
+    fetch: Fetch = fetched,
     **options: Any,
 ) -> Iterator[Team]:
-    """Serve with these settings of the host; `provider` are those of the server itself."""
+    """Serve with these settings of the host; `provider` are those of the server itself. `fetch`
+    reads the descriptions of programs."""
     listener = bound_socket(host, 0)
     base = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     options.setdefault("public_url", base if host == "127.0.0.1" else "")
     settings = sandbox_settings(folder, **provider)
-    hosting = Hosting.create(settings, load_host_settings(**options))
-    server = build_server(settings, sleep=no_sleep, team=hosting.team(settings))
+    hosting = Hosting.create(settings, load_host_settings(**options), clock, fetch)
+    server = build_server(settings, sleep=no_sleep, team=hosting.team(settings), clock=clock)
     running = server_of(http_app(server, host, hosting, limits), hosting, limits)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -32,6 +32,7 @@ GOOD = {
     "KLING_MCP_AUTH_AUDIENCE": ("kling", "auth_audience", "kling"),
     "KLING_MCP_AUTH_JWKS_URL": ("https://l.example/k", "auth_jwks_url", "https://l.example/k"),
     "KLING_MCP_TOKENS": ("/etc/kling/tokens", "tokens", Path("/etc/kling/tokens")),
+    "KLING_MCP_SIGN_IN": ("off", "sign_in", False),
     "KLING_MCP_RATE_PER_MINUTE": ("0", "rate_per_minute", 0),
     "KLING_MCP_MAX_UNITS_PER_DAY_USER": ("2.5", "max_units_per_day_user", 2.5),
     "KLING_MCP_MAX_IMAGE_UNITS_PER_DAY_USER": ("80", "max_image_units_per_day_user", 80.0),

@@ -54,8 +54,18 @@ async def test_whoever_has_a_token_makes_videos_under_their_name(era: str, team:
     assert others.structured_content["tasks"] == []
 
 
-def test_without_a_token_there_is_nothing_but_the_word_that_one_is_needed(team: Team) -> None:
-    answer = post(team.url, None, "tools/list")
+@pytest.fixture(scope="module")
+def team_without_sign_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    folder = tmp_path_factory.mktemp("team")
+    give_token(folder / "tokens", "first")
+    with served_team(folder, tokens=folder / "tokens", sign_in=False) as team:
+        yield team
+
+
+def test_without_a_token_there_is_nothing_but_the_word_that_one_is_needed(
+    team_without_sign_in: Team,
+) -> None:
+    answer = post(team_without_sign_in.url, None, "tools/list")
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer ")
@@ -63,8 +73,8 @@ def test_without_a_token_there_is_nothing_but_the_word_that_one_is_needed(team: 
     assert "kling_image" not in answer.text
 
 
-def test_a_team_without_a_login_service_publishes_none(team: Team) -> None:
-    page = httpx.get(f"{team.base}/.well-known/oauth-protected-resource/mcp")
+def test_a_team_without_a_login_service_publishes_none(team_without_sign_in: Team) -> None:
+    page = httpx.get(f"{team_without_sign_in.base}/.well-known/oauth-protected-resource/mcp")
 
     assert page.status_code == 404
 

@@ -1,0 +1,262 @@
+"""The programs that people sign in for: they register themselves (RFC 7591), or their id is the URL
+of a description of theirs (OAuth client ID metadata document), which is fetched here.
+
+Nobody checks what a program says of itself. So the sign-in page shows where the answer is sent, and
+that address must be one of the program's own, to the letter. The port of an address on the person's
+own machine may differ (RFC 8252, 7.3).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+from mcp.server.auth.provider import RegistrationError
+from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull
+from pydantic import AnyUrl, ValidationError
+
+from kling_mcp.principal import READ, SPEND
+from kling_tools.errors import KlingError
+from kling_tools.quoting import clipped, quote_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Client", "Descriptions", "Fetch", "TooMany", "client_of", "fetched", "is_url"]
+
+logger = logging.getLogger(__name__)
+
+GRANT_TYPES = ["authorization_code", "refresh_token"]
+
+MOST_ADDRESSES = 20
+LONGEST_URL = 2000
+LONGEST_NAME = 60
+
+LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
+
+NEVER = frozenset(
+    {
+        *("about", "blob", "chrome", "content", "data", "file", "filesystem", "ftp", "intent"),
+        *("jar", "javascript", "mailto", "vbscript", "view-source", "ws", "wss"),
+    }
+)
+"""Schemes of addresses that lead a browser to a script, to a file, or to no program."""
+
+FETCH_S = 5.0
+DOCUMENT_BYTES = 5 * 1024
+"""The largest description (bytes), as its standard recommends."""
+
+KEPT_S = 300.0
+"""Seconds that a description is not fetched again."""
+
+MOST_KEPT = 100
+FETCHES_A_MINUTE = 30
+AT_ONCE = 4
+
+Fetch = Callable[[str], Awaitable[bytes]]
+"""Reads the description at a URL. Raises ValueError with the reason."""
+
+
+class TooMany(Exception):
+    """A limit is reached; come again after `wait_s` seconds."""
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(f"Too many tries. Wait {wait_s} s.")
+        self.wait_s = wait_s
+
+
+class Client(OAuthClientInformationFull):
+    """A public client: it has no secret, and proves with PKCE that a code is its own."""
+
+    def validate_redirect_uri(self, redirect_uri: AnyUrl | None) -> AnyUrl:
+        """The address, if it is the program's own. Raises InvalidRedirectUriError."""
+        if redirect_uri is None:
+            return super().validate_redirect_uri(None)
+        if not any(_same(own, redirect_uri) for own in self.redirect_uris or ()):
+            raise InvalidRedirectUriError("The redirect address is none of this program's.")
+        return redirect_uri
+
+    def validate_scope(self, requested_scope: str | None) -> list[str]:
+        """The scopes of this server among the requested ones; both when none is."""
+        asked = (requested_scope or "").split()
+        return [scope for scope in (READ, SPEND) if scope in asked] or [READ, SPEND]
+
+    @property
+    def shown_name(self) -> str:
+        """What it calls itself, in one short line without invisible characters."""
+        name = quote_provider(self.client_name or "")
+        return clipped(name, LONGEST_NAME) or "A program without a name"
+
+    @property
+    def host(self) -> str:
+        """The host that vouches for its description; empty when it registered itself."""
+        return urlsplit(self.client_id).hostname or "" if is_url(self.client_id) else ""
+
+    def kept(self) -> str:
+        """What the database keeps of it; `client_of` reads it again."""
+        return json.dumps({"client_name": self.client_name, "redirect_uris": self._addresses()})
+
+    def _addresses(self) -> list[str]:
+        return [str(uri) for uri in self.redirect_uris or ()]
+
+
+def _same(own: AnyUrl, asked: AnyUrl) -> bool:
+    if own == asked:
+        return True
+    near = asked.scheme == own.scheme == "http" and own.host in LOOPBACK
+    return near and _without_port(own) == _without_port(asked)
+
+
+def _without_port(url: AnyUrl) -> tuple[Any, ...]:
+    return (url.host, url.path or "/", url.query, url.username, url.password, url.fragment)
+
+
+def is_url(client_id: str) -> bool:
+    """Whether a client's id is a URL, at which its description is."""
+    return client_id[:8].lower() == "https://"
+
+
+def client_of(client_id: str, name: object, addresses: Iterable[object]) -> Client:
+    """The client with this name and these redirect addresses. Raises ValueError for addresses that
+    no code should be sent to."""
+    found = [_address(address) for address in addresses]
+    if not 0 < len(found) <= MOST_ADDRESSES:
+        raise ValueError(f"redirect_uris must have 1 to {MOST_ADDRESSES} addresses")
+    return Client(
+        client_id=client_id,
+        client_name=clipped(name, 4 * LONGEST_NAME) if isinstance(name, str) and name else None,
+        redirect_uris=found,
+        grant_types=GRANT_TYPES,
+        response_types=["code"],
+        token_endpoint_auth_method="none",  # noqa: S106 - no password
+        scope=f"{READ} {SPEND}",
+    )
+
+
+def _address(text: object) -> AnyUrl:
+    try:
+        url = AnyUrl(str(text))
+    except ValidationError:
+        raise ValueError("a redirect_uri is no URL") from None
+    if len(str(url)) > LONGEST_URL:
+        raise ValueError(f"a redirect_uri has more than {LONGEST_URL} characters")
+    if url.fragment is not None or url.username is not None or url.password is not None:
+        raise ValueError("a redirect_uri must have no fragment, user or password")
+    if url.scheme in NEVER:
+        raise ValueError(f"a redirect_uri must not begin with {url.scheme}:")
+    if url.scheme == "http" and url.host not in LOOPBACK:
+        raise ValueError("a redirect_uri must be https (http only on the person's own machine)")
+    return url
+
+
+def registered(asked: OAuthClientInformationFull) -> Client:
+    """The client for a registration. Raises RegistrationError."""
+    try:
+        return client_of(asked.client_id, asked.client_name, asked.redirect_uris or ())
+    except ValueError as error:
+        raise RegistrationError("invalid_redirect_uri", f"{error}.") from None
+
+
+class Descriptions:
+    """The descriptions of programs, fetched when somebody comes with such an id, and kept for a few
+    minutes. `clock` tells seconds."""
+
+    def __init__(self, fetch: Fetch, clock: Callable[[], float]) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, Client]] = OrderedDict()
+        self._fetches: deque[float] = deque(maxlen=FETCHES_A_MINUTE)
+        self._turn = anyio.Semaphore(AT_ONCE)
+
+    async def client(self, url: str) -> Client | None:
+        """The client at this URL; None where there is none, the log says why. Raises TooMany."""
+        async with self._turn:
+            now = self._clock()
+            until, client = self._kept.get(url, (now, None))
+            if client is not None and until > now:
+                return client
+            try:
+                _check_url(url)
+                self._count(now)
+                client = _described(url, await self._fetch(url))
+            except (ValueError, KlingError) as error:
+                shown = clipped(quote_provider(url), 200)
+                logger.warning("The description of a program at %s is refused: %s", shown, error)
+                return None
+            self._kept[url] = (now + KEPT_S, client)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+            return client
+
+    def _count(self, now: float) -> None:
+        if len(self._fetches) == FETCHES_A_MINUTE and now - self._fetches[0] < 60:
+            raise TooMany(max(1, round(60 - (now - self._fetches[0]))))
+        self._fetches.append(now)
+
+
+def _check_url(url: str) -> None:
+    from kling_mcp.inputs.urls import is_private_host
+
+    parts = urlsplit(url)
+    if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("the URL is too long, or has other characters than those of URLs")
+    if parts.scheme != "https" or not parts.hostname or parts.path in ("", "/") or "#" in url:
+        raise ValueError("it must be an https URL with a path and without a fragment")
+    if parts.username is not None or {".", ".."} & set(unquote(parts.path).split("/")):
+        raise ValueError("the URL must have no user and no dots for folders")
+    if is_private_host(parts.hostname):
+        raise ValueError("the host is none of the internet")
+
+
+def _described(url: str, document: bytes) -> Client:
+    found = json.loads(document)
+    if not isinstance(found, dict) or found.get("client_id") != url:
+        raise ValueError("the document does not name this very URL as its client_id")
+    if "client_secret" in found or found.get("token_endpoint_auth_method", "none") != "none":
+        raise ValueError("the document is that of a client with a secret or a key")
+    addresses = found.get("redirect_uris")
+    if not isinstance(addresses, list):
+        raise ValueError("the document has no redirect_uris")
+    return client_of(url, found.get("client_name"), addresses)
+
+
+async def fetched(url: str) -> bytes:
+    """What is at the URL: 200, JSON, small, soon, from a public host, without a redirect. Raises
+    ValueError for anything else."""
+    import httpx
+
+    from kling_mcp.providers.network import proxy_of, tls_context
+    from kling_mcp.providers.transport import HEADERS, PeerCheck, parsed_url
+
+    if (parsed := parsed_url(url)) is None:
+        raise ValueError("no connection can be made to the URL")
+    headers = {**HEADERS, "Accept": "application/json", "Accept-Encoding": "identity"}
+    body = bytearray()
+    try:
+        with anyio.fail_after(FETCH_S):
+            async with (
+                httpx.AsyncClient(
+                    verify=tls_context(), timeout=FETCH_S, proxy=proxy_of(url), trust_env=False
+                ) as http,
+                http.stream(
+                    "GET", url, headers=headers, extensions={"trace": PeerCheck(parsed.host)}
+                ) as answer,
+            ):
+                if answer.status_code != 200:
+                    raise ValueError(f"the answer has status {answer.status_code}")
+                if "json" not in answer.headers.get("content-type", ""):
+                    raise ValueError("the answer is no JSON")
+                async for chunk in answer.aiter_raw():
+                    body += chunk
+                    if len(body) > DOCUMENT_BYTES:
+                        raise ValueError(f"it has more than {DOCUMENT_BYTES:,} bytes")
+    except TimeoutError:
+        raise ValueError(f"it did not come within {FETCH_S:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    return bytes(body)
