@@ -184,7 +184,7 @@ class Descriptions:
                 _check_url(url)
                 self._count(now)
                 client = _described(url, await self._fetch(url))
-            except (ValueError, KlingError) as error:
+            except (ValueError, RecursionError, KlingError) as error:
                 shown = clipped(quote_provider(url), 200)
                 logger.warning("The description of a program at %s is refused: %s", shown, error)
                 return None
@@ -201,6 +201,7 @@ class Descriptions:
 
 def _check_url(url: str) -> None:
     from kling_mcp.inputs.urls import is_private_host
+    from kling_mcp.providers.transport import parsed_url
 
     parts = urlsplit(url)
     if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
@@ -209,7 +210,7 @@ def _check_url(url: str) -> None:
         raise ValueError("it must be an https URL with a path and without a fragment")
     if parts.username is not None or {".", ".."} & set(unquote(parts.path).split("/")):
         raise ValueError("the URL must have no user and no dots for folders")
-    if is_private_host(parts.hostname):
+    if is_private_host(parts.hostname) or parsed_url(url) is None:
         raise ValueError("the host is none of the internet")
 
 
@@ -231,10 +232,9 @@ async def fetched(url: str) -> bytes:
     import httpx
 
     from kling_mcp.providers.network import proxy_of, tls_context
-    from kling_mcp.providers.transport import HEADERS, PeerCheck, parsed_url
+    from kling_mcp.providers.transport import HEADERS, PeerCheck
 
-    if (parsed := parsed_url(url)) is None:
-        raise ValueError("no connection can be made to the URL")
+    check = PeerCheck(httpx.URL(url).host)
     headers = {**HEADERS, "Accept": "application/json", "Accept-Encoding": "identity"}
     body = bytearray()
     try:
@@ -243,9 +243,7 @@ async def fetched(url: str) -> bytes:
                 httpx.AsyncClient(
                     verify=tls_context(), timeout=FETCH_S, proxy=proxy_of(url), trust_env=False
                 ) as http,
-                http.stream(
-                    "GET", url, headers=headers, extensions={"trace": PeerCheck(parsed.host)}
-                ) as answer,
+                http.stream("GET", url, headers=headers, extensions={"trace": check}) as answer,
             ):
                 if answer.status_code != 200:
                     raise ValueError(f"the answer has status {answer.status_code}")
