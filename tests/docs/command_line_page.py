@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from tests.docs.pages import table
 from tests.docs.tools_page import every_tool
 
-from kling_mcp.cli.tool_commands import COMMANDS, EXIT_CODES, ToolCommand, add_options
+from kling_mcp.cli.exit_codes import EXIT_CODES
+from kling_mcp.cli.tool_commands import COMMANDS, ToolCommand
+from kling_mcp.cli.tool_options import add_options
 
 __all__ = ["commands", "exit_codes"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
 import os
 import shlex
@@ -28,34 +27,26 @@ from mcp_types import (
     CallToolResult,
     ElicitRequestParams,
     ElicitResult,
-    ImageContent,
     Implementation,
 )
 
-from kling_mcp.cli.terminal import StatusLine, asked
-from kling_mcp.cli.tool_commands import (
-    CAP,
+from kling_mcp.cli.exit_codes import (
     DONE,
-    FAILED,
     INTERRUPTED,
-    PROVIDER,
-    REFUSED,
     RUNNING,
-    SETUP,
-    ToolCommand,
-    command_with,
-    given_arguments,
-    in_shell,
-    named_files,
+    code_of_error,
+    code_of_receipt,
+    code_of_task,
+    tasks_of,
 )
-from kling_mcp.outputs.storage import VideoFolder
+from kling_mcp.cli.output_file import OutputFile
+from kling_mcp.cli.terminal import StatusLine, asked
+from kling_mcp.cli.tool_commands import ToolCommand
+from kling_mcp.cli.tool_options import command_with, given_arguments, in_shell, named_files
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.version import __version__
-from kling_tools import errors
-from kling_tools.errors import KlingError, NotConfigured, SaveFailed, UnsafePath
-from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
-from kling_tools.results import ENDED
+from kling_tools.errors import KlingError, NotConfigured
 from kling_tools.tools.tool import SPENDING
 
 __all__ = ["run_from"]
@@ -63,34 +54,9 @@ __all__ = ["run_from"]
 WAIT_S = 900.0
 """Seconds of one call that waits; it is made again until the tasks have ended."""
 
+STILL_SENT = "A request on its way is answered first; Ctrl-C again ends at once."
+
 UNANSWERED = "Nobody can be asked here, so nothing was sent: add --yes to agree."
-
-CODES: Mapping[type[KlingError], int] = {
-    KlingError: FAILED,
-    errors.InvalidRequest: REFUSED,
-    errors.ImageRejected: REFUSED,
-    errors.SpendCapReached: CAP,
-    errors.NotAllowed: SETUP,
-    errors.NotConfigured: SETUP,
-    errors.UnsafePath: REFUSED,
-    errors.UnsafeUrl: REFUSED,
-    errors.SaveFailed: FAILED,
-    errors.TaskFailed: FAILED,
-    errors.ProviderError: PROVIDER,
-    errors.AuthFailed: SETUP,
-    errors.PaymentRequired: PROVIDER,
-    errors.RateLimited: PROVIDER,
-    errors.ConcurrencyFull: PROVIDER,
-    errors.ContentRefused: REFUSED,
-    errors.RequestRefused: REFUSED,
-    errors.ModelRetired: REFUSED,
-    errors.DuplicateTask: PROVIDER,
-    errors.TaskNotFound: REFUSED,
-    errors.ProviderDown: PROVIDER,
-}
-"""The exit code of each error."""
-
-CODE_OF_KIND = {error.kind: code for error, code in CODES.items()}
 
 
 def run_from(parsed: argparse.Namespace) -> int:
@@ -129,9 +95,10 @@ class _Calling:
         self._goes_on = ""
         self._unanswered = ""
         self._saves = True
+        self._is_sending = False
         self._scope: anyio.CancelScope
         self._status = StatusLine(sys.stderr)
-        self._output = _Output(getattr(parsed, "output", None))
+        self._output = OutputFile(getattr(parsed, "output", None))
 
     async def run(self) -> None:
         """Call the tool, and what comes after it. Raises KlingError."""
@@ -168,16 +135,18 @@ class _Calling:
         if tool == "kling_save_video" and self._output.path:
             given["path"] = self._output.path
         self._status.show("Asking")
+        self._is_sending = tool in SPENDING
         answer = await client.call_tool(tool, given)
         for fault in (answer.structured_content or {}).get("faults", ()):
             if fault["rule"] == "tool_of_task" and fault["use"] in self._command.tools:
                 answer = await client.call_tool(fault["use"], given)
+        self._is_sending = False
         self._take(answer)
         self._print(_text_of(answer))
         if answer.is_error:
             return
         if tool in SPENDING:
-            self._code = _code_of_receipt(self._facts)
+            self._code = code_of_receipt(self._facts)
         if self._command.makes and self._facts.get("task_id") and not self._facts.get("dry_run"):
             await self._made(client, self._facts["task_id"])
         elif tool == "kling_look" and (shown := self._output.write_pictures(answer)):
@@ -223,20 +192,23 @@ class _Calling:
         self._print(_text_of(answer))
         if answer.is_error:
             return
-        tasks = _tasks_of(self._facts)
+        tasks = tasks_of(self._facts)
         if self._command.makes:
             del self._facts["done"], self._facts["tasks"]
             self._facts.pop("next", None)
             self._facts |= tasks[0]
-        codes = (_code_of_task(task, saves=self._saves) for task in tasks)
+        codes = (code_of_task(task, saves=self._saves) for task in tasks)
         self._code = max(codes, default=DONE)
         if self._code != RUNNING:
             self._goes_on = ""
+        if len(tasks) == 1 and self._output.has_another(tasks[0]):
+            said = f"{self._parsed.output} has another file, which is left as it is."
+            print(said, file=sys.stderr, flush=True)
 
     async def _saved(self, client: Client, answer: CallToolResult) -> CallToolResult:
         """What was waited for, written to the place that `-o` names; or the error about that."""
-        ids = [task["task_id"] for task in _tasks_of(answer.structured_content or {})]
-        for task in _tasks_of(answer.structured_content or {}):
+        ids = [task["task_id"] for task in tasks_of(answer.structured_content or {})]
+        for task in tasks_of(answer.structured_content or {}):
             if task["status"] == "succeed":
                 place = {"task_id": task["task_id"], "path": self._output.path}
                 saved = await client.call_tool("kling_save_video", place)
@@ -257,6 +229,7 @@ class _Calling:
         try:
             agreed = asked(params.message)
         except KeyboardInterrupt:
+            self._is_sending = False
             self._interrupt()
             return ElicitResult(action="cancel")
         if agreed is None:
@@ -273,7 +246,7 @@ class _Calling:
             self._failed(fields)
 
     def _failed(self, fields: Mapping[str, Any]) -> None:
-        self._code = CODE_OF_KIND.get(str(fields.get("error")), FAILED)
+        self._code = code_of_error(fields.get("error"))
         if fields.get("charged") == "unknown":
             self._code = RUNNING
         elif self._code != RUNNING:
@@ -339,6 +312,8 @@ class _Calling:
         self._status.clear()
         on = f" Nothing is lost. Go on with: {self._goes_on}" if self._goes_on else ""
         print(f"Interrupted.{on}", file=sys.stderr, flush=True)
+        if self._is_sending:
+            print(STILL_SENT, file=sys.stderr, flush=True)
         self._scope.cancel()
 
     def _settings(self, given: Mapping[str, Any]) -> Settings:
@@ -357,112 +332,5 @@ class _Calling:
         )
 
 
-class _Output:
-    """Where `-o` wants the file: an absolute path, which ends with a slash for a folder; empty
-    without one."""
-
-    def __init__(self, given: str | None) -> None:
-        self._given = given or ""
-        self.path = ""
-        if given:
-            whole = Path.cwd() / Path(given).expanduser()
-            is_folder = given.endswith(("/", os.sep)) or whole.is_dir()
-            self.path = f"{whole}{os.sep}" if is_folder else str(whole)
-
-    @property
-    def _folder(self) -> Path:
-        return Path(self.path) if self.path.endswith(os.sep) else Path(self.path).parent
-
-    def folders(self) -> list[Path]:
-        """The folder of the file."""
-        return [self._folder] if self.path else []
-
-    def check(self, tool: str, tasks: int) -> None:
-        """Raises UnsafePath for a place where this tool's file cannot be written."""
-        if not self.path:
-            return
-        folder = self._folder
-        if not folder.is_dir():
-            raise UnsafePath(
-                f"-o {self._given}: the folder {folder} does not exist.",
-                advice=f"Make it first: {shlex.join(['mkdir', '-p', str(folder)])}",
-            )
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UnsafePath(f"-o {self._given}: nothing can be written into {folder}.")
-        if tasks > 1 and not self.path.endswith(os.sep):
-            raise UnsafePath(
-                f"-o {self._given}: {tasks} tasks do not go into one file.",
-                advice="Give a folder that is there.",
-            )
-        if products := PRODUCTS_BY_TOOL.get(tool):
-            kind = PRODUCTS[products[0]].result
-            VideoFolder(folder).target(self.path, task_id="0", kind=kind)
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether a file is there already."""
-        return Path(self.path).is_file()
-
-    def taken(self) -> UnsafePath:
-        """The error about a file that nobody may overwrite."""
-        return UnsafePath(
-            f"-o {self._given}: that file is there already, and it is not of this ledger.",
-            advice="Nothing is overwritten: give another name, or move the file away.",
-        )
-
-    def write_pictures(self, answer: CallToolResult) -> list[str]:
-        """Write the pictures of an answer; the second and further ones get a number. Returns their
-        paths. Raises SaveFailed."""
-        pictures = [part for part in answer.content if isinstance(part, ImageContent)]
-        written = []
-        for number, picture in enumerate(pictures if self.path else [], 1):
-            place = Path(self.path)
-            place /= "look.jpg" if self.path.endswith(os.sep) else ""
-            place = place.with_stem(f"{place.stem}-{number}") if number > 1 else place
-            try:
-                with place.open("xb") as file:
-                    file.write(base64.b64decode(picture.data))
-            except OSError as error:
-                raise SaveFailed(f"{place} cannot be written: {error.strerror}.") from error
-            written.append(str(place))
-        return written
-
-
 def _text_of(answer: CallToolResult) -> str:
     return "\n".join(part.text for part in answer.content if part.type == "text")
-
-
-def _tasks_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tasks of an answer, each with what an answer about many says once."""
-    return [{**fields.get("unless_stated", {}), **task} for task in fields["tasks"]]
-
-
-def _code_of_task(task: Mapping[str, Any], *, saves: bool) -> int:
-    """The exit code for a task that was waited for."""
-    status = task["status"]
-    if error := task.get("error"):
-        return CODE_OF_KIND.get(error, FAILED)
-    if status != "succeed":
-        return FAILED if status in ENDED else RUNNING
-    unsaved = (task.get("videos") or task.get("pictures")) and not task.get("path")
-    return RUNNING if saves and unsaved else DONE
-
-
-def _code_of_receipt(fields: Mapping[str, Any]) -> int:
-    """The exit code of an answer to a request, or to the wish to withdraw some."""
-    if "withdrawn" in fields:
-        return max(map(_code_of_cancelled, _tasks_of(fields)), default=DONE)
-    faults = fields.get("faults") or []
-    if any(fault["rule"] == "spend_cap" for fault in faults):
-        return CAP
-    if faults or fields.get("faces"):
-        return REFUSED
-    waits = fields.get("status", "succeed") not in ENDED and not fields.get("dry_run")
-    return RUNNING if waits else DONE
-
-
-def _code_of_cancelled(task: Mapping[str, Any]) -> int:
-    """The exit code for a task that was to be withdrawn: one that goes on is not."""
-    if error := task.get("error"):
-        return CODE_OF_KIND.get(error, FAILED)
-    return DONE if task["status"] == "cancelled" else FAILED

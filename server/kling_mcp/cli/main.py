@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-    from kling_mcp.cli.tool_commands import CommandParser
+    from kling_mcp.cli.tool_options import CommandParser
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["main"]
@@ -114,8 +114,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             f"{arguments.command}"
         )
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        hint = " (a prompt of several words stands in quotes)" if _is_prompt(arguments) else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return arguments
+
+
+def _is_prompt(arguments: argparse.Namespace) -> bool:
+    return arguments.run is _call and arguments.tool_command.makes
 
 
 def _options(words: Sequence[str]) -> set[str]:
@@ -151,7 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     from kling_mcp.cli import serve as serve_command
     from kling_mcp.cli import tasks as tasks_command
     from kling_mcp.cli import tokens as tokens_command
-    from kling_mcp.cli.tool_commands import COMMANDS, CommandParser
+    from kling_mcp.cli.tool_commands import COMMANDS
+    from kling_mcp.cli.tool_options import CommandParser
     from kling_sandbox import cli as sandbox
 
     parser = argparse.ArgumentParser(

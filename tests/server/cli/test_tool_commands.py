@@ -18,13 +18,11 @@ from mcp import Client
 from tests.server.serving import SIDE_PX, picture, sandbox_settings
 from tests.test_advice import sentences
 
-from kling_mcp.cli import tool_commands
-from kling_mcp.cli.calling import CODE_OF_KIND
+from kling_mcp.cli import tool_options
+from kling_mcp.cli.exit_codes import CODE_OF_KIND, EXIT_CODES
 from kling_mcp.cli.main import main
-from kling_mcp.cli.tool_commands import (
-    COMMAND_OF,
-    COMMANDS,
-    EXIT_CODES,
+from kling_mcp.cli.tool_commands import COMMAND_OF, COMMANDS
+from kling_mcp.cli.tool_options import (
     IN_SHELL,
     OF_THE_SHELL,
     CommandParser,
@@ -112,7 +110,7 @@ def test_every_tool_has_a_command_that_takes_every_argument_of_it() -> None:
         parser.tool_command = command
         flags = {flag for action in parser.filled()._actions for flag in action.option_strings}
         words = {action.dest for action in parser._actions if not action.option_strings}
-        assert words == {tool_commands.ARGUMENT + word for word in command.words}
+        assert words == {tool_options.ARGUMENT + word for word in command.words}
         for tool in command.tools:
             kind = tools[tool].arguments
             names = set(kind.model_fields) - set(getattr(kind, "absent", ()))
@@ -136,14 +134,14 @@ def test_the_help_of_an_option_is_that_of_the_tool(shell: Shell) -> None:
 def test_help_is_there_while_a_setting_cannot_be_used(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool_commands._tools.cache_clear()
+    tool_options._tools.cache_clear()
     monkeypatch.setenv("KLING_MCP_MAX_UNITS_PER_TASK", "many")
 
     assert shell.run("kling-mcp speak --help") == 0
     assert "--sound-file" in shell.out
     assert shell.run("kling-mcp speak hello") == 6
     assert "KLING_MCP_MAX_UNITS_PER_TASK" in shell.err
-    tool_commands._tools.cache_clear()
+    tool_options._tools.cache_clear()
 
 
 def test_advice_in_words_of_the_shell_is_that_of_the_product() -> None:
@@ -275,6 +273,23 @@ def test_a_place_where_no_file_can_be_is_refused_before_anything_is_paid(
     assert shell.out == ""
     assert made(world) == 0
     assert (world / "there.mp4").read_bytes() == b"somebody's"
+
+
+def test_the_name_of_another_video_is_left_to_it(shell: Shell, world: Path) -> None:
+    assert shell.run("kling-mcp video fox -o clip.mp4") == 0
+    first = (world / "clip.mp4").read_bytes()
+
+    hare = shell.fields("kling-mcp video hare -o clip.mp4")
+
+    assert shell.err == "clip.mp4 has another file, which is left as it is.\n"
+    assert hare["path"] == str(world / "clip-2.mp4")
+    assert (world / "clip.mp4").read_bytes() == first
+
+
+def test_a_prompt_without_quotes_is_not_paid(shell: Shell, world: Path) -> None:
+    assert shell.run("kling-mcp video a red fox") == 2
+    assert "unrecognized arguments: red fox (a prompt of several words stands in" in shell.err
+    assert made(world) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""`-o FILE`: where a command writes what was made, checked before anything is paid."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mcp_types import CallToolResult, ImageContent
+
+from kling_mcp.outputs.storage import VideoFolder
+from kling_tools.errors import SaveFailed, UnsafePath
+from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+
+__all__ = ["OutputFile"]
+
+
+class OutputFile:
+    """Where `-o` wants the file: an absolute path, which ends with a slash for a folder; empty
+    without one."""
+
+    def __init__(self, given: str | None) -> None:
+        self._given = given or ""
+        self.path = ""
+        if given:
+            whole = Path.cwd() / Path(given).expanduser()
+            is_folder = given.endswith(("/", os.sep)) or whole.is_dir()
+            self.path = f"{whole}{os.sep}" if is_folder else str(whole)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path) if self.path.endswith(os.sep) else Path(self.path).parent
+
+    def folders(self) -> list[Path]:
+        """The folder of the file."""
+        return [self._folder] if self.path else []
+
+    def check(self, tool: str, tasks: int) -> None:
+        """Raises UnsafePath for a place where this tool's file cannot be written."""
+        if not self.path:
+            return
+        folder = self._folder
+        if not folder.is_dir():
+            raise UnsafePath(
+                f"-o {self._given}: the folder {folder} does not exist.",
+                advice=f"Make it first: {shlex.join(['mkdir', '-p', str(folder)])}",
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UnsafePath(f"-o {self._given}: nothing can be written into {folder}.")
+        if tasks > 1 and not self.path.endswith(os.sep):
+            raise UnsafePath(
+                f"-o {self._given}: {tasks} tasks do not go into one file.",
+                advice="Give a folder that is there.",
+            )
+        if products := PRODUCTS_BY_TOOL.get(tool):
+            kind = PRODUCTS[products[0]].result
+            VideoFolder(folder).target(self.path, task_id="0", kind=kind)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a file is there already."""
+        return Path(self.path).is_file()
+
+    def has_another(self, task: Mapping[str, Any]) -> bool:
+        """Whether another file has the name, so that the task's own got a further one."""
+        place = task.get("path")
+        return self.is_taken and place is not None and not Path(place).samefile(self.path)
+
+    def taken(self) -> UnsafePath:
+        """The error about a file that nobody may overwrite."""
+        return UnsafePath(
+            f"-o {self._given}: that file is there already, and it is not of this ledger.",
+            advice="Nothing is overwritten: give another name, or move the file away.",
+        )
+
+    def write_pictures(self, answer: CallToolResult) -> list[str]:
+        """Write the pictures of an answer; the second and further ones get a number. Returns their
+        paths. Raises SaveFailed."""
+        pictures = [part for part in answer.content if isinstance(part, ImageContent)]
+        written = []
+        for number, picture in enumerate(pictures if self.path else [], 1):
+            place = Path(self.path)
+            place /= "look.jpg" if self.path.endswith(os.sep) else ""
+            place = place.with_stem(f"{place.stem}-{number}") if number > 1 else place
+            try:
+                with place.open("xb") as file:
+                    file.write(base64.b64decode(picture.data))
+            except OSError as error:
+                raise SaveFailed(f"{place} cannot be written: {error.strerror}.") from error
+            written.append(str(place))
+        return written
