@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from kling_mcp.ledger.records import account_at
-from kling_mcp.polling.watched import ListKey, Watched
+from kling_mcp.polling.watched import Kind, ListKey, Watched
 from kling_tools.errors import KlingError, ProviderError
 from kling_tools.products import ASSETS
 
@@ -57,11 +57,17 @@ def usual_rows() -> list[UsualRow]:
 def usual_s(model_name: str, request: dict[str, object]) -> float:
     """Seconds that a request of this model usually takes, by the first row that fits; the last
     one fits all."""
-    asked = (
-        model_name,
-        str(request.get("mode") or MODE),
-        str(request.get("duration") or DURATION),
-    )
+    return _usual_s(_asked(model_name, request))
+
+
+def _asked(model_name: str, request: dict[str, object]) -> tuple[str, str, str]:
+    """What decides how long a request takes: its model, mode and duration."""
+    mode, duration = str(request.get("mode") or MODE), str(request.get("duration") or DURATION)
+    return model_name, mode, duration
+
+
+@lru_cache
+def _usual_s(asked: tuple[str, str, str]) -> float:
     return next(
         row.usual_s
         for row in usual_rows()
@@ -119,6 +125,21 @@ class Rhythm:
         return max(EARLY * self.usual_s, self.poll_s) if early else self.poll_s
 
 
+SCOUTS = 16
+"""Tasks of one kind that are asked for at their own times. Of more, the others are asked for once
+one of their kind has ended at a lower age, or when they take longer than usual: when the scouts
+have not ended yet, few others have. A caller who waits for no more tasks than that has scouts
+alone."""
+
+LATE = 1.5
+"""Multiple of the usual time from which on a task is asked for whatever the scouts say."""
+
+LEARNED_FOR_S = 3_600.0
+"""Seconds for which the lowest age at which a task of one kind has ended is remembered."""
+
+QUERIES_A_SECOND = 80
+"""Single queries to one provider in one second, for all tasks together."""
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 DOWN = 3
@@ -151,6 +172,28 @@ class Pace:
         self._failures: dict[str, int] = {}
         self._quiet: dict[str, tuple[float, KlingError]] = {}
         self._called_back: dict[str, float] = {}
+        self._soonest: dict[Kind, tuple[float, float]] = {}
+
+    def kind(self, record: Record) -> Kind | None:
+        """What the row's task has in common with those that take as long. None where nothing can be
+        learned from them: at a provider on this machine, for an element or a voice."""
+        provider = self._providers.get(record.provider)
+        if provider is None or _is_local(provider) or record.product in ASSETS:
+            return None
+        return record.provider, _asked(record.model_name, record.request)
+
+    def ended(self, kind: Kind, record: Record) -> None:
+        """Learn at what age a task of this kind was seen to have ended."""
+        at = record.ended_at
+        if record.status == "succeed" and at and not record.tries:
+            age_s, learned_at = self._soonest.get(kind, (math.inf, at))
+            if at - record.created_at <= age_s or at > learned_at + LEARNED_FOR_S:
+                self._soonest[kind] = at - record.created_at, at
+
+    def held_s(self, kind: Kind) -> float:
+        """Age before which only scouts of this kind are asked for, in seconds."""
+        age_s, _ = self._soonest.get(kind, (math.inf, 0.0))
+        return min(LATE * _usual_s(kind[1]), age_s)
 
     def usual_s(self, record: Record) -> float:
         """Seconds that this task usually takes from its submit to its end."""
@@ -238,8 +281,11 @@ class Pace:
         poll_s = configured.row.poll_s
         if self._called_back.get(found.provider, -math.inf) > now - TRUSTED_S:
             poll_s *= SAFETY_NET
-        local = configured.embedded or urlsplit(configured.base_url).hostname in LOOPBACK
-        return Rhythm(usual, poll_s, local=local)
+        return Rhythm(usual, poll_s, local=_is_local(configured))
+
+
+def _is_local(provider: Configured) -> bool:
+    return provider.embedded or urlsplit(provider.base_url).hostname in LOOPBACK
 
 
 def _backoff_s(poll_s: float, times: int) -> float:
@@ -263,21 +309,25 @@ Due = tuple[ListKey | None, Sequence[Watched]]
 
 
 class Plan:
-    """Groups tasks of one list, and delays requests to a provider that asked to be left alone. It
-    writes only `due_at`, `urgent`, `looked_at` and `error` of a task: when it is asked for, and why
-    not yet."""
+    """Groups tasks of one list, has scouts go before tasks of their kind, and delays requests to a
+    provider that asked to be left alone. It writes only `due_at`, `held_until`, `urgent`,
+    `looked_at` and `error` of a task: when it is asked for, and why not yet."""
 
     def __init__(self, providers: Mapping[str, Configured], pace: Pace) -> None:
         self._providers = providers
         self._pace = pace
         self._swept_at: dict[ListKey, float] = {}
+        self._second = 0.0
+        self._queries = Counter[str]()
 
     def due(self, tasks: Iterable[Watched], now: float) -> list[Due]:
         """The requests for tasks that are due at `now`; delayed tasks get a later `due_at`."""
         busy = {watched.provider for watched in tasks if watched.busy}
         waiting = [watched for watched in tasks if watched.state == "waiting"]
         alone, lists = self._sorted(waiting)
-        found: list[Due] = [(None, [watched]) for watched in self._ready(alone, now)]
+        self._hold(tasks, alone)
+        ready = self._within_budget(self._ready(alone, now), now)
+        found: list[Due] = [(None, [watched]) for watched in ready]
         for key, members in lists.items():
             ready = self._ready(members, now)
             again_at = self._swept_at.get(key, -math.inf) + self._pace.poll_s(key[0])
@@ -325,8 +375,43 @@ class Plan:
         product = record.product if record and record.task_id else found.product
         return (found.provider, product) if product else None
 
+    def _hold(self, tasks: Iterable[Watched], alone: Iterable[Watched]) -> None:
+        """Leave the tasks behind the first `SCOUTS` of a kind until one of it has ended."""
+        running = Counter[Kind]()
+        behind = set[Watched]()
+        for watched in tasks:
+            if watched.kind and not watched.over:
+                running[watched.kind] += 1
+                if running[watched.kind] > SCOUTS:
+                    behind.add(watched)
+        ages_s = {
+            kind: self._pace.held_s(kind) for kind, count in running.items() if count > SCOUTS
+        }
+        for watched in alone:
+            watched.held_until = 0.0
+            record = watched.record
+            if watched not in behind or not (watched.kind and record and record.task_id):
+                continue
+            if not record.tries and not watched.is_one_of_few(SCOUTS):
+                spread_s = watched.phase * self._pace.poll_s(record.provider)
+                watched.held_until = record.created_at + ages_s[watched.kind] + spread_s
+
+    def _within_budget(self, ready: list[Watched], now: float) -> list[Watched]:
+        """Those for which there are queries left in this second, the ones that were not asked for
+        longest first; the others are due in the next one."""
+        if self._second != math.floor(now):
+            self._second, self._queries = math.floor(now), Counter()
+        kept = []
+        for watched in sorted(ready, key=lambda one: (not one.urgent, one.asked_at)):
+            if self._queries[watched.provider] < QUERIES_A_SECOND:
+                self._queries[watched.provider] += 1
+                kept.append(watched)
+            else:
+                watched.due_at = self._second + 1
+        return kept
+
     def _ready(self, tasks: Sequence[Watched], now: float) -> list[Watched]:
-        return [w for w in tasks if w.due_at <= now and not self._put_off(w, now)]
+        return [w for w in tasks if w.asks_at <= now and not self._put_off(w, now)]
 
     def _put_off(self, watched: Watched, now: float) -> bool:
         """Delay a task whose provider asked to be left alone, and give the reason to its watches.

@@ -152,7 +152,10 @@ class Poller:
     def answered(self, watched: Watched, outcome: Found | KlingError) -> None:
         """Its provider answered or failed, or its row changed: keep that, and wake who waits."""
         now = self._now()
+        ran = not watched.over
         watched.learn(outcome, now)
+        if ran and watched.kind and watched.record:
+            self._pace.ended(watched.kind, watched.record)
         asked_at = watched.asked_at if watched.busy and not watched.failures else now
         soonest = now + self._pace.poll_s(watched.provider) / 2
         watched.due_at = max(self._pace.next_at(watched, asked_at), soonest)

@@ -213,6 +213,7 @@ class Scheduler:
             watched = Watched(key, None, self._entered * GOLDEN % 1)
         if record is not None:
             watched.found = Found(record.provider, record)
+            watched.kind = self._pace.kind(record)
         if watched.missing:
             watched.error, watched.failures, watched.looked_at = None, 0, None
         watched.read_at = now
@@ -280,7 +281,7 @@ class Scheduler:
             for due in self._plan.due(self._watched.values(), now):
                 self._send(group, due, now)
             waiting = self._waiting()
-            next_at = min((min(w.due_at, w.read_at + REREAD_S) for w in waiting), default=math.inf)
+            next_at = min((min(w.asks_at, w.read_at + REREAD_S) for w in waiting), default=math.inf)
             await self._sleep_until(next_at, now)
 
     def _waiting(self) -> list[Watched]:

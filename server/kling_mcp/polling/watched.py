@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kling_mcp.tasks.lookup import Found
     from kling_tools.service import Report
 
-__all__ = ["ListKey", "Signal", "WaitState", "Watch", "Watched"]
+__all__ = ["Kind", "ListKey", "Signal", "WaitState", "Watch", "Watched"]
 
 
 NAMED = 3
@@ -87,6 +87,11 @@ class Watch:
         watched.watches.add(self)
         if watched.urgent:
             self._asked_at_once.append(watched)
+
+    @property
+    def count(self) -> int:
+        """How many tasks it waits for."""
+        return len(self._tasks)
 
     @property
     def over(self) -> bool:
@@ -201,17 +206,22 @@ ListKey = tuple[str, Made | None]
 answers for whatever product and standard made the tasks."""
 
 
+Kind = tuple[str, tuple[str, str, str]]
+"""A provider, and the model, mode and duration of tasks that take about as long there."""
+
+
 class Watched:
     """One task, shared by all that wait for it; `watches` are theirs.
 
     `asked_as` is the id that it is asked with, `found` its last state, `error` why it could not be
     asked for the last time. Times are seconds since the epoch by the scheduler's clock: `asked_at`
     is the last request, `looked_at` the last answer of any kind, `read_at` the last read of its
-    row, `due_at` the next request. `phase` (0 to 1) is its place among the others, so that tasks
-    of one age are not asked for in the same moment. `listed` is False once its provider's list did
-    not show it. `failures` counts requests in a row that failed, `fruitless` those that did not
-    find a task whose create was not answered. `urgent` while somebody waits for an answer at once,
-    `busy` while a request is under way, `saving` while its video is written.
+    row, `due_at` the next request, which is not made before `held_until`. `phase` (0 to 1) is its
+    place among the others, so that tasks of one age are not asked for in the same moment; `kind` is
+    that of tasks that take about as long. `listed` is False once its provider's list did not show
+    it. `failures` counts requests in a row that failed, `fruitless` those that did not find a task
+    whose create was not answered. `urgent` while somebody waits for an answer at once, `busy` while
+    a request is under way, `saving` while its video is written.
     """
 
     def __init__(self, asked_as: str, found: Found | None, phase: float) -> None:
@@ -225,6 +235,8 @@ class Watched:
         self.looked_at: float | None = None
         self.read_at = 0.0
         self.due_at = 0.0
+        self.held_until = 0.0
+        self.kind: Kind | None = None
         self.urgent = False
         self.listed = True
         self.busy = False
@@ -249,6 +261,15 @@ class Watched:
     def provider(self) -> str:
         """The name of its provider; empty while nobody has found it."""
         return self.found.provider if self.found else ""
+
+    @property
+    def asks_at(self) -> float:
+        """Time of the next request."""
+        return self.due_at if self.urgent else max(self.due_at, self.held_until)
+
+    def is_one_of_few(self, few: int) -> bool:
+        """Whether somebody waits for this task and no more than so many in all."""
+        return any(watch.count <= few for watch in self.watches)
 
     @property
     def missing(self) -> bool:

@@ -1,6 +1,8 @@
 """What waiting costs, and how soon an end is seen: counts in virtual time, the same everywhere."""
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 from benchmarks.played_provider import PlayedProvider
-from benchmarks.virtual_time import VirtualTimeLoop
+from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from benchmarks.waiting import MIXED, NEW, Wishes, cancelled, handed_over, saved, wait, waited
 from mcp import Client
 from mcp_types import CallToolResult
@@ -109,6 +111,66 @@ def test_single_queries_are_spread_over_time(tasks: int, tmp_path: Path) -> None
         in_each_second[int(at)] = in_each_second.get(int(at), 0) + 1
     assert max(in_each_second.values()) <= 2 * tasks / POLL_S
     assert played.most_at_once <= 16
+
+
+@pytest.mark.parametrize(
+    ("tasks", "lasts_s", "each"),
+    [
+        (40, TASK_S, 9),
+        (40, 2.5 * TASK_S, 60),
+        pytest.param(400, TASK_S, 3.5, marks=pytest.mark.campaign),
+    ],
+)
+def test_some_of_many_like_tasks_are_asked_for_until_one_of_them_has_ended(
+    tasks: int, lasts_s: float, each: float, tmp_path: Path
+) -> None:
+    figures = waited("newapi", tasks, tmp_path, lasts_s)
+
+    assert figures.requests <= tasks * each
+    assert figures.median_s <= 4
+    assert figures.p95_s <= 2 * POLL_S
+
+
+@pytest.mark.parametrize("alone", [1, 3])
+def test_who_waits_for_few_tasks_hears_of_them_as_if_there_were_no_others(
+    alone: int, tmp_path: Path
+) -> None:
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+    late_s: list[float] = []
+
+    async def play() -> None:
+        async with (
+            handed_over(played, 40, tmp_path) as (client, ids),
+            anyio.create_task_group() as group,
+        ):
+            soonest = sorted(ids, key=lambda task_id: played.tasks[task_id].ends_at)
+            behind = [task_id for task_id in soonest if task_id in ids[20:]][:alone]
+            group.start_soon(wait, client, [task_id for task_id in ids if task_id not in behind])
+            await wait(client, behind)
+            last = max(played.tasks[task_id].ends_at for task_id in behind)
+            late_s.append(virtual_clock()() - last)
+            group.cancel_scope.cancel()
+
+    in_virtual_time(play)
+
+    assert late_s[0] <= POLL_S + 1
+
+
+@pytest.mark.campaign
+def test_all_tasks_together_have_one_budget_of_queries_a_second(tmp_path: Path) -> None:
+    played = PlayedProvider(lists=False, usual_s=TASK_S)
+
+    async def play() -> None:
+        async with (
+            handed_over(played, 600, tmp_path) as (client, ids),
+            anyio.create_task_group() as group,
+        ):
+            for place in range(0, len(ids), 300):
+                group.start_soon(wait, client, ids[place : place + 300])
+
+    in_virtual_time(play)
+
+    assert max(Counter(math.floor(at) for at in played.reads).values()) <= 80 + 16
 
 
 @pytest.mark.parametrize("provider", ["kling", "newapi"])
