@@ -163,9 +163,9 @@ _CENTRING = (0.5, 0.3)
 _WALL_SCALE = 8
 """The wall is blurred at 1/8 of the size, then enlarged: blur costs as the square of the size."""
 
-_SHARP_UP_TO_PX = 3_000_000
-"""Frames up to this many px are cut from a picture enlarged as far as the move goes in; larger
-ones from one of their own size, which takes half the time and looks the same."""
+_NEAR = 1.2
+"""The zoom from which on frames are cut from a picture enlarged as far as the move goes in; below
+it, from one of their own size, which takes less time and looks the same."""
 
 Coefficients = tuple[float, float, float, float, float, float, float, float]
 
@@ -191,7 +191,7 @@ class Canvas:
         self.size = size
         self.move = move
         zoom = max(1.0, move.start.zoom, move.end.zoom)
-        self._detail = zoom if size[0] * size[1] <= _SHARP_UP_TO_PX else 1.0
+        self._detail = zoom if zoom > _NEAR else 1.0
         inner = (math.ceil(size[0] * self._detail), math.ceil(size[1] * self._detail))
         whole = ImageOps.fit(
             picture.convert("RGB"), inner, Image.Resampling.BICUBIC, centering=_CENTRING

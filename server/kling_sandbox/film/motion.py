@@ -166,7 +166,7 @@ def edited(
 def beside_video(frames: Iterable[Image.Image], track: Track) -> Iterator[Image.Image]:
     """The frames with the video small in the lower left corner."""
     for number, frame in enumerate(frames):
-        yield _with_small(frame, track, number)
+        yield _with_small(frame.copy(), track, number)
 
 
 def _with_small(frame: Image.Image, track: Track, number: int) -> Image.Image:

@@ -11,7 +11,14 @@ from PIL import Image, ImageOps
 
 from kling_sandbox.film.camera import ARRIVAL, DEFAULT, SEQUENCE_MOVES, SHOT_MOVES, Move
 from kling_sandbox.film.canvas import Cast, Mark, Still, even_size
-from kling_sandbox.film.encoding import FPS, Scene, frame_count, frames_of, write_mp4
+from kling_sandbox.film.encoding import (
+    FINE_UP_TO_PX,
+    FPS,
+    Scene,
+    frame_count,
+    frames_of,
+    write_mp4,
+)
 from kling_sandbox.film.motion import (
     beside_video,
     edited,
@@ -88,7 +95,10 @@ class Script:
         beside = self.motion and not (self.moves_figure or self.talks)
         if ratio is None and self.motion and beside:
             ratio = ratio_of(self.motion)
-        size = even_size(self.short_side, ratio or shown[0].width / shown[0].height)
+        ratio = ratio or shown[0].width / shown[0].height
+        whole = size = even_size(self.short_side, ratio)
+        if size[0] * size[1] > FINE_UP_TO_PX:
+            size = even_size(self.short_side // 2, ratio)
         drawn = [Scenery(words, size, number) for number, words in enumerate(self.words)]
         mark = Mark(size, self.number)
         cast = Cast(size, [still.load(size[1] // 4) for still in self.insets], self.labels)
@@ -112,7 +122,13 @@ class Script:
             shots = edited(shots, size, self.edits)
         elif self.motion and beside and not self.dub:
             shots = beside_video(shots, track_of(self.motion, self.count, FPS))
-        frames = (mark.put_on(cast.put_on(frame)) for frame in shots)
+
+        def finished() -> Iterator[Image.Image]:
+            before = None
+            for frame in shots:
+                yield frame if frame is before else mark.put_on(cast.put_on(frame))
+                before = frame
+
         part = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.part")
         like, mixed = self.motion, part.with_suffix(".wav.part")
         try:
@@ -120,9 +136,9 @@ class Script:
                 like = self.dub.mixed(self.motion, self.count / FPS, mixed)
             write_mp4(
                 part,
-                frames,
+                finished(),
                 self.count,
-                size,
+                whole,
                 sound=self.sound,
                 voice=self.voice,
                 like=like,

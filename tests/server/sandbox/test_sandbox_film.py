@@ -122,6 +122,26 @@ def test_a_film_is_h264_as_long_as_reported(
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.campaign
+def test_a_large_film_is_drawn_small_and_has_all_its_px(tmp_path: Path, dotted: Path) -> None:
+    path, small = tmp_path / "clip.mp4", tmp_path / "small.mp4"
+    Script(1, 2160, (Still(dotted),), ratio=16 / 9).film(path)
+    Script(1, 1080, (Still(dotted),), ratio=16 / 9).film(small)
+    frames = frames_of(path)
+
+    assert len(frames) == frame_count(1)
+    assert {frame.size for frame in frames} == {(3840, 2160)}
+    assert difference(frames[-1].resize((1920, 1080)), frames_of(small)[-1]) < 2
+
+
+def test_two_frames_show_one_view_of_a_moving_picture(tmp_path: Path, dotted: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    Script(3, SIDE, (Still(dotted),), move=Move(Pose(x=-0.3), Pose(x=0.3))).film(path)
+    jumps = [difference(a, b) for a, b in pairwise(frames_of(path)[24:48])]
+
+    assert max(jumps[::2]) < 0.5 * min(jumps[1::2])
+
+
 def test_the_tone_is_soft_and_heard(tmp_path: Path, dotted: Path) -> None:
     path = tmp_path / "clip.mp4"
     Script(3, SIDE, (Still(dotted),), sound=True).film(path)
