@@ -142,7 +142,9 @@ class _Calling:
                 answer = await client.call_tool(fault["use"], given)
         self._is_sending = False
         self._take(answer)
-        self._print(_text_of(answer))
+        waits = self._command.makes and (self._parsed.wait or self._output.path)
+        advice = "" if self._facts.get("repeated") or not waits else self._facts.get("next", "")
+        self._print(_text_of(answer).replace(advice, "").rstrip())
         if answer.is_error:
             return
         if tool in SPENDING:

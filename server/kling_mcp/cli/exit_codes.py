@@ -14,7 +14,7 @@ DONE, FAILED, REFUSED, RUNNING, CAP, PROVIDER, SETUP, INTERRUPTED = 0, 1, 2, 3, 
 
 EXIT_CODES: Mapping[int, str] = {
     DONE: "done",
-    FAILED: "failed: the task, or the writing of its file",
+    FAILED: "failed: it was not made, or its file could not be written",
     REFUSED: "refused: the command, its arguments or what they ask for; change it",
     RUNNING: "not done yet, and nothing is lost: the command that goes on is printed",
     CAP: "a limit of spending, or nobody agreed to the price",

@@ -311,6 +311,8 @@ IN_SHELL: Mapping[str, str] = {
     "; a host that cannot ask them is refused": "; without a terminal, --yes agrees",
     "They are then asked to agree": "You are then asked to agree",
     "The person did not agree": "You did not agree",
+    "while this server runs": "while a server runs or a command waits for it",
+    "The person who runs the server has to check": "Check",
     "Ask what they would like instead; dry_run shows prices.": "--dry-run shows prices.",
 }
 """Advice to an assistant, and the same to the person who gave the command."""

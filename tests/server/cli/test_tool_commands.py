@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +98,11 @@ def made(world: Path) -> int:
     ledger = world.parent / "home" / "ledger.sqlite3"
     if not ledger.exists():
         return 0
-    with sqlite3.connect(ledger) as database:
-        (count,) = database.execute("SELECT count(*) FROM tasks").fetchone()
+    try:
+        with closing(sqlite3.connect(ledger)) as database:
+            (count,) = database.execute("SELECT count(*) FROM tasks").fetchone()
+    except sqlite3.OperationalError:  # it is being made
+        return 0
     return int(count)
 
 
@@ -547,4 +552,86 @@ def test_a_pipe_that_is_closed_ends_in_silence(world: Path) -> None:
     with process.stderr as said:
         assert said.read() == ""
     assert process.wait(60) == 141
+    assert made(world) == 1
+
+
+class RealTerminal:
+    """A pseudo-terminal in which a command is given; what it shows stands in `shown`."""
+
+    def __init__(self, *words: str, **settings: str) -> None:
+        self._master, slave = os.openpty()
+        self.shown = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kling_mcp", *words],
+            env={**os.environ, **settings},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def until(self, said: str) -> None:
+        """Read until this is shown, or the command ends."""
+        while said not in self.shown:
+            try:
+                self.shown += os.read(self._master, 65536).decode()
+            except OSError:  # nobody writes any more
+                break
+        assert said in self.shown
+
+    def types(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> int:
+        with suppress(OSError):
+            while more := os.read(self._master, 65536):
+                self.shown += more.decode()
+        os.close(self._master)
+        return self.process.wait(60)
+
+
+@pytest.mark.campaign
+def test_at_a_real_terminal_a_person_agrees_and_sees_how_it_goes(world: Path) -> None:
+    terminal = RealTerminal("video", "fox", "-o", "fox.mp4", KLING_MCP_CONFIRM_ABOVE_UNITS="1")
+    terminal.until("[y/N] ")
+    terminal.types("y\n")
+
+    assert terminal.end() == 0
+
+    assert "\r\x1b[K1 of 1 done" in terminal.shown
+    assert terminal.shown.rstrip().endswith(f"saved at {world / 'fox.mp4'}.")
+    assert made(world) == 1
+
+
+@pytest.mark.campaign
+def test_ctrl_c_at_a_question_sends_nothing(world: Path) -> None:
+    terminal = RealTerminal("video", "fox", KLING_MCP_CONFIRM_ABOVE_UNITS="1")
+    terminal.until("[y/N] ")
+    terminal.process.send_signal(signal.SIGINT)
+
+    assert terminal.end() == 130
+
+    assert "Go on with: kling-mcp video fox" in terminal.shown
+    assert made(world) == 0
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_a_request_is_on_its_way_pays_nothing_twice(
+    times: int, shell: Shell, world: Path
+) -> None:
+    slow = RealTerminal("video", "fox", KLING_MCP_SANDBOX_FAULTS="slow:5@creates")
+    slow.until("Asking")
+    while made(world) == 0:
+        time.sleep(0.05)
+    slow.process.send_signal(signal.SIGINT)
+    slow.until("Ctrl-C again ends at once.")
+    if times == 2:
+        slow.process.send_signal(signal.SIGINT)
+
+    assert slow.end() == 130
+
+    assert "Go on with: kling-mcp video fox" in slow.shown
+    assert shell.run("kling-mcp video fox --wait") == 0
     assert made(world) == 1
