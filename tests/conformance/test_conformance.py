@@ -23,6 +23,8 @@ SUITE = "@modelcontextprotocol/conformance/dist/index.js"
 NOT_APPLICABLE = json.loads(Path(__file__).with_name("not_applicable.json").read_text())
 LINE = re.compile(r"^([✓✗]) ([a-z0-9-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
 LEAST_CHECKS = {"2025-11-25": 70, "2026-07-28": 175}
+SKILLS = {"sep-2640-skills-enumeration": 32, "sep-2640-skills-manifest": 6}
+"""The scenarios of the skills extension, and the checks that each makes."""
 
 
 @pytest.fixture
@@ -66,3 +68,20 @@ def test_the_suite_objects_to_nothing_but_what_does_not_apply(
 
     assert failed == set(NOT_APPLICABLE[era]), done.stdout[-3000:]
     assert sum(passed for _, passed in scenarios.values()) >= LEAST_CHECKS[era]
+
+
+@pytest.mark.parametrize("scenario", SKILLS)
+def test_the_suite_objects_to_nothing_about_the_skill(
+    scenario: str, url: str, tmp_path: Path
+) -> None:
+    suite = str(node_modules() / SUITE)
+    out = str(tmp_path / "out")
+    done = subprocess.run(
+        [node(), suite, "server", "--url", url, "--scenario", scenario, "-o", out],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    checks = SKILLS[scenario]
+
+    assert f"Passed: {checks}/{checks}, 0 failed, 0 warnings" in done.stdout, done.stdout[-3000:]

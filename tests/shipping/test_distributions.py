@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -20,6 +21,8 @@ SOURCES = {
 }
 ABOUT = f"kling_mcp-{__version__}.dist-info"
 PICTURE = "kling_mcp/pictures/astronaut.png"
+SKILL = ("plugin/skills", "kling_mcp/skills")
+"""The folder of the skill in the project, and in the wheel."""
 NEEDED = {
     "kling_mcp/py.typed",
     "kling_mcp/providers/providers.json",
@@ -29,6 +32,7 @@ NEEDED = {
     "kling_sandbox/py.typed",
     "kling_tools/py.typed",
     "kling_tools/rules/capabilities.json",
+    "kling_mcp/skills/kling-video/SKILL.md",
     PICTURE,
 }
 WHEEL_LIMIT_BYTES = 2_000_000
@@ -56,7 +60,17 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel: Path) -> No
     }
     about = {f"{ABOUT}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
 
-    assert contents(wheel) == own | about | {PICTURE, f"{ABOUT}/licenses/LICENSE"}
+    skill = {name.replace(*SKILL) for name in tracked(SKILL[0])}
+
+    assert contents(wheel) == own | about | skill | {PICTURE, f"{ABOUT}/licenses/LICENSE"}
+
+
+def test_the_image_is_built_with_all_that_the_wheel_takes_from_elsewhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    copied = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+
+    assert [name for name in taken if f"\nCOPY {name} {name}\n" not in copied] == []
 
 
 def test_the_wheel_holds_the_data_that_is_read_at_run_time_and_is_small(wheel: Path) -> None:

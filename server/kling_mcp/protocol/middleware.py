@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CACHE_HINTS",
-    "cache_model_tables",
+    "cache_lasting_resources",
     "current_service",
     "hide_secrets",
     "name_tools_that_are_here",
@@ -94,10 +94,12 @@ TEXTS = {"prompts/get": "messages", "resources/read": "contents"}
 
 def name_tools_that_are_here(lacking: Set[str]) -> ServerMiddleware[Any]:
     """Takes advice to use one of the tools that are `lacking`, or that the caller may not use, out
-    of prompts, of resources, and of the errors about both."""
+    of prompts, of resources, and of the errors about both. The files of a skill stay as they are,
+    as a client compares them with their digests."""
 
     async def advise(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        if ctx.method not in TEXTS:
+        of_skill = str((ctx.params or {}).get("uri")).startswith(SKILL_FILES)
+        if ctx.method not in TEXTS or of_skill:
             return await call_next(ctx)
         away = lacking | (frozenset() if current_service().may_spend else SPENDING)
         try:
@@ -197,18 +199,20 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/templates/list": LASTING,
     "resources/read": CHANGING,
 }
-"""The cache hint of each method; `cache_model_tables` makes the one exception."""
+"""The cache hint of each method; `cache_lasting_resources` makes the one exception."""
 
-TABLES = "kling://models"
+SKILL_FILES = "skill://"
+LASTING_RESOURCES = ("kling://models", SKILL_FILES)
+"""Beginnings of the addresses of resources that stay the same while a server runs."""
 
 
-async def cache_model_tables(
+async def cache_lasting_resources(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
-    """Lets clients keep the tables of models, which the SDK treats like all other resources."""
+    """Lets clients keep what lasts, which the SDK treats like all other resources."""
     result = await call_next(ctx)
     uri = (ctx.params or {}).get("uri")
-    table = ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(TABLES)
-    if table and isinstance(result, dict) and "ttlMs" in result:
+    lasts = ctx.method == "resources/read" and str(uri).startswith(LASTING_RESOURCES)
+    if lasts and isinstance(result, dict) and "ttlMs" in result:
         return {**result, "ttlMs": LASTING.ttl_ms, "cacheScope": LASTING.scope}
     return result

@@ -18,7 +18,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 from kling_mcp.protocol.completions import add_completions
 from kling_mcp.protocol.middleware import (
     CACHE_HINTS,
-    cache_model_tables,
+    cache_lasting_resources,
     current_service,
     hide_secrets,
     name_tools_that_are_here,
@@ -34,6 +34,7 @@ from kling_mcp.protocol.resources.tasks import (
     add_task_resources,
     add_video_parts,
 )
+from kling_mcp.protocol.skills import skill_extensions
 from kling_mcp.protocol.stdio import serve_stdio
 from kling_mcp.protocol.subscriptions import add_subscriptions
 from kling_mcp.protocol.tasks_extension import TasksExtension, VideoTasks
@@ -152,11 +153,12 @@ def build_server(
             refuse_unknown("tools/call", "tool", tool_names),
             name_tools_that_are_here(tools[0].lacking),
             refuse_long_addresses,
-            cache_model_tables,
+            cache_lasting_resources,
         ],
         extensions=[
             TasksExtension(desk),
             player_extension(provider.row for provider in providers.values()),
+            *skill_extensions(),
         ],
         subscriptions=bus,
         cache_hints=CACHE_HINTS,
