@@ -22,6 +22,7 @@ from kling_mcp.providers.rows import read_providers
 SHELL = ("sh", "bash", "console")
 NOT_RUN = {
     "python -m pip install ": "set-up: .ci/run does it, word for word",
+    "claude plugin ": "tests/shipping/test_plugin.py does it, with the plugin of this tree",
     "docker compose ": "wants Docker and its images; tests/server/replicas runs the same without",
     "KLING_MCP_TOKENS=tokens ": "tests/examples/test_team_client.py does it, on this machine",
     **dict.fromkeys(
@@ -59,7 +60,7 @@ PAPERS = (*PAGES, ROOT / "SECURITY.md", *sorted((ROOT / "examples").glob("*.md")
 """What people read about the project."""
 
 OURS = re.compile(
-    r"`((?:server|tools|tests|docs|examples|deploy|bundle|benchmarks)/[\w./-]+|\.ci/run)[`:]"
+    r"`((?:server|tools|tests|docs|examples|deploy|bundle|benchmarks|plugin)/[\w./-]+|\.ci/run)[`:]"
 )
 WRITTEN_BY_READERS = ("deploy/tokens",)
 LINK = re.compile(r"\]\((?!https:)([^)#]+)(?:#[^)]*)?\)")

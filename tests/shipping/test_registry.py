@@ -21,6 +21,10 @@ from kling_tools.requests.arguments import AUTO
 ROOT = Path(__file__).resolve().parents[2]
 SERVER: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 (PACKAGE,) = SERVER["packages"]
+PLUGIN: dict[str, Any] = json.loads((ROOT / "plugin" / "plugin.json").read_text(encoding="utf-8"))
+MARKETPLACE: dict[str, Any] = json.loads(
+    (ROOT / ".claude-plugin" / "marketplace.json").read_text(encoding="utf-8")
+)
 DESCRIPTION_LIMIT = 100
 """Characters; from the registry's schema of 2025-12-11."""
 
@@ -72,7 +76,9 @@ def test_one_version_stands_everywhere() -> None:
 
     assert project["project"]["name"] == PACKAGE["identifier"]
     assert project["tool"]["hatch"]["version"]["path"] == "server/kling_mcp/version.py"
-    assert {SERVER["version"], PACKAGE["version"], manifest()["version"]} == {__version__}
+    (listed,) = MARKETPLACE["plugins"]
+    versions = {SERVER["version"], PACKAGE["version"], manifest()["version"]}
+    assert versions | {PLUGIN["version"], listed["version"]} == {__version__}
 
 
 def test_the_description_is_short_enough_and_every_provider_can_be_chosen() -> None:
