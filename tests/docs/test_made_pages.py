@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from tests.docs import (
     command_line_page,
+    install_links,
     providers_page,
     settings_page,
     standards_page,
@@ -35,6 +36,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("standards.md", "models"): standards_page.models,
     ("command-line.md", "exit codes"): command_line_page.exit_codes,
     ("command-line.md", "commands"): command_line_page.commands,
+    ("../README.md", "install links"): install_links.badges,
 }
 
 
@@ -51,8 +53,8 @@ def test_a_made_part_is_what_the_program_says(
 
 def test_no_part_is_left_uncompared() -> None:
     marked = {
-        (page.name, part)
-        for page in DOCS.glob("*.md")
+        (page.name if page.parent == DOCS else f"../{page.name}", part)
+        for page in (*DOCS.glob("*.md"), ROOT / "README.md")
         for part in re.findall(r"<!-- made: (.+) -->", page.read_text(encoding="utf-8"))
         if part != "end"
     }

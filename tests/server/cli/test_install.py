@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import stat
 import tomllib
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -50,6 +53,27 @@ def entry(client: str, path: Path) -> dict[str, Any]:
         found = found[key]
     kling: dict[str, Any] = found["kling"]
     return kling
+
+
+README = Path(__file__).resolve().parents[3] / "README.md"
+
+
+@pytest.mark.parametrize("client", ["cursor", "vscode"])
+def test_a_link_of_the_readme_holds_the_entry_that_install_writes(client: str, home: Path) -> None:
+    places = {"cursor": "cursor.com", "vscode": "vscode.dev"}
+    links = re.findall(r"\]\((https://\S+/install\S*)\)", README.read_text(encoding="utf-8"))
+    (link,) = [urlsplit(one) for one in links if places[client] in one]
+    given = {name: values[0] for name, values in parse_qs(link.query).items()}
+    config = given["config"] if client == "vscode" else b64decode(given["config"])
+    linked = json.loads(config)
+    path = path_of(client, home)
+
+    assert cli.main(["install", client, "--yes"]) == 0
+    assert given["name"] == "kling"
+    assert (linked.pop("command"), linked.pop("args")[0]) == ("uvx", "--from")
+    written = entry(client, path)
+    assert linked == {name: written[name] for name in written if name not in ("command", "args")}
+    assert json.loads(given.get("inputs", "[]")) == read(path).get("inputs", [])
 
 
 FILE = """\
