@@ -15,7 +15,7 @@ from tests.server.serving import picture
 PARTS = ("server", "tools", "bundle", "README.md")
 """What the example changes."""
 
-TESTS = ("tests", "docs", "benchmarks", "examples", "pyproject.toml")
+TESTS = ("tests", "docs", "benchmarks", "examples", "plugin", "pyproject.toml")
 """What the tests of the contract read besides."""
 
 SANDBOX = (
