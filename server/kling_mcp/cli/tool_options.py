@@ -186,8 +186,9 @@ def _last_word(flag: str) -> str:
 
 
 def _said(schema: Mapping[str, Any]) -> str:
-    default = schema.get("default")
-    after = f" (default: {default})" if default not in (None, "", [], {}, False) else ""
+    default = schema.get("default") or ""
+    said = TRUE if default is True else default
+    after = f" (default: {said})" if said else ""
     return (in_shell(schema.get("description", "")) + after).strip().replace("%", "%%")
 
 
@@ -317,7 +318,7 @@ IN_SHELL: Mapping[str, str] = {
 }
 """Advice to an assistant, and the same to the person who gave the command."""
 
-_SENT = re.compile(r"(?<!Not )\b(?:Sent|Will send): [^.]*\. ")
+_SENT = re.compile(r"(?<=\. )(?:Sent|Will send): [a-z_, ]+\. ")
 
 
 def in_shell(text: str) -> str:
