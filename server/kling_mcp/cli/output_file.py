@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from mcp_types import CallToolResult, ImageContent
@@ -16,6 +17,8 @@ from kling_tools.errors import SaveFailed, UnsafePath
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
 
 __all__ = ["OutputFile"]
+
+A_NAME = "Give the name of a file, such as clip.mp4."
 
 
 class OutputFile:
@@ -43,13 +46,22 @@ class OutputFile:
         if not self.path:
             return
         folder = self._folder
+        if self._given == "-":
+            raise UnsafePath("-o -: nothing is written to standard output.", advice=A_NAME)
         if not folder.is_dir():
             raise UnsafePath(
                 f"-o {self._given}: the folder {folder} does not exist.",
                 advice=f"Make it first: {shlex.join(['mkdir', '-p', str(folder)])}",
             )
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UnsafePath(f"-o {self._given}: nothing can be written into {folder}.")
+        try:
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = error.strerror or "no reason given"
+            raise UnsafePath(
+                f"-o {self._given}: nothing can be written into {folder}: {reason}.",
+                advice="Give another folder.",
+            ) from error
         if tasks > 1 and not self.path.endswith(os.sep):
             raise UnsafePath(
                 f"-o {self._given}: {tasks} tasks do not go into one file.",

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any, TextIO, cast
 
 from kling_tools.quoting import clipped
@@ -41,7 +42,8 @@ def visible(text: str) -> str:
 @contextmanager
 def guarded_output() -> Iterator[None]:
     """During the context, standard output and standard error print only visible text."""
-    out, err = (cast(TextIO, stream and _Guarded(stream)) for stream in (sys.stdout, sys.stderr))
+    streams = (stream or StringIO() for stream in (sys.stdout, sys.stderr))  # None: it is closed
+    out, err = (cast(TextIO, _Guarded(stream)) for stream in streams)
     with redirect_stdout(out), redirect_stderr(err):
         yield
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from kling_mcp.cli.exit_codes import EXIT_CODES, RUNNING
 from kling_mcp.cli.tool_commands import COMMAND_OF, COMMANDS, ToolCommand
+from kling_tools.errors import InvalidRequest
+from kling_tools.faults import Fault
 
 if TYPE_CHECKING:
     from kling_tools.tools.tool import KlingTool
@@ -204,7 +206,8 @@ def _seconds(text: str) -> float:
 
 def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[str, Any]:
     """The arguments of the command's tools, as they were given. A prompt of `-` is read from
-    standard input, and names of files are whole paths."""
+    standard input, and names of files are whole paths. Raises InvalidRequest for what is no
+    text."""
     given = {
         name.removeprefix(ARGUMENT): value
         for name, value in vars(parsed).items()
@@ -212,9 +215,27 @@ def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[st
     }
     for name in command.words:
         if given.get(name) == "-":
-            given[name] = sys.stdin.read().strip()
+            given[name] = _standard_input().strip()
+    if strange := [name for name, value in given.items() if not _is_text(value)]:
+        raise InvalidRequest(
+            [Fault(name, "not_text", "is no text in UTF-8.", "UTF-8") for name in strange]
+        )
     whole: dict[str, Any] = _whole(given, [Path.cwd()])
     return whole
+
+
+def _standard_input() -> str:
+    """What is there, also bytes that are no text; empty where it is closed."""
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if sys.stdin else ""
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it can be sent: an argument of other bytes holds half characters."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json(text: str) -> Any:

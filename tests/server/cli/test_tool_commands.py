@@ -250,17 +250,42 @@ def test_a_switch_leaves_the_next_word_alone(shell: Shell, world: Path) -> None:
 
 
 def test_a_prompt_comes_from_standard_input(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("A long walk\nby the sea\n"))
+    typed = io.BytesIO(b"A long walk\nby the sea\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(typed))
 
     assert shell.fields("kling-mcp video -")["task_id"]
     assert shell.run("kling-mcp tasks --json") == 0
     assert json.loads(shell.out)["prompt"] == "A long walk\nby the sea"
 
 
+@pytest.mark.parametrize("line", ["video 'fox \udcff'", "video -", "video a --model-name \udcff"])
+def test_bytes_that_are_no_text_are_refused(
+    line: str, shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"fox \xff")))
+
+    assert shell.run(f"kling-mcp {line}") == 2
+    assert "is no text in UTF-8." in shell.err
+    assert made(world) == 0
+
+
+def test_closed_streams_change_nothing_but_what_is_seen(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}", None)
+
+    assert main(["video", "fox", "--wait"]) == 0
+    assert main(["video", "-"]) == 2
+    assert made(world) == 1
+
+
 @pytest.mark.parametrize(
     ("place", "says"),
     [
         ("nowhere/fox.mp4", "mkdir -p "),
+        ("-", "nothing is written to standard output"),
+        ("/proc/fox.mp4", "nothing can be written into /proc"),
         ("nowhere/", "mkdir -p "),
         ("fox.mov", "the ending .mov is wrong"),
         ("there.mp4", "that file is there already"),
