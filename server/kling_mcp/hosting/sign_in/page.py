@@ -77,11 +77,13 @@ def sign_in_page(
     *,
     signed: str,
     csrf: str,
+    spend: bool = True,
     alert: str = "",
     status: int = 200,
 ) -> HTMLResponse:
-    """The page with the form. `place` is where the answer goes; `caps` are sentences. An `alert`
-    says why the form did not work."""
+    """The page with the form. `place` is where the answer goes; `caps` are sentences; `spend` is
+    whether the program may spend, as it is chosen now. An `alert` says why the form did not
+    work."""
     name = escape(client.shown_name)
     parts = [f'<p role="alert" id="why">{escape(alert)}</p>\n'] if alert else []
     parts.append(
@@ -107,7 +109,8 @@ def sign_in_page(
     )
     if spends:
         parts.append(
-            '<label class="check"><input type="checkbox" name="spend" value="yes" checked>'
+            '<label class="check"><input type="checkbox" name="spend" value="yes"'
+            f"{' checked' if spend else ''}>"
             "<span>It may make videos, which costs money</span></label>\n"
             + "<ul>\n"
             + "".join(f"<li>{escape(cap)}</li>\n" for cap in caps)

@@ -223,25 +223,33 @@ class _Desk:
         issuer = self._sign_in.issuer
         if form.get("answer") != "allow":
             return going_on(asked.answer(issuer, error="access_denied"), place, allowed=False)
+        spend = form.get("spend") == "yes"
         try:
             code = await self._sign_in.allow(
                 asked,
                 client,
                 form.get("token", "").strip(),
                 self._address(request),
-                spend=form.get("spend") == "yes",
+                spend=spend,
             )
         except Unsuitable as error:
-            return await self._shown(asked, signed, nonce, f"{error}", 403)
+            return await self._shown(asked, signed, nonce, f"{error}", 403, spend=spend)
         except TooMany as error:
             words = f"Too many wrong tokens. Wait {error.wait_s} s."
-            again = await self._shown(asked, signed, nonce, words, 429)
+            again = await self._shown(asked, signed, nonce, words, 429, spend=spend)
             again.headers["Retry-After"] = str(error.wait_s)
             return again
         return going_on(asked.answer(issuer, code=code), place, allowed=True)
 
     async def _shown(
-        self, asked: SignInRequest, signed: str, nonce: str, alert: str = "", status: int = 200
+        self,
+        asked: SignInRequest,
+        signed: str,
+        nonce: str,
+        alert: str = "",
+        status: int = 200,
+        *,
+        spend: bool = True,
     ) -> HTMLResponse:
         client = await self._sign_in.client_for(asked)
         if client is None:
@@ -253,6 +261,7 @@ class _Desk:
             self._caps,
             signed=signed,
             csrf=self._csrf(signed, nonce),
+            spend=spend,
             alert=alert,
             status=status,
         )

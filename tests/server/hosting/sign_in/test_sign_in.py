@@ -335,6 +335,15 @@ def test_the_person_may_let_a_program_look_and_not_spend(team: Team) -> None:
     assert refused["structuredContent"]["error"] == "not_allowed"
 
 
+def test_what_was_not_allowed_stays_so_after_a_wrong_token(team: Team) -> None:
+    visit = Visit.of_new_program(team)
+    page = visit.page()
+    again = visit.answer(page, "kmcp_wrong", spend="")
+
+    assert "checked" in page.attributes["spend"]
+    assert "checked" not in again.attributes["spend"]
+
+
 def test_a_program_gets_no_more_than_the_token_has(team: Team) -> None:
     visit = Visit.of_new_program(team)
     refused = visit.answer(visit.page(), token_of(team, "prometheus", METRICS))

@@ -52,6 +52,7 @@ class Page(HTMLParser):
         super().__init__()
         self.response = response
         self.fields: dict[str, str] = {}
+        self.attributes: dict[str, dict[str, str]] = {}
         self.tags: list[str] = []
         self.text = ""
         self.leads_to = ""
@@ -62,6 +63,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         if tag == "input":
             self.fields[given["name"]] = given.get("value", "")
+            self.attributes[given["name"]] = given
         if tag == "meta" and given.get("http-equiv") == "refresh":
             self.leads_to = given["content"].partition("url=")[2]
 
