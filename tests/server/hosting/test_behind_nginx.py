@@ -21,11 +21,16 @@ def test_addresses_that_are_secrets_stand_in_no_log(tmp_path: Path) -> None:
                 for address in (saved["url"], upload["upload_url"])
             )
             called = httpx.post(f"{url}/callbacks/{'k' * 32}")
+            asked = [
+                httpx.get(f"{url}/{path}?signature=x").status_code
+                for path in ("inputs/a.mp3", "authorize", "sign-in")
+            ]
             alive = httpx.get(f"{url}/healthz")
             closed = httpx.get(f"{url}/metrics")
     log = (tmp_path / "nginx" / "access.log").read_text()
 
     assert (link.status_code, page.status_code, called.status_code) == (200, 200, 404)
     assert (alive.status_code, closed.status_code) == (200, 404)
+    assert asked == [403, 400, 400]
     assert "/healthz" in log
     assert not [word for word in ("signature", "/videos/", "/uploads/", "kkkk") if word in log]

@@ -234,7 +234,7 @@ async def fetched(url: str) -> bytes:
     from kling_mcp.providers.network import proxy_of, tls_context
     from kling_mcp.providers.transport import HEADERS, PeerCheck
 
-    check = PeerCheck(httpx.URL(url).host)
+    check = PeerCheck(httpx.URL(url).raw_host.decode("ascii"))
     headers = {**HEADERS, "Accept": "application/json", "Accept-Encoding": "identity"}
     body = bytearray()
     try:

@@ -198,6 +198,10 @@ class Site:
     asked: int = 0
 
 
+NAMES = ("program.example", "xn--bcher-kva.example")
+"""Names that resolve to this machine."""
+
+
 @contextmanager
 def served(site: Site, authority: trustme.CA) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
@@ -218,7 +222,7 @@ def served(site: Site, authority: trustme.CA) -> Iterator[None]:
 
     server = Server(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("program.example").configure_cert(context)
+    authority.issue_cert(*NAMES).configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     site.url = f"https://program.example:{server.server_address[1]}/p.json"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -240,7 +244,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     real = socket.getaddrinfo
 
     def resolve(host: Any, *rest: Any, **more: Any) -> Any:
-        near = host in ("program.example", b"program.example")
+        near = (host.decode() if isinstance(host, bytes) else host) in NAMES
         return real("127.0.0.1" if near else host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
@@ -250,10 +254,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.mark.anyio
-async def test_a_name_that_resolves_to_this_machine_is_not_asked(site: Site) -> None:
-    descriptions = Descriptions(fetched, lambda: 0.0)
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_name_that_resolves_to_this_machine_is_not_asked(name: str, site: Site) -> None:
+    url = site.url.replace(NAMES[0], name)
+    site.body = described(url)
 
-    assert await descriptions.client(site.url) is None
+    assert await Descriptions(fetched, lambda: 0.0).client(url) is None
     assert site.asked == 0
 
 
