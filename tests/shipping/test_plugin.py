@@ -146,6 +146,13 @@ def test_claude_code_installs_it_and_starts_its_server(copied: Path) -> None:
     assert "Connected" in servers.stdout
 
 
+def test_the_page_of_clients_names_the_claude_code_that_is_tried() -> None:
+    tried = read(ROOT / "tests" / "outside" / "package.json")["dependencies"]
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+
+    assert f"Claude Code {tried['@anthropic-ai/claude-code']} " in page
+
+
 def started(folder: Path, *programs: tuple[str, str]) -> StdioServerParameters:
     """The plugin's server on a computer that has only these programs (names and scripts)."""
     binaries = folder / "bin"
