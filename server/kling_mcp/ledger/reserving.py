@@ -246,12 +246,14 @@ class Equals:
     """What the ledger has of a request: `made`, its row, unless nothing came of it; `elsewhere`,
     the video of an equal one that was made by this provider's name at another address; `forgotten`,
     that of one at a provider that is not among those between which the server chose; `alike`, the
-    rows of earlier versions that may be the same request. None and empty where there is none."""
+    rows of earlier versions that may be the same request. None and empty where there is none.
+    `paid` is the price of a unit that the account's balance paid last, if that is known."""
 
     made: Record | None = None
     elsewhere: Record | None = None
     forgotten: Record | None = None
     alike: Sequence[Record] = ()
+    paid: UnitPrice | None = None
 
 
 def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
@@ -263,11 +265,13 @@ def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
     if not any(is_at_same(row, new_row) for row in rows) and not _has_digest(db, new_row):
         like = (record_of(db, record_id) for record_id in untidy.like(db, new_row))
         alike = [row for row in like if is_at_same(row, new_row)]
+    unit = unit_price(db, new_row)
     return Equals(
         made=None if last is None or last.is_gone else last,
         elsewhere=next((r for r in rows if not (r.is_gone or is_at_same(r, new_row))), None),
         forgotten=_forgotten(db, new_row),
         alike=alike,
+        paid=unit if unit.price_from == "paid last" else None,
     )
 
 
@@ -601,10 +605,13 @@ def span(seconds: float) -> str:
 
 
 def check_external_id(db: Database, new_row: NewRow) -> None:
-    """Raises KlingError when another request, or an earlier attempt, has the external_task_id."""
+    """Raises KlingError when another request, or an earlier attempt, has the external_task_id that
+    the caller chose."""
+    if not new_row.external_task_id:
+        return
     rows = records(
         db,
-        "WHERE provider = ? AND external_task_id = ? AND external_task_id <> '' "
+        "WHERE provider = ? AND external_task_id = ? "
         "AND (status NOT IN ('failed', 'cancelled') OR task_id IS NOT NULL)",
         (new_row.provider, new_row.external_task_id),
     )

@@ -275,7 +275,7 @@ class SqliteEngine:
     def exists(self) -> bool:
         """Whether the file exists. A file without access counts: a call will name the reason."""
         try:
-            return self.path.exists()
+            return self._connection is not None or self.path.exists()
         except OSError:
             return True
 

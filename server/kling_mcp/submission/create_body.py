@@ -140,6 +140,8 @@ class CreateBody:
 
     def with_addresses(self, addresses: Mapping[str, str]) -> CreateBody:
         """The body with the addresses that media got, by their fields."""
+        if not addresses:
+            return self
 
         def at(given: Given) -> Given:
             if isinstance(given, Medium) and given.field in addresses:
@@ -150,6 +152,8 @@ class CreateBody:
 
     def with_values(self, values: Mapping[str, Any]) -> CreateBody:
         """The body with what steps made, by the labels of what stands for it."""
+        if not values:
+            return self
 
         def made(given: Given) -> Given:
             known = isinstance(given, FromStep) and given.label in values

@@ -148,10 +148,8 @@ class VideoCreate(Create[Receipt]):
             rules_broken += len(found)
             self._by_rules_only &= not found
         self._rules_broken = rules_broken + await self._judge_speech(made)
-        if not faults and made is None:
-            unit = await self.way.ledger.unit_price(self._request.new_row)
-            if unit.price_from == "paid last":
-                self._request = replace(self._request, paid=unit)
+        if before.paid and not faults and made is None:
+            self._request = replace(self._request, paid=before.paid)
         request = self._request
         return Judged(
             provider=request.provider,

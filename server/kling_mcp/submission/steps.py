@@ -152,6 +152,8 @@ class Steps:
         Raises AnsweredInstead with the faces of a video of which the caller chose none, KlingError
         where the create would be refused, SpendCapReached, and ProviderError.
         """
+        if not _wanted(request):
+            return request, {}
         face, spoken_s, values, notes = None, None, dict[str, Any](), []
         if request.steps:
             whole = replace(request.new_row, estimate_units=request.price.units)
