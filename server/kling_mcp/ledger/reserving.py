@@ -256,9 +256,10 @@ class Equals:
     paid: UnitPrice | None = None
 
 
-def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
+def equals(db: Database, new_row: NewRow, untidy: UntidyRows, *, chosen: bool) -> Equals:
     """What the ledger has of a request, in one read. Nothing is alike where the request has a row
-    with its own digest."""
+    with its own digest. What is forgotten is looked for where the server has `chosen` the
+    provider."""
     rows = _equal(db, new_row, new_row.take)
     last = _last(db, new_row, rows)
     alike: list[Record] = []
@@ -269,7 +270,7 @@ def equals(db: Database, new_row: NewRow, untidy: UntidyRows) -> Equals:
     return Equals(
         made=None if last is None or last.is_gone else last,
         elsewhere=next((r for r in rows if not (r.is_gone or is_at_same(r, new_row))), None),
-        forgotten=_forgotten(db, new_row),
+        forgotten=_forgotten(db, new_row) if chosen else None,
         alike=alike,
         paid=unit if unit.price_from == "paid last" else None,
     )

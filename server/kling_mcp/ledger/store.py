@@ -192,11 +192,13 @@ class Ledger:
         """The row that `reserve` would find; None without one. It writes nothing."""
         return await self._engine.read(lambda db: latest(db, new_row))
 
-    async def equals(self, new_row: NewRow) -> Equals:
-        """What there is of this request already, here and elsewhere; see `reserving.Equals`."""
+    async def equals(self, new_row: NewRow, *, chosen: bool = False) -> Equals:
+        """What there is of this request already, here and elsewhere; see `reserving.equals`."""
         if not self.exists:
             return Equals()
-        return await self._engine.read(lambda db: equals(db, new_row, self._untidy))
+        return await self._engine.read(
+            partial(equals, new_row=new_row, untidy=self._untidy, chosen=chosen)
+        )
 
     async def last_made(self, new_row: NewRow) -> Record | None:
         """What equal requests made last, in any take; see `reserving.last_made`."""

@@ -136,8 +136,7 @@ class VideoCreate(Create[Receipt]):
         made = before.made
         if not faults and made is None:
             self._warn_of_one_elsewhere(before.elsewhere)
-            if self._request.chosen_because:
-                self._warn_of_one_forgotten(before.forgotten)
+            self._warn_of_one_forgotten(before.forgotten)
             with decoration("what was made with an element or a voice before it was deleted"):
                 await self._warn_of_one_before(judge)
         self._warn_of_a_cap_at_a_reseller()
@@ -252,7 +251,8 @@ class VideoCreate(Create[Receipt]):
         """Give the request the digest and the take of the row that the same call got before.
         Returns what the ledger has of it."""
         ledger, earlier = self.way.ledger, self._earlier
-        found = await ledger.equals(self._request.new_row)
+        equals = partial(ledger.equals, chosen=bool(self._request.chosen_because))
+        found = await equals(self._request.new_row)
         request = self._request.as_in(found.alike)
         if earlier is not None and request.arguments.take == 1:
             take = await ledger.next_take(request.new_row, earlier)
@@ -260,11 +260,11 @@ class VideoCreate(Create[Receipt]):
             request = replace(request, draft=replace(request.draft, arguments=arguments))
         if request is not self._request:
             self._request = request
-            found = await ledger.equals(request.new_row)
+            found = await equals(request.new_row)
         if found.made is None and (anew := await self._steps.take_made_anew(request)):
             arguments = request.arguments.model_copy(update={"take": anew})
             self._request = replace(request, draft=replace(request.draft, arguments=arguments))
-            found = await ledger.equals(self._request.new_row)
+            found = await equals(self._request.new_row)
         return found
 
     def _warn_of_one_elsewhere(self, other: Record | None) -> None:

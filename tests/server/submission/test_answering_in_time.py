@@ -1,6 +1,7 @@
 """A provider that does not answer for longer than a host waits for the call."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -12,6 +13,7 @@ from tests.server.scripted import CREATE, Scripted, facts, is_create, make, talk
 from tests.server.serving import picture
 
 from kling_mcp.background import Background, BackgroundWork
+from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.retries import TimeLimits
 
 pytestmark = pytest.mark.anyio
@@ -157,3 +159,28 @@ async def _answer_soon(kling: Hanging) -> None:
 
 async def _create(client: Client, folder: Path) -> CallToolResult:
     return await client.call_tool(CREATE, {"image": picture(folder), "prompt": "Zoom"})
+
+
+async def test_a_new_create_goes_to_the_ledger_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went: list[str] = []
+
+    def counted(name: str) -> None:
+        plain = getattr(SqliteEngine, name)
+
+        async def going(*given: Any, **more: Any) -> Any:
+            went.append(name)
+            return await plain(*given, **more)
+
+        monkeypatch.setattr(SqliteEngine, name, going)
+
+    async with talking_to(Scripted(lambda _: task()), tmp_path, monkeypatch) as client:
+        for _ in range(2):  # the first one makes the ledger, the second one reads what is kept
+            await make(client, tmp_path)
+        for name in ("read", "alone", "write"):
+            counted(name)
+        answer = await client.call_tool(CREATE, {"image": picture(tmp_path), "prompt": "Pan"})
+
+    assert facts(answer)["status"] == "submitted"
+    assert went == ["read", "alone", "write"]
