@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+
+import anyio
+from PIL import Image
 
 from benchmarks.answering_server import answering_server
 from benchmarks.floor import BASE_URL_VARIABLE
 from benchmarks.pictures import large_pictures, small_picture
 from benchmarks.report import Measurement
+from benchmarks.saving import saves
 from benchmarks.stdio_server import HANDSHAKE_ERA, STATELESS_ERA, StdioServer
+from kling_mcp.ledger import Ledger, NewRow
+from kling_mcp.outputs.storage import name_of
+from kling_mcp.providers.configured import SANDBOX_URL
+from kling_mcp.providers.task import Task, Video
+from kling_sandbox.film.canvas import Still
+from kling_sandbox.film.script import Script
 
 __all__ = ["measure_everything"]
 
@@ -22,9 +34,21 @@ START_BUDGET = 1.10
 IDLE_BUDGET = 1.20
 LIST_BUDGET_BYTES = 20_000
 SUBMIT_BUDGET = 2.0
+ANSWER_BUDGET_BYTES = 12_000
+SAVE_BUDGET = 2.5
+CLIPS = ((5, 720, 0.6), (15, 2160, 10.0))
+"""Seconds, shorter side in px and budget in seconds of a clip, on two cores."""
 PICTURES_BUDGET_MB = 25
 PICTURES = 4
+FINISHED = 100
+WISHES = (
+    ("coffee.jpg", "Steam rises from the cup"),
+    ("cat.jpg", "She turns her head slowly"),
+    ("rocket.jpg", "The rocket lifts off calmly"),
+    ("sea.jpg", "Waves roll on the beach"),
+)
 WARM_UP_CALLS = 5
+OUTPUT = "KLING_MCP_OUTPUT_DIR"
 MB = 1024 * 1024
 
 
@@ -33,6 +57,9 @@ def measure_everything(runs: int, calls: int, folder: Path) -> Iterator[Measurem
     yield from _starts(runs, folder)
     yield from _list_sizes(folder)
     yield _submits(calls, folder)
+    yield from _answers(folder)
+    yield from _saves(runs, folder)
+    yield from _clips(folder)
     pictures = large_pictures(folder, PICTURES)
     with answering_server() as url:
         yield _memory_of_pictures(
@@ -50,7 +77,7 @@ def _sandbox(folder: Path) -> dict[str, str]:
     """Settings of a server without a key, whose ledger starts empty."""
     return {
         "KLING_MCP_HOME": str(folder / "sandbox"),
-        "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
+        OUTPUT: str(folder / "videos"),
         "KLING_MCP_IMAGE_ROOTS": str(folder),
     }
 
@@ -138,6 +165,84 @@ def _submits(calls: int, folder: Path) -> Measurement:
         unit="ms",
         budget=SUBMIT_BUDGET,
     )
+
+
+def _answers(folder: Path) -> Iterator[Measurement]:
+    """Bytes of an answer about many finished tasks of a few wishes: its text and its fields."""
+    settings = _sandbox(folder / "answers")
+    ids = anyio.run(_finished, Path(settings["KLING_MCP_HOME"]), Path(settings[OUTPUT]))
+    with StdioServer(KLING, settings, folder) as server:
+        server.shake_hands()
+        for tool, asked in (
+            ("kling_wait_for_tasks", {"task_ids": ids}),
+            ("kling_list_tasks", {"page_size": FINISHED}),
+        ):
+            yield Measurement(
+                what=f"{tool}, {FINISHED} finished tasks",
+                measured=len(server.answer(tool, asked)),
+                unit="bytes",
+                budget=ANSWER_BUDGET_BYTES,
+            )
+
+
+async def _finished(home: Path, videos: Path) -> list[str]:
+    """So many tasks with their files; their ids."""
+    ledger, ids = Ledger(home), []
+    videos.mkdir(parents=True)
+    for number in range(FINISHED):
+        picture, prompt = WISHES[number % len(WISHES)]
+        row, _ = await ledger.reserve(
+            NewRow(
+                provider="sandbox",
+                base_url=SANDBOX_URL,
+                product="image2video",
+                digest=f"finished {number}",
+                take=1,
+                model_name="kling-v2-5-turbo",
+                prompt=prompt,
+                request={"mode": "std", "duration": "5"},
+                estimate_units=1.5,
+                pictures=(picture,),
+                sandbox=True,
+            )
+        )
+        ids.append(f"{941_210_661_388_174_658 + 7919 * number}")
+        video = Video(f"{SANDBOX_URL}/videos/image2video/{ids[-1]}.mp4", 5.041)
+        row = await ledger.record(row.id, Task(ids[-1], "succeed", units=1.5, videos=(video,)))
+        path = videos / name_of(row)
+        path.write_bytes(b"film")
+        await ledger.saved(row.id, path, 4, hashlib.sha256(b"film").hexdigest())
+    await ledger.close()
+    return ids
+
+
+def _saves(runs: int, folder: Path) -> Iterator[Measurement]:
+    """Seconds to save a large video, hash and check included, beside curl, which does neither."""
+    ours, curl = saves(runs, folder, _kling(folder / "saves", ""))
+    if ours:
+        yield Measurement(
+            what="save of a video of 100 MB over loopback (floor: curl)",
+            measured=median(ours) * 1000,
+            floor=median(curl) * 1000,
+            unit="ms",
+            budget=SAVE_BUDGET,
+        )
+
+
+def _clips(folder: Path) -> Iterator[Measurement]:
+    """Seconds in which the sandbox makes a clip of a picture."""
+    picture = folder / "noise.png"
+    Image.effect_noise((1600, 900), 60).convert("RGB").resize((400, 225)).save(picture)
+    for seconds, side, budget in CLIPS:
+        script = Script(seconds, side, (Still(picture),), ratio=16 / 9)
+        began = time.perf_counter()
+        script.film(folder / "film.mp4")
+        yield Measurement(
+            what=f"sandbox, a clip of {seconds} s, {side}p",
+            measured=time.perf_counter() - began,
+            unit="s",
+            budget=budget,
+        )
 
 
 def _memory_of_pictures(

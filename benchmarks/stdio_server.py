@@ -101,13 +101,20 @@ class StdioServer:
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> float:
         """Call a tool; the seconds until its answer was there. Raises ToolRefused."""
+        return self._called(tool, arguments)[0]
+
+    def answer(self, tool: str, arguments: Mapping[str, Any]) -> bytes:
+        """The line that answers a call of a tool. Raises ToolRefused."""
+        return self._called(tool, arguments)[1]
+
+    def _called(self, tool: str, arguments: Mapping[str, Any]) -> tuple[float, bytes]:
         began = time.perf_counter()
         line = self._request("tools/call", {"name": tool, "arguments": arguments})
         took = time.perf_counter() - began
         result = json.loads(line)["result"]
         if result.get("isError"):
             raise ToolRefused(result["content"][0]["text"])
-        return took
+        return took, line
 
     def _request(self, method: str, params: Mapping[str, Any]) -> bytes:
         number = next(self._ids)

@@ -21,10 +21,10 @@ from typing import Any
 from unittest.mock import patch
 
 import anyio
-import av
 from mcp import Client
 
 from benchmarks.played_provider import PlayedProvider
+from benchmarks.saving import small_clip
 from benchmarks.virtual_time import VirtualTimeLoop, virtual_clock
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
@@ -200,7 +200,7 @@ class Saved:
 def saved(provider: str, count: int, folder: Path) -> Saved:
     """Wait for so many tasks, then save each."""
     played = PlayedProvider(provider.startswith("kling"), TASK_S)
-    played.clip = _clip(folder / "clip.mp4")
+    played.clip = small_clip(folder / "clip.mp4")
     waited = 0
 
     async def run() -> None:
@@ -214,17 +214,6 @@ def saved(provider: str, count: int, folder: Path) -> Saved:
 
     _in_virtual_time(run)
     return Saved(provider, count, waited, len(played.reads) - waited)
-
-
-def _clip(path: Path) -> bytes:
-    """A small video."""
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(24):
-            container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
-        container.mux(stream.encode())
-    return path.read_bytes()
 
 
 def _in_virtual_time(run: Callable[[], Awaitable[None]]) -> None:

@@ -224,21 +224,64 @@ class _Saving:
             raise _Broken(f"the provider began at byte {stream.offset}, which was not asked for")
 
     async def _store(self, stream: VideoStream) -> None:
-        pending: list[bytes] = []
-        pending_bytes = 0
-        try:
-            async for chunk in _not_too_slow(stream.chunks, self._limits):
-                pending.append(chunk)
-                pending_bytes += len(chunk)
-                if self._part.bytes + pending_bytes > self._size_limit_bytes:
-                    raise self._too_large(self._part.bytes + pending_bytes)
-                if pending_bytes >= _WRITE_BYTES:
-                    await self._write(b"".join(pending))
-                    pending, pending_bytes = [], 0
-        except ProviderDown:
-            await self._write(b"".join(pending))
-            raise
-        await self._write(b"".join(pending))
+        """Write what comes, each block while the next one comes."""
+        blocks, coming = anyio.create_memory_object_stream[bytes](1)
+        failed: Exception | None = None
+
+        async def write() -> None:
+            nonlocal failed
+            try:
+                async for block in coming:
+                    await self._write(block)
+            except Exception as error:
+                failed = error
+                group.cancel_scope.cancel()
+
+        with blocks, coming:
+            async with anyio.create_task_group() as group:
+                group.start_soon(write)
+                try:
+                    async for block in self._blocks(stream):
+                        await blocks.send(block)
+                except Exception as error:
+                    failed = error
+                blocks.close()
+        if failed is not None:
+            raise failed
+
+    async def _blocks(self, stream: VideoStream) -> AsyncIterator[bytes]:
+        """What comes, in large blocks; before an error of the provider, also the last of it. Raises
+        ProviderDown when it comes too slowly: only the time of waiting for it counts."""
+        limits = self._limits
+        left_s, in_time, came = limits.least_in_s, 0, self._part.bytes
+        broke: ProviderDown | None = None
+        ended = False
+        while not ended:
+            pending, size = list[bytes](), 0
+            try:
+                with anyio.fail_after(left_s) as patience:
+                    while size < _WRITE_BYTES:
+                        chunk = await anext(stream.chunks, None)
+                        if chunk is None:
+                            break
+                        pending.append(chunk)
+                        size += len(chunk)
+                        in_time += len(chunk)
+                        if in_time >= limits.least_bytes:
+                            in_time, patience.deadline = 0, anyio.current_time() + limits.least_in_s
+            except TimeoutError:
+                slow = f"Only {in_time} bytes came in {limits.least_in_s:g} s."
+                broke = ProviderDown(slow, retryable=True)
+            except ProviderDown as error:
+                broke = error
+            left_s = patience.deadline - anyio.current_time()
+            ended = size < _WRITE_BYTES
+            came += size
+            if came > self._size_limit_bytes:
+                raise self._too_large(came)
+            yield b"".join(pending)
+        if broke is not None:
+            raise broke
 
     async def _write(self, data: bytes) -> None:
         if not data:
@@ -305,27 +348,3 @@ class _Saving:
             "that are saved.",
             advice="Nothing was saved. The video still exists at the provider: open its URL.",
         )
-
-
-async def _not_too_slow(
-    chunks: AsyncIterator[bytes], limits: DownloadLimits
-) -> AsyncIterator[bytes]:
-    """The chunks; raises ProviderDown when they come too slowly. Only the time of waiting for them
-    counts."""
-    left_s, came = limits.least_in_s, 0
-    while True:
-        began = anyio.current_time()
-        try:
-            with anyio.fail_after(left_s):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise ProviderDown(
-                f"Only {came} bytes came in {limits.least_in_s:g} s.", retryable=True
-            ) from error
-        left_s -= anyio.current_time() - began
-        came += len(chunk)
-        if came >= limits.least_bytes:
-            left_s, came = limits.least_in_s, 0
-        yield chunk
