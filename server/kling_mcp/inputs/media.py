@@ -35,7 +35,7 @@ from kling_tools.rules.media_limits import SILENT, SLACK_S, VOICE_SAMPLE, MediaF
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-__all__ = ["MediaFacts", "Medium", "Wish", "is_heard", "open_media", "read_media"]
+__all__ = ["MediaFacts", "Medium", "Wish", "is_heard", "open_media", "read_media", "reader_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,15 @@ def format_of(head: bytes) -> MediaFormat | None:
     if head[:1] == b"\xff":
         return "AAC" if head[1] & 0xF6 == 0xF0 else "MP3"
     return None
+
+
+def reader_of(head: bytes) -> str | None:
+    """FFmpeg's reader of a file with sound, by its first bytes: for all that Kling takes, FLAC and
+    OGG; None for others."""
+    found = format_of(head)
+    if found is not None:
+        return _READERS[found]
+    return {b"fLaC": "flac", b"OggS": "ogg"}.get(head[:4])
 
 
 def read_media(held: HeldFile, limits: MediaLimits, decoding: Decoding) -> MediaFacts:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from av.filter.context import FilterContext
     from PIL.Image import Image
 
-__all__ = ["JOINED_S", "SHEET_FRAMES", "SHEET_PX", "Seen", "Stretch", "watch"]
+__all__ = ["JOINED_S", "SHEET_FRAMES", "SHEET_PX", "Seen", "Stretch", "marks_of", "watch"]
 
 SHEET_FRAMES = 12
 
@@ -123,7 +123,7 @@ def watch(
         container.seek(times[0], stream=stream)
         template, base = stream, stream.time_base
         marks = list(
-            _marks(
+            marks_of(
                 passing(),
                 lambda graph: graph.add_buffer(template=template, time_base=base),
                 PICTURE_FILTERS,
@@ -174,7 +174,7 @@ Marks = Mapping[str, str]
 """What the filters wrote on one frame."""
 
 
-def _marks(
+def marks_of(
     frames: Iterable[VideoFrame | AudioFrame],
     source: Callable[[Graph], FilterContext],
     filters: Sequence[tuple[str, str]],
@@ -246,7 +246,7 @@ def _silence(container: InputContainer, clock: _Clock, most_s: float) -> tuple[S
         return ()
     container.seek(0)
     sound = in_time(container.decode(stream), most_s)
-    marks = _marks(
+    marks = marks_of(
         sound, lambda graph: graph.add_abuffer(template=stream), SOUND_FILTERS, "abuffersink"
     )
     return _stretches(marks, "lavfi.silence_", clock)

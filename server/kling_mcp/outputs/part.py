@@ -34,7 +34,7 @@ LEFT_BEHIND_S = 3_600.0
 MOST_ENTRIES = 50_000
 """Files and folders that are searched for parts at most: a folder may be a whole home."""
 
-_PART_NAME = re.compile(r"\..+\.(mp4|png|jpe?g|webp)\.[0-9a-f]{8}\.part", re.IGNORECASE)
+_PART_NAME = re.compile(r"\..+\.(mp4|json|png|jpe?g|webp)\.[0-9a-f]{8}\.part", re.IGNORECASE)
 
 _DISK_FAULTS = {
     errno.ENOSPC: ("the disk is full", "free some space"),
@@ -50,8 +50,11 @@ _DISK_FAULTS = {
 
 
 @contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn an `OSError` of the disk into `SaveFailed` with advice."""
+def disk_errors(
+    target: Path, *, still: str = STILL_THERE, again: str = "call kling_save_video"
+) -> Iterator[None]:
+    """Turn an `OSError` of the disk into `SaveFailed` with advice: what is not lost, and what to do
+    once the disk is well."""
     try:
         yield
     except OSError as error:
@@ -60,7 +63,7 @@ def disk_errors(target: Path) -> Iterator[None]:
         )
         raise SaveFailed(
             f"The video could not be written to {target}: {reason}.",
-            advice=f"{STILL_THERE} {remedy}, then call kling_save_video.",
+            advice=f"{still} {remedy}, then {again}.",
         ) from error
 
 
@@ -109,6 +112,14 @@ class Part:
         self._file.truncate()
         self.bytes = 0
         self._digest = hashlib.sha256()
+
+    def read_back(self) -> None:
+        """Take over the bytes that another writer, such as FFmpeg, put into the file at `path`."""
+        with self.path.open("rb") as file:
+            self._digest = hashlib.sha256()
+            while piece := file.read(COPIED_BYTES):
+                self._digest.update(piece)
+            self.bytes = file.tell()
 
     def sync(self) -> None:
         """Wait until the disk holds all bytes written so far."""

@@ -1,0 +1,568 @@
+"""The pictures and the sound of a film, each as one stream made of many clips.
+
+At most two clips are open at once, and no clip is ever held whole: how much memory a film takes
+depends on its size in px, not on its length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kling_mcp.inputs.boxes import NotWholeMp4
+from kling_mcp.inputs.decoding import Decoding, DecodingLimits
+from kling_mcp.inputs.file_type import HEAD_BYTES, detect
+from kling_mcp.inputs.media import reader_of
+from kling_mcp.inputs.mp4 import check_structure, open_mp4
+from kling_mcp.outputs.frames import in_time, opened
+from kling_tools.errors import KlingError
+from kling_tools.quoting import counted
+
+if TYPE_CHECKING:
+    from av import AudioFrame, VideoFrame
+
+__all__ = [
+    "JOINING",
+    "MOST_CLIPS",
+    "RATE_HZ",
+    "STEREO_SOURCE",
+    "Clip",
+    "Film",
+    "Filters",
+    "Fit",
+    "Music",
+    "clip_pictures",
+    "film_length",
+    "pictures",
+    "read_clip",
+    "read_music",
+    "size_for",
+    "sounds",
+]
+
+MOST_CLIPS = 40
+
+RATE_HZ = 48_000
+"""Samples per second of a film's sound, which is stereo."""
+
+JOINING = Decoding(DecodingLimits(threads=1, wait_s=60.0, video_s=3_600.0))
+"""Films are joined one at a time, in a thread and a budget of memory of their own: a look at
+another video does not wait for them. 512 MB hold the decoders of two clips in 4k."""
+
+DECLICK = RATE_HZ // 200
+"""Samples (5 ms) over which a sound begins and ends at a cut: a jump of the wave is a click."""
+
+SIDE_PX = (64, 4096)
+
+Fit = Literal["cover", "pad"]
+"""How a clip of another shape fills the film: its edges are cut off, or it gets black bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip to join: its length in seconds, its px as it is shown, its frames per second, and when
+    its first frame is shown by the file's own clock. `number` counts from 1."""
+
+    number: int
+    path: Path
+    seconds: Fraction
+    width: int
+    height: int
+    fps: Fraction
+    begins: Fraction
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Music:
+    """A sound file under a film. `volume` is a factor (1 leaves it), fades are in seconds. One that
+    is shorter than the film ends with its fade, or begins again where it `loops`. `seconds` are
+    those of the file, as far as a film of an hour needs them."""
+
+    path: Path
+    seconds: Fraction
+    volume: float = 1.0
+    fade_in_s: float = 0.0
+    fade_out_s: float = 0.0
+    loops: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What is joined: the clips in their order, px of the film (even numbers), frames per second,
+    seconds of each crossfade (0 cuts), and the music. Raises KlingError for what cannot be
+    joined."""
+
+    clips: Sequence[Clip]
+    size: tuple[int, int]
+    fps: Fraction
+    fit: Fit = "cover"
+    crossfade_s: float = 0.0
+    music: Music | None = None
+
+    def __post_init__(self) -> None:
+        film_length([clip.seconds for clip in self.clips], self.crossfade_s, self.fps)
+        if any(side % 2 or not SIDE_PX[0] <= side <= SIDE_PX[1] for side in self.size):
+            raise KlingError(
+                f"A film of {self.size[0]}x{self.size[1]} px cannot be made.",
+                advice=f"Give even sides from {SIDE_PX[0]} to {SIDE_PX[1]} px.",
+            )
+        if self.music and self.music.fade_in_s + self.music.fade_out_s > self.music_s:
+            raise KlingError(
+                f"The music plays for {float(self.music_s):.4g} s; its fades take "
+                f"{self.music.fade_in_s + self.music.fade_out_s:.4g} s.",
+                advice="Give shorter fades.",
+            )
+
+    @property
+    def overlap(self) -> int:
+        """Frames of a crossfade."""
+        return _rounded(Fraction(self.crossfade_s) * self.fps)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each clip in the film, those that it shares with another one included."""
+        return [_frames(clip.seconds, self.fps) for clip in self.clips]
+
+    @property
+    def begins(self) -> list[int]:
+        """The frame of the film that is the first one of each clip."""
+        found = [0]
+        for length in self.lengths[:-1]:
+            found.append(found[-1] + length - self.overlap)
+        return found
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole film."""
+        return self.begins[-1] + self.lengths[-1]
+
+    @property
+    def seconds(self) -> Fraction:
+        """Length of the whole film."""
+        return self.frames / self.fps
+
+    @property
+    def music_s(self) -> Fraction:
+        """Seconds in which the music plays."""
+        if self.music is None:
+            return Fraction(0)
+        return self.seconds if self.music.loops else min(self.seconds, self.music.seconds)
+
+    @property
+    def sounds(self) -> bool:
+        """Whether there is any sound in it."""
+        return self.music is not None or any(clip.sound for clip in self.clips)
+
+    def sample(self, frame: int) -> int:
+        """The sample of the sound that belongs to the beginning of a frame."""
+        return _rounded(frame * RATE_HZ / self.fps)
+
+
+def film_length(lengths_s: Sequence[Fraction | float], crossfade_s: float, fps: Fraction) -> int:
+    """Frames of a film of clips of these lengths (seconds), to the frame: each clip is rounded to
+    whole frames, and each crossfade is taken off once. Raises KlingError for no clip, for more than
+    `MOST_CLIPS`, and for a crossfade that is longer than half a clip."""
+    if not 0 < len(lengths_s) <= MOST_CLIPS:
+        raise KlingError(
+            f"A film of {counted(len(lengths_s), 'clip')} cannot be joined.",
+            advice=f"Give 1 to {MOST_CLIPS} clips.",
+        )
+    if not 1 <= fps <= 120:
+        raise KlingError(
+            f"A film of {float(fps):g} frames per second cannot be made.", advice="Give 24 or 30."
+        )
+    lengths = [_frames(seconds, fps) for seconds in lengths_s]
+    overlap = _rounded(Fraction(crossfade_s) * fps)
+    shortest = min(lengths)
+    if overlap < 0 or (len(lengths) > 1 and 2 * overlap > shortest):
+        raise KlingError(
+            f"A crossfade of {crossfade_s:g} s is longer than half of clip "
+            f"{lengths.index(shortest) + 1}, which is {float(shortest / fps):.4g} s long.",
+            advice=f"Give at most {math.floor(100 * (shortest // 2) / fps) / 100:g} s, or 0 to "
+            "cut.",
+        )
+    return sum(lengths) - overlap * (len(lengths) - 1)
+
+
+def size_for(ratio: str, clips: Sequence[Clip]) -> tuple[int, int]:
+    """The px of a film of a shape such as `16:9`: its shorter side is that of the largest clip. An
+    empty ratio takes the size of the first clip. Raises KlingError for what is no ratio."""
+    if not ratio:
+        return _even(clips[0].width), _even(clips[0].height)
+    across, _, down = ratio.partition(":")
+    if not (across.isdecimal() and down.isdecimal() and int(across) and int(down)):
+        raise KlingError(f"{ratio[:40]!r} is no shape.", advice="Give one such as 16:9 or 9:16.")
+    shape = Fraction(int(across), int(down))
+    if not Fraction(1, 4) <= shape <= 4:
+        raise KlingError(f"A film cannot have the shape {ratio[:40]}.", advice="Give 1:4 to 4:1.")
+    short = max(min(clip.width, clip.height) for clip in clips)
+    short = min(short, math.floor(SIDE_PX[1] / max(shape, 1 / shape)))
+    return _even(short * max(shape, Fraction(1))), _even(short * max(1 / shape, Fraction(1)))
+
+
+def read_clip(path: Path, number: int = 1, decoding: Decoding = JOINING) -> Clip:
+    """What there is to know of a clip before it is joined; its index and first frame are read.
+    Blocks. Raises KlingError for a file that is no whole MP4 with a video."""
+    with _naming(number, path), opened(path, decoding) as (container, frames):
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.time_base is None:
+            raise NotWholeMp4("The file holds no video, only sound or data.")
+        shown = sorted(
+            (packet.pts, packet.duration or 0)
+            for packet in container.demux(stream)
+            if packet.pts is not None and not packet.is_discard
+        )
+        if not shown:
+            raise NotWholeMp4("The video has no frames.")
+        container.seek(shown[0][0], stream=stream)
+        first = next(frames, None)
+        if first is None:
+            raise NotWholeMp4("No frame of the video can be decoded.")
+        ticks = shown[-1][0] + shown[-1][1] - shown[0][0]
+        shape = stream.sample_aspect_ratio or Fraction(1)
+        sides = [round(first.width * shape), first.height]
+        width, height = reversed(sides) if first.rotation % 180 else sides
+        audio = next(iter(container.streams.audio), None)
+        return Clip(
+            number=number,
+            path=path,
+            seconds=ticks * stream.time_base,
+            width=width,
+            height=height,
+            fps=Fraction(stream.average_rate or stream.guessed_rate or 24),
+            begins=shown[0][0] * stream.time_base,
+            sound=audio is not None and bool(getattr(audio.codec_context, "sample_rate", 0)),
+        )
+
+
+LONGEST_S = 3_600
+"""Seconds of a sound file that are read: no film is longer."""
+
+
+def read_music(path: Path, **how: Any) -> Music:
+    """The music in a sound file; its length is found by decoding it. `how` are the further fields
+    of `Music`. Blocks. Raises KlingError for a file without a sound that can be read."""
+    with closing(_music_file(path)) as frames:
+        samples = sum(frame.samples for frame in islice(frames, LONGEST_S * 50))
+    if not samples:
+        raise _bad_music(path, "has no sound that can be read")
+    return Music(path=path, seconds=Fraction(samples, RATE_HZ), **how)
+
+
+def pictures(film: Film) -> Generator[VideoFrame, None, None]:
+    """Every frame of the film in order, numbered from 0, `film.frames` of them. The first frame of
+    each clip that follows a cut is a key frame. Raises KlingError, naming the clip."""
+    with ExitStack() as stack:
+        clips = [stack.enter_context(closing(clip_pictures(film, c))) for c in film.clips]
+        number, overlap = 0, film.overlap
+        for place, (clip, length) in enumerate(zip(clips, film.lengths, strict=True)):
+            before, after = overlap * (place > 0), overlap * (place < len(clips) - 1)
+            alone = islice(clip, length - before - after)
+            fading = _faded(film, clip, clips[place + 1]) if after else ()
+            for index, frame in enumerate(chain(alone, fading)):
+                yield _numbered(frame, number, 1 / film.fps, key=not index and not before)
+                number += 1
+            if not after:
+                clip.close()
+
+
+def sounds(film: Film, filters: Filters = ()) -> Generator[AudioFrame, None, None]:
+    """The sound of the whole film, of the clips and the music together, as stereo floats, exactly
+    as long as its pictures. The `filters` are applied to it."""
+    length = film.sample(film.frames)
+    lanes = [_lane(film, range(first, len(film.clips), 2)) for first in range(2)]
+    lanes = lanes[: len(film.clips)]
+    if film.music is not None:
+        lanes.append(_music(film, film.music))
+    with ExitStack() as stack:
+        for lane in lanes:
+            stack.enter_context(closing(lane))
+        mixed = (("amix", f"inputs={len(lanes)}:normalize=0:duration=longest"), *filters)
+        ending = (*STEREO, *_lasting(length))
+        yield from _filtered([(STEREO_SOURCE, lane) for lane in lanes], (*mixed, *ending))
+
+
+Filters = tuple[tuple[str, str], ...]
+
+STEREO: Filters = (
+    ("aresample", f"{RATE_HZ}:async=1:first_pts=0"),
+    ("aformat", f"sample_fmts=fltp:sample_rates={RATE_HZ}:channel_layouts=stereo"),
+)
+STEREO_SOURCE = {
+    "sample_rate": str(RATE_HZ),
+    "sample_fmt": "fltp",
+    "channel_layout": "stereo",
+    "time_base": f"1/{RATE_HZ}",
+}
+
+TURNS: dict[int, Filters] = {
+    90: (("transpose", "cclock"),),
+    180: (("hflip", ""), ("vflip", "")),
+    270: (("transpose", "clock"),),
+}
+"""What shows a picture upright that its file says to turn, by degrees counterclockwise."""
+
+UNSPECIFIED = 2
+HD_LINES = 576
+"""A picture of more lines that does not name its colours has those of HD television (BT.709), as
+players take it; FFmpeg's scaler takes BT.601."""
+
+
+def clip_pictures(film: Film, clip: Clip) -> Generator[VideoFrame, None, None]:
+    """Frames of a clip in the film's size, frame rate and colours, exactly as many as it has there:
+    what its file lacks at the end is its last frame."""
+    width, height = film.size
+    length, fps = _frames(clip.seconds, film.fps), film.fps
+    with _naming(clip.number, clip.path), opened(clip.path, JOINING) as (container, frames):
+        stream = container.streams.video[0]
+        first = next(frames, None)
+        if first is None:
+            raise NotWholeMp4("No frame of the video can be decoded.")
+        source = {
+            "video_size": f"{first.width}x{first.height}",
+            "pix_fmt": first.format.name,
+            "time_base": str(stream.time_base),
+            "pixel_aspect": str(stream.sample_aspect_ratio or 1),
+            "colorspace": str(int(first.colorspace)),
+            "range": str(int(first.color_range)),
+        }
+        unnamed = first.colorspace == UNSPECIFIED and first.height > HD_LINES
+        fits = "increase" if film.fit == "cover" else "decrease"
+        edge = f"{width}:{height}"
+        filters = (
+            *TURNS.get(first.rotation % 360, ()),
+            ("setpts", "PTS-STARTPTS"),
+            ("fps", f"fps={fps}:start_time=0:round=near"),
+            (
+                "scale",
+                f"{edge}:force_original_aspect_ratio={fits}:reset_sar=1:flags=bicubic+accurate_rnd:"
+                f"in_color_matrix={'bt709' if unnamed else 'auto'}:"
+                "out_color_matrix=bt709:out_range=tv",
+            ),
+            ("format", "yuv420p"),
+            ("crop", edge) if film.fit == "cover" else ("pad", f"{edge}:-1:-1"),
+            ("setsar", "1"),
+            ("tpad", "stop=-1:stop_mode=clone"),
+            ("trim", f"end_frame={length}"),
+        )
+        yield from _filtered([(source, chain((first,), frames))], filters)
+
+
+def _faded(
+    film: Film, ending: Iterator[VideoFrame], beginning: Iterator[VideoFrame]
+) -> Iterator[VideoFrame]:
+    """The frames in which one clip becomes the next one."""
+    source = {
+        "video_size": f"{film.size[0]}x{film.size[1]}",
+        "pix_fmt": "yuv420p",
+        "time_base": str(1 / film.fps),
+        "frame_rate": str(film.fps),
+        "pixel_aspect": "1/1",
+        "colorspace": "bt709",
+        "range": "tv",
+    }
+    both = [
+        (source, (_numbered(f, n, 1 / film.fps) for n, f in enumerate(islice(side, film.overlap))))
+        for side in (ending, beginning)
+    ]
+    seconds = f"{float(film.overlap / film.fps):.6f}"
+    last = ("trim", f"end_frame={film.overlap}")
+    yield from _filtered(both, (("xfade", f"fade:duration={seconds}:offset=0"), last))
+
+
+def _lane(film: Film, places: range) -> Generator[AudioFrame, None, None]:
+    """Sounds of every second clip, each in its time, with silence between them: of clips that fade
+    into each other one is in each lane."""
+    heard = written = 0
+    for place in places:
+        begin = film.begins[place]
+        starts, ends = film.sample(begin), film.sample(begin + film.lengths[place])
+        fade = max(DECLICK, film.sample(begin + film.overlap) - starts)
+        fades = (
+            fade if place else DECLICK,
+            fade if place < len(film.clips) - 1 else DECLICK,
+        )
+        for frame in _clip_sound(film.clips[place], starts - heard, ends - starts, fades):
+            yield _numbered(frame, written, Fraction(1, RATE_HZ))
+            written += frame.samples
+        heard = ends
+
+
+def _clip_sound(
+    clip: Clip, silence: int, length: int, fades: tuple[int, int]
+) -> Iterator[AudioFrame]:
+    """So many samples of silence, then those of a clip; of silence where it has none."""
+    fade_in, fade_out = (min(fade, length // 2) for fade in fades)
+    faded = (
+        ("afade", f"in:ss=0:ns={fade_in}:curve=qsin"),
+        ("afade", f"out:ss={length - fade_out}:ns={fade_out}:curve=qsin"),
+    )
+    later = (("adelay", f"{silence}S:all=1"),) if silence else ()
+    with ExitStack() as stack:
+        stack.enter_context(_naming(clip.number, clip.path))
+        frames: Iterator[AudioFrame] = iter(())
+        shift: Filters = ()
+        if clip.sound:
+            file = stack.enter_context(clip.path.open("rb"))
+            container = stack.enter_context(open_mp4(file))
+            frames = in_time(container.decode(audio=0), JOINING.limits.video_s)
+            shift = (("asetpts", f"PTS-{float(clip.begins):.6f}/TB"),)
+        yield from _resampled(frames, (*shift, *STEREO, *_lasting(length), *faded, *later))
+
+
+def _music(film: Film, music: Music) -> Generator[AudioFrame, None, None]:
+    """The music of a film, as loud and as long as it is wished, then silence."""
+    length = _rounded(film.music_s * RATE_HZ)
+    fade_in, fade_out = (
+        max(DECLICK, _rounded(Fraction(s) * RATE_HZ)) for s in (music.fade_in_s, music.fade_out_s)
+    )
+    filters = (
+        ("volume", f"{music.volume:.6f}"),
+        *_lasting(length),
+        ("afade", f"in:ss=0:ns={fade_in}"),
+        ("afade", f"out:ss={max(0, length - fade_out)}:ns={fade_out}"),
+    )
+
+    def playing() -> Iterator[AudioFrame]:
+        written = 0
+        while True:
+            began = written
+            for frame in _music_file(music.path):
+                yield _numbered(frame, written, Fraction(1, RATE_HZ))
+                written += frame.samples
+            if not music.loops or written == began:
+                return
+
+    yield from _filtered([(STEREO_SOURCE, playing())], filters)
+
+
+def _music_file(path: Path) -> Generator[AudioFrame, None, None]:
+    """The sound of a file once, as stereo floats. Raises KlingError for one that has none."""
+    import av
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            reader = reader_of(head)
+            if reader is None:
+                raise _bad_music(path, f"is {detect(head).said}")
+            if reader == "mp4":
+                check_structure(file, file.seek(0, 2), quicktime=True)
+            file.seek(0)
+            with av.open(file, "r", format=reader, metadata_errors="replace") as container:
+                if not container.streams.audio:
+                    raise _bad_music(path, "is a video without sound")
+                frames = in_time(container.decode(audio=0), JOINING.limits.video_s)
+                yield from _resampled(frames, (("asetpts", "PTS-STARTPTS"), *STEREO))
+    except NotWholeMp4 as error:
+        raise _bad_music(path, f"cannot be read. {error.reason}") from error
+    except av.FFmpegError as error:
+        raise _bad_music(path, f"is damaged: FFmpeg says {error.strerror!r}") from error
+    except OSError as error:
+        raise _bad_music(path, f"cannot be read: {error.strerror}") from error
+
+
+def _bad_music(path: Path, what: str) -> KlingError:
+    return KlingError(
+        f"The music {path.name} {what.rstrip('.')}.",
+        advice="Give a sound file (MP3, WAV, M4A, AAC, FLAC or OGG), or none.",
+    )
+
+
+def _resampled(frames: Iterator[AudioFrame], filters: Filters) -> Iterator[AudioFrame]:
+    """The frames through filters that make the film's sound of them; none are silence."""
+    first = next(frames, None)
+    source = STEREO_SOURCE
+    if first is not None:
+        source = {
+            "sample_rate": str(first.sample_rate),
+            "sample_fmt": first.format.name,
+            "channel_layout": first.layout.name,
+            "time_base": str(first.time_base),
+        }
+    yield from _filtered([(source, chain(filter(None, (first,)), frames))], filters)
+
+
+def _lasting(samples: int) -> Filters:
+    """What makes a sound exactly as long as that."""
+    return (("apad", f"whole_len={samples}"), ("atrim", f"end_sample={samples}"))
+
+
+def _filtered(
+    sources: Sequence[tuple[dict[str, str], Iterator[Any]]], filters: Filters
+) -> Iterator[Any]:
+    """Frames of the sources (FFmpeg's description of each, and its frames) through filters, the
+    first of which takes them all. The source that is behind the others is read next."""
+    from av.filter import Graph
+
+    graph = Graph()
+    graph.threads = 1
+    sound = "sample_fmt" in sources[0][0]
+    buffers = [graph.add("abuffer" if sound else "buffer", None, **of) for of, _ in sources]
+    nodes = [graph.add(name, options or None) for name, options in filters]
+    nodes.append(graph.add("abuffersink" if sound else "buffersink"))
+    for place, buffer in enumerate(buffers):
+        buffer.link_to(nodes[0], 0, place)
+    graph.link_nodes(*nodes).configure()
+    reached = [0.0] * len(sources)
+    while True:
+        try:
+            yield nodes[-1].pull()
+        except EOFError:
+            return
+        except BlockingIOError:
+            behind = min(range(len(sources)), key=lambda place: reached[place])
+            if reached[behind] == math.inf:
+                return
+            frame = next(sources[behind][1], None)
+            buffers[behind].push(frame)
+            reached[behind] = math.inf if frame is None else frame.time or 0.0
+
+
+def _numbered(frame: Any, pts: int, time_base: Fraction, *, key: bool = False) -> Any:
+    """The frame at another time. What kind of frame it was in its clip is forgotten."""
+    frame.pts, frame.time_base = pts, time_base
+    with suppress(AttributeError):  # a sound has none
+        frame.pict_type = 1 if key else 0
+    return frame
+
+
+@contextmanager
+def _naming(number: int, path: Path) -> Iterator[None]:
+    """Says which clip it is that cannot be read."""
+    import av
+
+    try:
+        yield
+    except NotWholeMp4 as error:
+        reason = error.reason
+    except av.FFmpegError as error:
+        reason = f"The file is damaged: FFmpeg says {error.strerror!r}."
+    except OSError as error:
+        reason = f"The file cannot be read: {error.strerror or type(error).__name__}."
+    else:
+        return
+    raise KlingError(
+        f"Clip {number} ({path.name}) cannot be joined. {reason}",
+        advice="Save this clip again, then join again: its file is fetched anew, and no clip is "
+        "paid twice.",
+    )
+
+
+def _frames(seconds: Fraction | float, fps: Fraction) -> int:
+    return max(1, _rounded(Fraction(seconds).limit_denominator(10**6) * fps))
+
+
+def _rounded(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def _even(side: Fraction | int) -> int:
+    return max(SIDE_PX[0], 2 * math.floor(side / 2))
