@@ -9,47 +9,33 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect
 from kling_mcp.inputs.media import reader_of
 from kling_mcp.inputs.mp4 import check_structure, open_mp4
+from kling_mcp.outputs.film_plan import RATE_HZ, Clip, Film, Music, frames_in, rounded
 from kling_mcp.outputs.frames import in_time, opened
 from kling_tools.errors import KlingError
-from kling_tools.quoting import counted
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
 
 __all__ = [
     "JOINING",
-    "MOST_CLIPS",
-    "RATE_HZ",
     "STEREO_SOURCE",
-    "Clip",
-    "Film",
     "Filters",
-    "Fit",
-    "Music",
     "clip_pictures",
-    "film_length",
     "pictures",
     "read_clip",
     "read_music",
-    "size_for",
     "sounds",
 ]
-
-MOST_CLIPS = 40
-
-RATE_HZ = 48_000
-"""Samples per second of a film's sound, which is stereo."""
 
 JOINING = Decoding(DecodingLimits(threads=1, wait_s=60.0, video_s=3_600.0))
 """Films are joined one at a time, in a thread and a budget of memory of their own: a look at
@@ -57,154 +43,6 @@ another video does not wait for them. 512 MB hold the decoders of two clips in 4
 
 DECLICK = RATE_HZ // 200
 """Samples (5 ms) over which a sound begins and ends at a cut: a jump of the wave is a click."""
-
-SIDE_PX = (64, 4096)
-
-Fit = Literal["cover", "pad"]
-"""How a clip of another shape fills the film: its edges are cut off, or it gets black bars."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip to join: its length in seconds, its px as it is shown, its frames per second, and when
-    its first frame is shown by the file's own clock. `number` counts from 1."""
-
-    number: int
-    path: Path
-    seconds: Fraction
-    width: int
-    height: int
-    fps: Fraction
-    begins: Fraction
-    sound: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Music:
-    """A sound file under a film. `volume` is a factor (1 leaves it), fades are in seconds. One that
-    is shorter than the film ends with its fade, or begins again where it `loops`. `seconds` are
-    those of the file, as far as a film of an hour needs them."""
-
-    path: Path
-    seconds: Fraction
-    volume: float = 1.0
-    fade_in_s: float = 0.0
-    fade_out_s: float = 0.0
-    loops: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """What is joined: the clips in their order, px of the film (even numbers), frames per second,
-    seconds of each crossfade (0 cuts), and the music. Raises KlingError for what cannot be
-    joined."""
-
-    clips: Sequence[Clip]
-    size: tuple[int, int]
-    fps: Fraction
-    fit: Fit = "cover"
-    crossfade_s: float = 0.0
-    music: Music | None = None
-
-    def __post_init__(self) -> None:
-        film_length([clip.seconds for clip in self.clips], self.crossfade_s, self.fps)
-        if any(side % 2 or not SIDE_PX[0] <= side <= SIDE_PX[1] for side in self.size):
-            raise KlingError(
-                f"A film of {self.size[0]}x{self.size[1]} px cannot be made.",
-                advice=f"Give even sides from {SIDE_PX[0]} to {SIDE_PX[1]} px.",
-            )
-        if self.music and self.music.fade_in_s + self.music.fade_out_s > self.music_s:
-            raise KlingError(
-                f"The music plays for {float(self.music_s):.4g} s; its fades take "
-                f"{self.music.fade_in_s + self.music.fade_out_s:.4g} s.",
-                advice="Give shorter fades.",
-            )
-
-    @property
-    def overlap(self) -> int:
-        """Frames of a crossfade."""
-        return _rounded(Fraction(self.crossfade_s) * self.fps)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Frames of each clip in the film, those that it shares with another one included."""
-        return [_frames(clip.seconds, self.fps) for clip in self.clips]
-
-    @property
-    def begins(self) -> list[int]:
-        """The frame of the film that is the first one of each clip."""
-        found = [0]
-        for length in self.lengths[:-1]:
-            found.append(found[-1] + length - self.overlap)
-        return found
-
-    @property
-    def frames(self) -> int:
-        """Frames of the whole film."""
-        return self.begins[-1] + self.lengths[-1]
-
-    @property
-    def seconds(self) -> Fraction:
-        """Length of the whole film."""
-        return self.frames / self.fps
-
-    @property
-    def music_s(self) -> Fraction:
-        """Seconds in which the music plays."""
-        if self.music is None:
-            return Fraction(0)
-        return self.seconds if self.music.loops else min(self.seconds, self.music.seconds)
-
-    @property
-    def sounds(self) -> bool:
-        """Whether there is any sound in it."""
-        return self.music is not None or any(clip.sound for clip in self.clips)
-
-    def sample(self, frame: int) -> int:
-        """The sample of the sound that belongs to the beginning of a frame."""
-        return _rounded(frame * RATE_HZ / self.fps)
-
-
-def film_length(lengths_s: Sequence[Fraction | float], crossfade_s: float, fps: Fraction) -> int:
-    """Frames of a film of clips of these lengths (seconds), to the frame: each clip is rounded to
-    whole frames, and each crossfade is taken off once. Raises KlingError for no clip, for more than
-    `MOST_CLIPS`, and for a crossfade that is longer than half a clip."""
-    if not 0 < len(lengths_s) <= MOST_CLIPS:
-        raise KlingError(
-            f"A film of {counted(len(lengths_s), 'clip')} cannot be joined.",
-            advice=f"Give 1 to {MOST_CLIPS} clips.",
-        )
-    if not 1 <= fps <= 120:
-        raise KlingError(
-            f"A film of {float(fps):g} frames per second cannot be made.", advice="Give 24 or 30."
-        )
-    lengths = [_frames(seconds, fps) for seconds in lengths_s]
-    overlap = _rounded(Fraction(crossfade_s) * fps)
-    shortest = min(lengths)
-    if overlap < 0 or (len(lengths) > 1 and 2 * overlap > shortest):
-        raise KlingError(
-            f"A crossfade of {crossfade_s:g} s is longer than half of clip "
-            f"{lengths.index(shortest) + 1}, which is {float(shortest / fps):.4g} s long.",
-            advice=f"Give at most {math.floor(100 * (shortest // 2) / fps) / 100:g} s, or 0 to "
-            "cut.",
-        )
-    return sum(lengths) - overlap * (len(lengths) - 1)
-
-
-def size_for(ratio: str, clips: Sequence[Clip]) -> tuple[int, int]:
-    """The px of a film of a shape such as `16:9`: its shorter side is that of the largest clip. An
-    empty ratio takes the size of the first clip. Raises KlingError for what is no ratio."""
-    if not ratio:
-        return _even(clips[0].width), _even(clips[0].height)
-    across, _, down = ratio.partition(":")
-    if not (across.isdecimal() and down.isdecimal() and int(across) and int(down)):
-        raise KlingError(f"{ratio[:40]!r} is no shape.", advice="Give one such as 16:9 or 9:16.")
-    shape = Fraction(int(across), int(down))
-    if not Fraction(1, 4) <= shape <= 4:
-        raise KlingError(f"A film cannot have the shape {ratio[:40]}.", advice="Give 1:4 to 4:1.")
-    short = max(min(clip.width, clip.height) for clip in clips)
-    short = min(short, math.floor(SIDE_PX[1] / max(shape, 1 / shape)))
-    return _even(short * max(shape, Fraction(1))), _even(short * max(1 / shape, Fraction(1)))
 
 
 def read_clip(path: Path, number: int = 1, decoding: Decoding = JOINING) -> Clip:
@@ -246,21 +84,21 @@ LONGEST_S = 3_600
 """Seconds of a sound file that are read: no film is longer."""
 
 
-def read_music(path: Path, **how: Any) -> Music:
+def read_music(path: Path, decoding: Decoding = JOINING, **how: Any) -> Music:
     """The music in a sound file; its length is found by decoding it. `how` are the further fields
     of `Music`. Blocks. Raises KlingError for a file without a sound that can be read."""
-    with closing(_music_file(path)) as frames:
+    with closing(_music_file(path, decoding)) as frames:
         samples = sum(frame.samples for frame in islice(frames, LONGEST_S * 50))
     if not samples:
         raise _bad_music(path, "has no sound that can be read")
     return Music(path=path, seconds=Fraction(samples, RATE_HZ), **how)
 
 
-def pictures(film: Film) -> Generator[VideoFrame, None, None]:
+def pictures(film: Film, decoding: Decoding = JOINING) -> Generator[VideoFrame, None, None]:
     """Every frame of the film in order, numbered from 0, `film.frames` of them. The first frame of
     each clip that follows a cut is a key frame. Raises KlingError, naming the clip."""
     with ExitStack() as stack:
-        clips = [stack.enter_context(closing(clip_pictures(film, c))) for c in film.clips]
+        clips = [stack.enter_context(closing(clip_pictures(film, c, decoding))) for c in film.clips]
         number, overlap = 0, film.overlap
         for place, (clip, length) in enumerate(zip(clips, film.lengths, strict=True)):
             before, after = overlap * (place > 0), overlap * (place < len(clips) - 1)
@@ -269,18 +107,19 @@ def pictures(film: Film) -> Generator[VideoFrame, None, None]:
             for index, frame in enumerate(chain(alone, fading)):
                 yield _numbered(frame, number, 1 / film.fps, key=not index and not before)
                 number += 1
-            if not after:
-                clip.close()
+            clip.close()
 
 
-def sounds(film: Film, filters: Filters = ()) -> Generator[AudioFrame, None, None]:
+def sounds(
+    film: Film, filters: Filters = (), decoding: Decoding = JOINING
+) -> Generator[AudioFrame, None, None]:
     """The sound of the whole film, of the clips and the music together, as stereo floats, exactly
     as long as its pictures. The `filters` are applied to it."""
     length = film.sample(film.frames)
-    lanes = [_lane(film, range(first, len(film.clips), 2)) for first in range(2)]
+    lanes = [_lane(film, range(first, len(film.clips), 2), decoding) for first in range(2)]
     lanes = lanes[: len(film.clips)]
     if film.music is not None:
-        lanes.append(_music(film, film.music))
+        lanes.append(_music(film, film.music, decoding))
     with ExitStack() as stack:
         for lane in lanes:
             stack.enter_context(closing(lane))
@@ -315,12 +154,14 @@ HD_LINES = 576
 players take it; FFmpeg's scaler takes BT.601."""
 
 
-def clip_pictures(film: Film, clip: Clip) -> Generator[VideoFrame, None, None]:
+def clip_pictures(
+    film: Film, clip: Clip, decoding: Decoding = JOINING
+) -> Generator[VideoFrame, None, None]:
     """Frames of a clip in the film's size, frame rate and colours, exactly as many as it has there:
     what its file lacks at the end is its last frame."""
     width, height = film.size
-    length, fps = _frames(clip.seconds, film.fps), film.fps
-    with _naming(clip.number, clip.path), opened(clip.path, JOINING) as (container, frames):
+    length, fps = frames_in(clip.seconds, film.fps), film.fps
+    with _naming(clip.number, clip.path), opened(clip.path, decoding) as (container, frames):
         stream = container.streams.video[0]
         first = next(frames, None)
         if first is None:
@@ -377,7 +218,7 @@ def _faded(
     yield from _filtered(both, (("xfade", f"fade:duration={seconds}:offset=0"), last))
 
 
-def _lane(film: Film, places: range) -> Generator[AudioFrame, None, None]:
+def _lane(film: Film, places: range, decoding: Decoding) -> Generator[AudioFrame, None, None]:
     """Sounds of every second clip, each in its time, with silence between them: of clips that fade
     into each other one is in each lane."""
     heard = written = 0
@@ -389,14 +230,14 @@ def _lane(film: Film, places: range) -> Generator[AudioFrame, None, None]:
             fade if place else DECLICK,
             fade if place < len(film.clips) - 1 else DECLICK,
         )
-        for frame in _clip_sound(film.clips[place], starts - heard, ends - starts, fades):
+        for frame in _clip_sound(film.clips[place], starts - heard, ends - starts, fades, decoding):
             yield _numbered(frame, written, Fraction(1, RATE_HZ))
             written += frame.samples
         heard = ends
 
 
 def _clip_sound(
-    clip: Clip, silence: int, length: int, fades: tuple[int, int]
+    clip: Clip, silence: int, length: int, fades: tuple[int, int], decoding: Decoding
 ) -> Iterator[AudioFrame]:
     """So many samples of silence, then those of a clip; of silence where it has none."""
     fade_in, fade_out = (min(fade, length // 2) for fade in fades)
@@ -412,16 +253,16 @@ def _clip_sound(
         if clip.sound:
             file = stack.enter_context(clip.path.open("rb"))
             container = stack.enter_context(open_mp4(file))
-            frames = in_time(container.decode(audio=0), JOINING.limits.video_s)
+            frames = in_time(container.decode(audio=0), decoding.limits.video_s)
             shift = (("asetpts", f"PTS-{float(clip.begins):.6f}/TB"),)
         yield from _resampled(frames, (*shift, *STEREO, *_lasting(length), *faded, *later))
 
 
-def _music(film: Film, music: Music) -> Generator[AudioFrame, None, None]:
+def _music(film: Film, music: Music, decoding: Decoding) -> Generator[AudioFrame, None, None]:
     """The music of a film, as loud and as long as it is wished, then silence."""
-    length = _rounded(film.music_s * RATE_HZ)
+    length = rounded(film.music_s * RATE_HZ)
     fade_in, fade_out = (
-        max(DECLICK, _rounded(Fraction(s) * RATE_HZ)) for s in (music.fade_in_s, music.fade_out_s)
+        max(DECLICK, rounded(Fraction(s) * RATE_HZ)) for s in (music.fade_in_s, music.fade_out_s)
     )
     filters = (
         ("volume", f"{music.volume:.6f}"),
@@ -434,7 +275,7 @@ def _music(film: Film, music: Music) -> Generator[AudioFrame, None, None]:
         written = 0
         while True:
             began = written
-            for frame in _music_file(music.path):
+            for frame in _music_file(music.path, decoding):
                 yield _numbered(frame, written, Fraction(1, RATE_HZ))
                 written += frame.samples
             if not music.loops or written == began:
@@ -443,7 +284,7 @@ def _music(film: Film, music: Music) -> Generator[AudioFrame, None, None]:
     yield from _filtered([(STEREO_SOURCE, playing())], filters)
 
 
-def _music_file(path: Path) -> Generator[AudioFrame, None, None]:
+def _music_file(path: Path, decoding: Decoding) -> Generator[AudioFrame, None, None]:
     """The sound of a file once, as stereo floats. Raises KlingError for one that has none."""
     import av
 
@@ -459,7 +300,7 @@ def _music_file(path: Path) -> Generator[AudioFrame, None, None]:
             with av.open(file, "r", format=reader, metadata_errors="replace") as container:
                 if not container.streams.audio:
                     raise _bad_music(path, "is a video without sound")
-                frames = in_time(container.decode(audio=0), JOINING.limits.video_s)
+                frames = in_time(container.decode(audio=0), decoding.limits.video_s)
                 yield from _resampled(frames, (("asetpts", "PTS-STARTPTS"), *STEREO))
     except NotWholeMp4 as error:
         raise _bad_music(path, f"cannot be read. {error.reason}") from error
@@ -554,15 +395,3 @@ def _naming(number: int, path: Path) -> Iterator[None]:
         advice="Save this clip again, then join again: its file is fetched anew, and no clip is "
         "paid twice.",
     )
-
-
-def _frames(seconds: Fraction | float, fps: Fraction) -> int:
-    return max(1, _rounded(Fraction(seconds).limit_denominator(10**6) * fps))
-
-
-def _rounded(value: Fraction) -> int:
-    return math.floor(value + Fraction(1, 2))
-
-
-def _even(side: Fraction | int) -> int:
-    return max(SIDE_PX[0], 2 * math.floor(side / 2))

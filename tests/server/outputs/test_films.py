@@ -14,26 +14,12 @@ import av
 import pytest
 from PIL import Image
 
-from kling_mcp.outputs.film_tracks import (
-    Clip,
-    Film,
-    Music,
-    film_length,
-    pictures,
-    read_clip,
-    read_music,
-    size_for,
-    sounds,
-)
-from kling_mcp.outputs.films import (
-    Joined,
-    Shot,
-    Sidecar,
-    check,
-    describe,
-    join,
-    joined,
-)
+from kling_mcp.inputs.decoding import Decoding, DecodingLimits
+from kling_mcp.outputs.film_check import Shot, Sidecar, check, describe
+from kling_mcp.outputs.film_plan import Clip, Film, Music, film_length, fps_for, size_for
+from kling_mcp.outputs.film_tracks import pictures, read_clip, read_music, sounds
+from kling_mcp.outputs.films import Joined, join, joined
+from kling_mcp.outputs.frames import PIXEL_BYTES
 from kling_tools.errors import KlingError, SaveFailed
 
 RED, GREEN, BLUE = (250, 10, 10), (10, 240, 10), (10, 10, 250)
@@ -44,9 +30,13 @@ RATE_HZ = 48_000
 Colour = tuple[int, ...]
 
 
-def tone(samples: int, rate_hz: int, loudness: float, hz: float = 440.0) -> bytes:
-    step = 2 * math.pi * hz / rate_hz
-    return array("f", (loudness * math.sin(n * step) for n in range(samples))).tobytes()
+PERIOD = 100
+
+
+def tone(samples: int, loudness: float) -> bytes:
+    """A tone of 320 to 480 Hz, by the rate at which it is played."""
+    wave = array("f", (loudness * math.sin(2 * math.pi * n / PERIOD) for n in range(PERIOD)))
+    return (wave * (samples // PERIOD + 1))[:samples].tobytes()
 
 
 def shot(
@@ -81,7 +71,7 @@ def shot(
             sound = av.AudioFrame("fltp", layout, len(colours) * rate_hz // fps)
             sound.sample_rate, sound.pts = rate_hz, 0
             for plane in sound.planes:
-                plane.update(tone(sound.samples, rate_hz, loudness))
+                plane.update(tone(sound.samples, loudness))
             container.mux(audio.encode(sound))
             container.mux(audio.encode())
     return path
@@ -94,7 +84,7 @@ def tune(path: Path, seconds: float, loudness: float = 0.3, rate_hz: int = 44_10
         audio = container.add_stream(codec, rate=rate_hz, layout="mono")
         sound = av.AudioFrame("fltp", "mono", round(seconds * rate_hz))
         sound.sample_rate, sound.pts = rate_hz, 0
-        sound.planes[0].update(tone(sound.samples, rate_hz, loudness))
+        sound.planes[0].update(tone(sound.samples, loudness))
         for frame in av.AudioResampler(audio.format, "mono", rate_hz).resample(sound):
             container.mux(audio.encode(frame))
         container.mux(audio.encode())
@@ -247,12 +237,15 @@ def test_the_longest_crossfade_that_an_error_names_is_taken() -> None:
     assert film_length([5.0, 1.0], 0.5, Fraction(24)) == 120 + 24 - 12
 
 
-def test_forty_clips_are_joined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crossfade_s", [0, 0.125])
+def test_of_forty_clips_only_two_are_open_at_once(tmp_path: Path, crossfade_s: float) -> None:
     clip = read_clip(shot(tmp_path / "clip.mp4", [RED, BLUE], loudness=0.2))
-    film = Film(clips=[clip] * 40, size=SIZE, fps=FPS)
+    film = Film(clips=[clip] * 40, size=SIZE, fps=FPS, crossfade_s=crossfade_s)
+    two = 2 * SIZE[0] * SIZE[1] * PIXEL_BYTES
+    tight = Decoding(DecodingLimits(decoded_bytes=two, wait_s=0))
 
-    assert sum(1 for _ in pictures(film)) == film.frames == 80
-    assert sum(frame.samples for frame in sounds(film)) == 80 * RATE_HZ // 8
+    assert sum(1 for _ in pictures(film, tight)) == film.frames == 80 - 39 * round(8 * crossfade_s)
+    assert sum(frame.samples for frame in sounds(film)) == film.frames * RATE_HZ // 8
 
 
 @pytest.mark.parametrize("fps", [Fraction(8), Fraction(30_000, 1001), Fraction(25), Fraction(5)])
@@ -538,6 +531,13 @@ SHOTS = [
 ]
 
 
+def test_the_frame_rate_of_a_film_is_that_of_most_clips(rgb: list[Path]) -> None:
+    clips = [read_clip(path) for path in rgb]
+
+    assert fps_for(clips) == 8
+    assert fps_for([*clips, clips[2]]) == 24
+
+
 def described(rgb: list[Path], folder: Path) -> tuple[Path, Sidecar, Joined]:
     film = film_of(*rgb, music=read_music(tune(folder / "tune.wav", 1), volume=0.2))
     made = joined(film, folder / "film.mp4")
@@ -583,16 +583,20 @@ def test_a_sidecar_says_what_a_film_was_made_of_and_is_read_again(
     }
 
 
-def test_a_new_sidecar_replaces_an_old_one_and_no_other_file(
-    rgb: list[Path], tmp_path: Path
-) -> None:
-    path = described(rgb, tmp_path)[0]
-    assert described(rgb, tmp_path)[0] == path
-    assert {file.suffix for file in tmp_path.iterdir()} == {".mp4", ".json", ".wav"}
+def test_a_new_sidecar_replaces_an_old_one_and_no_other_file(tmp_path: Path) -> None:
+    film = film_of(shot(tmp_path / "clip.mp4", [RED]))
+    checked = check(film, made := joined(film, tmp_path / "film.mp4"))
 
+    def written(name: str) -> Path:
+        return describe(name, film, made, checked, SHOTS[:1])[0]
+
+    path = tmp_path / "film.json"
+    assert (written("one"), written("two")) == (path, path)
+    assert Sidecar.model_validate_json(path.read_bytes()).name == "two"
     path.write_text('{"mine": true}')
-    assert described(rgb, tmp_path)[0] == tmp_path / "film-2.json"
+    assert written("three") == tmp_path / "film-2.json"
     assert path.read_text() == '{"mine": true}'
+    assert {file.suffix for file in tmp_path.iterdir()} == {".mp4", ".json"}
 
 
 def test_a_clip_says_what_it_holds(rgb: list[Path]) -> None:
