@@ -37,6 +37,9 @@ SIDE_PX = (64, 4096)
 Fit = Literal["cover", "pad"]
 """How a clip of another shape fills the film: its edges are cut off, or it gets black bars."""
 
+SAME_SHAPE = 0.02
+"""Kling rounds the sides of its clips: what differs by that much gets no bars of a few px."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -133,6 +136,10 @@ class Film:
     def sounds(self) -> bool:
         """Whether there is any sound in it."""
         return self.music is not None or any(clip.sound for clip in self.clips)
+
+    def is_shape_of(self, clip: Clip) -> bool:
+        """Whether the clip has the film's shape, but for the rounding of its sides."""
+        return abs(clip.width * self.size[1] / (clip.height * self.size[0]) - 1) <= SAME_SHAPE
 
     def sample(self, frame: int) -> int:
         """The sample of the sound that belongs to the beginning of a frame."""

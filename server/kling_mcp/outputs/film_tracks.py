@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -63,7 +63,8 @@ def read_clip(path: Path, number: int = 1, decoding: Decoding = JOINING) -> Clip
         first = next(frames, None)
         if first is None:
             raise NotWholeMp4("No frame of the video can be decoded.")
-        ticks = shown[-1][0] + shown[-1][1] - shown[0][0]
+        fps = Fraction(stream.average_rate or stream.guessed_rate or 24)
+        last = shown[-1][1] * stream.time_base or 1 / fps  # some files do not tell it
         shape = stream.sample_aspect_ratio or Fraction(1)
         sides = [round(first.width * shape), first.height]
         width, height = reversed(sides) if first.rotation % 180 else sides
@@ -71,10 +72,10 @@ def read_clip(path: Path, number: int = 1, decoding: Decoding = JOINING) -> Clip
         return Clip(
             number=number,
             path=path,
-            seconds=ticks * stream.time_base,
+            seconds=(shown[-1][0] - shown[0][0]) * stream.time_base + last,
             width=width,
             height=height,
-            fps=Fraction(stream.average_rate or stream.guessed_rate or 24),
+            fps=fps,
             begins=shown[0][0] * stream.time_base,
             sound=audio is not None and bool(getattr(audio.codec_context, "sample_rate", 0)),
         )
@@ -87,8 +88,12 @@ LONGEST_S = 3_600
 def read_music(path: Path, decoding: Decoding = JOINING, **how: Any) -> Music:
     """The music in a sound file; its length is found by decoding it. `how` are the further fields
     of `Music`. Blocks. Raises KlingError for a file without a sound that can be read."""
+    samples = 0
     with closing(_music_file(path, decoding)) as frames:
-        samples = sum(frame.samples for frame in islice(frames, LONGEST_S * 50))
+        for frame in frames:
+            samples += frame.samples
+            if samples >= LONGEST_S * RATE_HZ:
+                break
     if not samples:
         raise _bad_music(path, "has no sound that can be read")
     return Music(path=path, seconds=Fraction(samples, RATE_HZ), **how)
@@ -105,7 +110,8 @@ def pictures(film: Film, decoding: Decoding = JOINING) -> Generator[VideoFrame, 
             alone = islice(clip, length - before - after)
             fading = _faded(film, clip, clips[place + 1]) if after else ()
             for index, frame in enumerate(chain(alone, fading)):
-                yield _numbered(frame, number, 1 / film.fps, key=not index and not before)
+                frame.pict_type = KEY if not index and not before else ANY
+                yield _numbered(frame, number, 1 / film.fps)
                 number += 1
             clip.close()
 
@@ -127,6 +133,9 @@ def sounds(
         ending = (*STEREO, *_lasting(length))
         yield from _filtered([(STEREO_SOURCE, lane) for lane in lanes], (*mixed, *ending))
 
+
+KEY, ANY = 1, 0
+"""FFmpeg's kinds of frames: what one was in its clip is no order to the encoder of the film."""
 
 Filters = tuple[tuple[str, str], ...]
 
@@ -175,7 +184,8 @@ def clip_pictures(
             "range": str(int(first.color_range)),
         }
         unnamed = first.colorspace == UNSPECIFIED and first.height > HD_LINES
-        fits = "increase" if film.fit == "cover" else "decrease"
+        covers = film.fit == "cover" or film.is_shape_of(clip)
+        fits = "increase" if covers else "decrease"
         edge = f"{width}:{height}"
         filters = (
             *TURNS.get(first.rotation % 360, ()),
@@ -188,7 +198,7 @@ def clip_pictures(
                 "out_color_matrix=bt709:out_range=tv",
             ),
             ("format", "yuv420p"),
-            ("crop", edge) if film.fit == "cover" else ("pad", f"{edge}:-1:-1"),
+            ("crop", edge) if covers else ("pad", f"{edge}:-1:-1"),
             ("setsar", "1"),
             ("tpad", "stop=-1:stop_mode=clone"),
             ("trim", f"end_frame={length}"),
@@ -367,11 +377,9 @@ def _filtered(
             reached[behind] = math.inf if frame is None else frame.time or 0.0
 
 
-def _numbered(frame: Any, pts: int, time_base: Fraction, *, key: bool = False) -> Any:
-    """The frame at another time. What kind of frame it was in its clip is forgotten."""
+def _numbered(frame: Any, pts: int, time_base: Fraction) -> Any:
+    """The frame at another time."""
     frame.pts, frame.time_base = pts, time_base
-    with suppress(AttributeError):  # a sound has none
-        frame.pict_type = 1 if key else 0
     return frame
 
 

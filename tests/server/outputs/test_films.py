@@ -296,6 +296,8 @@ def test_a_turned_clip_is_upright_and_other_shapes_are_cut_or_get_bars(tmp_path:
     upright = first((64, 96))
     assert near(upright.getpixel((32, 20)), BLUE)
     assert near(upright.getpixel((32, 76)), RED)
+    nearly = first((64, 98), fit="pad")
+    assert near(nearly.getpixel((1, 2)), BLUE), "a rounded side makes no bars"
     cut, barred = first((128, 96)), first((128, 96), fit="pad")
     assert near(cut.getpixel((2, 20)), BLUE)
     assert near(barred.getpixel((2, 20)), (0, 0, 0))
