@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kling_mcp.inputs.boxes import NotWholeMp4
 from kling_mcp.inputs.decoding import DECODING, Decoding
@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from av.filter.context import FilterContext
     from PIL.Image import Image
 
-__all__ = ["JOINED_S", "SHEET_FRAMES", "SHEET_PX", "Seen", "Stretch", "marks_of", "watch"]
+__all__ = [
+    "JOINED_S",
+    "SHEET_FRAMES",
+    "SHEET_PX",
+    "Seen",
+    "Source",
+    "Stretch",
+    "filtered",
+    "marks_of",
+    "watch",
+]
 
 SHEET_FRAMES = 12
 
@@ -174,28 +184,51 @@ Marks = Mapping[str, str]
 """What the filters wrote on one frame."""
 
 
-def marks_of(
-    frames: Iterable[VideoFrame | AudioFrame],
-    source: Callable[[Graph], FilterContext],
+Source = Callable[["Graph"], "FilterContext"]
+"""Makes the beginning of a graph, which says what kind of frames come in."""
+
+
+def filtered(
+    sources: Sequence[tuple[Source, Iterator[Any]]],
     filters: Sequence[tuple[str, str]],
     sink: str = "buffersink",
-) -> Iterator[tuple[float, Marks]]:
-    """The seconds of each frame, by the file's own clock, and the filters' marks on it."""
+) -> Iterator[Any]:
+    """Frames of all sources through a chain of filters, the first of which takes them all. The
+    source that is behind the others is read next, so that none is read ahead."""
     from av.filter import Graph
 
     graph = Graph()
     graph.threads = 1
-    nodes = [source(graph), *(graph.add(name, options) for name, options in filters)]
+    beginnings = [source(graph) for source, _ in sources]
+    nodes = [graph.add(name, options or None) for name, options in filters]
     nodes.append(graph.add(sink))
+    for place, beginning in enumerate(beginnings):
+        beginning.link_to(nodes[0], 0, place)
     graph.link_nodes(*nodes).configure()
-    for frame in chain(frames, (None,)):
-        nodes[0].push(frame)
-        while True:
-            try:
-                filtered = nodes[-1].pull()
-            except (BlockingIOError, EOFError):
-                break
-            yield filtered.time or 0.0, filtered.metadata
+    reached = [0.0] * len(sources)
+    while True:
+        try:
+            yield nodes[-1].pull()
+        except EOFError:
+            return
+        except BlockingIOError:
+            behind = min(range(len(sources)), key=reached.__getitem__)
+            if reached[behind] == math.inf:
+                return
+            frame = next(sources[behind][1], None)
+            beginnings[behind].push(frame)
+            reached[behind] = math.inf if frame is None else frame.time or 0.0
+
+
+def marks_of(
+    frames: Iterable[VideoFrame | AudioFrame],
+    source: Source,
+    filters: Sequence[tuple[str, str]],
+    sink: str = "buffersink",
+) -> Iterator[tuple[float, Marks]]:
+    """The seconds of each frame, by the file's own clock, and the filters' marks on it."""
+    for frame in filtered([(source, iter(frames))], filters, sink):
+        yield frame.time or 0.0, frame.metadata
 
 
 def _stretches(

@@ -6,8 +6,7 @@ depends on its size in px, not on its length.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from itertools import chain, islice
@@ -19,22 +18,26 @@ from kling_mcp.inputs.decoding import Decoding, DecodingLimits
 from kling_mcp.inputs.file_type import HEAD_BYTES, detect
 from kling_mcp.inputs.media import reader_of
 from kling_mcp.inputs.mp4 import check_structure, open_mp4
+from kling_mcp.outputs.ffmpeg_filters import Source, filtered
 from kling_mcp.outputs.film_plan import RATE_HZ, Clip, Film, Music, frames_in, rounded
 from kling_mcp.outputs.frames import in_time, opened
 from kling_tools.errors import KlingError
 
 if TYPE_CHECKING:
     from av import AudioFrame, VideoFrame
+    from av.filter import Graph
+    from av.filter.context import FilterContext
 
 __all__ = [
     "JOINING",
-    "STEREO_SOURCE",
+    "SINK",
     "Filters",
     "clip_pictures",
     "pictures",
     "read_clip",
     "read_music",
     "sounds",
+    "stereo",
 ]
 
 JOINING = Decoding(DecodingLimits(threads=1, wait_s=60.0, video_s=3_600.0))
@@ -131,7 +134,7 @@ def sounds(
             stack.enter_context(closing(lane))
         mixed = (("amix", f"inputs={len(lanes)}:normalize=0:duration=longest"), *filters)
         ending = (*STEREO, *_lasting(length))
-        yield from _filtered([(STEREO_SOURCE, lane) for lane in lanes], (*mixed, *ending))
+        yield from filtered([(stereo, lane) for lane in lanes], (*mixed, *ending), SINK)
 
 
 KEY, ANY = 1, 0
@@ -143,12 +146,13 @@ STEREO: Filters = (
     ("aresample", f"{RATE_HZ}:async=1:first_pts=0"),
     ("aformat", f"sample_fmts=fltp:sample_rates={RATE_HZ}:channel_layouts=stereo"),
 )
-STEREO_SOURCE = {
-    "sample_rate": str(RATE_HZ),
-    "sample_fmt": "fltp",
-    "channel_layout": "stereo",
-    "time_base": f"1/{RATE_HZ}",
-}
+SINK = "abuffersink"
+
+
+def stereo(graph: Graph) -> FilterContext:
+    """The beginning of a graph that takes a film's sound."""
+    return graph.add_abuffer(sample_rate=RATE_HZ, format="fltp", layout="stereo")
+
 
 TURNS: dict[int, Filters] = {
     90: (("transpose", "cclock"),),
@@ -175,14 +179,14 @@ def clip_pictures(
         first = next(frames, None)
         if first is None:
             raise NotWholeMp4("No frame of the video can be decoded.")
-        source = {
-            "video_size": f"{first.width}x{first.height}",
-            "pix_fmt": first.format.name,
-            "time_base": str(stream.time_base),
-            "pixel_aspect": str(stream.sample_aspect_ratio or 1),
-            "colorspace": str(int(first.colorspace)),
-            "range": str(int(first.color_range)),
-        }
+        source = _pictured(
+            video_size=f"{first.width}x{first.height}",
+            pix_fmt=first.format.name,
+            time_base=str(stream.time_base),
+            pixel_aspect=str(stream.sample_aspect_ratio or 1),
+            colorspace=str(int(first.colorspace)),
+            range=str(int(first.color_range)),
+        )
         unnamed = first.colorspace == UNSPECIFIED and first.height > HD_LINES
         covers = film.fit == "cover" or film.is_shape_of(clip)
         fits = "increase" if covers else "decrease"
@@ -203,29 +207,29 @@ def clip_pictures(
             ("tpad", "stop=-1:stop_mode=clone"),
             ("trim", f"end_frame={length}"),
         )
-        yield from _filtered([(source, chain((first,), frames))], filters)
+        yield from filtered([(source, chain((first,), frames))], filters)
 
 
 def _faded(
     film: Film, ending: Iterator[VideoFrame], beginning: Iterator[VideoFrame]
 ) -> Iterator[VideoFrame]:
     """The frames in which one clip becomes the next one."""
-    source = {
-        "video_size": f"{film.size[0]}x{film.size[1]}",
-        "pix_fmt": "yuv420p",
-        "time_base": str(1 / film.fps),
-        "frame_rate": str(film.fps),
-        "pixel_aspect": "1/1",
-        "colorspace": "bt709",
-        "range": "tv",
-    }
+    source = _pictured(
+        video_size=f"{film.size[0]}x{film.size[1]}",
+        pix_fmt="yuv420p",
+        time_base=str(1 / film.fps),
+        frame_rate=str(film.fps),
+        pixel_aspect="1/1",
+        colorspace="bt709",
+        range="tv",
+    )
     both = [
         (source, (_numbered(f, n, 1 / film.fps) for n, f in enumerate(islice(side, film.overlap))))
         for side in (ending, beginning)
     ]
     seconds = f"{float(film.overlap / film.fps):.6f}"
     last = ("trim", f"end_frame={film.overlap}")
-    yield from _filtered(both, (("xfade", f"fade:duration={seconds}:offset=0"), last))
+    yield from filtered(both, (("xfade", f"fade:duration={seconds}:offset=0"), last))
 
 
 def _lane(film: Film, places: range, decoding: Decoding) -> Generator[AudioFrame, None, None]:
@@ -291,7 +295,7 @@ def _music(film: Film, music: Music, decoding: Decoding) -> Generator[AudioFrame
             if not music.loops or written == began:
                 return
 
-    yield from _filtered([(STEREO_SOURCE, playing())], filters)
+    yield from filtered([(stereo, playing())], filters, SINK)
 
 
 def _music_file(path: Path, decoding: Decoding) -> Generator[AudioFrame, None, None]:
@@ -330,51 +334,27 @@ def _bad_music(path: Path, what: str) -> KlingError:
 def _resampled(frames: Iterator[AudioFrame], filters: Filters) -> Iterator[AudioFrame]:
     """The frames through filters that make the film's sound of them; none are silence."""
     first = next(frames, None)
-    source = STEREO_SOURCE
-    if first is not None:
-        source = {
-            "sample_rate": str(first.sample_rate),
-            "sample_fmt": first.format.name,
-            "channel_layout": first.layout.name,
-            "time_base": str(first.time_base),
-        }
-    yield from _filtered([(source, chain(filter(None, (first,)), frames))], filters)
+    if first is None:
+        yield from filtered([(stereo, frames)], filters, SINK)
+        return
+    rate_hz, kind, layout, base = first.sample_rate, first.format, first.layout, first.time_base
+
+    def source(graph: Graph) -> FilterContext:
+        return graph.add_abuffer(
+            sample_rate=rate_hz, format=kind.name, layout=layout.name, time_base=base
+        )
+
+    yield from filtered([(source, chain((first,), frames))], filters, SINK)
+
+
+def _pictured(**of: str) -> Source:
+    """The beginning of a graph that takes pictures of that kind."""
+    return lambda graph: graph.add("buffer", None, **of)
 
 
 def _lasting(samples: int) -> Filters:
     """What makes a sound exactly as long as that."""
     return (("apad", f"whole_len={samples}"), ("atrim", f"end_sample={samples}"))
-
-
-def _filtered(
-    sources: Sequence[tuple[dict[str, str], Iterator[Any]]], filters: Filters
-) -> Iterator[Any]:
-    """Frames of the sources (FFmpeg's description of each, and its frames) through filters, the
-    first of which takes them all. The source that is behind the others is read next."""
-    from av.filter import Graph
-
-    graph = Graph()
-    graph.threads = 1
-    sound = "sample_fmt" in sources[0][0]
-    buffers = [graph.add("abuffer" if sound else "buffer", None, **of) for of, _ in sources]
-    nodes = [graph.add(name, options or None) for name, options in filters]
-    nodes.append(graph.add("abuffersink" if sound else "buffersink"))
-    for place, buffer in enumerate(buffers):
-        buffer.link_to(nodes[0], 0, place)
-    graph.link_nodes(*nodes).configure()
-    reached = [0.0] * len(sources)
-    while True:
-        try:
-            yield nodes[-1].pull()
-        except EOFError:
-            return
-        except BlockingIOError:
-            behind = min(range(len(sources)), key=lambda place: reached[place])
-            if reached[behind] == math.inf:
-                return
-            frame = next(sources[behind][1], None)
-            buffers[behind].push(frame)
-            reached[behind] = math.inf if frame is None else frame.time or 0.0
 
 
 def _numbered(frame: Any, pts: int, time_base: Fraction) -> Any:

@@ -23,7 +23,7 @@ from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.mp4 import check as check_mp4
 from kling_mcp.outputs.ffmpeg_filters import marks_of
 from kling_mcp.outputs.film_plan import RATE_HZ, Film
-from kling_mcp.outputs.film_tracks import JOINING, STEREO_SOURCE, Filters, pictures, sounds
+from kling_mcp.outputs.film_tracks import JOINING, SINK, Filters, pictures, sounds, stereo
 from kling_mcp.outputs.part import Part, disk_errors
 from kling_tools.errors import SaveFailed
 
@@ -156,9 +156,7 @@ def loudness_of(frames: Iterable[AudioFrame]) -> Loudness | None:
     """How loud these frames of a film's sound are; None where nothing is heard."""
     measured: dict[str, float] = {}
     filters = (("ebur128", "metadata=1:peak=true:framelog=quiet"),)
-    for _, mark in marks_of(
-        frames, lambda graph: graph.add("abuffer", None, **STEREO_SOURCE), filters, "abuffersink"
-    ):
+    for _, mark in marks_of(frames, stereo, filters, SINK):
         measured.update(
             (key.removeprefix("lavfi.r128."), float(value)) for key, value in mark.items()
         )
