@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -61,17 +61,12 @@ class Checked:
     frozen: tuple[Stretch, ...]
     silent: tuple[Stretch, ...]
     joints: tuple[Joint, ...]
-    faults: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
     """Read a joined film back from its file and hold it against its plan. Blocks for about as long
     as decoding it takes. Raises like `watch`, and KlingError for a clip that cannot be read."""
-    alone = [begin + film.overlap * (place > 0) for place, begin in enumerate(film.begins)]
-    around = [(max(0, frame - 1), frame) for frame in alone]
-    moments = [(frame + Fraction(1, 2)) / film.fps for pair in around for frame in pair]
-    seen = watch(made.path, moments, decoding=decoding)
-    shown = [picture for _, picture in seen.frames]
     with opened(made.path, decoding) as (container, _):
         stream = container.streams.video[0]
         times = [pts * (stream.time_base or 0) * film.fps for pts in frame_times(container)]
@@ -81,6 +76,11 @@ def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
             sound_s = float((audio.duration or 0) * (audio.time_base or 0))
             container.seek(0)
             loudness = loudness_of(container.decode(audio))
+    alone = [begin + film.overlap * (place > 0) for place, begin in enumerate(film.begins)]
+    around = [frame for first in alone for frame in (max(0, first - 1), first)]
+    moments = [(min(frame, len(times) - 1) + Fraction(1, 2)) / film.fps for frame in around]
+    seen = watch(made.path, moments, decoding=decoding)
+    shown = [picture for _, picture in seen.frames]
     joints = []
     for place, clip in enumerate(film.clips):
         before, here = shown[2 * place : 2 * place + 2]
@@ -97,20 +97,18 @@ def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
                 as_in_clip=_apart(own.to_image(), here) <= MOST_APART,  # type: ignore[no-untyped-call]
             )
         )
-    steady = all(time - times[0] == number for number, time in enumerate(times))
-    faults = _faults(film, made, seen.facts, len(times), steady, sound_s, loudness, joints)
-    return Checked(
-        seen.facts,
-        len(times),
-        steady,
-        sound_s,
-        loudness,
-        seen.black,
-        seen.frozen,
-        seen.silent,
-        tuple(joints),
-        tuple(faults),
+    found = Checked(
+        facts=seen.facts,
+        frames=len(times),
+        steady=all(time - times[0] == number for number, time in enumerate(times)),
+        sound_s=sound_s,
+        loudness=loudness,
+        black=seen.black,
+        frozen=seen.frozen,
+        silent=seen.silent,
+        joints=tuple(joints),
     )
+    return replace(found, faults=tuple(_faults(film, made, found)))
 
 
 COMPARED_PX, MOST_APART, STILL = 32, 16.0, 0.5
@@ -126,31 +124,24 @@ def _apart(one: Image, other: Image) -> float:
     return max(ImageStat.Stat(apart).mean)
 
 
-def _faults(
-    film: Film,
-    made: Joined,
-    facts: Mp4Facts,
-    frames: int,
-    steady: bool,
-    sound_s: float,
-    loudness: Loudness | None,
-    joints: Sequence[Joint],
-) -> Iterator[str]:
-    if frames != film.frames:
-        yield f"It has {frames} frames; the plan has {film.frames}."
-    if not steady:
+def _faults(film: Film, made: Joined, found: Checked) -> Iterator[str]:
+    size = found.facts.width, found.facts.height
+    aims, loudness = made.aims_lufs, found.loudness
+    if found.frames != film.frames:
+        yield f"It has {found.frames} frames; the plan has {film.frames}."
+    if not found.steady:
         yield "Its frames do not follow each other evenly."
-    if (facts.width, facts.height) != film.size:
-        wished = f"{film.size[0]}x{film.size[1]}"
-        yield f"It is {facts.width}x{facts.height}; {wished} was wished."
-    if film.sounds and abs(sound_s - film.seconds) > 1 / film.fps:
-        yield f"Its sound is {sound_s:.3f} s long; the film is {float(film.seconds):.3f} s."
-    aims = made.aims_lufs
+    if size != film.size:
+        yield f"It is {size[0]}x{size[1]}; {film.size[0]}x{film.size[1]} was wished."
+    if film.sounds and abs(found.sound_s - film.seconds) > 1 / film.fps:
+        yield f"Its sound is {found.sound_s:.3f} s long; the film is {float(film.seconds):.3f} s."
     if aims is not None and loudness is None:
         yield "Nothing is heard in it."
     if aims is not None and loudness is not None and abs(loudness.lufs - aims) > SETTLED_LU:
         yield f"Its loudness is {loudness.lufs:.1f} LUFS; {aims:.1f} was aimed at."
-    for joint in joints:
+    if loudness is not None and loudness.peak_dbtp > 0:
+        yield f"Its loudest peak is {loudness.peak_dbtp:.1f} dB above full scale: it may distort."
+    for joint in found.joints:
         if not joint.as_in_clip:
             yield f"At {joint.at_s:g} s it does not show the beginning of clip {joint.clip}."
 

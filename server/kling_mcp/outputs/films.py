@@ -48,7 +48,9 @@ X264 = {"preset": "fast", "crf": "18", "forced-idr": "1"}
 THREADS = 4
 """x264 gives other bytes with another number of threads: a film is the same on every machine."""
 
-SOUND_BITS = 192_000
+SOUND_BITS = 320_000
+"""Bits per second. Measured on drums, the noise of FFmpeg's AAC is a fourth of what it is with
+192,000; on tones there is no difference."""
 
 LISTENING = 0.05
 """The share of a join's work that is the measuring of its loudness."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import wave
 from array import array
 from collections.abc import Sequence
 from fractions import Fraction
@@ -35,8 +36,8 @@ PERIOD = 100
 
 def tone(samples: int, loudness: float) -> bytes:
     """A tone of 320 to 480 Hz, by the rate at which it is played."""
-    wave = array("f", (loudness * math.sin(2 * math.pi * n / PERIOD) for n in range(PERIOD)))
-    return (wave * (samples // PERIOD + 1))[:samples].tobytes()
+    once = array("f", (loudness * math.sin(2 * math.pi * n / PERIOD) for n in range(PERIOD)))
+    return (once * (samples // PERIOD + 1))[:samples].tobytes()
 
 
 def shot(
@@ -332,6 +333,24 @@ def test_a_film_is_as_loud_as_broadcasters_ask_by_one_gain(tmp_path: Path, loudn
     assert made.aims_lufs == pytest.approx(-16.0, abs=0.01 if loudness > 0.1 else 3)
 
 
+def test_peaks_that_one_gain_would_clip_are_held_and_the_film_keeps_its_length(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "clicks.wav"
+    beat = array("h", [20_000, -20_000] * 8 + [300, -300] * 3_992)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8_000, 0, "NONE", ""))
+        file.writeframes((beat * 4).tobytes())
+    film = film_of(shot(tmp_path / "a.mp4", [RED] * 32), music=read_music(path))
+    checked = check(film, joined(film, tmp_path / "film.mp4"))
+
+    assert film.seconds == 4
+    assert checked.sound_s == 4
+    assert checked.loudness is not None
+    assert checked.loudness.peak_dbtp < 0
+    assert -24 < checked.loudness.lufs < -15
+
+
 def test_silence_stays_silent_and_a_film_without_any_sound_has_no_track(
     rgb: list[Path], tmp_path: Path
 ) -> None:
@@ -520,12 +539,13 @@ def test_a_film_that_is_not_as_planned_is_found_out(rgb: list[Path], tmp_path: P
         "At 0 s it does not show the beginning of clip 1.",
         "At 2 s it does not show the beginning of clip 3.",
     )
-    longer = film_of(*rgb, size=(96, 64), crossfade_s=0.25)
+    assert "It has 24 frames; the plan has 32." in check(film_of(*rgb, rgb[0]), made).faults
+    shorter = film_of(*rgb, size=(96, 64), crossfade_s=0.25)
     assert {
         "It has 24 frames; the plan has 20.",
         "It is 64x64; 96x64 was wished.",
         "Its sound is 3.000 s long; the film is 2.500 s.",
-    } <= {*check(longer, made).faults}
+    } <= {*check(shorter, made).faults}
 
 
 SHOTS = [
