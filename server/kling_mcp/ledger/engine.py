@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from kling_tools.errors import NotConfigured
 
 __all__ = [
+    "FILM_TABLES",
     "RETIRED_MODELS_TABLE",
     "SIGN_IN_TABLES",
     "TASKS_TABLE",
@@ -134,6 +135,40 @@ SIGN_IN_TABLES = """
     """
 """The sign-in page's own state: the programs that people let in, what each was allowed, and the
 hashes of codes and tokens. `sign_in_tries` counts registrations and wrong tokens."""
+
+
+FILM_TABLES = """
+    CREATE TABLE films (
+        id          TEXT PRIMARY KEY,
+        principal   TEXT NOT NULL,
+        name        TEXT NOT NULL,
+        request     TEXT NOT NULL,
+        max_units   {real},
+        max_usd     {real},
+        asked_at    {real} NOT NULL,
+        joined      TEXT NOT NULL DEFAULT '',
+        facts       TEXT NOT NULL DEFAULT '{{}}',
+        lease_owner TEXT NOT NULL DEFAULT '',
+        lease_until {real} NOT NULL DEFAULT 0,
+        UNIQUE (principal, name)
+    );
+    CREATE TABLE film_shots (
+        film_id   TEXT NOT NULL,
+        number    INTEGER NOT NULL,
+        request   TEXT NOT NULL,
+        digest    TEXT NOT NULL,
+        record_id TEXT NOT NULL DEFAULT '',
+        fault     TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (film_id, number)
+    );
+    CREATE TABLE film_tasks (
+        film_id   TEXT NOT NULL,
+        record_id TEXT NOT NULL,
+        PRIMARY KEY (film_id, record_id)
+    )
+    """
+"""Films, whose rows in `tasks` have the same ids; their shots, each with the row that makes it; and
+the rows that a film paid for, of its shots of now and of earlier ones."""
 
 
 def newer(place: str, version: int, known: int) -> NotConfigured:

@@ -17,6 +17,7 @@ import anyio
 from anyio import to_thread
 
 from kling_mcp.ledger.engine import (
+    FILM_TABLES,
     RETIRED_MODELS_TABLE,
     SIGN_IN_TABLES,
     TASKS_TABLE,
@@ -65,6 +66,7 @@ POSTGRES_STEPS: tuple[str, ...] = (
     """,
     RETIRED_MODELS_TABLE.format(real="DOUBLE PRECISION"),
     SIGN_IN_TABLES.format(real="DOUBLE PRECISION"),
+    FILM_TABLES.format(real="DOUBLE PRECISION"),
 )
 """The steps from an empty schema to today's tables. A released step never changes. The schema's
 version, in the table `versions`, is the number of steps taken."""

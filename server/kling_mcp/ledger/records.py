@@ -121,7 +121,8 @@ class NewRow:
     read here, by its field. `usd_per_unit` is the public price of a unit,
     `own_usd_per_unit` that in the provider's row, `endpoint` the path of
     its create on Kling's new standard, empty on the legacy one; `named` says that our
-    external_task_id goes with it. `others` are the same request at other providers, one of which
+    external_task_id goes with it. It is a shot of the film `film_id`, whose caps hold for it, too;
+    empty for no film. `others` are the same request at other providers, one of which
     may have made it already."""
 
     provider: str
@@ -144,6 +145,7 @@ class NewRow:
     usd_per_unit: float = 0.14
     own_usd_per_unit: float | None = None
     others: tuple[NewRow, ...] = ()
+    film_id: str = ""
 
     @property
     def unit_weight(self) -> float:
@@ -422,6 +424,11 @@ class Record:
     def wire(self) -> Wire:
         """The standard on which it was sent."""
         return "new" if self.endpoint else "legacy"
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the row is about a film: made here, of videos that have rows of their own."""
+        return self.product == "film"
 
     @property
     def is_asset(self) -> bool:

@@ -42,8 +42,10 @@ __all__ = [
     "UntidyRows",
     "check_day",
     "check_external_id",
+    "check_film",
     "differences",
     "equals",
+    "film_spent",
     "frees_next",
     "is_at_same",
     "last_made",
@@ -187,6 +189,7 @@ def reserve(
     check_external_id(db, new_row)
     now = clock()
     check_day(db, new_row, caps, now)
+    check_film(db, new_row)
     units = new_row.estimate_units
     columns = {
         "id": record_id,
@@ -222,6 +225,8 @@ def reserve(
         f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608
         tuple(columns.values()),
     )
+    if new_row.film_id:
+        db.execute("INSERT INTO film_tasks VALUES (?, ?)", (new_row.film_id, record_id))
     return record_of(db, record_id), True
 
 
@@ -463,6 +468,50 @@ def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float)
         of_a_unit = _of_a_unit(cap, price, new_row)
         left.append((cap.most - spent) / of_a_unit if of_a_unit else math.inf)
     return 0.0 if any(map(math.isnan, left)) else max(0.0, min(left, default=math.inf))
+
+
+def film_spent(db: Database, film_id: str, usd_per_unit: float) -> tuple[float, float]:
+    """The units and the US dollars that a film's tasks count: those that were made for it."""
+    row = db.execute(
+        f"SELECT coalesce(sum({COUNTED_TOGETHER}), 0) AS units, "  # noqa: S608
+        f"coalesce(sum({COUNTED_USD}), 0) AS usd FROM tasks "
+        "WHERE id IN (SELECT record_id FROM film_tasks WHERE film_id = ?)",
+        (*_prices(usd_per_unit), film_id),
+    ).fetchone()
+    return row["units"], row["usd"]
+
+
+def check_film(db: Database, new_row: NewRow) -> None:
+    """Raises SpendCapReached when a shot would pass a cap of its film, with all that was made for
+    the film before, by whatever server; and KlingError when the film was withdrawn."""
+    if not new_row.film_id:
+        return
+    film = db.execute(
+        "SELECT films.*, tasks.status FROM films JOIN tasks ON tasks.id = films.id "
+        "WHERE films.id = ?",
+        (new_row.film_id,),
+    ).fetchone()
+    if film["status"] != "processing":
+        raise KlingError(f"The film is {film['status']}: no more shots of it are made.")
+    spent, spent_usd = film_spent(db, new_row.film_id, new_row.usd_per_unit)
+    units, price = new_row.estimate_units, unit_price(db, new_row)
+    for name, most, used, of_one in (
+        ("max_units", film["max_units"], spent, new_row.unit_weight),
+        ("max_usd", film["max_usd"], spent_usd, price.usd),
+    ):
+        cost = math.inf if units is None else units * of_one
+        if most is None or used + cost <= most + ROUNDING:
+            continue
+        what = "the price of this shot is not known"
+        if units is not None:
+            what = f"this shot would cost {cost:.4g}"
+        raise SpendCapReached(
+            f"{name} of the film is {most:g}; {used:.4g} are spent or reserved, and {what}.",
+            advice=f"Ask the person, then call kling_film again with a higher {name}."
+            if units is not None
+            else ONLY_KNOWN_PRICES,
+            way=f"with a higher {name}",
+        )
 
 
 def _of_a_unit(cap: DayCap, price: UnitPrice, new_row: NewRow) -> float:

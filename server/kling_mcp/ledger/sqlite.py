@@ -18,6 +18,7 @@ import anyio
 from anyio import to_thread
 
 from kling_mcp.ledger.engine import (
+    FILM_TABLES,
     RETIRED_MODELS_TABLE,
     SIGN_IN_TABLES,
     TASKS_TABLE,
@@ -93,6 +94,7 @@ STEPS: tuple[str, ...] = (
     TASKS_TABLE.format(rowid="", real="REAL", size="INTEGER"),
     RETIRED_MODELS_TABLE.format(real="REAL"),
     SIGN_IN_TABLES.format(real="REAL"),
+    FILM_TABLES.format(real="REAL"),
 )
 """The steps from an empty file to today's tables. A released step never changes. The file's version
 (`PRAGMA user_version`) is the number of steps taken."""

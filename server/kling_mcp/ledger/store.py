@@ -8,11 +8,12 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from kling_mcp.ledger.engine import Database, Engine
+from kling_mcp.ledger.films import Films
 from kling_mcp.ledger.records import (
     AT,
     COUNTED,
@@ -160,6 +161,11 @@ class Ledger:
     def engine(self) -> Engine:
         """The database behind the ledger."""
         return self._engine
+
+    @cached_property
+    def films(self) -> Films:
+        """The films."""
+        return Films(self._engine, self.now, self.lease_s, partial(self._tell, written=True))
 
     @property
     def exists(self) -> bool:
@@ -766,7 +772,8 @@ class Ledger:
                     f"coalesce(sum(CASE WHEN {told} OR estimate_units IS NOT NULL THEN 0 ELSE 1 "
                     "END), 0) AS unpriced FROM tasks "
                     "WHERE sandbox = ? AND created_at >= ? AND principal = coalesce(?, principal) "
-                    "AND NOT (status IN ('queued', 'cancelled') OR (status = 'failed' "
+                    "AND product <> 'film' AND NOT (status IN ('queued', 'cancelled') "
+                    "OR (status = 'failed' "
                     "AND coalesce(units, 0) = 0 AND coalesce(money, 0) = 0)) "
                     f"GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
                     (int(sandbox), since, principal),

@@ -1,0 +1,338 @@
+"""Films in the ledger: a row in `tasks` like any other, beside it what it is made of.
+
+One server at a time makes a film: it holds the film's lease, and renews it. When the server dies,
+the lease runs out, and another one takes the film up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from kling_mcp.ledger.engine import Database, Engine
+from kling_mcp.ledger.records import LONGEST_LEASE_S, Record, record_of
+from kling_mcp.ledger.reserving import film_spent
+from kling_tools.errors import KlingError
+from kling_tools.products import FILM_IDS
+
+__all__ = ["FilmRow", "Films", "ShotRow", "digest_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShotRow:
+    """A shot: its `request` as the arguments of its tool, the row that makes it (`record_id`, empty
+    before), why it cannot be made (`fault`), and the SHA-256 of its request (`digest`). The request
+    of a shot that has a row is without the pictures that came as bytes."""
+
+    number: int
+    request: dict[str, Any]
+    record_id: str = ""
+    fault: str = ""
+    digest: str = ""
+
+    @classmethod
+    def of(cls, number: int, request: dict[str, Any], record_id: str = "") -> ShotRow:
+        """The shot of a request."""
+        return cls(number, request, record_id, digest=digest_of(request))
+
+    def values(self, film_id: str) -> tuple[Any, ...]:
+        """Its columns."""
+        kept = _without_bytes(self.request) if self.record_id else self.request
+        request = json.dumps(kept, ensure_ascii=False)
+        return film_id, self.number, request, self.digest, self.record_id, self.fault
+
+
+def digest_of(request: Mapping[str, Any]) -> str:
+    """Identifies a request, with its pictures where they came as bytes."""
+    text = json.dumps(request, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+MOST_CHARS = 4096
+"""Characters of the longest text of a request that names a picture or says a wish."""
+
+
+def _without_bytes(value: Any) -> Any:
+    """The value with None for each picture that came as bytes."""
+    if isinstance(value, dict):
+        return {name: _without_bytes(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_bytes(part) for part in value]
+    is_bytes = isinstance(value, str) and (value[:5].lower() == "data:" or len(value) > MOST_CHARS)
+    return None if is_bytes else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmRow:
+    """A film: whose it is, its name, how its shots are joined (`request`), its caps, when it was
+    asked for (seconds since the epoch), and its shots in their order. `joined` identifies what the
+    file was joined of, `facts` what was measured in it."""
+
+    id: str
+    principal: str
+    name: str
+    request: dict[str, Any]
+    max_units: float | None = None
+    max_usd: float | None = None
+    asked_at: float = 0.0
+    joined: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    lease_owner: str = ""
+    lease_until: float = 0.0
+    shots: Sequence[ShotRow] = ()
+
+    def is_leased(self, now: float) -> bool:
+        """Whether a server makes it at this time (seconds since the epoch)."""
+        return now < self.lease_until <= now + LONGEST_LEASE_S
+
+
+FREE = "(lease_owner IN ('', ?) OR lease_until <= ? OR lease_until > ?)"
+"""Whether a lease can be taken, in SQL: takes the owner, the time now, and the longest lease."""
+
+RUNS = "id IN (SELECT id FROM tasks WHERE status = 'processing')"
+
+
+class Films:
+    """The films of a ledger. Methods run off the event loop and raise NotConfigured with the
+    reason when the database cannot be used; `tell` hears of each changed row."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        now: Callable[[], float],
+        lease_s: float,
+        tell: Callable[[Record], None],
+    ) -> None:
+        self._engine = engine
+        self._now = now
+        self.lease_s = lease_s
+        self._tell = tell
+
+    async def find(self, any_id: str, principal: str) -> FilmRow | None:
+        """The film with this id or name of a principal; None without one."""
+        return await self._engine.read(
+            lambda db: _film(
+                db, "principal = ? AND (id = ? OR name = ?)", principal, any_id, any_id
+            )
+        )
+
+    async def with_id(self, film_id: str) -> FilmRow | None:
+        """The film with this id; None without one."""
+        return await self._engine.read(lambda db: _film(db, "id = ?", film_id))
+
+    async def of_row(self, film_id: str) -> FilmRow:
+        """The film of a row in `tasks`. Raises KlingError for a row without one."""
+        found = await self.with_id(film_id)
+        if found is None:
+            raise KlingError(f"The ledger has nothing of what {film_id} was made of.")
+        return found
+
+    async def put(self, film: FilmRow) -> FilmRow:
+        """Write what is asked for, and have it made: a new film, or other shots of one. Returns the
+        film as it is now. Raises KlingError while a server makes a film of this name of other
+        shots."""
+        fresh = f"{FILM_IDS}{uuid.uuid4().hex[:8]}"
+        written = await self._engine.alone(partial(_put, film=film, fresh=fresh, now=self._now()))
+        await self._changed(written.id)
+        return written
+
+    async def unfinished(self, since: float) -> list[str]:
+        """The ids of films that no server makes, and that were asked for after `since`."""
+        now = self._now()
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                f"SELECT id FROM films WHERE {RUNS} AND asked_at > ? "  # noqa: S608
+                f"AND {FREE} ORDER BY asked_at",
+                (since, "", now, now + LONGEST_LEASE_S),
+            ).fetchall()
+        )
+        return [row["id"] for row in rows]
+
+    async def claim(self, film_id: str, owner: str) -> bool:
+        """Take or renew the lease of an unfinished film. False while somebody else has it, and for
+        one that is finished or was withdrawn."""
+        now = self._now()
+        changed = await self._engine.write(
+            lambda db: (
+                db.execute(
+                    f"UPDATE films SET lease_owner = ?, lease_until = ? WHERE id = ? "  # noqa: S608
+                    f"AND {RUNS} AND {FREE}",
+                    (owner, now + self.lease_s, film_id, owner, now, now + LONGEST_LEASE_S),
+                ).rowcount
+            )
+        )
+        return changed == 1
+
+    async def release(self, film_id: str, owner: str) -> None:
+        """Give the lease back."""
+        await self._engine.write(
+            lambda db: db.execute(
+                "UPDATE films SET lease_owner = '', lease_until = 0 "
+                "WHERE id = ? AND lease_owner = ?",
+                (film_id, owner),
+            )
+        )
+
+    async def shot(self, film_id: str, number: int, record_id: str = "", fault: str = "") -> None:
+        """Write which row makes a shot, or why none does."""
+
+        def work(db: Database) -> None:
+            film = _film(db, "id = ?", film_id)
+            shot = next((s for s in film.shots if s.number == number), None) if film else None
+            if shot is not None:
+                _keep(db, film_id, replace(shot, record_id=record_id, fault=fault))
+
+        await self._engine.write(work)
+        await self._changed(film_id)
+
+    async def goes_on(self, film_id: str, message: str) -> None:
+        """Write how far a film is, in words."""
+        await self._engine.write(
+            lambda db: db.execute(
+                "UPDATE tasks SET message = ?, updated_at = ? "
+                "WHERE id = ? AND status = 'processing'",
+                (message, self._now(), film_id),
+            ),
+            relaxed=True,
+        )
+        await self._changed(film_id)
+
+    async def finish(
+        self,
+        film_id: str,
+        owner: str,
+        status: str,
+        message: str = "",
+        *,
+        sandbox: bool = False,
+        request: Mapping[str, Any] | None = None,
+        file: tuple[str, int, str] | None = None,
+        joined: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the end of a film, where `owner` still holds its lease: its status, its `file`
+        (path, bytes, SHA-256), what that was `joined` of, and its `facts`."""
+        now = self._now()
+
+        def work(db: Database) -> None:
+            done = db.execute(
+                "UPDATE films SET lease_owner = '', lease_until = 0, joined = ?, facts = ? "
+                "WHERE id = ? AND lease_owner = ?",
+                (joined, json.dumps(facts or {}), film_id, owner),
+            ).rowcount
+            if done:
+                path, size, sha256 = file or (None, None, None)
+                db.execute(
+                    "UPDATE tasks SET status = ?, message = ?, status_at = ?, updated_at = ?, "
+                    "ended_at = ?, sandbox = ?, request = ?, path = ?, bytes = ?, sha256 = ? "
+                    "WHERE id = ? AND status = 'processing'",
+                    (
+                        *(status, message, now, now, now, int(sandbox)),
+                        *(json.dumps(request or {}), path, size, sha256, film_id),
+                    ),
+                )
+
+        await self._engine.write(work)
+        await self._changed(film_id)
+
+    async def withdraw(self, film_id: str, message: str) -> bool:
+        """Make no more of a film. Returns False for one that has ended."""
+        now = self._now()
+        changed = await self._engine.write(
+            lambda db: (
+                db.execute(
+                    "UPDATE tasks SET status = 'cancelled', message = ?, status_at = ?, "
+                    "updated_at = ?, ended_at = ? WHERE id = ? AND status = 'processing'",
+                    (message, now, now, now, film_id),
+                ).rowcount
+            )
+        )
+        await self._changed(film_id)
+        return changed == 1
+
+    async def spent(self, film_id: str, usd_per_unit: float) -> tuple[float, float]:
+        """The units and the US dollars that a film's caps count, at this public price of a unit."""
+        return await self._engine.read(lambda db: film_spent(db, film_id, usd_per_unit))
+
+    async def _changed(self, film_id: str) -> None:
+        self._tell(await self._engine.read(lambda db: record_of(db, film_id)))
+
+
+def _film(db: Database, where: str, *values: Any) -> FilmRow | None:
+    row = db.execute(f"SELECT * FROM films WHERE {where}", values).fetchone()  # noqa: S608
+    if row is None:
+        return None
+    shots = db.execute(
+        "SELECT * FROM film_shots WHERE film_id = ? ORDER BY number", (row["id"],)
+    ).fetchall()
+    columns = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    return FilmRow(
+        **{**columns, "request": json.loads(row["request"]), "facts": json.loads(row["facts"])},
+        shots=[
+            ShotRow(s["number"], json.loads(s["request"]), s["record_id"], s["fault"], s["digest"])
+            for s in shots
+        ],
+    )
+
+
+def _keep(db: Database, film_id: str, shot: ShotRow) -> None:
+    db.execute(
+        "INSERT INTO film_shots (film_id, number, request, digest, record_id, fault) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (film_id, number) DO UPDATE SET "
+        "request = excluded.request, record_id = excluded.record_id, fault = excluded.fault",
+        shot.values(film_id),
+    )
+
+
+def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
+    before = _film(db, "principal = ? AND name = ?", film.principal, film.name)
+    requests = [shot.digest for shot in film.shots]
+    same = before is not None and [shot.digest for shot in before.shots] == requests
+    if before and before.is_leased(now) and not (same and before.request == film.request):
+        raise KlingError(
+            f'A film "{film.name}" of other shots is being made ({before.id}).',
+            charged="no",
+            advice=f'Wait for it with kling_wait_for_tasks with task_ids ["{before.id}"], or give '
+            "this one another name.",
+        )
+    film = replace(film, id=before.id if before else fresh)
+    values = (
+        json.dumps(film.request, ensure_ascii=False),
+        *(film.max_units, film.max_usd, now),
+        film.id,
+    )
+    if before is None:
+        db.execute(
+            "INSERT INTO films (principal, name, request, max_units, max_usd, asked_at, id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (film.principal, film.name, *values),
+        )
+        db.execute(
+            "INSERT INTO tasks (id, provider, base_url, product, digest, take, attempt, "
+            "external_task_id, task_id, status, model_name, prompt, request, created_at, "
+            "updated_at, status_at, principal) "
+            "VALUES (?, 'film', '', 'film', ?, 1, 1, ?, ?, 'processing', '', ?, '{}', ?, ?, ?, ?)",
+            (film.id, film.id, film.id, film.id, film.name, now, now, now, film.principal),
+        )
+    else:
+        db.execute(
+            "UPDATE films SET request = ?, max_units = ?, max_usd = ?, asked_at = ? WHERE id = ?",
+            values,
+        )
+        db.execute(
+            "UPDATE tasks SET status = 'processing', message = '', status_at = ?, updated_at = ?, "
+            "ended_at = NULL WHERE id = ? AND status <> 'processing'",
+            (now, now, film.id),
+        )
+    if not (before and before.is_leased(now)):
+        db.execute("DELETE FROM film_shots WHERE film_id = ?", (film.id,))
+        for shot in film.shots:
+            _keep(db, film.id, shot)
+    written = _film(db, "id = ?", film.id)
+    assert written is not None
+    return written
