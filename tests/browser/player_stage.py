@@ -33,7 +33,8 @@ class Stage:
         """Submit a picture as a model would, and show the player for it; its frame. With a `tool`
         and what is `given` to it, submit that."""
         tool = shown.pop("tool", "kling_image_to_video")
-        given = {"prompt": prompt, **shown.pop("given", {})}
+        given = shown.pop("given", {})
+        given = given if tool == "kling_film" else {"prompt": prompt, **given}
         if tool == "kling_image_to_video":
             given = {"image": picture(self.folder), **given}
         self.page.evaluate(

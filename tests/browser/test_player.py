@@ -227,6 +227,20 @@ def shown_size(picture: Any) -> tuple[int, int]:
     return size[0], size[1]
 
 
+def test_a_film_shows_its_shots_as_a_strip_and_then_plays(stage: MakeStage) -> None:
+    at = stage(sandbox_render_s=1)
+    shots = [{"prompt": "A beach"}, {"prompt": "The sea"}]
+    frame = at.open(tool="kling_film", given={"name": "Holiday", "shots": shots})
+
+    expect(frame.get_by_role("heading", name="Film Holiday")).to_be_visible()
+    expect(frame.get_by_text("2 shots, 10 s. 3 units ($0.42).")).to_be_visible()
+    expect(frame.get_by_alt_text("Shot 2")).to_be_visible(timeout=30_000)
+    expect(frame.get_by_label("Film Holiday", exact=True)).to_be_visible(timeout=60_000)
+    expect(frame.get_by_text("nothing amiss")).to_be_visible()
+    at.shoot("film")
+    assert_accessible(frame)
+
+
 def test_pictures_are_shown_side_by_side_and_one_of_them_is_animated(stage: MakeStage) -> None:
     at = stage()
     given = {"n": 2, "aspect_ratio": "1:1"}

@@ -31,7 +31,7 @@ async def test_the_create_tools_name_a_page_that_is_whole_and_small(tmp_path: Pa
         (page,) = (await client.read_resource(URI)).contents
 
     shown = {tool.name: tool.meta["ui"] for tool in tools if tool.meta}
-    assert shown == {name: {"resourceUri": URI} for name in PRODUCTS_BY_TOOL}
+    assert shown == {name: {"resourceUri": URI} for name in (*PRODUCTS_BY_TOOL, "kling_film")}
     assert isinstance(page, TextResourceContents)
     assert page.mime_type == "text/html;profile=mcp-app"
     assert len(page.text.encode()) < MOST_BYTES

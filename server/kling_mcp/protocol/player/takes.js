@@ -24,6 +24,7 @@ class Take {
     this.receipt = receipt;
     this.id = receipt.task_id;
     this.number = receipt.take;
+    this.name = receipt.shots ? `Film ${receipt.name}` : `Take ${receipt.take}`;
     this.began = Date.now();
     this.view = { task_id: this.id, status: receipt.status };
   }
@@ -34,6 +35,11 @@ class Take {
 
   get elapsed() {
     return Math.round((Date.now() - this.began) / 1000);
+  }
+
+  // The shots of a film; undefined for any other take.
+  get shots() {
+    return this.view.shots ?? this.receipt.shots;
   }
 
   get pictures() {
@@ -118,6 +124,12 @@ class Takes {
     return `data:image/png;base64,${blob}`;
   }
 
+  // The first frame of a shot, as a data: URL.
+  async frame(task_id) {
+    const { blob } = await this.host.read(`kling://tasks/${task_id}/frames/first`);
+    return `data:image/png;base64,${blob}`;
+  }
+
   // The whole saved file as a data: URL, read in parts.
   async bytes(take) {
     const parts = [];
@@ -159,5 +171,7 @@ class Takes {
     const answer = await this.host.tool("kling_wait_for_tasks",
       { task_ids, timeout_s: ASK_FOR_S });
     open.forEach((take, index) => take.see(whole(answer, index)));
+    for (const take of open.filter((one) => one.shots))
+      take.see(await this.host.tool("kling_get_task", { task_id: take.id }));
   }
 }

@@ -17,6 +17,10 @@ const price = ({ estimate_units: units, estimate_usd: usd, unit }) => {
   return `${amount(units, unit)}${dollars}`;
 };
 const outline = (take) => {
+  if (take.shots) {
+    const length = take.receipt.seconds ? `, ${take.receipt.seconds} s` : "";
+    return `${amount(take.shots.length, "shot")}${length}. ${price(take.receipt)}.`;
+  }
   const { model_name, mode, duration_s, n, provider } = take.receipt;
   const made = n ? amount(n, "picture") : `${duration_s} s`;
   const uses = take.receipt.uses ?? [];
@@ -62,7 +66,7 @@ class View {
 
   answer(tool, result) {
     const receipt = result.structuredContent ?? {};
-    if (result.isError || !receipt.model_name) {
+    if (result.isError || !(receipt.model_name || receipt.shots)) {
       el("connection").textContent = wordsOf(result);
       return;
     }
@@ -86,7 +90,7 @@ class View {
 
   #card(take) {
     const card = el("take").content.firstElementChild.cloneNode(true);
-    card.querySelector("h2").textContent = take.id ? `Take ${take.number}` : "Not sent yet";
+    card.querySelector("h2").textContent = take.id ? take.name : "Not sent yet";
     card.querySelector(".no").onclick = () => this.#close(card);
     el("takes").append(card);
     return card;
@@ -103,17 +107,20 @@ class View {
     card.querySelector(".status").textContent = this.#status(take);
     card.querySelector(".advice").textContent = [
       provider_says ? `The provider says: "${provider_says}"` : "",
-      ["failed", "cancelled", "unknown"].includes(status) ? next : "",
+      take.shots || ["failed", "cancelled", "unknown"].includes(status)
+        ? next?.replace(/\.$/, "") : "",
       path ? `Saved at ${path}${more}` : url ? "Saved on the server" : "",
       units === undefined ? "" : `${cost} ${amount(units, unit)}`,
       money === undefined ? "" : `Cost ${[money, currency].join(" ").trim()} of the balance`,
       ...(take.receipt.warnings ?? []),
     ].filter(Boolean).join(". ");
+    if (take.shots) this.#strip(card.querySelector(".strip"), take);
     if (card.dataset.state === state + (saved ?? "")) return;
     card.dataset.state = state + (saved ?? "");
     const screen = card.querySelector(".screen");
     if (take.open && !screen.firstChild) screen.append(bar(take));
     else if (status === "succeed" && take.pictures) void this.#show(screen, take);
+    else if (status === "succeed" && take.shots && !saved) screen.replaceChildren();
     else if (status === "succeed" && !screen.querySelector("video")) void this.#play(screen, take);
     else if (["failed", "cancelled"].includes(status)) screen.replaceChildren();
     this.#actions(card, take);
@@ -122,7 +129,29 @@ class View {
   #status(take) {
     if (!take.id) return "A dry run: nothing was sent.";
     const words = WORDS[take.view.status] ?? take.view.status;
-    return take.open ? `Take ${take.number}: ${words}` : `Take ${take.number} ${words}`;
+    return take.open ? `${take.name}: ${words}` : `${take.name} ${words}`;
+  }
+
+  // The shots of a film, each with its first frame once it is made.
+  #strip(strip, take) {
+    for (const { shot, status, task_id } of take.shots) {
+      const item = strip.children[shot - 1] ?? strip.appendChild(document.createElement("li"));
+      if (item.dataset.state === (status ?? "")) continue;
+      item.dataset.state = status ?? "";
+      item.textContent = `${shot} ${WORDS[status] ?? ""}`.trim();
+      if (status === "succeed") void this.#still(item, shot, task_id);
+    }
+  }
+
+  async #still(item, shot, task_id) {
+    try {
+      const still = document.createElement("img");
+      still.alt = `Shot ${shot}`;
+      still.src = await this.takes.frame(task_id);
+      item.replaceChildren(still);
+    } catch {
+      // its number and its state stand there
+    }
   }
 
   #tick() {
@@ -151,7 +180,8 @@ class View {
   async #play(screen, take) {
     const video = document.createElement("video");
     video.controls = video.playsInline = true;
-    video.setAttribute("aria-label", `Take ${take.number}: ${take.given.prompt ?? "the video"}`);
+    const shows = take.given.prompt ?? "the video";
+    video.setAttribute("aria-label", take.shots ? take.name : `${take.name}: ${shows}`);
     const { url } = take.view.videos?.[0] ?? {};
     const sources = [take.view.sandbox ? undefined : () => url, () => this.takes.bytes(take)];
     let why = "";
@@ -182,16 +212,16 @@ class View {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = text;
-      button.setAttribute("aria-label", take.id ? `${text}, take ${take.number}` : text);
+      button.setAttribute("aria-label", take.id ? `${text}, ${take.name.toLowerCase()}` : text);
       button.onclick = () => this.#run(card, button, run);
       buttons.push(button);
     };
     if (!take.id)
       add("Make it", () => this.#offer(card, take.tool, { ...take.given, dry_run: false }));
-    if (status === "succeed" && !saved) add("Save", () => this.takes.save(take));
-    if (ENDED.includes(status))
+    if (status === "succeed" && !saved && !take.shots) add("Save", () => this.takes.save(take));
+    if (ENDED.includes(status) && !take.shots)
       add("Another take", () => this.#offer(card, take.tool, this.takes.nextTake(take)));
-    if (status === "succeed" && !take.pictures) add("Continue", () => this.#continue(card, take));
+    if (status === "succeed" && !take.pictures && !take.shots) add("Continue", () => this.#continue(card, take));
     if (status === "succeed" && take.pictures)
       pictures.forEach((_, place) => add(
         pictures.length > 1 ? `Animate picture ${place + 1}` : "Animate",
@@ -268,7 +298,7 @@ class View {
 
 function bar(take) {
   const element = document.createElement("progress");
-  element.setAttribute("aria-label", `Take ${take.number} is being made`);
+  element.setAttribute("aria-label", `${take.name} is being made`);
   return element;
 }
 
