@@ -21,6 +21,7 @@ MACHINE = (
     "protocol",
     "service",
     "runtime",
+    "films",
     "polling",
     "submission",
     "outputs",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -21,8 +21,9 @@ from kling_tools.requests.times import zone_named
 
 if TYPE_CHECKING:
     from kling_mcp.background import Background, BackgroundWork
+    from kling_mcp.films.desk import FilmDesk
     from kling_mcp.inputs.held import HeldFile
-    from kling_mcp.inputs.policy import TaskPicture
+    from kling_mcp.inputs.policy import PicturePolicy, TaskPicture
     from kling_mcp.ledger import DayCaps, Ledger, Record
     from kling_mcp.ledger.changes import Changes, Noticing
     from kling_mcp.outputs.downloads import Downloads
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.storage import VideoStorage
     from kling_mcp.polling.pace import Pace
     from kling_mcp.polling.scheduler import Scheduler
+    from kling_mcp.principal import Principal
     from kling_mcp.providers.client import Observe
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
@@ -283,6 +285,56 @@ class Runtime:
         return TaskReader(self.ledger, viewer)
 
     @cached_property
+    def films(self) -> FilmDesk:
+        """Plans and makes films."""
+        from kling_mcp.films.desk import FilmDesk
+        from kling_mcp.films.making import Means
+
+        means = Means(
+            ledger=self.ledger,
+            submission=self.submission,
+            scheduler=self.scheduler,
+            downloads=self.downloads,
+            storage=self.storage,
+            recovery=self.recovery,
+            background=self.background,
+            pictures=self.pictures,
+            music=self.settings.home / "music",
+            sleep=self.sleep,
+        )
+        return FilmDesk(means, self.settings)
+
+    def pictures(self, principal: Principal) -> PicturePolicy:
+        """The pictures that a caller may name: files below the roots, frames of their own tasks,
+        and their own uploads."""
+        from kling_mcp.inputs.policy import PicturePolicy
+        from kling_mcp.settings.settings import known_folders
+
+        uploads, owner = self.ports.uploads, principal.name
+        frames, reader = self.frames.of(principal), self.reader.of(principal)
+
+        async def picture(address: str) -> TaskPicture:
+            if uploads and uploads.holds(address):
+                return await uploads.picture(address, owner)
+            return await frames.picture(address)
+
+        async def task_of(path: str) -> str:
+            found = await reader.find(path)
+            return found.handle if found else ""
+
+        return PicturePolicy(
+            roots=self.settings.image_roots,
+            allow_local=uploads is None,
+            fix=self.settings.fix_images,
+            folders=dict if uploads else known_folders,
+            decoding=self.limits.decoding,
+            of_tasks=picture,
+            task_of=task_of,
+            task_video=frames.video,
+            give_address=partial(uploads.give_address, owner) if uploads else None,
+        )
+
+    @cached_property
     def accounts(self) -> AccountDesk:
         """Tells of the account: providers, caps, what was spent, and what is wrong."""
         from kling_mcp.tasks.account import AccountDesk
@@ -402,8 +454,18 @@ class Runtime:
         """Take up open rows now, and later on the rows of servers that ended."""
         while True:
             if ledger.exists:
+                await self._take_up_films(ledger)
                 await self.recovery.run()
             await anyio.sleep(LEFT_BEHIND_S)
+
+    async def _take_up_films(self, ledger: Ledger) -> None:
+        """Go on with the films that other servers left behind: those of the last hours, as queued
+        requests are."""
+        since = ledger.now() - self.settings.queue_hours * 3600
+        with suppress(KlingError):
+            left = [] if self.settings.read_only else await ledger.films.unfinished(since)
+            for film_id in left:
+                self.films.start(film_id)
 
     async def _follow(self, ledger: Ledger) -> None:
         """Publish the changes that other servers write in this process, too."""

@@ -25,6 +25,7 @@ from kling_tools.errors import (
     TaskNotFound,
     quote_provider,
 )
+from kling_tools.products import FILM_IDS
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.assets import (
     AssetArguments,
@@ -32,6 +33,7 @@ from kling_tools.requests.assets import (
     ListAssetsArguments,
 )
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.results import (
     ENDED,
     Account,
@@ -39,6 +41,7 @@ from kling_tools.results import (
     AssetReceipt,
     CancelResult,
     DeletedAsset,
+    FilmReceipt,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -53,7 +56,7 @@ from kling_tools.service import Confirm, Report
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from kling_mcp.inputs.policy import PicturePolicy, TaskPicture
+    from kling_mcp.inputs.policy import PicturePolicy
     from kling_mcp.ledger import Record
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.polling.watched import Watch
@@ -115,6 +118,15 @@ class Service:
                 runtime.background.start_soon(runtime.recovery.run)
         return receipt
 
+    async def film(self, draft: Draft[FilmArguments], confirm: Confirm) -> FilmReceipt:
+        """Have a film made, or only plan it (`dry_run`). Raises NotAllowed for a login without the
+        scope, and what `FilmDesk.film` raises."""
+        if not draft.arguments.dry_run:
+            self._require_spending(
+                "Ask whoever runs the server for it; dry_run shows the price meanwhile."
+            )
+        return await self._runtime.films.film(draft, self._principal, confirm)
+
     async def task(self, task_id: str) -> TaskView:
         """The state of a task now. The file of a finished task is written where autosave is on.
 
@@ -144,6 +156,8 @@ class Service:
         if record is not None:
             await self.reader.examine([record])
         view = _with_former_id(self.reader.show(found), task_id)
+        if record is not None and record.is_film:
+            return await runtime.films.described(view)
         if record is not None and record.status in ENDED and self._makes:
             from kling_mcp.tasks.views import another_take, can_be_repeated
 
@@ -238,7 +252,10 @@ class Service:
         tasks, withdrawn = [], 0
         for task_id in dict.fromkeys(task_ids):
             record = await self.reader.find(task_id)
-            done = record is not None and await self.withdraw(record)
+            if record is not None and record.is_film:
+                done = await self._runtime.films.withdraw(record)
+            else:
+                done = record is not None and await self.withdraw(record)
             withdrawn += done
             tasks.append(await self._cancelled(task_id, record, done=done))
         return CancelResult(withdrawn=withdrawn, tasks=tasks)
@@ -251,6 +268,8 @@ class Service:
             return _unknown(task_id, not_found(task_id))
         now = await self.reader.find(record.id) or record
         view = self.reader.view(now)
+        if record.is_film:
+            return await self._runtime.films.described(view)
         if done or now.status == "cancelled":
             return view
         from kling_mcp.submission.waiting import not_withdrawn
@@ -286,7 +305,11 @@ class Service:
             runtime.limits.look_s,
             runtime.capabilities,
         )
-        return await listing.page(query)
+        page = await listing.page(query)
+        for place, view in enumerate(page.tasks):
+            if view.task_id.startswith(FILM_IDS):
+                page.tasks[place] = await runtime.films.described(view, shots=False)
+        return page
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
         """Wait until all tasks have ended, `timeout_s` seconds at most, and return their states.
@@ -314,8 +337,10 @@ class Service:
                 runtime.clock,
                 runtime.waiting.is_left,
             )
-        for view, task_id in zip(result.tasks, own.values(), strict=True):
+        for place, (view, task_id) in enumerate(zip(result.tasks, own.values(), strict=True)):
             _with_former_id(view, task_id)
+            if view.task_id.startswith(FILM_IDS):
+                result.tasks[place] = await runtime.films.described(view, shots=False)
         return _in_order(result, task_ids, own, strange)
 
     @property
@@ -471,34 +496,7 @@ class Service:
         return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
 
     def _pictures(self) -> PicturePolicy:
-        """The pictures that the caller may name: files below the roots, frames of their own tasks,
-        and their own uploads."""
-        from kling_mcp.inputs.policy import PicturePolicy
-        from kling_mcp.settings.settings import known_folders
-
-        settings, uploads = self._runtime.settings, self._runtime.ports.uploads
-        frames, owner = self._frames, self._principal.name
-
-        async def picture(address: str) -> TaskPicture:
-            if uploads and uploads.holds(address):
-                return await uploads.picture(address, owner)
-            return await frames.picture(address)
-
-        async def task_of(path: str) -> str:
-            found = await self.reader.find(path)
-            return found.handle if found else ""
-
-        return PicturePolicy(
-            roots=settings.image_roots,
-            allow_local=uploads is None,
-            fix=settings.fix_images,
-            folders=dict if uploads else known_folders,
-            decoding=self._runtime.limits.decoding,
-            of_tasks=picture,
-            task_of=task_of,
-            task_video=frames.video,
-            give_address=partial(uploads.give_address, owner) if uploads else None,
-        )
+        return self._runtime.pictures(self._principal)
 
     def _require_spending(self, advice: str) -> None:
         """Raise NotAllowed for a login without the scope to spend."""

@@ -20,6 +20,7 @@ from kling_tools.tools.toolset import MAKERS, build_toolset, instructions
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = (
     *PRODUCTS_BY_TOOL,
+    "kling_film",
     "kling_get_task",
     "kling_list_tasks",
     "kling_wait_for_tasks",
@@ -204,6 +205,7 @@ def test_annotations_say_honestly_who_spends_writes_and_reads() -> None:
 
     assert hints == {
         **dict.fromkeys(PRODUCTS_BY_TOOL, (False, True)),
+        "kling_film": (False, True),
         "kling_get_task": (True, None),
         "kling_list_tasks": (True, None),
         "kling_wait_for_tasks": (True, None),
@@ -235,7 +237,7 @@ def test_a_tool_says_in_its_description_whether_it_costs_money() -> None:
         free = {"kling_create_element", "kling_delete_asset"}
 
         assert costs == (tool.spends and name not in free), name
-    assert set(MAKERS) == set(PRODUCTS_BY_TOOL)
+    assert set(MAKERS) == {*PRODUCTS_BY_TOOL, "kling_film"}
 
 
 def test_the_tools_for_elements_and_voices_are_small() -> None:

@@ -15,6 +15,8 @@ from typing import Literal
 
 __all__ = [
     "ASSETS",
+    "FILM",
+    "FILM_IDS",
     "IMAGE_UNIT",
     "MADE",
     "OLDEST",
@@ -25,6 +27,7 @@ __all__ = [
     "AssetEntry",
     "AssetKind",
     "AssetProduct",
+    "FilmEntry",
     "Made",
     "Product",
     "ProductEntry",
@@ -78,7 +81,7 @@ AssetProduct = Literal["custom-elements", "custom-voices"]
 StepProduct = Literal["face-check", "speech"]
 """What is paid and made before a create, which then names it."""
 
-Made = Literal[Product, AssetProduct, StepProduct]
+Made = Literal[Product, AssetProduct, StepProduct, "film"]
 """What a row of the ledger can be about."""
 
 
@@ -415,6 +418,30 @@ _ASSETS = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class FilmEntry:
+    """Films: made here, of videos. No provider has them, and they cost what their shots do."""
+
+    name: Literal["film"] = "film"
+    tool: str = "kling_film"
+    result: Result = "video"
+    made_from: str = "videos"
+    path: str = ""
+    unit: str = "unit"
+    unit_weight: float = 1.0
+    other_unit: str | None = None
+
+    def below(self, prefix: str) -> str:
+        """No path of a provider."""
+        raise LookupError(f"{prefix} makes no films")
+
+
+FILM = FilmEntry()
+
+FILM_IDS = "film-"
+"""How the ids of films begin."""
+
 ASSETS: Mapping[Made, AssetEntry] = {row.name: row for row in _ASSETS}
 """Elements and voices, by product [Kling's pages of element and voice management; times and prices
 seen live]."""
@@ -474,8 +501,8 @@ STEPS: Mapping[Made, StepEntry] = {row.name: row for row in _STEPS}
 PRODUCTS: Mapping[Product, ProductEntry] = {row.name: row for row in _ROWS}
 """The products by name, in the order of the table."""
 
-MADE: Mapping[Made, ProductEntry | AssetEntry | StepEntry] = {
-    row.name: row for row in (*_ROWS, *_ASSETS, *_STEPS)
+MADE: Mapping[Made, ProductEntry | AssetEntry | StepEntry | FilmEntry] = {
+    row.name: row for row in (*_ROWS, *_ASSETS, *_STEPS, FILM)
 }
 """The rows of everything that can be made, by product."""
 

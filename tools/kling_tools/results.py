@@ -33,6 +33,7 @@ __all__ = [
     "CancelResult",
     "Cap",
     "DeletedAsset",
+    "FilmReceipt",
     "Finding",
     "PictureLook",
     "PictureView",
@@ -41,6 +42,7 @@ __all__ = [
     "Receipt",
     "SavedPicture",
     "SavedVideo",
+    "ShotView",
     "Spent",
     "TaskPage",
     "TaskStatus",
@@ -163,6 +165,26 @@ class AnotherTake(_Part):
         return f'Another take (another_take_of "{source}"{again}) costs {price}.'
 
 
+class ShotView(_Part):
+    """A shot of a film: the task that makes it, its state, and its units, estimated until they are
+    known. `what` is made is told where it differs from the shot before."""
+
+    shot: int
+    status: TaskStatus | None = None
+    task_id: str | None = None
+    what: str | None = None
+    units: float | None = None
+    next: str | None = None
+
+    def text(self) -> str:
+        """The shot in a few words."""
+        units = "" if self.units is None else units_text(self.units)
+        facts = (self.status, self.task_id, self.what, units)
+        return f"{self.shot}: {', '.join(filter(None, facts))}" + (
+            f". {self.next}" if self.next else ""
+        )
+
+
 IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "resolution", "sound", "take"})
 """Fields that are left out of the view of one task that runs."""
 
@@ -221,6 +243,7 @@ class TaskView(Answer):
     error: str | None = None
     next: str | None = None
     another_take: AnotherTake | None = None
+    shots: list[ShotView] = []
 
     @property
     def is_pending(self) -> bool:
@@ -258,7 +281,9 @@ class TaskView(Answer):
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
         again = self.another_take.text(sandbox=bool(self.sandbox)) if self.another_take else ""
-        sentences = [f"{', '.join([head, *self.facts()])}.", self.next or "", again]
+        shots = "; ".join(shot.text() for shot in self.shots)
+        shots = f"Shots: {shots}." if shots else ""
+        sentences = [f"{', '.join([head, *self.facts()])}.", shots, self.next or "", again]
         return " ".join(sentence for sentence in sentences if sentence)
 
     def facts(self) -> list[str]:
@@ -493,6 +518,48 @@ class Receipt(Answer):
 
 def _jpeg(data: bytes) -> ImageContent:
     return ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type="image/jpeg")
+
+
+class FilmReceipt(Answer):
+    """What a film will cost, or that it is made now. The estimates are those of what has still to
+    be made, `usual_s` the seconds that this usually takes; `seconds` is the length of the film.
+    `fits` is the best plan within the cap, as arguments of the call."""
+
+    task_id: str | None = None
+    status: TaskStatus | None = None
+    dry_run: bool | None = None
+    name: str
+    estimate_units: float | None = None
+    estimate_usd: float | None = None
+    usual_s: int | None = None
+    seconds: float | None = None
+    shots: list[ShotView] = []
+    faults: list[dict[str, str]] = []
+    fits: dict[str, Any] | None = None
+    warnings: list[str] = []
+    note: str | None = None
+    next: str | None = None
+
+    def text(self) -> str:
+        """The film in one line, and one for each shot."""
+        price = price_text(self.estimate_units, self.estimate_usd, "its provider")
+        film = f'Film "{self.name}"' if self.seconds else f'Batch "{self.name}"'
+        length = f", {self.seconds:g} s" if self.seconds else ""
+        time = f", usually made in {self.usual_s} s" if self.usual_s else ""
+        head = f"{film} {self.task_id} {self.status}{length}, {price}{time}."
+        if self.dry_run:
+            head = f"Dry run, nothing sent: {film}{length}, {price}{time}."
+        faults = " ".join(_fault_text(fault) for fault in self.faults)
+        lines = [
+            head,
+            *(shot.text() for shot in self.shots),
+            f"It would be refused: {faults}" if faults else "",
+            f"It fits with {json.dumps(self.fits, ensure_ascii=False)}." if self.fits else "",
+            f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
+            self.note or "",
+            self.next or "",
+        ]
+        return "\n".join(line for line in lines if line)
 
 
 def _fault_text(fault: dict[str, str]) -> str:

@@ -16,12 +16,14 @@ from kling_tools.requests.assets import (
     ListAssetsArguments,
 )
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.results import (
     Account,
     AssetList,
     AssetReceipt,
     CancelResult,
     DeletedAsset,
+    FilmReceipt,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -81,7 +83,11 @@ class VideoService(Protocol):
         ...
 
     async def submit(self, draft: Draft[SubmitArguments], confirm: Confirm) -> Receipt:
-        """Send one request, or only check it with `dry_run`. No other method spends money."""
+        """Send one request, or only check it with `dry_run`. Only `film` spends money, too."""
+        ...
+
+    async def film(self, draft: Draft[FilmArguments], confirm: Confirm) -> FilmReceipt:
+        """Have a film made of its shots, or only plan it with `dry_run`."""
         ...
 
     async def task(self, task_id: str) -> TaskView:

@@ -223,7 +223,7 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
     """The rows to show, and one more where there are more."""
     if arguments.id:
         found = await ledger.find(arguments.id)
-        return [found] if found else []
+        return [found, *await _shots(ledger, found)] if found else []
     return await ledger.page(
         limit=arguments.limit if arguments.json else arguments.limit + 1,
         offset=0,
@@ -231,6 +231,15 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
         product=arguments.product,
         provider=arguments.provider,
     )
+
+
+async def _shots(ledger: Ledger, row: Record) -> list[Record]:
+    """The rows of a film's shots, in their order; none for any other row."""
+    if not row.is_film:
+        return []
+    ids = [shot.record_id for shot in (await ledger.films.of_row(row.id)).shots if shot.record_id]
+    found = await ledger.several(ids)
+    return [found[row_id] for row_id in ids if row_id in found]
 
 
 def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
@@ -321,18 +330,20 @@ def _is_priced(row: Record) -> bool:
 
 def _cells(row: Record) -> tuple[str, ...]:
     made = datetime.fromtimestamp(row.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
-    units = _price(row) + (" (play)" if row.sandbox else "")
+    units = _price(row) + (" (play)" if row.sandbox and not row.is_film else "")
     made_by = "" if row.product == USUAL else f"{spoken(row.product)}: "
     return (
         made,
         row.status,
-        f"{row.model_name} ({row.provider})",
+        "" if row.is_film else f"{row.model_name} ({row.provider})",
         units,
         made_by + " ".join(row.prompt.split()),
     )
 
 
 def _price(row: Record) -> str:
+    if row.is_film:  # its shots have the price
+        return ""
     if row.money is not None:
         return f"{row.money:g} {row.currency}".rstrip() + " of the balance"
     image = " image" if MADE[row.product].unit == "image unit" else ""
@@ -346,5 +357,5 @@ def _where(row: Record) -> str:
     if row.path:
         more = len(row.each_file()) - 1
         return f"{row.path}, and {more} more" if more > 0 else row.path
-    reason = row.message if row.status in ("failed", "queued") else ""
+    reason = row.message if row.is_film or row.status in ("failed", "queued") else ""
     return quote_provider(f"{row.handle} {reason}".strip())

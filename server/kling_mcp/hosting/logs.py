@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from kling_mcp.protocol.middleware import current_service
 from kling_tools.decorations import decoration
-from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, FILM, PRODUCTS_BY_TOOL
 
 __all__ = ["Ending", "answered", "log_as_json", "log_calls", "tool_named"]
 
@@ -25,6 +25,7 @@ TOOLS = frozenset(
     {
         *PRODUCTS_BY_TOOL,
         *(row.tool for row in ASSETS.values()),
+        FILM.tool,
         "kling_list_assets",
         "kling_delete_asset",
         "kling_get_task",

@@ -467,6 +467,13 @@ class Downloads:
                     state.units, state.money, state.message, sandbox=sandbox, record=row
                 ),
             )
+        if row is not None and row.is_film:
+            raise KlingError(
+                f"The film {handle} has no file now.",
+                charged="no",
+                advice="kling_get_task says more; kling_film with the same name and shots joins "
+                "it again, for free.",
+            )
         if row is not None and row.is_asset:
             raise KlingError(
                 f"Task {handle} makes no video, but the {ASSETS[row.product].kind} {row.prompt}.",

@@ -103,7 +103,11 @@ async def look(
     found: list[Finding] = []
     take: AnotherTake | None = None
     left_out: str | None = NO_WISH
-    if record is not None and record.request:
+    if record is not None and record.is_film:
+        given = _Given()
+        found = list(findings(seen, Wish.of(record, given), MADE_OF_SHOTS))
+        left_out = None
+    elif record is not None and record.request:
         take = another_take(record, await ledger.takes(record), clients, capabilities)
         wish = Wish.of(record, given)
         found = list(findings(seen, wish, take.text(sandbox=record.sandbox)))
@@ -136,6 +140,10 @@ async def look(
 
 
 NO_WISH = "Not compared with the request, which is not in this ledger."
+
+MADE_OF_SHOTS = (
+    "Find its shot with kling_get_task; kling_film with that shot changed keeps the others."
+)
 
 NOT_JUDGED = "Motion and the words of the prompt are yours to judge, by the frames."
 

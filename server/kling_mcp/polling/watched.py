@@ -191,6 +191,8 @@ def _progress(view: TaskView, usual_s: float, *, asked: bool) -> str:
     words = f"{view.task_id} {view.status}"
     if view.status in ENDED:
         return f"{words}, being saved"
+    if view.file:
+        return f"{words}, {view.file}"
     if view.elapsed_s is None:
         return words
     words += f" for {view.elapsed_s} s"

@@ -249,8 +249,8 @@ class Settings(BaseModel):
     tools: tuple[str, ...] = Field(
         default=("all",),
         validation_alias="KLING_MCP_TOOLS",
-        description="Tools that are offered: all, core, edit, images, assets, or names of tools, "
-        "separated by commas.",
+        description="Tools that are offered: all, core, edit, images, film, assets, or names of "
+        "tools, separated by commas.",
     )
     read_only: bool = Field(
         default=False,

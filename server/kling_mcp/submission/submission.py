@@ -237,7 +237,7 @@ class Submission:
         """Raises SpendCapReached when a cap is lower than the price, and when a setting requires
         the person's consent and the person refuses it."""
         try:
-            await self._check_price(judged)
+            await self.check_price(judged)
             setting = self._confirmed_by(judged)
             if setting and not await confirm(create.question(judged.price), setting):
                 raise SpendCapReached(
@@ -274,7 +274,7 @@ class Submission:
         if agreed is None or units is None or units <= agreed:
             return
         try:
-            await self._check_price(ready)
+            await self.check_price(ready)
         except SpendCapReached as error:
             error.message = f"{LONGER} {error.message}"
             raise
@@ -292,7 +292,7 @@ class Submission:
         faults, capped = judged.verdict.faults, None
         if judged.made is None:
             try:
-                await self._check_price(judged)
+                await self.check_price(judged)
                 if not faults:
                     await self.ledger.check_external_id(judged.new_row)
                     await self.ledger.check_day(judged.whole_row, self.caps.per_day)
@@ -314,7 +314,7 @@ class Submission:
             return ""
         return f"KLING_MCP_CONFIRM_ABOVE_UNITS={above:g}"
 
-    async def _check_price(self, judged: Judged) -> None:
+    async def check_price(self, judged: Judged) -> None:
         """Raises SpendCapReached when a cap is lower than the price, or the price is unknown."""
         new_row, price = judged.new_row, judged.price
         what = MADE[new_row.product].result

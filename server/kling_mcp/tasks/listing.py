@@ -17,7 +17,7 @@ from kling_mcp.tasks.account import price_of
 from kling_mcp.tasks.reader import local_path
 from kling_tools.errors import InvalidRequest, KlingError, RequestRefused
 from kling_tools.faults import Fault
-from kling_tools.products import MADE, PRODUCTS, STEPS, Made, products_named
+from kling_tools.products import FILM, MADE, PRODUCTS, STEPS, Made, products_named
 from kling_tools.quoting import counted
 from kling_tools.requests.arguments import AUTO
 from kling_tools.requests.times import moment, zone_named
@@ -271,7 +271,8 @@ def _paths(provider: Configured, named: Sequence[Made]) -> Sequence[Made]:
         return provider.row.own_paths
     served: Sequence[Made] = provider.row.products
     paths = {MADE[name].path: name for name in reversed(named) if name in served}
-    return [*reversed(paths.values())] or [name for name in named[:1] if name not in STEPS]
+    unlisted = [*STEPS, FILM.name]
+    return [*reversed(paths.values())] or [name for name in named[:1] if name not in unlisted]
 
 
 async def _newest(client: KlingClient, page: int, page_size: int) -> list[Task]:

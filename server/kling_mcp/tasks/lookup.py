@@ -128,6 +128,8 @@ class Lookup:
             return await self._foreign(any_id)
         if record.is_beyond_use:
             raise beyond_use(record)
+        if record.is_film:  # no provider knows of it
+            return Found(record.provider, record)
         if record.status in WITHOUT_VIDEO or (record.status == "succeed" and not fresh):
             return Found(record.provider, record)
         client = await self._clients.get(record.provider)

@@ -219,6 +219,12 @@ class Viewer:
             **self._names(record),
         )
         asset = ASSETS.get(record.product)
+        if record.is_film:
+            view.provider = view.take = None
+            view.file = (record.message or None) if status == "processing" else None
+            if record.status == "succeed" and self.files.seems_there(record):
+                self._show_the_file(record, view)
+            return view
         if record.status == "cancelled":
             view.next = TAKEN_BACK.format(how=record.message or BEFORE_SENT)
         elif record.status == "failed" and record.task_id is None:

@@ -645,7 +645,7 @@ async def test_a_provider_that_does_not_tell_its_account_says_so(url: str, tmp_p
             "coer",
             "wrong",
             "KLING_MCP_TOOLS names coer",
-            "Name sets (all, core, edit, assets, images) or tools",
+            "Name sets (all, core, edit, assets, images, film) or tools",
         ),
         ("core,kling_cook", "wrong", "KLING_MCP_TOOLS names kling_cook", "kling_look"),
         (

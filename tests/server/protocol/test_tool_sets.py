@@ -18,7 +18,7 @@ from kling_tools.tools.tool import without_tools
 
 pytestmark = pytest.mark.anyio
 
-MAKERS = set(PRODUCTS_BY_TOOL)
+MAKERS = {*PRODUCTS_BY_TOOL, "kling_film"}
 CHANGE_THE_LIBRARY = {"kling_create_element", "kling_create_voice", "kling_delete_asset"}
 
 
@@ -36,6 +36,7 @@ async def test_all_tools_are_offered_unless_the_setting_names_some(tmp_path: Pat
     more, _ = await offered(tmp_path, tools="core,kling_list_tasks,all")
 
     beyond = {
+        "kling_film",
         "kling_generate_image",
         "kling_edit_video",
         "kling_motion_control",

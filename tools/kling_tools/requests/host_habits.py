@@ -248,7 +248,7 @@ ZERO_IS_A_VALUE = frozenset({"cfg_scale", "timeout_s"})
 """The fields in which 0 is a value: the weakest hold on the prompt (the review knows whether the
 model takes it), and a look without waiting. Every other 0 is a blank."""
 
-FALSE_IS_A_VALUE = frozenset({"keep_original_sound"})
+FALSE_IS_A_VALUE = frozenset({"join", "keep_original_sound"})
 """The fields in which false is a value, as what is left out means yes."""
 
 REQUIRED_LISTS = frozenset({"image_list", "task_ids"})

@@ -107,7 +107,7 @@ def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str
     """What comes back, by the fields that a program would go on with.
 
     Answers hold further fields (the schema is open), and leave out those without a value, so
-    null is never published. Objects in a list are named by their kind only. Nothing is required:
+    null is never published. What is in a list is not told. Nothing is required:
     some clients hold an answer with `isError` to this schema too, and show their objection in
     place of our words.
     """
@@ -122,8 +122,6 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
     if len(kinds) != 1:
         return {}
     kind = kinds[0]
-    if kind.get("type") == "array":
-        return {"type": "array", "items": {"type": kind["items"].get("type", "object")}}
     return {"type": kind.get("type", "object")}
 
 

@@ -36,10 +36,11 @@ from pydantic import BaseModel, Field
 from kling_tools.decorations import decoration
 from kling_tools.errors import ImageRejected, InvalidRequest, KlingError, SpendCapReached
 from kling_tools.faults import Fault
-from kling_tools.products import ASSETS, PRODUCTS_BY_TOOL
+from kling_tools.products import ASSETS, FILM, PRODUCTS_BY_TOOL
 from kling_tools.requests.arguments import SpendingChoices
 from kling_tools.requests.assets import AssetChanges
 from kling_tools.requests.drafts import Draft, read_draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.results import AnotherTake, Answer
 from kling_tools.service import Report, VideoService
 from kling_tools.tools.schema import answer_schema
@@ -220,7 +221,7 @@ class KlingTool(Tool):
     @property
     def spends(self) -> bool:
         """Whether a call may cost money, or changes what the account has at its provider."""
-        return issubclass(self.arguments, SpendingChoices | AssetChanges)
+        return issubclass(self.arguments, SpendingChoices | AssetChanges | FilmArguments)
 
     async def run(
         self,
@@ -330,6 +331,7 @@ SPENDING = frozenset(
     (
         *PRODUCTS_BY_TOOL,
         *(row.tool for row in ASSETS.values()),
+        FILM.tool,
         "kling_cancel_task",
         "kling_delete_asset",
         "kling_upload_picture",

@@ -39,6 +39,7 @@ from kling_tools.requests.assets import (
     ListAssetsArguments,
 )
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.requests.host_habits import wait_s
 from kling_tools.requests.requests import Request
 from kling_tools.results import (
@@ -48,6 +49,7 @@ from kling_tools.results import (
     AssetReceipt,
     CancelResult,
     DeletedAsset,
+    FilmReceipt,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -76,7 +78,7 @@ def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
         answer=UploadAddress,
         annotations=ToolAnnotations(destructive_hint=False),
         input_schema={"type": "object", "properties": {}},
-        answer_fields=("image",),
+        answer_fields=(),
     )
 
 
@@ -132,6 +134,7 @@ MAKERS: Mapping[str, str] = {
     "kling_talking_photo": "make a face speak",
     "kling_lip_sync": "dub a video",
     "kling_generate_image": "make a picture",
+    "kling_film": "a film",
 }
 """What each tool that makes something is taken for."""
 
@@ -203,6 +206,10 @@ async def _submit(draft: Draft[Any], call: Call) -> Receipt:
         if call.shows_player:
             receipt.show_in_player(await call.service.thumbnail(draft.arguments))
     return receipt
+
+
+async def _film(draft: Draft[FilmArguments], call: Call) -> FilmReceipt:
+    return await call.service.film(draft, call.confirm)
 
 
 async def _get_task(draft: Draft[GetTaskArguments], call: Call) -> TaskView:
@@ -417,6 +424,30 @@ def build_toolset(
             texts=LIP_SYNC_TEXTS,
         ),
         KlingTool.of(
+            _film,
+            service,
+            name="kling_film",
+            title="Film",
+            description="Clips for one price as one file (costs money).",
+            arguments=FilmArguments,
+            answer=FilmReceipt,
+            annotations=ADDS,
+            meta=SHOWN_IN_PLAYER,
+            input_schema=arguments_schema(
+                FilmArguments,
+                required=("name", "shots"),
+                properties={
+                    "shots": {"items": {"type": "object"}},
+                    "max_units": {"description": ""},
+                    "fit": {"enum": "", "default": ""},
+                    "join": {"default": ""},
+                    "aspect_ratio": {"pattern": ""},
+                    "crossfade_s": {"default": ""},
+                },
+            ),
+            answer_fields=(),
+        ),
+        KlingTool.of(
             _get_task,
             service,
             name="kling_get_task",
@@ -426,7 +457,7 @@ def build_toolset(
             answer=TaskView,
             annotations=READS,
             input_schema=arguments_schema(GetTaskArguments),
-            answer_fields=("task_id", "status", "videos", "units", place),
+            answer_fields=("task_id", "status", place),
         ),
         KlingTool.of(
             _list_tasks,
@@ -440,8 +471,9 @@ def build_toolset(
             input_schema=arguments_schema(
                 ListTasksArguments,
                 without=without if hosted else (*without, "timezone"),
+                properties={"page": {"default": ""}, "page_size": {"default": ""}},
             ),
-            answer_fields=("tasks", "more"),
+            answer_fields=("tasks",),
         ),
         KlingTool.of(
             partial(_wait_for_tasks, setting=waits_s),
@@ -467,7 +499,7 @@ def build_toolset(
             answer=Account,
             annotations=READS,
             input_schema=arguments_schema(AccountArguments),
-            answer_fields=("spent", "wrong"),
+            answer_fields=(),
         ),
         KlingTool.of(
             _cancel_task,
@@ -480,7 +512,7 @@ def build_toolset(
             answer=CancelResult,
             annotations=ADDS,
             input_schema=arguments_schema(CancelTaskArguments, required=("task_ids",)),
-            answer_fields=("withdrawn", "tasks"),
+            answer_fields=("withdrawn",),
         ),
         KlingTool.of(
             _save_video,
@@ -509,7 +541,7 @@ def build_toolset(
             answer=VideoLook,
             annotations=READS,
             input_schema=arguments_schema(LookArguments, required=("task_id",)),
-            answer_fields=("findings", "another_take"),
+            answer_fields=("findings",),
         ),
     ]
     tools += _asset_tools(service, able("assets"))
@@ -554,6 +586,7 @@ def _asset_tools(
                     "provider": {"description": "", **choice},
                     "max_units": {"description": ""},
                     "dry_run": {"description": ""},
+                    "name": {"description": ""} if name == "kling_create_voice" else {},
                 },
             ),
             answer_fields=fields,
@@ -570,7 +603,7 @@ def _asset_tools(
             AssetList,
             READS,
             ("kind",),
-            ("assets", "used_in"),
+            ("assets",),
         ),
         tool(
             _make_asset,
@@ -582,7 +615,7 @@ def _asset_tools(
             AssetReceipt,
             ADDS,
             ("name", "description"),
-            ("id", "status"),
+            ("id",),
             ("max_units", "dry_run", "tags"),
         ),
         tool(
@@ -594,7 +627,7 @@ def _asset_tools(
             AssetReceipt,
             ADDS,
             ("name", "sample"),
-            ("id", "status"),
+            ("id",),
         ),
         tool(
             _delete_asset,
@@ -605,7 +638,7 @@ def _asset_tools(
             DeletedAsset,
             DELETES,
             ("kind", "id"),
-            ("deleted",),
+            (),
         ),
     ]
 
@@ -636,6 +669,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "kling_delete_asset",
     ),
     "images": ("kling_generate_image",),
+    "film": ("kling_film",),
 }
 """Sets of tools by name; `all` has every tool."""
 
@@ -678,6 +712,9 @@ SILENT: Mapping[str, tuple[str, ...]] = {
 }
 """Arguments that a tool takes and does not publish: the faults that require them tell of them."""
 
+AS_THERE = {"description": "", "enum": "", "default": ""}
+"""A field of which kling_image_to_video tells the values and the default."""
+
 AS_ELSEWHERE: dict[str, dict[str, Any]] = {
     "another_take_of": {"description": ""},
     "max_units": {"description": ""},
@@ -687,9 +724,9 @@ AS_ELSEWHERE: dict[str, dict[str, Any]] = {
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "prompt": {"maxLength": ""},
-    "mode": {"description": "4k: v3-omni only."},
-    "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
-    "sound": {"description": "v3-omni only."},
+    "mode": {**AS_THERE, "description": "4k: v3-omni only."},
+    "duration": {**AS_THERE, "description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
+    "sound": {**AS_THERE, "description": "v3-omni only."},
     "cfg_scale": {**NO_BOUNDS, "description": "This and masks: CometAPI with v1-6 only."},
     "watermark_info": {"description": "As in kling_image_to_video, like the rest."},
     "external_task_id": {"description": ""},
@@ -701,12 +738,12 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 """Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 TEXT_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {"description": "As in kling_image_to_video, like the rest."},
-    "duration": {"description": ""},
-    "sound": {"description": ""},
+    "mode": {**AS_THERE, "description": "As in kling_image_to_video, like the rest."},
+    "duration": AS_THERE,
+    "sound": AS_THERE,
     "cfg_scale": {**NO_BOUNDS, "description": ""},
     "multi_shot": {"description": ""},
-    "shot_type": {"description": ""},
+    "shot_type": AS_THERE,
     "multi_prompt": {"description": "", "items": {"type": "object"}},
     **AS_ELSEWHERE,
 }

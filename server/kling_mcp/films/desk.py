@@ -1,0 +1,489 @@
+"""Films for their callers: planned, agreed to, written down and made; and shown.
+
+asked    ──planned───> judged    every shot like a dry run; nothing is written
+judged   ──_refusal──> answered  faults, or a cap below the price: the plan that fits
+judged   ──confirm───> agreed    one question for the whole
+agreed   ──put───────> written   the film's row, and its shots
+written  ──make──────> made      `FilmMaking`, under the lease of the film's row; a server that
+                                 is killed here leaves it to the next one (`take_up`)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from kling_mcp.films.making import FilmMaking, Means, failed_shots
+from kling_mcp.films.planning import Fitting, PlannedShot, fitting, planned, usual_time_s, warned
+from kling_mcp.inputs.media import Medium, Wish, open_media
+from kling_mcp.ledger import DayCaps, Record
+from kling_mcp.ledger.films import FilmRow
+from kling_mcp.principal import SPEND, Principal
+from kling_tools.errors import InvalidRequest, KlingError, SpendCapReached
+from kling_tools.faults import Fault
+from kling_tools.quoting import counted
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import FilmArguments
+from kling_tools.results import ENDED, FilmReceipt, ShotView, TaskView
+from kling_tools.rules.capabilities import Estimate, units_text
+from kling_tools.rules.media_limits import MediaLimits
+from kling_tools.service import Confirm
+
+if TYPE_CHECKING:
+    from kling_mcp.settings.settings import Settings
+
+__all__ = ["FilmDesk"]
+
+logger = logging.getLogger(__name__)
+
+MUSIC = MediaLimits(formats=("MP3", "WAV", "M4A", "AAC"), mb=200, seconds=(0.1, 3600))
+
+PLANNED_FPS = Fraction(24)
+"""The frames per second of a film whose clips are not there yet."""
+
+SHORTER_MUSIC = 0.5
+"""Seconds by which music may be shorter than its film without a word."""
+
+
+@dataclass
+class FilmDesk:
+    """The films of a server, whose `settings` say what it may do."""
+
+    means: Means
+    settings: Settings
+    _making: dict[str, FilmMaking] = field(default_factory=dict)
+
+    async def film(
+        self, draft: Draft[FilmArguments], principal: Principal, confirm: Confirm
+    ) -> FilmReceipt:
+        """Plan a film; without `dry_run` have it made, or go on with it. Raises InvalidRequest for
+        faults, SpendCapReached for a cap below the price and where the person does not agree, and
+        KlingError while a film of this name is made of other shots."""
+        faults = [*draft.verdict.faults, *draft.arguments.faults()]
+        if faults:
+            raise InvalidRequest(faults)
+        film, films = draft.arguments, self.means.ledger.films
+        before = None
+        if self.means.ledger.exists:
+            before = await films.find(film.name, principal.name)
+        spent = (0.0, 0.0)
+        if before:  # read first: what another server reserves meanwhile is not counted twice
+            price = self.means.submission.capabilities.usd_per_unit
+            spent = await films.spent(before.id, price)
+        plan = await planned(
+            self.means.submission, principal, self.means.pictures(principal), film, before
+        )
+        faults = [fault for shot in plan for fault in shot.faults]
+        seconds = _length(plan, film, faults)
+        music, notes = await self._music(film, principal, seconds, faults)
+        try:
+            receipt = self._receipt(film, plan, faults, seconds, notes)
+            capped, fits = (None, None) if faults else await self._capped(film, plan, spent)
+            if film.dry_run:
+                return _dry(receipt, film, capped, fits)
+            if faults:
+                raise InvalidRequest(faults)
+            if capped:
+                raise capped
+            await self._agree(film, plan, confirm)
+            how = await self._how(film, music)
+        finally:
+            if music is not None:
+                music.close()
+        written = await films.put(
+            FilmRow(
+                id="",
+                principal=principal.name,
+                name=film.name,
+                request=how,
+                max_units=film.max_units,
+                max_usd=film.max_usd,
+                shots=[shot.row() for shot in plan],
+            )
+        )
+        self.start(written.id)
+        receipt.task_id, receipt.status = written.id, "processing"
+        receipt.next = (
+            f'kling_wait_for_tasks with task_ids ["{written.id}"]. Called again with the same '
+            "name and shots it goes on, and pays nothing twice."
+        )
+        return receipt
+
+    def start(self, film_id: str) -> None:
+        """Make a film in the background, unless a server does."""
+        if film_id not in self._making:
+            self.means.background.start_soon(self._make, film_id)
+
+    async def _make(self, film_id: str) -> None:
+        films, owner = self.means.ledger.films, uuid.uuid4().hex
+        if film_id in self._making or not await films.claim(film_id, owner):
+            return
+        try:
+            film = await films.of_row(film_id)
+            making = FilmMaking(
+                self.means, Principal(film.principal, frozenset({SPEND})), film, owner
+            )
+            self._making[film_id] = making
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._renew, film_id, owner, group.cancel_scope)
+                await making.go()
+                group.cancel_scope.cancel()
+        finally:
+            self._making.pop(film_id, None)
+            with anyio.CancelScope(shield=True), suppress(KlingError):
+                await films.release(film_id, owner)
+
+    async def _renew(self, film_id: str, owner: str, scope: anyio.CancelScope) -> None:
+        """Renew the lease; end the work when it is lost, or the film withdrawn."""
+        films = self.means.ledger.films
+        while True:
+            await anyio.sleep(films.lease_s / 3)
+            try:
+                if not await films.claim(film_id, owner):
+                    scope.cancel()
+            except KlingError:
+                continue
+
+    async def withdraw(self, record: Record) -> bool:
+        """Make no more of a film, and withdraw its shots that are still queued here. Returns False
+        for one that has ended."""
+        film = await self.means.ledger.films.of_row(record.id)
+        done = await self.means.ledger.films.withdraw(record.id, "withdrawn")
+        rows = await self._rows(film)
+        if done:
+            for row in rows.values():
+                if row.status == "queued":
+                    await self.means.submission.sender.withdraw(row)
+        return done
+
+    async def described(self, view: TaskView, *, shots: bool = True) -> TaskView:
+        """The view of a film's row with its shots, and what to do next; any other view as it is."""
+        film = await self.means.ledger.films.with_id(view.task_id)
+        if film is None:
+            return view
+        rows = await self._rows(film)
+        made = [row for row in rows.values() if row.status == "succeed"]
+        costs = [row.counted_units for row in rows.values() if not row.is_gone or row.units]
+        view = view.model_copy()
+        view.sandbox = (bool(rows) and all(row.sandbox for row in rows.values())) or None
+        if view.status in ENDED:
+            view.units = round(sum(costs), 4) or None
+        if shots:
+            view.shots = _shots(film, rows)
+        failed = failed_shots(film, rows)
+        making = self._making.get(film.id)
+        if view.status not in ENDED:
+            view.file = None
+            parts = [f"{len(made)} of {counted(len(film.shots), 'shot')} made"]
+            parts += [f"{len(failed)} failed"] if failed else []
+            if making and making.share:
+                parts = [f"Joining, {making.share:.0%}"]
+            elif not film.is_leased(self.means.ledger.now()) and film.id not in self._making:
+                parts += ["no server makes it now: call kling_film again with the same shots"]
+            view.next = f"{', '.join(parts)}."
+        elif view.status == "failed":
+            view.next = (
+                f"{(await self._message(film.id)).rstrip('.')}. kling_film with the same name and "
+                "shots makes only what is missing; what is made is kept and not paid again."
+            )
+        elif view.status == "cancelled":
+            view.next = "Withdrawn. kling_film with the same name and shots goes on."
+        elif not film.request.get("join", True):
+            view.next = "A batch: each shot is a task with a file of its own."
+        elif view.path or view.url:
+            view.next = _measured(film.facts)
+        else:
+            view.file = "gone"
+            view.next = "Its file is gone: kling_film with the same name and shots joins it again."
+        return view
+
+    async def _message(self, film_id: str) -> str:
+        row = (await self.means.ledger.several([film_id])).get(film_id)
+        return row.message if row else ""
+
+    async def _rows(self, film: FilmRow) -> dict[str, Record]:
+        ids = [shot.record_id for shot in film.shots if shot.record_id]
+        return await self.means.ledger.several(ids) if ids else {}
+
+    def progress(self, film_id: str) -> float:
+        """How much of a film is joined, from 0 to 1; 0 where this server does not join it."""
+        making = self._making.get(film_id)
+        return making.share if making else 0.0
+
+    def _receipt(
+        self,
+        film: FilmArguments,
+        plan: Sequence[PlannedShot],
+        faults: Sequence[Fault],
+        seconds: float | None,
+        notes: Sequence[str],
+    ) -> FilmReceipt:
+        """The plan as an answer."""
+        price = _sum(plan)
+        embedded = [
+            shot.create.request.provider.embedded
+            for shot in plan
+            if shot.create is not None and shot.new_row is not None
+        ]
+        sandbox = bool(embedded) and all(embedded)
+        settings = self.settings
+        usual = usual_time_s(
+            plan,
+            settings.sandbox_slots if sandbox else None,
+            settings.sandbox_queue_s + settings.sandbox_render_s if sandbox else None,
+        )
+        shots, what = [], ""
+        for shot in plan:
+            view = ShotView(
+                shot=shot.number,
+                status=shot.made.status if shot.made else None,
+                task_id=shot.made.handle if shot.made else None,
+                what=shot.setting if shot.setting != what else None,
+                units=shot.units,
+            )
+            what = shot.setting
+            shots.append(view)
+        played = any(shot.new_row and shot.new_row.sandbox for shot in plan)
+        told = [*notes, "Sandbox: nothing is charged." if played else ""]
+        return FilmReceipt(
+            name=film.name,
+            estimate_units=None if price.units is None else round(price.units, 4),
+            estimate_usd=None if price.usd is None else round(price.usd, 2),
+            usual_s=math.ceil(usual) or None,
+            seconds=round(seconds, 3) if seconds and film.join else None,
+            shots=shots,
+            faults=[fault.facts() for fault in faults],
+            warnings=[*warned(plan)],
+            note=" ".join(filter(None, told)) or None,
+        )
+
+    async def _capped(
+        self, film: FilmArguments, plan: Sequence[PlannedShot], spent: tuple[float, float]
+    ) -> tuple[SpendCapReached | None, Fitting | None]:
+        """Why the whole is above a cap, and the best plan that fits; None where it fits. So many
+        units and dollars were `spent` for the film before it was planned."""
+        todo = [shot for shot in plan if not shot.is_paid]
+        first = next((shot.new_row for shot in todo if shot.new_row), None)
+        if first is None:
+            return None, None
+        ledger, way = self.means.ledger, self.means.submission
+        price = _sum(plan)
+        limits: list[tuple[float, str]] = []
+        if film.max_units is not None:
+            limits.append((film.max_units - spent[0], f"max_units {film.max_units:g}"))
+        of_one = (await ledger.unit_price(first)).usd
+        if film.max_usd is not None and of_one:
+            limits.append(((film.max_usd - spent[1]) / of_one, f"max_usd {film.max_usd:g}"))
+        day: DayCaps = way.caps.per_day
+        if day.all():
+            left = await ledger.left_of_day(first, day)
+            if left is not None and left != math.inf:
+                limits.append((left, "the cap of a day"))
+        for left, name in sorted((max(0.0, most), name) for most, name in limits):
+            if price.units is None:
+                return (
+                    SpendCapReached(
+                        f"The price of a shot is not known, and {name} is set.",
+                        advice="A cap takes only models whose price is known.",
+                    ),
+                    None,
+                )
+            if price.units <= left + 1e-6:
+                continue
+            fits = await to_thread.run_sync(fitting, plan, left)
+            leaves = counted(round(left, 4), "unit")
+            message = f"What is left to make costs {price}; {name} leaves {leaves}."
+            return SpendCapReached(message, advice=_advice(plan, film, fits, name)), fits
+        return None, None
+
+    async def _agree(
+        self, film: FilmArguments, plan: Sequence[PlannedShot], confirm: Confirm
+    ) -> None:
+        """Ask the person once for the whole where a setting requires that. Raises SpendCapReached
+        when they do not agree."""
+        above, price = self.means.submission.caps.confirm_above, _sum(plan)
+        todo = [shot for shot in plan if not shot.is_paid]
+        if above is None or not todo or (price.units is not None and price.units <= above):
+            return
+        setting = f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
+        whole = "film" if film.join else "batch"
+        question = (
+            f'Make the {whole} "{film.name}" for {price}? {counted(len(todo), "shot")} of '
+            f"{len(plan)} to make: {', '.join(dict.fromkeys(shot.setting for shot in todo))}."
+        )
+        if not await confirm(question, setting):
+            raise SpendCapReached(
+                f"The person did not agree to {price}, which {setting} requires.",
+                advice="Ask what they would like instead; dry_run shows prices.",
+            )
+
+    async def _music(
+        self,
+        film: FilmArguments,
+        principal: Principal,
+        seconds: float | None,
+        faults: list[Fault],
+    ) -> tuple[Medium | None, list[str]]:
+        """The open music; its faults are added. And what is to be said of its length."""
+        if film.music is None:
+            return None, []
+        if not film.join:
+            faults.append(Fault("music", "music_of_batch", "a batch is not joined.", "no music"))
+            return None, []
+        wish = Wish("music.file", film.music.file, MUSIC)
+        media, told = await open_media([wish], self.means.pictures(principal))
+        faults += [
+            replace(fault, message=fault.message.replace("Kling takes", "a film takes"))
+            for fault in told.faults
+        ]
+        medium = media[0]
+        if medium is None:
+            return None, []
+        if medium.held is None or medium.facts is None:
+            message = "is read here, and an address is not fetched."
+            faults.append(Fault("music.file", "music_address", message, "a local sound file"))
+            medium.close()
+            return None, []
+        notes = []
+        shorter = seconds is not None and medium.facts.seconds < seconds - SHORTER_MUSIC
+        if shorter and not film.music.loop:
+            notes.append(
+                f"The music lasts {medium.facts.seconds:.3g} s and the film {seconds:.3g} s: it "
+                "fades out there; loop: true repeats it."
+            )
+        return medium, notes
+
+    async def _how(self, film: FilmArguments, music: Medium | None) -> dict[str, Any]:
+        """How the film is joined, as the ledger keeps it; its music is kept beside the ledger."""
+        how: dict[str, Any] = {"join": film.join}
+        if film.join:
+            how |= {
+                "crossfade_s": film.crossfade_s,
+                "aspect_ratio": film.aspect_ratio,
+                "fit": film.fit,
+            }
+        if music is not None and film.music is not None and music.held is not None:
+            assert music.facts is not None
+            name = f"{music.sha256}.{music.facts.format.lower()}"
+            await to_thread.run_sync(self._keep, music, name)
+            how["music"] = {**film.music.model_dump(exclude={"file"}), "file": name}
+        return how
+
+    def _keep(self, music: Medium, name: str) -> None:
+        folder = self.means.music
+        target = folder / name
+        if target.exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
+        assert music.held is not None
+        try:
+            with music.held.view(most_bytes=MUSIC.mb * 2**21) as source, part.open("wb") as file:
+                shutil.copyfileobj(source, file)
+            part.replace(target)
+        except OSError as error:
+            raise KlingError(
+                f"The music cannot be kept: {error.strerror}.", charged="no"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _sum(plan: Sequence[PlannedShot]) -> Estimate:
+    """What is left to make costs in all."""
+    todo = [shot for shot in plan if not shot.is_paid]
+    units = [shot.price.units for shot in todo]
+    usd = [shot.price.usd for shot in todo]
+    first = todo[0].price if todo else Estimate(0.0, 0.0)
+    return Estimate(
+        None if None in units else sum(filter(None, units)),
+        None if None in usd else sum(filter(None, usd)),
+        first.reseller,
+        first.sandbox,
+    )
+
+
+def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault]) -> float | None:
+    """Seconds of the film; a crossfade that its shots are too short for is a fault."""
+    lengths = [float(shot.duration) for shot in plan if shot.duration]
+    if len(lengths) < len(plan) or not film.join:
+        return None
+    from kling_mcp.outputs.film_plan import film_length
+
+    try:
+        return float(film_length(lengths, film.crossfade_s, PLANNED_FPS) / PLANNED_FPS)
+    except KlingError as error:
+        faults.append(Fault("crossfade_s", "crossfade_too_long", error.message, error.advice))
+        return None
+
+
+def _advice(
+    plan: Sequence[PlannedShot], film: FilmArguments, fits: Fitting | None, name: str
+) -> str:
+    if fits is None:
+        return f"Not even one shot fits: ask the person for a higher {name.partition(' ')[0]}."
+    return (
+        f"Ask the person. It fits so: {fits.words()}; {counted(round(fits.units, 4), 'unit')}. "
+        "dry_run gives that as arguments to copy."
+    )
+
+
+def _dry(
+    receipt: FilmReceipt, film: FilmArguments, capped: SpendCapReached | None, fits: Fitting | None
+) -> FilmReceipt:
+    """The receipt of a dry run."""
+    receipt.dry_run = True
+    receipt.next = "Tell the person the price; then call again without dry_run."
+    if receipt.faults:
+        receipt.next = "Correct the faults, then call again."
+    if capped:
+        receipt.faults = [*receipt.faults, Fault("max_units", "spend_cap", capped.message).facts()]
+        receipt.next = capped.advice.replace("dry_run gives that", "fits has that")
+        receipt.fits = fits.arguments(film) if fits else None
+    return receipt
+
+
+def _shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotView]:
+    """The shots as they are now."""
+    views = []
+    for shot in film.shots:
+        row = rows.get(shot.record_id)
+        failed = row is not None and row.is_gone
+        view = ShotView(
+            shot=shot.number,
+            status="failed" if shot.fault else row.status if row else None,
+            task_id=row.handle if row else None,
+            units=row.counted_units if row else None,
+            next=shot.fault or None,
+        )
+        if failed and row is not None:
+            again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
+            cost = units_text(row.counted_units) if row.counted_units else "nothing"
+            view.next = f"cost {cost}; made again{again} when called again"
+            view.units = None
+        elif not shot.fault and row is None and film.shots:
+            view.next = "waits"
+        views.append(view)
+    return views
+
+
+def _measured(facts: Mapping[str, Any]) -> str:
+    """What was read back from a finished film."""
+    if not facts:
+        return ""
+    heard = f", {facts['lufs']:g} LUFS" if "lufs" in facts else ", no sound"
+    found = " ".join(facts.get("faults", [])) or "checked: nothing amiss"
+    return (
+        f"{facts['width']}x{facts['height']}, {facts['seconds']:g} s ({facts['frames']} frames at "
+        f"{facts['fps']:g} fps){heard}; {found}."
+    )

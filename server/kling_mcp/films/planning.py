@@ -1,0 +1,432 @@
+"""What a film will cost and take before anything is sent: each shot judged like a dry run, and the
+best plan that fits where the whole is above a cap."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+from kling_mcp.inputs.policy import PicturePolicy
+from kling_mcp.ledger import NewRow, Record
+from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
+from kling_mcp.polling.pace import usual_s
+from kling_mcp.principal import Principal
+from kling_mcp.providers.client import KlingClient
+from kling_mcp.submission.judged_request import JudgedRequest
+from kling_mcp.submission.new_videos import VideoCreate
+from kling_mcp.submission.submission import Judged, Submission
+from kling_tools.errors import (
+    ImageRejected,
+    InvalidRequest,
+    KlingError,
+    SpendCapReached,
+)
+from kling_tools.faults import Fault, Variant
+from kling_tools.requests.arguments import SubmitArguments
+from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import PREVIOUS, FilmArguments, shot_draft
+from kling_tools.results import Receipt
+from kling_tools.rules.capabilities import Estimate
+from kling_tools.rules.variants import find_cheapest
+
+__all__ = ["Fitting", "PlannedShot", "ShotCreate", "fitting", "frame_of", "planned", "usual_time_s"]
+
+SLOTS = 5
+"""Tasks that an account runs side by side at least: those of Kling's smallest pack."""
+
+
+class ShotCreate(VideoCreate):
+    """A shot on the way of a create; its film's caps hold for its row, too."""
+
+    def __init__(
+        self,
+        way: Submission,
+        principal: Principal,
+        policy: PicturePolicy,
+        draft: Draft[SubmitArguments],
+        film_id: str = "",
+    ) -> None:
+        super().__init__(way, principal, policy, draft)
+        self._film_id = film_id
+        self.record: Record | None = None
+
+    @property
+    def request(self) -> JudgedRequest:
+        """The request, once it is judged."""
+        return self._request
+
+    async def judge(self, opened: AsyncExitStack) -> Judged:
+        """As a video; its row names the film."""
+        return self._of_film(await super().judge(opened))
+
+    async def prepare(self, judged: Judged, client: KlingClient) -> Judged:
+        """As a video; its row names the film, also where it is another one now."""
+        return self._of_film(await super().prepare(judged, client))
+
+    def _of_film(self, judged: Judged) -> Judged:
+        return replace(judged, new_row=replace(judged.new_row, film_id=self._film_id))
+
+    async def receipt(self, record: Record, *, new: bool) -> Receipt:
+        """The receipt; the row is kept."""
+        self.record = record
+        return await super().receipt(record, new=new)
+
+    async def explain(
+        self,
+        error: KlingError,
+        within_units: float | None = None,
+    ) -> None:
+        """What is cheaper is said for the film as a whole."""
+        if not isinstance(error, SpendCapReached):
+            await super().explain(error, within_units)
+
+    def variant(self, within_units: float) -> Variant | None:
+        """The nearest request that costs no more."""
+        return self._request.variant(within_units)
+
+    def cheapest(self) -> float | None:
+        """The units of the cheapest request with this wish."""
+        request = self._request
+        found = find_cheapest(request.draft, request.capabilities, request.terms)
+        return found.estimate.units if found else None
+
+
+@dataclass(kw_only=True)
+class PlannedShot:
+    """A shot as it was judged: the `made` row of its very request, None where it has to be made.
+    `waits` for the frame of the shot before it, which is not there yet. It is the `same_as` an
+    earlier shot where that has its number, and else has its own."""
+
+    number: int
+    request: dict[str, Any]
+    create: ShotCreate | None = None
+    new_row: NewRow | None = None
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    price: Estimate = field(default_factory=lambda: Estimate(None, None))
+    made: Record | None = None
+    waits: bool = False
+    same_as: int = 0
+    model_name: str = ""
+    mode: str = ""
+    duration: str = ""
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it costs nothing: it is made, or an earlier shot is the same request."""
+        return self.made is not None or 0 < self.same_as < self.number
+
+    @property
+    def units(self) -> float | None:
+        """What it will cost now; 0 for one that is paid."""
+        return 0.0 if self.is_paid else self.price.units
+
+    @property
+    def continues(self) -> bool:
+        """Whether it begins with the last frame of the shot before."""
+        return self.request.get("image") == PREVIOUS
+
+    @property
+    def setting(self) -> str:
+        """Model, mode and seconds in words."""
+        seconds = f"{self.duration} s" if self.duration else ""
+        return " ".join(filter(None, (self.model_name, self.mode, seconds)))
+
+    def row(self) -> ShotRow:
+        """What the ledger keeps of it."""
+        known = self.made is not None and not self.made.is_unanswered
+        return ShotRow.of(self.number, self.request, self.made.id if known and self.made else "")
+
+
+@cache
+def _stand_in(shape: str) -> str:
+    """A picture in the place of a frame that is not there yet."""
+    from PIL import Image
+
+    wide, _, high = (shape or "16:9").partition(":")
+    size = (int(640 * min(1, int(wide) / int(high))) // 2 * 2, 640) if int(high) else (640, 360)
+    if int(wide) > int(high):
+        size = (640, max(300, 640 * int(high) // int(wide)))
+    file = BytesIO()
+    Image.new("RGB", (max(300, size[0]), size[1]), "gray").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def frame_of(record: Record) -> str:
+    """The address of the last frame of a shot."""
+    return f"kling://tasks/{record.id}/frames/last"
+
+
+async def planned(
+    way: Submission,
+    principal: Principal,
+    policy: PicturePolicy,
+    film: FilmArguments,
+    before: FilmRow | None,
+) -> list[PlannedShot]:
+    """Every shot, judged as a dry run judges it. Nothing is sent or written."""
+    stored = {shot.number: shot for shot in before.shots} if before else {}
+    film_id = before.id if before else ""
+    plan: list[PlannedShot] = []
+    first: dict[tuple[str, str, int], int] = {}
+    for number, request in enumerate(film.given(), start=1):
+        shot = PlannedShot(number=number, request=request)
+        plan.append(shot)
+        last = plan[-2].made if number > 1 else None
+        frame = frame_of(last) if last and last.status == "succeed" else ""
+        shot.waits = shot.continues and not frame
+        await _judge(shot, way, principal, policy, frame or _stand_in(film.aspect_ratio), film_id)
+        if shot.new_row and not shot.waits and not shot.faults:
+            place = shot.new_row.provider, shot.new_row.digest, shot.new_row.take
+            shot.same_as = first.setdefault(place, number)
+        kept = stored.get(number)
+        same = kept is not None and kept.digest == digest_of(request)
+        if shot.faults and kept and same and kept.record_id:
+            made = (await way.ledger.several([kept.record_id])).get(kept.record_id)
+            if made and not made.is_gone:  # its picture is gone since; its clip is not
+                shot.made, shot.faults = made, []
+    return plan
+
+
+async def _judge(
+    shot: PlannedShot,
+    way: Submission,
+    principal: Principal,
+    policy: PicturePolicy,
+    image: str,
+    film_id: str,
+) -> None:
+    """Find a shot's faults and price, and what was made of it before."""
+    draft, wrong = shot_draft(shot.number, shot.request, image)
+    shot.create = ShotCreate(way, principal, policy, draft, film_id)
+    shot.faults += wrong
+    try:
+        async with AsyncExitStack() as opened:
+            judged = await shot.create.judge(opened)
+            shot.new_row, shot.price = judged.new_row, judged.price
+            if not shot.waits:
+                shot.made = judged.made
+            shot.faults += _named(shot.number, judged.verdict.faults)
+            if not shot.faults and shot.made is None:
+                try:
+                    await way.check_price(judged)
+                except SpendCapReached as error:
+                    told = f"{error.message} {error.advice}"
+                    shot.faults.append(Fault(f"shots[{shot.number}]", "spend_cap", told))
+    except (InvalidRequest, ImageRejected) as error:
+        shot.faults += _named(shot.number, error.faults)
+        return
+    except KlingError as error:
+        shot.faults.append(Fault(f"shots[{shot.number}]", error.kind, str(error)))
+        return
+    request = shot.create.request
+    if not shot.waits:
+        shot.warnings += _named(shot.number, request.review.verdict.warnings)
+    shot.model_name, shot.mode = request.review.model_name, request.review.mode or ""
+    shot.duration = request.arguments.setting.duration
+
+
+def _named(number: int, faults: Sequence[Fault]) -> list[Fault]:
+    """The faults by the shot's number, from 1 on."""
+    return [replace(fault, field=f"shots[{number}].{fault.field}") for fault in faults]
+
+
+def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: float | None) -> float:
+    """Seconds that the shots which have to be made usually take, so many side by side; those that
+    continue one another come one after the other."""
+    free = [0.0] * (slots or SLOTS)
+    ends: dict[int, float] = {}
+    for shot in plan:
+        if shot.is_paid:
+            continue
+        request: dict[str, object] = {"mode": shot.mode, "duration": shot.duration}
+        takes = usual_s(shot.model_name, request) if sandbox_s is None else sandbox_s
+        begins = heapq.heappop(free)
+        begins = max(begins, ends.get(shot.number - 1, 0.0)) if shot.continues else begins
+        ends[shot.number] = begins + takes
+        heapq.heappush(free, ends[shot.number])
+    return max(ends.values(), default=0.0)
+
+
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A plan within a cap: what to change in which shots, by the change as JSON; which to leave
+    out; and its units."""
+
+    changes: Mapping[str, list[int]]
+    leave_out: Sequence[int]
+    units: float
+
+    def arguments(self, film: FilmArguments) -> dict[str, Any]:
+        """The plan as arguments: `defaults` where no shot says otherwise itself, else the whole
+        list of `shots`."""
+        changed = {n: json.loads(c) for c, numbers in self.changes.items() for n in numbers}
+        kept = [n for n in range(1, len(film.shots) + 1) if n not in self.leave_out]
+        alike = len(self.changes) == 1 and all(n in changed for n in kept)
+        one: dict[str, Any] = next(iter(changed.values()), {})
+        said = any(film.shots[n - 1].keys() & one.keys() for n in kept)
+        found: dict[str, Any] = {}
+        if alike and not said:
+            found["defaults"] = {**film.defaults, **one}
+        if self.leave_out or (changed and "defaults" not in found):
+            own = changed if "defaults" not in found else {}
+            found["shots"] = [
+                {
+                    name: value
+                    for name, value in {**film.shots[n - 1], **own.get(n, {})}.items()
+                    if value != ""
+                }
+                for n in kept
+            ]
+        return found
+
+    def words(self) -> str:
+        """The plan in a sentence."""
+        parts = [
+            f"{_listed(numbers)} with "
+            + ", ".join(f"{name}: {value}" for name, value in json.loads(change).items())
+            for change, numbers in self.changes.items()
+        ]
+        parts += [f"without {_listed(self.leave_out)}"] if self.leave_out else []
+        return "; ".join(parts)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """`shot 3`, or `shots 1-4, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    words = ", ".join("-".join(map(str, span)) for span in spans)
+    return f"shot{'s' if len(numbers) > 1 else ''} {words}"
+
+
+def fitting(plan: Sequence[PlannedShot], within: float) -> Fitting | None:
+    """The best plan that costs at most so many units: cheaper shots, each in the same measure, and
+    fewer only where that is not enough. None where not even one shot fits."""
+    search = _Searches()
+    least = {shot.number: search.least(shot) for shot in plan if not shot.is_paid}
+    for count in range(len(plan), 0, -1):
+        kept = plan[:count]
+        sums = [least[shot.number] for shot in kept if not shot.is_paid]
+        if None in sums or sum(filter(None, sums)) > within + ROUNDING:
+            continue
+        if (found := _spread(kept, within, search)) is not None:
+            changes, units = found
+            return Fitting(changes, [shot.number for shot in plan[count:]], units)
+    return None
+
+
+class _Searches:
+    """Searches for cheaper requests, each made once for shots that differ in words and pictures
+    alone."""
+
+    def __init__(self) -> None:
+        self._least: dict[str, float | None] = {}
+        self._nearest: dict[tuple[str, float], Variant | None] = {}
+
+    def least(self, shot: PlannedShot) -> float | None:
+        """The units of the cheapest request with this wish."""
+        key = self._key(shot)
+        if key not in self._least:
+            assert shot.create is not None
+            self._least[key] = shot.create.cheapest()
+        return self._least[key]
+
+    def nearest(self, shot: PlannedShot, within: float) -> Variant | None:
+        """The nearest request that costs no more."""
+        assert shot.create is not None
+        key = self._key(shot), round(within, 6)
+        if key in self._nearest:
+            return self._nearest[key]
+        found = shot.create.variant(within)
+        if found is None or "prompt" not in found.change:
+            self._nearest[key] = found
+        return found
+
+    @staticmethod
+    def _key(shot: PlannedShot) -> str:
+        assert shot.create is not None
+        request = shot.create.request
+        own = request.arguments.model_dump(mode="json", exclude=OF_ITS_OWN)
+        given = sorted(request.arguments.given())
+        return json.dumps([type(request.arguments).__name__, request.provider.name, given, own])
+
+
+OF_ITS_OWN = {"prompt", "negative_prompt", "image", "image_tail", "image_list", "take"}
+"""Arguments that tell one shot from another and change no price."""
+
+
+def _spread(
+    plan: Sequence[PlannedShot], within: float, search: _Searches
+) -> tuple[dict[str, list[int]], float] | None:
+    """The changes with which these shots cost at most so many units, and what they cost then."""
+    changes: dict[str, list[int]] = {}
+    open_shots = [shot for shot in plan if not shot.is_paid]
+    left, total = within, 0.0
+    while open_shots:
+        asked = sum(shot.units or 0.0 for shot in open_shots)
+        if asked <= left + ROUNDING:
+            return changes, total + asked
+        found = [
+            (shot, search.nearest(shot, left * (shot.units or 0.0) / asked)) for shot in open_shots
+        ]
+        lacking = [shot for shot, variant in found if variant is None]
+        if not lacking:
+            for shot, variant in found:
+                total += _add(changes, shot, variant)
+            return changes, total
+        for shot in lacking:
+            cheapest = search.least(shot)
+            variant = None if cheapest is None else search.nearest(shot, cheapest + ROUNDING)
+            if variant is None:
+                return None
+            spent = _add(changes, shot, variant)
+            left, total = left - spent, total + spent
+            open_shots = [other for other in open_shots if other is not shot]
+        if left < -ROUNDING:
+            return None
+    return changes, total
+
+
+def _add(changes: dict[str, list[int]], shot: PlannedShot, variant: Variant | None) -> float:
+    """Note the change of a shot; returns its units then."""
+    assert variant is not None
+    if variant.change:
+        change = json.dumps(variant.change, ensure_ascii=False, sort_keys=True)
+        changes.setdefault(change, []).append(shot.number)
+    return variant.estimate_units or 0.0
+
+
+def _repeated(shot: PlannedShot) -> Iterator[Fault]:
+    if 0 < shot.same_as < shot.number:
+        message = f"is the same request as shot {shot.same_as}: the same clip, paid once."
+        yield Fault(
+            f"shots[{shot.number}].prompt", "same_shot", message, "take: 2, 3, … for another clip"
+        )
+
+
+def warned(plan: Sequence[PlannedShot]) -> Iterator[str]:
+    """The warnings of all shots; of those that are alike the first, with the shots that have it."""
+    seen: dict[tuple[str, str], list[int]] = {}
+    first: dict[tuple[str, str], Fault] = {}
+    for shot in plan:
+        for fault in (*shot.warnings, *_repeated(shot)):
+            name = fault.field.partition("].")[2]
+            key = (name, fault.message)
+            seen.setdefault(key, []).append(shot.number)
+            first.setdefault(key, fault)
+    for key, fault in first.items():
+        yield str(replace(fault, field=f"{_listed(seen[key])}, {key[0]}"))
