@@ -82,7 +82,7 @@ class AssetChanges(BaseModel):
 class AssetArguments(AssetChanges):
     """What is common to the tools that make an element or a voice."""
 
-    name: Annotated[Name, Field(description="At most 20 characters.")] = ""
+    name: Annotated[Name, Field(description="<=20 characters.")] = ""
     max_units: MaxUnits = None
     dry_run: bool = False
 
@@ -111,7 +111,7 @@ class CreateElementArguments(AssetArguments):
 
     description: Annotated[
         Annotated[str, BeforeValidator(normalize.text), Field(max_length=100), _TEXT],
-        Field(description="Who or what it is, at most 100 characters."),
+        Field(description="Who or what it is, <=100 characters."),
     ] = ""
     images: Annotated[
         list[Address],
