@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
-from tests.server.films.test_films import music
+from tests.server.films.test_making_films import music
 from tests.server.loopback import served_sandbox, settings_of
 from tests.server.scripted import facts
 from tests.server.serving import picture
