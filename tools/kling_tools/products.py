@@ -427,6 +427,7 @@ class FilmEntry:
     tool: str = "kling_film"
     result: Result = "video"
     made_from: str = "videos"
+    has_models: bool = False
     path: str = ""
     unit: str = "unit"
     unit_weight: float = 1.0
