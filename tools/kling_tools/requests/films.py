@@ -72,8 +72,8 @@ class FilmArguments(BaseModel):
         BeforeValidator(normalize.from_json_text),
         Field(
             max_length=MOST_SHOTS,
-            description="Each as in kling_image_to_video (image: previous goes on), or image_list, "
-            "or prompt.",
+            description="1-40, each as kling_image_to_video (image: previous is the last frame of "
+            "the shot before), image_list or prompt alone.",
         ),
     ] = []
     defaults: Given = {}

@@ -103,17 +103,18 @@ def _described(
     return {part: value for part, value in merged.items() if value != ""}
 
 
-def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str, Any]:
-    """What comes back, by the fields that a program would go on with.
+def answer_schema(answer: type[BaseModel], *, fields: Sequence[str]) -> dict[str, Any] | None:
+    """What comes back, by the fields that a program would go on with; None without such fields.
 
     Answers hold further fields (the schema is open), and leave out those without a value, so
-    null is never published. What is in a list is not told. Nothing is required:
+    null is never published. Objects in a list are named by their kind only. Nothing is required:
     some clients hold an answer with `isError` to this schema too, and show their objection in
     place of our words.
     """
+    if not fields:
+        return None
     kinds = _fields(answer, "serialization")
-    published = {name: kinds[name] for name in fields}
-    return {"type": "object"} | ({"properties": published} if published else {})
+    return {"type": "object", "properties": {name: kinds[name] for name in fields}}
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +123,8 @@ def _without_null(field: dict[str, Any]) -> dict[str, Any]:
     if len(kinds) != 1:
         return {}
     kind = kinds[0]
+    if kind.get("type") == "array":
+        return {"type": "array", "items": {"type": kind["items"].get("type", "object")}}
     return {"type": kind.get("type", "object")}
 
 

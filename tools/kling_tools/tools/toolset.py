@@ -428,7 +428,9 @@ def build_toolset(
             service,
             name="kling_film",
             title="Film",
-            description="Clips for one price as one file (costs money).",
+            description="""Make several clips for one price and join them to one file with music, or
+            with join: false only make them (costs money). Called again, it goes on; what is made is
+            kept.""",
             arguments=FilmArguments,
             answer=FilmReceipt,
             annotations=ADDS,
@@ -712,9 +714,6 @@ SILENT: Mapping[str, tuple[str, ...]] = {
 }
 """Arguments that a tool takes and does not publish: the faults that require them tell of them."""
 
-AS_THERE = {"description": "", "enum": "", "default": ""}
-"""A field of which kling_image_to_video tells the values and the default."""
-
 AS_ELSEWHERE: dict[str, dict[str, Any]] = {
     "another_take_of": {"description": ""},
     "max_units": {"description": ""},
@@ -724,9 +723,9 @@ AS_ELSEWHERE: dict[str, dict[str, Any]] = {
 
 MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
     "prompt": {"maxLength": ""},
-    "mode": {**AS_THERE, "description": "4k: v3-omni only."},
-    "duration": {**AS_THERE, "description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
-    "sound": {**AS_THERE, "description": "v3-omni only."},
+    "mode": {"description": "4k: v3-omni only."},
+    "duration": {"description": "Seconds: v3-omni 3-15, o1 3-10, v1-6 5 or 10."},
+    "sound": {"description": "v3-omni only."},
     "cfg_scale": {**NO_BOUNDS, "description": "This and masks: CometAPI with v1-6 only."},
     "watermark_info": {"description": "As in kling_image_to_video, like the rest."},
     "external_task_id": {"description": ""},
@@ -738,12 +737,12 @@ MULTI_IMAGE_TEXTS: dict[str, dict[str, Any]] = {
 """Texts of fields that differ from those of kling_image_to_video, or are left to it."""
 
 TEXT_TEXTS: dict[str, dict[str, Any]] = {
-    "mode": {**AS_THERE, "description": "As in kling_image_to_video, like the rest."},
-    "duration": AS_THERE,
-    "sound": AS_THERE,
+    "mode": {"description": "As in kling_image_to_video, like the rest."},
+    "duration": {"description": ""},
+    "sound": {"description": ""},
     "cfg_scale": {**NO_BOUNDS, "description": ""},
     "multi_shot": {"description": ""},
-    "shot_type": AS_THERE,
+    "shot_type": {"description": ""},
     "multi_prompt": {"description": "", "items": {"type": "object"}},
     **AS_ELSEWHERE,
 }
