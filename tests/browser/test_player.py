@@ -1,9 +1,6 @@
 """The player as a person meets it: one take, several, a failure, a lost line, keys only."""
 
-import math
 import re
-import wave
-from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ import pytest
 from PIL import Image
 from tests.browser.player_stage import Stage, expect
 from tests.made_clips import make_film
+from tests.made_sounds import tone
 from tests.outside_suites import node_modules
 from tests.server.loopback import served_sandbox
 from tests.server.serving import picture
@@ -207,17 +205,6 @@ def test_the_full_size_is_asked_of_the_host(stage: MakeStage) -> None:
 
     expect(button(frame, "Small size")).to_be_visible()
     frame.wait_for_function("innerWidth > 700")
-
-
-def tone(path: Path, seconds: int = 3, rate: int = 8000) -> str:
-    """A sound that is heard."""
-    with wave.open(str(path), "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(rate)
-        samples = (round(9000 * math.sin(n * 0.35)) for n in range(seconds * rate))
-        sound.writeframes(array("h", samples).tobytes())
-    return str(path)
 
 
 def shown_size(picture: Any) -> tuple[int, int]:

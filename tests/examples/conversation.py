@@ -14,6 +14,7 @@ SEVERAL = "kling_multi_image_to_video"
 WORDS = "kling_text_to_video"
 PICTURE = "kling_generate_image"
 EDIT = "kling_edit_video"
+FILM = "kling_film"
 WAIT = "kling_wait_for_tasks"
 LOOK = "kling_look"
 
@@ -41,7 +42,7 @@ async def play(stage: Stage, *, whole: bool) -> None:
     in one video. Friday: a picture from the phone, a price above a cap, and words
     alone. Saturday: a full
     account. Monday: what was made, what it cost, and where last Tuesday's video is. Wednesday: a
-    picture of words, animated, and in a `whole` conversation edited."""
+    picture of words, animated, and in a `whole` conversation edited, and a film."""
     async with stage.session("Tuesday: a vague wish", render_s=SLOW_S):
         await _two_takes(stage)
     await later(days=2)
@@ -67,6 +68,8 @@ async def play(stage: Stage, *, whole: bool) -> None:
         clip_id = await _picture_first(stage)
         if whole:
             await _in_winter(stage, clip_id)
+            stage.lines += ["## A film", ""]
+            await _film(stage)
 
 
 async def _two_takes(stage: Stage) -> None:
@@ -293,6 +296,33 @@ async def _in_winter(stage: Stage, clip_id: str) -> None:
     task = await stage.call(EDIT, **wish, max_units=units)
     await _wait_to_the_end(stage, [task["task_id"]])
     stage.assistant("Done: a picture, a clip of it, and the clip in winter, all three saved.")
+
+
+async def _film(stage: Stage) -> None:
+    stage.you(
+        "Make a little film of the cat, the coffee and the rocket, with ~/Music/tune.wav under it. "
+        "Not more than 4 units."
+    )
+    film = {
+        "name": "Morning",
+        "shots": [
+            {"image": "~/Pictures/cat.jpg", "prompt": "The cat wakes up and stretches."},
+            {"image": "~/Pictures/coffee.jpg", "prompt": "Steam rises from the cup."},
+            {"image": "~/Pictures/rocket.jpg", "prompt": "The rocket waits in the early light."},
+        ],
+        "music": {"file": "~/Music/tune.wav", "loop": True},
+        "crossfade_s": 0.5,
+    }
+    planned = await stage.call(FILM, **film, max_units=4, dry_run=True)
+    units = planned["estimate_units"]
+    stage.assistant(
+        f"Three shots of five seconds cost {units:g} units. Within 4 units two of them fit. Which?"
+    )
+    stage.you("Then take all three.")
+    task = await stage.call(FILM, **film, max_units=units)
+    await _wait_to_the_end(stage, [task["task_id"]])
+    await stage.call(LOOK, task_id=task["task_id"])
+    stage.assistant("Your film is saved: three shots, faded into one another, with your music.")
 
 
 async def _wait_to_the_end(stage: Stage, task_ids: list[str]) -> None:

@@ -22,7 +22,7 @@ from kling_mcp.providers.configured import SANDBOX_URL
 from kling_mcp.settings.settings import load_settings
 
 SIZE_BYTES = 1_000_000
-TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b")
+TASK_ID = re.compile(r"\b\d{15,}\b|\bkmcp-[0-9a-f]{32}\b|\bfilm-[0-9a-f]{8}\b")
 SIGNED_URL = re.compile(rf"{re.escape(SANDBOX_URL)}/[^\s\"?]*\?[^\s\",]*[^\s\",.]")
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 STRUCTURED_BYTES = re.compile(r'"bytes": \d+')

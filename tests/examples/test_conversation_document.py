@@ -12,6 +12,7 @@ from benchmarks.virtual_time import VirtualTimeLoop
 from PIL import Image
 from tests.examples.conversation import INTRODUCTION, WINTER, play
 from tests.examples.stage import Stage
+from tests.made_sounds import tone
 from tests.server.serving import sandbox_by
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -40,6 +41,8 @@ def played(home: Path, monkeypatch: pytest.MonkeyPatch, side_px: int) -> str:
     monkeypatch.setenv("USERPROFILE", str(home))
     shutil.copytree(EXAMPLES / "pictures", home / "Pictures")
     take_with_a_phone(home / "Pictures")
+    (home / "Music").mkdir()
+    tone(home / "Music" / "tune.wav", 3)
 
     async def run() -> str:
         loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client
-from tests.server.films.test_making_films import music
+from tests.made_sounds import tone
 from tests.server.loopback import served_sandbox, settings_of
 from tests.server.scripted import facts
 from tests.server.serving import picture
@@ -68,7 +68,7 @@ def phase(folder: Path, name: str, number: int) -> str:
 @pytest.mark.campaign
 def test_killed_forty_times_films_are_whole_and_each_clip_is_paid_once(tmp_path: Path) -> None:
     chance, phases = random.Random(18), Counter[str]()
-    image, song = picture(tmp_path), music(tmp_path)
+    image, song = picture(tmp_path), tone(tmp_path / "song.wav", 1)
     with served_sandbox(tmp_path / "sandbox") as url:
         settings = settings_of(tmp_path, url)
         for number in range(FILMS):

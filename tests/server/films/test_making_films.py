@@ -2,10 +2,7 @@
 
 import base64
 import json
-import math
 import sqlite3
-import wave
-from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 from anyio import to_thread
 from mcp import Client
 from mcp_types import CallToolResult
+from tests.made_sounds import tone
 from tests.postgres import Postgres
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
@@ -40,17 +38,6 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[Client]:
 def accepted(folder: Path) -> int:
     """Creates that the sandbox took, each of which is paid."""
     return SandboxStore(folder / "home" / "sandbox").counts().accepted
-
-
-def music(folder: Path, seconds: float = 1.0, name: str = "song.wav") -> str:
-    path = folder / name
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        tone = (int(9000 * math.sin(n * 440 * math.tau / 8000)) for n in range(int(8000 * seconds)))
-        file.writeframes(array("h", tone).tobytes())
-    return str(path)
 
 
 def words_shots(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -90,7 +77,7 @@ async def test_pictures_words_and_the_frame_before_become_one_file_with_music(
         ended = await made(
             client,
             shots=shots,
-            music={"file": music(tmp_path), "loop": True},
+            music={"file": tone(tmp_path / "song.wav", 1), "loop": True},
             aspect_ratio="16:9",
             crossfade_s=0.5,
         )
@@ -296,7 +283,7 @@ async def test_what_is_wrong_is_named_before_anything_is_paid(
     arguments: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
     picture(tmp_path)
-    music(tmp_path)
+    tone(tmp_path / "song.wav", 1)
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(200))
     (tmp_path / "notes.mp3").write_text("la la la")
     async with serving(tmp_path) as client:
@@ -308,7 +295,7 @@ async def test_what_is_wrong_is_named_before_anything_is_paid(
 
 
 async def test_music_that_is_shorter_than_the_film_is_told(tmp_path: Path) -> None:
-    song = music(tmp_path, 3)
+    song = tone(tmp_path / "song.wav", 3)
     async with serving(tmp_path) as client:
         short = facts(await film(client, shots=words_shots(2), music=song, dry_run=True))
         looped = facts(
