@@ -17,7 +17,7 @@ from tests.made_sounds import tone
 from tests.postgres import Postgres
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
-from tests.server.serving import no_sleep, picture, sandbox_settings, tasks_of
+from tests.server.serving import SIDE_PX, no_sleep, picture, sandbox_settings, tasks_of
 
 from kling_mcp.cli.main import main
 from kling_mcp.outputs.film_check import Sidecar
@@ -27,10 +27,13 @@ from kling_sandbox import SandboxStore
 
 pytestmark = pytest.mark.anyio
 
+SMALL_PX = 48
+"""Of clips of which no frame is given on."""
+
 
 @asynccontextmanager
 async def serving(folder: Path, **settings: Any) -> AsyncIterator[Client]:
-    own = sandbox_settings(folder, **settings)
+    own = sandbox_settings(folder, **{"sandbox_side_px": SMALL_PX, **settings})
     async with Client(build_server(own, sleep=no_sleep)) as client:
         yield client
 
@@ -73,7 +76,7 @@ async def test_pictures_words_and_the_frame_before_become_one_file_with_music(
         {"image": "previous", "prompt": "She walks on"},
         {"prompt": "The sea"},
     ]
-    async with serving(tmp_path) as client:
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX) as client:
         ended = await made(
             client,
             shots=shots,
@@ -117,7 +120,9 @@ async def test_a_dry_run_prices_every_shot_and_writes_nothing(tmp_path: Path) ->
 
 
 async def test_the_time_counts_slots_and_shots_that_continue_one_another(tmp_path: Path) -> None:
-    async with serving(tmp_path, sandbox_render_s=10, sandbox_slots=2) as client:
+    async with serving(
+        tmp_path, sandbox_side_px=SIDE_PX, sandbox_render_s=10, sandbox_slots=2
+    ) as client:
         apart = facts(await film(client, shots=words_shots(5), dry_run=True))
         image = picture(tmp_path)
         chain = [{"image": image, "prompt": "A"}, *[{"image": "previous", "prompt": "B"}] * 4]
@@ -357,13 +362,14 @@ async def test_a_server_that_only_reads_takes_up_nothing(tmp_path: Path) -> None
     assert shown["status"] == "processing"
 
 
-async def test_an_answer_about_a_film_of_forty_shots_is_short(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shots", [5, pytest.param(40, marks=pytest.mark.campaign)])
+async def test_an_answer_about_many_shots_is_short(shots: int, tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
-        planned = facts(await film(client, shots=words_shots(40), dry_run=True))
-        ended = await made(client, shots=words_shots(40), join=False)
+        planned = facts(await film(client, shots=words_shots(shots), dry_run=True))
+        ended = await made(client, shots=words_shots(shots), join=False)
 
-    assert len(json.dumps(planned)) < 40 * 150
-    assert len(json.dumps(ended)) < 40 * 150
+    assert len(json.dumps(planned)) < shots * 150
+    assert len(json.dumps(ended)) < shots * 150
 
 
 async def test_a_wait_reports_how_many_shots_are_made(tmp_path: Path) -> None:
@@ -372,7 +378,7 @@ async def test_a_wait_reports_how_many_shots_are_made(tmp_path: Path) -> None:
     async def heard(done: float, total: float | None, message: str | None) -> None:
         said.append(message or "")
 
-    async with serving(tmp_path, sandbox_render_s=0.5) as client:
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX, sandbox_render_s=0.5) as client:
         shots = [{"image": picture(tmp_path), "prompt": "A"}, {"image": "previous", "prompt": "B"}]
         film_id = facts(await film(client, shots=shots))["task_id"]
         asked = {"task_ids": [film_id], "timeout_s": 60}
@@ -385,7 +391,7 @@ async def test_a_withdrawn_film_makes_no_more_shots_and_goes_on_when_called_agai
     tmp_path: Path,
 ) -> None:
     shots = [{"image": picture(tmp_path), "prompt": "A"}, {"image": "previous", "prompt": "B"}]
-    async with serving(tmp_path, sandbox_render_s=0.4) as client:
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX, sandbox_render_s=0.4) as client:
         film_id = facts(await film(client, shots=shots))["task_id"]
         await client.call_tool("kling_cancel_task", {"task_ids": [film_id]})
         shown = facts(await client.call_tool("kling_get_task", {"task_id": film_id}))
@@ -441,12 +447,16 @@ async def test_a_film_whose_file_is_gone_is_joined_again_for_free(tmp_path: Path
     assert accepted(tmp_path) == 2
 
 
+@pytest.mark.campaign
 async def test_two_servers_on_one_database_make_a_film_once(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     url = postgres.new_schema()
     shots = [*words_shots(2), {"image": "previous", "prompt": "On"}]
-    async with serving(tmp_path, database=url) as one, serving(tmp_path, database=url) as other:
+    async with (
+        serving(tmp_path, sandbox_side_px=SIDE_PX, database=url) as one,
+        serving(tmp_path, sandbox_side_px=SIDE_PX, database=url) as other,
+    ):
         film_id = facts(await film(one, shots=shots, max_units=4.5))["task_id"]
         same = facts(await film(other, shots=shots, max_units=4.5))["task_id"]
         ended = [await over(client, film_id) for client in (one, other)]
