@@ -22,6 +22,7 @@ from kling_tools.results import (
     AssetReceipt,
     CancelResult,
     DeletedAsset,
+    FilmReceipt,
     Receipt,
     SavedVideo,
     TaskPage,
@@ -39,6 +40,7 @@ __all__ = ["answers", "every_error", "every_tool", "reference"]
 MATRIX = Path(__file__).parents[1] / "server" / "submission" / "fault_matrix.json"
 ANSWERS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(PRODUCTS_BY_TOOL, Receipt),
+    "kling_film": FilmReceipt,
     "kling_get_task": TaskView,
     "kling_list_tasks": TaskPage,
     "kling_wait_for_tasks": WaitResult,
@@ -74,6 +76,8 @@ def every_tool() -> dict[str, KlingTool]:
 
 
 def _in_order(tools: dict[str, KlingTool]) -> Iterator[tuple[str, KlingTool]]:
+    """The tools in the order of their answers. Raises KeyError where either lacks one."""
+    assert not tools.keys() - ANSWERS.keys()
     return ((name, tools[name]) for name in ANSWERS)
 
 

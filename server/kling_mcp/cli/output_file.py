@@ -64,7 +64,7 @@ class OutputFile:
             ) from error
         if tasks > 1 and not self.path.endswith(os.sep):
             raise UnsafePath(
-                f"-o {self._given}: {tasks} tasks do not go into one file.",
+                f"-o {self._given}: several tasks do not go into one file.",
                 advice="Give a folder that is there.",
             )
         if products := PRODUCTS_BY_TOOL.get(tool):

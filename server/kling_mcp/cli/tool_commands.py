@@ -96,6 +96,14 @@ COMMANDS: Mapping[str, ToolCommand] = {
             output=THE_FILE,
         ),
         ToolCommand(
+            name="film",
+            text="make several clips for one price, and join them to one file",
+            tools=("kling_film",),
+            words=("name",),
+            makes=True,
+            output=THE_FILE,
+        ),
+        ToolCommand(
             name="wait",
             text="wait for tasks, and save what they made",
             tools=("kling_wait_for_tasks",),

@@ -524,7 +524,7 @@ def test_several_tasks_go_into_a_folder(shell: Shell, world: Path) -> None:
     line = f"kling-mcp wait {' '.join(tasks)}"
 
     assert shell.run(f"{line} -o one.png") == 2
-    assert "2 tasks do not go into one file" in shell.err
+    assert "several tasks do not go into one file" in shell.err
     assert shell.run(f"{line} -o .") == 0
     assert len([*world.glob("*.png")]) == 2
 

@@ -428,9 +428,8 @@ def build_toolset(
             service,
             name="kling_film",
             title="Film",
-            description="""Make several clips for one price and join them to one file with music, or
-            with join: false only make them (costs money). Called again, it goes on; what is made is
-            kept.""",
+            description="""Make clips for one price and join them to one file with music; join:
+            false only makes them (costs money). Called again, it goes on.""",
             arguments=FilmArguments,
             answer=FilmReceipt,
             annotations=ADDS,
@@ -530,7 +529,7 @@ def build_toolset(
             input_schema=arguments_schema(
                 SaveVideoArguments, required=("task_id",), without=("path",) if hosted else ()
             ),
-            answer_fields=("url",) if hosted else ("path", "bytes", "duration_s"),
+            answer_fields=("url",) if hosted else ("path",),
         ),
         KlingTool.of(
             _look,
@@ -568,7 +567,6 @@ def _asset_tools(
         answer: type[Answer],
         annotations: ToolAnnotations,
         required: Sequence[str],
-        fields: Sequence[str],
         left_out: Sequence[str] = (),
     ) -> KlingTool:
         return KlingTool.of(
@@ -588,10 +586,9 @@ def _asset_tools(
                     "provider": {"description": "", **choice},
                     "max_units": {"description": ""},
                     "dry_run": {"description": ""},
-                    "name": {"description": ""} if name == "kling_create_voice" else {},
                 },
             ),
-            answer_fields=fields,
+            answer_fields=(),
         )
 
     return [
@@ -605,7 +602,6 @@ def _asset_tools(
             AssetList,
             READS,
             ("kind",),
-            ("assets",),
         ),
         tool(
             _make_asset,
@@ -617,7 +613,6 @@ def _asset_tools(
             AssetReceipt,
             ADDS,
             ("name", "description"),
-            ("id",),
             ("max_units", "dry_run", "tags"),
         ),
         tool(
@@ -629,7 +624,6 @@ def _asset_tools(
             AssetReceipt,
             ADDS,
             ("name", "sample"),
-            ("id",),
         ),
         tool(
             _delete_asset,
@@ -640,7 +634,6 @@ def _asset_tools(
             DeletedAsset,
             DELETES,
             ("kind", "id"),
-            (),
         ),
     ]
 
