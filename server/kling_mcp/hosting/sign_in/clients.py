@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,8 @@ KEPT_S = 300.0
 """Seconds that a description is not fetched again."""
 
 MOST_KEPT = 100
-FETCHES_A_MINUTE = 30
-AT_ONCE = 4
+FETCHES_A_MINUTE, OF_ONE_ADDRESS = 60, 10
+AT_ONCE = 8
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Reads the description at a URL. Raises ValueError with the reason."""
@@ -164,25 +165,28 @@ def registered(asked: OAuthClientInformationFull) -> Client:
 
 class Descriptions:
     """The descriptions of programs, fetched when somebody comes with such an id, and kept for a few
-    minutes. `clock` tells seconds."""
+    minutes. Strangers cause few fetches: OF_ONE_ADDRESS a minute, and FETCHES_A_MINUTE together.
+    `clock` tells seconds."""
 
     def __init__(self, fetch: Fetch, clock: Callable[[], float]) -> None:
         self._fetch = fetch
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Client]] = OrderedDict()
-        self._fetches: deque[float] = deque(maxlen=FETCHES_A_MINUTE)
+        self._fetches: deque[tuple[float, str]] = deque(maxlen=FETCHES_A_MINUTE)
         self._turn = anyio.Semaphore(AT_ONCE)
 
-    async def client(self, url: str) -> Client | None:
-        """The client at this URL; None where there is none, the log says why. Raises TooMany."""
+    async def client(self, url: str, address: str = "") -> Client | None:
+        """The client at this URL; None where there is none, the log says why. `address` is whose
+        browser came with it. Raises TooMany."""
+        if kept := self._fresh(url):
+            return kept
         async with self._turn:
+            if kept := self._fresh(url):
+                return kept
             now = self._clock()
-            until, client = self._kept.get(url, (now, None))
-            if client is not None and until > now:
-                return client
             try:
                 _check_url(url)
-                self._count(now)
+                self._count(now, address)
                 client = _described(url, await self._fetch(url))
             except (ValueError, RecursionError, KlingError) as error:
                 shown = clipped(quote_provider(url), 200)
@@ -193,10 +197,19 @@ class Descriptions:
                 self._kept.popitem(last=False)
             return client
 
-    def _count(self, now: float) -> None:
-        if len(self._fetches) == FETCHES_A_MINUTE and now - self._fetches[0] < 60:
-            raise TooMany(max(1, round(60 - (now - self._fetches[0]))))
-        self._fetches.append(now)
+    def _fresh(self, url: str) -> Client | None:
+        until, client = self._kept.get(url, (0.0, None))
+        return client if until > self._clock() else None
+
+    def _count(self, now: float, address: str) -> None:
+        lately = [(at, whose) for at, whose in self._fetches if now - at < 60]
+        for most, times in (
+            (OF_ONE_ADDRESS, [at for at, whose in lately if whose == address]),
+            (FETCHES_A_MINUTE, [at for at, _ in lately]),
+        ):
+            if len(times) >= most:
+                raise TooMany(max(1, math.ceil(times[0] + 60 - now)))
+        self._fetches.append((now, address))
 
 
 def _check_url(url: str) -> None:

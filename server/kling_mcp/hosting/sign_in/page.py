@@ -136,6 +136,13 @@ def going_on(address: str, place: str, *, allowed: bool) -> HTMLResponse:
     return _page("Back to the program", body, head=head)
 
 
-def refusal(title: str, words: str, status: int = 400) -> HTMLResponse:
-    """A page that says why there is no form. It leads nowhere."""
-    return _page(title, f"<p>{escape(words)}</p>\n", status)
+def refusal(
+    title: str, words: str, status: int = 400, *, way: str = "", to: str = ""
+) -> HTMLResponse:
+    """A page that says why there is no form. It leads nowhere by itself; with `to`, a person may go
+    there, the `way` in words."""
+    link = (
+        f'<p class="row"><a class="go" href="{escape(to)}" rel="noreferrer">'
+        f"Go to {escape(way)}</a></p>\n"
+    )
+    return _page(title, f"<p>{escape(words)}</p>\n{link if to else ''}", status)

@@ -115,12 +115,19 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
 
     # Programs
 
-    async def get_client(self, client_id: str) -> Client | None:
-        """The program with this id; one that has a description is asked for it."""
-        if is_url(client_id):
-            described = await self._descriptions.client(client_id)
-            return described or await self.known_client(client_id)
-        return await self.known_client(client_id)
+    async def get_client(self, client_id: str, address: str = "") -> Client | None:
+        """The program with this id; one that has a description is asked for it, once a person comes
+        from this address. One that was let in before is known without. Raises TooMany."""
+        if not is_url(client_id):
+            return await self.known_client(client_id)
+        try:
+            described = await self._descriptions.client(client_id, address)
+        except TooMany:
+            known = await self.known_client(client_id)
+            if known is None:
+                raise
+            return known
+        return described or await self.known_client(client_id)
 
     async def known_client(self, client_id: str) -> Client | None:
         """The program as it was registered, or as it was when a person let it in."""
@@ -182,9 +189,9 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
         found = json.loads(base64.urlsafe_b64decode(text + "=="))
         return SignInRequest(**{**found, "scopes": tuple(found["scopes"])})
 
-    async def client_for(self, asked: SignInRequest) -> Client | None:
-        """The program that asks, if the address for the answer is still its own."""
-        client = await self.get_client(asked.client_id)
+    async def client_for(self, asked: SignInRequest, address: str) -> Client | None:
+        """The program that asks, if the address for the answer is still its own. Raises TooMany."""
+        client = await self.get_client(asked.client_id, address)
         try:
             return (
                 client

@@ -58,6 +58,11 @@ FOREIGN = (
     "altered the link. Begin again in the program that you want to connect, and not with a link "
     "that somebody sent."
 )
+IMPOSSIBLE = "The program asks for what is not possible here"
+WRONG = (
+    "Its request is not one that this server can answer. Go back to tell it why, if you have just "
+    "begun to connect it."
+)
 STALE = "This page is too old, or was not opened here. Begin again in the program."
 CROSS = "The form was not sent from this server's own page. Begin again in the program."
 DOWN = "The server cannot answer at this moment. Try again soon."
@@ -164,13 +169,14 @@ class _Desk:
         )
 
     async def authorize(self, request: Request) -> Response:
-        """Lead the browser to the page, or back to the program with an error. Where the program or
-        its address are not known, it stays here."""
+        """Lead the browser to the page. A wrong request stays here, and the person may go back with
+        the error: nobody checked the program's address, so a link to this server must not lead
+        there by itself (RFC 9700, 4.11)."""
         pairs = request.query_params.multi_items()
         if request.method == "POST":
             pairs = await _form(request)
         asked = dict(pairs)
-        client = await self._sign_in.get_client(asked.get("client_id", ""))
+        client = await self._sign_in.get_client(asked.get("client_id", ""), self._address(request))
         if client is None:
             return refusal("This program is not known here", UNKNOWN)
         try:
@@ -182,11 +188,12 @@ class _Desk:
             return refusal("The link is broken", "It says something twice. Begin again.")
         response = await self._authorizing.handle(request)
         to = response.headers.get("location", "")
-        if to and not to.startswith(f"{self._sign_in.issuer}{PAGE_PATH}?"):
-            response.headers["location"] = f"{to}&{urlencode({'iss': self._sign_in.issuer})}"
+        if to.startswith(f"{self._sign_in.issuer}{PAGE_PATH}?"):
+            return response
         if not to:
             return refusal("The link is broken", "Begin again in the program.")
-        return response
+        back = f"{to}&{urlencode({'iss': self._sign_in.issuer})}"
+        return refusal(IMPOSSIBLE, WRONG, way=whereto(AnyUrl(to)), to=back)
 
     async def page(self, request: Request) -> Response:
         """The page for a request that `authorize` signed."""
@@ -196,7 +203,7 @@ class _Desk:
         nonce = request.cookies.get(self._cookie, "")
         if not _NONCE.fullmatch(nonce):
             nonce = secrets.token_urlsafe(32)
-        response = await self._shown(asked, signed, nonce)
+        response = await self._shown(request, asked, signed, nonce)
         response.set_cookie(
             self._cookie,
             nonce,
@@ -216,7 +223,7 @@ class _Desk:
             self._csrf(signed, nonce).encode(), form.get("csrf", "").encode()
         ):
             return refusal("Begin again", CROSS, 403)
-        client = await self._sign_in.client_for(asked)
+        client = await self._sign_in.client_for(asked, self._address(request))
         if client is None:
             return refusal("This program is not known here", UNKNOWN)
         place = whereto(AnyUrl(asked.redirect_uri))
@@ -233,16 +240,17 @@ class _Desk:
                 spend=spend,
             )
         except Unsuitable as error:
-            return await self._shown(asked, signed, nonce, f"{error}", 403, spend=spend)
+            return await self._shown(request, asked, signed, nonce, f"{error}", 403, spend=spend)
         except TooMany as error:
             words = f"Too many wrong tokens. Wait {error.wait_s} s."
-            again = await self._shown(asked, signed, nonce, words, 429, spend=spend)
+            again = await self._shown(request, asked, signed, nonce, words, 429, spend=spend)
             again.headers["Retry-After"] = str(error.wait_s)
             return again
         return going_on(asked.answer(issuer, code=code), place, allowed=True)
 
     async def _shown(
         self,
+        request: Request,
         asked: SignInRequest,
         signed: str,
         nonce: str,
@@ -251,7 +259,7 @@ class _Desk:
         *,
         spend: bool = True,
     ) -> HTMLResponse:
-        client = await self._sign_in.client_for(asked)
+        client = await self._sign_in.client_for(asked, self._address(request))
         if client is None:
             return refusal("This program is not known here", UNKNOWN)
         return sign_in_page(

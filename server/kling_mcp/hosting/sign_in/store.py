@@ -327,7 +327,10 @@ def _family(row: Mapping[str, Any], now: float) -> Family | None:
 def _sweep(db: Database, now: float) -> None:
     """Remove what has ended."""
     ended = now - REMEMBERED_S
-    db.execute("DELETE FROM sign_in_tokens WHERE ends_at < ?", (ended,))
+    db.execute(
+        "DELETE FROM sign_in_tokens WHERE ends_at < ? OR (kind = 'access' AND ends_at < ?)",
+        (ended, now),
+    )
     db.execute("DELETE FROM sign_in_grants WHERE ends_at < ?", (ended,))
     db.execute("DELETE FROM sign_in_clients WHERE kept_until < ?", (now,))
     longest = max(REGISTRATIONS.window_s, WRONG_TOKENS.window_s)

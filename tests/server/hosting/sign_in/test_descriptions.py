@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 import trustme
-from tests.server.hosting.sign_in.visit import CALLBACK, DESCRIBED, Page, Visit, described
+from tests.server.hosting.sign_in.visit import CALLBACK, DESCRIBED, Clock, Page, Visit, described
 from tests.server.hosting.team import Team, give_token, served_team
 
 from kling_mcp.hosting.sign_in import clients
@@ -41,10 +41,23 @@ def publisher() -> Publisher:
 
 
 @pytest.fixture(scope="module")
-def team(publisher: Publisher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def minutes_later(clock: Clock) -> None:
+    """Each test may cause as many fetches as the first one."""
+    clock.ahead += 61
+
+
+@pytest.fixture(scope="module")
+def team(
+    publisher: Publisher, clock: Clock, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
     give_token(folder / "tokens", "first")
-    options: dict[str, Any] = {"rate_per_minute": 0, "fetch": publisher.fetch}
+    options: dict[str, Any] = {"rate_per_minute": 0, "fetch": publisher.fetch, "clock": clock}
     with served_team(folder, tokens=folder / "tokens", **options) as team:
         yield team
 
@@ -156,19 +169,35 @@ def test_a_foreign_address_is_refused_for_a_described_program_too(
 
 
 @pytest.mark.anyio
-async def test_strangers_cause_few_fetches() -> None:
+@pytest.mark.parametrize(("addresses", "most"), [(1, 10), (30, 60)])
+async def test_strangers_cause_few_fetches(addresses: int, most: int) -> None:
     now = [1000.0]
     publisher = Publisher()
     descriptions = Descriptions(publisher.fetch, lambda: now[0])
-    for number in range(30):
-        assert await descriptions.client(f"https://many.example/{number}") is None
+    for number in range(most):
+        address = str(number % addresses)
+        assert await descriptions.client(f"https://many.example/{number}", address) is None
     with pytest.raises(TooMany):
-        await descriptions.client("https://many.example/one-more")
+        await descriptions.client("https://many.example/one-more", "0")
     now[0] += 61
     publisher.documents = {DESCRIBED: described()}
 
-    assert await descriptions.client(DESCRIBED) is not None
-    assert len(publisher.asked) == 31
+    assert await descriptions.client(DESCRIBED, "0") is not None
+    assert len(publisher.asked) == most + 1
+
+
+def test_strangers_keep_nobody_from_a_program_that_was_let_in_before(
+    own: str, team: Team, clock: Clock, publisher: Publisher
+) -> None:
+    url = "https://before.example/program.json"
+    publisher.documents = {url: described(url)}
+    Visit(team.base, url).tokens(own)
+    clock.ahead += 301
+    many = [Visit(team.base, f"https://many.example/{n}").authorize() for n in range(12)]
+
+    assert many[-1].status_code == 429
+    assert "Wait" in Page(many[-1]).text
+    assert Visit(team.base, url).authorize().status_code == 302
 
 
 @pytest.mark.anyio

@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
@@ -16,21 +15,11 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from tests.postgres import Postgres
-from tests.server.hosting.sign_in.visit import CALLBACK, Page, Visit, query_of, register
+from tests.server.hosting.sign_in.visit import CALLBACK, Clock, Page, Visit, query_of, register
 from tests.server.hosting.team import ERAS, Team, give_token, picture_data, post, served_team
 
 from kling_mcp.hosting.tokens import TokenFile
 from kling_mcp.principal import METRICS, READ, SPEND
-
-
-class Clock:
-    """Seconds that a test moves on."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
 
 
 @pytest.fixture(scope="module")
@@ -291,13 +280,17 @@ def test_an_app_is_answered_at_its_own_scheme(team: Team) -> None:
         ({"state": "x" * 3000}, "invalid_request"),
     ],
 )
-def test_a_wrong_request_is_told_to_the_program(
+def test_a_wrong_request_is_told_to_the_program_if_the_person_goes_there(
     wrong: dict[str, Any], error: str, team: Team
 ) -> None:
     answer = Visit.of_new_program(team).authorize(**wrong)
-    told = query_of(answer.headers["location"])
+    (link,) = Page(answer).links
+    told = query_of(link)
 
-    assert answer.headers["location"].startswith(f"{CALLBACK}?")
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+    assert Page(answer).leads_to == ""
+    assert link.startswith(f"{CALLBACK}?")
     assert told["error"] == error
     assert told["iss"] == team.base
 
@@ -423,11 +416,22 @@ def test_a_page_that_was_open_too_long_begins_again(team: Team, clock: Clock) ->
     assert "too old" in visit.answer(page, token_of(team, "slow")).text
 
 
-def test_the_cookie_of_the_page_is_for_the_page_alone(team: Team) -> None:
+def test_the_cookie_of_the_page_is_for_the_page_alone(team: Team, tmp_path: Path) -> None:
     cookie = Visit.of_new_program(team).page().response.headers["set-cookie"]
+    give_token(tmp_path / "tokens", "ann")
+    public = "https://videos.example"
+    with served_team(tmp_path, tokens=tmp_path / "tokens", public_url=public) as behind_tls:
+        sent = Visit.of_new_program(behind_tls).authorize(resource=f"{public}/mcp")
+        page = httpx.get(sent.headers["location"].replace(public, behind_tls.base))
+    over_tls = page.headers["set-cookie"]
 
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
+    for found in (cookie, over_tls):
+        assert "HttpOnly" in found
+        assert "SameSite=strict" in found
+    assert over_tls.startswith("__Host-")
+    assert "Secure" in over_tls
+    assert "Path=/;" in over_tls
+    assert "Domain" not in over_tls
 
 
 def test_a_code_that_comes_again_revokes_what_was_given_for_it(team: Team) -> None:
@@ -640,6 +644,34 @@ def test_wrong_tokens_are_slowed_down_and_a_right_one_waits_too(team: Team, cloc
     assert visit.answer(page, own).code
 
 
+@pytest.mark.campaign
+def test_wrong_tokens_of_many_addresses_are_slowed_down_together(team: Team) -> None:
+    visit = Visit.of_new_program(team)
+    page = visit.page()
+    own = token_of(team, "one-of-many")
+    found = [
+        visit.answer(page, "kmcp_wrong", {"x-forwarded-for": str(ip_address(2**31 + number))})
+        for number in range(201)
+    ]
+    statuses = [each.response.status_code for each in found]
+
+    assert statuses == [403] * 200 + [429]
+    assert visit.answer(page, own).response.status_code == 429
+
+
+def test_addresses_of_one_ipv6_network_count_as_one(team: Team) -> None:
+    visit = Visit.of_new_program(team)
+    page = visit.page()
+    found = [
+        visit.answer(page, "kmcp_wrong", {"x-forwarded-for": f"2001:db8::{number}"})
+        for number in range(1, 12)
+    ]
+    other = visit.answer(page, "kmcp_wrong", {"x-forwarded-for": "2001:db8:0:1::1"})
+
+    assert [each.response.status_code for each in found] == [403] * 10 + [429]
+    assert other.response.status_code == 403
+
+
 def test_a_right_token_forgets_the_wrong_ones(team: Team) -> None:
     visit = Visit.of_new_program(team)
     page = visit.page()
@@ -665,7 +697,9 @@ def test_web_pages_of_configured_origins_alone_may_ask(team: Team) -> None:
                 ), path
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"redirect_uris": 7}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"redirect_uris": 7}', b"[" * 30_000]
+)
 def test_what_is_no_registration_is_refused(body: bytes, team: Team) -> None:
     answer = httpx.post(f"{team.base}/register", content=body)
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 from tests.server.hosting.team import Team
 
-__all__ = ["CALLBACK", "DESCRIBED", "Page", "Visit", "described", "query_of", "register"]
+__all__ = ["CALLBACK", "DESCRIBED", "Clock", "Page", "Visit", "described", "query_of", "register"]
 
 CALLBACK = "https://claude.ai/api/mcp/auth_callback"
 DESCRIBED = "https://claude.ai/oauth/mcp-oauth-client-metadata"
@@ -56,6 +57,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.text = ""
         self.leads_to = ""
+        self.links: list[str] = []
         self.feed(response.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -64,6 +66,8 @@ class Page(HTMLParser):
         if tag == "input":
             self.fields[given["name"]] = given.get("value", "")
             self.attributes[given["name"]] = given
+        if tag == "a":
+            self.links.append(given["href"])
         if tag == "meta" and given.get("http-equiv") == "refresh":
             self.leads_to = given["content"].partition("url=")[2]
 
@@ -75,6 +79,16 @@ class Page(HTMLParser):
     def code(self) -> str:
         """The code with which the browser is led on."""
         return query_of(self.leads_to)["code"]
+
+
+class Clock:
+    """Seconds that a test moves on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
 
 
 @dataclass
