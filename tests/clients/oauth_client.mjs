@@ -1,5 +1,5 @@
 // Signs in with an official client, as claude.ai's servers do it:
-//   node sign_in.mjs PACKAGE URL CALLBACK [DESCRIPTION]
+//   node oauth_client.mjs PACKAGE URL CALLBACK [DESCRIPTION]
 // Prints the address for the person's browser, reads from standard input the address to which the
 // browser was led, and prints what it got, with every request, as one line of JSON.
 import { createInterface } from "node:readline/promises";

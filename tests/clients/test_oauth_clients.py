@@ -144,7 +144,7 @@ CLIENTS = ("@modelcontextprotocol/sdk", "@modelcontextprotocol/client")
 def test_an_official_client_gets_a_login_and_refreshes_it(
     name: str, id_of: str, team: Team, tmp_path: Path
 ) -> None:
-    program = shutil.copy(HERE / "sign_in.mjs", tmp_path)
+    program = shutil.copy(HERE / "oauth_client.mjs", tmp_path)
     (tmp_path / "node_modules").symlink_to(node_modules().resolve(), target_is_directory=True)
     more = [DESCRIBED] if id_of == "described" else []
     with running(node(), str(program), name, team.url, CALLBACK, *more, folder=tmp_path) as client:
