@@ -48,6 +48,7 @@ STARTED = re.compile(r"https?://127\.0\.0\.1:\d+")
 FILES = {
     "providers.json": ("providers.md", "json", "mine"),
     "providers.toml": ("providers.md", "toml", "mine"),
+    "tea.json": ("command-line.md", "json", "shots"),
     "gateway.json": ("CONTRIBUTING.md", "json", '"gateway": {'),
     "models.json": ("CONTRIBUTING.md", "json", '"models": {'),
     "try_gateway.py": ("CONTRIBUTING.md", "python", "gateway"),

@@ -142,8 +142,11 @@ class _Calling:
                 answer = await client.call_tool(fault["use"], given)
         self._is_sending = False
         self._take(answer)
-        waits = self._command.makes and (self._parsed.wait or self._output.path)
-        advice = "" if self._facts.get("repeated") or not waits else self._facts.get("next", "")
+        advice = (
+            ""
+            if self._facts.get("repeated") or not self._will_wait
+            else self._facts.get("next", "")
+        )
         self._print(_text_of(answer).replace(advice, "").rstrip())
         if answer.is_error:
             return
@@ -158,10 +161,21 @@ class _Calling:
     async def _made(self, client: Client, task: str) -> None:
         """What follows a receipt."""
         self._goes_on = self._wait_line([task])
-        if self._parsed.wait or self._output.path:
+        if self._will_wait:
             await self._wait(client, {"task_ids": [task]})
         elif self._facts["status"] in ("submitted", "processing", "succeed"):
             self._code = DONE
+
+    def _needless(self) -> str:
+        """The advice to wait, before a wait."""
+        told = self._will_wait and not self._facts.get("repeated")
+        return str(self._facts.get("next", "")) if told else ""
+
+    @property
+    def _will_wait(self) -> bool:
+        if not self._command.makes or self._facts.get("dry_run"):
+            return False
+        return self._command.stays or bool(self._parsed.wait or self._output.path)
 
     def _wait_line(self, task_ids: Sequence[str]) -> str:
         """The command that goes on with these tasks."""

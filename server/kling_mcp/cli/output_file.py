@@ -15,6 +15,7 @@ from mcp_types import CallToolResult, ImageContent
 from kling_mcp.outputs.storage import VideoFolder
 from kling_tools.errors import SaveFailed, UnsafePath
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+from kling_tools.tools.tool import SPENDING
 
 __all__ = ["OutputFile"]
 
@@ -67,8 +68,9 @@ class OutputFile:
                 f"-o {self._given}: several tasks do not go into one file.",
                 advice="Give a folder that is there.",
             )
-        if products := PRODUCTS_BY_TOOL.get(tool):
-            kind = PRODUCTS[products[0]].result
+        if tool in SPENDING:
+            products = PRODUCTS_BY_TOOL.get(tool)
+            kind = PRODUCTS[products[0]].result if products else "video"
             VideoFolder(folder).target(self.path, task_id="0", kind=kind)
 
     @property

@@ -13,8 +13,9 @@ __all__ = ["COMMANDS", "COMMAND_OF", "ToolCommand"]
 class ToolCommand:
     """One command: its words in the list of commands, and the tools that it calls, of which
     `tool_for` chooses one. `words` are the arguments that are given without an option, `flags`
-    other names of an argument's option. What it `makes` can be waited for, `waits` is said of the
-    wait itself, and `output` says what `-o` is.
+    other names of an argument's option. A `file` of JSON may give the arguments, too. What it
+    `makes` can be waited for, and is with `stays`, as it is made only while something runs here;
+    `waits` is said of the wait itself, and `output` says what `-o` is.
     """
 
     name: str
@@ -22,7 +23,9 @@ class ToolCommand:
     tools: tuple[str, ...]
     words: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
     makes: bool = False
+    stays: bool = False
     waits: bool = False
     output: str = ""
 
@@ -63,6 +66,15 @@ COMMANDS: Mapping[str, ToolCommand] = {
             output=THE_FILE,
         ),
         ToolCommand(
+            name="film",
+            text="make a film of several shots for one price, and wait for it",
+            tools=("kling_film",),
+            file="a JSON file with these arguments, or with the shots alone; - is standard input",
+            makes=True,
+            stays=True,
+            output="the file that it is saved as, or a folder that is there",
+        ),
+        ToolCommand(
             name="edit",
             text="change a video by words, or continue it",
             tools=("kling_edit_video",),
@@ -92,14 +104,6 @@ COMMANDS: Mapping[str, ToolCommand] = {
             text="make a face of a video speak other words",
             tools=("kling_lip_sync",),
             words=("text",),
-            makes=True,
-            output=THE_FILE,
-        ),
-        ToolCommand(
-            name="film",
-            text="make several clips for one price, and join them to one file",
-            tools=("kling_film",),
-            words=("name",),
             makes=True,
             output=THE_FILE,
         ),

@@ -37,13 +37,14 @@ __all__ = [
     "named_files",
 ]
 
+FILE = "file"
 ARGUMENT = "argument_"
 """Prefix of the tools' arguments among the parsed ones."""
 
 MEDIA = frozenset(
     {
         *("image", "image_tail", "image_list", "images", "video", "sound_file", "sample"),
-        *("static_mask", "mask", "file"),
+        *("static_mask", "mask", "music", "file"),
     }
 )
 """The arguments, and parts of arguments, that may name a file of this machine."""
@@ -98,6 +99,8 @@ def add_options(
         schemas.pop(name, None)
     flags = {name: command.flags.get(name, name) for name in schemas}
     several = {flags[name] for name in schemas if _is_list(schemas[name])}
+    if command.file:
+        parser.add_argument(FILE, nargs="?", metavar=FILE.upper(), help=command.file)
     for name in command.words:
         _add_word(parser, name, schemas.pop(name))
     for flag in dict.fromkeys(flags[name] for name in schemas):
@@ -105,7 +108,7 @@ def add_options(
         _add_option(parser, flag, alike, several=flag in several)
     own = parser.add_argument_group("of the shell")
     own.add_argument("--json", action="store_true", help="one JSON object, for programs")
-    if command.makes:
+    if command.makes and not command.stays:
         own.add_argument("--wait", action="store_true", help="wait until it is made and saved")
     if command.makes or command.waits:
         own.add_argument(
@@ -206,8 +209,14 @@ def _seconds(text: str) -> float:
 
 def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[str, Any]:
     """The arguments of the command's tools, as they were given. A prompt of `-` is read from
-    standard input, and names of files are whole paths. Raises InvalidRequest for what is no
-    text."""
+    standard input, and names of files are whole paths: those in a file of arguments begin in its
+    folder, or in the working folder. Raises InvalidRequest for such a file that has none, and for
+    what is no text."""
+    folders = [Path.cwd()]
+    in_file: dict[str, Any] = {}
+    if command.file and (place := parsed.file):
+        in_file = _read_arguments(place)
+        folders = [Path(place).expanduser().absolute().parent, *folders]
     given = {
         name.removeprefix(ARGUMENT): value
         for name, value in vars(parsed).items()
@@ -216,11 +225,12 @@ def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[st
     for name in command.words:
         if given.get(name) == "-":
             given[name] = _standard_input().strip()
-    if strange := [name for name, value in given.items() if not _is_text(value)]:
+    strange = [name for name, value in {**in_file, **given}.items() if not _is_text(value)]
+    if strange:
         raise InvalidRequest(
             [Fault(name, "not_text", "is no text in UTF-8.", "UTF-8") for name in strange]
         )
-    whole: dict[str, Any] = _whole(given, [Path.cwd()])
+    whole: dict[str, Any] = _whole(in_file, folders) | _whole(given, folders[-1:])
     return whole
 
 
@@ -236,6 +246,26 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _read_arguments(place: str) -> dict[str, Any]:
+    try:
+        path = Path(place).expanduser()
+        found = json.loads(_standard_input() if place == "-" else path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise _unreadable(f"{place} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(f"{place} is no JSON: {error}.") from error
+    if isinstance(found, list):
+        found = {"name": "" if place == "-" else path.stem, "shots": found}
+    if not isinstance(found, dict):
+        raise _unreadable(f"{place} has neither an object nor a list.")
+    return found
+
+
+def _unreadable(message: str) -> InvalidRequest:
+    use = 'an object such as {"name": "Tea", "shots": [{"prompt": "A kettle boils"}]}'
+    return InvalidRequest([Fault(FILE, "unreadable", message, use)])
 
 
 def _json(text: str) -> Any:
@@ -330,6 +360,7 @@ IN_SHELL: Mapping[str, str] = {
     "Ask the person, then submit": "Give the command again",
     "Ask the person which one speaks; then call again with the same arguments and face, its "
     "number.": "Give the command again with --face and the number of the one that speaks.",
+    "Tell the person the price; then call again without dry_run.": "Without --dry-run it is made.",
     "; a host that cannot ask them is refused": "; without a terminal, --yes agrees",
     "They are then asked to agree": "You are then asked to agree",
     "The person did not agree": "You did not agree",

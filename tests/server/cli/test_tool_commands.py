@@ -115,7 +115,8 @@ def test_every_tool_has_a_command_that_takes_every_argument_of_it() -> None:
         parser.tool_command = command
         flags = {flag for action in parser.filled()._actions for flag in action.option_strings}
         words = {action.dest for action in parser._actions if not action.option_strings}
-        assert words == {tool_options.ARGUMENT + word for word in command.words}
+        of_file = {"file"} if command.file else set()
+        assert words == {tool_options.ARGUMENT + word for word in command.words} | of_file
         for tool in command.tools:
             kind = tools[tool].arguments
             names = set(kind.model_fields) - set(getattr(kind, "absent", ()))
@@ -534,6 +535,56 @@ def test_every_command_without_arguments_ends_with_words(shell: Shell) -> None:
         assert shell.run(f"kling-mcp {name}") in (0, 2), name
         assert "Traceback" not in shell.err
         assert "kling_" not in shell.out + shell.err
+
+
+def test_a_film_is_made_of_a_file_and_found_again(shell: Shell, world: Path) -> None:
+    picture(world / "shots", "cup.png", size=(320, 320))
+    shots = [
+        {"image": "cup.png", "prompt": "steam rises"},
+        {"image": "previous", "prompt": "waves"},
+    ]
+    (world / "shots" / "tea.json").write_text(json.dumps(shots), encoding="utf-8")
+
+    assert shell.run("kling-mcp film shots/tea.json --dry-run") == 0
+    assert 'Film "tea", 10 s, about 3 units' in shell.out
+    film = shell.fields("kling-mcp film shots/tea.json -o tea.mp4")
+
+    assert film["status"] == "succeed"
+    assert film["path"] == str(world / "tea.mp4")
+    again = shell.fields("kling-mcp film shots/tea.json -o tea.mp4")
+    assert (again["task_id"], again["path"]) == (film["task_id"], film["path"])
+    assert made(world) == 3  # two shots, and the film itself
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "cannot be read: No such file"),
+        ("{", "is no JSON"),
+        ('"tea"', "has neither an object nor a list"),
+        ("[]", "shots: is required"),
+        ('{"shots": [{"prompt": "fox"}]}', "name: is required"),
+        ('[{"promt": "fox"}]', "promt"),
+    ],
+)
+def test_a_file_of_arguments_that_cannot_be_used_is_refused(
+    text: str | None, says: str, shell: Shell, world: Path
+) -> None:
+    if text is not None:
+        (world / "film.json").write_text(text, encoding="utf-8")
+
+    assert shell.run("kling-mcp film film.json -o film.mp4") == 2
+
+    assert says in shell.err
+    assert made(world) == 0
+
+
+def test_options_come_before_what_the_file_says(shell: Shell, world: Path) -> None:
+    shots = json.dumps([{"prompt": "fox"}])
+    (world / "film.json").write_text(json.dumps({"name": "Fox", "shots": []}), encoding="utf-8")
+
+    line = f"kling-mcp film film.json --shots '{shots}' --name Hare --dry-run"
+    assert shell.fields(line)["name"] == "Hare"
 
 
 def start(*words: str, render_s: float = 60) -> subprocess.Popen[str]:
