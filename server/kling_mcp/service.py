@@ -157,7 +157,7 @@ class Service:
             await self.reader.examine([record])
         view = _with_former_id(self.reader.show(found), task_id)
         if record is not None and record.is_film:
-            return await runtime.films.described(view)
+            return await runtime.films.views.described(view)
         if record is not None and record.status in ENDED and self._makes:
             from kling_mcp.tasks.views import another_take, can_be_repeated
 
@@ -269,7 +269,7 @@ class Service:
         now = await self.reader.find(record.id) or record
         view = self.reader.view(now)
         if record.is_film:
-            return await self._runtime.films.described(view)
+            return await self._runtime.films.views.described(view)
         if done or now.status == "cancelled":
             return view
         from kling_mcp.submission.waiting import not_withdrawn
@@ -308,7 +308,7 @@ class Service:
         page = await listing.page(query)
         for place, view in enumerate(page.tasks):
             if view.task_id.startswith(FILM_IDS):
-                page.tasks[place] = await runtime.films.described(view, shots=False)
+                page.tasks[place] = await runtime.films.views.described(view, shots=False)
         return page
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:
@@ -340,7 +340,7 @@ class Service:
         for place, (view, task_id) in enumerate(zip(result.tasks, own.values(), strict=True)):
             _with_former_id(view, task_id)
             if view.task_id.startswith(FILM_IDS):
-                result.tasks[place] = await runtime.films.described(view, shots=False)
+                result.tasks[place] = await runtime.films.views.described(view, shots=False)
         return _in_order(result, task_ids, own, strange)
 
     @property

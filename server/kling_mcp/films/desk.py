@@ -14,28 +14,30 @@ import logging
 import math
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import to_thread
 
-from kling_mcp.films.making import FilmMaking, Means, failed_shots
+from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.planning import Fitting, PlannedShot, fitting, planned, usual_time_s, warned
 from kling_mcp.inputs.media import Medium, Wish, open_media
 from kling_mcp.ledger import DayCaps, Record
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.principal import SPEND, Principal
+from kling_mcp.tasks.film_views import FilmViews
 from kling_tools.errors import InvalidRequest, KlingError, SpendCapReached
 from kling_tools.faults import Fault
 from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.films import FilmArguments
-from kling_tools.results import ENDED, FilmReceipt, ShotView, TaskView
-from kling_tools.rules.capabilities import Estimate, units_text
+from kling_tools.results import FilmReceipt, ShotView
+from kling_tools.rules.capabilities import Estimate
 from kling_tools.rules.media_limits import MediaLimits
 from kling_tools.service import Confirm
 
@@ -62,6 +64,16 @@ class FilmDesk:
     means: Means
     settings: Settings
     _making: dict[str, FilmMaking] = field(default_factory=dict)
+
+    @cached_property
+    def views(self) -> FilmViews:
+        """Shows films."""
+        return FilmViews(self.means.ledger, self.means.storage, self._share)
+
+    def _share(self, film_id: str) -> float | None:
+        """How much of a film is joined, from 0 to 1; None where this server does not make it."""
+        making = self._making.get(film_id)
+        return making.share if making else None
 
     async def film(
         self, draft: Draft[FilmArguments], principal: Principal, confirm: Confirm
@@ -159,66 +171,12 @@ class FilmDesk:
         for one that has ended."""
         film = await self.means.ledger.films.of_row(record.id)
         done = await self.means.ledger.films.withdraw(record.id, "withdrawn")
-        rows = await self._rows(film)
+        rows = await self.views.rows(film)
         if done:
             for row in rows.values():
                 if row.status == "queued":
                     await self.means.submission.sender.withdraw(row)
         return done
-
-    async def described(self, view: TaskView, *, shots: bool = True) -> TaskView:
-        """The view of a film's row with its shots, and what to do next; any other view as it is."""
-        film = await self.means.ledger.films.with_id(view.task_id)
-        if film is None:
-            return view
-        rows = await self._rows(film)
-        made = [row for row in rows.values() if row.status == "succeed"]
-        costs = [row.counted_units for row in rows.values() if not row.is_gone or row.units]
-        view = view.model_copy()
-        view.sandbox = (bool(rows) and all(row.sandbox for row in rows.values())) or None
-        if view.status in ENDED:
-            view.units = round(sum(costs), 4) or None
-        if shots:
-            view.shots = _shots(film, rows)
-        failed = failed_shots(film, rows)
-        making = self._making.get(film.id)
-        if view.status not in ENDED:
-            view.file = None
-            parts = [f"{len(made)} of {counted(len(film.shots), 'shot')} made"]
-            parts += [f"{len(failed)} failed"] if failed else []
-            if making and making.share:
-                parts = [f"Joining, {making.share:.0%}"]
-            elif not film.is_leased(self.means.ledger.now()) and film.id not in self._making:
-                parts += ["no server makes it now: call kling_film again with the same shots"]
-            view.next = f"{', '.join(parts)}."
-        elif view.status == "failed":
-            view.next = (
-                f"{(await self._message(film.id)).rstrip('.')}. kling_film with the same name and "
-                "shots makes only what is missing; what is made is kept and not paid again."
-            )
-        elif view.status == "cancelled":
-            view.next = "Withdrawn. kling_film with the same name and shots goes on."
-        elif not film.request.get("join", True):
-            view.next = "A batch: each shot is a task with a file of its own."
-        elif view.path or view.url:
-            view.next = _measured(film.facts)
-        else:
-            view.file = "gone"
-            view.next = "Its file is gone: kling_film with the same name and shots joins it again."
-        return view
-
-    async def _message(self, film_id: str) -> str:
-        row = (await self.means.ledger.several([film_id])).get(film_id)
-        return row.message if row else ""
-
-    async def _rows(self, film: FilmRow) -> dict[str, Record]:
-        ids = [shot.record_id for shot in film.shots if shot.record_id]
-        return await self.means.ledger.several(ids) if ids else {}
-
-    def progress(self, film_id: str) -> float:
-        """How much of a film is joined, from 0 to 1; 0 where this server does not join it."""
-        making = self._making.get(film_id)
-        return making.share if making else 0.0
 
     def _receipt(
         self,
@@ -451,39 +409,3 @@ def _dry(
         receipt.next = capped.advice.replace("dry_run gives that", "fits has that")
         receipt.fits = fits.arguments(film) if fits else None
     return receipt
-
-
-def _shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotView]:
-    """The shots as they are now."""
-    views = []
-    for shot in film.shots:
-        row = rows.get(shot.record_id)
-        failed = row is not None and row.is_gone
-        view = ShotView(
-            shot=shot.number,
-            status="failed" if shot.fault else row.status if row else None,
-            task_id=row.handle if row else None,
-            units=row.counted_units if row else None,
-            next=shot.fault or None,
-        )
-        if failed and row is not None:
-            again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
-            cost = units_text(row.counted_units) if row.counted_units else "nothing"
-            view.next = f"cost {cost}; made again{again} when called again"
-            view.units = None
-        elif not shot.fault and row is None and film.shots:
-            view.next = "waits"
-        views.append(view)
-    return views
-
-
-def _measured(facts: Mapping[str, Any]) -> str:
-    """What was read back from a finished film."""
-    if not facts:
-        return ""
-    heard = f", {facts['lufs']:g} LUFS" if "lufs" in facts else ", no sound"
-    found = " ".join(facts.get("faults", [])) or "checked: nothing amiss"
-    return (
-        f"{facts['width']}x{facts['height']}, {facts['seconds']:g} s ({facts['frames']} frames at "
-        f"{facts['fps']:g} fps){heard}; {found}."
-    )

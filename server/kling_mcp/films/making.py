@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kling_mcp.polling.scheduler import Scheduler
     from kling_mcp.submission.waiting import Recovery
 
-__all__ = ["FilmMaking", "Means", "failed_shots"]
+__all__ = ["FilmMaking", "Means"]
 
 logger = logging.getLogger(__name__)
 
@@ -301,12 +301,3 @@ def _identity(rows: Sequence[Record], how: Mapping[str, Any]) -> str:
     """Identifies what a file is joined of: the clips in their order, and how."""
     text = json.dumps([[row.sha256 for row in rows], how], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def failed_shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotRow]:
-    """The shots that were refused, or whose tasks failed."""
-    return [
-        shot
-        for shot in film.shots
-        if shot.fault or ((row := rows.get(shot.record_id)) is not None and row.is_gone)
-    ]
