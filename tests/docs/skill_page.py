@@ -86,14 +86,14 @@ def needs() -> str:
 
 
 def models() -> str:
-    """The whole page of models: those that Kling has today."""
+    """A section for each product: the models that Kling has for it today."""
     settings = load_settings(provider="kling", kling_api_key=SecretStr("k"), home=Path("nowhere"))
     kling = configured_providers(settings)["kling"]
     _, *sections = models_table({"kling": kling}, built_in_capabilities()).split("## ")
     sections[-1], _, units = sections[-1].partition("\nUnits are ")
     shown = filter(None, map(_living, sections))
     closing = f"Units are {units.replace(' † retired or about to be.', '')}"
-    return "\n\n".join(["# Models at Kling, and their prices", *shown, closing]) + "\n"
+    return "\n" + "\n\n".join([*shown, closing]) + "\n"
 
 
 def _living(section: str) -> str:

@@ -1,5 +1,6 @@
 """The parts of docs/*.md that are made from the program are as the program is."""
 
+import os
 import re
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from tests.docs import (
     install_links,
     providers_page,
     settings_page,
+    skill_page,
     standards_page,
     tools_page,
 )
@@ -20,6 +22,7 @@ from kling_mcp.settings.settings import Settings
 from kling_tools.requests.host_habits import ADDED_BY_HOSTS
 
 ROOT = DOCS.parent
+SKILL = "../plugin/skills/kling-video"
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("tools.md", "tools"): tools_page.reference,
@@ -37,6 +40,8 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("command-line.md", "exit codes"): command_line_page.exit_codes,
     ("command-line.md", "commands"): command_line_page.commands,
     ("../README.md", "install links"): install_links.badges,
+    (f"{SKILL}/SKILL.md", "needs"): skill_page.needs,
+    (f"{SKILL}/references/models.md", "models"): skill_page.models,
 }
 
 
@@ -53,8 +58,8 @@ def test_a_made_part_is_what_the_program_says(
 
 def test_no_part_is_left_uncompared() -> None:
     marked = {
-        (page.name if page.parent == DOCS else f"../{page.name}", part)
-        for page in (*DOCS.glob("*.md"), ROOT / "README.md")
+        (os.path.relpath(page, DOCS), part)
+        for page in (*DOCS.glob("*.md"), ROOT / "README.md", *(DOCS / SKILL).rglob("*.md"))
         for part in re.findall(r"<!-- made: (.+) -->", page.read_text(encoding="utf-8"))
         if part != "end"
     }

@@ -12,8 +12,7 @@ from typing import Any, get_args
 import pytest
 from mcp import Client
 from mcp_types import TextContent
-from tests.docs import skill_page
-from tests.docs.pages import DOCS, made_part, with_part
+from tests.docs.pages import DOCS
 from tests.docs.test_snippets import LINK
 from tests.docs.tools_page import every_error
 from tests.server.serving import no_sleep, sandbox_settings
@@ -33,7 +32,6 @@ from kling_tools.rules.prompt_warnings import language_warning
 ROOT = DOCS.parent
 FOLDER = ROOT / "plugin" / "skills" / "kling-video"
 SKILL = FOLDER / "SKILL.md"
-MODELS = FOLDER / "references" / "models.md"
 PAGES = (SKILL, *sorted((FOLDER / "references").glob("*.md")))
 TEXT = SKILL.read_text(encoding="utf-8")
 CALL = re.compile(
@@ -57,22 +55,6 @@ def test_the_installed_skill_is_the_one_of_the_plugin() -> None:
     assert skill_folder() == FOLDER
 
 
-def test_its_prices_by_need_are_those_of_the_tables(request: pytest.FixtureRequest) -> None:
-    now = skill_page.needs()
-    if request.config.getoption("--update-snapshots"):
-        SKILL.write_text(with_part(SKILL, "needs", now), encoding="utf-8")
-
-    assert made_part(SKILL, "needs") == now, "see --update-snapshots"
-
-
-def test_its_page_of_models_is_made_of_the_tables(request: pytest.FixtureRequest) -> None:
-    now = skill_page.models()
-    if request.config.getoption("--update-snapshots"):
-        MODELS.write_text(now, encoding="utf-8")
-
-    assert MODELS.read_text(encoding="utf-8") == now, "see --update-snapshots"
-
-
 def prose(page: Path) -> str:
     """The text without what is made of the tables, and without calls."""
     text = page.read_text(encoding="utf-8")
@@ -85,7 +67,7 @@ def without_code(text: str) -> str:
 
 
 def test_its_prose_has_no_figures_but_those_of_the_program() -> None:
-    told = "\n".join(without_code(prose(page)) for page in PAGES if page != MODELS)
+    told = "\n".join(without_code(prose(page)) for page in PAGES)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest = project["requires-python"].removeprefix(">=")
     known = {
