@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
+from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.making import FilmMaking, Means
-from kling_mcp.films.planning import Fitting, PlannedShot, fitting, planned, usual_time_s, warned
+from kling_mcp.films.planning import PlannedShot, planned, usual_time_s, warned
 from kling_mcp.inputs.media import Medium, Wish, open_media
 from kling_mcp.ledger import DayCaps, Record
 from kling_mcp.ledger.films import FilmRow
