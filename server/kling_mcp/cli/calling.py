@@ -47,6 +47,9 @@ from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError, NotConfigured
+from kling_tools.products import FILM_IDS
+from kling_tools.requests.drafts import read_draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.tools.tool import SPENDING
 
 __all__ = ["run_from"]
@@ -106,7 +109,7 @@ class _Calling:
         settings = self._settings(given)
         self._saves = settings.save
         tool = self._command.tool_for(given)
-        self._output.check(tool, len(given.get("task_ids", ())))
+        self._output.check(tool, several=_makes_several(tool, given))
         if settings.read_only and tool in SPENDING:
             raise NotConfigured(
                 "KLING_MCP_READ_ONLY is on, so nothing is made or withdrawn.",
@@ -223,14 +226,29 @@ class _Calling:
 
     async def _saved(self, client: Client, answer: CallToolResult) -> CallToolResult:
         """What was waited for, written to the place that `-o` names; or the error about that."""
-        ids = [task["task_id"] for task in tasks_of(answer.structured_content or {})]
-        for task in tasks_of(answer.structured_content or {}):
-            if task["status"] == "succeed":
-                place = {"task_id": task["task_id"], "path": self._output.path}
+        tasks, written = tasks_of(answer.structured_content or {}), []
+        for task in tasks:
+            for task_id in await self._with_files(client, task):
+                place = {"task_id": task_id, "path": self._output.path}
                 saved = await client.call_tool("kling_save_video", place)
                 if saved.is_error:
                     return saved
+                written.append((saved.structured_content or {})["path"])
+        if len(written) > len(tasks):
+            self._facts["saved"] = written
+            self._print(f"Saved {' and '.join(written)}.")
+        ids = [task["task_id"] for task in tasks]
         return await client.call_tool("kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 0})
+
+    async def _with_files(self, client: Client, task: Mapping[str, Any]) -> list[str]:
+        """The tasks whose files are those of this one: its own; of a batch the clips."""
+        if task["status"] != "succeed":
+            return []
+        if task["task_id"].startswith(FILM_IDS) and "path" not in task and "file" not in task:
+            batch = await client.call_tool("kling_get_task", {"task_id": task["task_id"]})
+            shots = (batch.structured_content or {}).get("shots", [])
+            return [shot["task_id"] for shot in shots if shot["status"] == "succeed"]
+        return [task["task_id"]]
 
     async def _progress(self, progress: float, total: float | None, message: str | None) -> None:
         self._status.show(message or "")
@@ -346,6 +364,12 @@ class _Calling:
                 **level,
             }
         )
+
+
+def _makes_several(tool: str, given: Mapping[str, Any]) -> bool:
+    """Whether it ends with files that do not go by one name with a number."""
+    batch = tool == "kling_film" and not read_draft(FilmArguments, given).arguments.join
+    return batch or len(given.get("task_ids", ())) > 1
 
 
 def _text_of(answer: CallToolResult) -> str:

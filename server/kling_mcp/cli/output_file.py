@@ -42,8 +42,9 @@ class OutputFile:
         """The folder of the file."""
         return [self._folder] if self.path else []
 
-    def check(self, tool: str, tasks: int) -> None:
-        """Raises UnsafePath for a place where this tool's file cannot be written."""
+    def check(self, tool: str, *, several: bool) -> None:
+        """Raises UnsafePath for a place where this tool's file, or its `several` files, cannot be
+        written."""
         if not self.path:
             return
         folder = self._folder
@@ -63,7 +64,7 @@ class OutputFile:
                 f"-o {self._given}: nothing can be written into {folder}: {reason}.",
                 advice="Give another folder.",
             ) from error
-        if tasks > 1 and not self.path.endswith(os.sep):
+        if several and not self.path.endswith(os.sep):
             raise UnsafePath(
                 f"-o {self._given}: several tasks do not go into one file.",
                 advice="Give a folder that is there.",

@@ -556,6 +556,19 @@ def test_a_film_is_made_of_a_file_and_found_again(shell: Shell, world: Path) -> 
     assert made(world) == 3  # two shots, and the film itself
 
 
+def test_the_clips_of_a_batch_go_into_a_folder(shell: Shell, world: Path) -> None:
+    batch = {"name": "Two", "join": False, "shots": [{"prompt": "fox"}, {"prompt": "hare"}]}
+    (world / "two.json").write_text(json.dumps(batch), encoding="utf-8")
+
+    assert shell.run("kling-mcp film two.json -o two.mp4") == 2
+    assert "several tasks do not go into one file" in shell.err
+    assert made(world) == 0
+    clips = shell.fields("kling-mcp film two.json -o .")["saved"]
+
+    assert sorted(clips) == sorted(map(str, world.glob("*.mp4")))
+    assert len(clips) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
