@@ -45,6 +45,12 @@ USED_S = 90 * 86_400.0
 REMEMBERED_S = 86_400.0
 """Seconds after their end for which codes and tokens are remembered, to notice their reuse."""
 
+MOST_GRANTS = 100
+"""Most grants of one person's token; the one that ends first makes room."""
+
+MOST_USED = 200
+"""Used refresh tokens of a grant that are remembered: those of a week, refreshed each hour."""
+
 SWEEP_S = 600.0
 
 
@@ -146,6 +152,12 @@ class SignInStore:
         """Begin a grant with a code (its SHA-256). `metadata` is what is known of the program."""
 
         def work(db: Database, now: float) -> None:
+            rest = db.execute(
+                "SELECT id FROM sign_in_grants WHERE token_sha256 = ? ORDER BY ends_at DESC",
+                (grant.token_sha256,),
+            ).fetchall()[MOST_GRANTS - 1 :]
+            for row in rest:
+                _end(db, row["id"])
             db.execute(
                 "INSERT INTO sign_in_grants (id, client_id, resource, token_sha256, ends_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -213,6 +225,7 @@ class SignInStore:
                 return None
             _put(db, access, "access", family.grant.id, scopes, now + ACCESS_S)
             _put(db, new, "refresh", family.grant.id, family.scopes, now + GRANT_S)
+            _forget_older(db, family.grant.id)
             return Family(family.grant, tuple(scopes), ACCESS_S, {})
 
         return await self._write(work)
@@ -309,6 +322,15 @@ def _answered_before(db: Database, old: str, access: str, new: str, now: float) 
     if before is None or given is None or kept is None or given["used_at"] is not None:
         return None
     return _family(kept, now) if 0 <= now - before["used_at"] <= AGAIN_S else None
+
+
+def _forget_older(db: Database, grant_id: str) -> None:
+    used = "FROM sign_in_tokens WHERE grant_id = ? AND kind = 'refresh' AND used_at"
+    db.execute(
+        f"DELETE {used} < (SELECT min(used_at) FROM (SELECT used_at {used} IS NOT NULL "  # noqa: S608
+        "ORDER BY used_at DESC LIMIT ?) AS latest)",
+        (grant_id, grant_id, MOST_USED),
+    )
 
 
 def _end(db: Database, grant_id: str) -> None:
