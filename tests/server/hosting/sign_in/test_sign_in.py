@@ -13,7 +13,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+import httpx2
 import pytest
+from anyio import to_thread
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import (
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthToken,
+)
 from tests.postgres import Postgres
 from tests.server.hosting.sign_in.visit import CALLBACK, Clock, Page, Visit, query_of, register
 from tests.server.hosting.team import ERAS, Team, give_token, picture_data, post, served_team
@@ -92,6 +103,60 @@ async def test_a_program_makes_videos_under_the_name_of_whoever_signed_in(
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 3600
     assert tokens["scope"] == f"{READ} {SPEND}"
+
+
+class Storage:
+    """What the SDK's client keeps."""
+
+    tokens: OAuthToken | None = None
+    client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_sdk_s_own_client_signs_in_and_refreshes(era: str, team: Team) -> None:
+    own = token_of(team, f"sdk-{era}")
+    visit = Visit(team.base, "")
+    led: list[str] = []
+
+    async def redirected(address: str) -> None:
+        sent = await to_thread.run_sync(visit.browser.get, address)
+        page = Page(await to_thread.run_sync(visit.browser.get, sent.headers["location"]))
+        led.append((await to_thread.run_sync(visit.answer, page, own)).leads_to)
+
+    async def called_back() -> AuthorizationCodeResult:
+        return AuthorizationCodeResult.model_validate(query_of(led[-1]))
+
+    metadata = OAuthClientMetadata.model_validate({"redirect_uris": [CALLBACK]})
+    storage = Storage()
+    for turn in range(2):
+        auth = OAuthClientProvider(team.url, metadata, storage, redirected, called_back)
+        async with (
+            httpx2.AsyncClient(auth=auth, timeout=30, verify=False) as http,
+            Client(streamable_http_client(team.url, http_client=http), mode=era) as client,
+        ):
+            listed = await client.list_tools()
+        assert listed.tools
+        assert len(led) == 1, f"the person was asked again, turn {turn}"
+        old = storage.tokens
+        auth.context.token_expiry_time = 1.0
+        async with httpx2.AsyncClient(auth=auth, timeout=30, verify=False) as http:
+            await http.get(team.base)
+        assert old is not None
+        assert storage.tokens is not None
+        assert storage.tokens.refresh_token != old.refresh_token
 
 
 def test_the_way_to_the_page_is_found_from_the_address_alone(team: Team) -> None:
