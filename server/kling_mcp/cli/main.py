@@ -31,7 +31,8 @@ __all__ = ["main"]
 
 DESCRIPTION = """\
 An MCP server that lets an assistant make Kling AI videos in conversation.
-Without a command it serves MCP over standard input and output, as hosts start it."""
+Without a command it serves MCP over standard input and output, as hosts start it; video and its
+siblings call the same tools from a shell."""
 
 COLLECTED_AT = 10_000
 """New objects that may be garbage, before they are looked through."""

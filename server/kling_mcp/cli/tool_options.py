@@ -306,15 +306,34 @@ def named_files(value: Any, name: str = "") -> Iterator[Path]:
 
 
 def command_with(command: ToolCommand, words: Sequence[str], change: Mapping[str, Any]) -> str:
-    """The line of the same command with these arguments besides, of which the last one counts; for
-    a shell of POSIX. Empty where one of them cannot be given so."""
-    options = []
+    """The line of the same command with these arguments in place of its own, for a shell of POSIX;
+    "" leaves one out. Empty where one of them cannot be given so."""
+    left, options = [*words], []
     for name, value in change.items():
         if name in command.words or isinstance(value, list | dict):
             return ""
-        said = json.dumps(value) if isinstance(value, bool) else str(value)
-        options.append(f"{_flag(command.flags.get(name, name))}={said}")
-    return shlex.join(["kling-mcp", *words, *options]) if options else ""
+        flag, before = _flag(command.flags.get(name, name)), len(left)
+        left = [*_without_option(left, flag, bare=_is_switch(command, name))]
+        if value != "" or len(left) == before:
+            said = json.dumps(value) if isinstance(value, bool) else str(value)
+            options.append(f"{flag}={said}")
+    return shlex.join(["kling-mcp", *left, *options]) if change else ""
+
+
+def _without_option(words: Sequence[str], flag: str, *, bare: bool) -> Iterator[str]:
+    """The words without an option and its value; one that may be `bare` has it behind `=`."""
+    left = iter(words)
+    for word in left:
+        if word == flag and not bare:
+            next(left, "")
+        elif word != flag and not word.startswith(f"{flag}="):
+            yield word
+
+
+def _is_switch(command: ToolCommand, name: str) -> bool:
+    schemas = [_fields(_tools()[tool]).get(name, {}) for tool in command.tools]
+    kinds = [kind for schema in schemas for kind in schema.get("anyOf", [schema])]
+    return any(kind.get("type") == "boolean" for kind in kinds)
 
 
 @cache

@@ -28,6 +28,7 @@ from kling_mcp.cli.tool_options import (
     IN_SHELL,
     OF_THE_SHELL,
     CommandParser,
+    command_with,
     in_shell,
 )
 from kling_mcp.protocol.server import build_server
@@ -393,10 +394,23 @@ def test_a_dry_run_says_by_its_code_whether_it_would_be_made(shell: Shell) -> No
     assert shell.run("kling-mcp video fox --dry-run --max-units 1") == 4
 
 
+def test_a_changed_option_takes_the_place_of_the_one_before() -> None:
+    video = COMMANDS["video"]
+    words = ["video", "--duration", "4", "a fox", "--multi-shot", "--mode=pro", "-o", "a b.mp4"]
+
+    assert command_with(video, words, {"duration": "5", "mode": "", "multi_shot": False}) == (
+        "kling-mcp video 'a fox' -o 'a b.mp4' --duration=5 --multi-shot=false"
+    )
+    assert command_with(video, words, {"sound": ""}).endswith("--sound=")
+    assert command_with(video, words, {"prompt": "another"}) == ""
+    assert command_with(video, words, {}) == ""
+
+
 def test_the_command_that_passes_is_printed_as_it_can_be_given(shell: Shell) -> None:
     assert shell.run("kling-mcp video 'a fox' --model-name kling-v2-6 --duration 4") == 2
 
     (line,) = [line for line in shell.err.splitlines() if line.startswith("It passes as: ")]
+    assert line == "It passes as: kling-mcp video 'a fox' --duration 4 --model-name=kling-v3"
     assert shell.run(line.removeprefix("It passes as: ")) == 0, shell.err
 
 
