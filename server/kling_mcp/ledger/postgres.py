@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -202,8 +202,10 @@ SILENT_S = 30.0
 """Seconds of silence after which a listener checks its connection."""
 
 
-async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
-    """A connection that hears of every changed row. Raises psycopg's errors."""
+@asynccontextmanager
+async def listening(url: str, connect_s: float) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection that hears of every changed row; it is closed however the work with it ends.
+    Raises psycopg's errors."""
     from psycopg import AsyncConnection
 
     connection = await AsyncConnection.connect(
@@ -214,10 +216,9 @@ async def listening(url: str, connect_s: float) -> AsyncConnection[Any]:
         row = await found.fetchone()
         assert row is not None
         await connection.execute(f"LISTEN {row[0]}".encode())
-    except BaseException:
+        yield connection
+    finally:  # its own __aexit__ rolls back first, and a cancellation in that leaves it open
         await connection.close()
-        raise
-    return connection
 
 
 async def news(connection: AsyncConnection[Any]) -> AsyncIterator[list[str]]:
@@ -284,7 +285,7 @@ class PostgresEngine:
         failures = 0
         while True:
             try:
-                async with await listening(self._url, BUSY_S) as connection:
+                async with listening(self._url, BUSY_S) as connection:
                     failures = 0
                     yield []
                     async for ids in news(connection):

@@ -194,6 +194,19 @@ async def test_what_one_server_writes_the_others_are_told(url: str) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_listener_that_is_cancelled_in_a_question_closes_its_connection(url: str) -> None:
+    held = None
+    with anyio.CancelScope() as scope:
+        async with engine.listening(url, 5) as held, anyio.create_task_group() as group:
+            group.start_soon(held.execute, "SELECT pg_sleep(60)")
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+
+    assert held is not None
+    assert held.closed
+
+
+@pytest.mark.anyio
 async def test_a_listener_that_lost_its_connection_listens_again(
     url: str, postgres: Postgres
 ) -> None:
