@@ -523,12 +523,15 @@ def _jpeg(data: bytes) -> ImageContent:
 class FilmReceipt(Answer):
     """What a film will cost, or that it is made now. The estimates are those of what has still to
     be made, `usual_s` the seconds that this usually takes; `seconds` is the length of the film.
-    `fits` is the best plan within the cap, as arguments of the call."""
+    `fits` is the best plan within the cap, as arguments of the call. Where shots have faults, the
+    price is that of the others; `batch` is True where nothing is joined. `requests` are those that
+    a full dry run shows."""
 
     task_id: str | None = None
     status: TaskStatus | None = None
     dry_run: bool | None = None
     name: str
+    batch: bool | None = None
     estimate_units: float | None = None
     estimate_usd: float | None = None
     usual_s: int | None = None
@@ -536,25 +539,29 @@ class FilmReceipt(Answer):
     shots: list[ShotView] = []
     faults: list[dict[str, str]] = []
     fits: dict[str, Any] | None = None
+    requests: list[dict[str, Any]] = []
     warnings: list[str] = []
     note: str | None = None
     next: str | None = None
 
     def text(self) -> str:
         """The film in one line, and one for each shot."""
-        price = price_text(self.estimate_units, self.estimate_usd, "its provider")
-        film = f'Film "{self.name}"' if self.seconds else f'Batch "{self.name}"'
-        length = f", {self.seconds:g} s" if self.seconds else ""
-        time = f", usually made in {self.usual_s} s" if self.usual_s else ""
-        head = f"{film} {self.task_id} {self.status}{length}, {price}{time}."
-        if self.dry_run:
-            head = f"Dry run, nothing sent: {film}{length}, {price}{time}."
+        film = f'{"Batch" if self.batch else "Film"} "{self.name}"'
+        facts = [f"{self.seconds:g} s"] if self.seconds else []
+        refused = any(fault["field"].startswith("shot") for fault in self.faults)
+        if not refused or self.estimate_units is not None:
+            price = price_text(self.estimate_units, self.estimate_usd, "its provider")
+            facts.append(f"{price} for the shots that can be made" if refused else price)
+        facts += [f"usually made in {self.usual_s} s"] if self.usual_s else []
+        head = "Dry run, nothing sent: " if self.dry_run else ""
+        state = "" if self.dry_run else f" {self.task_id} {self.status}"
         faults = " ".join(_fault_text(fault) for fault in self.faults)
+        told = [shot.text() for shot in self.shots]
         lines = [
-            head,
-            *(shot.text() for shot in self.shots),
+            f"{head}{', '.join([film + state, *facts])}.",
+            *(line for line in told if not line.endswith(": ")),
+            *(f"{sent['shot']}: {_request_text(sent)}" for sent in self.requests),
             f"It would be refused: {faults}" if faults else "",
-            f"It fits with {json.dumps(self.fits, ensure_ascii=False)}." if self.fits else "",
             f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
             self.note or "",
             self.next or "",

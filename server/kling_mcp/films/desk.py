@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,15 @@ from anyio import to_thread
 
 from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.making import FilmMaking, Means
-from kling_mcp.films.planning import PlannedShot, planned, usual_time_s, warned
-from kling_mcp.inputs.media import Medium, Wish, open_media
+from kling_mcp.films.music import FilmMusic
+from kling_mcp.films.planning import (
+    PlannedShot,
+    listed_shots,
+    planned,
+    told_once,
+    usual_time_s,
+    warned,
+)
 from kling_mcp.ledger import DayCaps, Record
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.principal import SPEND, Principal
@@ -36,10 +42,9 @@ from kling_tools.errors import InvalidRequest, KlingError, SpendCapReached
 from kling_tools.faults import Fault
 from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.films import FilmArguments
+from kling_tools.requests.films import FilmArguments, film_faults
 from kling_tools.results import FilmReceipt, ShotView
 from kling_tools.rules.capabilities import Estimate
-from kling_tools.rules.media_limits import MediaLimits
 from kling_tools.service import Confirm
 
 if TYPE_CHECKING:
@@ -49,13 +54,8 @@ __all__ = ["FilmDesk"]
 
 logger = logging.getLogger(__name__)
 
-MUSIC = MediaLimits(formats=("MP3", "WAV", "M4A", "AAC"), mb=200, seconds=(0.1, 3600))
-
 PLANNED_FPS = Fraction(24)
 """The frames per second of a film whose clips are not there yet."""
-
-SHORTER_MUSIC = 0.5
-"""Seconds by which music may be shorter than its film without a word."""
 
 
 @dataclass
@@ -82,8 +82,7 @@ class FilmDesk:
         """Plan a film; without `dry_run` have it made, or go on with it. Raises InvalidRequest for
         faults, SpendCapReached for a cap below the price and where the person does not agree, and
         KlingError while a film of this name is made of other shots."""
-        faults = [*draft.verdict.faults, *draft.arguments.faults()]
-        if faults:
+        if faults := film_faults(draft):
             raise InvalidRequest(faults)
         film, films = draft.arguments, self.means.ledger.films
         before = None
@@ -96,10 +95,16 @@ class FilmDesk:
         plan = await planned(
             self.means.submission, principal, self.means.pictures(principal), film, before
         )
-        faults = [fault for shot in plan for fault in shot.faults]
+        faults = told_once([fault for shot in plan for fault in shot.faults], film)
         seconds = _length(plan, film, faults)
-        music, notes = await self._music(film, principal, seconds, faults)
+        pictures = self.means.pictures(principal)
+        music = await FilmMusic.of(film, pictures, self.means.music, before)
         try:
+            notes = []
+            if music is not None:
+                faults += music.faults
+                sounds = any(shot.sounds for shot in plan)
+                notes = music.notes(seconds, clips_sound=sounds)
             receipt = self._receipt(film, plan, faults, seconds, notes)
             capped, fits = (None, None) if faults else await self._capped(film, plan, spent)
             if film.dry_run:
@@ -109,7 +114,7 @@ class FilmDesk:
             if capped:
                 raise capped
             await self._agree(film, plan, confirm)
-            how = await self._how(film, music)
+            how = await _how(film, music)
         finally:
             if music is not None:
                 music.close()
@@ -212,18 +217,19 @@ class FilmDesk:
             )
             what = shot.setting
             shots.append(view)
-        played = any(shot.new_row and shot.new_row.sandbox for shot in plan)
-        told = [*notes, "Sandbox: nothing is charged." if played else ""]
+        able = [shot for shot in plan if not shot.faults]
         return FilmReceipt(
             name=film.name,
-            estimate_units=None if price.units is None else round(price.units, 4),
-            estimate_usd=None if price.usd is None else round(price.usd, 2),
+            batch=not film.join or None,
+            estimate_units=None if price.units is None or not able else round(price.units, 4),
+            estimate_usd=None if price.usd is None or not able else round(price.usd, 2),
             usual_s=math.ceil(usual) or None,
             seconds=round(seconds, 3) if seconds and film.join else None,
             shots=shots,
             faults=[fault.facts() for fault in faults],
-            warnings=[*warned(plan)],
-            note=" ".join(filter(None, told)) or None,
+            warnings=warned(plan),
+            note=" ".join(filter(None, [*notes, _played(plan)])) or None,
+            requests=_requests(plan) if film.dry_run == "full" else [],
         )
 
     async def _capped(
@@ -286,81 +292,51 @@ class FilmDesk:
                 advice="Ask what they would like instead; dry_run shows prices.",
             )
 
-    async def _music(
-        self,
-        film: FilmArguments,
-        principal: Principal,
-        seconds: float | None,
-        faults: list[Fault],
-    ) -> tuple[Medium | None, list[str]]:
-        """The open music; its faults are added. And what is to be said of its length."""
-        if film.music is None:
-            return None, []
-        if not film.join:
-            faults.append(Fault("music", "music_of_batch", "a batch is not joined.", "no music"))
-            return None, []
-        wish = Wish("music.file", film.music.file, MUSIC)
-        media, told = await open_media([wish], self.means.pictures(principal))
-        faults += [
-            replace(fault, message=fault.message.replace("Kling takes", "a film takes"))
-            for fault in told.faults
-        ]
-        medium = media[0]
-        if medium is None:
-            return None, []
-        if medium.held is None or medium.facts is None:
-            message = "is read here, and an address is not fetched."
-            faults.append(Fault("music.file", "music_address", message, "a local sound file"))
-            medium.close()
-            return None, []
-        notes = []
-        shorter = seconds is not None and medium.facts.seconds < seconds - SHORTER_MUSIC
-        if shorter and not film.music.loop:
-            notes.append(
-                f"The music lasts {medium.facts.seconds:.3g} s and the film {seconds:.3g} s: it "
-                "fades out there; loop: true repeats it."
-            )
-        return medium, notes
 
-    async def _how(self, film: FilmArguments, music: Medium | None) -> dict[str, Any]:
-        """How the film is joined, as the ledger keeps it; its music is kept beside the ledger."""
-        how: dict[str, Any] = {"join": film.join}
-        if film.join:
-            how |= {
-                "crossfade_s": film.crossfade_s,
-                "aspect_ratio": film.aspect_ratio,
-                "fit": film.fit,
-            }
-        if music is not None and film.music is not None and music.held is not None:
-            assert music.facts is not None
-            name = f"{music.sha256}.{music.facts.format.lower()}"
-            await to_thread.run_sync(self._keep, music, name)
-            how["music"] = {**film.music.model_dump(exclude={"file"}), "file": name}
-        return how
+async def _how(film: FilmArguments, music: FilmMusic | None) -> dict[str, Any]:
+    """How the film is joined, as the ledger keeps it; its music is kept beside the ledger."""
+    how: dict[str, Any] = {"join": film.join}
+    if film.join:
+        how |= {
+            "crossfade_s": film.crossfade_s,
+            "aspect_ratio": film.aspect_ratio,
+            "fit": film.fit,
+        }
+    if music is not None:
+        how["music"] = await music.kept()
+    return how
 
-    def _keep(self, music: Medium, name: str) -> None:
-        folder = self.means.music
-        target = folder / name
-        if target.exists():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{name}.{uuid.uuid4().hex[:8]}.part"
-        assert music.held is not None
-        try:
-            with music.held.view(most_bytes=MUSIC.mb * 2**21) as source, part.open("wb") as file:
-                shutil.copyfileobj(source, file)
-            part.replace(target)
-        except OSError as error:
-            raise KlingError(
-                f"The music cannot be kept: {error.strerror}.", charged="no"
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
+
+def _played(plan: Sequence[PlannedShot]) -> str:
+    """Which shots cost nothing, as a sandbox makes them."""
+    played = [shot.number for shot in plan if shot.new_row and shot.new_row.sandbox]
+    if len(played) == len(plan):
+        return "Sandbox: nothing is charged."
+    return f"{listed_shots(played)}: sandbox, nothing is charged for them." if played else ""
+
+
+def _requests(plan: Sequence[PlannedShot]) -> list[dict[str, Any]]:
+    """What would be sent for each shot that is not made yet."""
+    judged = [
+        (shot.number, shot.create.request)
+        for shot in plan
+        if shot.create is not None and not shot.is_paid and not shot.faults
+    ]
+    return [
+        {
+            "shot": number,
+            "method": "POST",
+            "path": request.body.path,
+            "body": request.body.preview(request.external_task_id),
+        }
+        for number, request in judged
+        if request.body.can_be_shown
+    ]
 
 
 def _sum(plan: Sequence[PlannedShot]) -> Estimate:
     """What is left to make costs in all."""
-    todo = [shot for shot in plan if not shot.is_paid]
+    todo = [shot for shot in plan if not shot.is_paid and not shot.faults]
     units = [shot.price.units for shot in todo]
     usd = [shot.price.usd for shot in todo]
     first = todo[0].price if todo else Estimate(0.0, 0.0)
@@ -374,7 +350,7 @@ def _sum(plan: Sequence[PlannedShot]) -> Estimate:
 
 def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault]) -> float | None:
     """Seconds of the film; a crossfade that its shots are too short for is a fault."""
-    lengths = [float(shot.duration) for shot in plan if shot.duration]
+    lengths = [float(shot.duration) for shot in plan if shot.duration and not shot.faults]
     if len(lengths) < len(plan) or not film.join:
         return None
     from kling_mcp.outputs.film_plan import film_length
@@ -382,7 +358,8 @@ def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault
     try:
         return float(film_length(lengths, film.crossfade_s, PLANNED_FPS) / PLANNED_FPS)
     except KlingError as error:
-        faults.append(Fault("crossfade_s", "crossfade_too_long", error.message, error.advice))
+        use = error.advice.removeprefix("Give ").rstrip(".")
+        faults.append(Fault("crossfade_s", "crossfade_too_long", error.message, use))
         return None
 
 

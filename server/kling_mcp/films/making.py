@@ -28,7 +28,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
 from kling_tools.errors import KlingError, ProviderError
 from kling_tools.quoting import counted
-from kling_tools.requests.films import PREVIOUS, shot_draft
+from kling_tools.requests.films import continues, shot_draft
 from kling_tools.results import ENDED
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class FilmMaking:
             if known is not None and not known.is_unanswered:
                 return known  # one without an answer is looked for, and sent where it is not found
         frame = ""
-        if shot.request.get("image") == PREVIOUS:
+        if continues(shot.request):
             await self._ended[shot.number - 1].wait()
             before = self._rows.get(shot.number - 1)
             if before is None or before.status != "succeed":
@@ -299,5 +299,7 @@ def _faded(film: Any, fade_s: float) -> Any:
 
 def _identity(rows: Sequence[Record], how: Mapping[str, Any]) -> str:
     """Identifies what a file is joined of: the clips in their order, and how."""
+    if music := how.get("music"):
+        how = {**how, "music": {name: music[name] for name in music if name != "given"}}
     text = json.dumps([[row.sha256 for row in rows], how], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

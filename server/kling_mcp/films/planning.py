@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import heapq
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,13 @@ from kling_tools.errors import (
 from kling_tools.faults import Fault, Variant
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
-from kling_tools.requests.films import PREVIOUS, FilmArguments, shot_draft
+from kling_tools.requests.films import (
+    IMAGES,
+    FilmArguments,
+    continues,
+    shot_draft,
+    shot_faults,
+)
 from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Estimate
 from kling_tools.rules.variants import find_cheapest
@@ -131,13 +138,20 @@ class PlannedShot:
 
     @property
     def units(self) -> float | None:
-        """What it will cost now; 0 for one that is paid."""
+        """What it will cost now; 0 for one that is paid, None for one that cannot be made."""
+        if self.faults:
+            return None
         return 0.0 if self.is_paid else self.price.units
 
     @property
     def continues(self) -> bool:
         """Whether it begins with the last frame of the shot before."""
-        return self.request.get("image") == PREVIOUS
+        return continues(self.request)
+
+    @property
+    def sounds(self) -> bool:
+        """Whether its clip has a sound, as far as that was asked for."""
+        return self.new_row is not None and self.new_row.request.get("sound") == "on"
 
     @property
     def setting(self) -> str:
@@ -219,7 +233,7 @@ async def _judge(
             shot.new_row, shot.price = judged.new_row, judged.price
             if not shot.waits:
                 shot.made = judged.made
-            shot.faults += _named(shot.number, judged.verdict.faults)
+            shot.faults += shot_faults(shot.number, judged.verdict.faults)
             if not shot.faults and shot.made is None:
                 try:
                     await way.check_price(judged)
@@ -227,21 +241,18 @@ async def _judge(
                     told = f"{error.message} {error.advice}"
                     shot.faults.append(Fault(f"shots[{shot.number}]", "spend_cap", told))
     except (InvalidRequest, ImageRejected) as error:
-        shot.faults += _named(shot.number, error.faults)
+        shot.faults += shot_faults(shot.number, error.faults)
         return
     except KlingError as error:
         shot.faults.append(Fault(f"shots[{shot.number}]", error.kind, str(error)))
         return
     request = shot.create.request
-    if not shot.waits:
-        shot.warnings += _named(shot.number, request.review.verdict.warnings)
+    warnings = request.review.verdict.warnings
+    if shot.waits:  # its picture only stands in for the frame
+        warnings = [fault for fault in warnings if fault.field.partition("[")[0] not in IMAGES]
+    shot.warnings += shot_faults(shot.number, warnings)
     shot.model_name, shot.mode = request.review.model_name, request.review.mode or ""
     shot.duration = request.arguments.setting.duration
-
-
-def _named(number: int, faults: Sequence[Fault]) -> list[Fault]:
-    """The faults by the shot's number, from 1 on."""
-    return [replace(fault, field=f"shots[{number}].{fault.field}") for fault in faults]
 
 
 def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: float | None) -> float:
@@ -281,15 +292,36 @@ def _repeated(shot: PlannedShot) -> Iterator[Fault]:
         )
 
 
-def warned(plan: Sequence[PlannedShot]) -> Iterator[str]:
-    """The warnings of all shots; of those that are alike the first, with the shots that have it."""
-    seen: dict[tuple[str, str], list[int]] = {}
-    first: dict[tuple[str, str], Fault] = {}
-    for shot in plan:
-        for fault in (*shot.warnings, *_repeated(shot)):
-            name = fault.field.partition("].")[2]
-            key = (name, fault.message)
-            seen.setdefault(key, []).append(shot.number)
-            first.setdefault(key, fault)
-    for key, fault in first.items():
-        yield str(replace(fault, field=f"{listed_shots(seen[key])}, {key[0]}"))
+def warned(plan: Sequence[PlannedShot]) -> list[str]:
+    """The warnings of all shots; of those that are alike one, with the shots that have it."""
+    found = [fault for shot in plan for fault in (*shot.warnings, *_repeated(shot))]
+    return [str(fault) for fault in told_once(found)]
+
+
+_OF_SHOT = re.compile(r"shots\[(\d+)\]\.?(.*)")
+
+
+def told_once(faults: Sequence[Fault], film: FilmArguments | None = None) -> list[Fault]:
+    """The faults; those of several shots that are alike are one, by the numbers of these shots. Of
+    a value in the `film`'s defaults it is said where to put another one."""
+    numbers: dict[Fault, list[int]] = {}
+    for fault in faults:
+        match = _OF_SHOT.fullmatch(fault.field)
+        found = numbers.setdefault(replace(fault, field=match[2]) if match else fault, [])
+        found += [int(match[1])] if match and int(match[1]) not in found else []
+    return [_of_shots(fault, shots, film) for fault, shots in numbers.items()]
+
+
+def _of_shots(fault: Fault, shots: Sequence[int], film: FilmArguments | None) -> Fault:
+    if not shots:
+        return fault
+    name, use = fault.field, fault.use
+    if film is not None and use and name in film.defaults:
+        by_default = [n for n, shot in enumerate(film.shots, start=1) if name not in shot]
+        if set(shots) <= {*by_default}:
+            use += " in the defaults" if [*shots] == by_default else f" in {listed_shots(shots)}"
+    dot = "." * bool(name)
+    field = f"shots[{shots[0]}]{dot}{name}"
+    if len(shots) > 1:
+        field = f"{listed_shots(shots)}{', ' * bool(name)}{name}"
+    return replace(fault, field=field, use=use)

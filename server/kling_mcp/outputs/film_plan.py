@@ -12,6 +12,7 @@ from typing import Literal
 
 from kling_tools.errors import KlingError
 from kling_tools.quoting import counted
+from kling_tools.requests.films import shape_of
 
 __all__ = [
     "MOST_CLIPS",
@@ -177,12 +178,9 @@ def size_for(ratio: str, clips: Sequence[Clip]) -> tuple[int, int]:
     empty ratio takes the size of the first clip. Raises KlingError for what is no ratio."""
     if not ratio:
         return _even(clips[0].width), _even(clips[0].height)
-    across, _, down = ratio.partition(":")
-    if not (across.isdecimal() and down.isdecimal() and int(across) and int(down)):
-        raise KlingError(f"{ratio[:40]!r} is no shape.", advice="Give one such as 16:9 or 9:16.")
-    shape = Fraction(int(across), int(down))
-    if not Fraction(1, 4) <= shape <= 4:
-        raise KlingError(f"A film cannot have the shape {ratio[:40]}.", advice="Give 1:4 to 4:1.")
+    shape = shape_of(ratio)
+    if shape is None:
+        raise KlingError(f"{ratio[:40]!r} is no shape of a film.", advice="Give one such as 16:9.")
     short = max(min(clip.width, clip.height) for clip in clips)
     short = min(short, math.floor(SIDE_PX[1] / max(shape, 1 / shape)))
     return _even(short * max(shape, Fraction(1))), _even(short * max(1 / shape, Fraction(1)))

@@ -327,7 +327,7 @@ def _music_file(path: Path, decoding: Decoding) -> Generator[AudioFrame, None, N
 def _bad_music(path: Path, what: str) -> KlingError:
     return KlingError(
         f"The music {path.name} {what.rstrip('.')}.",
-        advice="Give a sound file (MP3, WAV, M4A, AAC, FLAC or OGG), or none.",
+        advice="Give a sound file (MP3, WAV, M4A or AAC), or none.",
     )
 
 

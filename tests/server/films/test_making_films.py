@@ -227,7 +227,7 @@ async def test_a_person_who_refuses_pays_nothing(tmp_path: Path) -> None:
         ({"shots": words_shots(41)}, "at most 40 entries"),
         ({"shots": []}, "shots: is required"),
         ({"shots": words_shots(1), "name": ""}, "name: is required"),
-        ({"shots": words_shots(2, duration="99")}, "shots[2].duration"),
+        ({"shots": words_shots(2, duration="99")}, "shots 1-2, duration"),
         ({"shots": words_shots(2), "defaults": {"modle": "pro"}}, "defaults.modle"),
         ({"shots": words_shots(2), "crossfade_s": 4}, "crossfade_s"),
         ({"shots": words_shots(1, max_units=2)}, "shots[1].max_units"),
@@ -239,7 +239,7 @@ async def test_a_person_who_refuses_pays_nothing(tmp_path: Path) -> None:
         ({"shots": words_shots(1), "music": "https://example.com/a.mp3"}, "a local sound file"),
         ({"shots": words_shots(1), "music": "song.wav", "join": False}, "a batch is not joined"),
         ({"shots": words_shots(1), "aspect_ratio": "wide"}, "aspect_ratio"),
-        ({"shots": ["A beach"]}, "shots[0]"),
+        ({"shots": ["A beach"]}, "shots[1]"),
     ],
 )
 async def test_what_is_wrong_is_named_before_anything_is_paid(

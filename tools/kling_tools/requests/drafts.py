@@ -88,6 +88,7 @@ MESSAGES: dict[str, str] = {
     "missing": "is required",
     "value_error": "{error}",
     "model_type": "must be an object, not {kind}",
+    "dict_type": "must be an object, not {kind}",
     "model_attributes_type": "must be an object, not {kind}",
     "extra_forbidden": "is not an argument of this call",
 }
@@ -318,7 +319,7 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
         use += f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
     if kind == "extra_forbidden":
         use = instead_of(path, names)
-    elif kind in ("missing", "model_type", "int_type"):
+    elif kind in ("missing", "model_type", "dict_type", "int_type"):
         use = EXAMPLES.get(_last(path), use)
     return Fault(path, kind, f"{message}.", use)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -10,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from kling_tools.faults import Fault
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import (
+    DryRun,
     ImageToVideoArguments,
     MaxUnits,
     MultiImageToVideoArguments,
@@ -18,7 +22,18 @@ from kling_tools.requests.arguments import (
 )
 from kling_tools.requests.drafts import Draft, read_draft
 
-__all__ = ["MOST_SHOTS", "PREVIOUS", "FilmArguments", "Music", "shot_arguments", "shot_draft"]
+__all__ = [
+    "MOST_SHOTS",
+    "PREVIOUS",
+    "FilmArguments",
+    "Music",
+    "continues",
+    "film_faults",
+    "shape_of",
+    "shot_arguments",
+    "shot_draft",
+    "shot_faults",
+]
 
 MOST_SHOTS = 40
 
@@ -32,6 +47,7 @@ NOT_OF_A_SHOT: Mapping[str, str] = {
     "dry_run": "dry_run of the film",
     "max_units": "max_units of the film, which counts all shots",
     "another_take_of": "take: 2, 3, … for another version of the same shot",
+    **dict.fromkeys(("external_task_id", "callback_url"), "the film's task_id, which finds all"),
 }
 
 _OBJECT = WithJsonSchema({"type": "object"})
@@ -39,10 +55,36 @@ _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number"})
 
 
+SHAPES = (Fraction(1, 4), Fraction(4))
+"""Width by height of a film, the least and the most."""
+
+_RATIO = re.compile(r"(\d{1,4}(?:\.\d{1,3})?):(\d{1,4}(?:\.\d{1,3})?)")
+
+
+def shape_of(ratio: str) -> Fraction | None:
+    """The width by the height of a ratio such as `16:9` or `2.39:1`; None for what is none, and for
+    a shape that no film has."""
+    match = _RATIO.fullmatch(ratio)
+    if match is None or not Fraction(match[2]):
+        return None
+    shape = Fraction(match[1]) / Fraction(match[2])
+    return shape if SHAPES[0] <= shape <= SHAPES[1] else None
+
+
+def _ratio(value: Any) -> Any:
+    value = normalize.ratio(value)
+    return re.sub(r"\s*[x\u00d7]\s*", ":", value) if isinstance(value, str) else value
+
+
 def _music(value: Any) -> Any:
     """A path alone is the file."""
     value = normalize.from_json_text(value)
-    return {"file": value} if isinstance(value, str) and value.strip() else value
+    if isinstance(value, str) and value.strip():
+        return {"file": value}
+    if isinstance(value, dict) and "file" not in value:
+        other = next((name for name in ("path", "url", "music") if name in value), "file")
+        value = {"file" if name == other else name: value[name] for name in value}
+    return value
 
 
 class Music(BaseModel):
@@ -51,7 +93,7 @@ class Music(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    file: Annotated[str, Field(min_length=1, max_length=4096)]
+    file: Annotated[str, Field(min_length=1)]
     volume: Annotated[float, Field(gt=0, le=4)] = 1.0
     fade_s: Annotated[float, Field(ge=0, le=30)] = 1.0
     loop: bool = False
@@ -88,14 +130,12 @@ class FilmArguments(BaseModel):
         Field(description="file, volume, fade_s, loop"),
     ] = None
     crossfade_s: Annotated[float, Field(ge=0, le=5), _NUMBER] = 0.0
-    aspect_ratio: Annotated[
-        str, BeforeValidator(normalize.ratio), Field(pattern=r"^(\d{1,2}:\d{1,2})?$"), _TEXT
-    ] = ""
+    aspect_ratio: Annotated[str, BeforeValidator(_ratio), _TEXT] = ""
     fit: Annotated[
         Literal["cover", "pad"], BeforeValidator(normalize.word), Field(description="cover or pad")
     ] = "cover"
     join: bool = True
-    dry_run: bool = False
+    dry_run: DryRun = False
 
     def given(self) -> list[dict[str, Any]]:
         """Each shot's arguments, with the defaults that its tool takes."""
@@ -107,13 +147,87 @@ class FilmArguments(BaseModel):
             yield Fault("name", "missing", "is required.", "a short title; it finds the film again")
         if not self.shots:
             yield Fault("shots", "missing", "is required.", f"1 to {MOST_SHOTS} shots")
-        known = {name for kind in _KINDS for name in kind.model_fields} - {*OF_THE_FILM, "take"}
+        known = {name for kind in _KINDS for name in kind.model_fields} - {*OF_THE_FILM}
         for name in self.defaults.keys() - known:
             use = NOT_OF_A_SHOT.get(name, "an argument of kling_image_to_video")
-            yield Fault(f"defaults.{name[:40]}", "extra_forbidden", "no shot takes it.", use)
-        if self.shots and self.shots[0].get("image", self.defaults.get("image")) == PREVIOUS:
+            yield Fault(f"defaults.{name[:40]}", "extra_forbidden", "is none of a shot.", use)
+        if self.shots and continues(self.given()[0]):
             message = "there is no shot before the first one."
-            yield Fault("shots[1].image", "previous_of_first", message, "a picture, or none")
+            field = next(name for name in IMAGES if _has_previous(self.given()[0].get(name)))
+            yield Fault(f"shots[1].{field}", "previous_of_first", message, "a picture, or none")
+        if self.aspect_ratio and shape_of(self.aspect_ratio) is None:
+            yield self._no_shape()
+        if not self.join:
+            for name in ("crossfade_s", "fit"):
+                if getattr(self, name) not in (0.0, "cover"):
+                    message = "a batch is not joined."
+                    yield Fault(name, "of_a_joined_film", message, f"join: true, or no {name}")
+
+    def _no_shape(self) -> Fault:
+        ratio = self.aspect_ratio
+        use = "a shape from 1:4 to 4:1, such as 16:9, 9:16 or 2.39:1"
+        first, _, fit = ratio.partition(" ")
+        if shape_of(first) and fit in ("pad", "cover", "crop"):
+            use = f"aspect_ratio {first} and fit: {fit.replace('crop', 'cover')}"
+        return Fault("aspect_ratio", "film_shape", f'"{ratio[:40]}" is no shape of a film.', use)
+
+
+IMAGES = ("image", "image_tail", "image_list")
+"""The arguments of a shot that may hold the frame of the shot before."""
+
+
+def continues(shot: Mapping[str, Any]) -> bool:
+    """Whether a shot shows the last frame of the shot before."""
+    return any(_has_previous(shot.get(name)) for name in IMAGES)
+
+
+def _has_previous(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_previous, value))
+    return isinstance(value, str) and value.strip().lower() == PREVIOUS
+
+
+def _with_frame(value: Any, frame: str) -> Any:
+    """The value with this picture in the place of `previous`."""
+    if isinstance(value, list):
+        return [_with_frame(part, frame) for part in value]
+    return frame if _has_previous(value) else value
+
+
+def film_faults(draft: Draft[FilmArguments]) -> list[Fault]:
+    """What is wrong with a film before its shots are judged. Shots count from 1."""
+    told = [
+        replace(fault, field=re.sub(r"^shots\[(\d+)\]", _from_one, fault.field))
+        for fault in draft.verdict.faults
+    ]
+    whole = (
+        fault
+        for fault in draft.arguments.faults()
+        if fault.field.partition(".")[0].partition("[")[0] not in draft.invalid
+    )
+    return [*told, *whole]
+
+
+def _from_one(match: re.Match[str]) -> str:
+    return f"shots[{int(match[1]) + 1}]"
+
+
+_ELSEWHERE = re.compile(r"(kling_\w+), which takes it")
+_AS = re.compile(r"kling_\w+_to_video with the picture as (image\w*)")
+
+
+def shot_faults(number: int, faults: Iterable[Fault]) -> Iterator[Fault]:
+    """The faults or warnings of a shot by its number, with advice for a shot in the place of that
+    for a call of its own."""
+    for fault in faults:
+        use = _ELSEWHERE.sub(r"\1 for a clip of its own, then its task_id as video", fault.use)
+        use = _AS.sub(r"\1 with the picture", use)
+        use = use.replace("kling_multi_image_to_video takes several in image_list", "or image_list")
+        if fault.rule == "path_is_folder" and fault.choices:
+            use = f"one shot for each of them; {use}"
+        message = fault.message.replace("argument of this call", "argument of a shot")
+        field = f"shots[{number}].{fault.field}"
+        yield replace(fault, field=field, message=message, use=use)
 
 
 _KINDS = (ImageToVideoArguments, MultiImageToVideoArguments, TextToVideoArguments)
@@ -124,13 +238,18 @@ def shot_arguments(
 ) -> dict[str, Any]:
     """The arguments of one shot: its own, the defaults that its tool takes, and, for a tool that
     chooses a shape, the film's."""
-    kind = _class_for({**defaults, **shot})
+    own = any(shot.get(name) for name in IMAGES)
+    kind = _class_for(shot if own else {**defaults, **shot})
     names = kind.model_fields.keys()
     fitting = {name: value for name, value in defaults.items() if name in names}
     shape = {}
     if "aspect_ratio" in names and aspect_ratio in ("16:9", "9:16", "1:1"):
         shape = {"aspect_ratio": aspect_ratio}
-    return {**shape, **fitting, **shot}
+    given = {**shape, **fitting, **shot}
+    return {
+        name: _with_frame(value, PREVIOUS) if name in IMAGES else value
+        for name, value in given.items()
+    }
 
 
 def _class_for(
@@ -148,12 +267,19 @@ def shot_draft(
 ) -> tuple[Draft[SubmitArguments], list[Fault]]:
     """The request of a shot, with this image in the place of `previous`; and the faults of what no
     shot has."""
-    given = {name: value for name, value in shot.items() if name not in OF_THE_FILM}
-    if given.get("image") == PREVIOUS:
-        given["image"] = image
     wrong = [
         Fault(f"shots[{number}].{name}", "of_the_film", "is not an argument of a shot.", use)
         for name, use in NOT_OF_A_SHOT.items()
         if shot.get(name)
     ]
+    left_out = {*OF_THE_FILM}
+    if shot.get("image_list") and (both := [name for name in IMAGES[:2] if shot.get(name)]):
+        left_out |= {*both}
+        message = "a shot begins with one picture, or shows those of image_list."
+        wrong.append(Fault(f"shots[{number}].{both[0]}", "one_kind", message, "one of the two"))
+    given = {
+        name: _with_frame(value, image) if name in IMAGES else value
+        for name, value in shot.items()
+        if name not in left_out
+    }
     return read_draft(_class_for(given), given), wrong

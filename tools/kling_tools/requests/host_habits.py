@@ -142,6 +142,10 @@ INSTEAD: dict[str, str] = {
 """The right argument, or other advice, for names of other vendors' APIs."""
 
 EXAMPLES: dict[str, str] = {
+    "shots": '{"prompt": "what happens"}',
+    "defaults": '{"duration": "5"}',
+    "music": '{"file": "song.mp3"}',
+    "file": "the path of a sound file",
     "type": "simple, down_back, forward_up, right_turn_forward or left_turn_forward",
     "config": '{"zoom": 5}',
     "multi_prompt": '{"prompt": "what happens", "duration": "5"}',

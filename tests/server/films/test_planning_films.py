@@ -1,0 +1,184 @@
+"""What a film answers before anything is paid: its faults, its price, its shape and its time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.made_sounds import tone
+from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.scripted import facts, words
+from tests.server.serving import picture
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "untold"),
+    [
+        ({"shots": words_shots(41)}, "at most 40 entries", "is required"),
+        ({"shots": words_shots(1), "name": "x" * 140}, "at most 80", "is required"),
+        ({"shots": ["A beach"]}, "shots[1]: must be an object, not text. Use {", "is required"),
+        ({"shots": words_shots(1), "aspect_ratio": "9:1"}, '"9:1" is no shape', "seconds"),
+        ({"shots": words_shots(1), "aspect_ratio": "0:1"}, '"0:1" is no shape', "seconds"),
+        ({"shots": words_shots(1), "aspect_ratio": "16:9 pad"}, "16:9 and fit: pad", "seconds"),
+        ({"shots": words_shots(2), "crossfade_s": 4}, "Use at most 2.5 s, or 0 to cut.", ".."),
+        (
+            {"shots": words_shots(1), "crossfade_s": 1, "join": False},
+            "crossfade_s: a batch is not joined",
+            "fit",
+        ),
+        (
+            {"shots": words_shots(3), "defaults": {"model_name": "kling-v1"}},
+            "shots 1-3, model_name: kling-v1",
+            "shots[2]",
+        ),
+        (
+            {"shots": words_shots(1, external_task_id="mine")},
+            "shots[1].external_task_id: is not an argument of a shot",
+            "this call.",
+        ),
+        (
+            {"shots": words_shots(1, text="Hello", voice_id="kind")},
+            "kling_talking_photo for a clip of its own, then its task_id as video",
+            "which takes it",
+        ),
+        (
+            {"shots": [{"image": "photo.png", "image_list": ["photo.png"], "prompt": "A"}]},
+            "shots[1].image: a shot begins with one picture",
+            "Use image_list",
+        ),
+        (
+            {"shots": [{"image": ".", "prompt": "A"}]},
+            "Use one shot for each of them",
+            "this call.",
+        ),
+        (
+            {"shots": [{"image_list": ["previous", "photo.png"], "prompt": "A"}]},
+            "shots[1].image_list: there is no shot before",
+            "no file",
+        ),
+    ],
+)
+async def test_a_fault_is_told_once_in_words_for_a_film(
+    arguments: dict[str, Any], told: str, untold: str, tmp_path: Path
+) -> None:
+    picture(tmp_path)
+    async with serving(tmp_path) as client:
+        refused = await film(client, **arguments)
+
+    assert refused.is_error
+    assert told in words(refused)
+    assert untold not in words(refused)
+    assert words(refused).count("is not an argument") <= 2
+    assert accepted(tmp_path) == 0
+
+
+@pytest.mark.parametrize("ratio", ["2.39:1", "9x16", "portrait", "4/3"])
+async def test_shapes_are_read_as_people_write_them(ratio: str, tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        planned = await film(client, shots=words_shots(1), aspect_ratio=ratio, dry_run=True)
+
+    assert "faults" not in facts(planned)
+
+
+async def test_previous_counts_in_any_case_and_in_each_argument_for_pictures(
+    tmp_path: Path,
+) -> None:
+    shots = [
+        {"image": picture(tmp_path), "prompt": "A"},
+        {"image": " Previous", "prompt": "B"},
+        {"image_list": ["PREVIOUS", picture(tmp_path)], "prompt": "C"},
+    ]
+    async with serving(tmp_path, sandbox_side_px=300) as client:
+        planned = facts(await film(client, shots=shots, dry_run=True))
+        ended = await made(client, shots=shots, join=False)
+
+    assert "faults" not in planned
+    assert [shot["status"] for shot in ended["shots"]] == ["succeed"] * 3
+    assert accepted(tmp_path) == 3
+
+
+async def test_a_shot_that_cannot_be_made_has_no_price_and_the_sum_says_so(
+    tmp_path: Path,
+) -> None:
+    shots = [*words_shots(2), {"prompt": "Long", "duration": "60"}]
+    async with serving(tmp_path) as client:
+        some = await film(client, shots=shots, dry_run=True)
+        none = await film(client, shots=shots[2:], dry_run=True)
+
+    assert "3 units (0.42 USD list price) for the shots that can be made" in words(some)
+    assert "units" not in facts(some)["shots"][2]
+    assert facts(some)["estimate_units"] == 3
+    assert "estimate_units" not in facts(none)
+    assert "units (" not in words(none)
+
+
+async def test_a_default_belongs_to_every_shot_that_can_take_it(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    shots = [{"image": image, "prompt": "A"}, {"prompt": "B", "sound": "off"}]
+    async with serving(tmp_path) as client:
+        takes = await film(client, shots=shots, defaults={"take": 2}, dry_run=True)
+        lists = await film(client, shots=shots, defaults={"image_list": [image]}, dry_run=True)
+        wrong = await film(client, shots=shots, defaults={"mode": "8k"}, dry_run=True)
+
+    assert "faults" not in facts(takes)
+    assert "faults" not in facts(lists)
+    assert "in the defaults" in words(wrong)
+
+
+async def test_a_full_dry_run_shows_what_would_be_sent(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        planned = facts(await film(client, shots=words_shots(2), dry_run="full"))
+
+    assert [sent["body"]["prompt"] for sent in planned["requests"]] == ["Scene 1", "Scene 2"]
+    assert accepted(tmp_path) == 0
+
+
+async def test_a_batch_is_called_a_batch_and_a_film_a_film(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        batch = await film(client, shots=words_shots(2), join=False, dry_run=True)
+        faulty = await film(client, shots=words_shots(2), crossfade_s=4, dry_run=True)
+
+    assert 'Batch "Holiday"' in words(batch)
+    assert 'Film "Holiday"' in words(faulty)
+
+
+async def test_a_plan_that_fits_is_said_once(tmp_path: Path) -> None:
+    shots = [{"prompt": f"Scene {n} {'word ' * 90}"} for n in range(12)]
+    async with serving(tmp_path) as client:
+        planned = await film(client, shots=shots, max_units=15, dry_run=True)
+
+    assert "It fits so: without shots 11-12" in words(planned)
+    assert words(planned).count("Scene") == 0
+
+
+async def test_music_is_named_by_its_path_too(tmp_path: Path) -> None:
+    song = tone(tmp_path / "song.wav", 9)
+    async with serving(tmp_path) as client:
+        planned = await film(
+            client, shots=words_shots(1), music={"path": song, "volume": 0.5}, dry_run=True
+        )
+
+    assert "faults" not in facts(planned)
+    assert "volume changes nothing" in words(planned)
+
+
+async def test_music_whose_file_is_gone_is_the_copy_that_the_film_has(tmp_path: Path) -> None:
+    song = tone(tmp_path / "song.wav", 1)
+    async with serving(tmp_path) as client:
+        first = await made(client, shots=words_shots(1), music=song)
+        Path(song).unlink()
+        again = await made(client, shots=words_shots(1), music=song)
+        other = await film(client, name="Other", shots=words_shots(1), music=song, dry_run=True)
+
+    assert again["path"] == first["path"]
+    assert "https" not in words(other)
+    assert "the path of a sound file" in words(other)
+
+
+async def test_fades_that_are_cut_short_are_told(tmp_path: Path) -> None:
+    music = {"file": tone(tmp_path / "song.wav", 9), "fade_s": 20}
+    async with serving(tmp_path) as client:
+        planned = await film(client, shots=words_shots(1), music=music, dry_run=True)
+
+    assert "Its fades take 2.5 s each" in words(planned)
