@@ -408,8 +408,14 @@ class Service:
 
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is gone. Raises
-        KlingError."""
-        return await self._runtime.downloads.storage.file(record)
+        KlingError, also for a film that has none now."""
+        storage = self._runtime.downloads.storage
+        file = None if record.is_outdated else await storage.file(record)
+        if record.is_film and file is None:
+            from kling_mcp.tasks.film_views import without_file
+
+            raise await without_file(record, self._runtime.ledger, storage)
+        return file
 
     async def assets(self, query: ListAssetsArguments) -> AssetList:
         """Elements or voices; a few elements with their pictures. Raises what `Library.listed`
@@ -516,9 +522,9 @@ class Service:
         exist."""
         from kling_mcp.tasks.lookup import is_address, not_found
 
-        if self.sees_all and not is_address(task_id):
-            return task_id
         record = await self.reader.find(task_id)
+        if self.sees_all and not is_address(task_id) and not (record and record.is_film):
+            return task_id
         if record is None:
             raise not_found(task_id)
         return record.id

@@ -88,6 +88,8 @@ class FilmDesk:
         before = None
         if self.means.ledger.exists:
             before = await films.find(film.name, principal.name)
+        if before:  # known by its id, or by another spelling of its name
+            film = film.model_copy(update={"name": before.name})
         spent = (0.0, 0.0)
         if before:  # read first: what another server reserves meanwhile is not counted twice
             price = self.means.submission.capabilities.usd_per_unit

@@ -142,6 +142,7 @@ FILM_TABLES = """
         id          TEXT PRIMARY KEY,
         principal   TEXT NOT NULL,
         name        TEXT NOT NULL,
+        name_key    TEXT NOT NULL,
         request     TEXT NOT NULL,
         max_units   {real},
         max_usd     {real},
@@ -150,7 +151,7 @@ FILM_TABLES = """
         facts       TEXT NOT NULL DEFAULT '{{}}',
         lease_owner TEXT NOT NULL DEFAULT '',
         lease_until {real} NOT NULL DEFAULT 0,
-        UNIQUE (principal, name)
+        UNIQUE (principal, name_key)
     );
     CREATE TABLE film_shots (
         film_id   TEXT NOT NULL,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -113,11 +114,15 @@ class Films:
         self.lease_s = lease_s
         self._tell = tell
 
-    async def find(self, any_id: str, principal: str) -> FilmRow | None:
-        """The film with this id or name of a principal; None without one."""
+    async def find(self, any_id: str, principal: str | None) -> FilmRow | None:
+        """The film with this id or name, as `name_key` reads it, of a principal, or of all (None);
+        None without one."""
         return await self._engine.read(
             lambda db: _film(
-                db, "principal = ? AND (id = ? OR name = ?)", principal, any_id, any_id
+                db,
+                "principal = coalesce(?, principal) AND (id = ? OR name_key = ?) "
+                "ORDER BY id = ? DESC, asked_at DESC",
+                *(principal, any_id, name_key(any_id), any_id),
             )
         )
 
@@ -270,7 +275,7 @@ def _film(db: Database, where: str, *values: Any) -> FilmRow | None:
     shots = db.execute(
         "SELECT * FROM film_shots WHERE film_id = ? ORDER BY number", (row["id"],)
     ).fetchall()
-    columns = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    columns = {name: row[name] for name in row.keys() if name != "name_key"}  # noqa: SIM118
     return FilmRow(
         **{**columns, "request": json.loads(row["request"]), "facts": json.loads(row["facts"])},
         shots=[
@@ -289,8 +294,13 @@ def _keep(db: Database, film_id: str, shot: ShotRow) -> None:
     )
 
 
+def name_key(name: str) -> str:
+    """What films of one name have in common: neither case nor blanks make another one."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
 def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
-    before = _film(db, "principal = ? AND name = ?", film.principal, film.name)
+    before = _film(db, "principal = ? AND name_key = ?", film.principal, name_key(film.name))
     requests = [shot.digest for shot in film.shots]
     same = before is not None and [shot.digest for shot in before.shots] == requests
     if before and before.is_leased(now) and not (same and before.request == film.request):
@@ -308,9 +318,10 @@ def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
     )
     if before is None:
         db.execute(
-            "INSERT INTO films (principal, name, request, max_units, max_usd, asked_at, id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (film.principal, film.name, *values),
+            "INSERT INTO films "
+            "(principal, name, name_key, request, max_units, max_usd, asked_at, id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (film.principal, film.name, name_key(film.name), *values),
         )
         db.execute(
             "INSERT INTO tasks (id, provider, base_url, product, digest, take, attempt, "

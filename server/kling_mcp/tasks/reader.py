@@ -71,14 +71,16 @@ class TaskReader:
         return self if principal.only == self.only else replace(self, only=principal.only)
 
     async def find(self, any_id: str) -> Record | None:
-        """The row with this task_id, external_task_id or id, or whose video has this path or
-        link."""
+        """The row with this task_id, external_task_id or id, whose video has this path or link, or
+        of the film with this name."""
         if not self.ledger.exists:
             return None
         found = await self.ledger.find(any_id, principal=self.only)
         if found is None and self.only:
             chosen = own_external_id(self.only, any_id)
             found = await self.ledger.find(chosen, principal=self.only)
+        if found is None and (film := await self.ledger.films.find(any_id, self.only)):
+            found = await self.ledger.find(film.id, principal=self.only)
         if found is None and is_address(any_id):
             found = await self._of_video(any_id)
         return found

@@ -74,7 +74,7 @@ Provider = Annotated[str, BeforeValidator(normalize.provider), Field(max_length=
 def _id_or_address(value: str) -> str:
     """Raises pydantic's error for a text that is too long: links and paths may be longer; and
     ValueError for several ids in one text."""
-    if _SEVERAL_IDS.fullmatch(value):
+    if _SEVERAL_IDS.fullmatch(value) and not normalize.is_name(value):
         raise ValueError("names several tasks: give one task_id, and call once for each task")
     most = LONGEST_ADDRESS if re.search(r"[\\/]", value) else LONGEST_ID
     if len(value) > most:
@@ -90,7 +90,7 @@ TaskId = Annotated[
     _TEXT,
     AfterValidator(_id_or_address),
 ]
-"""An id, or the link or path of the task's video."""
+"""An id, a film's name, or the link or path of the task's video."""
 
 TaskIds = Annotated[
     list[Annotated[TaskId, Field(min_length=1)]],

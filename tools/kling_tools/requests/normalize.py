@@ -255,9 +255,15 @@ def task_ids(value: Any) -> Any:
     return [part for item in one_or_many(value) for part in _parts(item)]
 
 
+def is_name(text: str) -> bool:
+    """Whether a text is words, as the name of a film, and not ids: of those each has a digit or a
+    sign."""
+    return not re.search(r"[,;\r\n\\/]", text) and any(map(str.isalpha, text.split()))
+
+
 def _parts(item: Any) -> list[Any]:
     """The ids of one text. A link or a path may contain commas and spaces: lines part it."""
-    if not isinstance(item, str) or not item.strip():
+    if not isinstance(item, str) or not item.strip() or is_name(item):
         return [item]
     address = re.search(r"[\\/]", _TASK_URI.sub("", item))
     parts = re.split(r"[\r\n]+" if address else r"[,;\s]+", item)
