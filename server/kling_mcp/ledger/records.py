@@ -431,6 +431,11 @@ class Record:
         return self.product == "film"
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether its file is that of before: a film is made anew, or its making was ended."""
+        return self.is_film and self.status != "succeed"
+
+    @property
     def is_asset(self) -> bool:
         """Whether the row is about an element or a voice, which is no file."""
         return self.product in ASSETS

@@ -32,6 +32,7 @@ from kling_mcp.outputs.saving import CHECKS, Facts
 from kling_mcp.outputs.storage import SUFFIXES, VideoStorage, is_automatic
 from kling_mcp.providers.pool import Clients
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_mcp.tasks.film_views import without_file
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import (
     FILE_LATE,
@@ -361,8 +362,7 @@ class Downloads:
         """The row's saved file, under the name that is asked for: moved there if nobody named it
         before, else copied. None without a file, and for one that was changed. Its provider is not
         asked. Raises UnsafePath, which says where the file is, and SaveFailed."""
-        place = record.path
-        if place is None:
+        if record.path is None or record.is_outdated:
             return None
         if self.storage.private:
             return await self._stored(record, path)
@@ -449,6 +449,8 @@ class Downloads:
         found = await self._lookup.find(task_id, fresh=fresh)
         state = found.state
         row = found.record
+        if row is not None and row.is_film:
+            raise await without_file(row, self._ledger, self.storage)
         handle = row.handle if row else task_id
         noun = MADE[row.product].result if row else "video"
         sandbox = row.sandbox if row else self._clients.sandbox(found.provider)
@@ -466,13 +468,6 @@ class Downloads:
                 else after_failure(
                     state.units, state.money, state.message, sandbox=sandbox, record=row
                 ),
-            )
-        if row is not None and row.is_film:
-            raise KlingError(
-                f"The film {handle} has no file now.",
-                charged="no",
-                advice="kling_get_task says more; kling_film with the same name and shots joins "
-                "it again, for free.",
             )
         if row is not None and row.is_asset:
             raise KlingError(

@@ -126,7 +126,8 @@ class Frames:
         record = await self._rows.find(task_id)
         if record is None and self._rows.only is not None:
             raise not_found(task_id)
-        path = await self._downloads.storage.file(record) if record else None
+        there = record is not None and not record.is_outdated
+        path = await self._downloads.storage.file(record) if record and there else None
         try:
             found = await self._downloads.with_link(record.id if record else task_id, record)
         except KlingError:
@@ -304,8 +305,10 @@ class Frames:
         return record, found
 
     async def _there(self, record: Record) -> list[TaskFile]:
-        """The saved files of a row; none when one of them is missing."""
-        found = []
+        """The saved files of a row; none when one of them is missing, or is outdated."""
+        found: list[TaskFile] = []
+        if record.is_outdated:
+            return found
         for each in record.each_file():
             path = await self._downloads.storage.file(each)
             if path is None or each.sha256 is None:

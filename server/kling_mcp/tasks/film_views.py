@@ -9,11 +9,12 @@ from typing import Any
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.tasks.views import Files
+from kling_tools.errors import KlingError
 from kling_tools.quoting import counted
 from kling_tools.results import ENDED, ShotView, TaskView
 from kling_tools.rules.capabilities import units_text
 
-__all__ = ["FilmViews"]
+__all__ = ["FilmViews", "without_file"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FilmViews:
             view.units = round(sum(costs), 4) or None
         if shots:
             view.shots = _shots(film, rows)
+        record = (await self.ledger.several([film.id])).get(film.id)
         failed = failed_shots(film, rows)
         share = self.share(film.id)
         if view.status not in ENDED:
@@ -64,6 +66,8 @@ class FilmViews:
         else:
             view.file = "gone"
             view.next = "Its file is gone: kling_film with the same name and shots joins it again."
+        if record is not None:
+            view.next = " ".join([view.next, *_before(record, self.files)])
         return view
 
     async def _message(self, film_id: str) -> str:
@@ -74,6 +78,43 @@ class FilmViews:
         """The rows of its shots, by their ids."""
         ids = [shot.record_id for shot in film.shots if shot.record_id]
         return await self.ledger.several(ids) if ids else {}
+
+
+async def without_file(film: Record, ledger: Ledger, files: Files) -> KlingError:
+    """The error about a film that has no file now: why, what to do, and where that of before is."""
+    row = await ledger.films.of_row(film.id)
+    ids = f'["{film.handle}"]'
+    again = "kling_film with the same name and shots"
+    if film.status == "processing":
+        told = f"is being made now{': ' if film.message else ''}{film.message}"
+        advice = f"Wait for it: kling_wait_for_tasks with task_ids {ids}; then call this again."
+    elif film.status == "cancelled":
+        told, advice = "was stopped before it was joined", f"{again} goes on."
+    elif film.status == "failed":
+        told = f"was not made: {film.message.rstrip('.')}"
+        advice = f"{again} makes what is missing; what is made is kept and not paid again."
+    elif not row.request.get("join", True):
+        shots = await ledger.several([shot.record_id for shot in row.shots])
+        named = [f'{n}: "{shots[s.record_id].handle}"' for n, s in _numbered(row, shots)]
+        told = "is a batch: each shot is a task with a file of its own"
+        advice = f"Give the task_id of a shot ({', '.join(named)})."
+    else:
+        told, advice = "has no file now: it was moved or deleted", f"{again} joins it again, free."
+    before = _before(film, files)
+    return KlingError(f'The film "{film.prompt}" {told}.', advice=" ".join([advice, *before]))
+
+
+def _numbered(film: FilmRow, rows: Mapping[str, Record]) -> list[tuple[int, ShotRow]]:
+    return [(shot.number, shot) for shot in film.shots if shot.record_id in rows]
+
+
+def _before(film: Record, files: Files) -> list[str]:
+    """Where the file of before is, while a film is made anew."""
+    if not film.is_outdated or not files.seems_there(film):
+        return []
+    link = files.link(film)
+    where = (link.url if link else "on the server") if files.private else film.path
+    return [f"The film as it was before is still there: {where}."]
 
 
 def failed_shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotRow]:

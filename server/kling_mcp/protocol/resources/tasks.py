@@ -199,10 +199,10 @@ def add_video_parts(server: MCPServer[Any]) -> None:
         record = await service.reader.find(task_id)
         if record is None:
             raise ResourceNotFoundError(f"There is no task {task_id[:64]!r} in the ledger.")
-        if record.path is None:
-            raise ResourceError(f"The video of {record.handle} is not saved yet.")
         with readable_errors():
             file = await service.file(record)
+        if record.path is None:
+            raise ResourceError(f"The video of {record.handle} is not saved yet.")
         if file is None:
             raise ResourceError(f"The file of {record.handle} is gone: save it again.")
         try:
