@@ -134,6 +134,34 @@ def test_a_program_on_this_computer_is_led_to(browser: Any, team: Team, own: str
     page.context.close()
 
 
+def test_a_page_that_was_opened_before_another_one_still_works(
+    browser: Any, team: Team, own: str
+) -> None:
+    """Links from another site lead to both, as from claude.ai."""
+    visit = Visit.of_new_program(team)
+    context = browser.new_context()
+    context.route(
+        "https://claude.ai/**",
+        lambda route: route.fulfill(content_type="text/html", body="<!doctype html>Claude"),
+    )
+    tabs = []
+    for number in range(2):
+        link = visit.authorize(state=str(number)).request.url
+        tab = context.new_page()
+        tab.goto(f"{team.base.replace('127.0.0.1', 'localhost')}/healthz")
+        tab.set_content("<a>Connect</a>")
+        tab.evaluate("(link) => { document.querySelector('a').href = link }", str(link))
+        tab.get_by_text("Connect").click()
+        expect(tab.get_by_label("Your token")).to_be_visible()
+        tabs.append(tab)
+
+    for number, tab in enumerate(tabs):
+        tab.get_by_label("Your token").fill(own)
+        tab.keyboard.press("Enter")
+        tab.wait_for_url(f"https://claude.ai/api/mcp/auth_callback?code=*&state={number}&*")
+    context.close()
+
+
 def test_no_page_shows_it_in_a_frame_not_even_one_of_this_server(browser: Any, team: Team) -> None:
     address = Visit.of_new_program(team).authorize().headers["location"]
     page = browser.new_context().new_page()

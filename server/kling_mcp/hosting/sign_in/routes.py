@@ -209,7 +209,7 @@ class _Desk:
             nonce,
             secure=self._cookie.startswith("__Host-"),
             httponly=True,
-            samesite="strict",
+            samesite="lax",
         )
         return response
 
