@@ -3,6 +3,7 @@ upload addresses, callbacks. Its errors show callers no folder of the server."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import tempfile
 import time
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
     from kling_mcp.settings.settings import Settings
 
 __all__ = ["Hosting", "PublicAddresses", "ServerState", "hide_folders"]
+
+logger = logging.getLogger(__name__)
+
+ONE_SECRET = (
+    "KLING_MCP_SECRET is not set: a link or a sign-in that another server began ends at this one. "
+    "Set it to the same 32 characters or more for all servers of this database."
+)
 
 
 @dataclass(slots=True)
@@ -161,6 +169,8 @@ class Hosting:
         use, and for a malformed secret."""
         given = host.secret.get_secret_value() if host.secret else ""
         secret = given or secrets.token_urlsafe(32)
+        if settings.database and not given and host.public_url:
+            logger.warning(ONE_SECRET)
         state = ServerState()
         sign_in = _sign_in(host, secret, state, clock, fetch) if host.signs_in else None
         return cls(

@@ -131,6 +131,19 @@ def test_the_env_file_of_the_working_folder_decides_nothing_of_it(tmp_path: Path
     assert load_host_settings() == HostSettings.model_construct()
 
 
+@pytest.mark.parametrize(
+    ("more", "warns"),
+    [({}, True), ({"secret": "s" * 32}, False), ({"public_url": ""}, False)],
+)
+def test_servers_of_one_database_are_told_to_share_a_secret(
+    more: dict[str, str], warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = sandbox_settings(tmp_path, database="postgresql://kling@127.0.0.1/kling")
+    Hosting.create(settings, load_host_settings(**{"public_url": PUBLIC, **more}))
+
+    assert ("KLING_MCP_SECRET is not set" in caplog.text) is warns
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.5", "videos.example", "127.1", ""])
 def test_without_a_login_only_this_machine_reaches_the_server(host: str, tmp_path: Path) -> None:
     hosting = Hosting.create(sandbox_settings(tmp_path), load_host_settings(public_url=PUBLIC))

@@ -789,9 +789,11 @@ def test_a_made_up_access_token_is_refused(team: Team) -> None:
 
 def test_it_can_be_switched_off_and_gives_way_to_a_login_service(tmp_path: Path) -> None:
     give_token(tmp_path / "tokens", "ann")
-    off: list[dict[str, Any]] = [{"sign_in": False}, {"auth_issuer": "https://login.example"}]
+    tokens = {"tokens": tmp_path / "tokens"}
+    issuer = {**tokens, "auth_issuer": "https://login.example"}
+    off: list[dict[str, Any]] = [{**tokens, "sign_in": False}, issuer, {}]
     for options in off:
-        with served_team(tmp_path, tokens=tmp_path / "tokens", **options) as team:
+        with served_team(tmp_path, **options) as team:
             paths = ("/.well-known/oauth-authorization-server", "/authorize", "/sign-in")
             assert [httpx.get(f"{team.base}{path}").status_code for path in paths] == [404] * 3
             assert register(team.base).status_code == 404
