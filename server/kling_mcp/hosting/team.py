@@ -51,8 +51,8 @@ __all__ = ["Hosting", "PublicAddresses", "ServerState", "hide_folders"]
 
 logger = logging.getLogger(__name__)
 
-ONE_SECRET = (
-    "KLING_MCP_SECRET is not set: a link or a sign-in that another server began ends at this one. "
+UNSHARED = (
+    "KLING_MCP_SECRET is not set: a link or a sign-in works only at the server that began it. "
     "Set it to the same 32 characters or more for all servers of this database."
 )
 
@@ -170,7 +170,7 @@ class Hosting:
         given = host.secret.get_secret_value() if host.secret else ""
         secret = given or secrets.token_urlsafe(32)
         if settings.database and not given and host.public_url:
-            logger.warning(ONE_SECRET)
+            logger.warning(UNSHARED)
         state = ServerState()
         sign_in = _sign_in(host, secret, state, clock, fetch) if host.signs_in else None
         return cls(
