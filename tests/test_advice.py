@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kling_mcp.cli import main
-from kling_mcp.cli.tool_options import CommandParser
+from kling_mcp.cli.tool_options import IN_SHELL, CommandParser
 from kling_mcp.ledger.records import Record
 from kling_mcp.providers.rows import ProviderRow
 from kling_tools import results
@@ -112,6 +112,12 @@ def test_a_command_and_an_option_that_a_sentence_names_exist() -> None:
     assert {word: place for word, place in said.items() if word not in commands} == {}
     flags = named(r"(?<![\w-])--[a-z][a-z-]+")
     assert {word: place for word, place in flags.items() if word not in options} == {}
+
+
+def test_what_a_shell_says_otherwise_is_said_somewhere() -> None:
+    said = "\n".join(text for text, place in sentences() if "/cli/" not in place)
+
+    assert [phrase for phrase in IN_SHELL if phrase not in said] == []
 
 
 def test_a_page_that_a_sentence_names_is_there() -> None:
