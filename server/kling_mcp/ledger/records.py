@@ -580,8 +580,10 @@ def _reader() -> TypeAdapter[Record]:
 def _from_columns(row: Mapping[str, Any]) -> Record:
     """The row, whatever its columns hold. A column with a value that no version writes is read as
     empty and named in `damaged`; fields that a newer version adds to a video are ignored."""
-    columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in dict(row).items()}
-    columns |= {name: _json(row[name]) for name in IN_JSON}
+    # by place: SQLite's row compares a name with that of each column before it
+    told = row if isinstance(row, dict) else dict(zip(row.keys(), row, strict=True))
+    columns = {k: _NOTHING if isinstance(v, bytes) else v for k, v in told.items()}
+    columns |= {name: _json(told[name]) for name in IN_JSON}
     try:
         return _reader().validate_python(columns)
     except ValidationError as error:
