@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.answering_server import answering_server
 from benchmarks.floor import BASE_URL_VARIABLE
+from benchmarks.load import memory_of_open_tasks
 from benchmarks.pictures import large_pictures, small_picture
 from benchmarks.report import Measurement
 from benchmarks.saving import saves
@@ -35,6 +36,8 @@ IDLE_BUDGET = 1.20
 LIST_BUDGET_BYTES = 20_000
 SUBMIT_BUDGET = 2.0
 ANSWER_BUDGET_BYTES = 12_000
+OPEN_TASKS = 4_000
+OPEN_BUDGET_KB = 2.0
 SAVE_BUDGET = 2.5
 CLIPS = ((5, 720, 0.6), (15, 2160, 10.0))
 """Seconds, shorter side in px and budget in seconds of a clip, on two cores."""
@@ -58,6 +61,7 @@ def measure_everything(runs: int, calls: int, folder: Path) -> Iterator[Measurem
     yield from _list_sizes(folder)
     yield _submits(calls, folder)
     yield from _answers(folder)
+    yield _open_task(folder)
     yield from _saves(runs, folder)
     yield from _clips(folder)
     pictures = large_pictures(folder, PICTURES)
@@ -214,6 +218,17 @@ async def _finished(home: Path, videos: Path) -> list[str]:
         await ledger.saved(row.id, path, 4, hashlib.sha256(b"film").hexdigest())
     await ledger.close()
     return ids
+
+
+def _open_task(folder: Path) -> Measurement:
+    """Kilobytes that a task takes while it is waited for, over HTTP."""
+    before, most = memory_of_open_tasks(folder / "open", OPEN_TASKS)
+    return Measurement(
+        what=f"memory of an open task, {OPEN_TASKS:,} on one process",
+        measured=(most - before) / OPEN_TASKS / 1024,
+        unit="kB",
+        budget=OPEN_BUDGET_KB,
+    )
 
 
 def _saves(runs: int, folder: Path) -> Iterator[Measurement]:

@@ -321,18 +321,17 @@ class Service:
         await self._withdraw_old()
         runtime = self._runtime
         own, strange = await self._sorted(task_ids)
-        await self._let_be_sent(list(own))
+        saved = await self._let_be_sent(list(own))
         await runtime.save_finished(self._principal.only)
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
-            if runtime.ledger.exists:
-                known = await runtime.ledger.several(list(own))
-                await self.reader.examine([*known.values()])
+            await self.reader.examine(saved)
             result = await watch.until_over(
                 timeout_s,
                 report,
                 self.reader.show,
+                runtime.ledger.several,
                 runtime.pace.usual_s,
                 runtime.clock,
                 runtime.waiting.is_left,
@@ -352,13 +351,17 @@ class Service:
     def _makes(self) -> bool:
         return self.may_spend and not self._runtime.settings.read_only
 
-    async def _let_be_sent(self, own: Sequence[str]) -> None:
-        """Whoever may spend, and waits for queued requests, has them sent."""
+    async def _let_be_sent(self, own: Sequence[str]) -> list[Record]:
+        """Whoever may spend, and waits for queued requests, has them sent. Returns the rows that
+        have a file."""
         runtime = self._runtime
-        if own and runtime.ledger.exists and self._makes:
-            for record in (await runtime.ledger.several(own)).values():
-                if record.status == "queued" or record.is_unanswered:
-                    runtime.sender.want(record.id)
+        if not own or not runtime.ledger.exists:
+            return []
+        rows = [*(await runtime.ledger.several(own)).values()]
+        for record in rows:
+            if self._makes and (record.status == "queued" or record.is_unanswered):
+                runtime.sender.want(record.id)
+        return [record for record in rows if record.path]
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:

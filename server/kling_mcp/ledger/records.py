@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, TypedDict, cast
 from urllib.parse import urlsplit
 
@@ -44,6 +45,7 @@ __all__ = [
     "change",
     "change_open_row",
     "first_record",
+    "followed",
     "keep_answer",
     "kept_answers",
     "like_part",
@@ -500,6 +502,30 @@ class Record:
     def arguments_as_bytes(self) -> list[str]:
         """The arguments that hold a picture which came as bytes: the row has None in its place."""
         return [name for name, value in self.arguments.items() if _has_none(value)]
+
+
+def followed(record: Record) -> Record:
+    """The row while somebody waits for its task: without what only an answer shows, which is read
+    again for that. What many rows share is kept once, so that an open task takes little memory."""
+    asked = tuple((name, str(record.request.get(name) or "")) for name in _ASKED)
+    shared: dict[str, Any] = {name: sys.intern(getattr(record, name)) for name in _SHARED}
+    return replace(record, **shared, **_UNTOLD, request=_request_of(asked))
+
+
+_ASKED = ("mode", "duration")
+_SHARED = ("provider", "base_url", "product", "status", "model_name", "endpoint", "principal")
+_UNTOLD: Mapping[str, Any] = {
+    **dict.fromkeys(("digest", "prompt", "file_note", "lease_owner", "callback_key"), ""),
+    **dict.fromkeys(("estimate_units", "estimate_usd", "sha256"), None),
+    "arguments": {},
+    "pictures": (),
+    "picture_hashes": {},
+}
+
+
+@lru_cache
+def _request_of(asked: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return dict(asked)
 
 
 def _has_none(value: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from kling_mcp.ledger.records import followed
 from kling_mcp.polling.watched import ListKey, Watched
 from kling_mcp.providers.client import HISTORY_PAGE, RECORDS_AT_ONCE
 from kling_tools.errors import AuthFailed, KlingError, NotConfigured, PaymentRequired, ProviderError
@@ -146,7 +147,7 @@ class Poller:
             return
         for row_id, record in records.items():
             watched = rows[row_id]
-            if watched.found is not None and record != watched.record:
+            if watched.found is not None and followed(record) != watched.record:
                 self.answered(watched, replace(watched.found, record=record))
 
     def answered(self, watched: Watched, outcome: Found | KlingError) -> None:

@@ -73,6 +73,11 @@ provider. A client that stops asking does not say so."""
 REREAD_S = 5.0
 """Seconds after which a row is read again for what other processes wrote; nobody is asked."""
 
+READ_AT_ONCE = 500
+READ_APART_S = 1.0
+"""Rows that are read again at a time, and the seconds until the next of very many: whole rows take
+time, and more memory than what is kept of them."""
+
 FRESH_S = 1.0
 """Seconds for which an answer is new enough for a caller who asks how things are now."""
 
@@ -137,10 +142,7 @@ class Scheduler:
         """
         watch = Watch(Signal(self._sleep))
         try:
-            rows = await self._rows(task_ids)
-            now = self._now()
-            for task_id in dict.fromkeys(task_ids):
-                self._enter(watch, task_id, rows.get(task_id), now, at_once=at_once)
+            await self._enter_all(watch, task_ids, at_once=at_once)
             if not self._running:
                 self._running = True
                 self._background.start_soon(self._run)
@@ -178,6 +180,12 @@ class Scheduler:
         finally:
             self._kept_watches.pop(row_id, None)
             self._kept.pop(row_id, None)
+
+    async def _enter_all(self, watch: Watch, task_ids: Sequence[str], *, at_once: bool) -> None:
+        rows = await self._rows(task_ids)
+        now = self._now()
+        for task_id in dict.fromkeys(task_ids):
+            self._enter(watch, task_id, rows.get(task_id), now, at_once=at_once)
 
     async def _rows(self, task_ids: Sequence[str]) -> dict[str, Record]:
         try:
@@ -224,7 +232,7 @@ class Scheduler:
         left = []
         for key in [key for key, watched in self._watched.items() if watch in watched.watches]:
             watched = self._watched[key]
-            watched.watches.discard(watch)
+            watched.watches = tuple(other for other in watched.watches if other is not watch)
             if not watched.watches:
                 del self._watched[key]
                 self._remembered[key] = watched.remembered()
@@ -275,14 +283,21 @@ class Scheduler:
             self._wake.clear()
             now = self._now()
             waiting = self._waiting()
-            if any(watched.read_at <= now - REREAD_S for watched in waiting):
-                await self._poller.read(waiting)
+            if stale := [watched for watched in waiting if watched.read_at <= now - REREAD_S]:
+                await self._read_again(stale, now)
                 now = self._now()
             for due in self._plan.due(self._watched.values(), now):
                 self._send(group, due, now)
             waiting = self._waiting()
             next_at = min((min(w.asks_at, w.read_at + REREAD_S) for w in waiting), default=math.inf)
             await self._sleep_until(next_at, now)
+
+    async def _read_again(self, stale: list[Watched], now: float) -> None:
+        """Read the rows of these tasks, of very many some now and the others a second later."""
+        stale.sort(key=lambda watched: watched.read_at)
+        for watched in stale[READ_AT_ONCE:]:
+            watched.read_at = now - REREAD_S + READ_APART_S
+        await self._poller.read(stale[:READ_AT_ONCE])
 
     def _waiting(self) -> list[Watched]:
         return [watched for watched in self._watched.values() if watched.state == "waiting"]

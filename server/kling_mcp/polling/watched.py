@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from kling_mcp.ledger.records import followed
 from kling_tools.errors import KlingError, NotConfigured, ProviderError, TaskNotFound
 from kling_tools.products import Made
 from kling_tools.results import ENDED, TaskView, WaitResult
@@ -35,6 +37,9 @@ LEAST_LOOK_S = 5
 NOT_ANSWERED = "Not answered in time; wait again."
 
 View = Callable[["Found"], TaskView]
+
+Rows = Callable[[Sequence[str]], Awaitable[Mapping[str, "Record"]]]
+"""Reads rows of the ledger by their ids. Raises KlingError."""
 
 WaitState = Literal["waiting", "asking", "saving", "over"]
 """The states of a watched task; `polling.scheduler` draws them."""
@@ -84,7 +89,8 @@ class Watch:
     def add(self, task_id: str, watched: Watched) -> None:
         """Wait for one more task."""
         self._tasks[task_id] = watched
-        watched.watches.add(self)
+        if self not in watched.watches:
+            watched.watches = (*watched.watches, self)
         if watched.urgent:
             self._asked_at_once.append(watched)
 
@@ -128,13 +134,14 @@ class Watch:
         timeout_s: float,
         report: Report,
         view: View,
+        rows: Rows,
         usual_s: Callable[[Record], float],
         clock: Callable[[], float],
         unsent: Callable[[Record], bool],
     ) -> WaitResult:
         """Wait until the tasks are over and their files written, `timeout_s` seconds at most, and
         report where they stand on the way. A first look may take `LEAST_LOOK_S` in any case. A
-        request that nobody sends (`unsent`) is not waited for.
+        request that nobody sends (`unsent`) is not waited for. For the answer the `rows` are read.
 
         Raises an error that no waiting mends only when it concerns every task.
         """
@@ -153,7 +160,7 @@ class Watch:
                 whole = max(timeout_s, waited)
                 await report(whole if ended else waited, whole, sentence)
             if ended or waited >= most_s:
-                return self.result(view, done=over)
+                return await self._result(view, rows, done=over)
             await self.changed.wait(min(REPORT_S, most_s - waited))
 
     def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
@@ -169,20 +176,29 @@ class Watch:
                 words.append(_progress(view(watched.found), usual, asked=asked))
         return ", ".join(words)
 
-    def result(self, view: View, *, done: bool) -> WaitResult:
+    async def _result(self, view: View, rows: Rows, *, done: bool) -> WaitResult:
         """Every task as last seen."""
-        tasks = [self._view(task_id, watched, view) for task_id, watched in self._tasks.items()]
+        ids = [watched.record.id for watched in self._tasks.values() if watched.record]
+        try:
+            whole = await rows(ids) if ids else {}
+        except KlingError:  # the last known state stands
+            whole = {}
+        tasks = [_view(task_id, watched, view, whole) for task_id, watched in self._tasks.items()]
         return WaitResult(done=done, tasks=tasks)
 
-    def _view(self, task_id: str, watched: Watched, view: View) -> TaskView:
-        seen = view(watched.found) if watched.found else TaskView(task_id=task_id, status="unknown")
-        if watched.missing and watched.error:
-            return seen.model_copy(update={"error": watched.error.kind, "next": str(watched.error)})
-        if watched.error and not watched.over:
-            return seen.model_copy(update={"next": str(watched.error)})
-        if watched.urgent or not watched.found:
-            return seen.model_copy(update={"next": NOT_ANSWERED})
-        return seen
+
+def _view(task_id: str, watched: Watched, view: View, rows: Mapping[str, Record]) -> TaskView:
+    found, record = watched.found, watched.record
+    if found is not None and record is not None:
+        found = replace(found, record=rows.get(record.id, record))
+    seen = view(found) if found else TaskView(task_id=task_id, status="unknown")
+    if watched.missing and watched.error:
+        return seen.model_copy(update={"error": watched.error.kind, "next": str(watched.error)})
+    if watched.error and not watched.over:
+        return seen.model_copy(update={"next": str(watched.error)})
+    if watched.urgent or not watched.found:
+        return seen.model_copy(update={"next": NOT_ANSWERED})
+    return seen
 
 
 def _progress(view: TaskView, usual_s: float, *, asked: bool) -> str:
@@ -226,6 +242,26 @@ class Watched:
     a request is under way, `saving` while its video is written.
     """
 
+    __slots__ = (
+        "_found",
+        "asked_as",
+        "asked_at",
+        "busy",
+        "due_at",
+        "error",
+        "failures",
+        "fruitless",
+        "held_until",
+        "kind",
+        "listed",
+        "looked_at",
+        "phase",
+        "read_at",
+        "saving",
+        "urgent",
+        "watches",
+    )
+
     def __init__(self, asked_as: str, found: Found | None, phase: float) -> None:
         self.asked_as = asked_as
         self.found = found
@@ -243,7 +279,18 @@ class Watched:
         self.listed = True
         self.busy = False
         self.saving = False
-        self.watches: set[Watch] = set()
+        self.watches: tuple[Watch, ...] = ()
+
+    @property
+    def found(self) -> Found | None:
+        """Its last state; its row as it is `followed`."""
+        return self._found
+
+    @found.setter
+    def found(self, found: Found | None) -> None:
+        if found is not None and found.record is not None:
+            found = replace(found, record=followed(found.record))
+        self._found = found
 
     @property
     def state(self) -> WaitState:

@@ -2,8 +2,10 @@
 
 import itertools
 import math
+import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +21,13 @@ from mcp import Client
 from mcp_types import CallToolResult
 from tests.sampling import sampled
 from tests.server.serving import tasks_of
+from tests.server.tasks.rows import made_before
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.changes import Changes
+from kling_mcp.polling.watched import Watched
 from kling_mcp.providers.task import Task
+from kling_mcp.tasks.lookup import Found
 
 POLL_S = 5.0
 TASK_S = 180.0
@@ -171,6 +176,25 @@ def test_all_tasks_together_have_one_budget_of_queries_a_second(tmp_path: Path) 
     in_virtual_time(play)
 
     assert max(Counter(math.floor(at) for at in played.reads).values()) <= 80 + 16
+
+
+@pytest.mark.anyio
+async def test_an_open_task_takes_little_memory(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    task_id = await made_before(ledger, 0, tmp_path)
+    tracemalloc.start()
+    try:
+        watched = []
+        for number in range(200):
+            rows = await ledger.several([task_id])
+            record = replace(rows[task_id], prompt=f"{number} waves roll " * 20)
+            watched.append(Watched(record.id, Found("sandbox", record), 0.5))
+        took, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        await ledger.close()
+
+    assert took / len(watched) < 2_000
 
 
 @pytest.mark.parametrize("provider", ["kling", "newapi"])
