@@ -171,8 +171,9 @@ class _Calling:
 
     def _needless(self) -> str:
         """The advice to wait, before a wait."""
-        told = self._will_wait and not self._facts.get("repeated")
-        return str(self._facts.get("next", "")) if told else ""
+        if not self._will_wait or self._facts.keys() & {"error", "repeated"}:
+            return ""
+        return str(self._facts.get("next", ""))
 
     @property
     def _will_wait(self) -> bool:

@@ -357,6 +357,16 @@ def test_a_script_knows_by_the_exit_code_what_was_wrong(
     assert "kling_" not in shell.err.replace("kling_mcp", "")
 
 
+def test_the_advice_of_an_error_is_told_also_before_a_wait(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_FAULTS", "no-balance")
+    advice = shell.fields("kling-mcp video fox --wait", 5)["next"]
+
+    assert shell.run("kling-mcp video fox --wait") == 5
+    assert advice in shell.err
+
+
 def test_every_error_has_an_exit_code() -> None:
     kinds = {error.kind for error in every_kind(KlingError)}
 
