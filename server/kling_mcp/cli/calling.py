@@ -145,12 +145,7 @@ class _Calling:
                 answer = await client.call_tool(fault["use"], given)
         self._is_sending = False
         self._take(answer)
-        advice = (
-            ""
-            if self._facts.get("repeated") or not self._will_wait
-            else self._facts.get("next", "")
-        )
-        self._print(_text_of(answer).replace(advice, "").rstrip())
+        self._print(_text_of(answer).replace(self._needless(), "").rstrip())
         if answer.is_error:
             return
         if tool in SPENDING:
