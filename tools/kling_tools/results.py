@@ -522,10 +522,10 @@ def _jpeg(data: bytes) -> ImageContent:
 
 class FilmReceipt(Answer):
     """What a film will cost, or that it is made now. The estimates are those of what has still to
-    be made, `usual_s` the seconds that this usually takes; `seconds` is the length of the film.
-    `fits` is the best plan within the cap, as arguments of the call. Where shots have faults, the
-    price is that of the others; `batch` is True where nothing is joined. `requests` are those that
-    a full dry run shows."""
+    be made, `usual_s` the seconds that this usually takes; `seconds` is the length of the film,
+    `size` its pixels, or its lines and shape. `fits` is the best plan within the cap, as arguments
+    of the call. Where shots have faults, the price is that of the others; `batch` is True where
+    nothing is joined. `requests` are those that a full dry run shows."""
 
     task_id: str | None = None
     status: TaskStatus | None = None
@@ -536,6 +536,7 @@ class FilmReceipt(Answer):
     estimate_usd: float | None = None
     usual_s: int | None = None
     seconds: float | None = None
+    size: str | None = None
     shots: list[ShotView] = []
     faults: list[dict[str, str]] = []
     fits: dict[str, Any] | None = None
@@ -548,6 +549,7 @@ class FilmReceipt(Answer):
         """The film in one line, and one for each shot."""
         film = f'{"Batch" if self.batch else "Film"} "{self.name}"'
         facts = [f"{self.seconds:g} s"] if self.seconds else []
+        facts += [self.size] if self.size else []
         refused = any(fault["field"].startswith("shot") for fault in self.faults)
         if not refused or self.estimate_units is not None:
             price = price_text(self.estimate_units, self.estimate_usd, "its provider")

@@ -34,6 +34,7 @@ from kling_mcp.films.planning import (
     usual_time_s,
     warned,
 )
+from kling_mcp.films.shapes import cropped, size_text, words_in
 from kling_mcp.ledger import DayCaps, Record
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.principal import SPEND, Principal
@@ -116,7 +117,7 @@ class FilmDesk:
             if capped:
                 raise capped
             await self._agree(film, plan, confirm)
-            how = await _how(film, music)
+            how = await _how(film, music, plan)
         finally:
             if music is not None:
                 music.close()
@@ -227,9 +228,10 @@ class FilmDesk:
             estimate_usd=None if price.usd is None or not able else round(price.usd, 2),
             usual_s=math.ceil(usual) or None,
             seconds=round(seconds, 3) if seconds and film.join else None,
+            size=size_text(plan, film) or None if film.join else None,
             shots=shots,
             faults=[fault.facts() for fault in faults],
-            warnings=warned(plan),
+            warnings=warned(plan, cropped(plan, film)),
             note=" ".join(filter(None, [*notes, _played(plan)])) or None,
             requests=_requests(plan) if film.dry_run == "full" else [],
         )
@@ -295,7 +297,9 @@ class FilmDesk:
             )
 
 
-async def _how(film: FilmArguments, music: FilmMusic | None) -> dict[str, Any]:
+async def _how(
+    film: FilmArguments, music: FilmMusic | None, plan: Sequence[PlannedShot]
+) -> dict[str, Any]:
     """How the film is joined, as the ledger keeps it; its music is kept beside the ledger."""
     how: dict[str, Any] = {"join": film.join}
     if film.join:
@@ -303,6 +307,7 @@ async def _how(film: FilmArguments, music: FilmMusic | None) -> dict[str, Any]:
             "crossfade_s": film.crossfade_s,
             "aspect_ratio": film.aspect_ratio,
             "fit": film.fit,
+            "words_in": words_in(plan),
         }
     if music is not None:
         how["music"] = await music.kept()

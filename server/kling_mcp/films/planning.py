@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from functools import cache
-from io import BytesIO
+from fractions import Fraction
 from typing import Any
 
+from kling_mcp.films.shapes import ratio_of_words, shape_of_picture, stand_in
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
@@ -34,6 +33,7 @@ from kling_tools.requests.films import (
     IMAGES,
     FilmArguments,
     continues,
+    shape_of,
     shot_draft,
     shot_faults,
 )
@@ -115,7 +115,8 @@ class ShotCreate(VideoCreate):
 class PlannedShot:
     """A shot as it was judged: the `made` row of its very request, None where it has to be made.
     `waits` for the frame of the shot before it, which is not there yet. It is the `same_as` an
-    earlier shot where that has its number, and else has its own."""
+    earlier shot where that has its number, and else has its own. `shape` is the width of its clip
+    by the height, None where that is not known."""
 
     number: int
     request: dict[str, Any]
@@ -130,6 +131,7 @@ class PlannedShot:
     model_name: str = ""
     mode: str = ""
     duration: str = ""
+    shape: Fraction | None = None
 
     @property
     def is_paid(self) -> bool:
@@ -165,20 +167,6 @@ class PlannedShot:
         return ShotRow.of(self.number, self.request, self.made.id if known and self.made else "")
 
 
-@cache
-def _stand_in(shape: str) -> str:
-    """A picture in the place of a frame that is not there yet."""
-    from PIL import Image
-
-    wide, _, high = (shape or "16:9").partition(":")
-    size = (int(640 * min(1, int(wide) / int(high))) // 2 * 2, 640) if int(high) else (640, 360)
-    if int(wide) > int(high):
-        size = (640, max(300, 640 * int(high) // int(wide)))
-    file = BytesIO()
-    Image.new("RGB", (max(300, size[0]), size[1]), "gray").save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def frame_of(record: Record) -> str:
     """The address of the last frame of a shot."""
     return f"kling://tasks/{record.id}/frames/last"
@@ -196,13 +184,16 @@ async def planned(
     film_id = before.id if before else ""
     plan: list[PlannedShot] = []
     first: dict[tuple[str, str, int], int] = {}
-    for number, request in enumerate(film.given(), start=1):
+    words_in = await ratio_of_words(film, policy, before)
+    for number, request in enumerate(film.given(words_in), start=1):
         shot = PlannedShot(number=number, request=request)
         plan.append(shot)
         last = plan[-2].made if number > 1 else None
         frame = frame_of(last) if last and last.status == "succeed" else ""
         shot.waits = shot.continues and not frame
-        await _judge(shot, way, principal, policy, frame or _stand_in(film.aspect_ratio), film_id)
+        if shot.waits:
+            frame = stand_in(plan[-2].shape if number > 1 else None)
+        await _judge(shot, way, principal, policy, frame, film_id)
         if shot.new_row and not shot.waits and not shot.faults:
             place = shot.new_row.provider, shot.new_row.digest, shot.new_row.take
             shot.same_as = first.setdefault(place, number)
@@ -253,6 +244,10 @@ async def _judge(
     shot.warnings += shot_faults(shot.number, warnings)
     shot.model_name, shot.mode = request.review.model_name, request.review.mode or ""
     shot.duration = request.arguments.setting.duration
+    first = next((picture for picture in request.pictures if picture.field == "image"), None)
+    shot.shape = shape_of_picture(first)
+    if first is None:
+        shot.shape = shape_of(getattr(request.arguments, "aspect_ratio", ""))
 
 
 def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: float | None) -> float:
@@ -292,10 +287,10 @@ def _repeated(shot: PlannedShot) -> Iterator[Fault]:
         )
 
 
-def warned(plan: Sequence[PlannedShot]) -> list[str]:
+def warned(plan: Sequence[PlannedShot], more: Iterable[Fault] = ()) -> list[str]:
     """The warnings of all shots; of those that are alike one, with the shots that have it."""
     found = [fault for shot in plan for fault in (*shot.warnings, *_repeated(shot))]
-    return [str(fault) for fault in told_once(found)]
+    return [str(fault) for fault in told_once([*found, *more])]
 
 
 _OF_SHOT = re.compile(r"shots\[(\d+)\]\.?(.*)")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, serving, words_shots
 from tests.server.scripted import facts, words
@@ -78,6 +79,7 @@ async def test_shapes_are_read_as_people_write_them(ratio: str, tmp_path: Path) 
     async with serving(tmp_path) as client:
         planned = await film(client, shots=words_shots(1), aspect_ratio=ratio, dry_run=True)
 
+    assert not planned.is_error
     assert "faults" not in facts(planned)
 
 
@@ -182,3 +184,64 @@ async def test_fades_that_are_cut_short_are_told(tmp_path: Path) -> None:
         planned = await film(client, shots=words_shots(1), music=music, dry_run=True)
 
     assert "Its fades take 2.5 s each" in words(planned)
+
+
+def picture_of(folder: Path, width: int, height: int) -> str:
+    path = folder / f"{width}x{height}.png"
+    Image.new("RGB", (width, height), "teal").save(path)
+    return str(path)
+
+
+async def test_the_shape_of_a_film_is_told_and_what_it_cuts_off(tmp_path: Path) -> None:
+    upright, wide = picture_of(tmp_path, 360, 640), picture_of(tmp_path, 640, 480)
+    shots = [{"image": image, "prompt": "A"} for image in (upright, wide, wide)]
+    shots[2]["prompt"] = "B"
+    async with serving(tmp_path) as client:
+        cut = await film(client, shots=shots, dry_run=True)
+        padded = await film(client, shots=shots, fit="pad", dry_run=True)
+        turned = await film(client, shots=shots, aspect_ratio="4:3", dry_run=True)
+
+    assert "15 s, 720x1280, about" in words(cut)
+    assert facts(cut)["warnings"] == [
+        "shots 2-3: the film is 9:16 and keeps 42% of the picture. Use fit: pad for black bars "
+        "instead, or aspect_ratio 4:3."
+    ]
+    assert "shots 2-3: black bars fill 58%" in words(padded)
+    assert "720p, 4:3" in words(turned)
+    assert "shots[1]: the film is 4:3 and keeps 42%" in words(turned)
+
+
+async def test_a_shot_of_words_is_asked_for_in_the_shape_of_the_film(tmp_path: Path) -> None:
+    upright = picture_of(tmp_path, 360, 640)
+    shots = [
+        {"prompt": "A wide river"},
+        {"image": upright, "prompt": "A"},
+        {"image": "previous", "prompt": "On"},
+        {"image_list": [upright], "prompt": "B"},
+        {"prompt": "Its own", "aspect_ratio": "1:1"},
+    ]
+    async with serving(tmp_path) as client:
+        planned = facts(await film(client, shots=shots, dry_run="full"))
+        named = facts(await film(client, shots=shots, aspect_ratio="2.39:1", dry_run="full"))
+        batch = facts(await film(client, shots=shots, join=False, dry_run="full"))
+
+    def asked(answer: dict[str, Any]) -> list[str | None]:
+        return [sent["body"].get("aspect_ratio") for sent in answer["requests"]]
+
+    assert planned["size"] == "720x1280"
+    assert asked(planned) == ["9:16", None, None, "9:16", "1:1"]
+    assert asked(named) == ["16:9", None, None, "16:9", "1:1"]
+    assert asked(batch) == ["16:9", None, None, "16:9", "1:1"]
+    assert len(planned["warnings"]) == 1
+    assert "56%" in planned["warnings"][0]
+
+
+async def test_a_film_whose_first_picture_is_gone_pays_for_no_shot_again(tmp_path: Path) -> None:
+    upright = picture_of(tmp_path, 360, 640)
+    shots = [{"image": upright, "prompt": "A"}, {"prompt": "B"}]
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots)
+        Path(upright).unlink()
+        again = facts(await film(client, shots=shots, dry_run=True))
+
+    assert again["estimate_units"] == 0

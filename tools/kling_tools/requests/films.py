@@ -137,9 +137,10 @@ class FilmArguments(BaseModel):
     join: bool = True
     dry_run: DryRun = False
 
-    def given(self) -> list[dict[str, Any]]:
-        """Each shot's arguments, with the defaults that its tool takes."""
-        return [shot_arguments(shot, self.defaults, self.aspect_ratio) for shot in self.shots]
+    def given(self, words_in: str = "") -> list[dict[str, Any]]:
+        """Each shot's arguments, with the defaults that its tool takes, and the ratio of those that
+        have no first picture."""
+        return [shot_arguments(shot, self.defaults, words_in) for shot in self.shots]
 
     def faults(self) -> Iterator[Fault]:
         """What is wrong with the film as a whole."""
@@ -237,13 +238,13 @@ def shot_arguments(
     shot: Mapping[str, Any], defaults: Mapping[str, Any], aspect_ratio: str = ""
 ) -> dict[str, Any]:
     """The arguments of one shot: its own, the defaults that its tool takes, and, for a tool that
-    chooses a shape, the film's."""
+    chooses a shape, this ratio."""
     own = any(shot.get(name) for name in IMAGES)
     kind = _class_for(shot if own else {**defaults, **shot})
     names = kind.model_fields.keys()
     fitting = {name: value for name, value in defaults.items() if name in names}
     shape = {}
-    if "aspect_ratio" in names and aspect_ratio in ("16:9", "9:16", "1:1"):
+    if "aspect_ratio" in names and aspect_ratio:
         shape = {"aspect_ratio": aspect_ratio}
     given = {**shape, **fitting, **shot}
     return {
