@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from kling_mcp.inputs.opening import open_pictures
 from kling_mcp.inputs.picture import Picture
@@ -17,9 +17,6 @@ from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.receipts import LINES, RATIOS
 from kling_tools.faults import Fault
 from kling_tools.requests.films import PREVIOUS, FilmArguments, shape_of
-
-if TYPE_CHECKING:
-    from kling_mcp.films.planning import PlannedShot
 
 __all__ = [
     "cropped",
@@ -41,6 +38,16 @@ WHOLE = 0.95
 
 ROUNDED = 0.02
 """How much the sides of a clip may differ from a ratio that it was asked for in."""
+
+
+class Shaped(Protocol):
+    """A shot that was judged: its clip's `shape` is the width by the height, None where that is not
+    known."""
+
+    number: int
+    request: dict[str, Any]
+    mode: str
+    shape: Fraction | None
 
 
 def shape_of_picture(picture: Picture | None) -> Fraction | None:
@@ -75,7 +82,7 @@ async def ratio_of_words(film: FilmArguments, policy: PicturePolicy, before: Fil
     return "" if ratio == CHOSEN[0] else ratio
 
 
-def words_in(plan: Sequence[PlannedShot]) -> str:
+def words_in(plan: Sequence[Shaped]) -> str:
     """The ratio in which shots without a first picture are asked for; empty without any."""
     asked = (shot.request for shot in plan if not shot.request.get("image"))
     return next((str(r["aspect_ratio"]) for r in asked if r.get("aspect_ratio")), "")
@@ -93,12 +100,12 @@ def kept(shape: Fraction, within: Fraction) -> Fraction:
     return min(shape / within, within / shape)
 
 
-def film_shape(plan: Sequence[PlannedShot], film: FilmArguments) -> Fraction | None:
+def film_shape(plan: Sequence[Shaped], film: FilmArguments) -> Fraction | None:
     """The shape that the film will have; None where that is not known."""
     return shape_of(film.aspect_ratio) if film.aspect_ratio else plan[0].shape
 
 
-def size_text(plan: Sequence[PlannedShot], film: FilmArguments) -> str:
+def size_text(plan: Sequence[Shaped], film: FilmArguments) -> str:
     """The film's size as far as Kling's pages tell it: its pixels in 16:9 and 9:16, else its lines
     and its ratio. Empty where nothing is known."""
     shape = film_shape(plan, film)
@@ -118,7 +125,7 @@ def _named(shape: Fraction) -> str:
     return next(near, f"{float(shape):.2f}:1" if shape >= 1 else f"1:{float(1 / shape):.2f}")
 
 
-def cropped(plan: Sequence[PlannedShot], film: FilmArguments) -> Iterator[Fault]:
+def cropped(plan: Sequence[Shaped], film: FilmArguments) -> Iterator[Fault]:
     """A warning for each shot of which the film keeps a part only, or that gets bars."""
     shape = film_shape(plan, film) if film.join else None
     if shape is None:
