@@ -12,6 +12,8 @@ from typing import Any
 
 from mcp_types import CallToolResult, ImageContent
 
+from kling_mcp.inputs.file_type import JPEG
+from kling_mcp.inputs.policy import at_home
 from kling_mcp.outputs.storage import VideoFolder
 from kling_tools.errors import SaveFailed, UnsafePath
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
@@ -30,7 +32,7 @@ class OutputFile:
         self._given = given or ""
         self.path = ""
         if given:
-            whole = Path.cwd() / Path(given).expanduser()
+            whole = Path.cwd() / at_home(Path(given))
             is_folder = given.endswith(("/", os.sep)) or whole.is_dir()
             self.path = f"{whole}{os.sep}" if is_folder else str(whole)
 
@@ -68,6 +70,11 @@ class OutputFile:
             raise UnsafePath(
                 f"-o {self._given}: several tasks do not go into one file.",
                 advice="Give a folder that is there.",
+            )
+        if tool == "kling_look" and not self.path.lower().endswith((*JPEG.suffixes, os.sep)):
+            right = Path(self._given).with_suffix(JPEG.suffixes[0])
+            raise UnsafePath(
+                f"-o {self._given}: a video is shown in a JPEG.", advice=f"Give {right}."
             )
         if tool in SPENDING:
             products = PRODUCTS_BY_TOOL.get(tool)

@@ -215,8 +215,11 @@ def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[st
     folders = [Path.cwd()]
     in_file: dict[str, Any] = {}
     if command.file and (place := parsed.file):
-        in_file = _read_arguments(place)
-        folders = [Path(place).expanduser().absolute().parent, *folders]
+        from kling_mcp.inputs.policy import at_home
+
+        path = at_home(Path(place))
+        in_file = _read_arguments(place, path)
+        folders = [path.absolute().parent, *folders]
     given = {
         name.removeprefix(ARGUMENT): value
         for name, value in vars(parsed).items()
@@ -248,9 +251,8 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-def _read_arguments(place: str) -> dict[str, Any]:
+def _read_arguments(place: str, path: Path) -> dict[str, Any]:
     try:
-        path = Path(place).expanduser()
         found = json.loads(_standard_input() if place == "-" else path.read_text("utf-8-sig"))
     except OSError as error:
         raise _unreadable(f"{place} cannot be read: {error.strerror}.") from error

@@ -281,6 +281,7 @@ def test_closed_streams_change_nothing_but_what_is_seen(
     ("place", "says"),
     [
         ("nowhere/fox.mp4", "mkdir -p "),
+        ("~nobody-here/fox.mp4", "mkdir -p "),
         ("-", "nothing is written to standard output"),
         ("/proc/fox.mp4", "nothing can be written into /proc"),
         ("nowhere/", "mkdir -p "),
@@ -530,6 +531,8 @@ def test_a_look_is_shown_in_a_file(shell: Shell, world: Path) -> None:
     assert (world / "sheet.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
     again = shell.fields(f"kling-mcp look {task} -o sheet.jpg", 1)
     assert again["error"] == "save_failed"
+    assert shell.run(f"kling-mcp look {task} -o sheet.png") == 2
+    assert "Give sheet.jpg." in shell.err
 
 
 def test_pictures_are_made_and_saved_by_number(shell: Shell, world: Path) -> None:
