@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
@@ -71,6 +79,9 @@ __all__ = ["Service", "Sleep", "open_service"]
 NOT_ANSWERED_YET = (
     "Its provider has not answered yet; this is the last known state. Ask again in a moment."
 )
+
+ENDED_WORDS = {"succeed": "been made", "failed": "failed", "cancelled": "been stopped"}
+"""How a film has ended, in words."""
 
 ASSET_S = 30.0
 """Seconds for which a call waits for an element or a voice; most take less than ten."""
@@ -245,18 +256,21 @@ class Service:
         return await self._runtime.waiting.withdraw(record)
 
     async def cancel(self, task_ids: Sequence[str]) -> CancelResult:
-        """Withdraw those that are still queued here, and say of all others why they go on. Nobody
-        but the ledger is asked. Raises NotAllowed for a login without the scope."""
+        """Withdraw those that are still queued here, and say of all others why they go on; of a
+        film no more is made, and what is queued for it is withdrawn. Nobody but the ledger is
+        asked. Raises NotAllowed for a login without the scope."""
         self._require_spending("Ask whoever made the request to withdraw it.")
         await self._withdraw_old()
         tasks, withdrawn = [], 0
         for task_id in dict.fromkeys(task_ids):
             record = await self.reader.find(task_id)
             if record is not None and record.is_film:
-                done = await self._runtime.films.withdraw(record)
+                requests = await self._runtime.films.withdraw(record)
+                done = requests is not None
+                withdrawn += requests or 0
             else:
                 done = record is not None and await self.withdraw(record)
-            withdrawn += done
+                withdrawn += done
             tasks.append(await self._cancelled(task_id, record, done=done))
         return CancelResult(withdrawn=withdrawn, tasks=tasks)
 
@@ -269,7 +283,9 @@ class Service:
         now = await self.reader.find(record.id) or record
         view = self.reader.view(now)
         if record.is_film:
-            return await self._runtime.films.views.described(view)
+            view = await self._runtime.films.views.described(view, shots=False)
+            ended = "" if done else f"It had {ENDED_WORDS[view.status]} before: nothing to stop. "
+            return view.model_copy(update={"next": f"{ended}{view.next}"})
         if done or now.status == "cancelled":
             return view
         from kling_mcp.submission.waiting import not_withdrawn
@@ -325,6 +341,7 @@ class Service:
         await runtime.save_finished(self._principal.only)
         if not own:
             return WaitResult(done=True, tasks=[strange[task_id] for task_id in task_ids])
+        left = await self._left_films(own)
         async with runtime.scheduler.watch(list(own), at_once=timeout_s < SHORT_S) as watch:
             await self.reader.examine(saved)
             result = await watch.until_over(
@@ -334,7 +351,7 @@ class Service:
                 runtime.ledger.several,
                 runtime.pace.usual_s,
                 runtime.clock,
-                runtime.waiting.is_left,
+                lambda record: record.id in left or runtime.waiting.is_left(record),
             )
         for place, (view, task_id) in enumerate(zip(result.tasks, own.values(), strict=True)):
             _with_former_id(view, task_id)
@@ -362,6 +379,12 @@ class Service:
             if self._makes and (record.status == "queued" or record.is_unanswered):
                 runtime.sender.want(record.id)
         return [record for record in rows if record.path]
+
+    async def _left_films(self, own: Iterable[str]) -> set[str]:
+        """The ids of those films that no server makes."""
+        runtime, ids = self._runtime, [each for each in own if each.startswith(FILM_IDS)]
+        rows = await runtime.ledger.several(ids) if ids and runtime.ledger.exists else {}
+        return {row.id for row in rows.values() if await runtime.films.views.is_left(row)}
 
     @asynccontextmanager
     async def watch(self, task_ids: Sequence[str]) -> AsyncIterator[None]:

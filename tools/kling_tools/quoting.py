@@ -9,8 +9,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["PROVIDER_TEXT_LIMIT", "clipped", "counted", "quote_provider", "size_text", "token"]
+__all__ = [
+    "PROVIDER_TEXT_LIMIT",
+    "clipped",
+    "counted",
+    "numbered",
+    "quote_provider",
+    "size_text",
+    "token",
+]
 
 PROVIDER_TEXT_LIMIT = 200
 """Characters of a provider's message that may reach an agent."""
@@ -57,6 +66,18 @@ def counted(number: float, one: str, several: str = "") -> str:
     plain `s`."""
     shown = f"{number}" if isinstance(number, int) else f"{number:g}"
     return f"{shown} {one if shown == '1' else several or one + 's'}"
+
+
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """Things with these ascending numbers: `shot 3`, `shots 1-4, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1][1:] = [number]
+        else:
+            spans.append([number])
+    words = ", ".join("-".join(map(str, span)) for span in spans)
+    return f"{noun}{'s' if len(numbers) > 1 else ''} {words}"
 
 
 def size_text(count: int) -> str:

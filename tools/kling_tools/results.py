@@ -167,22 +167,23 @@ class AnotherTake(_Part):
 
 class ShotView(_Part):
     """A shot of a film: the task that makes it, its state, and its units, estimated until they are
-    known. `what` is made is told where it differs from the shot before."""
+    known. `what` it is: in a plan how it is made, where that differs from the shot before; later a
+    few words of its prompt, unless the name of its `file` has them."""
 
     shot: int
     status: TaskStatus | None = None
     task_id: str | None = None
     what: str | None = None
+    file: str | None = None
     units: float | None = None
     next: str | None = None
 
     def text(self) -> str:
-        """The shot in a few words."""
+        """The shot in a few words; empty where there is nothing to say of it."""
         units = "" if self.units is None else units_text(self.units)
-        facts = (self.status, self.task_id, self.what, units)
-        return f"{self.shot}: {', '.join(filter(None, facts))}" + (
-            f". {self.next}" if self.next else ""
-        )
+        facts = (self.status, self.task_id, self.what, self.file, units)
+        said = ". ".join(filter(None, [", ".join(filter(None, facts)), self.next]))
+        return f"{self.shot}: {said}" if said else ""
 
 
 IN_THE_RECEIPT = frozenset({"model_name", "mode", "duration_s", "resolution", "sound", "take"})
@@ -204,7 +205,8 @@ class TaskView(Answer):
     time of day where `created` is the span of a whole list. `asset_id` is the element or voice that
     the task made. A task that makes pictures has them in `pictures`, each also at
     kling://tasks/ID/images/1 and so on, and `more` paths or links of the further ones; its units
-    are those that `unit` names; what steps before it cost is not among them (`apart_from`)."""
+    are those that `unit` names; what steps before it cost is not among them (`apart_from`). A film
+    has its `shots`, whose files lie in `shots_in` unless their paths say otherwise."""
 
     task_id: str
     status: TaskStatus
@@ -243,6 +245,7 @@ class TaskView(Answer):
     error: str | None = None
     next: str | None = None
     another_take: AnotherTake | None = None
+    shots_in: str | None = None
     shots: list[ShotView] = []
 
     @property
@@ -281,8 +284,8 @@ class TaskView(Answer):
         if any(where):
             head += f" ({', '.join(dict.fromkeys(part for part in where if part))})"
         again = self.another_take.text(sandbox=bool(self.sandbox)) if self.another_take else ""
-        shots = "; ".join(shot.text() for shot in self.shots)
-        shots = f"Shots: {shots}." if shots else ""
+        shots = "; ".join(filter(None, (shot.text() for shot in self.shots)))
+        shots = f"Shots{f' in {self.shots_in}' * bool(self.shots_in)}: {shots}." if shots else ""
         sentences = [f"{', '.join([head, *self.facts()])}.", shots, self.next or "", again]
         return " ".join(sentence for sentence in sentences if sentence)
 

@@ -70,7 +70,13 @@ class FilmDesk:
     @cached_property
     def views(self) -> FilmViews:
         """Shows films."""
-        return FilmViews(self.means.ledger, self.means.storage, self._share)
+        means = self.means
+        return FilmViews(means.ledger, means.storage, self._share, self.takes_up)
+
+    def takes_up(self, film: FilmRow) -> bool:
+        """Whether this server makes a film that no server makes."""
+        since = self.means.ledger.now() - self.settings.queue_hours * 3600
+        return not self.settings.read_only and film.asked_at > since
 
     def _share(self, film_id: str) -> float | None:
         """How much of a film is joined, from 0 to 1; None where this server does not make it."""
@@ -175,17 +181,15 @@ class FilmDesk:
             except KlingError:
                 continue
 
-    async def withdraw(self, record: Record) -> bool:
-        """Make no more of a film, and withdraw its shots that are still queued here. Returns False
-        for one that has ended."""
-        film = await self.means.ledger.films.of_row(record.id)
-        done = await self.means.ledger.films.withdraw(record.id, "withdrawn")
-        rows = await self.views.rows(film)
-        if done:
-            for row in rows.values():
-                if row.status == "queued":
-                    await self.means.submission.sender.withdraw(row)
-        return done
+    async def withdraw(self, record: Record) -> int | None:
+        """Make no more of a film, and withdraw what is still queued here for it alone. Returns how
+        many requests that were, None for a film that has ended."""
+        films, sender = self.means.ledger.films, self.means.submission.sender
+        if not await films.withdraw(record.id, "withdrawn"):
+            return None
+        own = await self.means.ledger.several(await films.of_it_alone(record.id))
+        queued = [row for row in own.values() if row.status == "queued"]
+        return sum([await sender.withdraw(row) for row in queued])
 
     def _receipt(
         self,

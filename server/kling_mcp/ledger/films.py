@@ -260,6 +260,19 @@ class Films:
         await self._changed(film_id)
         return changed == 1
 
+    async def of_it_alone(self, film_id: str) -> list[str]:
+        """The ids of the rows that were asked for first by this film, and that no other film which
+        is being made waits for."""
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT record_id FROM film_tasks WHERE film_id = ? AND record_id NOT IN "
+                "(SELECT record_id FROM film_shots JOIN tasks ON tasks.id = film_shots.film_id "
+                "WHERE film_id <> ? AND tasks.status = 'processing')",
+                (film_id, film_id),
+            ).fetchall()
+        )
+        return [row["record_id"] for row in rows]
+
     async def spent(self, film_id: str, usd_per_unit: float) -> tuple[float, float]:
         """The units and the US dollars that a film's caps count, at this public price of a unit."""
         return await self._engine.read(lambda db: film_spent(db, film_id, usd_per_unit))

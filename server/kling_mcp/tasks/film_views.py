@@ -2,110 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.tasks.views import Files
 from kling_tools.errors import KlingError
-from kling_tools.quoting import counted
+from kling_tools.quoting import clipped, counted, numbered
 from kling_tools.results import ENDED, ShotView, TaskView
 from kling_tools.rules.capabilities import units_text
 
-__all__ = ["FilmViews", "without_file"]
+__all__ = ["FilmViews", "shot_of", "without_file"]
+
+AGAIN = "kling_film with the same name and shots"
+
+WORDS_SHOWN = 24
+"""Characters of a prompt by which a shot is known."""
 
 
 @dataclass(frozen=True)
 class FilmViews:
     """Shows the films of a ledger, whose `files` may be there. `share` says how much of a film is
-    joined, from 0 to 1, or None where this server does not make it."""
+    joined, from 0 to 1, or None where this server does not make it; `takes_up` whether it would
+    make one that nobody makes."""
 
     ledger: Ledger
     files: Files
     share: Callable[[str], float | None]
+    takes_up: Callable[[FilmRow], bool]
 
     async def described(self, view: TaskView, *, shots: bool = True) -> TaskView:
         """The view of a film's row with its shots, and what to do next; any other view as it is."""
         film = await self.ledger.films.with_id(view.task_id)
         if film is None:
             return view
-        rows = await self.rows(film)
-        made = [row for row in rows.values() if row.status == "succeed"]
-        costs = [row.counted_units for row in rows.values() if not row.is_gone or row.units]
+        found = await self.ledger.several([film.id, *_row_ids(film)])
+        record, own = found.pop(film.id), {row.id: row for row in found.values()}
+        costs = [row.counted_units for row in own.values() if not row.is_gone or row.units]
         view = view.model_copy()
-        view.sandbox = (bool(rows) and all(row.sandbox for row in rows.values())) or None
+        view.sandbox = (bool(own) and all(row.sandbox for row in own.values())) or None
         if view.status in ENDED:
             view.units = round(sum(costs), 4) or None
         if shots:
-            view.shots = _shots(film, rows)
-        record = (await self.ledger.several([film.id])).get(film.id)
-        failed = failed_shots(film, rows)
-        share = self.share(film.id)
+            folder = _folder(record, [*own.values()], self.files)
+            view.shots_in = str(folder) if folder else None
+            view.shots = [self._shot(record, shot, own, folder) for shot in film.shots]
         if view.status not in ENDED:
             view.file = None
-            parts = [f"{len(made)} of {counted(len(film.shots), 'shot')} made"]
-            parts += [f"{len(failed)} failed"] if failed else []
-            if share:
-                parts = [f"Joining, {share:.0%}"]
-            elif share is None and not film.is_leased(self.ledger.now()):
-                parts += ["no server makes it now: call kling_film again with the same shots"]
-            view.next = f"{', '.join(parts)}."
+            view.next = self._running(film, record, own)
         elif view.status == "failed":
             view.next = (
-                f"{(await self._message(film.id)).rstrip('.')}. kling_film with the same name and "
-                "shots makes only what is missing; what is made is kept and not paid again."
+                f"{record.message.rstrip('.')}. {AGAIN} makes only what is missing; what is made "
+                "is kept and not paid again."
             )
         elif view.status == "cancelled":
-            view.next = "Withdrawn. kling_film with the same name and shots goes on."
+            view.next = " ".join(_stopped(film, own))
         elif not film.request.get("join", True):
             view.next = "A batch: each shot is a task with a file of its own."
-        elif view.path or view.url:
+            if self.files.private and shots:
+                view.next += " kling_save_video gives a link to each."
+        elif self.files.seems_there(record):
             view.next = _measured(film.facts)
         else:
             view.file = "gone"
-            view.next = "Its file is gone: kling_film with the same name and shots joins it again."
-        if record is not None:
-            view.next = " ".join([view.next, *_before(record, self.files)])
+            view.next = f"Its file is gone: {AGAIN} joins it again."
+        view.next = " ".join(filter(None, [view.next, *_before(record, self.files)]))
         return view
 
-    async def _message(self, film_id: str) -> str:
-        row = (await self.ledger.several([film_id])).get(film_id)
-        return row.message if row else ""
+    def _running(self, film: FilmRow, record: Record, own: Mapping[str, Record]) -> str:
+        """How far a film is that has not ended, and whether it goes on."""
+        share = self.share(film.id)
+        of = counted(len(film.shots), "shot")
+        made = record.message or f"0 of {of} made"
+        failed = [s for s in film.shots if s.fault or ((r := own.get(s.record_id)) and r.is_gone)]
+        parts = [f"Joining, {share:.0%}" if share else made]
+        parts += [f"{len(failed)} failed"] if failed and not share else []
+        if share is None and not film.is_leased(self.ledger.now()):
+            goes_on = "it goes on here in some seconds"
+            parts += [goes_on if self.takes_up(film) else f"no server makes it now: call {AGAIN}"]
+        return f"{', '.join(parts)}."
 
-    async def rows(self, film: FilmRow) -> dict[str, Record]:
-        """The rows of its shots, by their ids."""
-        ids = [shot.record_id for shot in film.shots if shot.record_id]
-        return await self.ledger.several(ids) if ids else {}
+    async def is_left(self, record: Record) -> bool:
+        """Whether no server makes a film that has not ended, and this one will not."""
+        if not record.is_film or record.status in ENDED:
+            return False
+        film = await self.ledger.films.of_row(record.id)
+        return not film.is_leased(self.ledger.now()) and not self.takes_up(film)
+
+    def _shot(
+        self,
+        record: Record,
+        shot: ShotRow,
+        rows: Mapping[str, Record],
+        folder: Path | None,
+    ) -> ShotView:
+        """A shot as it is now. What it is made of is told where its file's name does not say it."""
+        row = rows.get(shot.record_id)
+        fault = "" if record.status == "cancelled" and row is None else shot.fault
+        view = ShotView(
+            shot=shot.number,
+            status="failed" if fault else row.status if row else None,
+            task_id=row.handle if row else None,
+            units=row.counted_units if row else None,
+            next=fault.rstrip(".") or None,
+        )
+        if row is not None and row.path and not self.files.private and self.files.seems_there(row):
+            path = Path(row.path)
+            view.file = path.name if path.parent == folder else row.path
+        if row is None or not view.file or row.handle not in view.file:
+            view.what = _made_of(shot, row)
+        if row is not None and row.is_gone and not fault:
+            again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
+            cost = units_text(row.counted_units) if row.counted_units else "nothing"
+            view.next = f"cost {cost}; made again{again} when called again"
+            view.units = None
+        elif row is None and not fault:
+            view.next = "not made" if record.status == "cancelled" else "waits"
+        return view
+
+
+def _row_ids(film: FilmRow) -> list[str]:
+    """The ids of the rows that make its shots."""
+    return [shot.record_id for shot in film.shots if shot.record_id]
+
+
+def _folder(film: Record, rows: Sequence[Record], files: Files) -> Path | None:
+    """The folder in which the film's file and the first of its clips lie; said once."""
+    if files.private:
+        return None
+    return next((Path(row.path).parent for row in [film, *rows] if row.path), None)
+
+
+def _made_of(shot: ShotRow, row: Record | None) -> str | None:
+    """A few words by which a shot is known: of its prompt, else of its picture."""
+    given = shot.request.get("prompt") or shot.request.get("image") or ""
+    pictures = row.pictures if row else ()
+    named = given if shot.request.get("prompt") else next(iter(pictures), Path(str(given)).name)
+    return clipped(" ".join(str(named).split()), WORDS_SHOWN) or None
+
+
+async def shot_of(text: str, film: Record, ledger: Ledger) -> Record | None:
+    """The row of the shot that a text such as `shot 5` names; None for other texts. Raises
+    KlingError for a shot that the film has not, or that is not asked for yet."""
+    word, _, number = text.strip().lower().partition(" ")
+    if word != "shot" or not number.strip().isdecimal():
+        return None
+    row = await ledger.films.of_row(film.id)
+    shot = next((s for s in row.shots if s.number == int(number)), None)
+    if shot is None:
+        raise KlingError(
+            f'"{film.prompt}" has {counted(len(row.shots), "shot")}, none with the number {number}.'
+        )
+    found = (await ledger.several([shot.record_id])).get(shot.record_id)
+    if found is None:
+        why = shot.fault.rstrip(".") or "it waits"
+        raise KlingError(f'Shot {number} of "{film.prompt}" is not made: {why}.')
+    return found
 
 
 async def without_file(film: Record, ledger: Ledger, files: Files) -> KlingError:
     """The error about a film that has no file now: why, what to do, and where that of before is."""
     row = await ledger.films.of_row(film.id)
     ids = f'["{film.handle}"]'
-    again = "kling_film with the same name and shots"
     if film.status == "processing":
         told = f"is being made now{': ' if film.message else ''}{film.message}"
         advice = f"Wait for it: kling_wait_for_tasks with task_ids {ids}; then call this again."
     elif film.status == "cancelled":
-        told, advice = "was stopped before it was joined", f"{again} goes on."
+        told, advice = "was stopped before it was joined", f"{AGAIN} goes on."
     elif film.status == "failed":
-        told = f"was not made: {film.message.rstrip('.')}"
-        advice = f"{again} makes what is missing; what is made is kept and not paid again."
+        told = f"is not there: {film.message.rstrip('.')}"
+        advice = f"{AGAIN} makes what is missing; what is made is kept and not paid again."
     elif not row.request.get("join", True):
-        shots = await ledger.several([shot.record_id for shot in row.shots])
-        named = [f'{n}: "{shots[s.record_id].handle}"' for n, s in _numbered(row, shots)]
+        shots = await ledger.several(_row_ids(row))
+        named = [
+            f"{s.number}: {shots[s.record_id].handle}" for s in row.shots if s.record_id in shots
+        ]
         told = "is a batch: each shot is a task with a file of its own"
         advice = f"Give the task_id of a shot ({', '.join(named)})."
     else:
-        told, advice = "has no file now: it was moved or deleted", f"{again} joins it again, free."
+        told, advice = "has no file now: it was moved or deleted", f"{AGAIN} joins it again, free."
     before = _before(film, files)
     return KlingError(f'The film "{film.prompt}" {told}.', advice=" ".join([advice, *before]))
-
-
-def _numbered(film: FilmRow, rows: Mapping[str, Record]) -> list[tuple[int, ShotRow]]:
-    return [(shot.number, shot) for shot in film.shots if shot.record_id in rows]
 
 
 def _before(film: Record, files: Files) -> list[str]:
@@ -117,37 +198,44 @@ def _before(film: Record, files: Files) -> list[str]:
     return [f"The film as it was before is still there: {where}."]
 
 
-def failed_shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotRow]:
-    """The shots that were refused, or whose tasks failed."""
-    return [
-        shot
-        for shot in film.shots
-        if shot.fault or ((row := rows.get(shot.record_id)) is not None and row.is_gone)
+def _stopped(film: FilmRow, rows: Mapping[str, Record]) -> Iterator[str]:
+    """What came of each shot of a film that was stopped, and what that cost."""
+    of = {shot.number: rows.get(shot.record_id) for shot in film.shots}
+    made = [n for n, row in of.items() if row and row.status == "succeed"]
+    runs = [
+        n for n, row in of.items() if row and row.status not in ENDED and row.status != "queued"
     ]
+    queued = [n for n, row in of.items() if row and row.status == "queued"]
+    failed = [n for n, row in of.items() if row and row.status == "failed"]
+    never = [n for n, row in of.items() if row is None or row.status == "cancelled"]
+    yield "Stopped."
+    if runs:
+        verb = "runs on and is" if len(runs) == 1 else "run on and are"
+        yield f"{_shots(runs)} {verb} paid{_paid(of, runs)}: nothing can stop that."
+    if made:
+        yield f"{_shots(made)} {'is' if len(made) == 1 else 'are'} made and kept{_paid(of, made)}."
+    if queued:
+        verb = "waits" if len(queued) == 1 else "wait"
+        yield f"{_shots(queued)} {verb} here still: asked for by somebody else, too."
+    if failed:
+        yield f"{_shots(failed)} failed{_paid(of, failed)}."
+    if never:
+        verb = "was never sent and costs" if len(never) == 1 else "were never sent and cost"
+        yield f"{_shots(never)} {verb} nothing."
+    yield f"{AGAIN} goes on; what is paid is not paid again."
 
 
-def _shots(film: FilmRow, rows: Mapping[str, Record]) -> list[ShotView]:
-    """The shots as they are now."""
-    views = []
-    for shot in film.shots:
-        row = rows.get(shot.record_id)
-        failed = row is not None and row.is_gone
-        view = ShotView(
-            shot=shot.number,
-            status="failed" if shot.fault else row.status if row else None,
-            task_id=row.handle if row else None,
-            units=row.counted_units if row else None,
-            next=shot.fault or None,
-        )
-        if failed and row is not None:
-            again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
-            cost = units_text(row.counted_units) if row.counted_units else "nothing"
-            view.next = f"cost {cost}; made again{again} when called again"
-            view.units = None
-        elif not shot.fault and row is None and film.shots:
-            view.next = "waits"
-        views.append(view)
-    return views
+def _shots(numbers: Sequence[int]) -> str:
+    return numbered("shot", numbers).capitalize()
+
+
+def _paid(of: Mapping[int, Record | None], numbers: Sequence[int]) -> str:
+    """What these shots cost, in brackets; each clip once."""
+    rows = {row.id: row for n in numbers if (row := of[n])}
+    about = "" if all(row.units is not None for row in rows.values()) else "about "
+    units = math.fsum(row.counted_units or 0.0 for row in rows.values())
+    played = " of the sandbox" if all(row.sandbox for row in rows.values()) else ""
+    return f" ({about}{units_text(units)}{played})" if units else " (nothing)"
 
 
 def _measured(facts: Mapping[str, Any]) -> str:

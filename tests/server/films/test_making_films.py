@@ -283,7 +283,8 @@ async def test_a_name_is_not_taken_from_a_film_that_is_being_made(tmp_path: Path
     assert other.is_error
     assert "of other shots is being made" in words(other)
     assert "0 of 2 shots made" in words(listed)
-    assert facts(withdrawn)["withdrawn"] == 1
+    assert facts(withdrawn)["withdrawn"] == 0
+    assert "run on and are paid" in words(withdrawn)
 
 
 async def test_two_servers_that_make_one_film_at_once_pay_each_shot_once(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client, MCPError
-from tests.server.films.filming import film, made, serving, words_shots
+from tests.server.films.filming import accepted, film, made, serving, words_shots
 from tests.server.scripted import facts, words
 from tests.server.serving import tasks_of
 
@@ -25,6 +26,13 @@ async def read(client: Client, uri: str) -> str:
     return ""
 
 
+async def listed(client: Client, count: int) -> None:
+    """Wait until so many tasks are known."""
+    with anyio.fail_after(10):
+        while len(tasks_of(facts(await call(client, "kling_list_tasks")))) < count:
+            pass
+
+
 async def test_a_film_is_known_by_its_name_however_it_is_written(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         first = await made(client, name="Our Trip", shots=words_shots(1), join=False)
@@ -34,13 +42,13 @@ async def test_a_film_is_known_by_its_name_however_it_is_written(tmp_path: Path)
         shown = facts(await call(client, "kling_get_task", task_id="our trip"))
         waited = facts(await call(client, "kling_wait_for_tasks", task_ids=["OUR TRIP"]))
         stopped = facts(await call(client, "kling_cancel_task", task_ids=["our trip"]))
-        listed = tasks_of(facts(await call(client, "kling_list_tasks", product="film")))
+        found = tasks_of(facts(await call(client, "kling_list_tasks", product="film")))
 
     assert {each["task_id"] for each in again} == {film_id}
     assert {each["name"] for each in again} == {"Our Trip"}
     assert shown["task_id"] == waited["tasks"][0]["task_id"] == film_id
     assert stopped["tasks"][0]["task_id"] == film_id
-    assert len(listed) == 1
+    assert len(found) == 1
 
 
 async def test_the_film_of_before_is_not_handed_out_as_the_new_one(tmp_path: Path) -> None:
@@ -98,3 +106,88 @@ async def test_a_film_that_failed_is_not_said_to_cost_nothing(tmp_path: Path) ->
     assert "It cost nothing" not in words(saved)
     assert "provider says" not in words(saved)
     assert "makes what is missing" in words(saved)
+
+
+async def test_stopping_says_what_runs_on_and_is_paid_and_what_was_withdrawn_for_nothing(
+    tmp_path: Path,
+) -> None:
+    shots = words_shots(4)
+    async with serving(tmp_path, sandbox_render_s=600, sandbox_slots=2) as client:
+        single = facts(await call(client, "kling_text_to_video", **shots[3]))
+        started = facts(await film(client, shots=shots))
+        await listed(client, 5)
+        stopped = await call(client, "kling_cancel_task", task_ids=[started["task_id"]])
+        shown = await call(client, "kling_get_task", task_id=started["task_id"])
+        again = await call(client, "kling_cancel_task", task_ids=[started["task_id"]])
+        other = facts(await call(client, "kling_get_task", task_id=single["task_id"]))
+
+    assert facts(stopped)["withdrawn"] == 2
+    assert "Shots 1, 4 run on and are paid (about 3 units of the sandbox)" in words(stopped)
+    assert "Shots 2-3 were never sent and cost nothing" in words(stopped)
+    assert "Shots 2-3 were never sent" in words(shown)
+    assert ". waits" not in words(shown)
+    assert facts(again)["withdrawn"] == 0
+    assert "been stopped before: nothing to stop" in words(again)
+    assert other["status"] in ("submitted", "processing")
+    assert accepted(tmp_path) == 2
+
+
+async def test_stopping_a_film_withdraws_nothing_that_others_wait_for(tmp_path: Path) -> None:
+    shots = words_shots(3)
+    async with serving(tmp_path, sandbox_render_s=600, sandbox_slots=1) as client:
+        await call(client, "kling_text_to_video", prompt="First")
+        single = facts(await call(client, "kling_text_to_video", **shots[0]))
+        first = facts(await film(client, shots=shots[:2], join=False))
+        other = facts(await film(client, name="Other", shots=shots[1:], join=False))
+        await listed(client, 6)
+        stopped = facts(await call(client, "kling_cancel_task", task_ids=[first["task_id"]]))
+        states = [
+            tasks_of(facts(await call(client, "kling_list_tasks", text=prompt)))[0]["status"]
+            for prompt in ("Scene 1", "Scene 2", "Scene 3")
+        ]
+        ended = await call(client, "kling_cancel_task", task_ids=[other["task_id"]])
+
+    assert single["status"] == "queued"
+    assert stopped["withdrawn"] == 0
+    assert states == ["queued"] * 3
+    assert facts(ended)["withdrawn"] == 1
+
+
+async def test_stopping_a_finished_film_says_that_there_was_nothing_to_stop(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=words_shots(1), join=False)
+        stopped = await call(client, "kling_cancel_task", task_ids=[ended["task_id"]])
+
+    assert facts(stopped)["withdrawn"] == 0
+    assert "It had been made before: nothing to stop" in words(stopped)
+
+
+async def test_a_film_shows_each_shot_with_its_words_and_its_file(tmp_path: Path) -> None:
+    shots = [{"prompt": "A red boat on the sea"}, {"prompt": "Hills"}]
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=shots, join=False)
+        folder = Path(ended["shots_in"])
+        files = [folder / shot["file"] for shot in ended["shots"]]
+        there = [file.exists() for file in files]
+        moved = {"task_id": ended["shots"][1]["task_id"], "path": "kept/my-hills.mp4"}
+        await call(client, "kling_save_video", **moved)
+        after = await call(client, "kling_get_task", task_id=ended["task_id"])
+
+    assert there == [True, True]
+    assert "a-red-boat" in files[0].name
+    assert facts(after)["shots"][1]["what"] == "Hills"
+    assert facts(after)["shots"][1]["file"].endswith("kept/my-hills.mp4")
+    assert str(folder) in words(after)
+
+
+async def test_a_film_that_nobody_makes_is_not_waited_for(tmp_path: Path) -> None:
+    async with serving(tmp_path, sandbox_render_s=600) as client:
+        film_id = facts(await film(client, shots=words_shots(2)))["task_id"]
+    async with serving(tmp_path, read_only=True) as client:
+        with anyio.fail_after(20):
+            wish = {"task_ids": [film_id], "timeout_s": 60}
+            waited = await call(client, "kling_wait_for_tasks", **wish)
+
+    assert facts(waited)["done"]
+    assert "no server makes it now" in words(waited)
+    assert "kling_wait_for_tasks again" not in words(waited)
