@@ -181,10 +181,13 @@ async def without_file(film: Record, ledger: Ledger, files: Files) -> KlingError
         named = [
             f"{s.number}: {shots[s.record_id].handle}" for s in row.shots if s.record_id in shots
         ]
-        told = "is a batch: each shot is a task with a file of its own"
+        told = "has no file: it is a batch, whose shots are tasks with files of their own"
         advice = f"Give the task_id of a shot ({', '.join(named)})."
     else:
-        told, advice = "has no file now: it was moved or deleted", f"{AGAIN} joins it again, free."
+        told, advice = (
+            "has no file now: it was moved or deleted",
+            f"{AGAIN} joins it again, for free.",
+        )
     before = _before(film, files)
     return KlingError(f'The film "{film.prompt}" {told}.', advice=" ".join([advice, *before]))
 

@@ -92,7 +92,7 @@ async def test_a_batch_says_where_its_clips_are(tmp_path: Path) -> None:
         clip = await read(client, f"kling://tasks/{ended['task_id']}/video")
 
     for said in (words(looked), frame, clip):
-        assert "is a batch" in said
+        assert "it is a batch" in said
         assert "joins it again" not in said
         assert all(shot["task_id"] in said for shot in ended["shots"])
 
