@@ -299,6 +299,7 @@ class Runtime:
             recovery=self.recovery,
             background=self.background,
             pictures=self.pictures,
+            rows=self.reader.of,
             music=self.settings.home / "music",
             sleep=self.sleep,
         )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
+from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
@@ -101,13 +102,12 @@ class FilmDesk:
         if before:  # read first: what another server reserves meanwhile is not counted twice
             price = self.means.submission.capabilities.usd_per_unit
             spent = await films.spent(before.id, price)
-        plan = await planned(
-            self.means.submission, principal, self.means.pictures(principal), film, before
-        )
+        pictures, means = self.means.pictures(principal), self.means
+        clips = ExistingClips(means.rows(principal).find, means.storage)
+        plan = await planned(means.submission, principal, pictures, film, before, clips)
         faults = told_once([fault for shot in plan for fault in shot.faults], film)
         seconds = _length(plan, film, faults)
-        pictures = self.means.pictures(principal)
-        music = await FilmMusic.of(film, pictures, self.means.music, before)
+        music = await FilmMusic.of(film, pictures, means.music, before)
         try:
             notes = []
             if music is not None:

@@ -26,6 +26,7 @@ from kling_mcp.outputs.downloads import Downloads
 from kling_mcp.outputs.storage import VideoStorage
 from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
+from kling_mcp.tasks.reader import TaskReader
 from kling_tools.errors import KlingError, ProviderError
 from kling_tools.quoting import counted
 from kling_tools.requests.films import continues, shot_draft
@@ -53,8 +54,8 @@ async def agreed(question: str, setting: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What films are made with. `pictures` are those that a principal may name, `music` the folder
-    where a film's music is kept."""
+    """What films are made with. `pictures` are those that a principal may name, `rows` those of
+    their own; `music` is the folder where a film's music is kept."""
 
     ledger: Ledger
     submission: Submission
@@ -64,6 +65,7 @@ class Means:
     recovery: Recovery
     background: Background
     pictures: Callable[[Principal], PicturePolicy]
+    rows: Callable[[Principal], TaskReader]
     music: Path
     sleep: Callable[[float], Awaitable[None]]
 
@@ -137,6 +139,10 @@ class FilmMaking:
             known = (await ledger.several([shot.record_id])).get(shot.record_id)
             if known is not None and not known.is_unanswered:
                 return known  # one without an answer is looked for, and sent where it is not found
+        if "video" in shot.request:
+            fault = "Its video is not known here any more."
+            await ledger.films.shot(self.film.id, shot.number, fault=fault)
+            return None
         frame = ""
         if continues(shot.request):
             await self._ended[shot.number - 1].wait()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.shapes import ratio_of_words, shape_of_picture, stand_in
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import NewRow, Record
@@ -36,6 +37,7 @@ from kling_tools.requests.films import (
     shape_of,
     shot_draft,
     shot_faults,
+    video_faults,
 )
 from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Estimate
@@ -132,6 +134,7 @@ class PlannedShot:
     mode: str = ""
     duration: str = ""
     shape: Fraction | None = None
+    has_sound: bool = False
 
     @property
     def is_paid(self) -> bool:
@@ -153,7 +156,8 @@ class PlannedShot:
     @property
     def sounds(self) -> bool:
         """Whether its clip has a sound, as far as that was asked for."""
-        return self.new_row is not None and self.new_row.request.get("sound") == "on"
+        asked = self.new_row.request.get("sound") if self.new_row else "off"
+        return self.has_sound or asked == "on"
 
     @property
     def setting(self) -> str:
@@ -178,6 +182,7 @@ async def planned(
     policy: PicturePolicy,
     film: FilmArguments,
     before: FilmRow | None,
+    clips: ExistingClips,
 ) -> list[PlannedShot]:
     """Every shot, judged as a dry run judges it. Nothing is sent or written."""
     stored = {shot.number: shot for shot in before.shots} if before else {}
@@ -188,6 +193,9 @@ async def planned(
     for number, request in enumerate(film.given(words_in), start=1):
         shot = PlannedShot(number=number, request=request)
         plan.append(shot)
+        if request.get("video"):
+            await _take(shot, clips, film_id)
+            continue
         last = plan[-2].made if number > 1 else None
         frame = frame_of(last) if last and last.status == "succeed" else ""
         shot.waits = shot.continues and not frame
@@ -204,6 +212,21 @@ async def planned(
             if made and not made.is_gone:  # its picture is gone since; its clip is not
                 shot.made, shot.faults = made, []
     return plan
+
+
+async def _take(shot: PlannedShot, clips: ExistingClips, film_id: str) -> None:
+    """Have a video that is there already be the shot."""
+    shot.faults += video_faults(shot.number, shot.request)
+    found = await clips.named(shot.request["video"], film_id)
+    shot.faults += shot_faults(shot.number, found.faults)
+    shot.made, shot.duration, shot.shape = found.record, found.duration, found.shape
+    shot.has_sound = found.facts is not None and found.facts.has_audio
+    if found.record is not None:
+        shot.request = {"video": found.record.handle}
+        shot.model_name, shot.mode = (
+            found.record.model_name,
+            str(found.record.request.get("mode") or ""),
+        )
 
 
 async def _judge(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.made_sounds import tone
-from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.scripted import facts, words
 from tests.server.serving import picture
 
@@ -245,3 +245,59 @@ async def test_a_film_whose_first_picture_is_gone_pays_for_no_shot_again(tmp_pat
         again = facts(await film(client, shots=shots, dry_run=True))
 
     assert again["estimate_units"] == 0
+
+
+async def test_a_video_that_is_there_joins_for_nothing_whatever_made_it(tmp_path: Path) -> None:
+    image = picture(tmp_path)
+    async with serving(tmp_path) as client:
+        talks = {
+            "image": image,
+            "text": "Hello there, how are you this fine morning",
+            "voice_id": "Melody",
+        }
+        told = await client.call_tool("kling_talking_photo", {**talks, "prompt": "She smiles"})
+        assert not told.is_error, words(told)
+        talking = facts(told)["task_id"]
+        await over(client, talking)
+        paid = accepted(tmp_path)
+        shots = [{"video": talking}, *words_shots(1), {"video": f"kling://tasks/{talking}/video"}]
+        planned = await film(client, shots=shots, dry_run=True)
+        ended = await made(client, shots=shots)
+        within = await film(client, name="Both", shots=[{"video": ended["task_id"]}], dry_run=True)
+        itself = await film(client, shots=[{"video": ended["task_id"]}])
+
+    assert facts(planned)["estimate_units"] == 1.5
+    assert [shot["units"] for shot in facts(planned)["shots"]] == [0, 1.5, 0]
+    assert facts(planned)["seconds"] > 5
+    assert [shot["status"] for shot in ended["shots"]] == ["succeed"] * 3
+    assert "nothing amiss" in ended["next"]
+    assert accepted(tmp_path) == paid + 1
+    assert "faults" not in facts(within)
+    assert "is this very film" in words(itself)
+
+
+@pytest.mark.parametrize(
+    ("shot", "told"),
+    [
+        ({"video": "/home/ann/holiday.mp4"}, "shots[1].video: /home/ann/holiday.mp4 is no video"),
+        ({"video": "12345678901234567"}, "a film joins no others. Use the task_id of a video"),
+        ({"video": "12345678901234567", "prompt": "A"}, "shots[1].prompt: a shot with video is"),
+        ({"task_id": "12345678901234567"}, "Use video with that id"),
+    ],
+)
+async def test_only_videos_of_this_server_are_shots(
+    shot: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    async with serving(tmp_path) as client:
+        refused = await film(client, shots=[shot])
+
+    assert refused.is_error
+    assert told in words(refused)
+
+
+async def test_a_task_of_pictures_is_no_clip(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        drawn = facts(await client.call_tool("kling_generate_image", {"prompt": "A fox"}))
+        refused = await film(client, shots=[{"video": drawn["task_id"]}])
+
+    assert "makes no video. Use image: kling://tasks/" in words(refused)

@@ -33,6 +33,7 @@ __all__ = [
     "shot_arguments",
     "shot_draft",
     "shot_faults",
+    "video_faults",
 ]
 
 MOST_SHOTS = 40
@@ -40,13 +41,16 @@ MOST_SHOTS = 40
 PREVIOUS = "previous"
 """In the place of an image: the last frame of the shot before."""
 
-OF_THE_FILM = ("dry_run", "max_units", "external_task_id", "callback_url", "another_take_of")
+OF_THE_FILM = (
+    *("dry_run", "max_units", "external_task_id", "callback_url", "another_take_of", "task_id"),
+)
 """Arguments of the makers that no shot has: they are the film's, or a task's of its own."""
 
 NOT_OF_A_SHOT: Mapping[str, str] = {
     "dry_run": "dry_run of the film",
     "max_units": "max_units of the film, which counts all shots",
     "another_take_of": "take: 2, 3, … for another version of the same shot",
+    "task_id": "video with that id, which joins the clip as it is",
     **dict.fromkeys(("external_task_id", "callback_url"), "the film's task_id, which finds all"),
 }
 
@@ -239,6 +243,8 @@ def shot_arguments(
 ) -> dict[str, Any]:
     """The arguments of one shot: its own, the defaults that its tool takes, and, for a tool that
     chooses a shape, this ratio."""
+    if shot.get("video"):
+        return dict(shot)
     own = any(shot.get(name) for name in IMAGES)
     kind = _class_for(shot if own else {**defaults, **shot})
     names = kind.model_fields.keys()
@@ -251,6 +257,15 @@ def shot_arguments(
         name: _with_frame(value, PREVIOUS) if name in IMAGES else value
         for name, value in given.items()
     }
+
+
+def video_faults(number: int, shot: Mapping[str, Any]) -> Iterator[Fault]:
+    """The faults of a shot that is a video which is there already: it has nothing else."""
+    for name in shot.keys() - {"video"}:
+        if shot[name] not in (None, "", False):
+            message = "a shot with video is that clip as it is."
+            use = "kling_edit_video for a changed clip, then its task_id as video"
+            yield Fault(f"shots[{number}].{name[:40]}", "video_alone", message, use)
 
 
 def _class_for(
