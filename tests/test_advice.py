@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from kling_mcp.cli import main
-from kling_mcp.cli.tool_options import IN_SHELL, CommandParser
+from kling_mcp.cli.shell_words import IN_SHELL
+from kling_mcp.cli.tool_options import CommandParser
 from kling_mcp.ledger.records import Record
 from kling_mcp.providers.rows import ProviderRow
 from kling_tools import results

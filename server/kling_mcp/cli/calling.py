@@ -7,16 +7,11 @@ began is found here, and the other way round.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +34,11 @@ from kling_mcp.cli.exit_codes import (
     code_of_task,
     tasks_of,
 )
+from kling_mcp.cli.given_arguments import given_arguments, named_files
 from kling_mcp.cli.output_file import OutputFile
-from kling_mcp.cli.terminal import StatusLine, asked
+from kling_mcp.cli.shell_words import command_with, in_shell
+from kling_mcp.cli.terminal import StatusLine, asked, stopped_by_ctrl_c
 from kling_mcp.cli.tool_commands import ToolCommand
-from kling_mcp.cli.tool_options import command_with, given_arguments, in_shell, named_files
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.version import __version__
@@ -121,7 +117,7 @@ class _Calling:
             elicitation_callback=self._ask,
         )
         async with client:
-            with self._interruptible():
+            with anyio.CancelScope() as self._scope, stopped_by_ctrl_c(self._interrupt):
                 await self._go(client, tool, given)
 
     async def _go(self, client: Client, tool: str, given: dict[str, Any]) -> None:
@@ -315,27 +311,6 @@ class _Calling:
         if self._parsed.json:
             print(json.dumps(self._facts, ensure_ascii=False), flush=True)
         return self._code
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C ends what is in the context, says how to go on, and lets a request that is on its
-        way be answered; a second one ends the process at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-
-        def interrupted(*_: object) -> None:
-            if self._code == INTERRUPTED:
-                os._exit(INTERRUPTED)
-            self._code = INTERRUPTED
-            loop.call_soon_threadsafe(self._interrupt)
-
-        before = signal.signal(signal.SIGINT, interrupted)
-        with anyio.CancelScope() as self._scope:
-            yield
-        if self._code != INTERRUPTED:
-            signal.signal(signal.SIGINT, before)
 
     def _interrupt(self) -> None:
         self._code = INTERRUPTED

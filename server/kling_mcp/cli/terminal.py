@@ -11,11 +11,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any, TextIO, cast
 
+from kling_mcp.cli.exit_codes import INTERRUPTED
 from kling_tools.quoting import clipped
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "shows_colours",
     "shows_unicode",
     "steer",
+    "stopped_by_ctrl_c",
     "visible",
 ]
 
@@ -131,3 +134,29 @@ def asked(question: str) -> bool | None:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C has the running event loop call `stop`; a second one, also after the context, ends the
+    process at once. Threads other than the main one hear of neither."""
+    import asyncio
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, pressed = asyncio.get_running_loop(), False
+
+    def interrupted(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            os._exit(INTERRUPTED)
+        pressed = True
+        loop.call_soon_threadsafe(stop)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        if not pressed:
+            signal.signal(signal.SIGINT, before)

@@ -8,46 +8,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kling_mcp.cli.exit_codes import EXIT_CODES, RUNNING
-from kling_mcp.cli.tool_commands import COMMAND_OF, COMMANDS, ToolCommand
-from kling_tools.errors import InvalidRequest
-from kling_tools.faults import Fault
+from kling_mcp.cli.shell_words import fields_of, flag_of, in_shell, tools_here
+from kling_mcp.cli.tool_commands import ToolCommand
 
 if TYPE_CHECKING:
     from kling_tools.tools.tool import KlingTool
 
-__all__ = [
-    "ARGUMENT",
-    "IN_SHELL",
-    "OF_THE_SHELL",
-    "CommandParser",
-    "add_options",
-    "command_with",
-    "given_arguments",
-    "in_shell",
-    "named_files",
-]
+__all__ = ["ARGUMENT", "FILE", "OF_THE_SHELL", "CommandParser", "add_options"]
 
 FILE = "file"
 ARGUMENT = "argument_"
 """Prefix of the tools' arguments among the parsed ones."""
-
-MEDIA = frozenset(
-    {
-        *("image", "image_tail", "image_list", "images", "video", "sound_file", "sample"),
-        *("static_mask", "mask", "music", "file"),
-    }
-)
-"""The arguments, and parts of arguments, that may name a file of this machine."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -61,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         """The parser with its options."""
         command, self.tool_command = self.tool_command, None
         if command is not None:
-            add_options(self, command, _tools())
+            add_options(self, command, tools_here())
         return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -91,7 +67,7 @@ def add_options(
     """Declare the arguments of the command's tools, and the options of the shell."""
     schemas: dict[str, dict[str, Any]] = {}
     for tool in command.tools:
-        for name, schema in _fields(tools[tool]).items():
+        for name, schema in fields_of(tools[tool]).items():
             known = schemas.setdefault(name, schema)
             if not known.get("description"):
                 schemas[name] = {**known, "description": schema.get("description", "")}
@@ -162,7 +138,7 @@ def _add_option(
         more["type"] = _json
     help_texts = [_said(each) for each in schemas.values()]
     parser.add_argument(
-        _flag(flag),
+        flag_of(flag),
         dest=ARGUMENT + name,
         metavar=metavar,
         help=" ".join([*help_texts, *(["May be repeated."] if several else [])]),
@@ -207,209 +183,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def given_arguments(command: ToolCommand, parsed: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of the command's tools, as they were given. A prompt of `-` is read from
-    standard input, and names of files are whole paths: those in a file of arguments begin in its
-    folder, or in the working folder. Raises InvalidRequest for such a file that has none, and for
-    what is no text."""
-    folders = [Path.cwd()]
-    in_file: dict[str, Any] = {}
-    if command.file and (place := parsed.file):
-        from kling_mcp.inputs.policy import at_home
-
-        path = at_home(Path(place))
-        in_file = _read_arguments(place, path)
-        folders = [path.absolute().parent, *folders]
-    given = {
-        name.removeprefix(ARGUMENT): value
-        for name, value in vars(parsed).items()
-        if name.startswith(ARGUMENT) and value not in (None, [])
-    }
-    for name in command.words:
-        if given.get(name) == "-":
-            given[name] = _standard_input().strip()
-    strange = [name for name, value in {**in_file, **given}.items() if not _is_text(value)]
-    if strange:
-        raise InvalidRequest(
-            [Fault(name, "not_text", "is no text in UTF-8.", "UTF-8") for name in strange]
-        )
-    whole: dict[str, Any] = _whole(in_file, folders) | _whole(given, folders[-1:])
-    return whole
-
-
-def _standard_input() -> str:
-    """What is there, also bytes that are no text; empty where it is closed."""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if sys.stdin else ""
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it can be sent: an argument of other bytes holds half characters."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _read_arguments(place: str, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_standard_input() if place == "-" else path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise _unreadable(f"{place} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(f"{place} is no JSON: {error}.") from error
-    if isinstance(found, list):
-        found = {"name": "" if place == "-" else path.stem, "shots": found}
-    if not isinstance(found, dict):
-        raise _unreadable(f"{place} has neither an object nor a list.")
-    return found
-
-
-def _unreadable(message: str) -> InvalidRequest:
-    use = 'an object such as {"name": "Tea", "shots": [{"prompt": "A kettle boils"}]}'
-    return InvalidRequest([Fault(FILE, "unreadable", message, use)])
-
-
 def _json(text: str) -> Any:
     """What the JSON says; text that is none is left to the tool, which says what it takes."""
     try:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _whole(value: Any, folders: Sequence[Path], name: str = "") -> Any:
-    """The value, in which the names of files in these folders are whole paths."""
-    if isinstance(value, dict):
-        return {inner: _whole(part, folders, inner) for inner, part in value.items()}
-    if isinstance(value, list):
-        return [_whole(part, folders, name) for part in value]
-    if name in MEDIA and isinstance(value, str):
-        return next((str(path) for path in _files(value, folders)), value)
-    return value
-
-
-def _files(text: str, folders: Sequence[Path]) -> Iterator[Path]:
-    with suppress(OSError, ValueError, RuntimeError):
-        path = Path(text).expanduser()
-        yield from (folder / path for folder in folders if (folder / path).is_file())
-
-
-def named_files(value: Any, name: str = "") -> Iterator[Path]:
-    """The files of this machine that arguments name."""
-    if isinstance(value, dict):
-        for inner, part in value.items():
-            yield from named_files(part, inner)
-    elif isinstance(value, list):
-        for part in value:
-            yield from named_files(part, name)
-    elif name in MEDIA and isinstance(value, str) and Path(value).is_absolute():
-        yield from _files(value, [Path.cwd()])
-
-
-def command_with(command: ToolCommand, words: Sequence[str], change: Mapping[str, Any]) -> str:
-    """The line of the same command with these arguments in place of its own, for a shell of POSIX;
-    "" leaves one out. Empty where one of them cannot be given so."""
-    left, options = [*words], []
-    for name, value in change.items():
-        if name in command.words or isinstance(value, list | dict):
-            return ""
-        flag, before = _flag(command.flags.get(name, name)), len(left)
-        left = [*_without_option(left, flag, bare=_is_switch(command, name))]
-        if value != "" or len(left) == before:
-            said = json.dumps(value) if isinstance(value, bool) else str(value)
-            options.append(f"{flag}={said}")
-    return shlex.join(["kling-mcp", *left, *options]) if change else ""
-
-
-def _without_option(words: Sequence[str], flag: str, *, bare: bool) -> Iterator[str]:
-    """The words without an option and its value; one that may be `bare` has it behind `=`."""
-    left = iter(words)
-    for word in left:
-        if word == flag and not bare:
-            next(left, "")
-        elif word != flag and not word.startswith(f"{flag}="):
-            yield word
-
-
-def _is_switch(command: ToolCommand, name: str) -> bool:
-    schemas = [_fields(_tools()[tool]).get(name, {}) for tool in command.tools]
-    kinds = [kind for schema in schemas for kind in schema.get("anyOf", [schema])]
-    return any(kind.get("type") == "boolean" for kind in kinds)
-
-
-@cache
-def _options_of_several_words() -> frozenset[str]:
-    names = {name for tool in _tools().values() for name in _fields(tool) if "_" in name}
-    return frozenset(names - {word for command in COMMANDS.values() for word in command.words})
-
-
-@cache
-def _tools() -> Mapping[str, KlingTool]:
-    """Every tool, with the texts for the providers of this machine; where its settings cannot be
-    used, for the sandbox."""
-    from kling_mcp.protocol.server import offered_tools
-    from kling_mcp.settings.settings import Settings, load_settings
-    from kling_tools.errors import NotConfigured
-
-    whole = {"tools": ("all",), "read_only": False}
-    try:
-        tools = offered_tools(load_settings().model_copy(update=whole))
-    except NotConfigured:
-        tools = offered_tools(Settings())
-    return {tool.name: tool for tool in tools}
-
-
-def _fields(tool: KlingTool) -> Mapping[str, dict[str, Any]]:
-    """The schema of every argument of the tool: as it is published, and what is left out there."""
-    from kling_tools.tools.schema import arguments_schema
-
-    absent = getattr(tool.arguments, "absent", ())
-    own = arguments_schema(tool.arguments, without=absent)["properties"]
-    published = tool.parameters["properties"]
-    return {name: {**own.get(name, {}), **published.get(name, {})} for name in [*published, *own]}
-
-
-_TOOL = re.compile(r"\b(kling_[a-z_]+)(?: (?:with task_ids?|for) \[?\"?([\w-]*\d[\w-]*)\"?\]?)?")
-_ARGUMENT = re.compile(r"(?<![\w./{])[a-z]+(?:_[a-z]+)+\b(?!\.\w|[/(])")
-
-
-IN_SHELL: Mapping[str, str] = {
-    "Tell the person the price; then submit without dry_run.": "Without --dry-run it is made.",
-    "Tell the person that the price is not known; then submit without dry_run.": "The price is "
-    "not known. Without --dry-run it is made.",
-    "Ask the person, then submit": "Give the command again",
-    "Ask the person which one speaks; then call again with the same arguments and face, its "
-    "number.": "Give the command again with --face and the number of the one that speaks.",
-    "Tell the person the price; then call again without dry_run.": "Without --dry-run it is made.",
-    "; a host that cannot ask them is refused": "; without a terminal, --yes agrees",
-    "They are then asked to agree": "You are then asked to agree",
-    "The person did not agree": "You did not agree",
-    "while this server runs": "while a server runs or a command waits for it",
-    "The person who runs the server has to check": "Check",
-    "Ask what they would like instead; dry_run shows prices.": "--dry-run shows prices.",
-}
-"""Advice to an assistant, and the same to the person who gave the command."""
-
-_SENT = re.compile(r"(?<=\. )(?:Sent|Will send): [a-z_, ]+\. ")
-
-
-def in_shell(text: str) -> str:
-    """A text for an assistant as one for a person at a shell: tools are commands, and arguments
-    are options. The names of what was sent are left out."""
-    text = _SENT.sub("", text)
-    for said, instead in IN_SHELL.items():
-        text = text.replace(said, instead)
-
-    def command(found: re.Match[str]) -> str:
-        name = COMMAND_OF.get(found[1])
-        return f"kling-mcp {name} {found[2] or ''}".rstrip() if name else found[0]
-
-    options = _options_of_several_words()
-    return _ARGUMENT.sub(
-        lambda found: _flag(found[0]) if found[0] in options else found[0], _TOOL.sub(command, text)
-    )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
