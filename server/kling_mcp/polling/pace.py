@@ -324,8 +324,10 @@ class Plan:
         """The requests for tasks that are due at `now`; delayed tasks get a later `due_at`."""
         busy = {watched.provider for watched in tasks if watched.busy}
         waiting = [watched for watched in tasks if watched.state == "waiting"]
+        if all(watched.due_at > now for watched in waiting):
+            return []
         alone, lists = self._sorted(waiting)
-        self._hold(tasks, alone)
+        self._hold(tasks, [watched for watched in alone if watched.due_at <= now])
         ready = self._within_budget(self._ready(alone, now), now)
         found: list[Due] = [(None, [watched]) for watched in ready]
         for key, members in lists.items():
@@ -375,8 +377,10 @@ class Plan:
         product = record.product if record and record.task_id else found.product
         return (found.provider, product) if product else None
 
-    def _hold(self, tasks: Iterable[Watched], alone: Iterable[Watched]) -> None:
+    def _hold(self, tasks: Iterable[Watched], alone: Sequence[Watched]) -> None:
         """Leave the tasks behind the first `SCOUTS` of a kind until one of it has ended."""
+        if not alone:
+            return
         running = Counter[Kind]()
         behind = set[Watched]()
         for watched in tasks:
