@@ -17,6 +17,7 @@ import anyio
 
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_tools.errors import KlingError
+from kling_tools.products import FILM
 from kling_tools.requests.times import zone_named
 
 if TYPE_CHECKING:
@@ -461,12 +462,19 @@ class Runtime:
 
     async def _take_up_films(self, ledger: Ledger) -> None:
         """Go on with the films that other servers left behind: those of the last hours, as queued
-        requests are."""
+        requests are. A server that cannot be called for films makes none."""
+        if not self._makes_films:
+            return
         since = ledger.now() - self.settings.queue_hours * 3600
         with suppress(KlingError):
-            left = [] if self.settings.read_only else await ledger.films.unfinished(since)
-            for film_id in left:
-                self.films.start(film_id)
+            for film_id in await ledger.films.unfinished(since):
+                await self.films.take_up(film_id)
+
+    @cached_property
+    def _makes_films(self) -> bool:
+        from kling_tools.tools.toolset import is_chosen
+
+        return not self.settings.read_only and is_chosen(FILM.tool, self.settings.tools)
 
     async def _follow(self, ledger: Ledger) -> None:
         """Publish the changes that other servers write in this process, too."""

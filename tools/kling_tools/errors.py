@@ -106,6 +106,12 @@ class KlingError(Exception):
         parts = (self.message, self._quoted(), money, passes, self.advice)
         return " ".join(part for part in parts if part)
 
+    def reason(self) -> str:
+        """The same without what this call cost, unless that is unknown: for an answer about more
+        than this call."""
+        text = str(self)
+        return text if self.charged == "unknown" else text.replace(f" {_MONEY[self.charged]}", "")
+
     def _quoted(self) -> str:
         """The provider's own words as a sentence; empty when it gave none."""
         return ""

@@ -1,11 +1,22 @@
 """Films for their callers: planned, agreed to, written down and made; and shown.
 
-asked    ──planned───> judged    every shot like a dry run; nothing is written
-judged   ──_refusal──> answered  faults, or a cap below the price: the plan that fits
-judged   ──confirm───> agreed    one question for the whole
-agreed   ──put───────> written   the film's row, and its shots
-written  ──make──────> made      `FilmMaking`, under the lease of the film's row; a server that
-                                 is killed here leaves it to the next one (`take_up`)
+Each arrow is a function or a method, here or in `Films`:
+
+    asked     ──planned──> judged     every shot like a dry run; nothing is written
+    judged    ──_dry─────> answered   a dry run: price, faults, and the plan that fits
+    judged    ──film─────> answered   faults, or a cap below the price: the plan that fits
+    judged    ──_agree───> agreed     one question for the whole
+    agreed    ──_how─────> kept       its music lies beside the ledger
+    kept      ──put──────> making     its row, its shots and what was agreed to; with its lease
+    making    ──put──────> making     called again: whoever makes it goes on by what is asked now
+    making    ──_make────> succeed    every shot is made, and they are joined (`FilmMaking`)
+    making    ──_make────> failed     a shot is lacking, or they could not be joined
+    making    ──withdraw─> cancelled  its name is free at once; the lease is gone
+    making    ──...──────> left       its server is killed, and its lease runs out
+    left      ──take_up──> making     another server goes on, or the same one started again
+    succeed   ──put──────> making     called again: joined anew where a shot or a wish has changed
+    failed    ──put──────> making     called again: what is lacking is asked for anew
+    cancelled ──put──────> making     called again: it goes on
 """
 
 from __future__ import annotations
@@ -122,11 +133,12 @@ class FilmDesk:
                 raise InvalidRequest(faults)
             if capped:
                 raise capped
-            await self._agree(film, plan, confirm)
+            confirmed = await self._agree(film, plan, confirm)
             how = await _how(film, music, plan)
         finally:
             if music is not None:
                 music.close()
+        owner = uuid.uuid4().hex
         written = await films.put(
             FilmRow(
                 id="",
@@ -135,10 +147,13 @@ class FilmDesk:
                 request=how,
                 max_units=film.max_units,
                 max_usd=film.max_usd,
+                confirmed=confirmed,
                 shots=[shot.row() for shot in plan],
-            )
+            ),
+            owner,
         )
-        self.start(written.id)
+        if written.lease_owner == owner:
+            self.means.background.start_soon(self._make, written.id, owner)
         receipt.task_id, receipt.status = written.id, "processing"
         receipt.next = (
             f'kling_wait_for_tasks with task_ids ["{written.id}"]. Called again with the same '
@@ -146,40 +161,41 @@ class FilmDesk:
         )
         return receipt
 
-    def start(self, film_id: str) -> None:
-        """Make a film in the background, unless a server does."""
-        if film_id not in self._making:
-            self.means.background.start_soon(self._make, film_id)
+    async def take_up(self, film_id: str) -> None:
+        """Make a film that another server left behind, unless a server makes it."""
+        owner = uuid.uuid4().hex
+        if await self.means.ledger.films.claim(film_id, owner):
+            self.means.background.start_soon(self._make, film_id, owner)
 
-    async def _make(self, film_id: str) -> None:
-        films, owner = self.means.ledger.films, uuid.uuid4().hex
-        if film_id in self._making or not await films.claim(film_id, owner):
-            return
+    async def _make(self, film_id: str, owner: str) -> None:
+        """Make a film under the lease of `owner`. Raises KlingError where the ledger cannot be
+        used."""
+        films = self.means.ledger.films
+        film = await films.of_row(film_id)
+        making = FilmMaking(self.means, Principal(film.principal, frozenset({SPEND})), film, owner)
+        self._making[film_id] = making
         try:
-            film = await films.of_row(film_id)
-            making = FilmMaking(
-                self.means, Principal(film.principal, frozenset({SPEND})), film, owner
-            )
-            self._making[film_id] = making
             async with anyio.create_task_group() as group:
-                group.start_soon(self._renew, film_id, owner, group.cancel_scope)
+                group.start_soon(self._renew, making)
                 await making.go()
                 group.cancel_scope.cancel()
+        except Exception:
+            logger.exception("The making of %s broke.", film_id)
+            await making.broke()
         finally:
-            self._making.pop(film_id, None)
+            if self._making.get(film_id) is making:
+                del self._making[film_id]
             with anyio.CancelScope(shield=True), suppress(KlingError):
                 await films.release(film_id, owner)
 
-    async def _renew(self, film_id: str, owner: str, scope: anyio.CancelScope) -> None:
+    async def _renew(self, making: FilmMaking) -> None:
         """Renew the lease; end the work when it is lost, or the film withdrawn."""
         films = self.means.ledger.films
         while True:
             await anyio.sleep(films.lease_s / 3)
-            try:
-                if not await films.claim(film_id, owner):
-                    scope.cancel()
-            except KlingError:
-                continue
+            with suppress(KlingError):
+                if not await films.renew(making.film.id, making.owner):
+                    making.scope.cancel()
 
     async def withdraw(self, record: Record) -> int | None:
         """Make no more of a film, and withdraw what is still queued here for it alone. Returns how
@@ -187,6 +203,8 @@ class FilmDesk:
         films, sender = self.means.ledger.films, self.means.submission.sender
         if not await films.withdraw(record.id, "withdrawn"):
             return None
+        if making := self._making.get(record.id):
+            making.scope.cancel()
         own = await self.means.ledger.several(await films.of_it_alone(record.id))
         queued = [row for row in own.values() if row.status == "queued"]
         return sum([await sender.withdraw(row) for row in queued])
@@ -281,13 +299,14 @@ class FilmDesk:
 
     async def _agree(
         self, film: FilmArguments, plan: Sequence[PlannedShot], confirm: Confirm
-    ) -> None:
-        """Ask the person once for the whole where a setting requires that. Raises SpendCapReached
-        when they do not agree."""
+    ) -> float | None:
+        """Ask the person once for the whole where a setting requires that. Returns the units to
+        which they agreed, None where nobody had to be asked. Raises SpendCapReached when they do
+        not agree."""
         above, price = self.means.submission.caps.confirm_above, _sum(plan)
         todo = [shot for shot in plan if not shot.is_paid]
         if above is None or not todo or (price.units is not None and price.units <= above):
-            return
+            return None
         setting = f"KLING_MCP_CONFIRM_ABOVE_UNITS ({above:g})"
         whole = "film" if film.join else "batch"
         question = (
@@ -299,6 +318,7 @@ class FilmDesk:
                 f"The person did not agree to {price}, which {setting} requires.",
                 advice="Ask what they would like instead; dry_run shows prices.",
             )
+        return math.inf if price.units is None else price.units
 
 
 async def _how(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -14,12 +15,14 @@ from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.shapes import ratio_of_words, shape_of_picture, stand_in
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import NewRow, Record
-from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
+from kling_mcp.ledger.films import Agreed, FilmRow, ShotRow, digest_of
+from kling_mcp.ledger.records import ShotOf, account_at
 from kling_mcp.polling.pace import usual_s
 from kling_mcp.principal import Principal
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.submission.judged_request import JudgedRequest
 from kling_mcp.submission.new_videos import VideoCreate
+from kling_mcp.submission.provider_choice import pinned
 from kling_mcp.submission.submission import Judged, Submission
 from kling_tools.errors import (
     ImageRejected,
@@ -40,15 +43,17 @@ from kling_tools.requests.films import (
     video_faults,
 )
 from kling_tools.results import Receipt
-from kling_tools.rules.capabilities import Estimate
-from kling_tools.rules.variants import find_cheapest
+from kling_tools.rules.capabilities import Estimate, units_text
+from kling_tools.rules.variants import ROUNDING, find_cheapest
 
 __all__ = [
+    "GO_ON",
     "PlannedShot",
     "ShotCreate",
     "frame_of",
     "listed_shots",
     "planned",
+    "spans",
     "usual_time_s",
     "warned",
 ]
@@ -57,8 +62,12 @@ SLOTS = 5
 """Tasks that an account runs side by side at least: those of Kling's smallest pack."""
 
 
+GO_ON = "Call kling_film with the same name and shots: it names the price of now, and goes on."
+
+
 class ShotCreate(VideoCreate):
-    """A shot on the way of a create; its film's caps hold for its row, too."""
+    """A shot on the way of a create. It is the `shot_of` a film, whose caps hold for its row, too;
+    sent it is as it was `agreed` to, and no otherwise. None for both where it is only judged."""
 
     def __init__(
         self,
@@ -66,10 +75,13 @@ class ShotCreate(VideoCreate):
         principal: Principal,
         policy: PicturePolicy,
         draft: Draft[SubmitArguments],
-        film_id: str = "",
+        shot_of: ShotOf | None = None,
+        agreed: Agreed | None = None,
     ) -> None:
+        if agreed:
+            draft = pinned(draft, agreed.provider, agreed.model_name)
         super().__init__(way, principal, policy, draft)
-        self._film_id = film_id
+        self._shot_of, self._agreed = shot_of, agreed
         self.record: Record | None = None
 
     @property
@@ -78,15 +90,43 @@ class ShotCreate(VideoCreate):
         return self._request
 
     async def judge(self, opened: AsyncExitStack) -> Judged:
-        """As a video; its row names the film."""
-        return self._of_film(await super().judge(opened))
+        """As a video; its row names the film. Raises KlingError where it is not what was agreed
+        to."""
+        judged = await super().judge(opened)
+        sent = judged.made is not None and not judged.made.is_unanswered
+        if self._agreed and not sent and not judged.verdict.faults:
+            self._hold(self._agreed, judged)
+        return self._of_film(judged)
 
     async def prepare(self, judged: Judged, client: KlingClient) -> Judged:
         """As a video; its row names the film, also where it is another one now."""
         return self._of_film(await super().prepare(judged, client))
 
     def _of_film(self, judged: Judged) -> Judged:
-        return replace(judged, new_row=replace(judged.new_row, film_id=self._film_id))
+        return replace(judged, new_row=replace(judged.new_row, shot_of=self._shot_of))
+
+    @staticmethod
+    def _hold(agreed: Agreed, judged: Judged) -> None:
+        """Raises KlingError where a request is not what was agreed to."""
+        row, price, reason = judged.new_row, judged.price, ""
+        most = math.inf if agreed.units is None else agreed.units + ROUNDING
+        units = math.inf if price.units is None else price.units
+        if account_at(row.base_url) != account_at(agreed.base_url):
+            reason = f"{agreed.provider} is at another address now"
+        elif row.sandbox != agreed.sandbox:
+            reason = "it was agreed to at a sandbox, and would be charged now"
+            if row.sandbox:
+                reason = "it was agreed to at its provider, and a sandbox is in its place now"
+        elif row.model_name != agreed.model_name:
+            reason = f"it would be made with {row.model_name} and not with {agreed.model_name}"
+        elif agreed.digest and row.picture_hashes != agreed.pictures:
+            reason = "its picture has changed since"
+        elif agreed.digest and row.digest != agreed.digest:
+            reason = "it would be sent with other fields now"
+        elif judged.made is None and units > most:
+            reason = f"it costs {price} now and not {units_text(agreed.units or 0.0)}"
+        if reason:
+            raise KlingError(f"It is not made as it was agreed to: {reason}.", advice=GO_ON)
 
     async def receipt(self, record: Record, *, new: bool) -> Receipt:
         """The receipt; the row is kept."""
@@ -168,7 +208,23 @@ class PlannedShot:
     def row(self) -> ShotRow:
         """What the ledger keeps of it."""
         known = self.made is not None and not self.made.is_unanswered
-        return ShotRow.of(self.number, self.request, self.made.id if known and self.made else "")
+        record_id = self.made.id if known and self.made else ""
+        return ShotRow.of(self.number, self.request, record_id, self.agreed)
+
+    @property
+    def agreed(self) -> Agreed | None:
+        """What is agreed to with the film; None for one that is made and cannot be judged."""
+        if self.new_row is None:
+            return None
+        return Agreed(
+            provider=self.new_row.provider,
+            base_url=self.new_row.base_url,
+            sandbox=self.new_row.sandbox,
+            model_name=self.new_row.model_name,
+            units=self.price.units,
+            digest="" if self.waits else self.new_row.digest,
+            pictures={} if self.waits else dict(self.new_row.picture_hashes),
+        )
 
 
 def frame_of(record: Record) -> str:
@@ -185,8 +241,7 @@ async def planned(
     clips: ExistingClips,
 ) -> list[PlannedShot]:
     """Every shot, judged as a dry run judges it. Nothing is sent or written."""
-    stored = {shot.number: shot for shot in before.shots} if before else {}
-    film_id = before.id if before else ""
+    kept = await _kept(way, before)
     plan: list[PlannedShot] = []
     first: dict[tuple[str, str, int], int] = {}
     words_in = await ratio_of_words(film, policy, before)
@@ -194,23 +249,23 @@ async def planned(
         shot = PlannedShot(number=number, request=request)
         plan.append(shot)
         if request.get("video"):
-            await _take(shot, clips, film_id)
+            await _take(shot, clips, before.id if before else "")
             continue
         last = plan[-2].made if number > 1 else None
         frame = frame_of(last) if last and last.status == "succeed" else ""
         shot.waits = shot.continues and not frame
         if shot.waits:
             frame = stand_in(plan[-2].shape if number > 1 else None)
-        await _judge(shot, way, principal, policy, frame, film_id)
+        found = kept.get(digest_of(request))
+        if found is None or not await _judge_kept(shot, way, principal, policy, frame, found):
+            await _judge(shot, way, principal, policy, frame)
         if shot.new_row and not shot.waits and not shot.faults:
             place = shot.new_row.provider, shot.new_row.digest, shot.new_row.take
             shot.same_as = first.setdefault(place, number)
-        kept = stored.get(number)
-        same = kept is not None and kept.digest == digest_of(request)
-        if shot.faults and kept and same and kept.record_id:
-            made = (await way.ledger.several([kept.record_id])).get(kept.record_id)
-            if made and not made.is_gone:  # its picture is gone since; its clip is not
-                shot.made, shot.faults = made, []
+        if shot.made is None and found and found.is_unanswered:
+            shot.warnings += _may_be_paid(number, found, way)
+        if shot.faults and found and found.status == "succeed":
+            shot.made, shot.faults = found, []  # its picture is gone since; its clip is not
     return plan
 
 
@@ -229,17 +284,70 @@ async def _take(shot: PlannedShot, clips: ExistingClips, film_id: str) -> None:
         )
 
 
+async def _kept(way: Submission, before: FilmRow | None) -> dict[str, Record]:
+    """The rows that were made for a film before, by the digests of their requests, wherever they
+    stood in it."""
+    shots = [shot for shot in before.shots if shot.record_id] if before else []
+    if not shots:
+        return {}
+    rows = await way.ledger.several([shot.record_id for shot in shots])
+    known = ((shot.digest, rows.get(shot.record_id)) for shot in shots)
+    return {digest: row for digest, row in known if row and not row.is_gone}
+
+
+async def _judge_kept(
+    shot: PlannedShot,
+    way: Submission,
+    principal: Principal,
+    policy: PicturePolicy,
+    image: str,
+    kept: Record,
+) -> bool:
+    """Judge a shot where it was made, if that is not where it would be made now. Returns whether
+    the clip of before is it; one of a sandbox is none where a provider charges."""
+    default = way.clients.default
+    if kept.provider == default.name or (kept.sandbox and not default.sandbox):
+        return False
+    there = kept.provider in way.clients.names
+    judged = PlannedShot(number=shot.number, request=shot.request, waits=shot.waits)
+    at = (kept.provider, kept.model_name) if there else None
+    await _judge(judged, way, principal, policy, image, at)
+    row = judged.new_row
+    if not there and row and not judged.faults and row.picture_hashes == kept.picture_hashes:
+        judged.made = None if kept.is_unanswered else kept
+    if judged.made is None or shot.waits:
+        return False
+    for name in ("create", "new_row", "warnings", "price", "made", *SETTING):
+        setattr(shot, name, getattr(judged, name))
+    return True
+
+
+SETTING = ("model_name", "mode", "duration", "shape")
+
+
+def _may_be_paid(number: int, row: Record, way: Submission) -> Iterator[Fault]:
+    if row.provider not in way.clients.names:
+        message = (
+            f"was sent to {row.provider} before, and may have been made and paid there. That is "
+            "not configured now; here it is made anew, and charged."
+        )
+        use = f"the key of {row.provider} again, which finds it"
+        yield Fault(f"shots[{number}].provider", "may_be_paid", message, use)
+
+
 async def _judge(
     shot: PlannedShot,
     way: Submission,
     principal: Principal,
     policy: PicturePolicy,
     image: str,
-    film_id: str,
+    at: tuple[str, str] | None = None,
 ) -> None:
-    """Find a shot's faults and price, and what was made of it before."""
+    """Find a shot's faults and price, and what was made of it before, `at` a provider with a model
+    where these are given."""
     draft, wrong = shot_draft(shot.number, shot.request, image)
-    shot.create = ShotCreate(way, principal, policy, draft, film_id)
+    draft = pinned(draft, *at) if at else draft
+    shot.create = ShotCreate(way, principal, policy, draft)
     shot.faults += wrong
     try:
         async with AsyncExitStack() as opened:
@@ -292,14 +400,18 @@ def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: floa
 
 def listed_shots(numbers: Sequence[int]) -> str:
     """`shot 3`, or `shots 1-4, 7`."""
-    spans: list[list[int]] = []
+    return f"shot{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """`3`, or `1-4, 7`."""
+    found: list[list[int]] = []
     for number in numbers:
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1][1:] = [number]
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
         else:
-            spans.append([number])
-    words = ", ".join("-".join(map(str, span)) for span in spans)
-    return f"shot{'s' if len(numbers) > 1 else ''} {words}"
+            found.append([number])
+    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def _repeated(shot: PlannedShot) -> Iterator[Fault]:

@@ -146,7 +146,9 @@ FILM_TABLES = """
         request     TEXT NOT NULL,
         max_units   {real},
         max_usd     {real},
+        confirmed   {real},
         asked_at    {real} NOT NULL,
+        version     INTEGER NOT NULL DEFAULT 1,
         joined      TEXT NOT NULL DEFAULT '',
         facts       TEXT NOT NULL DEFAULT '{{}}',
         lease_owner TEXT NOT NULL DEFAULT '',
@@ -160,6 +162,7 @@ FILM_TABLES = """
         digest    TEXT NOT NULL,
         record_id TEXT NOT NULL DEFAULT '',
         fault     TEXT NOT NULL DEFAULT '',
+        agreed    TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (film_id, number)
     );
     CREATE TABLE film_tasks (

@@ -1,7 +1,8 @@
 """Films in the ledger: a row in `tasks` like any other, beside it what it is made of.
 
-One server at a time makes a film: it holds the film's lease, and renews it. When the server dies,
-the lease runs out, and another one takes the film up.
+One server at a time makes a film: it holds the film's lease, which it gets with the writing of the
+film, and renews it. When the server dies, the lease runs out, and another one takes the film up.
+Nobody else writes about the making: what another owner says is not written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,31 +22,63 @@ from kling_mcp.ledger.reserving import film_spent
 from kling_tools.errors import KlingError
 from kling_tools.products import FILM_IDS
 
-__all__ = ["FilmRow", "Films", "ShotRow", "digest_of"]
+__all__ = ["Agreed", "FilmRow", "Films", "ShotRow", "digest_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """What was agreed to for a shot: who makes it, and where; the model; the units at most, None
+    for an unknown price; the SHA-256 of the request that was judged (`digest`, empty where a frame
+    was not there yet), and of each picture that was read, by its field."""
+
+    provider: str
+    base_url: str
+    sandbox: bool
+    model_name: str
+    units: float | None
+    digest: str
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ShotRow:
     """A shot: its `request` as the arguments of its tool, the row that makes it (`record_id`, empty
-    before), why it cannot be made (`fault`), and the SHA-256 of its request (`digest`). The request
-    of a shot that has a row is without the pictures that came as bytes."""
+    before), why it is not made (`fault`), the SHA-256 of its request (`digest`), and what was
+    `agreed` for it. The request of a shot that has a row is without the pictures that came as
+    bytes."""
 
     number: int
     request: dict[str, Any]
     record_id: str = ""
     fault: str = ""
     digest: str = ""
+    agreed: Agreed | None = None
 
     @classmethod
-    def of(cls, number: int, request: dict[str, Any], record_id: str = "") -> ShotRow:
+    def of(
+        cls,
+        number: int,
+        request: dict[str, Any],
+        record_id: str = "",
+        agreed: Agreed | None = None,
+    ) -> ShotRow:
         """The shot of a request."""
-        return cls(number, request, record_id, digest=digest_of(request))
+        return cls(number, request, record_id, digest=digest_of(request), agreed=agreed)
 
     def values(self, film_id: str) -> tuple[Any, ...]:
         """Its columns."""
         kept = _without_bytes(self.request) if self.record_id else self.request
         request = json.dumps(kept, ensure_ascii=False)
-        return film_id, self.number, request, self.digest, self.record_id, self.fault
+        agreed = json.dumps(asdict(self.agreed)) if self.agreed else ""
+        return film_id, self.number, request, self.digest, self.record_id, self.fault, agreed
+
+    def is_same(self, other: ShotRow) -> bool:
+        """Whether both are the same request, of the same pictures where both were read."""
+        if self.digest != other.digest:
+            return False
+        if self.agreed is None or other.agreed is None:
+            return True
+        return self.agreed.pictures == other.agreed.pictures
 
 
 def digest_of(request: Mapping[str, Any]) -> str:
@@ -70,9 +103,10 @@ def _without_bytes(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmRow:
-    """A film: whose it is, its name, how its shots are joined (`request`), its caps, when it was
-    asked for (seconds since the epoch), and its shots in their order. `joined` identifies what the
-    file was joined of, `facts` what was measured in it."""
+    """A film: whose it is, its name, how its shots are joined (`request`), its caps, the units to
+    which a person said yes (`confirmed`, None where nobody was asked), when it was asked for last
+    (seconds since the epoch) and how often (`version`), and its shots in their order. `joined`
+    identifies what the file was joined of, `facts` what was measured in it."""
 
     id: str
     principal: str
@@ -80,7 +114,9 @@ class FilmRow:
     request: dict[str, Any]
     max_units: float | None = None
     max_usd: float | None = None
+    confirmed: float | None = None
     asked_at: float = 0.0
+    version: int = 1
     joined: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     lease_owner: str = ""
@@ -137,12 +173,17 @@ class Films:
             raise KlingError(f"The ledger has nothing of what {film_id} was made of.")
         return found
 
-    async def put(self, film: FilmRow) -> FilmRow:
-        """Write what is asked for, and have it made: a new film, or other shots of one. Returns the
-        film as it is now. Raises KlingError while a server makes a film of this name of other
+    async def put(self, film: FilmRow, owner: str) -> FilmRow:
+        """Write what is asked for: a new film, or other shots of one. Returns the film as it is
+        now: leased to `owner`, who is to make it, or to whoever makes it already, who then goes on
+        by what is written now. Raises KlingError while a film of this name is made of other
         shots."""
         fresh = f"{FILM_IDS}{uuid.uuid4().hex[:8]}"
-        written = await self._engine.alone(partial(_put, film=film, fresh=fresh, now=self._now()))
+        now = self._now()
+        lease = owner, now + self.lease_s
+        written = await self._engine.alone(
+            partial(_put, film=film, fresh=fresh, now=now, lease=lease)
+        )
         await self._changed(written.id)
         return written
 
@@ -159,8 +200,8 @@ class Films:
         return [row["id"] for row in rows]
 
     async def claim(self, film_id: str, owner: str) -> bool:
-        """Take or renew the lease of an unfinished film. False while somebody else has it, and for
-        one that is finished or was withdrawn."""
+        """Take the lease of an unfinished film. False while somebody else has it, and for one that
+        is finished or was withdrawn."""
         now = self._now()
         changed = await self._engine.write(
             lambda db: (
@@ -168,6 +209,20 @@ class Films:
                     f"UPDATE films SET lease_owner = ?, lease_until = ? WHERE id = ? "  # noqa: S608
                     f"AND {RUNS} AND {FREE}",
                     (owner, now + self.lease_s, film_id, owner, now, now + LONGEST_LEASE_S),
+                ).rowcount
+            )
+        )
+        return changed == 1
+
+    async def renew(self, film_id: str, owner: str) -> bool:
+        """Renew the lease of a film that is made. False where it is the owner's no longer."""
+        until = self._now() + self.lease_s
+        changed = await self._engine.write(
+            lambda db: (
+                db.execute(
+                    f"UPDATE films SET lease_until = ? WHERE id = ? AND lease_owner = ? "  # noqa: S608
+                    f"AND {RUNS}",
+                    (until, film_id, owner),
                 ).rowcount
             )
         )
@@ -183,11 +238,13 @@ class Films:
             )
         )
 
-    async def shot(self, film_id: str, number: int, record_id: str = "", fault: str = "") -> None:
-        """Write which row makes a shot, or why none does."""
+    async def shot(
+        self, film_id: str, owner: str, number: int, record_id: str = "", fault: str = ""
+    ) -> None:
+        """Write which row makes a shot, and why it is not made."""
 
         def work(db: Database) -> None:
-            film = _film(db, "id = ?", film_id)
+            film = _film(db, "id = ? AND lease_owner = ?", film_id, owner)
             shot = next((s for s in film.shots if s.number == number), None) if film else None
             if shot is not None:
                 _keep(db, film_id, replace(shot, record_id=record_id, fault=fault))
@@ -209,7 +266,7 @@ class Films:
 
     async def finish(
         self,
-        film_id: str,
+        film: FilmRow,
         owner: str,
         status: str,
         message: str = "",
@@ -219,46 +276,63 @@ class Films:
         file: tuple[str, int, str] | None = None,
         joined: str = "",
         facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the end of a film, where `owner` still holds its lease: its status, its `file`
-        (path, bytes, SHA-256), what that was `joined` of, and its `facts`."""
+    ) -> bool:
+        """Write the end of a film: its status, its `file` (path, bytes, SHA-256), what that was
+        `joined` of, and its `facts`; without a file the one of before stays known. Returns False,
+        and writes nothing, where `owner` has its lease no longer, or where it was asked for again
+        after `film` was read."""
         now = self._now()
 
-        def work(db: Database) -> None:
+        def work(db: Database) -> bool:
             done = db.execute(
-                "UPDATE films SET lease_owner = '', lease_until = 0, joined = ?, facts = ? "
-                "WHERE id = ? AND lease_owner = ?",
-                (joined, json.dumps(facts or {}), film_id, owner),
+                "UPDATE films SET lease_owner = '', lease_until = 0 "
+                "WHERE id = ? AND lease_owner = ? AND version = ?",
+                (film.id, owner, film.version),
             ).rowcount
-            if done:
-                path, size, sha256 = file or (None, None, None)
+            if not done:
+                return False
+            db.execute(
+                "UPDATE tasks SET status = ?, message = ?, status_at = ?, updated_at = ?, "
+                "ended_at = ?, sandbox = ? WHERE id = ? AND status = 'processing'",
+                (status, message, now, now, now, int(sandbox), film.id),
+            )
+            if file:
                 db.execute(
-                    "UPDATE tasks SET status = ?, message = ?, status_at = ?, updated_at = ?, "
-                    "ended_at = ?, sandbox = ?, request = ?, path = ?, bytes = ?, sha256 = ? "
-                    "WHERE id = ? AND status = 'processing'",
-                    (
-                        *(status, message, now, now, now, int(sandbox)),
-                        *(json.dumps(request or {}), path, size, sha256, film_id),
-                    ),
+                    "UPDATE films SET joined = ?, facts = ? WHERE id = ?",
+                    (joined, json.dumps(facts or {}), film.id),
                 )
+                db.execute(
+                    "UPDATE tasks SET request = ?, path = ?, bytes = ?, sha256 = ? WHERE id = ?",
+                    (json.dumps(request or {}), *file, film.id),
+                )
+            _forget_bytes(db, film.id)
+            return True
 
-        await self._engine.write(work)
-        await self._changed(film_id)
+        written = await self._engine.write(work)
+        await self._changed(film.id)
+        return written
 
     async def withdraw(self, film_id: str, message: str) -> bool:
-        """Make no more of a film. Returns False for one that has ended."""
+        """Make no more of a film; its name is free at once. Returns False for one that has
+        ended."""
         now = self._now()
-        changed = await self._engine.write(
-            lambda db: (
+
+        def work(db: Database) -> bool:
+            changed = db.execute(
+                "UPDATE tasks SET status = 'cancelled', message = ?, status_at = ?, "
+                "updated_at = ?, ended_at = ? WHERE id = ? AND status = 'processing'",
+                (message, now, now, now, film_id),
+            ).rowcount
+            if changed:
                 db.execute(
-                    "UPDATE tasks SET status = 'cancelled', message = ?, status_at = ?, "
-                    "updated_at = ?, ended_at = ? WHERE id = ? AND status = 'processing'",
-                    (message, now, now, now, film_id),
-                ).rowcount
-            )
-        )
+                    "UPDATE films SET lease_owner = '', lease_until = 0 WHERE id = ?", (film_id,)
+                )
+                _forget_bytes(db, film_id)
+            return changed == 1
+
+        changed = await self._engine.write(work)
         await self._changed(film_id)
-        return changed == 1
+        return changed
 
     async def of_it_alone(self, film_id: str) -> list[str]:
         """The ids of the rows that were asked for first by this film, and that no other film which
@@ -292,16 +366,32 @@ def _film(db: Database, where: str, *values: Any) -> FilmRow | None:
     return FilmRow(
         **{**columns, "request": json.loads(row["request"]), "facts": json.loads(row["facts"])},
         shots=[
-            ShotRow(s["number"], json.loads(s["request"]), s["record_id"], s["fault"], s["digest"])
+            ShotRow(
+                s["number"],
+                json.loads(s["request"]),
+                s["record_id"],
+                s["fault"],
+                s["digest"],
+                Agreed(**json.loads(s["agreed"])) if s["agreed"] else None,
+            )
             for s in shots
         ],
     )
 
 
+def _forget_bytes(db: Database, film_id: str) -> None:
+    """Keep no pictures of a film that is made no longer: whoever calls for it again brings them."""
+    film = _film(db, "id = ?", film_id)
+    for shot in film.shots if film else ():
+        kept = _without_bytes(shot.request)
+        if kept != shot.request:
+            _keep(db, film_id, replace(shot, request=kept))
+
+
 def _keep(db: Database, film_id: str, shot: ShotRow) -> None:
     db.execute(
-        "INSERT INTO film_shots (film_id, number, request, digest, record_id, fault) "
-        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (film_id, number) DO UPDATE SET "
+        "INSERT INTO film_shots (film_id, number, request, digest, record_id, fault, agreed) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (film_id, number) DO UPDATE SET "
         "request = excluded.request, record_id = excluded.record_id, fault = excluded.fault",
         shot.values(film_id),
     )
@@ -312,28 +402,39 @@ def name_key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
+def _put(
+    db: Database, *, film: FilmRow, fresh: str, now: float, lease: tuple[str, float]
+) -> FilmRow:
     before = _film(db, "principal = ? AND name_key = ?", film.principal, name_key(film.name))
-    requests = [shot.digest for shot in film.shots]
-    same = before is not None and [shot.digest for shot in before.shots] == requests
-    if before and before.is_leased(now) and not (same and before.request == film.request):
-        raise KlingError(
-            f'A film "{film.name}" of other shots is being made ({before.id}).',
-            charged="no",
-            advice=f'Wait for it with kling_wait_for_tasks with task_ids ["{before.id}"], or give '
-            "this one another name.",
+    made_now = before is not None and before.is_leased(now)
+    if before and made_now:
+        if not _same_shots(before.shots, film.shots):
+            raise KlingError(
+                f'A film "{film.name}" of other shots is being made ({before.id}).',
+                charged="no",
+                advice=f'Wait for it with kling_wait_for_tasks with task_ids ["{before.id}"], end '
+                "it with kling_cancel_task (then this call goes through at once), or give this one "
+                "another name.",
+            )
+        lease = before.lease_owner, before.lease_until
+        confirmed = [units for units in (before.confirmed, film.confirmed) if units is not None]
+        film = replace(
+            film,
+            confirmed=max(confirmed, default=None),
+            shots=[_going_on(db, *pair) for pair in zip(before.shots, film.shots, strict=True)],
         )
     film = replace(film, id=before.id if before else fresh)
     values = (
         json.dumps(film.request, ensure_ascii=False),
-        *(film.max_units, film.max_usd, now),
+        *(film.max_units, film.max_usd, film.confirmed, now),
+        *lease,
         film.id,
     )
     if before is None:
         db.execute(
-            "INSERT INTO films "
-            "(principal, name, name_key, request, max_units, max_usd, asked_at, id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO films (principal, name, name_key, request, max_units, max_usd, "
+            "confirmed, asked_at, lease_owner, lease_until, id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (film.principal, film.name, name_key(film.name), *values),
         )
         db.execute(
@@ -345,7 +446,8 @@ def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
         )
     else:
         db.execute(
-            "UPDATE films SET request = ?, max_units = ?, max_usd = ?, asked_at = ? WHERE id = ?",
+            "UPDATE films SET request = ?, max_units = ?, max_usd = ?, confirmed = ?, "
+            "asked_at = ?, lease_owner = ?, lease_until = ?, version = version + 1 WHERE id = ?",
             values,
         )
         db.execute(
@@ -353,10 +455,25 @@ def _put(db: Database, *, film: FilmRow, fresh: str, now: float) -> FilmRow:
             "ended_at = NULL WHERE id = ? AND status <> 'processing'",
             (now, now, film.id),
         )
-    if not (before and before.is_leased(now)):
-        db.execute("DELETE FROM film_shots WHERE film_id = ?", (film.id,))
-        for shot in film.shots:
-            _keep(db, film.id, shot)
+    db.execute("DELETE FROM film_shots WHERE film_id = ?", (film.id,))
+    for shot in film.shots:
+        _keep(db, film.id, shot)
     written = _film(db, "id = ?", film.id)
     assert written is not None
     return written
+
+
+def _same_shots(before: Sequence[ShotRow], now: Sequence[ShotRow]) -> bool:
+    same = len(before) == len(now)
+    return same and all(a.is_same(b) for a, b in zip(before, now, strict=True))
+
+
+def _going_on(db: Database, before: ShotRow, now: ShotRow) -> ShotRow:
+    """A shot that is asked for again while it is made: with the row that it has got meanwhile,
+    unless nothing came of that."""
+    if now.record_id or not before.record_id:
+        return now
+    row = record_of(db, before.record_id)
+    if row.is_gone or row.is_unanswered:  # the latter is found by its request, and needs it whole
+        return now
+    return replace(now, record_id=before.record_id)

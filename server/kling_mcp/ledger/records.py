@@ -39,6 +39,7 @@ __all__ = [
     "NewRow",
     "Record",
     "SavedFile",
+    "ShotOf",
     "Wanted",
     "account_at",
     "beyond_use",
@@ -114,6 +115,15 @@ Units = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
+@dataclass(frozen=True, slots=True)
+class ShotOf:
+    """The film of a request, its number among the shots, and who makes the film."""
+
+    film_id: str
+    number: int
+    owner: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRow:
     """A request before it has a row. `digest` identifies the whole request; `request` holds its
@@ -123,8 +133,8 @@ class NewRow:
     read here, by its field. `usd_per_unit` is the public price of a unit,
     `own_usd_per_unit` that in the provider's row, `endpoint` the path of
     its create on Kling's new standard, empty on the legacy one; `named` says that our
-    external_task_id goes with it. It is a shot of the film `film_id`, whose caps hold for it, too;
-    empty for no film. `others` are the same request at other providers, one of which
+    external_task_id goes with it. It is `shot_of` a film, whose caps hold for it, too; None for no
+    film. `others` are the same request at other providers, one of which
     may have made it already."""
 
     provider: str
@@ -147,7 +157,7 @@ class NewRow:
     usd_per_unit: float = 0.14
     own_usd_per_unit: float | None = None
     others: tuple[NewRow, ...] = ()
-    film_id: str = ""
+    shot_of: ShotOf | None = None
 
     @property
     def unit_weight(self) -> float:

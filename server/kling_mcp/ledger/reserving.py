@@ -225,8 +225,12 @@ def reserve(
         f"INSERT INTO tasks ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608
         tuple(columns.values()),
     )
-    if new_row.film_id:
-        db.execute("INSERT INTO film_tasks VALUES (?, ?)", (new_row.film_id, record_id))
+    if shot := new_row.shot_of:
+        db.execute("INSERT INTO film_tasks VALUES (?, ?)", (shot.film_id, record_id))
+        db.execute(
+            "UPDATE film_shots SET record_id = ? WHERE film_id = ? AND number = ?",
+            (record_id, shot.film_id, shot.number),
+        )
     return record_of(db, record_id), True
 
 
@@ -483,17 +487,21 @@ def film_spent(db: Database, film_id: str, usd_per_unit: float) -> tuple[float, 
 
 def check_film(db: Database, new_row: NewRow) -> None:
     """Raises SpendCapReached when a shot would pass a cap of its film, with all that was made for
-    the film before, by whatever server; and KlingError when the film was withdrawn."""
-    if not new_row.film_id:
+    the film before, by whatever server; and KlingError when the film was withdrawn, or is made by
+    another owner."""
+    if new_row.shot_of is None:
         return
+    film_id = new_row.shot_of.film_id
     film = db.execute(
         "SELECT films.*, tasks.status FROM films JOIN tasks ON tasks.id = films.id "
         "WHERE films.id = ?",
-        (new_row.film_id,),
+        (film_id,),
     ).fetchone()
     if film["status"] != "processing":
         raise KlingError(f"The film is {film['status']}: no more shots of it are made.")
-    spent, spent_usd = film_spent(db, new_row.film_id, new_row.usd_per_unit)
+    if film["lease_owner"] != new_row.shot_of.owner:
+        raise KlingError("Another server makes the film now.")
+    spent, spent_usd = film_spent(db, film_id, new_row.usd_per_unit)
     units, price = new_row.estimate_units, unit_price(db, new_row)
     for name, most, used, of_one in (
         ("max_units", film["max_units"], spent, new_row.unit_weight),

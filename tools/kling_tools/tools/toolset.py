@@ -62,7 +62,7 @@ from kling_tools.service import VideoService
 from kling_tools.tools.schema import arguments_schema
 from kling_tools.tools.tool import Call, Handler, KlingTool
 
-__all__ = ["PLAYER_URI", "SETS", "build_toolset", "instructions", "upload_tool"]
+__all__ = ["PLAYER_URI", "SETS", "build_toolset", "instructions", "is_chosen", "upload_tool"]
 
 
 def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
@@ -669,17 +669,21 @@ SETS: Mapping[str, tuple[str, ...]] = {
 """Sets of tools by name; `all` has every tool."""
 
 
+def is_chosen(tool: str, only: Collection[str]) -> bool:
+    """Whether a tool is among these tools and sets."""
+    return "all" in only or any(tool in SETS.get(entry, (entry,)) for entry in only)
+
+
 def _chosen(
     tools: Sequence[KlingTool], only: Collection[str], *, read_only: bool
 ) -> list[KlingTool]:
     """The tools of these names and sets, in their order. Raises NotConfigured."""
     known = [tool.name for tool in tools]
     unknown = [name for name in only if name not in (*known, *SETS, "all")]
-    names = {name for entry in only for name in SETS.get(entry, (entry,))}
     chosen = [
         tool
         for tool in tools
-        if ("all" in only or tool.name in names)
+        if is_chosen(tool.name, only)
         and not (read_only and (tool.spends or tool.name == "kling_upload_picture"))
     ]
     if unknown or not chosen:
