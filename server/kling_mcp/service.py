@@ -321,10 +321,10 @@ class Service:
             runtime.limits.look_s,
             runtime.capabilities,
         )
-        page = await listing.page(query)
+        page, films = await listing.page(query), runtime.films.views
         for place, view in enumerate(page.tasks):
             if view.task_id.startswith(FILM_IDS):
-                page.tasks[place] = await runtime.films.views.described(view, shots=False)
+                page.tasks[place] = await films.described(view, shots=False, listed=True)
         return page
 
     async def wait(self, task_ids: Sequence[str], timeout_s: float, report: Report) -> WaitResult:

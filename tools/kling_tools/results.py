@@ -206,10 +206,12 @@ class TaskView(Answer):
     the task made. A task that makes pictures has them in `pictures`, each also at
     kling://tasks/ID/images/1 and so on, and `more` paths or links of the further ones; its units
     are those that `unit` names; what steps before it cost is not among them (`apart_from`). A film
-    has its `shots`, whose files lie in `shots_in` unless their paths say otherwise."""
+    (`kind`; a batch is one that is not joined) has its `shots`, whose files lie in `shots_in`
+    unless their paths say otherwise."""
 
     task_id: str
     status: TaskStatus
+    kind: Literal["film", "batch"] | None = None
     elapsed_s: int | None = None
     provider: str | None = None
     sandbox: bool | None = None
@@ -295,6 +297,7 @@ class TaskView(Answer):
         sound = "with sound" if self.sound == "on" else ""
         what = (self.model_name, self.mode, self.resolution, seconds, sound)
         facts = [
+            self.kind or "",
             self.picture or "",
             f'"{self.prompt}"' if self.prompt else "",
             " ".join(word for word in what if word),
@@ -677,7 +680,7 @@ AT_ITS_END = frozenset({"units", "created", "path", "videos"})
 _PRICED_BY = ("unit", "apart_from", "sandbox", "billed_by")
 """Fields in whose light the units of a task are read: where one differs, they are said again."""
 
-_SAYS_NOTHING = frozenset({"unit", "apart_from", "elapsed_s", "take", "more"})
+_SAYS_NOTHING = frozenset({"kind", "unit", "apart_from", "elapsed_s", "take", "more"})
 """Fields whose absence says nothing that another field does not say."""
 
 _ANOTHER_KIND = frozenset({"model_name", "unit", "asset_id"})
@@ -716,6 +719,7 @@ def _words(fields: Mapping[str, Any], shared: Mapping[str, Any] | None = None) -
         f"no {_LACKED.get(name, name)}"
         for name, value in fields.items()
         if value is None
+        and not fields.get("kind")
         and name not in _SAYS_NOTHING
         and not (runs and name in AT_ITS_END)
         and not (other and name in _OF_A_KIND)

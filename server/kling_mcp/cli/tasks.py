@@ -239,7 +239,7 @@ async def _shots(ledger: Ledger, row: Record) -> list[Record]:
         return []
     ids = [shot.record_id for shot in (await ledger.films.of_row(row.id)).shots if shot.record_id]
     found = await ledger.several(ids)
-    return [found[row_id] for row_id in ids if row_id in found]
+    return [found[row_id] for row_id in dict.fromkeys(ids) if row_id in found]
 
 
 def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:

@@ -131,6 +131,12 @@ class FilmRow:
 FREE = "(lease_owner IN ('', ?) OR lease_until <= ? OR lease_until > ?)"
 """Whether a lease can be taken, in SQL: takes the owner, the time now, and the longest lease."""
 
+FOR_FILMS = (
+    "id IN (SELECT record_id FROM film_tasks WHERE film_id IN "
+    "(SELECT id FROM tasks WHERE ({where}) AND product = 'film'))"
+)
+"""The rows that were made for the films that match a condition."""
+
 RUNS = "id IN (SELECT id FROM tasks WHERE status = 'processing')"
 
 
@@ -253,12 +259,13 @@ class Films:
         await self._changed(film_id)
 
     async def goes_on(self, film_id: str, message: str) -> None:
-        """Write how far a film is, in words."""
+        """Write how far a film is, in words. It stands behind its shots in time: what is newest is
+        listed first."""
         await self._engine.write(
             lambda db: db.execute(
-                "UPDATE tasks SET message = ?, updated_at = ? "
+                "UPDATE tasks SET message = ?, updated_at = ?, created_at = ? "
                 "WHERE id = ? AND status = 'processing'",
-                (message, self._now(), film_id),
+                (message, self._now(), self._now(), film_id),
             ),
             relaxed=True,
         )

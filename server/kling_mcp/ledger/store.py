@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from kling_mcp.ledger.engine import Database, Engine
-from kling_mcp.ledger.films import Films
+from kling_mcp.ledger.films import FOR_FILMS, Films
 from kling_mcp.ledger.records import (
     AT,
     COUNTED,
@@ -61,7 +61,7 @@ from kling_mcp.ledger.reserving import (
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
 from kling_tools.errors import ProviderError
-from kling_tools.products import Made, Product
+from kling_tools.products import FILM, Made, Product
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
 
@@ -586,8 +586,15 @@ class Ledger:
         `estimated_units` of the others, and the `play_units` of the sandbox. Queued rows are apart:
         `queued_units`, `play_queued_units`. Image units are never among them: `image_units`, known
         or estimated, and `play_image_units`. `step_units` and `play_step_units` are what of all
-        these was for steps before a create. `play_money` is what the sandbox told in money."""
+        these was for steps before a create. `play_money` is what the sandbox told in money.
+
+        What a film cost is what was paid for it: where films are asked for, or words that may be
+        their names, the tasks that were made for those that match are summed, and not counted."""
         where, values = matching(wanted)
+        rows, of_rows = where, values
+        if wanted.get("product") == (FILM.name,) or wanted.get("text"):
+            rows = f"(({where}) OR {FOR_FILMS.format(where=where)})"
+            of_rows = [*values, *values]
         known = "(units IS NOT NULL OR money IS NOT NULL)"
         sent = "status NOT IN ('queued', 'cancelled')"
         real, played = f"sandbox = 0 AND NOT {OF_PICTURES}", f"sandbox = 1 AND NOT {OF_PICTURES}"
@@ -611,9 +618,10 @@ class Ledger:
             await self._engine.read(
                 lambda db: db.execute(
                     f"SELECT provider, {CURRENCY} AS currency, "  # noqa: S608
-                    f"sum(CASE WHEN {OF_STEPS} THEN 0 ELSE 1 END) AS tasks, {summed} "
-                    f"FROM tasks WHERE {where} GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
-                    values,
+                    f"sum(CASE WHEN {OF_STEPS} THEN 0 WHEN {where} THEN 1 ELSE 0 END) AS tasks, "
+                    f"{summed} FROM tasks WHERE {rows} "
+                    f"GROUP BY provider, {CURRENCY} ORDER BY 1, 2",
+                    [*values, *of_rows],
                 ).fetchall()
             )
         )

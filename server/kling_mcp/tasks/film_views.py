@@ -35,8 +35,11 @@ class FilmViews:
     share: Callable[[str], float | None]
     takes_up: Callable[[FilmRow], bool]
 
-    async def described(self, view: TaskView, *, shots: bool = True) -> TaskView:
-        """The view of a film's row with its shots, and what to do next; any other view as it is."""
+    async def described(
+        self, view: TaskView, *, shots: bool = True, listed: bool = False
+    ) -> TaskView:
+        """The view of a film's row with its shots, and what to do next; any other view as it is.
+        One that is `listed` says of an end that is well nothing more."""
         film = await self.ledger.films.with_id(view.task_id)
         if film is None:
             return view
@@ -44,6 +47,8 @@ class FilmViews:
         record, own = found.pop(film.id), {row.id: row for row in found.values()}
         costs = [row.counted_units for row in own.values() if not row.is_gone or row.units]
         view = view.model_copy()
+        joins = film.request.get("join", True)
+        view.kind, view.provider = "film" if joins else "batch", None
         view.sandbox = (bool(own) and all(row.sandbox for row in own.values())) or None
         if view.status in ENDED:
             view.units = round(sum(costs), 4) or None
@@ -61,7 +66,7 @@ class FilmViews:
             )
         elif view.status == "cancelled":
             view.next = " ".join(_stopped(film, own))
-        elif not film.request.get("join", True):
+        elif not joins:
             view.next = "A batch: each shot is a task with a file of its own."
             if self.files.private and shots:
                 view.next += " kling_save_video gives a link to each."
@@ -70,7 +75,10 @@ class FilmViews:
         else:
             view.file = "gone"
             view.next = f"Its file is gone: {AGAIN} joins it again."
-        view.next = " ".join(filter(None, [view.next, *_before(record, self.files)]))
+        if listed and _is_well(view, film):
+            view.next = None
+        else:
+            view.next = " ".join(filter(None, [view.next, *_before(record, self.files)]))
         return view
 
     def _running(self, film: FilmRow, record: Record, own: Mapping[str, Record]) -> str:
@@ -123,6 +131,12 @@ class FilmViews:
         elif row is None and not fault:
             view.next = "not made" if record.status == "cancelled" else "waits"
         return view
+
+
+def _is_well(view: TaskView, film: FilmRow) -> bool:
+    """Whether there is nothing to do about a film: it is as it was wished, or was stopped."""
+    as_wished = view.status == "succeed" and not view.file and not film.facts.get("faults")
+    return as_wished or view.status == "cancelled"
 
 
 def _row_ids(film: FilmRow) -> list[str]:

@@ -1,5 +1,6 @@
 """Films where other tasks are shown: found by their names, saved, looked at, stopped and listed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
 from tests.server.serving import tasks_of
 
@@ -191,3 +193,36 @@ async def test_a_film_that_nobody_makes_is_not_waited_for(tmp_path: Path) -> Non
     assert facts(waited)["done"]
     assert "no server makes it now" in words(waited)
     assert "kling_wait_for_tasks again" not in words(waited)
+
+
+async def test_a_list_of_films_says_which_is_a_batch_and_what_all_cost(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        await made(client, shots=words_shots(2))
+        await made(client, name="Tries", shots=words_shots(3), join=False)
+        films = await call(client, "kling_list_tasks", product="film")
+        named = await call(client, "kling_list_tasks", text="tries")
+        page = await call(client, "kling_list_tasks")
+
+    assert [task["kind"] for task in tasks_of(facts(films))] == ["batch", "film"]
+    assert facts(films)["total"]["play_units"] == 4.5
+    assert facts(films)["total"]["tasks"] == 2
+    assert facts(named)["total"]["play_units"] == 1.5
+    assert facts(named)["total"]["tasks"] == 1
+    assert tasks_of(facts(page))[0]["kind"] == "batch"
+    assert facts(page)["total"]["play_units"] == 4.5
+    for answer in (films, page):
+        assert "(film" not in words(answer)
+        assert "no model" not in words(answer)
+        assert "nothing amiss" not in words(answer)
+
+
+def test_a_list_on_a_team_server_knows_that_the_file_of_a_film_is_there(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    ann = give_token(tokens, "ann")
+    with served_team(tmp_path, tokens=tokens) as team:
+        wish = {"name": "Holiday", "shots": words_shots(1)}
+        film_id = team.call(ann, "kling_film", **wish)["structuredContent"]["task_id"]
+        team.call(ann, "kling_wait_for_tasks", task_ids=[film_id], timeout_s=60)
+        listed = json.dumps(team.call(ann, "kling_list_tasks", product="film"))
+
+    assert "gone" not in listed
