@@ -472,7 +472,8 @@ class PollClaims:
             mine = await self._ledger.claim_polling(rows, self._owner, lasts_s)
         except KlingError:  # the request that follows reports it; to ask twice beats never asking
             return list(tasks)
-        return [watched for watched in tasks if (_row_id(watched) or "") in {*mine, ""}]
+        claimed = {*mine, ""}
+        return [watched for watched in tasks if (_row_id(watched) or "") in claimed]
 
     async def release(self, tasks: Sequence[Watched]) -> None:
         """Let other processes ask for these tasks: nobody waits for them here any more."""

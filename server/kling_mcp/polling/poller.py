@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from kling_mcp.providers.task import Task
     from kling_mcp.tasks.lookup import Found, Lookup
 
-__all__ = ["NOT_ASKED", "Poller"]
+__all__ = ["NOT_ASKED", "READ_AT_ONCE", "Poller"]
 
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 16
 """Requests to one provider that run side by side."""
+
+READ_AT_ONCE = 500
+"""Rows that are read at a time: whole rows take more memory than what is kept of them."""
 
 NOT_ASKED = "This server made a mistake and could not ask for the task. Its log says more."
 
@@ -115,9 +118,15 @@ class Poller:
         await self._ask_each(members)
 
     async def _ask_each(self, members: Sequence[Watched]) -> None:
+        left = iter(members)
+
+        async def work() -> None:
+            for watched in left:
+                await self.ask_one(watched)
+
         async with anyio.create_task_group() as group:
-            for watched in members:
-                group.start_soon(self.ask_one, watched)
+            for _ in members[:AT_ONCE]:
+                group.start_soon(work)
 
     async def ask_one(self, watched: Watched) -> None:
         """One query; a request that was never sent, or whose answer was lost, is taken up."""
@@ -138,17 +147,19 @@ class Poller:
     async def read(self, tasks: Sequence[Watched]) -> None:
         """Take from the ledger what other processes wrote there."""
         now = self._now()
-        rows = {watched.record.id: watched for watched in tasks if watched.record}
         for watched in tasks:
             watched.read_at = now
-        try:
-            records = await self._ledger.several(rows) if rows else {}
-        except KlingError:  # the request that follows reports it
-            return
-        for row_id, record in records.items():
-            watched = rows[row_id]
-            if watched.found is not None and followed(record) != watched.record:
-                self.answered(watched, replace(watched.found, record=record))
+        for place in range(0, len(tasks), READ_AT_ONCE):
+            some = tasks[place : place + READ_AT_ONCE]
+            rows = {watched.record.id: watched for watched in some if watched.record}
+            try:
+                records = await self._ledger.several(rows) if rows else {}
+            except KlingError:  # the request that follows reports it
+                return
+            for row_id, record in records.items():
+                watched = rows[row_id]
+                if watched.found is not None and followed(record) != watched.record:
+                    self.answered(watched, replace(watched.found, record=record))
 
     def answered(self, watched: Watched, outcome: Found | KlingError) -> None:
         """Its provider answered or failed, or its row changed: keep that, and wake who waits."""

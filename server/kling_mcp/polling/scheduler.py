@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_mcp.polling.pace import Due, Plan, PollClaims
-from kling_mcp.polling.poller import NOT_ASKED, Poller
+from kling_mcp.polling.poller import NOT_ASKED, READ_AT_ONCE, Poller
 from kling_mcp.polling.watched import ListKey, Signal, Watch, Watched
 from kling_mcp.tasks.lookup import Found
 from kling_tools.errors import KlingError
@@ -73,10 +73,8 @@ provider. A client that stops asking does not say so."""
 REREAD_S = 5.0
 """Seconds after which a row is read again for what other processes wrote; nobody is asked."""
 
-READ_AT_ONCE = 500
 READ_APART_S = 1.0
-"""Rows that are read again at a time, and the seconds until the next of very many: whole rows take
-time, and more memory than what is kept of them."""
+"""Seconds between two reads where so many rows are to be read again that it takes several."""
 
 FRESH_S = 1.0
 """Seconds for which an answer is new enough for a caller who asks how things are now."""
@@ -320,7 +318,8 @@ class Scheduler:
         try:
             with request.scope:
                 mine = await self._claims.claim(members, self._now())
-                await self._leave_to_others([w for w in members if w not in mine])
+                others = {*members} - {*mine}
+                await self._leave_to_others([watched for watched in members if watched in others])
                 if key is None or len(mine) < 2:
                     for watched in mine:
                         await self._poller.ask_one(watched)
