@@ -27,7 +27,6 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +38,17 @@ from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
 from kling_mcp.films.planning import (
+    FRAME_RATE,
+    JOINED_PX_S,
     PlannedShot,
+    joining_s,
     listed_shots,
     planned,
     told_once,
     usual_time_s,
     warned,
 )
-from kling_mcp.films.shapes import cropped, size_text, words_in
+from kling_mcp.films.shapes import cropped, film_shape, lines_of, size_text, words_in
 from kling_mcp.ledger import DayCaps, Record
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.principal import SPEND, Principal
@@ -67,9 +69,6 @@ __all__ = ["FilmDesk"]
 
 logger = logging.getLogger(__name__)
 
-PLANNED_FPS = Fraction(24)
-"""The frames per second of a film whose clips are not there yet."""
-
 
 @dataclass
 class FilmDesk:
@@ -78,6 +77,7 @@ class FilmDesk:
     means: Means
     settings: Settings
     _making: dict[str, FilmMaking] = field(default_factory=dict)
+    _joined_px_s: float = JOINED_PX_S
 
     @cached_property
     def views(self) -> FilmViews:
@@ -149,6 +149,7 @@ class FilmDesk:
                 max_usd=film.max_usd,
                 confirmed=confirmed,
                 shots=[shot.row() for shot in plan],
+                usual_s=receipt.usual_s or 0.0,
             ),
             owner,
         )
@@ -178,6 +179,7 @@ class FilmDesk:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._renew, making)
                 await making.go()
+                self._joined_px_s = making.joined_px_s or self._joined_px_s
                 group.cancel_scope.cancel()
         except Exception:
             logger.exception("The making of %s broke.", film_id)
@@ -231,6 +233,9 @@ class FilmDesk:
             settings.sandbox_slots if sandbox else None,
             settings.sandbox_queue_s + settings.sandbox_render_s if sandbox else None,
         )
+        if film.join and seconds:
+            side = settings.sandbox_side_px if sandbox else max(map(lines_of, plan))
+            usual += joining_s(seconds, side, film_shape(plan, film), self._joined_px_s)
         shots, what = [], ""
         for shot in plan:
             view = ShotView(
@@ -248,7 +253,7 @@ class FilmDesk:
             batch=not film.join or None,
             estimate_units=None if price.units is None or not able else round(price.units, 4),
             estimate_usd=None if price.usd is None or not able else round(price.usd, 2),
-            usual_s=math.ceil(usual) or None,
+            usual_s=round(usual) or None,
             seconds=round(seconds, 3) if seconds and film.join else None,
             size=size_text(plan, film) or None if film.join else None,
             shots=shots,
@@ -387,7 +392,7 @@ def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault
     from kling_mcp.outputs.film_plan import film_length
 
     try:
-        return float(film_length(lengths, film.crossfade_s, PLANNED_FPS) / PLANNED_FPS)
+        return float(film_length(lengths, film.crossfade_s, FRAME_RATE) / FRAME_RATE)
     except KlingError as error:
         use = error.advice.removeprefix("Give ").rstrip(".")
         faults.append(Fault("crossfade_s", "crossfade_too_long", error.message, use))

@@ -23,6 +23,7 @@ import hashlib
 import json
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,16 +123,22 @@ class Means:
     sleep: Callable[[float], Awaitable[None]]
 
 
+LEARNED_PX = 100e6
+"""Pixels of the smallest film from which it is learned how fast this server joins."""
+
+
 @dataclass
 class FilmMaking:
     """The making of one film by this server, which holds its lease as `owner`. `share` is how much
-    of the joining is done, 0 before it begins; cancelling the `scope` ends the making."""
+    of the joining is done, 0 before it begins; cancelling the `scope` ends the making. So many
+    pixels of a large film were joined in a second (`joined_px_s`, 0 before)."""
 
     means: Means
     principal: Principal
     film: FilmRow
     owner: str
     share: float = 0.0
+    joined_px_s: float = 0.0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _rows: dict[int, Record | None] = field(default_factory=dict)
     _why: dict[int, str] = field(default_factory=dict)
@@ -395,8 +402,11 @@ class FilmMaking:
                 await means.ledger.films.goes_on(self.film.id, f"joining, {share:.0%}")
             self.share = share
 
+        began, pixels = time.monotonic(), film.frames * math.prod(film.size)
         joined = await join(film, target, progress=progress)
         checked = await JOINING.run(lambda: check(film, joined), wait_s=math.inf)
+        if pixels >= LEARNED_PX:
+            self.joined_px_s = pixels / max(0.001, time.monotonic() - began)
         facts = {
             "frames": checked.frames,
             "fps": float(film.fps),

@@ -105,6 +105,11 @@ def film_shape(plan: Sequence[Shaped], film: FilmArguments) -> Fraction | None:
     return shape_of(film.aspect_ratio) if film.aspect_ratio else plan[0].shape
 
 
+def lines_of(shot: Shaped) -> int:
+    """Pixels of the shorter side of its clip, in 16:9."""
+    return LINES.get(shot.mode, LINES["std"])
+
+
 def size_text(plan: Sequence[Shaped], film: FilmArguments) -> str:
     """The film's size as far as Kling's pages tell it: its pixels in 16:9 and 9:16, else its lines
     and its ratio. Empty where nothing is known."""

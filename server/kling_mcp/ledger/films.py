@@ -106,7 +106,8 @@ class FilmRow:
     """A film: whose it is, its name, how its shots are joined (`request`), its caps, the units to
     which a person said yes (`confirmed`, None where nobody was asked), when it was asked for last
     (seconds since the epoch) and how often (`version`), and its shots in their order. `joined`
-    identifies what the file was joined of, `facts` what was measured in it."""
+    identifies what the file was joined of, `facts` what was measured in it. `usual_s` is the
+    seconds that its making usually takes; its row in `tasks` keeps it."""
 
     id: str
     principal: str
@@ -122,6 +123,7 @@ class FilmRow:
     lease_owner: str = ""
     lease_until: float = 0.0
     shots: Sequence[ShotRow] = ()
+    usual_s: float = 0.0
 
     def is_leased(self, now: float) -> bool:
         """Whether a server makes it at this time (seconds since the epoch)."""
@@ -462,6 +464,8 @@ def _put(
             "ended_at = NULL WHERE id = ? AND status <> 'processing'",
             (now, now, film.id),
         )
+    request = {**record_of(db, film.id).request, "usual_s": film.usual_s}
+    db.execute("UPDATE tasks SET request = ? WHERE id = ?", (json.dumps(request), film.id))
     db.execute("DELETE FROM film_shots WHERE film_id = ?", (film.id,))
     for shot in film.shots:
         _keep(db, film.id, shot)

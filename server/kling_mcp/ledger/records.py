@@ -522,7 +522,7 @@ def followed(record: Record) -> Record:
     return replace(record, **shared, **_UNTOLD, request=_request_of(asked))
 
 
-_ASKED = ("mode", "duration")
+_ASKED = ("mode", "duration", "usual_s")
 _SHARED = ("provider", "base_url", "product", "status", "model_name", "endpoint", "principal")
 _UNTOLD: Mapping[str, Any] = {
     **dict.fromkeys(("digest", "prompt", "file_note", "lease_owner", "callback_key"), ""),

@@ -196,7 +196,10 @@ class Pace:
         return min(LATE * _usual_s(kind[1]), age_s)
 
     def usual_s(self, record: Record) -> float:
-        """Seconds that this task usually takes from its submit to its end."""
+        """Seconds that this task usually takes from its submit to its end; those of a film were
+        estimated when it was asked for."""
+        if record.is_film:
+            return float(record.request.get("usual_s") or 0.0)
         provider = self._providers.get(record.provider)
         if provider and provider.embedded:
             return self._sandbox_s

@@ -81,10 +81,10 @@ async def test_the_time_counts_slots_and_shots_that_continue_one_another(tmp_pat
     async with serving(
         tmp_path, sandbox_side_px=SIDE_PX, sandbox_render_s=10, sandbox_slots=2
     ) as client:
-        apart = facts(await film(client, shots=words_shots(5), dry_run=True))
+        apart = facts(await film(client, shots=words_shots(5), join=False, dry_run=True))
         image = picture(tmp_path)
         chain = [{"image": image, "prompt": "A"}, *[{"image": "previous", "prompt": "B"}] * 4]
-        chained = facts(await film(client, shots=chain, dry_run=True))
+        chained = facts(await film(client, shots=chain, join=False, dry_run=True))
 
     assert apart["usual_s"] == 30
     assert chained["usual_s"] == 50

@@ -301,3 +301,26 @@ async def test_a_task_of_pictures_is_no_clip(tmp_path: Path) -> None:
         refused = await film(client, shots=[{"video": drawn["task_id"]}])
 
     assert "makes no video. Use image: kling://tasks/" in words(refused)
+
+
+async def test_the_joining_is_part_of_the_time_and_progress_says_the_same(tmp_path: Path) -> None:
+    said = []
+
+    async def heard(done: float, total: float | None, message: str | None) -> None:
+        said.append(message or "")
+
+    shots = words_shots(12)
+    async with serving(tmp_path, sandbox_render_s=30, sandbox_slots=12) as client:
+        batch = facts(await film(client, shots=shots, join=False, dry_run=True))
+    async with serving(
+        tmp_path, sandbox_render_s=30, sandbox_slots=12, sandbox_side_px=720
+    ) as client:
+        joined = facts(await film(client, shots=shots, dry_run=True))
+        film_id = facts(await film(client, shots=shots))["task_id"]
+        asked = {"task_ids": [film_id], "timeout_s": 1}
+        await client.call_tool("kling_wait_for_tasks", asked, progress_callback=heard)
+        await client.call_tool("kling_cancel_task", {"task_ids": [film_id]})
+
+    assert batch["usual_s"] == 30
+    assert joined["usual_s"] == 74
+    assert any("usually about 70 s" in words for words in said), said
