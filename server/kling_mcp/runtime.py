@@ -304,7 +304,7 @@ class Runtime:
             music=self.settings.home / "music",
             sleep=self.sleep,
         )
-        return FilmDesk(means, self.settings)
+        return FilmDesk(means, self.settings, self._makes_films)
 
     def pictures(self, principal: Principal) -> PicturePolicy:
         """The pictures that a caller may name: files below the roots, frames of their own tasks,

@@ -416,13 +416,15 @@ class Service:
         return await runtime.downloads.save(await self._own(task_id), path, runtime.limits.answer_s)
 
     async def look_at(self, query: LookArguments) -> VideoLook:
-        """A finished video shown and held against its request; it is saved first when need be.
+        """A finished video shown and held against its request; it is saved first when need be. Of a
+        film, `at` may name a shot, whose clip is then shown.
 
         Raises ImageRejected for a picture that cannot be read, and like `frames`.
         """
         from kling_mcp.outputs.look import look
 
         runtime = self._runtime
+        query = await self._of_a_shot(query)
         return await look(
             query,
             self._frames,
@@ -431,6 +433,23 @@ class Service:
             runtime.clients,
             runtime.capabilities,
         )
+
+    async def _of_a_shot(self, query: LookArguments) -> LookArguments:
+        """The query about the shot of a film that it names; any other one as it is. Raises
+        KlingError for several shots, and for one that is not there."""
+        film = await self.reader.find(query.task_id) if query.at else None
+        if film is None or not film.is_film:
+            return query
+        from kling_mcp.tasks.film_views import shot_of
+
+        named = {at: await shot_of(at, film, self._runtime.ledger) for at in query.at}
+        shots = [row for row in named.values() if row is not None]
+        if len(shots) > 1:
+            raise KlingError("at names several shots.", advice="Name one, and call once for each.")
+        if not shots:
+            return query
+        moments = [at for at, row in named.items() if row is None]
+        return query.model_copy(update={"task_id": shots[0].id, "at": moments})
 
     async def file(self, record: Record) -> Path | None:
         """A file of this machine with the row's saved video; None when it is gone. Raises

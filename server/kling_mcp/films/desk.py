@@ -72,10 +72,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class FilmDesk:
-    """The films of a server, whose `settings` say what it may do."""
+    """The films of a server, whose `settings` say what it may do; `makes` whether it is to make
+    films."""
 
     means: Means
     settings: Settings
+    makes: bool
     _making: dict[str, FilmMaking] = field(default_factory=dict)
     _joined_px_s: float = JOINED_PX_S
 
@@ -83,17 +85,12 @@ class FilmDesk:
     def views(self) -> FilmViews:
         """Shows films."""
         means = self.means
-        return FilmViews(means.ledger, means.storage, self._share, self.takes_up)
+        return FilmViews(means.ledger, means.storage, self._making.__contains__, self.takes_up)
 
     def takes_up(self, film: FilmRow) -> bool:
         """Whether this server makes a film that no server makes."""
         since = self.means.ledger.now() - self.settings.queue_hours * 3600
-        return not self.settings.read_only and film.asked_at > since
-
-    def _share(self, film_id: str) -> float | None:
-        """How much of a film is joined, from 0 to 1; None where this server does not make it."""
-        making = self._making.get(film_id)
-        return making.share if making else None
+        return self.makes and film.asked_at > since
 
     async def film(
         self, draft: Draft[FilmArguments], principal: Principal, confirm: Confirm

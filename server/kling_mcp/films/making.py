@@ -129,15 +129,14 @@ LEARNED_PX = 100e6
 
 @dataclass
 class FilmMaking:
-    """The making of one film by this server, which holds its lease as `owner`. `share` is how much
-    of the joining is done, 0 before it begins; cancelling the `scope` ends the making. So many
-    pixels of a large film were joined in a second (`joined_px_s`, 0 before)."""
+    """The making of one film by this server, which holds its lease as `owner`; cancelling the
+    `scope` ends the making. So many pixels of a large film were joined in a second (`joined_px_s`,
+    0 before)."""
 
     means: Means
     principal: Principal
     film: FilmRow
     owner: str
-    share: float = 0.0
     joined_px_s: float = 0.0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _rows: dict[int, Record | None] = field(default_factory=dict)
@@ -156,7 +155,7 @@ class FilmMaking:
                 film = await films.with_id(self.film.id)
                 if film is None or film.lease_owner != self.owner:
                     return
-                self.film, self.share = film, 0.0
+                self.film = film
 
     async def broke(self) -> None:
         """Write down that this server made a mistake, so that nothing waits for this film."""
@@ -169,6 +168,7 @@ class FilmMaking:
         """Make the film; its end, as `Films.finish` takes it."""
         self._rows, self._why = {}, {}
         self._ended = {shot.number: anyio.Event() for shot in self.film.shots}
+        await self._tell()
         turn, stopped = anyio.Lock(), self._not_confirmed()
         async with anyio.create_task_group() as group:
             for shot in self.film.shots:
@@ -210,6 +210,8 @@ class FilmMaking:
             if row is not None and row.status not in ENDED:
                 row, why = await self._waited_for(row)
             if row is not None and row.status == "succeed":
+                self._rows[number] = row
+                await self._tell()
                 row, why = await self._saved(shot, row)
         except KlingError as error:
             why = error.reason()
@@ -223,9 +225,12 @@ class FilmMaking:
         if why != shot.fault or (row is not None and row.id != shot.record_id):
             known = row.id if row is not None else shot.record_id
             await films.shot(self.film.id, self.owner, number, known, why)
+
+    async def _tell(self, then: str = "") -> None:
+        """Write down how many shots are made, and what is done `then`."""
         of = counted(len(self.film.shots), "shot")
         made = sum(row is not None and row.status == "succeed" for row in self._rows.values())
-        await films.goes_on(self.film.id, f"{made} of {of} made")
+        await self.means.ledger.films.goes_on(self.film.id, f"{made} of {of} made{then}")
 
     async def _asked_for(self, shot: ShotRow, turn: anyio.Lock, stopped: str) -> Record | None:
         """The row that makes a shot; it is asked for where there is none yet. None where it was
@@ -375,6 +380,7 @@ class FilmMaking:
             if path is None:
                 raise KlingError(f"The clip of {row.handle} is gone.")
             paths.append(path)
+        await self._tell(", waiting to be joined")
 
         def plan() -> Film:
             clips = [read_clip(path, number) for number, path in enumerate(paths, start=1)]
@@ -397,13 +403,17 @@ class FilmMaking:
         film = await JOINING.run(plan, wait_s=math.inf)
         target = means.storage.target("", self.film.id, ledger_row)
 
+        told = -1
+
         async def progress(share: float) -> None:
-            if int(10 * share) > int(10 * self.share):
-                await means.ledger.films.goes_on(self.film.id, f"joining, {share:.0%}")
-            self.share = share
+            nonlocal told
+            if (step := int(10 * share)) > told:
+                told = step
+                await self._tell(f", joining, {share:.0%}")
 
         began, pixels = time.monotonic(), film.frames * math.prod(film.size)
         joined = await join(film, target, progress=progress)
+        await self._tell(", joined, being looked at")
         checked = await JOINING.run(lambda: check(film, joined), wait_s=math.inf)
         if pixels >= LEARNED_PX:
             self.joined_px_s = pixels / max(0.001, time.monotonic() - began)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,12 @@ WORDS_SHOWN = 24
 
 @dataclass(frozen=True)
 class FilmViews:
-    """Shows the films of a ledger, whose `files` may be there. `share` says how much of a film is
-    joined, from 0 to 1, or None where this server does not make it; `takes_up` whether it would
-    make one that nobody makes."""
+    """Shows the films of a ledger, whose `files` may be there. `makes` says whether this server
+    makes a film, `takes_up` whether it would make one that nobody makes."""
 
     ledger: Ledger
     files: Files
-    share: Callable[[str], float | None]
+    makes: Callable[[str], bool]
     takes_up: Callable[[FilmRow], bool]
 
     async def described(
@@ -83,13 +83,11 @@ class FilmViews:
 
     def _running(self, film: FilmRow, record: Record, own: Mapping[str, Record]) -> str:
         """How far a film is that has not ended, and whether it goes on."""
-        share = self.share(film.id)
         of = counted(len(film.shots), "shot")
-        made = record.message or f"0 of {of} made"
         failed = [s for s in film.shots if s.fault or ((r := own.get(s.record_id)) and r.is_gone)]
-        parts = [f"Joining, {share:.0%}" if share else made]
-        parts += [f"{len(failed)} failed"] if failed and not share else []
-        if share is None and not film.is_leased(self.ledger.now()):
+        parts = [record.message or f"0 of {of} made"]
+        parts += [f"{len(failed)} failed"] if failed else []
+        if not self.makes(film.id) and not film.is_leased(self.ledger.now()):
             goes_on = "it goes on here in some seconds"
             parts += [goes_on if self.takes_up(film) else f"no server makes it now: call {AGAIN}"]
         return f"{', '.join(parts)}."
@@ -159,12 +157,16 @@ def _made_of(shot: ShotRow, row: Record | None) -> str | None:
     return clipped(" ".join(str(named).split()), WORDS_SHOWN) or None
 
 
+SHOT = re.compile(r"shot\s*#?\s*(\d{1,3})", re.IGNORECASE)
+
+
 async def shot_of(text: str, film: Record, ledger: Ledger) -> Record | None:
     """The row of the shot that a text such as `shot 5` names; None for other texts. Raises
     KlingError for a shot that the film has not, or that is not asked for yet."""
-    word, _, number = text.strip().lower().partition(" ")
-    if word != "shot" or not number.strip().isdecimal():
+    named = SHOT.fullmatch(text.strip())
+    if named is None:
         return None
+    number = named[1]
     row = await ledger.films.of_row(film.id)
     shot = next((s for s in row.shots if s.number == int(number)), None)
     if shot is None:

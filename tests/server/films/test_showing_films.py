@@ -1,13 +1,14 @@
 """Films where other tasks are shown: found by their names, saved, looked at, stopped and listed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client, MCPError
-from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
 from tests.server.serving import tasks_of
@@ -226,3 +227,40 @@ def test_a_list_on_a_team_server_knows_that_the_file_of_a_film_is_there(tmp_path
         listed = json.dumps(team.call(ann, "kling_list_tasks", product="film"))
 
     assert "gone" not in listed
+
+
+async def test_a_wait_tells_each_step_and_never_more_than_the_answer(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    async def heard(done: float, total: float | None, message: str | None) -> None:
+        said.append(message or "")
+
+    async with serving(tmp_path) as client:
+        film_id = facts(await film(client, shots=words_shots(2)))["task_id"]
+        for seconds in (0, 60):
+            wish = {"task_ids": [film_id], "timeout_s": seconds}
+            waited = await client.call_tool("kling_wait_for_tasks", wish, progress_callback=heard)
+            counts = [int(n) for n in re.findall(r"(\d) of 2 shots made", " ".join(said))]
+            answer = re.search(r"(\d) of 2 shots made", words(waited))
+            assert counts == sorted(counts)
+            assert not answer or int(answer[1]) >= max(counts, default=0)
+        await over(client, film_id)
+
+    told = " ".join(said)
+    assert "2 of 2 shots made, waiting to be joined" in told
+    assert "2 of 2 shots made, joining, " in told
+    assert "usually about" not in told
+
+
+async def test_a_shot_of_a_film_can_be_looked_at_by_its_number(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=words_shots(2), join=False)
+        wish = {"task_id": "holiday", "at": ["shot 2", "first"]}
+        looked = facts(await call(client, "kling_look", **wish))
+        asked = [{**wish, "at": at} for at in (["shot 3"], ["shot 1", "shot 2"])]
+        refused = [words(await call(client, "kling_look", **each)) for each in asked]
+
+    assert looked["task_id"] == ended["shots"][1]["task_id"]
+    assert looked["prompt"] == "Scene 2"
+    assert "has 2 shots, none with the number 3" in refused[0]
+    assert "names several shots" in refused[1]
