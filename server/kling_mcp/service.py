@@ -561,13 +561,13 @@ class Service:
     def _frames(self) -> Frames:
         return self._runtime.frames.of(self._principal)
 
-    async def _own(self, task_id: str) -> str:
-        """The id under which this process knows the task of an id, a link or a path. Raises
-        TaskNotFound, in the same words, for a task of another caller and for one that does not
-        exist."""
+    async def _own(self, task_id: str, record: Record | None = None) -> str:
+        """The id under which this process knows the task of an id, a link or a path, of which the
+        row may be known. Raises TaskNotFound, in the same words, for a task of another caller and
+        for one that does not exist."""
         from kling_mcp.tasks.lookup import is_address, not_found
 
-        record = await self.reader.find(task_id)
+        record = record or await self.reader.find(task_id)
         if self.sees_all and not is_address(task_id) and not (record and record.is_film):
             return task_id
         if record is None:
@@ -579,9 +579,10 @@ class Service:
         the caller gave; and the views of all other ids."""
         own: dict[str, str] = {}
         strange: dict[str, TaskView] = {}
+        rows = await self.reader.several(task_ids)
         for task_id in dict.fromkeys(task_ids):
             try:
-                own.setdefault(await self._own(task_id), task_id)
+                own.setdefault(await self._own(task_id, rows.get(task_id)), task_id)
             except TaskNotFound as error:
                 strange[task_id] = _unknown(task_id, error)
         return own, strange
