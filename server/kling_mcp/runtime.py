@@ -70,7 +70,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class Uploads(Protocol):
-    """Pictures that callers upload to a server which cannot read their disks."""
+    """Pictures that callers upload: they lie in a chat, or where the server cannot read."""
 
     async def address(self, owner: str) -> UploadAddress:
         """An address that takes one picture of this owner's."""
@@ -94,8 +94,9 @@ class Uploads(Protocol):
 class Ports:
     """What a server for a team puts in the place of a person's own machine.
 
-    `storage` keeps finished videos, by default in the output folder. With `uploads`, callers upload
-    their pictures, and the server neither reads nor shows a path of this machine for them.
+    `storage` keeps finished videos, by default in the output folder. With `uploads`, callers may
+    upload their pictures. `far`: they sit at other machines, so the server neither reads nor shows
+    a path of this one for them, and providers can fetch their uploads.
     `observe` is called with each request to a provider. Providers call back below `callback_base`,
     an address without a slash at its end, and sign with `callback_secret`; when empty, no provider
     is asked to. One caller may spend `max_units_per_day_user` units, `max_usd_per_day_user` US
@@ -106,6 +107,7 @@ class Ports:
 
     storage: VideoStorage | None = None
     uploads: Uploads | None = None
+    far: bool = False
     observe: Observe | None = None
     callback_base: str = ""
     callback_secret: str = field(default="", repr=False)
@@ -171,8 +173,8 @@ class Runtime:
         """The ledger. From its first use on, open rows are taken up in the background."""
         from kling_mcp.ledger import open_ledger
 
-        discreet = self.ports.uploads is not None
-        ledger = open_ledger(self.settings, self.clock, self._noticing, discreet=discreet)
+        far = self.ports.far
+        ledger = open_ledger(self.settings, self.clock, self._noticing, discreet=far)
         self.stack.push_async_callback(ledger.close)
         self.background.keep_up(self._recover, ledger)
         if ledger.is_shared:
@@ -312,7 +314,7 @@ class Runtime:
         from kling_mcp.inputs.policy import PicturePolicy
         from kling_mcp.settings.settings import known_folders
 
-        uploads, owner = self.ports.uploads, principal.name
+        uploads, far, owner = self.ports.uploads, self.ports.far, principal.name
         frames, reader = self.frames.of(principal), self.reader.of(principal)
 
         async def picture(address: str) -> TaskPicture:
@@ -326,14 +328,15 @@ class Runtime:
 
         return PicturePolicy(
             roots=self.settings.image_roots,
-            allow_local=uploads is None,
+            allow_local=not far,
+            uploads=uploads is not None,
             fix=self.settings.fix_images,
-            folders=dict if uploads else known_folders,
+            folders=dict if far else known_folders,
             decoding=self.limits.decoding,
             of_tasks=picture,
             task_of=task_of,
             task_video=frames.video,
-            give_address=partial(uploads.give_address, owner) if uploads else None,
+            give_address=partial(uploads.give_address, owner) if uploads and far else None,
         )
 
     @cached_property
@@ -350,7 +353,7 @@ class Runtime:
             self._day_caps,
             self.clock,
             self.sleep,
-            private=self.ports.uploads is not None,
+            private=self.ports.far,
         )
 
     @cached_property

@@ -39,7 +39,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
     unusable settings, for an address that other machines reach without a login, and for a port
     that is taken.
     """
-    from kling_mcp.hosting.http_app import http_app, refuse_to_be_open, server_of
+    from kling_mcp.hosting.http_app import http_app, refuse_to_be_open, server_of, url_of
     from kling_mcp.hosting.team import Hosting
     from kling_mcp.hosting.team_settings import load_host_settings
     from kling_mcp.protocol.server import build_server
@@ -49,7 +49,6 @@ def serve(settings: Settings, host: str, port: int) -> int:
     refuse_to_be_open(host, hosting)
     if "save" not in settings.model_fields_set:
         settings = settings.model_copy(update={"save": False})
-    server = build_server(settings, team=hosting.team(settings))
     if hosting.settings.log_format == "json":
         from kling_mcp.hosting.logs import log_as_json
 
@@ -62,6 +61,8 @@ def serve(settings: Settings, host: str, port: int) -> int:
             advice="Choose another --port; 0 picks a free one.",
         ) from error
     with listener, suppress(KeyboardInterrupt):
+        hosting = hosting.reached_at(url_of(listener), settings)
+        server = build_server(settings, team=hosting.team(settings))
         server_of(http_app(server, host, hosting), hosting).run(sockets=[listener])
     return 0
 

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import (
+    TransportSecurityMiddleware,
+    TransportSecuritySettings,
+)
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.server.auth.provider import TokenVerifier
     from starlette.applications import Starlette
-    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from kling_mcp.hosting.team import Hosting
 
@@ -73,10 +77,11 @@ def http_app(
 
     Servers that share a database keep no sessions, so each request may go to any of them.
     """
+    security = _security(host, hosting)
     app = server.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=MAX_BODY_BYTES,
-        transport_security=_security(host, hosting),
+        transport_security=security,
         stateless_http=hosting is not None and hosting.stateless,
     )
     if hosting and hosting.logins:
@@ -88,6 +93,9 @@ def http_app(
 
         app.routes[:0] = metadata_routes(hosting.settings)
         app.routes.extend(routes(hosting))
+        for route in app.routes:
+            if isinstance(route, Route) and route.path.startswith("/uploads/"):
+                route.app = _OwnSite(route.app, security)
     if hosting and hosting.sign_in:
         from kling_mcp.hosting.sign_in.routes import sign_in_routes
 
@@ -103,6 +111,20 @@ def http_app(
             expose_headers=READABLE,
         )
     return app
+
+
+class _OwnSite:
+    """An ASGI application that refuses, as MCP's own address does, requests whose Host or Origin
+    names another site: whatever a page of it has found out, it can use nothing here."""
+
+    def __init__(self, app: ASGIApp, security: TransportSecuritySettings) -> None:
+        self._app = app
+        self._security = TransportSecurityMiddleware(security)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        refusal = await self._security.validate_request(Request(scope, receive))
+        await (refusal or self._app)(scope, receive, send)
 
 
 def _as_regex(origin: str) -> str:

@@ -34,6 +34,7 @@ from kling_tools.results import ENDED
 
 if TYPE_CHECKING:
     from kling_mcp.hosting.team import Hosting, PublicAddresses, ServerState
+    from kling_mcp.hosting.uploads import Uploads
     from kling_mcp.ledger import Record
     from kling_mcp.runtime import Runtime
 
@@ -151,17 +152,51 @@ STARTING = PlainTextResponse("The server is starting or stopping. Try again.\n",
 
 
 def public_routes(hosting: Hosting) -> list[Route]:
-    """The routes; an empty list for a server without a public URL."""
-    if hosting.public is None:
-        return []
-    routes = _PublicRoutes(hosting.public, hosting.state)
-    return [
-        Route("/callbacks/{key}", routes.callback, methods=["POST"]),
-        Route("/uploads/{name}", routes.upload_page, methods=["GET"]),
-        Route("/uploads/{name}", routes.upload, methods=["PUT", "POST"]),
-        Route("/inputs/{name}", routes.input, methods=["GET", "HEAD"]),
-        Route("/videos/{row}/{name}", routes.video, methods=["GET", "HEAD"]),
-    ]
+    """The routes: without a public URL those of uploads alone, if there are any."""
+    found = []
+    if hosting.uploads is not None:
+        ours = _UploadRoutes(hosting.uploads)
+        found += [
+            Route("/uploads/{name}", ours.page, methods=["GET"]),
+            Route("/uploads/{name}", ours.upload, methods=["PUT", "POST"]),
+        ]
+    if hosting.public is not None:
+        routes = _PublicRoutes(hosting.public, hosting.state)
+        found += [
+            Route("/callbacks/{key}", routes.callback, methods=["POST"]),
+            Route("/inputs/{name}", routes.input, methods=["GET", "HEAD"]),
+            Route("/videos/{row}/{name}", routes.video, methods=["GET", "HEAD"]),
+        ]
+    return found
+
+
+class _UploadRoutes:
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+
+    async def page(self, request: Request) -> Response:
+        """The page on which a person sends a picture."""
+        try:
+            self._uploads.check(*_signed(request))
+        except NotTaken as error:
+            return PlainTextResponse(f"{error}\n", error.status)
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
+    async def upload(self, request: Request) -> Response:
+        """201 with the `image` value for the tools, or the reason of a refusal."""
+        name, owner, expires, signature = _signed(request)
+        try:
+            self._uploads.check(name, owner, expires, signature)
+            kept = await self._uploads.receive(name, owner, request.stream())
+        except NotTaken as error:
+            return JSONResponse({"error": str(error)}, error.status)
+        except (OSError, KlingError):
+            return JSONResponse(
+                {"error": "The picture cannot be stored now. Try again later."}, 503
+            )
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return JSONResponse(kept, 201)
 
 
 class _PublicRoutes:
@@ -186,31 +221,6 @@ class _PublicRoutes:
         except KlingError:
             return PlainTextResponse("Not possible now. Call again.\n", 503)
         return Response(status_code=204 if known else 404)
-
-    async def upload_page(self, request: Request) -> Response:
-        """The page on which a person sends a picture."""
-        try:
-            self._public.uploads.check(*_signed(request))
-        except NotTaken as error:
-            return PlainTextResponse(f"{error}\n", error.status)
-        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
-
-    async def upload(self, request: Request) -> Response:
-        """201 with the `image` value for the tools, or the reason of a refusal."""
-        name, owner, expires, signature = _signed(request)
-        uploads = self._public.uploads
-        try:
-            uploads.check(name, owner, expires, signature)
-            kept = await uploads.receive(name, owner, request.stream())
-        except NotTaken as error:
-            return JSONResponse({"error": str(error)}, error.status)
-        except (OSError, KlingError):
-            return JSONResponse(
-                {"error": "The picture cannot be stored now. Try again later."}, 503
-            )
-        except ClientDisconnect:
-            return Response(status_code=400)
-        return JSONResponse(kept, 201)
 
     async def input(self, request: Request) -> Response:
         """A sound or video that a provider fetches for a request, or a redirect to the bucket."""

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,7 @@ class Hosting:
     """The team's parts of the server, made once per process. `secret` signs addresses. `logins` is
     None for a server without a login, `metrics` when their library is not installed, and `public`
     without a public URL: pictures and videos then stay on this machine, as for one person.
+    `uploads` takes pictures at the public URL, else at the server's own; None without either.
     `sign_in` is None for a server on which nobody signs in for a program; `caps` are sentences
     about what one may spend."""
 
@@ -152,6 +153,7 @@ class Hosting:
     logins: Logins | None
     metrics: Metrics | None
     public: PublicAddresses | None
+    uploads: Uploads | None = None
     sign_in: SignIn | None = None
     caps: Sequence[str] = ()
     state: ServerState = field(default_factory=ServerState)
@@ -173,18 +175,29 @@ class Hosting:
             logger.warning(UNSHARED)
         state = ServerState()
         sign_in = _sign_in(host, secret, state, clock, fetch) if host.signs_in else None
+        public = make_public_addresses(settings, host, secret, clock) if host.public_url else None
         return cls(
             settings=host,
             secret=secret,
             logins=logins(host, sign_in) if host.login else None,
             metrics=_metrics(),
-            public=make_public_addresses(settings, host, secret, clock)
-            if host.public_url
-            else None,
+            public=public,
+            uploads=public.uploads if public else None,
             sign_in=sign_in,
             caps=_caps(settings, host),
             state=state,
         )
+
+    def reached_at(
+        self, own_url: str, settings: Settings, clock: Callable[[], float] = time.time
+    ) -> Hosting:
+        """The same, with uploads at `own_url`, where this machine reaches the server, if it has no
+        public URL."""
+        if self.public:
+            return self
+        signer, kept = Signer(self.secret, clock), FolderUploads(settings.home / "uploads")
+        uploads = Uploads(own_url, signer, kept, clock, fix=settings.fix_images)
+        return replace(self, uploads=uploads)
 
     @contextmanager
     def running(self, runtime: Runtime) -> Iterator[None]:
@@ -210,6 +223,8 @@ class Hosting:
             token_verifier=self.logins,
             auth=self.auth,
             state_key=self.secret,
+            uploads_at=self.uploads.origin if self.uploads else "",
+            uploads_from=self.settings.allowed_origins,
         )
 
     @property
@@ -217,7 +232,8 @@ class Hosting:
         public = self.public
         return Ports(
             storage=public.storage if public else None,
-            uploads=public.uploads if public else None,
+            uploads=self.uploads,
+            far=public is not None,
             observe=self.metrics.asked if self.metrics else None,
             callback_base=public.callback_base if public else "",
             callback_secret=public.callback_secret if public else "",

@@ -137,7 +137,7 @@ class NotTaken(Exception):
 class Uploads:
     """Makes upload addresses below `public_url`, receives pictures there, and finds them again.
 
-    With `fix`, it accepts forms that are later converted for Kling.
+    With `fix`, it accepts forms that are later converted for Kling. `origin` is that URL.
     """
 
     def __init__(
@@ -149,8 +149,9 @@ class Uploads:
         *,
         fix: bool,
     ) -> None:
-        self._base = f"{public_url.rstrip('/')}/uploads"
-        self._inputs = f"{public_url.rstrip('/')}/inputs"
+        self.origin = public_url.rstrip("/")
+        self._base = f"{self.origin}/uploads"
+        self._inputs = f"{self.origin}/inputs"
         self._signer = signer
         self._uploads = uploads
         self._clock = clock

@@ -42,15 +42,13 @@ def chat_storage_refusal(text: str, policy: PicturePolicy) -> Refusal | None:
         return None
     if folder is not None and Path(folder.group(1)).exists():
         return None
-    ways = (
-        f"the path of the {policy.noun} on this computer (ask the person), or an https URL"
-        if policy.allow_local
-        else "kling_upload_picture, or an https URL"
-    )
+    ways = ["kling_upload_picture"] if policy.uploads or not policy.allow_local else []
+    if policy.allow_local:
+        ways.append(f"the path of the {policy.noun} on this computer (ask the person)")
     return Refusal(
         "path_of_a_chat",
         f"{short(text)} lies in the chat's own storage, which this server cannot read.",
-        f"{ways}; a small {policy.noun} can be given as a data: URI",
+        f"{', '.join(ways)}, or an https URL; a small {policy.noun} can be given as a data: URI",
     )
 
 

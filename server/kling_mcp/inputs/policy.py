@@ -140,7 +140,8 @@ class PicturePolicy:
     """The operator's choices about pictures.
 
     Local pictures may come from folders below `roots` only; without `allow_local` no local file may
-    be named. `fix` converts a picture that Kling would refuse (setting KLING_MCP_FIX_IMAGES).
+    be named. With `uploads`, a picture may be uploaded to the server. `fix` converts a picture that
+    Kling would refuse (setting KLING_MCP_FIX_IMAGES).
     `folders` gives the person's own by the words for them: desktop/photo.jpg. `of_tasks` makes the
     pictures that are frames of finished tasks; None without tasks, as `task_of`, which knows saved
     videos. `decoding` lends memory and
@@ -153,6 +154,7 @@ class PicturePolicy:
 
     roots: tuple[Path, ...]
     allow_local: bool = True
+    uploads: bool = False
     fix: bool = False
     folders: Callable[[], Mapping[str, Path]] = dict
     of_tasks: TaskPictures | None = None

@@ -139,22 +139,23 @@ def _principal_of(ctx: ServerRequestContext[Any, Any]) -> Principal:
 
 
 def refuse_unknown(
-    method: str, what: str, names: Callable[[], Awaitable[Collection[str]]]
+    method: str,
+    what: str,
+    names: Callable[[], Awaitable[Collection[str]]],
+    instead: Mapping[str, str] = {},
 ) -> ServerMiddleware[Any]:
     """Refuses, with the protocol's error, a call of `method` that names something unknown (`what`);
     the SDK would answer with a result, or with an error of its own. `names` gives the known ones,
-    those included that a program added to the server."""
+    those included that a program added to the server, `instead` what to do without some others."""
 
     async def refuse(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         name = (ctx.params or {}).get("name")
         if ctx.method == method and isinstance(name, str):
             known = await names()
             if name not in known:
-                raise MCPError(
-                    code=INVALID_PARAMS,
-                    message=f"Unknown {what}: {quote_provider(name)[:64]}. "
-                    f"There are {', '.join(sorted(known))}.",
-                )
+                unknown = f"Unknown {what}: {quote_provider(name)[:64]}."
+                there = instead.get(name, f"There are {', '.join(sorted(known))}.")
+                raise MCPError(code=INVALID_PARAMS, message=f"{unknown} {there}")
         return await call_next(ctx)
 
     return refuse

@@ -67,6 +67,13 @@ logger = logging.getLogger(__name__)
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """Loggers that write whole URLs with their signatures, or a line for each repeated read."""
 
+NO_UPLOADS = {
+    "kling_upload_picture": "Nothing can be uploaded to this server. Give the picture as a path on "
+    "this computer (ask the person), an https URL or a data: URI; `kling-mcp serve --http` takes "
+    "uploads."
+}
+"""What to do without a tool that a server over stdio cannot have."""
+
 SANDBOX_INSTRUCTIONS = """
 No key is set: the sandbox answers in Kling's place, nothing is charged, the videos are test clips.
 Set KLING_API_KEY (or KLING_ACCESS_KEY and KLING_SECRET_KEY) to make real ones."""
@@ -81,7 +88,8 @@ class Team:
 
     `middleware` runs as soon as a request's caller is known. With a `token_verifier` every request
     requires a login. `state_key` signs the state that a client carries between the steps of one
-    call; it is the same on all replicas.
+    call; it is the same on all replicas. Uploads are sent to the origin `uploads_at`, by its own
+    page and by pages of the origins `uploads_from`.
     """
 
     ports: Ports = field(default_factory=Ports)
@@ -89,6 +97,8 @@ class Team:
     token_verifier: TokenVerifier | None = None
     auth: AuthSettings | None = None
     state_key: str = field(default="", repr=False)
+    uploads_at: str = ""
+    uploads_from: Sequence[str] = ()
 
 
 def _of_the_sandbox(providers: Mapping[str, Configured]) -> str:
@@ -123,8 +133,8 @@ def build_server(
     """
     providers, capabilities = _tables(settings)
     team = team or Team()
-    hosted = team.ports.uploads is not None
-    tools = _toolset(providers, capabilities, settings, hosted=hosted)
+    hosted, uploads = team.ports.far, team.ports.uploads is not None
+    tools = _toolset(providers, capabilities, settings, hosted=hosted, uploads=uploads)
     redactor = redactor_of(settings, providers.values(), team.ports.secrets)
 
     @asynccontextmanager
@@ -143,21 +153,25 @@ def build_server(
         name="kling-mcp",
         title="Kling videos",
         version=__version__,
-        instructions=instructions(tools) + _of_the_sandbox(providers),
+        instructions=instructions(tools, hosted=hosted) + _of_the_sandbox(providers),
         tools=[*tools],
         lifespan=lifespan,
         middleware=[
             hide_secrets(redactor),
             serve_each_caller(login=team.token_verifier is not None),
             *team.middleware,
-            refuse_unknown("tools/call", "tool", tool_names),
+            refuse_unknown("tools/call", "tool", tool_names, {} if uploads else NO_UPLOADS),
             name_tools_that_are_here(tools[0].lacking),
             refuse_long_addresses,
             cache_lasting_resources,
         ],
         extensions=[
             TasksExtension(desk),
-            player_extension(provider.row for provider in providers.values()),
+            player_extension(
+                [provider.row for provider in providers.values()],
+                team.uploads_at,
+                team.uploads_from,
+            ),
             *skill_extensions(),
         ],
         subscriptions=bus,
@@ -195,7 +209,7 @@ def build_server(
 
 def offered_tools(settings: Settings) -> list[KlingTool]:
     """The tools of a server for one person. Raises like `build_server`."""
-    return _toolset(*_tables(settings), settings, hosted=False)
+    return _toolset(*_tables(settings), settings)
 
 
 def _tables(settings: Settings) -> tuple[Mapping[str, Configured], Capabilities]:
@@ -211,7 +225,8 @@ def _toolset(
     capabilities: Capabilities,
     settings: Settings,
     *,
-    hosted: bool,
+    hosted: bool = False,
+    uploads: bool = False,
 ) -> list[KlingTool]:
     """The tools for these providers; their texts name the default provider's models first."""
     rows = [provider.row for provider in providers.values()]
@@ -228,6 +243,7 @@ def _toolset(
         models={tool: models_of(products) for tool, products in PRODUCTS_BY_TOOL.items()},
         serving=serving({name: provider.row for name, provider in providers.items()}),
         hosted=hosted,
+        uploads=uploads,
         waits_s=settings.wait_s,
         only=settings.tools,
         read_only=settings.read_only,

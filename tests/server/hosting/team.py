@@ -134,6 +134,7 @@ def served_team(
     options.setdefault("public_url", base if host == "127.0.0.1" else "")
     settings = sandbox_settings(folder, **provider)
     hosting = Hosting.create(settings, load_host_settings(**options), clock, fetch)
+    hosting = hosting.reached_at(base, settings, clock)
     server = build_server(settings, sleep=no_sleep, team=hosting.team(settings), clock=clock)
     running = server_of(http_app(server, host, hosting, limits), hosting, limits)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})

@@ -316,9 +316,9 @@ class SaveVideoArguments(_Reading):
         Field(max_length=4096),
         _TEXT,
         Field(
-            description="File or folder: below the output folder, beside the picture, or "
-            "desktop/, downloads/, videos/, pictures/. The first name "
-            "moves the file, later ones copy it."
+            description="File or folder below the output folder, beside the picture, or "
+            "desktop/, downloads/, videos/, pictures/. The first moves the file, later ones "
+            "copy it."
         ),
     ] = ""
 

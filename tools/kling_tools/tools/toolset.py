@@ -65,15 +65,18 @@ from kling_tools.tools.tool import Call, Handler, KlingTool
 __all__ = ["PLAYER_URI", "SETS", "build_toolset", "instructions", "is_chosen", "upload_tool"]
 
 
-def upload_tool(service: Callable[[], VideoService]) -> KlingTool:
+def upload_tool(service: Callable[[], VideoService], *, hosted: bool = True) -> KlingTool:
     """`kling_upload_picture`: returns an address that takes one picture, and the name by which a
-    request can then use it."""
+    request can then use it. A server that is not `hosted` takes paths, too."""
+    description = "PUT a picture without path to upload_url; use image."
+    if hosted:
+        description = "Local picture: PUT its bytes to upload_url, then use image."
     return KlingTool.of(
         _upload_picture,
         service,
         name="kling_upload_picture",
         title="Upload picture",
-        description="Local picture: PUT its bytes to upload_url, then use image.",
+        description=description,
         arguments=UploadPictureArguments,
         answer=UploadAddress,
         annotations=ToolAnnotations(destructive_hint=False),
@@ -152,10 +155,13 @@ HOSTED_PICTURES = (
 )
 
 
-def instructions(tools: Sequence[KlingTool]) -> str:
-    """What a model reads about these tools before it calls one."""
+NEAR_PICTURES = "A picture in the chat, without a path: kling_upload_picture."
+
+
+def instructions(tools: Sequence[KlingTool], *, hosted: bool = False) -> str:
+    """What a model reads about these tools before it calls one. `hosted`: see `build_toolset`."""
     names = {tool.name for tool in tools}
-    hosted = "kling_upload_picture" in names
+    file, pictures = (HOSTED_FILE, HOSTED_PICTURES) if hosted else (FILE, NEAR_PICTURES)
     head = "Makes videos and pictures with Kling AI. "
     if any(tool.spends for tool in tools):
         head += "A tool that costs money says so; answers name the price, dry_run shows it first."
@@ -164,7 +170,7 @@ def instructions(tools: Sequence[KlingTool]) -> str:
     takes = [f"{name} ({purpose})" for name, purpose in MAKERS.items() if name in names]
     makers = f"Make: {', '.join(takes)}. It returns a task_id at once." if takes else ""
     told = [
-        text.format(makers=makers, file=HOSTED_FILE if hosted else FILE, pictures=HOSTED_PICTURES)
+        text.format(makers=makers, file=file, pictures=pictures)
         for text, needs in INSTRUCTIONS
         if names.issuperset(needs)
     ]
@@ -285,6 +291,7 @@ def build_toolset(
     models: Mapping[str, Sequence[str]],
     serving: Mapping[str, Sequence[str]] = {},
     hosted: bool = False,
+    uploads: bool = False,
     waits_s: int | None = None,
     only: Collection[str] = ("all",),
     read_only: bool = False,
@@ -296,7 +303,8 @@ def build_toolset(
     `serving` names the providers that can do what a tool, or the set "assets", does; what it does
     not name works with all of them. The argument `provider` is published only where there is a
     choice, or where the default (the first provider) cannot do it. `hosted`: the server runs
-    elsewhere, stores videos itself, answers with links, and takes uploads. `waits_s`: the most
+    elsewhere, stores videos itself, answers with links, and takes uploads, as a server with
+    `uploads` does. `waits_s`: the most
     seconds of a wait; None leaves them to the host. `only` names tools and sets of them; with
     `read_only` none of them spends. `service` returns the service of the caller, at each call.
     Raises NotConfigured for a name that is unknown.
@@ -453,7 +461,7 @@ def build_toolset(
             service,
             name="kling_get_task",
             title="Task status",
-            description="One task now, by task_id or external_task_id.",
+            description="One task now, by either id.",
             arguments=GetTaskArguments,
             answer=TaskView,
             annotations=READS,
@@ -465,7 +473,7 @@ def build_toolset(
             service,
             name="kling_list_tasks",
             title="List tasks",
-            description="Tasks so far, newest first, and the sum of all that match.",
+            description="Tasks, newest first, and the sum of all that match.",
             arguments=ListTasksArguments,
             answer=TaskPage,
             annotations=READS,
@@ -494,8 +502,8 @@ def build_toolset(
             service,
             name="kling_account",
             title="Account",
-            description="""Providers and keys in use, units left, caps, what was spent and
-                billed, folders, and what is wrong with the set-up. Free.""",
+            description="""Providers and keys, units left, caps, what was spent and
+                billed, folders, what is wrong with the set-up. Free.""",
             arguments=AccountArguments,
             answer=Account,
             annotations=READS,
@@ -522,7 +530,7 @@ def build_toolset(
             title="Save video",
             description="Keep a finished task's MP4 or pictures; answers with a link."
             if hosted
-            else "Write a finished task's MP4 or pictures to disk; never overwrites.",
+            else "Save a finished task's MP4 or pictures; never overwrites.",
             arguments=SaveVideoArguments,
             answer=SavedVideo,
             annotations=ADDS,
@@ -546,8 +554,8 @@ def build_toolset(
         ),
     ]
     tools += _asset_tools(service, able("assets"))
-    if hosted:
-        tools.append(upload_tool(service))
+    if hosted or uploads:
+        tools.append(upload_tool(service, hosted=hosted))
     return _chosen(tools, only, read_only=read_only)
 
 

@@ -6,8 +6,9 @@ to the host, `takes.js` to the server's tools, `view.js` to the person, and `mai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
 from importlib.resources import files
 
 from mcp.server.apps import APP_MIME_TYPE, Apps
@@ -22,17 +23,26 @@ SCRIPTS = ("host.js", "takes.js", "view.js", "main.js")
 
 
 @cache
-def player_page() -> str:
-    """The HTML document with its style and scripts inside. It loads nothing but the video."""
+def player_page(uploads_from: tuple[str, ...] = ()) -> str:
+    """The HTML document with its style and scripts inside. It loads nothing but the video, and
+    sends pictures to an upload address where its own origin is one of these."""
     page = _part("page.html").replace("/*style*/", _part("style.css"))
-    return page.replace("/*script*/", "\n".join(map(_part, SCRIPTS)))
+    names = json.dumps(uploads_from)[1:-1].replace("<", "\\u003c")
+    script = "\n".join(map(_part, SCRIPTS)).replace("/*origins*/", names)
+    return page.replace("/*script*/", script)
 
 
-def player_extension(rows: Iterable[ProviderRow]) -> Apps:
+def player_extension(
+    rows: Iterable[ProviderRow], uploads_at: str = "", uploads_from: Sequence[str] = ()
+) -> Apps:
     """The MCP Apps extension with the player. The page may load videos from these providers' hosts
-    only. Its files are read when a host first asks for it."""
+    only, and send pictures to the origin `uploads_at` from these origins. Its files are read when a
+    host first asks for it."""
     hosts = sorted({host for row in rows for host in row.video_hosts})
-    csp = {"csp": {"resourceDomains": hosts}} if hosts else {}
+    domains = {"resourceDomains": hosts, "connectDomains": [uploads_at] if uploads_at else []}
+    named = {name: value for name, value in domains.items() if value}
+    csp = {"csp": named} if named else {}
+    origins = (uploads_at, *uploads_from) if uploads_at else ()
     apps = Apps()
     apps.add_resource(
         FunctionResource(
@@ -41,7 +51,7 @@ def player_extension(rows: Iterable[ProviderRow]) -> Apps:
             title="Kling video player",
             description="Shows a video while it is made and plays it.",
             mime_type=APP_MIME_TYPE,
-            fn=player_page,
+            fn=partial(player_page, origins),
             meta={"ui": {**csp, "permissions": {"clipboardWrite": {}}, "prefersBorder": True}},
         )
     )
