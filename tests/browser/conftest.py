@@ -16,6 +16,9 @@ from tests.browser.player_stage import Stage
 from tests.outside_suites import chromium, node_modules
 from tests.server.serving import sandbox_settings
 
+from kling_mcp.hosting.http_app import http_app
+from kling_mcp.hosting.team import Hosting
+from kling_mcp.hosting.team_settings import load_host_settings
 from kling_mcp.protocol.server import build_server
 from kling_sandbox.app import bound_socket
 
@@ -83,22 +86,25 @@ def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[
 @contextmanager
 def _served(folder: Path, script: Path, **more: Any) -> Iterator[str]:
     settings = sandbox_settings(folder, **{"save": True, **more})
-    app = build_server(settings).streamable_http_app()
+    listener = bound_socket("127.0.0.1", 0)
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    hosting = Hosting.create(settings, load_host_settings()).reached_at(base, settings)
+    server = build_server(settings, team=hosting.team(settings))
+    app = http_app(server, "127.0.0.1", hosting)
     page = (HERE / "host.html").read_text()
     app.router.routes[:0] = [
         Route("/", lambda _: HTMLResponse(page)),
         Route("/host.js", lambda _: FileResponse(script)),
         Route("/favicon.ico", lambda _: Response(status_code=204)),
     ]
-    listener = bound_socket("127.0.0.1", 0)
-    server = uvicorn.Server(
+    running = uvicorn.Server(
         uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, ws="none")
     )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield base
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join(timeout=60)
         listener.close()

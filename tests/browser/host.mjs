@@ -3,7 +3,7 @@ import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/cli
 import { AppBridge, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
 
 const MIME = "text/html;profile=mcp-app";
-const said = { context: [], messages: [], calls: [] };
+const said = { context: [], messages: [], calls: [], links: [], files: [] };
 
 function contentSecurityPolicy(csp = {}) {
   const hosts = (csp.resourceDomains ?? []).join(" ");
@@ -14,7 +14,10 @@ function contentSecurityPolicy(csp = {}) {
   ].join("; ");
 }
 
-async function open({ tool, given, theme = "light", width = 700 }) {
+// `can` are further capabilities of the host; what it is `unwilling` to do it refuses. With an
+// `ownOrigin` the page's origin is that of this page, as a host's sandbox has one; else it is none.
+async function open({ tool, given, theme = "light", width = 700, can = {}, unwilling = false,
+  ownOrigin = false }) {
   document.body.classList.toggle("dark", theme === "dark");
   const client = new Client({ name: "host", version: "1" }, {
     capabilities: { extensions: { "io.modelcontextprotocol/ui": { mimeTypes: [MIME] } } },
@@ -27,14 +30,18 @@ async function open({ tool, given, theme = "light", width = 700 }) {
   const frame = document.createElement("iframe");
   frame.title = "Player";
   frame.style.width = `${width}px`;
-  frame.sandbox = "allow-scripts allow-forms";
+  frame.sandbox = `allow-scripts allow-forms${ownOrigin ? " allow-same-origin" : ""}`;
   const csp = contentSecurityPolicy(page._meta?.ui?.csp);
   const meta = `<meta http-equiv="Content-Security-Policy" content="${csp}">`;
   const bridge = new AppBridge(client, { name: "host", version: "1" }, {
-    serverTools: {}, serverResources: {}, openLinks: {}, updateModelContext: { text: {} },
+    serverTools: {}, serverResources: {}, updateModelContext: { text: {} }, ...can,
   }, { hostContext: { theme, toolInfo: { tool: shown }, displayMode: "inline",
     availableDisplayModes: ["inline", "fullscreen"] } });
   bridge.onupdatemodelcontext = async (params) => { said.context.push(params); return {}; };
+  const done = (list) => async (params) => { list.push(params); return { isError: unwilling }; };
+  bridge.onmessage = done(said.messages);
+  bridge.onopenlink = done(said.links);
+  bridge.ondownloadfile = done(said.files);
   bridge.onrequestdisplaymode = async ({ mode }) => {
     frame.style.width = mode === "fullscreen" ? "100%" : `${width}px`;
     return { mode };

@@ -1,6 +1,7 @@
 """The player as a person meets it: one take, several, a failure, a lost line, keys only."""
 
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,197 @@ def test_a_clip_of_words_an_edit_a_dance_and_a_voice_are_played(stage: MakeStage
         assert_accessible(frame)
     assert at.failed_requests == []
     assert at.complaints == []
+
+
+OWN = "Animate a picture of your own"
+EVERYTHING = {"message": {"text": {}}, "openLinks": {}, "downloadFile": {}}
+
+
+def chooses(at: Stage, frame: Any, name: str = "mine.png", words: str = "The sea moves") -> str:
+    """A person chooses a picture of their own in the player; its path."""
+    path = picture(at.folder / "own", name, (640, 640))
+    button(frame, OWN).click()
+    frame.get_by_label("Your picture").set_input_files(path)
+    frame.get_by_label("What happens in it?").fill(words)
+    return path
+
+
+@pytest.mark.parametrize("own_origin", [True, False], ids=["uploaded", "in the call"])
+def test_a_picture_of_the_person_s_own_becomes_a_clip_after_its_price(
+    stage: MakeStage, own_origin: bool
+) -> None:
+    at = stage()
+    frame = at.open(ownOrigin=own_origin)
+    expect(video(frame)).to_be_visible()
+    chooses(at, frame)
+    expect(frame.get_by_alt_text("The picture that you chose")).to_be_visible()
+    at.shoot(f"own-picture-{own_origin}")
+    assert_accessible(frame)
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("This costs 1.5 units ($0.21)")).to_be_visible()
+    assert frame.get_by_role("listitem").count() == 1
+    at.shoot(f"own-price-{own_origin}")
+    assert_accessible(frame)
+    button(frame, "Make it").click()
+
+    expect(frame.get_by_label("Take 1: The sea moves")).to_be_visible()
+    uploads = [*(at.folder / "home" / "uploads").glob("*/*")]
+    assert len(uploads) == own_origin
+    sent = "sent as kling://uploads/" if own_origin else "of a picture in the player"
+    at.page.wait_for_function(
+        "(words) => host.said.context[0]?.content[0].text.includes(words)", arg=sent
+    )
+    expect(frame.get_by_label("What happens in it?")).to_be_hidden()
+    assert at.failed_requests == []
+    assert at.complaints == []
+
+
+def test_a_picture_that_lies_in_the_chat_is_given_in_the_player(stage: MakeStage) -> None:
+    at = stage()
+    given = {"image": "/mnt/user-data/uploads/photo.png"}
+    frame = at.open(given=given)
+
+    expect(frame.get_by_text("lies in the chat's own storage")).to_be_visible()
+    expect(frame.get_by_label("What happens in it?")).to_have_value("A slow zoom")
+    at.shoot("picture-in-the-chat")
+    assert_accessible(frame)
+    frame.get_by_label("Your picture").set_input_files(picture(at.folder / "own", "mine.png"))
+    button(frame, "Ask for the price").click()
+    button(frame, "Make it").click()
+    expect(video(frame)).to_be_visible()
+    assert at.complaints == []
+
+
+DROPS = """([kind, bytes, type]) => {
+    const held = new DataTransfer();
+    held.items.add(new File([Uint8Array.from(bytes)], "dropped.png", { type }));
+    const event = kind === "paste"
+        ? new ClipboardEvent(kind, { clipboardData: held, bubbles: true, cancelable: true })
+        : new DragEvent(kind, { dataTransfer: held, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_can_be_dropped_or_pasted(stage: MakeStage, kind: str) -> None:
+    at = stage()
+    frame = at.open()
+    expect(video(frame)).to_be_visible()
+    data = [*Path(picture(at.folder / "own", "mine.png")).read_bytes()]
+    if kind == "drop":
+        frame.evaluate(DROPS, ["dragover", data, "image/png"])
+        at.shoot("dropping")
+    frame.evaluate(DROPS, [kind, data, "image/png"])
+
+    expect(frame.get_by_alt_text("The picture that you chose")).to_be_visible()
+    expect(frame.get_by_label("What happens in it?")).to_have_value("A slow zoom")
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("This costs")).to_be_visible()
+    frame.evaluate(DROPS, [kind, [1, 2, 3], "text/plain"])
+    expect(frame.get_by_text("dropped.png is no picture.")).to_be_visible()
+
+
+@pytest.mark.parametrize("own_origin", [True, False], ids=["uploaded", "in the call"])
+def test_a_picture_that_kling_refuses_is_told_and_another_one_is_taken(
+    stage: MakeStage, own_origin: bool
+) -> None:
+    at = stage()
+    frame = at.open(ownOrigin=own_origin)
+    button(frame, OWN).click()
+    field = frame.get_by_label("Your picture")
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": b"0" * (10 * 2**20 + 1)}
+    field.set_input_files(large)
+    expect(frame.get_by_text("large.png has 10.0 MB; Kling takes 10 MB at most.")).to_be_visible()
+    field.set_input_files(picture(at.folder / "own", "tiny.png", (100, 400)))
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("100x400")).to_be_visible()
+    assert_accessible(frame)
+    field.set_input_files(picture(at.folder / "own", "mine.png"))
+    button(frame, "Ask for the price").click()
+
+    expect(frame.get_by_text("This costs")).to_be_visible()
+
+
+def test_with_keys_alone_a_picture_is_chosen_and_its_price_agreed_to(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open(theme="dark", width=300)
+    expect(video(frame)).to_be_visible()
+    button(frame, OWN).focus()
+    at.page.keyboard.press("Enter")
+    expect(frame.get_by_label("Your picture")).to_be_focused()
+    frame.get_by_label("Your picture").set_input_files(picture(at.folder / "own", "mine.png"))
+    at.page.keyboard.press("Tab")
+    at.page.keyboard.type(" over the sea")
+    at.shoot("own-picture-dark-300")
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert_accessible(frame)
+    at.page.keyboard.press("Tab")
+    at.page.keyboard.press("Enter")
+    expect(button(frame, "Make it")).to_be_focused()
+    at.page.wait_for_timeout(2_500)
+    expect(button(frame, "Make it")).to_be_focused()
+    at.page.keyboard.press("Enter")
+    expect(frame.get_by_role("listitem")).to_have_count(2)
+    assert at.complaints == []
+
+
+def test_the_host_downloads_opens_links_and_takes_messages_where_it_can(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open(can=EVERYTHING)
+    expect(video(frame)).to_be_visible()
+    (saved,) = (at.folder / "videos").iterdir()
+    button(frame, "Download").click()
+    expect(frame.get_by_text("Downloaded")).to_be_visible()
+    button(frame, "Open link").click()
+    button(frame, "Ask the assistant").click()
+    frame.get_by_label("What should the assistant do?").fill("Make it slower")
+    at.shoot("ask-the-assistant")
+    assert_accessible(frame)
+    button(frame, "Send it").click()
+    expect(frame.get_by_label("What should the assistant do?")).to_be_hidden()
+
+    said = at.page.evaluate("host.said")
+    (file,) = said["files"][0]["contents"]
+    assert file["resource"]["uri"] == f"file:///{saved.name}"
+    assert file["resource"]["mimeType"] == "video/mp4"
+    assert b64decode(file["resource"]["blob"]) == saved.read_bytes()
+    assert said["links"][0]["url"].startswith("http")
+    (message,) = said["messages"]
+    assert message["role"] == "user"
+    assert re.fullmatch(r"Make it slower \(Take 1, task \d+\)", message["content"][0]["text"])
+    assert at.complaints == []
+
+
+def test_pictures_are_downloaded_as_they_are(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open("A red fox", tool="kling_generate_image", given={"n": 2}, can=EVERYTHING)
+    button(frame, "Download").click()
+    expect(button(frame, "Downloaded")).to_be_visible()
+
+    contents = at.page.evaluate("host.said.files[0].contents")
+    assert [one["resource"]["mimeType"] for one in contents] == ["image/png"] * 2
+
+
+def test_a_host_that_refuses_is_told_of_with_what_works_instead(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open(can=EVERYTHING, unwilling=True)
+    button(frame, "Download").click()
+    expect(frame.get_by_text("Nothing was downloaded")).to_be_visible()
+    button(frame, "Open link").click()
+    expect(frame.get_by_text("The host did not open the link. It is: http")).to_be_visible()
+    button(frame, "Ask the assistant").click()
+    frame.get_by_label("What should the assistant do?").fill("Make it slower")
+    button(frame, "Send it").click()
+    expect(frame.get_by_text("Write it in the chat.")).to_be_visible()
+    expect(frame.get_by_label("What should the assistant do?")).to_have_value("Make it slower")
+    at.shoot("refused-by-the-host")
+    assert_accessible(frame)
+
+
+def test_what_a_host_cannot_do_is_not_offered(stage: MakeStage) -> None:
+    at = stage()
+    frame = at.open()
+    expect(button(frame, "Copy link")).to_be_visible()
+
+    for name in ("Download", "Open link", "Ask the assistant"):
+        expect(button(frame, name)).to_have_count(0)

@@ -45,6 +45,12 @@ class Host {
     return result.structuredContent ?? {};
   }
 
+  // What only the host can do; throws these words when it does not.
+  async ask(method, params, otherwise) {
+    const { isError } = await this.request(method, params) ?? {};
+    if (isError) throw new Error(otherwise);
+  }
+
   async read(uri) {
     const { contents } = await this.request("resources/read", { uri });
     return contents[0];

@@ -6,6 +6,9 @@ const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 const PART_BYTES = 2 * 1024 * 1024;
 const SHOWN_BYTES = 48 * 1024 * 1024;
+const PICTURE_BYTES = 10 * 1024 * 1024;
+// The origins from which this page may send a picture to the server's upload address.
+const UPLOADS_FROM = [/*origins*/];
 
 // A task with what an answer about many says once, and the whole path of its file.
 function whole({ tasks, unless_stated: shared = {} }, index) {
@@ -56,6 +59,7 @@ class Takes {
   #all = [];
   #asking = false;
   #stopped = false;
+  #uploads = new WeakMap();
 
   constructor(host, changed) {
     this.host = host;
@@ -88,8 +92,10 @@ class Takes {
 
   async make(tool, given) {
     const take = this.add(tool, given, await this.host.tool(tool, given));
-    const content = [{ type: "text", text: `The person made take ${take.number} in the player: `
-      + `task ${take.id}. It is waited for there.` }];
+    const own = given.image?.startsWith("kling://uploads/") ? ` of a picture sent as ${given.image}`
+      : given.image?.startsWith("data:") ? " of a picture" : "";
+    const content = [{ type: "text", text: `The person made take ${take.number}${own} in the `
+      + `player: task ${take.id}. It is waited for there.` }];
     if (this.host.capabilities.updateModelContext)
       this.host.request("ui/update-model-context", { content }).catch(() => {});
     return take;
@@ -103,13 +109,76 @@ class Takes {
 
   // What goes on from the last frame of a video, or from one of the pictures.
   continuation(take, prompt, number) {
-    const { model_name, mode } = take.receipt;
     const which = number ? `images/${number}` : "frames/last";
-    const given = { image: `kling://tasks/${take.id}/${which}`, prompt };
-    for (const name of ["provider", "duration", "sound", ...(number ? [] : ["max_units"])])
-      if (take.given[name] !== undefined) given[name] = take.given[name];
-    if (take.tool === ANIMATES) Object.assign(given, { model_name, mode });
-    return given;
+    const kept = ["provider", "duration", "sound", ...(number ? [] : ["max_units"])];
+    return this.#animating(`kling://tasks/${take.id}/${which}`, prompt, take, kept);
+  }
+
+  // What animates a picture of the person's as this take, or this call that failed, was to be made.
+  async ofOwn(file, prompt, { tool, given, receipt }) {
+    const kept = tool === ANIMATES ? ["provider", "duration", "sound", "max_units"] : ["provider"];
+    return this.#animating(await this.#sent(file), prompt, { tool, given, receipt }, kept);
+  }
+
+  #animating(image, prompt, { tool, given, receipt }, kept) {
+    const names = tool === ANIMATES ? [...kept, "model_name", "mode"] : kept;
+    const known = { ...given, ...(receipt.model_name ? receipt : {}) };
+    const from = (name) => (kept.includes(name) ? given : known)[name];
+    const same = names.map((name) => [name, from(name)]).filter(([, value]) => value !== undefined);
+    return { image, prompt, ...Object.fromEntries(same) };
+  }
+
+  // What stands for a picture of the person's: an upload, else the picture itself.
+  async #sent(file) {
+    const known = this.#uploads.get(file);
+    if (known) return known;
+    const here = (origin) => origin.endsWith(":*")
+      ? self.origin.startsWith(origin.slice(0, -1)) : origin === self.origin;
+    let refused = "";
+    if (UPLOADS_FROM.some(here)) {
+      try {
+        const { upload_url, image } = await this.host.tool("kling_upload_picture", {});
+        const answer = await fetch(upload_url, { method: "PUT", body: file });
+        if (answer.ok) this.#uploads.set(file, image);
+        else refused = (await answer.json()).error;
+      } catch {
+        // it goes in the call itself
+      }
+      if (refused) throw new Error(refused);
+    }
+    if (!this.#uploads.has(file)) this.#uploads.set(file, await asData(file));
+    return this.#uploads.get(file);
+  }
+
+  // Hands the files of a take to the host, which saves them where the person says.
+  async download(take) {
+    const numbers = (take.view.pictures ?? []).map((_, place) => place + 1);
+    const contents = numbers.length
+      ? await Promise.all(numbers.map((number) => this.#pictureFile(take, number)))
+      : [await this.#videoFile(take)];
+    await this.host.ask("ui/download-file", { contents },
+      "Nothing was downloaded: the host refused it, or you did.");
+    return "Downloaded";
+  }
+
+  async #pictureFile(take, number) {
+    const { blob } = await this.host.read(`kling://tasks/${take.id}/images/${number}`);
+    return embedded(`kling-${take.id}-${number}.png`, "image/png", blob);
+  }
+
+  async #videoFile(take) {
+    const { path, url } = take.view;
+    const link = take.view.sandbox ? url : url ?? take.view.videos?.[0]?.url;
+    const name = path?.split(/[\\/]/).at(-1) ?? `kling-${take.id}.mp4`;
+    const linked = { type: "resource_link", uri: link, name, mimeType: "video/mp4" };
+    if (!path && link) return linked;
+    try {
+      const data = await this.bytes(take);
+      return embedded(name, "video/mp4", data.slice(data.indexOf(",") + 1));
+    } catch (error) {
+      if (link) return linked;
+      throw new Error(`The video cannot be handed over (${error.message}) It is saved at ${path}`);
+    }
   }
 
   async save(take) {
@@ -174,4 +243,24 @@ class Takes {
     for (const take of open.filter((one) => one.shots))
       take.see(await this.host.tool("kling_get_task", { task_id: take.id }));
   }
+}
+
+const embedded = (name, mimeType, blob) =>
+  ({ type: "resource", resource: { uri: `file:///${encodeURIComponent(name)}`, mimeType, blob } });
+
+function asData(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(new Error("The picture cannot be read. Choose it again."));
+    reader.readAsDataURL(file);
+  });
+}
+
+// Why a file cannot be taken as a picture; empty when nothing is against it.
+function amissWith(file) {
+  if (file.type && !file.type.startsWith("image/")) return `${file.name} is no picture.`;
+  if (file.size > PICTURE_BYTES)
+    return `${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MB; Kling takes 10 MB at most.`;
+  return file.size ? "" : `${file.name} is empty.`;
 }

@@ -30,12 +30,20 @@ const outline = (take) => {
 
 class View {
   #cards = new Map();
+  #own;
 
   constructor(host) {
     this.host = host;
     this.takes = new Takes(host, () => this.draw());
     setInterval(() => this.#tick(), 1_000);
     new ResizeObserver(() => this.#tellSize()).observe(document.documentElement);
+    this.#own = el("own");
+    this.#own.append(el("take").content.querySelector(".ask").cloneNode(true));
+    this.#own.querySelector(".no").onclick = () => this.#close(this.#own);
+    const button = this.#button("Animate a picture of your own", () => this.#askForPicture());
+    this.#own.querySelector(".actions").append(button);
+    this.#own.querySelector("input").onchange = () => this.#chosen();
+    this.#listenForPictures();
   }
 
   context({ theme, styles, availableDisplayModes, displayMode }) {
@@ -68,6 +76,8 @@ class View {
     const receipt = result.structuredContent ?? {};
     if (result.isError || !(receipt.model_name || receipt.shots)) {
       el("connection").textContent = wordsOf(result);
+      this.failed = { tool, given: this.given ?? {}, receipt: {} };
+      if (receipt.faults?.some((fault) => /^image/.test(fault.field))) this.#askForPicture(false);
       return;
     }
     const thumbnail = result._meta?.["kling-mcp/thumbnail"];
@@ -92,6 +102,7 @@ class View {
     const card = el("take").content.firstElementChild.cloneNode(true);
     card.querySelector("h2").textContent = take.id ? take.name : "Not sent yet";
     card.querySelector(".no").onclick = () => this.#close(card);
+    card.querySelectorAll(".pick, .chosen").forEach((part) => part.remove());
     el("takes").append(card);
     return card;
   }
@@ -196,10 +207,7 @@ class View {
     }
     const note = document.createElement("p");
     note.textContent = `The video cannot be shown here: ${why}`;
-    const again = document.createElement("button");
-    again.type = "button";
-    again.textContent = "Show the video";
-    again.onclick = () => this.#play(screen, take);
+    const again = this.#button("Show the video", () => this.#play(screen, take));
     screen.replaceChildren(note, again);
   }
 
@@ -207,13 +215,11 @@ class View {
     const { status, path, videos, pictures } = take.view;
     const saved = path ?? take.view.url;
     const url = (take.view.sandbox && take.view.url) || (videos ?? pictures)?.[0]?.url;
+    const can = this.host.capabilities;
     const buttons = [];
     const add = (text, run) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = text;
+      const button = this.#button(text, () => this.#run(card, button, run));
       button.setAttribute("aria-label", take.id ? `${text}, ${take.name.toLowerCase()}` : text);
-      button.onclick = () => this.#run(card, button, run);
       buttons.push(button);
     };
     if (!take.id)
@@ -226,7 +232,14 @@ class View {
       pictures.forEach((_, place) => add(
         pictures.length > 1 ? `Animate picture ${place + 1}` : "Animate",
         () => this.#continue(card, take, place + 1)));
+    const there = pictures ? true : saved || (videos?.[0]?.url && !take.view.sandbox);
+    if (status === "succeed" && there && can.downloadFile)
+      add("Download", () => this.takes.download(take));
+    if (url && can.openLinks) add("Open link", () => this.host.ask("ui/open-link", { url },
+      `The host did not open the link. It is: ${url}`));
     if (url) add("Copy link", () => copy(url));
+    if (ENDED.includes(status) && can.message)
+      add("Ask the assistant", () => this.#write(card, take));
     card.querySelector(".actions").replaceChildren(...buttons);
   }
 
@@ -237,15 +250,21 @@ class View {
     question.textContent = "";
     try {
       const said = await run();
-      if (said) button.textContent = said;
+      if (!said) return;
+      const name = button.getAttribute("aria-label");
+      button.textContent = said;
+      button.setAttribute("aria-label", said);
+      setTimeout(() => {
+        button.textContent = label;
+        button.setAttribute("aria-label", name);
+      }, 2_000);
     } catch (error) {
-      card.querySelector(".ask").hidden = false;
-      card.querySelector("label").hidden = true;
-      card.querySelector(".main").hidden = true;
+      const form = card.querySelector(".ask");
+      const again = button.matches(".main") && !form.querySelector(".words").hidden;
+      if (!again) this.#ask(card, { question: error.message });
       question.textContent = error.message;
     } finally {
       button.disabled = false;
-      setTimeout(() => { button.textContent = label; }, 2_000);
     }
   }
 
@@ -253,35 +272,102 @@ class View {
   async #offer(card, tool, given) {
     const receipt = await this.takes.price(tool, given);
     const faults = (receipt.faults ?? []).map((fault) => `${fault.field}: ${fault.message}`);
+    if (faults.length) throw new Error(faults.join(" "));
     const free = receipt.provider === "sandbox" ? " Nothing is charged in the sandbox." : "";
-    this.#ask(card, faults.length ? faults.join(" ") : `This costs ${price(receipt)}.${free}`,
-      faults.length ? "" : "Make it", async () => {
+    this.#ask(card, { question: `This costs ${price(receipt)}.${free}`, yes: "Make it",
+      run: async () => {
         await this.takes.make(tool, given);
+        card.querySelector(".ask").reset();
+        this.#own.querySelector(".chosen").hidden = true;
         this.#close(card);
-      });
+      } });
   }
 
   #continue(card, take, number) {
-    this.#ask(card, "", "Ask for the price", async (prompt) =>
-      this.#offer(card, ANIMATES, this.takes.continuation(take, prompt, number)), true);
+    this.#ask(card, { words: "What happens next?", yes: "Ask for the price", run: (prompt) =>
+      this.#offer(card, ANIMATES, this.takes.continuation(take, prompt, number)) });
   }
 
-  #ask(card, question, yes, run, prompts = false) {
+  #write(card, take) {
+    this.#ask(card, { words: "What should the assistant do?", yes: "Send it", run: async (words) => {
+      const text = `${words} (${take.name}, task ${take.id})`;
+      await this.host.ask("ui/message", { role: "user", content: [{ type: "text", text }] },
+        "The host did not take the message. Write it in the chat.");
+      this.#close(card);
+    } });
+  }
+
+  #askForPicture(focus = true) {
+    const like = this.takes.all.at(-1) ?? this.failed ??
+      { tool: ANIMATES, given: this.given ?? {}, receipt: {} };
+    const input = this.#own.querySelector("input");
+    const text = this.#own.querySelector("textarea");
+    if (!text.value) text.value = this.given?.prompt ?? "";
+    this.#ask(this.#own, { words: "What happens in it?", picks: true, yes: "Ask for the price", focus,
+      run: async (prompt) =>
+        this.#offer(this.#own, ANIMATES, await this.takes.ofOwn(input.files[0], prompt, like)) });
+  }
+
+  #ask(card, { question = "", yes = "", run, words = "", picks = false, focus = true }) {
     const form = card.querySelector(".ask");
-    const text = form.querySelector("textarea");
-    const main = form.querySelector(".main");
+    const [text, main, file] = ["textarea", ".main", "input"].map((one) => form.querySelector(one));
     form.hidden = false;
-    form.querySelector("label").hidden = !prompts;
-    text.required = prompts;
-    text.disabled = !prompts;
+    if (file) form.querySelector(".pick").hidden = file.disabled = !picks;
+    form.querySelector(".words").hidden = text.disabled = !words;
+    form.querySelector(".words span").textContent = words;
     form.querySelector(".question").textContent = question;
     main.hidden = !yes;
+    main.disabled = false;
     main.textContent = yes;
     form.onsubmit = (event) => {
       event.preventDefault();
       void this.#run(card, main, () => run(text.value.trim()));
     };
-    (prompts ? text : yes ? main : form.querySelector(".no")).focus();
+    if (focus) (picks ? file : words ? text : yes ? main : form.querySelector(".no")).focus();
+  }
+
+  // A picture was chosen, dropped or pasted: it is shown, or told why it cannot be taken.
+  async #chosen() {
+    const input = this.#own.querySelector("input");
+    const shown = this.#own.querySelector(".chosen");
+    const [file] = input.files;
+    const amiss = file ? amissWith(file) : "";
+    this.#own.querySelector(".question").textContent = amiss;
+    shown.hidden = !file || amiss !== "";
+    if (amiss) input.value = "";
+    if (shown.hidden) return;
+    shown.onerror = () => { shown.hidden = true; };
+    shown.src = await asData(file);
+  }
+
+  #listenForPictures() {
+    const root = document.documentElement;
+    const take = (event, { files }) => {
+      root.classList.remove("dropping");
+      if (!files?.length) return;
+      event.preventDefault();
+      this.#askForPicture();
+      this.#own.querySelector("input").files = files;
+      void this.#chosen();
+    };
+    addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      root.classList.add("dropping");
+    });
+    addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) root.classList.remove("dropping");
+    });
+    addEventListener("drop", (event) => take(event, event.dataTransfer));
+    addEventListener("paste", (event) => take(event, event.clipboardData));
+  }
+
+  #button(text, run) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.onclick = run;
+    return button;
   }
 
   #close(card) {
