@@ -27,14 +27,13 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import to_thread
 
+from kling_mcp.films.caps import Capped, FilmCaps, price_of
 from kling_mcp.films.existing import ExistingClips
-from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
 from kling_mcp.films.planning import (
@@ -49,8 +48,8 @@ from kling_mcp.films.planning import (
     warned,
 )
 from kling_mcp.films.shapes import cropped, film_shape, lines_of, size_text, words_in
-from kling_mcp.ledger import DayCaps, Record
-from kling_mcp.ledger.films import FilmRow
+from kling_mcp.ledger import Record
+from kling_mcp.ledger.films import FilmRow, being_made
 from kling_mcp.principal import SPEND, Principal
 from kling_mcp.tasks.film_views import FilmViews
 from kling_tools.errors import InvalidRequest, KlingError, SpendCapReached
@@ -59,7 +58,6 @@ from kling_tools.quoting import counted
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.films import FilmArguments, film_faults
 from kling_tools.results import FilmReceipt, ShotView
-from kling_tools.rules.capabilities import Estimate
 from kling_tools.service import Confirm
 
 if TYPE_CHECKING:
@@ -123,13 +121,31 @@ class FilmDesk:
                 sounds = any(shot.sounds for shot in plan)
                 notes = music.notes(seconds, clips_sound=sounds)
             receipt = self._receipt(film, plan, faults, seconds, notes)
-            capped, fits = (None, None) if faults else await self._capped(film, plan, spent)
+            shots = [shot.row() for shot in plan]
+            now = means.ledger.now()
+            other = before and before.is_leased(now) and not before.has_shots(shots)
+            if before and other and not faults:
+                if not film.dry_run:
+                    raise being_made(before)
+                faults.append(_name_taken(before))
+                receipt.faults = [faults[-1].facts()]
+            capped = None
+            if not faults:
+                again = partial(planned, means.submission, principal, pictures)
+                capped = await FilmCaps(
+                    way=means.submission,
+                    film=film,
+                    spent=spent,
+                    plan_again=lambda other: again(other, before, clips),
+                    before=before,
+                    is_made_now=before is not None and before.is_leased(now),
+                ).check(plan)
             if film.dry_run:
-                return _dry(receipt, film, capped, fits)
+                return _dry(receipt, capped)
             if faults:
                 raise InvalidRequest(faults)
             if capped:
-                raise capped
+                raise capped.error
             confirmed = await self._agree(film, plan, confirm)
             how = await _how(film, music, plan)
         finally:
@@ -145,7 +161,7 @@ class FilmDesk:
                 max_units=film.max_units,
                 max_usd=film.max_usd,
                 confirmed=confirmed,
-                shots=[shot.row() for shot in plan],
+                shots=shots,
                 usual_s=receipt.usual_s or 0.0,
             ),
             owner,
@@ -217,7 +233,7 @@ class FilmDesk:
         notes: Sequence[str],
     ) -> FilmReceipt:
         """The plan as an answer."""
-        price = _sum(plan)
+        price = price_of(plan)
         embedded = [
             shot.create.request.provider.embedded
             for shot in plan
@@ -260,52 +276,13 @@ class FilmDesk:
             requests=_requests(plan) if film.dry_run == "full" else [],
         )
 
-    async def _capped(
-        self, film: FilmArguments, plan: Sequence[PlannedShot], spent: tuple[float, float]
-    ) -> tuple[SpendCapReached | None, Fitting | None]:
-        """Why the whole is above a cap, and the best plan that fits; None where it fits. So many
-        units and dollars were `spent` for the film before it was planned."""
-        todo = [shot for shot in plan if not shot.is_paid]
-        first = next((shot.new_row for shot in todo if shot.new_row), None)
-        if first is None:
-            return None, None
-        ledger, way = self.means.ledger, self.means.submission
-        price = _sum(plan)
-        limits: list[tuple[float, str]] = []
-        if film.max_units is not None:
-            limits.append((film.max_units - spent[0], f"max_units {film.max_units:g}"))
-        of_one = (await ledger.unit_price(first)).usd
-        if film.max_usd is not None and of_one:
-            limits.append(((film.max_usd - spent[1]) / of_one, f"max_usd {film.max_usd:g}"))
-        day: DayCaps = way.caps.per_day
-        if day.all():
-            left = await ledger.left_of_day(first, day)
-            if left is not None and left != math.inf:
-                limits.append((left, "the cap of a day"))
-        for left, name in sorted((max(0.0, most), name) for most, name in limits):
-            if price.units is None:
-                return (
-                    SpendCapReached(
-                        f"The price of a shot is not known, and {name} is set.",
-                        advice="A cap takes only models whose price is known.",
-                    ),
-                    None,
-                )
-            if price.units <= left + 1e-6:
-                continue
-            fits = await to_thread.run_sync(fitting, plan, left)
-            leaves = counted(round(left, 4), "unit")
-            message = f"What is left to make costs {price}; {name} leaves {leaves}."
-            return SpendCapReached(message, advice=_advice(plan, film, fits, name)), fits
-        return None, None
-
     async def _agree(
         self, film: FilmArguments, plan: Sequence[PlannedShot], confirm: Confirm
     ) -> float | None:
         """Ask the person once for the whole where a setting requires that. Returns the units to
         which they agreed, None where nobody had to be asked. Raises SpendCapReached when they do
         not agree."""
-        above, price = self.means.submission.caps.confirm_above, _sum(plan)
+        above, price = self.means.submission.caps.confirm_above, price_of(plan)
         todo = [shot for shot in plan if not shot.is_paid]
         if above is None or not todo or (price.units is not None and price.units <= above):
             return None
@@ -367,20 +344,6 @@ def _requests(plan: Sequence[PlannedShot]) -> list[dict[str, Any]]:
     ]
 
 
-def _sum(plan: Sequence[PlannedShot]) -> Estimate:
-    """What is left to make costs in all."""
-    todo = [shot for shot in plan if not shot.is_paid and not shot.faults]
-    units = [shot.price.units for shot in todo]
-    usd = [shot.price.usd for shot in todo]
-    first = todo[0].price if todo else Estimate(0.0, 0.0)
-    return Estimate(
-        None if None in units else sum(filter(None, units)),
-        None if None in usd else sum(filter(None, usd)),
-        first.reseller,
-        first.sandbox,
-    )
-
-
 def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault]) -> float | None:
     """Seconds of the film; a crossfade that its shots are too short for is a fault."""
     lengths = [float(shot.duration) for shot in plan if shot.duration and not shot.faults]
@@ -396,27 +359,21 @@ def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault
         return None
 
 
-def _advice(
-    plan: Sequence[PlannedShot], film: FilmArguments, fits: Fitting | None, name: str
-) -> str:
-    if fits is None:
-        return f"Not even one shot fits: ask the person for a higher {name.partition(' ')[0]}."
-    return (
-        f"Ask the person. It fits so: {fits.words()}; {counted(round(fits.units, 4), 'unit')}. "
-        "dry_run gives that as arguments to copy."
-    )
+def _name_taken(before: FilmRow) -> Fault:
+    error = being_made(before)
+    use = "another name, or this one once it has ended; kling_cancel_task ends it"
+    return Fault("name", "film_being_made", error.message, use)
 
 
-def _dry(
-    receipt: FilmReceipt, film: FilmArguments, capped: SpendCapReached | None, fits: Fitting | None
-) -> FilmReceipt:
+def _dry(receipt: FilmReceipt, capped: Capped | None) -> FilmReceipt:
     """The receipt of a dry run."""
     receipt.dry_run = True
     receipt.next = "Tell the person the price; then call again without dry_run."
     if receipt.faults:
         receipt.next = "Correct the faults, then call again."
     if capped:
-        receipt.faults = [*receipt.faults, Fault("max_units", "spend_cap", capped.message).facts()]
-        receipt.next = capped.advice.replace("dry_run gives that", "fits has that")
-        receipt.fits = fits.arguments(film) if fits else None
+        told = Fault(capped.field, "spend_cap", capped.error.message).facts()
+        receipt.faults = [*receipt.faults, told]
+        receipt.next = capped.error.advice.replace("dry_run gives that", "fits has that")
+        receipt.fits = capped.fits
     return receipt

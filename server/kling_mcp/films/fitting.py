@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,40 +39,79 @@ class Fitting:
         if self.leave_out or (changed and "defaults" not in found):
             own = changed if "defaults" not in found else {}
             found["shots"] = [
-                {
-                    name: value
-                    for name, value in {**film.shots[n - 1], **own.get(n, {})}.items()
-                    if value != ""
-                }
-                for n in kept
+                _changed(film.shots[n - 1], own.get(n, {}), film.defaults) for n in kept
             ]
         return found
 
     def words(self) -> str:
         """The plan in a sentence."""
         parts = [
-            f"{listed_shots(numbers)} with "
-            + ", ".join(f"{name}: {value}" for name, value in json.loads(change).items())
+            f"{listed_shots(sorted(numbers))} {_in_words(json.loads(change))}"
             for change, numbers in self.changes.items()
         ]
         parts += [f"without {listed_shots(self.leave_out)}"] if self.leave_out else []
         return "; ".join(parts)
 
 
-def fitting(plan: Sequence[PlannedShot], within: float) -> Fitting | None:
-    """The best plan that costs at most so many units: cheaper shots, each in the same measure, and
-    fewer only where that is not enough. None where not even one shot fits."""
+def _changed(
+    shot: Mapping[str, Any], change: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A shot with a change; what that leaves out is blank where the defaults would bring it."""
+    left_out = [name for name in change if change[name] == "" and name not in defaults]
+    return {name: value for name, value in {**shot, **change}.items() if name not in left_out}
+
+
+def _in_words(change: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}: {value}" for name, value in change.items() if value != "")
+    left_out = " and ".join(name for name, value in change.items() if value == "")
+    parts = (f"with {given}" if given else "", f"without {left_out}" if left_out else "")
+    return " and ".join(filter(None, parts))
+
+
+def fitting(plan: Sequence[PlannedShot], within: float) -> Iterator[Fitting]:
+    """Plans that cost at most so many units, the best one first: cheaper shots, each in the same
+    measure, and fewer only where that is not enough. What is paid stays as it is. Each is to be
+    planned again before it is told: other pictures may make other requests of the shots that
+    stay."""
     search = _Searches()
-    least = {shot.number: search.least(shot) for shot in plan if not shot.is_paid}
-    for count in range(len(plan), 0, -1):
-        kept = plan[:count]
-        sums = [least[shot.number] for shot in kept if not shot.is_paid]
-        if None in sums or sum(filter(None, sums)) > within + ROUNDING:
+    twins: dict[int, list[int]] = {}
+    for shot in plan:
+        if shot.made is None and shot.same_as:
+            twins.setdefault(shot.same_as, []).append(shot.number)
+    costing = {shot.number: shot for shot in plan if not shot.is_paid}
+    least = {number: search.least(shot) for number, shot in costing.items()}
+    hopeless = {n for n, units in least.items() if units is None or units > costing[n].most}
+    order = sorted(costing, key=lambda number: (number in hopeless, number), reverse=True)
+    left_out: set[int] = set()
+    for number in [0, *order]:
+        if number in left_out:
             continue
-        if (found := _spread(kept, within, search)) is not None:
+        _leave_out(left_out, number, plan, twins)
+        if len(left_out) == len(plan):
+            return
+        kept = {n: shot for n, shot in costing.items() if n not in left_out}
+        sums = [least[n] for n in kept]
+        if hopeless & kept.keys() or sum(filter(None, sums)) > within + ROUNDING:
+            continue
+        if (found := _spread([*kept.values()], within, search)) is not None:
             changes, units = found
-            return Fitting(changes, [shot.number for shot in plan[count:]], units)
-    return None
+            for numbers in changes.values():
+                numbers += [twin for n in [*numbers] for twin in twins.get(n, []) if twin != n]
+            yield Fitting(changes, sorted(left_out), units)
+
+
+def _leave_out(
+    left_out: set[int], number: int, plan: Sequence[PlannedShot], twins: Mapping[int, Sequence[int]]
+) -> None:
+    """Leave out a shot (0: none), with what would cost in its place: those that are the same, and
+    those that continue one of these."""
+    more = {number, *twins.get(number, ())} - {0}
+    while more - left_out:
+        left_out |= more
+        more = {
+            shot.number for shot in plan if shot.continues and shot.number - 1 in left_out
+        } | more
+        more |= {twin for n in more for twin in twins.get(n, ())}
 
 
 class _Searches:
@@ -124,10 +163,13 @@ def _spread(
     left, total = within, 0.0
     while open_shots:
         asked = sum(shot.units or 0.0 for shot in open_shots)
-        if asked <= left + ROUNDING:
+        each = all((shot.units or 0.0) <= shot.most for shot in open_shots)
+        if each and asked <= left + ROUNDING:
             return changes, total + asked
+        share = min(1.0, left / asked) if asked else 1.0
         found = [
-            (shot, search.nearest(shot, left * (shot.units or 0.0) / asked)) for shot in open_shots
+            (shot, search.nearest(shot, min(share * (shot.units or 0.0), shot.most)))
+            for shot in open_shots
         ]
         lacking = [shot for shot, variant in found if variant is None]
         if not lacking:

@@ -149,6 +149,11 @@ class ShotCreate(VideoCreate):
         """The nearest request that costs no more."""
         return self._request.variant(within_units)
 
+    async def most(self) -> float:
+        """The units that it may cost by the caps of one video and of a day."""
+        most = await self._limit()
+        return math.inf if most is None else most
+
     def cheapest(self) -> float | None:
         """The units of the cheapest request with this wish."""
         request = self._request
@@ -159,6 +164,7 @@ class ShotCreate(VideoCreate):
 @dataclass(kw_only=True)
 class PlannedShot:
     """A shot as it was judged: the `made` row of its very request, None where it has to be made.
+    It is `capped` where it costs more than the `most` units that one video may. It
     `waits` for the frame of the shot before it, which is not there yet. It is the `same_as` an
     earlier shot where that has its number, and else has its own. `shape` is the width of its clip
     by the height, None where that is not known."""
@@ -173,6 +179,8 @@ class PlannedShot:
     made: Record | None = None
     waits: bool = False
     same_as: int = 0
+    capped: SpendCapReached | None = None
+    most: float = math.inf
     model_name: str = ""
     mode: str = ""
     duration: str = ""
@@ -363,8 +371,7 @@ async def _judge(
                 try:
                     await way.check_price(judged)
                 except SpendCapReached as error:
-                    told = f"{error.message} {error.advice}"
-                    shot.faults.append(Fault(f"shots[{shot.number}]", "spend_cap", told))
+                    shot.capped, shot.most = error, await shot.create.most()
     except (InvalidRequest, ImageRejected) as error:
         shot.faults += shot_faults(shot.number, error.faults)
         return

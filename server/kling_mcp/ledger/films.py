@@ -22,7 +22,7 @@ from kling_mcp.ledger.reserving import film_spent
 from kling_tools.errors import KlingError
 from kling_tools.products import FILM_IDS
 
-__all__ = ["Agreed", "FilmRow", "Films", "ShotRow", "digest_of"]
+__all__ = ["Agreed", "FilmRow", "Films", "ShotRow", "being_made", "digest_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +128,21 @@ class FilmRow:
     def is_leased(self, now: float) -> bool:
         """Whether a server makes it at this time (seconds since the epoch)."""
         return now < self.lease_until <= now + LONGEST_LEASE_S
+
+    def has_shots(self, shots: Sequence[ShotRow]) -> bool:
+        """Whether these are its shots."""
+        same = len(self.shots) == len(shots)
+        return same and all(a.is_same(b) for a, b in zip(self.shots, shots, strict=True))
+
+
+def being_made(film: FilmRow) -> KlingError:
+    """The error about a film that is asked for with other shots while it is made."""
+    return KlingError(
+        f'A film "{film.name}" of other shots is being made ({film.id}).',
+        charged="no",
+        advice=f'Wait for it with kling_wait_for_tasks with task_ids ["{film.id}"], end it with '
+        "kling_cancel_task (then this call goes through at once), or give this one another name.",
+    )
 
 
 FREE = "(lease_owner IN ('', ?) OR lease_until <= ? OR lease_until > ?)"
@@ -417,14 +432,8 @@ def _put(
     before = _film(db, "principal = ? AND name_key = ?", film.principal, name_key(film.name))
     made_now = before is not None and before.is_leased(now)
     if before and made_now:
-        if not _same_shots(before.shots, film.shots):
-            raise KlingError(
-                f'A film "{film.name}" of other shots is being made ({before.id}).',
-                charged="no",
-                advice=f'Wait for it with kling_wait_for_tasks with task_ids ["{before.id}"], end '
-                "it with kling_cancel_task (then this call goes through at once), or give this one "
-                "another name.",
-            )
+        if not before.has_shots(film.shots):
+            raise being_made(before)
         lease = before.lease_owner, before.lease_until
         confirmed = [units for units in (before.confirmed, film.confirmed) if units is not None]
         film = replace(
@@ -472,11 +481,6 @@ def _put(
     written = _film(db, "id = ?", film.id)
     assert written is not None
     return written
-
-
-def _same_shots(before: Sequence[ShotRow], now: Sequence[ShotRow]) -> bool:
-    same = len(before) == len(now)
-    return same and all(a.is_same(b) for a, b in zip(before, now, strict=True))
 
 
 def _going_on(db: Database, before: ShotRow, now: ShotRow) -> ShotRow:

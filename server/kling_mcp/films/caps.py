@@ -1,0 +1,181 @@
+"""The caps of a film as a whole: what they leave for it, and the plan that fits below them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from anyio import to_thread
+
+from kling_mcp.films.fitting import Fitting, fitting
+from kling_mcp.films.planning import PlannedShot, listed_shots
+from kling_mcp.ledger import NewRow
+from kling_mcp.ledger.films import FilmRow
+from kling_mcp.submission.submission import Submission
+from kling_tools.errors import SpendCapReached
+from kling_tools.requests.films import FilmArguments
+from kling_tools.rules.capabilities import Estimate, units_text
+from kling_tools.rules.variants import ROUNDING
+
+__all__ = ["Capped", "FilmCaps", "price_of"]
+
+MOST_REPLANNED = 4
+"""Plans that are judged again to see that they fit; the next ones leave out more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capped:
+    """Why a film is above a cap, the argument (or `price`) that says so, and the best plan that
+    fits, as words and as arguments; None without one."""
+
+    error: SpendCapReached
+    field: str
+    fits: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The units that a cap leaves, what is said of it, and with what the whole passes."""
+
+    left: float
+    field: str
+    message: str
+    passes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmCaps:
+    """The caps that hold for a film, for which so many units and dollars were `spent` before it was
+    planned. `plan_again` judges a film of other arguments; `before` is the film of this name as it
+    is in the ledger, and maybe `is_made_now`."""
+
+    way: Submission
+    film: FilmArguments
+    spent: tuple[float, float]
+    plan_again: Callable[[FilmArguments], Awaitable[Sequence[PlannedShot]]]
+    before: FilmRow | None = None
+    is_made_now: bool = False
+
+    async def check(self, plan: Sequence[PlannedShot]) -> Capped | None:
+        """Why the whole is above a cap, and the best plan that fits; None where it fits."""
+        todo = [shot for shot in plan if not shot.is_paid]
+        first = next((shot.new_row for shot in todo if shot.new_row), None)
+        if first is None:
+            return None
+        price = price_of(plan)
+        limits = sorted(await self._limits(first, price), key=lambda limit: limit.left)
+        if limits and price.units is None:
+            message = f"The price of a shot is not known, and {limits[0].field} is set."
+            error = SpendCapReached(message, advice="A cap takes only models whose price is known.")
+            return Capped(error, limits[0].field)
+        left = limits[0].left if limits else math.inf
+        above = (price.units or 0.0) > left + ROUNDING
+        capped = [shot for shot in todo if shot.capped]
+        if not above and not capped:
+            return None
+        message, field, passes = "", "price", ""
+        if above:
+            message, field, passes = limits[0].message, limits[0].field, limits[0].passes
+        elif cap := capped[0].capped:
+            alike = [shot.number for shot in capped if str(shot.capped) == str(cap)]
+            message = f"{listed_shots(alike).capitalize()}: {cap.message}"
+            passes = cap.way or cap.advice.rstrip(".")
+        if self.is_made_now:
+            advice = "It is being made, and goes on as it was agreed to; kling_cancel_task ends it."
+            return Capped(SpendCapReached(message, advice=advice), field)
+        fits = await self._fitting(plan, left)
+        kept = await self._kept_before(todo)
+        error = SpendCapReached(message, advice=_advice(fits, kept, passes))
+        return Capped(error, field, fits.arguments(self.film) if fits else None)
+
+    async def _limits(self, first: NewRow, price: Estimate) -> list[Limit]:
+        film, ledger, units = self.film, self.way.ledger, price.units or 0.0
+        spent, spent_usd = self.spent
+        limits = []
+        before = f"; {units_text(round(spent, 4))} are spent for this film before" if spent else ""
+        if film.max_units is not None:
+            left = max(0.0, film.max_units - spent)
+            message = (
+                f"What is left to make costs {price}; max_units {film.max_units:g} leaves "
+                f"{units_text(round(left, 4))}{before}."
+            )
+            limits.append(
+                Limit(left, "max_units", message, f"with max_units: {_up(spent + units):g}")
+            )
+        of_one = (await ledger.unit_price(first)).usd
+        if film.max_usd is not None and of_one:
+            left = max(0.0, film.max_usd - spent_usd)
+            message = (
+                f"What is left to make costs {units * of_one:.2f} USD; max_usd {film.max_usd:g} "
+                f"leaves {left:.2f} USD{before}."
+            )
+            passes = (
+                f"with max_usd: {math.ceil(100 * (spent_usd + units * of_one) - ROUNDING) / 100:g}"
+            )
+            limits.append(Limit(left / of_one, "max_usd", message, passes))
+        day = self.way.caps.per_day
+        left_of_day = await ledger.left_of_day(first, day)
+        if left_of_day is not None and left_of_day != math.inf:
+            message, passes = "", ""
+            try:
+                await ledger.check_day(replace(first, estimate_units=price.units), day)
+            except SpendCapReached as error:
+                message = error.message.replace("this video", "what is left to make")
+                passes = error.advice.rstrip(".")
+            limits.append(Limit(left_of_day, "price", message, passes))
+        return limits
+
+    async def _fitting(self, plan: Sequence[PlannedShot], left: float) -> Fitting | None:
+        """The best plan that is seen to fit when it is planned."""
+        plans = fitting(plan, left)
+        for _ in range(MOST_REPLANNED):
+            found = await to_thread.run_sync(next, plans, None)
+            if found is None:
+                return None
+            film = self.film.model_copy(update=found.arguments(self.film))
+            planned = await self.plan_again(film)
+            todo = [shot for shot in planned if not shot.is_paid]
+            units = price_of(planned).units
+            refused = any(shot.faults for shot in planned) or any(shot.capped for shot in todo)
+            if not refused and units is not None and units <= left + ROUNDING:
+                return replace(found, units=units)
+        return None
+
+    async def _kept_before(self, todo: Sequence[PlannedShot]) -> list[int]:
+        """The shots that cost something now in the place of one that was made before."""
+        known = {shot.number: shot.record_id for shot in self.before.shots} if self.before else {}
+        numbers = [shot.number for shot in todo if known.get(shot.number)]
+        rows = await self.way.ledger.several([known[n] for n in numbers]) if numbers else {}
+        return [n for n in numbers if (row := rows.get(known[n])) and row.status == "succeed"]
+
+
+def _advice(fits: Fitting | None, kept: Sequence[int], passes: str) -> str:
+    way = passes.startswith(("with ", "after "))
+    as_it_is = f"As it is, it passes {passes}." if way else f"{passes}."
+    restored = f"Left as before, {listed_shots(kept)} cost nothing." if kept else ""
+    if fits is None:
+        return " ".join(filter(None, ("Not even one shot fits.", restored, as_it_is)))
+    plan = f"It fits so: {fits.words()}; {units_text(round(fits.units, 4))}."
+    copied = "dry_run gives that as arguments to copy."
+    return " ".join(filter(None, ("Ask the person.", plan, copied, restored, as_it_is)))
+
+
+def _up(units: float) -> float:
+    """Units as an argument that holds them, rounded up to hundredths."""
+    return math.ceil(100 * units - ROUNDING) / 100
+
+
+def price_of(plan: Sequence[PlannedShot]) -> Estimate:
+    """What is left to make costs in all."""
+    todo = [shot for shot in plan if not shot.is_paid and not shot.faults]
+    units = [shot.price.units for shot in todo]
+    usd = [shot.price.usd for shot in todo]
+    first = todo[0].price if todo else Estimate(0.0, 0.0)
+    return Estimate(
+        None if None in units else sum(filter(None, units)),
+        None if None in usd else sum(filter(None, usd)),
+        first.reseller,
+        first.sandbox,
+    )

@@ -1,0 +1,147 @@
+"""The caps of a film, and the plan that fits below them."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client
+from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.scripted import facts, words
+from tests.server.serving import SIDE_PX, picture
+
+pytestmark = pytest.mark.anyio
+
+MADE = words_shots(2)
+CHANGES: tuple[dict[str, Any], ...] = (
+    {},
+    {"mode": "pro"},
+    {"duration": "10"},
+    {"mode": "pro", "duration": "10"},
+    {"sound": ""},
+)
+DEFAULTS: tuple[dict[str, Any], ...] = ({}, {}, {"mode": "pro"}, {"sound": "on"})
+
+
+def shots_by(chance: random.Random) -> list[dict[str, Any]]:
+    """Shots of which some are made, some are the same, and some are dearer than others."""
+    shots = [
+        chance.choice(MADE)
+        if chance.random() < 0.3
+        else {"prompt": chance.choice("ABC"), **chance.choice(CHANGES)}
+        for _ in range(chance.randint(1, 6))
+    ]
+    continued = chance.randrange(len(shots))
+    if continued and chance.random() < 0.5:
+        shots[continued] = {"image": "previous", "prompt": "On", **chance.choice(CHANGES)}
+    return shots
+
+
+async def dry(client: Client, **arguments: Any) -> dict[str, Any]:
+    return facts(await film(client, dry_run=True, **arguments))
+
+
+async def fits_when_copied(client: Client, chance: random.Random, spent: float) -> bool:
+    """Whether a random plan was above a random cap and a plan was told that fits; that one passes
+    as it stands, and has all that is made."""
+    wish = {"shots": shots_by(chance), "defaults": chance.choice(DEFAULTS)}
+    whole = await dry(client, **wish)
+    if whole.get("faults"):
+        return False
+    cap = round(spent + chance.random() * whole["estimate_units"], 2)
+    told = await dry(client, **wish, max_units=cap)
+    if not told.get("fits"):
+        return False
+    copied = {**wish, **told["fits"]}
+    passes = await dry(client, **copied, max_units=cap)
+    assert not passes.get("faults"), (wish, cap, told["fits"], passes)
+    assert passes["estimate_units"] <= cap - spent + 1e-6
+    assert passes["estimate_units"] == pytest.approx(float(of_words(told["next"])))
+    paid = [shot["shot"] for shot in whole["shots"] if shot.get("status") == "succeed"]
+    kept = [shot["shot"] for shot in passes["shots"] if shot.get("status") == "succeed"]
+    assert len(kept) >= len(paid), (wish, cap, told["fits"])
+    return True
+
+
+def of_words(next_step: str) -> str:
+    """The units of the plan that fits."""
+    return next_step.partition("It fits so: ")[2].split("; ")[-1].partition(" unit")[0]
+
+
+@pytest.mark.parametrize("rounds", [12, pytest.param(300, marks=pytest.mark.campaign)])
+async def test_a_plan_that_is_told_passes_as_it_stands_and_keeps_what_is_paid(
+    rounds: int, tmp_path: Path
+) -> None:
+    chance, told = random.Random(rounds), 0
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX) as client:
+        await made(client, shots=MADE, join=False)
+        for _ in range(rounds):
+            told += await fits_when_copied(client, chance, 3.0)
+
+    assert told > rounds / 3
+
+
+async def test_equal_shots_become_cheaper_together(tmp_path: Path) -> None:
+    one, two = picture(tmp_path), picture(tmp_path, "other.png", (480, 360))
+    shots = [{"image": image, "prompt": "A", "mode": "pro"} for image in (one, two, one)]
+    async with serving(tmp_path) as client:
+        told = await dry(client, shots=shots, max_units=3)
+        passes = await dry(client, **{"shots": shots, **told["fits"]}, max_units=3)
+
+    assert "shots 1-3 with mode: std" in told["next"]
+    assert passes["estimate_units"] == 3
+
+
+async def test_a_cap_of_a_film_says_what_is_spent_and_what_passes(tmp_path: Path) -> None:
+    shots = words_shots(4)
+    changed = [*shots[:2], {"prompt": "Slower"}, {"prompt": "Night"}]
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots, join=False)
+        told = await dry(client, shots=changed, join=False, max_units=3)
+        passes = await dry(client, shots=changed, join=False, max_units=9)
+        usd = await dry(client, shots=changed, join=False, max_usd=1)
+
+    assert "max_units 3 leaves 0 units; 6 units are spent for this film before" in str(told)
+    assert "without shots 3-4" in told["next"]
+    assert len(told["fits"]["shots"]) == 2
+    assert "Left as before, shots 3-4 cost nothing" in told["next"]
+    assert "it passes with max_units: 9" in told["next"]
+    assert not passes.get("faults")
+    assert [fault["field"] for fault in usd["faults"]] == ["max_usd"]
+    assert "it passes with max_usd: 1.26" in usd["next"]
+
+
+async def test_a_cap_of_a_day_names_its_variable(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_units_per_day=4) as client:
+        told = await dry(client, shots=words_shots(4, mode="pro"), join=False)
+        refused = await film(client, shots=words_shots(4, mode="pro"), join=False)
+
+    assert [fault["field"] for fault in told["faults"]] == ["price"]
+    assert "KLING_MCP_MAX_UNITS_PER_DAY" in told["next"]
+    assert "The day's cap is 4 units" in words(refused)
+    assert told["fits"]
+
+
+async def test_a_cap_of_one_video_tells_a_plan_that_fits(tmp_path: Path) -> None:
+    shots = [*words_shots(2, duration="10"), {"prompt": "Short"}]
+    async with serving(tmp_path, max_units_per_task=2) as client:
+        told = await dry(client, shots=shots, join=False)
+        refused = await film(client, shots=shots, join=False)
+        passes = await made(client, **{"shots": shots, **told["fits"]}, join=False)
+
+    assert "Shots 1-2: This video would cost about 3 units" in words(refused)
+    assert "It fits so: shots 1-2 with duration: 5" in words(refused)
+    assert "As it is, it passes after KLING_MCP_MAX_UNITS_PER_TASK is raised" in words(refused)
+    assert passes["status"] == "succeed"
+    assert accepted(tmp_path) == 3
+
+
+async def test_a_film_that_is_being_made_offers_no_other_plan(tmp_path: Path) -> None:
+    shots = words_shots(3)
+    async with serving(tmp_path, sandbox_render_s=600, sandbox_slots=1) as client:
+        await film(client, shots=shots, join=False)
+        other = await dry(client, shots=shots[:2], join=False)
+
+    assert [fault["field"] for fault in other["faults"]] == ["name"]
+    assert "of other shots is being made" in other["faults"][0]["message"]
+    assert "fits" not in other
