@@ -439,7 +439,16 @@ class FilmMaking:
                 for row in rows
             ]
             beside, _ = await JOINING.run(
-                lambda: describe(self.film.name, film, joined, checked, shots), wait_s=math.inf
+                lambda: describe(
+                    self.film.name,
+                    film,
+                    joined,
+                    checked,
+                    shots,
+                    music_name=Path((how.get("music") or {}).get("given", "")).name,
+                    sandbox=all(row.sandbox for row in rows),
+                ),
+                wait_s=math.inf,
             )
             facts["sidecar"] = str(beside)
         file = VideoFile(

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kling_mcp.ledger.engine import Database, Engine
@@ -335,6 +336,16 @@ class Films:
         written = await self._engine.write(work)
         await self._changed(film.id)
         return written
+
+    async def described_at(self, film_id: str, sidecar: Path) -> None:
+        """Write where the file lies that says what a film was made of."""
+
+        def work(db: Database) -> None:
+            film = _film(db, "id = ?", film_id)
+            facts = {**film.facts, "sidecar": str(sidecar)} if film else {}
+            db.execute("UPDATE films SET facts = ? WHERE id = ?", (json.dumps(facts), film_id))
+
+        await self._engine.write(work)
 
     async def withdraw(self, film_id: str, message: str) -> bool:
         """Make no more of a film; its name is free at once. Returns False for one that has

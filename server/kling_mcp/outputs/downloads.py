@@ -362,7 +362,8 @@ class Downloads:
         """The row's saved file, under the name that is asked for: moved there if nobody named it
         before, else copied. None without a file, and for one that was changed. Its provider is not
         asked. Raises UnsafePath, which says where the file is, and SaveFailed."""
-        if record.path is None or record.is_outdated:
+        place = record.path
+        if place is None or record.is_outdated:
             return None
         if self.storage.private:
             return await self._stored(record, path)
@@ -372,10 +373,33 @@ class Downloads:
         first, *rest = (file for file, _ in kept if file)
         saved = replace(first, more=tuple(rest))
         found = await self._write_down(saved, Found(record.provider, record))
+        if record.is_film and saved.path != Path(place):
+            moves = any(source for _, source in kept)
+            note = await self._with_sidecar(record, saved.path, moves=moves)
+            saved = replace(saved, note=f"{saved.note}{note}")
         for moved in (source for _, source in kept if source):
             with suppress(OSError):
                 await to_thread.run_sync(moved.unlink)
         return saved, found
+
+    async def _with_sidecar(self, record: Record, film: Path, *, moves: bool) -> str:
+        """Have the sidecar of a film go along to where the film is saved now, and say so. One that
+        cannot be written stays where it is."""
+        from kling_mcp.outputs.film_check import carried
+
+        films = self._ledger.films
+        before = Path((await films.of_row(record.id)).facts.get("sidecar") or "")
+        try:
+            after = await to_thread.run_sync(carried, before, film)
+        except KlingError as error:
+            return f" What it was made of stays in {before}: {error.message}"
+        if after is None:
+            return ""
+        if moves and after != before:
+            await films.described_at(record.id, after)
+            with suppress(OSError):
+                await to_thread.run_sync(before.unlink)
+        return f" {after.name} beside it says what it was made of."
 
     async def _kept_file(self, record: Record, path: str) -> tuple[VideoFile | None, Path | None]:
         """The same for one file, and the path that it has moved from."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from PIL.Image import Image
 
-__all__ = ["Checked", "Joint", "Shot", "ShotMade", "Sidecar", "check", "describe"]
+__all__ = ["Checked", "Joint", "Shot", "ShotMade", "Sidecar", "carried", "check", "describe"]
 
 SETTLED_LU = 1.0
 """How far a film's loudness may be from its aim."""
@@ -202,15 +202,24 @@ class Sidecar(_Kept):
     units: float | None
     music: MusicPlayed | None
     shots: list[ShotMade]
+    sandbox: bool = False
 
 
 def describe(
-    name: str, film: Film, made: Joined, checked: Checked, shots: Sequence[Shot]
+    name: str,
+    film: Film,
+    made: Joined,
+    checked: Checked,
+    shots: Sequence[Shot],
+    *,
+    music_name: str = "",
+    sandbox: bool = False,
 ) -> tuple[Path, Sidecar]:
-    """Write what a film was made of to a JSON file beside it, and return both. An earlier sidecar
-    of the same name is replaced; another file is left alone, and `-2` … is taken. Blocks: each clip
-    is read for its SHA-256. Raises SaveFailed, and KlingError for a clip that cannot be read."""
-    costs = [shot.units for shot in shots]
+    """Write what a film was made of to a JSON file beside it, and return both: a clip that it shows
+    twice is paid once, and the music is called by its `music_name`. An earlier sidecar of the same
+    name is replaced; another file is left alone, and `-2` … is taken. Blocks: each clip is read for
+    its SHA-256. Raises SaveFailed, and KlingError for a clip that cannot be read."""
+    costs = [*{shot.task_id: shot.units for shot in shots}.values()]
     music, loudness = film.music, checked.loudness
     sidecar = Sidecar(
         name=name,
@@ -229,7 +238,7 @@ def describe(
         units=None if None in costs else sum(filter(None, costs)),
         music=music
         and MusicPlayed(
-            file=music.path.name,
+            file=music_name or music.path.name,
             sha256=_sha256(music.path),
             volume=music.volume,
             fade_in_s=music.fade_in_s,
@@ -249,18 +258,34 @@ def describe(
                 shots, film.clips, film.begins, film.lengths, strict=True
             )
         ],
+        sandbox=sandbox,
     )
-    target = made.path.with_suffix(".json")
+    return _write(sidecar, made.path), sidecar
+
+
+def carried(sidecar: Path, film: Path) -> Path | None:
+    """A film's sidecar, written anew beside the film at this path; None where it is gone. Raises
+    SaveFailed. Blocks."""
+    try:
+        found = Sidecar.model_validate_json(sidecar.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return _write(found.model_copy(update={"file": film.name}), film)
+
+
+def _write(sidecar: Sidecar, film: Path) -> Path:
+    """The file beside a film that has these facts now."""
+    target = film.with_suffix(".json")
     with disk_errors(target, still=CLIPS_KEPT, again=JOIN_AGAIN):
         part = Part(target)
         try:
             part.append(sidecar.model_dump_json(indent=2).encode() + b"\n")
             part.sync()
             if not _is_sidecar(target):
-                return part.claim()[0], sidecar
+                return part.claim()[0]
             part.close()
             part.path.replace(target)
-            return target, sidecar
+            return target
         finally:
             part.discard()
 

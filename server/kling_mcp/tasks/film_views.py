@@ -72,6 +72,8 @@ class FilmViews:
                 view.next += " kling_save_video gives a link to each."
         elif self.files.seems_there(record):
             view.next = _measured(film.facts)
+            if shots and (sidecar := film.facts.get("sidecar")) and not self.files.private:
+                view.next += f" {Path(sidecar).name} beside it says what it was made of."
         else:
             view.file = "gone"
             view.next = f"Its file is gone: {AGAIN} joins it again."

@@ -8,10 +8,13 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
+from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
 from tests.server.serving import tasks_of
+
+from kling_mcp.outputs.film_check import Sidecar
 
 pytestmark = pytest.mark.anyio
 
@@ -264,3 +267,27 @@ async def test_a_shot_of_a_film_can_be_looked_at_by_its_number(tmp_path: Path) -
     assert looked["prompt"] == "Scene 2"
     assert "has 2 shots, none with the number 3" in refused[0]
     assert "names several shots" in refused[1]
+
+
+async def test_what_a_film_was_made_of_goes_where_the_film_goes(tmp_path: Path) -> None:
+    shots = [{"prompt": "A"}, {"prompt": "A"}]
+    song = tone(tmp_path / "song.wav", 12)
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=shots, music=song)
+        before = Path(ended["path"]).with_suffix(".json")
+        wish = {"task_id": ended["task_id"]}
+        moved = await call(client, "kling_save_video", **wish, path="kept/trip.mp4")
+        copied = await call(client, "kling_save_video", **wish, path="kept/again.mp4")
+        shown = facts(await call(client, "kling_get_task", **wish))
+
+    assert not before.exists()
+    for answer, name in ((moved, "trip"), (copied, "again")):
+        assert f"{name}.json beside it" in words(answer)
+        beside = Path(facts(answer)["path"]).with_name(f"{name}.json")
+        sidecar = Sidecar.model_validate_json(beside.read_bytes())
+        assert sidecar.file == f"{name}.mp4"
+        assert sidecar.music is not None
+        assert sidecar.music.file == "song.wav"
+        assert sidecar.units == 1.5
+        assert sidecar.sandbox
+    assert ".json beside it" in shown["next"]

@@ -592,6 +592,7 @@ def test_a_sidecar_says_what_a_film_was_made_of_and_is_read_again(
         "fit": "cover",
         "crossfade_s": 0.0,
         "units": 7.5,
+        "sandbox": False,
     }
     assert music.keys() == {"file", "sha256", "volume", "fade_in_s", "fade_out_s", "loops"}
     assert [shot["sha256"][:2] != "" and shot["begins_frame"] for shot in shots] == [0, 8, 16]
