@@ -31,9 +31,11 @@ from kling_tools.errors import (
     NotConfigured,
     ProviderDown,
     TaskNotFound,
+    UnsafePath,
     quote_provider,
 )
 from kling_tools.products import FILM_IDS
+from kling_tools.quoting import counted
 from kling_tools.requests.arguments import ListTasksArguments, LookArguments, SubmitArguments
 from kling_tools.requests.assets import (
     AssetArguments,
@@ -407,13 +409,29 @@ class Service:
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder; a server for a team writes it to
-        its own storage and returns a link.
+        its own storage and returns a link. The clips of a batch are written into one folder.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
-        runtime = self._runtime
-        return await runtime.downloads.save(await self._own(task_id), path, runtime.limits.answer_s)
+        downloads, own = self._runtime.downloads, await self._own(task_id)
+        rows = await self._runtime.films.views.clips(own) if own.startswith(FILM_IDS) else []
+        if not rows:
+            return await downloads.save(own, path, self._runtime.limits.answer_s)
+        if Path(path).suffix.lower() == ".mp4":
+            raise UnsafePath(
+                f"A batch has {counted(len(rows), 'clip')}, which do not go into one file.",
+                advice="Give the path of a folder, with a slash at its end.",
+            )
+        folder = f"{path.rstrip('/')}/" if path.strip() else ""
+        ends = anyio.current_time() + self._runtime.limits.answer_s
+        saved = [
+            await downloads.save(row.id, folder, max(1.0, ends - anyio.current_time()))
+            for row in rows
+        ]
+        clips = [each.path or each.url or "" for each in saved]
+        note = "Sandbox test clips." if all(row.sandbox for row in rows) else None
+        return saved[0].model_copy(update={"task_id": own, "clips": clips, "note": note})
 
     async def look_at(self, query: LookArguments) -> VideoLook:
         """A finished video shown and held against its request; it is saved first when need be. Of a

@@ -943,7 +943,8 @@ class SavedPicture(_Part):
 class SavedVideo(Answer):
     """A video on disk: path, size in bytes and pixels, length in seconds, frames per second,
     FFmpeg's name of the codec, whether there is a sound track, SHA-256 in hex. Of a picture the
-    `codec` is its type; `more` are the further pictures of its task.
+    `codec` is its type; `more` are the further pictures of its task. Of a batch `clips` are the
+    paths or links of all, in the order of its shots, and the facts those of the first.
 
     One that a server keeps has instead of a path a `url`, which whoever has it may open until
     `expires_at` (UTC).
@@ -962,6 +963,7 @@ class SavedVideo(Answer):
     audio: bool | None = None
     sha256: str
     more: list[SavedPicture] = []
+    clips: list[str] = []
     note: str | None = None
 
     def structured(self) -> dict[str, Any]:
@@ -976,6 +978,8 @@ class SavedVideo(Answer):
         if self.duration_s is None:
             first = SavedPicture(**self.model_dump(exclude={"codec"}), format=self.codec)
             return f"Saved {'; '.join(each.text() for each in (first, *self.more))}.{note}"
+        if self.clips:
+            return f"Saved {counted(len(self.clips), 'clip')}: {', '.join(self.clips)}.{note}"
         if self.url:
             note += f" Link until {self.expires_at}, for whoever has it: {self.url}"
         where = self.path or "on the server"

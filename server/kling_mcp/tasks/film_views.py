@@ -67,9 +67,9 @@ class FilmViews:
         elif view.status == "cancelled":
             view.next = " ".join(_stopped(film, own))
         elif not joins:
-            view.next = "A batch: each shot is a task with a file of its own."
-            if self.files.private and shots:
-                view.next += " kling_save_video gives a link to each."
+            view.next = "kling_save_video with a folder as path puts all its clips there."
+            if self.files.private:
+                view.next = "kling_save_video gives a link to each clip."
         elif self.files.seems_there(record):
             view.next = _measured(film.facts)
             if shots and (sidecar := film.facts.get("sidecar")) and not self.files.private:
@@ -93,6 +93,16 @@ class FilmViews:
             goes_on = "it goes on here in some seconds"
             parts += [goes_on if self.takes_up(film) else f"no server makes it now: call {AGAIN}"]
         return f"{', '.join(parts)}."
+
+    async def clips(self, film_id: str) -> list[Record]:
+        """The rows of a finished batch, each clip once; none for any other id."""
+        film = await self.ledger.films.with_id(film_id)
+        if film is None or film.request.get("join", True):
+            return []
+        found = await self.ledger.several([film.id, *_row_ids(film)])
+        if found.pop(film.id).status != "succeed":
+            return []
+        return [found[row_id] for row_id in dict.fromkeys(_row_ids(film)) if row_id in found]
 
     async def is_left(self, record: Record) -> bool:
         """Whether no server makes a film that has not ended, and this one will not."""
