@@ -202,21 +202,18 @@ def _view(task_id: str, watched: Watched, view: View, rows: Mapping[str, Record]
 
 
 def _progress(view: TaskView, usual_s: float, *, asked: bool) -> str:
-    """A running task: its state, for how long, and how long is usual. Only one that was `asked` for
-    can be said to take longer."""
+    """A running task: its state, for how long, how long is usual, and how far a film is. Only one
+    that was `asked` for can be said to take longer."""
     words = f"{view.task_id} {view.status}"
     if view.status in ENDED:
         return f"{words}, being saved"
-    if view.file:
-        return f"{words}, {view.file}"
-    if view.elapsed_s is None:
-        return words
-    words += f" for {view.elapsed_s} s"
-    if usual_s < 1:
-        return words
-    rounded = round(usual_s, -1 if usual_s >= 20 else 0)
-    longer = asked and view.elapsed_s > TOO_LONG * usual_s
-    return f"{words}, {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
+    if view.elapsed_s is not None:
+        words += f" for {view.elapsed_s} s"
+    if view.elapsed_s is not None and usual_s >= 1:
+        rounded = round(usual_s, -1 if usual_s >= 20 else 0)
+        longer = asked and view.elapsed_s > TOO_LONG * usual_s
+        words += f", {'longer than the usual' if longer else 'usually about'} {rounded:.0f} s"
+    return f"{words}, {view.file}" if view.file else words
 
 
 ListKey = tuple[str, Made | None]

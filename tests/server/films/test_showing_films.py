@@ -252,7 +252,6 @@ async def test_a_wait_tells_each_step_and_never_more_than_the_answer(tmp_path: P
     told = " ".join(said)
     assert "2 of 2 shots made, waiting to be joined" in told
     assert "2 of 2 shots made, joining, " in told
-    assert "usually about" not in told
 
 
 async def test_a_shot_of_a_film_can_be_looked_at_by_its_number(tmp_path: Path) -> None:
