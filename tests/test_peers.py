@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from benchmarks.peers.contenders import CONTENDERS, OURS, Place
 from benchmarks.peers.page import fault_tables
-from benchmarks.peers.provider import Fault, local_provider
+from benchmarks.peers.provider import Address, Fault, local_provider
 from benchmarks.peers.worst_days import FAULTS, Outcome, under_fault
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,8 +19,8 @@ PAGE = (ROOT / "benchmarks" / "peers.md").read_text(encoding="utf-8")
     ("fault", "paid"), [("lost", 1), pytest.param("empty", 0, marks=pytest.mark.campaign)]
 )
 def test_this_server_is_measured_as_the_others_are(fault: Fault, paid: int, tmp_path: Path) -> None:
-    with local_provider() as (url, desks):
-        outcome = under_fault(US, fault, Place(tmp_path, ""), url, desks[US.dialect], tmp_path)
+    with local_provider() as (address, desks):
+        outcome = under_fault(US, fault, Place(tmp_path, ""), address, desks[US.dialect], tmp_path)
 
     assert (outcome.paid, outcome.paid_again) == (paid, 1)
     assert (outcome.marked, outcome.tells_money) == ((fault == "empty"),) * 2
@@ -37,7 +37,7 @@ def test_the_page_names_the_versions_that_the_script_installs() -> None:
 
 
 def test_the_page_has_this_versions_tools_and_about_their_size(tmp_path: Path) -> None:
-    with US.start(Place(tmp_path, ""), "http://127.0.0.1:9", tmp_path) as server:
+    with US.start(Place(tmp_path, ""), Address("http://127.0.0.1:9"), tmp_path) as server:
         line, _ = server.open()
 
     (tools, size) = (

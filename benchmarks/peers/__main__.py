@@ -51,16 +51,16 @@ def measure(
 ) -> str:
     """All tables. Times are taken one after the other; the faults, where nothing but seconds is
     timed, strike all contenders at once."""
-    with local_provider() as (url, desks):
-        figures = measure_speed(contenders, place, url, folder, runs, calls)
+    with local_provider() as (address, desks):
+        figures = measure_speed(contenders, place, address, folder, runs, calls)
 
         def worst(contender: Contender) -> tuple[dict[Fault, Outcome], Cancelled]:
             desk: Desk = desks[contender.dialect]
             own = folder / "worst"
             found = {
-                fault: under_fault(contender, fault, place, url, desk, own) for fault in FAULTS
+                fault: under_fault(contender, fault, place, address, desk, own) for fault in FAULTS
             }
-            return found, after_cancel(contender, place, url, desk, own)
+            return found, after_cancel(contender, place, address, desk, own)
 
         with ThreadPoolExecutor(len(contenders)) as pool:
             both = dict(zip([c.name for c in contenders], pool.map(worst, contenders), strict=True))

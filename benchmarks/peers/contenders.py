@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.conversation import Conversation
+from benchmarks.peers.provider import Address
 from kling_mcp.version import __version__
 
 __all__ = ["CONTENDERS", "OURS", "Contender", "Place", "filled"]
@@ -32,9 +33,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One server. `settings` has the base URL as `{url}` and a folder of its own as `{folder}`;
-    `program` is the installed program below the place's folder; `submit` and `wait` are tools with
-    their arguments, `{prompt}` and `{task}` being filled in."""
+    """One server. `settings` has the base URL as `{url}` (`{secured}` is the HTTPS one, whose
+    certificate `{authority}` vouches for) and a folder of its own as `{folder}`; `program` is the
+    installed program below the place's folder, `extra` the part of the package that makes it a
+    server, and `python` the oldest version that it starts with, where that is newer than 3.11;
+    `submit` and `wait` are tools with their arguments, `{prompt}` and `{task}` being filled
+    in."""
 
     name: str
     version: str
@@ -45,6 +49,8 @@ class Contender:
     submit: tuple[str, Mapping[str, Any]]
     wait: tuple[str, Mapping[str, Any]]
     waits: str
+    extra: str = ""
+    python: str = ""
 
     def command(self, place: Place) -> list[str]:
         """The words that start it."""
@@ -53,16 +59,21 @@ class Contender:
         program = str(place.folder / self.program)
         return [place.node, program] if self.registry == "npm" else [program]
 
-    def environment(self, url: str, folder: Path) -> dict[str, str]:
+    def environment(self, address: Address, folder: Path) -> dict[str, str]:
         """Its settings, for a provider at this address and a folder of its own."""
-        filled = {"url": f"{url}/{self.dialect}", "folder": str(folder)}
+        filled = {
+            "url": f"{address.plain}/{self.dialect}",
+            "secured": address.secured,
+            "authority": address.authority,
+            "folder": str(folder),
+        }
         return {name: value.format(**filled) for name, value in self.settings.items()}
 
-    def start(self, place: Place, url: str, folder: Path) -> Conversation:
+    def start(self, place: Place, address: Address, folder: Path) -> Conversation:
         """Start it against the provider at this address, with a part of the folder to itself."""
         own = folder / self.dialect
         own.mkdir(parents=True, exist_ok=True)
-        return Conversation(self.command(place), self.environment(url, own), own)
+        return Conversation(self.command(place), self.environment(address, own), own)
 
 
 def filled(call: tuple[str, Mapping[str, Any]], **words: str) -> tuple[str, dict[str, Any]]:
@@ -72,6 +83,8 @@ def filled(call: tuple[str, Mapping[str, Any]], **words: str) -> tuple[str, dict
 
 
 def _put(value: Any, words: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _put(item, words) for name, item in value.items()}
     if isinstance(value, list):
         return [_put(item, words) for item in value]
     return value.format(**words) if isinstance(value, str) else value
@@ -146,5 +159,47 @@ CONTENDERS = (
         submit=("kling_video", {"image_urls": [PICTURE], "prompt": "{prompt}"}),
         wait=("wait_for_task", {"task_id": "{task}"}),
         waits="wait_for_task",
+    ),
+    Contender(
+        name="sanzaru",
+        version="0.14.1",
+        registry="PyPI",
+        extra="all",
+        python="3.12",
+        dialect="higgsfield",
+        program="sanzaru/bin/sanzaru",
+        settings={
+            "OPENAI_API_KEY": "x",
+            "HF_KEY": "x:x",
+            "HIGGSFIELD_BASE_URL": "{url}",
+            "SANZARU_MEDIA_PATH": "{folder}/media",
+        },
+        submit=(
+            "create_video",
+            {
+                "model": "kling-video/v3.0/std/image-to-video",
+                "prompt": "{prompt}",
+                "extra": {"image_url": PICTURE},
+            },
+        ),
+        wait=("wait_for", {"ids": ["hf_{task}"]}),
+        waits="wait_for",
+    ),
+    Contender(
+        name="hoobnn-minimax-mcp",
+        version="0.3.0",
+        registry="PyPI",
+        dialect="minimax-h3",
+        program="hoobnn-minimax-mcp/bin/hoobnn-minimax-mcp",
+        settings={
+            "MINIMAX_API_KEY": "x",
+            "MINIMAX_API_HOST": "{secured}",
+            "MINIMAX_OUT_DIR": "{folder}/videos",
+            "MINIMAX_JOB_DIR": "{folder}/jobs",
+            "SSL_CERT_FILE": "{authority}",
+        },
+        submit=("generate_video", {"first_frame": PICTURE, "prompt": "{prompt}"}),
+        wait=("get_job", {"task_id": "{task}", "wait": 90}),
+        waits="get_job",
     ),
 )

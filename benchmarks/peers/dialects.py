@@ -5,6 +5,7 @@ The shapes are those that the published packages read. A task that was made runs
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,8 @@ class Dialect:
 
     `creates` ends the path of the request that makes a task and is paid. `created` and `running`
     answer with its number, `unknown` when there is no such task; `limited` and `empty` refuse a
-    create: too many requests, no balance.
+    create: too many requests, no balance. `number` writes a number as the API's ids are, and
+    `priced` answers a question for the price, whose path has `/estimate/`.
     """
 
     creates: str
@@ -30,6 +32,8 @@ class Dialect:
     unknown: Reply
     limited: Reply
     empty: Reply
+    number: Callable[[int], str] = str
+    priced: Reply | None = None
 
 
 def _kling_task(number: str) -> dict[str, Any]:
@@ -43,6 +47,10 @@ def _kling(code: int, message: str, data: Any = None) -> dict[str, Any]:
 
 def _minimax(code: int, message: str, **more: Any) -> dict[str, Any]:
     return {**more, "base_resp": {"status_code": code, "status_msg": message}}
+
+
+def _h3_task(number: str) -> dict[str, Any]:
+    return {"id": number, "status": "running", "task_type": "generation"}
 
 
 def _ace_error(code: str, message: str) -> dict[str, Any]:
@@ -89,5 +97,23 @@ DIALECTS: dict[str, Dialect] = {
         unknown=(200, {"code": 422, "msg": "recordInfo is null"}),
         limited=(429, {"code": 429, "msg": "too many requests"}),
         empty=(200, {"code": 402, "msg": "insufficient credits"}),
+    ),
+    "higgsfield": Dialect(
+        creates="/higgsfield/kling-video/v3.0/std/image-to-video",
+        created=lambda number: (200, {"status": "queued", "request_id": number}),
+        running=lambda asked: (200, {"status": "in_progress", "request_id": asked[0]}),
+        unknown=(404, {"detail": "request not found"}),
+        limited=(400, {"detail": "Maximum number of concurrent requests reached"}),
+        empty=(403, {"detail": "insufficient credits"}),
+        number=lambda number: str(uuid.UUID(int=number)),
+        priced=(200, {"type": "estimate", "usd": "0.35", "credits": "5.6", "discount": None}),
+    ),
+    "minimax-h3": Dialect(
+        creates="/v2/video_generation",
+        created=lambda number: (200, _minimax(0, "success", task_id=number)),
+        running=lambda asked: (200, _minimax(0, "success", task=_h3_task(asked[0]))),
+        unknown=(200, _minimax(2013, "invalid task_id")),
+        limited=(200, _minimax(1002, "rate limit")),
+        empty=(200, _minimax(1008, "insufficient balance")),
     ),
 }

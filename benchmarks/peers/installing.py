@@ -21,8 +21,10 @@ def install(place: Place) -> None:
         if contender.registry == "npm":
             _npm(contender, home, place.node)
         else:
-            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-            wanted = f"{contender.name}=={contender.version}"
+            newer = shutil.which(f"python{contender.python}") if contender.python else None
+            subprocess.run([newer or sys.executable, "-m", "venv", str(home)], check=True)
+            extra = f"[{contender.extra}]" if contender.extra else ""
+            wanted = f"{contender.name}{extra}=={contender.version}"
             subprocess.run([str(home / "bin/pip"), "install", "--quiet", wanted], check=True)
 
 

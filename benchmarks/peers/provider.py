@@ -1,26 +1,45 @@
-"""The local provider: an HTTP server on loopback that makes tasks, breaks as told, and counts."""
+"""The local provider: a server on loopback that makes tasks, breaks as told, and counts. It speaks
+HTTP, and for a contender that takes no other address HTTPS, with a certificate of its own."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
+
+import trustme
 
 from benchmarks.peers.dialects import DIALECTS, Dialect, Reply
 
-__all__ = ["Desk", "Fault", "local_provider"]
+__all__ = ["Address", "Desk", "Fault", "local_provider"]
 
 Fault = Literal["", "lost", "html", "limited", "silent", "empty"]
 """What happens to creates: the answer is lost after the task was made; HTTP 502 with a page; too
 many requests; the task is made and nothing is answered; no balance."""
 
+SECURED = "minimax-h3"
+"""The dialect of the server that takes an HTTPS address alone, and no path in it."""
+
 PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the provider listens: `plain`, below which each dialect has a path of its name, and
+    `secured` for `SECURED` alone, whose certificate the file `authority` vouches for."""
+
+    plain: str
+    secured: str = ""
+    authority: str = ""
 
 
 @dataclass(slots=True)
@@ -71,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     """An answer leaves whole and at once: in two pieces it waits 40 ms for the other side."""
 
     desks: dict[str, Desk]
+    only: str = ""
 
     def do_GET(self) -> None:
         self._serve({})
@@ -81,8 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, body: dict[str, Any]) -> None:
         path = self.path.partition("?")[0]
-        desk = self.desks[path.split("/")[1]]
+        desk = self.desks[self.only or path.split("/")[1]]
         desk.asked.append(time.perf_counter())
+        if desk.dialect.priced and "/estimate/" in path:
+            self._answer(desk.dialect.priced)
+            return
         if path.endswith(desk.dialect.creates):
             if self.command == "POST":
                 self._create(desk, body)
@@ -105,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("limited", "empty"):
             self._answer(desk.dialect.limited if fault == "limited" else desk.dialect.empty)
             return
-        number = str(next(_numbers))
+        number = desk.dialect.number(next(_numbers))
         desk.made[number] = json.dumps(body, sort_keys=True)
         if fault == "silent":
             desk.released.wait()
@@ -130,16 +153,43 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def local_provider() -> Iterator[tuple[str, dict[str, Desk]]]:
-    """The base URL, below which each dialect has a path of its name, and the desks by name."""
+def local_provider() -> Iterator[tuple[Address, dict[str, Desk]]]:
+    """Its address, and the desks by the names of their dialects."""
     desks = {name: Desk(dialect) for name, dialect in DIALECTS.items()}
-    handler = type("Handler", (_Handler,), {"desks": desks})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kling-mcp-peers-")))
+        authority.cert_pem.write_to_path(folder / "authority.pem")
+        plain = stack.enter_context(_listening(desks, None))
+        secured = stack.enter_context(_listening(desks, context))
+        yield (
+            Address(
+                f"http://127.0.0.1:{plain}",
+                f"https://localhost:{secured}",
+                str(folder / "authority.pem"),
+            ),
+            desks,
+        )
+
+
+@contextmanager
+def _listening(desks: dict[str, Desk], context: ssl.SSLContext | None) -> Iterator[int]:
+    """A server for the time; its port."""
+    only = "" if context is None else SECURED
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("Handler", (_Handler,), {"desks": desks, "only": only})
+    )
+    if context is not None:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", desks
+        yield server.server_port
     finally:
         for desk in desks.values():
             desk.released.set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.peers.contenders import Contender, Place, filled
+from benchmarks.peers.provider import Address
 
 __all__ = ["Figures", "measure_speed"]
 
@@ -35,14 +36,19 @@ class Figures:
 
 
 def measure_speed(
-    contenders: Sequence[Contender], place: Place, url: str, folder: Path, runs: int, calls: int
+    contenders: Sequence[Contender],
+    place: Place,
+    address: Address,
+    folder: Path,
+    runs: int,
+    calls: int,
 ) -> dict[str, Figures]:
     """Figures by name. The contenders take turns, so that a busy moment hits them all; the first
     start of each is not counted."""
     figures = {contender.name: Figures() for contender in contenders}
     for run in range(runs + 1):
         for contender in contenders:
-            with contender.start(place, url, folder / f"start-{run}") as server:
+            with contender.start(place, address, folder / f"start-{run}") as server:
                 line, age = server.open()
                 mine = figures[contender.name]
                 mine.list_bytes = len(line)
@@ -53,7 +59,7 @@ def measure_speed(
     with ExitStack() as stack:
         servers = []
         for contender in contenders:
-            server = stack.enter_context(contender.start(place, url, folder / "submit"))
+            server = stack.enter_context(contender.start(place, address, folder / "submit"))
             server.open()
             servers.append((contender, server))
         for number in range(WARM_UP_CALLS + calls):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.peers.contenders import Contender, Place, filled
 from benchmarks.peers.conversation import Answer, NoAnswer
-from benchmarks.peers.provider import Desk, Fault
+from benchmarks.peers.provider import Address, Desk, Fault
 
 __all__ = ["FAULTS", "Cancelled", "Outcome", "after_cancel", "under_fault"]
 
@@ -65,12 +65,12 @@ class Cancelled:
 
 
 def under_fault(
-    contender: Contender, fault: Fault, place: Place, url: str, desk: Desk, folder: Path
+    contender: Contender, fault: Fault, place: Place, address: Address, desk: Desk, folder: Path
 ) -> Outcome:
     """Submit while the provider fails once, then submit the very same again."""
     tool, arguments = filled(contender.submit, prompt=f"A boat on a lake, {fault}")
     made = len(desk.made)
-    with contender.start(place, url, folder / fault) as server:
+    with contender.start(place, address, folder / fault) as server:
         server.open()
         desk.strike(fault, 1)
         try:
@@ -90,10 +90,10 @@ def under_fault(
 
 
 def after_cancel(
-    contender: Contender, place: Place, url: str, desk: Desk, folder: Path
+    contender: Contender, place: Place, address: Address, desk: Desk, folder: Path
 ) -> Cancelled:
     """Wait for a task that never ends, cancel the call, and count what still comes."""
-    with contender.start(place, url, folder / "cancel") as server:
+    with contender.start(place, address, folder / "cancel") as server:
         server.open()
         tool, arguments = filled(contender.submit, prompt="A boat that never arrives")
         server.call(tool, arguments, HOST_LIMIT_S)
