@@ -1,4 +1,4 @@
-"""The README says what is true of this version."""
+"""The README, and the pages that it sends its readers to, say what is true of this version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from mcp import Client
+from PIL import Image
+from tests.docs.moving_picture import PHOTO, PICTURE, play, words, words_of
 
 from kling_mcp.cli.client_configs.clients import CLIENTS
 from kling_mcp.hosting.team_settings import HostSettings
@@ -32,14 +34,15 @@ OF_VIDEOS = [name for name, row in PRODUCTS.items() if row.result == "video"]
 OF_PICTURES = [name for name, row in PRODUCTS.items() if row.result == "picture"]
 
 
-def section(title: str) -> str:
+def section(title: str, page: str = "README.md") -> str:
     """The text below one heading."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def rows(title: str) -> list[list[str]]:
+def rows(title: str, page: str = "README.md") -> list[list[str]]:
     """The cells of the table in one section, without its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    lines = [line for line in section(title, page).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -69,22 +72,23 @@ async def test_its_tools_are_those_of_the_server(tmp_path: Path) -> None:
     assert described == spends
 
 
-def test_its_sets_of_tools_are_those_of_the_server() -> None:
-    told = section("Tools").split("`KLING_MCP_TOOLS` chooses")[1].split("keep")[0]
+def test_the_sets_of_tools_are_those_of_the_server() -> None:
+    page = section("Choosing the tools", "docs/tools.md")
+    told = page.split("`KLING_MCP_TOOLS` chooses")[1].split("keep")[0]
     listed = dict(re.findall(r"`(\w+)`\s\((`kling_[^)]+)\)", told))
 
-    for name in ("edit", "images"):
+    for name in SETS.keys() - {"core"}:
         assert tuple(re.findall(r"`(\w+)`", listed[name])) == SETS[name]
-    assert "`assets` (the last four)" in told
     assert tuple(row[0].strip("`") for row in rows("Tools")[-4:]) == SETS["assets"]
     assert all(f"`{name}`" in told for name in SETS)
 
 
 @pytest.mark.anyio
-async def test_its_prompts_are_those_of_the_server(tmp_path: Path) -> None:
+async def test_the_prompts_are_those_of_the_server(tmp_path: Path) -> None:
     async with Client(build_server(load_settings(provider="sandbox", home=tmp_path))) as client:
         prompts = {prompt.name for prompt in (await client.list_prompts()).prompts}
-    offered = section("Tools").split("Hosts that show prompts offer")[1].split("Subscribe")[0]
+    page = section("Choosing the tools", "docs/tools.md")
+    offered = page.split("Hosts that show prompts offer")[1].split("Subscribe")[0]
     assert set(re.findall(r"`(\w+)`", offered)) == prompts
 
 
@@ -112,8 +116,7 @@ def test_its_configuration_is_the_one_among_the_examples() -> None:
 
 def test_its_prices_are_those_of_the_table_for_every_living_model() -> None:
     living = built_in_capabilities().living(OF_VIDEOS, PROVIDERS["kling"].wires)
-    costs = [row for row in rows("What a video costs") if row[0].startswith("`kling-")]
-    written = {row[0].split("`")[1]: row[1:] for row in costs}
+    written = {row[0].split("`")[1]: row[1:] for row in rows("What it costs")}
     assert written == {name: [price(name, column) for column in PRICED] for name in living}
 
 
@@ -123,8 +126,7 @@ def test_its_prices_by_the_second_are_those_of_the_table() -> None:
         (row[0].strip("`"), row[1].split("`")[1]): [
             float(cell) if cell else None for cell in row[2:]
         ]
-        for row in rows("What a video costs")
-        if row[0].startswith("`kling_")
+        for row in rows("What is made of a video", "docs/prices.md")
     }
     expected = {}
     for name, entry in PRODUCTS.items():
@@ -157,7 +159,9 @@ def price(model_name: str, column: str) -> str:
 
 def test_its_prices_of_pictures_are_those_of_the_table() -> None:
     table = built_in_capabilities()
-    written = {row[0].split("`")[1]: row[1:] for row in rows("What a picture costs")}
+    written = {
+        row[0].split("`")[1]: row[1:] for row in rows("What a picture costs", "docs/prices.md")
+    }
 
     assert {*written} == {*table.living(OF_PICTURES)}
     for name, (usual, in_4k) in written.items():
@@ -181,15 +185,37 @@ def test_every_file_it_links_to_is_there() -> None:
     assert missing == []
 
 
-def test_its_picture_is_small_enough_for_a_page() -> None:
-    assert (ROOT / "examples/pictures/demo-contact-sheet.jpg").stat().st_size <= 200 * 1024
+@pytest.mark.parametrize(
+    ("name", "kib"), [("demo-contact-sheet.jpg", 200), ("player.jpg", 200), (PICTURE.name, 1465)]
+)
+def test_its_pictures_are_small_enough_for_a_page(name: str, kib: int) -> None:
+    assert (ROOT / "examples" / "pictures" / name).stat().st_size <= kib * 1024
+
+
+@pytest.mark.anyio
+async def test_its_moving_picture_shows_what_the_server_answers(tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    settings = load_settings(
+        provider="sandbox",
+        home=tmp_path / "home",
+        output_dir=videos,
+        image_roots=(PHOTO.parent,),
+        sandbox_queue_s=0,
+        sandbox_render_s=0,
+        sandbox_side_px=300,
+    )
+    lines = await play(build_server(settings), videos)
+
+    assert words(lines) == words_of(PICTURE), "python -m tests.docs.moving_picture draws it anew"
+    with Image.open(PICTURE) as picture:
+        assert picture.n_frames > 20
+    assert f"]({PICTURE.relative_to(ROOT).as_posix()})" in README
 
 
 @pytest.mark.anyio
 async def test_its_conversation_quotes_what_the_server_answers(tmp_path: Path) -> None:
     coffee = str(ROOT / "examples" / "pictures" / "coffee.jpg")
     wish = {"image": coffee, "prompt": "Steam rises from the cup"}
-    storm = {"prompt": "A lighthouse in a storm at dusk", "aspect_ratio": "9:16", "max_units": 1.5}
     calls = [
         ("kling_image_to_video", {**wish, "dry_run": True}),
         (
@@ -197,7 +223,6 @@ async def test_its_conversation_quotes_what_the_server_answers(tmp_path: Path) -
             {**wish, "duration": 4, "model_name": "kling-v2-6", "sound": "on"},
         ),
         ("kling_image_to_video", wish),
-        ("kling_text_to_video", storm),
     ]
     block = section("A conversation").replace("\n> ", "\n")
     quotes = [
@@ -226,7 +251,7 @@ def test_it_says_which_provider_takes_another_model_for_a_request_that_names_non
         for name, row in PROVIDERS.items()
         if row.default_models.get("text2video", usual) != usual
     }
-    (row,) = [row[0] for row in rows("What a video costs") if row[0].startswith(f"`{usual}`")]
+    (row,) = [row[0] for row in rows("What it costs") if row[0].startswith(f"`{usual}`")]
 
     assert dict(re.findall(r"words at `(\w+)`: `([\w-]+)`", row)) == others
 
@@ -241,7 +266,7 @@ def test_it_names_the_clients_that_keep_a_key_only_in_their_file() -> None:
     assert "`--with-key`" in section("Put it into your client")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/providers.md"])
+@pytest.mark.parametrize("page", ["docs/media.md", "docs/providers.md"])
 def test_a_next_shot_has_its_two_ways_and_prices(page: str) -> None:
     table = built_in_capabilities()
     goes_on = estimate(table, "image2video", Setting("std", "5"), model_name="kling-v2-5-turbo")

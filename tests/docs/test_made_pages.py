@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.docs import (
     command_line_page,
+    facts_table,
     install_links,
     providers_page,
     settings_page,
@@ -39,7 +40,10 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("standards.md", "models"): standards_page.models,
     ("command-line.md", "exit codes"): command_line_page.exit_codes,
     ("command-line.md", "commands"): command_line_page.commands,
+    ("../README.md", "facts"): facts_table.in_english,
     ("../README.md", "install links"): install_links.badges,
+    ("../README.zh-CN.md", "facts"): facts_table.in_chinese,
+    ("../README.zh-CN.md", "install links"): install_links.badges,
     (f"{SKILL}/SKILL.md", "needs"): skill_page.needs,
     (f"{SKILL}/references/models.md", "models"): skill_page.models,
 }
@@ -59,7 +63,7 @@ def test_a_made_part_is_what_the_program_says(
 def test_no_part_is_left_uncompared() -> None:
     marked = {
         (os.path.relpath(page, DOCS), part)
-        for page in (*DOCS.glob("*.md"), ROOT / "README.md", *(DOCS / SKILL).rglob("*.md"))
+        for page in (*DOCS.glob("*.md"), *ROOT.glob("README*.md"), *(DOCS / SKILL).rglob("*.md"))
         for part in re.findall(r"<!-- made: (.+) -->", page.read_text(encoding="utf-8"))
         if part != "end"
     }
@@ -91,7 +95,9 @@ def test_the_page_of_settings_has_every_setting_that_the_program_reads() -> None
     assert set(re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE)) == KNOWN
 
 
-@pytest.mark.parametrize("folder", ["server/kling_mcp", "tools", "docs", "examples", "README.md"])
+@pytest.mark.parametrize(
+    "folder", ["server/kling_mcp", "tools", "docs", "examples", "README.md", "README.zh-CN.md"]
+)
 def test_no_code_and_no_page_names_a_setting_that_does_not_exist(folder: str) -> None:
     place = ROOT / folder
     files = [place] if place.is_file() else [*place.rglob("*.py"), *place.rglob("*.md")]
@@ -120,7 +126,7 @@ def test_every_install_line_of_the_examples_takes_this_project_from_its_clone() 
     files = [
         *(ROOT / "examples").rglob("*.py"),
         *(ROOT / "examples").glob("*.md"),
-        ROOT / "README.md",
+        *ROOT.glob("README*.md"),
     ]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
 

@@ -12,16 +12,18 @@ from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_snippets import FILES
 from tests.server.serving import picture
 
-PARTS = ("server", "tools", "bundle", "README.md")
+PARTS = ("server", "tools", "bundle", "docs", "README.md", "README.zh-CN.md")
 """What the example changes."""
 
-TESTS = ("tests", "docs", "benchmarks", "examples", "plugin", "pyproject.toml")
+TESTS = ("tests", "benchmarks", "examples", "plugin", "pyproject.toml")
 """What the tests of the contract read besides."""
 
 SANDBOX = (
     "tests/server/sandbox/test_sandbox_dialects.py",
     "tests/server/sandbox/test_sandbox_tasks.py",
 )
+
+READMES = ("tests/test_readme.py", "tests/test_readme_zh.py")
 
 JUNK = shutil.ignore_patterns("__pycache__", "node_modules", ".*cache")
 WITH_GIT = pytest.mark.skipif(shutil.which("git") is None, reason="requires git")
@@ -97,4 +99,4 @@ def test_the_example_of_a_product_leaves_nothing_out(copy: Path) -> None:
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider")
 
     run(copy, *pytest_, texts, pages, "--update-snapshots")
-    run(copy, *pytest_, "tests/tools", pages, "tests/test_readme.py", *SANDBOX)
+    run(copy, *pytest_, "tests/tools", pages, *READMES, *SANDBOX)

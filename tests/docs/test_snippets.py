@@ -57,7 +57,12 @@ FILES = {
 }
 """Files that commands on the pages name, and the block that shows each: page, language, a word."""
 
-PAPERS = (*PAGES, ROOT / "SECURITY.md", *sorted((ROOT / "examples").glob("*.md")))
+PAPERS = (
+    *PAGES,
+    ROOT / "README.zh-CN.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "examples").glob("*.md")),
+)
 """What people read about the project."""
 
 OURS = re.compile(

@@ -119,7 +119,10 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
     "its tool in bundle/manifest.json": lambda row: (
         f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
     ),
-    "its tool in README.md": lambda row: f"`{row.tool}`" in (ROOT / "README.md").read_text("utf-8"),
+    "its tool in README.md and README.zh-CN.md": lambda row: all(
+        f"`{row.tool}`" in (ROOT / name).read_text("utf-8")
+        for name in ("README.md", "README.zh-CN.md")
+    ),
     "docs/tools.md: pytest tests/docs/test_made_pages.py --update-snapshots": lambda row: (
         f"## {row.tool}" in (ROOT / "docs/tools.md").read_text("utf-8")
     ),
