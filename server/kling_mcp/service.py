@@ -323,9 +323,17 @@ class Service:
             runtime.limits.look_s,
             runtime.capabilities,
         )
-        page, films = await listing.page(query), runtime.films.views
+        return await self._with_films(await listing.page(query))
+
+    async def recent(self) -> TaskPage:
+        """The newest rows of the ledger, in their last known state."""
+        return await self._with_films(await self.reader.recent())
+
+    async def _with_films(self, page: TaskPage) -> TaskPage:
+        """The page with its films as they are shown in lists."""
         for place, view in enumerate(page.tasks):
             if view.task_id.startswith(FILM_IDS):
+                films = self._runtime.films.views
                 page.tasks[place] = await films.described(view, shots=False, listed=True)
         return page
 

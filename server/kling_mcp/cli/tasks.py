@@ -110,7 +110,7 @@ async def _dossier(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     ledger = open_ledger(settings)
     try:
-        row = await ledger.find(arguments.id) if arguments.id and ledger.exists else None
+        row = await _found(ledger, arguments.id) if arguments.id and ledger.exists else None
         if row is None:
             what = f"No task with the id {arguments.id!r}" if arguments.id else "--dossier needs ID"
             print(f"{what}: kling-mcp tasks lists the tasks of {ledger.place}.", file=sys.stderr)
@@ -222,7 +222,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
     """The rows to show, and one more where there are more."""
     if arguments.id:
-        found = await ledger.find(arguments.id)
+        found = await _found(ledger, arguments.id)
         return [found, *await _shots(ledger, found)] if found else []
     return await ledger.page(
         limit=arguments.limit if arguments.json else arguments.limit + 1,
@@ -231,6 +231,14 @@ async def _rows(ledger: Ledger, arguments: argparse.Namespace) -> list[Record]:
         product=arguments.product,
         provider=arguments.provider,
     )
+
+
+async def _found(ledger: Ledger, any_id: str) -> Record | None:
+    """The row with this id, or of the film with this name."""
+    row = await ledger.find(any_id)
+    if row is None and (film := await ledger.films.find(any_id, None)):
+        return await ledger.find(film.id)
+    return row
 
 
 async def _shots(ledger: Ledger, row: Record) -> list[Record]:

@@ -19,7 +19,12 @@ from kling_tools.rules.capabilities import units_text
 
 __all__ = ["FilmViews", "shot_of", "without_file"]
 
+LOOK = ' kling_look with at ["shot 1"] shows a shot.'
+
 AGAIN = "kling_film with the same name and shots"
+
+UNKNOWN = "is unknown"
+"""In the words about a film of which it is not known what was charged."""
 
 WORDS_SHOWN = 24
 """Characters of a prompt by which a shot is known."""
@@ -60,9 +65,10 @@ class FilmViews:
             view.file = None
             view.next = self._running(film, record, own)
         elif view.status == "failed":
+            first = "looks for what has no answer, and " if UNKNOWN in record.message else ""
             view.next = (
-                f"{record.message.rstrip('.')}. {AGAIN} makes only what is missing; what is made "
-                "is kept and not paid again."
+                f"{record.message.rstrip('.')}. {AGAIN} {first}makes only what is missing; what is "
+                "made is kept and not paid again."
             )
         elif view.status == "cancelled":
             view.next = " ".join(_stopped(film, own))
@@ -70,10 +76,12 @@ class FilmViews:
             view.next = "kling_save_video with a folder as path puts all its clips there."
             if self.files.private:
                 view.next = "kling_save_video gives a link to each clip."
+            view.next += LOOK if shots else ""
         elif self.files.seems_there(record):
             view.next = _measured(film.facts)
             if shots and (sidecar := film.facts.get("sidecar")) and not self.files.private:
                 view.next += f" {Path(sidecar).name} beside it says what it was made of."
+            view.next += LOOK if shots else ""
         else:
             view.file = "gone"
             view.next = f"Its file is gone: {AGAIN} joins it again."
@@ -123,7 +131,7 @@ class FilmViews:
         fault = "" if record.status == "cancelled" and row is None else shot.fault
         view = ShotView(
             shot=shot.number,
-            status="failed" if fault else row.status if row else None,
+            status=row.status if row else "failed" if fault else None,
             task_id=row.handle if row else None,
             units=row.counted_units if row else None,
             next=fault.rstrip(".") or None,

@@ -460,7 +460,7 @@ async def test_the_terminal_shows_a_film_with_its_shots(
     monkeypatch.chdir(tmp_path)
     async with serving(tmp_path) as client:
         ended = await made(client, shots=words_shots(2))
-    assert await to_thread.run_sync(main, ["tasks", ended["task_id"]]) == 0
+    assert await to_thread.run_sync(main, ["tasks", "holiday"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith("film: Holiday")

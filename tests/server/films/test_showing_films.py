@@ -307,3 +307,19 @@ async def test_the_clips_of_a_batch_are_saved_into_a_folder_in_one_step(tmp_path
     assert "kling_save_video with a folder" in shown["next"]
     assert one.is_error
     assert "do not go into one file" in words(one)
+
+
+async def test_a_shot_whose_clip_is_made_is_not_said_to_have_failed(tmp_path: Path) -> None:
+    """Its file cannot be written: it is made and paid, and its row says so."""
+    (tmp_path / "videos").write_text("no folder")
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=words_shots(1), join=False)
+        listed = json.loads((await client.read_resource("kling://tasks")).contents[0].text)  # type: ignore[union-attr]
+
+    shot = ended["shots"][0]
+    assert ended["status"] == "failed"
+    assert (shot["status"], shot["units"]) == ("succeed", 1.5)
+    assert shot["next"]
+    assert [
+        task.get("kind") for task in listed["tasks"] if task["task_id"] == ended["task_id"]
+    ] == ["batch"]

@@ -50,7 +50,7 @@ def add_task_resources(server: MCPServer[Any]) -> None:
     )
     async def tasks() -> str:
         with readable_errors():
-            page = await current_service().reader.recent()
+            page = await current_service().recent()
         return json.dumps(page.structured(), ensure_ascii=False)
 
     @server.resource(
