@@ -1,5 +1,6 @@
 """The state of signing in, in both databases: who comes first, and how much is kept."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,20 @@ from kling_mcp.ledger.sqlite import SqliteEngine
 SCOPES = ("kling:read",)
 
 
+class StoppedClock(Clock):
+    """Moves with the test alone, however busy the machine is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.time()
+
+    def __call__(self) -> float:
+        return self.began + self.ahead
+
+
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return StoppedClock()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
