@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
+from kling_tools.addresses import UPLOADS_URI
 from kling_tools.errors import KlingError
 from kling_tools.products import FILM
 from kling_tools.requests.times import zone_named
@@ -65,6 +66,8 @@ SAVED_BESIDE = 20
 FOLLOWED_S = 86_400.0
 """Seconds for which a running task is asked for although nobody waits for it."""
 
+NO_UPLOADS = "uploads lie at the server over HTTP that took them; this one has none."
+
 Sleep = Callable[[float], Awaitable[None]]
 """Waits a number of seconds; tests hand in one that returns at once."""
 
@@ -74,10 +77,6 @@ class Uploads(Protocol):
 
     async def address(self, owner: str) -> UploadAddress:
         """An address that takes one picture of this owner's."""
-        ...
-
-    def holds(self, address: str) -> bool:
-        """Whether an address names an uploaded picture, and not a frame of a task."""
         ...
 
     async def picture(self, address: str, owner: str) -> TaskPicture:
@@ -318,9 +317,11 @@ class Runtime:
         frames, reader = self.frames.of(principal), self.reader.of(principal)
 
         async def picture(address: str) -> TaskPicture:
-            if uploads and uploads.holds(address):
-                return await uploads.picture(address, owner)
-            return await frames.picture(address)
+            if not address.lower().startswith(UPLOADS_URI):
+                return await frames.picture(address)
+            if uploads is None:
+                raise KlingError(NO_UPLOADS, advice="Use the path of the file, or an https URL.")
+            return await uploads.picture(address, owner)
 
         async def task_of(path: str) -> str:
             found = await reader.find(path)

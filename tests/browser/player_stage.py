@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.outside_suites import node_modules
 from tests.server.serving import picture
 
-__all__ = ["Stage", "expect"]
+__all__ = ["SCREENSHOTS", "Stage", "assert_page_accessible", "expect"]
 
 SCREENSHOTS = os.environ.get("KLING_MCP_SCREENSHOTS", "")
 
@@ -48,3 +49,16 @@ class Stage:
         if SCREENSHOTS:
             Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
             self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def assert_page_accessible(page: Any) -> None:
+    """The page's policy forbids scripts; axe runs in a world of its own."""
+    axe = (node_modules() / "axe-core" / "axe.min.js").read_text()
+    world = page.context.new_cdp_session(page)
+    frame = world.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
+    made = world.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
+    where = {"contextId": made["executionContextId"], "awaitPromise": True, "returnByValue": True}
+    world.send("Runtime.evaluate", {"expression": axe, **where})
+    asked = "axe.run().then((found) => found.violations.map((one) => [one.id, one.nodes[0].html]))"
+    found = world.send("Runtime.evaluate", {"expression": asked, **where})
+    assert found["result"]["value"] == [], found

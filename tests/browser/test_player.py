@@ -479,3 +479,19 @@ def test_what_a_host_cannot_do_is_not_offered(stage: MakeStage) -> None:
 
     for name in ("Download", "Open link", "Ask the assistant"):
         expect(button(frame, name)).to_have_count(0)
+
+
+@pytest.mark.parametrize("may", [True, False], ids=["configured", "not configured"])
+def test_a_page_of_another_origin_uploads_where_that_is_configured(
+    stage: MakeStage, may: bool
+) -> None:
+    at = stage(name="localhost", origins="http://localhost:*" if may else "")
+    frame = at.open(ownOrigin=True)
+    expect(video(frame)).to_be_visible()
+    chooses(at, frame)
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("This costs")).to_be_visible()
+
+    assert len([*(at.folder / "home" / "uploads").glob("*/*")]) == may
+    assert at.failed_requests == []
+    assert at.complaints == []

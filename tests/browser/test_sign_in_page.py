@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser.player_stage import SCREENSHOTS, expect
-from tests.outside_suites import node_modules
+from tests.browser.player_stage import SCREENSHOTS, assert_page_accessible, expect
 from tests.server.hosting.sign_in.visit import Visit
 from tests.server.hosting.team import Team, give_token, served_team
 
@@ -49,19 +48,6 @@ def opened(browser: Any, visit: Visit, **context: Any) -> Any:
     return page
 
 
-def assert_accessible(page: Any) -> None:
-    """The page's policy forbids scripts; axe runs in a world of its own."""
-    axe = (node_modules() / "axe-core" / "axe.min.js").read_text()
-    world = page.context.new_cdp_session(page)
-    frame = world.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
-    made = world.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
-    where = {"contextId": made["executionContextId"], "awaitPromise": True, "returnByValue": True}
-    world.send("Runtime.evaluate", {"expression": axe, **where})
-    asked = "axe.run().then((found) => found.violations.map((one) => [one.id, one.nodes[0].html]))"
-    found = world.send("Runtime.evaluate", {"expression": asked, **where})
-    assert found["result"]["value"] == []
-
-
 def shoot(page: Any, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
@@ -76,14 +62,14 @@ def test_whoever_looks_at_the_page_can_read_and_use_it(
     page = opened(browser, visit, **EYES[eyes])
 
     expect(page.get_by_role("heading", level=1)).to_contain_text("<b>friends</b>")
-    assert_accessible(page)
+    assert_page_accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shoot(page, f"sign-in-{eyes}")
     page.get_by_label("Your token").fill("kmcp_wrong")
     page.get_by_role("button", name="Sign in and allow").click()
     expect(page.get_by_role("alert")).to_have_text("This token is not valid here.")
     expect(page.get_by_label("Your token")).to_be_focused()
-    assert_accessible(page)
+    assert_page_accessible(page)
     shoot(page, f"sign-in-wrong-{eyes}")
     page.get_by_label("Your token").fill(own)
     page.get_by_role("button", name="Sign in and allow").click()

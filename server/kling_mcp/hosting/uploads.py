@@ -23,6 +23,7 @@ from kling_mcp.inputs.media import format_of
 from kling_mcp.inputs.picture_rules import BYTES_MAX, Facts, judge, role_of
 from kling_mcp.inputs.policy import TaskPicture
 from kling_mcp.inputs.refusal import Refusal
+from kling_tools.addresses import UPLOADS_URI
 from kling_tools.errors import KlingError
 from kling_tools.results import UploadAddress
 
@@ -43,6 +44,7 @@ __all__ = [
 
 
 _STYLE = (
+    ":root{color-scheme:light dark}"
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:4rem auto;padding:0 1rem}"
     "input,button{font:inherit}output{display:block;margin-top:1rem;overflow-wrap:anywhere}"
 )
@@ -74,6 +76,7 @@ PAGE = f"""<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>A picture for a Kling video</title>
 <style>{_STYLE}</style>
+<main>
 <h1>A picture for a Kling video</h1>
 <form>
 <p><label>JPEG, PNG, HEIC or WebP, at most 10 MB, each side at least 300 px;
@@ -82,6 +85,7 @@ or a video (MP4, MOV) or sound (MP3, WAV, M4A, AAC) of at most 100 MB:
 <p><button name="send">Send</button>
 <output role="status"></output>
 </form>
+</main>
 <script>{_SCRIPT}</script>
 </html>
 """
@@ -122,7 +126,7 @@ MEDIA_BYTES_MAX = 100 * 2**20
 """Most bytes of a sound or a video."""
 
 TOO_LARGE = f"A picture may have {BYTES_MAX:,} bytes (10 MB) at most, a sound or video 100 MB."
-_NAME = re.compile(r"kling://uploads/(?P<name>[A-Za-z0-9_-]{22})", re.IGNORECASE)
+_NAME = re.compile(rf"{UPLOADS_URI}/(?P<name>[A-Za-z0-9_-]{{22}})", re.IGNORECASE)
 _OWNER = re.compile(r"[0-9a-f]{24}|local")
 
 
@@ -158,10 +162,6 @@ class Uploads:
         self._fix = fix
         self._swept_at = 0.0
 
-    def holds(self, address: str) -> bool:
-        """Whether it has the form of an upload's address; the upload need not exist."""
-        return address.lower().startswith("kling://uploads/")
-
     async def address(self, principal: str) -> UploadAddress:
         """A new address for this principal."""
         await self._sweep()
@@ -171,7 +171,7 @@ class Uploads:
         asked = urlencode({"owner": owner, "expires": expires, "signature": signature})
         return UploadAddress(
             upload_url=f"{self._base}/{name}?{asked}",
-            image=f"kling://uploads/{name}",
+            image=f"{UPLOADS_URI}/{name}",
             expires_at=iso_time(expires),
         )
 
@@ -188,7 +188,7 @@ class Uploads:
         with tempfile.TemporaryFile(buffering=0) as file:
             await self._store(chunks, file)
             await to_thread.run_sync(self._keep, name, owner, file)
-        return {"image": f"kling://uploads/{name}"}
+        return {"image": f"{UPLOADS_URI}/{name}"}
 
     async def picture(self, address: str, principal: str) -> TaskPicture:
         """The picture at kling://uploads/ID, if this principal sent it; raises KlingError."""

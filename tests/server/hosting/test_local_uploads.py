@@ -178,10 +178,14 @@ async def test_over_stdio_there_is_no_address_and_what_works_instead_is_said(
             await client.call_tool("kling_upload_picture", {})
         wish = {"image": CHAT, "prompt": "wind"}
         refused = said(await client.call_tool("kling_image_to_video", wish))
+        wish["image"] = "kling://uploads/" + "A" * 22
+        elsewhere = said(await client.call_tool("kling_image_to_video", wish))
 
     assert "kling_upload_picture" not in names
     assert "the path of the picture on this computer (ask the person)" in refused
     assert "kling_upload_picture" not in refused
+    assert "uploads lie at the server over HTTP that took them" in elsewhere
+    assert "Use the path of the file" in elsewhere
 
 
 @pytest.mark.anyio

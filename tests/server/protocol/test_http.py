@@ -107,6 +107,26 @@ async def test_a_picture_becomes_a_video_that_is_saved_when_asked_for(
 
 
 @pytest.mark.anyio
+async def test_a_picture_from_the_chat_is_sent_to_the_server_s_own_address(
+    url: str, place: Path
+) -> None:
+    async with Client(url) as client:
+        address = await facts(client, "kling_upload_picture", {})
+        data = Path(picture(place)).read_bytes()
+        async with httpx.AsyncClient() as http:
+            statuses = [
+                (await http.put(address["upload_url"], content=data, headers=headers)).status_code
+                for headers in ({"origin": "https://evil.example"}, {}, {})
+            ]
+        wish = {"image": address["image"], "prompt": "From the chat", "dry_run": True}
+        priced = await facts(client, "kling_image_to_video", wish)
+
+    assert address["upload_url"].startswith(f"{url.removesuffix('/mcp')}/uploads/")
+    assert statuses == [403, 201, 409]
+    assert "faults" not in priced
+
+
+@pytest.mark.anyio
 async def test_ten_clients_that_ask_for_the_same_video_pay_once(url: str, place: Path) -> None:
     wish = {"image": picture(place), "prompt": "All at once"}
     ids: list[str] = []
