@@ -267,9 +267,9 @@ class Service:
         for task_id in dict.fromkeys(task_ids):
             record = await self.reader.find(task_id)
             if record is not None and record.is_film:
-                requests = await self._runtime.films.withdraw(record)
-                done = requests is not None
-                withdrawn += requests or 0
+                queued = await self._runtime.films.withdraw(record)
+                done = queued is not None
+                withdrawn += sum([await self.withdraw(row) for row in queued or ()])
             else:
                 done = record is not None and await self.withdraw(record)
                 withdrawn += done
@@ -286,8 +286,11 @@ class Service:
         view = self.reader.view(now)
         if record.is_film:
             view = await self._runtime.films.views.described(view, shots=False)
-            ended = "" if done else f"It had {ENDED_WORDS[view.status]} before: nothing to stop. "
-            return view.model_copy(update={"next": f"{ended}{view.next}"})
+            if done:
+                return view
+            ended = f"It had {ENDED_WORDS[view.status]} before: nothing to stop."
+            then = (view.next or "").removeprefix("Stopped. ")
+            return view.model_copy(update={"next": f"{ended} {then}".rstrip()})
         if done or now.status == "cancelled":
             return view
         from kling_mcp.submission.waiting import not_withdrawn

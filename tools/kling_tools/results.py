@@ -168,7 +168,8 @@ class AnotherTake(_Part):
 class ShotView(_Part):
     """A shot of a film: the task that makes it, its state, and its units, estimated until they are
     known. `what` it is: in a plan how it is made, where that differs from the shot before; later a
-    few words of its prompt, unless the name of its `file` has them."""
+    few words of its prompt, unless the name of its `file` has them. Of many, {task_id} in the
+    name stands for the id."""
 
     shot: int
     status: TaskStatus | None = None

@@ -212,17 +212,16 @@ class FilmDesk:
                 if not await films.renew(making.film.id, making.owner):
                     making.scope.cancel()
 
-    async def withdraw(self, record: Record) -> int | None:
-        """Make no more of a film, and withdraw what is still queued here for it alone. Returns how
-        many requests that were, None for a film that has ended."""
-        films, sender = self.means.ledger.films, self.means.submission.sender
+    async def withdraw(self, record: Record) -> list[Record] | None:
+        """Make no more of a film. Returns what is still queued here for it alone, which is to be
+        withdrawn, too; None for a film that has ended."""
+        films = self.means.ledger.films
         if not await films.withdraw(record.id, "withdrawn"):
             return None
         if making := self._making.get(record.id):
             making.scope.cancel()
         own = await self.means.ledger.several(await films.of_it_alone(record.id))
-        queued = [row for row in own.values() if row.status == "queued"]
-        return sum([await sender.withdraw(row) for row in queued])
+        return [row for row in own.values() if row.status in ("queued", "sending")]
 
     def _receipt(
         self,

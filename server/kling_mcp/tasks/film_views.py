@@ -14,7 +14,7 @@ from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.tasks.views import Files
 from kling_tools.errors import KlingError
 from kling_tools.quoting import clipped, counted, numbered
-from kling_tools.results import ENDED, ShotView, TaskView
+from kling_tools.results import CLOCKED, ENDED, PER_TASK, ShotView, TaskView
 from kling_tools.rules.capabilities import units_text
 
 __all__ = ["FilmViews", "shot_of", "without_file"]
@@ -25,6 +25,9 @@ AGAIN = "kling_film with the same name and shots"
 
 UNKNOWN = "is unknown"
 """In the words about a film of which it is not known what was charged."""
+
+NAMED = 12
+"""Shots whose task ids an error names."""
 
 WORDS_SHOWN = 24
 """Characters of a prompt by which a shot is known."""
@@ -61,6 +64,9 @@ class FilmViews:
             folder = _folder(record, [*own.values()], self.files)
             view.shots_in = str(folder) if folder else None
             view.shots = [self._shot(record, shot, own, folder) for shot in film.shots]
+            for shot in view.shots if len(view.shots) > CLOCKED else ():
+                if shot.file and shot.task_id:
+                    shot.file = shot.file.replace(shot.task_id, PER_TASK)
         if view.status not in ENDED:
             view.file = None
             view.next = self._running(film, record, own)
@@ -141,7 +147,9 @@ class FilmViews:
             view.file = path.name if path.parent == folder else row.path
         if row is None or not view.file or row.handle not in view.file:
             view.what = _made_of(shot, row)
-        if row is not None and row.is_gone and not fault:
+        if row is not None and row.status == "cancelled":
+            view.next, view.units = None, None
+        elif row is not None and row.is_gone and not fault:
             again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
             cost = units_text(row.counted_units) if row.counted_units else "nothing"
             view.next = f"cost {cost}; made again{again} when called again"
@@ -217,6 +225,7 @@ async def without_file(film: Record, ledger: Ledger, files: Files) -> KlingError
         named = [
             f"{s.number}: {shots[s.record_id].handle}" for s in row.shots if s.record_id in shots
         ]
+        named[NAMED:] = ["kling_get_task has the others"] if named[NAMED:] else []
         told = "has no file: it is a batch, whose shots are tasks with files of their own"
         advice = f"Give the task_id of a shot ({', '.join(named)})."
     else:
@@ -255,7 +264,7 @@ def _stopped(film: FilmRow, rows: Mapping[str, Record]) -> Iterator[str]:
         yield f"{_shots(made)} {'is' if len(made) == 1 else 'are'} made and kept{_paid(of, made)}."
     if queued:
         verb = "waits" if len(queued) == 1 else "wait"
-        yield f"{_shots(queued)} {verb} here still: asked for by somebody else, too."
+        yield f"{_shots(queued)} {verb} here still, as others asked for the same."
     if failed:
         yield f"{_shots(failed)} failed{_paid(of, failed)}."
     if never:

@@ -132,6 +132,7 @@ async def test_stopping_says_what_runs_on_and_is_paid_and_what_was_withdrawn_for
     assert "Shots 2-3 were never sent and cost nothing" in words(stopped)
     assert "Shots 2-3 were never sent" in words(shown)
     assert ". waits" not in words(shown)
+    assert "made again" not in words(shown)
     assert facts(again)["withdrawn"] == 0
     assert "been stopped before: nothing to stop" in words(again)
     assert other["status"] in ("submitted", "processing")
