@@ -8,6 +8,7 @@ import logging
 import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -202,6 +203,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     try:
         while True:
             rows = await _rows(ledger, arguments) if ledger.exists else []
+            rows = [await _with_cost(ledger, row) for row in rows]
             names = read_providers(settings.providers)
             if arguments.provider and not rows and arguments.provider not in names:
                 return _no_provider(arguments.provider, names)
@@ -248,6 +250,16 @@ async def _shots(ledger: Ledger, row: Record) -> list[Record]:
     ids = [shot.record_id for shot in (await ledger.films.of_row(row.id)).shots if shot.record_id]
     found = await ledger.several(ids)
     return [found[row_id] for row_id in dict.fromkeys(ids) if row_id in found]
+
+
+async def _with_cost(ledger: Ledger, row: Record) -> Record:
+    """The row of a film with what was paid for it; any other row as it is."""
+    if not row.is_film:
+        return row
+    from kling_mcp.ledger.films import cost_of
+
+    made = await ledger.several(await ledger.films.paid_for(row.id))
+    return replace(row, units=cost_of(made.values()))
 
 
 def _nothing(ledger: Ledger, arguments: argparse.Namespace) -> str:
@@ -304,7 +316,9 @@ def _as_table(found: list[Record], limit: int) -> str:
             lines.append(f"    {_where(rows[place - 1])}")
     older = f" (older ones: --limit {min(2 * limit, MOST_ROWS)})" if len(found) > limit else ""
     since = time.time() - DAY_S
-    day = [row for row in rows if row.created_at > since and row.status != "queued"]
+    day = [
+        row for row in rows if row.created_at > since and row.status != "queued" and not row.is_film
+    ]
     paid = [row for row in day if not row.sandbox]
     among = f"{_cost(paid)} in the last 24 hours among"
     unpriced = sum(_price(row) == UNKNOWN for row in paid)
@@ -350,8 +364,8 @@ def _cells(row: Record) -> tuple[str, ...]:
 
 
 def _price(row: Record) -> str:
-    if row.is_film:  # its shots have the price
-        return ""
+    if row.is_film:  # all that was made for it, also what it shows no longer
+        return f"{row.units:g} in all" if row.units else ""
     if row.money is not None:
         return f"{row.money:g} {row.currency}".rstrip() + " of the balance"
     image = " image" if MADE[row.product].unit == "image unit" else ""

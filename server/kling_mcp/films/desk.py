@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kling_mcp.films.caps import Capped, FilmCaps, price_of
+from kling_mcp.films.earlier import Earlier
 from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
@@ -140,14 +141,26 @@ class FilmDesk:
                     before=before,
                     is_made_now=before is not None and before.is_leased(now),
                 ).check(plan)
-            if film.dry_run:
+            how, made = _how(film, music, plan), ""
+            if before and not faults:
+                earlier = await Earlier.of(before, means.ledger, means.storage)
+                made = earlier.made(plan, shots, how)
+                told = (receipt.note, earlier.replaced(shots, how))
+                receipt.note = " ".join(filter(None, told)) or None
+            if film.dry_run and not made:
                 return _dry(receipt, capped)
             if faults:
                 raise InvalidRequest(faults)
             if capped:
                 raise capped.error
+            if before and made:
+                receipt.task_id, receipt.status, receipt.usual_s = before.id, "succeed", None
+                receipt.dry_run = bool(film.dry_run) or None
+                receipt.next = f"Already made, and nothing is left to pay or to join: {made}."
+                return receipt
             confirmed = await self._agree(film, plan, confirm)
-            how = await _how(film, music, plan)
+            if music is not None:
+                await music.keep()
         finally:
             if music is not None:
                 music.close()
@@ -299,7 +312,7 @@ class FilmDesk:
         return math.inf if price.units is None else price.units
 
 
-async def _how(
+def _how(
     film: FilmArguments, music: FilmMusic | None, plan: Sequence[PlannedShot]
 ) -> dict[str, Any]:
     """How the film is joined, as the ledger keeps it; its music is kept beside the ledger."""
@@ -312,7 +325,7 @@ async def _how(
             "words_in": words_in(plan),
         }
     if music is not None:
-        how["music"] = await music.kept()
+        how["music"] = music.kept()
     return how
 
 

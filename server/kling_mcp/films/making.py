@@ -34,7 +34,7 @@ import anyio
 from kling_mcp.films.planning import GO_ON, ShotCreate, frame_of, listed_shots, spans
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.films import FilmRow, ShotRow
+from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
 from kling_mcp.ledger.records import ShotOf
 from kling_mcp.outputs.downloads import Downloads
 from kling_mcp.outputs.storage import VideoStorage
@@ -426,6 +426,8 @@ class FilmMaking:
             "joints": len(checked.joints),
             "faults": [*checked.faults],
         }
+        if ledger_row.path and ledger_row.path != str(joined.path):
+            facts["replaced"] = ledger_row.path
         if checked.loudness:
             facts["lufs"] = round(checked.loudness.lufs, 1)
         if not means.storage.private:
@@ -438,6 +440,8 @@ class FilmMaking:
                 )
                 for row in rows
             ]
+            paid = await means.ledger.several(await means.ledger.films.paid_for(self.film.id))
+            units = cost_of(paid.values())
             beside, _ = await JOINING.run(
                 lambda: describe(
                     self.film.name,
@@ -445,6 +449,7 @@ class FilmMaking:
                     joined,
                     checked,
                     shots,
+                    paid=units,
                     music_name=Path((how.get("music") or {}).get("given", "")).name,
                     sandbox=all(row.sandbox for row in rows),
                 ),

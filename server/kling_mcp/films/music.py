@@ -103,13 +103,16 @@ class FilmMusic:
             )
         return notes
 
-    async def kept(self) -> Mapping[str, Any]:
-        """The music as the ledger keeps it; its copy is written where there is none. Raises
-        KlingError when the disk does not take it."""
+    async def keep(self) -> None:
+        """Write its copy where there is none. Raises KlingError when the disk does not take it."""
+        if self._medium is not None:
+            await to_thread.run_sync(self._write, self._medium)
+
+    def kept(self) -> Mapping[str, Any]:
+        """The music as the ledger keeps it."""
         medium = self._medium
         if medium is not None and medium.facts is not None:
             self.name = f"{medium.sha256}.{medium.facts.format.lower()}"
-            await to_thread.run_sync(self._write, medium)
         given = self.wish.file if len(self.wish.file) <= GIVEN_CHARS else ""
         return {**self.wish.model_dump(exclude={"file"}), "file": self.name, "given": given}
 

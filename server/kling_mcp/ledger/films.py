@@ -11,7 +11,7 @@ import hashlib
 import json
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from kling_mcp.ledger.reserving import film_spent
 from kling_tools.errors import KlingError
 from kling_tools.products import FILM_IDS
 
-__all__ = ["Agreed", "FilmRow", "Films", "ShotRow", "being_made", "digest_of"]
+__all__ = ["Agreed", "FilmRow", "Films", "ShotRow", "being_made", "cost_of", "digest_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,12 @@ class FilmRow:
         """Whether these are its shots."""
         same = len(self.shots) == len(shots)
         return same and all(a.is_same(b) for a, b in zip(self.shots, shots, strict=True))
+
+
+def cost_of(rows: Iterable[Record]) -> float:
+    """The units that the rows which were made for a film cost, each clip once: estimated where they
+    are not known, and nothing for what was refused."""
+    return round(sum(row.counted_units for row in rows if not row.is_gone or row.units), 4)
 
 
 def being_made(film: FilmRow) -> KlingError:
@@ -378,6 +384,16 @@ class Films:
                 "(SELECT record_id FROM film_shots JOIN tasks ON tasks.id = film_shots.film_id "
                 "WHERE film_id <> ? AND tasks.status = 'processing')",
                 (film_id, film_id),
+            ).fetchall()
+        )
+        return [row["record_id"] for row in rows]
+
+    async def paid_for(self, film_id: str) -> list[str]:
+        """The ids of the rows that were made for a film: of its shots of now, and of earlier
+        ones."""
+        rows = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT record_id FROM film_tasks WHERE film_id = ?", (film_id,)
             ).fetchall()
         )
         return [row["record_id"] for row in rows]

@@ -212,14 +212,17 @@ def describe(
     checked: Checked,
     shots: Sequence[Shot],
     *,
+    paid: float | None = None,
     music_name: str = "",
     sandbox: bool = False,
 ) -> tuple[Path, Sidecar]:
-    """Write what a film was made of to a JSON file beside it, and return both: a clip that it shows
-    twice is paid once, and the music is called by its `music_name`. An earlier sidecar of the same
-    name is replaced; another file is left alone, and `-2` … is taken. Blocks: each clip is read for
-    its SHA-256. Raises SaveFailed, and KlingError for a clip that cannot be read."""
+    """Write what a film was made of to a JSON file beside it, and return both. Its units are those
+    that were `paid` for it, by default the cost of its clips, each of which is paid once; the music
+    is called by its `music_name`. An earlier sidecar of the same name is replaced; another file is
+    left alone, and `-2` … is taken. Blocks: each clip is read for its SHA-256. Raises SaveFailed,
+    and KlingError for a clip that cannot be read."""
     costs = [*{shot.task_id: shot.units for shot in shots}.values()]
+    of_clips = None if None in costs else sum(filter(None, costs))
     music, loudness = film.music, checked.loudness
     sidecar = Sidecar(
         name=name,
@@ -235,7 +238,7 @@ def describe(
         crossfade_s=film.crossfade_s,
         lufs=round(loudness.lufs, 1) if loudness else None,
         peak_dbtp=round(loudness.peak_dbtp, 1) if loudness else None,
-        units=None if None in costs else sum(filter(None, costs)),
+        units=of_clips if paid is None else paid,
         music=music
         and MusicPlayed(
             file=music_name or music.path.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.films import FilmRow, ShotRow
+from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
 from kling_mcp.tasks.views import Files
 from kling_tools.errors import KlingError
 from kling_tools.quoting import clipped, counted, numbered
@@ -51,15 +51,17 @@ class FilmViews:
         film = await self.ledger.films.with_id(view.task_id)
         if film is None:
             return view
-        found = await self.ledger.several([film.id, *_row_ids(film)])
-        record, own = found.pop(film.id), {row.id: row for row in found.values()}
-        costs = [row.counted_units for row in own.values() if not row.is_gone or row.units]
+        paid = await self.ledger.films.paid_for(film.id)
+        rows = await self.ledger.several([film.id, *_row_ids(film), *paid])
+        found = {row.id: row for row in rows.values()}
+        record = found.pop(film.id)
+        own = {row_id: found[row_id] for row_id in _row_ids(film) if row_id in found}
         view = view.model_copy()
         joins = film.request.get("join", True)
         view.kind, view.provider = "film" if joins else "batch", None
         view.sandbox = (bool(own) and all(row.sandbox for row in own.values())) or None
         if view.status in ENDED:
-            view.units = round(sum(costs), 4) or None
+            view.units = cost_of(row for row_id in paid if (row := found.get(row_id))) or None
         if shots:
             folder = _folder(record, [*own.values()], self.files)
             view.shots_in = str(folder) if folder else None
@@ -87,6 +89,9 @@ class FilmViews:
             view.next = _measured(film.facts)
             if shots and (sidecar := film.facts.get("sidecar")) and not self.files.private:
                 view.next += f" {Path(sidecar).name} beside it says what it was made of."
+            replaced = film.facts.get("replaced")
+            if replaced and shots and not self.files.private and Path(replaced).exists():
+                view.next += f" The version before it stays: {replaced}."
             view.next += LOOK if shots else ""
         else:
             view.file = "gone"
@@ -94,7 +99,13 @@ class FilmViews:
         if listed and _is_well(view, film):
             view.next = None
         else:
-            view.next = " ".join(filter(None, [view.next, *_before(record, self.files)]))
+            reused = [
+                n.number for n in film.shots if n.record_id in own and n.record_id not in paid
+            ]
+            told = [view.next, *_before(record, self.files)]
+            if reused and shots and view.status in ENDED:
+                told.append(f"{_shots(reused)} {_were(reused)} there before, and not paid again.")
+            view.next = " ".join(filter(None, told))
         return view
 
     def _running(self, film: FilmRow, record: Record, own: Mapping[str, Record]) -> str:
@@ -271,6 +282,10 @@ def _stopped(film: FilmRow, rows: Mapping[str, Record]) -> Iterator[str]:
         verb = "was never sent and costs" if len(never) == 1 else "were never sent and cost"
         yield f"{_shots(never)} {verb} nothing."
     yield f"{AGAIN} goes on; what is paid is not paid again."
+
+
+def _were(numbers: Sequence[int]) -> str:
+    return "was" if len(numbers) == 1 else "were"
 
 
 def _shots(numbers: Sequence[int]) -> str:

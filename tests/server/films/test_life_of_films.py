@@ -8,12 +8,16 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from mcp import Client
+from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.loopback import served_sandbox
 from tests.server.scripted import facts, words
 from tests.server.serving import picture
 
+from kling_mcp.cli.main import main
+from kling_mcp.outputs.film_check import Sidecar
 from kling_sandbox import SandboxStore
 
 pytestmark = pytest.mark.anyio
@@ -278,6 +282,61 @@ async def test_a_film_that_cannot_be_made_anew_keeps_its_file(tmp_path: Path) ->
 
     assert again["path"] == first["path"]
     assert known == [(first["path"],)]
+
+
+async def test_a_film_costs_all_that_was_paid_for_it_and_nothing_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retake = [*words_shots(1), {"prompt": "Scene 2 again"}]
+    async with serving(tmp_path) as client:
+        await made(client, shots=words_shots(2))
+        ended = await made(client, shots=retake)
+        listed = facts(await client.call_tool("kling_list_tasks", {"product": "film"}))
+        other = await made(client, name="Again", shots=[{"prompt": "Own"}, *retake])
+    monkeypatch.setenv("KLING_MCP_HOME", str(tmp_path / "home"))
+    assert await to_thread.run_sync(main, ["tasks", ended["task_id"]]) == 0
+    sidecar = Sidecar.model_validate_json(Path(ended["path"]).with_suffix(".json").read_bytes())
+
+    assert ended["units"] == 4.5
+    assert listed["tasks"][0]["units"] == 4.5
+    assert sidecar.units == 4.5
+    assert "4.5 in all" in capsys.readouterr().out
+    assert other["units"] == 1.5
+    assert "Shots 2-3 were there before, and not paid again." in other["next"]
+
+
+async def test_a_film_that_is_made_says_so_when_it_is_called_again(tmp_path: Path) -> None:
+    song = tone(tmp_path / "song.wav", 1)
+    wish = {"shots": words_shots(1), "music": song}
+    async with serving(tmp_path) as client:
+        first = await made(client, **wish)
+        planned = facts(await film(client, **wish, dry_run=True))
+        again = facts(await film(client, **wish))
+        shown = facts(await client.call_tool("kling_get_task", {"task_id": first["task_id"]}))
+        Path(first["path"]).unlink()
+        gone = facts(await film(client, **wish, dry_run=True))
+
+    told = f"Already made, and nothing is left to pay or to join: {first['path']}."
+    assert planned["next"] == again["next"] == told
+    assert again["status"] == shown["status"] == "succeed"
+    assert gone["next"].startswith("Tell the person")
+
+
+async def test_a_version_that_replaces_another_one_says_so_before_and_after(
+    tmp_path: Path,
+) -> None:
+    shots = words_shots(3)
+    changed = [shots[0], {"prompt": "Slower"}]
+    async with serving(tmp_path) as client:
+        first = await made(client, shots=shots)
+        planned = facts(await film(client, shots=changed, dry_run=True))
+        started = facts(await film(client, shots=changed))
+        ended = await over(client, first["task_id"])
+
+    for answer in (planned, started):
+        assert f'Takes the place of "Holiday" of 3 shots ({first["path"]})' in answer["note"]
+        assert "give another name to keep both. It had 3 shots: without 2-3." in answer["note"]
+    assert f"The version before it stays: {first['path']}." in ended["next"]
 
 
 async def test_a_shot_is_kept_wherever_it_stands_though_its_picture_is_gone(tmp_path: Path) -> None:
