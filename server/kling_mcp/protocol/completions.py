@@ -51,6 +51,9 @@ Reference = PromptReference | ResourceTemplateReference
 Chosen = Mapping[str, str]
 """The other arguments, as far as they are filled in."""
 
+OF_A_FILM: tuple[Product, ...] = ("image2video", "text2video")
+"""The products that make the shots of a film."""
+
 NEEDS = {"storyboard": "multi_shot", "first_to_last_frame": "image_tail"}
 """The feature that a prompt requires of a model."""
 
@@ -222,7 +225,7 @@ class _Offers:
         """The products of the tool that the arguments of a prompt are about; of another reference
         all."""
         if isinstance(ref, PromptReference) and (prompt := self._prompts.get(ref.name)):
-            return PRODUCTS_BY_TOOL[prompt.tools[-1]]
+            return PRODUCTS_BY_TOOL.get(prompt.tools[-1], OF_A_FILM)
         return tuple(PRODUCTS)
 
     def _row(self, ref: Reference, name: str) -> ProductRow | None:

@@ -32,6 +32,7 @@ REQUIRED = {
     "motion_control": ["image", "video"],
     "talking_photo": ["image"],
     "lip_sync": ["video"],
+    "film": ["wish"],
 }
 SPEAKERS = ("talking_photo", "lip_sync")
 """The prompts that take a sound, or words to speak."""
@@ -428,3 +429,34 @@ async def test_a_prompt_asks_the_provider_that_is_named(tmp_path: Path) -> None:
     assert planned_call(named)["provider"] == "cometapi"
     assert planned_call(cheapest)["provider"] == planned_call(chosen)["provider"] == "auto"
     assert "no configured provider" in unknown
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("photos", [3, 0])
+async def test_a_film_is_planned_with_the_price_of_the_whole(
+    client: Client, tmp_path: Path, photos: int
+) -> None:
+    images = ", ".join(picture(tmp_path, f"{n}.png") for n in range(photos))
+    asked = {"image_list": images} if photos else {"shots": "3"}
+    text = await text_of(client, "film", wish="Our trip", aspect_ratio="portrait", **asked)
+    tool, call = planned(text)
+    for number, shot in enumerate(call["shots"]):
+        shot["prompt"] = f"Scene {number}"
+    receipt = facts(await client.call_tool(tool, call))
+
+    assert tool == "kling_film"
+    assert len(call["shots"]) == 3
+    assert "faults" not in receipt
+    assert f"about {receipt['estimate_units']:g} units" in text
+    assert f'"max_units": {receipt["estimate_units"]}' in text
+
+
+@pytest.mark.anyio
+async def test_a_film_has_a_prompt_where_its_tool_is_offered(tmp_path: Path) -> None:
+    names = []
+    for tools in ("film", "core"):
+        async with Client(build_server(sandbox_settings(tmp_path, tools=tools))) as client:
+            names.append([prompt.name for prompt in (await client.list_prompts()).prompts])
+
+    assert "film" in names[0]
+    assert "film" not in names[1]

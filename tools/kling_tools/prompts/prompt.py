@@ -23,7 +23,7 @@ from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
 from kling_tools.products import PRODUCTS
 from kling_tools.prompts.plans import MOST_SHOTS, MOST_TAKES
-from kling_tools.requests import normalize
+from kling_tools.requests import films, normalize
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.fields import PROMPT_LIMIT, ImageRatio
 from kling_tools.requests.requests import Request
@@ -32,6 +32,7 @@ from kling_tools.rules.between_fields import MISSING, RULES
 __all__ = [
     "AnimateArguments",
     "CameraArguments",
+    "FilmPlanArguments",
     "FormArguments",
     "FramesArguments",
     "KlingPrompt",
@@ -232,6 +233,42 @@ class CameraArguments(PictureArguments):
         ),
     ] = ""
     wish: Wish = ""
+
+
+class FilmPlanArguments(FormArguments):
+    """`film`: photos, or scenes told in words, become one film."""
+
+    wish: Annotated[
+        str, Field(max_length=STORY_LIMIT, description="What the film tells, in your own words.")
+    ] = ""
+    image_list: Annotated[
+        list[Annotated[str, Field(max_length=PICTURE_LIMIT)]],
+        BeforeValidator(normalize.picture_list),
+        Field(
+            max_length=films.MOST_SHOTS,
+            description="The photos in their order, separated by commas; none for scenes in words.",
+        ),
+    ] = []
+    shots: Annotated[
+        int | None,
+        Field(ge=1, le=films.MOST_SHOTS, description="How many scenes, where no photos are given."),
+    ] = None
+    music: Annotated[
+        str, Field(max_length=PICTURE_LIMIT, description="A sound file on this computer.")
+    ] = ""
+    aspect_ratio: Annotated[
+        str,
+        BeforeValidator(normalize.ratio),
+        Field(max_length=9, description="Its shape, such as 16:9; that of the first photo."),
+    ] = ""
+    budget_units: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Most units for the whole film (1 unit lists at 0.14 USD).",
+        ),
+    ] = None
 
 
 Script = Callable[[Any], str]

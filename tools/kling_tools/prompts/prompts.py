@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import sentences
-from kling_tools.products import PRODUCTS, Product
+from kling_tools.products import FILM, PRODUCTS, Product
 from kling_tools.prompts.plans import (
     Plan,
     Planner,
@@ -26,6 +26,7 @@ from kling_tools.prompts.plans import (
 from kling_tools.prompts.prompt import (
     AnimateArguments,
     CameraArguments,
+    FilmPlanArguments,
     FormArguments,
     FramesArguments,
     KlingPrompt,
@@ -36,7 +37,12 @@ from kling_tools.prompts.prompt import (
     form_of,
 )
 from kling_tools.quoting import counted
-from kling_tools.requests.arguments import GenerateImageArguments, SubmitArguments
+from kling_tools.requests.arguments import (
+    GenerateImageArguments,
+    ImageToVideoArguments,
+    SubmitArguments,
+    TextToVideoArguments,
+)
 from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
 from kling_tools.requests.requests import Request
 from kling_tools.requests.speech_voices import voice_name
@@ -51,6 +57,9 @@ AGREED = "<the price that I agreed to>"
 MADE_PICTURE = "kling://tasks/<task_id>/images/1"
 """In a planned call, the placeholders of the prompt that the assistant writes, of a price that the
 dry run tells, and of the picture that was made before."""
+
+DEFAULT_SCENES = 4
+"""Shots of a film that is told in words alone."""
 
 ARGUMENTS: Mapping[str, type[Request]] = {
     PRODUCTS[wanted.products[0]].tool: wanted for wanted in get_args(SubmitArguments)
@@ -98,6 +107,8 @@ def build_prompts(
     provider, or `chosen`."""
     scripts = _Scripts(Planner(capabilities, terms, chosen))
     made = {PRODUCTS[product].tool for row in terms for product in row.products}
+    if ARGUMENTS.keys() & made:
+        made.add(FILM.tool)
     prompts = [*_of_ideas(scripts), *_of_tools(scripts, tools, len(terms))]
     return [prompt for prompt in prompts if (made & tools.keys()).issuperset(prompt.tools)]
 
@@ -177,6 +188,16 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=PictureFirstArguments.model_fields,
             required=("wish",),
             tools=("kling_generate_image", "kling_image_to_video"),
+        ),
+        KlingPrompt.of(
+            scripts.film,
+            name="film",
+            title="Film of several shots",
+            description="""Photos, or scenes told in words, become one film with music; you see
+                one price for the whole before anything is sent.""",
+            form=FilmPlanArguments.model_fields,
+            required=("wish",),
+            tools=(FILM.tool,),
         ),
     ]
 
@@ -285,6 +306,73 @@ class _Scripts:
         )
         goal = f"Make {counted(takes, 'take')} of one Kling video within a budget."
         return _text(goal, f"{_wish(asked.wish)}\n{facts}", write, plan, takes=takes)
+
+    def film(self, asked: FilmPlanArguments) -> str:
+        photos = asked.image_list
+        form = asked.model_dump(include=set(FormArguments.model_fields))
+        form = {name: value for name, value in form.items() if value != ""}
+        wanted = ImageToVideoArguments if photos else TextToVideoArguments
+        one = {"image": photos[0]} if photos else {}
+        plan = self._planner.plan(wanted, **form, **one, prompt=YOUR_PROMPT)
+        count = len(photos) or asked.shots or DEFAULT_SCENES
+        shots = [
+            {"image": photo, "prompt": f"<what moves in {n}>"} for n, photo in enumerate(photos, 1)
+        ]
+        if not photos:
+            shots = [{"prompt": f"<scene {n}>"} for n in range(1, count + 1)]
+        call: dict[str, Any] = {
+            "name": "<a short title>",
+            "shots": shots,
+            "defaults": {n: v for n, v in plan.call.items() if n not in ("prompt", "image")},
+        }
+        if asked.music:
+            call["music"] = {"file": asked.music, "loop": True}
+        if asked.aspect_ratio:
+            call["aspect_ratio"] = asked.aspect_ratio
+        units, usd = plan.price.units, plan.price.usd
+        price = "a price that is not known"
+        if units is not None:
+            price = f"about {counted(round(count * units, 4), 'unit')}"
+            price += f" ({count * usd:.2f} USD list price)" if usd is not None else ""
+        limit: dict[str, Any] = {"max_units": AGREED}
+        asked_limit = {} if asked.budget_units is None else {"max_units": asked.budget_units}
+        if asked_limit:
+            limit = asked_limit
+        elif units is not None:
+            limit = {"max_units": round(count * units, 4)}
+        write = (
+            f"Write a prompt for each of the {counted(count, 'shot')}: what moves and how, and "
+            "what the camera does; one scene without a cut. Name figures and places in the same "
+            'words in every shot. A shot with "image": "previous" goes on from the last frame of '
+            'the one before; {"video": "<task_id>"} is a video that is there already and costs '
+            "nothing. Shorter or longer shots say their own duration."
+        )
+        steps = [
+            write,
+            "Ask what it costs; this sends nothing: "
+            f"{_call(FILM.tool, {**call, **asked_limit, 'dry_run': True})}. I expect "
+            f"{counted(count, 'shot')} of {plan.what}, {price} in all. If faults come back, "
+            "correct what they name and ask again; where it is above my budget, tell me the plan "
+            "that fits.",
+            "Tell me the prompts, the length, the shape, the price of the whole, how long it will "
+            "take and every warning, and wait for my yes.",
+            f"Then send the same call with {_json({'dry_run': False, **limit})[1:-1]}. max_units "
+            "counts all that is ever paid for this film.",
+            f"{_call('kling_wait_for_tasks', {'task_ids': ['<task_id>']})}; call it again while "
+            "done is false.",
+            f"See it and tell me what it shows: {_call('kling_look', {'task_id': '<task_id>'})}.",
+            "Tell me where the file is (path) and what it cost. Where there is no path, save it: "
+            f"{_call('kling_save_video', {'task_id': '<task_id>'})}.",
+        ]
+        closing = (
+            "If a shot fails, tell me why and what it cost before you try anything else. The same "
+            "call goes on where it stopped, and a shot is never paid twice; a changed shot alone "
+            "is made anew and costs again, so ask first."
+        )
+        warnings = f"Warnings so far: {sentences(plan.warnings)}" if plan.warnings else ""
+        goal = "Make one film of several Kling videos."
+        numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+        return "\n".join(filter(None, (goal, _wish(asked.wish), warnings, *numbered, closing)))
 
     def camera(self, asked: CameraArguments) -> str:
         form = _form(asked)
