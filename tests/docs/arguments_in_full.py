@@ -8,6 +8,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from kling_tools.requests.arguments import LipSyncArguments
+from kling_tools.requests.films import MOST_SHOTS, FilmArguments
 from kling_tools.requests.requests import LipSyncRequest, SpeakingRequest, TalkingPhotoRequest
 from kling_tools.requests.speech_voices import VOICES, voice_name, voices_text
 from kling_tools.rules.capabilities import built_in_capabilities
@@ -73,7 +74,62 @@ def _speech(request: type[SpeakingRequest]) -> dict[str, Told]:
     }
 
 
+FILM: Mapping[str, Told] = {
+    "name": Told(
+        "text, at most 80 characters",
+        "required",
+        "The film's title. The same name with the same shots goes on with the film, with others it "
+        "changes it; another name is another film.",
+    ),
+    "shots": Told(
+        f"list of 1 to {MOST_SHOTS} objects",
+        "required",
+        "The shots in their order, each with the arguments of the tool that makes it: "
+        "`kling_image_to_video` where it has `image`, `kling_multi_image_to_video` where it has "
+        "`image_list`, else `kling_text_to_video`; provider, model and `take` too. See below.",
+    ),
+    "defaults": Told(
+        "object", "", "Arguments of each shot whose tool takes them and that does not give them."
+    ),
+    "max_units": Told(
+        "number",
+        "",
+        "The most units that the film may cost, all that was ever paid for it included.",
+    ),
+    "max_usd": Told("number", "", "The same in US dollars, at the public price of a unit."),
+    "music": Told(
+        "path, or object of `file`, `volume`, `fade_s`, `loop`",
+        "",
+        "A sound file (MP3, WAV, M4A, AAC) under the whole film: `volume` as a factor above 0 up "
+        "to 4 (1), `fade_s` the seconds in which it begins and ends, up to 30 (1), `loop` true to "
+        "repeat one that is shorter. Whole films are evened to -16 LUFS.",
+    ),
+    "crossfade_s": Told(
+        "number, 0 to 5", "`0`, cuts", "Seconds of each crossfade, at most half the shortest clip."
+    ),
+    "aspect_ratio": Told(
+        "text, 1:4 to 4:1",
+        "the shape of the first shot",
+        "The film's shape, such as `16:9` or `2.39:1`. Shots without a first picture are asked for "
+        "in it; without `aspect_ratio` in that of the film's first picture.",
+    ),
+    "fit": Told(
+        "`cover`, `pad`",
+        "`cover`",
+        "What happens to clips of another shape: their edges are cut off, or they get black bars.",
+    ),
+    "join": Told("true or false", "`true`", "`false` makes the clips alone: a batch."),
+    "dry_run": Told(
+        "true or false or `full`",
+        "`false`",
+        "Show each shot's price and faults, the sum, the film's length, shape and usual time, and "
+        "send nothing; `full` shows the requests, too.",
+    ),
+}
+
+
 IN_FULL: Mapping[str, Mapping[str, Told]] = {
+    "kling_film": FILM,
     "kling_talking_photo": _speech(TalkingPhotoRequest),
     "kling_lip_sync": {
         "video": Told(
@@ -118,6 +174,7 @@ IN_FULL: Mapping[str, Mapping[str, Told]] = {
 """By tool and argument. An argument that the tool takes and does not publish stands here, too."""
 
 assert all(IN_FULL[tool].keys() >= set(names) for tool, names in SILENT.items())
+assert IN_FULL["kling_film"].keys() == FilmArguments.model_fields.keys()
 assert IN_FULL["kling_lip_sync"].keys() <= LipSyncArguments.model_fields.keys()
 
 
@@ -144,6 +201,16 @@ def _voices() -> str:
 
 
 MORE: Mapping[str, str] = {
+    "kling_film": "### Shots\n\n"
+    '- `image: "previous"` is the last frame of the shot before, also as `image_tail` and in '
+    "`image_list`; such a shot is asked for once that one is made, the others side by side.\n"
+    '- `{"video": "TASK_ID"}`, also `kling://tasks/TASK_ID/video` or the path of its file, '
+    "joins a video of this server as it is, whatever tool made it, and costs nothing.\n"
+    "- A shot that is the same request as an earlier one is the same clip, paid once; `take: 2` is "
+    "another clip.\n"
+    "- `dry_run`, `max_units` and ids are the film's, not a shot's.\n\n"
+    "The film is made while a server runs; one that ends leaves it to the next. Beside the MP4 "
+    "lies a JSON file with shots, prompts, task ids, units and hashes.",
     "kling_lip_sync": _voices(),
     "kling_upload_picture": "The address takes a picture, or a video or a sound: "
     "[what it takes](deploy.md#pictures-and-videos). `image` of the answer then stands for any of "

@@ -48,7 +48,7 @@ from kling_mcp.films.planning import (
     usual_time_s,
     warned,
 )
-from kling_mcp.films.shapes import cropped, film_shape, lines_of, size_text, words_in
+from kling_mcp.films.shapes import TRIMS, cropped, film_shape, lines_of, size_text, words_in
 from kling_mcp.ledger import Record
 from kling_mcp.ledger.films import FilmRow, being_made
 from kling_mcp.principal import SPEND, Principal
@@ -273,6 +273,8 @@ class FilmDesk:
             what = shot.setting
             shots.append(view)
         able = [shot for shot in plan if not shot.faults]
+        lost = [*cropped(plan, film)]
+        trims = map(str, told_once([fault for fault in lost if fault.rule == TRIMS]))
         return FilmReceipt(
             name=film.name,
             batch=not film.join or None,
@@ -283,8 +285,8 @@ class FilmDesk:
             size=size_text(plan, film) or None if film.join else None,
             shots=shots,
             faults=[fault.facts() for fault in faults],
-            warnings=warned(plan, cropped(plan, film)),
-            note=" ".join(filter(None, [*notes, _played(plan)])) or None,
+            warnings=warned(plan, [f for f in lost if f.rule != TRIMS]),
+            note=" ".join(filter(None, [*trims, *notes, _played(plan)])) or None,
             requests=_requests(plan) if film.dry_run == "full" else [],
         )
 

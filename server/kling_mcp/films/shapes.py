@@ -19,6 +19,7 @@ from kling_tools.faults import Fault
 from kling_tools.requests.films import PREVIOUS, FilmArguments, shape_of
 
 __all__ = [
+    "TRIMS",
     "cropped",
     "film_shape",
     "ratio_of_words",
@@ -33,8 +34,13 @@ WIDE = Fraction(16, 9)
 CHOSEN = ("16:9", "9:16", "1:1")
 """The shapes that a shot without a first picture can be asked for in."""
 
+TRIMS = "film_trims"
+
 WHOLE = 0.95
 """The share of a picture of which nobody misses the rest."""
+
+USUAL = 0.75
+"""The share below which it is a warning: a photo of 4:3 keeps that much in 16:9."""
 
 ROUNDED = 0.02
 """How much the sides of a clip may differ from a ratio that it was asked for in."""
@@ -131,7 +137,8 @@ def _named(shape: Fraction) -> str:
 
 
 def cropped(plan: Sequence[Shaped], film: FilmArguments) -> Iterator[Fault]:
-    """A warning for each shot of which the film keeps a part only, or that gets bars."""
+    """What to say of each shot of which the film keeps a part only, or that gets bars. Its rule is
+    `film_trims` where the part is large."""
     shape = film_shape(plan, film) if film.join else None
     if shape is None:
         return
@@ -142,15 +149,16 @@ def cropped(plan: Sequence[Shaped], film: FilmArguments) -> Iterator[Fault]:
         if share >= WHOLE:
             continue
         field, ratio = f"shots[{shot.number}]", _named(shape)
+        rule = TRIMS if share >= USUAL else "film_crops"
         if film.fit == "pad":
             message = f"black bars fill {1 - share:.0%} of the film, which is {ratio}."
-            yield Fault(field, "film_pads", message, "fit: cover to cut the edges off instead")
+            yield Fault(field, rule, message, "fit: cover to cut the edges off instead")
             continue
         use = "fit: pad for black bars instead"
         if _named(best) != ratio:
             use += f", or aspect_ratio {_named(best)}"
         message = f"the film is {ratio} and keeps {share:.0%} of the picture."
-        yield Fault(field, "film_crops", message, use)
+        yield Fault(field, rule, message, use)
 
 
 SHORT_PX = 320

@@ -112,17 +112,22 @@ class FilmArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    name: Annotated[str, BeforeValidator(normalize.text), Field(max_length=80), _TEXT] = ""
+    name: Annotated[
+        str,
+        BeforeValidator(normalize.text),
+        Field(max_length=80, description="Finds it again."),
+        _TEXT,
+    ] = ""
     shots: Annotated[
         list[Given],
         BeforeValidator(normalize.from_json_text),
         Field(
             max_length=MOST_SHOTS,
             description="1-40, each as kling_image_to_video (image: previous is the last frame of "
-            "the shot before), image_list or prompt alone.",
+            "the shot before), image_list, prompt alone, or video: a task_id.",
         ),
     ] = []
-    defaults: Given = {}
+    defaults: Annotated[Given, Field(description="Arguments of all shots.")] = {}
     max_units: MaxUnits = None
     max_usd: Annotated[
         Annotated[float, Field(ge=0)] | None, BeforeValidator(normalize.units), _NUMBER

@@ -447,10 +447,10 @@ def build_toolset(
                 required=("name", "shots"),
                 properties={
                     "shots": {"items": {"type": "object"}},
-                    "max_units": {"description": ""},
+                    "dry_run": {"description": ""},
+                    "max_units": {"description": "For all that it ever costs."},
                     "fit": {"enum": "", "default": ""},
                     "join": {"default": ""},
-                    "aspect_ratio": {"pattern": ""},
                     "crossfade_s": {"default": ""},
                 },
             ),
