@@ -27,20 +27,21 @@ from kling_mcp.ledger.sqlite import SqliteEngine
 SCOPES = ("kling:read",)
 
 
-class StoppedClock(Clock):
-    """Moves with the test alone, however busy the machine is."""
+class CountingClock(Clock):
+    """Goes on by a millisecond with each look, however busy the machine is."""
 
     def __init__(self) -> None:
         super().__init__()
         self.began = time.time()
 
     def __call__(self) -> float:
+        self.ahead += 0.001
         return self.began + self.ahead
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return StoppedClock()
+    return CountingClock()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
