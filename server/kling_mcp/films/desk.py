@@ -179,6 +179,8 @@ class FilmDesk:
             ),
             owner,
         )
+        if music is not None:
+            await music.sweep(films)
         if written.lease_owner == owner:
             self.means.background.start_soon(self._make, written.id, owner)
         receipt.task_id, receipt.status = written.id, "processing"

@@ -19,13 +19,16 @@ its fault, and the others go on:
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -405,6 +408,8 @@ class FilmMaking:
 
         told = -1
 
+        await JOINING.run(partial(_remove_parts, target), wait_s=math.inf)
+
         async def progress(share: float) -> None:
             nonlocal told
             if (step := int(10 * share)) > told:
@@ -469,6 +474,13 @@ class FilmMaking:
             "facts": facts,
             "request": request,
         }
+
+
+def _remove_parts(target: Path) -> None:
+    """Remove what a server left that was killed while it joined this film."""
+    for part in target.parent.glob(f".{glob.escape(target.stem)}*.part"):
+        with suppress(OSError):
+            part.unlink()
 
 
 def _faded(film: Any, fade_s: float) -> Any:

@@ -4,8 +4,9 @@ that the film can be joined again when its file has gone."""
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from anyio import to_thread
 
 from kling_mcp.inputs.media import Medium, Wish, open_media
 from kling_mcp.inputs.policy import PicturePolicy
-from kling_mcp.ledger.films import FilmRow
+from kling_mcp.ledger.films import FilmRow, Films
 from kling_tools.errors import KlingError
 from kling_tools.faults import Fault
 from kling_tools.requests.films import FilmArguments, Music
@@ -30,6 +31,9 @@ UPLOADED = "the address of kling_upload_picture, which takes a sound file, too"
 
 SHORTER = 0.5
 """Seconds by which music may be shorter than its film without a word."""
+
+NEW_S = 3600.0
+"""Seconds for which a copy is kept that no film has: its film may be about to be written."""
 
 GIVEN_CHARS = 4096
 """Characters of the longest path by which a kept copy is found again."""
@@ -119,7 +123,11 @@ class FilmMusic:
     def _write(self, medium: Medium) -> None:
         target = self.folder / self.name
         part = self.folder / f".{self.name}.{uuid.uuid4().hex[:8]}.part"
-        if target.exists() or medium.held is None:
+        if target.exists():
+            with suppress(OSError):
+                target.touch()  # `sweep` takes it for new
+            return
+        if medium.held is None:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +141,19 @@ class FilmMusic:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 
+    async def sweep(self, films: Films) -> None:
+        """Remove copies that no film has any more, but for new ones: theirs may come."""
+        kept = await films.music()
+        await to_thread.run_sync(_sweep, self.folder, kept, time.time() - NEW_S)
+
     def close(self) -> None:
         """Release the file."""
         if self._medium is not None:
             self._medium.close()
+
+
+def _sweep(folder: Path, kept: Collection[str], before: float) -> None:
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name not in kept and path.stat().st_mtime < before:
+                path.unlink()

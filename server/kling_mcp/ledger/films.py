@@ -388,6 +388,14 @@ class Films:
         )
         return [row["record_id"] for row in rows]
 
+    async def music(self) -> set[str]:
+        """The names of the copies of music that films have."""
+        rows = await self._engine.read(
+            lambda db: db.execute("SELECT request FROM films").fetchall()
+        )
+        requests = [json.loads(row["request"]) for row in rows]
+        return {str((how.get("music") or {}).get("file", "")) for how in requests}
+
     async def paid_for(self, film_id: str) -> list[str]:
         """The ids of the rows that were made for a film: of its shots of now, and of earlier
         ones."""

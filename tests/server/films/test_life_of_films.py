@@ -1,6 +1,7 @@
 """The life of a film over restarts, refusals and calls in between: it is made as it was agreed to,
 or it stops and says why."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -337,6 +338,25 @@ async def test_a_version_that_replaces_another_one_says_so_before_and_after(
         assert f'Takes the place of "Holiday" of 3 shots ({first["path"]})' in answer["note"]
         assert "give another name to keep both. It had 3 shots: without 2-3." in answer["note"]
     assert f"The version before it stays: {first['path']}." in ended["next"]
+
+
+async def test_nothing_of_a_joining_that_was_killed_stays_and_no_music_of_before(
+    tmp_path: Path,
+) -> None:
+    songs = [tone(tmp_path / f"{n}.wav", n) for n in (1, 2)]
+    wish = {"shots": words_shots(1)}
+    async with serving(tmp_path) as client:
+        first = await made(client, **wish, music=songs[0])
+        (kept,) = (tmp_path / "home" / "music").iterdir()
+        os.utime(kept, (0, 0))
+        Path(first["path"]).unlink()
+        part = Path(first["path"]).with_name(f".{Path(first['path']).name}.0123abcd.part")
+        part.write_bytes(b"half")
+        await made(client, **wish, music=songs[1])
+
+    assert not part.exists()
+    assert not kept.exists()
+    assert len([*(tmp_path / "home" / "music").iterdir()]) == 1
 
 
 async def test_a_shot_is_kept_wherever_it_stands_though_its_picture_is_gone(tmp_path: Path) -> None:
