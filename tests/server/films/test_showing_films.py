@@ -221,16 +221,21 @@ async def test_a_list_of_films_says_which_is_a_batch_and_what_all_cost(tmp_path:
         assert "nothing amiss" not in words(answer)
 
 
-def test_a_list_on_a_team_server_knows_that_the_file_of_a_film_is_there(tmp_path: Path) -> None:
+def test_on_a_team_server_a_film_is_there_for_its_owner_alone(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
-    ann = give_token(tokens, "ann")
+    ann, bob = (give_token(tokens, name) for name in ("ann", "bob"))
     with served_team(tmp_path, tokens=tokens) as team:
         wish = {"name": "Holiday", "shots": words_shots(1)}
         film_id = team.call(ann, "kling_film", **wish)["structuredContent"]["task_id"]
         team.call(ann, "kling_wait_for_tasks", task_ids=[film_id], timeout_s=60)
         listed = json.dumps(team.call(ann, "kling_list_tasks", product="film"))
+        of_others = [
+            team.call(bob, tool, task_id="holiday")["structuredContent"]
+            for tool in ("kling_get_task", "kling_save_video", "kling_look")
+        ]
 
     assert "gone" not in listed
+    assert [answer["error"] for answer in of_others] == ["task_not_found"] * 3
 
 
 async def test_a_wait_tells_each_step_and_never_more_than_the_answer(tmp_path: Path) -> None:
