@@ -15,9 +15,10 @@ __all__ = [
     "PROVIDER_TEXT_LIMIT",
     "clipped",
     "counted",
-    "numbered",
+    "listed_shots",
     "quote_provider",
     "size_text",
+    "spans",
     "token",
 ]
 
@@ -68,16 +69,20 @@ def counted(number: float, one: str, several: str = "") -> str:
     return f"{shown} {one if shown == '1' else several or one + 's'}"
 
 
-def numbered(noun: str, numbers: Sequence[int]) -> str:
-    """Things with these ascending numbers: `shot 3`, `shots 1-4, 7`."""
-    spans: list[list[int]] = []
+def listed_shots(numbers: Sequence[int]) -> str:
+    """The shots with these ascending numbers: `shot 3`, `shots 1-4, 7`."""
+    return f"shot{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers, shortly: `3`, `1-4, 7`."""
+    found: list[list[int]] = []
     for number in numbers:
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1][1:] = [number]
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
         else:
-            spans.append([number])
-    words = ", ".join("-".join(map(str, span)) for span in spans)
-    return f"{noun}{'s' if len(numbers) > 1 else ''} {words}"
+            found.append([number])
+    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def size_text(count: int) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 from anyio import to_thread
 
 from kling_mcp.films.fitting import Fitting, fitting
-from kling_mcp.films.planning import PlannedShot, listed_shots
+from kling_mcp.films.planning import PlannedShot
 from kling_mcp.ledger import NewRow
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.submission import Submission
 from kling_tools.errors import SpendCapReached
+from kling_tools.quoting import listed_shots
 from kling_tools.requests.films import FilmArguments
 from kling_tools.rules.capabilities import Estimate, units_text
 from kling_tools.rules.variants import ROUNDING

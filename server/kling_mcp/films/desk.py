@@ -42,7 +42,6 @@ from kling_mcp.films.planning import (
     JOINED_PX_S,
     PlannedShot,
     joining_s,
-    listed_shots,
     planned,
     told_once,
     usual_time_s,
@@ -55,7 +54,7 @@ from kling_mcp.principal import SPEND, Principal
 from kling_mcp.tasks.film_views import FilmViews
 from kling_tools.errors import InvalidRequest, KlingError, SpendCapReached
 from kling_tools.faults import Fault
-from kling_tools.quoting import counted
+from kling_tools.quoting import counted, listed_shots
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.films import FilmArguments, film_faults
 from kling_tools.results import FilmReceipt, ShotView

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kling_mcp.films.planning import PlannedShot, spans
+from kling_mcp.films.planning import PlannedShot
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.outputs.storage import VideoStorage
-from kling_tools.quoting import counted
+from kling_tools.quoting import counted, spans
 
 __all__ = ["Earlier"]
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kling_mcp.films.planning import PlannedShot, listed_shots
+from kling_mcp.films.planning import PlannedShot
 from kling_tools.faults import Variant
+from kling_tools.quoting import listed_shots
 from kling_tools.requests.films import FilmArguments
 
 __all__ = ["Fitting", "fitting"]

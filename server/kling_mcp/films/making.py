@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kling_mcp.films.planning import GO_ON, ShotCreate, frame_of, listed_shots, spans
+from kling_mcp.films.planning import GO_ON, ShotCreate, frame_of
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
@@ -45,7 +45,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
 from kling_mcp.tasks.reader import TaskReader
 from kling_tools.errors import KlingError, ProviderError
-from kling_tools.quoting import counted
+from kling_tools.quoting import counted, listed_shots, spans
 from kling_tools.requests.films import continues, shot_draft
 from kling_tools.results import ENDED
 from kling_tools.rules.capabilities import units_text

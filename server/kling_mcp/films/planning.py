@@ -31,6 +31,7 @@ from kling_tools.errors import (
     SpendCapReached,
 )
 from kling_tools.faults import Fault, Variant
+from kling_tools.quoting import listed_shots
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.films import (
@@ -54,9 +55,7 @@ __all__ = [
     "ShotCreate",
     "frame_of",
     "joining_s",
-    "listed_shots",
     "planned",
-    "spans",
     "usual_time_s",
     "warned",
 ]
@@ -422,22 +421,6 @@ def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: floa
         ends[shot.number] = begins + takes
         heapq.heappush(free, ends[shot.number])
     return max(ends.values(), default=0.0)
-
-
-def listed_shots(numbers: Sequence[int]) -> str:
-    """`shot 3`, or `shots 1-4, 7`."""
-    return f"shot{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
-
-
-def spans(numbers: Sequence[int]) -> str:
-    """`3`, or `1-4, 7`."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][-1] + 1:
-            found[-1][1:] = [number]
-        else:
-            found.append([number])
-    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def _repeated(shot: PlannedShot) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
 from kling_mcp.tasks.views import Files
 from kling_tools.errors import KlingError
-from kling_tools.quoting import clipped, counted, numbered
+from kling_tools.quoting import clipped, counted, listed_shots
 from kling_tools.results import CLOCKED, ENDED, PER_TASK, ShotView, TaskView
 from kling_tools.rules.capabilities import units_text
 
@@ -289,7 +289,7 @@ def _were(numbers: Sequence[int]) -> str:
 
 
 def _shots(numbers: Sequence[int]) -> str:
-    return numbered("shot", numbers).capitalize()
+    return listed_shots(numbers).capitalize()
 
 
 def _paid(of: Mapping[int, Record | None], numbers: Sequence[int]) -> str:
