@@ -44,8 +44,8 @@ FACTS = (
     (
         "tools/list, bytes",
         r"([\d,]+)",
-        "bytes that an assistant reads of them",
-        "助手读取工具清单的字节数",
+        "bytes of the list of tools that an assistant reads",
+        "助手读取的工具清单的字节数",
     ),
 )
 """Rows of that page, what of a cell is shown, and how it is called here."""

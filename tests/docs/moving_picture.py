@@ -105,9 +105,11 @@ LEADING = 26
 
 
 def draw(lines: Sequence[Line], clip: Path) -> Iterator[tuple[Image.Image, int]]:
-    """Each state of the picture, and the milliseconds for which it stands."""
+    """Each state of the picture, and the milliseconds for which it stands. The whole conversation
+    comes first: it is all that programs show which play nothing."""
     photo = Image.open(PHOTO).convert("RGB").resize(CLIP)
     video = list(_frames(clip))
+    yield _state(lines, photo, video[-1]), 1500
     played = 0
     for count in range(1, len(lines) + 1):
         shown = lines[:count]
@@ -124,7 +126,7 @@ def draw(lines: Sequence[Line], clip: Path) -> Iterator[tuple[Image.Image, int]]
         for frame in video[played:until]:
             yield _state(shown, photo, frame), 1000 // FRAMES_A_SECOND
         played = min(until, len(video))
-    yield _state(lines, photo, video[-1]), 4000
+    yield _state(lines, photo, video[-1]), 2500
 
 
 def _frames(clip: Path) -> Iterator[Image.Image]:
