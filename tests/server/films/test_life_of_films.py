@@ -18,6 +18,7 @@ from tests.server.scripted import facts, words
 from tests.server.serving import picture
 
 from kling_mcp.cli.main import main
+from kling_mcp.films.making import FilmMaking
 from kling_mcp.outputs.film_check import Sidecar
 from kling_sandbox import SandboxStore
 
@@ -79,6 +80,43 @@ async def test_a_film_stays_with_its_provider_where_another_one_is_the_default_n
     assert ended["status"] == "succeed"
     assert [shot["provider"] for shot in shots] == ["kling", "kling"]
     assert again["estimate_units"] == 0
+
+
+async def test_shots_whose_providers_were_chosen_are_made_as_they_were_agreed_to(
+    tmp_path: Path,
+) -> None:
+    both = {f"{name}_base_url": "sandbox" for name in ("kling", "cometapi")}
+    image, other = picture(tmp_path), picture(tmp_path, "other.png", (480, 360))
+    shots = [
+        {"image_list": [image, other], "prompt": "Both"},
+        {"image": image, "prompt": "Turbo", "model_name": "2.5 turbo", "mode": "pro"},
+        {"prompt": "Sea", "sound": "on", "model_name": "kling-v2-6", "mode": "pro"},
+    ]
+    async with serving(tmp_path, provider="auto", **both) as client:
+        planned = facts(await film(client, shots=shots, join=False, dry_run=True))
+        ended = await made(client, shots=shots, join=False)
+
+    assert ended["status"] == "succeed"
+    assert ended["units"] == planned["estimate_units"]
+
+
+async def test_a_mistake_of_this_server_ends_the_film_with_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(making: FilmMaking, rows: Any) -> None:
+        raise RuntimeError("a secret of this server")
+
+    async with serving(tmp_path) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(FilmMaking, "_joined", broken)
+            ended = await made(client, shots=words_shots(1))
+        again = await made(client, shots=words_shots(1))
+
+    assert ended["status"] == "failed"
+    assert "This server made a mistake, which its log shows." in ended["next"]
+    assert "secret" not in str(ended)
+    assert again["status"] == "succeed"
+    assert accepted(tmp_path) == 1
 
 
 @pytest.mark.parametrize(
