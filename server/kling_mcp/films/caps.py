@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from anyio import to_thread
 
 from kling_mcp.films.fitting import Fitting, fitting
-from kling_mcp.films.planning import PlannedShot
+from kling_mcp.films.planning import PlannedShot, length_of
 from kling_mcp.ledger import NewRow
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.submission import Submission
-from kling_tools.errors import SpendCapReached
+from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.quoting import listed_shots
 from kling_tools.requests.films import FilmArguments
 from kling_tools.rules.capabilities import Estimate, units_text
@@ -24,6 +26,10 @@ __all__ = ["Capped", "FilmCaps", "price_of"]
 
 MOST_REPLANNED = 4
 """Plans that are judged again to see that they fit; the next ones leave out more."""
+
+
+MOST_CHARS = 4_000
+"""Characters of a plan that is given as arguments to copy; of a longer one its words are enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,10 @@ class FilmCaps:
             return Capped(SpendCapReached(message, advice=advice), field)
         fits = await self._fitting(plan, left)
         kept = await self._kept_before(todo)
-        error = SpendCapReached(message, advice=_advice(fits, kept, passes))
-        return Capped(error, field, fits.arguments(self.film) if fits else None)
+        arguments = fits.arguments(self.film) if fits else {}
+        is_short = len(json.dumps(arguments)) <= MOST_CHARS
+        error = SpendCapReached(message, advice=_advice(fits, kept, passes, is_short=is_short))
+        return Capped(error, field, arguments if fits and is_short else None)
 
     async def _limits(self, first: NewRow, price: Estimate) -> list[Limit]:
         film, ledger, units = self.film, self.way.ledger, price.units or 0.0
@@ -141,7 +149,10 @@ class FilmCaps:
             units = price_of(planned).units
             refused = any(shot.faults for shot in planned) or any(shot.capped for shot in todo)
             if not refused and units is not None and units <= left + ROUNDING:
-                return replace(found, units=units)
+                seconds = None
+                with suppress(KlingError):  # cheaper shots may be too short for the crossfade
+                    seconds = length_of(planned, film)
+                return replace(found, units=units, seconds=seconds)
         return None
 
     async def _kept_before(self, todo: Sequence[PlannedShot]) -> list[int]:
@@ -152,14 +163,14 @@ class FilmCaps:
         return [n for n in numbers if (row := rows.get(known[n])) and row.status == "succeed"]
 
 
-def _advice(fits: Fitting | None, kept: Sequence[int], passes: str) -> str:
+def _advice(fits: Fitting | None, kept: Sequence[int], passes: str, *, is_short: bool) -> str:
     way = passes.startswith(("with ", "after "))
     as_it_is = f"As it is, it passes {passes}." if way else f"{passes}."
     restored = f"Left as before, {listed_shots(kept)} cost nothing." if kept else ""
     if fits is None:
         return " ".join(filter(None, ("Not even one shot fits.", restored, as_it_is)))
-    plan = f"It fits so: {fits.words()}; {units_text(round(fits.units, 4))}."
-    copied = "dry_run gives that as arguments to copy."
+    plan = f"It fits so: {fits.words()}"
+    copied = "dry_run gives that as arguments to copy." if is_short else ""
     return " ".join(filter(None, ("Ask the person.", plan, copied, restored, as_it_is)))
 
 

@@ -38,10 +38,10 @@ from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
 from kling_mcp.films.planning import (
-    FRAME_RATE,
     JOINED_PX_S,
     PlannedShot,
     joining_s,
+    length_of,
     planned,
     told_once,
     usual_time_s,
@@ -361,13 +361,8 @@ def _requests(plan: Sequence[PlannedShot]) -> list[dict[str, Any]]:
 
 def _length(plan: Sequence[PlannedShot], film: FilmArguments, faults: list[Fault]) -> float | None:
     """Seconds of the film; a crossfade that its shots are too short for is a fault."""
-    lengths = [float(shot.duration) for shot in plan if shot.duration and not shot.faults]
-    if len(lengths) < len(plan) or not film.join:
-        return None
-    from kling_mcp.outputs.film_plan import film_length
-
     try:
-        return float(film_length(lengths, film.crossfade_s, FRAME_RATE) / FRAME_RATE)
+        return length_of(plan, film)
     except KlingError as error:
         use = error.advice.removeprefix("Give ").rstrip(".")
         faults.append(Fault("crossfade_s", "crossfade_too_long", error.message, use))

@@ -11,6 +11,7 @@ from kling_mcp.films.planning import PlannedShot
 from kling_tools.faults import Variant
 from kling_tools.quoting import listed_shots
 from kling_tools.requests.films import FilmArguments
+from kling_tools.rules.capabilities import units_text
 
 __all__ = ["Fitting", "fitting"]
 
@@ -20,11 +21,14 @@ ROUNDING = 1e-6
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """A plan within a cap: what to change in which shots, by the change as JSON; which to leave
-    out; and its units."""
+    out; its units; those that all shots cost at least, None where some cannot be made below any
+    cap; and the seconds of the film, None where they are not known."""
 
     changes: Mapping[str, list[int]]
     leave_out: Sequence[int]
     units: float
+    least: float | None = None
+    seconds: float | None = None
 
     def arguments(self, film: FilmArguments) -> dict[str, Any]:
         """The plan as arguments: `defaults` where no shot says otherwise itself, else the whole
@@ -45,13 +49,17 @@ class Fitting:
         return found
 
     def words(self) -> str:
-        """The plan in a sentence."""
+        """The plan in a sentence: with its length and its price, and why shots are left out."""
         parts = [
             f"{listed_shots(sorted(numbers))} {_in_words(json.loads(change))}"
             for change, numbers in self.changes.items()
         ]
         parts += [f"without {listed_shots(self.leave_out)}"] if self.leave_out else []
-        return "; ".join(parts)
+        length = f" for {self.seconds:g} s" if self.seconds else ""
+        said = f"{'; '.join(parts)}; {units_text(round(self.units, 4))}{length}."
+        if self.leave_out and self.least is not None:
+            said += f" All shots cost {units_text(round(self.least, 4))} at least."
+        return said
 
 
 def _changed(
@@ -82,6 +90,7 @@ def fitting(plan: Sequence[PlannedShot], within: float) -> Iterator[Fitting]:
     costing = {shot.number: shot for shot in plan if not shot.is_paid}
     least = {number: search.least(shot) for number, shot in costing.items()}
     hopeless = {n for n, units in least.items() if units is None or units > costing[n].most}
+    whole = None if hopeless else sum(filter(None, least.values()))
     order = sorted(costing, key=lambda number: (number in hopeless, number), reverse=True)
     left_out: set[int] = set()
     for number in [0, *order]:
@@ -98,7 +107,7 @@ def fitting(plan: Sequence[PlannedShot], within: float) -> Iterator[Fitting]:
             changes, units = found
             for numbers in changes.values():
                 numbers += [twin for n in [*numbers] for twin in twins.get(n, []) if twin != n]
-            yield Fitting(changes, sorted(left_out), units)
+            yield Fitting(changes, sorted(left_out), units, whole)
 
 
 def _leave_out(

@@ -48,13 +48,13 @@ from kling_tools.rules.capabilities import Estimate, units_text
 from kling_tools.rules.variants import ROUNDING, find_cheapest
 
 __all__ = [
-    "FRAME_RATE",
     "GO_ON",
     "JOINED_PX_S",
     "PlannedShot",
     "ShotCreate",
     "frame_of",
     "joining_s",
+    "length_of",
     "planned",
     "usual_time_s",
     "warned",
@@ -396,6 +396,17 @@ FRAME_RATE = Fraction(24)
 JOINED_PX_S = 30e6
 """Pixels of a film that are joined and read back in a second, before this server has joined one: 36
 to 40 million were measured for each second of one core, crossfades or not."""
+
+
+def length_of(plan: Sequence[PlannedShot], film: FilmArguments) -> float | None:
+    """Seconds of the film, None where they are not known. Raises KlingError for a crossfade that
+    its shots are too short for."""
+    lengths = [float(shot.duration) for shot in plan if shot.duration and not shot.faults]
+    if len(lengths) < len(plan) or not film.join:
+        return None
+    from kling_mcp.outputs.film_plan import film_length
+
+    return float(film_length(lengths, film.crossfade_s, FRAME_RATE) / FRAME_RATE)
 
 
 def joining_s(seconds: float, short_px: int, shape: Fraction | None, px_s: float) -> float:

@@ -150,7 +150,9 @@ async def test_a_plan_that_fits_is_said_once(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         planned = await film(client, shots=shots, max_units=15, dry_run=True)
 
-    assert "It fits so: without shots 11-12" in words(planned)
+    assert "It fits so: without shots 11-12; 15 units for 50 s." in words(planned)
+    assert "All shots cost 18 units at least." in words(planned)
+    assert "fits" not in facts(planned)
     assert words(planned).count("Scene") == 0
 
 
