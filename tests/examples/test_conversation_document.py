@@ -22,7 +22,10 @@ TUESDAY = datetime(2026, 9, 15, 10, tzinfo=UTC).timestamp()
 
 SMALL_PX, WHOLE_PX = 120, 720
 """Of the clips: no frame is given on. The document shows the second."""
-SIZE = re.compile(r"\b\d+x\d+, |(?<=width\": )\d+|(?<=height\": )\d+")
+SIZE = re.compile(
+    r"\b\d+x\d+, |(?<=width\": )\d+|(?<=height\": )\d+|(?<=usual_s\": )\d+|(?<=usually made in )\d+"
+)
+"""What depends on that; a film's usual time does, too."""
 
 
 def take_with_a_phone(folder: Path) -> None:
