@@ -62,7 +62,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     """Makes a stage with settings of the server and options of the browser's context. The host page
-    is of the server that has the `name`; pages of the `origins` may use the server, too."""
+    is of the server that has the `name`; pages of the `origins` may use the server, too. A
+    `public` server is one for a team."""
     with ExitStack() as stack:
 
         def make(
@@ -70,9 +71,10 @@ def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[
             *,
             name: str = "127.0.0.1",
             origins: str = "",
+            public: bool = False,
             **more: Any,
         ) -> Stage:
-            served = _served(tmp_path, host_script, origins, **more)
+            served = _served(tmp_path, host_script, origins, public, **more)
             url = stack.enter_context(served).replace("127.0.0.1", name)
             page = stack.enter_context(
                 browser.new_context(viewport={"width": 760, "height": 900}, **(context or {}))
@@ -92,13 +94,13 @@ def stage(browser: Any, host_script: Path, tmp_path: Path) -> Iterator[Callable[
 
 
 @contextmanager
-def _served(folder: Path, script: Path, origins: str, **more: Any) -> Iterator[str]:
+def _served(folder: Path, script: Path, origins: str, public: bool, **more: Any) -> Iterator[str]:
     settings = sandbox_settings(folder, **{"save": True, **more})
     listener = bound_socket("127.0.0.1", 0)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    hosting = Hosting.create(settings, load_host_settings(allowed_origins=origins)).reached_at(
-        base, settings
-    )
+    hosting = Hosting.create(
+        settings, load_host_settings(allowed_origins=origins, public_url=base if public else "")
+    ).reached_at(base, settings)
     server = build_server(settings, team=hosting.team(settings))
     app = http_app(server, "127.0.0.1", hosting)
     page = (HERE / "host.html").read_text()

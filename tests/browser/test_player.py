@@ -1,11 +1,12 @@
 """The player as a person meets it: one take, several, a failure, a lost line, keys only."""
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 from tests.browser.player_stage import Stage, expect
@@ -218,7 +219,7 @@ def shown_size(picture: Any) -> tuple[int, int]:
 def test_a_film_shows_its_shots_as_a_strip_and_then_plays(stage: MakeStage) -> None:
     at = stage(sandbox_render_s=1)
     shots = [{"prompt": "A beach"}, {"prompt": "The sea"}]
-    frame = at.open(tool="kling_film", given={"name": "Holiday", "shots": shots})
+    frame = at.open(tool="kling_film", given={"name": "Holiday", "shots": shots}, can=EVERYTHING)
 
     expect(frame.get_by_role("heading", name="Film Holiday")).to_be_visible()
     expect(frame.get_by_text("2 shots, 10 s. 3 units ($0.42).")).to_be_visible()
@@ -227,6 +228,12 @@ def test_a_film_shows_its_shots_as_a_strip_and_then_plays(stage: MakeStage) -> N
     expect(frame.get_by_text("nothing amiss")).to_be_visible()
     at.shoot("film")
     assert_accessible(frame)
+    button(frame, "Download").click()
+    expect(button(frame, "Downloaded")).to_be_visible()
+    file = at.page.evaluate("host.said.files[0].contents[0].resource")
+    assert (at.folder / "videos" / file["uri"].rpartition("/")[2]).read_bytes() == b64decode(
+        file["blob"]
+    )
 
 
 def test_pictures_are_shown_side_by_side_and_one_of_them_is_animated(stage: MakeStage) -> None:
@@ -289,6 +296,10 @@ def test_a_clip_of_words_an_edit_a_dance_and_a_voice_are_played(stage: MakeStage
 
 OWN = "Animate a picture of your own"
 EVERYTHING = {"message": {"text": {}}, "openLinks": {}, "downloadFile": {}}
+
+
+def as_data(path: str) -> str:
+    return "data:image/png;base64," + b64encode(Path(path).read_bytes()).decode()
 
 
 def chooses(at: Stage, frame: Any, name: str = "mine.png", words: str = "The sea moves") -> str:
@@ -444,6 +455,24 @@ def test_the_host_downloads_opens_links_and_takes_messages_where_it_can(stage: M
     assert message["role"] == "user"
     assert re.fullmatch(r"Make it slower \(Take 1, task \d+\)", message["content"][0]["text"])
     assert at.complaints == []
+
+
+def test_the_video_of_a_team_s_server_is_downloaded_from_its_link(stage: MakeStage) -> None:
+    at = stage(public=True)
+    given = {"image": as_data(picture(at.folder))}
+    frame = at.open(given=given, can=EVERYTHING, ownOrigin=True)
+    button(frame, "Download").click()
+    expect(button(frame, "Downloaded")).to_be_visible()
+
+    (file,) = at.page.evaluate("host.said.files[0].contents")
+    (saved,) = (at.folder / "videos").rglob("*.mp4")
+    assert file["type"] == "resource_link"
+    assert file["name"] == saved.name
+    assert httpx.get(file["uri"]).content == saved.read_bytes()
+    chooses(at, frame)
+    button(frame, "Ask for the price").click()
+    expect(frame.get_by_text("This costs")).to_be_visible()
+    assert len([*(at.folder / "home" / "uploads").glob("*/*")]) == 1
 
 
 def test_pictures_are_downloaded_as_they_are(stage: MakeStage) -> None:

@@ -169,7 +169,8 @@ class Takes {
   async #videoFile(take) {
     const { path, url } = take.view;
     const link = take.view.sandbox ? url : url ?? take.view.videos?.[0]?.url;
-    const name = path?.split(/[\\/]/).at(-1) ?? `kling-${take.id}.mp4`;
+    const named = path ?? (url && decodeURIComponent(new URL(url).pathname));
+    const name = named?.split(/[\\/]/).at(-1) ?? `kling-${take.id}.mp4`;
     const linked = { type: "resource_link", uri: link, name, mimeType: "video/mp4" };
     if (!path && link) return linked;
     try {
