@@ -387,7 +387,7 @@ def build_toolset(
         maker(
             "kling_text_to_video",
             "Text to video",
-            "Make a video of words alone, when there is no picture (costs money).",
+            "Make a video of words alone (costs money).",
             TextToVideoArguments,
             texts=TEXT_TEXTS,
         ),
@@ -395,8 +395,7 @@ def build_toolset(
             "kling_generate_image",
             "Words to picture",
             """Make pictures of words, or change and combine pictures (costs money, little; image
-            units: 1 lists at 0.0035 USD). kling://tasks/ID/images/1 is then taken wherever a
-            picture is.""",
+            units: 1 lists at 0.0035 USD). Give one on as kling://tasks/ID/images/1.""",
             GenerateImageArguments,
             texts=GENERATE_IMAGE_TEXTS,
         ),
@@ -412,7 +411,7 @@ def build_toolset(
             "kling_motion_control",
             "Motion control",
             """Make the figure of a picture move or dance as in a video (costs money per second of
-            that video).""",
+            it).""",
             MotionControlArguments,
             texts=MOTION_TEXTS,
         ),
@@ -515,7 +514,7 @@ def build_toolset(
             service,
             name="kling_cancel_task",
             title="Cancel task",
-            description="""Withdraw requests still queued here (cost nothing); what runs at Kling
+            description="""Withdraw queued requests (cost nothing); what runs at Kling
                 goes on.""",
             arguments=CancelTaskArguments,
             answer=CancelResult,
