@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from mcp_types import ElicitRequestParams, ElicitResult
+from mcp_types import ElicitRequestParams, ElicitResult, ErrorData
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
@@ -19,7 +19,7 @@ class Person:
 
     def __init__(self, action: Any, content: dict[str, Any] | None) -> None:
         self.asked: list[str] = []
-        self._answer = ElicitResult(action=action, content=content)
+        self._answer = ElicitResult.model_construct(action=action, content=content)
 
     async def __call__(self, context: Any, params: ElicitRequestParams) -> ElicitResult:
         self.asked.append(params.message)
@@ -68,13 +68,30 @@ async def test_a_person_is_asked_about_the_very_take_that_is_made(era: str, tmp_
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize(
-    ("action", "content"), [("accept", {"agree": False}), ("decline", None), ("cancel", None)]
+    ("action", "content"),
+    [
+        ("accept", {"agree": False}),
+        ("accept", {"agree": "false"}),
+        ("accept", {"agree": "I do not know"}),
+        ("accept", {"agree": None}),
+        ("accept", {"yes": True}),
+        ("accept", {}),
+        ("accept", None),
+        ("decline", {"agree": True}),
+        ("decline", None),
+        ("cancel", None),
+    ],
 )
-async def test_a_person_who_does_not_agree_pays_nothing(
-    era: str, action: str, content: dict[str, Any] | None, tmp_path: Path
+async def test_without_a_clear_yes_nothing_is_paid(
+    era: str,
+    action: str,
+    content: dict[str, Any] | None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     result = await submit(tmp_path, era, Person(action, content))
 
+    assert caplog.records == []
     assert result.is_error
     assert result.structured_content["error"] == "spend_cap_reached"
     assert "KLING_MCP_CONFIRM_ABOVE_UNITS" in result.structured_content["message"]
@@ -89,6 +106,30 @@ async def test_a_host_that_cannot_ask_is_told_the_setting(era: str, tmp_path: Pa
     assert result.is_error
     assert "KLING_MCP_CONFIRM_ABOVE_UNITS" in result.structured_content["message"]
     assert "cannot ask" in result.structured_content["message"]
+    assert not (tmp_path / "home" / "sandbox").exists()
+
+
+class Broken(Person):
+    """A host that answers questions with an error."""
+
+    async def __call__(self, context: Any, params: ElicitRequestParams) -> Any:
+        return ErrorData(code=-32603, message="The window is closed.")
+
+
+@pytest.mark.anyio
+async def test_a_host_that_fails_to_ask_is_told_the_setting(tmp_path: Path) -> None:
+    result = await submit(tmp_path, "legacy", Broken("accept", None))
+
+    assert "KLING_MCP_CONFIRM_ABOVE_UNITS" in result.structured_content["message"]
+    assert "cannot ask" in result.structured_content["message"]
+    assert not (tmp_path / "home" / "sandbox").exists()
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_the_protocol_does_not_have_is_no_yes(tmp_path: Path) -> None:
+    result = await submit(tmp_path, "legacy", Person("perhaps", {"agree": True}))
+
+    assert result.structured_content["error"] == "spend_cap_reached"
     assert not (tmp_path / "home" / "sandbox").exists()
 
 

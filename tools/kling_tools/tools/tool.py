@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from inspect import cleandoc
 from typing import Any
@@ -31,7 +31,7 @@ from mcp_types import (
     ToolAnnotations,
 )
 from mcp_types.version import is_version_at_least
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from kling_tools.decorations import decoration
 from kling_tools.errors import ImageRejected, InvalidRequest, KlingError, SpendCapReached
@@ -65,7 +65,15 @@ ANSWERS_INSTEAD = "2026-07-28"
 class Agreement(BaseModel):
     """The form that the person fills in."""
 
-    agree: bool = Field(description="Agree?")
+    agree: bool
+
+
+FORM: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"agree": {"type": "boolean", "title": "Agree?"}},
+    "required": ["agree"],
+}
+"""The schema of an `Agreement`, as hosts show it."""
 
 
 class AskFirst(Exception):
@@ -84,29 +92,44 @@ async def confirm(context: Context[Any, Any], question: str, setting: str) -> bo
     """
     capabilities = context.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
+    unasked = SpendCapReached(
+        f"The person has to agree first ({setting}), and this host cannot ask them.",
+        advice=f'The question is: "{question}" Have the setting raised, or choose a cheaper video.',
+    )
     if elicitation is None or (elicitation.form is None and elicitation.url is not None):
-        raise SpendCapReached(
-            f"The person has to agree first ({setting}), and this host cannot ask them.",
-            advice=f'The question is: "{question}" Have the setting raised, or choose a cheaper '
-            "video.",
-        )
+        raise unasked
     version = context.protocol_version
     if version is None or not is_version_at_least(version, ANSWERS_INSTEAD):
-        outcome = await context.elicit(question, Agreement)
-        return outcome.action == "accept" and outcome.data.agree
+        try:
+            return _agrees(await _asked(context, question))
+        except ValidationError:
+            return False
+        except MCPError:
+            raise unasked from None
     state = hashlib.sha256(question.encode()).hexdigest()
     answer = (context.input_responses or {}).get(KEY)
     if isinstance(answer, ElicitResult) and context.request_state == state:
-        return answer.action == "accept" and bool((answer.content or {}).get("agree"))
-    schema = {
-        "type": "object",
-        "properties": {"agree": {"type": "boolean", "title": "Agree?"}},
-        "required": ["agree"],
-    }
+        return _agrees(answer)
     request = ElicitRequest(
-        params=ElicitRequestFormParams(message=question, requested_schema=schema)
+        params=ElicitRequestFormParams(message=question, requested_schema=dict(FORM))
     )
     raise AskFirst(InputRequiredResult(input_requests={KEY: request}, request_state=state))
+
+
+async def _asked(context: Context[Any, Any], question: str) -> ElicitResult:
+    """The host's answer. Raises pydantic.ValidationError for one that the protocol lacks, and
+    MCPError."""
+    return await context.request_context.session.elicit_form(
+        question, dict(FORM), context.request_id
+    )
+
+
+def _agrees(answer: ElicitResult) -> bool:
+    """Whether the answer is a clear yes: hosts also accept a form that nobody filled in."""
+    try:
+        return answer.action == "accept" and Agreement.model_validate(answer.content).agree
+    except ValidationError:
+        return False
 
 
 logger = logging.getLogger(__name__)
