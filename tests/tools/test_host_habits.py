@@ -1,5 +1,6 @@
 """What hosts fill in says nothing, what they send along is passed over, slips are still told."""
 
+import math
 import re
 from typing import Any
 
@@ -10,8 +11,10 @@ from tests.tools.judging import IMAGE, SEVERAL, drafted, faults, judge
 from kling_tools.faults import sentences
 from kling_tools.products import PRODUCTS_BY_TOOL
 from kling_tools.requests.drafts import read_draft
+from kling_tools.requests.films import FilmArguments
 from kling_tools.requests.host_habits import (
     ADDED_BY_HOSTS,
+    CAPS,
     FALSE_IS_A_VALUE,
     INSTEAD,
     REQUIRED_LISTS,
@@ -26,7 +29,7 @@ FIELDS = [
     if field not in getattr(kind, "absent", ())
 ]
 BLANKS: list[Any] = [None, "", 0, 0.0, False, {}, [], [""], [{}], {"type": "", "x": [None]}]
-MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0, ("max_units", 0): 0}
+MEANT = {("cfg_scale", 0): 0, ("timeout_s", 0): 0, ("max_units", 0): 0, ("max_usd", 0): 0}
 """Where a blank is a value, as 0 is within the limits of the field."""
 CAMERA = {"model_name": "kling-v1-5", "mode": "pro"} | IMAGE
 
@@ -37,6 +40,8 @@ def test_a_blank_in_any_field_of_any_tool_means_that_it_was_left_out(
 ) -> None:
     for blank in BLANKS:
         if field in REQUIRED_LISTS and isinstance(blank, list) and blank:
+            continue
+        if field in CAPS and blank is False:
             continue
         draft = read_draft(kind, {field: blank})
         number = isinstance(blank, int | float) and not isinstance(blank, bool)
@@ -175,6 +180,31 @@ def test_0_beside_other_blanks_is_no_limit_and_said_so() -> None:
     assert told.faults == []
     assert sentences(told.warnings).startswith("max_units: 0 beside other blank arguments is read")
     assert judge(IMAGE | {"max_units": ""}).verdict.warnings == []
+
+
+CAPPED = [(tool, kind, field) for tool, kind, field in FIELDS if field in CAPS]
+NO_CAPS = [False, True, math.inf, math.nan, "inf", "-inf", "nan", "1e400", 10**400, "9" * 400]
+
+
+@pytest.mark.parametrize(("tool", "kind", "cap"), CAPPED, ids=[f"{t}-{f}" for t, _, f in CAPPED])
+def test_a_cap_that_is_no_number_is_refused_in_every_tool(
+    tool: str, kind: type[BaseModel], cap: str
+) -> None:
+    for value in NO_CAPS:
+        (fault,) = read_draft(kind, {cap: value}).verdict.faults
+
+        assert fault.field == cap
+        assert fault.message in ("must be a number, not true/false.", "must be a finite number.")
+        assert fault.use == f"a number; without {cap} there is no cap"
+
+
+def test_no_cap_of_a_film_is_lost_in_silence() -> None:
+    nothing = read_draft(FilmArguments, {"max_usd": 0})
+    filled = read_draft(FilmArguments, {"max_usd": 0, "name": "", "aspect_ratio": "", "fit": ""})
+
+    assert (nothing.arguments.max_usd, nothing.verdict.warnings) == (0, [])
+    assert filled.arguments.max_usd is None
+    assert sentences(filled.verdict.warnings).startswith("max_usd: 0 beside other blank arguments")
 
 
 @pytest.mark.parametrize("nothing", [0, 0.0, "0"])

@@ -121,6 +121,7 @@ class FilmDesk:
                 sounds = any(shot.sounds for shot in plan)
                 notes = music.notes(seconds, clips_sound=sounds)
             receipt = self._receipt(film, plan, faults, seconds, notes)
+            receipt.warnings[:0] = map(str, draft.verdict.warnings)
             shots = [shot.row() for shot in plan]
             now = means.ledger.now()
             other = before and before.is_leased(now) and not before.has_shots(shots)

@@ -111,6 +111,18 @@ async def test_a_cap_of_a_film_says_what_is_spent_and_what_passes(tmp_path: Path
     assert "it passes with max_usd: 1.26" in usd["next"]
 
 
+async def test_a_cap_of_nothing_holds_and_one_that_a_host_filled_in_is_told(
+    tmp_path: Path,
+) -> None:
+    filled = dict.fromkeys(("aspect_ratio", "fit", "music"), "")
+    async with serving(tmp_path) as client:
+        nothing = await film(client, shots=words_shots(1), max_usd=0)
+        told = await dry(client, shots=words_shots(1), max_usd=0, max_units="", **filled)
+
+    assert "max_usd 0 leaves 0.00 USD" in words(nothing)
+    assert told["warnings"][0].startswith("max_usd: 0 beside other blank arguments is read")
+
+
 async def test_a_cap_of_a_day_names_its_variable(tmp_path: Path) -> None:
     async with serving(tmp_path, max_units_per_day=4) as client:
         told = await dry(client, shots=words_shots(4, mode="pro"), join=False)

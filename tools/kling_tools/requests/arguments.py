@@ -44,6 +44,7 @@ __all__ = [
     "ListTasksArguments",
     "LookArguments",
     "MaxUnits",
+    "Most",
     "MotionControlArguments",
     "MultiImageToVideoArguments",
     "Provider",
@@ -130,9 +131,13 @@ DryRun = Annotated[
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["full"]}]}),
     Field(description="Show price and faults; send nothing. full: body too."),
 ]
-MaxUnits = Annotated[
-    Annotated[float, Field(ge=0), WithJsonSchema({"type": "number"})] | None,
+Most = Annotated[
+    Annotated[float, Field(ge=0, allow_inf_nan=False), WithJsonSchema({"type": "number"})] | None,
     BeforeValidator(normalize.units),
+]
+"""A cap, as a finite number; None without one."""
+MaxUnits = Annotated[
+    Most,
     Field(description="Refuse if it would cost more (1 unit lists 0.14 USD)."),
 ]
 

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from kling_tools.faults import MOST_FAULTS, Fault, Verdict
 from kling_tools.quoting import clipped, counted
 from kling_tools.requests.fields import PROMPT_LIMIT
-from kling_tools.requests.host_habits import EXAMPLES, IN_MONEY, blanks, given, instead_of
+from kling_tools.requests.host_habits import CAPS, EXAMPLES, IN_MONEY, blanks, given, instead_of
 from kling_tools.requests.normalize import meant, units_for
 
 __all__ = ["Draft", "read_draft"]
@@ -94,6 +94,8 @@ MESSAGES: dict[str, str] = {
 }
 """Pydantic's error types in words for the sender of the value."""
 
+NO_NUMBER = ("float_type", "float_parsing", "finite_number")
+
 ADVICE: dict[str, str] = {
     "string_too_long": "a shorter text",
     "string_pattern_mismatch": '"5"',
@@ -120,18 +122,13 @@ LISTS_CUT = frozenset({"element_list", "voice_list"})
 NUMBERS_CUT = frozenset({"n", "voice_speed"})
 """The numbers in the place of which the nearest request has the nearest that Kling takes."""
 
-NO_LIMIT = Fault(
-    "max_units",
-    "zero_is_no_limit",
-    "0 beside other blank arguments is read as left out: no limit for this call.",
-    "dry_run, which sends nothing, or a number above 0",
-)
+ZERO_CAP = "0 beside other blank arguments is read as left out: no limit for this call."
 """Hosts fill in 0 for a missing value; a caller who meant `spend nothing` has to hear of it."""
 
 ONE_PICTURE = Fault("n", "zero_is_default", "0 is read as left out: 1 picture.")
 
 FILLED_IN = 2
-"""Other blank arguments beside which a `max_units` of 0 is one that a host filled in."""
+"""Other blank arguments beside which a cap of 0 is one that a host filled in."""
 
 _KINDS = {
     dict: "an object",
@@ -154,10 +151,9 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         faults = [*_uncounted(arguments_class, raw, ())] or [crowd]
         return Draft(arguments_class(), frozenset(names), Verdict(faults=faults))
     blank = blanks(raw, names)
-    most = raw.get("max_units") if "max_units" in names else None
-    nothing = isinstance(most, int | float) and most == 0 and most is not False
+    zeros = sorted(n for n in CAPS & names & blank if _is_zero(raw[n]))
     filled_in = len(blank) > FILLED_IN
-    warnings = [NO_LIMIT] if nothing and filled_in else []
+    warnings = [*map(_no_limit, zeros)] if filled_in else []
     if "n" in names and raw.get("n") == 0 and raw["n"] is not False:
         warnings.append(ONE_PICTURE)
     raw = given(raw, set(arguments_class.model_fields))
@@ -166,8 +162,8 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         for name in sorted(raw.keys() & arguments_class.model_fields.keys() - names)
     ]
     raw = {name: value for name, value in raw.items() if name not in {f.field for f in strange}}
-    if nothing and not filled_in:
-        raw["max_units"], blank = 0, blank - {"max_units"}
+    if not filled_in:
+        raw, blank = {**raw, **dict.fromkeys(zeros, 0)}, blank.difference(zeros)
     try:
         read = arguments_class.model_validate(raw)
         return Draft(read, verdict=Verdict(strange, warnings), blank=blank)
@@ -202,6 +198,15 @@ def read_draft(arguments_class: type[ArgumentsT], raw: Mapping[str, Any]) -> Dra
         blank,
         {name: value for name, value in likely.items() if value is not None},
     )
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and value == 0 and value is not False
+
+
+def _no_limit(cap: str) -> Fault:
+    use = "dry_run, which sends nothing, or a number above 0"
+    return Fault(cap, "zero_is_no_limit", ZERO_CAP, use)
 
 
 def _first_entries(
@@ -297,6 +302,8 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
     kind, value = detail["type"], detail["input"]
     if kind in ("too_long", "too_short") and isinstance(value, str):
         kind = f"string_{kind}"
+    if kind == "float_type" and type(value) is int:
+        kind = "finite_number"  # too large for a float
     ctx = detail.get("ctx", {})
     facts = {
         **ctx,
@@ -319,7 +326,7 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
         use += f" and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
     if kind == "extra_forbidden":
         use = instead_of(path, names)
-    elif kind in ("missing", "model_type", "dict_type", "int_type"):
+    elif kind in ("missing", "model_type", "dict_type", "int_type", *NO_NUMBER):
         use = EXAMPLES.get(_last(path), use)
     return Fault(path, kind, f"{message}.", use)
 

@@ -16,6 +16,7 @@ from kling_tools.requests.arguments import (
     DryRun,
     ImageToVideoArguments,
     MaxUnits,
+    Most,
     MultiImageToVideoArguments,
     SubmitArguments,
     TextToVideoArguments,
@@ -129,9 +130,7 @@ class FilmArguments(BaseModel):
     ] = []
     defaults: Annotated[Given, Field(description="Arguments of all shots.")] = {}
     max_units: MaxUnits = None
-    max_usd: Annotated[
-        Annotated[float, Field(ge=0)] | None, BeforeValidator(normalize.units), _NUMBER
-    ] = None
+    max_usd: Annotated[Most, _NUMBER] = None
     music: Annotated[
         Music | None,
         BeforeValidator(_music),

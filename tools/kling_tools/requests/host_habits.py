@@ -19,6 +19,7 @@ from kling_tools.requests import fields, requests
 
 __all__ = [
     "ADDED_BY_HOSTS",
+    "CAPS",
     "EXAMPLES",
     "FALSE_IS_A_VALUE",
     "FILLED_BY_HOSTS",
@@ -158,6 +159,7 @@ EXAMPLES: dict[str, str] = {
     "mask": "a picture of the painted area",
     "enabled": "true or false",
     "x": "a number of pixels",
+    **{cap: f"a number; without {cap} there is no cap" for cap in ("max_units", "max_usd")},
     "y": "a number of pixels",
 }
 """An example of each part that may be missing or of a wrong type."""
@@ -252,8 +254,12 @@ ZERO_IS_A_VALUE = frozenset({"cfg_scale", "timeout_s"})
 """The fields in which 0 is a value: the weakest hold on the prompt (the review knows whether the
 model takes it), and a look without waiting. Every other 0 is a blank."""
 
-FALSE_IS_A_VALUE = frozenset({"join", "keep_original_sound"})
-"""The fields in which false is a value, as what is left out means yes."""
+CAPS = frozenset({"max_units", "max_usd"})
+"""The most that a call may cost. Blank there is none; any other value is a cap or a fault, so that
+none is meant and does not hold."""
+
+FALSE_IS_A_VALUE = frozenset({"join", "keep_original_sound", *CAPS})
+"""The fields in which false is no blank: what is left out means yes, or that there is no cap."""
 
 REQUIRED_LISTS = frozenset({"image_list", "task_ids"})
 """Required lists, whose blank entries stay so that a fault can name them."""
@@ -271,7 +277,7 @@ def given(raw: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     }
 
 
-FILLED_BY_HOSTS = frozenset({"take", "max_units"})
+FILLED_BY_HOSTS = frozenset({"take", *CAPS})
 """Arguments that nobody leaves blank on purpose: beside a blank one of them every blank argument
 was filled in by a host."""
 

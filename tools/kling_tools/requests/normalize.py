@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from pydantic_core import PydanticKnownError
+
 from kling_tools.requests.speech_voices import voice_id
 
 __all__ = [
@@ -333,7 +335,9 @@ _DOLLARS = re.compile(r"(?:us)?\$? ?(\d{1,6}(?:\.\d+)?) ?(?:\$|usd|(?:us )?dolla
 
 
 def units(value: Any) -> Any:
-    """ "2 units" becomes "2"."""
+    """ "2 units" becomes "2". True and false are refused: pydantic reads them as 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
     if not isinstance(value, str):
         return value
     return word(value).removesuffix("units").removesuffix("unit").rstrip()
