@@ -16,7 +16,7 @@ from kling_mcp.cli.tool_options import CommandParser
 from kling_mcp.ledger.records import Record
 from kling_mcp.providers.rows import ProviderRow
 from kling_tools import results
-from kling_tools.requests import arguments, fields
+from kling_tools.requests import arguments, fields, films
 from kling_tools.rules.capabilities import built_in_capabilities
 from kling_tools.tools.toolset import build_toolset
 
@@ -137,7 +137,7 @@ def test_a_model_that_a_sentence_names_as_a_way_out_is_not_retired() -> None:
 
 
 def test_an_argument_or_field_that_a_sentence_names_exists() -> None:
-    known = field_names(arguments, fields, results) | set(ProviderRow.model_fields)
+    known = field_names(arguments, films, fields, results) | set(ProviderRow.model_fields)
     known |= set(vars(fields)) | set(Record.__dataclass_fields__)
     known |= {"down_back", "forward_up", "right_turn_forward", "left_turn_forward"}
     known |= {"env_vars"}  # of Codex's own configuration
