@@ -419,7 +419,8 @@ class FilmMaking:
         began, pixels = time.monotonic(), film.frames * math.prod(film.size)
         joined = await join(film, target, progress=progress)
         await self._tell(", joined, being looked at")
-        checked = await JOINING.run(lambda: check(film, joined), wait_s=math.inf)
+        prompts = [row.prompt for row in rows]
+        checked = await JOINING.run(lambda: check(film, joined, prompts), wait_s=math.inf)
         if pixels >= LEARNED_PX:
             self.joined_px_s = pixels / max(0.001, time.monotonic() - began)
         facts = {
@@ -429,7 +430,7 @@ class FilmMaking:
             "height": film.size[1],
             "seconds": round(float(film.seconds), 3),
             "joints": len(checked.joints),
-            "faults": [*checked.faults],
+            "faults": [*checked.faults, *checked.unasked],
         }
         if ledger_row.path and ledger_row.path != str(joined.path):
             facts["replaced"] = ledger_row.path

@@ -20,8 +20,10 @@ from kling_mcp.outputs.film_plan import Film, Fit
 from kling_mcp.outputs.film_tracks import JOINING, clip_pictures
 from kling_mcp.outputs.films import CLIPS_KEPT, JOIN_AGAIN, Joined, Loudness, loudness_of
 from kling_mcp.outputs.frames import frame_times, opened
+from kling_mcp.outputs.look import may_ask_for, outside
 from kling_mcp.outputs.part import Part, disk_errors
 from kling_tools.errors import KlingError
+from kling_tools.quoting import listed_shots
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -35,22 +37,20 @@ SETTLED_LU = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """Where a clip begins in a film: the clip's number, the film's frame and second. `black`: the
-    film is so there. `frozen`: the frame before is the same. `as_in_clip`: the first frame that the
-    clip has for itself is the clip's own."""
+    """Where a clip begins in a film: the clip's number, the film's frame and second. `as_in_clip`:
+    the first frame that the clip has for itself is the clip's own."""
 
     clip: int
     frame: int
     at_s: float
-    black: bool
-    frozen: bool
     as_in_clip: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What a finished film holds, read back from its file; stretches are in seconds. `faults` are
-    sentences about what is not as the plan says; empty when all is well."""
+    sentences about what is not as the plan says, and `unasked` about what no prompt asks for; both
+    are empty when all is well."""
 
     facts: Mp4Facts
     frames: int
@@ -59,14 +59,17 @@ class Checked:
     loudness: Loudness | None
     black: tuple[Stretch, ...]
     frozen: tuple[Stretch, ...]
-    silent: tuple[Stretch, ...]
     joints: tuple[Joint, ...]
     faults: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
 
 
-def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
-    """Read a joined film back from its file and hold it against its plan. Blocks for about as long
-    as decoding it takes. Raises like `watch`, and KlingError for a clip that cannot be read."""
+def check(
+    film: Film, made: Joined, prompts: Sequence[str] = (), decoding: Decoding = JOINING
+) -> Checked:
+    """Read a joined film back from its file and hold it against its plan, and its black and still
+    stretches against the `prompts` of its clips. Blocks for about as long as decoding it takes.
+    Raises like `watch`, and KlingError for a clip that cannot be read."""
     with opened(made.path, decoding) as (container, _):
         stream = container.streams.video[0]
         times = [pts * (stream.time_base or 0) * film.fps for pts in frame_times(container)]
@@ -77,13 +80,11 @@ def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
             container.seek(0)
             loudness = loudness_of(container.decode(audio))
     alone = [begin + film.overlap * (place > 0) for place, begin in enumerate(film.begins)]
-    around = [frame for first in alone for frame in (max(0, first - 1), first)]
-    moments = [(min(frame, len(times) - 1) + Fraction(1, 2)) / film.fps for frame in around]
+    moments = [(min(frame, len(times) - 1) + Fraction(1, 2)) / film.fps for frame in alone]
     seen = watch(made.path, moments, decoding=decoding)
     shown = [picture for _, picture in seen.frames]
     joints = []
     for place, clip in enumerate(film.clips):
-        before, here = shown[2 * place : 2 * place + 2]
         at_s = round(float(film.begins[place] / film.fps), 3)
         with closing(clip_pictures(film, clip, decoding)) as frames:
             own: VideoFrame = next(islice(frames, alone[place] - film.begins[place], None))
@@ -92,9 +93,7 @@ def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
                 clip=clip.number,
                 frame=film.begins[place],
                 at_s=at_s,
-                black=any(start - JOINED_S <= at_s <= end + JOINED_S for start, end in seen.black),
-                frozen=place > 0 and _apart(before, here) <= STILL,
-                as_in_clip=_apart(own.to_image(), here) <= MOST_APART,  # type: ignore[no-untyped-call]
+                as_in_clip=_apart(own.to_image(), shown[place]) <= MOST_APART,  # type: ignore[no-untyped-call]
             )
         )
     found = Checked(
@@ -105,15 +104,15 @@ def check(film: Film, made: Joined, decoding: Decoding = JOINING) -> Checked:
         loudness=loudness,
         black=seen.black,
         frozen=seen.frozen,
-        silent=seen.silent,
         joints=tuple(joints),
     )
-    return replace(found, faults=tuple(_faults(film, made, found)))
+    unasked = _unasked(film, found, prompts or [""] * len(film.clips))
+    return replace(found, faults=tuple(_faults(film, made, found)), unasked=tuple(unasked))
 
 
-COMPARED_PX, MOST_APART, STILL = 32, 16.0, 0.5
+COMPARED_PX, MOST_APART = 32, 16.0
 """Two pictures of that size are of the same frame when their colours (0 to 255) are no further
-apart, and nothing moves between them when they are that near."""
+apart."""
 
 
 def _apart(one: Image, other: Image) -> float:
@@ -144,6 +143,30 @@ def _faults(film: Film, made: Joined, found: Checked) -> Iterator[str]:
     for joint in found.joints:
         if not joint.as_in_clip:
             yield f"At {joint.at_s:g} s it does not show the beginning of clip {joint.clip}."
+
+
+def _unasked(film: Film, found: Checked, prompts: Sequence[str]) -> Iterator[str]:
+    """The black and the still stretches that no prompt of their shots asks for."""
+    told = False
+    for kind, stretches, says in (
+        ("black", found.black, "It is black"),
+        ("frozen", outside(found.frozen, found.black), "Nothing moves in it"),
+    ):
+        for start, end in stretches:
+            shots = [
+                place
+                for place, (begin, length) in enumerate(zip(film.begins, film.lengths, strict=True))
+                if start < (begin + length) / film.fps - JOINED_S
+                and begin / film.fps + JOINED_S < end
+            ]
+            if shots and all(may_ask_for(kind, prompts[place]) for place in shots):
+                continue
+            numbers = [film.clips[place].number for place in shots]
+            where = f", in {listed_shots(numbers)}" if numbers else ""
+            told = True
+            yield f"{says} from {start:g} to {end:g} s{where}."
+    if told:
+        yield "Where that was not meant, kling_film with take: 2 of the shot keeps the others."
 
 
 class _Kept(BaseModel):

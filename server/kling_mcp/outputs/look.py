@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.providers.pool import Clients
 
-__all__ = ["JPEG_BYTES", "Wish", "findings", "look", "sheet_jpeg"]
+__all__ = [
+    "JPEG_BYTES",
+    "Wish",
+    "findings",
+    "look",
+    "may_ask_for",
+    "outside",
+    "sheet_jpeg",
+]
 
 JPEG_BYTES, DETAIL_BYTES = 60_000, 150_000
 """The most bytes of a sheet, and of the frames at moments that the query names."""
@@ -251,6 +259,11 @@ ASKED_FOR: Mapping[str, re.Pattern[str]] = {
 """Words of a prompt with which a stretch of that kind may be meant: then it is no finding."""
 
 
+def may_ask_for(kind: str, prompt: str) -> bool:
+    """Whether a prompt may mean a stretch of this kind."""
+    return ASKED_FOR[kind].search(prompt) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What a video was to be, as far as it is known; `pictures` are those that it was to begin
@@ -281,7 +294,7 @@ class Wish:
 
     def means(self, kind: str) -> bool:
         """Whether the prompt may mean a stretch of this kind."""
-        return ASKED_FOR[kind].search(self.prompt) is not None
+        return may_ask_for(kind, self.prompt)
 
 
 def findings(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:
@@ -290,7 +303,7 @@ def findings(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:
     length_s = seen.facts.duration_s
     for kind, stretches, says in (
         ("black", seen.black, "The picture is black"),
-        ("frozen", _outside(seen.frozen, seen.black), "Nothing moves"),
+        ("frozen", outside(seen.frozen, seen.black), "Nothing moves"),
     ):
         for start, end in stretches if not wish.means(kind) else ():
             rest_s = length_s - (end - start)
@@ -340,7 +353,7 @@ FREE_CUT = "Cutting that off in a video editor costs nothing; no tool here does 
 FREE_CROP = "Cropping it in a video editor costs nothing; no tool here does it. "
 
 
-def _outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
+def outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
     """Those of which less than half lies in one of the others: black is frozen, too."""
     return [
         (start, end)

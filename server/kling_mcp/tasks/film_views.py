@@ -306,7 +306,7 @@ def _measured(facts: Mapping[str, Any]) -> str:
     if not facts:
         return ""
     heard = f", {facts['lufs']:g} LUFS" if "lufs" in facts else ", no sound"
-    found = " ".join(facts.get("faults", [])) or "checked: nothing amiss"
+    found = " ".join(facts.get("faults", [])).rstrip(".") or "checked: nothing amiss"
     return (
         f"{facts['width']}x{facts['height']}, {facts['seconds']:g} s ({facts['frames']} frames at "
         f"{facts['fps']:g} fps){heard}; {found}."

@@ -1,13 +1,19 @@
 """Films where other tasks are shown: found by their names, saved, looked at, stopped and listed."""
 
+import hashlib
 import json
 import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client, MCPError
+from PIL import Image
+from tests.made_clips import make_film
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.hosting.team import give_token, served_team
@@ -329,3 +335,34 @@ async def test_a_shot_whose_clip_is_made_is_not_said_to_have_failed(tmp_path: Pa
     assert [
         task.get("kind") for task in listed["tasks"] if task["task_id"] == ended["task_id"]
     ] == ["batch"]
+
+
+def have_clip(folder: Path, film_id: str, pictures: Sequence[Image.Image]) -> None:
+    """Put another clip in the place of the first one of a film, as if that had been made."""
+    with closing(sqlite3.connect(folder / "home" / "ledger.sqlite3")) as db:
+        (row_id, path) = db.execute(
+            "SELECT id, path FROM tasks WHERE id = (SELECT record_id FROM film_shots "
+            "WHERE film_id = ? AND number = 1)",
+            (film_id,),
+        ).fetchone()
+        clip = make_film(Path(path), pictures).read_bytes()
+        seen = (len(clip), hashlib.sha256(clip).hexdigest(), row_id)
+        db.execute("UPDATE tasks SET bytes = ?, sha256 = ? WHERE id = ?", seen)
+        db.commit()
+
+
+async def test_a_film_says_what_is_black_in_it_and_in_which_shot(tmp_path: Path) -> None:
+    shots = words_shots(2)
+    black = [Image.new("RGB", (64, 48))] * 24
+    async with serving(tmp_path) as client:
+        batch = await made(client, shots=shots, join=False)
+    have_clip(tmp_path, batch["task_id"], black)
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=shots)
+        listed = await client.call_tool("kling_list_tasks", {"product": "film"})
+
+    assert "It is black from 0 to 1 s, in shot 1." in ended["next"]
+    assert "take: 2 of the shot keeps the others." in ended["next"]
+    assert "nothing amiss" not in ended["next"]
+    assert ".." not in ended["next"]
+    assert "It is black" in words(listed)

@@ -157,11 +157,34 @@ def test_a_film_has_its_clips_in_order_to_the_frame_and_its_own_file_proves_it(
     assert checked.faults == ()
     assert (checked.frames, checked.steady, checked.sound_s) == (24, True, 3.0)
     assert [joint.frame for joint in checked.joints] == [0, 8, 16]
-    assert not any(joint.black or joint.frozen for joint in checked.joints)
     assert (made.facts.width, made.facts.height, made.facts.fps) == (64, 64, 8.0)
     assert (made.facts.rate_hz, made.facts.channels) == (RATE_HZ, 2)
     head = made.path.read_bytes()
     assert head.index(b"moov") < head.index(b"mdat")
+
+
+def test_what_is_black_or_still_in_a_film_is_told_by_its_shots_unless_they_ask_for_it(
+    tmp_path: Path,
+) -> None:
+    grey = [(n, n, n) for n in range(40, 240, 8)]
+    clips = [
+        shot(tmp_path / "moving.mp4", grey[:16]),
+        shot(tmp_path / "ends.mp4", [*grey[:12], *[(0, 0, 0)] * 4]),
+        shot(tmp_path / "still.mp4", [RED] * 16),
+    ]
+    film = film_of(*clips)
+    made = joined(film, tmp_path / "film.mp4")
+
+    told = check(film, made)
+    asked = check(film, made, ["A walk", "It fades to black", "A still life"])
+
+    assert told.faults == ()
+    assert told.unasked == (
+        "It is black from 3.5 to 4 s, in shot 2.",
+        "Nothing moves in it from 4 to 6 s, in shot 3.",
+        "Where that was not meant, kling_film with take: 2 of the shot keeps the others.",
+    )
+    assert asked.unasked == ()
 
 
 def test_each_clip_sounds_in_its_own_time_and_no_joint_is_a_gap(
