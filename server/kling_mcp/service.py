@@ -145,12 +145,16 @@ class Service:
 
         Raises TaskNotFound and other ProviderErrors.
         """
+        from kling_mcp.tasks.lookup import in_ledger
+
         await self._withdraw_old()
         runtime, began = self._runtime, anyio.current_time()
-        limits, own = runtime.limits, await self._own(task_id)
+        limits, (own, row) = runtime.limits, await self._own_row(task_id)
         look = partial(runtime.lookup.find_or_take_up, own)
         try:
-            found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
+            found = in_ledger(row) if row else None
+            if found is None:
+                found = await runtime.background_work.run(look, limits.look_s, key=("look", own))
         except TimeoutError:
             return await self._as_last_seen(own)
         except NotConfigured as error:
@@ -174,8 +178,8 @@ class Service:
         if record is not None and record.status in ENDED and self._makes:
             from kling_mcp.tasks.views import another_take, can_be_repeated
 
-            takes = await runtime.ledger.takes(record)
             if can_be_repeated(record):
+                takes = await runtime.ledger.takes(record)
                 view.another_take = another_take(
                     record, takes, runtime.clients, runtime.capabilities
                 )
@@ -594,14 +598,21 @@ class Service:
         """The id under which this process knows the task of an id, a link or a path, of which the
         row may be known. Raises TaskNotFound, in the same words, for a task of another caller and
         for one that does not exist."""
+        own, _ = await self._own_row(task_id, record)
+        return own
+
+    async def _own_row(
+        self, task_id: str, record: Record | None = None
+    ) -> tuple[str, Record | None]:
+        """The same, and the row of the task; None for one made elsewhere."""
         from kling_mcp.tasks.lookup import is_address, not_found
 
         record = record or await self.reader.find(task_id)
         if self.sees_all and not is_address(task_id) and not (record and record.is_film):
-            return task_id
+            return task_id, record
         if record is None:
             raise not_found(task_id)
-        return record.id
+        return record.id, record
 
     async def _sorted(self, task_ids: Sequence[str]) -> tuple[dict[str, str], dict[str, TaskView]]:
         """The caller's own tasks, by the id under which this process knows them, with the id that

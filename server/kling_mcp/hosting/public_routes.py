@@ -93,10 +93,11 @@ class Callbacks:
         try:
             while True:
                 self._asking[record.id] = False
+                unanswered = record.task_id is None  # its look may have found the answer alone
                 record = await self._seen(runtime, record)
                 if record.status in ENDED:
                     return
-                early = early - 1 if record.task_id is None else 0
+                early = early - 1 if unanswered else 0
                 await runtime.sleep(AGAIN_S)
                 if not self._asking[record.id] and early <= 0:
                     return

@@ -46,6 +46,11 @@ class DiscreetEngine:
         with _quietly():
             return await self._engine.read(work)
 
+    async def glance(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """See `Engine`."""
+        with _quietly():
+            return await self._engine.glance(work)
+
     async def write(
         self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
     ) -> ResultT:

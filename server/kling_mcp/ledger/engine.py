@@ -261,8 +261,8 @@ class Database(Protocol):
 
 
 class Engine(Protocol):
-    """Runs work off the event loop. Every method raises NotConfigured, with the reason, when the
-    database cannot be used. The first call opens it."""
+    """Runs work off the event loop, except for a `glance`. Every method raises NotConfigured, with
+    the reason, when the database cannot be used. The first call opens it."""
 
     @property
     def place(self) -> str:
@@ -287,6 +287,11 @@ class Engine(Protocol):
 
     async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
         """Run work that only reads; it waits for no writer. Returns the work's result."""
+        ...
+
+    async def glance(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """Run work that only reads, and only a few rows by an index: where the database is a file
+        of this machine, at once on the event loop, as a thread would take longer than the work."""
         ...
 
     async def write(

@@ -8,10 +8,14 @@ version reads or writes keeps its meaning.
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio import to_thread
@@ -243,10 +247,21 @@ CONNECTIONS = 4
 BUSY_S = 5.0
 """Seconds for which work waits for a connection, or for somebody else's lock."""
 
+TRUSTED_S = 0.5
+"""Seconds for which a connection that has just worked is not checked before a read, which may run
+again; the check takes as long as the read."""
+
 PAUSES_S = (0.2, 1.0, 5.0)
 """Seconds between the tries to listen again; the last one repeats."""
 
 TASKS_LOCK = "SELECT pg_advisory_xact_lock(hashtext(current_schema() || '.tasks'))"
+
+
+class _Trusting(threading.local):
+    """A thread trusts connections that have worked `since` then (seconds of the monotonic
+    clock)."""
+
+    since = math.inf
 
 
 class PostgresEngine:
@@ -263,11 +278,17 @@ class PostgresEngine:
         self._pool: ConnectionPool[Connection[Mapping[str, Any]]] | None = None
         self._limiter: anyio.CapacityLimiter | None = None
         self._opening = anyio.Lock()
+        self._worked_at: WeakKeyDictionary[Connection[Any], float] = WeakKeyDictionary()
+        self._trusting = _Trusting()
         self.ahead_s = 0.0
 
     async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
         """See `Engine`."""
         return await self._run(work, None, again=True)
+
+    async def glance(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """See `Engine`; the database is elsewhere, so this is a `read`."""
+        return await self.read(work)
 
     async def write(
         self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
@@ -338,10 +359,13 @@ class PostgresEngine:
         first: Sequence[str] | None,
         again: bool,
     ) -> ResultT:
+        self._trusting.since = monotonic() - TRUSTED_S if first is None and again else math.inf
         try:
             with pool.connection() as connection:
                 if first is None:
-                    return work(_Marked(connection))
+                    found = work(_Marked(connection))
+                    self._worked_at[connection] = monotonic()
+                    return found
                 with connection.transaction():
                     for statement in first:
                         connection.execute(statement.encode())
@@ -393,8 +417,11 @@ class PostgresEngine:
         connection.prepare_threshold = 2
 
     def _check(self, connection: Connection[Any]) -> None:
-        """Check a connection that is about to be used. When one is lost, most others are lost too:
-        the pool checks all at once, as it would wait ever longer from one to the next."""
+        """Check a connection that is about to be used by this thread, unless it is trusted. When
+        one is lost, most others are lost too: the pool checks all at once, as it would wait ever
+        longer from one to the next."""
+        if self._worked_at.get(connection, 0.0) > self._trusting.since:
+            return
         try:
             pool_class().check_connection(connection)
         except database_errors():

@@ -351,7 +351,17 @@ def next_take(db: Database, new_row: NewRow, earlier: Record) -> int:
 
 def takes(db: Database, request: NewRow | Record) -> list[int]:
     """The takes of a request that exist or are being made, in their order."""
-    return [row.take for row in _made(db, request)]
+    rows = db.execute(
+        "SELECT take, status, base_url FROM tasks WHERE digest = ? AND provider = ? "
+        "ORDER BY take, attempt",
+        (request.digest, request.provider),
+    )
+    account = account_at(request.base_url)
+    return [
+        row["take"]
+        for row in rows.fetchall()
+        if row["status"] not in WITHOUT_VIDEO and account_at(row["base_url"]) == account
+    ]
 
 
 def _made(db: Database, request: NewRow | Record) -> list[Record]:

@@ -150,11 +150,24 @@ def _lost(reason: str) -> sqlite3.DatabaseError:
     return error
 
 
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    db.text_factory = _TEXT
+    return db
+
+
+def _second_connection(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is open already. It reads what was committed last, beside a
+    writer, and waits for nobody."""
+    db = _connect(path, 0)
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
 def _open(path: Path, *, new: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = _connect(path, BUSY_S)
     try:
-        db.row_factory = sqlite3.Row
-        db.text_factory = _TEXT
         db.create_function("lower", 1, _lower, deterministic=True)  # SQLite's own knows A-Z only
         _use_wal(db)
         _check(db)
@@ -266,6 +279,7 @@ class SqliteEngine:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._glancing: sqlite3.Connection | None = None
         self._lock = anyio.Lock(fast_acquire=True)
 
     @property
@@ -285,6 +299,13 @@ class SqliteEngine:
         """See `Engine`."""
         return await self._run(work, nullcontext)
 
+    async def glance(self, work: Callable[[Database], ResultT]) -> ResultT:
+        """See `Engine`. What cannot be answered at once is read like anything else."""
+        if self._glancing is not None:
+            with suppress(sqlite3.Error):
+                return work(self._glancing)
+        return await self.read(work)
+
     async def write(
         self, work: Callable[[Database], ResultT], *, relaxed: bool = False, again: bool = True
     ) -> ResultT:
@@ -303,6 +324,9 @@ class SqliteEngine:
 
     async def close(self) -> None:
         """See `Engine`."""
+        if self._glancing is not None:
+            glancing, self._glancing = self._glancing, None
+            glancing.close()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await to_thread.run_sync(connection.close)
@@ -315,6 +339,7 @@ class SqliteEngine:
         try:
             if self._connection is None:
                 self._connection = open_database(self.path)
+                self._glancing = _second_connection(self.path)
             with around(self._connection) as db:
                 return work(db)
         except (sqlite3.Error, OSError) as error:

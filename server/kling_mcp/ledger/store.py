@@ -226,7 +226,7 @@ class Ledger:
 
     async def takes(self, request: NewRow | Record) -> list[int]:
         """The takes of a request that exist or are being made, in their order."""
-        return await self._engine.read(lambda db: takes(db, request))
+        return await self._engine.glance(lambda db: takes(db, request))
 
     async def check_external_id(self, new_row: NewRow) -> None:
         """Raises KlingError when another request has the external_task_id. It writes nothing."""
@@ -339,6 +339,28 @@ class Ledger:
                 (),
             )
         )
+
+    async def overdue(
+        self, principal: str | None, before: float, most: int
+    ) -> tuple[list[Record], float | None]:
+        """The rows of a principal, or of all (None), that are queued and were made before this time
+        (seconds since the epoch), the oldest first, and when the oldest open row of anybody was
+        made; None without any."""
+
+        def work(db: Database) -> tuple[list[Record], float | None]:
+            oldest = f"SELECT min(created_at) AS made FROM tasks WHERE {OPEN}"  # noqa: S608
+            made = db.execute(oldest).fetchone()["made"]
+            if made is None or made > before:
+                return [], made
+            found = records(
+                db,
+                f"WHERE {OPEN} AND status = 'queued' AND created_at <= ? AND NOT {OF_STEPS} "
+                "AND principal = coalesce(?, principal) ORDER BY created_at, rowid LIMIT ?",
+                (before, principal, most),
+            )
+            return found, made
+
+        return await self._engine.glance(work)
 
     async def is_first_in_line(
         self,
@@ -506,7 +528,7 @@ class Ledger:
         """The row with this ledger id, which is unique; else the oldest row with this task_id, as
         newer ones have another handle; else the newest row with this external_task_id. A
         `principal` sees their own rows only. Returns None without such a row."""
-        found = await self._engine.read(
+        found = await self._engine.glance(
             lambda db: records(
                 db,
                 "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "

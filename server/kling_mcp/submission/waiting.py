@@ -9,6 +9,7 @@ was called to wait for this one (`Sender.may_send`). Nothing that only reads sen
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -67,6 +68,7 @@ class WaitingRequests:
         self._sender = sender
         self._sleep = sleep
         self._began_at = began_at
+        self._none_before = -math.inf
         self._greeted: set[str] = set()
         self._withdrawn: dict[str, list[Record]] = defaultdict(list)
 
@@ -98,11 +100,12 @@ class WaitingRequests:
         return queued and self._is_ours(record)
 
     async def sweep(self, principal: Principal) -> None:
-        """Withdraw those of a caller that have waited for too long."""
-        if self._ledger.exists:
-            rows = await self._ledger.page(
-                limit=MOST, offset=0, status="queued", principal=principal.only
-            )
+        """Withdraw those of a caller that have waited for too long. The ledger is read again when
+        the oldest one of anybody may have: no row is made that is older than now."""
+        now, queue_s = self._ledger.now(), self._sender.queue_s
+        if self._ledger.exists and now >= self._none_before:
+            rows, oldest = await self._ledger.overdue(principal.only, now - queue_s, MOST)
+            self._none_before = queue_s + (now if oldest is None else min(oldest, now))
             await self.withdraw_old(rows)
 
     async def withdraw_old(self, rows: Sequence[Record]) -> None:

@@ -22,7 +22,7 @@ from kling_tools.rules.capabilities import Wire
 if TYPE_CHECKING:
     from kling_mcp.providers.client import KlingClient
 
-__all__ = ["Found", "Lookup", "is_address", "not_found"]
+__all__ = ["Found", "Lookup", "in_ledger", "is_address", "not_found"]
 
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,15 @@ class Found:
         state = self.record or self.task
         assert state is not None
         return state
+
+
+def in_ledger(record: Record, *, fresh: bool = False) -> Found | None:
+    """The task of a row for which no provider has to be asked: it has ended, or is a film. None
+    for any other, and with `fresh` for one with a video. Raises KlingError for a row beyond use."""
+    if record.is_beyond_use:
+        raise beyond_use(record)
+    ended = record.status in WITHOUT_VIDEO or (record.status == "succeed" and not fresh)
+    return Found(record.provider, record) if ended or record.is_film else None
 
 
 class Lookup:
@@ -126,12 +135,8 @@ class Lookup:
             raise not_found(any_id)
         if record is None:
             return await self._foreign(any_id)
-        if record.is_beyond_use:
-            raise beyond_use(record)
-        if record.is_film:  # no provider knows of it
-            return Found(record.provider, record)
-        if record.status in WITHOUT_VIDEO or (record.status == "succeed" and not fresh):
-            return Found(record.provider, record)
+        if known := in_ledger(record, fresh=fresh):
+            return known
         client = await self._clients.get(record.provider)
         now_at = self._clients.configured(record.provider).base_url
         if account_at(record.base_url) != account_at(now_at):

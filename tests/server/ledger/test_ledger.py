@@ -23,6 +23,7 @@ from tests.postgres import Postgres
 
 from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import sqlite as database
+from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS
 from kling_mcp.providers.task import Task, Video
@@ -959,6 +960,30 @@ async def test_a_file_that_another_process_is_switching_is_waited_for(
 
 def impatient(connect: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
     return lambda *given, timeout, **more: connect(*given, timeout=0, **more)
+
+
+@pytest.mark.anyio
+async def test_a_row_is_found_as_it_was_written_while_another_write_goes_on(
+    file_ledger: Ledger,
+) -> None:
+    written, may_end = anyio.Event(), threading.Event()
+    record, _ = await file_ledger.reserve(wish())
+    await file_ledger.record(record.id, Task("task-1", "succeed"))
+
+    def work(db: Database) -> None:
+        db.execute("UPDATE tasks SET status = 'failed' WHERE id = ?", (record.id,))
+        anyio.from_thread.run_sync(written.set)
+        may_end.wait(20)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(file_ledger.engine.write, work)
+        await written.wait()
+        with anyio.fail_after(10):
+            during = await file_ledger.find(record.id)
+        may_end.set()
+    after = await file_ledger.find(record.id)
+
+    assert (during and during.status, after and after.status) == ("succeed", "failed")
 
 
 @pytest.mark.anyio

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from tests.postgres import Postgres
@@ -177,6 +178,24 @@ async def test_of_many_connections_that_were_lost_none_keeps_a_call_waiting(
     await anyio.to_thread.run_sync(postgres.restart)
 
     with anyio.fail_after(15):
+        found = await ledger.find(record.id)
+
+    assert found == record
+    await ledger.close()
+
+
+async def test_a_read_right_after_its_connection_was_lost_is_answered(postgres: Postgres) -> None:
+    url = postgres.new_schema()
+    ledger = Ledger(PostgresEngine(url))
+    record, _ = await ledger.reserve(wish())
+    other = await psycopg.AsyncConnection.connect(url, autocommit=True)
+
+    async with other:
+        assert await ledger.find(record.id) == record
+        await other.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
         found = await ledger.find(record.id)
 
     assert found == record
