@@ -116,8 +116,11 @@ def _without_nothing(value: Any) -> Any:
     """The value without what is empty, but with the blanks of a variant's change: they take an
     argument away."""
     if isinstance(value, dict):
-        cleaned = {n: v if n == "change" else _without_nothing(v) for n, v in value.items()}
-        return {n: v for n, v in cleaned.items() if v is not None and v != [] and v != ""}
+        return {
+            n: v if n == "change" else _without_nothing(v)
+            for n, v in value.items()
+            if v is not None and v != [] and v != ""
+        }
     if isinstance(value, list):
         return [_without_nothing(item) for item in value]
     return value

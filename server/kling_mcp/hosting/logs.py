@@ -58,7 +58,7 @@ async def answered(
     try:
         result = await call_next(ctx)
         ending = Ending("ok")
-        with decoration("a word of how it ended"):
+        with decoration("a word of how it ended", waits=False):
             ending = _ending_of(result)
         return result
     except MCPError as error:
@@ -68,7 +68,7 @@ async def answered(
         ending = Ending("broken")
         raise
     finally:
-        with decoration("a line or a count of its own"):
+        with decoration("a line or a count of its own", waits=False):
             tell(ending)
 
 
@@ -124,7 +124,7 @@ def log_as_json() -> None:
 async def log_calls(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """A middleware that logs each tool call: the caller, the tool, the outcome, the milliseconds
     and the task. It logs no arguments, no answers and no links."""
-    if ctx.method != "tools/call":
+    if ctx.method != "tools/call" or not calls.isEnabledFor(logging.INFO):
         return await call_next(ctx)
     service = current_service()
     began = time.perf_counter()

@@ -53,8 +53,8 @@ def spoken(seconds: float, zone: tzinfo | None = None) -> str:
     """Seconds since the epoch as `Sun 2026-11-29 10:05 +01:00`, by default in this machine's
     zone."""
     local = _local(seconds, zone)
-    offset = local.strftime("%z")
-    return f"{DAYS[local.weekday()]} {local:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]}"
+    date_and_time = local.isoformat(" ", "minutes")
+    return f"{DAYS[local.weekday()]} {date_and_time[:16]} {date_and_time[16:22]}"
 
 
 FIRST_S, LAST_S = 0.0, 253_402_300_799.0
