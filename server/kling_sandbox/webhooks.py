@@ -55,7 +55,7 @@ class WebhookSender:
     """Sends callbacks from a thread that lives only while callbacks are due.
 
     `document` returns a task as it is at a time by `clock`. Callbacks that are due after the end of
-    the process are never sent.
+    the process are never sent, nor those of a sandbox whose files are gone.
     """
 
     def __init__(
@@ -89,9 +89,14 @@ class WebhookSender:
             self._news.notify()
 
     def _run(self) -> None:
+        import sqlite3  # a command line that only names its options has no use for it
+
         while (next_one := self._next()) is not None:
             url, task = next_one
-            body = json.dumps(self._document(task, self._clock())).encode()
+            try:
+                body = json.dumps(self._document(task, self._clock())).encode()
+            except (OSError, sqlite3.Error):
+                continue
             _post(url, body, self._signature(body))
 
     def _next(self) -> tuple[str, Task] | None:

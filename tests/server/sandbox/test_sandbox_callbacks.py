@@ -1,7 +1,9 @@
 """The sandbox calls a `callback_url`, where it may, as Kling does."""
 
 import json
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,15 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from kling_sandbox import SandboxConfig, create_app
-from kling_sandbox.webhooks import call_none, only_below, only_loopback, signed_headers
+from kling_sandbox import SandboxConfig, SandboxStore, create_app
+from kling_sandbox.orders import Task
+from kling_sandbox.webhooks import (
+    WebhookSender,
+    call_none,
+    only_below,
+    only_loopback,
+    signed_headers,
+)
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS1jYWxsYmFja3M="
 
@@ -77,6 +86,30 @@ async def test_start_and_end_are_told_with_the_bare_task_and_a_signature(
     last = json.loads(told[-1][2])
     assert (last["task_id"], last["task_status"]) == (task["task_id"], "succeed")
     assert last["task_result"]["videos"][0]["url"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [OSError("gone"), sqlite3.OperationalError("gone")])
+async def test_a_callback_about_what_cannot_be_read_is_left_out(
+    error: Exception, tmp_path: Path, image: str
+) -> None:
+    """As where the sandbox's folder was removed. Two are due at once: the second is told."""
+    unread = [error]
+
+    def document(task: Task, now: float) -> dict[str, Any]:
+        if unread:
+            raise unread.pop()
+        return {"told": task.task_id}
+
+    with listening() as (url, said):
+        made = await created(tmp_path, image, f"{url}/hook")
+        task = SandboxStore(tmp_path).find(made["task_id"])
+        assert task
+        WebhookSender(only_loopback, "", document, time.time).follow(task)
+        told = json.loads(said.get(timeout=60)[2])
+
+    assert told == {"told": task.task_id}
+    assert said.empty()
 
 
 @pytest.mark.anyio
