@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from kling_mcp.providers.client import KlingClient
 from kling_mcp.providers.rows import PROVIDERS
 from kling_mcp.settings.settings import Settings, load_settings
 from kling_mcp.submission.queue import FolderQueue
+from kling_tools import decorations
 from kling_tools.products import ASSETS, MADE, PRODUCTS, Made
 from kling_tools.requests import requests
 from kling_tools.rules.capabilities import built_in_capabilities
@@ -222,8 +224,10 @@ async def hasty(seconds: float) -> None:
 
 
 def in_haste() -> None:
-    """Make this process and those forked from it wait less than they would."""
+    """Make this process and those forked from it wait less than they would. Nothing is left out
+    as too late: on a busy machine that is no breakage."""
     stamina.set_testing(True, attempts=4, cap=True)
+    mock.patch.object(decorations, "DECORATION_S", math.inf).start()
     hasty_ledger = functools.partial(Ledger, lease_s=LEASE_S)
     mock.patch.object(connecting, "Ledger", hasty_ledger).start()
 

@@ -10,18 +10,16 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
-from mcp import Client
 from tests.made_sounds import tone
 from tests.postgres import Postgres
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
-from tests.server.serving import SIDE_PX, no_sleep, picture, sandbox_settings, tasks_of
+from tests.server.serving import SIDE_PX, picture, tasks_of
 
 from kling_mcp.cli.main import main
 from kling_mcp.outputs.film_check import Sidecar
 from kling_mcp.principal import READ
-from kling_mcp.protocol.server import build_server
 
 pytestmark = pytest.mark.anyio
 
@@ -194,9 +192,7 @@ async def test_one_question_is_asked_for_the_whole(tmp_path: Path) -> None:
         asked.append(params.message)
         return ElicitResult(action="accept", content={"agree": True})
 
-    own = sandbox_settings(tmp_path, confirm_above_units=1.0)
-    server = build_server(own, sleep=no_sleep)
-    async with Client(server, elicitation_callback=answer) as client:
+    async with serving(tmp_path, answer=answer, confirm_above_units=1.0) as client:
         ended = await made(client, shots=words_shots(3))
 
     assert ended["status"] == "succeed"
@@ -210,8 +206,7 @@ async def test_a_person_who_refuses_pays_nothing(tmp_path: Path) -> None:
     async def answer(context: Any, params: Any) -> ElicitResult:
         return ElicitResult(action="decline")
 
-    own = sandbox_settings(tmp_path, confirm_above_units=1.0)
-    async with Client(build_server(own), elicitation_callback=answer) as client:
+    async with serving(tmp_path, answer=answer, confirm_above_units=1.0) as client:
         refused = await film(client, shots=words_shots(3))
 
     assert refused.is_error

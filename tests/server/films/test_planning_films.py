@@ -312,14 +312,13 @@ async def test_the_joining_is_part_of_the_time_and_progress_says_the_same(tmp_pa
         said.append(message or "")
 
     shots = words_shots(12)
-    async with serving(tmp_path, sandbox_render_s=30, sandbox_slots=12) as client:
+    slow = {"sandbox_render_s": 30, "sandbox_slots": 12}
+    async with serving(tmp_path, **slow) as client:
         batch = facts(await film(client, shots=shots, join=False, dry_run=True))
-    async with serving(
-        tmp_path, sandbox_render_s=30, sandbox_slots=12, sandbox_side_px=720
-    ) as client:
+    async with serving(tmp_path, **slow, sandbox_side_px=720) as client:
         joined = facts(await film(client, shots=shots, dry_run=True))
         film_id = facts(await film(client, shots=shots))["task_id"]
-        asked = {"task_ids": [film_id], "timeout_s": 1}
+        asked = {"task_ids": [film_id], "timeout_s": 6}
         await client.call_tool("kling_wait_for_tasks", asked, progress_callback=heard)
         await client.call_tool("kling_cancel_task", {"task_ids": [film_id]})
 

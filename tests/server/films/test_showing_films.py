@@ -206,6 +206,7 @@ async def test_a_film_that_nobody_makes_is_not_waited_for(tmp_path: Path) -> Non
     assert "kling_wait_for_tasks again" not in words(waited)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], ids=["newest first"])
 async def test_a_list_of_films_says_which_is_a_batch_and_what_all_cost(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         await made(client, shots=words_shots(2))
