@@ -122,7 +122,8 @@ def test_single_queries_are_spread_over_time(tasks: int, tmp_path: Path) -> None
     ("tasks", "lasts_s", "each"),
     [
         (40, TASK_S, 9),
-        (40, 2.5 * TASK_S, 60),
+        (28, 2.5 * TASK_S, 60),
+        pytest.param(40, 2.5 * TASK_S, 60, marks=pytest.mark.campaign),
         pytest.param(400, TASK_S, 3.5, marks=pytest.mark.campaign),
     ],
 )
