@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,6 @@ from anyio import to_thread
 
 from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.planning import PlannedShot, length_of
-from kling_mcp.ledger import NewRow
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.submission import Submission
 from kling_tools.errors import KlingError, SpendCapReached
@@ -55,24 +54,32 @@ class Limit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmCaps:
     """The caps that hold for a film, for which so many units and dollars were `spent` before it was
-    planned. `plan_again` judges a film of other arguments; `before` is the film of this name as it
+    planned, of real ones (False) and of play money (True): each kind is held against them alone.
+    `plan_again` judges a film of other arguments; `before` is the film of this name as it
     is in the ledger, and maybe `is_made_now`."""
 
     way: Submission
     film: FilmArguments
-    spent: tuple[float, float]
+    spent: Mapping[bool, tuple[float, float]]
     plan_again: Callable[[FilmArguments], Awaitable[Sequence[PlannedShot]]]
     before: FilmRow | None = None
     is_made_now: bool = False
 
     async def check(self, plan: Sequence[PlannedShot]) -> Capped | None:
         """Why the whole is above a cap, and the best plan that fits; None where it fits."""
-        todo = [shot for shot in plan if not shot.is_paid]
-        first = next((shot.new_row for shot in todo if shot.new_row), None)
-        if first is None:
-            return None
-        price = price_of(plan)
-        limits = sorted(await self._limits(first, price), key=lambda limit: limit.left)
+        for played in (False, True):
+            if todo := _to_make(plan, played=played):
+                capped = await self._check(plan, todo, played=played)
+                if capped is not None:
+                    return capped
+        return None
+
+    async def _check(
+        self, plan: Sequence[PlannedShot], todo: Sequence[PlannedShot], *, played: bool
+    ) -> Capped | None:
+        """As `check`, of the shots of one kind, which have still `todo`."""
+        price = price_of(todo)
+        limits = sorted(await self._limits(todo, played=played), key=lambda limit: limit.left)
         if limits and price.units is None:
             message = f"The price of a shot is not known, and {limits[0].field} is set."
             error = SpendCapReached(message, advice="A cap takes only models whose price is known.")
@@ -92,16 +99,17 @@ class FilmCaps:
         if self.is_made_now:
             advice = "It is being made, and goes on as it was agreed to; kling_cancel_task ends it."
             return Capped(SpendCapReached(message, advice=advice), field)
-        fits = await self._fitting(plan, left)
+        fits = await self._fitting(plan, left, played=played)
         kept = await self._kept_before(todo)
         arguments = fits.arguments(self.film) if fits else {}
         is_short = len(json.dumps(arguments)) <= MOST_CHARS
         error = SpendCapReached(message, advice=_advice(fits, kept, passes, is_short=is_short))
         return Capped(error, field, arguments if fits and is_short else None)
 
-    async def _limits(self, first: NewRow, price: Estimate) -> list[Limit]:
-        film, ledger, units = self.film, self.way.ledger, price.units or 0.0
-        spent, spent_usd = self.spent
+    async def _limits(self, todo: Sequence[PlannedShot], *, played: bool) -> list[Limit]:
+        film, ledger, price = self.film, self.way.ledger, price_of(todo)
+        units, rows = price.units or 0.0, [shot.new_row for shot in todo if shot.new_row]
+        spent, spent_usd = self.spent[played]
         limits = []
         before = f"; {units_text(round(spent, 4))} are spent for this film before" if spent else ""
         if film.max_units is not None:
@@ -113,7 +121,13 @@ class FilmCaps:
             limits.append(
                 Limit(left, "max_units", message, f"with max_units: {_up(spent + units):g}")
             )
-        of_one = (await ledger.unit_price(first)).usd
+        prices = {(row.provider, row.base_url): row for row in rows}
+        usd_of = {place: (await ledger.unit_price(row)).usd for place, row in prices.items()}
+        each = [
+            (shot.price.units or 0.0) * usd_of[row.provider, row.base_url]
+            for shot, row in zip(todo, rows, strict=True)
+        ]
+        of_one = sum(each) / units if units else 0.0
         if film.max_usd is not None and of_one:
             left = max(0.0, film.max_usd - spent_usd)
             message = (
@@ -125,29 +139,34 @@ class FilmCaps:
             )
             limits.append(Limit(left / of_one, "max_usd", message, passes))
         day = self.way.caps.per_day
-        left_of_day = await ledger.left_of_day(first, day)
+        left_of_day = await ledger.left_of_day(rows[0], day)
         if left_of_day is not None and left_of_day != math.inf:
             message, passes = "", ""
             try:
-                await ledger.check_day(replace(first, estimate_units=price.units), day)
+                await ledger.check_day(replace(rows[0], estimate_units=price.units), day)
             except SpendCapReached as error:
                 message = error.message.replace("this video", "what is left to make")
                 passes = error.advice.rstrip(".")
             limits.append(Limit(left_of_day, "price", message, passes))
         return limits
 
-    async def _fitting(self, plan: Sequence[PlannedShot], left: float) -> Fitting | None:
-        """The best plan that is seen to fit when it is planned."""
-        plans = fitting(plan, left)
+    async def _fitting(
+        self, plan: Sequence[PlannedShot], left: float, *, played: bool
+    ) -> Fitting | None:
+        """The best plan that is seen to fit when it is planned: other shots of this kind."""
+        others = {shot.number for shot in _to_make(plan, played=not played)}
+        plans = fitting(plan, left, others)
         for _ in range(MOST_REPLANNED):
             found = await to_thread.run_sync(next, plans, None)
             if found is None:
                 return None
             film = self.film.model_copy(update=found.arguments(self.film))
             planned = await self.plan_again(film)
-            todo = [shot for shot in planned if not shot.is_paid]
-            units = price_of(planned).units
+            todo = _to_make(planned, played=played)
+            units = price_of(todo).units
             refused = any(shot.faults for shot in planned) or any(shot.capped for shot in todo)
+            limits = await self._limits(todo, played=played) if todo else []
+            left = min((limit.left for limit in limits), default=math.inf)
             if not refused and units is not None and units <= left + ROUNDING:
                 seconds = None
                 with suppress(KlingError):  # cheaper shots may be too short for the crossfade
@@ -179,15 +198,26 @@ def _up(units: float) -> float:
     return math.ceil(100 * units - ROUNDING) / 100
 
 
+def _to_make(plan: Sequence[PlannedShot], *, played: bool) -> list[PlannedShot]:
+    """The shots that are not paid, of those that the sandbox plays or of the others."""
+    return [
+        shot
+        for shot in plan
+        if not shot.is_paid and shot.new_row is not None and shot.new_row.sandbox == played
+    ]
+
+
 def price_of(plan: Sequence[PlannedShot]) -> Estimate:
-    """What is left to make costs in all."""
-    todo = [shot for shot in plan if not shot.is_paid and not shot.faults]
+    """What is left to make costs in all; beside real shots those of a sandbox are not counted."""
+    able = [shot for shot in plan if not shot.faults]
+    todo = _to_make(able, played=False) or _to_make(able, played=True)
+    resellers = dict.fromkeys(shot.price.reseller for shot in todo if shot.price.reseller)
     units = [shot.price.units for shot in todo]
     usd = [shot.price.usd for shot in todo]
     first = todo[0].price if todo else Estimate(0.0, 0.0)
     return Estimate(
         None if None in units else sum(filter(None, units)),
         None if None in usd else sum(filter(None, usd)),
-        first.reseller,
+        " and ".join(resellers),
         first.sandbox,
     )

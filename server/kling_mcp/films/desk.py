@@ -104,10 +104,11 @@ class FilmDesk:
             before = await films.find(film.name, principal.name)
         if before:  # known by its id, or by another spelling of its name
             film = film.model_copy(update={"name": before.name})
-        spent = (0.0, 0.0)
+        spent = dict.fromkeys((False, True), (0.0, 0.0))
         if before:  # read first: what another server reserves meanwhile is not counted twice
             price = self.means.submission.capabilities.usd_per_unit
-            spent = await films.spent(before.id, price)
+            for played in spent:
+                spent[played] = await films.spent(before.id, price, sandbox=played)
         pictures, means = self.means.pictures(principal), self.means
         clips = ExistingClips(means.rows(principal).find, means.storage)
         plan = await planned(means.submission, principal, pictures, film, before, clips)
@@ -308,6 +309,8 @@ class FilmDesk:
             f'Make the {whole} "{film.name}" for {price}? {counted(len(todo), "shot")} of '
             f"{len(plan)} to make: {', '.join(dict.fromkeys(shot.setting for shot in todo))}."
         )
+        if not price.sandbox and (played := _played(todo)):
+            question += f" {played}"
         if not await confirm(question, setting):
             raise SpendCapReached(
                 f"The person did not agree to {price}, which {setting} requires.",
@@ -338,7 +341,9 @@ def _played(plan: Sequence[PlannedShot]) -> str:
     played = [shot.number for shot in plan if shot.new_row and shot.new_row.sandbox]
     if len(played) == len(plan):
         return "Sandbox: nothing is charged."
-    return f"{listed_shots(played)}: sandbox, nothing is charged for them." if played else ""
+    them = "it" if len(played) == 1 else "them"
+    told = f"{listed_shots(played).capitalize()}: sandbox, nothing is charged for {them}."
+    return told if played else ""
 
 
 def _requests(plan: Sequence[PlannedShot]) -> list[dict[str, Any]]:

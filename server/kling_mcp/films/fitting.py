@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,12 @@ def _in_words(change: Mapping[str, Any]) -> str:
     return " and ".join(filter(None, parts))
 
 
-def fitting(plan: Sequence[PlannedShot], within: float) -> Iterator[Fitting]:
+def fitting(
+    plan: Sequence[PlannedShot], within: float, others: Set[int] = frozenset()
+) -> Iterator[Fitting]:
     """Plans that cost at most so many units, the best one first: cheaper shots, each in the same
-    measure, and fewer only where that is not enough. What is paid stays as it is. Each is to be
+    measure, and fewer only where that is not enough. What is paid stays as it is, and so do the
+    `others`, which do not count. Each is to be
     planned again before it is told: other pictures may make other requests of the shots that
     stay."""
     search = _Searches()
@@ -87,7 +90,7 @@ def fitting(plan: Sequence[PlannedShot], within: float) -> Iterator[Fitting]:
     for shot in plan:
         if shot.made is None and shot.same_as:
             twins.setdefault(shot.same_as, []).append(shot.number)
-    costing = {shot.number: shot for shot in plan if not shot.is_paid}
+    costing = {shot.number: shot for shot in plan if not shot.is_paid and shot.number not in others}
     least = {number: search.least(shot) for number, shot in costing.items()}
     hopeless = {n for n, units in least.items() if units is None or units > costing[n].most}
     whole = None if hopeless else sum(filter(None, least.values()))

@@ -194,10 +194,12 @@ class FilmMaking:
         """Why nothing may be paid for the film here: a setting of this server would have asked
         the person, whom nobody asked. Empty where nothing stands against it."""
         above, film = self.means.submission.caps.confirm_above, self.film
+        played = all(shot.agreed.sandbox for shot in film.shots if shot.agreed)
         todo = {
             shot.agreed.digest or str(shot.number): shot.agreed.units
             for shot in film.shots
             if shot.agreed and not shot.record_id and not shot.fault
+            if shot.agreed.sandbox == played
         }
         units = math.inf if None in todo.values() else sum(filter(None, todo.values()))
         if above is None or units <= max(above, film.confirmed or 0.0) + ROUNDING:

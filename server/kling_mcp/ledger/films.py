@@ -138,7 +138,10 @@ class FilmRow:
 
 def cost_of(rows: Iterable[Record]) -> float:
     """The units that the rows which were made for a film cost, each clip once: estimated where they
-    are not known, and nothing for what was refused."""
+    are not known, and nothing for what was refused; beside real ones, those of a sandbox are not
+    counted."""
+    rows = [*rows]
+    rows = [row for row in rows if not row.sandbox] or rows
     return round(sum(row.counted_units for row in rows if not row.is_gone or row.units), 4)
 
 
@@ -406,9 +409,13 @@ class Films:
         )
         return [row["record_id"] for row in rows]
 
-    async def spent(self, film_id: str, usd_per_unit: float) -> tuple[float, float]:
+    async def spent(
+        self, film_id: str, usd_per_unit: float, *, sandbox: bool
+    ) -> tuple[float, float]:
         """The units and the US dollars that a film's caps count, at this public price of a unit."""
-        return await self._engine.read(lambda db: film_spent(db, film_id, usd_per_unit))
+        return await self._engine.read(
+            lambda db: film_spent(db, film_id, usd_per_unit, sandbox=sandbox)
+        )
 
     async def _changed(self, film_id: str) -> None:
         self._tell(await self._engine.read(lambda db: record_of(db, film_id)))

@@ -484,13 +484,16 @@ def left_of_day(db: Database | None, new_row: NewRow, caps: DayCaps, now: float)
     return 0.0 if any(map(math.isnan, left)) else max(0.0, min(left, default=math.inf))
 
 
-def film_spent(db: Database, film_id: str, usd_per_unit: float) -> tuple[float, float]:
-    """The units and the US dollars that a film's tasks count: those that were made for it."""
+def film_spent(
+    db: Database, film_id: str, usd_per_unit: float, *, sandbox: bool
+) -> tuple[float, float]:
+    """The units and the US dollars that a film's tasks count: those that were made for it, in real
+    ones or in the sandbox's play money."""
     row = db.execute(
         f"SELECT coalesce(sum({COUNTED_TOGETHER}), 0) AS units, "  # noqa: S608
         f"coalesce(sum({COUNTED_USD}), 0) AS usd FROM tasks "
-        "WHERE id IN (SELECT record_id FROM film_tasks WHERE film_id = ?)",
-        (*_prices(usd_per_unit), film_id),
+        "WHERE id IN (SELECT record_id FROM film_tasks WHERE film_id = ?) AND sandbox = ?",
+        (*_prices(usd_per_unit), film_id, int(sandbox)),
     ).fetchone()
     return row["units"], row["usd"]
 
@@ -511,7 +514,7 @@ def check_film(db: Database, new_row: NewRow) -> None:
         raise KlingError(f"The film is {film['status']}: no more shots of it are made.")
     if film["lease_owner"] != new_row.shot_of.owner:
         raise KlingError("Another server makes the film now.")
-    spent, spent_usd = film_spent(db, film_id, new_row.usd_per_unit)
+    spent, spent_usd = film_spent(db, film_id, new_row.usd_per_unit, sandbox=new_row.sandbox)
     units, price = new_row.estimate_units, unit_price(db, new_row)
     for name, most, used, of_one in (
         ("max_units", film["max_units"], spent, new_row.unit_weight),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ __all__ = [
     "Stretch",
     "filtered",
     "marks_of",
+    "may_ask_for",
+    "outside",
     "watch",
 ]
 
@@ -84,6 +87,35 @@ FLASH_S = 0.25
 
 Stretch = tuple[float, float]
 """Seconds from and to, counted from the first frame on."""
+
+
+ASKED_FOR: Mapping[str, re.Pattern[str]] = {
+    kind: re.compile(words, re.IGNORECASE)
+    for kind, words in {
+        "black": r"\bfad(e|es|ing)\b|black[ -]?out|(black|dark) screen|\b(to|from|into) black"
+        r"|darkness|lights? (go(es)? )?(off|out)|黑屏|淡出|淡入|变黑",
+        "frozen": r"\bfr(ee|o)ze|\bstill\b|motionless|static|immobile|unmoving|nothing moves"
+        r"|\bno (motion|movement)|not? mov(e|ing)|静止|定格|不动",
+        "cut": r"\bcuts?\b|\bscenes\b|scene change|\bshots\b|montage|\bjumps? (to|cut)"
+        r"|then we see|flash|strobe|lightning|explo|lights? (on|off|out)|转场|切换|闪",
+        "silent": r"silen(t|ce|tly)|\bmuted?\b|no sound|soundless|静音|无声|沉默",
+    }.items()
+}
+"""Words of a prompt with which a stretch of that kind may be meant: then it is no finding."""
+
+
+def may_ask_for(kind: str, prompt: str) -> bool:
+    """Whether a prompt may mean a stretch of this kind."""
+    return ASKED_FOR[kind].search(prompt) is not None
+
+
+def outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
+    """Those of which less than half lies in one of the others: black is frozen, too."""
+    return [
+        (start, end)
+        for start, end in stretches
+        if all(min(end, b) - max(start, a) < (end - start) / 2 for a, b in others)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

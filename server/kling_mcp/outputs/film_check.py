@@ -15,12 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kling_mcp.inputs.decoding import Decoding
 from kling_mcp.inputs.mp4 import Mp4Facts
-from kling_mcp.outputs.ffmpeg_filters import JOINED_S, Stretch, watch
+from kling_mcp.outputs.ffmpeg_filters import JOINED_S, Stretch, may_ask_for, outside, watch
 from kling_mcp.outputs.film_plan import Film, Fit
 from kling_mcp.outputs.film_tracks import JOINING, clip_pictures
 from kling_mcp.outputs.films import CLIPS_KEPT, JOIN_AGAIN, Joined, Loudness, loudness_of
 from kling_mcp.outputs.frames import frame_times, opened
-from kling_mcp.outputs.look import may_ask_for, outside
 from kling_mcp.outputs.part import Part, disk_errors
 from kling_tools.errors import KlingError
 from kling_tools.quoting import listed_shots

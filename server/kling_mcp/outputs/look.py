@@ -5,15 +5,22 @@ A stretch or a cut is a fact; it is a finding only where the wish does not ask f
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from kling_mcp.inputs.mp4 import Mp4Facts
 from kling_mcp.inputs.opening import PictureChanged, likeness
 from kling_mcp.outputs.downloads import APART_S, APART_SHARE
-from kling_mcp.outputs.ffmpeg_filters import JOINED_S, SHEET_FRAMES, SHEET_PX, Seen, Stretch, watch
+from kling_mcp.outputs.ffmpeg_filters import (
+    JOINED_S,
+    SHEET_FRAMES,
+    SHEET_PX,
+    Seen,
+    may_ask_for,
+    outside,
+    watch,
+)
 from kling_mcp.outputs.frames import jpeg_within, labelled, sheet_of, time_text
 from kling_mcp.outputs.picture_look import look_at_pictures
 from kling_mcp.tasks.views import another_take
@@ -31,15 +38,7 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.pictures_of_videos import Frames
     from kling_mcp.providers.pool import Clients
 
-__all__ = [
-    "JPEG_BYTES",
-    "Wish",
-    "findings",
-    "look",
-    "may_ask_for",
-    "outside",
-    "sheet_jpeg",
-]
+__all__ = ["JPEG_BYTES", "Wish", "findings", "look", "sheet_jpeg"]
 
 JPEG_BYTES, DETAIL_BYTES = 60_000, 150_000
 """The most bytes of a sheet, and of the frames at moments that the query names."""
@@ -244,26 +243,6 @@ def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= RATIO_APART
 
 
-ASKED_FOR: Mapping[str, re.Pattern[str]] = {
-    kind: re.compile(words, re.IGNORECASE)
-    for kind, words in {
-        "black": r"\bfad(e|es|ing)\b|black[ -]?out|(black|dark) screen|\b(to|from|into) black"
-        r"|darkness|lights? (go(es)? )?(off|out)|黑屏|淡出|淡入|变黑",
-        "frozen": r"\bfr(ee|o)ze|\bstill\b|motionless|static|immobile|unmoving|nothing moves"
-        r"|\bno (motion|movement)|not? mov(e|ing)|静止|定格|不动",
-        "cut": r"\bcuts?\b|\bscenes\b|scene change|\bshots\b|montage|\bjumps? (to|cut)"
-        r"|then we see|flash|strobe|lightning|explo|lights? (on|off|out)|转场|切换|闪",
-        "silent": r"silen(t|ce|tly)|\bmuted?\b|no sound|soundless|静音|无声|沉默",
-    }.items()
-}
-"""Words of a prompt with which a stretch of that kind may be meant: then it is no finding."""
-
-
-def may_ask_for(kind: str, prompt: str) -> bool:
-    """Whether a prompt may mean a stretch of this kind."""
-    return ASKED_FOR[kind].search(prompt) is not None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """What a video was to be, as far as it is known; `pictures` are those that it was to begin
@@ -351,15 +330,6 @@ OTHER_PICTURE = {
 
 FREE_CUT = "Cutting that off in a video editor costs nothing; no tool here does it. "
 FREE_CROP = "Cropping it in a video editor costs nothing; no tool here does it. "
-
-
-def outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
-    """Those of which less than half lies in one of the others: black is frozen, too."""
-    return [
-        (start, end)
-        for start, end in stretches
-        if all(min(end, b) - max(start, a) < (end - start) / 2 for a, b in others)
-    ]
 
 
 def _about_sound(seen: Seen, wish: Wish, anew: str) -> Iterator[Finding]:

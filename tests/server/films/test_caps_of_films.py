@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from mcp_types import ElicitResult
 from tests.server.films.filming import accepted, film, made, serving, words_shots
+from tests.server.loopback import served_sandbox
 from tests.server.scripted import facts, words
-from tests.server.serving import SIDE_PX, picture
+from tests.server.serving import SIDE_PX, no_sleep, picture, sandbox_settings
+
+from kling_mcp.protocol.server import build_server
+from kling_sandbox import SandboxStore
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +151,56 @@ async def test_a_cap_of_one_video_tells_a_plan_that_fits(tmp_path: Path) -> None
     assert "As it is, it passes after KLING_MCP_MAX_UNITS_PER_TASK is raised" in words(refused)
     assert passes["status"] == "succeed"
     assert accepted(tmp_path) == 3
+
+
+def mixed(url: str) -> dict[str, Any]:
+    """Settings with a provider that charges beside one that a sandbox plays."""
+    return {
+        "provider": "kling",
+        "kling_api_key": KEY,
+        "kling_base_url": url,
+        "cometapi_base_url": "sandbox",
+    }
+
+
+PLAYED = {"provider": "cometapi"}
+KEY = "a-key-of-an-account"
+
+
+async def test_beside_real_shots_those_of_a_sandbox_count_in_no_price_cap_or_question(
+    tmp_path: Path,
+) -> None:
+    shots = [{"prompt": "Free", **PLAYED}, *words_shots(2)]
+    asked: list[str] = []
+
+    async def answer(context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"agree": True})
+
+    with served_sandbox(tmp_path / "kling", keys=(KEY,)) as url:
+        settings = sandbox_settings(
+            tmp_path, **mixed(url), confirm_above_units=1, sandbox_side_px=SIDE_PX
+        )
+        server = build_server(settings, sleep=no_sleep)
+        async with Client(server, elicitation_callback=answer) as client:
+            planned = await film(client, shots=shots, join=False, dry_run=True)
+            above = await dry(client, shots=shots, join=False, max_units=2)
+            ended = await made(client, shots=shots, join=False, max_units=3)
+
+    assert facts(planned)["estimate_units"] == 3
+    assert "about 3 units (0.42 USD list price)" in words(planned)
+    assert "in the sandbox nothing" not in words(planned)
+    assert "Shot 1: sandbox, nothing is charged for it" in words(planned)
+    assert "max_units 2 leaves 2 units" in above["faults"][0]["message"]
+    assert "without shot 3; 1.5 units" in above["next"]
+    assert [shot.get("provider") for shot in above["fits"]["shots"]] == ["cometapi", None]
+    assert len(asked) == 1
+    assert 'batch "Holiday" for about 3 units (0.42 USD list price)?' in asked[0]
+    assert "Shot 1: sandbox" in asked[0]
+    assert ended["status"] == "succeed"
+    assert ended["units"] == 3
+    assert accepted(tmp_path) == 1
+    assert SandboxStore(tmp_path / "kling").counts().accepted == 2
 
 
 async def test_a_film_that_is_being_made_offers_no_other_plan(tmp_path: Path) -> None:
