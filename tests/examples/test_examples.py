@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import mcp
 import pytest
+from tests.made_sounds import tone
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
@@ -71,13 +72,13 @@ def run(
 
 BUDGETED = EXAMPLES / "batch_within_budget.py"
 STORY, ELEMENT = EXAMPLES / "continue_story.py", EXAMPLES / "use_element.py"
-DUBBED = EXAMPLES / "dub_clip.py"
+DUBBED, FILM = EXAMPLES / "dub_clip.py", EXAMPLES / "film.py"
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED, STORY, ELEMENT, DUBBED}),
+        *sorted({*EXAMPLES.glob("*.py")} - {BUDGETED, STORY, ELEMENT, DUBBED, FILM}),
         *(pytest.param(each, marks=pytest.mark.campaign) for each in (BUDGETED, STORY, ELEMENT)),
     ],
     ids=lambda path: path.name,
@@ -177,6 +178,23 @@ def test_the_batch_spends_no_more_than_it_may_and_pays_for_nothing_twice(
     again = run(BUDGETED, str(pictures), "4.5")
     assert again.stdout.count("made before, not paid again") == 2
     assert len(set((tmp_path / "videos").glob("*.mp4")) - first) == 1
+
+
+def test_a_film_is_the_plan_that_fits_and_is_not_paid_twice(
+    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", "48")
+    music = tone(tmp_path / "song.wav", 1)
+    ran = run(FILM, str(EXAMPLES / "pictures"), "3.2", music)
+    again = run(FILM, str(EXAMPLES / "pictures"), "3.2", music)
+
+    *told, film = ran.stdout.splitlines()
+    assert Path(film).is_file(), ran.stderr
+    assert "It fits so: without shots 3-" in told[0]
+    assert told[1].startswith("2 shots, 10 s: 3 units")
+    assert "checked: nothing amiss" in told[-1]
+    assert again.stdout.splitlines()[-1] == film
+    assert "2 shots, 10 s: 0 units" in again.stdout
 
 
 def test_the_storyboard_tells_the_price_and_every_fault_before_it_is_shot(
