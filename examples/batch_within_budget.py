@@ -3,13 +3,13 @@
     python batch_within_budget.py [FOLDER] [UNITS] [PROMPT]
 
 Every picture is checked and priced first, which costs nothing; then as many as the budget allows
-are made side by side. Run again with more units, it pays only for those that are missing. Without a
-key the sandbox makes test clips; with KLING_API_KEY set the videos are real and are paid for.
+are made side by side (`kling_film` with `join: false`). Run again with more units, it pays only for
+those that are missing. Without a key the sandbox makes test clips; with KLING_API_KEY set the
+videos are real and are paid for.
 """
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,6 @@ FOLDER = Path(__file__).with_name("pictures")
 UNITS = 5.0
 PROMPT = "The camera moves slowly closer, the light changes gently"
 KINDS = {".jpg", ".jpeg", ".png"}
-
-
-@dataclass(frozen=True)
-class Priced:
-    """A picture and the units that its video would cost."""
-
-    picture: Path
-    units: float
 
 
 class Refused(Exception):
@@ -43,63 +35,52 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return fields
 
 
-async def priced(client: Client, pictures: list[Path], prompt: str) -> list[Priced]:
-    """The pictures that a video can be made of, with their prices; nothing is sent."""
-    found = []
-    for picture in pictures:
-        wish = {"image": str(picture), "prompt": prompt, "dry_run": True}
-        shown = await call(client, "kling_image_to_video", **wish)
-        if faults := shown.get("faults"):
-            print(f"{picture.name}: left out, {faults[0]['message']}")
-        else:
-            found.append(Priced(picture, shown["estimate_units"]))
-    return found
+async def planned(client: Client, wish: dict[str, Any]) -> dict[str, Any]:
+    """The wish without what cannot be made or is above the budget; nothing is sent."""
+    plan = await call(client, "kling_film", **wish, dry_run=True)
+    if fits := plan.get("fits"):
+        return await planned(client, {**wish, **fits})
+    for fault in plan.get("faults", []):
+        print(f"{fault['field']}: {fault['message']}")
+    shown = zip(wish["shots"], plan["shots"], strict=True)
+    shots = [shot for shot, seen in shown if "units" in seen]
+    if len(shots) < len(wish["shots"]):
+        return await planned(client, {**wish, "shots": shots})
+    for shot, seen in zip(shots, plan["shots"], strict=True):
+        again = ", made before, not paid again" if seen.get("status") == "succeed" else ""
+        print(f"{Path(shot['image']).name}: {seen['units']:g} units{again}")
+    units = f"{plan['estimate_units']:g} of {wish['max_units']:g} units"
+    print(f"{len(shots)} pictures for {units}")
+    return wish
 
 
-def affordable(candidates: list[Priced], budget: float) -> list[Priced]:
-    """As many as the budget allows, the cheapest first."""
-    chosen: list[Priced] = []
-    for one in sorted(candidates, key=lambda one: one.units):
-        if sum(other.units for other in chosen) + one.units <= budget:
-            chosen.append(one)
-    return chosen
-
-
-async def made(client: Client, chosen: list[Priced], prompt: str) -> list[Path]:
-    """Submit them all, wait for all, save all; where the videos are."""
-    ids = []
-    for one in chosen:
-        wish = {"image": str(one.picture), "prompt": prompt, "max_units": one.units}
-        task = await call(client, "kling_image_to_video", **wish)
-        again = ", made before, not paid again" if task.get("repeated") else ""
-        print(f"{one.picture.name}: {task['task_id']}, about {one.units:g} units{again}")
-        ids.append(task["task_id"])
-    done = not ids
+async def batch(client: Client, wish: dict[str, Any]) -> list[Path]:
+    """Make what the budget allows; where the videos are."""
+    started = await call(client, "kling_film", **await planned(client, wish))
+    batch_id, done = started["task_id"], False
     while not done:
-        waited = await call(client, "kling_wait_for_tasks", task_ids=ids)
+        waited = await call(client, "kling_wait_for_tasks", task_ids=[batch_id])
         done = waited["done"]
-    saved = [await call(client, "kling_save_video", task_id=task_id) for task_id in ids]
-    return [Path(one["path"]) for one in saved]
-
-
-async def batch(client: Client, folder: Path, budget: float, prompt: str) -> list[Path]:
-    """Make what the budget allows of the folder's pictures; where the videos are."""
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS)
-    candidates = await priced(client, pictures, prompt)
-    chosen = affordable(candidates, budget)
-    units = sum(one.units for one in chosen)
-    assert units <= budget, f"{units} units are more than {budget}"
-    print(f"{len(chosen)} of {len(candidates)} pictures for {units:g} of {budget:g} units")
-    return await made(client, chosen, prompt)
+    made = await call(client, "kling_get_task", task_id=batch_id)
+    if made["status"] != "succeed":
+        raise Refused(made["next"])
+    return [Path(made["shots_in"], shot["file"]) for shot in made["shots"]]
 
 
 async def animate(folder: Path, budget: float, prompt: str) -> list[Path]:
     """Where the videos are. Ends the program when they cannot be made."""
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS)
+    wish = {
+        "name": folder.name,
+        "shots": [{"image": str(picture), "prompt": prompt} for picture in pictures],
+        "max_units": budget,
+        "join": False,
+    }
     env = {**os.environ, "KLING_MCP_IMAGE_ROOTS": str(folder)}
     server = StdioServerParameters(command=sys.executable, args=["-m", "kling_mcp"], env=env)
     async with Client(stdio_client(server)) as client:
         try:
-            return await batch(client, folder, budget, prompt)
+            return await batch(client, wish)
         except Refused as refused:
             reason = str(refused)
     raise SystemExit(reason)
