@@ -30,7 +30,10 @@ def test_every_module_that_it_names_is_there() -> None:
 
 
 def test_every_file_of_the_walks_is_there() -> None:
-    titles = ("A picture through a submit", "A task id through a wait", "A file through a save")
+    titles = (
+        *("A picture through a submit", "A task id through a wait", "A file through a save"),
+        "A film through its making",
+    )
     for title in titles:
         walk = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
         steps = re.findall(r"^\d+\. .+$", walk, re.M)

@@ -18,8 +18,14 @@ CODE = re.compile(r"`([^`\n]+)`")
 KIND = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
 NOT_KINDS = {
     "external_task_id",
+    "max_units",
     "model_name",
+    "dry_run",
+    "kling_cancel_task",
+    "kling_film",
+    "kling_get_task",
     "kling_list_tasks",
+    "kling_upload_picture",
     "kling_wait_for_tasks",
     "timeout_s",
 }
