@@ -12,7 +12,8 @@ from typing import Any
 from anyio import to_thread
 
 from kling_mcp.films.fitting import Fitting, fitting
-from kling_mcp.films.planning import PlannedShot, length_of
+from kling_mcp.films.length import length_of
+from kling_mcp.films.planning import PlannedShot
 from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.submission import Submission
 from kling_tools.errors import KlingError, SpendCapReached

@@ -35,16 +35,13 @@ import anyio
 from kling_mcp.films.caps import Capped, FilmCaps, price_of
 from kling_mcp.films.earlier import Earlier
 from kling_mcp.films.existing import ExistingClips
+from kling_mcp.films.length import JOINED_PX_S, joining_s, length_of, usual_time_s
 from kling_mcp.films.making import FilmMaking, Means
 from kling_mcp.films.music import FilmMusic
 from kling_mcp.films.planning import (
-    JOINED_PX_S,
     PlannedShot,
-    joining_s,
-    length_of,
     planned,
     told_once,
-    usual_time_s,
     warned,
 )
 from kling_mcp.films.shapes import TRIMS, cropped, film_shape, lines_of, size_text, words_in

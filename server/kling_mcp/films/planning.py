@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +16,6 @@ from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import NewRow, Record
 from kling_mcp.ledger.films import Agreed, FilmRow, ShotRow, digest_of
 from kling_mcp.ledger.records import ShotOf, account_at
-from kling_mcp.polling.pace import usual_s
 from kling_mcp.principal import Principal
 from kling_mcp.providers.client import KlingClient
 from kling_mcp.submission.judged_request import JudgedRequest
@@ -47,22 +45,7 @@ from kling_tools.results import Receipt
 from kling_tools.rules.capabilities import Estimate, units_text
 from kling_tools.rules.variants import ROUNDING, find_cheapest
 
-__all__ = [
-    "GO_ON",
-    "JOINED_PX_S",
-    "PlannedShot",
-    "ShotCreate",
-    "frame_of",
-    "joining_s",
-    "length_of",
-    "planned",
-    "usual_time_s",
-    "warned",
-]
-
-SLOTS = 5
-"""Tasks that an account runs side by side at least: those of Kling's smallest pack."""
-
+__all__ = ["GO_ON", "PlannedShot", "ShotCreate", "frame_of", "planned", "warned"]
 
 GO_ON = "Call kling_film with the same name and shots: it names the price of now, and goes on."
 
@@ -388,50 +371,6 @@ async def _judge(
     shot.shape = shape_of_picture(first)
     if first is None:
         shot.shape = shape_of(getattr(request.arguments, "aspect_ratio", ""))
-
-
-FRAME_RATE = Fraction(24)
-"""The frames per second of a film whose clips are not there yet."""
-
-JOINED_PX_S = 30e6
-"""Pixels of a film that are joined and read back in a second, before this server has joined one: 36
-to 40 million were measured for each second of one core, crossfades or not."""
-
-
-def length_of(plan: Sequence[PlannedShot], film: FilmArguments) -> float | None:
-    """Seconds of the film, None where they are not known. Raises KlingError for a crossfade that
-    its shots are too short for."""
-    lengths = [float(shot.duration) for shot in plan if shot.duration and not shot.faults]
-    if len(lengths) < len(plan) or not film.join:
-        return None
-    from kling_mcp.outputs.film_plan import film_length
-
-    return float(film_length(lengths, film.crossfade_s, FRAME_RATE) / FRAME_RATE)
-
-
-def joining_s(seconds: float, short_px: int, shape: Fraction | None, px_s: float) -> float:
-    """Seconds that the joining of a film usually takes, by its length, the pixels of its shorter
-    side, its shape, and the pixels that are joined in a second."""
-    shape = shape or Fraction(16, 9)
-    area = short_px**2 * max(shape, 1 / shape)
-    return float(seconds * FRAME_RATE * area) / px_s
-
-
-def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: float | None) -> float:
-    """Seconds that the shots which have to be made usually take, so many side by side; those that
-    continue one another come one after the other."""
-    free = [0.0] * (slots or SLOTS)
-    ends: dict[int, float] = {}
-    for shot in plan:
-        if shot.is_paid:
-            continue
-        request: dict[str, object] = {"mode": shot.mode, "duration": shot.duration}
-        takes = usual_s(shot.model_name, request) if sandbox_s is None else sandbox_s
-        begins = heapq.heappop(free)
-        begins = max(begins, ends.get(shot.number - 1, 0.0)) if shot.continues else begins
-        ends[shot.number] = begins + takes
-        heapq.heappush(free, ends[shot.number])
-    return max(ends.values(), default=0.0)
 
 
 def _repeated(shot: PlannedShot) -> Iterator[Fault]:
