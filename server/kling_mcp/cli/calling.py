@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import anyio
 from mcp import Client
@@ -27,7 +27,9 @@ from mcp_types import (
 
 from kling_mcp.cli.exit_codes import (
     DONE,
+    FAILED,
     INTERRUPTED,
+    PROVIDER,
     RUNNING,
     code_of_error,
     code_of_receipt,
@@ -37,7 +39,7 @@ from kling_mcp.cli.exit_codes import (
 from kling_mcp.cli.given_arguments import given_arguments, named_files
 from kling_mcp.cli.output_file import OutputFile
 from kling_mcp.cli.shell_words import command_with, in_shell
-from kling_mcp.cli.terminal import StatusLine, asked, stopped_by_ctrl_c
+from kling_mcp.cli.terminal import StatusLine, abandoned, asked, stopped_by_ctrl_c
 from kling_mcp.cli.tool_commands import ToolCommand
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, load_settings
@@ -63,7 +65,10 @@ def run_from(parsed: argparse.Namespace) -> int:
     BrokenPipeError when nobody reads the output any more."""
     call = _Calling(parsed.tool_command, parsed)
     try:
+        call.prepare()
         anyio.run(call.run)
+    except KeyboardInterrupt:
+        call.interrupted()
     except KlingError as error:
         call.refused(error)
     except BaseExceptionGroup as group:
@@ -91,42 +96,46 @@ class _Calling:
         self._words: Sequence[str] = parsed.words
         self._facts: dict[str, Any] = {}
         self._code = DONE
-        self._goes_on = ""
+        self._unwritten: OSError | None = None
         self._unanswered = ""
         self._saves = True
         self._is_sending = False
         self._scope: anyio.CancelScope
         self._status = StatusLine(sys.stderr)
         self._output = OutputFile(getattr(parsed, "output", None))
+        spends = self._command.waits or SPENDING.intersection(self._command.tools)
+        self._goes_on = shlex.join(["kling-mcp", *self._words]) if spends else ""
 
-    async def run(self) -> None:
-        """Call the tool, and what comes after it. Raises KlingError."""
-        given = given_arguments(self._command, self._parsed)
-        settings = self._settings(given)
-        self._saves = settings.save
-        tool = self._command.tool_for(given)
-        self._output.check(tool, several=_makes_several(tool, given))
-        if settings.read_only and tool in SPENDING:
+    def prepare(self) -> None:
+        """Read what was given. Raises KlingError and KeyboardInterrupt."""
+        self._given = given = given_arguments(self._command, self._parsed)
+        self._settings = self._settings_for(given)
+        self._saves = self._settings.save
+        self._tool = self._command.tool_for(given)
+        self._output.check(self._tool, several=_makes_several(self._tool, given))
+        if self._settings.read_only and self._tool in SPENDING:
             raise NotConfigured(
                 "KLING_MCP_READ_ONLY is on, so nothing is made or withdrawn.",
                 advice="Turn it off for this command: KLING_MCP_READ_ONLY=false.",
             )
-        client = Client(
-            build_server(settings),
-            client_info=Implementation(name="kling-mcp-shell", version=__version__),
-            elicitation_callback=self._ask,
-        )
-        async with client:
-            with anyio.CancelScope() as self._scope, stopped_by_ctrl_c(self._interrupt):
-                await self._go(client, tool, given)
+
+    async def run(self) -> None:
+        """Call the tool, and what comes after it. Raises KlingError."""
+        with stopped_by_ctrl_c(self._stop), anyio.CancelScope() as self._scope:
+            client = Client(
+                build_server(self._settings),
+                client_info=Implementation(name="kling-mcp-shell", version=__version__),
+                elicitation_callback=self._ask,
+            )
+            async with client:
+                with anyio.CancelScope() as self._scope:
+                    await self._go(client, self._tool, self._given)
 
     async def _go(self, client: Client, tool: str, given: dict[str, Any]) -> None:
         """The call, then the wait and the file."""
         if self._command.waits:
             await self._wait(client, given)
             return
-        if tool in SPENDING:
-            self._goes_on = shlex.join(["kling-mcp", *self._words])
         if self._command.makes and self._output.is_taken:
             there = await client.call_tool("kling_get_task", {"task_id": self._output.path})
             if there.is_error:
@@ -197,10 +206,12 @@ class _Calling:
                 break
             if most_s is not None and time.monotonic() - began >= most_s:
                 break
+        unsaved = None
         if not answer.is_error and self._output.path:
-            answer = await self._saved(client, answer)
+            answer, unsaved = await self._saved(client, answer)
         self._take(answer)
-        self._print(_text_of(answer))
+        if unsaved is None:
+            self._print(_text_of(answer))
         if answer.is_error:
             return
         tasks = tasks_of(self._facts)
@@ -210,27 +221,39 @@ class _Calling:
             self._facts |= tasks[0]
         codes = (code_of_task(task, saves=self._saves) for task in tasks)
         self._code = max(codes, default=DONE)
-        if self._code != RUNNING:
-            self._goes_on = ""
+        if unsaved is not None:
+            goes_on = self._goes_on
+            self._take(unsaved)
+            self._print(_text_of(unsaved))
+            if self._code == PROVIDER:  # it is made, and saved by the next wait
+                self._code, self._goes_on = RUNNING, goes_on
         if len(tasks) == 1 and self._output.has_another(tasks[0]):
             said = f"{self._parsed.output} has another file, which is left as it is."
             print(said, file=sys.stderr, flush=True)
 
-    async def _saved(self, client: Client, answer: CallToolResult) -> CallToolResult:
-        """What was waited for, written to the place that `-o` names; or the error about that."""
-        tasks, written = tasks_of(answer.structured_content or {}), []
+    async def _saved(
+        self, client: Client, answer: CallToolResult
+    ) -> tuple[CallToolResult, CallToolResult | None]:
+        """What was waited for, written to the place that `-o` names; and the error about that."""
+        tasks, written = tasks_of(answer.structured_content or {}), list[Mapping[str, Any]]()
+        unsaved = None
         for task in tasks:
-            for task_id in await self._with_files(client, task):
+            for task_id in [] if unsaved else await self._with_files(client, task):
                 place = {"task_id": task_id, "path": self._output.path}
                 saved = await client.call_tool("kling_save_video", place)
                 if saved.is_error:
-                    return saved
-                written.append((saved.structured_content or {})["path"])
+                    unsaved = saved
+                    break
+                written.append(saved.structured_content or {})
         if len(written) > len(tasks):
-            self._facts["saved"] = written
-            self._print(f"Saved {' and '.join(written)}.")
+            paths = [file["path"] for file in written]
+            self._facts["saved"] = paths
+            self._print(f"Saved {' and '.join(paths)}.")
         ids = [task["task_id"] for task in tasks]
-        return await client.call_tool("kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 0})
+        again = await client.call_tool("kling_wait_for_tasks", {"task_ids": ids, "timeout_s": 0})
+        if len(tasks) == len(written) == 1 and not again.is_error:
+            _tell_place(again, written[0])
+        return again, unsaved
 
     async def _with_files(self, client: Client, task: Mapping[str, Any]) -> list[str]:
         """The tasks whose files are those of this one: its own; of a batch the clips."""
@@ -256,7 +279,7 @@ class _Calling:
             agreed = asked(params.message)
         except KeyboardInterrupt:
             self._is_sending = False
-            self._interrupt()
+            self._stop()
             return ElicitResult(action="cancel")
         if agreed is None:
             self._unanswered = params.message
@@ -297,31 +320,51 @@ class _Calling:
             self._facts["next"] = UNANSWERED
         if not self._parsed.json:
             out = sys.stderr if "error" in self._facts else sys.stdout
-            print(in_shell(text), file=out, flush=True)
+            self._write(in_shell(text), out)
             if line:
-                print(f"It passes as: {line}", file=out, flush=True)
+                self._write(f"It passes as: {line}", out)
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        """Print a text; what cannot be written, as on a full disk, is said at the end. Raises
+        BrokenPipeError."""
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._unwritten = error
+            abandoned(stream)
 
     def end(self) -> int:
         """Print what is left to say. Returns the exit code."""
         self._status.clear()
         if self._code in (RUNNING, INTERRUPTED) and self._goes_on:
             self._facts["goes_on"] = self._goes_on
-            if self._code == RUNNING:
-                print(f"Go on with: {self._goes_on}", file=sys.stderr)
         if self._parsed.json:
-            print(json.dumps(self._facts, ensure_ascii=False), flush=True)
+            self._write(json.dumps(self._facts, ensure_ascii=False), sys.stdout)
+        if self._unwritten:
+            reason = self._unwritten.strerror
+            print(f"The answer could not be written: {reason}.", file=sys.stderr)
+            if self._code == DONE:
+                self._code = RUNNING if self._goes_on else FAILED
+        if self._code == RUNNING and self._goes_on:
+            print(f"Go on with: {self._goes_on}", file=sys.stderr)
         return self._code
 
-    def _interrupt(self) -> None:
+    def interrupted(self) -> None:
+        """Say that Ctrl-C was pressed, and what goes on."""
         self._code = INTERRUPTED
         self._status.clear()
         on = f" Nothing is lost. Go on with: {self._goes_on}" if self._goes_on else ""
         print(f"Interrupted.{on}", file=sys.stderr, flush=True)
         if self._is_sending:
             print(STILL_SENT, file=sys.stderr, flush=True)
+
+    def _stop(self) -> None:
+        self.interrupted()
         self._scope.cancel()
 
-    def _settings(self, given: Mapping[str, Any]) -> Settings:
+    def _settings_for(self, given: Mapping[str, Any]) -> Settings:
         """The settings of this process. The person who gives the command names files wherever they
         are: their folders are added, and relative paths begin in the working folder."""
         settings = load_settings()
@@ -335,6 +378,22 @@ class _Calling:
                 **level,
             }
         )
+
+
+def _tell_place(answer: CallToolResult, written: Mapping[str, Any]) -> None:
+    """Have the answer about one task name the files that were written here: the ledger has one
+    place for each, and another command may have named a further one just now."""
+    (task,) = (answer.structured_content or {})["tasks"]
+    before = [task.get("path"), *task.get("more", ())]
+    now = [written["path"], *(file["path"] for file in written.get("more", ()))]
+    if len(before) != len(now) or None in before:
+        return
+    task["path"] = now[0]
+    if len(now) > 1:
+        task["more"] = now[1:]
+    for part in answer.content:
+        if part.type == "text":
+            part.text = part.text.replace(" and ".join(before), " and ".join(now))
 
 
 def _makes_several(tool: str, given: Mapping[str, Any]) -> bool:

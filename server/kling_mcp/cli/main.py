@@ -10,12 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from kling_mcp.cli.terminal import guarded_output
+from kling_mcp.cli.terminal import abandoned, guarded_output
 from kling_mcp.version import __version__
 from kling_tools.errors import KlingError
 
@@ -41,6 +40,18 @@ INTERRUPTED, UNREAD = 130, 141
 """The exit codes after Ctrl-C, and when nobody reads the output any more: 128 and the signal."""
 
 
+def _interrupted(words: Sequence[str]) -> int:
+    """What Ctrl-C leaves before a command calls its tool: one object where --json asks for it."""
+    import json
+    import shlex
+
+    from kling_mcp.cli.tool_commands import COMMANDS
+
+    if words[0] in COMMANDS and "--json" in words:
+        print(json.dumps({"goes_on": shlex.join(["kling-mcp", *words])}, ensure_ascii=False))
+    return INTERRUPTED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted,
     141 when what reads the output has ended (`| head`).
@@ -49,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     if not words:
-        return _run(cast("argparse.Namespace", SimpleNamespace(run=_serve_stdio)))
+        return _served(cast("argparse.Namespace", SimpleNamespace(run=_serve_stdio)))
     try:
         with guarded_output():
             try:
@@ -60,20 +71,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if sys.stdout:
                     sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _interrupted(words)
     except BrokenPipeError:
-        with suppress(OSError):  # else the interpreter would write the rest when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandoned(sys.stdout)
         return UNREAD
-    return _run(arguments)
+    return _served(arguments)
+
+
+def _served(arguments: argparse.Namespace) -> int:
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as error:
         from kling_mcp.settings.environment import UnusableEnvFile

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from typing import Any, TextIO, cast
 
@@ -22,6 +22,7 @@ from kling_tools.quoting import clipped
 
 __all__ = [
     "StatusLine",
+    "abandoned",
     "asked",
     "guarded_output",
     "shows_colours",
@@ -90,6 +91,13 @@ def shows_unicode(stream: TextIO) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def abandoned(stream: TextIO) -> None:
+    """Let what is still to be written to the stream vanish: the interpreter would try it again when
+    it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class StatusLine:

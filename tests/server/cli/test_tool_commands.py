@@ -262,6 +262,49 @@ def test_bytes_that_are_no_text_are_refused(
     assert made(world) == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("options", ["", " --json", " --wait"])
+def test_an_answer_that_cannot_be_written_says_how_to_get_it(
+    options: str, shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", full)
+        assert shell.run(f"kling-mcp video fox{options}") == 3
+
+    said, goes_on = shell.err.splitlines()
+    assert said == "The answer could not be written: No space left on device."
+    assert shell.run(goes_on.removeprefix("Go on with: ")) == 0
+    assert made(world) == 1
+
+
+def test_a_video_that_cannot_be_fetched_is_made_and_gone_on_with(
+    shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_FAULTS", "download-404")
+    unsaved = shell.fields("kling-mcp video fox -o f.mp4", 3)
+
+    assert (unsaved["status"], unsaved["error"]) == ("succeed", "provider_down")
+    assert unsaved["goes_on"] == f"kling-mcp wait {unsaved['task_id']} --json -o f.mp4"
+    monkeypatch.setenv("KLING_MCP_SANDBOX_FAULTS", "")
+    assert shell.run(unsaved["goes_on"]) == 0
+    assert (world / "f.mp4").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "early", ["calling.given_arguments", "calling.build_server", "main._parse"]
+)
+def test_ctrl_c_before_the_call_is_told_as_any_other(
+    early: str, shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"kling_mcp.cli.{early}", pressed)
+
+    assert shell.fields("kling-mcp video fox", 130) == {"goes_on": "kling-mcp video fox --json"}
+    assert made(world) == 0
+
+
 def test_closed_streams_change_nothing_but_what_is_seen(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
