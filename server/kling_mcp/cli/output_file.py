@@ -6,6 +6,7 @@ import base64
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -89,7 +90,9 @@ class OutputFile:
     def has_another(self, task: Mapping[str, Any]) -> bool:
         """Whether another file has the name, so that the task's own got a further one."""
         place = task.get("path")
-        return self.is_taken and place is not None and not Path(place).samefile(self.path)
+        with suppress(OSError):
+            return self.is_taken and place is not None and not Path(place).samefile(self.path)
+        return False
 
     def taken(self) -> UnsafePath:
         """The error about a file that nobody may overwrite."""

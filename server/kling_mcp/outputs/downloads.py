@@ -60,6 +60,13 @@ if TYPE_CHECKING:
 __all__ = ["Downloads", "file_note"]
 
 
+def _is_same(file: Path, other: Path) -> bool:
+    """Whether both are one file; one that is gone is none."""
+    with suppress(FileNotFoundError):
+        return file.samefile(other)
+    return False
+
+
 APART_S, APART_SHARE = 0.5, 0.1
 """A length is reported when it differs by more than both: Kling's clips are a few frames longer or
 shorter than their round seconds (5.04 s, 10.04 s) [seen in its answers]."""
@@ -339,8 +346,13 @@ class Downloads:
         record = await self._ledger.find(known_by) if record else None
         download = self._downloads[known_by] = _Download()
         try:
-            if record and (kept := await self._kept(record, path)):
-                return kept
+            while record:
+                if kept := await self._kept(record, path):
+                    return kept
+                now = await self._ledger.find(known_by)
+                if now is None or now.path in (None, record.path):
+                    break
+                record = now  # another process has moved the file meanwhile
             saved, found = await self._fetched(task_id, path, record, download)
             record = found.record
             return saved, await self._write_down(saved, found)
@@ -409,7 +421,7 @@ class Downloads:
             return None, None
         try:
             facts = await DECODING.run(partial(CHECKS[record.result], source), wait_s=math.inf)
-        except (NotWholeMp4, NotWholePicture):
+        except (FileNotFoundError, NotWholeMp4, NotWholePicture):
             return None, None
         try:
             target = self.storage.target(path, record.handle, record)
@@ -422,10 +434,15 @@ class Downloads:
         new, there, note = source, True, ""
         made = _folder_to_make(target) if path else ""
         if path and target != source:
-            with disk_errors(target):
-                new, there = await to_thread.run_sync(copied, source, target)
+            try:
+                with disk_errors(target):
+                    new, there = await to_thread.run_sync(copied, source, target)
+            except SaveFailed:
+                if source.exists():
+                    raise
+                return None, None
         automatic = is_automatic(source, self.storage.target("", record.handle, record))
-        moves = automatic and not new.samefile(source)
+        moves = automatic and not _is_same(new, source)
         if new != source:
             note = f"{'Moved' if moves else 'Copied'} from {source}.{made}"
         size = record.bytes or new.stat().st_size

@@ -25,6 +25,7 @@ from kling_mcp.cli.main import main
 from kling_mcp.cli.shell_words import command_with, in_shell, tools_here
 from kling_mcp.cli.tool_commands import COMMAND_OF, COMMANDS
 from kling_mcp.cli.tool_options import OF_THE_SHELL, CommandParser
+from kling_mcp.outputs.part import copied
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import Settings, environment_name
 from kling_tools import errors
@@ -351,6 +352,46 @@ def test_the_name_of_another_video_is_left_to_it(shell: Shell, world: Path) -> N
     assert shell.err == "clip.mp4 has another file, which is left as it is.\n"
     assert hare["path"] == str(world / "clip-2.mp4")
     assert (world / "clip.mp4").read_bytes() == first
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["after", "before"])
+def test_a_file_that_another_shell_moves_at_the_same_moment_is_still_written(
+    is_done: bool, shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = shell.fields("kling-mcp video fox --wait")["task_id"]
+
+    def raced(source: Path, target: Path) -> tuple[Path, bool]:
+        written = copied(source, target) if is_done else None
+        source.rename(source.with_stem("away"))
+        return written or copied(source, target)
+
+    monkeypatch.setattr("kling_mcp.outputs.downloads.copied", raced)
+
+    told = shell.fields(f"kling-mcp wait {task} -o mine.mp4")
+    assert told["tasks"][0]["path"] == str(world / "mine.mp4")
+    assert [*world.glob("*.mp4")] == [world / "mine.mp4"]
+
+
+def test_a_name_that_another_shell_gives_meanwhile_is_left_to_it(
+    shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = shell.fields("kling-mcp video fox --wait")["task_id"]
+    call_tool = Client.call_tool
+
+    async def raced(self: Client, name: str, *given: Any, **more: Any) -> Any:
+        answer = await call_tool(self, name, *given, **more)
+        if name == "kling_save_video":
+            place = {"task_id": task, "path": f"{world}/theirs.mp4"}
+            assert not (await call_tool(self, name, place)).is_error
+        return answer
+
+    monkeypatch.setattr(Client, "call_tool", raced)
+
+    assert shell.run(f"kling-mcp wait {task} -o mine.mp4") == 0
+    assert shell.out.rstrip().endswith(f"saved at {world / 'mine.mp4'}.")
+    assert shell.err == ""
+    told = shell.fields(f"kling-mcp wait {task} -o mine.mp4")
+    assert told["tasks"][0]["path"] == str(world / "mine.mp4")
 
 
 def test_a_prompt_without_quotes_is_not_paid(shell: Shell, world: Path) -> None:
