@@ -19,25 +19,20 @@ its fault, and the others go on:
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
 import logging
 import math
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from kling_mcp.films.joining import FilmJoining
 from kling_mcp.films.planning import GO_ON, ShotCreate, frame_of
 from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
+from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.ledger.records import ShotOf
 from kling_mcp.outputs.downloads import Downloads
 from kling_mcp.outputs.storage import VideoStorage
@@ -124,10 +119,6 @@ class Means:
     rows: Callable[[Principal], TaskReader]
     music: Path
     sleep: Callable[[float], Awaitable[None]]
-
-
-LEARNED_PX = 100e6
-"""Pixels of the smallest film from which it is learned how fast this server joins."""
 
 
 @dataclass
@@ -364,138 +355,9 @@ class FilmMaking:
         return " ".join([*sentences, *told])
 
     async def _joined(self, rows: Sequence[Record]) -> dict[str, Any]:
-        """Join the saved clips, and look at what came of it; what the ledger keeps of that. Raises
-        KlingError and SaveFailed."""
-        from kling_mcp.outputs import VideoFile
-        from kling_mcp.outputs.film_check import Shot, check, describe
-        from kling_mcp.outputs.film_plan import Film, fps_for, size_for
-        from kling_mcp.outputs.film_tracks import JOINING, read_clip, read_music
-        from kling_mcp.outputs.films import join
-
-        means, how = self.means, self.film.request
-        of_what = _identity(rows, how)
-        ledger_row = (await means.ledger.several([self.film.id]))[self.film.id]
-        if self.film.joined == of_what and await means.storage.file(ledger_row):
-            kept = (ledger_row.path or "", ledger_row.bytes or 0, ledger_row.sha256 or "")
-            facts = self.film.facts
-            return {"file": kept, "joined": of_what, "facts": facts, "request": ledger_row.request}
-        paths = []
-        for row in rows:
-            path = await means.storage.file(row)
-            if path is None:
-                raise KlingError(f"The clip of {row.handle} is gone.")
-            paths.append(path)
-        await self._tell(", waiting to be joined")
-
-        def plan() -> Film:
-            clips = [read_clip(path, number) for number, path in enumerate(paths, start=1)]
-            given: dict[str, Any] = how.get("music") or {}
-            music = None
-            if given:
-                music = read_music(
-                    means.music / given["file"], volume=given["volume"], loops=given["loop"]
-                )
-            film = Film(
-                clips=clips,
-                size=size_for(how["aspect_ratio"], clips),
-                fps=fps_for(clips),
-                fit=how["fit"],
-                crossfade_s=how["crossfade_s"],
-                music=music,
-            )
-            return film if music is None else _faded(film, given["fade_s"])
-
-        film = await JOINING.run(plan, wait_s=math.inf)
-        target = means.storage.target("", self.film.id, ledger_row)
-
-        told = -1
-
-        await JOINING.run(partial(_remove_parts, target), wait_s=math.inf)
-
-        async def progress(share: float) -> None:
-            nonlocal told
-            if (step := int(10 * share)) > told:
-                told = step
-                await self._tell(f", joining, {share:.0%}")
-
-        began, pixels = time.monotonic(), film.frames * math.prod(film.size)
-        joined = await join(film, target, progress=progress)
-        await self._tell(", joined, being looked at")
-        prompts = [row.prompt for row in rows]
-        checked = await JOINING.run(lambda: check(film, joined, prompts), wait_s=math.inf)
-        if pixels >= LEARNED_PX:
-            self.joined_px_s = pixels / max(0.001, time.monotonic() - began)
-        facts = {
-            "frames": checked.frames,
-            "fps": float(film.fps),
-            "width": film.size[0],
-            "height": film.size[1],
-            "seconds": round(float(film.seconds), 3),
-            "joints": len(checked.joints),
-            "faults": [*checked.faults, *checked.unasked],
-        }
-        if ledger_row.path and ledger_row.path != str(joined.path):
-            facts["replaced"] = ledger_row.path
-        if checked.loudness:
-            facts["lufs"] = round(checked.loudness.lufs, 1)
-        if not means.storage.private:
-            shots = [
-                Shot(
-                    task_id=row.handle,
-                    prompt=row.prompt,
-                    model_name=row.model_name,
-                    units=row.units if row.units is not None else row.estimate_units,
-                )
-                for row in rows
-            ]
-            paid = await means.ledger.several(await means.ledger.films.paid_for(self.film.id))
-            units = cost_of(paid.values())
-            beside, _ = await JOINING.run(
-                lambda: describe(
-                    self.film.name,
-                    film,
-                    joined,
-                    checked,
-                    shots,
-                    paid=units,
-                    music_name=Path((how.get("music") or {}).get("given", "")).name,
-                    sandbox=all(row.sandbox for row in rows),
-                ),
-                wait_s=math.inf,
-            )
-            facts["sidecar"] = str(beside)
-        file = VideoFile(
-            joined.path, joined.bytes, joined.sha256, joined.facts, joined.already_there
-        )
-        place = await means.storage.store(file, ledger_row)
-        request = {"duration": str(round(film.seconds)), "multi_shot": True}
-        if film.sounds:
-            request["sound"] = "on"
-        return {
-            "file": (place, joined.bytes, joined.sha256),
-            "joined": of_what,
-            "facts": facts,
-            "request": request,
-        }
-
-
-def _remove_parts(target: Path) -> None:
-    """Remove what a server left that was killed while it joined this film."""
-    for part in target.parent.glob(f".{glob.escape(target.stem)}*.part"):
-        with suppress(OSError):
-            part.unlink()
-
-
-def _faded(film: Any, fade_s: float) -> Any:
-    """The film with its music faded in and out; in half of its length at most."""
-
-    fade = min(fade_s, float(film.music_s) / 2)
-    return replace(film, music=replace(film.music, fade_in_s=fade, fade_out_s=fade))
-
-
-def _identity(rows: Sequence[Record], how: Mapping[str, Any]) -> str:
-    """Identifies what a file is joined of: the clips in their order, and how."""
-    if music := how.get("music"):
-        how = {**how, "music": {name: music[name] for name in music if name != "given"}}
-    text = json.dumps([[row.sha256 for row in rows], how], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        """The film of the saved clips, as `Films.finish` takes it. Raises KlingError."""
+        means = self.means
+        joining = FilmJoining(means.ledger, means.storage, means.music, self.film, self._tell)
+        done = await joining.join(rows)
+        self.joined_px_s = joining.px_s or self.joined_px_s
+        return done
