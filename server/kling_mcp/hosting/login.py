@@ -236,17 +236,13 @@ class Logins:
         self._sign_in = sign_in
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The login of a valid token; None for any other. Raises KlingError while the database of
-        those who signed in cannot be used."""
+        """The login of a valid token; None for any other. Raises KlingError while nobody can tell:
+        the token file, or the database of those who signed in, cannot be used."""
         if self._sign_in and token.startswith(ACCESS_PREFIX):
             return await self._sign_in.load_access_token(token)
         if not token.startswith(PREFIX):
             return await self._issued.verify_token(token) if self._issued else None
-        try:
-            found = self._tokens.of(token) if self._tokens else None
-        except NotConfigured as error:
-            logger.error("%s", error)
-            return None
+        found = self._tokens.of(token) if self._tokens else None
         if found is None:
             logger.warning("A token is refused: this server did not issue it, or it has expired.")
             return None

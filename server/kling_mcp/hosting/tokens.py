@@ -57,11 +57,17 @@ class TokenFile:
         self._tokens: list[Token] = []
 
     def all(self) -> list[Token]:
-        """Every token, in the order of the file; empty while the file does not exist."""
+        """Every token, in the order of the file; none while there is no file yet."""
+        try:
+            return self._current()
+        except NotConfigured as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
+
+    def _current(self) -> list[Token]:
         try:
             found = self._path.stat()
-        except FileNotFoundError:
-            return []
         except OSError as error:
             raise self._unusable(error.strerror or "it cannot be read") from error
         if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -77,10 +83,13 @@ class TokenFile:
         return self.with_hash(_sha256(text))
 
     def with_hash(self, digest: str) -> Token | None:
-        """The line of the token with this SHA-256 (hex), if it is valid today."""
+        """The line of the token with this SHA-256 (hex), if it is valid today. A file that is away
+        or has no byte says nothing of anybody's token, so it cannot be used."""
         today = date.fromtimestamp(time.time())
-        found = None
-        for token in self.all():
+        found, tokens = None, self._current()
+        if self._seen and not self._seen[2]:
+            raise self._unusable("it is empty")
+        for token in tokens:
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found if found and (found.expires is None or today <= found.expires) else None

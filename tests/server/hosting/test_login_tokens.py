@@ -139,19 +139,28 @@ def test_a_token_that_is_taken_back_is_refused_at_once(team: Team) -> None:
     assert team.status(token) == 401
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("# Ours\nbob and no more\n", "line 2 has no SHA-256 after the name"),
+        ("", "it is empty"),
+        (None, "No such file or directory"),
+    ],
+)
 def test_nobody_comes_in_while_the_file_cannot_be_read_and_the_log_says_why(
-    team: Team, caplog: pytest.LogCaptureFixture
+    text: str | None, why: str, team: Team, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = token_of(team, "ann")
     path = team.folder / "tokens"
     good = path.read_text()
-    path.write_text(good + "bob and no more\n")
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
     broken = team.status(token)
     path.write_text(good)
 
-    assert broken == 401
-    line = good.count("\n") + 1
-    assert f"line {line} has no SHA-256 after the name" in caplog.text
+    assert broken == 503
+    assert why in caplog.text
     assert team.status(token) == 200
 
 

@@ -293,7 +293,6 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
         )
         family = refresh_token.family
         if self._token(family) is None:
-            await self._store.end(family.grant.id)
             raise TokenError("invalid_grant", "The person's token was revoked.")
         given = await self._store.refresh(_sha256(old), _sha256(access), _sha256(new), scopes)
         if given is None:

@@ -657,6 +657,26 @@ def test_a_login_ends_at_once_with_the_token_that_its_owner_signed_in_with(team:
     assert error_of(visit.exchange(code)) == (400, "invalid_grant")
 
 
+@pytest.mark.parametrize("text", [None, "", "# Half of a file that is just being written\n"])
+def test_a_file_of_tokens_that_is_away_for_a_moment_ends_no_login(
+    text: str | None, team: Team
+) -> None:
+    visit = Visit.of_new_program(team)
+    tokens = visit.tokens(token_of(team, "moment"))
+    path = team.folder / "tokens"
+    good = path.read_text()
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    page, refreshed = visit.page(), visit.refresh(tokens["refresh_token"]).status_code
+    answers = team.status(tokens["access_token"]), visit.answer(page, "kmcp_x").response.status_code
+    path.write_text(good)
+
+    assert (refreshed, *answers) == ((400, 401, 403) if text else (503, 503, 503))
+    assert team.status(tokens["access_token"]) == 200
+    assert visit.refresh(tokens["refresh_token"]).status_code == 200
+
+
 def test_the_database_has_neither_codes_nor_tokens(team: Team) -> None:
     visit = Visit.of_new_program(team)
     own = token_of(team, "secret")
