@@ -64,10 +64,10 @@ def become(command: list[str]) -> None:
 def answer_instead(text: str) -> None:
     """Speak the protocol just far enough that the client shows the text."""
     print(text, file=sys.stderr, flush=True)
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(message, dict) and "id" in message and "method" in message:
             reply = {"jsonrpc": "2.0", "id": message["id"], **answer(message, text)}
@@ -76,14 +76,16 @@ def answer_instead(text: str) -> None:
 
 def answer(message: dict[str, Any], text: str) -> dict[str, Any]:
     """The result of a request, or its error."""
-    method, params = message["method"], message.get("params") or {}
+    method, params = message["method"], message.get("params")
+    asked = params.get("protocolVersion") if isinstance(params, dict) else None
+    version = asked if isinstance(asked, str) else "2025-11-25"
     about = {
         "capabilities": {"tools": {}},
         "serverInfo": {"name": "kling-mcp", "version": "not installed"},
         "instructions": text,
     }
     if method == "initialize":
-        return {"result": {"protocolVersion": params.get("protocolVersion", "2025-11-25"), **about}}
+        return {"result": {"protocolVersion": version, **about}}
     if method == "ping":
         return {"result": {}}
     if method == "tools/list":

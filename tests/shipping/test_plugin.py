@@ -1,6 +1,7 @@
 """The plugin: judged by the tools of its formats, started as clients start it, with the program on
 the computer and without."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp_types import TextContent
-from plugin.start import SOURCE
+from plugin.start import SOURCE, answer_instead
 from tests.outside_suites import node_modules, outside_python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +191,26 @@ async def test_without_the_program_it_says_how_to_install_it(tmp_path: Path, mod
         assert "is not installed" in text
         assert f"`uv tool install {SOURCE}`" in text
     assert [*tmp_path.rglob("*")] == [tmp_path / "bin"]
+
+
+def test_what_is_no_request_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"id": 1, "method": "initialize", "params": ["x"]}',
+        b'{"id": 2, "method": "initialize", "params": {"protocolVersion": 7}}',
+        b'{"id": 3, "method": ["ping"], "params": 5}',
+        b'{"id": 4, "method": "ping"}',
+    ]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+    answer_instead("Install it.")
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [one["id"] for one in said] == [1, 2, 3, 4]
+    assert [one["result"]["protocolVersion"] for one in said[:2]] == ["2025-11-25"] * 2
+    assert said[3]["result"] == {}
 
 
 @pytest.mark.anyio
