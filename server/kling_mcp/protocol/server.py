@@ -67,6 +67,8 @@ logger = logging.getLogger(__name__)
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """Loggers that write whole URLs with their signatures, or a line for each repeated read."""
 
+OWN_LOGGERS = ("kling_mcp", "kling_tools", "kling_sandbox")
+
 NO_UPLOADS = {
     "kling_upload_picture": "Nothing can be uploaded to this server. Give the picture as a path on "
     "this computer (ask the person), an https URL or a data: URI; `kling-mcp serve --http` takes "
@@ -198,13 +200,21 @@ def build_server(
     add_video_parts(server)
     add_frame_resources(server)
     add_subscriptions(server, bus, desk)
-    logging.getLogger().setLevel(settings.log_level)
+    _set_levels(settings.log_level)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     guard_logs(redactor)
     for remark in remarks_on(settings):
         logger.log(logging.INFO if remark.harmless else logging.WARNING, remark.text)
     return server
+
+
+def _set_levels(level: str) -> None:
+    """Let others' loggers say at most INFO: their finer lines hold whole messages, with prompts."""
+    fine = level == "DEBUG"
+    logging.getLogger().setLevel("INFO" if fine else level)
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level if fine else logging.NOTSET)
 
 
 def offered_tools(settings: Settings) -> list[KlingTool]:

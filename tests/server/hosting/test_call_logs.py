@@ -181,26 +181,33 @@ def test_a_call_is_a_span_named_after_its_tool(team: Team, spans: InMemorySpanEx
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_log_at_debug_holds_no_signed_link_and_no_login(
+async def test_the_log_at_debug_holds_no_prompt_no_signed_link_and_no_login(
     era: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = give_token(tmp_path / "tokens", "ann")
     more: dict[str, Any] = {"tokens": tmp_path / "tokens", "rate_per_minute": 0}
     with served_team(tmp_path, provider={"log_level": "DEBUG"}, **more) as team:
-        wish = {"image": picture_data(team.folder), "prompt": "steam"}
+        wish = {"image": picture_data(team.folder), "prompt": PROMPT}
         async with team.client(token, era) as client:
             made = await client.call_tool("kling_image_to_video", wish)
             assert made.structured_content is not None
             task = {"task_id": made.structured_content["task_id"]}
             saved = await client.call_tool("kling_save_video", task)
+            listed = await client.call_tool("kling_list_tasks", {})
             offer = await client.call_tool("kling_upload_picture", {})
     assert saved.structured_content is not None
     assert offer.structured_content is not None
     signature = saved.structured_content["url"].partition("signature=")[2]
 
     assert len(signature) > 20
+    assert PROMPT in str(listed.structured_content)
     assert caplog.text
-    for secret in (signature, token, offer.structured_content["upload_url"].rpartition("=")[2]):
+    for secret in (
+        PROMPT,
+        signature,
+        token,
+        offer.structured_content["upload_url"].rpartition("=")[2],
+    ):
         assert secret not in caplog.text
 
 
