@@ -117,17 +117,18 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
 
     async def get_client(self, client_id: str, address: str = "") -> Client | None:
         """The program with this id; one that has a description is asked for it, once a person comes
-        from this address. One that was let in before is known without. Raises TooMany."""
+        from this address. One that was let in before is known without, and waits for nobody else's.
+        Raises TooMany."""
+        known = await self.known_client(client_id)
         if not is_url(client_id):
-            return await self.known_client(client_id)
+            return known
         try:
-            described = await self._descriptions.client(client_id, address)
+            described = await self._descriptions.client(client_id, address, waits=known is None)
         except TooMany:
-            known = await self.known_client(client_id)
             if known is None:
                 raise
             return known
-        return described or await self.known_client(client_id)
+        return described or known
 
     async def known_client(self, client_id: str) -> Client | None:
         """The program as it was registered, or as it was when a person let it in."""
@@ -206,12 +207,11 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
     ) -> str:
         """The code for a person who signs in with this token. `spend` says that the program may
         spend, too. Raises Unsuitable, and TooMany after too many wrong tokens."""
-        if wait_s := await self._store.tried(WRONG_TOKENS, address):
-            raise TooMany(wait_s)
         found = self._tokens.of(token)
+        if wait_s := await self._store.tried(WRONG_TOKENS, address, counts=found is None):
+            raise TooMany(wait_s)
         if found is None:
             raise Unsuitable("This token is not valid here.")
-        await self._store.forgive(WRONG_TOKENS, address)
         if READ not in found.scopes:
             raise Unsuitable("This token is not for videos.")
         wanted = {READ, *(scope for scope in asked.scopes if scope != SPEND or spend)}
