@@ -59,9 +59,14 @@ def _page(title: str, body: str, status: int = 200, head: str = "") -> HTMLRespo
     return HTMLResponse(text, status, headers=HEADERS)
 
 
+def shown_host(host: str) -> str:
+    """The host with its end, which says whose it is; what is too long lacks its beginning."""
+    return host if len(host) <= LONGEST_HOST else f"…{host[1 - LONGEST_HOST :]}"
+
+
 def whereto(url: AnyUrl) -> str:
     """Where an answer goes, in words for a person."""
-    host = clipped(url.host or "", LONGEST_HOST)
+    host = shown_host(url.host or "")
     if url.scheme == "https":
         return host
     if url.scheme == "http":
@@ -91,7 +96,7 @@ def sign_in_page(
         f"<dl><dt>Name of the program</dt><dd>{name}</dd>\n"
     )
     if client.host:
-        shown = escape(clipped(client.host, LONGEST_HOST))
+        shown = escape(shown_host(client.host))
         parts.append(f"<dt>Described at</dt><dd>{shown}</dd>\n")
     parts.append(f"<dt>Your answer goes to</dt><dd>{escape(place)}</dd></dl>\n")
     if not client.host:
@@ -125,12 +130,15 @@ def sign_in_page(
 
 
 def going_on(address: str, place: str, *, allowed: bool) -> HTMLResponse:
-    """The page that leads the browser back to the program."""
+    """The page that leads the browser back to the program. An app that was refused is not started:
+    the person may go there."""
     where = escape(address)
-    head = f'<meta http-equiv="refresh" content="0;url={where}">\n'
+    leads = allowed or address.startswith("https://")
+    head = f'<meta http-equiv="refresh" content="0;url={where}">\n' if leads else ""
     words = "You are signed in." if allowed else "Nothing was allowed."
+    way = f"You are led on to {place}." if leads else f"You may close this page, or go to {place}."
     body = (
-        f"<p>{words} You are led on to {escape(place)}.</p>\n"
+        f"<p>{words} {escape(way)}</p>\n"
         f'<p class="row"><a class="go" href="{where}" rel="noreferrer">Go on</a></p>\n'
     )
     return _page("Back to the program", body, head=head)
