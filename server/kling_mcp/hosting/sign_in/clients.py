@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,16 @@ from kling_tools.quoting import clipped, quote_provider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Client", "Descriptions", "Fetch", "TooMany", "client_of", "fetched", "is_url"]
+__all__ = [
+    "Client",
+    "Descriptions",
+    "Fetch",
+    "TooMany",
+    "client_of",
+    "fetched",
+    "is_url",
+    "spelled",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +50,16 @@ LONGEST_NAME = 60
 
 LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
 
-NEVER = frozenset(
+APPS = frozenset(
     {
-        *("about", "blob", "chrome", "content", "data", "file", "filesystem", "ftp", "intent"),
-        *("jar", "javascript", "mailto", "vbscript", "view-source", "ws", "wss"),
+        *("claude", "cursor", "goose", "kiro", "raycast", "trae", "vscode", "vscode-insiders"),
+        *("vscodium", "warp", "windsurf", "zed"),
     }
 )
-"""Schemes of addresses that lead a browser to a script, to a file, or to no program."""
+"""Schemes of apps that sign in. Others must be a domain of the app's, spelled backwards (RFC 8252,
+7.1): many short ones lead to a script, a file, or a program of the system."""
+
+_DOMAIN = re.compile(r"[a-z]{2,}(\.[a-z0-9-]+)+")
 
 FETCH_S = 5.0
 DOCUMENT_BYTES = 5 * 1024
@@ -83,9 +96,10 @@ class Client(OAuthClientInformationFull):
         return redirect_uri
 
     def validate_scope(self, requested_scope: str | None) -> list[str]:
-        """The scopes of this server among the requested ones; both when none is."""
-        asked = (requested_scope or "").split()
-        return [scope for scope in (READ, SPEND) if scope in asked] or [READ, SPEND]
+        """The scopes of this server among the requested ones; looking alone when all are those of
+        others, and both when none is requested."""
+        asked = (requested_scope or "").split() or [READ, SPEND]
+        return [scope for scope in (READ, SPEND) if scope in asked] or [READ]
 
     @property
     def shown_name(self) -> str:
@@ -139,19 +153,33 @@ def client_of(client_id: str, name: object, addresses: Iterable[object]) -> Clie
     )
 
 
-def _address(text: object) -> AnyUrl:
+def spelled(text: str) -> AnyUrl:
+    """The address. Raises ValueError for any other spelling than the one that programs compare to
+    the letter (RFC 9700, 4.1.3): small letters in the host, no dots for folders, no blanks."""
     try:
-        url = AnyUrl(str(text))
+        url = AnyUrl(text)
     except ValidationError:
         raise ValueError("a redirect_uri is no URL") from None
+    usual = str(url)
+    if text != usual and (url.path != "/" or f"{text}/" != usual):
+        raise ValueError(f"a redirect_uri must be spelled {clipped(quote_provider(usual), 200)}")
+    return url
+
+
+def _address(text: object) -> AnyUrl:
+    url = spelled(str(text))
     if len(str(url)) > LONGEST_URL:
         raise ValueError(f"a redirect_uri has more than {LONGEST_URL} characters")
     if url.fragment is not None or url.username is not None or url.password is not None:
         raise ValueError("a redirect_uri must have no fragment, user or password")
-    if url.scheme in NEVER:
-        raise ValueError(f"a redirect_uri must not begin with {url.scheme}:")
     if url.scheme == "http" and url.host not in LOOPBACK:
         raise ValueError("a redirect_uri must be https (http only on the person's own machine)")
+    known = url.scheme in ("https", "http") or url.scheme in APPS
+    if not known and not _DOMAIN.fullmatch(url.scheme):
+        raise ValueError(
+            f"a redirect_uri must not begin with {url.scheme}: (an app's own scheme is a domain "
+            "backwards, such as com.example.app:)"
+        )
     return url
 
 
@@ -174,34 +202,49 @@ class Descriptions:
         self._kept: OrderedDict[str, tuple[float, Client]] = OrderedDict()
         self._fetches: deque[tuple[float, str]] = deque(maxlen=FETCHES_A_MINUTE)
         self._turn = anyio.Semaphore(AT_ONCE)
+        self._under_way: dict[str, tuple[str, anyio.Event]] = {}
 
-    async def client(self, url: str, address: str = "") -> Client | None:
+    async def client(self, url: str, address: str = "", *, waits: bool = True) -> Client | None:
         """The client at this URL; None where there is none, the log says why. `address` is whose
-        browser came with it. Raises TooMany."""
+        browser came with it; it fetches one at a time. Raises TooMany; without `waits` also while
+        every place is taken."""
+        while (fetching := self._under_way.get(url)) and waits:
+            await fetching[1].wait()
         if kept := self._fresh(url):
             return kept
-        async with self._turn:
-            if kept := self._fresh(url):
-                return kept
-            now = self._clock()
-            try:
-                _check_url(url)
-                self._count(now, address)
-                client = _described(url, await self._fetch(url))
-            except (ValueError, RecursionError, KlingError) as error:
-                shown = clipped(quote_provider(url), 200)
-                logger.warning("The description of a program at %s is refused: %s", shown, error)
-                return None
-            self._kept[url] = (now + KEPT_S, client)
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-            return client
+        if not waits and (fetching or len(self._under_way) >= AT_ONCE):
+            raise TooMany(math.ceil(FETCH_S))
+        now = self._clock()
+        try:
+            _check_url(url)
+            self._count(now, address)
+            client = _described(url, await self._fetched(url, address))
+        except (ValueError, RecursionError, KlingError) as error:
+            shown = clipped(quote_provider(url), 200)
+            logger.warning("The description of a program at %s is refused: %s", shown, error)
+            return None
+        self._kept[url] = (now + KEPT_S, client)
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return client
+
+    async def _fetched(self, url: str, address: str) -> bytes:
+        done = anyio.Event()
+        self._under_way[url] = (address, done)
+        try:
+            async with self._turn:
+                return await self._fetch(url)
+        finally:
+            del self._under_way[url]
+            done.set()
 
     def _fresh(self, url: str) -> Client | None:
         until, client = self._kept.get(url, (0.0, None))
         return client if until > self._clock() else None
 
     def _count(self, now: float, address: str) -> None:
+        if any(whose == address for whose, _ in self._under_way.values()):
+            raise TooMany(math.ceil(FETCH_S))
         lately = [(at, whose) for at, whose in self._fetches if now - at < 60]
         for most, times in (
             (OF_ONE_ADDRESS, [at for at, whose in lately if whose == address]),

@@ -22,12 +22,12 @@ from mcp.server.auth.routes import build_metadata
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.server.transport_security import RequestBodyLimitMiddleware
 from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull, OAuthMetadata
-from pydantic import AnyHttpUrl, AnyUrl, ValidationError
+from pydantic import AnyHttpUrl, AnyUrl
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from kling_mcp.hosting.sign_in.clients import TooMany
+from kling_mcp.hosting.sign_in.clients import TooMany, spelled
 from kling_mcp.hosting.sign_in.page import going_on, refusal, sign_in_page, whereto
 from kling_mcp.hosting.sign_in.provider import PAGE_PATH, Unsuitable
 from kling_mcp.principal import READ, SPEND
@@ -181,8 +181,8 @@ class _Desk:
             return refusal("This program is not known here", UNKNOWN)
         try:
             given = asked.get("redirect_uri")
-            client.validate_redirect_uri(AnyUrl(given) if given is not None else None)
-        except (ValidationError, InvalidRedirectUriError):
+            client.validate_redirect_uri(spelled(given) if given is not None else None)
+        except (ValueError, InvalidRedirectUriError):
             return refusal("The link is not safe", FOREIGN)
         if len(asked) != len(pairs):
             return refusal("The link is broken", "It says something twice. Begin again.")

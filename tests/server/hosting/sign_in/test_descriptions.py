@@ -201,6 +201,37 @@ def test_strangers_keep_nobody_from_a_program_that_was_let_in_before(
 
 
 @pytest.mark.anyio
+async def test_slow_sites_of_one_address_leave_places_for_others() -> None:
+    go = anyio.Event()
+    begun: list[str] = []
+
+    async def slow(url: str) -> bytes:
+        begun.append(url)
+        if url != DESCRIBED:
+            await go.wait()
+        return described(url)
+
+    descriptions = Descriptions(slow, lambda: 1000.0)
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(descriptions.client, f"https://slow.example/{number}", str(number))
+        await anyio.wait_all_tasks_blocked()
+        for number in range(6):
+            with pytest.raises(TooMany):
+                await descriptions.client("https://slow.example/more", str(number))
+        found = await descriptions.client(DESCRIBED, "ada")
+        group.start_soon(descriptions.client, "https://slow.example/6", "6")
+        group.start_soon(descriptions.client, "https://slow.example/7", "7")
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(TooMany):
+            await descriptions.client("https://known.example/p.json", "ben", waits=False)
+        go.set()
+
+    assert found is not None
+    assert len(begun) == 9
+
+
+@pytest.mark.anyio
 async def test_a_description_is_kept_for_minutes_and_not_longer() -> None:
     now = [1000.0]
     publisher = Publisher({DESCRIBED: described()})

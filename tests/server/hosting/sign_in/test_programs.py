@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mcp.shared.auth import InvalidRedirectUriError
 from pydantic import AnyUrl, ValidationError
 
-from kling_mcp.hosting.sign_in.clients import NEVER, Client, client_of
+from kling_mcp.hosting.sign_in.clients import APPS, Client, client_of, spelled
 
 OWN = "https://claude.ai/api/mcp/auth_callback?kind=mcp"
 NEAR = "http://127.0.0.1:3000/back"
@@ -50,17 +50,45 @@ def test_whatever_is_taken_leads_a_browser_to_a_program(text: str) -> None:
     (address,) = client.redirect_uris or ()
     scheme = urlsplit(str(address)).scheme
 
-    assert scheme not in NEVER
+    assert scheme in ("https", "http") or scheme in APPS or "." in scheme
     assert scheme != "http" or address.host in ("127.0.0.1", "[::1]", "localhost")
     assert is_own(client, str(address))
 
 
-@pytest.mark.parametrize("scheme", sorted(NEVER))
+STARTS_SOMETHING = """about blob chrome content data feed file filesystem ftp intent jar javascript
+mailto ms-msdt ms-settings search-ms tel vbscript view-source ws wss x-apple.systempreferences"""
+
+
+@pytest.mark.parametrize("scheme", STARTS_SOMETHING.split())
 @pytest.mark.parametrize("form", ["{}:alert(1)", "{}://host/path", "{}:/path"])
-def test_a_scheme_of_scripts_and_files_is_never_taken(scheme: str, form: str) -> None:
-    for spelled in (scheme, scheme.upper(), f"\t{scheme}", f" {scheme}"):
+def test_a_scheme_of_scripts_files_and_the_system_is_never_taken(scheme: str, form: str) -> None:
+    for written in (scheme, scheme.upper(), f"\t{scheme}", f" {scheme}"):
         with pytest.raises(ValueError, match="redirect_uri"):
-            client_of("id", None, [form.format(spelled)])
+            client_of("id", None, [form.format(written)])
+
+
+@pytest.mark.parametrize(
+    "scheme", ["cursor", "vscode-insiders", "com.example.app", "io.github.x-y"]
+)
+def test_an_app_s_own_scheme_is_taken(scheme: str) -> None:
+    assert is_own(client_of("id", None, [f"{scheme}://back"]), f"{scheme}://back")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://Claude.ai/api/mcp/auth_callback",
+        "HTTPS://claude.ai/api/mcp/auth_callback",
+        "https://claude.ai/x/../api/mcp/auth_callback",
+        "https://claude.ai:443/api/mcp/auth_callback",
+        "https://claude.ai\\api/mcp/auth_callback",
+        "https://claude.ai/api/mcp/\tauth_callback",
+    ],
+)
+def test_another_spelling_of_an_address_is_refused_with_the_usual_one(address: str) -> None:
+    with pytest.raises(ValueError, match=r"spelled https://claude\.ai/api/mcp/auth_callback$"):
+        client_of("id", None, [address])
+    assert str(spelled("https://claude.ai")) == "https://claude.ai/"
 
 
 @given(st.text(max_size=500))

@@ -242,6 +242,14 @@ def test_the_page_names_program_address_scopes_and_caps(team: Team) -> None:
     assert "At most 50 US dollars a day for everybody here together" in page.text
 
 
+@pytest.mark.parametrize("host", ["evil.example", f"claude.ai.{'o' * 60}.{'p' * 60}.evil.example"])
+def test_the_page_shows_whose_the_host_is_that_the_answer_goes_to(host: str, team: Team) -> None:
+    page = Visit.of_new_program(team, redirect_uris=[f"https://{host}/back"]).page()
+
+    assert "evil.example" in page.text
+    assert "claude.ai" not in page.text
+
+
 def test_the_page_has_no_script_and_shows_itself_in_no_frame(team: Team) -> None:
     visit = Visit.of_new_program(team)
     page = visit.page()
@@ -286,6 +294,8 @@ def test_a_name_with_a_script_in_it_is_a_name_and_a_short_one(name: str, team: T
         f"{CALLBACK}/more",
         f"{CALLBACK}?more=1",
         CALLBACK.upper().replace("HTTPS", "https"),
+        CALLBACK.replace("claude", "Claude"),
+        CALLBACK.replace("/api", "/x/../api"),
         "https://claude.ai.evil.example/api/mcp/auth_callback",
         "https://claude.ai:8443/api/mcp/auth_callback",
         "http://claude.ai/api/mcp/auth_callback",
@@ -330,7 +340,12 @@ def test_an_app_is_answered_at_its_own_scheme(team: Team) -> None:
     visit = Visit.of_new_program(team, redirect_uris=["cursor://anysphere.cursor-mcp/oauth/back"])
     page = visit.page()
 
+    refused = visit.answer(page, "", answer="refuse")
+
     assert "an app on this device (cursor:)" in page.text
+    assert refused.leads_to == ""
+    assert "You may close this page" in refused.text
+    assert query_of(refused.links[0])["error"] == "access_denied"
     assert visit.answer(page, token_of(team, "cursor")).leads_to.startswith("cursor://anysphere")
 
 
@@ -374,12 +389,14 @@ def test_a_parameter_that_is_there_twice_is_refused(team: Team) -> None:
     assert visit.exchange(code).status_code == 200
 
 
-@pytest.mark.parametrize("scope", ["kling:read", "kling:read claudeai", "", "claudeai", None])
-def test_scopes_of_others_are_left_out(scope: str | None, team: Team) -> None:
+@pytest.mark.parametrize("scope", ["kling:read claudeai", "", "openid offline_access", None])
+def test_scopes_of_others_are_left_out_and_never_become_spending(
+    scope: str | None, team: Team
+) -> None:
     name = f"scoped-{len(scope or '')}-{scope is None}"
     tokens = Visit.of_new_program(team).tokens(token_of(team, name), scope=scope)
 
-    assert tokens["scope"] == (READ if "read" in (scope or "") else f"{READ} {SPEND}")
+    assert tokens["scope"] == (READ if scope else f"{READ} {SPEND}")
 
 
 def test_the_person_may_let_a_program_look_and_not_spend(team: Team) -> None:
@@ -757,14 +774,17 @@ def test_addresses_of_one_ipv6_network_count_as_one(team: Team) -> None:
     assert other.response.status_code == 403
 
 
-def test_a_right_token_forgets_the_wrong_ones(team: Team) -> None:
+def test_a_right_token_is_no_try_and_makes_no_wrong_one_good(team: Team) -> None:
     visit = Visit.of_new_program(team)
     page = visit.page()
-    own = token_of(team, "clumsy")
-    for _ in range(3):
-        for n in range(6):
-            assert visit.answer(page, f"kmcp_{n}").response.status_code == 403
-        assert visit.answer(page, own).code
+    own, other = token_of(team, "guesser"), token_of(team, "scraper", METRICS)
+    for n in range(10):
+        assert visit.answer(page, f"kmcp_{n}").response.status_code == 403
+        if n in (5, 8):
+            assert visit.answer(page, own).code
+            assert "not for videos" in visit.answer(page, other).text
+
+    assert visit.answer(page, "kmcp_11").response.status_code == 429
 
 
 def test_web_pages_of_configured_origins_alone_may_ask(team: Team) -> None:
