@@ -311,15 +311,14 @@ def _prolonged(db: Database, grant: Grant, now: float) -> bool:
 
 
 def _answered_before(db: Database, old: str, access: str, new: str, now: float) -> Family | None:
-    """The answer to the same refresh a moment ago; None when it is too long ago, or used."""
+    """The answer to the same refresh a moment ago; None when it is too long ago, or used.
+
+    Servers that race may have looked at their clocks in the other order."""
     before = db.execute(_JOINED, (old,)).fetchone()
     given, kept = (db.execute(_JOINED, (sha256,)).fetchone() for sha256 in (new, access))
     if before is None or given is None or kept is None or given["used_at"] is not None:
         return None
-    near = (
-        abs(now - before["used_at"]) <= AGAIN_S
-    )  # the other one may have looked at its clock later
-    return _family(kept, now) if near else None
+    return _family(kept, now) if abs(now - before["used_at"]) <= AGAIN_S else None
 
 
 def _forget_older(db: Database, grant_id: str) -> None:

@@ -111,6 +111,18 @@ async def test_of_many_who_refresh_at_once_all_get_the_same(stores: list[SignInS
 
 
 @pytest.mark.anyio
+async def test_the_same_refresh_at_a_server_whose_clock_is_behind_gets_the_same(
+    stores: list[SignInStore], clock: Clock
+) -> None:
+    await traded(stores[0])
+    await stores[0].refresh("refresh-one", "access-two", "refresh-two", SCOPES)
+    clock.ahead -= 1
+
+    assert await stores[1].refresh("refresh-one", "access-two", "refresh-two", SCOPES) is not None
+    assert await stores[1].found("access", "access-two") is not None
+
+
+@pytest.mark.anyio
 async def test_the_same_refresh_too_late_ends_the_family_on_every_server(
     stores: list[SignInStore], clock: Clock
 ) -> None:
