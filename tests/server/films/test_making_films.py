@@ -323,7 +323,7 @@ async def test_an_answer_about_many_shots_is_short(shots: int, tmp_path: Path) -
 
     assert len(json.dumps(planned)) < shots * 150
     assert len(json.dumps(ended["shots"])) < shots * 150
-    assert len(json.dumps(ended)) < max(1_000, shots * 150)
+    assert len(json.dumps(ended).replace(str(tmp_path), "")) < max(1_000, shots * 150)
 
 
 async def test_a_wait_reports_how_many_shots_are_made(tmp_path: Path) -> None:

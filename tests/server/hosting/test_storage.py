@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.made_clips import make_clip
 from tests.server.hosting.public_server import facts, hosted, said
-from tests.server.serving import picture
+from tests.server.serving import SIDE_PX, picture
 
 from kling_mcp.hosting import team_storage
 from kling_mcp.hosting.team_settings import load_host_settings
@@ -18,6 +18,7 @@ from kling_mcp.inputs.held import HeldFile
 from kling_tools.errors import NotConfigured
 
 STORAGE = "s3://clips/team/one"
+FRAMES = {"sandbox_side_px": SIDE_PX}
 KEY = "a secret that all the replicas share, 32"
 
 
@@ -137,12 +138,12 @@ async def test_a_video_for_kling_is_handed_out_by_the_bucket_until_it_is_gone(
 
 @pytest.mark.anyio
 async def test_another_replica_reads_the_video_from_the_bucket(s3: Any, tmp_path: Path) -> None:
-    async with hosted(tmp_path, storage=STORAGE) as server:
+    async with hosted(tmp_path, provider=FRAMES, storage=STORAGE) as server:
         task_id = await finished(server, tmp_path)
         saved = await server.call("kling_save_video", task_id=task_id)
         first = await server.client.read_resource(f"kling://tasks/{task_id}/frames/last")
     shutil.rmtree(tmp_path / "home" / "cache")
-    async with hosted(tmp_path, storage=STORAGE) as server:
+    async with hosted(tmp_path, provider=FRAMES, storage=STORAGE) as server:
         frame = await server.client.read_resource(f"kling://tasks/{task_id}/frames/last")
         sheet = await server.client.read_resource(f"kling://tasks/{task_id}/contact-sheet")
         look = await server.client.call_tool("kling_look", {"task_id": task_id})

@@ -14,7 +14,7 @@ from tests.made_clips import make_clip
 from tests.server.hosting.public_server import PUBLIC, Hosted, hosted, said
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import BASE, Scripted, is_create, task
-from tests.server.serving import ALL_BYTES, picture
+from tests.server.serving import ALL_BYTES, SIDE_PX, picture
 
 from kling_mcp.hosting.public_routes import public_routes
 from kling_mcp.hosting.team import Hosting
@@ -368,7 +368,7 @@ def test_nobody_else_can_use_an_upload(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_a_frame_of_a_video_is_still_taken_as_picture(tmp_path: Path) -> None:
     image = "data:image/png;base64," + base64.b64encode(bytes_of(tmp_path)).decode()
-    async with hosted(tmp_path) as server:
+    async with hosted(tmp_path, provider={"sandbox_side_px": SIDE_PX}) as server:
         first = await server.call("kling_image_to_video", image=image, prompt="wind")
         await server.call("kling_wait_for_tasks", task_ids=[first["task_id"]])
         frame = f"kling://tasks/{first['task_id']}/frames/last"

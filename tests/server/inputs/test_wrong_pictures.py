@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 from PIL import Image
 from tests.made_clips import make_film
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import SIDE_PX, no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 
@@ -19,7 +19,7 @@ CREATE, SEVERAL = "kling_image_to_video", "kling_multi_image_to_video"
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    settings = sandbox_settings(tmp_path, save=True)
+    settings = sandbox_settings(tmp_path, save=True, sandbox_side_px=SIDE_PX)
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         yield client
 

@@ -14,7 +14,7 @@ from mcp_types import BlobResourceContents, CallToolResult
 from PIL import Image
 from tests.made_clips import make_clip
 from tests.server.scripted import CREATE, Scripted, ends, ends_with_video, facts, talking_to
-from tests.server.serving import no_sleep, picture, sandbox_settings
+from tests.server.serving import SIDE_PX, no_sleep, picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
 
@@ -82,7 +82,8 @@ async def test_the_contact_sheet_is_a_jpeg_of_the_whole_video(tmp_path: Path) ->
 
 @pytest.mark.anyio
 async def test_a_clip_is_continued_with_one_call_that_is_paid_once(tmp_path: Path) -> None:
-    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+    settings = sandbox_settings(tmp_path, sandbox_side_px=SIDE_PX)
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
         task_id = await finished(client, tmp_path, external_task_id="scene-1")
         wish = {"image": f"kling://tasks/{task_id}/frames/last", "prompt": "She walks on"}
         made = facts(await client.call_tool(CREATE, wish))
@@ -124,7 +125,8 @@ async def test_what_is_sent_is_the_frame_itself(
 
 @pytest.mark.anyio
 async def test_several_pictures_can_be_frames(tmp_path: Path) -> None:
-    async with Client(build_server(sandbox_settings(tmp_path), sleep=no_sleep)) as client:
+    settings = sandbox_settings(tmp_path, sandbox_side_px=SIDE_PX)
+    async with Client(build_server(settings, sleep=no_sleep)) as client:
         task_id = await finished(client, tmp_path)
         pictures = [f"kling://tasks/{task_id}/frames/{at}" for at in ("first", "2.5")]
         made = await client.call_tool(COMBINE, {"image_list": pictures, "prompt": "Both"})

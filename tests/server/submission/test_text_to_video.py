@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from tests.sampling import sampled
-from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
+from tests.server.serving import SIDE_PX, hurried, picture, sandbox_settings, virtual_time
 
 from kling_mcp.protocol.server import build_server
 from kling_sandbox import SandboxStore
@@ -85,7 +85,7 @@ async def test_words_become_a_saved_video_that_can_be_looked_at_and_made_again(
 
 
 async def test_its_last_frame_is_a_picture_for_the_next_video(tmp_path: Path) -> None:
-    async with served(tmp_path) as client:
+    async with served(tmp_path, sandbox_side_px=SIDE_PX) as client:
         task_id = (await ok(client, "text_to_video", prompt=STORM))["task_id"]
         await ok(client, "wait_for_tasks", task_ids=[task_id])
         frame = f"kling://tasks/{task_id}/frames/last"
