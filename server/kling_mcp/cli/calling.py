@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -56,6 +56,17 @@ WAIT_S = 900.0
 """Seconds of one call that waits; it is made again until the tasks have ended."""
 
 STILL_SENT = "A request on its way is answered first; Ctrl-C again ends at once."
+
+ADVICE = frozenset({"message", "next", "note"})
+"""The fields of answers that say what to do."""
+
+OWN_WORDS = frozenset(
+    {
+        *("clips", "file", "folder", "more", "name", "path", "prompt", "saved", "shots"),
+        *("shown_in", "sidecar", "text"),
+    }
+)
+"""The fields of answers that hold paths, prompts and names."""
 
 UNANSWERED = "Nobody can be asked here, so nothing was sent: add --yes to agree."
 
@@ -103,12 +114,13 @@ class _Calling:
         self._scope: anyio.CancelScope
         self._status = StatusLine(sys.stderr)
         self._output = OutputFile(getattr(parsed, "output", None))
+        self._given: dict[str, Any] = {}
         spends = self._command.waits or SPENDING.intersection(self._command.tools)
         self._goes_on = shlex.join(["kling-mcp", *self._words]) if spends else ""
 
     def prepare(self) -> None:
         """Read what was given. Raises KlingError and KeyboardInterrupt."""
-        self._given = given = given_arguments(self._command, self._parsed)
+        given = self._given = given_arguments(self._command, self._parsed)
         self._settings = self._settings_for(given)
         self._saves = self._settings.save
         self._tool = self._command.tool_for(given)
@@ -320,7 +332,7 @@ class _Calling:
             self._facts["next"] = UNANSWERED
         if not self._parsed.json:
             out = sys.stderr if "error" in self._facts else sys.stdout
-            self._write(in_shell(text), out)
+            self._write(in_shell(text, self._own_words()), out)
             if line:
                 self._write(f"It passes as: {line}", out)
 
@@ -335,13 +347,21 @@ class _Calling:
             self._unwritten = error
             abandoned(stream)
 
+    def _own_words(self) -> set[str]:
+        """The paths, prompts and names that an answer may tell."""
+        given = _texts(
+            [self._words, self._given, self._output.path, *map(str, self._output.folders())]
+        )
+        return {*given, *_texts(part for key, part in _parts(self._facts) if key in OWN_WORDS)}
+
     def end(self) -> int:
         """Print what is left to say. Returns the exit code."""
         self._status.clear()
         if self._code in (RUNNING, INTERRUPTED) and self._goes_on:
             self._facts["goes_on"] = self._goes_on
         if self._parsed.json:
-            self._write(json.dumps(self._facts, ensure_ascii=False), sys.stdout)
+            said = _with_commands(self._facts, self._own_words())
+            self._write(json.dumps(said, ensure_ascii=False), sys.stdout)
         if self._unwritten:
             reason = self._unwritten.strerror
             print(f"The answer could not be written: {reason}.", file=sys.stderr)
@@ -400,6 +420,33 @@ def _makes_several(tool: str, given: Mapping[str, Any]) -> bool:
     """Whether it ends with files that do not go by one name with a number."""
     batch = tool == "kling_film" and not read_draft(FilmArguments, given).arguments.join
     return batch or len(given.get("task_ids", ())) > 1
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of an answer with their names, also those within other parts."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        yield from value.items()
+    for part in inner if isinstance(inner, Iterable) and not isinstance(inner, str) else ():
+        yield from _parts(part)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts of a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Iterable):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
+def _with_commands(value: Any, keep: Collection[str], name: str = "") -> Any:
+    """The fields of an answer, in which advice names commands and options."""
+    if isinstance(value, Mapping):
+        return {inner: _with_commands(part, keep, inner) for inner, part in value.items()}
+    if isinstance(value, list):
+        return [_with_commands(part, keep, name) for part in value]
+    return in_shell(value, keep) if name in ADVICE and isinstance(value, str) else value
 
 
 def _text_of(answer: CallToolResult) -> str:

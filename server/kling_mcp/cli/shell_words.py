@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["IN_SHELL", "command_with", "fields_of", "flag_of", "in_shell", "tools_here"]
 
 
-_TOOL = re.compile(r"\b(kling_[a-z_]+)(?: (?:with task_ids?|for) \[?\"?([\w-]*\d[\w-]*)\"?\]?)?")
+_TOOL = re.compile(
+    r"(?<![\w./\\-])(kling_[a-z_]+)\b(?!\.\w|[/\\-])"
+    r"(?: (?:with task_ids?|for) \[?\"?([\w-]*\d[\w-]*)\"?\]?)?"
+)
 _ARGUMENT = re.compile(r"(?<![\w./{])[a-z]+(?:_[a-z]+)+\b(?!\.\w|[/(])")
 
 
@@ -41,9 +44,17 @@ IN_SHELL: Mapping[str, str] = {
 _SENT = re.compile(r"(?<=\. )(?:Sent|Will send): [a-z_, ]+\. ")
 
 
-def in_shell(text: str) -> str:
+def in_shell(text: str, keep: Collection[str] = ()) -> str:
     """A text for an assistant as one for a person at a shell: tools are commands, and arguments
-    are options. The names of what was sent are left out."""
+    are options. The names of what was sent are left out. What the text says of these paths, prompts
+    and names stays to the letter, and so does a quotation that was cut."""
+    whole = {said for each in keep for said in (each, " ".join(each.split())) if each}
+    changed = sorted((each for each in whole if _in_shell(each) != each), key=len, reverse=True)
+    parts = re.split("(" + "|".join([*map(re.escape, changed), '"[^"\n]*…"']) + ")", text)
+    return "".join(part if at % 2 else _in_shell(part) for at, part in enumerate(parts))
+
+
+def _in_shell(text: str) -> str:
     text = _SENT.sub("", text)
     for said, instead in IN_SHELL.items():
         text = text.replace(said, instead)

@@ -153,6 +153,30 @@ def test_advice_names_the_commands_and_options_of_the_shell() -> None:
     assert in_shell("image_tail: not with kling-v3") == "--image-tail: not with kling-v3"
 
 
+def test_paths_and_prompts_are_told_to_the_letter(shell: Shell, world: Path) -> None:
+    prompt = "kling_film of an image_tail, on and on" + ", and on" * 40
+    for folder in ("kling_film", "my image_tail"):
+        (world / folder).mkdir()
+        place = world / folder / "kling_look x.mp4"
+
+        assert shell.run(f"kling-mcp video '{prompt}' -o '{folder}/kling_look x.mp4'") == 0
+
+        assert shell.out.rstrip().endswith(f"saved at {place}.")
+        assert "kling_film of an image_tail" in shell.out
+    assert shell.run("kling-mcp video fox -o 'no kling_look/x.mp4'") == 2
+    assert f"the folder {world}/no kling_look does not exist" in shell.err
+
+
+def test_the_advice_for_a_program_names_commands(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_RENDER_S", "60")
+
+    begun = shell.fields("kling-mcp video fox")
+
+    assert begun["next"].startswith(f"kling-mcp wait {begun['task_id']}")
+
+
 def test_the_same_command_again_finds_the_same_video(shell: Shell, world: Path) -> None:
     assert shell.run('kling-mcp video "A fox in the snow"') == 0
     assert shell.out.startswith("Task ")
