@@ -67,7 +67,8 @@ logger = logging.getLogger(__name__)
 QUIET_LOGGERS = ("httpx", "httpcore", "stamina")
 """Loggers that write whole URLs with their signatures, or a line for each repeated read."""
 
-OWN_LOGGERS = ("kling_mcp", "kling_tools", "kling_sandbox")
+FINE_LOGGERS = ("kling_mcp", "kling_tools", "kling_sandbox", "asyncio")
+"""Loggers whose lines at DEBUG hold no messages."""
 
 NO_UPLOADS = {
     "kling_upload_picture": "Nothing can be uploaded to this server. Give the picture as a path on "
@@ -213,7 +214,7 @@ def _set_levels(level: str) -> None:
     """Let others' loggers say at most INFO: their finer lines hold whole messages, with prompts."""
     fine = level == "DEBUG"
     logging.getLogger().setLevel("INFO" if fine else level)
-    for name in OWN_LOGGERS:
+    for name in FINE_LOGGERS:
         logging.getLogger(name).setLevel(level if fine else logging.NOTSET)
 
 
