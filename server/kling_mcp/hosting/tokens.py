@@ -65,6 +65,14 @@ class TokenFile:
                 return []
             raise
 
+    def told(self) -> list[Token]:
+        """Every token of a file that says something. One that is away or has no byte says nothing
+        of anybody's token: it cannot be used."""
+        tokens = self._current()
+        if self._seen and not self._seen[2]:
+            raise self._unusable("it is empty")
+        return tokens
+
     def _current(self) -> list[Token]:
         try:
             found = self._path.stat()
@@ -83,13 +91,10 @@ class TokenFile:
         return self.with_hash(_sha256(text))
 
     def with_hash(self, digest: str) -> Token | None:
-        """The line of the token with this SHA-256 (hex), if it is valid today. A file that is away
-        or has no byte says nothing of anybody's token, so it cannot be used."""
+        """The line of the token with this SHA-256 (hex), if it is valid today; as `told`."""
         today = date.fromtimestamp(time.time())
-        found, tokens = None, self._current()
-        if self._seen and not self._seen[2]:
-            raise self._unusable("it is empty")
-        for token in tokens:
+        found = None
+        for token in self.told():
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found if found and (found.expires is None or today <= found.expires) else None

@@ -236,7 +236,9 @@ class SignIn(OAuthAuthorizationServerProvider[_Code, _Refresh, AccessToken]):
     async def load_authorization_code(
         self, client: OAuthClientInformationFull, authorization_code: str
     ) -> _Code | None:
-        """The code, which is used up by this, whatever comes of it."""
+        """The code, which is used up by this, whatever comes of it; not while nobody can tell
+        whether its person may still come in."""
+        self._tokens.told()
         family = await self._store.take_code(_sha256(authorization_code), client.client_id)
         if family is None:
             return None

@@ -679,7 +679,8 @@ def test_a_file_of_tokens_that_is_away_for_a_moment_ends_no_login(
     text: str | None, team: Team
 ) -> None:
     visit = Visit.of_new_program(team)
-    tokens = visit.tokens(token_of(team, "moment"))
+    own = token_of(team, "moment")
+    tokens, code = visit.tokens(own), visit.code(own)
     path = team.folder / "tokens"
     good = path.read_text()
     path.unlink()
@@ -687,9 +688,11 @@ def test_a_file_of_tokens_that_is_away_for_a_moment_ends_no_login(
         path.write_text(text)
     page, refreshed = visit.page(), visit.refresh(tokens["refresh_token"]).status_code
     answers = team.status(tokens["access_token"]), visit.answer(page, "kmcp_x").response.status_code
+    exchanged = visit.exchange(code).status_code
     path.write_text(good)
 
-    assert (refreshed, *answers) == ((400, 401, 403) if text else (503, 503, 503))
+    assert (refreshed, exchanged, *answers) == ((400, 400, 401, 403) if text else (503,) * 4)
+    assert visit.exchange(code).status_code == (400 if text else 200)
     assert team.status(tokens["access_token"]) == 200
     assert visit.refresh(tokens["refresh_token"]).status_code == 200
 
