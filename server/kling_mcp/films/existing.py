@@ -3,6 +3,7 @@ and cost nothing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,9 +16,15 @@ from kling_mcp.ledger import Record
 from kling_mcp.outputs.storage import VideoStorage
 from kling_tools.faults import Fault
 from kling_tools.products import MADE
+from kling_tools.quoting import clipped
 from kling_tools.requests.normalize import task_id
 
 __all__ = ["ExistingClips", "Found"]
+
+_PART = re.compile(
+    r"(?:kling://tasks/)?(film-[0-9a-f]+)(?:[#: ]|/(?!video/?$))\s*\S.*", re.IGNORECASE
+)
+"""The id of a film with more behind it than the address of its file."""
 
 OF_HERE = "the task_id of a video of kling_list_tasks"
 
@@ -58,6 +65,11 @@ class ExistingClips:
     async def named(self, value: object, film_id: str) -> Found:
         """The video that the shot of a film names."""
         named = task_id(value)
+        said = value.strip() if isinstance(value, str) else ""
+        if part := _PART.fullmatch(said):
+            message = f"{clipped(said, 80)} names a part of a film, which is no clip."
+            use = f"the task_id of its shot: kling_get_task with {part[1]} has those"
+            return Found(faults=(Fault("video", "part_of_film", message, use),))
         record = await self.find(named) if isinstance(named, str) and named else None
         faults = tuple(_faults(record, str(named)[:80], film_id))
         if faults or record is None:

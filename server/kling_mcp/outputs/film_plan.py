@@ -30,6 +30,8 @@ __all__ = [
 
 MOST_CLIPS = 40
 
+MOST_CROSSFADE_S = 5
+
 RATE_HZ = 48_000
 """Samples per second of a film's sound, which is stereo."""
 
@@ -150,7 +152,8 @@ class Film:
 def film_length(lengths_s: Sequence[Fraction | float], crossfade_s: float, fps: Fraction) -> int:
     """Frames of a film of clips of these lengths (seconds), to the frame: each clip is rounded to
     whole frames, and each crossfade is taken off once. Raises KlingError for no clip, for more than
-    `MOST_CLIPS`, and for a crossfade that is longer than half a clip."""
+    `MOST_CLIPS`, and for a crossfade that is longer than half a clip or
+    `MOST_CROSSFADE_S`."""
     if not 0 < len(lengths_s) <= MOST_CLIPS:
         raise KlingError(
             f"A film of {counted(len(lengths_s), 'clip')} cannot be joined.",
@@ -163,12 +166,18 @@ def film_length(lengths_s: Sequence[Fraction | float], crossfade_s: float, fps: 
     lengths = [frames_in(seconds, fps) for seconds in lengths_s]
     overlap = rounded(Fraction(crossfade_s) * fps)
     shortest = min(lengths)
-    if overlap < 0 or (len(lengths) > 1 and 2 * overlap > shortest):
+    most = rounded(MOST_CROSSFADE_S * fps)
+    why = f"{MOST_CROSSFADE_S} s"
+    if len(lengths) > 1 and shortest // 2 < most:
+        most = shortest // 2
+        why = (
+            f"half of clip {lengths.index(shortest) + 1}, which is "
+            f"{float(shortest / fps):.4g} s long"
+        )
+    if not 0 <= overlap <= most:
         raise KlingError(
-            f"A crossfade of {crossfade_s:g} s is longer than half of clip "
-            f"{lengths.index(shortest) + 1}, which is {float(shortest / fps):.4g} s long.",
-            advice=f"Give at most {math.floor(100 * (shortest // 2) / fps) / 100:g} s, or 0 to "
-            "cut.",
+            f"A crossfade of {crossfade_s:g} s is longer than {why}.",
+            advice=f"Give at most {math.floor(100 * most / fps) / 100:g} s, or 0 to cut.",
         )
     return sum(lengths) - overlap * (len(lengths) - 1)
 

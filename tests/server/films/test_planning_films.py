@@ -19,6 +19,27 @@ pytestmark = pytest.mark.anyio
         ({"shots": words_shots(41)}, "at most 40 entries", "is required"),
         ({"shots": words_shots(1), "name": "x" * 140}, "at most 80", "is required"),
         ({"shots": ["A beach"]}, "shots[1]: must be an object, not text. Use {", "is required"),
+        (
+            {"shots": ["holiday/01.jpg"]},
+            'Use {"image": "holiday/01.jpg", "prompt": ',
+            "is required",
+        ),
+        (
+            {"shots": [{"image": "photo.png", "text": "Hi"}]},
+            "Use kling_talking_photo",
+            "Use prompt",
+        ),
+        ({"shots": words_shots(2), "crossfade_s": 6}, "Use at most 2.5 s, or 0 to cut.", "5.0"),
+        ({"shots": words_shots(1, duration="10"), "crossfade_s": 6}, "Use at most 5 s", "half"),
+        ({"shots": words_shots(1), "fade": 1}, "Use crossfade_s", "seconds"),
+        ({"shots": words_shots(1), "format": "9:16"}, "Use aspect_ratio, such as 9:16", "seconds"),
+        ({"shots": words_shots(1), "title": "Sea"}, "Use name.", "seconds"),
+        ({"shots": words_shots(1), "music": {"file": "a.wav", "fade": 2}}, "Use fade_s", "seconds"),
+        (
+            {"shots": words_shots(1), "music": {"file": "a.wav", "volume": 80}},
+            "music.volume: is a factor up to 4, and not 80: 0.8 is that %.",
+            "seconds",
+        ),
         ({"shots": words_shots(1), "aspect_ratio": "9:1"}, '"9:1" is no shape', "seconds"),
         ({"shots": words_shots(1), "aspect_ratio": "0:1"}, '"0:1" is no shape', "seconds"),
         ({"shots": words_shots(1), "aspect_ratio": "16:9 pad"}, "16:9 and fit: pad", "seconds"),
@@ -285,6 +306,8 @@ async def test_a_video_that_is_there_joins_for_nothing_whatever_made_it(tmp_path
         ({"video": "12345678901234567"}, "a film joins no others. Use the task_id of a video"),
         ({"video": "12345678901234567", "prompt": "A"}, "shots[1].prompt: a shot with video is"),
         ({"task_id": "12345678901234567"}, "Use video with that id"),
+        ({"video": "film-cf3c9147/3"}, "Use the task_id of its shot: kling_get_task with film-cf3"),
+        ({"video": "kling://tasks/film-cf3c9147/zzz"}, "names a part of a film"),
     ],
 )
 async def test_only_videos_of_this_server_are_shots(

@@ -7,6 +7,7 @@ once. A `Draft` holds the request with the bad fields at their defaults, the nam
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ MOST_VALUES = 3000
 """The most values in all lists and objects of one call. The largest that Kling takes, six masks
 with paths of 77 points, have half as many."""
 
+_PICTURE = re.compile(
+    r"^data:image/|\.(?:png|jpe?g|webp|heic|avif|gif|bmp|tiff?)(?:\?|$)", re.IGNORECASE
+)
 _JSON_TEXT = re.compile(r"\s*[\[{]")
 
 _repr = reprlib.Repr()
@@ -328,6 +332,8 @@ def _fault(detail: ErrorDetails, names: set[str]) -> Fault:
         use = instead_of(path, names)
     elif kind in ("missing", "model_type", "dict_type", "int_type", *NO_NUMBER):
         use = EXAMPLES.get(_last(path), use)
+        if _last(path) == "shots" and isinstance(value, str) and _PICTURE.search(value):
+            use = json.dumps({"image": value[:200], "prompt": "what happens"}, ensure_ascii=False)
     return Fault(path, kind, f"{message}.", use)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import Annotated, Any, Literal
@@ -55,6 +56,9 @@ NOT_OF_A_SHOT: Mapping[str, str] = {
     **dict.fromkeys(("external_task_id", "callback_url"), "the film's task_id, which finds all"),
 }
 
+SPOKEN = "kling_talking_photo for a clip of its own, then its task_id as video"
+"""Where a picture says a text."""
+
 _OBJECT = WithJsonSchema({"type": "object"})
 _TEXT = WithJsonSchema({"type": "string"})
 _NUMBER = WithJsonSchema({"type": "number"})
@@ -81,6 +85,10 @@ def _ratio(value: Any) -> Any:
     return re.sub(r"\s*[x\u00d7]\s*", ":", value) if isinstance(value, str) else value
 
 
+LOUDEST = 4
+"""The most by which music is made louder."""
+
+
 def _music(value: Any) -> Any:
     """A path alone is the file."""
     value = normalize.from_json_text(value)
@@ -92,6 +100,19 @@ def _music(value: Any) -> Any:
     return value
 
 
+def _volume(value: Any) -> Any:
+    """A percentage is read as a factor. Raises ValueError for a number that can be only one."""
+    value = normalize.word(value)
+    if isinstance(value, str) and value.endswith("%"):
+        with suppress(ValueError):
+            return float(value[:-1]) / 100
+    if type(value) in (int, float) and LOUDEST < value <= 100 * LOUDEST:
+        raise ValueError(
+            f"is a factor up to {LOUDEST}, and not {value:g}: {value / 100:g} is that %"
+        )
+    return value
+
+
 class Music(BaseModel):
     """A sound file under the film: its `volume` as a factor, the seconds in which it begins and
     ends (`fade_s`), and whether it begins again where it is shorter than the film (`loop`)."""
@@ -99,7 +120,7 @@ class Music(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
     file: Annotated[str, Field(min_length=1)]
-    volume: Annotated[float, Field(gt=0, le=4)] = 1.0
+    volume: Annotated[float, BeforeValidator(_volume), Field(gt=0, le=LOUDEST)] = 1.0
     fade_s: Annotated[float, Field(ge=0, le=30)] = 1.0
     loop: bool = False
 
@@ -137,7 +158,7 @@ class FilmArguments(BaseModel):
         _OBJECT,
         Field(description="file, volume, fade_s, loop"),
     ] = None
-    crossfade_s: Annotated[float, Field(ge=0, le=5), _NUMBER] = 0.0
+    crossfade_s: Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER] = 0.0
     aspect_ratio: Annotated[str, BeforeValidator(_ratio), _TEXT] = ""
     fit: Annotated[
         Literal["cover", "pad"], BeforeValidator(normalize.word), Field(description="cover or pad")
@@ -203,10 +224,33 @@ def _with_frame(value: Any, frame: str) -> Any:
     return frame if _has_previous(value) else value
 
 
+INSTEAD: Mapping[str, str] = {
+    **dict.fromkeys(("fade", "fade_s", "crossfade", "transition", "transition_s"), "crossfade_s"),
+    **dict.fromkeys(("format", "shape", "orientation", "ratio"), "aspect_ratio, such as 9:16"),
+    **dict.fromkeys(("title", "film"), "name"),
+    **dict.fromkeys(("scenes", "clips", "videos"), "shots"),
+    **dict.fromkeys(("images", "photos"), 'shots, each {"image": …, "prompt": …}'),
+    **dict.fromkeys(("audio", "sound_file", "soundtrack", "song"), "music"),
+    **dict.fromkeys(("model_name", "mode", "duration", "sound"), "it in the defaults"),
+    **dict.fromkeys(("model",), "model_name in the defaults"),
+    **dict.fromkeys(("prompt", "style"), "a prompt in each shot"),
+    "speed": "no speed; the prompt of a shot says how fast it moves",
+    "music.fade": "fade_s",
+    "music.repeat": "loop",
+}
+"""The right argument for one that a film has not, by what assistants call it."""
+
+
 def film_faults(draft: Draft[FilmArguments]) -> list[Fault]:
     """What is wrong with a film before its shots are judged. Shots count from 1."""
     told = [
-        replace(fault, field=re.sub(r"^shots\[(\d+)\]", _from_one, fault.field))
+        replace(
+            fault,
+            field=re.sub(r"^shots\[(\d+)\]", _from_one, fault.field),
+            use=INSTEAD.get(fault.field, fault.use)
+            if fault.rule == "extra_forbidden"
+            else fault.use,
+        )
         for fault in draft.verdict.faults
     ]
     whole = (
@@ -293,6 +337,10 @@ def shot_draft(
         if shot.get(name)
     ]
     left_out = {*OF_THE_FILM}
+    if shot.get("text") and any(shot.get(name) for name in IMAGES[:2]):
+        left_out |= {"text"}
+        message = "a shot does not speak."
+        wrong.append(Fault(f"shots[{number}].text", "not_spoken", message, SPOKEN))
     if shot.get("image_list") and (both := [name for name in IMAGES[:2] if shot.get(name)]):
         left_out |= {*both}
         message = "a shot begins with one picture, or shows those of image_list."
