@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kling_mcp.cli.tool_commands import ToolCommand
-from kling_mcp.cli.tool_options import ARGUMENT, FILE
+from kling_mcp.cli.tool_options import ARGUMENT, FILE, read_json
 from kling_mcp.inputs.policy import at_home
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault
@@ -71,7 +71,7 @@ def _is_text(value: Any) -> bool:
 
 def _read_arguments(place: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_standard_input() if place == "-" else path.read_text("utf-8-sig"))
+        found = read_json(_standard_input() if place == "-" else path.read_text("utf-8-sig"))
     except OSError as error:
         raise _unreadable(f"{place} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

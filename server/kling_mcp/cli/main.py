@@ -131,7 +131,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         )
     if unknown:
         hint = " (a prompt of several words stands in quotes)" if _is_prompt(arguments) else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        of_command = getattr(arguments, "parser", parser)
+        of_command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return arguments
 
 
@@ -274,7 +275,7 @@ def _add_command(
 
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("--debug", default=argparse.SUPPRESS, **DEBUG)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

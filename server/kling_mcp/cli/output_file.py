@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +19,30 @@ from kling_mcp.inputs.policy import at_home
 from kling_mcp.outputs.storage import VideoFolder
 from kling_tools.errors import SaveFailed, UnsafePath
 from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL
+from kling_tools.quoting import clipped
 from kling_tools.tools.tool import SPENDING
 
 __all__ = ["OutputFile"]
 
 A_NAME = "Give the name of a file, such as clip.mp4."
+
+
+LONGEST_SHOWN = 120
+"""Characters of a path that an error shows."""
+
+
+def _fault_of_file(place: Path) -> str:
+    """What is wrong with a path that is to be a file; empty when nothing is."""
+    try:
+        status = place.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            status = place.stat()
+    except FileNotFoundError:
+        return f"is a link to nothing: {place.readlink()}" if place.is_symlink() else ""
+    except OSError as error:
+        return f"no file can have that name: {error.strerror}"
+    is_usual = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return "" if is_usual else "is a device, and the video has to be a file"
 
 
 class OutputFile:
@@ -34,7 +54,7 @@ class OutputFile:
         self.path = ""
         if given:
             whole = Path.cwd() / at_home(Path(given))
-            is_folder = given.endswith(("/", os.sep)) or whole.is_dir()
+            is_folder = given.endswith(("/", os.sep)) or os.path.isdir(whole)  # noqa: PTH112
             self.path = f"{whole}{os.sep}" if is_folder else str(whole)
 
     @property
@@ -53,6 +73,8 @@ class OutputFile:
         folder = self._folder
         if self._given == "-":
             raise UnsafePath("-o -: nothing is written to standard output.", advice=A_NAME)
+        if fault := _fault_of_file(Path(self.path)):
+            raise UnsafePath(f"-o {clipped(self._given, LONGEST_SHOWN)}: {fault}.", advice=A_NAME)
         if not folder.is_dir():
             raise UnsafePath(
                 f"-o {self._given}: the folder {folder} does not exist.",

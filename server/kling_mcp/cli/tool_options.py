@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from kling_mcp.cli.tool_commands import ToolCommand
 if TYPE_CHECKING:
     from kling_tools.tools.tool import KlingTool
 
-__all__ = ["ARGUMENT", "FILE", "OF_THE_SHELL", "CommandParser", "add_options"]
+__all__ = ["ARGUMENT", "FILE", "OF_THE_SHELL", "CommandParser", "add_options", "read_json"]
 
 FILE = "file"
 ARGUMENT = "argument_"
@@ -50,7 +51,22 @@ class CommandParser(argparse.ArgumentParser):
         for place in range(options):
             if words[place] in switches:
                 words[place] += f"={TRUE}"
-        return super().parse_known_args(words, namespace)
+        namespace, rest = super().parse_known_args(words, namespace)
+        if not any(word.startswith("-") for word in rest):
+            self._take_late(namespace, rest)
+        return namespace, rest
+
+    def _take_late(self, namespace: argparse.Namespace, rest: list[str]) -> None:
+        """Read words that stand behind an option, which argparse leaves over."""
+        for action in self._get_positional_actions():
+            if not action.dest.startswith(ARGUMENT) or not rest:
+                continue
+            found = getattr(namespace, action.dest)
+            if action.nargs == "*":
+                setattr(namespace, action.dest, [*(found or ()), *rest])
+                rest.clear()
+            elif found is None:
+                setattr(namespace, action.dest, rest.pop(0))
 
     def format_help(self) -> str:
         """As of every parser."""
@@ -186,6 +202,18 @@ def _seconds(text: str) -> float:
 def _json(text: str) -> Any:
     """What the JSON says; text that is none is left to the tool, which says what it takes."""
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError:
         return text
+
+
+def read_json(text: str) -> Any:
+    """What the JSON says. Raises ValueError, also for a number that is not finite: a message to a
+    tool has none, so that a cap would be left out in silence."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number

@@ -352,12 +352,16 @@ def test_closed_streams_change_nothing_but_what_is_seen(
         ("fox.mov", "the ending .mov is wrong"),
         ("there.mp4", "that file is there already"),
         ("con.mp4", "is the name of a device on Windows"),
+        ("/dev/null", "is a device, and the video has to be a file"),
+        ("link.mp4", "is a link to nothing: gone.mp4"),
+        (f"{'a' * 300}.mp4", "no file can have that name: File name too long"),
     ],
 )
 def test_a_place_where_no_file_can_be_is_refused_before_anything_is_paid(
     place: str, says: str, shell: Shell, world: Path
 ) -> None:
     (world / "there.mp4").write_bytes(b"somebody's")
+    (world / "link.mp4").symlink_to("gone.mp4")
 
     assert shell.run(f"kling-mcp video fox -o {place}") == 2
 
@@ -416,6 +420,20 @@ def test_a_name_that_another_shell_gives_meanwhile_is_left_to_it(
     assert shell.err == ""
     told = shell.fields(f"kling-mcp wait {task} -o mine.mp4")
     assert told["tasks"][0]["path"] == str(world / "mine.mp4")
+
+
+def test_words_are_read_on_both_sides_of_an_option(shell: Shell) -> None:
+    assert shell.run("kling-mcp delete voice --provider sandbox foo") == 2
+    assert "foo" in shell.err
+    assert "unrecognized" not in shell.err
+    task = shell.fields("kling-mcp video fox")["task_id"]
+    assert len(shell.fields(f"kling-mcp wait {task} --timeout-s 9 {task}1", 2)["tasks"]) == 2
+
+
+def test_words_that_are_too_many_are_told_with_the_usage_of_the_command(shell: Shell) -> None:
+    assert shell.run("kling-mcp delete voice foo bar") == 2
+    assert shell.err.startswith("usage: kling-mcp delete ")
+    assert shell.err.endswith("unrecognized arguments: bar\n")
 
 
 def test_a_prompt_without_quotes_is_not_paid(shell: Shell, world: Path) -> None:
@@ -701,6 +719,11 @@ def test_the_clips_of_a_batch_go_into_a_folder(shell: Shell, world: Path) -> Non
     [
         (None, "cannot be read: No such file"),
         ("{", "is no JSON"),
+        (
+            '{"name": "A", "shots": [{"prompt": "fox"}], "max_units": NaN}',
+            "NaN is no finite number",
+        ),
+        ('{"name": "A", "shots": [{"prompt": "fox"}], "max_usd": 1e999}', "1e999 is no finite"),
         ('"tea"', "has neither an object nor a list"),
         ("[]", "shots: is required"),
         ('{"shots": [{"prompt": "fox"}]}', "name: is required"),
