@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from anyio import to_thread
 
+from kling_mcp.films.earlier import Remade
 from kling_mcp.films.fitting import Fitting, fitting
 from kling_mcp.films.length import length_of
 from kling_mcp.films.planning import PlannedShot
-from kling_mcp.ledger.films import FilmRow
 from kling_mcp.submission.submission import Submission
 from kling_tools.errors import KlingError, SpendCapReached
 from kling_tools.quoting import listed_shots
@@ -56,14 +57,14 @@ class Limit:
 class FilmCaps:
     """The caps that hold for a film, for which so many units and dollars were `spent` before it was
     planned, of real ones (False) and of play money (True): each kind is held against them alone.
-    `plan_again` judges a film of other arguments; `before` is the film of this name as it
-    is in the ledger, and maybe `is_made_now`."""
+    `plan_again` judges a film of other arguments; `remade` says which of its shots are there
+    already, and it maybe `is_made_now`."""
 
     way: Submission
     film: FilmArguments
     spent: Mapping[bool, tuple[float, float]]
     plan_again: Callable[[FilmArguments], Awaitable[Sequence[PlannedShot]]]
-    before: FilmRow | None = None
+    remade: Remade
     is_made_now: bool = False
 
     async def check(self, plan: Sequence[PlannedShot]) -> Capped | None:
@@ -101,10 +102,11 @@ class FilmCaps:
             advice = "It is being made, and goes on as it was agreed to; kling_cancel_task ends it."
             return Capped(SpendCapReached(message, advice=advice), field)
         fits = await self._fitting(plan, left, played=played)
-        kept = await self._kept_before(todo)
         arguments = fits.arguments(self.film) if fits else {}
         is_short = len(json.dumps(arguments)) <= MOST_CHARS
-        error = SpendCapReached(message, advice=_advice(fits, kept, passes, is_short=is_short))
+        error = SpendCapReached(
+            message, advice=_advice(fits, self.remade, passes, is_short=is_short)
+        )
         return Capped(error, field, arguments if fits and is_short else None)
 
     async def _limits(self, todo: Sequence[PlannedShot], *, played: bool) -> list[Limit]:
@@ -157,6 +159,11 @@ class FilmCaps:
         """The best plan that is seen to fit when it is planned: other shots of this kind."""
         others = {shot.number for shot in _to_make(plan, played=not played)}
         plans = fitting(plan, left, others)
+        first = await to_thread.run_sync(next, plans, None)
+        if self.remade.ways and (first is None or first.leave_out):
+            plans = chain(await self._restoring(left, others), [first] if first else [], plans)
+        elif first:
+            plans = chain([first], plans)
         for _ in range(MOST_REPLANNED):
             found = await to_thread.run_sync(next, plans, None)
             if found is None:
@@ -175,18 +182,30 @@ class FilmCaps:
                 return replace(found, units=units, seconds=seconds)
         return None
 
-    async def _kept_before(self, todo: Sequence[PlannedShot]) -> list[int]:
-        """The shots that cost something now in the place of one that was made before."""
-        known = {shot.number: shot.record_id for shot in self.before.shots} if self.before else {}
-        numbers = [shot.number for shot in todo if known.get(shot.number)]
-        rows = await self.way.ledger.several([known[n] for n in numbers]) if numbers else {}
-        return [n for n in numbers if (row := rows.get(known[n])) and row.status == "succeed"]
+    async def _restoring(self, left: float, others: Set[int]) -> Iterator[Fitting]:
+        """Plans that fit and have each shot that is there already as it is."""
+        ways = self.remade.ways
+        restored = Fitting(ways, (), 0.0).arguments(self.film)
+        planned = await self.plan_again(self.film.model_copy(update=restored))
+        return (
+            replace(found, changes=_both(ways, found)) for found in fitting(planned, left, others)
+        )
 
 
-def _advice(fits: Fitting | None, kept: Sequence[int], passes: str, *, is_short: bool) -> str:
+def _both(ways: Mapping[str, list[int]], found: Fitting) -> dict[str, list[int]]:
+    """The changes of both, of the shots that are not left out."""
+    both: dict[str, list[int]] = {}
+    for changes in (ways, found.changes):
+        for change, numbers in changes.items():
+            both.setdefault(change, []).extend(n for n in numbers if n not in found.leave_out)
+    return {change: sorted(numbers) for change, numbers in both.items() if numbers}
+
+
+def _advice(fits: Fitting | None, remade: Remade, passes: str, *, is_short: bool) -> str:
     way = passes.startswith(("with ", "after "))
     as_it_is = f"As it is, it passes {passes}." if way else f"{passes}."
-    restored = f"Left as before, {listed_shots(kept)} cost nothing." if kept else ""
+    others = listed_shots(remade.others) if remade.others else ""
+    restored = f"Left as before, {others} cost nothing." if others else ""
     if fits is None:
         return " ".join(filter(None, ("Not even one shot fits.", restored, as_it_is)))
     plan = f"It fits so: {fits.words()}"

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from kling_mcp.films.caps import Capped, FilmCaps, price_of
-from kling_mcp.films.earlier import Earlier
+from kling_mcp.films.earlier import Earlier, Remade
 from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.length import JOINED_PX_S, joining_s, length_of, usual_time_s
 from kling_mcp.films.making import FilmMaking, Means
@@ -130,15 +130,17 @@ class FilmDesk:
                 receipt.faults = [faults[-1].facts()]
             capped = None
             if not faults:
+                remade = await Remade.of(plan, before, means.ledger)
                 again = partial(planned, means.submission, principal, pictures)
                 capped = await FilmCaps(
                     way=means.submission,
                     film=film,
                     spent=spent,
                     plan_again=lambda other: again(other, before, clips),
-                    before=before,
+                    remade=remade,
                     is_made_now=before is not None and before.is_leased(now),
                 ).check(plan)
+                receipt.note = " ".join(filter(None, (receipt.note, remade.words()))) or None
             how, made = _how(film, music, plan), ""
             if before and not faults:
                 earlier = await Earlier.of(before, means.ledger, means.storage)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kling_mcp.films.fitting import OF_ITS_OWN, changed_words
 from kling_mcp.films.planning import PlannedShot
 from kling_mcp.ledger import Ledger, Record
-from kling_mcp.ledger.films import FilmRow, ShotRow
+from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
 from kling_mcp.outputs.storage import VideoStorage
-from kling_tools.quoting import counted, spans
+from kling_tools.quoting import counted, listed_shots, spans
 
-__all__ = ["Earlier"]
+__all__ = ["Earlier", "Remade"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,77 @@ def _wish(how: Mapping[str, Any]) -> dict[str, Any]:
     """How a film is joined, without where its music came from."""
     music = {name: value for name, value in (how.get("music") or {}).items() if name != "given"}
     return {**how, "music": music}
+
+
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """The shots that cost something now and are there already: with other settings (`changes`, as
+    JSON, with the shots that they lead to), or with the frame of another shot before them
+    (`frames`, each with the video that it is). In the place of `others` another clip is there."""
+
+    changes: Mapping[str, list[int]] = field(default_factory=dict)
+    frames: Mapping[str, list[int]] = field(default_factory=dict)
+    others: Sequence[int] = ()
+
+    @classmethod
+    async def of(
+        cls, plan: Sequence[PlannedShot], before: FilmRow | None, ledger: Ledger
+    ) -> Remade:
+        """Those of a plan, by the film as it was before."""
+        known = [shot for shot in before.shots if shot.record_id] if before else []
+        rows = await ledger.several([shot.record_id for shot in known]) if known else {}
+        clips = [
+            (s, row) for s in known if (row := rows.get(s.record_id)) and row.status == "succeed"
+        ]
+        changes: dict[str, list[int]] = {}
+        frames: dict[str, list[int]] = {}
+        todo = [shot for shot in plan if not (shot.is_paid or shot.faults)]
+        for shot in todo:
+            alike = [clip for clip in clips if _story(clip[0].request) == _story(shot.request)]
+            asked = digest_of(shot.request)
+            same = [row for was, row in alike if was.digest == asked]
+            if same and shot.continues:
+                change = json.dumps({"video": same[0].handle})
+                frames.setdefault(change, []).append(shot.number)
+            elif alike and not same:
+                change = json.dumps(_back(shot.request, *alike[0]), sort_keys=True)
+                changes.setdefault(change, []).append(shot.number)
+        told = {n for numbers in (*changes.values(), *frames.values()) for n in numbers}
+        asked_for = {digest_of(shot.request) for shot in plan}
+        free = {s.number for s, _ in clips if s.digest not in asked_for}
+        is_long = before is not None and len(plan) == len(before.shots)
+        places = [shot.number for shot in todo if shot.number in free - told]
+        return cls(changes, frames, places if is_long else ())
+
+    @property
+    def ways(self) -> dict[str, list[int]]:
+        """The changes after which each shot that is there costs nothing."""
+        return {**self.changes, **self.frames}
+
+    def words(self) -> str:
+        """What is there, and how it costs nothing."""
+        told = []
+        if self.frames:
+            numbers = sorted(n for shots in self.frames.values() for n in shots)
+            one = len(numbers) == 1
+            told.append(
+                f"{listed_shots(numbers).capitalize()}: the frame before {'it' if one else 'them'} "
+                f"has changed, so {'it is' if one else 'they are'} made anew."
+            )
+        if self.ways:
+            told.append(f"Nothing is paid for {'; '.join(changed_words(self.ways))}.")
+        return " ".join(told)
+
+
+def _story(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a shot shows, without its settings."""
+    return {name: request[name] for name in OF_ITS_OWN if request.get(name)}
+
+
+def _back(now: Mapping[str, Any], was: ShotRow, row: Record) -> dict[str, Any]:
+    """The settings with which a request is again what it was; blank where it had none."""
+    names = sorted((now.keys() | was.request.keys()) - OF_ITS_OWN)
+    change = {n: was.request.get(n, "") for n in names if now.get(n) != was.request.get(n)}
+    if change.get("aspect_ratio") == "":  # else that of the film is its own
+        change["aspect_ratio"] = row.request.get("aspect_ratio") or ""
+    return change

@@ -10,10 +10,10 @@ from typing import Any
 from kling_mcp.films.planning import PlannedShot
 from kling_tools.faults import Variant
 from kling_tools.quoting import listed_shots
-from kling_tools.requests.films import FilmArguments
+from kling_tools.requests.films import FilmArguments, shot_arguments
 from kling_tools.rules.capabilities import units_text
 
-__all__ = ["Fitting", "fitting"]
+__all__ = ["OF_ITS_OWN", "Fitting", "changed_words", "fitting"]
 
 ROUNDING = 1e-6
 
@@ -36,24 +36,27 @@ class Fitting:
         changed = {n: json.loads(c) for c, numbers in self.changes.items() for n in numbers}
         kept = [n for n in range(1, len(film.shots) + 1) if n not in self.leave_out]
         alike = len(self.changes) == 1 and all(n in changed for n in kept)
+        alike = alike and not any("video" in change for change in changed.values())
         one: dict[str, Any] = next(iter(changed.values()), {})
         said = any(film.shots[n - 1].keys() & one.keys() for n in kept)
         found: dict[str, Any] = {}
         if alike and not said:
-            found["defaults"] = {**film.defaults, **one}
+            together = {**film.defaults, **one}
+            found["defaults"] = {name: value for name, value in together.items() if value != ""}
         if self.leave_out or (changed and "defaults" not in found):
             own = changed if "defaults" not in found else {}
+            blank = {name for change in own.values() for name in change if change[name] == ""}
+            moved = {name: film.defaults[name] for name in film.defaults.keys() & blank}
+            if moved:  # no longer a default: a shot that keeps it says so itself
+                found["defaults"] = {n: v for n, v in film.defaults.items() if n not in moved}
             found["shots"] = [
-                _changed(film.shots[n - 1], own.get(n, {}), film.defaults) for n in kept
+                _changed(shot_arguments(film.shots[n - 1], moved), own.get(n, {})) for n in kept
             ]
         return found
 
     def words(self) -> str:
         """The plan in a sentence: with its length and its price, and why shots are left out."""
-        parts = [
-            f"{listed_shots(sorted(numbers))} {_in_words(json.loads(change))}"
-            for change, numbers in self.changes.items()
-        ]
+        parts = [*changed_words(self.changes)]
         parts += [f"without {listed_shots(self.leave_out)}"] if self.leave_out else []
         length = f" for {self.seconds:g} s" if self.seconds else ""
         said = f"{'; '.join(parts)}; {units_text(round(self.units, 4))}{length}."
@@ -62,12 +65,16 @@ class Fitting:
         return said
 
 
-def _changed(
-    shot: Mapping[str, Any], change: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A shot with a change; what that leaves out is blank where the defaults would bring it."""
-    left_out = [name for name in change if change[name] == "" and name not in defaults]
-    return {name: value for name, value in {**shot, **change}.items() if name not in left_out}
+def _changed(shot: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A shot with a change, without what that leaves out; a video is the whole shot."""
+    whole = change if "video" in change else {**shot, **change}
+    return {name: value for name, value in whole.items() if change.get(name) != ""}
+
+
+def changed_words(changes: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """The shots that are changed, with what is changed in them."""
+    for change, numbers in changes.items():
+        yield f"{listed_shots(sorted(numbers))} {_in_words(json.loads(change))}"
 
 
 def _in_words(change: Mapping[str, Any]) -> str:

@@ -212,3 +212,61 @@ async def test_a_film_that_is_being_made_offers_no_other_plan(tmp_path: Path) ->
     assert [fault["field"] for fault in other["faults"]] == ["name"]
     assert "of other shots is being made" in other["faults"][0]["message"]
     assert "fits" not in other
+
+
+DEAR = {"mode": "pro", "duration": "10"}
+
+
+async def test_a_plan_that_fits_has_what_is_made_with_other_settings(tmp_path: Path) -> None:
+    shots = words_shots(3)
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots[:2], join=False)
+        asked = {"shots": shots, "defaults": DEAR, "join": False}
+        free = await dry(client, **asked, max_units=1)
+        whole = await dry(client, **asked, max_units=4.5)
+        uncapped = await dry(client, **asked)
+        passes = await made(client, **{**asked, **whole["fits"]}, max_units=4.5)
+
+    assert "shots 1-2 without duration and mode; without shot 3; 0 units" in free["next"]
+    assert "All shots cost 1.5 units at least." in free["next"]
+    assert free["fits"] == {"defaults": {}, "shots": shots[:2]}
+    assert "1.5 units" in whole["next"]
+    assert "without shot 3" not in whole["next"]
+    assert "Nothing is paid for shots 1-2 without duration and mode." in uncapped["note"]
+    assert passes["status"] == "succeed"
+    assert accepted(tmp_path) == 3
+
+
+async def test_clips_in_the_shape_of_before_are_free_in_another_shape(tmp_path: Path) -> None:
+    shots = words_shots(2)
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots)
+        asked = {"shots": shots, "aspect_ratio": "9:16"}
+        told = await dry(client, **asked, max_units=4)
+        passes = await dry(client, **{**asked, **told["fits"]}, max_units=4)
+
+    assert "shots 1-2 with aspect_ratio: 16:9; 0 units" in told["next"]
+    assert "Not even one shot fits" not in told["next"]
+    assert told["fits"] == {"defaults": {"aspect_ratio": "16:9"}}
+    assert passes["estimate_units"] == 0
+
+
+async def test_a_frame_that_has_changed_is_told_and_the_clips_of_before_are_named(
+    tmp_path: Path,
+) -> None:
+    on = [{"image": "previous", "prompt": f"On {n}"} for n in range(3)]
+    shots = [*words_shots(1), *on]
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX) as client:
+        ended = await made(client, shots=shots, join=False)
+        without = [shots[0], *shots[2:]]
+        told = await dry(client, shots=without, join=False)
+        capped = await dry(client, shots=without, join=False, max_units=6)
+        passes = await dry(client, **{"shots": without, **capped["fits"]}, join=False)
+
+    clips = [shot["task_id"] for shot in ended["shots"]]
+    assert "Shots 2-3: the frame before them has changed" in told["note"]
+    assert f"shot 2 with video: {clips[2]}; shot 3 with video: {clips[3]}" in told["note"]
+    assert [shot.get("video") for shot in capped["fits"]["shots"]] == [None, *clips[2:]]
+    assert "at least" not in capped["next"]
+    assert "Left as before" not in capped["next"]
+    assert passes["estimate_units"] == 0
