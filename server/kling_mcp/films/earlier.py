@@ -55,11 +55,17 @@ class Earlier:
         if same or not begun:
             return ""
         at = f" ({self.record.path})" if self.record.path and not self.files.private else ""
+        stays = "; that file stays, and another name keeps both films" if at else ""
         told = (
-            f'Takes the place of "{self.film.name}" of {counted(of, "shot")}{at}: give another '
-            "name to keep both."
+            f'Takes the place of "{self.film.name}" of {counted(of, "shot")}{at}'
+            f"{stays or ': give another name to keep both'}."
         )
-        gone = [shot.number for shot in self.film.shots if not any(shot.is_same(s) for s in shots)]
+        clips = {shot.record_id for shot in shots if shot.record_id}
+        gone = [
+            shot.number
+            for shot in self.film.shots
+            if shot.record_id not in clips and not any(shot.is_same(s) for s in shots)
+        ]
         if len(shots) < of and gone:
             told += f" It had {counted(of, 'shot')}: without {spans(gone)}."
         return told

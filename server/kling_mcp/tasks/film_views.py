@@ -11,6 +11,7 @@ from typing import Any
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, cost_of
+from kling_mcp.providers.error_codes import of_content
 from kling_mcp.tasks.views import Files
 from kling_tools.errors import KlingError
 from kling_tools.quoting import clipped, counted, listed_shots
@@ -74,6 +75,9 @@ class FilmViews:
             view.next = self._running(film, record, own)
         elif view.status == "failed":
             first = "looks for what has no answer, and " if UNKNOWN in record.message else ""
+            changed = [s.number for s in film.shots if _is_refused(own.get(s.record_id))]
+            if changed:
+                first = f"and another prompt or picture for {listed_shots(changed)} {first}"
             view.next = (
                 f"{record.message.rstrip('.')}. {AGAIN} {first}makes only what is missing; what is "
                 "made is kept and not paid again."
@@ -164,10 +168,17 @@ class FilmViews:
             again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
             cost = units_text(row.counted_units) if row.counted_units else "nothing"
             view.next = f"cost {cost}; made again{again} when called again"
+            if _is_refused(row):
+                view.next = f"cost {cost}; requires another prompt or picture{again}"
             view.units = None
         elif row is None and not fault:
             view.next = "not made" if record.status == "cancelled" else "waits"
         return view
+
+
+def _is_refused(row: Record | None) -> bool:
+    """Whether a shot was refused for what it shows, as it would be each time."""
+    return row is not None and row.status == "failed" and bool(of_content(row.message))
 
 
 def _is_well(view: TaskView, film: FilmRow) -> bool:

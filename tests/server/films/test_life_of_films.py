@@ -368,13 +368,17 @@ async def test_a_version_that_replaces_another_one_says_so_before_and_after(
     changed = [shots[0], {"prompt": "Slower"}]
     async with serving(tmp_path) as client:
         first = await made(client, shots=shots)
+        clips = [{"video": shot["task_id"]} for shot in first["shots"][:2]]
+        shorter = facts(await film(client, shots=clips, dry_run=True))
         planned = facts(await film(client, shots=changed, dry_run=True))
         started = facts(await film(client, shots=changed))
         ended = await over(client, first["task_id"])
 
     for answer in (planned, started):
         assert f'Takes the place of "Holiday" of 3 shots ({first["path"]})' in answer["note"]
-        assert "give another name to keep both. It had 3 shots: without 2-3." in answer["note"]
+        assert "that file stays, and another name keeps both films." in answer["note"]
+        assert "It had 3 shots: without 2-3." in answer["note"]
+    assert "It had 3 shots: without 3." in shorter["note"]
     assert f"The version before it stays: {first['path']}." in ended["next"]
 
 

@@ -119,6 +119,9 @@ async def test_a_shot_that_fails_is_told_while_the_others_are_made_and_is_made_w
     assert failed["status"] == "failed"
     assert "1 shot of 3 not made" in failed["next"]
     assert "kling_film with the same name" in failed["next"]
+    (refused,) = (shot for shot in failed["shots"] if shot["status"] == "failed")
+    assert f"another prompt or picture for shot {refused['shot']} makes only" in failed["next"]
+    assert refused["next"] == "cost nothing; requires another prompt or picture for 1.5 units"
     assert states == ["failed", "succeed", "succeed"]
     assert again["status"] == "succeed"
     assert accepted(tmp_path) == 4
