@@ -54,7 +54,7 @@ from kling_tools.faults import Fault
 from kling_tools.quoting import counted, listed_shots
 from kling_tools.requests.drafts import Draft
 from kling_tools.requests.films import FilmArguments, film_faults
-from kling_tools.results import FilmReceipt, ShotView
+from kling_tools.results import ENDED, FilmReceipt, ShotView
 from kling_tools.service import Confirm
 
 if TYPE_CHECKING:
@@ -231,7 +231,13 @@ class FilmDesk:
         """Make no more of a film. Returns what is still queued here for it alone, which is to be
         withdrawn, too; None for a film that has ended."""
         films = self.means.ledger.films
-        if not await films.withdraw(record.id, "withdrawn"):
+        rows = await self.means.ledger.several(await films.of_it_alone(record.id))
+        idle = (*ENDED, "queued", "sending")
+        at_work = sum(row.status not in idle for row in rows.values())
+        told = "stopped"
+        if at_work:
+            told += f" while {counted(at_work, 'shot')} of its own ran, paid once made"
+        if not await films.withdraw(record.id, told):
             return None
         if making := self._making.get(record.id):
             making.scope.cancel()

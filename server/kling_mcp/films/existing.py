@@ -48,11 +48,16 @@ class Found:
         return str(record.request.get("duration") or "") if record else ""
 
     @property
-    def shape(self) -> Fraction | None:
-        """Its width by its height; None where that is not known."""
+    def size(self) -> tuple[int, int] | None:
+        """Its pixels; None where they are not known."""
         if self.facts is None or not self.facts.height:
             return None
-        return Fraction(self.facts.width, self.facts.height)
+        return self.facts.width, self.facts.height
+
+    @property
+    def shape(self) -> Fraction | None:
+        """Its width by its height; None where that is not known."""
+        return Fraction(*self.size) if self.size else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ class PlannedShot:
     mode: str = ""
     duration: str = ""
     shape: Fraction | None = None
+    size: tuple[int, int] | None = None
     has_sound: bool = False
 
     @property
@@ -268,6 +269,7 @@ async def _take(shot: PlannedShot, clips: ExistingClips, film_id: str) -> None:
     found = await clips.named(shot.request["video"], film_id)
     shot.faults += shot_faults(shot.number, found.faults)
     shot.made, shot.duration, shot.shape = found.record, found.duration, found.shape
+    shot.size = found.size
     shot.has_sound = found.facts is not None and found.facts.has_audio
     if found.record is not None:
         shot.request = {"video": found.record.handle}

@@ -48,12 +48,13 @@ ROUNDED = 0.02
 
 class Shaped(Protocol):
     """A shot that was judged: its clip's `shape` is the width by the height, None where that is not
-    known."""
+    known; `size` its pixels, of a file that is there."""
 
     number: int
     request: dict[str, Any]
     mode: str
     shape: Fraction | None
+    size: tuple[int, int] | None
 
 
 def shape_of_picture(picture: Picture | None) -> Fraction | None:
@@ -113,14 +114,17 @@ def film_shape(plan: Sequence[Shaped], film: FilmArguments) -> Fraction | None:
 
 def lines_of(shot: Shaped) -> int:
     """Pixels of the shorter side of its clip, in 16:9."""
-    return LINES.get(shot.mode, LINES["std"])
+    return min(shot.size) if shot.size else LINES.get(shot.mode, LINES["std"])
 
 
 def size_text(plan: Sequence[Shaped], film: FilmArguments) -> str:
-    """The film's size as far as Kling's pages tell it: its pixels in 16:9 and 9:16, else its lines
-    and its ratio. Empty where nothing is known."""
+    """The film's size: that of a first clip which is there, else as far as Kling's pages tell it:
+    its pixels in 16:9 and 9:16, else its lines and its ratio. Empty where nothing is known."""
+    if plan[0].size and not film.aspect_ratio:
+        wide, high = (side - side % 2 for side in plan[0].size)
+        return f"{wide}x{high}"
     shape = film_shape(plan, film)
-    sides = [LINES[shot.mode] for shot in plan if shot.mode in LINES]
+    sides = [lines_of(shot) for shot in plan if shot.size or shot.mode in LINES]
     if shape is None or not sides:
         return ""
     lines = max(sides) if film.aspect_ratio else sides[0]

@@ -193,10 +193,10 @@ def _row_ids(film: FilmRow) -> list[str]:
 
 
 def _folder(film: Record, rows: Sequence[Record], files: Files) -> Path | None:
-    """The folder in which the film's file and the first of its clips lie; said once."""
+    """The folder in which the first of its clips lies, or else the film's file; said once."""
     if files.private:
         return None
-    return next((Path(row.path).parent for row in [film, *rows] if row.path), None)
+    return next((Path(row.path).parent for row in [*rows, film] if row.path), None)
 
 
 def _made_of(shot: ShotRow, row: Record | None) -> str | None:

@@ -286,11 +286,15 @@ async def test_a_video_that_is_there_joins_for_nothing_whatever_made_it(tmp_path
         shots = [{"video": talking}, *words_shots(1), {"video": f"kling://tasks/{talking}/video"}]
         planned = await film(client, shots=shots, dry_run=True)
         ended = await made(client, shots=shots)
+        joined = await film(
+            client, name="Joined", shots=[{"video": ended["task_id"]}], dry_run=True
+        )
         within = await film(client, name="Both", shots=[{"video": ended["task_id"]}], dry_run=True)
         itself = await film(client, shots=[{"video": ended["task_id"]}])
 
     assert facts(planned)["estimate_units"] == 1.5
     assert [shot["units"] for shot in facts(planned)["shots"]] == [0, 1.5, 0]
+    assert f"{facts(joined)['size']}," in ended["next"]
     assert facts(planned)["seconds"] > 5
     assert [shot["status"] for shot in ended["shots"]] == ["succeed"] * 3
     assert "nothing amiss" in ended["next"]

@@ -133,6 +133,9 @@ async def test_stopping_says_what_runs_on_and_is_paid_and_what_was_withdrawn_for
         again = await call(client, "kling_cancel_task", task_ids=[started["task_id"]])
         other = facts(await call(client, "kling_get_task", task_id=single["task_id"]))
 
+    with closing(sqlite3.connect(tmp_path / "home" / "ledger.sqlite3")) as db:
+        (told,) = db.execute("SELECT message FROM tasks WHERE product = 'film'").fetchone()
+    assert told == "stopped while 1 shot of its own ran, paid once made"
     assert facts(stopped)["withdrawn"] == 2
     assert "Shots 1, 4 run on and are paid (about 3 units of the sandbox)" in words(stopped)
     assert "Shots 2-3 were never sent and cost nothing" in words(stopped)
@@ -292,6 +295,7 @@ async def test_what_a_film_was_made_of_goes_where_the_film_goes(tmp_path: Path) 
         copied = await call(client, "kling_save_video", **wish, path="kept/again.mp4")
         shown = facts(await call(client, "kling_get_task", **wish))
 
+    assert Path(shown["shots_in"]) == before.parent
     assert not before.exists()
     for answer, name in ((moved, "trip"), (copied, "again")):
         assert f"{name}.json beside it" in words(answer)
