@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from anyio import to_thread
 from mcp import Client
-from tests.server.serving import SIDE_PX, picture, sandbox_settings
+from tests.server.serving import SIDE_PX, SMALL_PX, picture, sandbox_settings
 
 from kling_mcp.cli import tool_options
 from kling_mcp.cli.exit_codes import CODE_OF_KIND, EXIT_CODES
@@ -36,7 +36,7 @@ SETTINGS = {
     "KLING_MCP_PROVIDER": "sandbox",
     "KLING_MCP_SANDBOX_QUEUE_S": "0",
     "KLING_MCP_SANDBOX_RENDER_S": "0",
-    "KLING_MCP_SANDBOX_SIDE_PX": str(SIDE_PX),
+    "KLING_MCP_SANDBOX_SIDE_PX": str(SMALL_PX),
 }
 
 
@@ -204,7 +204,7 @@ async def test_what_a_chat_began_the_shell_finishes_and_the_other_way_round(
 ) -> None:
     image = picture(world)
     settings = sandbox_settings(
-        world.parent, image_roots=(world,), save=True, sandbox_side_px=SIDE_PX
+        world.parent, image_roots=(world,), save=True, sandbox_side_px=SMALL_PX
     )
     async with Client(build_server(settings)) as chat:
         begun = await chat.call_tool("kling_image_to_video", {"image": image, "prompt": "waves"})
@@ -681,7 +681,10 @@ def test_every_command_without_arguments_ends_with_words(shell: Shell) -> None:
         assert "kling_" not in shell.out + shell.err
 
 
-def test_a_film_is_made_of_a_file_and_found_again(shell: Shell, world: Path) -> None:
+def test_a_film_is_made_of_a_file_and_found_again(
+    shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", str(SIDE_PX))
     picture(world / "shots", "cup.png", size=(320, 320))
     shots = [
         {"image": "cup.png", "prompt": "steam rises"},

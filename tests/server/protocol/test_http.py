@@ -53,7 +53,7 @@ def served(folder: Path, **more: str) -> Iterator[tuple[subprocess.Popen[str], s
         "KLING_MCP_HOME": str(folder / "home"),
         "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
         "KLING_MCP_SANDBOX_QUEUE_S": "0",
-        "KLING_MCP_SANDBOX_SIDE_PX": "300",
+        "KLING_MCP_SANDBOX_SIDE_PX": "48",
         "KLING_MCP_SANDBOX_RENDER_S": "0",
         **more,
     }
