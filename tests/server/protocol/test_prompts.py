@@ -447,8 +447,23 @@ async def test_a_film_is_planned_with_the_price_of_the_whole(
     assert tool == "kling_film"
     assert len(call["shots"]) == 3
     assert "faults" not in receipt
+    assert ("Whether the files can be used is not checked yet" in text) == bool(photos)
     assert f"about {receipt['estimate_units']:g} units" in text
     assert f'"max_units": {receipt["estimate_units"]}' in text
+
+
+@pytest.mark.anyio
+async def test_a_film_above_its_budget_is_not_sent_as_it_stands(client: Client) -> None:
+    above = await text_of(client, "film", wish="Our trip", shots="4", budget_units="5")
+    within = await text_of(client, "film", wish="Our trip", shots="1", budget_units="5")
+    (form,) = (p for p in (await client.list_prompts()).prompts if p.name == "film")
+
+    assert "send the plan that fits my budget" in above
+    assert "send the same call" not in above
+    assert "send the same call" in within
+    assert "Write a prompt for the shot:" in within
+    told = {argument.name: argument.description for argument in form.arguments or []}
+    assert told["duration"] == "Length of each shot in seconds (5)."
 
 
 @pytest.mark.anyio

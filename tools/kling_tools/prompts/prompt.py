@@ -238,6 +238,12 @@ class CameraArguments(PictureArguments):
 class FilmPlanArguments(FormArguments):
     """`film`: photos, or scenes told in words, become one film."""
 
+    duration: Annotated[
+        str,
+        BeforeValidator(normalize.duration),
+        Field(pattern=r"^([1-9]\d?)?$", description="Length of each shot in seconds (5)."),
+    ] = ""
+
     wish: Annotated[
         str, Field(max_length=STORY_LIMIT, description="What the film tells, in your own words.")
     ] = ""

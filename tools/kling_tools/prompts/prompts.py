@@ -340,23 +340,30 @@ class _Scripts:
             limit = asked_limit
         elif units is not None:
             limit = {"max_units": round(count * units, 4)}
+        each = "the shot" if count == 1 else f"each of the {count} shots"
         write = (
-            f"Write a prompt for each of the {counted(count, 'shot')}: what moves and how, and "
+            f"Write a prompt for {each}: what moves and how, and "
             "what the camera does; one scene without a cut. Name figures and places in the same "
             'words in every shot. A shot with "image": "previous" goes on from the last frame of '
             'the one before; {"video": "<task_id>"} is a video that is there already and costs '
             "nothing. Shorter or longer shots say their own duration."
         )
+        same = "the same call"
+        if asked_limit and units is not None and count * units > asked_limit["max_units"]:
+            same = "the plan that fits my budget (the call above costs more)"
+        unseen = (
+            " Whether the files can be used is not checked yet." if photos or asked.music else ""
+        )
         steps = [
             write,
             "Ask what it costs; this sends nothing: "
             f"{_call(FILM.tool, {**call, **asked_limit, 'dry_run': True})}. I expect "
-            f"{counted(count, 'shot')} of {plan.what}, {price} in all. If faults come back, "
-            "correct what they name and ask again; where it is above my budget, tell me the plan "
-            "that fits.",
+            f"{counted(count, 'shot')} of {plan.what}, {price} in all.{unseen} If faults come "
+            "back, correct what they name and ask again; where it is above my budget, tell me the "
+            "plan that fits.",
             "Tell me the prompts, the length, the shape, the price of the whole, how long it will "
             "take and every warning, and wait for my yes.",
-            f"Then send the same call with {_json({'dry_run': False, **limit})[1:-1]}. max_units "
+            f"Then send {same} with {_json({'dry_run': False, **limit})[1:-1]}. max_units "
             "counts all that is ever paid for this film.",
             f"{_call('kling_wait_for_tasks', {'task_ids': ['<task_id>']})}; call it again while "
             "done is false.",
