@@ -241,7 +241,7 @@ class _Calling:
                 self._code, self._goes_on = RUNNING, goes_on
         if len(tasks) == 1 and self._output.has_another(tasks[0]):
             said = f"{self._parsed.output} has another file, which is left as it is."
-            print(said, file=sys.stderr, flush=True)
+            self._write(said, sys.stderr)
 
     async def _saved(
         self, client: Client, answer: CallToolResult
@@ -364,11 +364,11 @@ class _Calling:
             self._write(json.dumps(said, ensure_ascii=False), sys.stdout)
         if self._unwritten:
             reason = self._unwritten.strerror
-            print(f"The answer could not be written: {reason}.", file=sys.stderr)
+            self._write(f"The answer could not be written: {reason}.", sys.stderr)
             if self._code == DONE:
                 self._code = RUNNING if self._goes_on else FAILED
         if self._code == RUNNING and self._goes_on:
-            print(f"Go on with: {self._goes_on}", file=sys.stderr)
+            self._write(f"Go on with: {self._goes_on}", sys.stderr)
         return self._code
 
     def interrupted(self) -> None:
@@ -376,9 +376,9 @@ class _Calling:
         self._code = INTERRUPTED
         self._status.clear()
         on = f" Nothing is lost. Go on with: {self._goes_on}" if self._goes_on else ""
-        print(f"Interrupted.{on}", file=sys.stderr, flush=True)
+        self._write(f"Interrupted.{on}", sys.stderr)
         if self._is_sending:
-            print(STILL_SENT, file=sys.stderr, flush=True)
+            self._write(STILL_SENT, sys.stderr)
 
     def _stop(self) -> None:
         self.interrupted()

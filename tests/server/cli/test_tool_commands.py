@@ -302,6 +302,16 @@ def test_an_answer_that_cannot_be_written_says_how_to_get_it(
     assert made(world) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_advice_that_cannot_be_written_changes_no_exit_code(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_MCP_SANDBOX_FAULTS", "concurrency")
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        assert shell.run("kling-mcp video fox") == 3
+
+
 def test_a_video_that_cannot_be_fetched_is_made_and_gone_on_with(
     shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
