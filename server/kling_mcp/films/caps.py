@@ -32,6 +32,9 @@ MOST_REPLANNED = 4
 MOST_CHARS = 4_000
 """Characters of a plan that is given as arguments to copy; of a longer one its words are enough."""
 
+SAID_CHARS = 400
+"""Characters of a plan whose arguments are said in the words, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capped:
@@ -103,10 +106,13 @@ class FilmCaps:
             return Capped(SpendCapReached(message, advice=advice), field)
         fits = await self._fitting(plan, left, played=played)
         arguments = fits.arguments(self.film) if fits else {}
-        is_short = len(json.dumps(arguments)) <= MOST_CHARS
-        error = SpendCapReached(
-            message, advice=_advice(fits, self.remade, passes, is_short=is_short)
-        )
+        written = json.dumps(arguments, ensure_ascii=False)
+        is_short, copied = len(written) <= MOST_CHARS, ""
+        if is_short:
+            copied = "dry_run gives that as arguments to copy."
+        if len(written) <= SAID_CHARS:
+            copied = f"As arguments: {written}."
+        error = SpendCapReached(message, advice=_advice(fits, self.remade, passes, copied))
         return Capped(error, field, arguments if fits and is_short else None)
 
     async def _limits(self, todo: Sequence[PlannedShot], *, played: bool) -> list[Limit]:
@@ -201,7 +207,7 @@ def _both(ways: Mapping[str, list[int]], found: Fitting) -> dict[str, list[int]]
     return {change: sorted(numbers) for change, numbers in both.items() if numbers}
 
 
-def _advice(fits: Fitting | None, remade: Remade, passes: str, *, is_short: bool) -> str:
+def _advice(fits: Fitting | None, remade: Remade, passes: str, copied: str) -> str:
     way = passes.startswith(("with ", "after "))
     as_it_is = f"As it is, it passes {passes}." if way else f"{passes}."
     others = listed_shots(remade.others) if remade.others else ""
@@ -209,7 +215,6 @@ def _advice(fits: Fitting | None, remade: Remade, passes: str, *, is_short: bool
     if fits is None:
         return " ".join(filter(None, ("Not even one shot fits.", restored, as_it_is)))
     plan = f"It fits so: {fits.words()}"
-    copied = "dry_run gives that as arguments to copy." if is_short else ""
     return " ".join(filter(None, ("Ask the person.", plan, copied, restored, as_it_is)))
 
 

@@ -1,5 +1,6 @@
 """The caps of a film, and the plan that fits below them."""
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,7 @@ async def test_a_plan_that_fits_has_what_is_made_with_other_settings(tmp_path: P
         await made(client, shots=shots[:2], join=False)
         asked = {"shots": shots, "defaults": DEAR, "join": False}
         free = await dry(client, **asked, max_units=1)
+        refused = await film(client, **asked, max_units=4.5)
         whole = await dry(client, **asked, max_units=4.5)
         uncapped = await dry(client, **asked)
         passes = await made(client, **{**asked, **whole["fits"]}, max_units=4.5)
@@ -230,6 +232,8 @@ async def test_a_plan_that_fits_has_what_is_made_with_other_settings(tmp_path: P
     assert "shots 1-2 without duration and mode; without shot 3; 0 units" in free["next"]
     assert "All shots cost 1.5 units at least." in free["next"]
     assert free["fits"] == {"defaults": {}, "shots": shots[:2]}
+    said = words(refused).partition("As arguments: ")[2]
+    assert json.JSONDecoder().raw_decode(said)[0] == whole["fits"]
     assert "1.5 units" in whole["next"]
     assert "without shot 3" not in whole["next"]
     assert "Nothing is paid for shots 1-2 without duration and mode." in uncapped["note"]
