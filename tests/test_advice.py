@@ -140,7 +140,7 @@ def test_an_argument_or_field_that_a_sentence_names_exists() -> None:
     known = field_names(arguments, films, fields, results) | set(ProviderRow.model_fields)
     known |= set(vars(fields)) | set(Record.__dataclass_fields__)
     known |= {"down_back", "forward_up", "right_turn_forward", "left_turn_forward"}
-    known |= {"env_vars"}  # of Codex's own configuration
+    known |= {"env_vars", "redirect_uri"}  # of Codex's configuration, and of OAuth
     known |= {tool.name for tool in build_toolset(["kling"], models={}, hosted=True)} | PACKAGES
     said = {
         word: place
