@@ -125,7 +125,7 @@ class Rhythm:
         return max(EARLY * self.usual_s, self.poll_s) if early else self.poll_s
 
 
-SCOUTS = 24
+SCOUTS = 16
 """Tasks of one kind that are asked for at their own times. Of more, the others are asked for once
 one of their kind has ended at a lower age, or when they take longer than usual: when the scouts
 have not ended yet, few others have. A caller who waits for no more tasks than that has scouts
