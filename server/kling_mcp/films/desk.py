@@ -26,14 +26,14 @@ import math
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from kling_mcp.films.caps import Capped, FilmCaps, price_of
-from kling_mcp.films.earlier import Earlier, Remade
+from kling_mcp.films.earlier import Earlier, Remade, wished_before
 from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.length import JOINED_PX_S, joining_s, length_of, usual_time_s
 from kling_mcp.films.making import FilmMaking, Means
@@ -93,12 +93,15 @@ class FilmDesk:
         """Plan a film; without `dry_run` have it made, or go on with it. Raises InvalidRequest for
         faults, SpendCapReached for a cap below the price and where the person does not agree, and
         KlingError while a film of this name is made of other shots."""
-        if faults := film_faults(draft):
-            raise InvalidRequest(faults)
         film, films = draft.arguments, self.means.ledger.films
         before = None
-        if self.means.ledger.exists:
+        if film.name and self.means.ledger.exists:
             before = await films.find(film.name, principal.name)
+        if before and not (film.shots or film.defaults or draft.invalid):
+            film = await wished_before(film, before, self.means.ledger)
+            draft = replace(draft, arguments=film)
+        if faults := film_faults(draft):
+            raise InvalidRequest(faults)
         if before:  # known by its id, or by another spelling of its name
             film = film.model_copy(update={"name": before.name})
         spent = dict.fromkeys((False, True), (0.0, 0.0))

@@ -13,8 +13,9 @@ from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
 from kling_mcp.outputs.storage import VideoStorage
 from kling_tools.quoting import counted, listed_shots, spans
+from kling_tools.requests.films import FilmArguments, Music
 
-__all__ = ["Earlier", "Remade"]
+__all__ = ["Earlier", "Remade", "wished_before"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +150,29 @@ def _back(now: Mapping[str, Any], was: ShotRow, row: Record) -> dict[str, Any]:
     if change.get("aspect_ratio") == "":  # else that of the film is its own
         change["aspect_ratio"] = row.request.get("aspect_ratio") or ""
     return change
+
+
+async def wished_before(film: FilmArguments, before: FilmRow, ledger: Ledger) -> FilmArguments:
+    """What is asked for by the name alone: the film as it was asked for last, with what is said
+    now. As it is where a picture or the music of before came as bytes, which are not kept."""
+    rows = await ledger.several([shot.record_id for shot in before.shots if shot.record_id])
+    shots = []
+    for shot in before.shots:
+        row = rows.get(shot.record_id)
+        lacks = None in shot.request.values() or None in (shot.request.get("image_list") or ())
+        if lacks and (row is None or row.status != "succeed"):
+            return film
+        shots.append({"video": row.handle} if lacks and row else dict(shot.request))
+    how = HOW if film.join else ("aspect_ratio",)
+    wish = {name: before.request[name] for name in how if name in before.request}
+    if film.join and (music := before.request.get("music")):
+        if not music.get("given"):
+            return film
+        own = {name: value for name, value in music.items() if name != "given"}
+        wish["music"] = Music(**{**own, "file": music["given"]})
+    caps = {"max_units": before.max_units, "max_usd": before.max_usd}
+    kept = {name: v for name, v in {**wish, **caps}.items() if name not in film.model_fields_set}
+    return film.model_copy(update={**kept, "shots": shots})
+
+
+HOW = ("join", "crossfade_s", "aspect_ratio", "fit")

@@ -1,6 +1,7 @@
 """The life of a film over restarts, refusals and calls in between: it is made as it was agreed to,
 or it stops and says why."""
 
+import base64
 import os
 import sqlite3
 from contextlib import closing
@@ -411,3 +412,54 @@ async def test_a_shot_is_kept_wherever_it_stands_though_its_picture_is_gone(tmp_
 
     assert planned["estimate_units"] == 0
     assert not planned.get("faults")
+
+
+async def test_a_known_name_alone_goes_on_with_the_shots_and_the_wish_of_before(
+    tmp_path: Path,
+) -> None:
+    song = tone(tmp_path / "song.wav", 3)
+    shots = [
+        {"image": picture(tmp_path), "prompt": "Held"},
+        {"image": "previous", "prompt": "On"},
+        *words_shots(1, mode="pro"),
+    ]
+    wish = {"aspect_ratio": "1:1", "crossfade_s": 0.5, "fit": "pad", "music": song}
+    async with serving(tmp_path, sandbox_side_px=300) as client:
+        first = await made(client, shots=shots, **wish)
+        again = facts(await film(client, dry_run=True))
+        batch = facts(await film(client, join=False, dry_run=True))
+        unknown = await film(client, name="Unknown")
+
+    assert again["estimate_units"] == 0
+    assert first["path"] in again["next"]
+    assert batch["batch"]
+    assert "shots: is required" in words(unknown)
+    assert accepted(tmp_path) == 3
+
+
+async def test_a_known_name_alone_has_the_clip_of_a_picture_that_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    shots = [{"image": data_uri(tmp_path), "prompt": "Held"}, *words_shots(1)]
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots, join=False)
+        again = facts(await film(client, dry_run=True))
+
+    assert again["estimate_units"] == 0
+    assert again["batch"]
+
+
+async def test_a_film_whose_picture_is_not_kept_asks_for_its_shots(tmp_path: Path) -> None:
+    shots = [{"image": data_uri(tmp_path), "prompt": "Held"}]
+    async with serving(tmp_path, sandbox_render_s=600) as client:
+        film_id = facts(await film(client, shots=shots))["task_id"]
+        await client.call_tool("kling_wait_for_tasks", {"task_ids": [film_id], "timeout_s": 5})
+        await client.call_tool("kling_cancel_task", {"task_ids": [film_id]})
+        refused = await film(client)
+
+    assert "shots: is required" in words(refused)
+
+
+def data_uri(folder: Path) -> str:
+    encoded = base64.b64encode(Path(picture(folder)).read_bytes()).decode()
+    return f"data:image/png;base64,{encoded}"
