@@ -24,7 +24,13 @@ from kling_mcp.inputs.held import HeldFile, SourceChanged, StreamedBase64
 from kling_mcp.inputs.inline import keep
 from kling_mcp.inputs.mp4 import NotWholeMp4, check_structure, facts_of
 from kling_mcp.inputs.picture import Kind, recognise
-from kling_mcp.inputs.policy import PicturePolicy, TaskVideo, is_address, take_pictures
+from kling_mcp.inputs.policy import (
+    PicturePolicy,
+    TaskVideo,
+    bare_task,
+    is_address,
+    take_pictures,
+)
 from kling_mcp.inputs.refusal import FORMS, Refusal
 from kling_mcp.inputs.urls import PictureUrl
 from kling_tools.addresses import VIDEO_URI, task_of
@@ -390,6 +396,8 @@ async def open_media(
 async def _opened(wish: Wish, policy: PicturePolicy) -> tuple[Medium, list[Fault]]:
     """The medium, and warnings about its address. Raises `Refusal`."""
     value = wish.value.strip()
+    if policy.task_video and wish.limits.noun == "video" and (task := bare_task(value)):
+        value = f"{task}/video"
     if is_address(value) and task_of(value) is not None:
         return await _of_task(wish, value, policy), []
     if is_address(value):

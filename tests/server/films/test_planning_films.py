@@ -324,6 +324,17 @@ async def test_only_videos_of_this_server_are_shots(
     assert told in words(refused)
 
 
+async def test_the_pictures_of_a_folder_are_named_in_the_order_of_a_film(tmp_path: Path) -> None:
+    for name in ("10.png", "2.png", "1.png"):
+        picture(tmp_path, name)
+    async with serving(tmp_path) as client:
+        refused = await film(client, shots=[{"image": ".", "prompt": "A"}])
+
+    told = words(refused)
+    assert "Use one shot for each of them" in told
+    assert told.rindex(" 1.png") < told.rindex(" 2.png") < told.rindex(" 10.png")
+
+
 async def test_a_task_of_pictures_is_no_clip(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         drawn = facts(await client.call_tool("kling_generate_image", {"prompt": "A fox"}))

@@ -304,6 +304,15 @@ async def test_the_video_of_a_task_brings_its_address_and_the_facts_of_its_file(
         assert "no tasks here" in faults[0].message
 
 
+async def test_the_id_of_a_task_is_its_video(tmp_path: Path, clip: Path) -> None:
+    async def found(address: str) -> TaskVideo:
+        assert address == "kling://tasks/12345678901234567/video"
+        return TaskVideo("its video", "hash", 2.0, "https://cdn/7.mp4", held_file(clip, "v"))
+
+    async with opened(tmp_path, " 12345678901234567 ", task_video=found) as (medium, faults):
+        assert (faults, medium is not None) == ([], True)
+
+
 async def test_a_frame_of_a_task_is_no_video(tmp_path: Path) -> None:
     async with opened(tmp_path, "kling://tasks/7/frames/last") as (_, faults):
         assert faults[0].rule == "task_picture"

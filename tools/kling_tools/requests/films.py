@@ -278,10 +278,18 @@ def shot_faults(number: int, faults: Iterable[Fault]) -> Iterator[Fault]:
         use = use.replace("kling_multi_image_to_video takes several in image_list", "or image_list")
         if fault.rule == "path_is_folder" and fault.choices:
             use = f"one shot for each of them; {use}"
+            fault = replace(fault, choices=tuple(sorted(fault.choices, key=_in_order)))
         message = fault.message.replace("argument of this call", "argument of a shot")
         field = f"shots[{number}].{fault.field}"
         yield replace(fault, field=field, message=message, use=use)
 
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """The place of a file beside others, as people number them: 2 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER_IN.split(name)]
+
+
+_NUMBER_IN = re.compile(r"(\d{1,15})")
 
 _KINDS = (ImageToVideoArguments, MultiImageToVideoArguments, TextToVideoArguments)
 
