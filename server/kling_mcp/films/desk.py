@@ -101,7 +101,7 @@ class FilmDesk:
             film = await wished_before(film, before, self.means.ledger)
             draft = replace(draft, arguments=film)
         if faults := film_faults(draft):
-            raise InvalidRequest(faults)
+            raise InvalidRequest(told_once(faults))
         if before:  # known by its id, or by another spelling of its name
             film = film.model_copy(update={"name": before.name})
         spent = dict.fromkeys((False, True), (0.0, 0.0))

@@ -395,12 +395,14 @@ _OF_SHOT = re.compile(r"shots\[(\d+)\]\.?(.*)")
 def told_once(faults: Sequence[Fault], film: FilmArguments | None = None) -> list[Fault]:
     """The faults; those of several shots that are alike are one, by the numbers of these shots. Of
     a value in the `film`'s defaults it is said where to put another one."""
-    numbers: dict[Fault, list[int]] = {}
+    alike: dict[tuple[str, ...], tuple[Fault, list[int]]] = {}
     for fault in faults:
         match = _OF_SHOT.fullmatch(fault.field)
-        found = numbers.setdefault(replace(fault, field=match[2]) if match else fault, [])
+        one = replace(fault, field=match[2]) if match else fault
+        said = one.field, one.message, one.use, str(bool(match))
+        _, found = alike.setdefault(said, (one, []))
         found += [int(match[1])] if match and int(match[1]) not in found else []
-    return [_of_shots(fault, shots, film) for fault, shots in numbers.items()]
+    return [_of_shots(fault, shots, film) for fault, shots in alike.values()]
 
 
 def _of_shots(fault: Fault, shots: Sequence[int], film: FilmArguments | None) -> Fault:

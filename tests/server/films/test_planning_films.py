@@ -149,6 +149,18 @@ async def test_a_default_belongs_to_every_shot_that_can_take_it(tmp_path: Path) 
     assert "in the defaults" in words(wrong)
 
 
+async def test_a_fault_of_all_shots_is_told_once_whatever_tool_makes_them(tmp_path: Path) -> None:
+    shots = [{"image": picture(tmp_path), "prompt": "A"}, *words_shots(2)]
+    async with serving(tmp_path) as client:
+        long = await film(client, shots=shots, defaults={"duration": "60"})
+        texts = await film(client, shots=["A beach", "A boat"])
+
+    assert words(long).count("makes 5 or 10 s") == 1
+    assert "shots 1-3, duration" in words(long)
+    assert 'Use "10" in the defaults' in words(long)
+    assert words(texts).count("must be an object") == 1
+
+
 async def test_a_full_dry_run_shows_what_would_be_sent(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         planned = facts(await film(client, shots=words_shots(2), dry_run="full"))
