@@ -102,7 +102,11 @@ class Remade:
         frames: dict[str, list[int]] = {}
         todo = [shot for shot in plan if not (shot.is_paid or shot.faults)]
         for shot in todo:
-            alike = [clip for clip in clips if _story(clip[0].request) == _story(shot.request)]
+            alike = [
+                clip
+                for clip in clips
+                if _story(clip[0].request) == _story(shot.request) and _counts(clip[1], shot)
+            ]
             asked = digest_of(shot.request)
             same = [row for was, row in alike if was.digest == asked]
             if same and shot.continues:
@@ -113,10 +117,14 @@ class Remade:
                 changes.setdefault(change, []).append(shot.number)
         told = {n for numbers in (*changes.values(), *frames.values()) for n in numbers}
         asked_for = {digest_of(shot.request) for shot in plan}
-        free = {s.number for s, _ in clips if s.digest not in asked_for}
+        places = {shot.number: shot for shot in todo}
+        free = {
+            s.number
+            for s, row in clips
+            if s.digest not in asked_for and s.number in places and _counts(row, places[s.number])
+        }
         is_long = before is not None and len(plan) == len(before.shots)
-        places = [shot.number for shot in todo if shot.number in free - told]
-        return cls(changes, frames, places if is_long else ())
+        return cls(changes, frames, sorted(free - told) if is_long else ())
 
     @property
     def ways(self) -> dict[str, list[int]]:
@@ -141,6 +149,15 @@ class Remade:
 def _story(request: Mapping[str, Any]) -> dict[str, Any]:
     """What a shot shows, without its settings."""
     return {name: request[name] for name in OF_ITS_OWN if request.get(name)}
+
+
+def _counts(row: Record, shot: PlannedShot) -> bool:
+    """Whether a clip of before would be taken for this shot: none of a sandbox is where a provider
+    charges, nor one of that provider itself where a sandbox is in its place."""
+    now = shot.new_row
+    if now is None or now.sandbox == row.sandbox:
+        return True
+    return now.sandbox and now.provider != row.provider
 
 
 def _back(now: Mapping[str, Any], was: ShotRow, row: Record) -> dict[str, Any]:

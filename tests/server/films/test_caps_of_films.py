@@ -274,3 +274,31 @@ async def test_a_frame_that_has_changed_is_told_and_the_clips_of_before_are_name
     assert "at least" not in capped["next"]
     assert "Left as before" not in capped["next"]
     assert passes["estimate_units"] == 0
+
+
+@pytest.mark.parametrize("first", ["the sandbox", "the provider"])
+async def test_between_a_sandbox_and_a_provider_nothing_is_taken_for_paid_or_for_free(
+    first: str, tmp_path: Path
+) -> None:
+    shots = words_shots(2)
+    with served_sandbox(tmp_path / "kling", keys=(KEY,)) as url:
+        real = {"provider": "kling", "kling_api_key": KEY, "kling_base_url": url}
+        played = {**real, "kling_base_url": "sandbox"}
+        ways = [played, real] if first == "the sandbox" else [real, played]
+        for way in ways:
+            server = build_server(sandbox_settings(tmp_path, **way), sleep=no_sleep)
+            async with Client(server) as client:
+                told = await dry(client, shots=shots, max_units=3)
+                other = await dry(client, shots=shots, defaults=DEAR, max_units=0)
+                ended = await made(client, shots=shots, max_units=3)
+                listed = words(await client.call_tool("kling_list_tasks", {}))
+
+    assert not told.get("faults")
+    assert told["estimate_units"] == 3
+    assert "without duration and mode" not in str(other)
+    assert "Left as before" not in str(other)
+    assert ended["units"] == 3
+    made_of = json.loads(Path(ended["path"]).with_suffix(".json").read_text())
+    assert made_of["units"] == 3
+    assert made_of["sandbox"] is (ways[-1] is played)
+    assert "3 units (0.42 USD), those of the sandbox would have cost 3 units" in listed
