@@ -23,7 +23,7 @@ from kling_tools.requests.films import FilmArguments
 from kling_tools.rules.capabilities import Estimate, units_text
 from kling_tools.rules.variants import ROUNDING
 
-__all__ = ["Capped", "FilmCaps", "price_of"]
+__all__ = ["Capped", "FilmCaps", "price_of", "without_faulty"]
 
 MOST_REPLANNED = 4
 """Plans that are judged again to see that they fit; the next ones leave out more."""
@@ -246,3 +246,17 @@ def price_of(plan: Sequence[PlannedShot]) -> Estimate:
         " and ".join(resellers),
         first.sandbox,
     )
+
+
+def without_faulty(plan: Sequence[PlannedShot]) -> str:
+    """What the shots cost that can be made without those that cannot; empty where none is left."""
+    lost: set[int] = set()
+    for shot in plan:
+        if shot.faults or (shot.continues and shot.number - 1 in lost):
+            lost.add(shot.number)
+    rest = [shot for shot in plan if shot.number not in lost]
+    if not lost or not rest:
+        return ""
+    units = price_of(rest).units
+    price = "an unknown price" if units is None else units_text(round(units, 4))
+    return f"Without {listed_shots(sorted(lost))} it costs {price}."

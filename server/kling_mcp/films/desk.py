@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kling_mcp.films.caps import Capped, FilmCaps, price_of
+from kling_mcp.films.caps import Capped, FilmCaps, price_of, without_faulty
 from kling_mcp.films.earlier import Earlier, Remade, wished_before
 from kling_mcp.films.existing import ExistingClips
 from kling_mcp.films.length import JOINED_PX_S, joining_s, length_of, usual_time_s
@@ -113,6 +113,7 @@ class FilmDesk:
         clips = ExistingClips(means.rows(principal).find, means.storage)
         plan = await planned(means.submission, principal, pictures, film, before, clips)
         faults = told_once([fault for shot in plan for fault in shot.faults], film)
+        of_shots = len(faults)
         seconds = _length(plan, film, faults)
         music = await FilmMusic.of(film, pictures, means.music, before)
         try:
@@ -150,10 +151,11 @@ class FilmDesk:
                 made = earlier.made(plan, shots, how)
                 told = (receipt.note, earlier.replaced(shots, how))
                 receipt.note = " ".join(filter(None, told)) or None
+            rest = "" if len(faults) > of_shots else without_faulty(plan)
             if film.dry_run and not made:
-                return _dry(receipt, capped)
+                return _dry(receipt, capped, rest)
             if faults:
-                raise InvalidRequest(faults)
+                raise InvalidRequest(faults, advice=rest)
             if capped:
                 raise capped.error
             if before and made:
@@ -278,10 +280,11 @@ class FilmDesk:
                 shot=shot.number,
                 status=shot.made.status if shot.made else None,
                 task_id=shot.made.handle if shot.made else None,
-                what=shot.setting if shot.setting != what else None,
+                what=shot.setting if shot.setting != what and not shot.faults else None,
                 units=shot.units,
+                next="cannot be made" if shot.faults else None,
             )
-            what = shot.setting
+            what = what if shot.faults else shot.setting
             shots.append(view)
         able = [shot for shot in plan if not shot.faults]
         lost = [*cropped(plan, film)]
@@ -389,12 +392,12 @@ def _name_taken(before: FilmRow) -> Fault:
     return Fault("name", "film_being_made", error.message, use)
 
 
-def _dry(receipt: FilmReceipt, capped: Capped | None) -> FilmReceipt:
-    """The receipt of a dry run."""
+def _dry(receipt: FilmReceipt, capped: Capped | None, rest: str) -> FilmReceipt:
+    """The receipt of a dry run; with faults it says what the `rest` costs."""
     receipt.dry_run = True
     receipt.next = "Tell the person the price; then call again without dry_run."
     if receipt.faults:
-        receipt.next = "Correct the faults, then call again."
+        receipt.next = " ".join(filter(None, ("Correct the faults, then call again.", rest)))
     if capped:
         told = Fault(capped.field, "spend_cap", capped.error.message).facts()
         receipt.faults = [*receipt.faults, told]

@@ -161,6 +161,26 @@ async def test_a_fault_of_all_shots_is_told_once_whatever_tool_makes_them(tmp_pa
     assert words(texts).count("must be an object") == 1
 
 
+async def test_a_shot_that_cannot_be_made_is_in_the_list_and_the_film_without_it_has_a_price(
+    tmp_path: Path,
+) -> None:
+    wrong = {"prompt": "Long", "duration": "60"}
+    shots = [*words_shots(1), wrong, {"image": "previous", "prompt": "On"}, {"prompt": "End"}]
+    async with serving(tmp_path) as client:
+        planned = await film(client, shots=shots, dry_run=True)
+        refused = await film(client, shots=shots)
+        none = facts(await film(client, shots=[wrong], dry_run=True))
+        more = facts(await film(client, shots=shots, music="/no/song.mp3", dry_run=True))
+        rest = facts(await film(client, shots=[shots[0], shots[3]], dry_run=True))
+
+    assert "2: cannot be made" in words(planned)
+    assert "Without shots 2-3 it costs 3 units." in facts(planned)["next"]
+    assert "Without shots 2-3 it costs 3 units." in words(refused)
+    assert rest["estimate_units"] == 3
+    assert "Without" not in none["next"]
+    assert "Without" not in more["next"]
+
+
 async def test_a_full_dry_run_shows_what_would_be_sent(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         planned = facts(await film(client, shots=words_shots(2), dry_run="full"))
