@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from kling_tools.faults import Variant, listed
 from kling_tools.products import STEPS, AssetKind, Result
-from kling_tools.quoting import clipped, counted, size_text
+from kling_tools.quoting import clipped, counted, size_text, spans
 from kling_tools.rules.capabilities import PriceFrom, price_text, units_text, usd_text
 
 __all__ = [
@@ -568,10 +569,9 @@ class FilmReceipt(Answer):
         head = "Dry run, nothing sent: " if self.dry_run else ""
         state = "" if self.dry_run else f" {self.task_id} {self.status}"
         faults = " ".join(_fault_text(fault) for fault in self.faults)
-        told = [shot.text() for shot in self.shots]
         lines = [
             f"{head}{', '.join([film + state, *facts])}.",
-            *(line for line in told if not line.endswith(": ")),
+            *_lines_of(self.shots),
             *(f"{sent['shot']}: {_request_text(sent)}" for sent in self.requests),
             f"It would be refused: {faults}" if faults else "",
             f"Warning: {' '.join(self.warnings)}" if self.warnings else "",
@@ -579,6 +579,17 @@ class FilmReceipt(Answer):
             self.next or "",
         ]
         return "\n".join(line for line in lines if line)
+
+
+def _lines_of(shots: Sequence[ShotView]) -> Iterator[str]:
+    """A line for each shot, and one for many in a row of which the same is said."""
+    alike = groupby(shots, lambda shot: shot.text().removeprefix(f"{shot.shot}: "))
+    for said, views in alike:
+        numbers = [view.shot for view in views]
+        if said and len(numbers) >= FEW:
+            yield f"{spans(numbers)}: {said} each"
+        elif said:
+            yield from (f"{number}: {said}" for number in numbers)
 
 
 def _fault_text(fault: dict[str, str]) -> str:

@@ -32,6 +32,7 @@ IN_SHELL: Mapping[str, str] = {
     "Ask the person which one speaks; then call again with the same arguments and face, its "
     "number.": "Give the command again with --face and the number of the one that speaks.",
     "Tell the person the price; then call again without dry_run.": "Without --dry-run it is made.",
+    "fits has that as arguments to copy.": "--json shows that as arguments to copy, in fits.",
     "; a host that cannot ask them is refused": "; without a terminal, --yes agrees",
     "They are then asked to agree": "You are then asked to agree",
     "The person did not agree": "You did not agree",

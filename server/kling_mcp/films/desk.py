@@ -294,7 +294,7 @@ class FilmDesk:
             batch=not film.join or None,
             estimate_units=None if price.units is None or not able else round(price.units, 4),
             estimate_usd=None if price.usd is None or not able else round(price.usd, 2),
-            usual_s=round(usual) or None,
+            usual_s=None if faults else round(usual) or None,
             seconds=round(seconds, 3) if seconds and film.join else None,
             size=size_text(plan, film) or None if film.join else None,
             shots=shots,

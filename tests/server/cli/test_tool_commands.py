@@ -691,6 +691,17 @@ def test_every_command_without_arguments_ends_with_words(shell: Shell) -> None:
         assert "kling_" not in shell.out + shell.err
 
 
+def test_a_film_above_its_cap_says_where_the_shell_shows_the_plan_that_fits(
+    shell: Shell, world: Path
+) -> None:
+    shots = [{"prompt": f"Scene {n} of the story{' and on' * 8}"} for n in range(1, 9)]
+    (world / "story.json").write_text(json.dumps(shots), encoding="utf-8")
+
+    shell.run("kling-mcp film story.json --dry-run --max-units 9")
+    assert "--json shows that as arguments to copy, in fits." in shell.out
+    assert shell.fields("kling-mcp film story.json --dry-run --max-units 9", 4)["fits"]["shots"]
+
+
 def test_a_film_is_made_of_a_file_and_found_again(
     shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,6 +356,17 @@ async def test_only_videos_of_this_server_are_shots(
     assert told in words(refused)
 
 
+async def test_shots_of_which_the_same_is_said_share_a_line(tmp_path: Path) -> None:
+    shots = [*words_shots(6), {"prompt": "Long", "duration": "10"}, {"prompt": "End"}]
+    async with serving(tmp_path) as client:
+        told = words(await film(client, shots=shots, dry_run=True))
+        broken = await film(client, shots=[*shots, {"image": "none.png"}], dry_run=True)
+
+    assert "\n2-6: 1.5 units each\n7: " in told
+    assert "usual_s" not in facts(broken)
+    assert "usually made" not in words(broken)
+
+
 async def test_the_pictures_of_a_folder_are_named_in_the_order_of_a_film(tmp_path: Path) -> None:
     for name in ("10.png", "2.png", "1.png"):
         picture(tmp_path, name)
