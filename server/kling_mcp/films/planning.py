@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from kling_mcp.films.existing import ExistingClips
@@ -258,9 +259,22 @@ async def planned(
             shot.same_as = first.setdefault(place, number)
         if shot.made is None and found and found.is_unanswered:
             shot.warnings += _may_be_paid(number, found, way)
-        if shot.faults and found and found.status == "succeed":
+        lacks = bool(shot.faults) and all(fault.rule in GONE for fault in shot.faults)
+        led = last.id if last else None
+        follows = found and (not shot.continues or led == _led_to(found, before))
+        if lacks and follows and found and found.status == "succeed":
             shot.made, shot.faults = found, []  # its picture is gone since; its clip is not
     return plan
+
+
+GONE = ("path_missing", "path_of_a_chat", "task_picture")
+"""The rules of faults about a picture that is not there any more."""
+
+
+def _led_to(row: Record, before: FilmRow | None) -> str:
+    """The id of the row of the shot before the one that this row made."""
+    shots = before.shots if before else ()
+    return next((a.record_id for a, b in pairwise(shots) if b.record_id == row.id), "")
 
 
 async def _take(shot: PlannedShot, clips: ExistingClips, film_id: str) -> None:

@@ -302,6 +302,28 @@ async def test_a_film_whose_first_picture_is_gone_pays_for_no_shot_again(tmp_pat
     assert again["estimate_units"] == 0
 
 
+async def test_a_shot_whose_pictures_are_gone_is_kept_only_behind_the_same_shot(
+    tmp_path: Path,
+) -> None:
+    gone = picture_of(tmp_path, 360, 640)
+    shots = [
+        {"prompt": "A"},
+        {"image": "previous", "image_tail": gone, "prompt": "B", "mode": "pro"},
+    ]
+    async with serving(tmp_path, sandbox_side_px=320) as client:
+        await made(client, shots=shots, join=False)
+        Path(gone).unlink()
+        same = facts(await film(client, shots=shots, join=False, dry_run=True))
+        other = [{"prompt": "Another"}, shots[1]]
+        behind = facts(await film(client, shots=other, join=False, dry_run=True))
+        Path(gone).write_text("no picture")
+        unusable = facts(await film(client, shots=shots, join=False, dry_run=True))
+
+    assert same["estimate_units"] == 0
+    assert [fault["field"] for fault in behind["faults"]] == ["shots[2].image_tail"]
+    assert [fault["field"] for fault in unusable["faults"]] == ["shots[2].image_tail"]
+
+
 async def test_a_video_that_is_there_joins_for_nothing_whatever_made_it(tmp_path: Path) -> None:
     image = picture(tmp_path)
     async with serving(tmp_path) as client:
