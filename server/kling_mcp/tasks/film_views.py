@@ -67,6 +67,11 @@ class FilmViews:
             folder = _folder(record, [*own.values()], self.files)
             view.shots_in = str(folder) if folder else None
             view.shots = [self._shot(record, shot, own, folder) for shot in film.shots]
+            counted_for = {*paid}  # each clip costs something once, and one of before nothing
+            for shot, kept in zip(view.shots, film.shots, strict=True):
+                if shot.units is not None and kept.record_id not in counted_for:
+                    shot.units = 0.0
+                counted_for.discard(kept.record_id)
             for shot in view.shots if len(view.shots) > CLOCKED else ():
                 if shot.file and shot.task_id:
                     shot.file = shot.file.replace(shot.task_id, PER_TASK)

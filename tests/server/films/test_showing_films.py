@@ -371,3 +371,13 @@ async def test_a_film_says_what_is_black_in_it_and_in_which_shot(tmp_path: Path)
     assert "nothing amiss" not in ended["next"]
     assert ".." not in ended["next"]
     assert "It is black" in words(listed)
+
+
+async def test_the_prices_of_the_shots_sum_to_that_of_the_film(tmp_path: Path) -> None:
+    shots = [*words_shots(2), *words_shots(1)]
+    async with serving(tmp_path) as client:
+        await made(client, name="First", shots=words_shots(1), join=False)
+        ended = await made(client, shots=shots, join=False)
+
+    assert [shot["units"] for shot in ended["shots"]] == [0, 1.5, 0]
+    assert ended["units"] == 1.5
