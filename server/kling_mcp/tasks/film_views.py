@@ -254,7 +254,7 @@ async def without_file(film: Record, ledger: Ledger, files: Files) -> KlingError
         ]
         named[NAMED:] = ["kling_get_task has the others"] if named[NAMED:] else []
         told = "has no file: it is a batch, whose shots are tasks with files of their own"
-        advice = f"Give the task_id of a shot ({', '.join(named)})."
+        advice = f"Give the task_id of a shot ({', '.join(named)}).{LOOK}"
     else:
         told, advice = (
             "has no file now: it was moved or deleted",

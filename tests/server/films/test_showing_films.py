@@ -105,6 +105,7 @@ async def test_a_batch_says_where_its_clips_are(tmp_path: Path) -> None:
 
     for said in (words(looked), frame, clip):
         assert "it is a batch" in said
+        assert 'kling_look with at ["shot 1"] shows a shot.' in said
         assert "joins it again" not in said
         assert all(shot["task_id"] in said for shot in ended["shots"])
 
