@@ -98,7 +98,8 @@ class FilmDesk:
         if film.name and self.means.ledger.exists:
             before = await films.find(film.name, principal.name)
         if before and not (film.shots or film.defaults or draft.invalid):
-            film = await wished_before(film, before, self.means.ledger)
+            played = self.means.submission.clients.default.sandbox
+            film = await wished_before(film, before, self.means.ledger, sandbox=played)
             draft = replace(draft, arguments=film)
         if faults := film_faults(draft):
             raise InvalidRequest(told_once(faults))

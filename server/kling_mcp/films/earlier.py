@@ -169,15 +169,18 @@ def _back(now: Mapping[str, Any], was: ShotRow, row: Record) -> dict[str, Any]:
     return change
 
 
-async def wished_before(film: FilmArguments, before: FilmRow, ledger: Ledger) -> FilmArguments:
+async def wished_before(
+    film: FilmArguments, before: FilmRow, ledger: Ledger, *, sandbox: bool
+) -> FilmArguments:
     """What is asked for by the name alone: the film as it was asked for last, with what is said
-    now. As it is where a picture or the music of before came as bytes, which are not kept."""
+    now. As it is where a picture or the music of before came as bytes, which are not kept; the clip
+    of such a picture takes its place where it, too, is one of a `sandbox`, or of none."""
     rows = await ledger.several([shot.record_id for shot in before.shots if shot.record_id])
     shots = []
     for shot in before.shots:
         row = rows.get(shot.record_id)
         lacks = None in shot.request.values() or None in (shot.request.get("image_list") or ())
-        if lacks and (row is None or row.status != "succeed"):
+        if lacks and (row is None or row.status != "succeed" or row.sandbox != sandbox):
             return film
         shots.append({"video": row.handle} if lacks and row else dict(shot.request))
     how = HOW if film.join else ("aspect_ratio",)

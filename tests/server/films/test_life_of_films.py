@@ -444,9 +444,14 @@ async def test_a_known_name_alone_has_the_clip_of_a_picture_that_is_not_kept(
     async with serving(tmp_path) as client:
         await made(client, shots=shots, join=False)
         again = facts(await film(client, dry_run=True))
+    with served_sandbox(tmp_path / "kling", keys=("a-key-of-an-account",)) as url:
+        key = {"provider": "kling", "kling_api_key": "a-key-of-an-account", "kling_base_url": url}
+        async with serving(tmp_path, **key) as client:
+            real = await film(client, dry_run=True)
 
     assert again["estimate_units"] == 0
     assert again["batch"]
+    assert "shots: is required" in words(real)
 
 
 async def test_a_film_whose_picture_is_not_kept_asks_for_its_shots(tmp_path: Path) -> None:
