@@ -457,11 +457,14 @@ async def test_a_film_above_its_budget_is_not_sent_as_it_stands(client: Client) 
     above = await text_of(client, "film", wish="Our trip", shots="4", budget_units="5")
     within = await text_of(client, "film", wish="Our trip", shots="1", budget_units="5")
     (form,) = (p for p in (await client.list_prompts()).prompts if p.name == "film")
+    long = await refusal(client, "film", wish="Our trip", duration="60")
 
     assert "send the plan that fits my budget" in above
     assert "send the same call" not in above
     assert "send the same call" in within
     assert "Write a prompt for the shot:" in within
+    assert "duration: is that of each shot:" in long
+    assert 'Use "15", and more shots for a longer film.' in long
     told = {argument.name: argument.description for argument in form.arguments or []}
     assert told["duration"] == "Length of each shot in seconds (5)."
 

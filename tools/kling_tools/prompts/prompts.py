@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from kling_tools.errors import InvalidRequest
-from kling_tools.faults import sentences
+from kling_tools.faults import Fault, sentences
 from kling_tools.products import FILM, PRODUCTS, Product
 from kling_tools.prompts.plans import (
     Plan,
@@ -313,7 +314,10 @@ class _Scripts:
         form = {name: value for name, value in form.items() if value != ""}
         wanted = ImageToVideoArguments if photos else TextToVideoArguments
         one = {"image": photos[0]} if photos else {}
-        plan = self._planner.plan(wanted, **form, **one, prompt=YOUR_PROMPT)
+        try:
+            plan = self._planner.plan(wanted, **form, **one, prompt=YOUR_PROMPT)
+        except InvalidRequest as refusal:
+            raise InvalidRequest([_of_each_shot(fault) for fault in refusal.faults]) from None
         count = len(photos) or asked.shots or DEFAULT_SCENES
         shots = [
             {"image": photo, "prompt": f"<what moves in {n}>"} for n, photo in enumerate(photos, 1)
@@ -409,6 +413,14 @@ class _Scripts:
             + (f"of all models only {', '.join(takers)} do." if takers else "no model does.")
         )
         return _text(goal, facts, write, plan)
+
+
+def _of_each_shot(fault: Fault) -> Fault:
+    """A length that no shot has, as a person may have meant the film's."""
+    if fault.field != "duration" or not fault.use:
+        return fault
+    message = f"is that of each shot: {fault.message}"
+    return replace(fault, message=message, use=f"{fault.use}, and more shots for a longer film")
 
 
 def _form(asked: PictureArguments) -> dict[str, Any]:
