@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kling_mcp.films.fitting import OF_ITS_OWN, changed_words
+from kling_mcp.films.joining import identity_of
 from kling_mcp.films.planning import PlannedShot
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow, digest_of
@@ -43,7 +44,8 @@ class Earlier:
         if not how.get("join", True):
             there = (shot.made is not None and files.seems_there(shot.made) for shot in plan)
             return "each shot has its file" if all(there) else ""
-        if not files.seems_there(self.record):
+        rows = [shot.made for shot in plan if shot.made is not None]
+        if not files.seems_there(self.record) or identity_of(rows, how) != self.film.joined:
             return ""
         return "on the server" if files.private else str(self.record.path)
 

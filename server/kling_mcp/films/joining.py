@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kling_mcp.outputs.film_plan import Film
     from kling_mcp.outputs.films import Joined
 
-__all__ = ["FilmJoining"]
+__all__ = ["FilmJoining", "identity_of"]
 
 LEARNED_PX = 100e6
 """Pixels of the smallest film from which it is learned how fast this server joins."""
@@ -50,7 +50,7 @@ class FilmJoining:
         from kling_mcp.outputs.film_tracks import JOINING
         from kling_mcp.outputs.films import join
 
-        of_what = _identity(rows, self.film.request)
+        of_what = identity_of(rows, self.film.request)
         row = (await self.ledger.several([self.film.id]))[self.film.id]
         if self.film.joined == of_what and await self.storage.file(row):
             kept = (row.path or "", row.bytes or 0, row.sha256 or "")
@@ -191,7 +191,7 @@ def _faded(film: Film, fade_s: float) -> Film:
     return replace(film, music=replace(film.music, fade_in_s=fade, fade_out_s=fade))
 
 
-def _identity(rows: Sequence[Record], how: Mapping[str, Any]) -> str:
+def identity_of(rows: Sequence[Record], how: Mapping[str, Any]) -> str:
     """Identifies what a file is joined of: the clips in their order, and how."""
     if music := how.get("music"):
         how = {**how, "music": {name: music[name] for name in music if name != "given"}}

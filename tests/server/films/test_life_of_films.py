@@ -468,3 +468,16 @@ async def test_a_film_whose_picture_is_not_kept_asks_for_its_shots(tmp_path: Pat
 def data_uri(folder: Path) -> str:
     encoded = base64.b64encode(Path(picture(folder)).read_bytes()).decode()
     return f"data:image/png;base64,{encoded}"
+
+
+async def test_a_film_is_joined_anew_when_a_film_in_it_has_changed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        inner = await made(client, name="Inner", shots=words_shots(1))
+        shots = [{"video": inner["task_id"]}]
+        await made(client, shots=shots)
+        same = facts(await film(client, shots=shots))
+        await made(client, name="Inner", shots=words_shots(2))
+        changed = await made(client, shots=shots)
+
+    assert "Already made" in same["next"]
+    assert "10.083 s" in changed["next"]
