@@ -402,6 +402,8 @@ def _dry(receipt: FilmReceipt, capped: Capped | None, rest: str) -> FilmReceipt:
     if capped:
         told = Fault(capped.field, "spend_cap", capped.error.message).facts()
         receipt.faults = [*receipt.faults, told]
-        receipt.next = capped.error.advice.replace("dry_run gives that", "fits has that")
+        receipt.next = capped.error.advice.replace(
+            "dry_run gives that as arguments to copy.", "fits has that as arguments to copy."
+        )
         receipt.fits = capped.fits
     return receipt
