@@ -344,7 +344,7 @@ class _Scripts:
             limit = asked_limit
         elif units is not None:
             limit = {"max_units": round(count * units, 4)}
-        each = "the shot" if count == 1 else f"each of the {count} shots"
+        each = "the shot" if count == 1 else f"each of the {counted(count, 'shot')}"
         write = (
             f"Write a prompt for {each}: what moves and how, and "
             "what the camera does; one scene without a cut. Name figures and places in the same "
