@@ -4,7 +4,7 @@ of each clip is kept in it."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from io import BytesIO
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from kling_mcp.inputs.opening import open_pictures
 from kling_mcp.inputs.picture import Picture
 from kling_mcp.inputs.policy import PicturePolicy
-from kling_mcp.ledger.films import FilmRow
+from kling_mcp.ledger.films import FilmRow, digest_of
 from kling_mcp.submission.receipts import LINES, RATIOS
 from kling_tools.faults import Fault
 from kling_tools.requests.films import PREVIOUS, FilmArguments, shape_of
@@ -66,15 +66,21 @@ def shape_of_picture(picture: Picture | None) -> Fraction | None:
 
 async def ratio_of_words(film: FilmArguments, policy: PicturePolicy, before: FilmRow | None) -> str:
     """The ratio in which shots without a first picture are asked for, so that the film keeps all of
-    them: that of `aspect_ratio`, else of the film's first picture, else the one they had `before`.
-    Empty where they may have Kling's default."""
+    them: that of `aspect_ratio`, else the one they had `before` where one of them is made, else of
+    the film's first picture. Empty where they may have Kling's default."""
     if not film.join and not film.aspect_ratio:
         return ""
     if film.aspect_ratio:
         return nearest_ratio(shape_of(film.aspect_ratio))
+    if before is not None:
+        had = str(before.request.get("words_in", ""))
+        made = {shot.digest for shot in before.shots if shot.record_id}
+        pairs = zip(film.given(), film.given(had), strict=True)
+        if any(digest_of(then) in made for now, then in pairs if _takes_ratio(now)):
+            return had
     given = film.given()
     first = next((s for s in given if str(s.get("image") or PREVIOUS) != PREVIOUS), None)
-    if first is None or all(shot.get("image") or shot.get("aspect_ratio") for shot in given):
+    if first is None or not any(map(_takes_ratio, given)):
         return ""
     found, _ = await open_pictures(
         [("image", str(first["image"]))], policy, str(first.get("fit", ""))
@@ -87,6 +93,12 @@ async def ratio_of_words(film: FilmArguments, policy: PicturePolicy, before: Fil
         return str(before.request.get("words_in", ""))
     ratio = nearest_ratio(shape)
     return "" if ratio == CHOSEN[0] else ratio
+
+
+def _takes_ratio(shot: Mapping[str, Any]) -> bool:
+    """Whether a shot is asked for in the ratio of the film: neither a picture nor it itself says
+    another one."""
+    return not (shot.get("image") or shot.get("video") or shot.get("aspect_ratio"))
 
 
 def words_in(plan: Sequence[Shaped]) -> str:

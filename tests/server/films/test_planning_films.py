@@ -324,6 +324,23 @@ async def test_a_shot_whose_pictures_are_gone_is_kept_only_behind_the_same_shot(
     assert [fault["field"] for fault in unusable["faults"]] == ["shots[2].image_tail"]
 
 
+async def test_a_picture_added_at_the_end_leaves_the_shots_of_words_as_they_are_made(
+    tmp_path: Path,
+) -> None:
+    added = {"image": picture_of(tmp_path, 360, 640), "prompt": "Added"}
+    async with serving(tmp_path) as client:
+        await made(client, shots=words_shots(2))
+        told = facts(await film(client, shots=[*words_shots(2), added], dry_run=True))
+        upright = await made(client, name="Upright", shots=words_shots(1), aspect_ratio="9:16")
+        again = facts(await film(client, name="Upright", shots=words_shots(1), dry_run=True))
+
+    assert [shot["units"] for shot in told["shots"]] == [0, 0, 1.5]
+    assert "shots[3]: the film is 16:9 and keeps" in told["warnings"][0]
+    assert upright["status"] == "succeed"
+    assert again["estimate_units"] == 0
+    assert again["size"] == "720x1280"
+
+
 async def test_a_video_that_is_there_joins_for_nothing_whatever_made_it(tmp_path: Path) -> None:
     image = picture(tmp_path)
     async with serving(tmp_path) as client:
