@@ -69,6 +69,8 @@ class Earlier:
             for shot in self.film.shots
             if shot.record_id not in clips and not any(shot.is_same(s) for s in shots)
         ]
+        if (was := self.film.request.get("aspect_ratio")) and how.get("aspect_ratio") == "":
+            told += f" It was {was}: aspect_ratio: {was} keeps that."
         if len(shots) < of and gone:
             told += f" It had {counted(of, 'shot')}: without {spans(gone)}."
         return told

@@ -255,6 +255,17 @@ async def test_clips_in_the_shape_of_before_are_free_in_another_shape(tmp_path: 
     assert passes["estimate_units"] == 0
 
 
+async def test_a_shape_that_is_left_out_is_told(tmp_path: Path) -> None:
+    shots = words_shots(1)
+    async with serving(tmp_path) as client:
+        await made(client, shots=shots, aspect_ratio="9:16")
+        told = await dry(client, shots=shots)
+        kept = await dry(client, shots=shots, aspect_ratio="9:16")
+
+    assert "It was 9:16: aspect_ratio: 9:16 keeps that." in told["note"]
+    assert "keeps that" not in kept.get("note", "")
+
+
 async def test_a_frame_that_has_changed_is_told_and_the_clips_of_before_are_named(
     tmp_path: Path,
 ) -> None:
