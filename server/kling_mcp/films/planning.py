@@ -42,7 +42,7 @@ from kling_tools.requests.films import (
     shot_faults,
     video_faults,
 )
-from kling_tools.results import Receipt
+from kling_tools.results import ENDED, Receipt
 from kling_tools.rules.capabilities import Estimate, units_text
 from kling_tools.rules.variants import ROUNDING, find_cheapest
 
@@ -245,6 +245,7 @@ async def planned(
         plan.append(shot)
         if request.get("video"):
             await _take(shot, clips, before.id if before else "")
+            shot.warnings += _out_of_reach(shot, way)
             continue
         last = plan[-2].made if number > 1 else None
         frame = frame_of(last) if last and last.status == "succeed" else ""
@@ -264,6 +265,7 @@ async def planned(
         follows = found and (not shot.continues or led == _led_to(found, before))
         if lacks and follows and found and found.status == "succeed":
             shot.made, shot.faults = found, []  # its picture is gone since; its clip is not
+        shot.warnings += _out_of_reach(shot, way)
     return plan
 
 
@@ -342,6 +344,17 @@ def _may_be_paid(number: int, row: Record, way: Submission) -> Iterator[Fault]:
         )
         use = f"the key of {row.provider} again, which finds it"
         yield Fault(f"shots[{number}].provider", "may_be_paid", message, use)
+
+
+def _out_of_reach(shot: PlannedShot, way: Submission) -> Iterator[Fault]:
+    made = shot.made
+    if made and made.status not in (*ENDED, "queued") and made.provider not in way.clients.names:
+        message = (
+            f"runs at {made.provider}, which is not configured now: the film cannot end without "
+            "its clip."
+        )
+        use = f"the key of {made.provider} again, or another take, which is charged"
+        yield Fault(f"shots[{shot.number}]", "out_of_reach", message, use)
 
 
 async def _judge(
