@@ -80,7 +80,13 @@ class FilmViews:
             view.next = self._running(film, record, own)
         elif view.status == "failed":
             first = "looks for what has no answer, and " if UNKNOWN in record.message else ""
-            changed = [s.number for s in film.shots if _is_refused(own.get(s.record_id))]
+            gone = [s for s in film.shots if (r := own.get(s.record_id)) and r.is_gone]
+            lost = [s.number for s in gone if "video" in s.request]
+            changed = [
+                s.number for s in gone if "video" not in s.request and _is_refused(own[s.record_id])
+            ]
+            if lost:
+                first = f"and another video for {listed_shots(lost)} {first}"
             if changed:
                 first = f"and another prompt or picture for {listed_shots(changed)} {first}"
             view.next = (
@@ -90,6 +96,7 @@ class FilmViews:
         elif view.status == "cancelled":
             view.next = " ".join(_stopped(film, own))
         elif not joins:
+            view.path = view.url = None  # what it had when it was joined
             view.next = "kling_save_video with a folder as path puts all its clips there."
             if self.files.private:
                 view.next = "kling_save_video gives a link to each clip."
@@ -114,6 +121,13 @@ class FilmViews:
             told = [view.next, *_before(record, self.files)]
             if reused and shots and view.status in ENDED:
                 told.append(f"{_shots(reused)} {_were(reused)} there before, and not paid again.")
+            played = [
+                n.number
+                for n in film.shots
+                if (r := own.get(n.record_id)) is not None and r.sandbox
+            ]
+            if played and shots and not view.sandbox and view.status in ENDED:
+                told.append(f"{_shots(played)} {_were(played)} made by the sandbox.")
             view.next = " ".join(filter(None, told))
         return view
 
@@ -173,7 +187,9 @@ class FilmViews:
             again = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
             cost = units_text(row.counted_units) if row.counted_units else "nothing"
             view.next = f"cost {cost}; made again{again} when called again"
-            if _is_refused(row):
+            if "video" in shot.request:
+                view.next = "there is no video of this task; requires another one"
+            elif _is_refused(row):
                 view.next = f"cost {cost}; requires another prompt or picture{again}"
             view.units = None
         elif row is None and not fault:

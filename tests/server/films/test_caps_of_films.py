@@ -200,6 +200,7 @@ async def test_beside_real_shots_those_of_a_sandbox_count_in_no_price_cap_or_que
     assert "Shot 1: sandbox" in asked[0]
     assert ended["status"] == "succeed"
     assert ended["units"] == 3
+    assert "Shot 1 was made by the sandbox." in ended["next"]
     assert accepted(tmp_path) == 1
     assert SandboxStore(tmp_path / "kling").counts().accepted == 2
 

@@ -481,3 +481,33 @@ async def test_a_film_is_joined_anew_when_a_film_in_it_has_changed(tmp_path: Pat
 
     assert "Already made" in same["next"]
     assert "10.083 s" in changed["next"]
+
+
+async def test_a_batch_that_was_a_film_once_has_no_file(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        joined = await made(client, shots=words_shots(1))
+        batch = await made(client, shots=words_shots(1), join=False)
+
+    assert joined["path"]
+    assert "path" not in batch
+    assert batch["kind"] == "batch"
+
+
+async def test_a_video_that_failed_is_not_promised_anew(tmp_path: Path) -> None:
+    async with serving(tmp_path, sandbox_faults="task-fails:1") as client:
+        video = await client.call_tool("kling_text_to_video", {"prompt": "A river"})
+        ended = await made(client, shots=[{"video": facts(video)["task_id"]}])
+
+    assert ended["shots"][0]["next"] == "there is no video of this task; requires another one"
+    assert "another video for shot 1" in ended["next"]
+
+
+async def test_a_shot_that_runs_at_a_provider_without_a_key_is_warned_of(tmp_path: Path) -> None:
+    there = {"provider": "cometapi", "cometapi_base_url": "sandbox", "sandbox_render_s": 600}
+    async with serving(tmp_path, **there) as client:
+        await film(client, shots=words_shots(2))
+        await until_accepted(tmp_path, 2)
+    async with serving(tmp_path) as client:
+        told = facts(await film(client, shots=words_shots(2), dry_run=True))
+
+    assert "shots 1-2: runs at cometapi, which is not configured now" in told["warnings"][0]
