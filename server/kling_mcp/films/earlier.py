@@ -55,7 +55,17 @@ class Earlier:
         of = len(self.film.shots)
         begun = any(shot.record_id for shot in self.film.shots)
         same = self.film.has_shots(shots) and _wish(how) == _wish(self.film.request)
-        if same or not begun:
+        clips = [shot.record_id for shot in shots if shot.record_id]
+        gone = [
+            shot.number
+            for shot in self.film.shots
+            if shot.record_id not in clips and not any(shot.is_same(s) for s in shots)
+        ]
+        was = _wish(self.film.request)
+        joins = how.get("join", True), was.get("join", True)
+        alike = len(clips) == len(shots) and clips == [s.record_id for s in self.film.shots]
+        kept = alike and {**_wish(how), "words_in": ""} == {**was, "words_in": ""}
+        if same or not begun or kept or (joins[0] != joins[1] and not gone):
             return ""
         at = f" ({self.record.path})" if self.record.path and not self.files.private else ""
         stays = "; that file stays, and another name keeps both films" if at else ""
@@ -63,14 +73,8 @@ class Earlier:
             f'Takes the place of "{self.film.name}" of {counted(of, "shot")}{at}'
             f"{stays or ': give another name to keep both'}."
         )
-        clips = {shot.record_id for shot in shots if shot.record_id}
-        gone = [
-            shot.number
-            for shot in self.film.shots
-            if shot.record_id not in clips and not any(shot.is_same(s) for s in shots)
-        ]
-        if (was := self.film.request.get("aspect_ratio")) and how.get("aspect_ratio") == "":
-            told += f" It was {was}: aspect_ratio: {was} keeps that."
+        if (ratio := was.get("aspect_ratio")) and how.get("aspect_ratio") == "":
+            told += f" It was {ratio}: aspect_ratio: {ratio} keeps that."
         if len(shots) < of and gone:
             told += f" It had {counted(of, 'shot')}: without {spans(gone)}."
         return told

@@ -511,3 +511,20 @@ async def test_a_shot_that_runs_at_a_provider_without_a_key_is_warned_of(tmp_pat
         told = facts(await film(client, shots=words_shots(2), dry_run=True))
 
     assert "shots 1-2: runs at cometapi, which is not configured now" in told["warnings"][0]
+
+
+async def test_nothing_takes_the_place_of_clips_that_are_joined_or_named_or_left_apart(
+    tmp_path: Path,
+) -> None:
+    shots = words_shots(2)
+    async with serving(tmp_path) as client:
+        batch = await made(client, shots=shots, join=False)
+        named = [{"video": shot["task_id"]} for shot in batch["shots"]]
+        joined = facts(await film(client, shots=shots, dry_run=True))
+        same = facts(await film(client, shots=named, join=False, dry_run=True))
+        await made(client, shots=shots)
+        apart = facts(await film(client, shots=shots, join=False, dry_run=True))
+        other = facts(await film(client, shots=shots[:1], dry_run=True))
+
+    assert "Takes the place" not in str([joined, same, apart])
+    assert "Takes the place" in other["note"]
