@@ -23,6 +23,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,7 +317,13 @@ class FilmMaking:
         why = error.reason()
         if "video" not in shot.request:
             anew = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
-            why += f" If it is lost for good, take: {row.take + 1} of the shot makes it anew{anew}."
+            anew += " a shot" if anew else ""
+            behind = takewhile(lambda s: continues(s.request), self.film.shots[shot.number :])
+            if numbers := [s.number for s in behind]:
+                verb = "continues it and is" if len(numbers) == 1 else "continue it and are"
+                anew += f"; {listed_shots(numbers)} {verb} made anew, too"
+            take = f"take: {row.take + 1} of the shot makes it anew{anew}."
+            why += f" If that fails again, the clip is lost: {take}"
         return replace(row, path=None), why
 
     def _lacking(self) -> str:

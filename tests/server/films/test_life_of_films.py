@@ -297,7 +297,7 @@ async def test_a_clip_that_cannot_be_fetched_ends_the_film_with_words(
 
     assert ended["status"] == "failed"
     assert "2 shots of 2 made, and not saved: 1-2." in ended["next"]
-    assert "take: 2 of the shot makes it anew for 1.5 units" in ended["next"]
+    assert "take: 2 of the shot makes it anew for 1.5 units a shot" in ended["next"]
     assert again["status"] == "succeed"
     assert accepted(tmp_path) == 2
 
@@ -528,3 +528,11 @@ async def test_nothing_takes_the_place_of_clips_that_are_joined_or_named_or_left
 
     assert "Takes the place" not in str([joined, same, apart])
     assert "Takes the place" in other["note"]
+
+
+async def test_what_a_lost_clip_makes_anew_names_the_shots_behind_it(tmp_path: Path) -> None:
+    shots = [*words_shots(1), {"image": "previous", "prompt": "On"}]
+    async with serving(tmp_path, sandbox_faults="download-404@downloads:1") as client:
+        ended = await made(client, shots=shots, join=False)
+
+    assert "for 1.5 units a shot; shot 2 continues it and is made anew, too." in ended["next"]
