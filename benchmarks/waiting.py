@@ -43,8 +43,9 @@ __all__ = [
 ]
 
 COUNTS = (1, 20, 100, 500, 1_000)
-SAMPLES = 20
-"""Tasks from which a median is taken at least: few tasks are waited for several times."""
+SAMPLES, RUNS = 300, 20
+"""Tasks from which a median is taken, and the most runs for them: the ends of one run hang together,
+as its tasks are asked for in one rhythm."""
 
 WISH = {"image": "https://pictures.example/1.png", "mode": "pro"}
 SEVERAL = {"image_list": [WISH["image"]] * 2}
@@ -241,7 +242,7 @@ def main() -> int:
     for provider in PROVIDERS:
         for count in (count for count in COUNTS if count <= arguments.most):
             with tempfile.TemporaryDirectory(prefix="kling-mcp-waiting-") as folder:
-                runs = math.ceil(SAMPLES / count)
+                runs = min(RUNS, math.ceil(SAMPLES / count))
                 row = waited(provider, count, Path(folder), arguments.task_s, runs)
             if count < MANY:
                 kept = kept and row.median_s <= LATE_S and row.requests < row.naive
