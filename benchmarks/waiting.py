@@ -44,8 +44,8 @@ __all__ = [
 
 COUNTS = (1, 20, 100, 500, 1_000)
 SAMPLES, RUNS = 300, 20
-"""Tasks from which a median is taken, and the most runs for them: the ends of one run hang together,
-as its tasks are asked for in one rhythm."""
+"""Tasks from which a median is taken, and the most runs for them: the ends of one run hang
+together, as its tasks are asked for in one rhythm."""
 
 WISH = {"image": "https://pictures.example/1.png", "mode": "pro"}
 SEVERAL = {"image_list": [WISH["image"]] * 2}

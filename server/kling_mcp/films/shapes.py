@@ -168,9 +168,11 @@ def cropped(plan: Sequence[Shaped], film: FilmArguments) -> Iterator[Fault]:
         rule = TRIMS if share >= USUAL else "film_crops"
         if film.fit == "pad":
             message = f"black bars fill {1 - share:.0%} of the film, which is {ratio}."
-            yield Fault(field, rule, message, "fit: cover to cut the edges off instead")
+            yield Fault(
+                field, rule, message, "fit: cover of the whole film to cut the edges off instead"
+            )
             continue
-        use = "fit: pad for black bars instead"
+        use = "fit: pad of the whole film for black bars instead"
         if _named(best) != ratio:
             use += f", or aspect_ratio {_named(best)}"
         message = f"the film is {ratio} and keeps {share:.0%} of the picture."

@@ -258,8 +258,8 @@ async def test_the_shape_of_a_film_is_told_and_what_it_cuts_off(tmp_path: Path) 
 
     assert "15 s, 720x1280, about" in words(cut)
     assert facts(cut)["warnings"] == [
-        "shots 2-3: the film is 9:16 and keeps 42% of the picture. Use fit: pad for black bars "
-        "instead, or aspect_ratio 4:3."
+        "shots 2-3: the film is 9:16 and keeps 42% of the picture. Use fit: pad of the whole film "
+        "for black bars instead, or aspect_ratio 4:3."
     ]
     assert "shots 2-3: black bars fill 58%" in words(padded)
     assert "720p, 4:3" in words(turned)
