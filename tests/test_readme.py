@@ -258,7 +258,7 @@ def test_it_says_which_provider_takes_another_model_for_a_request_that_names_non
 
 def test_it_names_the_clients_that_keep_a_key_only_in_their_file() -> None:
     (told,) = re.findall(
-        r"the entry\. (.+?) cannot keep it out", section("Put it into your client")
+        r"the entry\. (.+?) can keep a key only in their file", section("Put it into your client")
     )
     titles = {row.title for row in CLIENTS.values() if row.keys == "none"}
 
