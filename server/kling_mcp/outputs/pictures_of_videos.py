@@ -151,16 +151,15 @@ class Frames:
         from kling_mcp.outputs.frames import png_bytes, read_frame
 
         def read() -> tuple[int, bytes]:
-            frame = read_frame(path, moment, self.decoding)
+            frame = read_frame(file.path, moment, self.decoding)
             return frame.pts, png_bytes(frame.picture)
 
         moment = self.moment(which)
-        path, sha256 = await self._video(task_id)
+        file = await self._video(task_id)
         pts, data = await self.run(read)
         place = which.strip().lower()
         named = f"{place} frame" if place in ("first", "last") else f"frame at {place} s"
-        label = f"{named} of {task_id}"
-        return TaskPicture(label, data, _digest(sha256, f"frame {pts}"))
+        return TaskPicture(f"{named} of {file.of}", data, _digest(file.sha256, f"frame {pts}"))
 
     async def image_png(self, task_id: str, number: int) -> bytes:
         """A picture that the task made, counted from 1, as a PNG."""
@@ -176,11 +175,12 @@ class Frames:
         """The same as its bytes are."""
         file = await self._picture(task_id, number)
         data = await self.run(file.path.read_bytes)
-        return TaskPicture(f"picture {number} of {task_id}", data, file.sha256)
+        return TaskPicture(f"picture {number} of {file.of}", data, file.sha256)
 
     async def _picture(self, task_id: str, number: int) -> TaskFile:
         """The file of a picture. Raises KlingError where there is none with this number."""
         _, files = await self.files(task_id)
+        task_id = files[0].of
         if files[0].kind == "video":
             raise KlingError(
                 f"{task_id} makes a video, not pictures.",
@@ -197,24 +197,25 @@ class Frames:
             )
         return files[number - 1]
 
-    async def _video(self, task_id: str) -> tuple[Path, str]:
-        """A task's saved video, and its SHA-256. Raises KlingError for a task of pictures."""
-        _, files = await self.files(task_id)
-        if files[0].kind == "picture":
+    async def _video(self, task_id: str) -> TaskFile:
+        """A task's saved video. Raises KlingError for a task of pictures."""
+        _, (file, *_) = await self.files(task_id)
+        if file.kind == "picture":
             raise KlingError(
-                f"{task_id} makes pictures, which have no frames.",
+                f"{file.of} makes pictures, which have no frames.",
                 charged="no",
-                advice=f"Give kling://tasks/{task_id}/images/1.",
+                advice=f"Give kling://tasks/{file.of}/images/1.",
             )
-        return files[0].path, files[0].sha256
+        return file
 
     async def contact_sheet(self, task_id: str) -> TaskPicture:
         """Eight evenly spaced frames, each with its time, in one JPEG."""
         from kling_mcp.outputs.frames import contact_sheet_jpeg
 
-        path, sha256 = await self._video(task_id)
-        data = await self.run(lambda: contact_sheet_jpeg(path, decoding=self.decoding))
-        return TaskPicture(f"contact sheet of {task_id}", data, _digest(sha256, "contact sheet"))
+        file = await self._video(task_id)
+        data = await self.run(lambda: contact_sheet_jpeg(file.path, decoding=self.decoding))
+        digest = _digest(file.sha256, "contact sheet")
+        return TaskPicture(f"contact sheet of {file.of}", data, digest)
 
     async def saved_first_frame(
         self, task_id: str, draw: Callable[[Image], T]
@@ -286,7 +287,8 @@ class Frames:
         if record is None:
             file, _ = await self._downloads.fetch(task_id, "")
             kind: Result = "video" if isinstance(file.facts, Mp4Facts) else "picture"
-            return None, [TaskFile(kind, each.path, each.sha256) for each in (file, *file.more)]
+            every = (file, *file.more)
+            return None, [TaskFile(kind, each.path, each.sha256, task_id) for each in every]
         found = await self._there(record)
         if not found:
             saved = await self._downloads.save_row(
@@ -313,17 +315,19 @@ class Frames:
             path = await self._downloads.storage.file(each)
             if path is None or each.sha256 is None:
                 return []
-            found.append(TaskFile(record.result, path, each.sha256))
+            found.append(TaskFile(record.result, path, each.sha256, record.handle))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFile:
-    """A saved file of a task: what it holds, where it is, and its SHA-256."""
+    """A saved file of a task: what it holds, where it is, its SHA-256, and the id by which an
+    agent knows the task it is `of`."""
 
     kind: Result
     path: Path
     sha256: str
+    of: str
 
 
 def _digest(video_sha256: str, picture: str) -> str:

@@ -18,7 +18,7 @@ from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.hosting.team import give_token, served_team
 from tests.server.scripted import facts, words
-from tests.server.serving import tasks_of
+from tests.server.serving import SIDE_PX, tasks_of
 
 from kling_mcp.outputs.film_check import Sidecar
 
@@ -283,6 +283,35 @@ async def test_a_shot_of_a_film_can_be_looked_at_by_its_number(tmp_path: Path) -
     assert looked["prompt"] == "Scene 2"
     assert "has 2 shots, none with the number 3" in refused[0]
     assert "names several shots" in refused[1]
+
+
+async def test_a_frame_is_told_by_the_id_that_its_task_is_known_by(tmp_path: Path) -> None:
+    shots = [*words_shots(1), {"image": "previous", "prompt": "On"}]
+    async with serving(tmp_path, sandbox_side_px=SIDE_PX) as client:
+        ended = await made(client, shots=shots, join=False)
+        first, second = (shot["task_id"] for shot in ended["shots"])
+        wish = {"task_id": "holiday", "at": ["shot 2"]}
+        looked = await call(client, "kling_look", **wish)
+        said = " ".join(each.text for each in looked.content if each.type == "text")
+        shown = facts(await call(client, "kling_get_task", task_id=second))
+        with closing(sqlite3.connect(tmp_path / "home" / "ledger.sqlite3")) as db:
+            rows = [row for (row,) in db.execute("SELECT id FROM tasks WHERE product != 'film'")]
+        planned = [
+            facts(await call(client, "kling_image_to_video", image=image, prompt="A", dry_run=True))
+            for image in (f"kling://tasks/{row}/{at}" for row in rows for at in WITH_FRAMES)
+        ]
+
+    assert facts(looked)["pictures"] == [shown["picture"]]
+    assert f"from last frame of {first}" in said
+    assert len(planned) == 4
+    for answer in (said, json.dumps(shown), *map(json.dumps, planned)):
+        assert not any(row in answer for row in rows)
+    for each in planned:
+        assert any(f" of {task} " in json.dumps(each) for task in (first, second))
+
+
+WITH_FRAMES = ("frames/1", "contact-sheet")
+"""What a video has beside its first and its last frame."""
 
 
 async def test_what_a_film_was_made_of_goes_where_the_film_goes(tmp_path: Path) -> None:
