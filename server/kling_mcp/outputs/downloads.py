@@ -407,10 +407,11 @@ class Downloads:
             return f" What it was made of stays in {before}: {error.message}"
         if after is None:
             return ""
-        if moves and after != before:
+        if after != before:
             await films.described_at(record.id, after)
-            with suppress(OSError):
-                await to_thread.run_sync(before.unlink)
+            if moves:
+                with suppress(OSError):
+                    await to_thread.run_sync(before.unlink)
         return f" {after.name} beside it says what it was made of."
 
     async def _kept_file(self, record: Record, path: str) -> tuple[VideoFile | None, Path | None]:

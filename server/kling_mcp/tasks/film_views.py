@@ -103,8 +103,11 @@ class FilmViews:
             view.next += LOOK if shots else ""
         elif self.files.seems_there(record):
             view.next = _measured(film.facts)
-            if shots and (sidecar := film.facts.get("sidecar")) and not self.files.private:
-                view.next += f" {Path(sidecar).name} beside it says what it was made of."
+            sidecar = film.facts.get("sidecar")
+            if sidecar and shots and not self.files.private and Path(sidecar).exists():
+                beside = Path(sidecar).parent == Path(record.path or "").parent
+                where = f"{Path(sidecar).name} beside it" if beside else sidecar
+                view.next += f" {where} says what it was made of."
             replaced = film.facts.get("replaced")
             if replaced and shots and not self.files.private and Path(replaced).exists():
                 view.next += f" The version before it stays: {replaced}."

@@ -339,6 +339,36 @@ async def test_what_a_film_was_made_of_goes_where_the_film_goes(tmp_path: Path) 
     assert ".json beside it" in shown["next"]
 
 
+async def test_a_film_tells_of_the_json_beside_the_file_that_it_tells_of(tmp_path: Path) -> None:
+    """Its first name is taken by the shots of the film; a copy has a JSON of its own."""
+    kept, other = tmp_path / "videos" / "kept", tmp_path / "videos" / "other"
+    kept.mkdir(parents=True)
+    (kept / "tea.json").write_text("[]")
+    told: list[str] = []
+    async with serving(tmp_path) as client:
+        ended = await made(client, shots=words_shots(1))
+        wish = {"task_id": ended["task_id"]}
+        for place in ("kept/tea.mp4", "other/", "kept/last.mp4"):
+            saved = await call(client, "kling_save_video", **wish, path=place)
+            assert not saved.is_error, words(saved)
+            shown = facts(await call(client, "kling_get_task", **wish))
+            beside = re.search(r"(\S+\.json) beside it", shown["next"])
+            assert beside, shown["next"]
+            film = Path(shown["path"])
+            told.append(beside[1])
+            sidecar = Sidecar.model_validate_json(film.with_name(beside[1]).read_bytes())
+            assert sidecar.file == film.name
+        film.with_name("last.json").unlink()
+        without = facts(await call(client, "kling_get_task", **wish))
+
+    assert (told[0], told[2]) == ("tea-2.json", "last.json")
+    assert {each.name for each in kept.iterdir()} == {
+        *("tea.json", "tea.mp4", "tea-2.json", "last.mp4")
+    }
+    assert {each.suffix for each in other.iterdir()} == {".mp4", ".json"}
+    assert ".json" not in without["next"]
+
+
 async def test_the_clips_of_a_batch_are_saved_into_a_folder_in_one_step(tmp_path: Path) -> None:
     async with serving(tmp_path) as client:
         await made(client, shots=[*words_shots(2), {"prompt": "Scene 1"}], join=False)
