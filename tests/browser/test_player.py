@@ -14,7 +14,7 @@ from tests.made_clips import make_film
 from tests.made_sounds import tone
 from tests.outside_suites import node_modules
 from tests.server.loopback import served_sandbox
-from tests.server.serving import picture
+from tests.server.serving import SIDE_PX, picture
 
 pytestmark = pytest.mark.campaign
 
@@ -96,7 +96,7 @@ def test_a_price_that_is_not_agreed_to_is_not_spent(stage: MakeStage) -> None:
 
 
 def test_the_next_clip_goes_on_from_the_last_frame(stage: MakeStage) -> None:
-    at = stage()
+    at = stage(sandbox_side_px=SIDE_PX)
     frame = at.open()
     button(frame, "Continue").click()
     frame.get_by_label("What happens next?").fill("It turns to the left")

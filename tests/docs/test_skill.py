@@ -15,7 +15,7 @@ from mcp_types import TextContent
 from tests.docs.pages import DOCS
 from tests.docs.test_snippets import LINK
 from tests.docs.tools_page import every_error
-from tests.server.serving import no_sleep, sandbox_settings
+from tests.server.serving import SIDE_PX, no_sleep, sandbox_settings
 
 from kling_mcp.cli import main as cli
 from kling_mcp.cli.client_configs.clients import CLIENTS
@@ -140,7 +140,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
     """A client of the sandbox, with the pictures that the skill speaks of."""
     for name in ("coffee.jpg", "astronaut.png"):
         shutil.copy(ROOT / "examples" / "pictures" / name, tmp_path)
-    settings = sandbox_settings(tmp_path, save_roots=(tmp_path,))
+    settings = sandbox_settings(tmp_path, save_roots=(tmp_path,), sandbox_side_px=SIDE_PX)
     async with Client(build_server(settings, sleep=no_sleep)) as client:
         yield client
 

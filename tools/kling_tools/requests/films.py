@@ -82,7 +82,7 @@ def shape_of(ratio: str) -> Fraction | None:
 
 def _ratio(value: Any) -> Any:
     value = normalize.ratio(value)
-    return re.sub(r"\s*[x\u00d7]\s*", ":", value) if isinstance(value, str) else value
+    return re.sub(r"\s{0,9}[x\u00d7]\s{0,9}", ":", value) if isinstance(value, str) else value
 
 
 LOUDEST = 4
@@ -265,8 +265,8 @@ def _from_one(match: re.Match[str]) -> str:
     return f"shots[{int(match[1]) + 1}]"
 
 
-_ELSEWHERE = re.compile(r"(kling_\w+), which takes it")
-_AS = re.compile(r"kling_\w+_to_video with the picture as (image\w*)")
+_ELSEWHERE = re.compile(r"\b(kling_\w{1,40}), which takes it")
+_AS = re.compile(r"\bkling_\w{1,40}_to_video with the picture as (image\w{0,20})")
 
 
 def shot_faults(number: int, faults: Iterable[Fault]) -> Iterator[Fault]:
