@@ -392,6 +392,7 @@ def test_a_picture_that_kling_refuses_is_told_and_another_one_is_taken(
 ) -> None:
     at = stage()
     frame = at.open(ownOrigin=own_origin)
+    expect(video(frame)).to_be_visible()
     button(frame, OWN).click()
     field = frame.get_by_label("Your picture")
     large = {"name": "large.png", "mimeType": "image/png", "buffer": b"0" * (10 * 2**20 + 1)}
