@@ -11,18 +11,24 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 PIECE_BYTES = 256 * 1024
 
 _numbers = itertools.count(1)
 
 
-@contextmanager
-def answering_server() -> Iterator[str]:
+def answering_server() -> AbstractContextManager[str]:
     """The base URL of such a server in a process of its own, which ends with the context."""
+    return server_in_a_process("benchmarks.answering_server")
+
+
+@contextmanager
+def server_in_a_process(module: str, *arguments: str) -> Iterator[str]:
+    """The base URL of the module's server, which prints its port and ends with its standard
+    input."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.answering_server"],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
 import av
 
+from benchmarks.answering_server import server_in_a_process
 from benchmarks.stdio_server import StdioServer
 from kling_mcp.ledger import Ledger, NewRow
 from kling_mcp.providers.task import Task, Video
@@ -49,7 +49,7 @@ def saves(runs: int, folder: Path, settings: Mapping[str, str]) -> tuple[list[fl
     rest = SIZE - len(clip)
     video.write_bytes(clip + rest.to_bytes(4, "big") + b"free" + bytes(rest - 8))
     ours, curl = [], []
-    with _file_server(video) as url:
+    with server_in_a_process("benchmarks.saving", str(video)) as url:
         ids = anyio.run(_finished, Path(settings["KLING_MCP_HOME"]), url, runs + 1)
         own = {**settings, "KLING_BASE_URL": url}
         with StdioServer("kling_mcp", own, folder) as server:
@@ -88,23 +88,6 @@ async def _finished(home: Path, url: str, count: int) -> list[str]:
         await ledger.record(row.id, Task(ids[-1], "succeed", videos=(video,)))
     await ledger.close()
     return ids
-
-
-@contextmanager
-def _file_server(file: Path) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.saving", str(file)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
 
 
 async def _serve(path: Path) -> None:
