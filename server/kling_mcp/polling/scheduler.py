@@ -124,8 +124,7 @@ class Scheduler:
         self._poller = Poller(ledger, lookup, clients, pace, downloads, background, self._now)
         self._watched: dict[str, Watched] = {}
         self._remembered: dict[str, Watched] = {}
-        self._kept: dict[str, anyio.CancelScope] = {}
-        self._kept_watches: dict[str, Watch] = {}
+        self._kept: dict[str, tuple[anyio.CancelScope, Watch]] = {}
         self._requests: set[_Request] = set()
         self._entered = 0
         self._running = False
@@ -138,7 +137,13 @@ class Scheduler:
 
         With `at_once` each running task is asked for now; otherwise when it is due.
         """
-        watch = Watch(Signal(self._sleep))
+        async with self._watching(Watch(Signal(self._sleep)), task_ids, at_once=at_once) as watch:
+            yield watch
+
+    @asynccontextmanager
+    async def _watching(
+        self, watch: Watch, task_ids: Sequence[str], *, at_once: bool = False
+    ) -> AsyncIterator[Watch]:
         try:
             await self._enter_all(watch, task_ids, at_once=at_once)
             if not self._running:
@@ -153,31 +158,30 @@ class Scheduler:
         """Watch this task from now on, or for longer, as if a caller waited for so many seconds: a
         client that asks again and again is then answered from the ledger."""
         until = anyio.current_time() + for_s
-        if scope := self._kept.get(row_id):
-            scope.deadline = until
+        if row_id in self._kept:
+            self._kept[row_id][0].deadline = until
         else:
-            self._kept[row_id] = scope = anyio.CancelScope(deadline=until)
-            self._background.start_soon(self._keep, row_id, scope)
+            scope, watch = anyio.CancelScope(deadline=until), Watch(Signal(self._sleep))
+            self._kept[row_id] = scope, watch
+            self._background.start_soon(self._keep, row_id, scope, watch)
 
     def kept(self, row_id: str) -> Watch | None:
-        """The watch of a task that is kept; None for any other."""
-        return self._kept_watches.get(row_id)
+        """The watch of a task that is kept, from the moment it is; None for any other."""
+        return self._kept[row_id][1] if row_id in self._kept else None
 
     def end(self, row_id: str) -> None:
         """Keep this task no longer."""
-        if scope := self._kept.get(row_id):
-            scope.cancel()
+        if row_id in self._kept:
+            self._kept[row_id][0].cancel()
 
-    async def _keep(self, row_id: str, scope: anyio.CancelScope) -> None:
+    async def _keep(self, row_id: str, scope: anyio.CancelScope, watch: Watch) -> None:
         try:
             with scope:
-                async with self.watch([row_id]) as watch:
-                    self._kept_watches[row_id] = watch
+                async with self._watching(watch, [row_id]):
                     while not watch.over:
                         await watch.changed.wait()
         finally:
-            self._kept_watches.pop(row_id, None)
-            self._kept.pop(row_id, None)
+            del self._kept[row_id]
 
     async def _enter_all(self, watch: Watch, task_ids: Sequence[str], *, at_once: bool) -> None:
         rows = await self._rows(task_ids)
