@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def assert_accessible(frame: Any) -> None:
 def cut_off_waiting(route: Any) -> None:
     waits = "kling_wait_for_tasks" in (route.request.post_data or "")
     route.abort() if waits else route.continue_()
+
+
+def hold_waiting(held: list[Any], route: Any) -> None:
+    waits = "kling_wait_for_tasks" in (route.request.post_data or "")
+    held.append(route) if waits else route.continue_()
 
 
 def cut_off_reading(route: Any) -> None:
@@ -384,6 +390,28 @@ def test_a_picture_can_be_dropped_or_pasted(stage: MakeStage, kind: str) -> None
     expect(frame.get_by_text("This costs")).to_be_visible()
     frame.evaluate(DROPS, [kind, [1, 2, 3], "text/plain"])
     expect(frame.get_by_text("dropped.png is no picture.")).to_be_visible()
+
+
+def test_a_click_counts_although_the_video_comes_while_the_button_is_down(
+    stage: MakeStage,
+) -> None:
+    at, held = stage(), list[Any]()
+    at.page.route("**/mcp", partial(hold_waiting, held))
+    frame = at.open()
+    button(frame, OWN).click()
+    tiny = picture(at.folder / "own", "tiny.png", (100, 400))
+    frame.get_by_label("Your picture").set_input_files(tiny)
+    button(frame, "Ask for the price").hover()
+    at.page.mouse.down()
+    for route in held:
+        route.continue_()
+    at.page.unroute("**/mcp")
+    at.page.wait_for_timeout(1_000)
+    at.page.mouse.up()
+
+    expect(frame.get_by_text("100x400")).to_be_visible()
+    expect(video(frame)).to_be_visible()
+    expect(frame.get_by_text("100x400")).to_be_visible()
 
 
 @pytest.mark.parametrize("own_origin", [True, False], ids=["uploaded", "in the call"])

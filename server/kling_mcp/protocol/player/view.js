@@ -31,6 +31,7 @@ const outline = (take) => {
 class View {
   #cards = new Map();
   #own;
+  #steady = Promise.resolve();
 
   constructor(host) {
     this.host = host;
@@ -44,6 +45,15 @@ class View {
     this.#own.querySelector(".actions").append(button);
     this.#own.querySelector("input").onchange = () => this.#chosen();
     this.#listenForPictures();
+    addEventListener("pointerdown", () => this.#holdStill(), { capture: true });
+  }
+
+  // While a button is held down nothing moves: its click would be lost.
+  #holdStill() {
+    this.#steady = new Promise((resolve) => {
+      for (const end of ["pointerup", "pointercancel"])
+        addEventListener(end, () => setTimeout(resolve), { capture: true, once: true });
+    });
   }
 
   context({ theme, styles, availableDisplayModes, displayMode }) {
@@ -90,7 +100,8 @@ class View {
     this.takes.add(tool, this.given ?? {}, receipt);
   }
 
-  draw() {
+  async draw() {
+    await this.#steady;
     el("connection").textContent = this.takes.lost;
     for (const take of this.takes.all) {
       if (!this.#cards.has(take)) this.#cards.set(take, this.#card(take));
@@ -171,8 +182,10 @@ class View {
   }
 
   async #show(screen, take) {
-    const shown = take.view.pictures.map((_, place) => this.#picture(take, place + 1));
-    screen.replaceChildren(...await Promise.all(shown));
+    const shown = await Promise.all(
+      take.view.pictures.map((_, place) => this.#picture(take, place + 1)));
+    await this.#steady;
+    screen.replaceChildren(...shown);
   }
 
   async #picture(take, number) {
@@ -199,6 +212,7 @@ class View {
     for (const source of sources.filter(Boolean)) {
       try {
         await loaded(video, await source());
+        await this.#steady;
         screen.replaceChildren(video);
         return;
       } catch (error) {
