@@ -35,18 +35,22 @@ from kling_mcp.providers.retries import TIME_LIMITS, TimeLimits
 from kling_mcp.tasks.film_views import without_file
 from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import (
+    DELETED,
     FILE_LATE,
     ONLY_THE_PROVIDER,
     Saving,
     after_failure,
     asset_next,
+    can_be_repeated,
 )
 from kling_tools.errors import (
     Charged,
     KlingError,
     ProviderDown,
+    RequestRefused,
     SaveFailed,
     TaskFailed,
+    TaskNotFound,
     UnsafePath,
     UnsafeUrl,
 )
@@ -108,6 +112,9 @@ WAIT_FOR_IT = "kling_wait_for_tasks with this task_id waits for the file"
 NOT_SAVED_YET = (
     "It is not saved yet: kling_save_video or kling_wait_for_tasks with this task_id saves it."
 )
+
+NOT_THERE = (401, 403, 404, 410)
+"""What a signed URL answers that has ended or leads to nothing, and a provider without the task."""
 
 REMEMBERED = 2_000
 """Failures whose reasons are remembered."""
@@ -357,6 +364,8 @@ class Downloads:
             record = found.record
             return saved, await self._write_down(saved, found)
         except KlingError as error:
+            if record and self._is_deleted(record, error):
+                error.advice = _made_anew(record)
             self._remember(error, record, path)
             raise
         except Exception as error:
@@ -592,8 +601,15 @@ class Downloads:
         self._failures.pop(record.id, None)
         return replace(found, record=record)
 
+    def _is_deleted(self, record: Record, error: KlingError) -> bool:
+        """Whether the error comes of it that the provider keeps no video for longer."""
+        past = record.expires_at is not None and self._ledger.now() > record.expires_at
+        no_file = isinstance(error, ProviderDown) and error.http_status in NOT_THERE
+        no_task = isinstance(error, RequestRefused) and error.http_status in NOT_THERE
+        return past and (no_file or no_task or isinstance(error, TaskNotFound))
+
     def _until(self, record: Record) -> str:
-        if record.expires_at is None:
+        if record.expires_at is None or self._ledger.now() > record.expires_at:
             return ""
         return f" Its URL (kling_get_task) is valid until {spoken(record.expires_at, self._zone)}."
 
@@ -639,6 +655,14 @@ def _has_fresh_link(record: Record, now: float) -> bool:
     if ends := _EXPIRES.search(record.videos[0].url):
         return float(ends[1]) > now + LEFT_S
     return now < record.updated_at + FRESH_S
+
+
+def _made_anew(record: Record) -> str:
+    """Advice for a row whose video is deleted."""
+    if not can_be_repeated(record):
+        return DELETED
+    anew = f'{MADE[record.product].tool} with another_take_of "{record.handle}"'
+    return f"{DELETED} {anew} makes it anew, and is charged."
 
 
 def _mistake(error: Exception) -> KlingError:

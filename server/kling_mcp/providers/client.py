@@ -408,8 +408,8 @@ class KlingClient:
                     http_status=response.status_code,
                     retry_after_s=retry_after_s(response.headers.get("Retry-After")),
                     provider=self.row.name,
-                    advice="Call kling_save_video again: the URL may have expired and is asked "
-                    "for anew; after 30 days the provider has deleted the video.",
+                    advice="The video is not paid again: in a few minutes call kling_save_video, "
+                    "which asks the provider for another URL.",
                 )
             start, total = extent(response.status_code, response.headers, offset)
             yield VideoStream(start, total, _chunks(response, self.row.name))

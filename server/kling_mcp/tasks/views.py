@@ -21,6 +21,7 @@ from kling_tools.results import ENDED, AnotherTake, PictureView, TaskView, Video
 from kling_tools.rules.capabilities import Capabilities
 
 __all__ = [
+    "DELETED",
     "FILE_LATE",
     "ONLY_THE_PROVIDER",
     "WITHOUT_ID",
@@ -55,6 +56,7 @@ NO_FILE = (
     "The provider says that it is done, but names no video to fetch; kling_save_video asks once "
     f"more. {ONLY_THE_PROVIDER}"
 )
+DELETED = "The provider has deleted it after 30 days."
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens on no other machine."
 ON_ITS_WAY = "It is being sent; the answer is awaited."
@@ -311,7 +313,7 @@ class Viewer:
         lost = f"{CHANGED if changed else GONE}{at}" if record.path else None
         view.file = saving.state or lost
         if record.expires_at is not None and self.now() > record.expires_at:
-            view.next = "The provider has deleted it after 30 days."
+            view.next = DELETED
             return
         until = record.expires_at
         if until is not None and not saving.failed:

@@ -77,3 +77,41 @@ async def test_a_fresh_link_that_leads_nowhere_is_replaced_once(
     assert not saved.is_error, words(saved)
     assert kling.queries == 2
     assert [httpx.URL(url).path for url in provider.asked] == ["/1.mp4", "/2.mp4"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+async def test_of_a_link_that_is_dead_although_it_is_fresh_it_is_said_when_to_ask_for_another_one(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Linked()
+    provider = Scripted(kling, lambda _: httpx.Response(status))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        task_id = await finished(client, tmp_path)
+        failed = words(await client.call_tool("kling_save_video", {"task_id": task_id}))
+
+    assert kling.queries == 2
+    assert "This call cost nothing. The video is not paid again: in a few minutes call" in failed
+    assert "30 days" not in failed
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["its video", "the task, too"])
+async def test_of_a_video_that_the_provider_has_deleted_it_is_said_how_it_is_made_anew(
+    forgets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [{"url": f"https://files.example/1.mp4{EARLIER}", "duration": "1.0"}]
+    ended = task(task_status="succeed", updated_at=10**12, task_result={"videos": videos})
+    unknown = httpx.Response(404, json={"code": 1203, "message": "no such task"})
+    queries = iter([ended, unknown if forgets else ended])
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        return task() if is_create(request) else next(queries)
+
+    provider = Scripted(kling, lambda _: httpx.Response(404))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        task_id = await finished(client, tmp_path)
+        failed = words(await client.call_tool("kling_save_video", {"task_id": task_id}))
+        anew = await client.call_tool("kling_image_to_video", {"another_take_of": task_id})
+
+    assert "This call cost nothing. The provider has deleted it after 30 days." in failed
+    assert f'kling_image_to_video with another_take_of "{task_id}" makes it anew' in failed
+    assert facts(anew)["take"] == 2, words(anew)
