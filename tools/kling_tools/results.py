@@ -555,6 +555,11 @@ class FilmReceipt(Answer):
     warnings: list[str] = []
     note: str | None = None
     next: str | None = None
+    _price_from: PriceFrom | None = PrivateAttr(None)
+
+    def say_price_from(self, source: PriceFrom | None) -> None:
+        """Have the text say where the dollars of the estimate come from."""
+        self._price_from = source
 
     def text(self) -> str:
         """The film in one line, and one for each shot."""
@@ -563,7 +568,12 @@ class FilmReceipt(Answer):
         facts += [self.size] if self.size else []
         refused = any(fault["field"].startswith("shot") for fault in self.faults)
         if not refused or self.estimate_units is not None:
-            price = price_text(self.estimate_units, self.estimate_usd, "its provider")
+            price = price_text(
+                self.estimate_units,
+                self.estimate_usd,
+                "its provider",
+                price_from=self._price_from,
+            )
             facts.append(f"{price} for the shots that can be made" if refused else price)
         facts += [f"usually made in {self.usual_s} s"] if self.usual_s else []
         head = "Dry run, nothing sent: " if self.dry_run else ""

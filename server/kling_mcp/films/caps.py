@@ -130,17 +130,20 @@ class FilmCaps:
             limits.append(
                 Limit(left, "max_units", message, f"with max_units: {_up(spent + units):g}")
             )
-        prices = {(row.provider, row.base_url): row for row in rows}
-        usd_of = {place: (await ledger.unit_price(row)).usd for place, row in prices.items()}
+        places = {(row.provider, row.base_url): row for row in rows}
+        prices = {place: await ledger.unit_price(row) for place, row in places.items()}
         each = [
-            (shot.price.units or 0.0) * usd_of[row.provider, row.base_url]
+            (shot.price.units or 0.0) * prices[row.provider, row.base_url].usd
             for shot, row in zip(todo, rows, strict=True)
         ]
         of_one = sum(each) / units if units else 0.0
         if film.max_usd is not None and of_one:
             left = max(0.0, film.max_usd - spent_usd)
+            costs = f"about {units * of_one:.2f} USD"
+            if len(set(prices.values())) == 1:
+                costs = next(iter(prices.values())).text(units)
             message = (
-                f"What is left to make costs {units * of_one:.2f} USD; max_usd {film.max_usd:g} "
+                f"What is left to make costs {costs}; max_usd {film.max_usd:g} "
                 f"leaves {left:.2f} USD{before}."
             )
             passes = (
@@ -237,6 +240,7 @@ def price_of(plan: Sequence[PlannedShot]) -> Estimate:
     able = [shot for shot in plan if not shot.faults]
     todo = _to_make(able, played=False) or _to_make(able, played=True)
     resellers = dict.fromkeys(shot.price.reseller for shot in todo if shot.price.reseller)
+    sources = (shot.price.price_from for shot in todo if shot.price.price_from)
     units = [shot.price.units for shot in todo]
     usd = [shot.price.usd for shot in todo]
     first = todo[0].price if todo else Estimate(0.0, 0.0)
@@ -245,6 +249,7 @@ def price_of(plan: Sequence[PlannedShot]) -> Estimate:
         None if None in usd else sum(filter(None, usd)),
         " and ".join(resellers),
         first.sandbox,
+        price_from=next(sources, None),
     )
 
 

@@ -290,7 +290,7 @@ class FilmDesk:
         able = [shot for shot in plan if not shot.faults]
         lost = [*cropped(plan, film)]
         trims = map(str, told_once([fault for fault in lost if fault.rule == TRIMS]))
-        return FilmReceipt(
+        receipt = FilmReceipt(
             name=film.name,
             batch=not film.join or None,
             estimate_units=None if price.units is None or not able else round(price.units, 4),
@@ -304,6 +304,8 @@ class FilmDesk:
             note=" ".join(filter(None, [*trims, *notes, _played(plan)])) or None,
             requests=_requests(plan) if film.dry_run == "full" else [],
         )
+        receipt.say_price_from(price.price_from)
+        return receipt
 
     async def _agree(
         self, film: FilmArguments, plan: Sequence[PlannedShot], confirm: Confirm

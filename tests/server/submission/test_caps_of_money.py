@@ -117,6 +117,20 @@ async def test_an_answer_tells_the_price_that_the_balance_paid_last(
 
 
 @pytest.mark.anyio
+async def test_the_cap_of_a_film_takes_the_price_that_the_balance_paid_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots = [{"image": picture(tmp_path), "prompt": f"Scene {n}"} for n in (1, 2)]
+    asked = {"name": "Holiday", "shots": shots, "dry_run": True, "max_usd": 0.5}
+    async with talking_to(Scripted(cash_account("0.30")), tmp_path, monkeypatch) as client:
+        await make(client, tmp_path, 1)
+        over = await client.call_tool("kling_film", asked)
+
+    assert "about 3 units (0.60 USD as its balance paid last)" in words(over)
+    assert "costs about 0.60 USD (0.2 USD a unit, as its balance paid last)" in words(over)
+
+
+@pytest.mark.anyio
 async def test_a_cap_in_dollars_names_what_fits_under_it(tmp_path: Path) -> None:
     capped = sandbox_settings(tmp_path, max_usd_per_day=0.25)
     wish = {"image": picture(tmp_path), "prompt": "Zoom", "model_name": "kling-v2-5-turbo"}

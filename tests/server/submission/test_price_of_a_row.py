@@ -106,6 +106,21 @@ async def test_a_day_s_cap_counts_what_was_made_at_the_price_of_its_row(
     assert facts(account)["caps"][0]["used"] == 7.5
 
 
+async def test_the_cap_of_a_film_holds_the_price_of_the_row_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shots = [{"prompt": f"Scene {n}"} for n in (1, 2)]
+    asked = {"name": "Holiday", "shots": shots, "dry_run": True}
+    async with serving(tmp_path, monkeypatch, {"mine": 5}, provider="mine") as client:
+        over = await client.call_tool("kling_film", {**asked, "max_usd": 14.99})
+        below = await client.call_tool("kling_film", {**asked, "max_usd": 15})
+
+    for answer in (over, below):
+        assert "about 3 units (15.00 USD by the price in its row)" in words(answer)
+    assert "costs about 15.00 USD (5 USD a unit, by the price in its row)" in words(over)
+    assert "refused" not in words(below)
+
+
 @pytest.mark.parametrize("cap", ["max_usd_per_task", "max_usd_per_day"])
 async def test_the_cheapest_of_dear_rows_is_refused_by_a_cap(
     cap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
