@@ -265,12 +265,21 @@ async def planned(
         follows = found and (not shot.continues or led == _led_to(found, before))
         if lacks and follows and found and found.status == "succeed":
             shot.made, shot.faults = found, []  # its picture is gone since; its clip is not
+        elif shot.faults and found and found.status == "succeed":
+            shot.faults[0] = _or_kept(shot.faults[0], found)
         shot.warnings += _out_of_reach(shot, way)
     return plan
 
 
 GONE = ("path_missing", "path_of_a_chat", "task_picture")
 """The rules of faults about a picture that is not there any more."""
+
+
+def _or_kept(fault: Fault, row: Record) -> Fault:
+    """The fault of a shot whose clip this row made under other rules, or of another picture."""
+    made = "was played" if row.sandbox else "is paid"
+    kept = f'in the place of the shot {{"video": "{row.handle}"}}, which keeps the clip that {made}'
+    return replace(fault, use=" or ".join(filter(None, (fault.use, kept))))
 
 
 def _led_to(row: Record, before: FilmRow | None) -> str:

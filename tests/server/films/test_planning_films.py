@@ -324,6 +324,23 @@ async def test_a_shot_whose_pictures_are_gone_is_kept_only_behind_the_same_shot(
     assert [fault["field"] for fault in unusable["faults"]] == ["shots[2].image_tail"]
 
 
+async def test_a_shot_that_the_rules_refuse_now_names_the_way_that_keeps_its_clip(
+    tmp_path: Path,
+) -> None:
+    photo = picture_of(tmp_path, 360, 640)
+    shots = [{"image": photo, "prompt": "A", "mode": "pro"}, *words_shots(1)]
+    async with serving(tmp_path) as client:
+        before = await made(client, shots=shots, join=False)
+        Image.new("RGB", (90, 160)).save(photo)
+        refused = facts(await film(client, shots=shots, join=False, dry_run=True))
+        shots[0] = {"video": before["shots"][0]["task_id"]}
+        kept = facts(await film(client, shots=shots, join=False, dry_run=True))
+
+    (fault,) = refused["faults"]
+    assert f'the shot {{"video": "{before["shots"][0]["task_id"]}"}}, which keeps' in fault["use"]
+    assert kept["estimate_units"] == 0
+
+
 async def test_a_picture_added_at_the_end_leaves_the_shots_of_words_as_they_are_made(
     tmp_path: Path,
 ) -> None:
