@@ -424,13 +424,14 @@ class Service:
 
     async def save(self, task_id: str, path: str) -> SavedVideo:
         """Write a finished task's video below the output folder; a server for a team writes it to
-        its own storage and returns a link. The clips of a batch are written into one folder.
+        its own storage and returns a link. The clips of a batch are written into one folder, each
+        with the number of its shot in its name.
 
         Raises TaskFailed for a failed task, KlingError for one that still runs, UnsafePath,
         UnsafeUrl, SaveFailed and ProviderError.
         """
         downloads, own = self._runtime.downloads, await self._own(task_id)
-        rows = await self._runtime.films.views.clips(own) if own.startswith(FILM_IDS) else []
+        rows = await self._runtime.films.views.clips(own) if own.startswith(FILM_IDS) else {}
         if not rows:
             return await downloads.save(own, path, self._runtime.limits.answer_s)
         if Path(path).suffix.lower() == ".mp4":
@@ -438,14 +439,19 @@ class Service:
                 f"A batch has {counted(len(rows), 'clip')}, which do not go into one file.",
                 advice="Give the path of a folder, with a slash at its end.",
             )
+        from kling_mcp.outputs.storage import name_of
+
         folder = f"{path.rstrip('/')}/" if path.strip() else ""
+        digits = len(str(max(rows)))
         ends = anyio.current_time() + self._runtime.limits.answer_s
-        saved = [
-            await downloads.save(row.id, folder, max(1.0, ends - anyio.current_time()))
-            for row in rows
-        ]
+        saved = []
+        for number, row in rows.items():
+            file = f"{folder}shot-{number:0{digits}}-{name_of(row)}" if folder else ""
+            left_s = max(1.0, ends - anyio.current_time())
+            saved.append(await downloads.save(row.id, file, left_s))
         clips = [each.path or each.url or "" for each in saved]
-        note = "Sandbox test clips." if all(row.sandbox for row in rows) else None
+        sandbox = all(row.sandbox for row in rows.values())
+        note = "Sandbox test clips." if sandbox else None
         return saved[0].model_copy(update={"task_id": own, "clips": clips, "note": note})
 
     async def look_at(self, query: LookArguments) -> VideoLook:

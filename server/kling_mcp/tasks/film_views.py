@@ -145,15 +145,16 @@ class FilmViews:
             parts += [goes_on if self.takes_up(film) else f"no server makes it now: call {AGAIN}"]
         return f"{', '.join(parts)}."
 
-    async def clips(self, film_id: str) -> list[Record]:
-        """The rows of a finished batch, each clip once; none for any other id."""
+    async def clips(self, film_id: str) -> dict[int, Record]:
+        """The rows of a finished batch by the number of their shot, each clip once; none for any
+        other id."""
         film = await self.ledger.films.with_id(film_id)
         if film is None or film.request.get("join", True):
-            return []
+            return {}
         found = await self.ledger.several([film.id, *_row_ids(film)])
         if found.pop(film.id).status != "succeed":
-            return []
-        return [found[row_id] for row_id in dict.fromkeys(_row_ids(film)) if row_id in found]
+            return {}
+        return {shot.number: row for shot in film.shots if (row := found.pop(shot.record_id, None))}
 
     async def is_left(self, record: Record) -> bool:
         """Whether no server makes a film that has not ended, and this one will not."""

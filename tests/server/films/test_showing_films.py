@@ -374,13 +374,18 @@ async def test_the_clips_of_a_batch_are_saved_into_a_folder_in_one_step(tmp_path
         await made(client, shots=[*words_shots(2), {"prompt": "Scene 1"}], join=False)
         wish = {"task_id": "holiday"}
         saved = await call(client, "kling_save_video", **wish, path="tries")
+        again = await call(client, "kling_save_video", **wish, path="tries")
         one = await call(client, "kling_save_video", **wish, path="tries/one.mp4")
         shown = facts(await call(client, "kling_get_task", **wish))
 
     clips = [Path(clip) for clip in facts(saved)["clips"]]
     assert [clip.parent.name for clip in clips] == ["tries", "tries"]
+    assert [clip.name[: len("shot-1-scene-1-")] for clip in clips] == [
+        *("shot-1-scene-1-", "shot-2-scene-2-")
+    ]
     assert all(clip.exists() for clip in clips)
     assert "Saved 2 clips" in words(saved)
+    assert facts(again)["clips"] == facts(saved)["clips"]
     assert "kling_save_video with a folder" in shown["next"]
     assert one.is_error
     assert "do not go into one file" in words(one)
