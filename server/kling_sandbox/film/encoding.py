@@ -127,7 +127,10 @@ def blocks_of(samples: int, block: int, factor: float = 1.0) -> Iterator[array[f
     loop = tone_of(factor)
     fade = min(round(RATE * _FADE_S), samples // 2)
     for start in range(0, samples, block):
-        piece = array("f", (loop[n % len(loop)] for n in range(start, min(start + block, samples))))
+        piece, length = array("f"), min(block, samples - start)
+        while len(piece) < length:
+            at = (start + len(piece)) % len(loop)
+            piece.extend(loop[at : at + length - len(piece)])
         if start < fade or start + block > samples - fade:
             for offset in range(len(piece)):
                 at = start + offset
@@ -137,6 +140,9 @@ def blocks_of(samples: int, block: int, factor: float = 1.0) -> Iterator[array[f
 
 _BT709 = 1
 _AAC_BLOCK = 1024
+_AAC = {"aac_coder": "fast"}
+"""It takes half the time of FFmpeg's usual search, and no ear hears it in a chord."""
+
 _FINE = {"preset": "superfast", "crf": "23"}
 _QUICK = {"preset": "ultrafast", "crf": "23", "tune": "zerolatency"}
 FINE_UP_TO_PX = 3_000_000
@@ -228,7 +234,9 @@ class _Tone:
         self, container: OutputContainer, samples: int, blocks: Iterator[array[float]]
     ) -> None:
         self._container = container
-        self._stream: AudioStream = container.add_stream("aac", rate=RATE, layout="mono")
+        self._stream: AudioStream = container.add_stream(
+            "aac", rate=RATE, layout="mono", options=dict(_AAC)
+        )
         self._stream.bit_rate = 96_000
         self._samples = samples
         self._blocks = blocks
