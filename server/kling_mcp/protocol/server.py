@@ -195,6 +195,7 @@ def build_server(
         terms,
         {tool.name: (tool.title or tool.name, tool.description) for tool in tools},
         chosen=AUTO if settings.provider == AUTO else "",
+        service=current_service,
     )
     add_prompts(server, prompts)
     add_completions(server, providers, capabilities, prompts)

@@ -447,9 +447,27 @@ async def test_a_film_is_planned_with_the_price_of_the_whole(
     assert tool == "kling_film"
     assert len(call["shots"]) == 3
     assert "faults" not in receipt
-    assert ("Whether the files can be used is not checked yet" in text) == bool(photos)
     assert f"about {receipt['estimate_units']:g} units" in text
     assert f'"max_units": {receipt["estimate_units"]}' in text
+
+
+@pytest.mark.anyio
+async def test_a_film_of_files_that_are_not_there_has_no_price(
+    client: Client, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    there = picture(photos, "1.png")
+    gone = await refusal(client, "film", wish="Our trip", image_list=f"{there}, {photos}/2.png")
+    folder = await refusal(client, "film", wish="Our trip", image_list=str(photos))
+    music = await refusal(client, "film", wish="Our trip", music="song.mp3")
+
+    assert "image_list: there is no file 2.png at that path" in gone
+    assert "image_list: " in folder
+    assert "photos is a folder with 1 picture." in folder
+    assert "Use the paths of its pictures in their order" in folder
+    assert "1.png 640x480" in folder
+    assert "music: there is no file song.mp3" in music
 
 
 @pytest.mark.anyio

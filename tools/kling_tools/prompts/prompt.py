@@ -5,7 +5,7 @@ Clients get the descriptions with the list of prompts, and hosts show them as a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from functools import cache, cached_property
 from inspect import cleandoc
@@ -281,12 +281,17 @@ Script = Callable[[Any], str]
 """Writes the text from the arguments. Raises InvalidRequest when no video can be made from them."""
 
 
+Check = Callable[[Any], Awaitable[Sequence[Fault]]]
+"""Finds what is wrong with the files that the arguments name."""
+
+
 class KlingPrompt(Prompt):
     """A prompt: its arguments as fields of a form, those that it requires, and a script."""
 
     form: dict[str, Any] = Field(exclude=True)
     """The fields of the arguments, by name."""
     script: Script = Field(exclude=True)
+    check: Check | None = Field(exclude=True)
     tools: tuple[str, ...] = Field(exclude=True)
     """The tools that make what it leads to, in their order; its arguments are about the last."""
 
@@ -301,6 +306,7 @@ class KlingPrompt(Prompt):
         form: Mapping[str, FieldInfo],
         required: Sequence[str],
         tools: Sequence[str] = ("kling_image_to_video",),
+        check: Check | None = None,
     ) -> KlingPrompt:
         """Make the prompt; the required arguments are listed first."""
         names = [*required, *(n for n in form if n not in required)]
@@ -320,6 +326,7 @@ class KlingPrompt(Prompt):
             context_kwarg=None,
             form=dict(form),
             script=script,
+            check=check,
             tools=tuple(tools),
         )
 
@@ -351,9 +358,12 @@ class KlingPrompt(Prompt):
         if faults:
             raise self._refusal(faults)
         try:
-            return [UserMessage(self.script(draft.arguments))]
+            text = self.script(draft.arguments)
+            if self.check and (faults := [*await self.check(draft.arguments)]):
+                raise InvalidRequest(faults)
         except InvalidRequest as error:
             raise self._refusal(error.faults) from error
+        return [UserMessage(text)]
 
     def _missing(self, name: str) -> Fault:
         said = self.form[name].description or ""

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
 from kling_tools.products import FILM, PRODUCTS, Product
@@ -44,10 +45,13 @@ from kling_tools.requests.arguments import (
     SubmitArguments,
     TextToVideoArguments,
 )
+from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.fields import SHOT_PROMPT_LIMIT
+from kling_tools.requests.films import FilmArguments
 from kling_tools.requests.requests import Request
 from kling_tools.requests.speech_voices import voice_name
 from kling_tools.rules.capabilities import Capabilities, ProviderTerms
+from kling_tools.service import VideoService
 
 __all__ = ["build_prompts"]
 
@@ -102,11 +106,12 @@ def build_prompts(
     terms: Sequence[ProviderTerms],
     tools: Mapping[str, tuple[str, str]],
     chosen: str = "",
+    service: Callable[[], VideoService] | None = None,
 ) -> list[KlingPrompt]:
     """The prompts for these providers, the default one first, that lead to these tools alone (their
     titles and descriptions by name), and to what one of the providers makes. Plans name the
-    provider, or `chosen`."""
-    scripts = _Scripts(Planner(capabilities, terms, chosen))
+    provider, or `chosen`. `service` returns the service of the caller, at each call."""
+    scripts = _Scripts(Planner(capabilities, terms, chosen), service)
     made = {PRODUCTS[product].tool for row in terms for product in row.products}
     if ARGUMENTS.keys() & made:
         made.add(FILM.tool)
@@ -199,6 +204,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=FilmPlanArguments.model_fields,
             required=("wish",),
             tools=(FILM.tool,),
+            check=scripts.files_of_a_film,
         ),
     ]
 
@@ -206,8 +212,9 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
 class _Scripts:
     """Writes each prompt's text. Scripts raise InvalidRequest when no such video can be made."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, service: Callable[[], VideoService] | None) -> None:
         self._planner = planner
+        self._service = service
 
     def make(self, wanted: type[Request], goal: str, asked: BaseModel) -> str:
         form = asked.model_dump(include=asked.model_fields_set - {"wish"}, mode="json")
@@ -355,14 +362,11 @@ class _Scripts:
         same = "the same call"
         if asked_limit and units is not None and count * units > asked_limit["max_units"]:
             same = "the plan that fits my budget (the call above costs more)"
-        unseen = (
-            " Whether the files can be used is not checked yet." if photos or asked.music else ""
-        )
         steps = [
             write,
             "Ask what it costs; this sends nothing: "
             f"{_call(FILM.tool, {**call, **asked_limit, 'dry_run': True})}. I expect "
-            f"{counted(count, 'shot')} of {plan.what}, {price} in all.{unseen} If faults come "
+            f"{counted(count, 'shot')} of {plan.what}, {price} in all. If faults come "
             "back, correct what they name and ask again; where it is above my budget, tell me the "
             "plan that fits.",
             "Tell me the prompts, the length, the shape, the price of the whole, how long it will "
@@ -384,6 +388,20 @@ class _Scripts:
         goal = "Make one film of several Kling videos."
         numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
         return "\n".join(filter(None, (goal, _wish(asked.wish), warnings, *numbered, closing)))
+
+    async def files_of_a_film(self, asked: FilmPlanArguments) -> Sequence[Fault]:
+        """What is wrong with its photos and its music, by a dry run."""
+        if self._service is None or not (asked.image_list or asked.music):
+            return ()
+        shots = [{"image": photo, "prompt": YOUR_PROMPT} for photo in asked.image_list]
+        film: dict[str, Any] = {"name": "?", "dry_run": True}
+        film["shots"] = shots or [{"prompt": YOUR_PROMPT}]
+        if asked.music:
+            film["music"] = {"file": asked.music}
+        with decoration("what is wrong with the files of a film"):
+            plan = await self._service().film(read_draft(FilmArguments, film), _nobody)
+            return [fault for told in plan.faults if (fault := _of_a_file(told)) is not None]
+        return ()
 
     def camera(self, asked: CameraArguments) -> str:
         form = _form(asked)
@@ -413,6 +431,24 @@ class _Scripts:
             + (f"of all models only {', '.join(takers)} do." if takers else "no model does.")
         )
         return _text(goal, facts, write, plan)
+
+
+async def _nobody(question: str, setting: str) -> bool:
+    """A dry run asks nobody."""
+    return False
+
+
+def _of_a_file(told: Mapping[str, str]) -> Fault | None:
+    """A fault of a film as one of the form's; None for one that is not about its files."""
+    field, use = told["field"], told.get("use", "")
+    if field.startswith("music"):
+        return Fault("music", told["rule"], told["message"], use)
+    if not field.endswith("image"):
+        return None
+    if told["rule"] == "path_is_folder":
+        use = "the paths of its pictures in their order, with commas between them"
+    choices = tuple(filter(None, told.get("choices", "").split("; ")))
+    return Fault("image_list", told["rule"], told["message"], use, choices=choices)
 
 
 def _of_each_shot(fault: Fault) -> Fault:
