@@ -1,22 +1,32 @@
 """Films for their callers: planned, agreed to, written down and made; and shown.
 
-Each arrow is a function or a method, here or in `Films`:
+Each arrow is a function or a method here, in `planning`, `music` or `ledger.films`, or in
+`kling_tools.requests.films`:
 
-    asked     ──planned──> judged     every shot like a dry run; nothing is written
-    judged    ──_dry─────> answered   a dry run: price, faults, and the plan that fits
-    judged    ──film─────> answered   faults, or a cap below the price: the plan that fits
-    judged    ──_agree───> agreed     one question for the whole
-    agreed    ──_how─────> kept       its music lies beside the ledger
-    kept      ──put──────> making     its row, its shots and what was agreed to; with its lease
-    making    ──put──────> making     called again: whoever makes it goes on by what is asked now
-    making    ──_make────> succeed    every shot is made, and they are joined (`FilmMaking`)
-    making    ──_make────> failed     a shot is lacking, or they could not be joined
-    making    ──withdraw─> cancelled  its name is free at once; the lease is gone
-    making    ──...──────> left       its server is killed, and its lease runs out
-    left      ──take_up──> making     another server goes on, or the same one started again
-    succeed   ──put──────> making     called again: joined anew where a shot or a wish has changed
-    failed    ──put──────> making     called again: what is lacking is asked for anew
-    cancelled ──put──────> making     called again: it goes on
+    asked     ──film_faults> answered   its arguments have faults
+    asked     ──planned────> judged     every shot like a dry run; nothing is written
+    judged    ──_dry───────> answered   a dry run: price, faults, and the plan that fits
+    judged    ──film───────> answered   faults, a cap, other shots being made, or all is made
+    judged    ──_agree─────> agreed     one question for the whole
+    judged    ──_agree─────> answered   the person says no
+    agreed    ──keep───────> kept       its music, if any, lies beside the ledger
+    agreed    ──keep───────> answered   the disk does not take the music
+    kept      ──put────────> making     its row, its shots and what was agreed to; with its lease
+    kept      ──put────────> answered   other shots of this name are being made by now
+    making    ──put────────> making     called again: whoever makes it goes on by what is asked now
+    making    ──_make──────> succeed    every shot is made, and they are joined (`FilmMaking`)
+    making    ──_make──────> failed     a shot is lacking, they cannot be joined, or it broke
+    making    ──withdraw───> cancelled  its name is free at once; the lease is gone
+    making    ──release────> left       its server ends
+    making    ──...────────> left       its server is killed, and its lease runs out
+    left      ──take_up────> making     another server goes on, or the same one started again
+    left      ──put────────> making     called again: it goes on
+    left      ──withdraw───> cancelled  the same, though no server makes it
+    succeed   ──put────────> making     called again: joined anew where a shot or a wish has changed
+    failed    ──put────────> making     called again: what is lacking is asked for anew
+    cancelled ──put────────> making     called again: it goes on
+
+The row of a film is `processing` while it is `making` or `left`: the first with a lease.
 """
 
 from __future__ import annotations

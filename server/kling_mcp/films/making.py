@@ -5,16 +5,18 @@ a shot whose row is not known yet is asked for again, and the same request is th
 whoever takes a film up goes on where the last one was ended: with the providers, the models and the
 prices that were agreed to, or not at all.
 
-The states of a shot; each arrow is a method of `FilmMaking`. What stands in the way of one shot is
-its fault, and the others go on:
+The states of a shot. Each arrow is a method here or in `ledger.films`. What stands in the way of
+one shot is its fault, and the others go on:
 
     open    ──_asked_for──> asked    it is as it was agreed to, and what it continues is made
+    open    ──_asked_for──> ended    its row is known, and has ended
     open    ──_asked_for──> refused  it is not, or a cap, its provider or its pictures refuse it
     asked   ──_waited_for─> ended    its task has ended: made, or failed
     asked   ──_waited_for─> unknown  its task cannot be asked for here
     ended   ──_saved──────> made     its file is there
     ended   ──_saved──────> unsaved  it is paid, and its file cannot be fetched
-    any     ──Films.put───> open     the film is called again; what is made stays made
+    any     ──_shot───────> broken   the ledger cannot be used, or this server made a mistake
+    any     ──put─────────> open     the film is called again; what is made stays made
 """
 
 from __future__ import annotations

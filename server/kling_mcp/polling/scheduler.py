@@ -6,31 +6,28 @@ requests. A task that nobody waits for any more is not asked for. Where several 
 ledger, one of them polls each task; the database tells the others. A server that dies loses its
 claim after some seconds; another one with a waiting caller takes it.
 
-The states of a watched task (`Watched.state`), and the methods of `Scheduler` and `Poller` that
-lead from one to the next:
+The states of a watched task (`Watched.state`); a task is `idle` while nobody waits for it. Each
+arrow is a method here or in `poller`:
 
-    watch(), keep()
-          |
-       _enter() ----------------------------+  its row says that it has ended
-          |                                 |
-          v                                 |
-       WAITING ------ _send() ---> ASKING   |
-        |   ^                       |   |   |
-        |   +------- _ask() --------+   |   |
-        |    it runs, its provider      |   |
-        |    could not be asked, or     |   |
-        |    another server asks        |   |
-        |                               |   |  it has ended, nobody knows it, its key
-        +-- answered() --+-- answered() +---+  is refused, or this server broke
-                         |
-            +------------+------------+
-            | its file is wanted      |
-            v                         v
-         SAVING ------ _save() ---> OVER
+    idle    ──_enter───> waiting  for a caller of `watch` or `keep`
+    idle    ──_enter───> saving   its row says that it has ended; its file is fetched
+    idle    ──_enter───> over     its row says that it has ended
+    waiting ──_send────> asking   it is due
+    asking  ──_ask─────> waiting  it runs, its provider could not be asked, or another server asks
+    asking  ──answered─> saving   it has ended; its file is fetched
+    asking  ──answered─> over     it ended, nobody knows it, its key is refused, or it broke
+    waiting ──answered─> saving   another server, or a call here, saw its end
+    waiting ──answered─> over     another server, or a call here, saw its end
+    saving  ──_save────> over     its file is there, or cannot be fetched
+    over    ──_enter───> waiting  a caller comes for one that has not ended (`Watched.missing`)
+    waiting ──_leave───> idle     with the last caller who waits
+    asking  ──_leave───> idle     with the last caller who waits; the request is given up
+    saving  ──_leave───> idle     with the last caller who waits; the download goes on
+    over    ──_leave───> idle     with the last caller who waits
 
-`_ask()` also takes up a create that has no task yet: it may send a queued one, and looks for one
-whose answer was lost. `_leave()` ends each state with the last caller who waits, but a download in
-SAVING goes on. `_enter()` asks once more for a task that nobody knew.
+`_ask` also takes up a create that has no task yet: it may send a queued one, and looks for one
+whose answer was lost. A wait (`Watch.until_over`) ends when its tasks are over, and leaves those
+`waiting` that nobody sends (`Watched.is_left`).
 """
 
 from __future__ import annotations

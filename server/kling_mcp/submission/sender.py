@@ -5,38 +5,41 @@ external_task_id, the same id is sent again; elsewhere the row stays `unknown` a
 process that works on a row holds the row's lease. When a process dies, its lease runs out, and
 another process takes the row up.
 
-The states of a create. Each arrow is a method here, in `made_tasks` or in `Leases`; on the right is
-the `Ledger` method by which it writes:
+The states of a create. Each arrow is a method here, in `made_tasks` or in `ledger.leases`. On the
+right is the `Ledger` method by which it writes:
 
     new       ──send───────────────> sending   reserve   the row is there before the POST
-    failed    ──send───────────────> sending   reserve   the same request comes again: one more row
+    refused   ──send───────────────> sending   reserve   the same request comes again: one more row
     cancelled ──send───────────────> sending   reserve   the same request comes again: one more row
+    made      ──send───────────────> sending   reserve   the same, and what it made is gone
     sending   ──_record────────────> made      record    the provider answered with a task
     sending   ──take_over_note─────> made      record    a note kept the task
     sending   ──_after_lost_answer─> sending   ...       there is no task: one more POST
-    sending   ──_fail──────────────> failed    refused   provider, body or full queue refuses
+    sending   ──_fail──────────────> refused   refused   provider, body or full queue refuses
     sending   ──_enqueue───────────> queued    queue     no slot is free (a step: `send_at_once`)
-    sending   ──let_go─────────────> unknown   ...       the answer is lost, and no task is found
+    sending   ──let_go─────────────> unknown   ...       no task is found, seen or written down
     sending   ──...────────────────> unknown   ...       the process dies, and its lease runs out
     unknown   ──_lease_when_free───> unknown   claim     the same request comes again
     unknown   ──_work_on───────────> unknown   claim     a get, a wait or recovery looks for it
+    unknown   ──_create────────────> unknown   ...       there is no task: one more POST
     unknown   ──_record────────────> made      record    its task is found, or one more POST made it
     unknown   ──take_over_note─────> made      record    a note kept the task
     unknown   ──_enqueue───────────> unknown   queue     one more POST found no slot
     queued    ──_work_on───────────> leased    claim     it is due, and first in its line
     queued    ──withdraw───────────> cancelled withdraw  its owner takes it back, or it is too old
     leased    ──_send_queued───────> sending   reopen    the POST follows
-    leased    ──_send_queued───────> failed    refused   its body is gone or damaged
-    leased    ──let_go─────────────> queued    ...       another process has just tried it
+    leased    ──_send_queued───────> refused   refused   its body is gone or damaged
+    leased    ──let_go─────────────> queued    ...       it was just tried, or its body is not read
     leased    ──...────────────────> queued    ...       the process dies, and its lease runs out
     made      ──_refresh───────────> made      record    the same request comes again
 
 A row that is `sending` has a lease; without one it counts as `unknown`. A row that is `unknown` is
 looked for, and sent again, under a lease too. `leased` is `queued` with a lease: it cannot be
-withdrawn any more. `made` is any row with a task_id; its status is the provider's: `submitted`,
-`processing`, `succeed` or `failed`. `MadeTasks.write_down` calls `_record`. The row of a step stays
-`made` when `Steps` calls `Ledger.set_aside` on it, as it is too old or was refused; the same step
-then begins at `new`.
+withdrawn any more. `refused` is `failed` without a task_id. `made` is any row with a task_id; its
+status is the provider's: `submitted`, `processing`, `succeed` or `failed`. What it made is gone
+(`Record.is_gone`) when the task failed, when its element or voice was deleted or has ended, and
+when `Steps` called `Ledger.set_aside`, as a step is too old or was refused. `MadeTasks.write_down`
+calls `_record`.
 """
 
 from __future__ import annotations

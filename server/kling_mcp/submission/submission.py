@@ -1,18 +1,30 @@
 """The one way of a create, whatever it makes: a video, pictures, an element, or a voice.
 
-`Submission.submit` goes it from top to bottom. On the right is who knows the step: the kind of
-create (`Create`, made in `new_videos` and `new_assets`), or the way itself:
+`Submission.submit` goes it from top to bottom. Each arrow is a method here or in `sender`. On the
+right is who knows the step: the kind of create (`Create`, made in `new_videos` and `new_assets`),
+or the way itself:
 
     asked    ──judge────────────> judged    kind  what it is made from is open, its faults are known
+    asked    ──judge────────────> refused   kind  it cannot be read, or nothing can judge it
     judged   ──_dry_run─────────> answered  way   by the caps of now; `dry_receipt` words it
-    judged   ──refusal──────────> answered  kind  it has faults
+    judged   ──_dry_run─────────> refused   way   its provider cannot be asked, or its row is broken
+    judged   ──refusal──────────> refused   kind  it has faults
     judged   ──_agree───────────> agreed    way   caps allow the price, and so does the person
+    judged   ──_agree───────────> refused   way   a cap is lower, or the person says no
+    judged   ──submit───────────> agreed    way   it was made before, or no cap is set
     agreed   ──prepare──────────> ready     kind  media have addresses; what comes first is done
     agreed   ──prepare──────────> answered  kind  what came first asks the person to choose
-    ready    ──Sender.send──────> sent      way   its row is written, then it is sent once
+    agreed   ──prepare──────────> refused   kind  what comes first cannot be done
+    ready    ──_refuse_dearer───> refused   way   what came first made it dearer
+    ready    ──send─────────────> sent      way   its row is written, then it is sent once
+    ready    ──send─────────────> refused   way   by a cap of the day, its provider or the ledger
     sent     ──receipt──────────> answered  kind
     agreed   ──_not_answered_yet> answered  way   time is up; the rest goes on in the background
+    ready    ──_not_answered_yet> answered  way   the same
+    sent     ──_not_answered_yet> answered  way   the same
 
+`refused` is a call that ends with an error; to one from `_agree` on, `Create.explain` adds what
+helps.
 What was made before goes the same way, and costs nothing: nobody is asked, and nothing is sent.
 Only a request whose answer was lost may be sent once more, with its own id: it was agreed to and
 counted the first time. From `agreed` on a create runs in the background, so that no interrupted

@@ -1,6 +1,5 @@
 """The states of a wait change as the drawing in `polling.scheduler` says."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -8,29 +7,17 @@ from typing import Any, get_args
 import httpx
 import pytest
 from mcp import Client
+from tests.drawings import drawn, states
 from tests.server.scripted import Scripted, facts, make, talking_to, task
 
 from kling_mcp.polling import poller, scheduler
 from kling_mcp.polling.watched import WaitState, Watched
 
-DRAWN = {
-    ("", "_enter", "waiting"),
-    ("", "_enter", "saving"),
-    ("", "_enter", "over"),
-    ("waiting", "_send", "asking"),
-    ("asking", "_ask", "waiting"),
-    ("asking", "answered", "saving"),
-    ("asking", "answered", "over"),
-    ("waiting", "answered", "saving"),
-    ("waiting", "answered", "over"),
-    ("saving", "_save", "over"),
-    ("over", "_enter", "waiting"),
-    ("waiting", "_leave", ""),
-    ("asking", "_leave", ""),
-    ("saving", "_leave", ""),
-    ("over", "_leave", ""),
-}
-"""State, method and next state, as read from the drawing; no state while nobody waits."""
+DRAWN = {arrow[:3] for arrow in drawn(scheduler.__doc__)}
+"""State, method and next state, as drawn."""
+
+IDLE = "idle"
+"""The state while nobody waits."""
 
 METHODS = {
     scheduler.Scheduler: ("_enter", "_send", "_ask", "_leave"),
@@ -69,7 +56,7 @@ class Seen:
         named = [arg for arg in args if isinstance(arg, Watched)]
         watched = getattr(machine, "_watched", {}).values()
         for one in {*self._states, *watched, *named}:
-            before, after = self._states.get(one, ""), one.state if one.watches else ""
+            before, after = self._states.get(one, IDLE), one.state if one.watches else IDLE
             if before != after:
                 self.steps.add((before, name, after))
                 self._states[one] = after
@@ -97,12 +84,8 @@ async def wait(client: Client, task_id: str) -> dict[str, Any]:
 
 
 def test_the_drawing_names_the_states_and_the_methods() -> None:
-    drawing = (scheduler.__doc__ or "").split("next:")[1]
-    named = set(re.findall(r"\b(\w+)\(\)", drawing))
-    states = set(re.findall(r"\b[A-Z]{4,}\b", drawing))
-
-    assert states == {state.upper() for state in get_args(WaitState)}
-    assert named == {"watch", "keep", *(name for _, name, _ in DRAWN)}
+    assert states(drawn(scheduler.__doc__)) == {IDLE, *get_args(WaitState)}
+    assert {name for names in METHODS.values() for name in names} == {by for _, by, _ in DRAWN}
     for owner, names in METHODS.items():
         assert all(callable(getattr(owner, name)) for name in names)
 
@@ -122,14 +105,14 @@ async def test_a_task_goes_through_the_states_as_drawn(
 
     assert seen.steps <= DRAWN
     assert seen.steps >= {
-        ("", "_enter", "waiting"),
+        (IDLE, "_enter", "waiting"),
         ("waiting", "_send", "asking"),
         ("asking", "_ask", "waiting"),
         ("asking", "answered", "saving"),
         ("saving", "_save", "over"),
         ("asking", "answered", "over"),
-        ("over", "_leave", ""),
-        ("", "_enter", "over"),
+        ("over", "_leave", IDLE),
+        (IDLE, "_enter", "over"),
     }
 
 
@@ -157,4 +140,4 @@ async def test_a_video_that_another_server_saw_finished_is_saved_at_once(
         await wait(client, "t-1")
 
     assert seen.steps <= DRAWN
-    assert ("", "_enter", "saving") in seen.steps
+    assert (IDLE, "_enter", "saving") in seen.steps
