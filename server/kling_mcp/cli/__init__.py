@@ -1,5 +1,5 @@
 """The commands of `kling-mcp`, one module a command.
 
-Imports anything; nothing imports it.
+Imported by `__main__`.
 Tests: tests/server/cli.
 """

@@ -1,5 +1,5 @@
 """The server for a team: logins, limits, callbacks, links, storage, health.
 
-Only `cli` imports it. The server for one person runs without this folder.
+Imported by `cli`. The server for one person runs without this folder.
 Tests: tests/server/hosting tests/server/replicas.
 """

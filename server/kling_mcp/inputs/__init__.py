@@ -1,5 +1,5 @@
 """Pictures, sounds and videos of requests: found in any form, checked, held until they are sent.
 
-Imported by everything above `settings`.
+Imported by everything above it but `protocol`, `polling`, `tasks`, `doctor` and `ledger`.
 Tests: tests/server/inputs.
 """

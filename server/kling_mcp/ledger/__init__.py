@@ -3,7 +3,7 @@
 It is one SQLite file in the user's data folder, in WAL mode so that several processes can share it,
 or a PostgreSQL database. A row exists before its POST, with the `external_task_id` of that POST,
 and is never deleted.
-Imported by everything above `providers`.
+Imported by everything above it.
 Tests: tests/server/ledger.
 """
 

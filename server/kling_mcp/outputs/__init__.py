@@ -1,6 +1,6 @@
 """Finished videos: fetched, checked, named, saved, and shown as frames.
 
-Imported by `polling`, `runtime`, `service`, `hosting` and `cli`.
+Imported by `cli`, `hosting`, `service`, `runtime`, `films`, `polling` and `submission`.
 Tests: tests/server/outputs.
 """
 

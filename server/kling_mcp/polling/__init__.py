@@ -1,5 +1,5 @@
 """One scheduler asks for all tasks that somebody waits for.
 
-Imported by `runtime` and `service`.
+Imported by `service`, `runtime` and `films`.
 Tests: tests/server/polling.
 """

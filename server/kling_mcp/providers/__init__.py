@@ -1,5 +1,5 @@
 """The providers: their table, keys, HTTP, dialects and error codes.
 
-Imported by everything above `inputs`; alone in speaking HTTP with providers.
+Imported by everything above it; alone in speaking HTTP with providers.
 Tests: tests/server/providers.
 """

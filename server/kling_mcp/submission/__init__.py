@@ -1,5 +1,5 @@
 """One paid request: judged, priced, confirmed, written down, sent once, found again.
 
-Imported by `polling` and `runtime`.
+Imported by `service`, `runtime` and `films`.
 Tests: tests/server/submission.
 """

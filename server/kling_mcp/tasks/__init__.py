@@ -1,5 +1,5 @@
-"""Ledger rows as answers: found, listed and shown.
+"""Ledger rows as answers: found, listed and shown; an account's elements and voices beside them.
 
-Imported by `outputs`, `polling`, `runtime`, `service` and `hosting`.
+Imported by everything above it but `protocol`.
 Tests: tests/server/tasks tests/server/submission tests/server/protocol.
 """

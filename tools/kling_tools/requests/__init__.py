@@ -1,5 +1,5 @@
 """A request class for each product, with the limits of its fields.
 
-Imported by `rules`, `tools`, `prompts` and `kling_mcp`.
+Imported by `tools`, `prompts`, `service`, `rules` and `kling_mcp`.
 Tests: tests/tools.
 """
