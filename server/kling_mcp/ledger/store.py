@@ -180,10 +180,11 @@ class Ledger:
     async def reserve(
         self, new_row: NewRow, *, caps: DayCaps = NO_CAPS, owner: str = ""
     ) -> tuple[Record, bool]:
-        """The row of a request, and whether it is new (`unknown` until its answer is known).
+        """The row of a request, and whether it is new.
 
-        The same request with the same take has one row until it fails; then it gets another row, a
-        new attempt. A new row is leased to `owner`, who is about to send it.
+        The same request with the same take has one row until it fails, or what it made is gone;
+        then it gets another row, a new attempt. A new row is `sending`, leased to `owner` who is
+        about to send it; without an owner it is `unknown`.
         Raises SpendCapReached when the units of the last 24 hours would pass a cap, and KlingError
         when another request has the external_task_id.
         """

@@ -1,8 +1,9 @@
 """The client of a provider: endpoints, retries, deadlines, errors of its HTTP.
 
-A read is repeated (by stamina, after the Retry-After of the answer). A create is never repeated:
-the submission looks for its task instead. One exception is safe: after a token was refused for its
-age, the same request goes out once more with a fresh token, as Kling had not looked at it.
+A read is repeated (by stamina, after the Retry-After of the answer). A create is not repeated
+here: the submission looks for its task, and decides. One exception is safe: after a token was
+refused for its age, the same request goes out once more with a fresh token, as Kling had not looked
+at it.
 """
 
 from __future__ import annotations
