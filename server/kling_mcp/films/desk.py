@@ -84,7 +84,6 @@ class FilmDesk:
     settings: Settings
     makes: bool
     _making: dict[str, FilmMaking] = field(default_factory=dict)
-    _joined_px_s: float = JOINED_PX_S
 
     @cached_property
     def views(self) -> FilmViews:
@@ -133,7 +132,7 @@ class FilmDesk:
                 faults += music.faults
                 sounds = any(shot.sounds for shot in plan)
                 notes = music.notes(seconds, clips_sound=sounds)
-            receipt = self._receipt(film, plan, faults, seconds, notes)
+            receipt = await self._receipt(film, plan, faults, seconds, notes)
             receipt.warnings[:0] = map(str, draft.verdict.warnings)
             shots = [shot.row() for shot in plan]
             now = means.ledger.now()
@@ -223,7 +222,6 @@ class FilmDesk:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._renew, making)
                 await making.go()
-                self._joined_px_s = making.joined_px_s or self._joined_px_s
                 group.cancel_scope.cancel()
         except Exception:
             logger.exception("The making of %s broke.", film_id)
@@ -260,7 +258,7 @@ class FilmDesk:
         own = await self.means.ledger.several(await films.of_it_alone(record.id))
         return [row for row in own.values() if row.status in ("queued", "sending")]
 
-    def _receipt(
+    async def _receipt(
         self,
         film: FilmArguments,
         plan: Sequence[PlannedShot],
@@ -277,14 +275,16 @@ class FilmDesk:
         ]
         sandbox = bool(embedded) and all(embedded)
         settings = self.settings
-        usual = usual_time_s(
+        usual = await usual_time_s(
             plan,
+            self.means.ledger,
             settings.sandbox_slots if sandbox else None,
             settings.sandbox_queue_s + settings.sandbox_render_s if sandbox else None,
         )
         if film.join and seconds:
             side = settings.sandbox_side_px if sandbox else max(map(lines_of, plan))
-            usual += joining_s(seconds, side, film_shape(plan, film), self._joined_px_s)
+            px_s = await self.means.ledger.films.joined_px_s() or JOINED_PX_S
+            usual += joining_s(seconds, side, film_shape(plan, film), px_s)
         shots, what = [], ""
         for shot in plan:
             view = ShotView(

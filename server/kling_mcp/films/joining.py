@@ -33,14 +33,13 @@ LEARNED_PX = 100e6
 @dataclass
 class FilmJoining:
     """The joining of one film, of which each step is told with `tell`; its music lies in that
-    folder. So many pixels of a large film were joined in a second (`px_s`, 0 before)."""
+    folder."""
 
     ledger: Ledger
     storage: VideoStorage
     music: Path
     film: FilmRow
     tell: Callable[[str], Awaitable[None]]
-    px_s: float = 0.0
 
     async def join(self, rows: Sequence[Record]) -> dict[str, Any]:
         """Join the saved clips, and look at what came of it; what the ledger keeps of that. Raises
@@ -66,9 +65,9 @@ class FilmJoining:
         await self.tell(", joined, being looked at")
         prompts = [each.prompt for each in rows]
         checked = await JOINING.run(lambda: check(film, joined, prompts), wait_s=math.inf)
-        if pixels >= LEARNED_PX:
-            self.px_s = pixels / max(0.001, time.monotonic() - began)
         facts = _facts(film, checked)
+        if pixels >= LEARNED_PX:
+            facts["joined_px_s"] = round(pixels / max(0.001, time.monotonic() - began))
         if row.path and row.path != str(joined.path):
             facts["replaced"] = row.path
         if not self.storage.private:

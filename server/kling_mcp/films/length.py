@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from kling_mcp.films.planning import PlannedShot
-from kling_mcp.polling.pace import usual_s
+from kling_mcp.ledger import Ledger
+from kling_mcp.polling.pace import measured_s, usual_s
 from kling_tools.requests.films import FilmArguments
 
 __all__ = ["JOINED_PX_S", "joining_s", "length_of", "usual_time_s"]
@@ -42,16 +43,25 @@ def joining_s(seconds: float, short_px: int, shape: Fraction | None, px_s: float
     return float(seconds * FRAME_RATE * area) / px_s
 
 
-def usual_time_s(plan: Sequence[PlannedShot], slots: int | None, sandbox_s: float | None) -> float:
+async def usual_time_s(
+    plan: Sequence[PlannedShot], ledger: Ledger, slots: int | None, sandbox_s: float | None
+) -> float:
     """Seconds that the shots which have to be made usually take, so many side by side; those that
-    continue one another come one after the other."""
+    continue one another come one after the other. A shot takes what shots like it took by the
+    ledger, where that knows enough of them."""
     free = [0.0] * (slots or SLOTS)
     ends: dict[int, float] = {}
+    measured: dict[tuple[str, ...], float | None] = {}
     for shot in plan:
         if shot.is_paid:
             continue
         request: dict[str, object] = {"mode": shot.mode, "duration": shot.duration}
         takes = usual_s(shot.model_name, request) if sandbox_s is None else sandbox_s
+        if sandbox_s is None and (row := shot.new_row):
+            kind = row.provider, shot.model_name, shot.mode, shot.duration
+            if kind not in measured:
+                measured[kind] = await measured_s(ledger, row)
+            takes = measured[kind] or takes
         begins = heapq.heappop(free)
         begins = max(begins, ends.get(shot.number - 1, 0.0)) if shot.continues else begins
         ends[shot.number] = begins + takes

@@ -127,14 +127,12 @@ class Means:
 @dataclass
 class FilmMaking:
     """The making of one film by this server, which holds its lease as `owner`; cancelling the
-    `scope` ends the making. So many pixels of a large film were joined in a second (`joined_px_s`,
-    0 before)."""
+    `scope` ends the making."""
 
     means: Means
     principal: Principal
     film: FilmRow
     owner: str
-    joined_px_s: float = 0.0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _rows: dict[int, Record | None] = field(default_factory=dict)
     _why: dict[int, str] = field(default_factory=dict)
@@ -367,6 +365,4 @@ class FilmMaking:
         """The film of the saved clips, as `Films.finish` takes it. Raises KlingError."""
         means = self.means
         joining = FilmJoining(means.ledger, means.storage, means.music, self.film, self._tell)
-        done = await joining.join(rows)
-        self.joined_px_s = joining.px_s or self.joined_px_s
-        return done
+        return await joining.join(rows)

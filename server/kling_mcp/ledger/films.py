@@ -417,6 +417,18 @@ class Films:
             lambda db: film_spent(db, film_id, usd_per_unit, sandbox=sandbox)
         )
 
+    async def joined_px_s(self) -> float | None:
+        """Pixels of the last large film that were joined in a second; None before there is one."""
+        if not self._engine.exists:
+            return None
+        row = await self._engine.read(
+            lambda db: db.execute(
+                "SELECT facts FROM films WHERE facts LIKE ? ORDER BY asked_at DESC LIMIT 1",
+                ('%"joined_px_s": %',),
+            ).fetchone()
+        )
+        return json.loads(row["facts"])["joined_px_s"] if row else None
+
     async def _changed(self, film_id: str) -> None:
         self._tell(await self._engine.read(lambda db: record_of(db, film_id)))
 

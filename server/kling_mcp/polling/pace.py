@@ -10,23 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from kling_mcp.ledger.records import account_at
+from kling_mcp.ledger.records import KEPT_S, account_at
 from kling_mcp.polling.watched import Kind, ListKey, Watched
 from kling_tools.errors import KlingError, ProviderError
 from kling_tools.products import ASSETS
 
 if TYPE_CHECKING:
-    from kling_mcp.ledger import Ledger, Record
+    from kling_mcp.ledger import Ledger, NewRow, Record
     from kling_mcp.polling.watched import Watched
     from kling_mcp.providers.configured import Configured
     from kling_mcp.tasks.lookup import Found
 
-__all__ = ["Due", "Pace", "Plan", "PollClaims", "Rhythm", "usual_rows", "usual_s"]
+__all__ = ["Due", "Pace", "Plan", "PollClaims", "Rhythm", "measured_s", "usual_rows", "usual_s"]
 
 
 MODE = "std"
@@ -64,6 +65,40 @@ def _asked(model_name: str, request: dict[str, object]) -> tuple[str, str, str]:
     """What decides how long a request takes: its model, mode and duration."""
     mode, duration = str(request.get("mode") or MODE), str(request.get("duration") or DURATION)
     return model_name, mode, duration
+
+
+MEASURED = 3
+"""Videos of one kind, at least, whose time counts in the place of the table's."""
+
+MEASURED_IN_S = 30 * 86_400.0
+"""Seconds that such videos may lie back."""
+
+MEASURED_AMONG = 50
+"""Videos of one model and product, the newest ones, among which those of a kind are looked for."""
+
+
+async def measured_s(ledger: Ledger, shot: NewRow) -> float | None:
+    """Seconds that the last requests like this one took at its provider, in the median; None where
+    too few are known."""
+    if not ledger.exists:
+        return None
+    kind = _asked(shot.model_name, dict(shot.request))
+    rows = await ledger.page(
+        limit=MEASURED_AMONG,
+        offset=0,
+        status="succeed",
+        provider=shot.provider,
+        product=shot.product,
+        model_name=shot.model_name,
+        since=ledger.now() - MEASURED_IN_S,
+    )
+    took = [
+        max(0.0, row.expires_at - KEPT_S - row.created_at)
+        for row in rows
+        if row.expires_at and not row.tries and row.sandbox == shot.sandbox
+        if _asked(row.model_name, row.request) == kind
+    ]
+    return median(took) if len(took) >= MEASURED else None
 
 
 @lru_cache

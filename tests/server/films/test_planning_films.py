@@ -1,14 +1,17 @@
 """What a film answers before anything is paid: its faults, its price, its shape and its time."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 from PIL import Image
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
-from tests.server.scripted import facts, words
-from tests.server.serving import picture
+from tests.server.scripted import Scripted, facts, is_create, talking_to, task, words
+from tests.server.serving import picture, virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -322,6 +325,54 @@ async def test_a_shot_whose_pictures_are_gone_is_kept_only_behind_the_same_shot(
     assert same["estimate_units"] == 0
     assert [fault["field"] for fault in behind["faults"]] == ["shots[2].image_tail"]
     assert [fault["field"] for fault in unusable["faults"]] == ["shots[2].image_tail"]
+
+
+@virtual_time
+async def test_the_time_is_the_one_that_such_videos_took_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: dict[str, float] = {}
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            began[f"t-{len(began) + 1}"] = anyio.current_time()
+            return task(task_id=f"t-{len(began)}")
+        task_id = request.url.path.rsplit("/", 1)[1]
+        if anyio.current_time() < began[task_id] + 400:
+            return task(task_id=task_id, task_status="processing")
+        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+        return task(task_id=task_id, task_status="succeed", task_result={"videos": videos})
+
+    asked = {"name": "Holiday", "join": False, "dry_run": True}
+    times = []
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        for take in (1, 2, 3):
+            wish = {"prompt": "A fox", "duration": "5", "take": take}
+            made_one = facts(await client.call_tool("kling_text_to_video", wish))
+            plan = await client.call_tool("kling_film", {**asked, "shots": words_shots(2)})
+            times.append(facts(plan)["usual_s"])
+            await over(client, made_one["task_id"])
+        two = await client.call_tool("kling_film", {**asked, "shots": words_shots(2)})
+        longer = words_shots(2, duration="10")
+        long = await client.call_tool("kling_film", {**asked, "shots": longer})
+
+    assert times == [70] * 3
+    assert 400 <= facts(two)["usual_s"] < 440
+    assert facts(long)["usual_s"] == 164
+
+
+async def test_the_joining_takes_as_long_as_this_machine_took_last(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        await made(client, shots=words_shots(1))
+        before = facts(await film(client, name="Sea", shots=words_shots(3), dry_run=True))
+    with sqlite3.connect(tmp_path / "home" / "ledger.sqlite3") as ledger:
+        ledger.execute("UPDATE films SET facts = ?", ('{"joined_px_s": 3e4}',))
+    ledger.close()
+    async with serving(tmp_path) as client:
+        after = facts(await film(client, name="Sea", shots=words_shots(3), dry_run=True))
+
+    assert "usual_s" not in before
+    assert 40 < after["usual_s"] < 60
 
 
 async def test_a_shot_that_the_rules_refuse_now_names_the_way_that_keeps_its_clip(
