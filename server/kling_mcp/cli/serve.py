@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,9 @@ def serve(settings: Settings, host: str, port: int) -> int:
     with listener, suppress(KeyboardInterrupt):
         hosting = hosting.reached_at(url_of(listener), settings)
         server = build_server(settings, team=hosting.team(settings))
-        server_of(http_app(server, host, hosting), hosting).run(sockets=[listener])
+        running = server_of(http_app(server, host, hosting), hosting)
+        gc.freeze()  # what the start made stays: no collection looks through it, while calls wait
+        running.run(sockets=[listener])
     return 0
 
 
