@@ -7,10 +7,13 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
+
+import anyio
 
 from kling_mcp.ledger.engine import Database, Engine
 from kling_mcp.ledger.films import FOR_FILMS, Films
@@ -60,7 +63,7 @@ from kling_mcp.ledger.reserving import (
 )
 from kling_mcp.ledger.sqlite import SqliteEngine
 from kling_mcp.providers.task import Task
-from kling_tools.errors import ProviderError
+from kling_tools.errors import NotConfigured, ProviderError
 from kling_tools.products import FILM, Made, Product
 
 __all__ = ["FILE_NAME", "LEASE_S", "Ledger", "Seen", "ignored"]
@@ -147,6 +150,7 @@ class Ledger:
         self._seen = seen
         self._untidy = UntidyRows()
         self._retired: tuple[float, Sequence[Mapping[str, Any]]] | None = None
+        self._asked_together = _AskedTogether(self._engine)
 
     def now(self) -> float:
         """Seconds since the epoch, by the one clock of all servers that share this ledger."""
@@ -529,15 +533,12 @@ class Ledger:
         """The row with this ledger id, which is unique; else the oldest row with this task_id, as
         newer ones have another handle; else the newest row with this external_task_id. A
         `principal` sees their own rows only. Returns None without such a row."""
-        found = await self._engine.glance(
-            lambda db: records(
-                db,
-                "WHERE (task_id = ? OR external_task_id = ? OR id = ?) "
-                "AND principal = coalesce(?, principal) ORDER BY created_at, rowid",
-                (any_id, any_id, any_id, principal),
-            )
-        )
-        record = _by_id(found).get(any_id)
+        if self.is_shared:
+            rows = await self._asked_together.rows(any_id)
+        else:
+            rows = await self._engine.glance(partial(_with_ids, ids=[any_id]))
+        seen = [row for row in rows if principal is None or row.principal == principal]
+        record = _by_id(seen).get(any_id)
         if record is not None:
             self._tell(record, written=False)
         return record
@@ -658,12 +659,7 @@ class Ledger:
         rows: list[Record] = []
         for place in range(0, len(wanted), IN_ONE_READ):
             some = wanted[place : place + IN_ONE_READ]
-            marks = ", ".join("?" * len(some))
-            rest = (
-                f"WHERE task_id IN ({marks}) OR external_task_id IN ({marks}) OR id IN ({marks}) "
-                "ORDER BY created_at, rowid"
-            )
-            rows += await self._engine.read(partial(records, rest=rest, values=some * 3))
+            rows += await self._engine.read(partial(_with_ids, ids=some))
         rows.sort(key=lambda row: row.created_at)
         for row in rows:
             self._tell(row, written=changed)
@@ -846,6 +842,55 @@ class Ledger:
     async def close(self) -> None:
         """Close the database if it is open."""
         await self._engine.close()
+
+
+def _with_ids(db: Database, ids: Sequence[str]) -> list[Record]:
+    """The rows with one of these ids of any kind, the oldest first. The statement has one of few
+    lengths, so that a database may prepare it."""
+    some = [*ids, *[ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
+    marks = ", ".join("?" * len(some))
+    return records(
+        db,
+        f"WHERE task_id IN ({marks}) OR external_task_id IN ({marks}) OR id IN ({marks}) "
+        "ORDER BY created_at, rowid",
+        some * 3,
+    )
+
+
+@dataclass(slots=True)
+class _OneRead:
+    """Ids that are read together, and the rows or the error that came of it."""
+
+    ids: dict[str, None] = field(default_factory=dict)
+    found: list[Record] | NotConfigured | None = None
+
+
+class _AskedTogether:
+    """Looks ids up in a database that is elsewhere. Whoever asks while one read is under way shares
+    the next one: many callers cost few round trips, and no read begins before its caller asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reading = anyio.Lock(fast_acquire=True)
+        self._next = _OneRead()
+
+    async def rows(self, any_id: str) -> list[Record]:
+        """The rows with this id, among others. Raises NotConfigured."""
+        mine = self._next
+        mine.ids[any_id] = None
+        async with self._reading:
+            if mine.found is None:
+                self._next = _OneRead()
+                mine.found = await self._read([*mine.ids])
+        if isinstance(mine.found, NotConfigured):
+            raise copy(mine.found) from mine.found
+        return mine.found
+
+    async def _read(self, ids: Sequence[str]) -> list[Record] | NotConfigured:
+        try:
+            return await self._engine.read(partial(_with_ids, ids=ids))
+        except NotConfigured as error:
+            return error
 
 
 def _by_id(rows: Sequence[Record]) -> dict[str, Record]:

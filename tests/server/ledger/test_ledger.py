@@ -25,7 +25,7 @@ from kling_mcp.ledger import DayCaps, Ledger, NewRow, Record
 from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.postgres import PostgresEngine
-from kling_mcp.ledger.sqlite import STEPS
+from kling_mcp.ledger.sqlite import STEPS, SqliteEngine
 from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
@@ -347,6 +347,110 @@ async def test_a_row_is_found_by_each_of_its_ids(ledger: Ledger) -> None:
         assert await ledger.find(any_id) == record
     for nothing in ("", "t-2", "%", "kmcp-"):
         assert await ledger.find(nothing) is None
+
+
+class Far(SqliteEngine):
+    """A database that is elsewhere; `reads` counts its reads, which wait for `opened`."""
+
+    is_shared = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reads = 0
+        self.opened = anyio.Event()
+
+    async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
+        self.reads += 1
+        await self.opened.wait()
+        return await super().read(work)
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> Far:
+    ledger = Ledger(tmp_path)
+    for name in ("ann", "bob", "carl"):
+        record, _ = await ledger.reserve(wish(name, principal=name))
+        await ledger.record(record.id, submitted(f"t-{name}"))
+    await ledger.close()
+    return Far(tmp_path / "ledger.sqlite3")
+
+
+@pytest.mark.anyio
+async def test_those_who_ask_while_others_are_answered_share_one_read_that_begins_later(
+    far: Far,
+) -> None:
+    ledger, found = Ledger(far), {}
+
+    async def ask(task_id: str, principal: str | None = None) -> None:
+        found[task_id, principal] = await ledger.find(task_id, principal=principal)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, "t-ann")
+        await anyio.wait_all_tasks_blocked()
+        for who in (None, "ann", "bob"):
+            group.start_soon(ask, "t-bob", who)
+        group.start_soon(ask, "t-carl")
+        group.start_soon(ask, "t-nobody")
+        await anyio.wait_all_tasks_blocked()
+        far.opened.set()
+    await ledger.close()
+
+    assert far.reads == 2
+    assert {key: row and row.task_id for key, row in found.items()} == {
+        ("t-ann", None): "t-ann",
+        ("t-bob", None): "t-bob",
+        ("t-bob", "ann"): None,
+        ("t-bob", "bob"): "t-bob",
+        ("t-carl", None): "t-carl",
+        ("t-nobody", None): None,
+    }
+
+
+@pytest.mark.anyio
+async def test_one_who_goes_away_in_a_shared_read_leaves_the_others_their_answer(far: Far) -> None:
+    ledger = Ledger(far)
+    going = anyio.CancelScope()
+
+    async def go() -> None:
+        with going:
+            await ledger.find("t-ann")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ledger.find, "t-carl")
+        await anyio.wait_all_tasks_blocked()
+        going.cancel()
+        far.opened.set()
+        found = await ledger.find("t-bob")
+    await ledger.close()
+
+    assert found is not None
+    assert found.task_id == "t-bob"
+    assert far.reads == 2
+
+
+@pytest.mark.anyio
+async def test_a_shared_read_that_fails_fails_once_for_all_of_them(
+    far: Far, tmp_path: Path
+) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(b"notes of somebody" * 100)
+    ledger, errors = Ledger(far), []
+
+    async def ask() -> None:
+        with pytest.raises(NotConfigured) as raised:
+            await ledger.find("t-bob")
+        errors.append(raised.value)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        far.opened.set()
+
+    assert far.reads == 1 + 1
+    assert len({str(error) for error in errors}) == 1
+    assert len({id(error) for error in errors}) == 5
 
 
 @pytest.mark.anyio
