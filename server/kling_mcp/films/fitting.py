@@ -12,10 +12,9 @@ from kling_tools.faults import Variant
 from kling_tools.quoting import listed_shots
 from kling_tools.requests.films import FilmArguments, shot_arguments
 from kling_tools.rules.capabilities import units_text
+from kling_tools.rules.variants import ROUNDING
 
 __all__ = ["OF_ITS_OWN", "Fitting", "changed_words", "fitting"]
-
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from kling_tools.requests.normalize import text
 from kling_tools.requests.speech_voices import voice_name
 from kling_tools.results import WITHOUT_VIDEO
 from kling_tools.rules.capabilities import PriceFrom, units_text
+from kling_tools.rules.variants import ROUNDING
 
 __all__ = [
     "ONLY_KNOWN_PRICES",
@@ -166,8 +167,6 @@ def _around(text: str, place: int) -> str:
 ONLY_KNOWN_PRICES = "A cap takes only models whose price is known."
 
 DAY_S = 86_400
-ROUNDING = 1e-6
-"""Units or dollars by which a sum of prices such as 0.3 may be off, as binary fractions are."""
 
 
 def reserve(
@@ -516,18 +515,20 @@ def check_film(db: Database, new_row: NewRow) -> None:
         raise KlingError("Another server makes the film now.")
     spent, spent_usd = film_spent(db, film_id, new_row.usd_per_unit, sandbox=new_row.sandbox)
     units, price = new_row.estimate_units, unit_price(db, new_row)
-    for name, most, used, of_one in (
-        ("max_units", film["max_units"], spent, new_row.unit_weight),
-        ("max_usd", film["max_usd"], spent_usd, price.usd),
+    for name, most, used, of_one, unit in (
+        ("max_units", film["max_units"], spent, new_row.unit_weight, ""),
+        ("max_usd", film["max_usd"], spent_usd, price.usd, " USD"),
     ):
         cost = math.inf if units is None else units * of_one
         if most is None or used + cost <= most + ROUNDING:
             continue
         what = "the price of this shot is not known"
         if units is not None:
-            what = f"this shot would cost {cost:.4g}"
+            of = f"{cost:.2f} USD" if unit else units_text(round(cost, 4))
+            what = f"this shot would cost {of}"
         raise SpendCapReached(
-            f"{name} of the film is {most:g}; {used:.4g} are spent or reserved, and {what}.",
+            f"{name} of the film is {most:g}{unit}; {used:.4g}{unit} are spent or reserved, and "
+            f"{what}.",
             advice=f"Ask the person, then call kling_film again with a higher {name}."
             if units is not None
             else ONLY_KNOWN_PRICES,

@@ -12,10 +12,9 @@ from typing import Literal
 
 from kling_tools.errors import KlingError
 from kling_tools.quoting import counted
-from kling_tools.requests.films import shape_of
+from kling_tools.requests.films import MOST_SHOTS, shape_of
 
 __all__ = [
-    "MOST_CLIPS",
     "RATE_HZ",
     "Clip",
     "Film",
@@ -27,8 +26,6 @@ __all__ = [
     "rounded",
     "size_for",
 ]
-
-MOST_CLIPS = 40
 
 MOST_CROSSFADE_S = 5
 
@@ -152,12 +149,12 @@ class Film:
 def film_length(lengths_s: Sequence[Fraction | float], crossfade_s: float, fps: Fraction) -> int:
     """Frames of a film of clips of these lengths (seconds), to the frame: each clip is rounded to
     whole frames, and each crossfade is taken off once. Raises KlingError for no clip, for more than
-    `MOST_CLIPS`, and for a crossfade that is longer than half a clip or
+    `MOST_SHOTS`, and for a crossfade that is longer than half a clip or
     `MOST_CROSSFADE_S`."""
-    if not 0 < len(lengths_s) <= MOST_CLIPS:
+    if not 0 < len(lengths_s) <= MOST_SHOTS:
         raise KlingError(
             f"A film of {counted(len(lengths_s), 'clip')} cannot be joined.",
-            advice=f"Give 1 to {MOST_CLIPS} clips.",
+            advice=f"Give 1 to {MOST_SHOTS} clips.",
         )
     if not 1 <= fps <= 120:
         raise KlingError(

@@ -67,7 +67,9 @@ async def test_a_cap_of_a_film_holds_whichever_servers_reserve_its_shots(
 
         assert len(kept) == 2
         assert len(refused) == 4
-        assert "max_units of the film is 4; 4 are spent or reserved" in str(refused[0])
+        assert (
+            "max_units of the film is 4; 4 are spent or reserved, and this shot would cost 2 units."
+        ) in str(refused[0])
 
 
 async def test_a_cap_counts_what_a_failed_shot_cost_and_frees_what_one_did_not(
@@ -100,7 +102,8 @@ async def test_dollars_are_counted_beside_units(place: Path | Postgres) -> None:
     async with opened(place, Clock()) as (ledger, _):
         made = await ledger.films.put(film("a", "b", max_usd=0.5), "one")
         await ledger.reserve(wish("d1", units=2.0, shot_of=ShotOf(made.id, 1, "one")))
-        with pytest.raises(SpendCapReached, match="max_usd"):
+        told = r"max_usd of the film is 0\.5 USD; 0\.28 USD are .* would cost 0\.28 USD\."
+        with pytest.raises(SpendCapReached, match=told):
             await ledger.reserve(wish("d2", units=2.0, shot_of=ShotOf(made.id, 1, "one")))
 
 

@@ -15,6 +15,7 @@ from kling_tools.requests.arguments import AUTO, ImageToVideoArguments
 from kling_tools.requests.drafts import read_draft
 from kling_tools.requests.requests import Request
 from kling_tools.rules.capabilities import Capabilities, Estimate, ProductRow, ProviderTerms
+from kling_tools.rules.variants import ROUNDING
 
 if TYPE_CHECKING:
     from kling_tools.rules.reviews import Review
@@ -102,9 +103,6 @@ DEFAULT_TAKES = 4
 
 MOST_TAKES = 999
 """The limit of the tools' `take`."""
-
-ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may differ."""
 
 
 @dataclass(frozen=True, slots=True)

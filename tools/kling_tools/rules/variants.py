@@ -66,7 +66,7 @@ proportion) or half the pictures, for each step down in mode, and with another m
 that was named."""
 
 ROUNDING = 1e-6
-"""Units by which a sum of prices such as 0.3 may be off."""
+"""Units or dollars by which a sum of prices such as 0.3 may be off, as binary fractions are."""
 
 
 @dataclass(frozen=True, slots=True)
