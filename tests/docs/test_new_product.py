@@ -12,10 +12,10 @@ from tests.docs.blocks import ROOT, blocks
 from tests.docs.test_snippets import FILES
 from tests.server.serving import picture
 
-PARTS = ("server", "tools", "bundle", "docs", "README.md", "README.zh-CN.md")
+PARTS = ("server", "tools", "bundle", "docs", "plugin", "README.md", "README.zh-CN.md")
 """What the example changes."""
 
-TESTS = ("tests", "benchmarks", "examples", "plugin", "pyproject.toml")
+TESTS = ("tests", "benchmarks", "examples", "pyproject.toml")
 """What the tests of the contract read besides."""
 
 SANDBOX = (

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kling_sandbox.rules as desks
+from kling_mcp.cli.tool_commands import COMMAND_OF
 from kling_mcp.providers.rows import PROVIDERS
+from kling_mcp.providers.wires import KINDS
 from kling_mcp.submission.create_body import PRODUCT_FIELDS
 from kling_sandbox.gateways import OFFICIAL
 from kling_sandbox.image_models import IMAGE_MODELS
@@ -23,6 +25,7 @@ from kling_tools.products import PRODUCTS, PRODUCTS_BY_TOOL, Product, ProductEnt
 from kling_tools.requests import requests
 from kling_tools.requests.arguments import SubmitArguments
 from kling_tools.requests.drafts import Draft
+from kling_tools.requests.films import shot_draft
 from kling_tools.requests.requests import Request, VideoRequest
 from kling_tools.results import TaskView
 from kling_tools.rules.between_fields import RULES, apply_rules
@@ -79,6 +82,19 @@ def played(row: ProductEntry) -> str:
     return row.name if row.name in get_args(SandboxProduct) else row.path
 
 
+def is_on_new_standard(row: ProductEntry) -> bool:
+    models = built_in_capabilities().models.values()
+    rows = [model.products[row.name] for model in models if row.name in model.products]
+    return any("new" in found.wires for found in rows)
+
+
+def kind_of_shot(row: ProductEntry) -> type[Request]:
+    """The arguments of a shot that has what the product is made from first."""
+    first = row.inputs[0]
+    draft, _ = shot_draft(1, {first: ["a.png"] if first.endswith("_list") else "a.png"})
+    return type(draft.arguments)
+
+
 RULE_NAMES = {rule.id for rule in RULES} | {check.__name__ for check, _ in CHECKS}
 TOOLS = {tool.name: tool for tool in build_toolset(["kling"], models={})}
 
@@ -103,6 +119,9 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
     "its fields in PRODUCT_FIELDS of server/kling_mcp/submission/create_body.py": lambda row: (
         row.name in PRODUCT_FIELDS
     ),
+    "its path in KINDS of server/kling_mcp/providers/wires.py": lambda row: (
+        row.name in KINDS or not is_on_new_standard(row)
+    ),
     "a provider in server/kling_mcp/providers/providers.json": lambda row: any(
         row.name in provider.products for provider in PROVIDERS.values()
     ),
@@ -116,6 +135,19 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         played(row) in desks.PRODUCTS and desks.PRODUCTS[played(row)].__name__ == row.desk
     ),
     "a route in server/kling_sandbox/gateways.py": lambda row: played(row) in OFFICIAL.creates,
+    "its choice among shots in tools/kling_tools/requests/films.py": lambda row: (
+        row.in_film != "shot" or row.name in kind_of_shot(row).products
+    ),
+    "a command in server/kling_mcp/cli/tool_commands.py": lambda row: row.tool in COMMAND_OF,
+    "its name in docs/ledger.md": lambda row: (
+        f"`{row.name}`" in (ROOT / "docs/ledger.md").read_text("utf-8")
+    ),
+    "its path in docs/sandbox.md": lambda row: (
+        row.path in (ROOT / "docs/sandbox.md").read_text("utf-8")
+    ),
+    "its tool in plugin/skills/kling-video/SKILL.md": lambda row: (
+        f"`{row.tool}`" in (ROOT / "plugin/skills/kling-video/SKILL.md").read_text("utf-8")
+    ),
     "its tool in bundle/manifest.json": lambda row: (
         f'"{row.tool}"' in (ROOT / "bundle/manifest.json").read_text("utf-8")
     ),

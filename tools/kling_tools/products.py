@@ -28,6 +28,7 @@ __all__ = [
     "AssetKind",
     "AssetProduct",
     "FilmEntry",
+    "InFilm",
     "Made",
     "Product",
     "ProductEntry",
@@ -58,6 +59,10 @@ advanced-lip-sync is `lip-sync`."""
 
 Result = Literal["video", "picture"]
 """The kinds of files that are made."""
+
+InFilm = Literal["shot", "clip", "picture"]
+"""What a product is in a film: a shot that the film asks for; or a clip, or the picture of a shot,
+which is made first."""
 
 _MATERIAL = {
     "prompt": "prompt",
@@ -94,9 +99,10 @@ class ProductEntry:
     class in `requests.requests`, `inputs` are the fields that its tool's schema lists first.
     `rules` are the ids in `rules.between_fields` and the functions in `rules.checks` that judge
     requests for this product; those that no row names judge all requests. `result` is the kind of
-    file that it makes, `makes` says it in words. `path` follows a provider's prefix, or stands in
-    the place of its last part (`videos`) if it begins with a slash. `picture_key`
-    is the body's name for a picture of a list; with `names_pictures` the prompt must name each.
+    file that it makes, `makes` says it in words, `in_film` what it is there. `path` follows a
+    provider's prefix, or stands in the place of its last part (`videos`) if it begins with a slash.
+    `picture_key` is the body's name for a picture of a list; with `names_pictures` the prompt must
+    name each.
     `body_names` are the body's names of arguments that it calls otherwise. `steps` are made before
     its create, in this order. A task is found by the provider's id alone where it is not
     `found_by_our_id`. Its tool has a model_name where it `has_models`.
@@ -113,6 +119,7 @@ class ProductEntry:
     rules: tuple[str, ...]
     result: Result
     makes: str
+    in_film: InFilm
     path: str
     priced_by: tuple[Literal["clip", "second", "picture"], ...]
     desk: str
@@ -197,6 +204,7 @@ _ROWS = (
         ),
         result="video",
         makes="video of one picture",
+        in_film="shot",
         path="image2video",
         priced_by=("clip", "second"),
         desk="image2video",
@@ -209,6 +217,7 @@ _ROWS = (
         rules=("prompt_required", "image_list_required", "references_are_there"),
         result="video",
         makes="video of several pictures",
+        in_film="shot",
         path="omni-video",
         priced_by=("second",),
         desk="omni",
@@ -223,6 +232,7 @@ _ROWS = (
         rules=("prompt_required", "image_list_required", "references_are_there"),
         result="video",
         makes="video of several pictures",
+        in_film="shot",
         path="multi-image2video",
         priced_by=("clip",),
         desk="multi_image",
@@ -236,6 +246,7 @@ _ROWS = (
         rules=("prompt_required", "shots_add_up", "shots_in_order"),
         result="video",
         makes="video of words alone",
+        in_film="shot",
         path="text2video",
         priced_by=("clip", "second"),
         desk="text2video",
@@ -248,6 +259,7 @@ _ROWS = (
         rules=_OF_PICTURES,
         result="picture",
         makes="pictures",
+        in_film="picture",
         path="/images/omni-image",
         priced_by=("picture",),
         desk="omni_image",
@@ -262,6 +274,7 @@ _ROWS = (
         rules=_OF_PICTURES,
         result="picture",
         makes="pictures",
+        in_film="picture",
         path="/images/generations",
         priced_by=("picture",),
         desk="image_generation",
@@ -280,6 +293,7 @@ _ROWS = (
         ),
         result="video",
         makes="video of a video",
+        in_film="clip",
         path="omni-video",
         priced_by=("second",),
         desk="omni",
@@ -299,6 +313,7 @@ _ROWS = (
         rules=("figure_required", "motion_required", "element_faces_as_the_video"),
         result="video",
         makes="video of a figure that moves as in another video",
+        in_film="clip",
         path="motion-control",
         priced_by=("second",),
         desk="motion_control",
@@ -312,6 +327,7 @@ _ROWS = (
         rules=("face_required", *_OF_SPEAKERS),
         result="video",
         makes="video of a face that speaks or sings",
+        in_film="clip",
         path="avatar/image2video",
         priced_by=("second",),
         desk="avatar",
@@ -327,6 +343,7 @@ _ROWS = (
         rules=("speaking_video_required", *_OF_SPEAKERS),
         result="video",
         makes="video in which a face speaks other words",
+        in_film="clip",
         path="advanced-lip-sync",
         priced_by=("second",),
         desk="lip_sync",

@@ -51,8 +51,10 @@ Reference = PromptReference | ResourceTemplateReference
 Chosen = Mapping[str, str]
 """The other arguments, as far as they are filled in."""
 
-OF_A_FILM: tuple[Product, ...] = ("image2video", "text2video")
-"""The products that make the shots of a film."""
+OF_A_FILM = tuple(
+    row.name for row in PRODUCTS.values() if row.in_film == "shot" and not row.picture_key
+)
+"""The products that make the shots of the prompt for a film: each of one picture, or of words."""
 
 NEEDS = {"storyboard": "multi_shot", "first_to_last_frame": "image_tail"}
 """The feature that a prompt requires of a model."""

@@ -29,9 +29,6 @@ KINDS: Mapping[Product, str] = {
 }
 """The first part of the path; a product that is not here exists on the legacy wire alone."""
 
-OF_WORDS = KINDS["text2video"]
-"""The kind whose prompt stands at the top of the body; all others have it in `contents[]`."""
-
 PLACES: Mapping[str, str] = {
     "model_name": "the path",
     "image": "`contents[]`: `first_frame`",
@@ -95,7 +92,7 @@ def create_body(
     if unknown := without_place(fields):
         raise ValueError(f"the new standard has no {', '.join(unknown)}")
     text = prompt_text(fields)
-    if KINDS[product] == OF_WORDS:
+    if PRODUCTS[product].made_from == "prompt":  # all others have it in `contents[]`
         material: dict[str, Any] = {"prompt": text}
     else:
         material = {"contents": _contents(fields, text)}

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from kling_tools.faults import Fault
+from kling_tools.products import PRODUCTS
 from kling_tools.requests import normalize
 from kling_tools.requests.arguments import (
     DryRun,
@@ -291,7 +292,9 @@ def _in_order(name: str) -> list[tuple[int, str]]:
 
 _NUMBER_IN = re.compile(r"(\d{1,15})")
 
-_KINDS = (ImageToVideoArguments, MultiImageToVideoArguments, TextToVideoArguments)
+_KINDS = tuple(
+    kind for kind in get_args(SubmitArguments) if PRODUCTS[kind.products[0]].in_film == "shot"
+)
 
 
 def shot_arguments(
