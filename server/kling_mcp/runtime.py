@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from kling_mcp.providers.pool import Clients
     from kling_mcp.providers.redaction import Redactor
     from kling_mcp.settings.settings import Settings
+    from kling_mcp.submission.recovery import Recovery
     from kling_mcp.submission.sender import Sender
     from kling_mcp.submission.submission import Submission
-    from kling_mcp.submission.waiting import Recovery, WaitingRequests
+    from kling_mcp.submission.waiting import WaitingRequests
     from kling_mcp.tasks.account import AccountDesk
     from kling_mcp.tasks.library import Library
     from kling_mcp.tasks.lookup import Lookup
@@ -213,7 +214,7 @@ class Runtime:
     @cached_property
     def recovery(self) -> Recovery:
         """Takes up open rows in the background."""
-        from kling_mcp.submission.waiting import Recovery
+        from kling_mcp.submission.recovery import Recovery
 
         return Recovery(self.clients, self.ledger, self.sender, self.waiting, self.sleep)
 

@@ -52,7 +52,7 @@ from kling_tools.rules.variants import ROUNDING
 if TYPE_CHECKING:
     from kling_mcp.background import Background
     from kling_mcp.polling.scheduler import Scheduler
-    from kling_mcp.submission.waiting import Recovery
+    from kling_mcp.submission.recovery import Recovery
 
 __all__ = ["FilmMaking", "Means"]
 

@@ -88,7 +88,11 @@ class VideoCreate(Create[Receipt]):
         self._steps = Steps(way)
 
     async def judge(self, opened: AsyncExitStack) -> Judged:
-        """Judge it by the rules, open its pictures, and look for what was made of it before."""
+        """Judge it by the rules, open its pictures, and look for what was made of it before.
+
+        Provider, digest and take are final after `_as_before`: pictures, the provider that was
+        chosen, and earlier rows may change them until then. What follows changes the price alone,
+        by the steps that are owed. Raises KlingError where it cannot be judged."""
         draft, earlier, way = self._draft, self._earlier, self.way
         if draft.arguments.another_take_of:
             takes = await way.ledger.takes(earlier) if earlier else [0]

@@ -36,7 +36,7 @@ from tests.server.submission.fault_tables import (
     write_matrix,
 )
 
-from kling_mcp.submission.waiting import Recovery
+from kling_mcp.submission.recovery import Recovery
 from kling_sandbox.clips import ClipMaker
 from kling_sandbox.faults import FAULTS
 

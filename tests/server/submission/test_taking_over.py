@@ -19,8 +19,9 @@ from kling_mcp.providers.rows import PROVIDERS, ProviderRow
 from kling_mcp.providers.task import Task
 from kling_mcp.submission.create_body import CreateBody
 from kling_mcp.submission.queue import FolderQueue
+from kling_mcp.submission.recovery import Recovery
 from kling_mcp.submission.sender import Sender
-from kling_mcp.submission.waiting import Recovery, WaitingRequests
+from kling_mcp.submission.waiting import WaitingRequests
 from kling_tools.errors import (
     ConcurrencyFull,
     DuplicateTask,
