@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,7 +61,7 @@ class FilmJoining:
         target = self.storage.target("", self.film.id, row)
         await JOINING.run(partial(_remove_parts, target), wait_s=math.inf)
         began, pixels = time.monotonic(), film.frames * math.prod(film.size)
-        joined = await join(film, target, progress=self._progress())
+        joined = await join(film, target, progress=self._progress)
         await self.tell(", joined, being looked at")
         prompts = [each.prompt for each in rows]
         checked = await JOINING.run(lambda: check(film, joined, prompts), wait_s=math.inf)
@@ -114,17 +114,8 @@ class FilmJoining:
         )
         return film if music is None else _faded(film, given["fade_s"])
 
-    def _progress(self) -> Callable[[float], Coroutine[Any, Any, None]]:
-        """Tells each tenth of the joining."""
-        told = -1
-
-        async def progress(share: float) -> None:
-            nonlocal told
-            if (step := int(10 * share)) > told:
-                told = step
-                await self.tell(f", joining, {share:.0%}")
-
-        return progress
+    async def _progress(self, share: float) -> None:
+        await self.tell(f", joining, {share:.0%}")
 
     async def _described(
         self, film: Film, joined: Joined, checked: Checked, rows: Sequence[Record]

@@ -55,7 +55,7 @@ SOUND_BITS = 320_000
 LISTENING = 0.05
 """The share of a join's work that is the measuring of its loudness."""
 
-STEPS = 100
+STEPS = 10
 """Calls of `progress` for a film at most."""
 
 Progress = Callable[[float], Coroutine[Any, Any, None]]
