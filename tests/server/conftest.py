@@ -9,25 +9,36 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import cache, partialmethod, wraps
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, isfunction
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stamina
 from jsonschema import Draft202012Validator
+from mcp.client.session import ClientSession
+from mcp.server.mcpserver import server as sdk_server
 from mcp.server.mcpserver.resources import templates, types
+from mcp.shared.uri_template import UriTemplate
 from pydantic import validate_call
 from starlette import routing
 from tests.postgres import Postgres, postgres_server
 
+from kling_mcp.protocol import server
 from kling_sandbox.app import bound_socket
 from kling_sandbox.film.canvas import Still
 from kling_sandbox.film.script import Script
+from kling_tools.tools.tool import KlingTool
+from kling_tools.tools.toolset import build_toolset
 
 make_film = Script.film
 TEMPLATES: dict[Any, templates.ResourceTemplate] = {}
 make_template = templates.ResourceTemplate.from_function
+TOOLSETS: dict[str, list[KlingTool]] = {}
+CONTEXTS: dict[Any, str | None] = {}
+is_async = routing.is_async_callable
+find_context = sdk_server.find_context_parameter
+validate_result = ClientSession.validate_tool_result
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +60,11 @@ def shared_schemas() -> Iterator[None]:
         patch.setattr(types, "validate_call", _validated_when_called)
         patch.setattr(Draft202012Validator, "check_schema", check_schema)
         patch.setattr(routing, "compile_path", cache(routing.compile_path))
+        patch.setattr(routing, "is_async_callable", _is_async)
+        patch.setattr(UriTemplate, "parse", staticmethod(cache(UriTemplate.parse)))
+        patch.setattr(sdk_server, "find_context_parameter", _context_parameter)
+        patch.setattr(server, "build_toolset", _toolset)
+        patch.setattr(ClientSession, "validate_tool_result", _validated)
         yield
 
 
@@ -61,10 +77,52 @@ def _template(fn: Any, **more: Any) -> templates.ResourceTemplate:
 
 def _validated_when_called(fn: Any) -> Any:
     @wraps(fn)
-    async def call(*given: Any, **named: Any) -> Any:
+    async def later(*given: Any, **named: Any) -> Any:
         return await validate_call(fn)(*given, **named)
 
-    return call if iscoroutinefunction(fn) else validate_call(fn)
+    @wraps(fn)
+    def call(*given: Any, **named: Any) -> Any:
+        return validate_call(fn)(*given, **named)
+
+    return later if iscoroutinefunction(fn) else call
+
+
+def _is_async(called: Any) -> Any:
+    return iscoroutinefunction(called) if isfunction(called) else is_async(called)
+
+
+def _context_parameter(fn: Any) -> str | None:
+    if fn.__code__ not in CONTEXTS:
+        CONTEXTS[fn.__code__] = find_context(fn)
+    return CONTEXTS[fn.__code__]
+
+
+def _toolset(*given: Any, **named: Any) -> list[KlingTool]:
+    key = repr((given, named))
+    if key not in TOOLSETS:
+        TOOLSETS[key] = build_toolset(*given, **named)
+    return [tool.model_copy() for tool in TOOLSETS[key]]
+
+
+async def _validated(session: ClientSession, name: str, result: Any) -> None:
+    """A client asks for the whole list of tools to know the schema of the first answer that it
+    gets; here it is known from the start."""
+    if name in _answers():
+        session._tool_output_schemas.setdefault(name, _answers()[name])
+    await validate_result(session, name, result)
+
+
+@cache
+def _answers() -> dict[str, dict[str, Any] | None]:
+    """The schemas of what all tools answer: they are open, so that those of a server for one
+    person, which names paths, and of one for a team, which names links, are one."""
+    found: dict[str, Any] = {}
+    for hosted in (False, True):
+        for tool in build_toolset(["kling"], models={}, hosted=hosted):
+            before, schema = found.get(tool.name) or {}, tool.output_schema
+            properties = {**before.get("properties", {}), **(schema or {}).get("properties", {})}
+            found[tool.name] = schema and {**schema, "properties": properties}
+    return found
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def joined_once(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found: Checked = once("facts", film, of_what, lambda: check(film, made, prompts, *more))
         return found
 
+    monkeypatch.setattr(joining, "X264", {**joining.X264, "preset": "ultrafast"})
     monkeypatch.setattr(joining, "_measured", measured_once)
     monkeypatch.setattr(joining, "_write", written_once)
     monkeypatch.setattr(film_check, "check", checked_once)

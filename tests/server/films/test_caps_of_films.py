@@ -74,7 +74,7 @@ def of_words(next_step: str) -> str:
     return next_step.partition("It fits so: ")[2].split("; ")[-1].partition(" unit")[0]
 
 
-@pytest.mark.parametrize("rounds", [12, pytest.param(300, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("rounds", [7, pytest.param(300, marks=pytest.mark.campaign)])
 async def test_a_plan_that_is_told_passes_as_it_stands_and_keeps_what_is_paid(
     rounds: int, tmp_path: Path
 ) -> None:
