@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import mcp
 import pytest
 from tests.made_sounds import tone
+from tests.server.serving import SIDE_PX, SMALL_PX
 
 from kling_mcp.protocol.server import build_server
 from kling_mcp.settings.settings import load_settings
@@ -41,7 +42,7 @@ def run(
         "HOME": str(tmp_path / "home"),
         "OUTPUT_DIR": str(tmp_path / "videos"),
         "SANDBOX_QUEUE_S": "0",
-        "SANDBOX_SIDE_PX": "300",
+        "SANDBOX_SIDE_PX": str(SMALL_PX),
         "SANDBOX_RENDER_S": "0",
     }.items():
         monkeypatch.setenv(f"KLING_MCP_{name}", value)
@@ -84,8 +85,10 @@ DUBBED, FILM = EXAMPLES / "dub_clip.py", EXAMPLES / "film.py"
     ids=lambda path: path.name,
 )
 def test_an_example_makes_and_names_its_videos_without_a_key(
-    program: Path, run: Callable[..., Ran], tmp_path: Path
+    program: Path, run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if program == STORY:  # frames of its clips are given on
+        monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", str(SIDE_PX))
     ran = run(program)
     assert ran.returncode == 0, ran.stderr
     *lines, last = ran.stdout.splitlines()
@@ -112,13 +115,7 @@ def test_words_become_a_picture_a_clip_and_an_edited_clip(
     assert all(Path(file).is_file() for file in files)
 
 
-@pytest.fixture
-def wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips of the least size of which Kling makes another one with other words."""
-    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", "512")
-
-
-def test_the_figure_of_a_clip_speaks(run: Callable[..., Ran], wide_enough: None) -> None:
+def test_the_figure_of_a_clip_speaks(run: Callable[..., Ran]) -> None:
     ran = run(DUBBED)
 
     assert ran.returncode == 0, ran.stderr
@@ -129,9 +126,7 @@ def test_the_figure_of_a_clip_speaks(run: Callable[..., Ran], wide_enough: None)
 
 
 @pytest.mark.campaign
-def test_a_voice_that_speaks_no_texts_is_told_before_it_is_paid(
-    run: Callable[..., Ran], wide_enough: None
-) -> None:
+def test_a_voice_that_speaks_no_texts_is_told_before_it_is_paid(run: Callable[..., Ran]) -> None:
     ran = run(DUBBED, "", "Hello there, all of you", "Nobody")
 
     assert ran.returncode == 1
@@ -181,9 +176,8 @@ def test_the_batch_spends_no_more_than_it_may_and_pays_for_nothing_twice(
 
 
 def test_a_film_is_the_plan_that_fits_and_is_not_paid_twice(
-    run: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Ran], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", "48")
     music = tone(tmp_path / "song.wav", 1)
     ran = run(FILM, str(EXAMPLES / "pictures"), "3.2", music)
     again = run(FILM, str(EXAMPLES / "pictures"), "3.2", music)

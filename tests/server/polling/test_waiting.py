@@ -121,8 +121,9 @@ def test_single_queries_are_spread_over_time(tasks: int, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("tasks", "lasts_s", "each"),
     [
-        (40, TASK_S, 9),
-        (28, 2.5 * TASK_S, 60),
+        (28, TASK_S, 11),
+        (22, 300, 36),
+        pytest.param(40, TASK_S, 9, marks=pytest.mark.campaign),
         pytest.param(40, 2.5 * TASK_S, 60, marks=pytest.mark.campaign),
         pytest.param(400, TASK_S, 3.5, marks=pytest.mark.campaign),
     ],
@@ -146,7 +147,7 @@ def test_who_waits_for_few_tasks_hears_of_them_as_if_there_were_no_others(
 
     async def play() -> None:
         async with (
-            handed_over(played, 40, tmp_path) as (client, ids),
+            handed_over(played, 26, tmp_path) as (client, ids),
             anyio.create_task_group() as group,
         ):
             soonest = sorted(ids, key=lambda task_id: played.tasks[task_id].ends_at)
