@@ -4,9 +4,12 @@ import gc
 import os
 import shutil
 import signal
+import ssl
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +65,22 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and os.environ.get("KLING_MCP_ALL_TESTS"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_certificates() -> Iterator[None]:
+    """Whoever opens a connection reads all certificates that are trusted anew, hundreds of times;
+    each file of them is read once."""
+    make = ssl.create_default_context
+    made = cache(partial(make, ssl.Purpose.SERVER_AUTH))
+
+    def context(purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH, **store: Any) -> ssl.SSLContext:
+        own = purpose is not ssl.Purpose.SERVER_AUTH or store.get("cafile") is None
+        return make(purpose, **store) if own else made(**store)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", context)
+        yield
 
 
 @pytest.fixture

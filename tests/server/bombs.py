@@ -19,6 +19,15 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
+def packed_zeros(size: int) -> bytes:
+    """So many MiB of zeros in gzip, without their end; packed once, as each is packed alike."""
+    packer = zlib.compressobj(9, wbits=31)
+    first, next_one = (
+        packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2)
+    )
+    return first + next_one * (size - 1)
+
+
 def png(path: Path, width: int, height: int, before: bytes = b"") -> Path:
     """A black picture, with chunks before its pixels; 9400x9400 px are 260 KB."""
     packer = zlib.compressobj(9)

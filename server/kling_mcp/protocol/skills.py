@@ -10,7 +10,7 @@ Source: specification/stable/skills.mdx of github.com/modelcontextprotocol/ext-s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ MARKDOWN = "text/markdown"
 Context = ServerRequestContext[Any, Any]
 
 
+@cache
 def skill_folder() -> Path | None:
     """The folder of the skill: in the package, or in its source tree; None when neither holds it,
     as where somebody copied the packages alone."""

@@ -1,7 +1,6 @@
 """Hostile providers, through the tools: what they name is not fetched, what they say is a quote."""
 
 import tracemalloc
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import httpx
 import pytest
 import stamina
 from tests.sampling import sampled
+from tests.server.bombs import packed_zeros
 from tests.server.scripted import (
     KEY,
     Scripted,
@@ -106,16 +106,10 @@ async def test_a_video_is_not_saved_by_itself_from_a_private_address(
     assert provider.asked == []
 
 
-def _bomb(plain_bytes: int) -> bytes:
-    packer = zlib.compressobj(9, wbits=31)
-    zeros = bytes(MB)
-    return b"".join([*(packer.compress(zeros) for _ in range(plain_bytes // MB)), packer.flush()])
-
-
 async def test_a_decompression_bomb_of_a_provider_is_not_inflated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bomb = _bomb(128 * MB)
+    bomb = packed_zeros(128)
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
 
     def answer(request: httpx.Request) -> httpx.Response:
