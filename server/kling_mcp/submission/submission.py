@@ -5,7 +5,7 @@ right is who knows the step: the kind of create (`Create`, made in `new_videos` 
 or the way itself:
 
     asked    ──judge────────────> judged    kind  what it is made from is open, its faults are known
-    asked    ──judge────────────> refused   kind  it cannot be read, or nothing can judge it
+    asked    ──judge────────────> refused   kind  it cannot be read; or what it names is unknown
     judged   ──_dry_run─────────> answered  way   by the caps of now; `dry_receipt` words it
     judged   ──_dry_run─────────> refused   way   its provider cannot be asked, or its row is broken
     judged   ──refusal──────────> refused   kind  it has faults
