@@ -15,12 +15,13 @@ import anyio
 import av
 import httpx
 import pytest
+from benchmarks.virtual_time import virtual_clock
 from mcp import Client
 from mcp_types import CallToolResult
 from tests.made_clips import make_clip
 from tests.sampling import sampled
 from tests.server.scripted import Scripted, facts, is_create, talking_to, task
-from tests.server.serving import hurried, picture, sandbox_settings, virtual_time
+from tests.server.serving import hurried, picture, sandbox_by, sandbox_settings, virtual_time
 from tests.server.submission.test_talking_photo import mouths_and_sounds, served, speech, white
 
 from kling_mcp.protocol.server import build_server
@@ -203,7 +204,7 @@ async def test_of_several_faces_the_caller_is_shown_each_and_chooses_one(tmp_pat
 async def test_a_played_video_has_as_many_faces_as_its_prompt_counts(
     tmp_path: Path, prompt: str, faces: int
 ) -> None:
-    async with served(tmp_path, sandbox_side_px=600) as client:
+    async with served(tmp_path, sandbox_side_px=300) as client:
         video = await made(client, "kling_text_to_video", prompt=prompt)
         await client.call_tool("kling_wait_for_tasks", {"task_ids": [video["task_id"]]})
         wish = {"video": f"kling://tasks/{video['task_id']}/video", **SOUND}
@@ -1030,7 +1031,10 @@ async def test_two_equal_calls_at_once_pay_each_step_once(tmp_path: Path) -> Non
     assert ordered(tmp_path) == {"identify-face": 1, "tts": 1, "lip-sync": 1}
 
 
-async def test_it_is_queued_when_the_house_is_full(tmp_path: Path) -> None:
+async def test_it_is_queued_when_the_house_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kling_mcp.providers.transport.connect", sandbox_by(virtual_clock()))
     async with served(tmp_path, sandbox_slots=1, sandbox_render_s=0.4) as client:
         await made(client, "kling_image_to_video", image=picture(tmp_path), prompt="Zoom")
         queued = await made(client, video=CLIP, **SOUND)

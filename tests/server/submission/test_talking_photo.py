@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,21 @@ URL = "https://host.example/speech.mp3"
 RATE = 8000
 
 
+@cache
+def beep(quiet: bool) -> bytes:
+    """A second whose first half is a tone."""
+    heard = 0 if quiet else RATE // 2
+    tone = array("h", (round(20_000 * math.sin(n * 0.35)) for n in range(heard)))
+    return tone.tobytes().ljust(2 * RATE, b"\0")
+
+
 def speech(folder: Path, seconds: float = 4, name: str = "speech.wav", quiet: bool = False) -> str:
     """A tone that is heard in each first half of a second, or never; its path."""
-    samples = array(
-        "h",
-        (
-            0 if quiet or n % RATE >= RATE // 2 else round(20_000 * math.sin(n * 0.35))
-            for n in range(round(RATE * seconds))
-        ),
-    )
+    samples = beep(quiet) * math.ceil(seconds)
     path = folder / name
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes(samples.tobytes())
+        file.writeframes(samples[: 2 * round(RATE * seconds)])
     return str(path)
 
 
