@@ -75,7 +75,7 @@ def grow_old(folder: Path, seconds: float) -> None:
 
 
 async def test_the_mouth_moves_with_the_sound_which_the_video_then_carries(tmp_path: Path) -> None:
-    async with served(tmp_path, sandbox_side_px=600) as client:
+    async with served(tmp_path, sandbox_side_px=300) as client:
         wish = {"video": await clip(client, tmp_path), "sound_file": speech(tmp_path, 3)}
         receipt = await made(client, **wish, sound_insert_time=1000)
         await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
