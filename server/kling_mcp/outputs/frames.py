@@ -221,10 +221,11 @@ def jpeg_within(
 ) -> bytes:
     """The picture as a JPEG of at most so many bytes: the first of these longer sides (px) and
     qualities that fits is taken, else the last."""
-    data = b""
+    data, small, shown = b"", picture, 0
     for side, quality in sides_and_qualities:
-        small = picture.copy()
-        small.thumbnail((side, side))
+        if side != shown:
+            small, shown = picture.copy(), side
+            small.thumbnail((side, side))
         file = io.BytesIO()
         small.save(file, "JPEG", quality=quality)
         data = file.getvalue()
