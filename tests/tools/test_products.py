@@ -31,7 +31,7 @@ from kling_tools.results import TaskView
 from kling_tools.rules.between_fields import RULES, apply_rules
 from kling_tools.rules.capabilities import PriceRow, built_in_capabilities
 from kling_tools.rules.checks import CHECKS, apply_checks
-from kling_tools.tools.toolset import ALIKE, SILENT, build_toolset
+from kling_tools.tools.toolset import ALIKE, MAKERS, SILENT, build_toolset
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -113,6 +113,9 @@ PLACES: dict[str, Callable[[ProductEntry], object]] = {
         row.name in model.products for model in built_in_capabilities().models.values()
     ),
     "its tool in tools/kling_tools/tools/toolset.py": lambda row: row.tool in TOOLS,
+    "its tool in MAKERS of tools/kling_tools/tools/toolset.py, for prompt and completions": (
+        lambda row: row.tool in MAKERS
+    ),
     "a snapshot of its tool: pytest tests/tools/test_toolset.py --update-snapshots": lambda row: (
         SNAPSHOTS / f"{row.tool}.json"
     ).exists(),
