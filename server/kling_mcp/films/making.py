@@ -8,7 +8,7 @@ prices that were agreed to, or not at all.
 The states of a shot. Each arrow is a method here or in `ledger.films`. What stands in the way of
 one shot is its fault, and the others go on:
 
-    open    ──_asked_for──> asked    it is as it was agreed to, and what it continues is made
+    open    ──_asked_for──> asked    it is as agreed, and what it continues is made; or its row runs
     open    ──_asked_for──> ended    its row is known, and has ended
     open    ──_asked_for──> refused  it is not, or a cap, its provider or its pictures refuse it
     asked   ──_waited_for─> ended    its task has ended: made, or failed
