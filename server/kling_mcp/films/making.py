@@ -42,6 +42,7 @@ from kling_mcp.outputs.storage import VideoStorage
 from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
 from kling_mcp.tasks.reader import TaskReader
+from kling_mcp.tasks.views import DELETED
 from kling_tools.errors import KlingError, ProviderError
 from kling_tools.quoting import counted, listed_shots, spans
 from kling_tools.requests.films import continues, shot_draft
@@ -314,7 +315,9 @@ class FilmMaking:
                 error = raised
             if not await patience.waits(error):
                 break
-        why = error.reason()
+        why, gone = error.reason(), error.advice.startswith(DELETED)
+        if gone:  # a take of the shot, not one of its own, brings it back
+            why = why.replace(error.advice, DELETED)
         if "video" not in shot.request:
             anew = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
             anew += " a shot" if anew else ""
@@ -323,7 +326,11 @@ class FilmMaking:
                 verb = "continues it and is" if len(numbers) == 1 else "continue it and are"
                 anew += f"; {listed_shots(numbers)} {verb} made anew, too"
             take = f"take: {row.take + 1} of the shot makes it anew{anew}."
-            why += f" If that fails again, the clip is lost: {take}"
+            why += (
+                f" {take.capitalize()}"
+                if gone
+                else f" If that fails again, the clip is lost: {take}"
+            )
         return replace(row, path=None), why
 
     def _lacking(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
-from tests.server.scripted import Scripted, facts, is_create, talking_to, task, words
+from tests.server.scripted import Scripted, ends, facts, is_create, talking_to, task, words
 from tests.server.serving import picture, virtual_time
 
 pytestmark = pytest.mark.anyio
@@ -359,6 +359,20 @@ async def test_the_time_is_the_one_that_such_videos_took_last(
     assert times == [70] * 3
     assert 400 <= facts(two)["usual_s"] < 440
     assert facts(long)["usual_s"] == 164
+
+
+@virtual_time
+async def test_a_clip_that_the_provider_has_deleted_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+    ended = ends(task_status="succeed", updated_at=10**12, task_result={"videos": videos})
+    provider = Scripted(ended, lambda _: httpx.Response(404))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        failed = await made(client, shots=words_shots(1))
+
+    assert "deleted it after 30 days. Take: 2 of the shot makes it anew" in failed["next"]
+    assert "fails again" not in failed["next"]
 
 
 async def test_the_joining_takes_as_long_as_this_machine_took_last(tmp_path: Path) -> None:
