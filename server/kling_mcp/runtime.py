@@ -368,9 +368,8 @@ class Runtime:
         if self.ports.storage:
             return self.ports.storage
         others = self.settings.save_roots
-        words = known_folders()
         pictures = PicturePolicy(self.settings.image_roots, folders=known_folders)
-        return FolderStorage(self.settings.output_dir, others, words, pictures)
+        return FolderStorage(self.settings.output_dir, others, known_folders, pictures)
 
     @cached_property
     def downloads(self) -> Downloads:

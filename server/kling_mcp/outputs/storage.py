@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -178,7 +178,10 @@ _SPACES = "".join(map(chr, (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 
 """All of Unicode's category Zs."""
 
 _PART_LIMIT_BYTES = 255
-NO_WORDS: Mapping[str, Path] = {}
+
+Words = Callable[[], Mapping[str, Path]]
+"""Looks up the folders of the person, by the words for them, once a path is given."""
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(?=/)", re.IGNORECASE)
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -205,9 +208,7 @@ class VideoFolder:
     desktop/clip.mp4.
     """
 
-    def __init__(
-        self, root: Path, others: Sequence[Path] = (), words: Mapping[str, Path] = NO_WORDS
-    ) -> None:
+    def __init__(self, root: Path, others: Sequence[Path] = (), words: Words = dict) -> None:
         self.root = root.expanduser().absolute()
         self._others = others
         self._words = words
@@ -288,7 +289,7 @@ class VideoFolder:
         folder that cannot be written to: a folder of that name elsewhere is not what was meant."""
         first, *rest = path.parts or ("",)
         word = _OWN.sub("", first.strip(_SPACES), count=1).casefold().removesuffix(" folder")
-        folder = self._words.get(word)
+        folder = self._words().get(word)
         if folder is None or (self.root / first).exists():
             return path
         if folder in self._others and folder.is_dir():
@@ -347,7 +348,7 @@ class VideoFolder:
         shown = clipped(path, _SHOWN_LIMIT)
         names = [folder.name for folder in self._others if folder.is_dir()]
         others = f", in {', '.join(names)} or beside the picture" if names else ""
-        examples = f" or {names[0].lower()}/clip.mp4" if self._words and names else ""
+        examples = f" or {names[0].lower()}/clip.mp4" if names and self._words() else ""
         return UnsafePath(
             f"Videos are saved below {self.root}{others} only, and the path {shown!r} {fault}.",
             advice=f"Give a plain name such as clip.mp4{examples}, or none; whoever runs the "
@@ -415,7 +416,7 @@ class FolderStorage:
         self,
         folder: Path,
         others: Sequence[Path] = (),
-        words: Mapping[str, Path] = NO_WORDS,
+        words: Words = dict,
         pictures: PicturePolicy | None = None,
     ) -> None:
         self._folder = VideoFolder(folder, others, words)

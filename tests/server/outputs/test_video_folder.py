@@ -226,7 +226,7 @@ def test_with_folders_of_the_person_every_path_ends_in_an_allowed_one_or_is_refu
         folder.mkdir(parents=True, exist_ok=True)
     if not (desktop / "door").exists():
         (desktop / "door").symlink_to(base / "secret")
-    folders = VideoFolder(below, [desktop, base / "missing"], {"desktop": desktop})
+    folders = VideoFolder(below, [desktop, base / "missing"], lambda: {"desktop": desktop})
 
     try:
         asked = path.replace("{base}", str(base))
