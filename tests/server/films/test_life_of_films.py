@@ -423,7 +423,8 @@ async def test_a_known_name_alone_goes_on_with_the_shots_and_the_wish_of_before(
         {"image": "previous", "prompt": "On"},
         *words_shots(1, mode="pro"),
     ]
-    wish = {"aspect_ratio": "1:1", "crossfade_s": 0.5, "fit": "pad", "music": song}
+    short = {"defaults": {"model_name": "kling-v3", "duration": "3"}}
+    wish = {"aspect_ratio": "1:1", "crossfade_s": 0.5, "fit": "pad", "music": song, **short}
     async with serving(tmp_path, sandbox_side_px=300) as client:
         first = await made(client, shots=shots, **wish)
         again = facts(await film(client, dry_run=True))

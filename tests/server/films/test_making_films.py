@@ -36,6 +36,7 @@ async def test_pictures_words_and_the_frame_before_become_one_file_with_music(
         ended = await made(
             client,
             shots=shots,
+            defaults={"model_name": "kling-v3", "duration": "3"},
             music={"file": tone(tmp_path / "song.wav", 1), "loop": True},
             aspect_ratio="16:9",
             crossfade_s=0.5,
@@ -50,7 +51,7 @@ async def test_pictures_words_and_the_frame_before_become_one_file_with_music(
     assert accepted(tmp_path) == 3
     assert looked["findings"] == []
     assert looked["audio"] is True
-    assert abs(looked["duration_s"] - (3 * 5.04 - 2 * 0.5)) < 0.1
+    assert abs(looked["duration_s"] - (3 * 3.04 - 2 * 0.5)) < 0.1
     assert "last frame of" in words(one)
     assert json.loads(page.contents[0].text)["shots"]  # type: ignore[union-attr]
     sidecar = Sidecar.model_validate_json(Path(ended["path"]).with_suffix(".json").read_bytes())

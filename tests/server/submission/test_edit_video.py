@@ -291,17 +291,17 @@ def brightest_x(frame: Image.Image, box: tuple[float, float, float, float]) -> f
 
 
 async def test_an_edit_in_the_sandbox_is_its_video_with_a_mark_of_the_wish(tmp_path: Path) -> None:
-    async with served(tmp_path, save=True, sandbox_side_px=360) as client:
+    async with served(tmp_path, save=True, sandbox_side_px=180) as client:
         video = moving(tmp_path)
         task = await made(client, video=video, **SNOW)
         silent = await made(client, video=video, keep_original_sound="no", prompt="Make it night")
 
     shown, has_sound = frames_of(task["path"])
     assert len(shown) == 72
-    assert shown[0].size == (640, 360)
+    assert shown[0].size == (320, 180)
     middle = (0, 0.25, 1, 0.6)
     assert brightest_x(shown[4], middle) < 0.3 < 0.7 < brightest_x(shown[68], middle)
-    colours = [frame.getpixel((320, 20)) for frame in (shown[0], frames_of(silent["path"])[0][0])]
+    colours = [frame.getpixel((160, 10)) for frame in (shown[0], frames_of(silent["path"])[0][0])]
     assert all(math.dist(colour, (20, 20, 20)) > 20 for colour in colours)
     assert math.dist(*colours) > 20
     assert has_sound
