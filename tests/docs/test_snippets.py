@@ -4,6 +4,7 @@ said why."""
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.docs.blocks import BARE, PAGES, ROOT, Block, blocks, lines
+from tests.server.serving import SIDE_PX, SMALL_PX
 
 from kling_mcp.cli import main as cli
 from kling_mcp.providers.rows import read_providers
@@ -84,7 +86,7 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, side_px: int = SIDE_PX) -> dict[str, str]:
     """What a person without a key sees, with `kling-mcp` on the path."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -93,7 +95,7 @@ def environment(folder: Path) -> dict[str, str]:
         "KLING_MCP_OUTPUT_DIR": str(folder / "videos"),
         "KLING_MCP_SANDBOX_QUEUE_S": "0",
         "KLING_MCP_SANDBOX_RENDER_S": "0",
-        "KLING_MCP_SANDBOX_SIDE_PX": "300",
+        "KLING_MCP_SANDBOX_SIDE_PX": str(side_px),
     }
 
 
@@ -102,9 +104,25 @@ def why_not(command: str) -> str:
 
 
 def shell_block(block: Block) -> Any:
-    """Those of the README are quick; each of the others starts several processes as well."""
-    quick = block.page == "README.md" or all(map(why_not, lines(block)))
+    """Each that runs starts several processes."""
+    quick = all(map(why_not, lines(block)))
     return pytest.param(block, marks=() if quick else pytest.mark.campaign, id=str(block))
+
+
+def test_the_commands_of_the_readme_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, as the quick run starts none for them."""
+    shown = [line for block in blocks(*SHELL) if block.page == "README.md" for line in lines(block)]
+    commands = [command for command in shown if not why_not(command)]
+    for name in [name for name in os.environ if "KLING" in name or name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(desk, SMALL_PX).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(desk)
+
+    assert commands
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert (program, cli.main(words)) == ("kling-mcp", 0)
 
 
 @pytest.mark.parametrize("block", [*map(shell_block, blocks(*SHELL))])

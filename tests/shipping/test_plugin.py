@@ -23,7 +23,9 @@ MARKETPLACE = ROOT / ".claude-plugin" / "marketplace.json"
 INSTALL = PLUGIN / "skills" / "kling-video" / "references" / "install.md"
 WITHOUT_PLACES = "import sys; from plugin import start; start.PLACES = (); start.main()"
 FAILING = "#!/bin/sh\necho 'error: the network is unreachable' >&2\nexit 2\n"
-NEVER_FETCHES = '#!/bin/sh\necho "$@" >> "$HOME/asked"\nshift 3\nexec {program} "$@"\n'
+NEVER_FETCHES = (
+    '#!/bin/sh\necho "$@" >> "$HOME/asked"\nshift 3\n[ "$1" = --version ] || exec {program} "$@"\n'
+)
 
 
 def read(path: Path) -> dict[str, Any]:

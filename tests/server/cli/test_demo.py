@@ -8,13 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import mcp
 import pytest
+from mcp.server import MCPServer
 from PIL import Image
 
 from kling_mcp.cli.demo import shipped_picture
 from kling_mcp.cli.main import main
 from kling_mcp.inputs.mp4 import check
+from kling_mcp.protocol.server import build_server
+from kling_mcp.settings.settings import load_settings
 
 QUICK = {
     "KLING_MCP_SANDBOX_QUEUE_S": "0.1",
@@ -105,6 +110,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the demo runs in this process, too."""
+
+    def in_this_process(server: mcp.StdioServerParameters, **_: Any) -> MCPServer[Any]:
+        for name, value in (server.env or {}).items():
+            monkeypatch.setenv(name, value)
+        return build_server(load_settings())
+
+    monkeypatch.setattr(mcp, "stdio_client", in_this_process)
+
+
+@pytest.mark.usefixtures("in_one_process")
 def test_a_picture_that_is_refused_ends_the_demo_with_the_servers_reason(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

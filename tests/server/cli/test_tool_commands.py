@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from anyio import to_thread
 from mcp import Client
-from tests.server.serving import SIDE_PX, SMALL_PX, picture, sandbox_settings
+from tests.server.serving import SMALL_PX, picture, sandbox_settings
 
 from kling_mcp.cli import tool_options
 from kling_mcp.cli.exit_codes import CODE_OF_KIND, EXIT_CODES
@@ -702,14 +702,11 @@ def test_a_film_above_its_cap_says_where_the_shell_shows_the_plan_that_fits(
     assert shell.fields("kling-mcp film story.json --dry-run --max-units 9", 4)["fits"]["shots"]
 
 
-def test_a_film_is_made_of_a_file_and_found_again(
-    shell: Shell, world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KLING_MCP_SANDBOX_SIDE_PX", str(SIDE_PX))
+def test_a_film_is_made_of_a_file_and_found_again(shell: Shell, world: Path) -> None:
     picture(world / "shots", "cup.png", size=(320, 320))
     shots = [
         {"image": "cup.png", "prompt": "steam rises"},
-        {"image": "previous", "prompt": "waves"},
+        {"image": "cup.png", "prompt": "waves"},
     ]
     (world / "shots" / "tea.json").write_text(json.dumps(shots), encoding="utf-8")
 

@@ -181,7 +181,7 @@ def test_no_line_of_the_log_holds_a_secret_or_a_signed_link(
 def test_a_line_of_the_log_is_never_long(caplog: pytest.LogCaptureFixture) -> None:
     guard_logs(Redactor([SECRET]))
     for size in range(19_980, 20_000):
-        logging.getLogger("x").warning("%s%s%s", "a" * size, SECRET, "b" * 10_000_000)
+        logging.getLogger("x").warning("%s%s%s", "a" * size, SECRET, "b" * 1_000_000)
 
     assert max(len(record.getMessage()) for record in caplog.records) <= 20_001
     assert SECRET[:12] not in caplog.text
