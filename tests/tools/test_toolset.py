@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from kling_tools import results
 from kling_tools.products import PRODUCTS_BY_TOOL
-from kling_tools.requests import arguments, assets
+from kling_tools.requests import arguments, assets, films
 from kling_tools.requests.arguments import ImageToVideoArguments, MultiImageToVideoArguments
 from kling_tools.tools import schema as schemas
 from kling_tools.tools.schema import KEPT, told_schemas
@@ -89,7 +89,11 @@ def test_the_schemas_that_are_kept_are_those_that_the_classes_tell(
     update_snapshots: bool,
 ) -> None:
     told = told_schemas(
-        [*classes(arguments, BaseModel), *classes(assets, BaseModel)],
+        [
+            *classes(arguments, BaseModel),
+            *classes(assets, BaseModel),
+            *classes(films, films.FilmArguments),
+        ],
         classes(results, results.Answer),
     )
     if update_snapshots:
@@ -98,6 +102,16 @@ def test_the_schemas_that_are_kept_are_those_that_the_classes_tell(
         schemas._fields.cache_clear()
 
     assert json.loads(KEPT.read_text("utf-8")) == json.loads(json.dumps(told))
+
+
+def test_the_arguments_of_every_tool_are_kept() -> None:
+    kept = json.loads(KEPT.read_text("utf-8"))["validation"]
+
+    missing = [
+        tool.name for tool in toolset().values() if schemas._name(tool.arguments) not in kept
+    ]
+
+    assert missing == []
 
 
 def toolset(*providers: str) -> dict[str, KlingTool]:
