@@ -75,6 +75,9 @@ _MATERIAL = {
 }
 """What the inputs are from which something is made."""
 
+FILE_INPUTS = frozenset(name for name, word in _MATERIAL.items() if word not in ("prompt", "text"))
+"""The inputs that are files."""
+
 IMAGE_UNIT = 1 / 40
 """An image unit lists at 0.0035 USD, a unit of videos at 0.14 [Kling's price page, 2026-09-20]:
 where both are counted together, an image unit is so much of a unit."""

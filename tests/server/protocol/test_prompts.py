@@ -11,6 +11,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent
 from tests.made_clips import make_clip
+from tests.made_sounds import tone
 from tests.server.scripted import facts
 from tests.server.serving import picture, sandbox_settings
 
@@ -42,6 +43,9 @@ SPEAKERS = ("talking_photo", "lip_sync")
 async def client(
     request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[Client]:
+    """A server whose folder has two pictures, a.png and b.png."""
+    picture(tmp_path, "a.png")
+    picture(tmp_path, "b.png")
     async with Client(build_server(sandbox_settings(tmp_path)), mode=request.param) as connected:
         yield connected
 
@@ -122,11 +126,13 @@ async def test_the_planned_call_is_taken_by_the_tool_at_the_price_that_was_told(
 
 @pytest.mark.anyio
 async def test_every_prompt_leads_from_the_price_over_the_persons_word_to_the_file(
-    client: Client,
+    client: Client, tmp_path: Path
 ) -> None:
+    make_clip(tmp_path / "a.mp4", frames=96, size=(720, 720))
+    tone(tmp_path / "a.wav")
     filled = {"image": "a.png", "image_tail": "b.png", "story": "A fox", "budget_units": "9"}
     filled |= {"wish": "A fox", "image_list": "a.png, b.png", "video": "a.mp4"}
-    filled["sound_file"] = "a.mp3"
+    filled["sound_file"] = "a.wav"
     for name, required in REQUIRED.items():
         asked = {"camera": "zooms in"} | filled
         asked_for = [*required, *(["sound_file"] if name in SPEAKERS else [])]
@@ -177,6 +183,7 @@ async def test_a_provider_that_can_is_taken_where_the_default_would_lose_the_sho
         kling_api_key="k",
         kling_base_url="sandbox",
     )
+    picture(tmp_path, "a.png")
     async with Client(build_server(settings)) as client:
         plain = await text_of(client, "animate_picture", image="a.png")
         shots = await text_of(client, "storyboard", image="a.png", story="A fox")
@@ -468,6 +475,55 @@ async def test_a_film_of_files_that_are_not_there_has_no_price(
     assert "Use the paths of its pictures in their order" in folder
     assert "1.png 640x480" in folder
     assert "music: there is no file song.mp3" in music
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("animate_picture", "image"),
+        ("first_to_last_frame", "image_tail"),
+        ("storyboard", "image"),
+        ("takes_within_budget", "image"),
+        ("direct_camera", "image"),
+        ("multi_image_to_video", "image_list"),
+        ("generate_image", "image_list"),
+        ("edit_video", "video"),
+        ("motion_control", "video"),
+        ("talking_photo", "sound_file"),
+        ("lip_sync", "video"),
+    ],
+)
+async def test_what_is_asked_of_a_file_that_is_not_there_has_no_price(
+    client: Client, name: str, gone: str
+) -> None:
+    asked = {"image": "a.png", "image_tail": "b.png", "image_list": "a.png, b.png"}
+    asked |= {"wish": "A fox", "story": "A fox", "budget_units": "9", "camera": "zooms in"}
+    asked |= {"video": "https://a.example/a.mp4", "sound_file": "https://a.example/a.mp3"}
+    required = [*REQUIRED[name], *(["sound_file"] if name in SPEAKERS else [])]
+    given = {key: asked[key] for key in required}
+    missing = "a.png, faraway.png" if gone == "image_list" else "faraway"
+    told = await refusal(client, name, **given | {gone: missing})
+
+    assert f"{name}: {gone}: there is no file faraway" in told
+    assert re.search("Use (an https URL or a path on this computer|a.png if the person)", told)
+    assert told.count("there is no file") == 1
+
+
+@pytest.mark.anyio
+async def test_what_is_no_picture_video_or_sound_is_told_with_what_would_be_one(
+    client: Client, tmp_path: Path
+) -> None:
+    for name in ("text.png", "text.mp4", "text.mp3"):
+        (tmp_path / name).write_text("Once upon a time there was a fox.")
+    kind = {"text.png": "JPEG and PNG only", "text.mp4": "MP4 or MOV", "text.mp3": "MP3, WAV"}
+    told = [
+        await refusal(client, "motion_control", image="text.png", video="text.mp4"),
+        await refusal(client, "talking_photo", image="a.png", sound_file="text.mp3"),
+    ]
+
+    for name, words in kind.items():
+        assert re.search(rf"{name} is a text file; Kling takes {words}", "".join(told)), told
 
 
 @pytest.mark.anyio

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
+from tests.made_clips import make_clip
+from tests.made_sounds import tone
 from tests.sampling import sampled
 from tests.server.scripted import facts
 from tests.server.serving import no_sleep, picture, sandbox_settings
@@ -262,6 +264,9 @@ async def test_prompts_and_resources_name_only_tools_that_are_there(
         wish = {"image": picture(tmp_path), "prompt": "Zoom"}
         task = facts(await whole.call_tool("kling_image_to_video", wish))["task_id"]
         await whole.call_tool("kling_get_task", {"task_id": task})
+    files = dict.fromkeys(("image", "image_tail", "image_list"), wish["image"])
+    files["video"] = str(make_clip(tmp_path / "a.mp4", frames=96, size=(720, 720)))
+    files["sound_file"] = tone(tmp_path / "a.wav")
     async with Client(build_server(sandbox_settings(tmp_path, tools=tools))) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
         told = []
@@ -271,7 +276,7 @@ async def test_prompts_and_resources_name_only_tools_that_are_there(
                 for argument in prompt.arguments or ()
                 if argument.required or argument.name == "sound_file"
             }
-            values = {"image": picture(tmp_path), "budget_units": "9", "takes": "2"}
+            values = {**files, "budget_units": "9", "takes": "2"}
             asked = {name: values.get(name, "x") for name in wanted}
             got = await client.get_prompt(prompt.name, asked)
             text = got.messages[0].content.model_dump()["text"]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from functools import cache, cached_property
 from inspect import cleandoc
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.prompts import Prompt
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
-from kling_tools.products import PRODUCTS
+from kling_tools.products import FILE_INPUTS, PRODUCTS
 from kling_tools.prompts.plans import MOST_SHOTS, MOST_TAKES
 from kling_tools.requests import films, normalize
 from kling_tools.requests.drafts import read_draft
@@ -30,6 +30,8 @@ from kling_tools.requests.requests import Request
 from kling_tools.rules.between_fields import MISSING, RULES
 
 __all__ = [
+    "FILES",
+    "PICTURE",
     "AnimateArguments",
     "CameraArguments",
     "FilmPlanArguments",
@@ -41,6 +43,7 @@ __all__ = [
     "Script",
     "StoryboardArguments",
     "TakesArguments",
+    "Told",
     "form_of",
 ]
 
@@ -277,12 +280,22 @@ class FilmPlanArguments(FormArguments):
     ] = None
 
 
-Script = Callable[[Any], str]
-"""Writes the text from the arguments. Raises InvalidRequest when no video can be made from them."""
+class Told(NamedTuple):
+    """What a prompt says, and the call of a `tool` that it leads to first."""
+
+    text: str
+    tool: str
+    call: Mapping[str, Any]
 
 
-Check = Callable[[Any], Awaitable[Sequence[Fault]]]
-"""Finds what is wrong with the files that the arguments name."""
+Script = Callable[[Any], Told]
+"""Tells of the arguments. Raises InvalidRequest when no video can be made from them."""
+
+Check = Callable[[Told], Awaitable[Sequence[Fault]]]
+"""Finds what is wrong with the files that the call names."""
+
+FILES = FILE_INPUTS | {"music"}
+"""The arguments that name files."""
 
 
 class KlingPrompt(Prompt):
@@ -291,7 +304,7 @@ class KlingPrompt(Prompt):
     form: dict[str, Any] = Field(exclude=True)
     """The fields of the arguments, by name."""
     script: Script = Field(exclude=True)
-    check: Check | None = Field(exclude=True)
+    check: Check = Field(exclude=True)
     tools: tuple[str, ...] = Field(exclude=True)
     """The tools that make what it leads to, in their order; its arguments are about the last."""
 
@@ -305,8 +318,8 @@ class KlingPrompt(Prompt):
         description: str,
         form: Mapping[str, FieldInfo],
         required: Sequence[str],
+        check: Check,
         tools: Sequence[str] = ("kling_image_to_video",),
-        check: Check | None = None,
     ) -> KlingPrompt:
         """Make the prompt; the required arguments are listed first."""
         names = [*required, *(n for n in form if n not in required)]
@@ -358,12 +371,12 @@ class KlingPrompt(Prompt):
         if faults:
             raise self._refusal(faults)
         try:
-            text = self.script(draft.arguments)
-            if self.check and (faults := [*await self.check(draft.arguments)]):
-                raise InvalidRequest(faults)
+            told = self.script(draft.arguments)
         except InvalidRequest as error:
             raise self._refusal(error.faults) from error
-        return [UserMessage(text)]
+        if not FILES.isdisjoint(given) and (faults := [*await self.check(told)]):
+            raise self._refusal(faults)
+        return [UserMessage(told.text)]
 
     def _missing(self, name: str) -> Fault:
         said = self.form[name].description or ""

@@ -26,6 +26,8 @@ from kling_tools.prompts.plans import (
     takes_within,
 )
 from kling_tools.prompts.prompt import (
+    FILES,
+    PICTURE,
     AnimateArguments,
     CameraArguments,
     FilmPlanArguments,
@@ -36,6 +38,7 @@ from kling_tools.prompts.prompt import (
     PictureFirstArguments,
     StoryboardArguments,
     TakesArguments,
+    Told,
     form_of,
 )
 from kling_tools.quoting import counted
@@ -56,6 +59,10 @@ from kling_tools.service import VideoService
 __all__ = ["build_prompts"]
 
 _COSTS = re.compile(r" \(costs money[^)]*\)")
+_PHOTO = re.compile(r"shots\[\d+\]\.image")
+
+ANY_FORM = "an https URL, a path"
+"""How the forms begin in which a tool takes a file; a form for a person names these two alone."""
 
 YOUR_PROMPT = "<your prompt>"
 AGREED = "<the price that I agreed to>"
@@ -66,7 +73,7 @@ dry run tells, and of the picture that was made before."""
 DEFAULT_SCENES = 4
 """Shots of a film that is told in words alone."""
 
-ARGUMENTS: Mapping[str, type[Request]] = {
+ARGUMENTS: Mapping[str, type[SubmitArguments]] = {
     PRODUCTS[wanted.products[0]].tool: wanted for wanted in get_args(SubmitArguments)
 }
 """The arguments of each tool that makes something."""
@@ -123,13 +130,14 @@ def _of_tools(
     scripts: _Scripts, tools: Mapping[str, tuple[str, str]], providers: int
 ) -> Iterator[KlingPrompt]:
     """A prompt for each tool that makes something; `animate_picture` is that of the first."""
+    prompt = partial(KlingPrompt.of, check=scripts.faults_of_files)
     for name, wanted in ARGUMENTS.items():
         if ANIMATE in wanted.products or name not in tools:
             continue
         form, required = form_of(wanted, choice=providers > 1)
         title, description = tools[name]
         goal = _COSTS.sub("", description).partition(". ")[0].rstrip(".")
-        yield KlingPrompt.of(
+        yield prompt(
             partial(scripts.make, wanted, goal),
             name=name.removeprefix("kling_"),
             title=title,
@@ -142,8 +150,9 @@ def _of_tools(
 
 def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
     """The prompts for what people do with one picture, and to make it first."""
+    prompt = partial(KlingPrompt.of, check=scripts.faults_of_files)
     return [
-        KlingPrompt.of(
+        prompt(
             scripts.animate,
             name="animate_picture",
             title="Animate a picture",
@@ -151,7 +160,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=AnimateArguments.model_fields,
             required=("image",),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.frames,
             name="first_to_last_frame",
             title="From a first to a last frame",
@@ -159,7 +168,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=FramesArguments.model_fields,
             required=("image", "image_tail"),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.storyboard,
             name="storyboard",
             title="Storyboard from a story",
@@ -168,7 +177,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=StoryboardArguments.model_fields,
             required=("image", "story"),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.takes,
             name="takes_within_budget",
             title="Takes within a budget",
@@ -176,7 +185,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=TakesArguments.model_fields,
             required=("image", "budget_units"),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.camera,
             name="direct_camera",
             title="Direct the camera",
@@ -185,7 +194,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=CameraArguments.model_fields,
             required=("image", "camera"),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.picture_first,
             name="picture_then_video",
             title="Make a picture, then animate it",
@@ -195,7 +204,7 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             required=("wish",),
             tools=("kling_generate_image", "kling_image_to_video"),
         ),
-        KlingPrompt.of(
+        prompt(
             scripts.film,
             name="film",
             title="Film of several shots",
@@ -204,19 +213,33 @@ def _of_ideas(scripts: _Scripts) -> list[KlingPrompt]:
             form=FilmPlanArguments.model_fields,
             required=("wish",),
             tools=(FILM.tool,),
-            check=scripts.files_of_a_film,
         ),
     ]
 
 
 class _Scripts:
-    """Writes each prompt's text. Scripts raise InvalidRequest when no such video can be made."""
+    """Tells what each prompt leads to. Scripts raise InvalidRequest when no such video can be
+    made."""
 
     def __init__(self, planner: Planner, service: Callable[[], VideoService] | None) -> None:
         self._planner = planner
         self._service = service
 
-    def make(self, wanted: type[Request], goal: str, asked: BaseModel) -> str:
+    async def faults_of_files(self, told: Told) -> Sequence[Fault]:
+        """What is wrong with the files of the call, by a dry run."""
+        if self._service is None:
+            return ()
+        service, call = self._service(), {**told.call, "dry_run": True}
+        with decoration("what is wrong with the files"):
+            receipt = (
+                await service.film(read_draft(FilmArguments, call), _nobody)
+                if told.tool == FILM.tool
+                else await service.submit(read_draft(ARGUMENTS[told.tool], call), _nobody)
+            )
+            return [*filter(None, map(_of_a_file, receipt.faults))]
+        return ()
+
+    def make(self, wanted: type[Request], goal: str, asked: BaseModel) -> Told:
         form = asked.model_dump(include=asked.model_fields_set - {"wish"}, mode="json")
         wish = str(getattr(asked, "wish", ""))
         prompt = {"prompt": YOUR_PROMPT} if wish else {}
@@ -227,7 +250,7 @@ class _Scripts:
         write = WRITE.get(plan.tool, WRITE_ANY)
         return _text(f"With Kling: {goal}.", facts, write, plan)
 
-    def picture_first(self, asked: PictureFirstArguments) -> str:
+    def picture_first(self, asked: PictureFirstArguments) -> Told:
         picture = self._planner.plan(
             GenerateImageArguments, prompt=YOUR_PROMPT, aspect_ratio=asked.aspect_ratio
         )
@@ -252,7 +275,7 @@ class _Scripts:
         goal = "Make a picture with Kling, then a video of it."
         return _text(goal, _wish(asked.wish) + motion, write, picture, shown=shown)
 
-    def animate(self, asked: AnimateArguments) -> str:
+    def animate(self, asked: AnimateArguments) -> Told:
         plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
         write = (
             "Write the prompt: who or what moves and how, and what the camera does. One scene "
@@ -260,7 +283,7 @@ class _Scripts:
         )
         return _text("Make a Kling video from one picture.", _wish(asked.wish), write, plan)
 
-    def frames(self, asked: FramesArguments) -> str:
+    def frames(self, asked: FramesArguments) -> Told:
         plan = self._planner.plan(**_form(asked), image_tail=asked.image_tail, prompt=YOUR_PROMPT)
         write = (
             "Write the prompt: how the first picture turns into the last one, in one movement "
@@ -270,7 +293,7 @@ class _Scripts:
         goal = "Make a Kling video that begins with one picture and ends with another."
         return _text(goal, _wish(asked.wish), write, plan)
 
-    def storyboard(self, asked: StoryboardArguments) -> str:
+    def storyboard(self, asked: StoryboardArguments) -> Told:
         total = int(asked.duration)
         lengths = cut_into_shots(total, asked.shots)
         shots = [
@@ -298,7 +321,7 @@ class _Scripts:
         goal = "Make one Kling video of several shots from a story."
         return _text(goal, f"The story: {_quoted(asked.story)}", write, plan)
 
-    def takes(self, asked: TakesArguments) -> str:
+    def takes(self, asked: TakesArguments) -> Told:
         budget = asked.budget_units or 0.0
         plan = self._planner.plan(**_form(asked), prompt=YOUR_PROMPT)
         takes, payable = takes_within(budget, plan, asked.takes)
@@ -315,7 +338,7 @@ class _Scripts:
         goal = f"Make {counted(takes, 'take')} of one Kling video within a budget."
         return _text(goal, f"{_wish(asked.wish)}\n{facts}", write, plan, takes=takes)
 
-    def film(self, asked: FilmPlanArguments) -> str:
+    def film(self, asked: FilmPlanArguments) -> Told:
         photos = asked.image_list
         form = asked.model_dump(include=set(FormArguments.model_fields))
         form = {name: value for name, value in form.items() if value != ""}
@@ -387,23 +410,10 @@ class _Scripts:
         warnings = f"Warnings so far: {sentences(plan.warnings)}" if plan.warnings else ""
         goal = "Make one film of several Kling videos."
         numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
-        return "\n".join(filter(None, (goal, _wish(asked.wish), warnings, *numbered, closing)))
+        parts = filter(None, (goal, _wish(asked.wish), warnings, *numbered, closing))
+        return Told("\n".join(parts), FILM.tool, call)
 
-    async def files_of_a_film(self, asked: FilmPlanArguments) -> Sequence[Fault]:
-        """What is wrong with its photos and its music, by a dry run."""
-        if self._service is None or not (asked.image_list or asked.music):
-            return ()
-        shots = [{"image": photo, "prompt": YOUR_PROMPT} for photo in asked.image_list]
-        film: dict[str, Any] = {"name": "?", "dry_run": True}
-        film["shots"] = shots or [{"prompt": YOUR_PROMPT}]
-        if asked.music:
-            film["music"] = {"file": asked.music}
-        with decoration("what is wrong with the files of a film"):
-            plan = await self._service().film(read_draft(FilmArguments, film), _nobody)
-            return [fault for told in plan.faults if (fault := _of_a_file(told)) is not None]
-        return ()
-
-    def camera(self, asked: CameraArguments) -> str:
+    def camera(self, asked: CameraArguments) -> Told:
         form = _form(asked)
         control = camera_control_of(asked.camera)
         facts = f"The camera: {_quoted(asked.camera)}"
@@ -439,16 +449,17 @@ async def _nobody(question: str, setting: str) -> bool:
 
 
 def _of_a_file(told: Mapping[str, str]) -> Fault | None:
-    """A fault of a film as one of the form's; None for one that is not about its files."""
+    """A fault of the call as one of the form's; None for one that is not about its files."""
     field, use = told["field"], told.get("use", "")
-    if field.startswith("music"):
-        return Fault("music", told["rule"], told["message"], use)
-    if not field.endswith("image"):
+    name = "image_list" if _PHOTO.fullmatch(field) else re.split(r"\W", field)[0]
+    if name not in FILES:
         return None
-    if told["rule"] == "path_is_folder":
+    if told["rule"] == "path_is_folder" and name == "image_list":
         use = "the paths of its pictures in their order, with commas between them"
+    elif use.startswith(f"{ANY_FORM},"):
+        use = PICTURE
     choices = tuple(filter(None, told.get("choices", "").split("; ")))
-    return Fault("image_list", told["rule"], told["message"], use, choices=choices)
+    return Fault(name, told["rule"], told["message"], use, choices=choices)
 
 
 def _of_each_shot(fault: Fault) -> Fault:
@@ -505,7 +516,7 @@ def _each(plan: Plan, takes: int) -> str:
 
 def _text(
     goal: str, facts: str, write: str, plan: Plan, *, takes: int = 1, shown: Sequence[str] = ()
-) -> str:
+) -> Told:
     """Goal, facts, and the numbered steps that lead to the saved file. `shown` are steps between
     the first result and its file, instead of looking at it."""
     limit = _limit(plan)
@@ -538,7 +549,8 @@ def _text(
         + ("more takes than these" if takes > 1 else "another version (take 2)")
         + " would cost again, so ask first."
     )
-    return "\n".join(part for part in (goal, facts, warnings, *numbered, closing) if part)
+    parts = filter(None, (goal, facts, warnings, *numbered, closing))
+    return Told("\n".join(parts), plan.tool, plan.call)
 
 
 def _ids(takes: int) -> list[str]:
