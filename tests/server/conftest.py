@@ -28,6 +28,7 @@ from kling_mcp.protocol import server
 from kling_sandbox.app import bound_socket
 from kling_sandbox.film.canvas import Still
 from kling_sandbox.film.script import Script
+from kling_tools.prompts import prompt
 from kling_tools.tools.tool import KlingTool
 from kling_tools.tools.toolset import build_toolset
 
@@ -61,6 +62,7 @@ def shared_schemas() -> Iterator[None]:
         patch.setattr(Draft202012Validator, "check_schema", check_schema)
         patch.setattr(routing, "compile_path", cache(routing.compile_path))
         patch.setattr(routing, "is_async_callable", _is_async)
+        patch.setattr(prompt, "PromptArgument", cache(prompt.PromptArgument))
         patch.setattr(UriTemplate, "parse", staticmethod(cache(UriTemplate.parse)))
         patch.setattr(sdk_server, "find_context_parameter", _context_parameter)
         patch.setattr(server, "build_toolset", _toolset)

@@ -97,9 +97,13 @@ STEPS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
+ERRORS = TypeError("odd"), KlingError("It is broken.")
+
+
 @pytest.mark.parametrize(
-    "error", [TypeError("odd"), KlingError("It is broken.")], ids=["mistake", "refusal"]
+    ("error", "step"),
+    sampled(product(ERRORS, STEPS), 2),
+    ids=lambda value: value[1] if isinstance(value, tuple) else type(value).__name__,
 )
 async def test_a_step_after_the_create_that_breaks_is_left_out_and_logged(
     step: tuple[Any, str],
