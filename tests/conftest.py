@@ -1,6 +1,7 @@
 """What every test shares. With `KLING_MCP_ALL_TESTS` set a test that would be skipped fails."""
 
 import gc
+import gettext
 import os
 import shutil
 import signal
@@ -68,9 +69,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_certificates() -> Iterator[None]:
-    """Whoever opens a connection reads all certificates that are trusted anew, hundreds of times;
-    each file of them is read once."""
+def shared_files() -> Iterator[None]:
+    """Whoever opens a connection reads all certificates that are trusted anew, and each parser of a
+    command line looks for the translations of each of its words; both do so once here."""
     make = ssl.create_default_context
     made = cache(partial(make, ssl.Purpose.SERVER_AUTH))
 
@@ -80,6 +81,7 @@ def shared_certificates() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", context)
+        patch.setattr(gettext, "find", cache(gettext.find))
         yield
 
 
