@@ -116,6 +116,12 @@ NOT_SAVED_YET = (
 NOT_THERE = (401, 403, 404, 410)
 """What a signed URL answers that has ended or leads to nothing, and a provider without the task."""
 
+MAYBE_THERE = "The provider keeps it for 30 days, which are over, so it may be deleted"
+_STILL_THERE = re.compile(
+    "The (finished )?video still exists at the provider( and is not paid again)?"
+)
+"""What is said after its days of a video of which nothing came, and what it stands in place of."""
+
 REMEMBERED = 2_000
 """Failures whose reasons are remembered."""
 
@@ -364,13 +370,13 @@ class Downloads:
             record = found.record
             return saved, await self._write_down(saved, found)
         except KlingError as error:
-            if record and self._is_deleted(record, error):
-                error.advice = _made_anew(record)
+            self._advise(error, record, download)
             self._remember(error, record, path)
             raise
         except Exception as error:
             logger.exception("The video of %s could not be saved.", task_id)
             mistake = _mistake(error)
+            self._advise(mistake, record, download)
             self._remember(mistake, record, path)
             raise mistake from error
         finally:
@@ -601,15 +607,25 @@ class Downloads:
         self._failures.pop(record.id, None)
         return replace(found, record=record)
 
-    def _is_deleted(self, record: Record, error: KlingError) -> bool:
-        """Whether the error comes of it that the provider keeps no video for longer."""
-        past = record.expires_at is not None and self._ledger.now() > record.expires_at
-        no_file = isinstance(error, ProviderDown) and error.http_status in NOT_THERE
-        no_task = isinstance(error, RequestRefused) and error.http_status in NOT_THERE
-        return past and (no_file or no_task or isinstance(error, TaskNotFound))
+    def _advise(self, error: KlingError, record: Record | None, download: _Download) -> None:
+        """Have the error say what is known of a video after the days for which its provider keeps
+        it: where it answers nothing that is certain, the video may be there or not."""
+        if record is None or not self._is_past(record):
+            return
+        gone = isinstance(error, TaskNotFound)
+        if isinstance(error, ProviderDown | RequestRefused):
+            gone = error.http_status in NOT_THERE
+        if gone:
+            error.advice = f"{DELETED}{_made_anew(record)}"
+        elif not download.came and _STILL_THERE.search(error.advice):
+            error.advice = _STILL_THERE.sub(MAYBE_THERE, error.advice)
+            error.advice += _made_anew(record, "If it cannot be had, ")
+
+    def _is_past(self, record: Record) -> bool:
+        return record.expires_at is not None and self._ledger.now() > record.expires_at
 
     def _until(self, record: Record) -> str:
-        if record.expires_at is None or self._ledger.now() > record.expires_at:
+        if record.expires_at is None or self._is_past(record):
             return ""
         return f" Its URL (kling_get_task) is valid until {spoken(record.expires_at, self._zone)}."
 
@@ -657,12 +673,12 @@ def _has_fresh_link(record: Record, now: float) -> bool:
     return now < record.updated_at + FRESH_S
 
 
-def _made_anew(record: Record) -> str:
-    """Advice for a row whose video is deleted."""
+def _made_anew(record: Record, if_so: str = "") -> str:
+    """A sentence that says how the video of a row is made once more; empty where it cannot be."""
     if not can_be_repeated(record):
-        return DELETED
+        return ""
     anew = f'{MADE[record.product].tool} with another_take_of "{record.handle}"'
-    return f"{DELETED} {anew} makes it anew, and is charged."
+    return f" {if_so}{anew} makes it anew, and is charged."
 
 
 def _mistake(error: Exception) -> KlingError:

@@ -115,3 +115,27 @@ async def test_of_a_video_that_the_provider_has_deleted_it_is_said_how_it_is_mad
     assert "This call cost nothing. The provider has deleted it after 30 days." in failed
     assert f'kling_image_to_video with another_take_of "{task_id}" makes it anew' in failed
     assert facts(anew)["take"] == 2, words(anew)
+
+
+@pytest.mark.parametrize("url", ["https://files.example/1.mp4", "https://127.0.0.1/1.mp4"])
+@pytest.mark.parametrize("past", [False, True])
+async def test_of_a_video_that_cannot_be_had_after_its_days_it_is_said_that_it_may_be_deleted(
+    url: str, past: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = {"updated_at": 10**12} if past else {}
+    result = {"videos": [{"url": f"{url}{EARLIER}", "duration": "1.0"}]}
+    ended = task(task_status="succeed", task_result=result, **at)
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        return task() if is_create(request) else ended
+
+    provider = Scripted(kling, lambda _: httpx.Response(503))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        task_id = await finished(client, tmp_path)
+        failed = words(await client.call_tool("kling_save_video", {"task_id": task_id}))
+
+    anew = f'kling_image_to_video with another_take_of "{task_id}" makes it anew, and is charged.'
+    maybe = "The provider keeps it for 30 days, which are over, so it may be deleted"
+    assert "This call cost nothing." in failed
+    assert ("still exists at the provider" in failed) == (not past)
+    assert (maybe in failed) == (f"If it cannot be had, {anew}" in failed) == past
