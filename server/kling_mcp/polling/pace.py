@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from kling_mcp.ledger.records import KEPT_S, account_at
 from kling_mcp.polling.watched import Kind, ListKey, Watched
 from kling_tools.errors import KlingError, ProviderError
-from kling_tools.products import ASSETS
+from kling_tools.products import ASSETS, Made
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, NewRow, Record
@@ -77,28 +77,32 @@ MEASURED_AMONG = 50
 """Videos of one model and product, the newest ones, among which those of a kind are looked for."""
 
 
-async def measured_s(ledger: Ledger, shot: NewRow) -> float | None:
+async def measured_s(ledger: Ledger, like: NewRow | Record) -> float | None:
     """Seconds that the last requests like this one took at its provider, in the median; None where
     too few are known."""
     if not ledger.exists:
         return None
-    kind = _asked(shot.model_name, dict(shot.request))
+    kind = _asked(like.model_name, dict(like.request))
     rows = await ledger.page(
         limit=MEASURED_AMONG,
         offset=0,
         status="succeed",
-        provider=shot.provider,
-        product=shot.product,
-        model_name=shot.model_name,
+        provider=like.provider,
+        product=like.product,
+        model_name=like.model_name,
         since=ledger.now() - MEASURED_IN_S,
     )
     took = [
         max(0.0, row.expires_at - KEPT_S - row.created_at)
         for row in rows
-        if row.expires_at and not row.tries and row.sandbox == shot.sandbox
+        if row.expires_at and not row.tries and row.sandbox == like.sandbox
         if _asked(row.model_name, row.request) == kind
     ]
     return median(took) if len(took) >= MEASURED else None
+
+
+MEASURED_FOR_S = 600.0
+"""Seconds for which what was measured is not read again, unless a task of its kind ends here."""
 
 
 @lru_cache
@@ -208,6 +212,7 @@ class Pace:
         self._quiet: dict[str, tuple[float, KlingError]] = {}
         self._called_back: dict[str, float] = {}
         self._soonest: dict[Kind, tuple[float, float]] = {}
+        self._measured: dict[tuple[Kind, Made], tuple[float, float | None]] = {}
 
     def kind(self, record: Record) -> Kind | None:
         """What the row's task has in common with those that take as long. None where nothing can be
@@ -221,6 +226,7 @@ class Pace:
         """Learn at what age a task of this kind was seen to have ended."""
         at = record.ended_at
         if record.status == "succeed" and at and not record.tries:
+            self._measured.pop((kind, record.product), None)
             age_s, learned_at = self._soonest.get(kind, (math.inf, at))
             if at - record.created_at <= age_s or at > learned_at + LEARNED_FOR_S:
                 self._soonest[kind] = at - record.created_at, at
@@ -230,9 +236,33 @@ class Pace:
         age_s, _ = self._soonest.get(kind, (math.inf, 0.0))
         return min(LATE * _usual_s(kind[1]), age_s)
 
+    async def measure(self, ledger: Ledger, records: Iterable[Record], now: float) -> None:
+        """Learn what tasks like the running ones of these took last; where the ledger cannot tell,
+        the table says how long is usual."""
+        for record in records:
+            kind = self.kind(record)
+            if kind is None or record.is_film or record.ended_at is not None:
+                continue
+            at, _ = self._measured.get((kind, record.product), (-math.inf, None))
+            if at <= now - MEASURED_FOR_S:
+                try:
+                    took = await measured_s(ledger, record)
+                except KlingError:
+                    return
+                self._measured[kind, record.product] = now, took
+
     def usual_s(self, record: Record) -> float:
-        """Seconds that this task usually takes from its submit to its end; those of a film were
-        estimated when it was asked for."""
+        """Seconds that this task usually takes from its submit to its end, by those that were
+        measured or by the table; those of a film were estimated when it was asked for."""
+        if kind := self.kind(record):
+            _, measured = self._measured.get((kind, record.product), (0.0, None))
+            if measured is not None:
+                return measured
+        return self._expected_s(record)
+
+    def _expected_s(self, record: Record) -> float:
+        """The same without what was measured. Requests keep to it, as a task may be faster than the
+        last ones were."""
         if record.is_film:
             return float(record.request.get("usual_s") or 0.0)
         provider = self._providers.get(record.provider)
@@ -312,7 +342,7 @@ class Pace:
         return record.task_id is not None and 0 <= age_s < self.poll_s(record.provider) / 2
 
     def _rhythm(self, found: Found, now: float) -> Rhythm:
-        usual = self.usual_s(found.record) if found.record else usual_s("", {})
+        usual = self._expected_s(found.record) if found.record else usual_s("", {})
         configured = self._providers.get(found.provider)
         if configured is None:  # the request that follows reports it
             return Rhythm(usual, self._most_poll_s, local=False)

@@ -182,6 +182,7 @@ class Scheduler:
 
     async def _enter_all(self, watch: Watch, task_ids: Sequence[str], *, at_once: bool) -> None:
         rows = await self._rows(task_ids)
+        await self._pace.measure(self._ledger, rows.values(), self._now())
         now = self._now()
         for task_id in dict.fromkeys(task_ids):
             self._enter(watch, task_id, rows.get(task_id), now, at_once=at_once)

@@ -1,10 +1,17 @@
 """When a running task is looked at, and how long is usual."""
 
 import itertools
+import re
+from pathlib import Path
+from typing import Any
 
+import anyio
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.server.scripted import Scripted, facts, is_create, talking_to, task
+from tests.server.serving import virtual_time
 
 from kling_mcp.polling.pace import RAREST_S, Rhythm, usual_rows, usual_s
 
@@ -82,3 +89,50 @@ def test_every_usual_time_has_a_source_and_a_date_and_the_last_one_fits_all() ->
     assert all(row.source and row.date for row in rows)
     assert (rows[-1].model, rows[-1].mode, rows[-1].duration) == ("", "", "")
     assert len({(row.model, row.mode, row.duration) for row in rows}) == len(rows)
+
+
+@pytest.mark.anyio
+@virtual_time
+async def test_a_wait_says_how_long_such_videos_took_last_at_this_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: dict[str, float] = {}
+
+    def kling(request: httpx.Request) -> httpx.Response:
+        if is_create(request):
+            began[f"t-{len(began) + 1}"] = anyio.current_time()
+            return task(task_id=f"t-{len(began)}")
+        task_id = request.url.path.rsplit("/", 1)[1]
+        if anyio.current_time() < began[task_id] + 400:
+            return task(task_id=task_id, task_status="processing")
+        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+        return task(task_id=task_id, task_status="succeed", task_result={"videos": videos})
+
+    said: list[str] = []
+
+    async def hear(done: float, total: float | None, message: str | None) -> None:
+        said.append(message or "")
+
+    async def told(**wish: Any) -> str:
+        """What the first wait for it says, which is then waited for to its end."""
+        said.clear()
+        wish = {"prompt": "A fox", **wish}
+        row = facts(await client.call_tool("kling_text_to_video", wish))["task_id"]
+        with anyio.fail_after(3600):
+            while True:
+                asked = {"task_ids": [row], "timeout_s": 60}
+                waited = await client.call_tool(
+                    "kling_wait_for_tasks", asked, progress_callback=hear
+                )
+                if facts(waited)["done"]:
+                    return said[0]
+
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        table = [await told(take=take) for take in (1, 2, 3)]
+        measured = await told(take=4)
+        longer = await told(take=5, duration="10")
+
+    assert all(words.endswith("usually about 70 s") for words in table)
+    (seconds,) = re.findall(r"usually about (\d+) s", measured)
+    assert 400 <= int(seconds) <= 440
+    assert not re.search("usually about 4[0-4]0 s", longer)
