@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import httpcore
 import httpx
 
 from kling_mcp.inputs.urls import is_private_host, is_public_peer
@@ -103,6 +104,9 @@ logger = logging.getLogger(__name__)
 if "sniffio" not in sys.modules and find_spec("sniffio") is None:
     # httpcore imports it four times a request: without this, each time searches all folders
     sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 256 * 1024
+"""As much as asyncio reads at once. httpcore cuts that into four, and moves the rest each time."""
 
 TIMEOUT = httpx.Timeout(connect=10, read=60, write=60, pool=10)
 """Seconds for each step of a request; `kling_mcp.providers.client` limits the whole request."""
