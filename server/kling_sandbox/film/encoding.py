@@ -143,11 +143,12 @@ _AAC_BLOCK = 1024
 _AAC = {"aac_coder": "fast"}
 """It takes half the time of FFmpeg's usual search, and no ear hears it in a chord."""
 
-_FINE = {"preset": "superfast", "crf": "23"}
-_QUICK = {"preset": "ultrafast", "crf": "23", "tune": "zerolatency"}
+_QUICK = {"preset": "ultrafast", "crf": "26", "tune": "zerolatency"}
+"""x264 looks at no frame ahead, which in 4k takes 400 MB of memory less. A clip in 720p takes a
+quarter less time than with `superfast`, and 2.7 times the space."""
+
 FINE_UP_TO_PX = 3_000_000
-"""Larger films are drawn at half their size and enlarged, and x264 looks at no frame ahead: in 4k
-that takes a fifth of the time, and 400 MB of memory less."""
+"""Larger films are drawn at half their size and enlarged."""
 
 
 def frame_count(seconds: int) -> int:
@@ -179,8 +180,7 @@ def write_mp4(
     options = {"movflags": "+faststart"}
     with av.open(str(path), "w", format="mp4", options=options) as container:
         container.metadata["comment"] = "Made by the kling-mcp sandbox"
-        effort = _FINE if size[0] * size[1] <= FINE_UP_TO_PX else _QUICK
-        stream = container.add_stream("libx264", rate=FPS, options=dict(effort))
+        stream = container.add_stream("libx264", rate=FPS, options=dict(_QUICK))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, FPS)
