@@ -446,7 +446,8 @@ class Plan:
         return (found.provider, product) if product else None
 
     def _hold(self, tasks: Iterable[Watched], alone: Sequence[Watched]) -> None:
-        """Leave the tasks behind the first `SCOUTS` of a kind until one of it has ended."""
+        """Leave the tasks behind the first `SCOUTS` of a kind until one of it has ended. They are
+        asked for within half a round then: some of them ended before."""
         if not alone:
             return
         running = Counter[Kind]()
@@ -465,7 +466,7 @@ class Plan:
             if watched not in behind or not (watched.kind and record and record.task_id):
                 continue
             if not record.tries and not watched.is_one_of_few(SCOUTS):
-                spread_s = watched.phase * self._pace.poll_s(record.provider)
+                spread_s = watched.phase * self._pace.poll_s(record.provider) / 2
                 watched.held_until = record.created_at + ages_s[watched.kind] + spread_s
 
     def _within_budget(self, ready: list[Watched], now: float) -> list[Watched]:
