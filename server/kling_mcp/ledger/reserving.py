@@ -376,11 +376,9 @@ IN_ONE_PAGE = 500
 
 class UntidyRows:
     """The rows whose texts are not tidy, or that name a watermark: earlier versions kept them so,
-    and gave them digests of their own. Each row is read once in the life of the process; once the
-    first request is compared, `were_read` says that only newer rows are left to read."""
+    and gave them digests of their own. Each row is read once in the life of the process."""
 
     def __init__(self) -> None:
-        self.were_read = False
         self._read_to = 0
         self._ids: dict[tuple[str, str, str, str], list[str]] = {}
 
@@ -392,7 +390,6 @@ class UntidyRows:
                     key = (row["provider"], row["product"], row["model_name"], text(row["prompt"]))
                     self._ids.setdefault(key, []).insert(0, row["id"])
                 self._read_to = row["rowid"]
-        self.were_read = True
         key = (new_row.provider, new_row.product, new_row.model_name, new_row.prompt)
         return self._ids.get(key, [])[:MOST_ALIKE]
 

@@ -300,12 +300,10 @@ class SqliteEngine:
         return await self._run(work, nullcontext)
 
     async def glance(self, work: Callable[[Database], ResultT]) -> ResultT:
-        """See `Engine`. What cannot be answered at once is read like anything else. The second
-        connection reads beside other work alone: it has to read anew what the first one wrote."""
-        free = self._glancing if self._lock.locked() else self._connection
-        if free is not None:
+        """See `Engine`. What cannot be answered at once is read like anything else."""
+        if self._glancing is not None:
             with suppress(sqlite3.Error):
-                return work(free)
+                return work(self._glancing)
         return await self.read(work)
 
     async def write(

@@ -207,8 +207,9 @@ class Ledger:
         """What there is of this request already, here and elsewhere; see `reserving.equals`."""
         if not self.exists:
             return Equals()
-        look = self._engine.glance if self._untidy.were_read else self._engine.read
-        return await look(partial(equals, new_row=new_row, untidy=self._untidy, chosen=chosen))
+        return await self._engine.read(
+            partial(equals, new_row=new_row, untidy=self._untidy, chosen=chosen)
+        )
 
     async def last_made(self, new_row: NewRow) -> Record | None:
         """What equal requests made last, in any take; see `reserving.last_made`."""
