@@ -273,7 +273,7 @@ def ordered(folder: Path) -> dict[str, int]:
 
 
 async def test_a_text_is_spoken_and_the_mouth_moves_with_it(tmp_path: Path) -> None:
-    async with served(tmp_path) as client:
+    async with served(tmp_path, sandbox_side_px=SIDE_PX) as client:
         receipt = await made(client, image=white(tmp_path), **SPOKEN, prompt="Glad")
         await client.call_tool("kling_wait_for_tasks", {"task_ids": [receipt["task_id"]]})
         file = await saved(client, receipt["task_id"])
