@@ -10,6 +10,7 @@ import httpx
 import pytest
 from tests.server.hosting.team import META, Team, give_token, picture_data, served_team
 from tests.server.protocol.raw_client import MODERN
+from tests.server.serving import tasks_of
 
 CREATE = "kling_image_to_video"
 
@@ -90,6 +91,8 @@ def test_who_takes_a_task_s_id_does_not_hear_when_that_task_changes(
     task_id = made(team, ann, "Ann's")
     own = made(team, bob, "Bob's", external_task_id=task_id)
     last = made(team, bob, "The last")
+    ended = team.call(bob, "kling_wait_for_tasks", task_ids=[own, last])["structuredContent"]
+    assert [task["status"] for task in tasks_of(ended)] == ["succeed", "succeed"]
     told: list[str] = []
     with listening(team, bob, f"kling://tasks/{task_id}", f"kling://tasks/{last}") as lines:
         assert "acknowledged" in next(lines)
