@@ -37,10 +37,20 @@ MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 * 10**9
 
 
+def is_quick(config: pytest.Config) -> bool:
+    """Whether only the quick tests run."""
+    return bool(config.option.markexpr == "not campaign")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One worker more than there are cores: a quick test often waits for a thread or a process."""
+    return (os.cpu_count() or 1) + 1 if is_quick(config) else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Quick tests try a few examples, and write to memory where there is room: each row of a
     ledger waits for the disk."""
-    quick = config.option.markexpr == "not campaign"
+    quick = is_quick(config)
     hypothesis.settings.load_profile("quick" if quick else "campaign")
     if quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
