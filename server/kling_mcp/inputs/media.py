@@ -27,13 +27,11 @@ from kling_mcp.inputs.picture import Kind, recognise
 from kling_mcp.inputs.policy import (
     PicturePolicy,
     TaskVideo,
-    bare_task,
-    is_address,
     take_pictures,
 )
 from kling_mcp.inputs.refusal import FORMS, Refusal
 from kling_mcp.inputs.urls import PictureUrl
-from kling_tools.addresses import VIDEO_URI, task_of
+from kling_tools.addresses import VIDEO_URI, bare_task, is_address, task_of
 from kling_tools.errors import KlingError
 from kling_tools.faults import Fault, Verdict
 from kling_tools.rules.media_limits import SILENT, SLACK_S, VOICE_SAMPLE, MediaFormat, MediaLimits

@@ -19,8 +19,9 @@ from kling_mcp.inputs.file_type import (
     read_header,
 )
 from kling_mcp.inputs.held import HeldFile, SourceChanged
-from kling_mcp.inputs.policy import PicturePolicy, at_home, bare_task
+from kling_mcp.inputs.policy import PicturePolicy, at_home
 from kling_mcp.inputs.refusal import Refusal, short
+from kling_tools.addresses import bare_task
 from kling_tools.quoting import counted
 
 __all__ = [

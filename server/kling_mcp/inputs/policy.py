@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from kling_mcp.inputs.held import HeldFile
 from kling_mcp.inputs.inline import keep
 from kling_mcp.inputs.picture_rules import BYTES_MAX
 from kling_mcp.inputs.refusal import FORMS, Refusal
-from kling_tools.addresses import TASK_URI
+from kling_tools.addresses import bare_task, is_address
 from kling_tools.errors import KlingError
 
 __all__ = [
@@ -28,15 +27,11 @@ __all__ = [
     "TaskVideo",
     "TaskVideos",
     "at_home",
-    "bare_task",
-    "is_address",
     "take_pictures",
 ]
 
 
-_ADDRESS = re.compile(r"\s*kling://", re.IGNORECASE)
 USE = "Use "
-_TASK_ID = re.compile(r"\s*(\d{15,20}|kmcp-[\w-]+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +85,6 @@ TaskVideos = Callable[[str], Awaitable[TaskVideo]]
 
 GiveAddress = Callable[[HeldFile], Awaitable[str]]
 """Gives a file an address from which Kling can fetch it for a day. Raises KlingError."""
-
-
-def is_address(value: str) -> bool:
-    """Whether a value given as a picture is one of our own kling:// addresses."""
-    return _ADDRESS.match(value) is not None
-
-
-def bare_task(value: str) -> str:
-    """The address of the task whose id is given in the place of a file; empty for any other
-    value."""
-    match = _TASK_ID.fullmatch(value)
-    return TASK_URI.format(task_id=match[1]) if match else ""
 
 
 async def take_pictures(

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import TextContent
 from tests.made_clips import make_clip
 from tests.made_sounds import tone
-from tests.server.scripted import facts
+from tests.server.scripted import Scripted, facts, talking_to
 from tests.server.serving import picture, sandbox_settings
 
 from kling_mcp.protocol.server import build_server
@@ -524,6 +525,49 @@ async def test_what_is_no_picture_video_or_sound_is_told_with_what_would_be_one(
 
     for name, words in kind.items():
         assert re.search(rf"{name} is a text file; Kling takes {words}", "".join(told)), told
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("name", "given", "of_task"),
+    [
+        ("animate_picture", {}, "image"),
+        ("first_to_last_frame", {"image": "a.png"}, "image_tail"),
+        ("storyboard", {"story": "A fox"}, "image"),
+        ("multi_image_to_video", {"wish": "A fox"}, "image_list"),
+        ("edit_video", {"wish": "A fox"}, "video"),
+        ("motion_control", {"image": "a.png"}, "video"),
+        ("lip_sync", {"text": "Hello", "voice_id": "Melody"}, "video"),
+        ("film", {"wish": "A fox"}, "image_list"),
+        ("film", {"wish": "A fox"}, "music"),
+    ],
+)
+@pytest.mark.parametrize(
+    "file", ["kling://tasks/t-9/frames/last", "kling://tasks/t-9/video", "123456789012345678"]
+)
+async def test_what_a_task_made_is_taken_although_its_provider_cannot_be_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    given: dict[str, str],
+    of_task: str,
+    file: str,
+) -> None:
+    picture(tmp_path, "a.png")
+    asked: list[str] = []
+
+    def down(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(503)
+
+    async with talking_to(Scripted(down), tmp_path, monkeypatch) as client:
+        listed = f"a.png, {file}" if of_task == "image_list" else file
+        text = await text_of(client, name, **given, **{of_task: listed})
+        gone = await refusal(client, "film", wish="A fox", image_list=f"gone.png, {file}")
+
+    assert file in text
+    assert "film: image_list: there is no file gone.png" in gone
+    assert asked == []
 
 
 @pytest.mark.anyio

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from kling_tools.addresses import names_task
 from kling_tools.decorations import decoration
 from kling_tools.errors import InvalidRequest
 from kling_tools.faults import Fault, sentences
@@ -69,6 +70,9 @@ AGREED = "<the price that I agreed to>"
 MADE_PICTURE = "kling://tasks/<task_id>/images/1"
 """In a planned call, the placeholders of the prompt that the assistant writes, of a price that the
 dry run tells, and of the picture that was made before."""
+
+STANDS_IN = "https://kling.example/made"
+"""What is checked in the place of a file that a task made: nothing is fetched from there."""
 
 DEFAULT_SCENES = 4
 """Shots of a film that is told in words alone."""
@@ -226,17 +230,19 @@ class _Scripts:
         self._service = service
 
     async def faults_of_files(self, told: Told) -> Sequence[Fault]:
-        """What is wrong with the files of the call, by a dry run."""
+        """What is wrong with the files of the call, by a dry run. What a task made is left out: to
+        see it, its provider would be asked, and its video saved."""
         if self._service is None:
             return ()
-        service, call = self._service(), {**told.call, "dry_run": True}
+        service, call = self._service(), {**_without_tasks("", told.call), "dry_run": True}
         with decoration("what is wrong with the files"):
             receipt = (
                 await service.film(read_draft(FilmArguments, call), _nobody)
                 if told.tool == FILM.tool
                 else await service.submit(read_draft(ARGUMENTS[told.tool], call), _nobody)
             )
-            return [*filter(None, map(_of_a_file, receipt.faults))]
+            own = [fault for fault in receipt.faults if not _is_of_task(fault["field"], told.call)]
+            return [*filter(None, map(_of_a_file, own))]
         return ()
 
     def make(self, wanted: type[Request], goal: str, asked: BaseModel) -> Told:
@@ -460,6 +466,24 @@ def _of_a_file(told: Mapping[str, str]) -> Fault | None:
         use = PICTURE
     choices = tuple(filter(None, told.get("choices", "").split("; ")))
     return Fault(name, told["rule"], told["message"], use, choices=choices)
+
+
+def _without_tasks(name: str, value: Any) -> Any:
+    """The value of an argument with an address of the internet in the place of each file of a
+    task."""
+    if isinstance(value, str):
+        return STANDS_IN if name in FILES and names_task(value) else value
+    if isinstance(value, Mapping):
+        inner = {key: (key if key in FILES else name, held) for key, held in value.items()}
+        return {key: _without_tasks(*named) for key, named in inner.items()}
+    return [_without_tasks(name, held) for held in value] if isinstance(value, list) else value
+
+
+def _is_of_task(field: str, call: Mapping[str, Any]) -> bool:
+    """Whether a fault is about a file of a task, which is alone in its argument."""
+    value = call.get(re.split(r"\W", field)[0])
+    file = value.get("file") if isinstance(value, Mapping) else value
+    return isinstance(file, str) and names_task(file)
 
 
 def _of_each_shot(fault: Fault) -> Fault:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from pydantic_core import PydanticKnownError
 
+from kling_tools.addresses import names_task
 from kling_tools.requests.speech_voices import voice_id
 
 __all__ = [
@@ -430,8 +431,12 @@ def picture_list(value: Any) -> Any:
     paths or addresses in one text a list."""
     if isinstance(value, str) and value.lstrip()[:1] not in ("[", ""):
         parts = [part for part in map(str.strip, re.split(r"[,;\r\n]", value)) if part]
-        return parts if all(map(_PICTURE_NAME.search, parts)) else [value]
+        return parts if all(map(_names_picture, parts)) else [value]
     return [_inner(_inner(item, "image"), "image_url") for item in one_or_many(value)]
+
+
+def _names_picture(text: str) -> bool:
+    return bool(_PICTURE_NAME.search(text) or names_task(text))
 
 
 def _inner(item: Any, key: str) -> Any:
