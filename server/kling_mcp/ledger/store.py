@@ -656,11 +656,7 @@ class Ledger:
         """The row that `find` would find for each id, in few reads; ids without a row are left out.
         `changed` says that somebody has just written these rows."""
         wanted = list(dict.fromkeys(any_ids))
-        rows: list[Record] = []
-        for place in range(0, len(wanted), IN_ONE_READ):
-            some = wanted[place : place + IN_ONE_READ]
-            rows += await self._engine.read(partial(_with_ids, ids=some))
-        rows.sort(key=lambda row: row.created_at)
+        rows = await _in_few_reads(self._engine, wanted)
         for row in rows:
             self._tell(row, written=changed)
         by_id = _by_id(rows)
@@ -844,10 +840,20 @@ class Ledger:
         await self._engine.close()
 
 
+async def _in_few_reads(engine: Engine, ids: Sequence[str]) -> list[Record]:
+    """The rows with one of these ids of any kind, the oldest first."""
+    rows: list[Record] = []
+    for place in range(0, len(ids), IN_ONE_READ):
+        rows += await engine.read(partial(_with_ids, ids=ids[place : place + IN_ONE_READ]))
+    return sorted(rows, key=lambda row: row.created_at)
+
+
 def _with_ids(db: Database, ids: Sequence[str]) -> list[Record]:
-    """The rows with one of these ids of any kind, the oldest first. The statement has one of few
-    lengths, so that a database may prepare it."""
-    some = [*ids, *[ids[-1]] * ((1 << (len(ids) - 1).bit_length()) - len(ids))]
+    """The same in one statement. It has one of few lengths, so that a database may prepare it."""
+    known = [*filter(_can_be_held, ids)]
+    if not known:
+        return []
+    some = [*known, *[known[-1]] * ((1 << (len(known) - 1).bit_length()) - len(known))]
     marks = ", ".join("?" * len(some))
     return records(
         db,
@@ -857,12 +863,17 @@ def _with_ids(db: Database, ids: Sequence[str]) -> list[Record]:
     )
 
 
+def _can_be_held(text: str) -> bool:
+    """Whether a database can hold it: none holds half a character, PostgreSQL no NUL."""
+    return "\0" not in text and text == text.encode("utf-8", "ignore").decode()
+
+
 @dataclass(slots=True)
 class _OneRead:
     """Ids that are read together, and the rows or the error that came of it."""
 
     ids: dict[str, None] = field(default_factory=dict)
-    found: list[Record] | NotConfigured | None = None
+    found: list[Record] | Exception | None = None
 
 
 class _AskedTogether:
@@ -875,7 +886,8 @@ class _AskedTogether:
         self._next = _OneRead()
 
     async def rows(self, any_id: str) -> list[Record]:
-        """The rows with this id, among others. Raises NotConfigured."""
+        """The rows with this id, among others. Raises NotConfigured. After any other error of the
+        shared read each reads alone, as the id of one may have broken it."""
         mine = self._next
         mine.ids[any_id] = None
         async with self._reading:
@@ -884,12 +896,14 @@ class _AskedTogether:
                 mine.found = await self._read([*mine.ids])
         if isinstance(mine.found, NotConfigured):
             raise copy(mine.found) from mine.found
+        if isinstance(mine.found, Exception):
+            return await _in_few_reads(self._engine, [any_id])
         return mine.found
 
-    async def _read(self, ids: Sequence[str]) -> list[Record] | NotConfigured:
+    async def _read(self, ids: Sequence[str]) -> list[Record] | Exception:
         try:
-            return await self._engine.read(partial(_with_ids, ids=ids))
-        except NotConfigured as error:
+            return await _in_few_reads(self._engine, ids)
+        except Exception as error:
             return error
 
 

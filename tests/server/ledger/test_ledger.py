@@ -26,6 +26,7 @@ from kling_mcp.ledger import sqlite as database
 from kling_mcp.ledger.engine import Database
 from kling_mcp.ledger.postgres import PostgresEngine
 from kling_mcp.ledger.sqlite import STEPS, SqliteEngine
+from kling_mcp.ledger.store import IN_ONE_READ
 from kling_mcp.providers.task import Task, Video
 from kling_tools.errors import KlingError, NotConfigured, SpendCapReached
 from kling_tools.results import TaskStatus
@@ -350,7 +351,8 @@ async def test_a_row_is_found_by_each_of_its_ids(ledger: Ledger) -> None:
 
 
 class Far(SqliteEngine):
-    """A database that is elsewhere; `reads` counts its reads, which wait for `opened`."""
+    """A database that is elsewhere; `reads` counts its reads, which wait for `opened`. One id
+    `breaks` the reads in which it is asked for."""
 
     is_shared = True
 
@@ -358,10 +360,13 @@ class Far(SqliteEngine):
         super().__init__(path)
         self.reads = 0
         self.opened = anyio.Event()
+        self.breaks = ""
 
     async def read(self, work: Callable[[Database], ResultT]) -> ResultT:
         self.reads += 1
         await self.opened.wait()
+        if self.breaks and self.breaks in getattr(work, "keywords", {}).get("ids", ()):
+            raise OverflowError(f"too large: {self.breaks}")
         return await super().read(work)
 
 
@@ -451,6 +456,64 @@ async def test_a_shared_read_that_fails_fails_once_for_all_of_them(
     assert far.reads == 1 + 1
     assert len({str(error) for error in errors}) == 1
     assert len({id(error) for error in errors}) == 5
+
+
+@pytest.mark.anyio
+async def test_an_id_that_no_database_can_hold_leads_to_no_row(ledger: Ledger) -> None:
+    record, _ = await ledger.reserve(wish("a"))
+    await ledger.record(record.id, submitted("t-1"))
+    odd = ["\ud800", "t-1\udfff", "\0", "t-1\0", "é", "🦊"]
+
+    assert [await ledger.find(any_id) for any_id in odd] == [None] * 6
+    assert [*await ledger.several([*odd, "t-1"])] == ["t-1"]
+
+
+@pytest.mark.anyio
+async def test_after_a_shared_read_that_one_id_broke_each_is_read_alone(far: Far) -> None:
+    far.breaks = "t-carl"
+    ledger, found = Ledger(far), dict[str, object]()
+
+    async def ask(task_id: str) -> None:
+        try:
+            row = await ledger.find(task_id)
+            found[task_id] = row and row.task_id
+        except OverflowError as error:
+            found[task_id] = str(error)
+
+    async with anyio.create_task_group() as group:
+        for task_id in ("t-ann", "t-carl", "t-bob", "t-nobody"):
+            group.start_soon(ask, task_id)
+        await anyio.wait_all_tasks_blocked()
+        far.opened.set()
+    await ledger.close()
+
+    assert found == {
+        "t-ann": "t-ann",
+        "t-carl": "too large: t-carl",
+        "t-bob": "t-bob",
+        "t-nobody": None,
+    }
+
+
+@pytest.mark.anyio
+async def test_a_shared_read_has_no_more_ids_than_a_statement_takes(far: Far) -> None:
+    ledger, found = Ledger(far), list[str | None]()
+
+    async def ask(task_id: str) -> None:
+        if row := await ledger.find(task_id):
+            found.append(row.task_id)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, "t-ann")
+        await anyio.wait_all_tasks_blocked()
+        for task_id in ("t-bob", *(f"t-{number}" for number in range(2 * IN_ONE_READ)), "t-carl"):
+            group.start_soon(ask, task_id)
+        await anyio.wait_all_tasks_blocked()
+        far.opened.set()
+    await ledger.close()
+
+    assert far.reads == 1 + 3
+    assert sorted(filter(None, found)) == ["t-ann", "t-bob", "t-carl"]
 
 
 @pytest.mark.anyio
