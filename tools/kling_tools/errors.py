@@ -8,7 +8,7 @@
     ├── NotConfigured        the person who runs the server: a key or a setting is missing
     ├── UnsafePath           the agent: a path outside the folders that it may use
     ├── UnsafeUrl            the agent: a URL that must not be fetched
-    ├── SaveFailed           the agent: the video exists, the file could not be written
+    ├── SaveFailed           the agent: the video is made, the file could not be written
     ├── TaskFailed           the agent: the job failed, the call did not
     └── ProviderError        the agent: the provider's answer, translated
         ├── AuthFailed       the person: the key or the clock is wrong
@@ -80,7 +80,8 @@ class KlingError(Exception):
     """Base of all errors that an agent reads.
 
     `message` says what is wrong, `charged` whether money was spent, `advice` what to do now,
-    `would_pass` the nearest request that is not refused.
+    `would_pass` the nearest request that is not refused. `anew` is a sentence about the call that
+    makes a lost video once more.
     """
 
     kind: ClassVar[str] = "kling_error"
@@ -98,18 +99,24 @@ class KlingError(Exception):
         self.charged: Charged = charged
         self.advice = advice
         self.would_pass = would_pass
+        self.anew = ""
 
     def __str__(self) -> str:
         """One short paragraph: what is wrong, the money, what to do next."""
         money = "" if self.advice.startswith(_MONEY_IN_ADVICE) else _MONEY[self.charged]
         passes = str(self.would_pass or "")
-        parts = (self.message, self._quoted(), money, passes, self.advice)
+        parts = (self.message, self._quoted(), money, passes, self.next)
         return " ".join(part for part in parts if part)
 
+    @property
+    def next(self) -> str:
+        """All that can be done now."""
+        return f"{self.advice} {self.anew}".strip()
+
     def reason(self) -> str:
-        """The same without what this call cost, unless that is unknown: for an answer about more
-        than this call."""
-        text = str(self)
+        """The same without what this call cost, unless that is unknown, and without how a video is
+        made once more: for an answer about more than this call."""
+        text = str(self).removesuffix(f" {self.anew}")
         return text if self.charged == "unknown" else text.replace(f" {_MONEY[self.charged]}", "")
 
     def _quoted(self) -> str:
@@ -125,8 +132,8 @@ class KlingError(Exception):
         }
         if self.would_pass:
             facts["would_pass"] = self.would_pass.model_dump(exclude_defaults=True)
-        if self.advice:
-            facts["next"] = self.advice
+        if self.next:
+            facts["next"] = self.next
         return facts
 
 
@@ -203,9 +210,14 @@ class UnsafeUrl(KlingError):
 
 
 class SaveFailed(KlingError):
-    """For the agent: the video exists at the provider; the file could not be written here."""
+    """For the agent: the video is made; the file could not be written here. `of_disk` says that the
+    disk is the reason, and not what the provider sent."""
 
     kind = "save_failed"
+
+    def __init__(self, message: str, *, advice: str = "", of_disk: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.of_disk = of_disk
 
 
 class TaskFailed(KlingError):
@@ -245,7 +257,8 @@ class ProviderError(KlingError):
     `code` is the provider's business code (Kling's integers as text, a gateway's words),
     `retryable` whether the same *read* may be tried again, `retry_after_s` seconds the provider
     asked to wait, `provider_says` its own words, made safe by `kling_tools.quoting`. `of_model`
-    says that only the model is refused.
+    says that only the model is refused, `of_file` that the URL of a result answers, and not the
+    provider's API.
     """
 
     kind = "provider_error"
@@ -264,9 +277,11 @@ class ProviderError(KlingError):
         charged: Charged = "no",
         advice: str = "",
         of_model: bool = False,
+        of_file: bool = False,
     ) -> None:
         super().__init__(message, charged=charged, advice=advice)
         self.of_model = of_model
+        self.of_file = of_file
         self.code = token(code) if code else None
         self.http_status = http_status
         self.request_id = token(request_id) if request_id else None

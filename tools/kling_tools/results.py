@@ -163,10 +163,14 @@ class AnotherTake(_Part):
             sandbox=sandbox,
             price_from=self.price_from,
         )
+        return f"Another take ({self.call}) costs {price}."
+
+    @property
+    def call(self) -> str:
+        """Its arguments in words."""
         again = f", take {self.arguments['take']}" if "take" in self.arguments else ""
         again += "".join(f", {name} again" for name in self.give_again)
-        source = self.arguments["another_take_of"]
-        return f'Another take (another_take_of "{source}"{again}) costs {price}.'
+        return f'another_take_of "{self.arguments["another_take_of"]}"{again}'
 
 
 class ShotView(_Part):

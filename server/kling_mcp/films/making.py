@@ -43,7 +43,7 @@ from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
 from kling_mcp.tasks.reader import TaskReader
 from kling_mcp.tasks.views import DELETED
-from kling_tools.errors import KlingError, ProviderError
+from kling_tools.errors import KlingError, ProviderError, SaveFailed
 from kling_tools.quoting import counted, listed_shots, spans
 from kling_tools.requests.films import continues, shot_draft
 from kling_tools.results import ENDED
@@ -315,22 +315,23 @@ class FilmMaking:
                 error = raised
             if not await patience.waits(error):
                 break
-        why, gone = error.reason(), error.advice.startswith(DELETED)
-        if gone:  # a take of the shot, not one of its own, brings it back
-            why = why.replace(error.advice, DELETED)
-        if "video" not in shot.request:
+        why, gone = error.reason(), error.advice == DELETED
+        may_be_lost = (
+            bool(error.anew)
+            or (isinstance(error, ProviderError) and error.of_file)
+            or (isinstance(error, SaveFailed) and not error.of_disk)
+        )
+        if may_be_lost and "video" not in shot.request:
             anew = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"
             anew += " a shot" if anew else ""
             behind = takewhile(lambda s: continues(s.request), self.film.shots[shot.number :])
             if numbers := [s.number for s in behind]:
                 verb = "continues it and is" if len(numbers) == 1 else "continue it and are"
                 anew += f"; {listed_shots(numbers)} {verb} made anew, too"
-            take = f"take: {row.take + 1} of the shot makes it anew{anew}."
-            why += (
-                f" {take.capitalize()}"
-                if gone
-                else f" If that fails again, the clip is lost: {take}"
-            )
+            anew += " (sandbox: nothing is charged)" if anew and row.sandbox else ""
+            free = max([row.take, *await self.means.ledger.takes(row)]) + 1
+            take = f"take: {free} of the shot makes it anew{anew}."
+            why += f" {take.capitalize()}" if gone else f" If it cannot be had, {take}"
         return replace(row, path=None), why
 
     def _lacking(self) -> str:

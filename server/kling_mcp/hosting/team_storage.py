@@ -223,7 +223,7 @@ class BucketStorage:
         try:
             await to_thread.run_sync(self.bucket.put, key, saved.path, media_type(key), metadata)
         except KlingError as error:
-            raise SaveFailed(error.message, advice="Save it again later.") from error
+            raise SaveFailed(error.message, advice="Save it again later.", of_disk=True) from error
         await to_thread.run_sync(self._make_room, saved.path)
         return self.bucket.address(key)
 

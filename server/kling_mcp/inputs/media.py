@@ -477,7 +477,7 @@ async def _of_task(wish: Wish, address: str, policy: PicturePolicy) -> Medium:
     try:
         found = await policy.task_video(address)
     except KlingError as error:
-        raise Refusal("task_video", f"{error.message} {error.advice}".strip()) from error
+        raise Refusal("task_video", f"{error.message} {error.next}".strip()) from error
     return await policy.decoding.run(partial(_of_found, wish, found, policy))
 
 

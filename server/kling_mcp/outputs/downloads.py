@@ -37,17 +37,19 @@ from kling_mcp.tasks.lookup import Found, Lookup
 from kling_mcp.tasks.views import (
     DELETED,
     FILE_LATE,
+    MAYBE_DELETED,
     ONLY_THE_PROVIDER,
     Saving,
     after_failure,
     asset_next,
     can_be_repeated,
+    same_again,
 )
 from kling_tools.errors import (
     Charged,
     KlingError,
     ProviderDown,
-    RequestRefused,
+    ProviderError,
     SaveFailed,
     TaskFailed,
     TaskNotFound,
@@ -113,14 +115,15 @@ NOT_SAVED_YET = (
     "It is not saved yet: kling_save_video or kling_wait_for_tasks with this task_id saves it."
 )
 
-NOT_THERE = (401, 403, 404, 410)
-"""What a signed URL answers that has ended or leads to nothing, and a provider without the task."""
+NOT_THERE = (404, 410)
+"""What the URL of a video that is deleted answers. One that has ended answers 401 or 403, as a
+firewall does."""
 
-MAYBE_THERE = "The provider keeps it for 30 days, which are over, so it may be deleted"
 _STILL_THERE = re.compile(
-    "The (finished )?video still exists at the provider( and is not paid again)?"
+    r"The (finished )?video (still exists at the provider( and is not paid again)?"
+    r"|is not paid again(?P<then>:))"
 )
-"""What is said after its days of a video of which nothing came, and what it stands in place of."""
+"""What is not said of a video of which nothing came after its days."""
 
 REMEMBERED = 2_000
 """Failures whose reasons are remembered."""
@@ -129,8 +132,10 @@ REMEMBERED = 2_000
 @dataclass(slots=True)
 class _Download:
     """A download under way: the bytes on disk, the total if it is known, and why the last attempt
-    failed. Its provider is asked for a fresh link first; then it is `open`."""
+    failed. It is `needed` once no saved file is found. Its provider is asked for a fresh link
+    first; then it is `open`."""
 
+    needed: bool = False
     open: bool = False
     came: int = 0
     total: int | None = None
@@ -366,17 +371,18 @@ class Downloads:
                 if now is None or now.path in (None, record.path):
                     break
                 record = now  # another process has moved the file meanwhile
+            download.needed = True
             saved, found = await self._fetched(task_id, path, record, download)
             record = found.record
             return saved, await self._write_down(saved, found)
         except KlingError as error:
-            self._advise(error, record, download)
+            await self._advise(error, record, download)
             self._remember(error, record, path)
             raise
         except Exception as error:
             logger.exception("The video of %s could not be saved.", task_id)
-            mistake = _mistake(error)
-            self._advise(mistake, record, download)
+            mistake = _mistake(error, is_saved=record is not None and not download.needed)
+            await self._advise(mistake, record, download)
             self._remember(mistake, record, path)
             raise mistake from error
         finally:
@@ -451,7 +457,8 @@ class Downloads:
         made = _folder_to_make(target) if path else ""
         if path and target != source:
             try:
-                with disk_errors(target):
+                still = f"The {MADE[record.product].result} is saved at {place};"
+                with disk_errors(target, still=still):
                     new, there = await to_thread.run_sync(copied, source, target)
             except SaveFailed:
                 if source.exists():
@@ -607,19 +614,34 @@ class Downloads:
         self._failures.pop(record.id, None)
         return replace(found, record=record)
 
-    def _advise(self, error: KlingError, record: Record | None, download: _Download) -> None:
+    async def _advise(self, error: KlingError, record: Record | None, download: _Download) -> None:
         """Have the error say what is known of a video after the days for which its provider keeps
-        it: where it answers nothing that is certain, the video may be there or not."""
-        if record is None or not self._is_past(record):
+        it: it is deleted if the provider does not know its task or its URL leads to nothing; else
+        it may be there or not. Nothing is said of one that is saved."""
+        if record is None or not self._is_past(record) or not download.needed:
             return
-        gone = isinstance(error, TaskNotFound)
-        if isinstance(error, ProviderDown | RequestRefused):
-            gone = error.http_status in NOT_THERE
-        if gone:
-            error.advice = f"{DELETED}{_made_anew(record)}"
+        if isinstance(error, TaskNotFound) or (
+            isinstance(error, ProviderError) and error.of_file and error.http_status in NOT_THERE
+        ):
+            error.advice = DELETED
+            error.anew = await self._made_anew(record)
         elif not download.came and _STILL_THERE.search(error.advice):
-            error.advice = _STILL_THERE.sub(MAYBE_THERE, error.advice)
-            error.advice += _made_anew(record, "If it cannot be had, ")
+            error.advice = _STILL_THERE.sub(
+                lambda found: MAYBE_DELETED + (";" if found["then"] else ""), error.advice
+            )
+            error.anew = await self._made_anew(record, "If it cannot be had, ")
+
+    async def _made_anew(self, record: Record, if_so: str = "") -> str:
+        """A sentence that says how the video of a row is made once more; empty where it cannot
+        be."""
+        if not can_be_repeated(record):
+            return ""
+        takes = [record.take]
+        with suppress(KlingError):
+            takes = await self._ledger.takes(record)
+        again = same_again(record, takes)
+        charged = "" if record.sandbox else ", and is charged"
+        return f"{if_so}{again.tool} with {again.call} makes it anew{charged}."
 
     def _is_past(self, record: Record) -> bool:
         return record.expires_at is not None and self._ledger.now() > record.expires_at
@@ -673,19 +695,15 @@ def _has_fresh_link(record: Record, now: float) -> bool:
     return now < record.updated_at + FRESH_S
 
 
-def _made_anew(record: Record, if_so: str = "") -> str:
-    """A sentence that says how the video of a row is made once more; empty where it cannot be."""
-    if not can_be_repeated(record):
-        return ""
-    anew = f'{MADE[record.product].tool} with another_take_of "{record.handle}"'
-    return f" {if_so}{anew} makes it anew, and is charged."
-
-
-def _mistake(error: Exception) -> KlingError:
+def _mistake(error: Exception, *, is_saved: bool) -> KlingError:
+    """The error in place of one that nobody expected; `is_saved` says that its file is there."""
+    where = "The video still exists at the provider."
+    if is_saved:
+        where = "The saved file is still there."
     return KlingError(
         f"This server made a mistake of its own ({type(error).__name__}).",
         charged="no",
-        advice="Its log says more. The video still exists at the provider.",
+        advice=f"Its log says more. {where}",
     )
 
 

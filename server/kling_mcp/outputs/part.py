@@ -45,6 +45,7 @@ _DISK_FAULTS = {
     errno.EPERM: ("the folder may not be written", "allow it or set KLING_MCP_OUTPUT_DIR"),
     errno.ENOTDIR: ("a file stands where a folder should be", "choose another path"),
     errno.EEXIST: ("a file stands where a folder should be", "choose another path"),
+    errno.EMLINK: ("thousands of files have that name", "choose another path"),
     errno.ENAMETOOLONG: ("the path is too long for this disk", "choose a shorter path"),
 }
 
@@ -64,6 +65,7 @@ def disk_errors(
         raise SaveFailed(
             f"The video could not be written to {target}: {reason}.",
             advice=f"{still} {remedy}, then {again}.",
+            of_disk=True,
         ) from error
 
 
@@ -129,8 +131,7 @@ class Part:
         """Give the file its name: `target`, or the first free `-2`, `-3` … beside it.
 
         Returns the path, and whether a file with exactly these bytes had it before. No file is
-        ever overwritten, even when two processes write at once. Raises `SaveFailed` when thousands
-        of files have the name.
+        ever overwritten, even when two processes write at once.
         """
         self._file.close()
         for name in numbered(self.target.name):
@@ -140,10 +141,7 @@ class Part:
             if self._is_same(candidate):
                 self.path.unlink()
                 return candidate, True
-        raise SaveFailed(
-            f"There are too many files named like {self.target}.",
-            advice=f"{STILL_THERE} call kling_save_video with another path.",
-        )
+        raise OSError(errno.EMLINK, "thousands of files have that name")
 
     def end_with(self, suffixes: Sequence[str]) -> None:
         """Have the name end as one of these; the first one is taken where it does not."""
@@ -232,7 +230,7 @@ def copied(source: Path, target: Path) -> tuple[Path, bool]:
     """Copy a file to `target`, or to the first free `-2`, `-3` … beside it.
 
     Returns the path, and whether a file with exactly these bytes had it before. Blocks. Raises
-    `OSError` and `SaveFailed`.
+    `OSError`.
     """
     part = Part(target)
     try:

@@ -346,5 +346,5 @@ class _Saving:
         return SaveFailed(
             f"The provider offers at least {size} bytes, more than the {self._size_limit_bytes} "
             "that are saved.",
-            advice="Nothing was saved. The video still exists at the provider: open its URL.",
+            advice="Nothing was saved. The provider still has the video: open its URL.",
         )

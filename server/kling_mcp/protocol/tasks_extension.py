@@ -232,7 +232,7 @@ class VideoTasks:
             return state
         service.keep_watching(record)
         if trouble is not None:
-            return replace(state, message=f"{trouble.message} {trouble.advice}".strip())
+            return replace(state, message=f"{trouble.message} {trouble.next}".strip())
         return state
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: Context) -> bool:

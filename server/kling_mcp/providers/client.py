@@ -411,6 +411,7 @@ class KlingClient:
                     provider=self.row.name,
                     advice="The video is not paid again: in a few minutes call kling_save_video, "
                     "which asks the provider for another URL.",
+                    of_file=True,
                 )
             start, total = extent(response.status_code, response.headers, offset)
             yield VideoStream(start, total, _chunks(response, self.row.name))

@@ -194,7 +194,7 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         ),
         _down("{name} got no answer from its own provider in time."),
     ),
-    (re.compile(r"task not found|task_not_exist", re.IGNORECASE), _NO_TASK),
+    (re.compile(r"task not found|task_not_exist|no such task", re.IGNORECASE), _NO_TASK),
     (
         re.compile(r"already be deleted", re.IGNORECASE),
         CodeRow(

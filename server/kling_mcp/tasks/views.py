@@ -23,6 +23,7 @@ from kling_tools.rules.capabilities import Capabilities
 __all__ = [
     "DELETED",
     "FILE_LATE",
+    "MAYBE_DELETED",
     "ONLY_THE_PROVIDER",
     "WITHOUT_ID",
     "Files",
@@ -33,6 +34,7 @@ __all__ = [
     "another_take",
     "asset_next",
     "can_be_repeated",
+    "same_again",
 ]
 
 PROMPT_SHOWN = 80
@@ -57,6 +59,9 @@ NO_FILE = (
     f"more. {ONLY_THE_PROVIDER}"
 )
 DELETED = "The provider has deleted it after 30 days."
+MAYBE_DELETED = "The provider keeps it for 30 days, which are over, so it may be deleted"
+"""After its days it is not known whether a video is there until it is asked for."""
+
 NOT_SAVED = "Save it with kling_save_video."
 NOT_SAVED_IN_SANDBOX = "Save it with kling_save_video; a sandbox URL opens on no other machine."
 ON_ITS_WAY = "It is being sent; the answer is awaited."
@@ -81,20 +86,28 @@ SHOWN_IN_LISTS = ("failed", "unknown")
 STRANGE = "The provider reports a state that is unknown here; look again later."
 
 
-def another_take(
-    record: Record, takes: Sequence[int], clients: Clients, capabilities: Capabilities
-) -> AnotherTake:
-    """The call that makes the row's request once more, and its price. `takes` exist of it."""
-    price = price_of(record.provider, record.estimate_units, clients, capabilities, record.product)
+def same_again(record: Record, takes: Sequence[int]) -> AnotherTake:
+    """The call that makes the row's request once more, without its price. `takes` exist of it."""
     return AnotherTake(
         tool=MADE[record.product].tool,
         arguments={"another_take_of": record.handle}
         | ({"take": max(takes) + 1} if len(takes) > 1 else {}),
         give_again=record.arguments_as_bytes,
-        estimate_units=price.units,
-        estimate_usd=None if price.usd is None else round(price.usd, 4),
-        price_from=price.price_from,
-        unit=MADE[record.product].other_unit,
+    )
+
+
+def another_take(
+    record: Record, takes: Sequence[int], clients: Clients, capabilities: Capabilities
+) -> AnotherTake:
+    """The same with its price."""
+    price = price_of(record.provider, record.estimate_units, clients, capabilities, record.product)
+    return same_again(record, takes).model_copy(
+        update={
+            "estimate_units": price.units,
+            "estimate_usd": None if price.usd is None else round(price.usd, 4),
+            "price_from": price.price_from,
+            "unit": MADE[record.product].other_unit,
+        }
     )
 
 
@@ -312,14 +325,14 @@ class Viewer:
         saving = self.saving(record)
         lost = f"{CHANGED if changed else GONE}{at}" if record.path else None
         view.file = saving.state or lost
-        if record.expires_at is not None and self.now() > record.expires_at:
-            view.next = DELETED
-            return
         until = record.expires_at
-        if until is not None and not saving.failed:
+        past = until is not None and self.now() > until
+        if until is not None and not saving.failed and not past:
             view.fetch_until = spoken(until, self.zone)
         if saving.state or saving.advice:
             view.next = saving.advice or None
+        elif past:
+            view.next = f"{MAYBE_DELETED}; kling_save_video saves it if it is still there."
         else:
             view.next = _not_saved(view)
 

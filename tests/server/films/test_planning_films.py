@@ -1,5 +1,6 @@
 """What a film answers before anything is paid: its faults, its price, its shape and its time."""
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
 from tests.server.scripted import Scripted, ends, facts, is_create, talking_to, task, words
 from tests.server.serving import picture, virtual_time
+
+from kling_mcp.outputs.part import Part
 
 pytestmark = pytest.mark.anyio
 
@@ -373,6 +376,42 @@ async def test_a_clip_that_the_provider_has_deleted_is_not_tried_again(
 
     assert "deleted it after 30 days. Take: 2 of the shot makes it anew" in failed["next"]
     assert "fails again" not in failed["next"]
+
+
+@virtual_time
+@pytest.mark.parametrize("status", [403, 503])
+async def test_a_clip_that_may_be_deleted_is_made_anew_in_one_way(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+    ended = ends(task_status="succeed", updated_at=10**12, task_result={"videos": videos})
+    provider = Scripted(ended, lambda _: httpx.Response(status))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        failed = await made(client, shots=words_shots(1))
+
+    assert "so it may be deleted;" in failed["next"]
+    assert "If it cannot be had, take: 2 of the shot makes it anew for 1.5 units" in failed["next"]
+    assert "another_take_of" not in failed["next"]
+    assert failed["next"].count("anew") == 1
+
+
+@virtual_time
+async def test_a_clip_for_which_the_disk_has_no_space_is_not_paid_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Part, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Part, "append", full)
+    videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+    ended = ends(task_status="succeed", task_result={"videos": videos})
+    clip = httpx.ByteStream(b"0" * 100)
+    provider = Scripted(ended, lambda _: httpx.Response(200, stream=clip))
+    async with talking_to(provider, tmp_path, monkeypatch) as client:
+        failed = await made(client, shots=words_shots(1))
+
+    assert "free some space" in failed["next"]
+    assert "anew" not in failed["next"]
 
 
 async def test_the_joining_takes_as_long_as_this_machine_took_last(tmp_path: Path) -> None:
