@@ -24,6 +24,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -328,10 +329,12 @@ class FilmMaking:
             if numbers := [s.number for s in behind]:
                 verb = "continues it and is" if len(numbers) == 1 else "continue it and are"
                 anew += f"; {listed_shots(numbers)} {verb} made anew, too"
-            anew += " (sandbox: nothing is charged)" if anew and row.sandbox else ""
-            free = max([row.take, *await self.means.ledger.takes(row)]) + 1
-            take = f"take: {free} of the shot makes it anew{anew}."
+            taken = [row.take]
+            with suppress(KlingError):
+                taken += await self.means.ledger.takes(row)
+            take = f"take: {max(taken) + 1} of the shot makes it anew{anew}."
             why += f" {take.capitalize()}" if gone else f" If it cannot be had, {take}"
+            why += " Sandbox: nothing is charged." if row.sandbox else ""
         return replace(row, path=None), why
 
     def _lacking(self) -> str:
