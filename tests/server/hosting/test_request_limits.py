@@ -30,13 +30,12 @@ def reader(team: Team) -> str:
     return give_token(team.folder / "tokens", "reader", READ)
 
 
-def sent(team: Team, *pieces: bytes) -> bytes:
-    """All that is answered on one connection until the server ends it."""
+def sent(team: Team, request: bytes = b"") -> bytes:
+    """All that is answered to these bytes on one connection until the server ends it."""
     host, port = team.base.removeprefix("http://").split(":")
     answer = b""
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
+        connection.sendall(request)
         while received := connection.recv(65536):
             answer += received
     return answer
@@ -185,7 +184,7 @@ def test_half_a_body_is_told_so_and_closed(path: str, team: Team, reader: str) -
 
 
 def test_what_is_left_of_a_refused_request_is_not_waited_for(team: Team, reader: str) -> None:
-    answer = sent(team, head(team, reader, "Content-Length: 100", path="/nothing"), b"{")
+    answer = sent(team, head(team, reader, "Content-Length: 100", path="/nothing") + b"{")
 
     assert answer.startswith(b"HTTP/1.1 404 ")
 
