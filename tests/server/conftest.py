@@ -36,6 +36,7 @@ make_film = Script.film
 TEMPLATES: dict[Any, templates.ResourceTemplate] = {}
 make_template = templates.ResourceTemplate.from_function
 TOOLSETS: dict[str, list[KlingTool]] = {}
+TOLD: dict[str, str] = {}
 CONTEXTS: dict[Any, str | None] = {}
 is_async = routing.is_async_callable
 find_context = sdk_server.find_context_parameter
@@ -68,6 +69,9 @@ def shared_schemas() -> Iterator[None]:
         patch.setattr(server, "build_toolset", _toolset)
         patch.setattr(ClientSession, "validate_tool_result", _validated)
         yield
+    assert {key: _told(tools) for key, tools in TOOLSETS.items()} == TOLD, (
+        "a test wrote into a tool that servers share"
+    )
 
 
 def _template(fn: Any, **more: Any) -> templates.ResourceTemplate:
@@ -103,7 +107,17 @@ def _toolset(*given: Any, **named: Any) -> list[KlingTool]:
     key = repr((given, named))
     if key not in TOOLSETS:
         TOOLSETS[key] = build_toolset(*given, **named)
+        TOLD[key] = _told(TOOLSETS[key])
     return [tool.model_copy() for tool in TOOLSETS[key]]
+
+
+def _told(tools: list[KlingTool]) -> str:
+    """What a list of tools tells, and each copy of a tool shares with the others."""
+    shared = [
+        (tool.name, tool.description, tool.parameters, tool.output_schema, tool.meta)
+        for tool in tools
+    ]
+    return json.dumps([shared, [repr(tool.annotations) for tool in tools]])
 
 
 async def _validated(session: ClientSession, name: str, result: Any) -> None:

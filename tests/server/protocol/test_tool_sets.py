@@ -1,15 +1,20 @@
 """The settings choose the tools: sets of them, single ones, or none that spends."""
 
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from tests.made_clips import make_clip
 from tests.made_sounds import tone
 from tests.sampling import sampled
+from tests.server.hosting.public_server import hosted
+from tests.server.hosting.team import picture_data
 from tests.server.scripted import facts
 from tests.server.serving import no_sleep, picture, sandbox_settings
 
@@ -20,6 +25,7 @@ from kling_tools.tools.tool import without_tools
 
 pytestmark = pytest.mark.anyio
 
+MAKES = "kling_image_to_video"
 MAKERS = {*PRODUCTS_BY_TOOL, "kling_film"}
 CHANGE_THE_LIBRARY = {"kling_create_element", "kling_create_voice", "kling_delete_asset"}
 
@@ -101,6 +107,49 @@ def test_a_choice_that_cannot_be_met_stops_the_start(
     assert says in str(caught.value)
     assert "all, core" in str(caught.value)
     assert "kling_list_tasks" in str(caught.value)
+
+
+@asynccontextmanager
+async def personal(folder: Path) -> AsyncIterator[Client]:
+    async with Client(build_server(sandbox_settings(folder), sleep=no_sleep)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def of_a_team(folder: Path) -> AsyncIterator[Client]:
+    async with hosted(folder) as server:
+        yield server.client
+
+
+@pytest.mark.parametrize("kind", [personal, of_a_team])
+async def test_an_answer_fits_the_schema_that_its_own_server_lists(
+    kind: Callable[[Path], AbstractAsyncContextManager[Client]], tmp_path: Path
+) -> None:
+    async with kind(tmp_path) as client:
+        tools = (await client.list_tools()).tools
+        listed = {tool.name: tool.output_schema or {} for tool in tools}
+        asked = {"image": picture_data(tmp_path), "prompt": "Zoom"}
+        answers = {MAKES: facts(await client.call_tool(MAKES, asked))}
+        task = {"task_id": answers[MAKES]["task_id"]}
+        waits = {"task_ids": [task["task_id"]]}
+        film = {"shots": [{"prompt": "A fox"}], "dry_run": True}
+        for name, given in (
+            ("kling_wait_for_tasks", waits),
+            ("kling_save_video", task),
+            ("kling_get_task", task),
+            ("kling_list_tasks", {}),
+            ("kling_account", {}),
+            ("kling_list_assets", {}),
+            ("kling_film", film),
+        ):
+            answers[name] = facts(await client.call_tool(name, given))
+
+    place = "url" if kind is of_a_team else "path"
+    for name in ("kling_get_task", "kling_save_video"):
+        assert place in answers[name]
+        assert place in listed[name]["properties"]
+    for name, told in answers.items():
+        Draft202012Validator(listed[name]).validate(told)
 
 
 @pytest.mark.parametrize(
