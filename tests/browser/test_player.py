@@ -392,8 +392,17 @@ def test_a_picture_can_be_dropped_or_pasted(stage: MakeStage, kind: str) -> None
     expect(frame.get_by_text("dropped.png is no picture.")).to_be_visible()
 
 
+def press_the_mouse(at: Stage, down: bool) -> None:
+    at.page.mouse.down() if down else at.page.mouse.up()
+
+
+def press_space(at: Stage, down: bool) -> None:
+    at.page.keyboard.down(" ") if down else at.page.keyboard.up(" ")
+
+
+@pytest.mark.parametrize("press", [press_the_mouse, press_space])
 def test_a_click_counts_although_the_video_comes_while_the_button_is_down(
-    stage: MakeStage,
+    stage: MakeStage, press: Callable[[Stage, bool], None]
 ) -> None:
     at, held = stage(), list[Any]()
     at.page.route("**/mcp", partial(hold_waiting, held))
@@ -402,16 +411,38 @@ def test_a_click_counts_although_the_video_comes_while_the_button_is_down(
     tiny = picture(at.folder / "own", "tiny.png", (100, 400))
     frame.get_by_label("Your picture").set_input_files(tiny)
     button(frame, "Ask for the price").hover()
-    at.page.mouse.down()
+    button(frame, "Ask for the price").focus()
+    press(at, True)
     for route in held:
         route.continue_()
     at.page.unroute("**/mcp")
     at.page.wait_for_timeout(1_000)
-    at.page.mouse.up()
+    expect(video(frame)).to_have_count(0)
+    press(at, False)
 
     expect(frame.get_by_text("100x400")).to_be_visible()
     expect(video(frame)).to_be_visible()
     expect(frame.get_by_text("100x400")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("pressed", "then"), [("right", ""), ("middle", ""), ("left", "blur"), ("left", "contextmenu")]
+)
+def test_the_video_comes_although_the_end_of_a_press_is_told_to_somebody_else(
+    stage: MakeStage, pressed: str, then: str
+) -> None:
+    at, held = stage(), list[Any]()
+    at.page.route("**/mcp", partial(hold_waiting, held))
+    frame = at.open()
+    button(frame, OWN).hover()
+    at.page.mouse.down(button=pressed)
+    if then:
+        frame.evaluate("name => dispatchEvent(new Event(name))", then)
+    for route in held:
+        route.continue_()
+    at.page.unroute("**/mcp")
+
+    expect(video(frame)).to_be_visible(timeout=4_000)
 
 
 @pytest.mark.parametrize("own_origin", [True, False], ids=["uploaded", "in the call"])

@@ -9,6 +9,9 @@ const WORDS = {
   failed: "failed",
   cancelled: "withdrawn",
 };
+// How long after a finger its click may come, and how long a button is held down at most.
+const CLICK_MS = 350;
+const LONGEST_MS = 5_000;
 const el = (id) => document.getElementById(id);
 const amount = (units, unit = "unit") => `${units} ${unit}${units === 1 ? "" : "s"}`;
 const price = ({ estimate_units: units, estimate_usd: usd, unit }) => {
@@ -45,14 +48,25 @@ class View {
     this.#own.querySelector(".actions").append(button);
     this.#own.querySelector("input").onchange = () => this.#chosen();
     this.#listenForPictures();
-    addEventListener("pointerdown", () => this.#holdStill(), { capture: true });
+    addEventListener("pointerdown", ({ button }) => { if (button === 0) this.#holdStill(); },
+      { capture: true });
+    addEventListener("keydown", ({ key, repeat }) => {
+      if (key === " " && !repeat) this.#holdStill();
+    }, { capture: true });
   }
 
-  // While a button is held down nothing moves: its click would be lost.
+  // While a button is held down nothing moves: its click would be lost. On a touch screen the click
+  // comes some time after the finger is gone; the end may also be told to a menu or to another page.
   #holdStill() {
     this.#steady = new Promise((resolve) => {
-      for (const end of ["pointerup", "pointercancel"])
-        addEventListener(end, () => setTimeout(resolve), { capture: true, once: true });
+      const over = new AbortController();
+      const end = () => { over.abort(); resolve(); };
+      const endAfter = (ms, name, capture = true) =>
+        addEventListener(name, () => setTimeout(end, ms), { capture, signal: over.signal });
+      for (const name of ["click", "keyup", "pointercancel", "contextmenu"]) endAfter(0, name);
+      endAfter(CLICK_MS, "pointerup");
+      endAfter(0, "blur", false);
+      setTimeout(end, LONGEST_MS);
     });
   }
 
