@@ -582,8 +582,9 @@ class Service:
     def progress(self, record: Record) -> str:
         """A running task in a sentence: its state, its age, and how long it usually takes."""
         words = self.reader.view(record).text()
-        usual_s = self._runtime.pace.usual_s(record) if record.task_id else 0.0
-        return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
+        usual_s = self._runtime.pace.usual_s(record) if record.task_id else None
+        tells = usual_s is not None and usual_s >= 1
+        return f"{words} It usually takes about {usual_s:.0f} s." if tells else words
 
     def _pictures(self) -> PicturePolicy:
         return self._runtime.pictures(self._principal)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from benchmarks.virtual_time import virtual_clock
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from tests.server.serving import hurried, picture, sandbox_settings
@@ -70,6 +71,31 @@ def ends(**fields: Any) -> Answer:
 def ends_with_video(url: str) -> Answer:
     """A provider whose task has this video."""
     return ends(task_status="succeed", task_result={"videos": [{"url": url, "duration": "5.0"}]})
+
+
+def lasting(lasts_s: Callable[[str], float], *, told_late_s: float | None = 0.0) -> Answer:
+    """A provider whose tasks, t-1 and so on, end so many virtual seconds after their creates. It
+    lists none, and tells when, by a clock that is so many seconds late (None: it does not tell)."""
+    ends_at: dict[str, float] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        now = virtual_clock()()
+        if is_create(request):
+            task_id = f"t-{len(ends_at) + 1}"
+            ends_at[task_id] = now + lasts_s(task_id)
+            return task(task_id=task_id)
+        task_id = request.url.path.rsplit("/", 1)[1]
+        if task_id not in ends_at:
+            return httpx.Response(200, json={"code": 0, "data": []})
+        if now < ends_at[task_id]:
+            return task(task_id=task_id, task_status="processing")
+        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+        shown = {"task_id": task_id, "task_status": "succeed", "task_result": {"videos": videos}}
+        if told_late_s is not None:
+            shown["updated_at"] = round(1000 * (ends_at[task_id] - told_late_s))
+        return task(**shown)
+
+    return answer
 
 
 @asynccontextmanager

@@ -79,7 +79,8 @@ MEASURED_AMONG = 50
 
 async def measured_s(ledger: Ledger, like: NewRow | Record) -> float | None:
     """Seconds that the last requests like this one took at its provider, in the median; None where
-    too few are known."""
+    too few are known. Only those count whose end the provider told: a video that ended while nobody
+    looked did not take until somebody did."""
     if not ledger.exists:
         return None
     kind = _asked(like.model_name, dict(like.request))
@@ -93,16 +94,45 @@ async def measured_s(ledger: Ledger, like: NewRow | Record) -> float | None:
         since=ledger.now() - MEASURED_IN_S,
     )
     took = [
-        max(0.0, row.expires_at - KEPT_S - row.created_at)
+        row.expires_at - KEPT_S - row.created_at
         for row in rows
-        if row.expires_at and not row.tries and row.sandbox == like.sandbox
+        if row.expires_at and row.ended_at and row.expires_at < row.ended_at + KEPT_S
+        if not row.tries and row.sandbox == like.sandbox
         if _asked(row.model_name, row.request) == kind
     ]
+    took = [each for each in took if 0 < each <= CREDIBLE * _usual_s(kind)]
     return median(took) if len(took) >= MEASURED else None
 
 
+CREDIBLE = 20
+"""Multiple of the table's time from which on a time is none that a video took: a clock is wrong, or
+the provider wrote to the task after its end."""
+
 MEASURED_FOR_S = 600.0
 """Seconds for which what was measured is not read again, unless a task of its kind ends here."""
+
+MEASURED_APART_S = 30.0
+"""Seconds between two readings of one kind, also when its tasks end one after the other."""
+
+Like = tuple[Kind, Made, bool]
+"""Tasks that are measured together: their kind, their product, and whether a sandbox plays them."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a kind of task took: `usual_s` seconds by the ledger (None: too few are known), read
+    `at` this time, for tasks that ended before `read_again` was set; `reading` while it is read."""
+
+    at: float = -math.inf
+    usual_s: float | None = None
+    read_again: bool = False
+    reading: bool = False
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be read now."""
+        age_s = now - self.at
+        lasts_s = MEASURED_APART_S if self.read_again else MEASURED_FOR_S
+        return not self.reading and age_s >= lasts_s
 
 
 @lru_cache
@@ -212,7 +242,7 @@ class Pace:
         self._quiet: dict[str, tuple[float, KlingError]] = {}
         self._called_back: dict[str, float] = {}
         self._soonest: dict[Kind, tuple[float, float]] = {}
-        self._measured: dict[tuple[Kind, Made], tuple[float, float | None]] = {}
+        self._measured: dict[Like, Measured] = {}
 
     def kind(self, record: Record) -> Kind | None:
         """What the row's task has in common with those that take as long. None where nothing can be
@@ -226,7 +256,8 @@ class Pace:
         """Learn at what age a task of this kind was seen to have ended."""
         at = record.ended_at
         if record.status == "succeed" and at and not record.tries:
-            self._measured.pop((kind, record.product), None)
+            if known := self._measured.get((kind, record.product, record.sandbox)):
+                known.read_again = True
             age_s, learned_at = self._soonest.get(kind, (math.inf, at))
             if at - record.created_at <= age_s or at > learned_at + LEARNED_FOR_S:
                 self._soonest[kind] = at - record.created_at, at
@@ -236,28 +267,46 @@ class Pace:
         age_s, _ = self._soonest.get(kind, (math.inf, 0.0))
         return min(LATE * _usual_s(kind[1]), age_s)
 
-    async def measure(self, ledger: Ledger, records: Iterable[Record], now: float) -> None:
-        """Learn what tasks like the running ones of these took last; where the ledger cannot tell,
-        the table says how long is usual."""
+    def to_measure(self, records: Iterable[Record], now: float) -> dict[Like, Record]:
+        """One of the running tasks of each kind that is to be measured now; it counts as being
+        read from here on, so that `measure` is to follow."""
+        found: dict[Like, Record] = {}
         for record in records:
             kind = self.kind(record)
             if kind is None or record.is_film or record.ended_at is not None:
                 continue
-            at, _ = self._measured.get((kind, record.product), (-math.inf, None))
-            if at <= now - MEASURED_FOR_S:
-                try:
-                    took = await measured_s(ledger, record)
-                except KlingError:
-                    return
-                self._measured[kind, record.product] = now, took
+            like = kind, record.product, record.sandbox
+            measured = self._measured.setdefault(like, Measured())
+            if measured.is_due(now):
+                found[like], measured.reading = record, True
+        return found
 
-    def usual_s(self, record: Record) -> float:
+    async def measure(self, ledger: Ledger, likes: Mapping[Like, Record], now: float) -> None:
+        """Learn what tasks like these took last; where the ledger cannot tell, what was known
+        before stands, or else the table says how long is usual."""
+        try:
+            for like, record in likes.items():
+                measured = self._measured[like]
+                measured.at, measured.read_again = now, False
+                try:
+                    measured.usual_s = await measured_s(ledger, record)
+                except KlingError:
+                    measured.read_again = True
+                measured.reading = False
+        finally:
+            for like in likes:
+                self._measured[like].reading = False
+
+    def usual_s(self, record: Record) -> float | None:
         """Seconds that this task usually takes from its submit to its end, by those that were
-        measured or by the table; those of a film were estimated when it was asked for."""
+        measured or by the table; those of a film were estimated when it was asked for. None while
+        it is not known yet which of them holds."""
         if kind := self.kind(record):
-            _, measured = self._measured.get((kind, record.product), (0.0, None))
-            if measured is not None:
-                return measured
+            measured = self._measured.get((kind, record.product, record.sandbox), Measured())
+            if measured.usual_s is not None:
+                return measured.usual_s
+            if measured.reading:
+                return None
         return self._expected_s(record)
 
     def _expected_s(self, record: Record) -> float:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, Record
     from kling_mcp.ledger.changes import Changes
     from kling_mcp.outputs.downloads import Downloads
-    from kling_mcp.polling.pace import Pace
+    from kling_mcp.polling.pace import Like, Pace
     from kling_mcp.providers.configured import Configured
     from kling_mcp.providers.pool import Clients
     from kling_mcp.tasks.lookup import Lookup
@@ -182,10 +182,17 @@ class Scheduler:
 
     async def _enter_all(self, watch: Watch, task_ids: Sequence[str], *, at_once: bool) -> None:
         rows = await self._rows(task_ids)
-        await self._pace.measure(self._ledger, rows.values(), self._now())
         now = self._now()
+        if likes := self._pace.to_measure(rows.values(), now):
+            self._background.start_soon(self._measure, likes, now)
         for task_id in dict.fromkeys(task_ids):
             self._enter(watch, task_id, rows.get(task_id), now, at_once=at_once)
+
+    async def _measure(self, likes: Mapping[Like, Record], now: float) -> None:
+        """Learn how long is usual, beside the waits: their requests do not depend on it."""
+        await self._pace.measure(self._ledger, likes, now)
+        for watched in self._watched.values():
+            watched.notify()
 
     async def _rows(self, task_ids: Sequence[str]) -> dict[str, Record]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -135,7 +136,7 @@ class Watch:
         report: Report,
         view: View,
         rows: Rows,
-        usual_s: Callable[[Record], float],
+        usual_s: Callable[[Record], float | None],
         clock: Callable[[], float],
         unsent: Callable[[Record], bool],
     ) -> WaitResult:
@@ -155,7 +156,8 @@ class Watch:
             if error := self.lasting_error:
                 raise error
             sentence = self.sentence(view, usual_s)
-            if not pending and (sentence != said or waited >= said_at + REPORT_S):
+            unsure = waited < REPORT_S and self._is_unsure(usual_s)
+            if not (pending or unsure) and (sentence != said or waited >= said_at + REPORT_S):
                 said, said_at = sentence, waited
                 whole = max(timeout_s, waited)
                 await report(whole if ended else waited, whole, sentence)
@@ -163,7 +165,7 @@ class Watch:
                 return await self._result(view, rows, done=over)
             await self.changed.wait(min(REPORT_S, most_s - waited))
 
-    def sentence(self, view: View, usual_s: Callable[[Record], float]) -> str:
+    def sentence(self, view: View, usual_s: Callable[[Record], float | None]) -> str:
         """Where things stand, for a progress bar."""
         tasks = self._tasks.values()
         running = [watched for watched in tasks if watched.saving or not watched.over]
@@ -171,10 +173,18 @@ class Watch:
         for watched in running[:NAMED]:
             if watched.found is not None:
                 record = watched.found.record
-                usual = usual_s(record) if record and record.task_id else 0.0
+                usual = (usual_s(record) or 0.0) if record and record.task_id else 0.0
                 asked = watched.looked_at is not None
                 words.append(_progress(view(watched.found), usual, asked=asked))
         return ", ".join(words)
+
+    def _is_unsure(self, usual_s: Callable[[Record], float | None]) -> bool:
+        """Whether it is still being read how long one of the tasks usually takes."""
+        running = (
+            watched for watched in self._tasks.values() if watched.saving or not watched.over
+        )
+        records = (watched.record for watched in islice(running, NAMED))
+        return any(record and usual_s(record) is None for record in records)
 
     async def _result(self, view: View, rows: Rows, *, done: bool) -> WaitResult:
         """Every task as last seen."""

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.server.scripted import Scripted, facts, is_create, talking_to, task
+from mcp import Client
+from tests.server.scripted import Scripted, facts, lasting, talking_to
 from tests.server.serving import virtual_time
 
+from kling_mcp.ledger import Ledger, Record
 from kling_mcp.polling.pace import RAREST_S, Rhythm, usual_rows, usual_s
 
 ages = st.floats(min_value=0, max_value=1e6)
@@ -96,18 +97,6 @@ def test_every_usual_time_has_a_source_and_a_date_and_the_last_one_fits_all() ->
 async def test_a_wait_says_how_long_such_videos_took_last_at_this_provider(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began: dict[str, float] = {}
-
-    def kling(request: httpx.Request) -> httpx.Response:
-        if is_create(request):
-            began[f"t-{len(began) + 1}"] = anyio.current_time()
-            return task(task_id=f"t-{len(began)}")
-        task_id = request.url.path.rsplit("/", 1)[1]
-        if anyio.current_time() < began[task_id] + 400:
-            return task(task_id=task_id, task_status="processing")
-        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
-        return task(task_id=task_id, task_status="succeed", task_result={"videos": videos})
-
     said: list[str] = []
 
     async def hear(done: float, total: float | None, message: str | None) -> None:
@@ -127,7 +116,7 @@ async def test_a_wait_says_how_long_such_videos_took_last_at_this_provider(
                 if facts(waited)["done"]:
                     return said[0]
 
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+    async with talking_to(Scripted(lasting(lambda _: 400)), tmp_path, monkeypatch) as client:
         table = [await told(take=take) for take in (1, 2, 3)]
         measured = await told(take=4)
         longer = await told(take=5, duration="10")
@@ -136,3 +125,97 @@ async def test_a_wait_says_how_long_such_videos_took_last_at_this_provider(
     (seconds,) = re.findall(r"usually about (\d+) s", measured)
     assert 400 <= int(seconds) <= 440
     assert not re.search("usually about 4[0-4]0 s", longer)
+
+
+async def made(client: Client, take: int) -> str:
+    """The id of a new take."""
+    wish = {"prompt": "A fox", "take": take}
+    task_id: str = facts(await client.call_tool("kling_text_to_video", wish))["task_id"]
+    return task_id
+
+
+async def told_until_over(client: Client, *task_ids: str) -> list[str]:
+    """What the waits for these tasks say on their way to the end."""
+    said: list[str] = []
+
+    async def hear(done: float, total: float | None, message: str | None) -> None:
+        said.append(message or "")
+
+    asked = {"task_ids": list(task_ids), "timeout_s": 60}
+    with anyio.fail_after(3600):
+        waited = {"done": False}
+        while not waited["done"]:
+            answer = await client.call_tool("kling_wait_for_tasks", asked, progress_callback=hear)
+            waited = facts(answer)
+    return said
+
+
+def usual_told(said: list[str]) -> set[str]:
+    """The usual times in these sentences."""
+    return set(re.findall(r"(?:usually about|usual) (\d+) s", " ".join(said)))
+
+
+@pytest.mark.anyio
+@virtual_time
+async def test_the_end_of_one_video_does_not_change_how_long_the_others_usually_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = Scripted(lasting(lambda task_id: 800 if task_id == "t-5" else 400))
+    async with talking_to(kling, tmp_path, monkeypatch) as client:
+        for take in (1, 2, 3):
+            await told_until_over(client, await made(client, take))
+        said = await told_until_over(client, await made(client, 4), await made(client, 5))
+
+    assert any("1 of 2 done" in words for words in said)
+    assert usual_told(said) == {"400"}
+
+
+@pytest.mark.anyio
+@virtual_time
+@pytest.mark.parametrize(
+    ("told_late_s", "seconds"),
+    [(0.0, "400"), (None, "70"), (3_600.0, "70"), (-3 * 86_400.0, "70")],
+    ids=["told", "not told", "by a clock that is late", "by a clock that is early"],
+)
+async def test_a_video_did_not_take_until_somebody_looked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told_late_s: float | None,
+    seconds: str,
+) -> None:
+    kling = Scripted(lasting(lambda _: 400, told_late_s=told_late_s))
+    async with talking_to(kling, tmp_path, monkeypatch) as client:
+        before = [await made(client, take) for take in (1, 2, 3)]
+        await anyio.sleep(1_000)
+        await told_until_over(client, *before)
+        await anyio.sleep(60)
+        said = await told_until_over(client, await made(client, 4))
+
+    assert usual_told(said) == {seconds}
+
+
+@pytest.mark.anyio
+@virtual_time
+async def test_a_wait_begins_before_it_is_read_how_long_is_usual_which_is_read_once_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    page = Ledger.page
+
+    async def slow(ledger: Ledger, **wanted: Any) -> list[Record]:
+        if wanted.get("status") == "succeed":
+            read.append(wanted["model_name"])
+            await anyio.sleep(300)
+        return await page(ledger, **wanted)
+
+    monkeypatch.setattr(Ledger, "page", slow)
+    async with talking_to(Scripted(lasting(lambda _: 100)), tmp_path, monkeypatch) as client:
+        tasks = [await made(client, take) for take in (1, 2, 3)]
+        began = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            for task_id in tasks:
+                group.start_soon(told_until_over, client, task_id)
+        took_s = anyio.current_time() - began
+
+    assert 100 <= took_s < 110
+    assert len(read) == 1
