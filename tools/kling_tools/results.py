@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from kling_tools.faults import Variant, listed
 from kling_tools.products import STEPS, AssetKind, Result
 from kling_tools.quoting import clipped, counted, size_text, spans
-from kling_tools.rules.capabilities import PriceFrom, price_text, units_text, usd_text
+from kling_tools.rules.capabilities import PriceFrom, SumFrom, price_text, units_text, usd_text
 
 __all__ = [
     "WITHOUT_VIDEO",
@@ -559,9 +559,9 @@ class FilmReceipt(Answer):
     warnings: list[str] = []
     note: str | None = None
     next: str | None = None
-    _price_from: PriceFrom | None = PrivateAttr(None)
+    _price_from: SumFrom | None = PrivateAttr(None)
 
-    def say_price_from(self, source: PriceFrom | None) -> None:
+    def say_price_from(self, source: SumFrom | None) -> None:
         """Have the text say where the dollars of the estimate come from."""
         self._price_from = source
 

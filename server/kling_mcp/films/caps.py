@@ -240,7 +240,7 @@ def price_of(plan: Sequence[PlannedShot]) -> Estimate:
     able = [shot for shot in plan if not shot.faults]
     todo = _to_make(able, played=False) or _to_make(able, played=True)
     resellers = dict.fromkeys(shot.price.reseller for shot in todo if shot.price.reseller)
-    sources = (shot.price.price_from for shot in todo if shot.price.price_from)
+    sources = {shot.price.price_from or "list price" for shot in todo if shot.price.usd}
     units = [shot.price.units for shot in todo]
     usd = [shot.price.usd for shot in todo]
     first = todo[0].price if todo else Estimate(0.0, 0.0)
@@ -249,7 +249,7 @@ def price_of(plan: Sequence[PlannedShot]) -> Estimate:
         None if None in usd else sum(filter(None, usd)),
         " and ".join(resellers),
         first.sandbox,
-        price_from=next(sources, None),
+        price_from="several prices" if len(sources) > 1 else next(iter(sources), None),
     )
 
 

@@ -51,14 +51,15 @@ async def usual_time_s(
     ledger, where that knows enough of them."""
     free = [0.0] * (slots or SLOTS)
     ends: dict[int, float] = {}
-    measured: dict[tuple[str, ...], float | None] = {}
+    measured: dict[tuple[object, ...], float | None] = {}
     for shot in plan:
         if shot.is_paid:
             continue
         request: dict[str, object] = {"mode": shot.mode, "duration": shot.duration}
         takes = usual_s(shot.model_name, request) if sandbox_s is None else sandbox_s
         if sandbox_s is None and (row := shot.new_row):
-            kind = row.provider, shot.model_name, shot.mode, shot.duration
+            asked = shot.model_name, shot.mode, shot.duration
+            kind = row.provider, row.product, row.sandbox, *asked
             if kind not in measured:
                 measured[kind] = await measured_s(ledger, row)
             takes = measured[kind] or takes

@@ -3,18 +3,20 @@
 import errno
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 from PIL import Image
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
-from tests.server.scripted import Scripted, ends, facts, is_create, talking_to, task, words
+from tests.server.scripted import Scripted, ends, facts, lasting, talking_to, words
 from tests.server.serving import picture, virtual_time
 
+from kling_mcp.films.caps import price_of
 from kling_mcp.outputs.part import Part
+from kling_tools.rules.capabilities import Estimate
 
 pytestmark = pytest.mark.anyio
 
@@ -334,21 +336,9 @@ async def test_a_shot_whose_pictures_are_gone_is_kept_only_behind_the_same_shot(
 async def test_the_time_is_the_one_that_such_videos_took_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began: dict[str, float] = {}
-
-    def kling(request: httpx.Request) -> httpx.Response:
-        if is_create(request):
-            began[f"t-{len(began) + 1}"] = anyio.current_time()
-            return task(task_id=f"t-{len(began)}")
-        task_id = request.url.path.rsplit("/", 1)[1]
-        if anyio.current_time() < began[task_id] + 400:
-            return task(task_id=task_id, task_status="processing")
-        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
-        return task(task_id=task_id, task_status="succeed", task_result={"videos": videos})
-
     asked = {"name": "Holiday", "join": False, "dry_run": True}
     times = []
-    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+    async with talking_to(Scripted(lasting(lambda _: 400)), tmp_path, monkeypatch) as client:
         for take in (1, 2, 3):
             wish = {"prompt": "A fox", "duration": "5", "take": take}
             made_one = facts(await client.call_tool("kling_text_to_video", wish))
@@ -362,6 +352,49 @@ async def test_the_time_is_the_one_that_such_videos_took_last(
     assert times == [70] * 3
     assert 400 <= facts(two)["usual_s"] < 440
     assert facts(long)["usual_s"] == 164
+
+
+@virtual_time
+async def test_the_time_of_a_shot_is_that_of_its_own_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kling = lasting(lambda task_id: 40 if int(task_id[2:]) <= 3 else 400)
+    photo = picture(tmp_path, "photo.png")
+    model = {"model_name": "kling-v2-6", "mode": "std", "duration": "5"}
+    shots = [{"prompt": "A fox", **model}, {"prompt": "A fox", "image": photo, **model}]
+    async with talking_to(Scripted(kling), tmp_path, monkeypatch) as client:
+        for tool, more in (("text", {}), ("image", {"image": photo})):
+            for take in (1, 2, 3):
+                wish = {"prompt": "A hare", "take": take, **more, **model}
+                made_one = facts(await client.call_tool(f"kling_{tool}_to_video", wish))
+                await over(client, made_one["task_id"])
+        asked = {"name": "Holiday", "join": False, "dry_run": True}
+        words_first = facts(await client.call_tool("kling_film", {**asked, "shots": shots}))
+        photo_first = facts(await client.call_tool("kling_film", {**asked, "shots": shots[::-1]}))
+
+    assert words_first["usual_s"] == photo_first["usual_s"] == pytest.approx(400, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (Estimate(1.0, 0.2, price_from="paid last"), "at the prices of its shots"),
+        (Estimate(1.0, 0.2, price_from="its row"), "at the prices of its shots"),
+        (Estimate(1.0, 0.2), "list price"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.price_from,
+)
+async def test_a_sum_names_a_source_of_its_price_only_where_it_is_the_one_of_all(
+    second: Estimate, told: str
+) -> None:
+    real = SimpleNamespace(sandbox=False)
+    shots: list[Any] = [
+        SimpleNamespace(faults=(), is_paid=False, new_row=real, price=price)
+        for price in (Estimate(100.0, 14.0), second)
+    ]
+
+    assert str(price_of(shots)) == f"about 101 units (14.20 USD {told})"
+    assert str(price_of(shots[::-1])) == str(price_of(shots))
 
 
 @virtual_time

@@ -45,6 +45,9 @@ the model's name. A request goes by the first one that can carry it."""
 PriceFrom = Literal["list price", "its row", "paid last"]
 """Where the price of a unit comes from: Kling, the provider's row, or what its balance paid."""
 
+SumFrom = PriceFrom | Literal["several prices"]
+"""Where the prices of the units of a sum come from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderTerms:
@@ -467,7 +470,7 @@ class Estimate:
     reseller: str = field(default="", compare=False)
     sandbox: bool = field(default=False, compare=False)
     unit: str = "unit"
-    price_from: PriceFrom | None = field(default=None, compare=False)
+    price_from: SumFrom | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return price_text(
@@ -492,7 +495,7 @@ def price_text(
     unit: str = "unit",
     *,
     sandbox: bool = False,
-    price_from: PriceFrom | None = None,
+    price_from: SumFrom | None = None,
 ) -> str:
     """A price in words: `about 1.5 units (0.21 USD list price)`. Without dollars it is a reseller's
     (its name), which sets its own price. Of the `sandbox` it says that nothing is charged."""
@@ -505,15 +508,16 @@ def price_text(
     return f"{amount} ({usd_text(usd, price_from)}){free}"
 
 
-def usd_text(usd: float, price_from: PriceFrom | None) -> str:
+def usd_text(usd: float, price_from: SumFrom | None) -> str:
     """An amount in words, with where its price comes from: `0.21 USD list price`."""
     return f"{usd:.2f} USD {_BY[price_from or 'list price']}"
 
 
-_BY: Mapping[PriceFrom, str] = {
+_BY: Mapping[SumFrom, str] = {
     "list price": "list price",
     "its row": "by the price in its row",
     "paid last": "as its balance paid last",
+    "several prices": "at the prices of its shots",
 }
 
 
