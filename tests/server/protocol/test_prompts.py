@@ -512,6 +512,14 @@ async def test_what_is_asked_of_a_file_that_is_not_there_has_no_price(
 
 
 @pytest.mark.anyio
+async def test_a_list_of_pictures_may_have_those_that_tasks_made(client: Client) -> None:
+    made = "kling://tasks/t-9/frames/last"
+    text = await text_of(client, "multi_image_to_video", wish="A fox", image_list=f"a.png, {made}")
+
+    assert planned_call(text)["image_list"] == ["a.png", made]
+
+
+@pytest.mark.anyio
 async def test_what_is_no_picture_video_or_sound_is_told_with_what_would_be_one(
     client: Client, tmp_path: Path
 ) -> None:
