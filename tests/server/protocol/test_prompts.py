@@ -553,7 +553,7 @@ async def test_what_is_no_picture_video_or_sound_is_told_with_what_would_be_one(
 @pytest.mark.parametrize(
     "file", ["kling://tasks/t-9/frames/last", "kling://tasks/t-9/video", "123456789012345678"]
 )
-async def test_what_a_task_made_is_taken_although_its_provider_cannot_be_asked(
+async def test_what_only_the_provider_knows_is_taken_although_it_cannot_be_asked(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -572,8 +572,10 @@ async def test_what_a_task_made_is_taken_although_its_provider_cannot_be_asked(
         listed = f"a.png, {file}" if of_task == "image_list" else file
         text = await text_of(client, name, **given, **{of_task: listed})
         gone = await refusal(client, "film", wish="A fox", image_list=f"gone.png, {file}")
+        story = await text_of(client, "storyboard", image="a.png", story="A fox", element="Fox")
 
     assert file in text
+    assert '"Fox"' in story
     assert "film: image_list: there is no file gone.png" in gone
     assert asked == []
 

@@ -231,10 +231,12 @@ class _Scripts:
 
     async def faults_of_files(self, told: Told) -> Sequence[Fault]:
         """What is wrong with the files of the call, by a dry run. What a task made is left out: to
-        see it, its provider would be asked, and its video saved."""
+        see it, its provider would be asked, and its video saved. So are elements, which their
+        provider lists."""
         if self._service is None:
             return ()
         service, call = self._service(), {**_without_tasks("", told.call), "dry_run": True}
+        call.pop("element_list", None)
         with decoration("what is wrong with the files"):
             receipt = (
                 await service.film(read_draft(FilmArguments, call), _nobody)
