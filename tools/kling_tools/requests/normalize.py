@@ -423,9 +423,7 @@ def voice_ids(value: Any) -> Any:
     return [str(item) if type(item) is int else item for item in items]
 
 
-_PICTURE_NAME = re.compile(
-    r"^kling://\S+$|\.(jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)$", re.IGNORECASE
-)
+_PICTURE_NAME = re.compile(r"\.(jpe?g|png|hei[cf]|webp|avif|gif|bmp|tiff?)$", re.IGNORECASE)
 
 
 def picture_list(value: Any) -> Any:
