@@ -580,11 +580,11 @@ class Service:
         return await make_posters(self._frames, task_ids)
 
     def progress(self, record: Record) -> str:
-        """A running task in a sentence: its state, its age, and how long it usually takes."""
-        words = self.reader.view(record).text()
-        usual_s = self._runtime.pace.usual_s(record) if record.task_id else None
-        tells = usual_s is not None and usual_s >= 1
-        return f"{words} It usually takes about {usual_s:.0f} s." if tells else words
+        """A running task in a sentence: its state, its age, and how long it usually takes, by the
+        table until it is known what such tasks took here."""
+        words, pace = self.reader.view(record).text(), self._runtime.pace
+        usual_s = (pace.usual_s(record) or pace.expected_s(record)) if record.task_id else 0.0
+        return f"{words} It usually takes about {usual_s:.0f} s." if usual_s >= 1 else words
 
     def _pictures(self) -> PicturePolicy:
         return self._runtime.pictures(self._principal)

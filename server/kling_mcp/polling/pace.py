@@ -307,9 +307,9 @@ class Pace:
                 return measured.usual_s
             if measured.reading:
                 return None
-        return self._expected_s(record)
+        return self.expected_s(record)
 
-    def _expected_s(self, record: Record) -> float:
+    def expected_s(self, record: Record) -> float:
         """The same without what was measured. Requests keep to it, as a task may be faster than the
         last ones were."""
         if record.is_film:
@@ -391,7 +391,7 @@ class Pace:
         return record.task_id is not None and 0 <= age_s < self.poll_s(record.provider) / 2
 
     def _rhythm(self, found: Found, now: float) -> Rhythm:
-        usual = self._expected_s(found.record) if found.record else usual_s("", {})
+        usual = self.expected_s(found.record) if found.record else usual_s("", {})
         configured = self._providers.get(found.provider)
         if configured is None:  # the request that follows reports it
             return Rhythm(usual, self._most_poll_s, local=False)
