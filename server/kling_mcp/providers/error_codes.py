@@ -194,7 +194,12 @@ WORDS: tuple[tuple[re.Pattern[str], CodeRow], ...] = (
         ),
         _down("{name} got no answer from its own provider in time."),
     ),
-    (re.compile(r"task not found|task_not_exist|no such task", re.IGNORECASE), _NO_TASK),
+    (
+        re.compile(
+            r"task_not_exist|task not found|no such task\s{0,9}(?:$|[.,:;!(\"'])", re.IGNORECASE
+        ),
+        _NO_TASK,
+    ),
     (
         re.compile(r"already be deleted", re.IGNORECASE),
         CodeRow(
@@ -354,11 +359,16 @@ def row_for(code: str, message: str, http_status: int, *, creating: bool = False
     """The row of an answer, by its code and its words, else by its HTTP status. `creating` says
     that it is the answer to a create.
 
-    An answer that neither succeeds nor says clearly that it refuses is UNREADABLE.
+    An answer that neither succeeds nor says clearly that it refuses is UNREADABLE. Words about a
+    missing task count neither in the answer to a create nor beside an error of the provider's own:
+    the task may be there, and paid.
     """
     if code in ("1200", "1201", "1203") or code not in CODES:
         for words, row in WORDS:
-            if words.search(message) or words.search(code):
+            if row is _NO_TASK and creating:
+                continue
+            by_words = row is not _NO_TASK or http_status < 500
+            if words.search(code) or (by_words and words.search(message)):
                 return row
     if creating and (code, http_status) == ("1203", 404):
         return _RETIRED

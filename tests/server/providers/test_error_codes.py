@@ -153,6 +153,24 @@ def test_a_retired_model_is_told_with_one_that_is_not() -> None:
     assert bare.code is None
 
 
+@pytest.mark.parametrize(
+    ("http_status", "message", "error"),
+    [
+        (404, "no such task", TaskNotFound),
+        (400, 'No such task: "t-1"', TaskNotFound),
+        (500, "no such task type: image2video", ProviderDown),
+        (503, "no such task queue", ProviderDown),
+        (503, "task not found", ProviderDown),
+        (404, "no such tasks endpoint", RequestRefused),
+        (400, "no such task type: image2video", RequestRefused),
+    ],
+)
+def test_a_task_is_missing_only_where_that_is_what_is_said(
+    http_status: int, message: str, error: type[ProviderError]
+) -> None:
+    assert type(refusal(http_status, code="error", message=message)) is error
+
+
 def test_only_a_token_s_age_asks_for_a_fresh_one() -> None:
     assert {code for code, row in CODES.items() if row.renew} == {"1003", "1004"}
 

@@ -532,3 +532,41 @@ async def test_a_gateway_that_lost_kling_s_answer_does_not_make_a_create_free(
 
     assert facts(made)["charged"] == "unknown"
     assert "cost nothing" not in words(made)
+
+
+@pytest.mark.parametrize("message", ["no such task", "task not found", "task_not_exist"])
+async def test_a_create_whose_task_the_gateway_does_not_find_may_be_paid_and_is_sent_once(
+    message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creates: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            creates.append(request.url.path)
+            return httpx.Response(200, json={"code": 7001, "message": message})
+        return httpx.Response(503)
+
+    wish = {"image": picture(tmp_path), "prompt": "Zoom"}
+    async with at_newapi(answer, tmp_path, monkeypatch, Clock()) as client:
+        made = await client.call_tool(CREATE, wish)
+        await client.call_tool(CREATE, wish)
+
+    assert facts(made)["charged"] == "unknown"
+    assert len(creates) == 1
+
+
+async def test_a_provider_in_trouble_does_not_end_the_wait_by_words_about_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([httpx.Response(503, json={"code": "error", "message": "no such task queue"})])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return task()
+        return next(looks, None) or task(**DONE)
+
+    async with talking_to(Scripted(answer), tmp_path, monkeypatch) as client:
+        task_id = facts(await make(client, tmp_path))["task_id"]
+        waited = await client.call_tool("kling_wait_for_tasks", {"task_ids": [task_id]})
+
+    assert facts(waited)["tasks"][0]["status"] == "succeed", words(waited)
