@@ -211,13 +211,16 @@ class UnsafeUrl(KlingError):
 
 class SaveFailed(KlingError):
     """For the agent: the video is made; the file could not be written here. `of_disk` says that the
-    disk is the reason, and not what the provider sent."""
+    disk is the reason, `of_file` that what the provider sent is no whole file."""
 
     kind = "save_failed"
 
-    def __init__(self, message: str, *, advice: str = "", of_disk: bool = False) -> None:
+    def __init__(
+        self, message: str, *, advice: str = "", of_disk: bool = False, of_file: bool = False
+    ) -> None:
         super().__init__(message, advice=advice)
         self.of_disk = of_disk
+        self.of_file = of_file
 
 
 class TaskFailed(KlingError):

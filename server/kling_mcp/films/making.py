@@ -38,7 +38,7 @@ from kling_mcp.inputs.policy import PicturePolicy
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.ledger.films import FilmRow, ShotRow
 from kling_mcp.ledger.records import ShotOf
-from kling_mcp.outputs.downloads import Downloads
+from kling_mcp.outputs.downloads import Downloads, leads_nowhere
 from kling_mcp.outputs.storage import VideoStorage
 from kling_mcp.principal import Principal
 from kling_mcp.submission.submission import Submission
@@ -318,9 +318,10 @@ class FilmMaking:
                 break
         why, gone = error.reason(), error.advice == DELETED
         may_be_lost = (
-            bool(error.anew)
-            or (isinstance(error, ProviderError) and error.of_file)
-            or (isinstance(error, SaveFailed) and not error.of_disk)
+            gone
+            or bool(error.anew)
+            or leads_nowhere(error)
+            or (isinstance(error, SaveFailed) and error.of_file)
         )
         if may_be_lost and "video" not in shot.request:
             anew = "" if row.estimate_units is None else f" for {units_text(row.estimate_units)}"

@@ -63,7 +63,7 @@ from kling_tools.results import WITHOUT_VIDEO, SavedPicture, SavedVideo
 if TYPE_CHECKING:
     from kling_mcp.providers.task import Task, Video
 
-__all__ = ["Downloads", "file_note"]
+__all__ = ["Downloads", "file_note", "leads_nowhere"]
 
 
 def _is_same(file: Path, other: Path) -> bool:
@@ -127,6 +127,11 @@ _STILL_THERE = re.compile(
 
 REMEMBERED = 2_000
 """Failures whose reasons are remembered."""
+
+
+def leads_nowhere(error: KlingError) -> bool:
+    """Whether the URL of a video says that there is none."""
+    return isinstance(error, ProviderError) and error.of_file and error.http_status in NOT_THERE
 
 
 @dataclass(slots=True)
@@ -617,19 +622,19 @@ class Downloads:
     async def _advise(self, error: KlingError, record: Record | None, download: _Download) -> None:
         """Have the error say what is known of a video after the days for which its provider keeps
         it: it is deleted if the provider does not know its task or its URL leads to nothing; else
-        it may be there or not. Nothing is said of one that is saved."""
+        it may be there or not. A full disk is no reason to make it anew. Nothing is said of one
+        that is saved."""
         if record is None or not self._is_past(record) or not download.needed:
             return
-        if isinstance(error, TaskNotFound) or (
-            isinstance(error, ProviderError) and error.of_file and error.http_status in NOT_THERE
-        ):
+        if isinstance(error, TaskNotFound) or leads_nowhere(error):
             error.advice = DELETED
             error.anew = await self._made_anew(record)
         elif not download.came and _STILL_THERE.search(error.advice):
             error.advice = _STILL_THERE.sub(
                 lambda found: MAYBE_DELETED + (";" if found["then"] else ""), error.advice
             )
-            error.anew = await self._made_anew(record, "If it cannot be had, ")
+            if not (isinstance(error, SaveFailed) and error.of_disk):
+                error.anew = await self._made_anew(record, "If it cannot be had, ")
 
     async def _made_anew(self, record: Record, if_so: str = "") -> str:
         """A sentence that says how the video of a row is made once more; empty where it cannot

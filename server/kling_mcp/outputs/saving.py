@@ -318,6 +318,7 @@ class _Saving:
             raise SaveFailed(
                 f"What the provider sent twice is not a whole {self._kind}. {error.reason}",
                 advice=f"Nothing was saved. {STILL_THERE} call kling_save_video later.",
+                of_file=True,
             ) from error
         self._refused_sha256 = sha256
         await self._restart()

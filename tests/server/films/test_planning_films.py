@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.made_sounds import tone
 from tests.server.films.filming import accepted, film, made, over, serving, words_shots
-from tests.server.scripted import Scripted, ends, facts, lasting, talking_to, words
+from tests.server.scripted import Answer, Scripted, ends, facts, lasting, talking_to, words
 from tests.server.serving import picture, virtual_time
 
 from kling_mcp.films.caps import price_of
@@ -429,15 +429,17 @@ async def test_a_clip_that_may_be_deleted_is_made_anew_in_one_way(
 
 
 @virtual_time
+@pytest.mark.parametrize("past", [False, True])
 async def test_a_clip_for_which_the_disk_has_no_space_is_not_paid_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    past: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Part, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Part, "append", full)
     videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
-    ended = ends(task_status="succeed", task_result={"videos": videos})
+    at = {"updated_at": 10**12} if past else {}
+    ended = ends(task_status="succeed", task_result={"videos": videos}, **at)
     clip = httpx.ByteStream(b"0" * 100)
     provider = Scripted(ended, lambda _: httpx.Response(200, stream=clip))
     async with talking_to(provider, tmp_path, monkeypatch) as client:
@@ -445,6 +447,42 @@ async def test_a_clip_for_which_the_disk_has_no_space_is_not_paid_again(
 
     assert "free some space" in failed["next"]
     assert "anew" not in failed["next"]
+
+
+def unreachable(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("Name or service not known", request=request)
+
+
+def too_large(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(
+        200, headers={"Content-Length": str(10**13)}, stream=httpx.ByteStream(b"0")
+    )
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("files", "lost"),
+    [
+        (unreachable, False),
+        (too_large, False),
+        (lambda _: httpx.Response(403), False),
+        (lambda _: httpx.Response(503), False),
+        (lambda _: httpx.Response(410), True),
+        (lambda _: httpx.Response(200, stream=httpx.ByteStream(b"no clip" * 9)), True),
+    ],
+    ids=["no network", "too large", "refused", "busy", "not there", "no clip"],
+)
+async def test_within_its_days_only_a_clip_that_is_lost_is_offered_as_another_take(
+    files: Answer, lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
+    ended = ends(task_status="succeed", task_result={"videos": videos})
+    async with talking_to(Scripted(ended, files), tmp_path, monkeypatch) as client:
+        failed = await made(client, shots=words_shots(1))
+
+    take = "If it cannot be had, take: 2 of the shot makes it anew for 1.5 units a shot."
+    assert failed["next"].startswith("1 shot of 1 made, and not saved: 1.")
+    assert (take in failed["next"]) == ("anew" in failed["next"]) == lost
 
 
 async def test_the_joining_takes_as_long_as_this_machine_took_last(tmp_path: Path) -> None:
