@@ -166,7 +166,10 @@ class _Download:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
+    """`past` says that it was after the days for which the provider keeps the video."""
+
     error: KlingError
+    past: bool
     times: int
     rests_until: float
 
@@ -331,7 +334,8 @@ class Downloads:
             trouble = f"The last attempt failed: {download.trouble}.{self._until(record)}"
             advice = f"{trouble} kling_save_video waits for it." if download.trouble else ""
             return Saving(f"being saved: {download}; {WAIT_FOR_IT}", advice)
-        if failure := self._failures.get(record.id):
+        failure = self._failures.get(record.id)
+        if failure and (failure.past or not self._is_past(record)):
             return Saving(advice=f"It could not be saved: {failure.error}", failed=True)
         return Saving(advice=NOT_SAVED_YET if self.is_due(record) else "")
 
@@ -676,7 +680,7 @@ class Downloads:
         times = before.times + 1 if before else 1
         rest_s = min(FIRST_REST_S * 2.0 ** min(times - 1, 10), LONGEST_REST_S)
         until = anyio.current_time() + rest_s
-        self._failures[record.id] = _Failure(error, times, until)
+        self._failures[record.id] = _Failure(error, self._is_past(record), times, until)
         while len(self._failures) > REMEMBERED:
             del self._failures[next(iter(self._failures))]
 

@@ -242,6 +242,38 @@ async def test_a_saved_video_that_meets_a_mistake_is_still_there(
     assert "anew" not in failed
 
 
+async def test_why_a_video_was_not_saved_is_not_told_any_more_once_its_days_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Part, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Part, "__init__", full)
+    async with talking_to(Scripted(Linked()), tmp_path, monkeypatch) as client:
+        task_id = await finished(client, tmp_path)
+        one, several = {"task_id": task_id}, {"task_ids": [task_id]}
+        await client.call_tool("kling_save_video", one)
+        before = words(await client.call_tool("kling_get_task", one))
+        with closing(sqlite3.connect(next(tmp_path.rglob("ledger.sqlite3")))) as db:
+            db.execute("UPDATE tasks SET expires_at = 1")
+            db.commit()
+        after = [
+            words(await client.call_tool("kling_get_task", one)),
+            words(await client.call_tool("kling_wait_for_tasks", several)),
+        ]
+        await client.call_tool("kling_save_video", one)
+        tried = words(await client.call_tool("kling_get_task", one))
+
+    assert "still exists at the provider" in before
+    assert "is valid until" in before
+    for told in after:
+        assert "may be deleted; kling_save_video saves it if it is still there" in told
+        assert "still exists" not in told
+        assert "is valid until" not in told
+    assert "may be deleted; free some space, then call kling_save_video" in tried
+    assert "anew" not in tried
+
+
 async def test_a_task_whose_days_are_over_may_still_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
