@@ -376,10 +376,11 @@ class Downloads:
             while record:
                 if kept := await self._kept(record, path):
                     return kept
+                download.needed = True
                 now = await self._ledger.find(known_by)
                 if now is None or now.path in (None, record.path):
                     break
-                record = now  # another process has moved the file meanwhile
+                record, download.needed = now, False  # another process has moved the file meanwhile
             download.needed = True
             saved, found = await self._fetched(task_id, path, record, download)
             record = found.record

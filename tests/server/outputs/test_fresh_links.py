@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,9 @@ from tests.server.films.filming import serving
 from tests.server.scripted import Scripted, facts, is_create, make, talking_to, task, words
 from tests.server.serving import virtual_time
 
+from kling_mcp.ledger import Ledger, Record
 from kling_mcp.outputs.part import Part
+from kling_mcp.outputs.storage import FolderStorage
 
 pytestmark = [pytest.mark.anyio, virtual_time]
 
@@ -240,6 +243,34 @@ async def test_a_saved_video_that_meets_a_mistake_is_still_there(
 
     assert "The saved file is still there." in failed
     assert "anew" not in failed
+
+
+async def test_a_file_that_is_gone_is_not_said_to_be_there_after_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, file, find = list[Record](), FolderStorage.file, Ledger.find
+
+    async def looked_for(self: FolderStorage, record: Record) -> Path | None:
+        looked.append(record)
+        return await file(self, record)
+
+    async def broken(self: Ledger, any_id: str, **more: Any) -> Record | None:
+        if looked:
+            raise ZeroDivisionError
+        return await find(self, any_id, **more)
+
+    clip = make_clip(tmp_path / "made.mp4").read_bytes()
+    files = Scripted(Linked(), lambda _: httpx.Response(200, stream=httpx.ByteStream(clip)))
+    async with talking_to(files, tmp_path, monkeypatch) as client:
+        task_id = await finished(client, tmp_path)
+        saved = await client.call_tool("kling_save_video", {"task_id": task_id})
+        Path(facts(saved)["path"]).unlink()
+        monkeypatch.setattr(FolderStorage, "file", looked_for)
+        monkeypatch.setattr(Ledger, "find", broken)
+        failed = words(await client.call_tool("kling_save_video", {"task_id": task_id}))
+
+    assert "a mistake of its own (ZeroDivisionError)" in failed
+    assert "The video still exists at the provider." in failed
 
 
 async def test_why_a_video_was_not_saved_is_not_told_any_more_once_its_days_are_over(
