@@ -127,20 +127,16 @@ async def test_an_answer_fits_the_schema_that_its_own_server_lists(
 ) -> None:
     async with kind(tmp_path) as client:
         tools = (await client.list_tools()).tools
-        listed = {tool.name: tool.output_schema or {} for tool in tools}
+        listed = {tool.name: tool.output_schema for tool in tools if tool.output_schema}
         asked = {"image": picture_data(tmp_path), "prompt": "Zoom"}
         answers = {MAKES: facts(await client.call_tool(MAKES, asked))}
         task = {"task_id": answers[MAKES]["task_id"]}
         waits = {"task_ids": [task["task_id"]]}
-        film = {"shots": [{"prompt": "A fox"}], "dry_run": True}
         for name, given in (
             ("kling_wait_for_tasks", waits),
             ("kling_save_video", task),
             ("kling_get_task", task),
             ("kling_list_tasks", {}),
-            ("kling_account", {}),
-            ("kling_list_assets", {}),
-            ("kling_film", film),
         ):
             answers[name] = facts(await client.call_tool(name, given))
 
@@ -150,6 +146,7 @@ async def test_an_answer_fits_the_schema_that_its_own_server_lists(
         assert place in listed[name]["properties"]
     for name, told in answers.items():
         Draft202012Validator(listed[name]).validate(told)
+        assert told.keys() >= listed[name]["properties"].keys(), name
 
 
 @pytest.mark.parametrize(
