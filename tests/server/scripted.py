@@ -89,8 +89,11 @@ def lasting(lasts_s: Callable[[str], float], *, told_late_s: float | None = 0.0)
             return httpx.Response(200, json={"code": 0, "data": []})
         if now < ends_at[task_id]:
             return task(task_id=task_id, task_status="processing")
-        videos = [{"url": "https://files.example/1.mp4", "duration": "5"}]
-        shown = {"task_id": task_id, "task_status": "succeed", "task_result": {"videos": videos}}
+        result: dict[str, Any] = {
+            "videos": [{"url": "https://files.example/1.mp4", "duration": "5"}],
+            "images": [{"index": 0, "url": "https://files.example/1.png"}],
+        }
+        shown = {"task_id": task_id, "task_status": "succeed", "task_result": result}
         if told_late_s is not None:
             shown["updated_at"] = round(1000 * (ends_at[task_id] - told_late_s))
         return task(**shown)

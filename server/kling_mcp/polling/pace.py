@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from kling_mcp.ledger.records import KEPT_S, account_at
 from kling_mcp.polling.watched import Kind, ListKey, Watched
 from kling_tools.errors import KlingError, ProviderError
-from kling_tools.products import ASSETS, Made
+from kling_tools.products import ASSETS, MADE, Made
 
 if TYPE_CHECKING:
     from kling_mcp.ledger import Ledger, NewRow, Record
@@ -100,12 +100,18 @@ async def measured_s(ledger: Ledger, like: NewRow | Record) -> float | None:
         if not row.tries and row.sandbox == like.sandbox
         if _asked(row.model_name, row.request) == kind
     ]
-    took = [each for each in took if 0 < each <= CREDIBLE * _usual_s(kind)]
+    is_shorter = like.sandbox or MADE[like.product].result == "picture"
+    least_s = 0 if is_shorter else CREDIBLE_LEAST * _usual_s(kind)
+    took = [each for each in took if least_s < each <= CREDIBLE * _usual_s(kind)]
     return median(took) if len(took) >= MEASURED else None
 
 
+CREDIBLE_LEAST = 0.2
+"""Part of the table's time up to which a time is none that a video took: the provider's clock is
+late. The table tells of videos that a provider makes; images and a sandbox's videos take less."""
+
 CREDIBLE = 20
-"""Multiple of the table's time from which on a time is none that a video took: a clock is wrong, or
+"""Multiple of the table's time above which a time is none that a video took: a clock is wrong, or
 the provider wrote to the task after its end."""
 
 MEASURED_FOR_S = 600.0
