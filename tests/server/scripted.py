@@ -111,9 +111,8 @@ async def talking_to(
 ) -> AsyncIterator[Client]:
     """A client of a server with that provider."""
     monkeypatch.setattr("kling_mcp.providers.transport.connect", provider.connect)
-    settings = sandbox_settings(
-        folder, provider="kling", kling_api_key=KEY, kling_base_url=BASE, **more
-    )
+    of_kling = {"provider": "kling", "kling_api_key": KEY, "kling_base_url": BASE}
+    settings = sandbox_settings(folder, **(of_kling | more))
     async with Client(build_server(settings, **hurried(), limits=limits)) as client:
         yield client
 

@@ -15,6 +15,7 @@ from tests.server.serving import virtual_time
 
 from kling_mcp.ledger import Ledger, Record
 from kling_mcp.polling.pace import RAREST_S, Rhythm, usual_rows, usual_s
+from kling_mcp.providers.configured import SANDBOX_KEY
 
 ages = st.floats(min_value=0, max_value=1e6)
 usual = st.floats(min_value=0, max_value=2_000)
@@ -201,16 +202,27 @@ async def test_a_video_did_not_take_until_somebody_looked(
 
 @pytest.mark.anyio
 @virtual_time
-async def test_images_may_be_made_sooner_than_the_table_tells_of_videos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tool", "settings"),
+    [
+        ("kling_generate_image", {}),
+        (
+            "kling_text_to_video",
+            {"kling_api_key": SANDBOX_KEY, "kling_base_url": "https://10.0.0.7"},
+        ),
+    ],
+    ids=["images", "the videos of a sandbox"],
+)
+async def test_what_is_no_video_of_a_provider_may_be_made_sooner_than_the_table_says(
+    tool: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool = "kling_generate_image"
-    async with talking_to(Scripted(lasting(lambda _: 20)), tmp_path, monkeypatch) as client:
+    kling = Scripted(lasting(lambda _: 10))
+    async with talking_to(kling, tmp_path, monkeypatch, **settings) as client:
         for take in (1, 2, 3):
             await told_until_over(client, await made(client, take, tool))
         said = await told_until_over(client, await made(client, 4, tool))
 
-    assert usual_told(said) == {"20"}
+    assert usual_told(said) == {"10"}
 
 
 @pytest.mark.anyio
